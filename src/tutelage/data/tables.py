@@ -1,0 +1,122 @@
+"""The tables of a run folder. They are joined by id, never by position."""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from tutelage.data.candidate import Candidate
+from tutelage.data.example import Message
+
+SCHEMA_VERSION = 1
+
+MESSAGES: pa.DataType = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+ROWS = pa.schema(
+    [
+        ("row", pa.int64()),  # 0-based row of the input, counted over all input files in order
+        ("file", pa.string()),
+        ("line", pa.int64()),  # 1-based line or record within that file
+        ("example_id", pa.string()),  # null where the row could not be read
+        ("status", pa.string()),  # ok, duplicate, or why the row could not be read
+        ("detail", pa.string()),
+    ]
+)
+
+EXAMPLES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("row", pa.int64()),  # the first input row with this content
+        ("messages", MESSAGES),
+        ("reference", pa.string()),
+        ("source", pa.string()),
+        ("extra", pa.string()),  # the other fields of the row, as JSON
+    ]
+)
+
+CANDIDATES = pa.schema(
+    [
+        ("candidate_id", pa.string()),
+        ("example_id", pa.string()),
+        ("parent_id", pa.string()),
+        ("step", pa.string()),
+        ("teacher", pa.string()),
+        ("messages", MESSAGES),  # null unless status is ok
+        ("status", pa.string()),
+        ("finish_reason", pa.string()),
+        ("detail", pa.string()),
+        ("criticism", pa.string()),
+        ("request_key", pa.string()),
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        ("candidate_id", pa.string()),
+        ("example_id", pa.string()),
+        ("student", pa.string()),  # the student's fingerprint: weights, tokenizer, template, dtype
+        ("status", pa.string()),
+        ("detail", pa.string()),
+        ("straddles", pa.bool_()),
+        ("truncated", pa.bool_()),
+        ("response_tokens", pa.int32()),
+        ("instruction_tokens", pa.int32()),
+        ("nll_response_given_instruction", pa.float64()),
+        ("nll_response", pa.float64()),
+        ("nll_instruction_given_response", pa.float64()),
+        ("nll_instruction", pa.float64()),
+        # then one float64 column a metric
+    ]
+)
+
+DECISIONS = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("candidate_id", pa.string()),  # null where nothing was chosen
+        ("step", pa.string()),  # of the chosen candidate
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        ("rule", pa.string()),
+        # then the float64 columns the decision rested on, which depend on the rule
+    ]
+)
+
+NULLS = pa.schema(
+    [
+        ("null", pa.string()),  # random, random_version, longest, all_refined, all_original
+        ("seed", pa.int64()),
+        ("example_id", pa.string()),
+        ("candidate_id", pa.string()),
+    ]
+)
+
+
+def messages_to_arrow(messages: Iterable[Message]) -> list[dict[str, str]]:
+    """Messages as rows of the `MESSAGES` type."""
+    return [{"role": m.role, "content": m.content} for m in messages]
+
+
+def messages_from_arrow(value: Iterable[dict[str, str]] | None) -> tuple[Message, ...]:
+    """The inverse of `messages_to_arrow`; null gives no messages."""
+    return tuple(Message(role=m["role"], content=m["content"]) for m in value or ())
+
+
+def candidates_to_table(candidates: Iterable[Candidate]) -> pa.Table:
+    """Candidates as a table of the `CANDIDATES` schema, in the order given."""
+    return pa.Table.from_pylist([candidate_to_row(c) for c in candidates], schema=CANDIDATES)
+
+
+def candidate_to_row(candidate: Candidate) -> dict[str, object]:
+    """One candidate as a row of the `CANDIDATES` schema."""
+    row: dict[str, object] = {
+        name: getattr(candidate, name) for name in CANDIDATES.names if name != "messages"
+    }
+    row["messages"] = messages_to_arrow(candidate.messages) if candidate.messages else None
+    return row
+
+
+def candidates_from_table(table: pa.Table) -> list[Candidate]:
+    """The inverse of `candidates_to_table`."""
+    return [
+        Candidate(**{**row, "messages": messages_from_arrow(row["messages"])})
+        for row in table.select(CANDIDATES.names).to_pylist()
+    ]

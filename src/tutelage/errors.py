@@ -1,0 +1,92 @@
+"""Everything this package raises on purpose.
+
+    TutelageError
+    ├── DataError (ValueError)          a row, a file or a table is not what it should be
+    │   └── SpanMismatchError           the two sides of a ratio count different tokens
+    ├── SettingsError (ValueError)      a setting or a flag is wrong
+    ├── MissingExtraError (ImportError) a library that an extra installs is not there
+    ├── RunError (RuntimeError)         a run folder cannot be used as asked
+    ├── StudentError (RuntimeError)     the student cannot be loaded or read
+    └── TeacherError (RuntimeError)     the teacher could not be asked, or answered unusably
+        ├── TeacherBusyError            rate-limited or overloaded; asked again later
+        ├── TeacherUnreachableError     no connection, a time-out, a 5xx; asked again later
+        └── BudgetError                 the cap on cost would be passed
+
+The message names the value and the place; the hint names the next step and also shows in
+tracebacks. The command line prints both in two lines; anything else is a bug and keeps its
+traceback.
+"""
+
+from typing import ClassVar, Self
+
+
+class TutelageError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: What is wrong, with the value and the place.
+        hint: The next step, for the person who reads it.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+        if hint is not None:
+            self.add_note(f"hint: {hint}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self), self.hint))
+
+    @classmethod
+    def _of(cls, message: str, hint: str | None) -> Self:
+        return cls(message, hint=hint)
+
+
+def _rebuild(kind: type[TutelageError], message: str, hint: str | None) -> TutelageError:
+    return kind._of(message, hint)  # noqa: SLF001  (pickle support of this very tree)
+
+
+class DataError(TutelageError, ValueError):
+    """A row, a file or a table is not what it should be."""
+
+
+class SpanMismatchError(DataError):
+    """The two sides of a ratio count different tokens."""
+
+
+class SettingsError(TutelageError, ValueError):
+    """A setting or a flag is wrong."""
+
+
+class MissingExtraError(TutelageError, ImportError):
+    """A library that one of the extras installs is not there."""
+
+
+class RunError(TutelageError, RuntimeError):
+    """A run folder cannot be used as asked."""
+
+
+class StudentError(TutelageError, RuntimeError):
+    """The student cannot be loaded or read."""
+
+
+class TeacherError(TutelageError, RuntimeError):
+    """The teacher could not be asked, or answered unusably."""
+
+    retryable: ClassVar[bool] = False
+
+
+class TeacherBusyError(TeacherError):
+    """The teacher is rate-limited or overloaded."""
+
+    retryable: ClassVar[bool] = True
+
+
+class TeacherUnreachableError(TeacherError):
+    """No connection, no answer in time, or a failure on the server's side."""
+
+    retryable: ClassVar[bool] = True
+
+
+class BudgetError(TeacherError):
+    """The next call could pass the cap on cost."""

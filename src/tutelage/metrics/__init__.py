@@ -1,0 +1,1 @@
+"""How much does this version suit the student?"""

@@ -1,0 +1,99 @@
+"""What can be asked of a teacher, and what comes back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from tutelage.data import Message, content_hash
+from tutelage.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to a teacher. Equal requests have equal keys, on every machine.
+
+    Attributes:
+        model: The model's name as its server knows it.
+        messages: The conversation so far; ends with a user turn.
+        temperature: At least 0; 0 is greedy.
+        top_p: In (0, 1].
+        max_tokens: The most tokens the reply may have, at least 1.
+        seed: For servers that take one. Sample i of N is a request of its own with its own seed.
+        schema: A JSON schema the reply should obey, where the server supports it, or None. It is
+            part of the key: a reply under a schema is another reply.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    seed: int | None = None
+    schema: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.messages or self.messages[-1].role != "user":
+            raise DataError("a request to a teacher ends with a user turn")
+
+    @property
+    def key(self) -> str:
+        """Content hash of everything that can change the reply; no address, no secret."""
+        return content_hash(
+            "request",
+            self.model,
+            [[m.role, m.content] for m in self.messages],
+            self.temperature,
+            self.top_p,
+            self.max_tokens,
+            self.seed,
+            None if self.schema is None else dict(self.schema),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a teacher answered.
+
+    Attributes:
+        request_key: The key of the request it answers.
+        model: The name the server gave for the model that answered.
+        text: The reply; may be empty.
+        finish_reason: `stop`, `length`, `content_filter`, or whatever the server said.
+        prompt_tokens: As counted by the server, or None where it did not say.
+        completion_tokens: As counted by the server, or None where it did not say.
+        cost: In the currency of the user's prices; 0 where no prices were given.
+        seconds: From sending the request to having the reply, of the attempt that worked.
+        from_journal: True where nothing was sent because the reply was already there.
+    """
+
+    request_key: str
+    model: str
+    text: str
+    finish_reason: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: float = 0.0
+    seconds: float = 0.0
+    from_journal: bool = False
+
+
+class Teacher(Protocol):
+    """Anything that can answer a request."""
+
+    @property
+    def name(self) -> str:
+        """The name written beside every candidate this teacher wrote; also `Request.model`."""
+        ...
+
+    @property
+    def supports_schema(self) -> bool:
+        """Whether a request may carry a JSON schema and expect it to be obeyed."""
+        ...
+
+    async def ask(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            TeacherError: No usable reply could be had. Retrying has already been done.
+        """
+        ...
