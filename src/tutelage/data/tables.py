@@ -9,84 +9,77 @@ from tutelage.data.example import Message
 
 SCHEMA_VERSION = 1
 
+
+def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in fields])
+
+
 MESSAGES: pa.DataType = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
-ROWS = pa.schema(
-    [
-        ("row", pa.int64()),  # 0-based row of the input, counted over all input files in order
-        ("file", pa.string()),
-        ("line", pa.int64()),  # 1-based line or record within that file
-        ("example_id", pa.string()),  # null where the row could not be read
-        ("status", pa.string()),  # ok, duplicate, or why the row could not be read
-        ("detail", pa.string()),
-    ]
+ROWS = _schema(
+    ("row", pa.int64()),  # 0-based row of the input, counted over all input files in order
+    ("file", pa.string()),
+    ("line", pa.int64()),  # 1-based line or record within that file
+    ("example_id", pa.string()),  # null where the row could not be read
+    ("status", pa.string()),  # ok, duplicate, or why the row could not be read
+    ("detail", pa.string()),
 )
 
-EXAMPLES = pa.schema(
-    [
-        ("example_id", pa.string()),
-        ("row", pa.int64()),  # the first input row with this content
-        ("messages", MESSAGES),
-        ("reference", pa.string()),
-        ("source", pa.string()),
-        ("extra", pa.string()),  # the other fields of the row, as JSON
-    ]
+EXAMPLES = _schema(
+    ("example_id", pa.string()),
+    ("row", pa.int64()),  # the first input row with this content
+    ("messages", MESSAGES),
+    ("reference", pa.string()),
+    ("source", pa.string()),
+    ("extra", pa.string()),  # the other fields of the row, as JSON
 )
 
-CANDIDATES = pa.schema(
-    [
-        ("candidate_id", pa.string()),
-        ("example_id", pa.string()),
-        ("parent_id", pa.string()),
-        ("step", pa.string()),
-        ("teacher", pa.string()),
-        ("messages", MESSAGES),  # null unless status is ok
-        ("status", pa.string()),
-        ("finish_reason", pa.string()),
-        ("detail", pa.string()),
-        ("criticism", pa.string()),
-        ("request_key", pa.string()),
-    ]
+CANDIDATES = _schema(
+    ("candidate_id", pa.string()),
+    ("example_id", pa.string()),
+    ("parent_id", pa.string()),
+    ("step", pa.string()),
+    ("teacher", pa.string()),
+    ("messages", MESSAGES),  # null unless status is ok
+    ("status", pa.string()),
+    ("finish_reason", pa.string()),
+    ("detail", pa.string()),
+    ("criticism", pa.string()),
+    ("request_key", pa.string()),
 )
 
-SCORES = pa.schema(
-    [
-        ("candidate_id", pa.string()),
-        ("example_id", pa.string()),
-        ("student", pa.string()),  # the student's fingerprint: weights, tokenizer, template, dtype
-        ("status", pa.string()),
-        ("detail", pa.string()),
-        ("straddles", pa.bool_()),
-        ("truncated", pa.bool_()),
-        ("response_tokens", pa.int32()),
-        ("instruction_tokens", pa.int32()),
-        ("nll_response_given_instruction", pa.float64()),
-        ("nll_response", pa.float64()),
-        ("nll_instruction_given_response", pa.float64()),
-        ("nll_instruction", pa.float64()),
-        # then one float64 column a metric
-    ]
+SCORES = _schema(
+    ("candidate_id", pa.string()),
+    ("example_id", pa.string()),
+    ("student", pa.string()),  # the student's fingerprint: weights, tokenizer, template, dtype
+    ("status", pa.string()),
+    ("detail", pa.string()),
+    ("straddles", pa.bool_()),
+    ("truncated", pa.bool_()),
+    ("response_tokens", pa.int32()),
+    ("instruction_tokens", pa.int32()),
+    ("nll_response_given_instruction", pa.float64()),
+    ("nll_response", pa.float64()),
+    ("nll_instruction_given_response", pa.float64()),
+    ("nll_instruction", pa.float64()),
+    # then one float64 column a metric
 )
 
-DECISIONS = pa.schema(
-    [
-        ("example_id", pa.string()),
-        ("candidate_id", pa.string()),  # null where nothing was chosen
-        ("step", pa.string()),  # of the chosen candidate
-        ("kept", pa.bool_()),
-        ("reason", pa.string()),
-        ("rule", pa.string()),
-        # then the float64 columns the decision rested on, which depend on the rule
-    ]
+DECISIONS = _schema(
+    ("example_id", pa.string()),
+    ("candidate_id", pa.string()),  # null where nothing was chosen
+    ("step", pa.string()),  # of the chosen candidate
+    ("kept", pa.bool_()),
+    ("reason", pa.string()),
+    ("rule", pa.string()),
+    # then the float64 columns the decision rested on, which depend on the rule
 )
 
-NULLS = pa.schema(
-    [
-        ("null", pa.string()),  # random, random_version, longest, all_refined, all_original
-        ("seed", pa.int64()),
-        ("example_id", pa.string()),
-        ("candidate_id", pa.string()),
-    ]
+NULLS = _schema(
+    ("null", pa.string()),  # random, random_version, longest, all_refined, all_original
+    ("seed", pa.int64()),
+    ("example_id", pa.string()),
+    ("candidate_id", pa.string()),
 )
 
 
