@@ -1,0 +1,1 @@
+"""The examples the demo runs on, and a real teacher's replies to them."""
