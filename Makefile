@@ -1,0 +1,54 @@
+# Two commands do everything: `make demo` and `make test`. Both set up .venv by themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+EXTRAS := demo,report,maths,filters,ray,ui
+
+# Two processes on two cores: a torch thread that spins while it waits slows everything else down.
+export OMP_WAIT_POLICY ?= PASSIVE
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test check lint types layers docs format clean
+
+demo: $(VENV)/.demo-ready
+	$(BIN)/tutelage demo --out runs/demo
+
+test: $(VENV)/.dev-ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+check: lint types layers docs
+
+lint: $(VENV)/.dev-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev-ready
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev-ready
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev-ready
+	$(BIN)/python -m pytest -q -p no:xdist tests/test_house.py tests/test_docs.py
+
+format: $(VENV)/.dev-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs/demo
+
+$(VENV)/.python:
+	$(PYTHON) -c 'import sys; sys.exit("tutelage needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": run make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt pip
+	touch $@
+
+$(VENV)/.demo-ready: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e '.[demo,report]'
+	touch $@
+
+$(VENV)/.dev-ready: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS)]' --group test --group check
+	touch $@ $(VENV)/.demo-ready

@@ -1,0 +1,90 @@
+"""Rules of the house that no linter knows."""
+
+import ast
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_fits_a_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_function_fits_a_screen(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert lines <= 60, f"{path.name}:{node.lineno} {node.name} has {lines} lines"
+
+
+def test_no_room_is_a_drawer_for_everything() -> None:
+    names = {
+        part for path in SOURCES for part in path.relative_to(ROOT / "src").with_suffix("").parts
+    }
+    assert not names & {"utils", "util", "common", "helpers", "manager", "base", "misc"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_package_front_door_only_names_what_is_inside(path: Path) -> None:
+    if path.name != "__init__.py" or path.parent.name == "tutelage":
+        return
+    for node in ast.parse(path.read_text()).body:
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        names = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+        assert docstring or names or isinstance(node, ast.ImportFrom)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_exception_is_swallowed(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{path.name}:{node.lineno}: bare except"
+            broad = isinstance(node.type, ast.Name) and node.type.id in (
+                "Exception",
+                "BaseException",
+            )
+            reraises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+            assert not broad or reraises or path.parent.name == "runs", f"{path.name}:{node.lineno}"
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    pattern = re.compile(r"(^|[^A-Za-z0-9_.])/(" + "work|farm|root" + r")/[A-Za-z]")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if (
+            path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".json", ".jsonl", ""}
+            and path.is_file()
+        ):
+            assert not pattern.search(path.read_text(errors="replace")), name
+
+
+def test_help_answers_quickly_and_without_torch() -> None:
+    script = (
+        "import sys; from tutelage.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = ('torch', 'transformers', 'openai', 'ray', 'datasets')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    seconds = time.perf_counter() - started
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert seconds < 3, f"--help took {seconds:.2f} s"
