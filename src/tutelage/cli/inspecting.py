@@ -1,0 +1,83 @@
+"""Commands that show or hand on what there is: report, export, doctor."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.showing import print_json
+
+_RUN = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option("--text", is_flag=True, help="Print the same facts instead of writing a page.")
+def report(run: Path, *, text: bool) -> None:
+    """Write report.html of RUN: one page, self-contained, to forward.
+
+    \b
+    Example:
+      tutelage report runs/demo --text
+    """
+    from tutelage.runs import report_text, write_report
+
+    if text:
+        click.echo(report_text(run))
+    else:
+        click.echo(str(write_report(run)))
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option(
+    "--to",
+    default="messages",
+    show_default=True,
+    help="messages, trl, axolotl, llamafactory, alpaca or sharegpt.",
+)
+@click.option(
+    "--set",
+    "chosen",
+    default="selected",
+    show_default=True,
+    help="selected, or a null: random, random_version, longest, all_refined, all_original.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .jsonl file, or .parquet for messages.",
+)
+def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
+    """Write a set of RUN for a trainer, and print what to paste into its configuration.
+
+    \b
+    Example:
+      tutelage export runs/demo --to llamafactory --out train.jsonl
+    """
+    from tutelage.runs import RunFolder
+    from tutelage.runs import export as write
+
+    print_json(write(RunFolder(root=run).existing(), to=to, file=out, chosen=chosen))
+
+
+@click.command()
+@click.option("--student", help="Also open this student and check its template.")
+@click.option("--template", default="chat", show_default=True)
+def doctor(student: str | None, template: str) -> None:
+    """Say what is installed, which devices there are, and whether the student's template works.
+
+    \b
+    Example:
+      tutelage doctor --student smollm2-135m
+    """
+    from tutelage.runs import examine
+
+    findings: dict[str, Any] = examine(student=student, template=template)
+    print_json(findings)
+    if not findings["healthy"]:
+        raise SystemExit(1)
+
+
+COMMANDS = (report, export, doctor)

@@ -1,0 +1,62 @@
+"""The group of commands, and how errors look.
+
+Data goes to stdout, everything for people to stderr. Exit codes: 0 done, 1 failed, 2 misuse, 130
+interrupted with what is finished kept. Libraries are imported inside the command that needs them,
+so that `--help` answers at once.
+"""
+
+from typing import Any
+
+import click
+
+from tutelage import __version__
+from tutelage.errors import SettingsError, TutelageError
+
+INTERRUPTED = 130
+
+
+class _Misuse(click.ClickException):
+    exit_code = 2
+
+
+class PlainErrors(click.Group):
+    """Show this package's errors as a message and a hint; let bugs keep their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, translating the errors that are raised on purpose."""
+        try:
+            return super().invoke(ctx)
+        except TutelageError as error:
+            text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
+            kind = _Misuse if isinstance(error, SettingsError) else click.ClickException
+            raise kind(text) from error
+        except KeyboardInterrupt:
+            click.echo("stopped; what is finished is kept: the same command continues", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="tutelage")
+def main() -> None:
+    """Let the student choose.
+
+    A teacher model improves instruction data; the student that will be trained on it says, row by
+    row, which version it can learn from; every decision is kept with its reason.
+
+    \b
+    Start here:
+      tutelage demo                     the main job on embedded examples, offline
+      tutelage run CONFIG.yaml          load, refine, score, select, report
+      tutelage score DATA --student M   only the student's numbers
+    """
+
+
+def _register() -> None:
+    from tutelage.cli import deciding, inspecting, running, scoring
+
+    for module in (running, scoring, deciding, inspecting):
+        for command in module.COMMANDS:
+            main.add_command(command)
+
+
+_register()

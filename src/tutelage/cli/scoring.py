@@ -1,0 +1,64 @@
+"""Commands about the student's numbers: score, metrics."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.showing import print_json, shown_progress
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@student_options()
+@click.option(
+    "--metrics",
+    default="ifd,ifd_loss,r_ifd,ppl,grape,rsr",
+    show_default=True,
+    help="Comma-separated; `tutelage metrics` lists them.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A Parquet file to write.",
+)
+def score(data: str, *, metrics: str, out: Path, **options: Any) -> None:
+    """Let the student read DATA and write its numbers to OUT, one row per input row, in order.
+
+    What could not be computed is null, with a status that says why.
+
+    \b
+    Example:
+      tutelage score data.jsonl --student smollm2-135m --metrics ifd,r_ifd --out scores.parquet
+    """
+    from tutelage.runs import score_data
+
+    with shown_progress() as progress:
+        tally = score_data(
+            data=data_settings(data, options),
+            student=student_values(options),
+            metrics=[name.strip() for name in metrics.split(",") if name.strip()],
+            out=out,
+            progress=progress,
+        )
+    print_json(tally)
+
+
+@click.command()
+def metrics() -> None:
+    """List every metric: what it measures, which direction is better, where it comes from.
+
+    \b
+    Example:
+      tutelage metrics
+    """
+    from tutelage.metrics import METRICS
+
+    for name, spec in METRICS.items():
+        click.echo(f"{name:<22} {spec.level:<10} better: {spec.better:<8} {spec.summary}")
+
+
+COMMANDS = (score, metrics)

@@ -1,0 +1,1 @@
+"""What was done, from what, with which settings?"""

@@ -1,0 +1,253 @@
+"""A chosen set, written for the program that trains on it."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.data import TableWriter, write_jsonl
+from tutelage.data.tables import MESSAGES
+from tutelage.errors import RunError, SettingsError
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.tables import open_tables, stream
+
+PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
+"""Columns beside `messages` that say where a row came from; trainers ignore them."""
+
+Turn = dict[str, str]
+
+_SELECTED = """
+select c.messages, d.example_id, d.candidate_id, d.step, c.teacher, e.source, d.reason, d.rule
+from decisions d
+join candidates c on c.candidate_id = d.candidate_id
+left join examples e on e.example_id = d.example_id
+where d.kept
+order by e.row, d.example_id
+"""
+_NULL = """
+select c.messages, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
+       'null_' || n."null" as reason, n."null" as rule
+from nulls n
+join candidates c on c.candidate_id = n.candidate_id
+left join examples e on e.example_id = n.example_id
+where n."null" = ?
+order by e.row, n.example_id
+"""
+_REJECTED = """
+select e.messages, d.example_id, d.reason, d.rule, e.source, e.row
+from decisions d
+left join examples e on e.example_id = d.example_id
+where not d.kept
+order by e.row, d.example_id
+"""
+
+
+def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[str, Any]]:
+    """The rows of a set, in the order of the input.
+
+    Args:
+        run: The run folder.
+        chosen: `selected`, or the name of a null.
+
+    Raises:
+        SettingsError: There is no such set; the hint lists those there are.
+    """
+    run.need(run.decisions)
+    tables = open_tables(run)
+    try:
+        if chosen == "selected":
+            yield from stream(tables, _SELECTED)
+            return
+        names = [
+            n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
+        ]
+        if chosen not in names:
+            raise SettingsError(
+                f"there is no set {chosen!r} in {run.root}",
+                hint=f"sets are selected, {', '.join(names)}",
+            )
+        yield from stream(tables, _NULL, [chosen])
+    finally:
+        tables.close()
+
+
+def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
+    """The examples of which nothing was chosen, with the reason, in the order of the input."""
+    tables = open_tables(run)
+    try:
+        yield from stream(tables, _REJECTED)
+    finally:
+        tables.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A program to export for.
+
+    Attributes:
+        name: As the user names it.
+        convert: One of our rows to one of its rows.
+        snippet: What to paste into its configuration, given the file's name.
+    """
+
+    name: str
+    convert: Callable[[Mapping[str, Any]], dict[str, Any]]
+    snippet: Callable[[Path], str]
+
+
+def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {name: row[name] for name in PROVENANCE if row.get(name) is not None}
+
+
+def _to_messages(row: Mapping[str, Any]) -> dict[str, Any]:
+    return _with_provenance(row, {"messages": row["messages"]})
+
+
+def _to_prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
+    messages: list[Turn] = row["messages"]
+    return _with_provenance(row, {"prompt": messages[:-1], "completion": messages[-1:]})
+
+
+def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
+    *context, response = row["messages"]
+    system = [m["content"] for m in context if m["role"] == "system"]
+    turns = [m["content"] for m in context if m["role"] != "system"]
+    fields: dict[str, Any] = {"instruction": turns[-1], "input": "", "output": response["content"]}
+    if system:
+        fields["system"] = "\n".join(system)
+    if len(turns) > 1:
+        fields["history"] = [list(pair) for pair in zip(turns[0:-1:2], turns[1:-1:2], strict=True)]
+    return _with_provenance(row, fields)
+
+
+def _to_sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = {"user": "human", "assistant": "gpt", "system": "system"}
+    turns = [{"from": names[m["role"]], "value": m["content"]} for m in row["messages"]]
+    return _with_provenance(row, {"conversations": turns})
+
+
+def _trl(file: Path) -> str:
+    return (
+        "from datasets import load_dataset\n"
+        "from trl import SFTConfig, SFTTrainer\n\n"
+        f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
+        'data = data.select_columns(["prompt", "completion"])\n'
+        "# loss on the completion only, as it was scored\n"
+        "args = SFTConfig(completion_only_loss=True)\n"
+        'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
+    )
+
+
+def _axolotl(file: Path) -> str:
+    return (
+        "datasets:\n"
+        f"  - path: {file.name}\n"
+        "    ds_type: json\n"
+        "    type: chat_template\n"
+        "    field_messages: messages\n"
+        "    message_property_mappings:\n"
+        "      role: role\n"
+        "      content: content\n"
+        "    roles_to_train: [assistant]\n"
+        "    train_on_eos: turn\n"
+    )
+
+
+def _llamafactory(file: Path) -> str:
+    entry = {
+        "tutelage": {
+            "file_name": file.name,
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages"},
+            "tags": {
+                "role_tag": "role",
+                "content_tag": "content",
+                "user_tag": "user",
+                "assistant_tag": "assistant",
+                "system_tag": "system",
+            },
+        }
+    }
+    return json.dumps(entry, indent=2) + "\n"
+
+
+def _llamafactory_alpaca(file: Path) -> str:
+    return (
+        json.dumps({"tutelage": {"file_name": file.name, "formatting": "alpaca"}}, indent=2) + "\n"
+    )
+
+
+def _plain(file: Path) -> str:
+    return f'load_dataset("json", data_files="{file.name}", split="train")\n'
+
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target(name="messages", convert=_to_messages, snippet=_plain),
+        Target(name="trl", convert=_to_prompt_completion, snippet=_trl),
+        Target(name="axolotl", convert=_to_messages, snippet=_axolotl),
+        Target(name="llamafactory", convert=_to_messages, snippet=_llamafactory),
+        Target(name="alpaca", convert=_to_alpaca, snippet=_llamafactory_alpaca),
+        Target(name="sharegpt", convert=_to_sharegpt, snippet=_plain),
+    )
+}
+
+
+def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> dict[str, Any]:
+    """Write a set for a trainer.
+
+    Args:
+        run: The run folder.
+        to: One of `TARGETS`.
+        file: `.jsonl`, or `.parquet` for messages.
+        chosen: `selected`, or the name of a null.
+
+    Returns:
+        The count of rows, the file, and the snippet to paste.
+
+    Raises:
+        SettingsError: The target, the set or the file's ending is not one there is.
+        RunError: Nothing was chosen, so there is nothing to write.
+    """
+    if to not in TARGETS:
+        raise SettingsError(f"unknown target {to!r}", hint=f"targets are {', '.join(TARGETS)}")
+    target = TARGETS[to]
+    rows = (target.convert(row) for row in chosen_rows(run, chosen=chosen))
+    match file.suffix:
+        case ".jsonl":
+            count = write_jsonl(file, rows)
+        case ".parquet" if to in ("messages", "axolotl", "llamafactory"):
+            count = _write_parquet(file, rows)
+        case suffix:
+            raise SettingsError(
+                f"{file}: cannot write {suffix or 'a file without ending'} for {to}",
+                hint="give a file that ends in .jsonl, or in .parquet for messages",
+            )
+    if not count:
+        raise RunError(
+            f"{run.root}: the set {chosen!r} is empty, {file} has no rows",
+            hint="`tutelage report` says why nothing was chosen",
+        )
+    return {
+        "rows": count,
+        "file": str(file),
+        "to": to,
+        "set": chosen,
+        "snippet": target.snippet(file),
+    }
+
+
+def _write_parquet(file: Path, rows: Iterator[dict[str, Any]]) -> int:
+    schema = pa.schema(
+        [pa.field("messages", MESSAGES), *(pa.field(name, pa.string()) for name in PROVENANCE)]
+    )
+    count = 0
+    with TableWriter(file, schema) as writer:
+        for row in rows:
+            writer.write({name: row.get(name) for name in schema.names})
+            count += 1
+    return count

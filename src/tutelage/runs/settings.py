@@ -1,0 +1,137 @@
+"""One YAML file says what a run is. Each room owns its own settings; here they are put together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tutelage.data import ReadSettings
+from tutelage.errors import SettingsError
+from tutelage.metrics import METRICS, table_metrics
+from tutelage.refinement import RefineSettings
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+DEFAULT_METRICS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr")
+
+
+class DataSettings(ReadSettings):
+    """Where the rows are and how to read them."""
+
+    path: str | tuple[str, ...] = Field(
+        description="A file, a folder, a glob, a hub data set, or a list of these."
+    )
+
+
+class ScoreSettings(BaseModel):
+    """What is computed from the student's readings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: tuple[str, ...] = Field(
+        default=DEFAULT_METRICS, min_length=1, description="Columns of scores.parquet."
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_metrics(names)
+
+
+class RunSettings(BaseModel):
+    """Everything that decides what a run does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataSettings
+    student: StudentSettings
+    out: str = Field(description="The run folder.")
+    teacher: TeacherSettings | None = Field(
+        default=None, description="Leave out to judge refinements that came with the data."
+    )
+    refine: RefineSettings = Field(default_factory=RefineSettings)
+    score: ScoreSettings = Field(default_factory=ScoreSettings)
+    select: SelectSettings = Field(default_factory=SelectSettings)
+
+
+def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same names, once it is sure that each is a metric of the scores table.
+
+    Raises:
+        ValueError: One is not; the message lists those that are.
+    """
+    allowed = table_metrics()
+    for name in names:
+        if name not in allowed:
+            kind = f"a {METRICS[name].level} metric" if name in METRICS else "unknown"
+            raise ValueError(f"{name!r} is {kind}; per-candidate metrics are {', '.join(allowed)}")
+    return tuple(dict.fromkeys(names))
+
+
+def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunSettings:
+    """Read a run's YAML file.
+
+    Args:
+        path: The file.
+        overrides: Flags by dotted name, such as `select.rule`; they win over the file.
+
+    Returns:
+        The checked settings.
+
+    Raises:
+        SettingsError: The file cannot be read, or some settings are wrong: all of them are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML file"
+        ) from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            f"{path}: is not valid YAML: {error}", hint="see docs/configuration.md"
+        ) from error
+    if not isinstance(values, dict):
+        raise SettingsError(
+            f"{path}: holds {type(values).__name__}, expected settings by name",
+            hint="see docs/configuration.md for a complete example",
+        )
+    for dotted, value in (overrides or {}).items():
+        _put(values, dotted.split("."), value)
+    return checked(RunSettings, values, place=str(path))
+
+
+def _put(values: dict[str, Any], names: list[str], value: object) -> None:
+    for name in names[:-1]:
+        inner = values.get(name)
+        if not isinstance(inner, dict):
+            inner = values[name] = {}
+        values = inner
+    values[names[-1]] = value
+
+
+def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Model:
+    """Build settings, or say everything that is wrong with them at once.
+
+    Raises:
+        SettingsError: One line a problem, with its dotted path.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: {problem['msg']}"
+            for problem in error.errors()
+        ]
+        count = f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} wrong"
+        raise SettingsError(
+            f"{place}: {count}\n  " + "\n  ".join(problems),
+            hint="docs/configuration.md lists every setting with its default",
+        ) from error
