@@ -1,1 +1,88 @@
-"""How much does this version suit the student?"""
+"""How much does this version suit the student?
+
+Pure formulas over what the student read (`tutelage.data.Reading`), a registry that says what each
+means and which way is better, and the rows of the scores table. A metric that has no finite value
+is None and its candidate `nonfinite`: a failure is never a number.
+"""
+
+from tutelage.metrics.correlation import AGREEMENT, agreement, spearman
+from tutelage.metrics.pairs import ifd, ifd_loss, ppl, r_ifd
+from tutelage.metrics.pools import lark, lark_weights, with_lark
+from tutelage.metrics.registry import METRICS, SCORABLE
+from tutelage.metrics.request import needs_steps, needs_text, specs_for, statistics_for, views_for
+from tutelage.metrics.responses import (
+    brier,
+    grape,
+    high_entropy_sum,
+    mean_rank,
+    mean_surprisal,
+    rsr,
+    upd,
+)
+from tutelage.metrics.scoring import NONFINITE, compute, score, scores_schema, scores_table
+from tutelage.metrics.sets import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
+from tutelage.metrics.spec import Better, Level, Material, MetricSpec, Statistics
+from tutelage.metrics.steps import (
+    LALP_WINDOW_STEPS,
+    StepView,
+    aslec_drop,
+    first_token_indexes,
+    first_token_logprob,
+    first_token_share,
+    lalp,
+    step_spans,
+    step_views,
+)
+
+__all__ = [
+    "AGREEMENT",
+    "LALP_WINDOW_STEPS",
+    "METRICS",
+    "NONFINITE",
+    "SCORABLE",
+    "Better",
+    "CaslFit",
+    "Level",
+    "Material",
+    "MetricSpec",
+    "Statistics",
+    "StepView",
+    "agreement",
+    "aslec_drop",
+    "brier",
+    "car",
+    "casl",
+    "compute",
+    "delta_loss",
+    "first_token_indexes",
+    "first_token_logprob",
+    "first_token_share",
+    "fit_casl",
+    "grape",
+    "high_entropy_sum",
+    "ifd",
+    "ifd_loss",
+    "lalp",
+    "lark",
+    "lark_weights",
+    "mean_rank",
+    "mean_surprisal",
+    "needs_steps",
+    "needs_text",
+    "ppl",
+    "r_ifd",
+    "rsr",
+    "rsr_of_set",
+    "score",
+    "scores_schema",
+    "scores_table",
+    "spearman",
+    "specs_for",
+    "statistics_for",
+    "step_spans",
+    "step_views",
+    "upd",
+    "views_for",
+    "with_casl",
+    "with_lark",
+]

@@ -1,0 +1,77 @@
+"""What a list of metric names asks of the student."""
+
+import difflib
+from collections.abc import Iterable
+
+from tutelage.data import VIEW_NAMES, ViewName
+from tutelage.errors import SettingsError
+from tutelage.metrics.registry import METRICS, SCORABLE
+from tutelage.metrics.spec import MetricSpec, Statistics
+
+
+def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
+    """The specs of metrics that can be columns of a scores table, and of what they are made of.
+
+    Args:
+        names: As in `--metrics`.
+
+    Returns:
+        Each metric once: ingredients before what is made of them, else in the order given.
+
+    Raises:
+        SettingsError: A name is unknown, or is a metric of something other than a candidate.
+    """
+    found: dict[str, MetricSpec] = {}
+    for name in names:
+        if name not in METRICS:
+            close = difflib.get_close_matches(name, SCORABLE, n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise SettingsError(
+                f"unknown metric {name!r}", hint=f"{meant}metrics are {', '.join(SCORABLE)}"
+            )
+        if name not in SCORABLE:
+            raise SettingsError(
+                f"{name!r} is not a score of one candidate: it needs {METRICS[name].needs}",
+                hint=f"call tutelage.metrics.{name}, or score with {', '.join(SCORABLE)}",
+            )
+        for part in (*METRICS[name].made_of, name):
+            found.setdefault(part, METRICS[part])
+    return tuple(found.values())
+
+
+def views_for(names: Iterable[str]) -> tuple[ViewName, ...]:
+    """The views that the student must read for these metrics, each once, in their usual order.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    wanted = {view for spec in specs_for(names) for view in spec.views}
+    return tuple(view for view in VIEW_NAMES if view in wanted)
+
+
+def statistics_for(names: Iterable[str]) -> Statistics:
+    """`full` where one of these metrics needs ranks, entropies or squares; else `nll`.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    full = any(spec.statistics == "full" for spec in specs_for(names))
+    return "full" if full else "nll"
+
+
+def needs_text(names: Iterable[str]) -> bool:
+    """Whether one of these metrics looks for steps in the response's text.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    return any("the response's text" in spec.needs for spec in specs_for(names))
+
+
+def needs_steps(names: Iterable[str]) -> bool:
+    """Whether one of these metrics needs a reading of every step (see `step_views`).
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    return any(spec.name == "lalp" for spec in specs_for(names))
