@@ -1,1 +1,48 @@
 """What would the teacher improve, or write?"""
+
+from tutelage.refinement.draft import Draft, Fault, parse_reply, parse_sample
+from tutelage.refinement.prompt import Prompt, load_prompt
+from tutelage.refinement.reflect import (
+    candidate_of_reply,
+    form_of,
+    prompt_of,
+    reflect,
+    reflect_all,
+    reflect_instruction,
+    reflect_response,
+    reflection_request,
+)
+from tutelage.refinement.sample import (
+    sample_all,
+    sample_of_reply,
+    sample_one,
+    sample_request,
+    sample_requests,
+)
+from tutelage.refinement.settings import RefineSettings, SampleSettings
+from tutelage.refinement.statuses import REFINEMENT_STATUSES
+
+__all__ = [
+    "REFINEMENT_STATUSES",
+    "Draft",
+    "Fault",
+    "Prompt",
+    "RefineSettings",
+    "SampleSettings",
+    "candidate_of_reply",
+    "form_of",
+    "load_prompt",
+    "parse_reply",
+    "parse_sample",
+    "prompt_of",
+    "reflect",
+    "reflect_all",
+    "reflect_instruction",
+    "reflect_response",
+    "reflection_request",
+    "sample_all",
+    "sample_of_reply",
+    "sample_one",
+    "sample_request",
+    "sample_requests",
+]

@@ -1,0 +1,194 @@
+"""From the text of a reply to what the teacher wrote: a draft, or a fault with its reason."""
+
+import re
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tutelage.data import INSTRUCTION_REFLECTION
+from tutelage.refinement import statuses
+from tutelage.refinement.json_form import eaten_escape, read_object
+from tutelage.refinement.markers import SectionName, read_sections
+from tutelage.refinement.prompt import Form
+from tutelage.teacher import Reply
+
+CUT_FINISHES = frozenset({"length", "max_tokens", "model_length"})
+FILTERED_FINISHES = frozenset({"content_filter", "refusal", "safety"})
+WHOLE_FINISHES = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_OPEN_THOUGHT = re.compile(r"\s*<think>(?!.*</think>)", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What the teacher wrote, before it is judged.
+
+    Attributes:
+        criticism: What it said is weak in the parent, or None.
+        instruction: The new instruction; None where none was asked for.
+        response: The new response.
+    """
+
+    criticism: str | None = None
+    instruction: str | None = None
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a reply gives no candidate.
+
+    Attributes:
+        status: One of `tutelage.refinement.statuses`.
+        detail: For people: what was wrong, with the place.
+        criticism: What the teacher said is weak in the parent, where that could be read.
+    """
+
+    status: str
+    detail: str
+    criticism: str | None = None
+
+
+DraftOrFault: TypeAlias = Draft | Fault
+
+
+def keys_of(step: str) -> tuple[str, ...]:
+    """The keys of the JSON object that a step asks for, in order."""
+    if step == INSTRUCTION_REFLECTION:
+        return ("criticism", "instruction", "response")
+    return ("criticism", "response")
+
+
+def fault_of_finish(reply: Reply) -> Fault | None:
+    """The fault that the server itself reports, or that an empty reply is."""
+    finish = reply.finish_reason
+    if finish in CUT_FINISHES:
+        tokens = (
+            "" if reply.completion_tokens is None else f" after {reply.completion_tokens} tokens"
+        )
+        return Fault(
+            status=statuses.CUT_BY_LENGTH, detail=f"the server stopped it{tokens} ({finish})"
+        )
+    if finish in FILTERED_FINISHES:
+        return Fault(status=statuses.REFUSED, detail=f"the server filtered the reply ({finish})")
+    if not reply.text.strip():
+        return Fault(status=statuses.EMPTY_RESPONSE, detail="the reply is empty")
+    if not _encodable(reply.text):
+        return Fault(status=statuses.UNPARSEABLE, detail="the reply holds a lone surrogate")
+    return None
+
+
+def parse_reply(reply: Reply, *, step: str, form: Form) -> DraftOrFault:
+    """Read a reply to a reflection request.
+
+    Args:
+        reply: The teacher's reply.
+        step: `instruction_reflection` or `response_reflection`.
+        form: The layout that was asked for.
+
+    Returns:
+        A draft whose parts are all there and not blank, or the fault.
+    """
+    fault = fault_of_finish(reply)
+    if fault is not None:
+        return fault
+    text = _THOUGHT.sub("", reply.text, count=1) if _THOUGHT.match(reply.text) else reply.text
+    if form == "json":
+        return _parse_json(text, step=step)
+    return _parse_markers(text, step=step, finish_reason=reply.finish_reason)
+
+
+def parse_sample(reply: Reply) -> DraftOrFault:
+    """Read a reply that is a response as it stands.
+
+    Blank lines around it are dropped; thoughts between `<think>` tags are kept, because students
+    of reasoning are trained on them.
+    """
+    fault = fault_of_finish(reply)
+    if fault is not None:
+        return fault
+    if reply.finish_reason not in WHOLE_FINISHES:
+        return _unclear_end(reply.finish_reason, criticism=None)
+    if _OPEN_THOUGHT.match(reply.text):
+        return Fault(status=statuses.UNPARSEABLE, detail="a <think> tag is never closed")
+    if not _THOUGHT.sub("", reply.text, count=1).strip():
+        return Fault(status=statuses.EMPTY_RESPONSE, detail="nothing follows the thoughts")
+    return Draft(response=re.sub(r"\A(?:[^\S\n]*\n)+", "", reply.text).rstrip())
+
+
+def _parse_json(text: str, *, step: str) -> DraftOrFault:
+    keys = keys_of(step)
+    found, problem = read_object(text, keys=keys)
+    if found is None:
+        return Fault(status=statuses.UNPARSEABLE, detail=str(problem))
+    extra = sorted(set(found) - set(keys))
+    if extra:
+        return Fault(status=statuses.UNPARSEABLE, detail=f"unexpected keys {', '.join(extra)}")
+    parts: dict[str, str] = {}
+    for key, value in found.items():
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            return Fault(status=statuses.UNPARSEABLE, detail=f"{key} is a {kind}, not a string")
+        lost = eaten_escape(value)
+        if lost is not None or not _encodable(value):
+            detail = lost or "it holds a lone surrogate"
+            return Fault(status=statuses.UNPARSEABLE, detail=f"{key}: {detail}")
+        parts[key] = re.sub(r"\A(?:[^\S\n]*\n)+", "", value).rstrip()
+    return _draft_of(step, parts)
+
+
+def _parse_markers(text: str, *, step: str, finish_reason: str) -> DraftOrFault:
+    wanted: tuple[SectionName, ...] = (
+        ("instruction", "response") if step == INSTRUCTION_REFLECTION else ("response",)
+    )
+    sections = read_sections(text, wanted=wanted)
+    if sections.problem is not None:
+        return Fault(status=statuses.UNPARSEABLE, detail=sections.problem)
+    parts = {
+        name: value
+        for name in ("criticism", "instruction", "response")
+        if (value := getattr(sections, name)) is not None
+    }
+    if "instruction" in parts and "instruction" not in wanted:
+        return Fault(
+            status=statuses.UNPARSEABLE,
+            detail="a new instruction, though only a new response was asked for",
+            criticism=sections.criticism,
+        )
+    draft = _draft_of(step, parts)
+    if isinstance(draft, Draft) and not sections.ended and finish_reason not in WHOLE_FINISHES:
+        return _unclear_end(finish_reason, criticism=sections.criticism)
+    return draft
+
+
+def _draft_of(step: str, parts: dict[str, str]) -> DraftOrFault:
+    criticism = parts.get("criticism", "").strip() or None
+    needed = [key for key in keys_of(step) if key != "criticism"]
+    missing = [key for key in needed if key not in parts]
+    if missing:
+        status = statuses.UNPARSEABLE if missing == needed else statuses.HALF_PARSED
+        detail = f"the reply has no {' and no '.join(missing)}"
+        return Fault(status=status, detail=detail, criticism=criticism)
+    for key in needed:
+        if not parts[key].strip():
+            status = statuses.EMPTY_INSTRUCTION if key == "instruction" else statuses.EMPTY_RESPONSE
+            return Fault(status=status, detail=f"the new {key} is empty", criticism=criticism)
+    instruction = parts["instruction"].strip() if "instruction" in needed else None
+    return Draft(criticism=criticism, instruction=instruction, response=parts["response"])
+
+
+def _unclear_end(finish_reason: str, *, criticism: str | None) -> Fault:
+    return Fault(
+        status=statuses.UNCLEAR_END,
+        detail=f"no end marker, and the server stopped for the reason {finish_reason!r}",
+        criticism=criticism,
+    )
+
+
+def _encodable(text: str) -> bool:
+    """Whether the text can be written to a table: lone surrogates cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,105 @@
+"""What teachers say instead of answering: a refusal, talk about the task, a placeholder.
+
+English only: in another language these rules pass everything, and the student judges it.
+"""
+
+import re
+
+_CANNOT = r"(?:can't|cannot|can\ not|won't|(?:am|are)\ (?:unable|not\ able)\ to|unable\ to)"
+_SERVICE = (
+    r"(?:assist|help|fulfil|comply|provide|answer|complete|create|write|generate|engage|discuss"
+    r"|share|do\ that|continue|support|produce|participate)"
+)
+_REFUSAL = re.compile(
+    rf"""\A [\s"'*_]* (?:
+      (?:i'm|i\ am|we're|we\ are|my\ apologies|apologies|sorry)\b [^.!?\n]{{0,40}}?
+        \b(?:i|we)\ {_CANNOT}
+      | (?:i|we)\ (?:{_CANNOT}|must\ decline\ to)\ (?:\w+\ )?{_SERVICE}
+      | as\ an?\ (?:ai|artificial\ intelligence|large\ language|language)\b [^.!?\n]{{0,60}}?
+        \b(?:{_CANNOT}|do(?:n't|\ not)\ have)\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ASKS_TO_DECLINE = re.compile(
+    r"\b(?:declin|refus|reject|apolog|turn(?:s|ed|ing)? down|say(?:s|ing)? no)", re.IGNORECASE
+)
+
+_NEW = r"(?:new|improved|better|revised|rewritten|refined|enhanced|updated)"
+_OLD = r"(?:original|old|given|previous|provided|existing|initial)"
+_PART = r"(?:response|answer|instruction|pair|reply)"
+_META = re.compile(
+    rf"""\b(?:the|this|your|my)\ {_OLD}\ {_PART}\b
+      | \b(?:the|this|my|our)\ {_NEW}\ (?:and\ {_NEW}\ )?(?:version\ of\ the\ )?{_PART}\b
+      | \bhere(?:'s|\ is)\ (?:a|an|the|my)\ (?:\w+\ )?{_NEW}\ (?:\w+\ )?(?:version|{_PART})\b
+      | \A\W*{_NEW}\ {_PART}\W*:
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_ABOUT_TEXTS = re.compile(
+    r"\b(?:rewrit|rephras|paraphras|revis|improv|edit|critic|critique|feedback|review|evaluat"
+    r"|compar|grad(?:e|ing)|rat(?:e|ing)|proofread|survey|prompt)",
+    re.IGNORECASE,
+)
+_EDGE_CHARS = 240  # talk about the task stands at the start or at the end of a text
+
+_PLACEHOLDER = re.compile(
+    rf"""\W* (?: (?:insert|write|put|place|add)\ )? (?:(?:the|your|a|an)\ )?
+      (?:(?:complete|full|{_NEW})\ )* {_PART} (?:\ (?:goes|text))? (?:\ (?:here|below))? \W*
+      | [.\u2026_\-\s]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def is_refusal(text: str) -> bool:
+    """Whether a text begins as teachers begin when they decline a request.
+
+    Examples:
+        >>> is_refusal("I'm sorry, but I can't help with that.")
+        True
+        >>> is_refusal("I am sorry for your loss.")
+        False
+    """
+    return _REFUSAL.match(_plain(text[:400])) is not None
+
+
+def asks_to_decline(instruction: str) -> bool:
+    """Whether an instruction may be answered by a text that declines something."""
+    return _ASKS_TO_DECLINE.search(instruction) is not None
+
+
+def meta_talk_in(text: str) -> str | None:
+    """The words by which a text talks about the pair it replaces, or None.
+
+    Examples:
+        >>> meta_talk_in("The original response was too short.")
+        'The original response'
+        >>> meta_talk_in("The immune response has two phases.")
+    """
+    text = _plain(text)
+    for edge in (text[:_EDGE_CHARS], text[_EDGE_CHARS:][-_EDGE_CHARS:]):
+        found = _META.search(edge)
+        if found is not None:
+            return found[0].strip()
+    return None
+
+
+def is_about_texts(instruction: str) -> bool:
+    """Whether an instruction is itself about a text, so that its answer may talk about one."""
+    plain = _plain(instruction)
+    return _ABOUT_TEXTS.search(plain) is not None or _META.search(plain) is not None
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text is nothing but a place for a text.
+
+    Examples:
+        >>> is_placeholder("[Your new instruction here]")
+        True
+        >>> is_placeholder("Answer the door.")
+        False
+    """
+    return _PLACEHOLDER.fullmatch(text.strip()) is not None
+
+
+def _plain(text: str) -> str:
+    return text.replace("\u2019", "'")

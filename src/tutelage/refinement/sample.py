@@ -1,0 +1,265 @@
+"""Sampling: N responses to each instruction, each a request of its own.
+
+Sample i of an example has its own seed, made from the base seed, the example's id and i, so that
+it does not depend on the order of the examples or on N: growing N from 4 to 16 asks for 12 more.
+Responses of one example that are the same up to white space are kept once; the later ones are
+recorded as `duplicate_sample`, so that every reply that was paid for has its row.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from tutelage.data import (
+    OK,
+    SAMPLE,
+    Candidate,
+    Example,
+    Message,
+    candidate_id_of,
+    content_hash,
+    response_of,
+)
+from tutelage.errors import TeacherError
+from tutelage.refinement import statuses
+from tutelage.refinement.crowd import DEFAULT_OUTSTANDING, run_bounded
+from tutelage.refinement.draft import Draft, DraftOrFault, Fault, parse_sample
+from tutelage.refinement.judge import fault_of_sample
+from tutelage.refinement.reflect import fault_of_error
+from tutelage.refinement.settings import SampleSettings
+from tutelage.teacher import Reply, Request, Teacher
+
+_SEED_HEX_DIGITS = 7  # below 2^28: servers take seeds as signed 32-bit integers
+
+
+def sample_request(
+    example: Example, index: int, *, teacher: Teacher, settings: SampleSettings
+) -> Request:
+    """The request for one sample; sends nothing.
+
+    Args:
+        example: Whose instruction is answered; its context is sent as it is.
+        index: Which sample, from 0.
+        teacher: Only its name is used.
+        settings: Temperature, base seed, limits, the teacher's system prompt.
+    """
+    seed = int(
+        content_hash("sample", settings.seed, example.example_id, index)[:_SEED_HEX_DIGITS], 16
+    )
+    return Request(
+        model=teacher.name,
+        messages=_with_system(example.context, settings.system),
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_tokens=settings.max_tokens,
+        seed=seed,
+    )
+
+
+def sample_requests(
+    example: Example, *, teacher: Teacher, settings: SampleSettings
+) -> list[Request]:
+    """The `settings.n` requests for one example, in order of their index."""
+    return [
+        sample_request(example, index, teacher=teacher, settings=settings)
+        for index in range(settings.n)
+    ]
+
+
+def sample_of_reply(
+    example: Example, reply: Reply, *, teacher: Teacher, settings: SampleSettings
+) -> Candidate:
+    """Turn any reply into exactly one candidate."""
+    outcome: DraftOrFault = parse_sample(reply)
+    if isinstance(outcome, Draft):
+        outcome = (
+            fault_of_sample(
+                outcome,
+                instruction=example.instruction,
+                known_response=response_of(example.messages),
+                settings=settings,
+            )
+            or outcome
+        )
+    if isinstance(outcome, Fault):
+        return _unsampled(
+            example_id=example.example_id,
+            teacher=teacher.name,
+            fault=outcome,
+            request_key=reply.request_key,
+            finish_reason=reply.finish_reason,
+        )
+    messages = (*example.context, Message(role="assistant", content=outcome.response))
+    return Candidate(
+        candidate_id=candidate_id_of(
+            example_id=example.example_id,
+            step=SAMPLE,
+            parent_id=None,
+            teacher=teacher.name,
+            messages=messages,
+        ),
+        example_id=example.example_id,
+        step=SAMPLE,
+        teacher=teacher.name,
+        messages=messages,
+        finish_reason=reply.finish_reason,
+        request_key=reply.request_key,
+    )
+
+
+def join_duplicates(samples: Iterable[Candidate]) -> list[Candidate]:
+    """Keep the text of the first of equal responses of one example.
+
+    Args:
+        samples: All samples of one example, in order of their index.
+
+    Returns:
+        As many candidates, in the same order; a later one with the text of an earlier one has the
+        status `duplicate_sample` and a detail that names the first.
+    """
+    first: dict[str, Candidate] = {}
+    joined: list[Candidate] = []
+    for sample in samples:
+        if sample.status != OK:
+            joined.append(sample)
+            continue
+        text = " ".join(sample.response.split())
+        if text not in first:
+            first[text] = sample
+            joined.append(sample)
+            continue
+        detail = f"the same text as {first[text].candidate_id}"
+        joined.append(
+            _unsampled(
+                example_id=sample.example_id,
+                teacher=sample.teacher,
+                fault=Fault(status=statuses.DUPLICATE_SAMPLE, detail=detail),
+                request_key=sample.request_key,
+                finish_reason=sample.finish_reason,
+            )
+        )
+    return joined
+
+
+async def sample_one(
+    example: Example, index: int, *, teacher: Teacher, settings: SampleSettings
+) -> Candidate:
+    """Ask for one sample; exactly one candidate comes back, ok or with a status."""
+    request = sample_request(example, index, teacher=teacher, settings=settings)
+    try:
+        reply = await teacher.ask(request)
+    except TeacherError as error:
+        return _unsampled(
+            example_id=example.example_id,
+            teacher=teacher.name,
+            fault=fault_of_error(error),
+            request_key=request.key,
+        )
+    return sample_of_reply(example, reply, teacher=teacher, settings=settings)
+
+
+async def sample_all(
+    examples: Iterable[Example],
+    *,
+    teacher: Teacher,
+    settings: SampleSettings,
+    on_done: Callable[[Candidate], None] | None = None,
+    outstanding: int = DEFAULT_OUTSTANDING,
+) -> list[Candidate]:
+    """Sample `settings.n` responses to every example.
+
+    Args:
+        examples: Whose instructions are answered.
+        teacher: Whom to ask.
+        settings: How.
+        on_done: Called with each outcome once all samples of its example are there.
+        outstanding: The most requests in work at a time; about twice what the teacher takes.
+
+    Returns:
+        `settings.n` candidates per example, example by example, in order of their index.
+    """
+    budget_spent: list[str] = []
+    groups = _Groups(size=settings.n, on_done=on_done)
+
+    def units() -> Iterator[tuple[int, int, Example]]:
+        for number, example in enumerate(examples):
+            for index in range(settings.n):
+                yield number, index, example
+
+    async def one(_: int, unit: tuple[int, int, Example]) -> None:
+        number, index, example = unit
+        fault: Fault | None = None
+        if settings.limit is not None and number >= settings.limit:
+            fault = Fault(status=statuses.OVER_LIMIT, detail=f"limit is {settings.limit}")
+        elif budget_spent:
+            fault = Fault(status=statuses.OVER_BUDGET, detail=budget_spent[0])
+        if fault is not None:
+            key = sample_request(example, index, teacher=teacher, settings=settings).key
+            candidate = _unsampled(
+                example_id=example.example_id, teacher=teacher.name, fault=fault, request_key=key
+            )
+        else:
+            candidate = await sample_one(example, index, teacher=teacher, settings=settings)
+            if candidate.status == statuses.OVER_BUDGET:
+                budget_spent.append(candidate.detail or "")
+        groups.add(candidate, number=number, index=index)
+
+    await run_bounded(units(), one, outstanding=outstanding)
+    return [c for number in range(len(groups.finished)) for c in groups.finished[number]]
+
+
+class _Groups:
+    """Collects the samples of each example until all are there, then joins duplicates."""
+
+    def __init__(self, *, size: int, on_done: Callable[[Candidate], None] | None) -> None:
+        self._size = size
+        self._on_done = on_done
+        self._waiting: dict[int, dict[int, Candidate]] = {}
+        self.finished: dict[int, list[Candidate]] = {}
+
+    def add(self, candidate: Candidate, *, number: int, index: int) -> None:
+        """File sample `index` of example `number`."""
+        group = self._waiting.setdefault(number, {})
+        group[index] = candidate
+        if len(group) < self._size:
+            return
+        del self._waiting[number]
+        self.finished[number] = join_duplicates(group[i] for i in range(self._size))
+        if self._on_done is not None:
+            for outcome in self.finished[number]:
+                self._on_done(outcome)
+
+
+def _with_system(context: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:
+    """Put the teacher's system prompt before the example's own: many templates take only one."""
+    if system is None:
+        return context
+    if context[0].role == "system":
+        joined = f"{system}\n\n{context[0].content}"
+        return (Message(role="system", content=joined), *context[1:])
+    return (Message(role="system", content=system), *context)
+
+
+def _unsampled(
+    *,
+    example_id: str,
+    teacher: str | None,
+    fault: Fault,
+    request_key: str | None,
+    finish_reason: str | None = None,
+) -> Candidate:
+    return Candidate(
+        candidate_id=candidate_id_of(
+            example_id=example_id,
+            step=SAMPLE,
+            parent_id=None,
+            teacher=teacher,
+            messages=(),
+            distinction=request_key,
+        ),
+        example_id=example_id,
+        step=SAMPLE,
+        teacher=teacher,
+        status=fault.status,
+        finish_reason=finish_reason,
+        detail=fault.detail,
+        request_key=request_key,
+    )

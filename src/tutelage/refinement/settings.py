@@ -1,0 +1,104 @@
+"""The settings of reflection and of sampling."""
+
+from pathlib import Path
+from typing import Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tutelage.refinement.prompt import PromptVersion
+
+StepName: TypeAlias = Literal["instruction", "response"]
+
+INSTRUCTION_CRITERIA = (
+    "Is it clear, with only one way to read it?",
+    "Is it specific about what is wanted, with every fact and text that is needed to answer?",
+    "Does it ask for real knowledge or reasoning, and not only for a few words?",
+)
+RESPONSE_CRITERIA = (
+    "Is every statement in it correct?",
+    "Does it do what the instruction asks, all of it and nothing else?",
+    "Does it explain enough that a learner can follow it?",
+    "Is it well ordered and easy to read?",
+)
+
+
+class RefineSettings(BaseModel):
+    """What the teacher is asked to improve, how, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: tuple[StepName, ...] = Field(
+        default=("instruction", "response"),
+        min_length=1,
+        description="Which reflections are made, in this order.",
+    )
+    prompt_version: PromptVersion = Field(
+        default="v1", description="Which of the package's own prompts is used."
+    )
+    instruction_prompt: Path | None = Field(
+        default=None, description="A prompt file of your own for instruction reflection."
+    )
+    response_prompt: Path | None = Field(
+        default=None, description="A prompt file of your own for response reflection."
+    )
+    instruction_criteria: tuple[str, ...] = Field(
+        default=INSTRUCTION_CRITERIA, description="What an instruction is judged by."
+    )
+    response_criteria: tuple[str, ...] = Field(
+        default=RESPONSE_CRITERIA, description="What a response is judged by."
+    )
+    use_schema: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="Ask for JSON under a schema: where the teacher supports it, always, or never "
+        "(markers in plain text).",
+    )
+    max_tokens: int = Field(default=1024, ge=1, description="The most tokens of one reply.")
+    temperature: float = Field(default=0.0, ge=0.0, description="Of the first attempt.")
+    retry_temperature: float = Field(
+        default=0.7, ge=0.0, description="Of later attempts, where it is the higher one."
+    )
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int = Field(default=0, ge=0, description="Of the first attempt; each later one adds 1.")
+    attempts: int = Field(
+        default=2,
+        ge=1,
+        le=10,
+        description="How often a candidate is asked about while the reply is unusable in form.",
+    )
+    limit: int | None = Field(
+        default=None, ge=0, description="Refine at most this many candidates of a step."
+    )
+    min_instruction_chars: int = Field(default=1, ge=1)
+    max_instruction_chars: int = Field(default=20_000, ge=1)
+    min_response_chars: int = Field(default=1, ge=1)
+    max_response_chars: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.steps)) != len(self.steps):
+            raise ValueError(f"steps names a step twice: {', '.join(self.steps)}")
+        for part in ("instruction", "response"):
+            least, most = getattr(self, f"min_{part}_chars"), getattr(self, f"max_{part}_chars")
+            if least > most:
+                raise ValueError(f"min_{part}_chars {least} is above max_{part}_chars {most}")
+        return self
+
+
+class SampleSettings(BaseModel):
+    """How N responses to one instruction are drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int = Field(default=16, ge=1, description="Responses an instruction gets.")
+    system: str | None = Field(
+        default=None,
+        description="A system prompt for the teacher only; put before the example's own, and not "
+        "kept in the candidate.",
+    )
+    max_tokens: int = Field(default=1024, ge=1, description="The most tokens of one response.")
+    temperature: float = Field(default=0.8, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int = Field(default=0, ge=0, description="Mixed with the example's id and the index.")
+    limit: int | None = Field(default=None, ge=0, description="Sample at most this many examples.")
+    min_response_chars: int = Field(default=1, ge=1)
+    max_response_chars: int = Field(default=100_000, ge=1)
