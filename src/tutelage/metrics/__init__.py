@@ -8,8 +8,15 @@ is None and its candidate `nonfinite`: a failure is never a number.
 from tutelage.metrics.correlation import AGREEMENT, agreement, spearman
 from tutelage.metrics.pairs import ifd, ifd_loss, ppl, r_ifd
 from tutelage.metrics.pools import lark, lark_weights, with_lark
-from tutelage.metrics.registry import METRICS, SCORABLE
-from tutelage.metrics.request import needs_steps, needs_text, specs_for, statistics_for, views_for
+from tutelage.metrics.registry import METRICS
+from tutelage.metrics.request import (
+    needs_steps,
+    needs_text,
+    specs_for,
+    statistics_for,
+    table_metrics,
+    views_for,
+)
 from tutelage.metrics.responses import (
     brier,
     grape,
@@ -19,7 +26,7 @@ from tutelage.metrics.responses import (
     rsr,
     upd,
 )
-from tutelage.metrics.scoring import NONFINITE, compute, score, scores_schema, scores_table
+from tutelage.metrics.scoring import NONFINITE, compute, finish_scores, score_row, scores_schema
 from tutelage.metrics.sets import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
 from tutelage.metrics.spec import Better, Level, Material, MetricSpec, Statistics
 from tutelage.metrics.steps import (
@@ -39,7 +46,6 @@ __all__ = [
     "LALP_WINDOW_STEPS",
     "METRICS",
     "NONFINITE",
-    "SCORABLE",
     "Better",
     "CaslFit",
     "Level",
@@ -54,6 +60,7 @@ __all__ = [
     "casl",
     "compute",
     "delta_loss",
+    "finish_scores",
     "first_token_indexes",
     "first_token_logprob",
     "first_token_share",
@@ -73,14 +80,14 @@ __all__ = [
     "r_ifd",
     "rsr",
     "rsr_of_set",
-    "score",
+    "score_row",
     "scores_schema",
-    "scores_table",
     "spearman",
     "specs_for",
     "statistics_for",
     "step_spans",
     "step_views",
+    "table_metrics",
     "upd",
     "views_for",
     "with_casl",

@@ -9,6 +9,11 @@ from tutelage.metrics.registry import METRICS, SCORABLE
 from tutelage.metrics.spec import MetricSpec, Statistics
 
 
+def table_metrics() -> tuple[str, ...]:
+    """The metrics that can be a column of the scores table: not those of sets or two students."""
+    return SCORABLE
+
+
 def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
     """The specs of metrics that can be columns of a scores table, and of what they are made of.
 

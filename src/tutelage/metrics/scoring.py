@@ -1,7 +1,7 @@
 """From readings to rows of the scores table."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -49,41 +49,38 @@ def compute(
     return numbers
 
 
-def score(
+def score_row(
     outcome: ReadingOutcome,
-    names: Sequence[str],
     *,
-    example_id: str,
-    student: str,
+    metrics: Sequence[str],
     response: str | None = None,
     steps: Sequence[TokenStats] | None = None,
 ) -> dict[str, object]:
-    """One row of the scores table.
+    """One row of the scores table, but for `example_id` and `student`, which the caller knows.
 
     A row is `ok` exactly when every metric asked for has a number; otherwise its status says why
     and it has no number at all, so that nothing can be chosen by half a row.
 
     Args:
         outcome: What the student made of the candidate.
-        names: As in `--metrics`.
-        example_id: The example the candidate is a version of.
-        student: The student's fingerprint.
+        metrics: As in `--metrics`.
         response: The response's text, where `needs_text` says so.
         steps: One reading for each view of `step_views`, where `needs_steps` says so.
 
     Returns:
-        A row for `scores_table`. Views that were not read have null token counts and losses.
+        The columns of `scores_schema`; those of views that were not read, and of metrics that need
+        all candidates (`lark`, `casl`: see `finish_scores`), are None.
 
     Raises:
         SettingsError: A name is unknown.
         DataError: A view, a statistic or the text that a metric needs is not there.
         SpanMismatchError: The two sides of a ratio count different tokens.
     """
-    row: dict[str, object] = dict.fromkeys(scores_schema(names).names)
-    row.update(candidate_id=outcome.candidate_id, example_id=example_id, student=student)
+    row: dict[str, object] = dict.fromkeys(scores_schema(metrics).names)
+    row["candidate_id"] = outcome.candidate_id
     if isinstance(outcome, Unscored):
         return row | {"status": outcome.reason, "detail": outcome.detail}
-    numbers = compute(outcome, names, response=response, steps=steps)
+    numbers = compute(outcome, metrics, response=response, steps=steps)
     missing = [name for name, value in numbers.items() if value is None]
     if missing:
         return row | {"status": NONFINITE, "detail": f"no finite value: {', '.join(missing)}"}
@@ -101,35 +98,33 @@ def score(
     return row | dict(numbers)
 
 
-def scores_schema(names: Iterable[str]) -> pa.Schema:
+def scores_schema(metrics: Iterable[str]) -> pa.Schema:
     """The SCORES schema with one float64 column for each metric and for what it is made of.
 
     Raises:
         SettingsError: A name is unknown.
     """
     schema = SCORES
-    for spec in specs_for(names):
+    for spec in specs_for(metrics):
         schema = schema.append(pa.field(spec.name, pa.float64()))
     return schema
 
 
-def scores_table(rows: Iterable[Mapping[str, object]], names: Sequence[str]) -> pa.Table:
-    """The scores table of all candidates, with the metrics that need more than one of them.
+def finish_scores(table: pa.Table, *, metrics: Sequence[str]) -> pa.Table:
+    """Fill in the metrics that need more than one candidate, once all rows are there.
 
     Args:
-        rows: From `score`, with the same names.
-        names: As in `--metrics`. `lark` adds `lark` and `lark_weight`, `casl` adds `casl`.
+        table: In the schema of `scores_schema`, one row a candidate.
+        metrics: As in `--metrics`. `lark` adds `lark` and `lark_weight`, `casl` adds `casl`.
 
     Returns:
-        One row a candidate, in the order given, in the schema of `scores_schema`.
+        The same rows in the same order; the same table where nothing of this kind was asked for.
 
     Raises:
-        SettingsError: A name is unknown.
         DataError: `casl` was asked for over a set it cannot be fitted on.
     """
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=scores_schema(names))
-    if "lark" in names:
+    if "lark" in metrics:
         table = with_lark(table)
-    if "casl" in names:
+    if "casl" in metrics:
         table, _ = with_casl(table)
     return table

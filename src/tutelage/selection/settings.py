@@ -1,8 +1,8 @@
 """The settings of a selection."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RuleName: TypeAlias = Literal[
     "srt", "grape", "rsr", "ifd_top", "random", "longest", "all_original", "all_refined"
@@ -21,7 +21,9 @@ class SelectSettings(BaseModel):
     margin: float = Field(
         default=0.0,
         ge=0.0,
-        description="srt, safe mode: how much better a refinement must be to win, in units of the metric compared.",
+        allow_inf_nan=False,
+        description="srt, safe mode: how much better a refinement must be to win, in units of "
+        "the metric compared.",
     )
     keep_fraction: float | None = Field(
         default=None,
@@ -35,7 +37,7 @@ class SelectSettings(BaseModel):
         description="ifd_top, random, longest: how many examples to keep, instead of a share.",
     )
     per_source: bool = Field(
-        default=False, description="ifd_top: apply the share within each source."
+        default=False, description="ifd_top: apply the share or the count within each source."
     )
     seed: int = Field(default=0, description="Of the random rule and of the nulls.")
     max_unscored_fraction: float = Field(
@@ -44,3 +46,11 @@ class SelectSettings(BaseModel):
         le=1.0,
         description="Stop when more candidates than this could not be scored.",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.keep_fraction is not None and self.keep_count is not None:
+            raise ValueError("give keep_fraction or keep_count, not both")
+        if self.rule == "ifd_top" and self.keep_fraction is None and self.keep_count is None:
+            raise ValueError("rule ifd_top needs keep_fraction or keep_count")
+        return self
