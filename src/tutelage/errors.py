@@ -6,10 +6,13 @@
     ├── SettingsError (ValueError)      a setting or a flag is wrong
     ├── MissingExtraError (ImportError) a library that an extra installs is not there
     ├── RunError (RuntimeError)         a run folder cannot be used as asked
+    │   └── JournalError                the journal of teacher replies cannot be read or written
     ├── StudentError (RuntimeError)     the student cannot be loaded or read
     └── TeacherError (RuntimeError)     the teacher could not be asked, or answered unusably
         ├── TeacherBusyError            rate-limited or overloaded; asked again later
         ├── TeacherUnreachableError     no connection, a time-out, a 5xx; asked again later
+        ├── UnusableReplyError          answered, and perhaps paid for, but without text
+        ├── NotInJournalError           a replay was asked for what was never recorded
         └── BudgetError                 the cap on cost would be passed
 
 The message names the value and the place; the hint names the next step and also shows in
@@ -66,6 +69,10 @@ class RunError(TutelageError, RuntimeError):
     """A run folder cannot be used as asked."""
 
 
+class JournalError(RunError):
+    """The journal of teacher replies cannot be read or written; nothing more may be asked."""
+
+
 class StudentError(TutelageError, RuntimeError):
     """The student cannot be loaded or read."""
 
@@ -86,6 +93,26 @@ class TeacherUnreachableError(TeacherError):
     """No connection, no answer in time, or a failure on the server's side."""
 
     retryable: ClassVar[bool] = True
+
+
+class UnusableReplyError(TeacherError):
+    """The teacher answered, and may want money for it, but there is no text to use.
+
+    Attributes:
+        finish_reason: As the server said.
+        prompt_tokens: As counted by the server, or None where it did not say.
+        completion_tokens: Likewise.
+        seconds: From sending the request to having the answer.
+    """
+
+    finish_reason: str = "unknown"
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    seconds: float = 0.0
+
+
+class NotInJournalError(TeacherError):
+    """A replay was asked for a reply that was never recorded."""
 
 
 class BudgetError(TeacherError):

@@ -21,6 +21,8 @@ class Request:
         seed: For servers that take one. Sample i of N is a request of its own with its own seed.
         schema: A JSON schema the reply should obey, where the server supports it, or None. It is
             part of the key: a reply under a schema is another reply.
+        extra: What the teacher's settings add to the body of every request, or None. A journaled
+            teacher fills it in; others leave it alone.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Request:
     max_tokens: int = 1024
     seed: int | None = None
     schema: Mapping[str, object] | None = None
+    extra: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":
@@ -38,8 +41,7 @@ class Request:
     @property
     def key(self) -> str:
         """Content hash of everything that can change the reply; no address, no secret."""
-        return content_hash(
-            "request",
+        parts: list[object] = [
             self.model,
             [[m.role, m.content] for m in self.messages],
             self.temperature,
@@ -47,7 +49,10 @@ class Request:
             self.max_tokens,
             self.seed,
             None if self.schema is None else dict(self.schema),
-        )
+        ]
+        if self.extra:
+            parts.append(dict(self.extra))
+        return content_hash("request", *parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

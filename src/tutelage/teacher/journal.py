@@ -1,0 +1,284 @@
+"""The journal: every reply of a teacher, durable before anybody uses it.
+
+One SQLite file, which several runs and several processes may share. Replies are paid for, so they
+are written with `synchronous=FULL` by one thread that commits whatever is waiting together, and
+`keep` returns only after that commit. Nothing secret is stored: a request holds no address and no
+key.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from tutelage.errors import JournalError
+from tutelage.teacher import journal_file
+from tutelage.teacher.ask import Request
+from tutelage.teacher.journal_entry import Entry, entry_of_row, request_to_json
+
+GROUP = 256
+"""The most writes that share one commit."""
+
+
+_COLUMNS = tuple(Entry.__dataclass_fields__)
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM replies"  # noqa: S608  (our own field names)
+_INSERT = (
+    f"INSERT OR IGNORE INTO replies ({', '.join(_COLUMNS)}, request, at) "  # noqa: S608  (same)
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
+)
+_KEYS_AT_ONCE = 500
+
+_Statement: TypeAlias = tuple[str, tuple[object, ...]]
+_Write: TypeAlias = tuple[_Statement, "Future[None]"]
+
+
+class Journal:
+    """An open journal. Close it, or use it as a context manager.
+
+    Safe to use from several threads and event loops; several processes may open the same file.
+
+    Args:
+        path: The file; it is made if it is not there, unless `read_only`.
+        read_only: Never write, not even beside the file; for journals inside packages.
+
+    Raises:
+        JournalError: The file is missing, is not a journal, is damaged or cannot be written.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._reader = journal_file.connect(path, read_only=read_only)
+        self._reading = threading.Lock()
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._unsaved: list[_Write] = []
+        self._broken: str | None = None
+        self._submitting = threading.Lock()
+        self._closed = False
+        self._writer: threading.Thread | None = None
+        if not read_only:
+            writer = journal_file.connect(path, read_only=False)
+            self._writer = threading.Thread(
+                target=self._write_all, args=(writer,), name="tutelage-journal", daemon=True
+            )
+            self._writer.start()
+            atexit.register(self.close)
+
+    def get(self, request_key: str) -> Entry | None:
+        """The answer to a request, or None where there is none yet."""
+        rows = self._rows(f"{_SELECT} WHERE request_key = ?", (request_key,))
+        return entry_of_row(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
+
+    def known(self, request_keys: Iterable[str]) -> set[str]:
+        """Which of these requests have been answered."""
+        wanted = list(dict.fromkeys(request_keys))
+        found: set[str] = set()
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            some = wanted[start : start + _KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(some))
+            rows = self._rows(
+                f"SELECT request_key FROM replies WHERE request_key IN ({marks})",  # noqa: S608  (question marks only)
+                tuple(some),
+            )
+            found.update(str(key) for (key,) in rows)
+        return found
+
+    def __len__(self) -> int:
+        """How many answers there are."""
+        ((count,),) = self._rows("SELECT count(*) FROM replies", ())
+        return int(str(count))
+
+    def spent(self, *, run: str, currency: str) -> float:
+        """What a run has paid so far, in a currency."""
+        ((total,),) = self._rows(
+            "SELECT coalesce(sum(cost), 0.0) FROM replies WHERE run = ? AND currency = ?",
+            (run, currency),
+        )
+        return float(str(total))
+
+    def failures(self) -> Mapping[str, int]:
+        """How many attempts have failed since the journal was made, by kind of error."""
+        rows = self._rows("SELECT kind, count(*) FROM failures GROUP BY kind ORDER BY kind", ())
+        return {str(kind): int(str(count)) for kind, count in rows}
+
+    async def keep(self, request: Request, entry: Entry) -> Entry:
+        """Write an answer and wait until it is durable.
+
+        Cancelling the caller does not take the write back.
+
+        Returns:
+            What the journal holds for this request: `entry`, or what another process wrote
+            before.
+
+        Raises:
+            JournalError: It could not be written. It stays in memory and is tried again with the
+                next write and on closing.
+        """
+        values = tuple(getattr(entry, name) for name in _COLUMNS)
+        done = self._submit(_INSERT, (*values, request_to_json(request), time.time()))
+        await asyncio.shield(asyncio.wrap_future(done))
+        return self.get(entry.request_key) or entry
+
+    async def note_failure(self, request: Request, *, kind: str, message: str) -> None:
+        """Record an attempt that brought no answer. It is not a reply: it will be asked again."""
+        done = self._submit(
+            "INSERT INTO failures (request_key, kind, message, at) VALUES (?, ?, ?, ?)",
+            (request.key, kind, message, time.time()),
+        )
+        await asyncio.shield(asyncio.wrap_future(done))
+
+    def obeys_schema(self, *, teacher: str, endpoint: str | None = None) -> bool | None:
+        """Whether a teacher was found to obey a JSON schema; None where nobody has tried.
+
+        Args:
+            teacher: Its name.
+            endpoint: Where it was asked; by default wherever it was asked last.
+        """
+        rows = self._rows(
+            "SELECT obeys_schema FROM abilities "
+            "WHERE teacher = ? AND endpoint = coalesce(?, endpoint) ORDER BY at DESC LIMIT 1",
+            (teacher, endpoint),
+        )
+        return bool(rows[0][0]) if rows else None
+
+    async def keep_ability(self, *, teacher: str, endpoint: str, obeys_schema: bool) -> None:
+        """Remember whether a teacher obeys a JSON schema, so that a replay asks as it did."""
+        done = self._submit(
+            "INSERT OR REPLACE INTO abilities (teacher, endpoint, obeys_schema, at) "
+            "VALUES (?, ?, ?, ?)",
+            (teacher, endpoint, int(obeys_schema), time.time()),
+        )
+        await asyncio.shield(asyncio.wrap_future(done))
+
+    async def check_writable(self) -> None:
+        """Refuse to go on after a failed write, before more money is spent.
+
+        Raises:
+            JournalError: The journal is closed or read-only, or a write failed and fails again.
+        """
+        if self.read_only or self._closed or self._broken:
+            done = self._submit("SELECT 1", ())  # takes along what could not be written before
+            await asyncio.shield(asyncio.wrap_future(done))
+
+    def close(self) -> None:
+        """Write what is waiting and close. May be called twice."""
+        with self._submitting:
+            if self._closed:
+                return
+            self._closed = True
+            self._writes.put(None)
+        atexit.unregister(self.close)
+        if self._writer is not None:
+            self._writer.join()
+        with self._reading:
+            self._reader.close()
+        if self._unsaved:
+            raise JournalError(
+                f"{self.path}: {len(self._unsaved)} writes were lost: {self._broken}",
+                hint="make room on the disk and start the run again; those are asked again",
+            )
+
+    def pack(self, path: Path, *, request_keys: Collection[str] | None = None) -> int:
+        """Copy answers into a new single file that can be shipped and read without writing.
+
+        Args:
+            path: The new file; must not exist.
+            request_keys: Which answers; all of them by default.
+
+        Returns:
+            How many answers it holds.
+        """
+        with self._reading:
+            return journal_file.pack(self._reader, path, request_keys=request_keys)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _rows(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+        if self._closed:
+            raise JournalError(f"{self.path}: the journal is closed")
+        with self._reading:
+            try:
+                return self._reader.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise journal_file.explained(self.path, error) from error
+
+    def _submit(self, sql: str, values: tuple[object, ...]) -> "Future[None]":
+        if self.read_only:
+            raise JournalError(
+                f"{self.path}: the journal was opened for reading only",
+                hint="a replay cannot record; choose a journal that can be written",
+            )
+        done: Future[None] = Future()
+        write = ((sql, tuple(_storable(value) for value in values)), done)
+        with self._submitting:
+            if self._closed:
+                raise JournalError(f"{self.path}: the journal is closed")
+            self._writes.put(write)
+        return done
+
+    def _write_all(self, connection: sqlite3.Connection) -> None:
+        """The writer thread: commit what is waiting, together, until the journal is closed."""
+        open_ = True
+        while open_:
+            batch = self._unsaved
+            first = self._writes.get()
+            open_ = first is not None
+            if first is not None:
+                batch.append(first)
+            while len(batch) < GROUP and open_:
+                try:
+                    more = self._writes.get_nowait()
+                except queue.Empty:
+                    break
+                open_ = more is not None
+                if more is not None:
+                    batch.append(more)
+            if batch:
+                self._commit(connection, batch)
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, batch: list[_Write]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for (sql, values), _ in batch:
+                connection.execute(sql, values)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            why = journal_file.explained(self.path, error)
+            self._broken = str(error)
+            self._unsaved = batch
+            for _, done in batch:
+                if not done.done():
+                    done.set_exception(why)
+            return
+        self._broken = None
+        self._unsaved = []
+        for _, done in batch:
+            if not done.done():
+                done.set_result(None)
+
+
+def _storable(value: object) -> object:
+    # A server may send half a surrogate pair, which is no text that a file could hold.
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value

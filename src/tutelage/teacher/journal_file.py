@@ -1,0 +1,154 @@
+"""The journal as a file: its layout, and how it is opened without surprises."""
+
+import os
+import sqlite3
+from collections.abc import Collection
+from pathlib import Path
+from urllib.parse import quote
+
+from tutelage.errors import JournalError
+
+APPLICATION_ID = 0x7475746C
+"""Written into the file's header ("tutl"), so that a foreign database is never written to."""
+
+VERSION = 1
+BUSY_SECONDS = 60.0
+"""How long to wait for another process that is writing."""
+
+_LAYOUT = """
+CREATE TABLE IF NOT EXISTS replies (
+    request_key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT, problem TEXT,
+    finish_reason TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER,
+    cost REAL NOT NULL, currency TEXT, seconds REAL NOT NULL, run TEXT,
+    request TEXT NOT NULL, at REAL NOT NULL,
+    CHECK ((text IS NULL) <> (problem IS NULL))
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS replies_by_run ON replies (run) WHERE run IS NOT NULL;
+CREATE TABLE IF NOT EXISTS failures (
+    request_key TEXT NOT NULL, kind TEXT NOT NULL, message TEXT NOT NULL, at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS abilities (
+    teacher TEXT NOT NULL, endpoint TEXT NOT NULL, obeys_schema INTEGER NOT NULL,
+    at REAL NOT NULL, PRIMARY KEY (teacher, endpoint)
+);
+"""
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open a journal, making it where allowed, and check that it is one.
+
+    Raises:
+        JournalError: It is missing, foreign, damaged, from a later version or not accessible.
+    """
+    if read_only and not path.is_file():
+        raise JournalError(
+            f"{path}: there is no journal", hint="check the path, or run with a teacher first"
+        )
+    try:
+        if not read_only:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            _address(path, read_only=read_only),
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise explained(path, error) from error
+    try:
+        _check(connection, path, read_only=read_only)
+        if not read_only:
+            _prepare(connection)
+            _check(connection, path, read_only=True)
+    except sqlite3.Error as error:
+        connection.close()
+        raise explained(path, error) from error
+    except JournalError:
+        connection.close()
+        raise
+    return connection
+
+
+def pack(source: sqlite3.Connection, path: Path, *, request_keys: Collection[str] | None) -> int:
+    """Copy answers and abilities into a new file without a write-ahead log."""
+    if path.exists():
+        raise JournalError(f"{path}: already exists", hint="choose a new file to pack into")
+    target = sqlite3.connect(path, isolation_level=None)
+    try:
+        target.execute("BEGIN")
+        for statement in _LAYOUT.split(";"):
+            target.execute(statement)
+        target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        target.execute(f"PRAGMA user_version = {VERSION}")
+        for row in source.execute("SELECT * FROM replies ORDER BY request_key"):
+            if request_keys is None or row[0] in request_keys:
+                marks = ", ".join("?" * len(row))
+                target.execute(f"INSERT INTO replies VALUES ({marks})", row)  # noqa: S608  (question marks only)
+        for row in source.execute("SELECT * FROM abilities ORDER BY teacher"):
+            target.execute("INSERT INTO abilities VALUES (?, ?, ?, ?)", row)
+        target.execute("COMMIT")
+        target.execute("VACUUM")
+        return int(target.execute("SELECT count(*) FROM replies").fetchone()[0])
+    except sqlite3.Error as error:
+        raise explained(path, error) from error
+    finally:
+        target.close()
+
+
+def explained(path: Path, error: Exception) -> JournalError:
+    """An error of SQLite or the file system, with the place and the next step."""
+    text = str(error)
+    if "not a database" in text or "malformed" in text:
+        hint = "move the file away; replies in it may be saved with `sqlite3 FILE .recover`"
+    elif "full" in text:
+        hint = "make room on the disk and start the run again; what was written is kept"
+    elif "locked" in text or "busy" in text:
+        hint = f"another process has been writing for {BUSY_SECONDS:g} s; wait for it or end it"
+    elif "readonly" in text or "unable to open" in text or isinstance(error, OSError):
+        hint = "check that the folder exists and can be written"
+    else:
+        hint = "the file may be damaged; `sqlite3 FILE 'PRAGMA integrity_check'` tells"
+    return JournalError(f"{path}: {text}", hint=hint)
+
+
+def _address(path: Path, *, read_only: bool) -> str:
+    address = f"file:{quote(str(path.absolute()))}"
+    if not read_only:
+        return f"{address}?mode=rwc"
+    log = path.with_name(f"{path.name}-wal")
+    if not log.exists() and not os.access(path.parent, os.W_OK):
+        # Nobody can be writing, and SQLite could not make the files that it shares with writers.
+        return f"{address}?mode=ro&immutable=1"
+    return f"{address}?mode=ro"
+
+
+def _check(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application == 0 and tables == 0 and not read_only:
+        return  # new, or another process is about to lay it out
+    if application != APPLICATION_ID:
+        raise JournalError(
+            f"{path}: is a database, but not a journal of tutelage",
+            hint="choose another file for the journal; this one was left as it is",
+        )
+    if version > VERSION:
+        raise JournalError(
+            f"{path}: is a journal of version {version}; this tutelage reads up to {VERSION}",
+            hint="install a later tutelage",
+        )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _LAYOUT.split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")

@@ -1,0 +1,277 @@
+"""A teacher behind an endpoint that speaks the OpenAI chat API."""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from tutelage.errors import (
+    SettingsError,
+    TeacherError,
+    TeacherUnreachableError,
+)
+from tutelage.teacher import wire
+from tutelage.teacher.ask import Reply, Request
+from tutelage.teacher.attempts import Circuit, attempts
+from tutelage.teacher.pace import Pace
+from tutelage.teacher.probe import PROBE_TOKENS, Abilities, obeys_schema, probe
+from tutelage.teacher.settings import TeacherSettings
+from tutelage.teacher.wire import Failed
+
+if TYPE_CHECKING:
+    import httpx2
+    from openai import AsyncOpenAI
+
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_KEY = "OPENAI_API_KEY"
+NO_KEY = "none"
+"""Sent where no key was asked for, so that one in the environment never goes to a stranger."""
+
+OnRetry: TypeAlias = Callable[[Request, TeacherError], Awaitable[None]]
+
+
+class OpenAITeacher:
+    """Asks an endpoint: paced, retried, and stopped early when nothing can work.
+
+    Connections belong to the event loop in which they were made; under another loop new ones are
+    made. The `openai` library is imported with the first request.
+
+    Args:
+        settings: Who and how.
+        supports_schema: Whether it obeys JSON schemas; None where that is still to be found out,
+            which `open` does.
+        on_retry: Told of every failed attempt after which another one follows.
+        http_client: Another transport, for tests and for proxies.
+        sleep: How to wait between attempts.
+
+    Raises:
+        SettingsError: The environment variable that should hold the key is not set.
+    """
+
+    def __init__(
+        self,
+        settings: TeacherSettings,
+        *,
+        supports_schema: bool | None = None,
+        on_retry: OnRetry | None = None,
+        http_client: "httpx2.AsyncClient | None" = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.settings = settings
+        self.endpoint = endpoint_of(settings)
+        self._supports_schema = supports_schema
+        self._on_retry = on_retry
+        self._http_client = http_client
+        self._sleep = sleep
+        self._key = key_of(settings)
+        self._circuit = Circuit(concurrency=settings.concurrency)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._client: AsyncOpenAI | None = None
+        self._pace = Pace(settings)
+
+    def __repr__(self) -> str:
+        return f"OpenAITeacher({self.name!r} at {self.endpoint})"
+
+    @property
+    def name(self) -> str:
+        """The name written beside every candidate this teacher wrote."""
+        return self.settings.teacher_name
+
+    @property
+    def supports_schema(self) -> bool:
+        """Whether a request may carry a JSON schema and expect it to be obeyed."""
+        return bool(self._supports_schema)
+
+    async def open(self) -> None:
+        """Find out whether the endpoint obeys JSON schemas, unless that is known.
+
+        Raises:
+            TeacherError: The endpoint could not be asked.
+        """
+        if self._supports_schema is None:
+            self._supports_schema = await obeys_schema(self._post_probe)
+
+    async def probe(self) -> Abilities:
+        """Find out what the endpoint can do; six short requests.
+
+        Raises:
+            TeacherError: The endpoint could not be asked.
+        """
+        return await probe(self._post_probe)
+
+    async def ask(self, request: Request) -> Reply:
+        """Answer one request, with as many attempts as the settings allow.
+
+        Raises:
+            TeacherError: No reply could be had, or too many before it were refused.
+        """
+        self._enter_loop()
+        self._circuit.check()
+
+        async def attempt() -> Reply | Failed:
+            async with self._pace.turn(request):
+                self._circuit.check()
+                outcome = await self.attempt(request)
+            if isinstance(outcome, Failed) and outcome.wait_seconds:
+                self._pace.pause(min(outcome.wait_seconds, self.settings.max_wait_seconds))
+            return outcome
+
+        async def before_retry(failed: Failed) -> None:
+            if self._on_retry is not None:
+                await self._on_retry(request, failed.error)
+
+        outcome = await attempts(
+            attempt, settings=self.settings, before_retry=before_retry, sleep=self._sleep
+        )
+        self._circuit.saw(outcome)
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        return outcome
+
+    async def attempt(self, request: Request) -> Reply | Failed:
+        """Send a request once and say what came of it; never raises for what a server did."""
+        body = await self.post(wire.body_of(request, self.settings) | dict(request.extra or {}))
+        if isinstance(body, Failed):
+            return body
+        answer, seconds = body
+        outcome = wire.reply_of(answer, request, seconds=seconds, place=self.endpoint)
+        return self._scrubbed(outcome) if isinstance(outcome, Failed) else outcome
+
+    async def post(self, body: dict[str, object]) -> tuple[dict[str, object], float] | Failed:
+        """Send a JSON body to `/chat/completions` once.
+
+        Returns:
+            The JSON object that came and the seconds it took, or the failure.
+        """
+        import httpx2
+        import openai
+
+        self._enter_loop()
+        client = self._open_client()
+        started = time.monotonic()
+        # Failures are values here, not exceptions raised from the library's own: those hold the
+        # request with its headers, and so the key.
+        try:
+            async with asyncio.timeout(self.settings.timeout_seconds):
+                response = await client.post(
+                    "/chat/completions", cast_to=httpx2.Response, body=body
+                )
+        except openai.APIStatusError as error:
+            headers = {name.lower(): value for name, value in error.response.headers.items()}
+            return self._scrubbed(
+                wire.failure_of(
+                    error.status_code,
+                    headers,
+                    error.response.content,
+                    place=self.endpoint,
+                    settings=self.settings,
+                )
+            )
+        except (openai.APITimeoutError, TimeoutError):
+            return self._unreachable(
+                f"no reply within {self.settings.timeout_seconds:g} s",
+                hint="raise timeout_seconds, or lower concurrency or max_tokens",
+            )
+        except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
+            return self._unreachable(
+                _root_of(error), hint=f"check that the server runs and base_url ({self.endpoint})"
+            )
+        except (httpx2.InvalidURL, UnicodeError, openai.OpenAIError) as error:
+            return Failed(error=TeacherError(f"{self.endpoint}: {self._scrub(str(error))}"))
+        parsed = wire.parse_body(response.content, place=self.endpoint)
+        if isinstance(parsed, Failed):
+            return self._scrubbed(parsed)
+        return parsed, time.monotonic() - started
+
+    async def _post_probe(self, body: dict[str, object]) -> dict[str, object] | Failed:
+        limit = {self.settings.max_tokens_field: PROBE_TOKENS}
+        whole = {"model": self.settings.model} | limit | body | dict(self.settings.extra_body)
+
+        async def attempt() -> tuple[dict[str, object], float] | Failed:
+            return await self.post(whole)
+
+        outcome = await attempts(attempt, settings=self.settings, sleep=self._sleep)
+        return outcome if isinstance(outcome, Failed) else outcome[0]
+
+    async def close(self) -> None:
+        """Let the connections go."""
+        client, self._client = self._client, None
+        if client is not None and self._http_client is None:
+            await client.close()
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._client = None
+            self._pace = Pace(self.settings)
+
+    def _open_client(self) -> "AsyncOpenAI":
+        if self._client is None:
+            import openai
+
+            self._client = openai.AsyncOpenAI(
+                api_key=self._key or NO_KEY,
+                base_url=self.endpoint,
+                max_retries=0,  # there is one retry policy, and it is ours
+                timeout=self.settings.timeout_seconds,
+                http_client=self._http_client,
+            )
+        return self._client
+
+    def _unreachable(self, why: str, *, hint: str) -> Failed:
+        return Failed(
+            error=TeacherUnreachableError(f"{self.endpoint}: {self._scrub(why)}", hint=hint)
+        )
+
+    def _scrub(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def _scrubbed(self, failed: Failed) -> Failed:
+        error = failed.error
+        if self._key and (self._key in str(error) or self._key in (error.hint or "")):
+            clean = type(error)(
+                self._scrub(str(error)), hint=error.hint and self._scrub(error.hint)
+            )
+            return Failed(error=clean, status=failed.status, wait_seconds=failed.wait_seconds)
+        return failed
+
+
+def key_of(settings: TeacherSettings) -> str | None:
+    """The key from the environment, or None where none is to be sent.
+
+    Raises:
+        SettingsError: The variable is not set, or holds what cannot be a key. Its value is not
+            shown.
+    """
+    name = settings.api_key_env
+    if name is None:
+        if settings.base_url is not None:
+            return None
+        name = OPENAI_KEY
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise SettingsError(
+            f"the environment variable {name} is not set",
+            hint=f"export {name}=..., or set api_key_env to the name of another variable",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(
+            f"the environment variable {name} does not hold a key",
+            hint="a key is one word of plain letters, digits and signs",
+        )
+    return key
+
+
+def endpoint_of(settings: TeacherSettings) -> str:
+    """The address that is asked; it holds no secret, the settings see to that."""
+    return settings.base_url or OPENAI_URL
+
+
+def _root_of(error: BaseException) -> str:
+    """The deepest cause, which says what happened (connection refused) rather than that it did."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

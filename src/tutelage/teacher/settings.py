@@ -1,0 +1,201 @@
+"""The settings of a teacher. They can be written anywhere: no secret is among them."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from tutelage.data import Message
+from tutelage.teacher.ask import Request
+
+_SECRET_NAME = re.compile(
+    r"api[-_]?key|authorization|password|passwd|secret|bearer|credential|access[-_]?token",
+    re.IGNORECASE,
+)
+_OURS = frozenset(
+    (
+        *("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens"),
+        *("seed", "response_format", "n", "stream", "tools"),
+    )
+)
+
+
+class Prices(BaseModel):
+    """What the teacher costs, so that a run can be estimated, counted and capped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_per_million: float = Field(
+        ge=0, allow_inf_nan=False, description="Price of a million prompt tokens."
+    )
+    output_per_million: float = Field(
+        ge=0, allow_inf_nan=False, description="Price of a million completion tokens."
+    )
+    currency: str = Field(default="USD", min_length=1, description="Only shown, never converted.")
+
+    def cost(self, *, prompt_tokens: int, completion_tokens: int) -> float:
+        """The price of one call, in `currency`.
+
+        Examples:
+            >>> Prices(input_per_million=1, output_per_million=4).cost(
+            ...     prompt_tokens=500_000, completion_tokens=250_000
+            ... )
+            1.5
+        """
+        dear = prompt_tokens * self.input_per_million + completion_tokens * self.output_per_million
+        return dear / 1_000_000
+
+
+class TeacherSettings(BaseModel):
+    """Who is asked, how, how fast and for how much."""
+
+    # What was typed is not repeated in messages: it may be a key in the wrong place.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kind: Literal["openai", "local", "replay"] = Field(
+        default="openai",
+        description=(
+            "openai: any endpoint that speaks the OpenAI chat API; local: a transformers model in "
+            "this process; replay: only what the journal already holds."
+        ),
+    )
+    model: str = Field(
+        min_length=1, description="The model's name as its server knows it; local: a folder."
+    )
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        description=(
+            "What to call this teacher in tables and in the journal. By default the model's name; "
+            "for a folder, the folder's own name without the path."
+        ),
+    )
+    base_url: str | None = Field(
+        default=None,
+        description="The endpoint, usually ending in /v1. Without it, OpenAI's own.",
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        description=(
+            "The NAME of the environment variable that holds the key. Without it no key is sent, "
+            "except to OpenAI's own endpoint (OPENAI_API_KEY)."
+        ),
+    )
+    temperature: float = Field(default=0.0, ge=0, le=2, description="0 is greedy.")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=1024, ge=1, description="The most tokens a reply may have.")
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="What the endpoint calls that limit."
+    )
+    concurrency: int = Field(default=8, ge=1, description="Requests under way at once.")
+    requests_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    tokens_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    timeout_seconds: float = Field(
+        default=300.0, gt=0, allow_inf_nan=False, description="For one attempt, until its reply."
+    )
+    max_attempts: int = Field(default=6, ge=1, description="Including the first.")
+    max_wait_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="The longest wait an endpoint may ask for (Retry-After) before we give up.",
+    )
+    prices: Prices | None = None
+    max_cost: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Stop before a call that could bring the cost of the run above this.",
+    )
+    supports_schema: Literal["auto", "yes", "no"] = Field(
+        default="auto",
+        description="Whether replies can be held to a JSON schema; auto tries it once.",
+    )
+    extra_body: Mapping[str, JsonValue] = Field(
+        default_factory=dict,
+        description='Added to every request, such as {"cache_prompt": false}. Part of its key.',
+    )
+    journal: Path | None = Field(
+        default=None,
+        description="Where replies are kept, if not in the run folder; runs may share one.",
+    )
+
+    @property
+    def teacher_name(self) -> str:
+        """What this teacher is called in tables, in requests and in the journal."""
+        if self.name is not None:
+            return self.name
+        if self.kind == "local":
+            return Path(self.model).name or self.model
+        return self.model
+
+    def request(
+        self,
+        messages: Sequence[Message],
+        *,
+        seed: int | None = None,
+        schema: Mapping[str, object] | None = None,
+    ) -> Request:
+        """A request to this teacher with the sampling these settings say."""
+        return Request(
+            model=self.teacher_name,
+            messages=tuple(messages),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            seed=seed,
+            schema=schema,
+            extra=dict(self.extra_body) or None,
+        )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address_without_secrets(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.username is not None or parts.password is not None or parts.query:
+            # The value itself is not repeated: it may hold the secret.
+            raise ValueError("must not hold a user, a password or a query; use api_key_env")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"expected http://host/v1 or https://host/v1, got {value!r}")
+        return value.rstrip("/")
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name_not_a_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+            raise ValueError(
+                "must be the NAME of an environment variable, in capitals, not the key"
+            )
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _holds_nothing_of_ours(cls, value: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+        taken = sorted(_OURS & value.keys())
+        if taken:
+            raise ValueError(f"has settings of their own: {', '.join(taken)}")
+        secret = sorted(name for name in _names_in(value) if _SECRET_NAME.search(name))
+        if secret:
+            raise ValueError(f"looks like a secret: {', '.join(secret)}; use api_key_env")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.max_cost is not None and self.prices is None:
+            raise ValueError("max_cost needs prices: without them nothing is counted")
+        return self
+
+
+def _names_in(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _names_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names_in(inner)
