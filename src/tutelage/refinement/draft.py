@@ -8,6 +8,7 @@ from tutelage.data import INSTRUCTION_REFLECTION
 from tutelage.refinement import statuses
 from tutelage.refinement.json_form import eaten_escape, read_object
 from tutelage.refinement.markers import SectionName, read_sections
+from tutelage.refinement.phrases import is_refusal
 from tutelage.refinement.prompt import Form
 from tutelage.teacher import Reply
 
@@ -94,8 +95,12 @@ def parse_reply(reply: Reply, *, step: str, form: Form) -> DraftOrFault:
         return fault
     text = _THOUGHT.sub("", reply.text, count=1) if _THOUGHT.match(reply.text) else reply.text
     if form == "json":
-        return _parse_json(text, step=step)
-    return _parse_markers(text, step=step, finish_reason=reply.finish_reason)
+        outcome = _parse_json(text, step=step)
+    else:
+        outcome = _parse_markers(text, step=step, finish_reason=reply.finish_reason)
+    if isinstance(outcome, Fault) and outcome.status == statuses.UNPARSEABLE and is_refusal(text):
+        return Fault(status=statuses.REFUSED, detail=f"the reply begins {text.strip()[:60]!r}")
+    return outcome
 
 
 def parse_sample(reply: Reply) -> DraftOrFault:

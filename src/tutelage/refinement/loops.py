@@ -3,10 +3,11 @@
 import unicodedata
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 
 _MIN_CHARS = 400  # shorter texts repeat themselves by chance and by purpose
-_MAX_RATIO = 9.0  # prose compresses 2 to 3 times, code and tables up to 6, loops 10 and more
+_MAX_RATIO = 10.0  # prose compresses 2 to 3 times, code and tables up to 6, loops 15 and more
 _GRAM_WORDS = 8
 _MAX_GRAM_COUNT = 6
 _MAX_GRAM_FRACTION = 0.4
@@ -43,17 +44,32 @@ def loop_of(text: str) -> str | None:
         and letters >= _MIN_LINE_LETTERS
     ):
         return f"the line {line[:60]!r} stands there {count}x"
-    words = text.split()
-    grams = Counter(zip(*(words[i:] for i in range(_GRAM_WORDS)), strict=False))
-    if grams:
-        gram, count = grams.most_common(1)[0]
-        if count >= _MAX_GRAM_COUNT and count * _GRAM_WORDS > _MAX_GRAM_FRACTION * len(words):
-            return f"the phrase {' '.join(gram)[:60]!r} stands there {count}x"
+    phrase, count, fraction = _top_phrase(text.split())
+    if (
+        count >= _MAX_GRAM_COUNT
+        and fraction > _MAX_GRAM_FRACTION
+        and sum(c.isalpha() for c in phrase) >= _MIN_LINE_LETTERS
+    ):
+        return f"the phrase {phrase[:60]!r} stands there {count}x"
     data = text.encode("utf-8", "surrogatepass")
     ratio = len(data) / len(zlib.compress(data, 6))
     if ratio > _MAX_RATIO:
         return f"it compresses {ratio:.1f}x"
     return None
+
+
+def _top_phrase(words: Sequence[str]) -> tuple[str, int, float]:
+    """The most frequent phrase of 8 words, its count, and the fraction of letters it covers."""
+    grams = Counter(zip(*(words[i:] for i in range(_GRAM_WORDS)), strict=False))
+    if not grams:
+        return "", 0, 0.0
+    gram, count = grams.most_common(1)[0]
+    starts = (
+        i for i in range(len(words) - _GRAM_WORDS + 1) if tuple(words[i : i + _GRAM_WORDS]) == gram
+    )
+    covered = {start + offset for start in starts for offset in range(_GRAM_WORDS)}
+    fraction = sum(len(words[i]) for i in covered) / sum(map(len, words))
+    return " ".join(gram), count, fraction
 
 
 def script_of(text: str) -> str | None:

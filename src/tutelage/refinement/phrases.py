@@ -30,7 +30,8 @@ _PART = r"(?:response|answer|instruction|pair|reply)"
 _META = re.compile(
     rf"""\b(?:the|this|your|my)\ {_OLD}\ {_PART}\b
       | \b(?:the|this|my|our)\ {_NEW}\ (?:and\ {_NEW}\ )?(?:version\ of\ the\ )?{_PART}\b
-      | \bhere(?:'s|\ is)\ (?:a|an|the|my)\ (?:\w+\ )?{_NEW}\ (?:\w+\ )?(?:version|{_PART})\b
+      | \bhere(?:'s|\ is)\ (?:a|an|the|my)\ (?:[\w,]+\ ){{0,3}}
+        {_NEW}\ (?:\w+\ )?(?:version|{_PART})\b
       | \A\W*{_NEW}\ {_PART}\W*:
     """,
     re.IGNORECASE | re.VERBOSE,
