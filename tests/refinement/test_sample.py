@@ -1,0 +1,226 @@
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.data import OK, SAMPLE, Example, Message, example_id_of
+from tutelage.errors import BudgetError, TeacherError
+from tutelage.refinement import (
+    REFINEMENT_STATUSES,
+    SampleSettings,
+    sample_all,
+    sample_of_reply,
+    sample_request,
+    sample_requests,
+)
+from tutelage.teacher import Reply, ScriptedTeacher
+
+
+def example(*turns):
+    messages = tuple(Message(role=role, content=content) for role, content in turns)
+    return Example(example_id=example_id_of(messages), messages=messages)
+
+
+QUESTION = example(("user", "Why is the sky blue?"))
+ANSWERED = example(("user", "Why is the sky blue?"), ("assistant", "I'm sorry, but I cannot see."))
+CHAT = example(
+    ("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Why is ice cold?")
+)
+TEACHER = ScriptedTeacher("x")
+
+
+def of_text(text, *, row=QUESTION, finish="stop", **settings):
+    reply = Reply(request_key="k", model="m", text=text, finish_reason=finish)
+    return sample_of_reply(row, reply, teacher=TEACHER, settings=SampleSettings(**settings))
+
+
+def sampled(script, rows, **settings):
+    teacher = script if isinstance(script, ScriptedTeacher) else ScriptedTeacher(script)
+    return asyncio.run(
+        sample_all(rows, teacher=teacher, settings=SampleSettings(**settings), outstanding=3)
+    )
+
+
+def test_each_sample_is_a_request_with_its_own_seed():
+    settings = SampleSettings(n=16)
+    rows = [QUESTION, CHAT]
+    requests = [r for row in rows for r in sample_requests(row, teacher=TEACHER, settings=settings)]
+    assert len({r.seed for r in requests}) == 32
+    assert len({r.key for r in requests}) == 32
+    assert all(0 <= r.seed < 2**31 for r in requests)
+    assert all(r.temperature == settings.temperature for r in requests)
+
+
+def test_growing_n_asks_only_for_the_new_ones():
+    few = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(n=4))
+    more = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(n=16))
+    assert [r.key for r in few] == [r.key for r in more[:4]]
+
+
+def test_the_base_seed_changes_every_seed():
+    one = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(seed=0))
+    other = sample_requests(QUESTION, teacher=TEACHER, settings=SampleSettings(seed=1))
+    assert not {r.seed for r in one} & {r.seed for r in other}
+
+
+def test_the_teacher_is_sent_the_context_and_never_the_known_response():
+    request = sample_request(ANSWERED, 0, teacher=TEACHER, settings=SampleSettings())
+    assert request.messages == ANSWERED.messages[:1]
+    request = sample_request(CHAT, 0, teacher=TEACHER, settings=SampleSettings())
+    assert request.messages == CHAT.messages
+
+
+def test_a_system_prompt_is_for_the_teacher_only():
+    settings = SampleSettings(n=1, system="Think step by step.")
+    request = sample_request(QUESTION, 0, teacher=TEACHER, settings=settings)
+    assert [m.role for m in request.messages] == ["system", "user"]
+    request = sample_request(CHAT, 0, teacher=TEACHER, settings=settings)
+    assert request.messages[0].content == "Think step by step.\n\nBe brief."
+    assert request.messages[1:] == CHAT.messages[1:]
+    (candidate,) = sampled("Molecules move slowly.", [CHAT], n=1, system="Think step by step.")
+    assert candidate.messages[:-1] == CHAT.messages
+
+
+def test_a_sample_has_no_parent_and_ends_with_the_response():
+    candidate = of_text("\n\nBlue light scatters most.\n")
+    assert (candidate.status, candidate.step, candidate.parent_id) == (OK, SAMPLE, None)
+    assert candidate.response == "Blue light scatters most."
+    assert candidate.context == QUESTION.messages
+    assert candidate.request_key == "k"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "how"),
+    [
+        ("cut_by_length", "Blue light", {"finish": "length"}),
+        ("refused", "Blue light", {"finish": "content_filter"}),
+        ("refused", "I'm sorry, but I can't help with that.", {}),
+        ("empty_response", " \n", {}),
+        ("empty_response", "<think>\nhm\n</think>\n", {}),
+        ("unparseable", "<think>\nhm", {}),
+        ("unparseable", "\udc00 light", {}),
+        ("unclear_end", "Blue light", {"finish": "unknown"}),
+        ("degenerate", "Blue light scatters and scatters again. " * 30, {}),
+        ("under_min_length", "Blue", {"min_response_chars": 5}),
+        ("over_max_length", "Blue light", {"max_response_chars": 5}),
+    ],
+)
+def test_a_faulty_sample_is_named_and_has_no_text(status, text, how):
+    candidate = of_text(text, **how)
+    assert (candidate.status, candidate.messages) == (status, ())
+    assert candidate.detail
+
+
+def test_a_refusal_passes_where_the_known_response_declines_too():
+    assert of_text("I'm sorry, but I can't help with that.", row=ANSWERED).status == OK
+
+
+def test_thoughts_are_kept_for_students_of_reasoning():
+    text = "<think>\nIt scatters.\n</think>\nBlue light scatters most."
+    assert of_text(text).response == text
+
+
+def test_equal_samples_are_kept_once_and_recorded_each():
+    lines = ["One.", "Two.", "One. ", "I'm sorry, but I can't help.", "Two.", "One."]
+    script = iter(lines)
+    candidates = asyncio.run(
+        sample_all(
+            [QUESTION],
+            teacher=ScriptedTeacher(lambda _: next(script)),
+            settings=SampleSettings(n=6),
+            outstanding=1,
+        )
+    )
+    dup = "duplicate_sample"
+    assert [c.status for c in candidates] == [OK, OK, dup, "refused", dup, dup]
+    assert candidates[0].candidate_id in candidates[2].detail
+    assert candidates[1].candidate_id in candidates[4].detail
+    assert len({c.candidate_id for c in candidates}) == 6
+    assert all(c.request_key for c in candidates)
+
+
+def test_the_first_by_index_is_kept_whatever_comes_first():
+    settings = SampleSettings(n=4)
+    order = {
+        r.key: i
+        for i, r in enumerate(sample_requests(QUESTION, teacher=TEACHER, settings=settings))
+    }
+
+    async def answer(request):
+        await asyncio.sleep(0.004 * (4 - order[request.key]))
+        return "Same."
+
+    teacher = ScriptedTeacher(answer, name="x")
+    settings_of = sample_requests(QUESTION, teacher=teacher, settings=settings)
+    order.update({r.key: i for i, r in enumerate(settings_of)})
+    candidates = asyncio.run(
+        sample_all([QUESTION], teacher=teacher, settings=settings, outstanding=4)
+    )
+    assert [c.status for c in candidates] == [OK] + ["duplicate_sample"] * 3
+
+
+def rows_of(count):
+    return [example(("user", f"Question {i}?")) for i in range(count)]
+
+
+def test_every_example_gets_n_outcomes_in_order_and_each_is_reported():
+    async def answer(request):
+        await asyncio.sleep(0.0005 * (request.seed % 5))
+        if request.seed % 3 == 0:
+            raise TeacherError("no answer")
+        return f"{request.messages[-1].content} {request.seed}"
+
+    rows, seen = rows_of(9), []
+    candidates = asyncio.run(
+        sample_all(
+            rows,
+            teacher=ScriptedTeacher(answer),
+            settings=SampleSettings(n=3),
+            on_done=seen.append,
+            outstanding=4,
+        )
+    )
+    assert [c.example_id for c in candidates] == [r.example_id for r in rows for _ in range(3)]
+    assert {c.status for c in candidates} == {OK, "teacher_failed"}
+    assert sorted(c.candidate_id for c in seen) == sorted(c.candidate_id for c in candidates)
+    assert len({c.candidate_id for c in candidates}) == 27
+
+
+def test_the_outcome_of_an_example_does_not_depend_on_the_others():
+    def answer(request):
+        return str(request.seed)
+
+    rows = rows_of(6)
+    forwards = sampled(answer, rows, n=3)
+    backwards = sampled(answer, rows[::-1], n=3)
+    assert {c.candidate_id for c in forwards} == {c.candidate_id for c in backwards}
+
+
+def test_nobody_is_asked_once_the_budget_is_used_up():
+    teacher = ScriptedTeacher(BudgetError("1.00 would be passed"))
+    candidates = sampled(teacher, rows_of(5), n=4)
+    assert {c.status for c in candidates} == {"over_budget"}
+    assert len(candidates) == 20
+    assert len(teacher.asked) <= 3
+
+
+def test_a_limit_counts_examples():
+    teacher = ScriptedTeacher("Yes, it is.")
+    candidates = sampled(teacher, rows_of(3), n=2, limit=1)
+    assert [c.status for c in candidates] == [OK, "duplicate_sample"] + ["over_limit"] * 4
+    assert len(teacher.asked) == 2
+
+
+finishes = st.sampled_from(["stop", "length", "content_filter", "unknown", ""])
+
+
+@given(st.text(), finishes)
+def test_any_reply_gives_one_candidate(text, finish):
+    candidate = of_text(text, finish=finish)
+    assert candidate.status in REFINEMENT_STATUSES
+    if candidate.status == OK:
+        assert finish == "stop"
+        assert candidate.response.strip()
+        assert candidate.response.strip() == text.strip() or candidate.response in text
+        candidate.response.encode()
