@@ -8,7 +8,7 @@ from tutelage.refinement.prompt import normalised, sentences_of
 OWN = (
     "{% block system %}Be strict.{% endblock %}"
     "{% block user %}{{ instruction }} / {{ response }}\n"
-    '{% if form == "json" %}"response"{% else %}<<<NEW RESPONSE>>>{% endif %}{% endblock %}'
+    '{% if form == "json" %}"new_response"{% else %}<<<NEW RESPONSE>>>{% endif %}{% endblock %}'
 )
 
 
@@ -28,11 +28,12 @@ def filled(prompt, form="markers", earlier=()):
 def test_the_packages_prompts_show_the_pair_the_criteria_and_the_layout(step, form):
     system, user = filled(load_prompt(step=step), form)
     assert (system.role, user.role) == ("system", "user")
-    for shown in ("ASK", "TELL", "Is it even?"):
-        assert shown in user.content
-    assert ("Is it odd?" in user.content) == (step == INSTRUCTION_REFLECTION)
-    assert ("<<<END>>>" in user.content) == (form == "markers")
-    assert ("JSON" in user.content) == (form == "json")
+    assert "ASK" in user.content
+    assert "TELL" in user.content
+    assert "Is it even?" in system.content
+    assert ("Is it odd?" in system.content) == (step == INSTRUCTION_REFLECTION)
+    assert ("<<<END>>>" in system.content) == (form == "markers")
+    assert ("JSON" in system.content) == (form == "json")
     assert "EARLIER TURN" not in user.content
     assert "\n\n\n" not in user.content
 
@@ -68,7 +69,7 @@ def test_the_fingerprint_follows_the_text(tmp_path):
         (OWN.replace("{{ instruction }}", ""), "does not show the instruction"),
         (OWN.replace("{{ response }}", ""), "does not show the response"),
         (OWN.replace("<<<NEW RESPONSE>>>", ""), "does not ask for <<<NEW RESPONSE>>>"),
-        (OWN.replace('"response"', ""), "does not ask for"),
+        (OWN.replace('"new_response"', ""), "does not ask for"),
         (OWN.replace("{{ instruction }}", "{{ instrction }}"), "UndefinedError"),
         (OWN + "{% if %}", "TemplateSyntaxError"),
         (OWN.replace("Be strict.", "{{ ''.__class__.__mro__ }}"), "SecurityError"),
@@ -95,7 +96,7 @@ def test_a_step_that_is_no_reflection_is_refused():
 
 def test_a_prompt_knows_its_own_sentences_and_none_of_the_datas():
     prompt = load_prompt(step=INSTRUCTION_REFLECTION)
-    for sentence in sentences_of(filled(prompt)[1].content):
+    for sentence in sentences_of("\n".join(m.content for m in filled(prompt))):
         known = sentence in prompt.own_sentences
         assert known or len(sentence.split()) < 6
     assert normalised("=== OLD RESPONSE ===") in prompt.own_lines

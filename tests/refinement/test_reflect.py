@@ -105,7 +105,9 @@ def test_a_response_reflection_replaces_the_response_alone():
 
 
 def test_json_is_read_where_the_teacher_supports_a_schema():
-    text = as_json(criticism="Too short.", instruction=NEW_INSTRUCTION, response=NEW_RESPONSE)
+    text = as_json(
+        criticism="Too short.", new_instruction=NEW_INSTRUCTION, new_response=NEW_RESPONSE
+    )
     candidate = of_text(text, schema=True)
     assert candidate.messages == of_text(markers()).messages
     assert candidate.candidate_id == of_text(markers()).candidate_id
@@ -131,7 +133,7 @@ FAULTS = [
     ("refused", markers(response="I'm sorry, but I cannot help with that."), {}),
     (
         "refused",
-        as_json(criticism="", instruction="Why?", response="I cannot assist."),
+        as_json(criticism="", new_instruction="Why?", new_response="I cannot assist."),
         {"schema": True},
     ),
     ("echoed_prompt", markers("(the complete new instruction)"), {}),
@@ -143,29 +145,33 @@ FAULTS = [
     ("unparseable", "Plants are green.", {}),
     ("unparseable", markers() + "\n" + markers(), {}),
     ("unparseable", "{", {"schema": True}),
-    ("unparseable", as_json(response=1, instruction="x", criticism="y"), {"schema": True}),
-    ("unparseable", as_json(response="a", instruction="x", other="y"), {"schema": True}),
-    ("unparseable", '{"instruction": "\\alpha", "response": "x"}', {"schema": True}),
-    ("unparseable", '{"instruction": "\\frac12", "response": "x"}', {"schema": True}),
-    ("unparseable", '{"instruction": "\\ud800", "response": "x"}', {"schema": True}),
+    ("unparseable", as_json(new_response=1, new_instruction="x", criticism="y"), {"schema": True}),
+    ("unparseable", as_json(new_response="a", new_instruction="x", other="y"), {"schema": True}),
+    ("unparseable", '{"new_instruction": "\\alpha", "new_response": "x"}', {"schema": True}),
+    ("unparseable", '{"new_instruction": "\\frac12", "new_response": "x"}', {"schema": True}),
+    ("unparseable", '{"new_instruction": "\\ud800", "new_response": "x"}', {"schema": True}),
     ("unparseable", markers(response="\ud800" + ENGLISH), {}),
     ("unparseable", markers(), {"step": RESPONSE_REFLECTION}),
     (
         "unparseable",
-        as_json(criticism="", instruction="new", response="x"),
+        as_json(criticism="", new_instruction="new", new_response="x"),
         {"schema": True, "step": RESPONSE_REFLECTION},
     ),
     ("half_parsed", markers(response=None), {}),
     ("half_parsed", markers(None), {}),
-    ("half_parsed", as_json(instruction="x"), {"schema": True}),
-    ("half_parsed", as_json(response="x"), {"schema": True}),
+    ("half_parsed", as_json(new_instruction="x"), {"schema": True}),
+    ("half_parsed", as_json(new_response="x"), {"schema": True}),
     ("empty_response", "", {}),
     ("empty_response", " \n", {"schema": True}),
     ("empty_response", markers(response=" \n"), {}),
-    ("empty_response", as_json(criticism="", instruction="x", response=" "), {"schema": True}),
+    (
+        "empty_response",
+        as_json(criticism="", new_instruction="x", new_response=" "),
+        {"schema": True},
+    ),
     ("empty_instruction", markers("\n"), {}),
     ("empty_instruction", markers("N/A"), {}),
-    ("empty_instruction", as_json(instruction="", response="x"), {"schema": True}),
+    ("empty_instruction", as_json(new_instruction="", new_response="x"), {"schema": True}),
     ("unclear_end", markers(end=""), {"finish": "unknown"}),
     ("unchanged", markers("What  is photosynthesis?", PAIR.response + "\n"), {}),
     ("unchanged", markers(None, PAIR.response), {"step": RESPONSE_REFLECTION}),
@@ -244,8 +250,8 @@ fragments = st.sampled_from(
         NEW_INSTRUCTION,
         NEW_RESPONSE,
         "I'm sorry, but I can't assist.",
-        '{"instruction": "',
-        '", "response": "',
+        '{"new_instruction": "',
+        '", "new_response": "',
         '"}',
         "\\",
         "<think>",
@@ -289,8 +295,9 @@ def test_the_pair_and_its_context_are_shown_to_the_teacher():
         for message in CHAT.messages:
             assert message.content in shown
         assert request.schema is None
-        assert "<<<NEW RESPONSE>>>" in shown
-        assert "<<<NEW INSTRUCTION>>>" in shown or step == RESPONSE_REFLECTION
+        rules = request.messages[0].content
+        assert "<<<NEW RESPONSE>>>" in rules
+        assert ("<<<NEW INSTRUCTION>>>" in rules) == (step == INSTRUCTION_REFLECTION)
 
 
 def test_text_of_the_data_is_never_a_template():

@@ -54,10 +54,13 @@ DraftOrFault: TypeAlias = Draft | Fault
 
 
 def keys_of(step: str) -> tuple[str, ...]:
-    """The keys of the JSON object that a step asks for, in order."""
+    """The keys of the JSON object that a step asks for, in order.
+
+    The word "new" is part of a key: without it a small teacher copies the old text under it.
+    """
     if step == INSTRUCTION_REFLECTION:
-        return ("criticism", "instruction", "response")
-    return ("criticism", "response")
+        return ("criticism", "new_instruction", "new_response")
+    return ("criticism", "new_response")
 
 
 def fault_of_finish(reply: Reply) -> Fault | None:
@@ -138,7 +141,7 @@ def _parse_json(text: str, *, step: str) -> DraftOrFault:
         if lost is not None or not _encodable(value):
             detail = lost or "it holds a lone surrogate"
             return Fault(status=statuses.UNPARSEABLE, detail=f"{key}: {detail}")
-        parts[key] = re.sub(r"\A(?:[^\S\n]*\n)+", "", value).rstrip()
+        parts[key.removeprefix("new_")] = re.sub(r"\A(?:[^\S\n]*\n)+", "", value).rstrip()
     return _draft_of(step, parts)
 
 
@@ -168,7 +171,7 @@ def _parse_markers(text: str, *, step: str, finish_reason: str) -> DraftOrFault:
 
 def _draft_of(step: str, parts: dict[str, str]) -> DraftOrFault:
     criticism = parts.get("criticism", "").strip() or None
-    needed = [key for key in keys_of(step) if key != "criticism"]
+    needed = [key.removeprefix("new_") for key in keys_of(step) if key != "criticism"]
     missing = [key for key in needed if key not in parts]
     if missing:
         status = statuses.UNPARSEABLE if missing == needed else statuses.HALF_PARSED

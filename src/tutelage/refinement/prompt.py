@@ -161,7 +161,7 @@ def _check_shows_pair(name: str, template: jinja2.Template) -> None:
                 f"prompt {name}: does not show the {' and the '.join(unseen)}",
                 hint="write {{ instruction }} and {{ response }} into the user block",
             )
-        needed = "<<<NEW RESPONSE>>>" if form == "markers" else '"response"'
+        needed = "<<<NEW RESPONSE>>>" if form == "markers" else '"new_response"'
         if needed not in text:
             raise SettingsError(
                 f"prompt {name}: does not ask for {needed} when form is {form!r}",
