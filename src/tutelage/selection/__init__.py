@@ -1,1 +1,22 @@
-"""Which version stays?"""
+"""Which version stays?
+
+Exactly one decision an example, with its reason and the numbers it rested on, and beside it the
+nulls: sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
+"""
+
+from tutelage.selection.null_sets import NULL_NAMES
+from tutelage.selection.pool import TableSource
+from tutelage.selection.select import Coverage, Selected, needed_metrics, nulls, select
+from tutelage.selection.settings import RuleName, SelectSettings
+
+__all__ = [
+    "NULL_NAMES",
+    "Coverage",
+    "RuleName",
+    "SelectSettings",
+    "Selected",
+    "TableSource",
+    "needed_metrics",
+    "nulls",
+    "select",
+]
