@@ -1,0 +1,89 @@
+"""Is this row fit to look at?
+
+Every filter has one shape: candidates (or examples) in, one decision with a reason out for each,
+in the same order. Nothing is removed.
+
+    candidates --> pool --> a number each   --> band       --> decisions   (length, ratings, scores,
+                     |                                          ^           similarity, classifier)
+                     +----> duplicates of what is kept ---------+
+                     +----> items of evaluation sets -----------+
+"""
+
+from tutelage.filters.applying import (
+    Filtered,
+    FilterResult,
+    apply_filters,
+    apply_filters_async,
+    try_filters,
+    try_filters_async,
+)
+from tutelage.filters.comparison import Comparison, compare, rank_correlation
+from tutelage.filters.contamination import EvaluationIndex, Hits
+from tutelage.filters.decision import (
+    FILTER_DECISIONS,
+    FINAL_DECISIONS,
+    FilterDecision,
+    decisions_from_table,
+    decisions_to_table,
+)
+from tutelage.filters.embedding import Embedder, make_embedder
+from tutelage.filters.items import Item, read_items
+from tutelage.filters.judging import Means
+from tutelage.filters.length import TokenCounter
+from tutelage.filters.settings import (
+    ClassifierSettings,
+    ColumnSettings,
+    ContaminationSettings,
+    ExactDuplicatesSettings,
+    FilterSettings,
+    FiltersSettings,
+    IfdSettings,
+    LengthSettings,
+    NearDuplicatesSettings,
+    PassRateSettings,
+    SemanticDuplicatesSettings,
+    SimilaritySettings,
+    TeacherRatingSettings,
+    TextSource,
+    read_filters,
+)
+
+__all__ = [
+    "FILTER_DECISIONS",
+    "FINAL_DECISIONS",
+    "ClassifierSettings",
+    "ColumnSettings",
+    "Comparison",
+    "ContaminationSettings",
+    "Embedder",
+    "EvaluationIndex",
+    "ExactDuplicatesSettings",
+    "FilterDecision",
+    "FilterResult",
+    "FilterSettings",
+    "Filtered",
+    "FiltersSettings",
+    "Hits",
+    "IfdSettings",
+    "Item",
+    "LengthSettings",
+    "Means",
+    "NearDuplicatesSettings",
+    "PassRateSettings",
+    "SemanticDuplicatesSettings",
+    "SimilaritySettings",
+    "TeacherRatingSettings",
+    "TextSource",
+    "TokenCounter",
+    "apply_filters",
+    "apply_filters_async",
+    "compare",
+    "decisions_from_table",
+    "decisions_to_table",
+    "make_embedder",
+    "rank_correlation",
+    "read_filters",
+    "read_items",
+    "try_filters",
+    "try_filters_async",
+]

@@ -1,0 +1,166 @@
+"""What do filters keep, how do they overlap, and how much of it is only length?"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.errors import DataError
+from tutelage.filters.applying import FilterResult
+from tutelage.filters.pool import compute, pool_of
+
+_FILTERS: dict[str, pa.DataType] = {
+    "filter": pa.string(),
+    "kind": pa.string(),
+    "candidates": pa.int64(),
+    "kept": pa.int64(),
+    "kept_fraction": pa.float64(),
+    "mean_characters_kept": pa.float64(),  # of the response; null where none was kept
+    "mean_characters_dropped": pa.float64(),
+    "measured": pa.int64(),  # candidates with both a value and a response
+    "length_correlation": pa.float64(),  # Spearman's, of value and characters; null if undefined
+}
+_OVERLAPS: dict[str, pa.DataType] = {
+    "filter_a": pa.string(),
+    "filter_b": pa.string(),
+    "kept_by_both": pa.int64(),
+    "kept_by_either": pa.int64(),
+    "jaccard": pa.float64(),  # null where neither keeps anything
+    "jaccard_by_chance": pa.float64(),  # of two independent choices of these sizes
+}
+_REASONS: dict[str, pa.DataType] = {
+    "filter": pa.string(),
+    "kept": pa.bool_(),
+    "reason": pa.string(),
+    "candidates": pa.int64(),
+}
+
+_FEWEST = 3  # a rank correlation of two pairs is always 1 or -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Filters side by side.
+
+    Attributes:
+        filters: One row for each filter: what it keeps and how that relates to length.
+        overlaps: One row for each pair of filters.
+        reasons: One row for each filter and reason.
+    """
+
+    filters: pa.Table
+    overlaps: pa.Table
+    reasons: pa.Table
+
+
+def compare(results: Sequence[FilterResult], candidates: pa.Table) -> Comparison:
+    """Compare filters that decided on the same candidates.
+
+    Args:
+        results: From `try_filters`.
+        candidates: The table they decided on.
+
+    Raises:
+        DataError: The filters did not decide on these candidates, in this order.
+    """
+    pool = pool_of(candidates)
+    for result in results:
+        if result.decisions["candidate_id"].to_pylist() != list(pool.candidate_ids):
+            raise DataError(
+                f"filter {result.name!r} decided on {len(result.decisions)} candidates, "
+                f"not on the {len(pool)} of the table",
+                hint="compare the results of try_filters, where every filter sees everything",
+            )
+    lengths = compute.fill_null(compute.utf8_length(pool.responses), -1)
+    characters = np.asarray(lengths, dtype=np.float64)
+    kept = {r.name: np.asarray(r.decisions["kept"]).astype(bool) for r in results}
+    return Comparison(
+        filters=pa.Table.from_pylist(
+            [_filter_row(result, characters) for result in results], schema=pa.schema(_FILTERS)
+        ),
+        overlaps=pa.Table.from_pylist(
+            [_overlap_row(a, b, kept) for a, b in combinations(kept, 2)],
+            schema=pa.schema(_OVERLAPS),
+        ),
+        reasons=pa.Table.from_pylist(
+            [row for result in results for row in _reason_rows(result)],
+            schema=pa.schema(_REASONS),
+        ),
+    )
+
+
+def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    """Spearman's rank correlation, in [-1, 1]; ties share their mean rank.
+
+    Returns:
+        None for fewer than three pairs, or where one side is constant.
+
+    Examples:
+        >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0]))
+        0.5
+    """
+    if len(one) < _FEWEST:
+        return None
+    a, b = _ranks(one), _ranks(other)
+    a, b = a - a.mean(), b - b.mean()
+    spread = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / spread if spread else None
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    mean_ranks: NDArray[np.float64] = (ends + 1 + ends - counts) / 2
+    return mean_ranks[codes]
+
+
+def _filter_row(result: FilterResult, characters: NDArray[np.float64]) -> dict[str, object]:
+    kept = np.asarray(result.decisions["kept"]).astype(bool)
+    answered = characters >= 0
+    measured = np.asarray(result.decisions["value"].is_valid()).astype(bool) & answered
+    values = np.asarray(compute.fill_null(result.decisions["value"], 0.0), dtype=np.float64)
+    return {
+        "filter": result.name,
+        "kind": result.kind,
+        "candidates": len(kept),
+        "kept": int(kept.sum()),
+        "kept_fraction": float(kept.mean()) if len(kept) else None,
+        "mean_characters_kept": _mean(characters[kept & answered]),
+        "mean_characters_dropped": _mean(characters[~kept & answered]),
+        "measured": int(measured.sum()),
+        "length_correlation": rank_correlation(values[measured], characters[measured]),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def _overlap_row(a: str, b: str, kept: dict[str, NDArray[np.bool_]]) -> dict[str, object]:
+    total = len(kept[a])
+    both = int((kept[a] & kept[b]).sum())
+    either = int((kept[a] | kept[b]).sum())
+    chance = float(kept[a].sum()) * float(kept[b].sum()) / total if total else 0.0
+    union = float(kept[a].sum()) + float(kept[b].sum()) - chance
+    return {
+        "filter_a": a,
+        "filter_b": b,
+        "kept_by_both": both,
+        "kept_by_either": either,
+        "jaccard": both / either if either else None,
+        "jaccard_by_chance": chance / union if union else None,
+    }
+
+
+def _reason_rows(result: FilterResult) -> list[dict[str, object]]:
+    pairs = zip(
+        result.decisions["kept"].to_pylist(), result.decisions["reason"].to_pylist(), strict=True
+    )
+    return [
+        {"filter": result.name, "kept": kept, "reason": reason, "candidates": count}
+        for (kept, reason), count in sorted(Counter(pairs).items(), key=lambda e: (-e[1], str(e)))
+    ]

@@ -1,0 +1,230 @@
+"""Does a candidate hold an item of an evaluation set?
+
+An item is found in a text in one of three ways:
+
+* an item of at least `ngram_words` words: by the share of its distinct n-grams of words that
+  stand in the text; 1 means all of them, 0 none;
+* a shorter item: whole, as a run of words of the text;
+* any item: when its letters and digits are those of the whole text, which also finds items whose
+  words were split differently ("did n't" and "didn't").
+
+An item with fewer than `short_words` words is only found as the whole text, because "What is
+it?" stands in many texts that have nothing to do with it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.filters.decision import Verdicts
+from tutelage.filters.items import Item, read_items
+from tutelage.filters.pool import Pool, TextColumn, compute
+from tutelage.filters.settings import ContaminationSettings
+from tutelage.filters.words import Runs, Symbols, runs_of, to_form, word_symbols
+
+CLEAN = "clean"
+CONTAMINATED = "contaminated"
+
+_TEXTS_AT_A_TIME = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hits:
+    """Items found in texts: H pairs of a text and an item, each pair at most once.
+
+    Attributes:
+        texts_H: int64; index of the text.
+        items_H: int64; index of the item.
+        overlaps_H: float64 in (0, 1]; the share of the item's n-grams that the text has.
+    """
+
+    texts_H: NDArray[np.int64]
+    items_H: NDArray[np.int64]
+    overlaps_H: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grams:
+    """The n-grams of one length of the items that are looked for by them.
+
+    Attributes:
+        length: Words in an n-gram.
+        hashes_G: uint64, sorted; with `items_G`, one entry for each n-gram of each item.
+        items_G: int64.
+        totals_I: int64; how many distinct n-grams each item has.
+    """
+
+    length: int
+    hashes_G: NDArray[np.uint64]
+    items_G: NDArray[np.int64]
+    totals_I: NDArray[np.int64]
+
+
+class EvaluationIndex:
+    """The items of evaluation sets, ready to be looked for."""
+
+    def __init__(self, items: Sequence[Item], *, ngram_words: int, short_words: int) -> None:
+        """Index items.
+
+        Args:
+            items: The evaluation sets, one after the other.
+            ngram_words: Words in an n-gram, at least 1.
+            short_words: Shorter items are only found as the whole text.
+        """
+        self.items = tuple(items)
+        texts = pa.array([item.text for item in items], pa.string())
+        self._keys = to_form(texts, "letters_and_digits")
+        symbols = word_symbols(texts)
+        lengths = np.minimum(symbols.counts_N, ngram_words)
+        self._grams = [
+            _index(symbols, int(length), lengths == length)
+            for length in np.unique(lengths)
+            if length >= min(short_words, ngram_words)
+        ]
+
+    def find(self, texts: TextColumn) -> Hits:
+        """Look for every item in every text. Null holds nothing."""
+        pieces = [self._whole(texts)]
+        for start in range(0, len(texts), _TEXTS_AT_A_TIME):
+            symbols = word_symbols(texts.slice(start, _TEXTS_AT_A_TIME))
+            for grams in self._grams:
+                hits = _look_up(grams, runs_of(symbols, grams.length))
+                pieces.append(
+                    Hits(
+                        texts_H=hits.texts_H + start,
+                        items_H=hits.items_H,
+                        overlaps_H=hits.overlaps_H,
+                    )
+                )
+        return _strongest(pieces, len(self.items))
+
+    def _whole(self, texts: TextColumn) -> Hits:
+        """Texts that are an item, letter for letter; of several equal items, the first."""
+        at = compute.index_in(to_form(texts, "letters_and_digits"), value_set=self._keys)
+        found = np.asarray(compute.fill_null(at, -1), dtype=np.int64)
+        found[np.asarray(texts.is_null())] = -1
+        hit = np.flatnonzero(found >= 0)
+        return Hits(texts_H=hit, items_H=found[hit], overlaps_H=np.ones(len(hit)))
+
+
+def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
+    """Drop candidates that hold an item of an evaluation set.
+
+    Every candidate is looked at, whoever wrote it: a teacher can write a benchmark item into
+    data that was clean. With `of: both`, the earlier turns of a conversation are searched too.
+
+    Returns:
+        Verdicts with `clean`, `contaminated` or `no_response`. The value is the highest overlap
+        with any item, in [0, 1]; the detail names the item, the part and the n-grams found.
+    """
+    items = [item for source in settings.evaluation for item in read_items(source)]
+    index = EvaluationIndex(
+        items, ngram_words=settings.ngram_words, short_words=settings.short_words
+    )
+    overlaps = np.zeros(len(pool))
+    best_item = np.full(len(pool), -1, dtype=np.int64)
+    part_of = np.full(len(pool), "", dtype=object)
+    absent = np.zeros(len(pool), dtype=bool)
+    for part, texts in _parts(pool, settings):
+        hits = index.find(texts)
+        order = np.lexsort((hits.items_H, -hits.overlaps_H, hits.texts_H))
+        found, first = np.unique(hits.texts_H[order], return_index=True)
+        strongest = order[first]
+        higher = hits.overlaps_H[strongest] > overlaps[found]
+        rows, hit = found[higher], strongest[higher]
+        overlaps[rows] = hits.overlaps_H[hit]
+        best_item[rows] = hits.items_H[hit]
+        part_of[rows] = part
+        if settings.of != "both":
+            absent = np.asarray(texts.is_null())
+    return _decide(
+        settings, index, overlaps=overlaps, best_item=best_item, part_of=part_of, absent=absent
+    )
+
+
+def _decide(
+    settings: ContaminationSettings,
+    index: EvaluationIndex,
+    *,
+    overlaps: NDArray[np.float64],
+    best_item: NDArray[np.int64],
+    part_of: NDArray[np.object_],
+    absent: NDArray[np.bool_],
+) -> Verdicts:
+    contaminated = (best_item >= 0) & (overlaps >= settings.minimum_overlap)
+    reasons = np.where(contaminated, CONTAMINATED, CLEAN).astype(object)
+    reasons[absent] = "no_response"
+    details: list[str | None] = [None] * len(overlaps)
+    for row in np.flatnonzero(best_item >= 0).tolist():
+        item = index.items[best_item[row]]
+        details[row] = f"{overlaps[row]:.2f} of {item.item_id} in the {part_of[row]}"
+    return Verdicts(
+        kept_N=~contaminated & ~absent,
+        reasons_N=[str(reason) for reason in reasons],
+        values_N=overlaps,
+        known_N=~absent,
+        details_N=details,
+        facts={"evaluation_items": len(index.items), "ngram_words": settings.ngram_words},
+    )
+
+
+def _parts(pool: Pool, settings: ContaminationSettings) -> Iterator[tuple[str, TextColumn]]:
+    if settings.of in ("instruction", "both"):
+        yield "instruction", pool.instructions
+    if settings.of in ("response", "both"):
+        yield "response", pool.responses
+    if settings.of == "both" and compute.any(compute.not_equal(pool.earlier, "")).as_py():
+        yield "earlier turns", pool.earlier
+
+
+def _index(symbols: Symbols, length: int, wanted: NDArray[np.bool_]) -> _Grams:
+    runs = runs_of(symbols, length)
+    mine = wanted[runs.texts_R]
+    hashes, items = runs.hashes_R[mine], runs.texts_R[mine]
+    order = np.lexsort((items, hashes))
+    hashes, items = hashes[order], items[order]
+    new = np.ones(len(hashes), dtype=bool)
+    new[1:] = (hashes[1:] != hashes[:-1]) | (items[1:] != items[:-1])
+    return _Grams(
+        length=length,
+        hashes_G=hashes[new],
+        items_G=items[new],
+        totals_I=np.bincount(items[new], minlength=len(wanted)),
+    )
+
+
+def _look_up(grams: _Grams, runs: Runs) -> Hits:
+    """Count, for each text and item, the distinct n-grams they share."""
+    lows = np.searchsorted(grams.hashes_G, runs.hashes_R, side="left")
+    known = lows < len(grams.hashes_G)
+    known[known] = grams.hashes_G[lows[known]] == runs.hashes_R[known]
+    hashes, texts, lows = runs.hashes_R[known], runs.texts_R[known], lows[known]
+    repeats = np.searchsorted(grams.hashes_G, hashes, side="right") - lows
+    ends = np.cumsum(repeats)
+    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - repeats, repeats)
+    entries = np.repeat(lows, repeats) + within
+    # A text may repeat an n-gram: each pair of a text and an entry counts once.
+    size = max(len(grams.hashes_G), 1)
+    seen = np.unique(np.repeat(texts, repeats) * size + entries)
+    items = len(grams.totals_I)
+    pairs, counts = np.unique(
+        (seen // size) * items + grams.items_G[seen % size], return_counts=True
+    )
+    found = pairs % items
+    return Hits(texts_H=pairs // items, items_H=found, overlaps_H=counts / grams.totals_I[found])
+
+
+def _strongest(pieces: Sequence[Hits], items: int) -> Hits:
+    """Join hits; where a text holds an item in two ways, the higher overlap counts."""
+    texts = np.concatenate([piece.texts_H for piece in pieces])
+    found = np.concatenate([piece.items_H for piece in pieces])
+    overlaps = np.concatenate([piece.overlaps_H for piece in pieces])
+    order = np.lexsort((-overlaps, found, texts))
+    keys = (texts * max(items, 1) + found)[order]
+    first = np.ones(len(keys), dtype=bool)
+    first[1:] = keys[1:] != keys[:-1]
+    chosen = order[first]
+    return Hits(texts_H=texts[chosen], items_H=found[chosen], overlaps_H=overlaps[chosen])

@@ -1,0 +1,192 @@
+"""MinHash signatures and the buckets of texts that may be near duplicates.
+
+A. Broder, "On the resemblance and containment of documents", 1997: for a random order of all
+shingles, two sets have the same smallest shingle with a chance that equals their Jaccard
+similarity. Locality-sensitive hashing puts texts into one bucket when r such minima in a row
+agree, in any of b bands: the chance of sharing a bucket is 1 - (1 - J^r)^b.
+
+Deviation: instead of random orders, h(x) = a x + b modulo 2^64 with odd a. The buckets are only
+candidates; `near.py` compares the sets themselves.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.filters.pool import TextColumn, compute
+from tutelage.filters.settings import NearDuplicatesSettings
+from tutelage.filters.words import Runs, character_symbols, mix, runs_or_whole, word_symbols
+
+HASHES = 128
+"""Minima in a signature. More would find the same pairs with fewer false candidates, slower."""
+
+WANTED_RECALL = 0.99
+"""Of pairs exactly at the threshold; pairs above it are found more surely."""
+
+_CHARACTERS_AT_A_TIME = 250_000  # keeps the inner loop within the processor's cache
+_HASH_SEED = 20240229
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bands:
+    """How a signature is cut.
+
+    Attributes:
+        bands: Pieces of the signature, each a chance to share a bucket.
+        rows: Minima in each piece, all of which must agree.
+    """
+
+    bands: int
+    rows: int
+
+    def recall(self, similarity: float) -> float:
+        """The chance in [0, 1] that two texts of this Jaccard similarity share a bucket."""
+        return float(1.0 - (1.0 - similarity**self.rows) ** self.bands)
+
+
+def choose_bands(similarity: float) -> Bands:
+    """The most selective cut that still finds `WANTED_RECALL` of the pairs at this similarity.
+
+    Examples:
+        >>> choose_bands(0.8)
+        Bands(bands=21, rows=6)
+    """
+    for rows in range(HASHES, 1, -1):
+        bands = Bands(bands=HASHES // rows, rows=rows)
+        if bands.recall(similarity) >= WANTED_RECALL:
+            return bands
+    return Bands(bands=HASHES, rows=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buckets:
+    """Which buckets each of N texts shares with others.
+
+    Attributes:
+        ids_B: int64; bucket ids, those of text 0 first. Buckets of one text are left out.
+        starts_N: int64; where the ids of each text start, and one more for the end.
+    """
+
+    ids_B: NDArray[np.int64]
+    starts_N: NDArray[np.int64]
+
+    def of(self, text: int) -> list[int]:
+        """The buckets this text shares with others."""
+        found: list[int] = self.ids_B[self.starts_N[text] : self.starts_N[text + 1]].tolist()
+        return found
+
+
+def shingles(texts: TextColumn, settings: NearDuplicatesSettings) -> Runs:
+    """The shingles of each text, as hashes; a short text is one shingle."""
+    symbols = character_symbols if settings.shingle == "characters" else word_symbols
+    return runs_or_whole(symbols(texts), settings.shingle_size)
+
+
+def in_chunks(texts: TextColumn) -> Iterator[tuple[int, TextColumn]]:
+    """Cut texts into chunks of some 250,000 characters: (first index, texts)."""
+    ends = np.cumsum(np.asarray(compute.utf8_length(texts), dtype=np.int64))
+    start = 0
+    while start < len(texts):
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + _CHARACTERS_AT_A_TIME, side="right"))
+        stop = max(stop, start + 1)
+        yield start, texts.slice(start, stop - start)
+        start = stop
+
+
+def bucket(texts: TextColumn, settings: NearDuplicatesSettings, bands: Bands) -> Buckets:
+    """Put texts into buckets.
+
+    Args:
+        texts: Distinct texts without nulls. A text without letters and digits is in no bucket.
+        settings: What a shingle is.
+        bands: How to cut the signatures.
+    """
+    keys = np.zeros((len(texts), bands.bands), dtype=np.uint64)
+    has_key = np.zeros(len(texts), dtype=bool)
+    for start, chunk in in_chunks(texts):
+        signed, signatures = _signatures(shingles(chunk, settings), bands.bands * bands.rows)
+        keys[start + signed] = _band_keys(signatures, bands)
+        has_key[start + signed] = True
+    return _shared(keys, np.flatnonzero(has_key), len(texts))
+
+
+def _signatures(runs: Runs, hashes: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The texts that have shingles, and (texts, hashes) minima."""
+    texts, starts = np.unique(runs.texts_R, return_index=True)
+    generator = np.random.Generator(np.random.PCG64(_HASH_SEED))
+    factors = generator.integers(0, 2**64, size=HASHES, dtype=np.uint64) | np.uint64(1)
+    offsets = generator.integers(0, 2**64, size=HASHES, dtype=np.uint64)
+    minima = np.empty((hashes, len(texts)), dtype=np.uint64)
+    if len(texts):
+        hashed = np.empty_like(runs.hashes_R)
+        for i in range(hashes):
+            np.multiply(runs.hashes_R, factors[i], out=hashed)
+            hashed += offsets[i]
+            np.minimum.reduceat(hashed, starts, out=minima[i])
+    return texts, minima.T
+
+
+def _band_keys(signatures: NDArray[np.uint64], bands: Bands) -> NDArray[np.uint64]:
+    cut = signatures.reshape(len(signatures), bands.bands, bands.rows)
+    keys = np.zeros(cut.shape[:2], dtype=np.uint64)
+    for row in range(bands.rows):
+        keys = mix(keys ^ cut[:, :, row])
+    return keys
+
+
+def _shared(keys: NDArray[np.uint64], texts: NDArray[np.int64], total: int) -> Buckets:
+    """Number the keys that two texts or more share, band by band."""
+    members: list[NDArray[np.int64]] = []
+    ids: list[NDArray[np.int64]] = []
+    next_id = 0
+    for band in range(keys.shape[1]):
+        _, codes, counts = np.unique(keys[texts, band], return_inverse=True, return_counts=True)
+        shared = counts[codes] > 1
+        members.append(texts[shared])
+        ids.append(codes[shared].astype(np.int64) + next_id)
+        next_id += len(counts)
+    all_members = np.concatenate(members)
+    order = np.argsort(all_members, kind="stable")
+    counts_N = np.bincount(all_members, minlength=total)
+    return Buckets(
+        ids_B=np.concatenate(ids)[order],
+        starts_N=np.concatenate([[0], np.cumsum(counts_N)]).astype(np.int64),
+    )
+
+
+def shingle_sets(
+    texts: TextColumn, wanted: NDArray[np.int64], settings: NearDuplicatesSettings
+) -> dict[int, NDArray[np.uint64]]:
+    """The shingles of some texts as sorted arrays without repeats, by index."""
+    sets: dict[int, NDArray[np.uint64]] = {}
+    some = texts.take(pa.array(wanted, pa.int64()))
+    for start, chunk in in_chunks(some):
+        runs = shingles(chunk, settings)
+        found, starts = np.unique(runs.texts_R, return_index=True)
+        pieces = np.split(runs.hashes_R, starts[1:])
+        for text, piece in zip(found.tolist(), pieces, strict=True):
+            sets[int(wanted[start + text])] = np.unique(piece)
+    return sets
+
+
+def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
+    """Shared members over all members of two sorted arrays without repeats, in [0, 1].
+
+    1 means the same set; 0 means nothing shared.
+
+    Examples:
+        >>> jaccard(np.array([1, 2, 3], np.uint64), np.array([2, 3, 4], np.uint64))
+        0.5
+    """
+    if not len(one) or not len(other):
+        return 0.0
+    if len(one) > len(other):
+        one, other = other, one
+    at = np.searchsorted(other, one)
+    at[at == len(other)] = 0
+    shared = int((other[at] == one).sum())
+    return shared / (len(one) + len(other) - shared)

@@ -1,0 +1,166 @@
+"""The candidates as the filters see them: ids and texts in columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tutelage.data import OK
+from tutelage.errors import DataError
+
+Part: TypeAlias = Literal["instruction", "response", "both"]
+"""Which text a filter reads; `both` is the instruction, a newline and the response."""
+
+TextColumn: TypeAlias = "pa.StringArray"
+
+compute: Any = pc
+"""`pyarrow.compute`, untyped: the published stubs lack half of what is used here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """N candidates, in the order of the table they came from.
+
+    Attributes:
+        candidate_ids: Unique.
+        example_ids: Whose versions they are; the candidate's own id where the table says nothing.
+        statuses: `ok`, or why a candidate has no text.
+        instructions: The last user turn; null where the status is not `ok`.
+        responses: The assistant turn at the end; null where there is none.
+        earlier: All other turns, joined by newlines; empty where there are none.
+        table: The table they came from.
+    """
+
+    candidate_ids: Sequence[str]
+    example_ids: Sequence[str]
+    statuses: Sequence[str]
+    instructions: TextColumn
+    responses: TextColumn
+    earlier: TextColumn
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.candidate_ids)
+
+    def text(self, of: Part) -> TextColumn:
+        """The text a filter reads; null where it is missing."""
+        match of:
+            case "instruction":
+                return self.instructions
+            case "response":
+                return self.responses
+            case "both":
+                joined: TextColumn = compute.binary_join_element_wise(
+                    self.instructions, self.responses, "\n"
+                )
+                return joined
+
+    def take(self, indices_N: NDArray[np.int64]) -> "Pool":
+        """The candidates at these positions, in this order."""
+        at: Any = pa.array(indices_N)
+        rows = indices_N.tolist()
+        return Pool(
+            candidate_ids=[self.candidate_ids[i] for i in rows],
+            example_ids=[self.example_ids[i] for i in rows],
+            statuses=[self.statuses[i] for i in rows],
+            instructions=self.instructions.take(at),
+            responses=self.responses.take(at),
+            earlier=self.earlier.take(at),
+            table=self.table.take(at),
+        )
+
+
+def pool_of(table: pa.Table) -> Pool:
+    """Read a table of candidates, or of examples.
+
+    Args:
+        table: Has `messages` and `candidate_id` or, for examples, `example_id`. Without a
+            `status` column, a row is `ok` where it has messages.
+
+    Raises:
+        DataError: A column is missing, an id is there twice, or an `ok` row has no user turn.
+    """
+    names = table.column_names
+    id_column = "candidate_id" if "candidate_id" in names else "example_id"
+    missing = [name for name in (id_column, "messages") if name not in names]
+    if missing:
+        raise DataError(
+            f"a table to filter has no column {' and no column '.join(missing)}; it has "
+            f"{', '.join(names)}",
+            hint="pass the candidates table or the examples table of a run",
+        )
+    ids = _strings(table, id_column)
+    _check_unique(ids)
+    messages: Any = table["messages"].combine_chunks()
+    if "status" in names:
+        statuses = _strings(table, "status")
+    else:
+        statuses = [OK if there else "no_messages" for there in messages.is_valid().to_pylist()]
+    instructions, responses, earlier = _texts(messages)
+    for i in np.flatnonzero(np.asarray(instructions.is_null())):
+        if statuses[i] == OK:
+            raise DataError(f"candidate {ids[i]}: status ok without a user turn")
+    return Pool(
+        candidate_ids=ids,
+        example_ids=_strings(table, "example_id") if "example_id" in names else ids,
+        statuses=statuses,
+        instructions=instructions,
+        responses=responses,
+        earlier=earlier,
+        table=table,
+    )
+
+
+def _strings(table: pa.Table, name: str) -> list[str]:
+    values: Any = table[name].to_pylist()
+    for row, value in enumerate(values):
+        if not isinstance(value, str):
+            raise DataError(f"row {row} of the table to filter: {name} is {value!r}, not a text")
+    return list(values)
+
+
+def _check_unique(ids: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for candidate_id in ids:
+        if candidate_id in seen:
+            raise DataError(
+                f"candidate {candidate_id} stands in the table twice",
+                hint="ids are hashes of content: drop the repeated rows before filtering",
+            )
+        seen.add(candidate_id)
+
+
+def _texts(messages: Any) -> tuple[TextColumn, TextColumn, TextColumn]:
+    """Last user turn, final assistant turn, and the turns before, without a loop over rows."""
+    rows = len(messages)
+    turns = messages.flatten()
+    parents = np.asarray(compute.list_parent_indices(messages), dtype=np.int64)
+    roles = turns.field("role")
+    contents = turns.field("content")
+    positions = np.arange(len(turns), dtype=np.int64)
+    is_user = np.asarray(compute.equal(roles, "user")).astype(bool)
+    is_assistant = np.asarray(compute.equal(roles, "assistant")).astype(bool)
+    # Where an index repeats, numpy keeps the last value assigned: the last turn of its row.
+    last_user = np.full(rows, -1, dtype=np.int64)
+    last_user[parents[is_user]] = positions[is_user]
+    last_turn = np.full(rows, -1, dtype=np.int64)
+    last_turn[parents] = positions
+    answered = (last_turn >= 0) & (last_turn > last_user)
+    answered[answered] = is_assistant[last_turn[answered]]
+    last_answer = np.where(answered, last_turn, -1)
+    other = np.ones(len(turns), dtype=bool)
+    other[last_user[last_user >= 0]] = False
+    other[last_answer[last_answer >= 0]] = False
+    earlier = [""] * rows
+    for position in np.flatnonzero(other).tolist():
+        row = int(parents[position])
+        earlier[row] += f"{contents[position].as_py()}\n"
+    return (
+        contents.take(pa.array(last_user, mask=last_user < 0)),
+        contents.take(pa.array(last_answer, mask=last_answer < 0)),
+        pa.array(earlier, pa.string()),
+    )

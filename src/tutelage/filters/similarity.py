@@ -1,0 +1,139 @@
+"""How near is a candidate to a target set, and which candidates mean the same?"""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.filters.decision import NO_RESPONSE, Verdicts
+from tutelage.filters.duplicates import (
+    NO_RIVAL,
+    SEMANTIC_DUPLICATE,
+    decide_duplicates,
+    example_codes,
+    preference_order,
+)
+from tutelage.filters.embedding import Embedder
+from tutelage.filters.items import read_items
+from tutelage.filters.numbers import Numbers, numbers
+from tutelage.filters.pool import Pool, TextColumn
+from tutelage.filters.settings import SemanticDuplicatesSettings, SimilaritySettings
+
+NO_WORDS = "no_words"
+"""The reason where a text has nothing to embed."""
+
+_ROWS_AT_A_TIME = 1024
+
+
+def measure_similarity(pool: Pool, settings: SimilaritySettings, embedder: Embedder) -> Numbers:
+    """The cosine of each candidate with the target set, in [-1, 1].
+
+    1 means the same direction as the nearest target (or as the mean of all targets), 0 that they
+    have nothing in common.
+    """
+    items = read_items(settings.targets)
+    texts = pool.text(settings.of)
+    present = [text or "" for text in texts.to_pylist()]
+    vectors = embedder.embed([*present, *(item.text for item in items)])
+    mine, targets = vectors[: len(present)], vectors[len(present) :]
+    details: list[str | None] = [None] * len(present)
+    if settings.to == "mean":
+        mean = targets.mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        cosines = mine @ (mean / length if length else mean)
+    else:
+        nearest = np.zeros(len(mine), dtype=np.int64)
+        cosines = np.zeros(len(mine), dtype=np.float32)
+        for start in range(0, len(mine), _ROWS_AT_A_TIME):
+            block = mine[start : start + _ROWS_AT_A_TIME] @ targets.T
+            nearest[start : start + len(block)] = block.argmax(axis=1)
+            cosines[start : start + len(block)] = block.max(axis=1)
+        details = [f"nearest is {items[i].item_id}" for i in nearest.tolist()]
+    empty = ~_has_content(mine)
+    values = np.where(empty, np.nan, cosines).astype(np.float64)
+    return numbers(
+        values,
+        missing=_missing(texts),
+        details=[None if nothing else d for nothing, d in zip(empty, details, strict=True)],
+    )
+
+
+def drop_semantic_duplicates(
+    pool: Pool,
+    settings: SemanticDuplicatesSettings,
+    embedder: Embedder,
+    *,
+    scores: pa.Table | None = None,
+) -> Verdicts:
+    """Keep one of texts whose vectors point the same way.
+
+    Every candidate is compared with every kept one, so none is missed; the time grows with the
+    square of their number.
+
+    Returns:
+        Verdicts with one of `unique`, `kept_of_duplicates`, `semantic_duplicate`,
+        `nothing_to_compare`, `no_response`. The value is the cosine with the kept candidate that
+        the detail names.
+    """
+    texts = pool.text(settings.of)
+    vectors = embedder.embed([text or "" for text in texts.to_pylist()])
+    comparable = _has_content(vectors)
+    order = preference_order(pool, settings, scores=scores)
+    order = order[comparable[order]]
+    examples = np.arange(len(pool)) if settings.same_example else example_codes(pool)
+    rivals, cosines = _rivals(vectors, order, examples, settings.minimum_similarity)
+    return decide_duplicates(
+        pool,
+        rivals_N=rivals,
+        similarities_N=cosines,
+        texts=texts,
+        comparable_N=comparable,
+        reason=SEMANTIC_DUPLICATE,
+        facts={"embedder": embedder.name},
+    )
+
+
+def _rivals(
+    vectors: NDArray[np.float32],
+    order: NDArray[np.int64],
+    examples: NDArray[np.int64],
+    threshold: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """For each row, the kept row that comes before it and is nearest, if near enough."""
+    rivals = np.full(len(vectors), NO_RIVAL, dtype=np.int64)
+    cosines = np.zeros(len(vectors))
+    kept_rows = np.empty(len(order), dtype=np.int64)
+    kept_vectors = np.empty((len(order), vectors.shape[1]), dtype=np.float32)
+    kept = 0
+    for start in range(0, len(order), _ROWS_AT_A_TIME):
+        rows = order[start : start + _ROWS_AT_A_TIME]
+        before = kept
+        against_kept = vectors[rows] @ kept_vectors[:before].T
+        against_kept[examples[rows][:, None] == examples[kept_rows[:before]]] = -1.0
+        among = vectors[rows] @ vectors[rows].T
+        among[examples[rows][:, None] == examples[rows]] = -1.0
+        kept_here: list[int] = []
+        for i, row in enumerate(rows.tolist()):
+            best, rival = -1.0, NO_RIVAL
+            if before:
+                at = int(against_kept[i].argmax())
+                best, rival = float(against_kept[i, at]), int(kept_rows[at])
+            if kept_here:
+                at = kept_here[int(among[i, kept_here].argmax())]
+                if float(among[i, at]) > best:
+                    best, rival = float(among[i, at]), int(rows[at])
+            if rival != NO_RIVAL and best >= threshold:
+                rivals[row], cosines[row] = rival, best
+                continue
+            kept_here.append(i)
+            kept_rows[kept], kept_vectors[kept] = row, vectors[row]
+            kept += 1
+    return rivals, cosines
+
+
+def _missing(texts: TextColumn) -> list[str]:
+    return [NO_WORDS if there else NO_RESPONSE for there in texts.is_valid().to_pylist()]
+
+
+def _has_content(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
+    content: NDArray[np.bool_] = np.count_nonzero(vectors, axis=1) > 0
+    return content
