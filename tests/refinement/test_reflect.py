@@ -20,7 +20,9 @@ from tutelage.errors import (
     RunError,
     SettingsError,
     TeacherError,
+    TeacherStoppedError,
     TeacherUnreachableError,
+    UnusableReplyError,
 )
 from tutelage.refinement import (
     REFINEMENT_STATUSES,
@@ -382,6 +384,19 @@ def test_a_teacher_that_fails_is_recorded_with_type_and_message(error, status):
     assert candidate.request_key is not None
 
 
+@pytest.mark.parametrize(
+    ("finish", "status"),
+    [("length", "cut_by_length"), ("content_filter", "refused"), ("stop", "teacher_failed")],
+)
+def test_an_answer_without_text_is_named_by_what_the_server_said(finish, status):
+    error = UnusableReplyError("answered without text")
+    error.finish_reason = finish
+    candidate = asyncio.run(
+        reflect_response(PAIR, teacher=ScriptedTeacher(error), settings=SETTINGS)
+    )
+    assert candidate.status == status
+
+
 def test_a_parent_without_text_is_not_asked_about():
     teacher = ScriptedTeacher("x")
     parent = original(("user", "a"), ("assistant", "b"), status="refused")
@@ -474,23 +489,16 @@ def test_nobody_is_asked_once_the_budget_is_used_up():
     assert len({o.candidate_id for o in outcomes}) == 20
 
 
-def test_a_limit_leaves_the_rest_unasked_but_recorded():
-    teacher = ScriptedTeacher(markers(None, "Another."))
-    settings = RefineSettings(limit=2)
-    outcomes = asyncio.run(
-        reflect_all(many(5), step=RESPONSE_REFLECTION, teacher=teacher, settings=settings)
-    )
-    assert [o.status for o in outcomes] == [OK, OK, "over_limit", "over_limit", "over_limit"]
-    assert len(teacher.asked) == 2
-
-
-def test_an_error_that_is_not_the_teachers_stops_everything():
+@pytest.mark.parametrize(
+    "error", [RunError("the disk is full"), TeacherStoppedError("the first 3 were refused")]
+)
+def test_an_error_about_the_whole_run_stops_it(error):
     async def answer(request):
         if number_in(request) == 3:
-            raise RunError("the disk is full")
+            raise error
         await asyncio.sleep(60)
 
-    with pytest.raises(RunError, match="the disk is full"):
+    with pytest.raises(type(error), match=str(error)):
         asyncio.run(
             reflect_all(
                 many(10),

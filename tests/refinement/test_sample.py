@@ -205,13 +205,6 @@ def test_nobody_is_asked_once_the_budget_is_used_up():
     assert len(teacher.asked) <= 3
 
 
-def test_a_limit_counts_examples():
-    teacher = ScriptedTeacher("Yes, it is.")
-    candidates = sampled(teacher, rows_of(3), n=2, limit=1)
-    assert [c.status for c in candidates] == [OK, "duplicate_sample"] + ["over_limit"] * 4
-    assert len(teacher.asked) == 2
-
-
 finishes = st.sampled_from(["stop", "length", "content_filter", "unknown", ""])
 
 

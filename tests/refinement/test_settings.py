@@ -32,5 +32,5 @@ def test_what_cannot_be_meant_is_refused(wrong):
 
 
 def test_settings_survive_their_own_json():
-    settings = RefineSettings(steps=("response",), instruction_prompt="a.jinja", limit=3)
+    settings = RefineSettings(steps=("response",), instruction_prompt="a.jinja", attempts=3)
     assert RefineSettings.model_validate_json(settings.model_dump_json()) == settings

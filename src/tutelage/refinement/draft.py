@@ -63,18 +63,28 @@ def keys_of(step: str) -> tuple[str, ...]:
     return ("criticism", "new_response")
 
 
-def fault_of_finish(reply: Reply) -> Fault | None:
-    """The fault that the server itself reports, or that an empty reply is."""
-    finish = reply.finish_reason
-    if finish in CUT_FINISHES:
-        tokens = (
-            "" if reply.completion_tokens is None else f" after {reply.completion_tokens} tokens"
-        )
-        return Fault(
-            status=statuses.CUT_BY_LENGTH, detail=f"the server stopped it{tokens} ({finish})"
-        )
-    if finish in FILTERED_FINISHES:
-        return Fault(status=statuses.REFUSED, detail=f"the server filtered the reply ({finish})")
+def fault_of_finish_reason(finish_reason: str, *, tokens: int | None) -> Fault | None:
+    """The fault that the server itself reports by its reason to stop.
+
+    Args:
+        finish_reason: As the server said.
+        tokens: Of the completion, where the server said.
+    """
+    if finish_reason in CUT_FINISHES:
+        after = "" if tokens is None else f" after {tokens} tokens"
+        detail = f"the server stopped it{after} ({finish_reason})"
+        return Fault(status=statuses.CUT_BY_LENGTH, detail=detail)
+    if finish_reason in FILTERED_FINISHES:
+        detail = f"the server filtered the reply ({finish_reason})"
+        return Fault(status=statuses.REFUSED, detail=detail)
+    return None
+
+
+def _fault_of_whole(reply: Reply) -> Fault | None:
+    """What is wrong with a reply whatever was asked for."""
+    fault = fault_of_finish_reason(reply.finish_reason, tokens=reply.completion_tokens)
+    if fault is not None:
+        return fault
     if not reply.text.strip():
         return Fault(status=statuses.EMPTY_RESPONSE, detail="the reply is empty")
     if not _encodable(reply.text):
@@ -93,7 +103,7 @@ def parse_reply(reply: Reply, *, step: str, form: Form) -> DraftOrFault:
     Returns:
         A draft whose parts are all there and not blank, or the fault.
     """
-    fault = fault_of_finish(reply)
+    fault = _fault_of_whole(reply)
     if fault is not None:
         return fault
     text = _THOUGHT.sub("", reply.text, count=1) if _THOUGHT.match(reply.text) else reply.text
@@ -112,7 +122,7 @@ def parse_sample(reply: Reply) -> DraftOrFault:
     Blank lines around it are dropped; thoughts between `<think>` tags are kept, because students
     of reasoning are trained on them.
     """
-    fault = fault_of_finish(reply)
+    fault = _fault_of_whole(reply)
     if fault is not None:
         return fault
     if reply.finish_reason not in WHOLE_FINISHES:

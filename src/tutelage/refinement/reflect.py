@@ -17,10 +17,23 @@ from tutelage.data import (
     Message,
     candidate_id_of,
 )
-from tutelage.errors import BudgetError, NotInJournalError, SettingsError, TeacherError
+from tutelage.errors import (
+    BudgetError,
+    NotInJournalError,
+    SettingsError,
+    TeacherError,
+    UnusableReplyError,
+)
 from tutelage.refinement import statuses
 from tutelage.refinement.crowd import DEFAULT_OUTSTANDING, run_bounded
-from tutelage.refinement.draft import Draft, DraftOrFault, Fault, keys_of, parse_reply
+from tutelage.refinement.draft import (
+    Draft,
+    DraftOrFault,
+    Fault,
+    fault_of_finish_reason,
+    keys_of,
+    parse_reply,
+)
 from tutelage.refinement.json_form import schema_of
 from tutelage.refinement.judge import fault_of_reflection
 from tutelage.refinement.prompt import Form, Prompt, load_prompt
@@ -187,6 +200,10 @@ def failed(
 
 def fault_of_error(error: TeacherError) -> Fault:
     """The fault that stands for a teacher that could not answer."""
+    if isinstance(error, UnusableReplyError):
+        fault = fault_of_finish_reason(error.finish_reason, tokens=error.completion_tokens)
+        if fault is not None:
+            return fault
     status = statuses.TEACHER_FAILED
     if isinstance(error, BudgetError):
         status = statuses.OVER_BUDGET
@@ -259,6 +276,7 @@ async def _attempt(
             teacher=teacher.name,
             fault=fault_of_error(error),
             request_key=request.key,
+            finish_reason=error.finish_reason if isinstance(error, UnusableReplyError) else None,
         )
     return candidate_of_reply(candidate, reply, step=step, teacher=teacher, settings=settings)
 
@@ -292,13 +310,9 @@ async def reflect_all(
     prompt_of(step, settings)
     budget_spent: list[str] = []
 
-    async def one(index: int, candidate: Candidate) -> Candidate:
-        fault: Fault | None = None
-        if settings.limit is not None and index >= settings.limit:
-            fault = Fault(status=statuses.OVER_LIMIT, detail=f"limit is {settings.limit}")
-        elif budget_spent:
+    async def one(_: int, candidate: Candidate) -> Candidate:
+        if budget_spent:
             fault = Fault(status=statuses.OVER_BUDGET, detail=budget_spent[0])
-        if fault is not None:
             outcome = failed(candidate, step=step, teacher=teacher.name, fault=fault)
         else:
             outcome = await reflect(candidate, step=step, teacher=teacher, settings=settings)

@@ -186,12 +186,8 @@ async def sample_all(
 
     async def one(_: int, unit: tuple[int, int, Example]) -> None:
         number, index, example = unit
-        fault: Fault | None = None
-        if settings.limit is not None and number >= settings.limit:
-            fault = Fault(status=statuses.OVER_LIMIT, detail=f"limit is {settings.limit}")
-        elif budget_spent:
+        if budget_spent:
             fault = Fault(status=statuses.OVER_BUDGET, detail=budget_spent[0])
-        if fault is not None:
             key = sample_request(example, index, teacher=teacher, settings=settings).key
             candidate = _unsampled(
                 example_id=example.example_id, teacher=teacher.name, fault=fault, request_key=key

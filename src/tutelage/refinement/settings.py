@@ -65,9 +65,6 @@ class RefineSettings(BaseModel):
         le=10,
         description="How often a candidate is asked about while the reply is unusable in form.",
     )
-    limit: int | None = Field(
-        default=None, ge=0, description="Refine at most this many candidates of a step."
-    )
     min_instruction_chars: int = Field(default=1, ge=1)
     max_instruction_chars: int = Field(default=20_000, ge=1)
     min_response_chars: int = Field(default=1, ge=1)
@@ -99,6 +96,5 @@ class SampleSettings(BaseModel):
     temperature: float = Field(default=0.8, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int = Field(default=0, ge=0, description="Mixed with the example's id and the index.")
-    limit: int | None = Field(default=None, ge=0, description="Sample at most this many examples.")
     min_response_chars: int = Field(default=1, ge=1)
     max_response_chars: int = Field(default=100_000, ge=1)

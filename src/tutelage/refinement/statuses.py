@@ -51,9 +51,6 @@ NOT_IN_JOURNAL = "not_in_journal"
 OVER_BUDGET = "over_budget"
 """Not asked, because the cap on cost would have been passed."""
 
-OVER_LIMIT = "over_limit"
-"""Not asked, because the settings limit how many are refined."""
-
 PARENT_FAILED = "parent_failed"
 """Not asked, because the candidate to refine has no text."""
 
@@ -86,7 +83,6 @@ REFINEMENT_STATUSES = frozenset(
         TEACHER_FAILED,
         NOT_IN_JOURNAL,
         OVER_BUDGET,
-        OVER_LIMIT,
         PARENT_FAILED,
     }
     | RETRIED
