@@ -8,6 +8,7 @@
     ├── RunError (RuntimeError)         a run folder cannot be used as asked
     │   └── JournalError                the journal of teacher replies cannot be read or written
     ├── StudentError (RuntimeError)     the student cannot be loaded or read
+    ├── TeacherStoppedError (RuntimeError)  every call fails alike, so no more are made
     └── TeacherError (RuntimeError)     the teacher could not be asked, or answered unusably
         ├── TeacherBusyError            rate-limited or overloaded; asked again later
         ├── TeacherUnreachableError     no connection, a time-out, a 5xx; asked again later
@@ -75,6 +76,13 @@ class JournalError(RunError):
 
 class StudentError(TutelageError, RuntimeError):
     """The student cannot be loaded or read."""
+
+
+class TeacherStoppedError(TutelageError, RuntimeError):
+    """Every call fails alike, so no more are made.
+
+    Not a `TeacherError` on purpose: it is about the whole run, not about one example.
+    """
 
 
 class TeacherError(TutelageError, RuntimeError):

@@ -6,6 +6,7 @@ from tutelage.teacher.estimate import Estimate, estimate
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import Entry
 from tutelage.teacher.journaled import JournaledTeacher
+from tutelage.teacher.local import LocalTeacher
 from tutelage.teacher.openai_client import OpenAITeacher
 from tutelage.teacher.opening import open_teacher
 from tutelage.teacher.probe import Abilities
@@ -20,6 +21,7 @@ __all__ = [
     "Estimate",
     "Journal",
     "JournaledTeacher",
+    "LocalTeacher",
     "OpenAITeacher",
     "Prices",
     "ReplayTeacher",

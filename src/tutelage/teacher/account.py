@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
 from tutelage.errors import BudgetError, TeacherError
@@ -54,6 +54,29 @@ class Tally:
     spent_before: float = 0.0
     max_cost: float | None = None
     currency: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Everything that is counted, for a manifest."""
+        counted = {f.name: getattr(self, f.name) for f in fields(self)}
+        return counted | {"failures": dict(self.failures)}
+
+    def in_words(self) -> str:
+        """One short line for people.
+
+        Examples:
+            >>> Tally(asked=5, answered=3, from_journal=2, cost=0.5, currency="USD").in_words()
+            '3 replies, 2 from the journal, 0.50 USD'
+        """
+        parts = [f"{self.answered} replies"]
+        if self.from_journal:
+            parts.append(f"{self.from_journal} from the journal")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.currency is not None:
+            total = self.cost + self.spent_before
+            cap = f" of {self.max_cost:.2f}" if self.max_cost is not None else ""
+            parts.append(f"{total:.2f}{cap} {self.currency}")
+        return ", ".join(parts)
 
 
 def prompt_tokens_at_most(request: Request) -> int:
@@ -134,10 +157,13 @@ class Account:
         """A request came in."""
         self._counts["asked"] += 1
 
-    def found(self, *, cost: float) -> None:
+    def met(self, *, cost: float) -> None:
+        """An answer was found in the journal, with text or without."""
+        self._cost_from_journal += cost
+
+    def found(self) -> None:
         """A request was answered without sending anything."""
         self._counts["from_journal"] += 1
-        self._cost_from_journal += cost
 
     def paid(
         self,

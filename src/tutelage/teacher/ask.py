@@ -1,5 +1,6 @@
 """What can be asked of a teacher, and what comes back."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -37,6 +38,13 @@ class Request:
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":
             raise DataError("a request to a teacher ends with a user turn")
+        if not (math.isfinite(self.temperature) and self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise DataError(
+                f"cannot sample with temperature {self.temperature} and top_p {self.top_p}",
+                hint="temperature is at least 0; top_p is above 0 and at most 1",
+            )
+        if self.max_tokens < 1:
+            raise DataError(f"max_tokens must be at least 1, got {self.max_tokens}")
 
     @property
     def key(self) -> str:
@@ -44,8 +52,8 @@ class Request:
         parts: list[object] = [
             self.model,
             [[m.role, m.content] for m in self.messages],
-            self.temperature,
-            self.top_p,
+            float(self.temperature) + 0.0,  # 0, 0.0 and -0.0 are equal, so they hash alike
+            float(self.top_p),
             self.max_tokens,
             self.seed,
             None if self.schema is None else dict(self.schema),
@@ -100,5 +108,7 @@ class Teacher(Protocol):
 
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.
+            TeacherStoppedError: No further request can succeed.
+            JournalError: Replies cannot be kept, so no further request is sent.
         """
         ...

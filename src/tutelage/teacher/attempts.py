@@ -11,7 +11,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from tutelage.errors import TeacherError
+from tutelage.errors import TeacherStoppedError, UnusableReplyError
 from tutelage.teacher.ask import Reply
 from tutelage.teacher.settings import TeacherSettings
 from tutelage.teacher.wire import REFUSING, Failed
@@ -23,8 +23,11 @@ LONGEST_BACKOFF_SECONDS = 60.0
 REFUSALS_TO_STOP = 3
 """So many calls refused for their key, model or address before any was answered end the asking."""
 
+REJECTIONS_TO_STOP = 20
+"""So many requests rejected for any other reason before any was answered: it is not their text."""
+
 DEAD_CALLS_TO_STOP = 5
-"""So many calls in a row that no attempt could get answered end it, or `concurrency` if more."""
+"""So many requests in a row that no attempt could get answered, or `concurrency` if more."""
 
 
 Answer = TypeVar("Answer")
@@ -102,33 +105,35 @@ class Circuit:
         self._dead_to_stop = max(DEAD_CALLS_TO_STOP, concurrency)
         self._any_answer = False
         self._refused = 0
+        self._rejected = 0
         self._dead = 0
-        self._open: TeacherError | None = None
+        self._stopped: tuple[str, str | None] | None = None
 
     def check(self) -> None:
         """Raise the reason to stop, if there is one.
 
         Raises:
-            TeacherError: With the kind and the words of the last failure.
+            TeacherStoppedError: With the words of the last failure.
         """
-        if self._open is not None:
-            raise type(self._open)(str(self._open), hint=self._open.hint)
+        if self._stopped is not None:
+            message, hint = self._stopped
+            raise TeacherStoppedError(message, hint=hint)
 
     def saw(self, outcome: Reply | Failed) -> None:
         """Learn from what came of one request, after all its attempts."""
-        if isinstance(outcome, Reply):
+        if isinstance(outcome, Reply) or isinstance(outcome.error, UnusableReplyError):
             self._any_answer = True
-            self._refused = self._dead = 0
-            return
-        if outcome.status in REFUSING and not self._any_answer:
-            self._refused += 1
-            if self._refused >= REFUSALS_TO_STOP:
-                self._stop(f"the first {self._refused} calls were all refused", outcome)
+            self._dead = 0
         elif outcome.error.retryable:
             self._dead += 1
             if self._dead >= self._dead_to_stop:
-                self._stop(f"{self._dead} calls in a row got no answer", outcome)
+                self._stop(f"{self._dead} requests in a row got no answer", outcome)
+        elif not self._any_answer:
+            self._refused += outcome.status in REFUSING
+            self._rejected += 1
+            if self._refused >= REFUSALS_TO_STOP or self._rejected >= REJECTIONS_TO_STOP:
+                self._stop(f"the first {self._rejected} requests were all refused", outcome)
 
     def _stop(self, why: str, outcome: Failed) -> None:
         last = outcome.error
-        self._open = type(last)(f"stopped asking: {why}; the last: {last}", hint=last.hint)
+        self._stopped = (f"stopped asking: {why}; the last: {last}", last.hint)

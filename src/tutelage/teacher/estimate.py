@@ -1,12 +1,12 @@
 """What a run will cost, before it is run."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tutelage.teacher.account import prompt_tokens_at_most
 from tutelage.teacher.ask import Request
 from tutelage.teacher.journal import Journal
-from tutelage.teacher.settings import Prices
+from tutelage.teacher.settings import TeacherSettings
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text under the tokenizers in use; code and other languages have fewer."""
@@ -44,7 +44,7 @@ class Estimate:
 def estimate(
     requests: Iterable[Request],
     *,
-    prices: Prices | None = None,
+    settings: TeacherSettings,
     journal: Journal | None = None,
     count_tokens: Callable[[str], int] | None = None,
     completion_fraction: float = COMPLETION_FRACTION,
@@ -52,13 +52,15 @@ def estimate(
     """Estimate what asking some requests would take; asks nobody.
 
     Args:
-        requests: What would be asked, with the `extra` of the teacher's settings.
-        prices: Of the teacher.
+        requests: What would be asked.
+        settings: Of the teacher: prices, and what is added to each request.
         journal: Where some may already be answered.
         count_tokens: A tokenizer; without it a token is taken to be four characters.
         completion_fraction: The part of `max_tokens`, in [0, 1], a reply is expected to use.
     """
-    wanted = {request.key: request for request in requests}
+    prices, extra = settings.prices, dict(settings.extra_body) or None
+    completed = (replace(request, extra=extra) for request in requests)
+    wanted = {request.key: request for request in completed}
     known = journal.known(wanted) if journal is not None else set()
     to_send = [request for key, request in wanted.items() if key not in known]
     prompt = sum(prompt_tokens_expected(r, count_tokens=count_tokens) for r in to_send)

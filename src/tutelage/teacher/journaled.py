@@ -97,6 +97,7 @@ class JournaledTeacher:
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.
             BudgetError: Sending it could bring the cost above the cap.
+            TeacherStoppedError: Every call fails alike, so nothing more is sent.
             JournalError: The journal cannot be written, so nothing more is sent.
         """
         request = self.completed(request)
@@ -115,8 +116,9 @@ class JournaledTeacher:
         while True:
             entry = self._journal.get(key)
             if entry is not None:
+                self._account.met(cost=entry.cost)
                 reply = answer_of(entry)
-                self._account.found(cost=reply.cost)
+                self._account.found()
                 return reply
             under_way = self._under_way.get(key)
             if under_way is None:
@@ -124,7 +126,7 @@ class JournaledTeacher:
             await asyncio.wait([under_way])
             if not under_way.cancelled():  # else its asker went away: ask ourselves
                 reply = replace(under_way.result(), from_journal=True)
-                self._account.found(cost=0.0)
+                self._account.found()
                 return reply
 
     async def _lead(self, request: Request, key: str) -> Reply:
@@ -212,7 +214,12 @@ class JournaledTeacher:
             run=self._run,
         )
 
-    async def __aenter__(self) -> Self:
+    async def open(self) -> None:
+        """Find out what the endpoint can do, unless that is known; entering the context does it.
+
+        Raises:
+            TeacherError: The endpoint could not be asked.
+        """
         if isinstance(self._inner, Opening):
             await self._inner.open()
             if self._records:
@@ -221,6 +228,14 @@ class JournaledTeacher:
                     endpoint=self._inner.endpoint,
                     obeys_schema=self.supports_schema,
                 )
+
+    async def aclose(self) -> None:
+        """Let connections go. The journal stays open: it belongs to whoever opened it."""
+        if isinstance(self._inner, Opening):
+            await self._inner.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
         return self
 
     async def __aexit__(
@@ -229,5 +244,4 @@ class JournaledTeacher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(self._inner, Opening):
-            await self._inner.close()
+        await self.aclose()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
+CONNECT_SECONDS = 30.0
 NO_KEY = "none"
 """Sent where no key was asked for, so that one in the environment never goes to a stranger."""
 
@@ -104,7 +105,8 @@ class OpenAITeacher:
         """Answer one request, with as many attempts as the settings allow.
 
         Raises:
-            TeacherError: No reply could be had, or too many before it were refused.
+            TeacherError: No reply could be had.
+            TeacherStoppedError: Too many before it could not be answered either.
         """
         self._enter_loop()
         self._circuit.check()
@@ -114,7 +116,7 @@ class OpenAITeacher:
                 self._circuit.check()
                 outcome = await self.attempt(request)
             if isinstance(outcome, Failed) and outcome.wait_seconds:
-                self._pace.pause(min(outcome.wait_seconds, self.settings.max_wait_seconds))
+                self._pause(outcome.wait_seconds)
             return outcome
 
         async def before_retry(failed: Failed) -> None:
@@ -125,6 +127,7 @@ class OpenAITeacher:
             attempt, settings=self.settings, before_retry=before_retry, sleep=self._sleep
         )
         self._circuit.saw(outcome)
+        self._circuit.check()
         if isinstance(outcome, Failed):
             raise outcome.error
         return outcome
@@ -209,16 +212,28 @@ class OpenAITeacher:
 
     def _open_client(self) -> "AsyncOpenAI":
         if self._client is None:
+            import httpx2
             import openai
 
             self._client = openai.AsyncOpenAI(
                 api_key=self._key or NO_KEY,
                 base_url=self.endpoint,
                 max_retries=0,  # there is one retry policy, and it is ours
-                timeout=self.settings.timeout_seconds,
+                timeout=httpx2.Timeout(
+                    self.settings.timeout_seconds,
+                    connect=min(CONNECT_SECONDS, self.settings.timeout_seconds),
+                ),
                 http_client=self._http_client,
             )
+            if self.settings.base_url is not None:
+                # The library takes these from the environment; they are no stranger's business.
+                self._client.organization = self._client.project = None
         return self._client
+
+    def _pause(self, seconds: float) -> None:
+        """Hold everybody back, not only the request that was told to wait."""
+        if seconds <= self.settings.max_wait_seconds:
+            self._pace.pause(seconds)
 
     def _unreachable(self, why: str, *, hint: str) -> Failed:
         return Failed(

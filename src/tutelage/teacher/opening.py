@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from tutelage.errors import SettingsError, TeacherError
+from tutelage.errors import TeacherError
 from tutelage.teacher.account import Account
 from tutelage.teacher.ask import Request, Teacher
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journaled import JournaledTeacher
+from tutelage.teacher.local import LocalTeacher
 from tutelage.teacher.openai_client import OpenAITeacher, endpoint_of
 from tutelage.teacher.replay import ReplayTeacher
 from tutelage.teacher.settings import TeacherSettings
@@ -61,7 +62,7 @@ def open_teacher(
                 supports_schema=bool(_known_schema(settings, journal)),
             )
         case "local":
-            raise SettingsError("local teachers are not built yet")
+            inner = LocalTeacher(settings)
     teacher = JournaledTeacher(
         inner, journal, account=account, extra=settings.extra_body or None, run=run
     )

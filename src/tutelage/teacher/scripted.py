@@ -81,7 +81,7 @@ class ScriptedTeacher:
             return self._script
         if isinstance(self._script, Mapping):
             asked = request.messages[-1].content
-            line = self._script.get(asked) or self._script.get(request.key)
+            line = self._script.get(asked, self._script.get(request.key))
             if line is None:
                 raise TeacherError(
                     f"the script of {self._name} has no line for {asked[:80]!r}",

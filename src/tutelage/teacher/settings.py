@@ -90,7 +90,9 @@ class TeacherSettings(BaseModel):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="What the endpoint calls that limit."
     )
-    concurrency: int = Field(default=8, ge=1, description="Requests under way at once.")
+    concurrency: int = Field(
+        default=8, ge=1, description="Requests under way at once; local: the batch."
+    )
     requests_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     tokens_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     timeout_seconds: float = Field(
@@ -117,6 +119,12 @@ class TeacherSettings(BaseModel):
     extra_body: Mapping[str, JsonValue] = Field(
         default_factory=dict,
         description='Added to every request, such as {"cache_prompt": false}. Part of its key.',
+    )
+    device: str | None = Field(
+        default=None, description="local: a torch device; by default the first GPU, or the CPU."
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="local: of the weights; auto is what the model was saved in."
     )
     journal: Path | None = Field(
         default=None,

@@ -64,7 +64,7 @@ def parse_body(data: bytes, *, place: str) -> dict[str, object] | Failed:
     """
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _nonsense(data, place=place)
     return body if _is_object(body) else _nonsense(data, place=place)
 
@@ -232,7 +232,7 @@ def _said(data: bytes) -> str:
     """The server's own message, from the usual places in its JSON, or the start of its text."""
     try:
         body = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _start(data)
     inner = body.get("error") if _is_object(body) else None
     if _is_object(inner):
