@@ -5,6 +5,7 @@ nulls: sets of the same size chosen without the student. Columnar and pure: tabl
 """
 
 from tutelage.selection.null_sets import NULL_NAMES
+from tutelage.selection.parents import choose_parents
 from tutelage.selection.pool import TableSource
 from tutelage.selection.select import Coverage, Selected, needed_metrics, nulls, select
 from tutelage.selection.settings import RuleName, SelectSettings
@@ -16,6 +17,7 @@ __all__ = [
     "SelectSettings",
     "Selected",
     "TableSource",
+    "choose_parents",
     "needed_metrics",
     "nulls",
     "select",

@@ -138,7 +138,7 @@ def decide_paper(pool: Pool) -> Verdict:
         A verdict for every example.
     """
     ifd_N, r_ifd_N = pool.numbers["ifd"], pool.numbers["r_ifd"]
-    original_E, reflected_E, first_E = _compare_paper(pool)
+    original_E, reflected_E, first_E = _compare_instructions(pool)
     winner_E = np.where(first_E, reflected_E, original_E)
     response_E = _consider_responses(pool, _children(pool, winner_E), ~np.isnan(r_ifd_N))
     second_E = pool.at("r_ifd", response_E) < pool.at("r_ifd", winner_E)
@@ -163,19 +163,6 @@ def decide_paper(pool: Pool) -> Verdict:
             chosen_E=chosen_E,
         ),
     )
-
-
-def first_winner_paper(pool: Pool) -> Indexes:
-    """The winner of the published first comparison: the reflection if its ifd is higher."""
-    original_E, reflected_E, first_E = _compare_paper(pool)
-    return np.where(first_E, reflected_E, original_E)
-
-
-def _compare_paper(pool: Pool) -> tuple[Indexes, Indexes, Bools]:
-    scored_N = ~np.isnan(pool.numbers["ifd"])
-    original_E = _consider(pool, ORIGINAL, scored_N)
-    reflected_E = _consider(pool, INSTRUCTION_REFLECTION, scored_N)
-    return original_E, reflected_E, pool.at("ifd", reflected_E) > pool.at("ifd", original_E)
 
 
 def first_winner_paper(pool: Pool) -> Indexes:
