@@ -1,1 +1,35 @@
 """What was done, from what, with which settings?"""
+
+from tutelage.runs.demonstrating import run_demo
+from tutelage.runs.estimating import estimate_refine, estimate_run
+from tutelage.runs.examining import examine
+from tutelage.runs.explaining import explain_example
+from tutelage.runs.exporting import TARGETS, export
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
+from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.reporting import report_text, write_report
+from tutelage.runs.scoring import Student
+from tutelage.runs.settings import RunSettings, load_settings
+
+__all__ = [
+    "TARGETS",
+    "Progress",
+    "RunFolder",
+    "RunSettings",
+    "Silent",
+    "Student",
+    "estimate_refine",
+    "estimate_run",
+    "examine",
+    "explain_example",
+    "export",
+    "load_settings",
+    "refine_data",
+    "report_text",
+    "run_all",
+    "run_demo",
+    "score_data",
+    "select_again",
+    "write_report",
+]

@@ -102,7 +102,8 @@ def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str
     return fields | {name: row[name] for name in PROVENANCE if row.get(name) is not None}
 
 
-def _to_messages(row: Mapping[str, Any]) -> dict[str, Any]:
+def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`messages` plus provenance: a row of selected.jsonl."""
     return _with_provenance(row, {"messages": row["messages"]})
 
 
@@ -187,10 +188,10 @@ def _plain(file: Path) -> str:
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target(name="messages", convert=_to_messages, snippet=_plain),
+        Target(name="messages", convert=as_training_row, snippet=_plain),
         Target(name="trl", convert=_to_prompt_completion, snippet=_trl),
-        Target(name="axolotl", convert=_to_messages, snippet=_axolotl),
-        Target(name="llamafactory", convert=_to_messages, snippet=_llamafactory),
+        Target(name="axolotl", convert=as_training_row, snippet=_axolotl),
+        Target(name="llamafactory", convert=as_training_row, snippet=_llamafactory),
         Target(name="alpaca", convert=_to_alpaca, snippet=_llamafactory_alpaca),
         Target(name="sharegpt", convert=_to_sharegpt, snippet=_plain),
     )

@@ -14,10 +14,12 @@ In the eager order, for when no student is at hand, every branch is written: thr
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from tutelage.data import (
     INSTRUCTION_REFLECTION,
@@ -27,15 +29,19 @@ from tutelage.data import (
     Candidate,
     TableWriter,
 )
-from tutelage.data.tables import CANDIDATES, candidate_to_row
+from tutelage.data.tables import CANDIDATES, candidate_to_row, candidates_to_table
+from tutelage.metrics import scores_schema
 from tutelage.refinement import RefineSettings, reflect_all
 from tutelage.runs.progress import Progress
-from tutelage.teacher import JournaledTeacher
+from tutelage.runs.scoring import score_candidates
+from tutelage.selection import SelectSettings, choose_parents, needed_metrics
+from tutelage.student import StudentModel
+from tutelage.teacher import JournaledTeacher, Tally
 
 CHUNK_EXAMPLES = 256
 """How many examples go through the four steps together; bounds memory and the batch plan."""
 
-Winners = Callable[[Sequence[Candidate]], Sequence[Candidate]]
+Parents = Callable[[Sequence[Candidate]], Sequence[Candidate]]
 """From all candidates of a chunk so far to the one of each example whose response is reflected."""
 
 
@@ -44,17 +50,34 @@ class Refining:
     """What the refine stage needs.
 
     Attributes:
-        teacher: Who writes.
+        open_teacher: Who writes; opened inside the event loop that asks.
         settings: What is written.
-        winners: The student's choice between the instructions; None for the eager order.
+        parents: The student's choice between the instructions; None for the eager order.
     """
 
-    teacher: JournaledTeacher
+    open_teacher: Callable[[], JournaledTeacher]
     settings: RefineSettings
-    winners: Winners | None
+    parents: Parents | None
 
 
-def refine(
+def lazy_parents(student: StudentModel, select: SelectSettings) -> Parents:
+    """Let the student choose, by the rule that will decide in the end."""
+    metrics = needed_metrics(select.rule) or ("ifd", "r_ifd")
+
+    def parents(candidates: Sequence[Candidate]) -> list[Candidate]:
+        scored = list(score_candidates(candidates, student=student, metrics=metrics))
+        chosen = choose_parents(
+            candidates=candidates_to_table(candidates),
+            scores=pa.Table.from_pylist(scored, schema=scores_schema(metrics)),
+            settings=select,
+        )
+        by_id = {c.candidate_id: c for c in candidates}
+        return [by_id[candidate_id] for candidate_id in chosen.values()]
+
+    return parents
+
+
+def refine_candidates(
     loaded: Iterable[Candidate], *, refining: Refining, out: Path, total: int, progress: Progress
 ) -> dict[str, Any]:
     """Write every loaded candidate and everything the teacher makes of it to one table.
@@ -69,61 +92,81 @@ def refine(
     Returns:
         The tally: candidates by step and status, and what the teacher was paid.
     """
-    statuses: Counter[str] = Counter()
     progress.begin("refine", total=total, unit="examples")
     with TableWriter(out, CANDIDATES) as table:
-
-        def keep(candidates: Iterable[Candidate]) -> None:
-            for candidate in candidates:
-                table.write(candidate_to_row(candidate))
-                if candidate.teacher is not None or candidate.step != ORIGINAL:
-                    statuses[f"{candidate.step}:{candidate.status}"] += 1
-
-        asyncio.run(_refine(loaded, refining=refining, keep=keep, progress=progress))
-    progress.end(note=refining.teacher.spending().in_words())
-    return {
-        "teacher_candidates": dict(sorted(statuses.items())),
-        "teacher": refining.teacher.spending().as_dict(),
-    }
+        statuses, tally = asyncio.run(
+            _refine(loaded, refining=refining, table=table, progress=progress)
+        )
+    progress.end(note=paid_in_words(tally))
+    return {"teacher_candidates": dict(sorted(statuses.items())), "teacher": asdict(tally)}
 
 
 async def _refine(
-    loaded: Iterable[Candidate],
-    *,
-    refining: Refining,
-    keep: Callable[[Iterable[Candidate]], None],
-    progress: Progress,
-) -> None:
-    try:
+    loaded: Iterable[Candidate], *, refining: Refining, table: TableWriter, progress: Progress
+) -> tuple[Counter[str], Tally]:
+    statuses: Counter[str] = Counter()
+    done = 0
+    async with refining.open_teacher() as teacher:
         for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
-            written = await _refine_chunk([c for group in chunk for c in group], refining=refining)
+            candidates = [c for group in chunk for c in group]
+            written = await _refine_chunk(
+                candidates, teacher=teacher, refining=refining, before=done, progress=progress
+            )
+            statuses.update(f"{c.step}:{c.status}" for c in written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
-            keep(sorted(written, key=lambda c: order[c.example_id]))
-            progress.advance(len(chunk), note=refining.teacher.spending().in_words())
-    finally:
-        await refining.teacher.aclose()
+            for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
+                table.write(candidate_to_row(candidate))
+            done += len(chunk)
+            progress.advance(len(chunk), note=paid_in_words(teacher.tally))
+        return statuses, teacher.tally
 
 
-async def _refine_chunk(candidates: list[Candidate], *, refining: Refining) -> list[Candidate]:
+async def _refine_chunk(
+    candidates: Sequence[Candidate],
+    *,
+    teacher: JournaledTeacher,
+    refining: Refining,
+    before: int,
+    progress: Progress,
+) -> list[Candidate]:
+    settings = refining.settings
+    if settings.limit is not None:
+        settings = settings.model_copy(update={"limit": max(settings.limit - before, 0)})
+
     async def reflect(parents: Sequence[Candidate], step: str) -> list[Candidate]:
         return await reflect_all(
-            parents, step=step, teacher=refining.teacher, settings=refining.settings
+            parents,
+            step=step,
+            teacher=teacher,
+            settings=settings,
+            on_done=lambda _: progress.advance(0, note=paid_in_words(teacher.tally)),
         )
 
-    written = list(candidates)
-    originals = [c for c in candidates if c.step == ORIGINAL and c.status == OK]
-    if "instruction" in refining.settings.steps:
+    written: list[Candidate] = []
+    if "instruction" in settings.steps:
+        originals = [c for c in candidates if c.step == ORIGINAL and c.status == OK]
         written += await reflect(originals, INSTRUCTION_REFLECTION)
-    if "response" in refining.settings.steps:
-        if refining.winners is None:
-            parents = [c for c in written if c.step in _BEFORE_RESPONSE and c.status == OK]
+    if "response" in settings.steps:
+        so_far = [*candidates, *written]
+        if refining.parents is None:
+            parents = [c for c in so_far if c.step in _REFLECTABLE and c.status == OK]
         else:
-            parents = list(refining.winners(written))
+            parents = list(refining.parents([c for c in so_far if c.step in _REFLECTABLE]))
         written += await reflect(parents, RESPONSE_REFLECTION)
     return written
 
 
-_BEFORE_RESPONSE = (ORIGINAL, INSTRUCTION_REFLECTION)
+_REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
+
+
+def paid_in_words(tally: Tally) -> str:
+    """What was asked and paid so far, in a few words."""
+    words = f"{tally.answered} asked, {tally.from_journal} from the journal"
+    if tally.failed:
+        words += f", {tally.failed} failed"
+    if tally.currency is not None:
+        words += f", {tally.cost:.4f} {tally.currency}"
+    return words
 
 
 def _chunks(loaded: Iterable[Candidate], *, size: int) -> Iterator[list[list[Candidate]]]:

@@ -46,7 +46,7 @@ def score_candidates(
         }
 
 
-def score(
+def score_to_table(
     candidates: Iterable[Candidate],
     *,
     student: StudentModel,

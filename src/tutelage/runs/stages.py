@@ -10,16 +10,27 @@ A stage whose settings and inputs are what they were is not repeated. What a sta
 interrupted had already paid for lies in the journal and the cache, so starting again is cheap.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import Candidate, Row, TableWriter, content_hash, read
+from tutelage.data import (
+    Candidate,
+    Row,
+    TableWriter,
+    content_hash,
+    read,
+    write_jsonl,
+    write_table,
+)
 from tutelage.data.tables import (
     CANDIDATES,
     EXAMPLES,
@@ -28,9 +39,18 @@ from tutelage.data.tables import (
     candidates_from_table,
     messages_to_arrow,
 )
+from tutelage.refinement import RefineSettings
+from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
 from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.opening import opened_journal, run_id
 from tutelage.runs.progress import Progress
-from tutelage.runs.settings import DataSettings
+from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
+from tutelage.runs.scoring import score_to_table
+from tutelage.runs.settings import DataSettings, ScoreSettings
+from tutelage.selection import SelectSettings
+from tutelage.selection import select as decide
+from tutelage.student import StudentModel
+from tutelage.teacher import TeacherSettings, open_teacher
 
 BATCH_ROWS = 4096
 
@@ -52,8 +72,20 @@ class Stage:
     outputs: tuple[Path, ...]
 
 
-def run_stage(run: RunFolder, stage: Stage, work: Callable[[], Tally]) -> Tally:
+def run_stage(
+    run: RunFolder,
+    stage: Stage,
+    work: Callable[[], Tally],
+    *,
+    again: Callable[[Tally], bool] = lambda _: False,
+) -> Tally:
     """Do a stage's work unless it was done already, and note it in the manifest.
+
+    Args:
+        run: The run folder.
+        stage: What it is and what its outputs depend on.
+        work: Does it.
+        again: Whether a tally leaves something to try again, such as a server that was away.
 
     Returns:
         The stage's tally, of now or of then.
@@ -62,7 +94,8 @@ def run_stage(run: RunFolder, stage: Stage, work: Callable[[], Tally]) -> Tally:
     done = manifest.get("stages", {}).get(stage.name)
     if done and done["key"] == stage.key and all(path.exists() for path in stage.outputs):
         tally: Tally = done["tally"]
-        return tally
+        if not again(tally):
+            return tally
     started = monotonic()
     tally = work()
     manifest = run.read_manifest()
@@ -138,19 +171,117 @@ def _example(row: Row) -> dict[str, object]:
     }
 
 
+AGAIN = ("teacher_failed", "over_budget", "over_limit", "not_in_journal")
+"""Statuses that the next run may mend."""
+
+
+def worth_asking_again(tally: Tally) -> bool:
+    """Whether some of the teacher's candidates failed for reasons that may have passed."""
+    return any(key.partition(":")[2] in AGAIN for key in tally["teacher_candidates"])
+
+
+def refine(
+    run: RunFolder,
+    *,
+    refine: RefineSettings,
+    teacher: TeacherSettings,
+    student: StudentModel | None,
+    select: SelectSettings,
+    progress: Progress,
+) -> Tally:
+    """Let the teacher write; with a student, let it choose on the way.
+
+    Writes candidates.parquet: what was loaded, then what the teacher made of it.
+    """
+    with opened_journal(run, teacher) as journal:
+        refining = Refining(
+            open_teacher=lambda: open_teacher(teacher, journal, run=run_id(run)),
+            settings=refine,
+            parents=None if student is None else lazy_parents(student, select),
+        )
+        return refine_candidates(
+            stored_candidates(run.loaded),
+            refining=refining,
+            out=run.candidates,
+            total=rows_in(run.examples),
+            progress=progress,
+        )
+
+
+def take_as_loaded(run: RunFolder) -> Tally:
+    """Without a teacher the candidates are those that came with the data."""
+    part = run.candidates.with_suffix(".part")
+    shutil.copyfile(run.loaded, part)
+    part.replace(run.candidates)
+    return {"teacher_candidates": {}, "teacher": None}
+
+
+def score(
+    run: RunFolder, *, student: StudentModel, settings: ScoreSettings, progress: Progress
+) -> Tally:
+    """Let the student read every candidate. Writes scores.parquet."""
+    return score_to_table(
+        stored_candidates(run.candidates),
+        student=student,
+        metrics=settings.metrics,
+        out=run.scores,
+        total=rows_in(run.candidates),
+        progress=progress,
+    )
+
+
+def select(
+    run: RunFolder, *, settings: SelectSettings, student: str | None, progress: Progress
+) -> Tally:
+    """Decide on every example, from stored scores alone.
+
+    Writes decisions.parquet, nulls.parquet, selected.jsonl and rejected.jsonl.
+    """
+    progress.begin("select", total=None, unit="examples")
+    chosen = decide(
+        candidates=run.need(run.candidates),
+        scores=run.need(run.scores),
+        examples=run.need(run.examples),
+        settings=settings,
+        student=student,
+    )
+    write_table(run.decisions, chosen.decisions)
+    write_table(run.nulls, chosen.nulls)
+    progress.advance(chosen.decisions.num_rows)
+    write_jsonl(run.selected, map(as_training_row, chosen_rows(run)))
+    write_jsonl(run.rejected, rejected_rows(run))
+    progress.end(note=f"{chosen.coverage.kept} kept")
+    coverage = chosen.coverage
+    return {
+        "examples": coverage.examples,
+        "kept": coverage.kept,
+        "reasons": dict(chosen.tally),
+        "steps_kept": steps_kept(chosen.decisions),
+        "candidates": coverage.candidates,
+        "written": coverage.written,
+        "scored": coverage.scored,
+        "unwritten": dict(coverage.unwritten),
+        "unscored": dict(coverage.unscored),
+        "rule": settings.model_dump(mode="json"),
+        "student": student,
+    }
+
+
+def steps_kept(decisions: pa.Table) -> dict[str, int]:
+    """How many chosen candidates came from which step."""
+    kept = decisions.filter(decisions["kept"])["step"]
+    return dict(sorted(Counter(str(step) for step in kept.to_pylist()).items()))
+
+
 def stored_candidates(path: Path) -> Iterator[Candidate]:
     """The candidates of a table on disk, in its order, a batch at a time."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            import pyarrow as pa
-
             yield from candidates_from_table(pa.Table.from_batches([batch]))
 
 
 def input_checksums(settings: DataSettings) -> dict[str, str]:
     """SHA-256 of each input file, by its path as the user gave it; hub sets are not files."""
-    from glob import glob
-
     given = [settings.path] if isinstance(settings.path, str) else list(settings.path)
     paths = [Path(found) for pattern in given for found in (sorted(glob(pattern)) or [pattern])]  # noqa: PTH207
     files = [
@@ -159,3 +290,9 @@ def input_checksums(settings: DataSettings) -> dict[str, str]:
         for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
     ]
     return {str(file): checksum(file) for file in files if file.is_file()}
+
+
+def rows_in(path: Path) -> int:
+    """How many rows a table on disk has."""
+    rows: int = pq.read_metadata(path).num_rows
+    return rows

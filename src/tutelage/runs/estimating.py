@@ -1,0 +1,111 @@
+"""What a run would cost, before anybody is asked."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import (
+    INSTRUCTION_REFLECTION,
+    OK,
+    ORIGINAL,
+    RESPONSE_REFLECTION,
+    Candidate,
+    read,
+)
+from tutelage.errors import SettingsError
+from tutelage.refinement import RefineSettings, reflection_request
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.jobs import refine_settings
+from tutelage.runs.opening import journal_path
+from tutelage.runs.progress import Progress
+from tutelage.runs.settings import DataSettings, RunSettings
+from tutelage.teacher import Journal, Request, TeacherSettings, estimate, open_teacher
+
+
+def estimate_run(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
+    """What `run_all` would ask the teacher, and what that would cost.
+
+    Returns:
+        Counts of rows and calls, tokens, and costs in the user's prices.
+
+    Raises:
+        SettingsError: The run has no teacher, so there is nothing to pay.
+    """
+    if settings.teacher is None:
+        raise SettingsError(
+            "this run has no teacher, so nothing would be asked or paid",
+            hint="leave --dry-run out",
+        )
+    return _estimate(
+        settings.data,
+        teacher=settings.teacher,
+        refine=settings.refine,
+        run=RunFolder(root=Path(settings.out)),
+        branches=1,
+        progress=progress,
+    )
+
+
+def estimate_refine(
+    *,
+    data: Mapping[str, Any],
+    teacher: Mapping[str, Any],
+    refine: Mapping[str, Any],
+    student: str | None,
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What `refine_data` would ask the teacher, and what that would cost."""
+    parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
+    return _estimate(
+        parts.data,
+        teacher=parts.teacher,
+        refine=parts.refine,
+        run=RunFolder(root=out),
+        branches=1 if student is not None else 2,
+        progress=progress,
+    )
+
+
+def _estimate(
+    data: DataSettings,
+    *,
+    teacher: TeacherSettings,
+    refine: RefineSettings,
+    run: RunFolder,
+    branches: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    progress.begin("estimate", total=None, unit="rows")
+    path = journal_path(run, teacher)
+    with Journal(path, read_only=True) if path.exists() else Journal(Path(":memory:")) as journal:
+        asker = open_teacher(teacher, journal)
+        rows = 0
+
+        def requests() -> Iterator[Request]:
+            nonlocal rows
+            for row in read(data.path, settings=data):
+                rows += 1
+                progress.advance()
+                for candidate in row.candidates:
+                    if candidate.step == ORIGINAL and candidate.status == OK:
+                        yield from _requests(candidate)
+
+        def _requests(candidate: Candidate) -> Iterator[Request]:
+            for name in refine.steps:
+                step = INSTRUCTION_REFLECTION if name == "instruction" else RESPONSE_REFLECTION
+                yield asker.completed(
+                    reflection_request(candidate, step=step, teacher=asker, settings=refine)
+                )
+
+        figures = estimate(requests(), prices=teacher.prices, journal=journal)
+    progress.end()
+    return {
+        "rows": rows,
+        **asdict(figures),
+        "response_reflections_for_each_example": branches,
+        "note": "the response that is reflected on is not written yet: the original stands for it; "
+        "a reply that cannot be used is asked for again, at most "
+        f"{refine.attempts - 1} more times",
+    }

@@ -1,0 +1,83 @@
+"""What is installed, which devices there are, and whether the student's template works."""
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from tutelage.data import Candidate, Message
+from tutelage.errors import TutelageError
+from tutelage.runs.opening import opened_student, versions
+from tutelage.student import StudentSettings
+
+EXTRAS = {
+    "student": ("torch", "transformers"),
+    "demo": ("torch", "transformers", "gguf"),
+    "report": ("altair", "vl_convert"),
+    "maths": ("math_verify",),
+    "filters": ("scipy", "sklearn", "datasketch", "fasttext", "model2vec"),
+    "ray": ("ray",),
+    "ui": ("starlette", "uvicorn"),
+    "datasets": ("datasets",),
+}
+"""The libraries that each extra installs, by import name."""
+
+_PROBE = Candidate(
+    candidate_id="probe",
+    example_id="probe",
+    messages=(
+        Message(role="user", content="Name a colour."),
+        Message(role="assistant", content="Blue is a colour."),
+    ),
+)
+
+
+def examine(*, student: str | None, template: str) -> dict[str, Any]:
+    """Look at this machine, and at a student if one is named.
+
+    Args:
+        student: A folder, a hub id or an alias; None looks at the machine alone.
+        template: As in the student's settings.
+
+    Returns:
+        Findings by topic; `healthy` is false where the student cannot be used.
+    """
+    findings: dict[str, Any] = {
+        "versions": versions(),
+        "extras": {
+            name: "installed"
+            if not _missing(libraries)
+            else f"missing {', '.join(_missing(libraries))}"
+            for name, libraries in EXTRAS.items()
+        },
+        "cpus": os.cpu_count(),
+        "devices": _devices(),
+        "healthy": True,
+    }
+    if student is not None:
+        findings["student"] = _student(student, template)
+        findings["healthy"] = "error" not in findings["student"]
+    return findings
+
+
+def _missing(libraries: tuple[str, ...]) -> list[str]:
+    return [name for name in libraries if find_spec(name) is None]
+
+
+def _devices() -> list[str]:
+    from tutelage.student import devices
+
+    return list(devices()) if not _missing(("torch",)) else []
+
+
+def _student(model: str, template: str) -> dict[str, Any]:
+    try:
+        settings = StudentSettings(model=model, template=template, use_cache=False)
+        with opened_student(settings) as opened:
+            outcome = next(iter(opened.read([_PROBE], views=("response_given_instruction",))))
+            return {
+                **opened.describe(),
+                "template_check": list(opened.check_template()),
+                "probe": type(outcome).__name__.lower(),
+            }
+    except TutelageError as error:
+        return {"model": model, "error": str(error), "hint": error.hint}

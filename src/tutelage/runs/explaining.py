@@ -1,0 +1,139 @@
+"""One example: its candidates, their numbers, and why the decision fell as it did."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tutelage.errors import DataError
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.settings import checked
+from tutelage.runs.tables import open_tables
+from tutelage.selection import SelectSettings, explain
+
+SHOWN_CHARACTERS = 400
+NUMBERS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr", "response_tokens")
+
+
+def explain_example(root: Path, name: str, *, full: bool = False) -> str:
+    """Say everything that is known about one example, in words.
+
+    Args:
+        root: The run folder.
+        name: An id or the beginning of one, or `row:N` for the 0-based input row.
+        full: Show the texts whole.
+
+    Raises:
+        DataError: There is no such example, or the beginning fits several.
+        RunError: There is no run.
+    """
+    run = RunFolder(root=root).existing()
+    run.need(run.candidates)
+    manifest = run.read_manifest()
+    tables = open_tables(run)
+    try:
+        example_id = _find(tables, name)
+        example = _rows(tables, "select * from examples where example_id = ?", example_id)[0]
+        candidates = _rows(tables, _CANDIDATES, example_id)
+        scored = _rows(tables, _SCORES, example_id) if run.scores.exists() else []
+        decided = (
+            _rows(tables, "select * from decisions where example_id = ?", example_id)
+            if run.decisions.exists()
+            else []
+        )
+    finally:
+        tables.close()
+    lines = [f"example {example_id}, input row {example['row']}, source {example['source']}", ""]
+    scores = {row["candidate_id"]: row for row in scored}
+    chosen = decided[0]["candidate_id"] if decided else None
+    for candidate in candidates:
+        lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
+    if not decided:
+        return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
+    settings = checked(
+        SelectSettings, manifest["stages"]["select"]["tally"]["rule"], place=str(run.manifest)
+    )
+    lines += [f"decision: {decided[0]['reason']} (rule {_rule(settings)})"]
+    lines += [f"  {sentence}" for sentence in explain(candidates, list(scored), settings=settings)]
+    return "\n".join(lines)
+
+
+_CANDIDATES = """
+select * from candidates where example_id = ?
+order by case step when 'original' then 0 when 'instruction_reflection' then 1
+                   when 'response_reflection' then 2 else 3 end, candidate_id
+"""
+_SCORES = "select * from scores where example_id = ?"
+
+
+def _rule(settings: SelectSettings) -> str:
+    return f"srt, mode {settings.mode}" if settings.rule == "srt" else settings.rule
+
+
+def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
+    if name.startswith("row:") and name[4:].isdigit():
+        found = tables.execute(
+            "select example_id, status, detail from rows where row = ?", [int(name[4:])]
+        ).fetchall()
+        if not found:
+            raise DataError(f"there is no input row {name[4:]}", hint="rows are counted from 0")
+        example_id, status, detail = found[0]
+        if example_id is None:
+            raise DataError(
+                f"input row {name[4:]} is no example: {status}",
+                hint=str(detail or "see rows.parquet"),
+            )
+        return str(example_id)
+    ids = tables.execute(
+        "select example_id from examples where starts_with(example_id, ?) limit 3", [name]
+    ).fetchall()
+    if len(ids) != 1:
+        count = "several examples" if ids else "no example"
+        raise DataError(
+            f"{count} in this run begin{'s' if not ids else ''} with {name!r}",
+            hint="give an example_id from decisions.parquet, or row:N",
+        )
+    return str(ids[0][0])
+
+
+def _rows(tables: duckdb.DuckDBPyConnection, query: str, example_id: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = tables.execute(query, [example_id]).to_arrow_table().to_pylist()
+    return rows
+
+
+def _candidate(
+    candidate: Mapping[str, Any], scores: Mapping[str, Any], chosen: str | None, *, full: bool
+) -> list[str]:
+    mark = "  <-- chosen" if candidate["candidate_id"] == chosen else ""
+    writer = f" by {candidate['teacher']}" if candidate["teacher"] else ""
+    lines = [f"{candidate['step']}{writer} ({candidate['candidate_id']}){mark}"]
+    if candidate["status"] != "ok":
+        detail = f": {candidate['detail']}" if candidate["detail"] else ""
+        return [*lines, f"  no text, {candidate['status']}{detail}", ""]
+    if candidate["criticism"]:
+        lines += _text("criticism", candidate["criticism"], full=full)
+    for message in candidate["messages"]:
+        lines += _text(message["role"], message["content"], full=full)
+    if scores and scores["status"] != "ok":
+        detail = f": {scores['detail']}" if scores["detail"] else ""
+        lines.append(f"  not scored, {scores['status']}{detail}")
+    numbers = [f"{n} {_number(scores[n])}" for n in NUMBERS if scores.get(n) is not None]
+    if numbers:
+        lines.append(f"  {'   '.join(numbers)}")
+    return [*lines, ""]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _text(label: str, text: str, *, full: bool) -> list[str]:
+    if not full and len(text) > SHOWN_CHARACTERS:
+        text = text[:SHOWN_CHARACTERS] + " ..."
+    shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+    head, *rest = textwrap.wrap(
+        f"{label}: {shown}", width=96, replace_whitespace=False, drop_whitespace=False
+    ) or [f"{label}:"]
+    return [f"  {line}" for block in (head, *rest) for line in block.splitlines()]

@@ -1,0 +1,300 @@
+"""Whole jobs, for the command line and for Python: each is a short list of stages."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tutelage.data import content_hash, read
+from tutelage.errors import RunError
+from tutelage.refinement import RefineSettings
+from tutelage.runs import stages
+from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.opening import begin, note, opened_student, prompts_used, secret_free
+from tutelage.runs.progress import Progress
+from tutelage.runs.reporting import write_report
+from tutelage.runs.scoring import score_file
+from tutelage.runs.settings import DataSettings, RunSettings, ScoreSettings, checked
+from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.words import in_words
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentModel, StudentSettings
+from tutelage.teacher import TeacherSettings
+
+READ_BY = ("fingerprint", "dtype", "device", "template", "max_length", "backend")
+"""What of a student's description its numbers depend on."""
+
+
+def run_all(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
+    """Load, refine, score, select and report; continue where it stopped.
+
+    Args:
+        settings: Everything that decides what the run does.
+        progress: Told how far each stage is.
+
+    Returns:
+        The tallies of the stages by name, the paths of the outputs, and `in_words`.
+
+    Raises:
+        TutelageError: Any of this package's errors; what is finished is kept.
+    """
+    run = RunFolder(root=Path(settings.out)).create()
+    with run.locked():
+        tallies = {"load": _load(run, settings, progress=progress)}
+        with opened_student(settings.student) as student:
+            note(run, student=dict(student.describe()))
+            if settings.teacher is not None:
+                tallies["refine"] = _refine(
+                    run,
+                    refine=settings.refine,
+                    teacher=settings.teacher,
+                    student=student,
+                    select=settings.select,
+                    progress=progress,
+                )
+            else:
+                tallies["refine"] = _take_as_loaded(run)
+            tallies["score"] = _score(run, student, settings.score, progress=progress)
+            note(run, student=dict(student.describe()))
+            fingerprint = student.fingerprint
+        tallies["select"] = _select(run, settings.select, student=fingerprint, progress=progress)
+        page = write_report(run.root, progress=progress)
+    summary: dict[str, Any] = {**tallies, "run": str(run.root), "report": str(page)}
+    return {**summary, "in_words": in_words(summary)}
+
+
+def _load(run: RunFolder, settings: RunSettings, *, progress: Progress) -> Tally:
+    inputs = stages.input_checksums(settings.data)
+    begin(run, settings=secret_free(settings), inputs=inputs, seed=settings.select.seed)
+    stage = Stage(
+        name="load",
+        key=stages.load_key(settings.data, inputs),
+        outputs=(run.rows, run.examples, run.loaded),
+    )
+    return run_stage(
+        run, stage, lambda: stages.load(run, settings=settings.data, progress=progress)
+    )
+
+
+def _refine(
+    run: RunFolder,
+    *,
+    refine: RefineSettings,
+    teacher: TeacherSettings,
+    student: StudentModel | None,
+    select: SelectSettings,
+    progress: Progress,
+) -> Tally:
+    note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
+    stage = Stage(
+        name="refine",
+        key=content_hash(
+            _key_of(run, "load"),
+            refine.model_dump(mode="json"),
+            teacher.teacher_name,
+            dict(teacher.extra_body),
+            prompts_used(refine),
+            student.describe()["fingerprint"] if student else None,
+            select.model_dump(mode="json", include={"rule", "mode", "margin"}),
+        ),
+        outputs=(run.candidates,),
+    )
+
+    def work() -> Tally:
+        return stages.refine(
+            run, refine=refine, teacher=teacher, student=student, select=select, progress=progress
+        )
+
+    tally = run_stage(run, stage, work, again=stages.worth_asking_again)
+    return tally
+
+
+def _take_as_loaded(run: RunFolder) -> Tally:
+    stage = Stage(
+        name="refine", key=content_hash(_key_of(run, "load"), None), outputs=(run.candidates,)
+    )
+    return run_stage(run, stage, lambda: stages.take_as_loaded(run))
+
+
+def _score(
+    run: RunFolder, student: StudentModel, settings: ScoreSettings, *, progress: Progress
+) -> Tally:
+    description = student.describe()
+    stage = Stage(
+        name="score",
+        key=content_hash(
+            _key_of(run, "refine"),
+            checksum(run.candidates),
+            settings.model_dump(mode="json"),
+            {name: description[name] for name in READ_BY},
+            student.settings.model_dump(
+                mode="json", include={"on_overflow", "turns", "score_end_of_turn", "backend"}
+            ),
+        ),
+        outputs=(run.scores,),
+    )
+    return run_stage(
+        run,
+        stage,
+        lambda: stages.score(run, student=student, settings=settings, progress=progress),
+    )
+
+
+def _select(run: RunFolder, settings: SelectSettings, *, student: str, progress: Progress) -> Tally:
+    stage = Stage(
+        name="select",
+        key=content_hash(_key_of(run, "score"), settings.model_dump(mode="json"), student),
+        outputs=(run.decisions, run.nulls, run.selected, run.rejected),
+    )
+    return run_stage(
+        run,
+        stage,
+        lambda: stages.select(run, settings=settings, student=student, progress=progress),
+    )
+
+
+def _key_of(run: RunFolder, stage: str) -> str:
+    done = run.read_manifest().get("stages", {}).get(stage)
+    if done is None:
+        raise RunError(
+            f"{run.root}: the stage {stage!r} has not been done", hint="start with `tutelage run`"
+        )
+    key: str = done["key"]
+    return key
+
+
+def refine_data(
+    *,
+    data: Mapping[str, Any],
+    teacher: Mapping[str, Any],
+    refine: Mapping[str, Any],
+    student: str | None,
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Load rows and let a teacher reflect on them, into a run folder.
+
+    Args:
+        data: Settings of the data room, with `path`.
+        teacher: Settings of the teacher room.
+        refine: Settings of the refinement room.
+        student: Who chooses on the way; None writes every branch.
+        out: The run folder.
+        progress: Told how far each stage is.
+
+    Returns:
+        The tallies of both stages.
+    """
+    parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
+    run = RunFolder(root=out).create()
+    with run.locked():
+        inputs = stages.input_checksums(parts.data)
+        begin(run, settings=parts.model_dump(mode="json"), inputs=inputs, seed=0)
+        loading = Stage(
+            name="load",
+            key=stages.load_key(parts.data, inputs),
+            outputs=(run.rows, run.examples, run.loaded),
+        )
+        loaded = run_stage(
+            run, loading, lambda: stages.load(run, settings=parts.data, progress=progress)
+        )
+        with ExitStack() as stack:
+            reader = stack.enter_context(opened_student(parts.student)) if parts.student else None
+            refined = _refine(
+                run,
+                refine=parts.refine,
+                teacher=parts.teacher,
+                student=reader,
+                select=SelectSettings(),
+                progress=progress,
+            )
+    return {"load": loaded, "refine": refined, "run": str(out)}
+
+
+class RefineJob(BaseModel):
+    """What `refine_data` was asked to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataSettings
+    teacher: TeacherSettings
+    refine: RefineSettings
+    student: StudentSettings | None
+    out: str
+
+
+def refine_settings(*, student: str | None, out: Path, **rooms: Mapping[str, Any]) -> RefineJob:
+    """The checked settings of a refine job.
+
+    Raises:
+        SettingsError: Some are wrong; all of them are named.
+    """
+    chooser = None if student is None else {"model": student}
+    return checked(RefineJob, {**rooms, "student": chooser, "out": str(out)}, place="refine")
+
+
+def score_data(
+    *,
+    data: Mapping[str, Any],
+    student: Mapping[str, Any],
+    metrics: Sequence[str],
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Let a student read rows, and write its numbers: one row per input row, in order.
+
+    Args:
+        data: Settings of the data room, with `path`.
+        student: Settings of the student room.
+        metrics: Names of per-candidate metrics.
+        out: The Parquet file.
+        progress: Told how far it is.
+
+    Returns:
+        The tally of statuses, and what the student is.
+    """
+    reading = checked(DataSettings, data, place="data")
+    settings = checked(StudentSettings, student, place="student")
+    wanted = checked(ScoreSettings, {"metrics": tuple(metrics)}, place="--metrics")
+    with opened_student(settings) as model:
+        tally = score_file(
+            read(reading.path, settings=reading),
+            student=model,
+            metrics=wanted.metrics,
+            out=out,
+            progress=progress,
+        )
+        return {**tally, "student": dict(model.describe())}
+
+
+def select_again(
+    root: Path, *, given: Mapping[str, Any], student: str | None, progress: Progress
+) -> dict[str, Any]:
+    """Decide again from stored scores; nobody is asked.
+
+    Args:
+        root: The run folder.
+        given: Settings of the selection that differ from those of the last one.
+        student: Fingerprint of the student whose scores decide; None takes the run's own.
+        progress: Told how far it is.
+
+    Returns:
+        The tally of the selection.
+    """
+    run = RunFolder(root=root).existing()
+    run.need(run.scores)
+    manifest = run.read_manifest()
+    before = manifest.get("settings", {}).get("select", {})
+    if given.get("rule", before.get("rule")) != before.get("rule"):
+        before = {}
+    settings = checked(SelectSettings, {**before, **given}, place="select")
+    fingerprint = student or manifest.get("student", {}).get("fingerprint")
+    with run.locked():
+        note(
+            run,
+            settings={**manifest["settings"], "select": settings.model_dump(mode="json")},
+            seeds={"select": settings.seed},
+        )
+        return _select(run, settings, student=fingerprint, progress=progress)

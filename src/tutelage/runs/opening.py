@@ -1,0 +1,110 @@
+"""Open what a run needs: its manifest, its journal, its teacher, its student."""
+
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tutelage import __version__
+from tutelage.data import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, content_hash
+from tutelage.refinement import RefineSettings, prompt_of
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.settings import RunSettings
+from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.teacher import Journal, TeacherSettings
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy", "openai")
+
+
+def versions() -> dict[str, str]:
+    """The versions that can change a result: this package, Python and the libraries that count."""
+    found = {"tutelage": __version__, "python": sys.version.split()[0]}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["platform"] = platform.platform()
+    return found
+
+
+def begin(
+    run: RunFolder, *, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int
+) -> None:
+    """Write the manifest before work starts; keep what earlier stages noted.
+
+    Args:
+        run: The run folder.
+        settings: Resolved settings, without secrets: none of our settings holds one.
+        inputs: SHA-256 by input file.
+        seed: Of the selection and its nulls.
+    """
+    manifest = run.read_manifest()
+    manifest.setdefault("created", _now())
+    manifest.setdefault("run_id", content_hash("run", manifest["created"], str(run.root.name)))
+    manifest["updated"] = _now()
+    manifest["settings"] = dict(settings)
+    manifest["versions"] = versions()
+    manifest["inputs"] = dict(inputs)
+    manifest["seeds"] = {"select": seed}
+    run.write_manifest(manifest)
+
+
+def note(run: RunFolder, **facts: Any) -> None:
+    """Put facts into the manifest that were not known when it was first written."""
+    manifest = run.read_manifest()
+    manifest.update(facts)
+    run.write_manifest(manifest)
+
+
+def run_id(run: RunFolder) -> str:
+    """The name of this run in a journal; the same whenever it is started again."""
+    name: str = run.read_manifest()["run_id"]
+    return name
+
+
+def prompts_used(settings: RefineSettings) -> dict[str, str]:
+    """The name and the fingerprint of each prompt, by step."""
+    steps = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
+    used = {}
+    for name in settings.steps:
+        prompt = prompt_of(steps[name], settings)
+        used[steps[name]] = f"{prompt.name}@{prompt.fingerprint}"
+    return used
+
+
+def journal_path(run: RunFolder, teacher: TeacherSettings) -> Path:
+    """Where the replies of this run are kept."""
+    return teacher.journal or run.journal
+
+
+@contextmanager
+def opened_journal(run: RunFolder, teacher: TeacherSettings) -> Iterator[Journal]:
+    """The journal of a run; a replay from somebody else's journal never writes to it."""
+    path = journal_path(run, teacher)
+    foreign = teacher.kind == "replay" and teacher.journal is not None
+    with Journal(path, read_only=foreign) as journal:
+        yield journal
+
+
+@contextmanager
+def opened_student(settings: StudentSettings) -> Iterator[StudentModel]:
+    """The student; its weights are loaded when the first text has to be read."""
+    student = open_student(settings)
+    try:
+        yield student
+    finally:
+        student.close()
+
+
+def secret_free(settings: RunSettings) -> dict[str, Any]:
+    """The settings as the manifest shows them: settings name keys, they never hold one."""
+    return settings.model_dump(mode="json")
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="seconds")

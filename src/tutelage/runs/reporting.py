@@ -1,0 +1,63 @@
+"""The report stage: the tables of a run to a page, or to text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tutelage.errors import MissingExtraError
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from tutelage.report import ReportTables
+
+
+def write_report(root: Path, *, progress: Progress | None = None) -> Path:
+    """Write report.html of a run.
+
+    Returns:
+        Its path.
+
+    Raises:
+        MissingExtraError: The libraries that draw are not installed.
+        RunError: There is no run.
+    """
+    run = RunFolder(root=root).existing()
+    progress = progress or Silent()
+    progress.begin("report", total=1, unit="page")
+    try:
+        from tutelage.report import render_html, summarise
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the report cannot be drawn: {error}", hint="pip install 'tutelage[report]'"
+        ) from error
+    page = render_html(summarise(tables_of(run)))
+    part = run.report.with_suffix(".html.part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(run.report)
+    progress.advance()
+    progress.end()
+    return run.report
+
+
+def report_text(root: Path) -> str:
+    """The same facts as the page, for a terminal.
+
+    Raises:
+        RunError: There is no run.
+    """
+    from tutelage.report import render_text, summarise
+
+    return render_text(summarise(tables_of(RunFolder(root=root).existing())))
+
+
+def tables_of(run: RunFolder) -> "ReportTables":
+    """Whatever tables the run has, by path, so that texts are not held in memory."""
+    from tutelage.report import ReportTables
+
+    names = ("rows", "examples", "candidates", "scores", "decisions", "nulls")
+    paths = {name: getattr(run, name) for name in names}
+    return ReportTables(
+        **{name: path for name, path in paths.items() if path.exists()},
+        manifest=run.read_manifest(),
+        title=run.root.name,
+    )

@@ -1,0 +1,84 @@
+"""What a run came to, in a few sentences."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def in_words(summary: Mapping[str, Any]) -> str:
+    """The tallies of a run as a person would say them.
+
+    Args:
+        summary: What `run_all` returns.
+
+    Returns:
+        A few lines of text.
+    """
+    load, select = summary["load"], summary["select"]
+    lines = [
+        _rows(load),
+        *_teacher(summary["refine"]),
+        *_scores(summary["score"]),
+        *_choice(select),
+    ]
+    lines.append(f"Report: {summary['report']}")
+    return "\n".join(lines)
+
+
+def _rows(load: Mapping[str, Any]) -> str:
+    others = {k: n for k, n in load["rows_by_status"].items() if k != "ok"}
+    aside = f" ({_counted(others)})" if others else ""
+    return f"Rows: {load['rows']} read, {load['examples']} examples{aside}."
+
+
+def _teacher(refine: Mapping[str, Any]) -> list[str]:
+    written = refine["teacher_candidates"]
+    if not written:
+        return []
+    good = sum(n for key, n in written.items() if key.endswith(":ok"))
+    bad: dict[str, int] = {}
+    for key, n in written.items():
+        status = key.partition(":")[2]
+        if status != "ok":
+            bad[status] = bad.get(status, 0) + n
+    total = sum(written.values())
+    aside = f"; the others are no candidates ({_counted(bad)})" if bad else ""
+    paid = refine["teacher"]
+    cost = (
+        ""
+        if paid is None or paid["currency"] is None
+        else f" for {paid['cost']:.4f} {paid['currency']}"
+    )
+    asked = (
+        ""
+        if paid is None
+        else (
+            f" ({paid['answered']} replies asked now, {paid['from_journal']} from the journal{cost})"
+        )
+    )
+    return [f"Teacher: {good} of {total} reflections are usable{asked}{aside}."]
+
+
+def _scores(score: Mapping[str, Any]) -> list[str]:
+    statuses = score["scores_by_status"]
+    unscored = {k: n for k, n in statuses.items() if k != "ok"}
+    aside = f"; not scored, and never chosen: {_counted(unscored)}" if unscored else ""
+    return [f"Student: {statuses.get('ok', 0)} candidates scored{aside}."]
+
+
+def _choice(select: Mapping[str, Any]) -> list[str]:
+    kept, examples = select["kept"], select["examples"]
+    names = {
+        "original": "the original",
+        "instruction_reflection": "the instruction reflection",
+        "response_reflection": "the response reflection",
+        "sample": "a sampled response",
+    }
+    steps = ", ".join(f"{names.get(k, k)} {n}" for k, n in select["steps_kept"].items())
+    lines = [f"Choice: {kept} of {examples} examples kept" + (f": {steps}." if steps else ".")]
+    lines += [f"  {n:>6}  {reason}" for reason, n in select["reasons"].items()]
+    return lines
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{n} {name}" for name, n in ordered)
