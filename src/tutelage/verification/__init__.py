@@ -1,0 +1,44 @@
+"""Is the answer right?
+
+Every check gives a `Verdict`: `right`, `wrong`, `no_answer` or `cannot_check`, with its evidence.
+Nothing here is a score, and no failure is a number. `verify_table` is the door for many rows.
+"""
+
+from tutelage.verification.agreement import Agreement, find_agreement
+from tutelage.verification.answers import Found, NotFound, find_answer
+from tutelage.verification.claim import Claim, Constraint
+from tutelage.verification.constraints import CHECKERS, check_constraint, check_constraints
+from tutelage.verification.judge import judge
+from tutelage.verification.maths import HardClaim, check_maths
+from tutelage.verification.settings import CheckName, VerifySettings
+from tutelage.verification.texts import check_choice, check_exact
+from tutelage.verification.verdict import RULINGS, Ruling, Verdict
+from tutelage.verification.verify import VERDICTS, verify_responses, verify_table
+from tutelage.verification.workers import MathsWorkers
+
+__all__ = [
+    "CHECKERS",
+    "RULINGS",
+    "VERDICTS",
+    "Agreement",
+    "CheckName",
+    "Claim",
+    "Constraint",
+    "Found",
+    "HardClaim",
+    "MathsWorkers",
+    "NotFound",
+    "Ruling",
+    "Verdict",
+    "VerifySettings",
+    "check_choice",
+    "check_constraint",
+    "check_constraints",
+    "check_exact",
+    "check_maths",
+    "find_agreement",
+    "find_answer",
+    "judge",
+    "verify_responses",
+    "verify_table",
+]

@@ -1,0 +1,319 @@
+"""Does a response reach the reference answer of a mathematical question?
+
+Plain quantities are compared here, exactly and at once. What needs algebra becomes a
+`HardClaim`, which only a worker process may decide (see `maths_worker.py`): `math-verify` uses
+`signal.alarm`, and a formula such as `9^{9^{9^9}}` can take all memory.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tutelage.verification.answers import Found, NotFound, find_answer
+from tutelage.verification.quantities import Quantity, numbers_in, read_quantity, same_quantity
+from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
+
+LONGEST_ANSWER = 1_000
+"""Characters of an answer; what is longer is no answer but prose."""
+
+_MARKUP = (
+    (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\displaystyle\b\s*"), ""),
+    (re.compile(r"\\[,;:!>]|\\ |~|\{,\}"), ""),
+    (re.compile(r"\\left|\\right|\\(?:qquad|quad)"), ""),
+    (re.compile(r"\\\$"), "$"),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\^\s*\{?\\circ\}?|\\degree"), "°"),
+    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}"), r" \1/\2"),
+    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}"), r"\1/\2"),
+)
+_DELIMITERS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("`", "`"), ("**", "**"))
+_FORMULA_LETTER = re.compile(r"\d\s?[a-z](?![A-Za-z])")
+_WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_PROSE_WORDS = 3
+_RELATION = re.compile(r"[<>≤≥]|\\(?:leq?|geq?|lt|gt|in)\b")
+_NAMED = re.compile(r"^[a-zA-Z]\w{0,20}(?:\([a-z]\))?\s*(?:=|:)\s*(?=\S)")
+_HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
+_TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
+_BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
+_SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
+_PAIR = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+")
+
+Same = Callable[[str, str], bool | None]
+"""Whether two expressions are equal; None where this cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardClaim:
+    """An answer and a reference that only algebra can compare.
+
+    Attributes:
+        answer: The answer as found, without markup around it.
+        reference: The reference answer, likewise.
+        how: How the answer was found.
+    """
+
+    answer: str
+    reference: str
+    how: str
+
+
+def check_maths(response: str, reference: str) -> Verdict | HardClaim:
+    """Compare a response's final answer with a reference answer.
+
+    Args:
+        response: What the model wrote; see `tutelage.verification.answers.find_answer`.
+        reference: The right answer: a number, a formula, or a solution that marks its answer
+            (`#### 42`).
+
+    Returns:
+        A verdict, or a claim that a worker has to decide.
+
+    Examples:
+        >>> check_maths("That makes 2 * 20 = 40 euros. #### 40", "40").verdict
+        'right'
+        >>> check_maths("The answer is 12 or 13.", "13").verdict
+        'wrong'
+    """
+    target = _reference_answer(reference)
+    if target is None:
+        return cannot_check(f"no reference answer: {reference[:80]!r}")
+    found = find_answer(response)
+    if isinstance(found, NotFound):
+        return no_answer(f"{found.why}; reference {target!r}")
+    if len(found.text) > LONGEST_ANSWER:
+        return cannot_check(f"the answer ({found.how}) has {len(found.text)} characters")
+    answer = strip_markup(found.text)
+    if not answer:
+        return no_answer(f"the answer ({found.how}) is empty: {found.text!r}")
+    quantity = read_quantity(target)
+    if quantity is not None:
+        return _against_number(found, answer, quantity)
+    return _against_formula(found, answer, target)
+
+
+def _against_formula(found: Found, answer: str, target: str) -> Verdict | HardClaim:
+    if _PAIR.fullmatch(target) or _PAIR.fullmatch(answer):
+        return _ratios(found, answer, target)
+    same = compare_expressions(answer, target, _same_number)
+    if same is not None:
+        return rule(same=same, answer=answer, reference=target, how=found.how)
+    if _is_prose(answer) or _WORDS.fullmatch(answer):
+        return cannot_check(f"words: answer {answer!r} ({found.how}), reference {target!r}")
+    return HardClaim(answer=answer, reference=target, how=found.how)
+
+
+def rule(*, same: bool, answer: str, reference: str, how: str) -> Verdict:
+    """The verdict of a comparison that could be made."""
+    if same:
+        return right(f"answer {answer!r} ({how}) equals reference {reference!r}")
+    return wrong(f"answer {answer!r} ({how}) differs from reference {reference!r}")
+
+
+def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
+    """Compare two expressions, or two lists, tuples or sets of them.
+
+    Brackets tell what it is: `(1, 2)` and `[1, 2)` are ordered and their brackets count; `{1, 2}`
+    and a bare `1, 2` are not ordered. `1, 2` and `1 or 2` are the same: both give all solutions.
+
+    Args:
+        answer: Without markup.
+        reference: Without markup.
+        same: Compares two single expressions.
+
+    Returns:
+        Whether they are equal, or None where `same` could not tell.
+    """
+    ours, theirs = _members(answer), _members(reference)
+    if ours is None and theirs is None:
+        return _same_text(answer, reference) or same(answer, reference)
+    if ours is None or theirs is None:
+        if _RELATION.search(answer + reference):
+            return same(answer, reference)  # (1, 3) and 1 < x < 3
+        return None if ours is None and _looks_formal(answer) else False
+    (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
+    if our_kind != their_kind or len(our_parts) != len(their_parts):
+        return False
+    if our_kind == "set":
+        return _same_sets(our_parts, their_parts, same)
+    results = {same(a, b) for a, b in zip(our_parts, their_parts, strict=True)}
+    return False if False in results else None if None in results else True
+
+
+def strip_markup(text: str) -> str:
+    r"""Take away what only tells how an expression looks: delimiters, spacing, `\text`, `x =`.
+
+    Examples:
+        >>> strip_markup(r"$x = 1{,}200\text{ m}$")
+        '1200 m'
+        >>> strip_markup("**$18$**.")
+        '18'
+    """
+    text = text.strip()
+    for _ in range(4):  # each round may uncover another: **$18$**.
+        before = text
+        text = text.rstrip(".,;").strip().strip("\"'").strip()
+        for left, right_ in _DELIMITERS:
+            inner = text[len(left) : len(text) - len(right_)]
+            if len(text) > len(left + right_) and text.startswith(left) and text.endswith(right_):
+                text = text if left in inner else inner.strip()
+        if text == before:
+            break
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
+    return _NAMED.sub("", text).strip()
+
+
+def _reference_answer(reference: str) -> str | None:
+    found = find_answer(reference) if "####" in reference or "\\boxed" in reference else None
+    text = found.text if isinstance(found, Found) else reference
+    text = strip_markup(text)
+    return text if text and len(text) <= LONGEST_ANSWER else None
+
+
+def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict | HardClaim:
+    quantity = read_quantity(answer)
+    note = found.how
+    picked = None if quantity is not None else _only_number(answer, found.how)
+    if quantity is None and picked is None:
+        *before, last_sentence = _SENTENCES.split(answer)
+        picked = _only_number(last_sentence, found.how) if before else None
+    if picked is not None:
+        quantity, why = picked
+        note = f"{found.how}, {why}"
+    if quantity is not None:
+        return rule(
+            same=same_quantity(quantity, reference),
+            answer=quantity.text,
+            reference=reference.text,
+            how=note,
+        )
+    numbers = numbers_in(answer)
+    if _hedges(answer):
+        return wrong(f"the answer {answer!r} ({found.how}) gives more than one number")
+    if _looks_formal(answer) and not _is_prose(answer):
+        return HardClaim(answer=answer, reference=reference.text, how=found.how)
+    if not numbers:
+        return no_answer(f"no number in the answer {answer!r} ({found.how})")
+    return cannot_check(
+        f"more than one number in the answer {answer!r} ({found.how}); reference {reference.text!r}"
+    )
+
+
+def _hedges(answer: str) -> bool:
+    """Whether an answer offers several numbers to choose from: `12 or 13`, `3 or maybe 4 eggs`.
+
+    `5 minutes or 300 seconds` and `5 arms and 3 legs, or 8 limbs` do not: they say one thing twice.
+    """
+    parts = [part.strip(" ,") for part in _HEDGE.split(answer)]
+    read = [read_quantity(part) for part in parts if part]
+    if len(read) < 2 or None in read:  # noqa: PLR2004  (one number is no choice)
+        return False
+    values = {q.values for q in read if q is not None}
+    units = {q.unit for q in read if q is not None and q.unit}
+    return len(values) > 1 and len(units) <= 1
+
+
+def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
+    """The one number an answer in words or an equation comes down to."""
+    if _HEDGE.search(answer):
+        return None
+    head, equals, result = answer.rpartition("=")
+    if equals and (quantity := read_quantity(strip_markup(result))) is not None and head:
+        return quantity, "right side of the last ="
+    if how == "after 'answer'":
+        for tail in _TAIL.finditer(answer):
+            if (quantity := read_quantity(answer[: tail.start()])) is not None:
+                return quantity, "what it starts with"
+    if re.search(r"[\\^=]", answer) or _FORMULA_LETTER.search(answer):
+        return None
+    numbers = numbers_in(answer)
+    if len(numbers) == 1 and not re.search(
+        r"\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d", answer
+    ):
+        return numbers[0], "its only number"
+    return None
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text has too many words for a formula; algebra would read letters as unknowns."""
+    return len(_WORD.findall(text)) >= _PROSE_WORDS
+
+
+def _looks_formal(text: str) -> bool:
+    """Whether a text looks like a formula rather than like words."""
+    return bool(re.search(r"[\\^_=+*/\u00d7÷√π]|\d\s*-|\d[a-z]\b|^[a-z]$", text)) or not re.search(
+        r"[A-Za-z]{2}", text
+    )
+
+
+def _same_text(answer: str, reference: str) -> bool:
+    return answer.casefold() == reference.casefold() and (
+        answer == reference or _WORDS.fullmatch(answer) is not None
+    )
+
+
+def _same_number(answer: str, reference: str) -> bool | None:
+    if _WORDS.fullmatch(answer) and _WORDS.fullmatch(reference):
+        # Two words differ for sure; "the red one" and "red" may not.
+        return None if " " in answer + reference else False
+    ours, theirs = read_quantity(answer), read_quantity(reference)
+    if ours is None or theirs is None:
+        return None
+    return same_quantity(ours, theirs)
+
+
+def _members(text: str) -> tuple[str, list[str]] | None:
+    """The kind of a collection and its parts; None where the text is a single expression."""
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed is not None:
+        left, inner, right_ = (part.lstrip("\\") for part in bracketed.groups())
+        parts = _split(inner)
+        if len(parts) > 1 and not any(c in inner for c in "()[]"):
+            return ("set" if left == "{" else left + right_), parts
+        return None
+    if read_quantity(text) is not None or re.search(r"[()\[\]{}]", text):
+        return None
+    parts = [part for part in re.split(r",|;|\bor\b|\band\b", text) if part.strip()]
+    if len(parts) > 1 and all(len(part.split()) <= 3 for part in parts):  # noqa: PLR2004  (prose)
+        return "set", [_NAMED.sub("", part.strip()) for part in parts]
+    return None
+
+
+def _split(inner: str) -> list[str]:
+    r"""Split at commas that are not inside braces: `\frac{1,2}{3}, 4` has two parts."""
+    parts, depth, start = [], 0, 0
+    for index, character in enumerate(inner):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character in ",;" and not depth:
+            parts.append(inner[start:index].strip())
+            start = index + 1
+    parts.append(inner[start:].strip())
+    return parts
+
+
+def _same_sets(ours: list[str], theirs: list[str], same: Same) -> bool | None:
+    remaining = list(theirs)
+    unsure = False
+    for part in ours:
+        results = [same(part, other) for other in remaining]
+        if True in results:
+            remaining.pop(results.index(True))
+        elif None in results:
+            unsure = True
+        else:
+            return False
+    if unsure:
+        return None
+    return not remaining
+
+
+def _ratios(found: Found, answer: str, target: str) -> Verdict:
+    """`2:3`: a ratio, a time or a score; only equal digits are surely the same."""
+    ours, theirs = (re.sub(r"\s", "", text) for text in (answer, target))
+    if ours == theirs:
+        return rule(same=True, answer=answer, reference=target, how=found.how)
+    if _PAIR.fullmatch(ours) and _PAIR.fullmatch(theirs):
+        return wrong(f"answer {answer!r} ({found.how}) differs from reference {target!r}")
+    return cannot_check(f"answer {answer!r} ({found.how}) against {target!r}: a ratio or a time?")

@@ -1,0 +1,162 @@
+"""Plain quantities: a number, perhaps with a currency, a unit or a percent sign.
+
+Values are exact fractions, so no comparison here depends on how a float is rounded.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from tutelage.verification.number_words import number_from_words
+
+FLOAT_NOISE = Fraction(1, 10**9)
+"""Relative difference up to which a decimal fraction counts as the reference: programs print
+17.999999999999996 for 18."""
+
+_DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,300}"
+_DECIMAL = rf"(?:(?:{_DIGITS})(?:\.\d{{0,300}})?|\.\d{{1,300}})(?:[eE][+-]?\d{{1,3}}(?![\d.]))?"
+_SPACED = r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:\.\d{1,300})?"
+_CURRENCY = r"(?:US\$|USD|EUR|GBP|Rs\.?|[$€£¥₹])"
+_SIGN = r"[-+\u2212\u2013]"
+_SCALES = {
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_UNIT = r"[^\d=<>+*^_\\{}\[\]|,;:]{0,60}"
+_QUANTITY = re.compile(
+    rf"(?:(?:approximately|approx\.?|about|roughly|around|exactly|only)\s+|[~≈=]\s*)?"
+    rf"(?P<sign>{_SIGN})?\s*{_CURRENCY}?\s*(?P<sign2>{_SIGN})?\s*"
+    rf"(?:(?P<whole>\d{{1,9}})[ -](?P<mixed>\d{{1,9}}/\d{{1,9}})"
+    rf"|(?P<over>\d{{1,300}})\s*[/\u2044]\s*(?P<under>\d{{1,300}})"
+    rf"|(?P<spaced>{_SPACED})|(?P<decimal>{_DECIMAL}))"
+    rf"\s*(?P<percent>\\?%|percent\b|per cent\b)?"
+    rf"\s*{_CURRENCY}?\s*(?P<unit>{_UNIT})"
+)
+_NUMBER = re.compile(
+    rf"(?<![\w.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?(?:{_DECIMAL})(?:/\d+)?\s*%?"
+)
+_JOINED = re.compile(r"\b(?:or|and|to|plus|minus|times|either|maybe|not)\b", re.IGNORECASE)
+_VARIABLE = re.compile(r"[abcdeijnpqrtuvwxyzπ](?:$|\s*[-+/(])")
+"""The letters of formulas; the others glued to a number are units: 48g, 5m, 3h, 2k, 230V."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """A number as it was written.
+
+    Attributes:
+        values: What it may mean: one value, or two for `60%` (60 and 0.6) and `2 dozen` (2, 24).
+        exact: False where it was written as a decimal fraction, which may carry float noise.
+        text: As written.
+        unit: The words after the number, perhaps none.
+    """
+
+    values: tuple[Fraction, ...]
+    exact: bool
+    text: str
+    unit: str = ""
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """Read a text that is one quantity and nothing else.
+
+    Args:
+        text: Such as `$1,234.50`, `-3`, `7/3`, `2 1/2 hours`, `60%`, `1.5 million`, `ten apples`.
+
+    Returns:
+        The quantity, or None where the text is anything else: two numbers, a formula, a word.
+
+    Examples:
+        >>> read_quantity("$1,234.50").values
+        (Fraction(2469, 2),)
+        >>> read_quantity("12 or 13") is None
+        True
+    """
+    text = text.strip().rstrip(".").strip()
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        return _from_words(text)
+    value = _value(match)
+    unit = match["unit"].strip()
+    # "12x" and "3 a + b" are formulas, "12 or so" and "3 to" are not one number.
+    glued = not match["percent"] and match["unit"][:1].isalpha() and _VARIABLE.match(unit)
+    if value is None or glued or _JOINED.search(unit):
+        return None
+    if match["sign"] not in (None, "+") or match["sign2"] not in (None, "+"):
+        value = -value
+    return Quantity(
+        values=_meanings(value, percent=match["percent"] is not None, unit=unit),
+        exact=match["decimal"] is None or not re.search(r"[.eE]", match["decimal"]),
+        text=text,
+        unit=unit,
+    )
+
+
+def numbers_in(text: str) -> list[Quantity]:
+    """Every plain number of a text, in order, without looking at units.
+
+    Examples:
+        >>> [q.text for q in numbers_in("Take 5 from $1,200 and get 1,195.0.")]
+        ['5', '$1,200', '1,195.0']
+    """
+    found = []
+    for match in _NUMBER.finditer(text):
+        quantity = read_quantity(match[0])
+        if quantity is not None:
+            found.append(quantity)
+    return found
+
+
+def same_quantity(one: Quantity, other: Quantity) -> bool:
+    """Whether two quantities can mean the same number.
+
+    Where both have two meanings (`60%` and `60%`) any shared one is enough.
+
+    Examples:
+        >>> same_quantity(read_quantity("60%"), read_quantity("0.6"))
+        True
+        >>> same_quantity(read_quantity("60"), read_quantity("0.6"))
+        False
+    """
+    noise = Fraction(0) if one.exact and other.exact else FLOAT_NOISE
+    return any(abs(a - b) <= noise * max(abs(a), abs(b)) for a in one.values for b in other.values)
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    if match["mixed"]:
+        over, under = match["mixed"].split("/")
+        return Fraction(match["whole"]) + Fraction(int(over), int(under)) if int(under) else None
+    if match["over"]:
+        under = int(match["under"])
+        return Fraction(int(match["over"]), under) if under else None
+    digits = match["spaced"] or match["decimal"]
+    return Fraction(re.sub(r"[,\s]", "", digits).rstrip("."))
+
+
+def _meanings(value: Fraction, *, percent: bool, unit: str) -> tuple[Fraction, ...]:
+    if percent:
+        return value, value / 100
+    word = unit.split(" ", 1)[0].lower().rstrip("s") if unit else ""
+    if word == "dozen":
+        return value, value * 12
+    return (value * (10**3 if unit == "k" else _SCALES.get(word, 1)),)
+
+
+def _from_words(text: str) -> Quantity | None:
+    if len(text) > 200 or any(c.isdigit() for c in text):  # noqa: PLR2004  (prose, not a number)
+        return None
+    read = number_from_words(text)
+    if read is None:
+        return None
+    value, rest = read
+    if _JOINED.search(rest) or any(number_from_words(word) for word in rest.split()):
+        return None
+    return Quantity(
+        values=_meanings(value, percent=rest.startswith("percent"), unit=rest),
+        exact=True,
+        text=text,
+        unit=rest,
+    )

@@ -1,0 +1,72 @@
+"""What a check can say."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from tutelage.errors import DataError
+
+Ruling: TypeAlias = Literal["right", "wrong", "no_answer", "cannot_check"]
+RULINGS: tuple[Ruling, ...] = get_args(Ruling)
+
+EVIDENCE_CHARACTERS = 600
+"""Evidence is for people and stands in a table cell; longer texts are cut in the middle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a check says about one response. There is no number in it on purpose.
+
+    Attributes:
+        candidate_id: Whose response it is, if the caller named it.
+        verdict: `right` and `wrong` were checked; `no_answer` means the response holds nothing
+            that could be checked; `cannot_check` means that the check itself could not be made
+            (no reference, an ambiguous answer, a time limit, a missing sandbox).
+        evidence: For people: what was compared with what, and where in the response it stood.
+    """
+
+    candidate_id: str | None = None
+    verdict: Ruling
+    evidence: str
+
+    def __post_init__(self) -> None:
+        if self.verdict not in RULINGS:
+            raise DataError(
+                f"unknown verdict {self.verdict!r}", hint=f"verdicts are {', '.join(RULINGS)}"
+            )
+        if not self.evidence:
+            raise DataError(f"verdict {self.verdict!r} without evidence")
+
+
+def right(evidence: str) -> Verdict:
+    """The response was checked and is right."""
+    return Verdict(verdict="right", evidence=shorten(evidence))
+
+
+def wrong(evidence: str) -> Verdict:
+    """The response was checked and is wrong."""
+    return Verdict(verdict="wrong", evidence=shorten(evidence))
+
+
+def no_answer(evidence: str) -> Verdict:
+    """The response holds nothing that could be checked."""
+    return Verdict(verdict="no_answer", evidence=shorten(evidence))
+
+
+def cannot_check(evidence: str) -> Verdict:
+    """The check could not be made."""
+    return Verdict(verdict="cannot_check", evidence=shorten(evidence))
+
+
+def shorten(text: str, limit: int = EVIDENCE_CHARACTERS) -> str:
+    """Cut a text in the middle so that it has at most `limit` characters (at least 20).
+
+    Examples:
+        >>> shorten("a" * 30, 20)
+        'aaaaaaa [...] aaaaaa'
+    """
+    if len(text) <= limit:
+        return text
+    gap = " [...] "
+    kept = limit - len(gap)
+    head = kept - kept // 2
+    return text[:head] + gap + text[len(text) - kept // 2 :]
