@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from tutelage.errors import DataError
 
-_FIELDS: list[pa.Field[pa.DataType]] = [
-    pa.field("a", pa.string()),
-    pa.field("b", pa.string()),
-    pa.field("spearman", pa.float64()),  # null where there is no order to compare
-    pa.field("n", pa.int64()),  # rows where both have a number
-]
-AGREEMENT = pa.schema(_FIELDS)
+_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("a", pa.string()),
+    ("b", pa.string()),
+    ("spearman", pa.float64()),  # null where there is no order to compare
+    ("n", pa.int64()),  # rows where both have a number
+)
+AGREEMENT = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 MIN_ROWS = 3
 """Two rows always agree or disagree perfectly: below three there is nothing to say."""

@@ -14,7 +14,7 @@ LALP_WINDOW_STEPS = 4
 """How many earlier steps a step is read after, as in version 1 of the paper."""
 
 _BORDER = re.compile(r"(?<=[.?!])\s+|(?<=[\u3002\uff01\uff1f])\s*|\s*\n\s*")
-_LIST_NUMBER = re.compile(r"\s*\(?\w{1,3}[.)]\s*")
+_LIST_NUMBER = re.compile(r"\s*\(?(?:\d{1,3}|[a-zA-Z])[.)]\s*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
