@@ -118,20 +118,19 @@ def refine(
         "base_url": base_url,
         "api_key_env": api_key_env,
         "concurrency": concurrency,
-        "max_tokens": max_tokens,
         "max_cost": max_cost,
         "prices": _prices(prices),
     }
-    arguments = {
-        "data": data_settings(data, reading),
-        "teacher": {name: value for name, value in values.items() if value is not None},
-        "refine": {"steps": [step.strip() for step in steps.split(",") if step.strip()]},
-        "student": student,
-        "out": out,
-    }
+    wanted = [step.strip() for step in steps.split(",") if step.strip()]
     with shown_progress() as progress:
-        work = estimate_refine if dry_run else refine_data
-        tally = work(**arguments, progress=progress)
+        tally = (estimate_refine if dry_run else refine_data)(
+            data=data_settings(data, reading),
+            teacher={name: value for name, value in values.items() if value is not None},
+            refine={"steps": wanted, "max_tokens": max_tokens},
+            student=student,
+            out=out,
+            progress=progress,
+        )
     print_json(tally)
 
 

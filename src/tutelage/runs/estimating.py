@@ -1,8 +1,10 @@
 """What a run would cost, before anybody is asked."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tutelage.data import (
@@ -20,7 +22,9 @@ from tutelage.runs.jobs import refine_settings
 from tutelage.runs.opening import journal_path
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import DataSettings, RunSettings
-from tutelage.teacher import Journal, Request, TeacherSettings, estimate, open_teacher
+from tutelage.teacher import Journal, TeacherSettings, estimate, open_teacher
+
+_STEPS = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
 
 
 def estimate_run(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
@@ -78,28 +82,23 @@ def _estimate(
     progress: Progress,
 ) -> dict[str, Any]:
     progress.begin("estimate", total=None, unit="rows")
-    path = journal_path(run, teacher)
-    with Journal(path, read_only=True) if path.exists() else Journal(Path(":memory:")) as journal:
+    rows = 0
+
+    def originals() -> Iterator[Candidate]:
+        nonlocal rows
+        for row in read(data.path, settings=data):
+            rows += 1
+            progress.advance()
+            yield from (c for c in row.candidates if c.step == ORIGINAL and c.status == OK)
+
+    with _journal(journal_path(run, teacher)) as journal:
         asker = open_teacher(teacher, journal)
-        rows = 0
-
-        def requests() -> Iterator[Request]:
-            nonlocal rows
-            for row in read(data.path, settings=data):
-                rows += 1
-                progress.advance()
-                for candidate in row.candidates:
-                    if candidate.step == ORIGINAL and candidate.status == OK:
-                        yield from _requests(candidate)
-
-        def _requests(candidate: Candidate) -> Iterator[Request]:
-            for name in refine.steps:
-                step = INSTRUCTION_REFLECTION if name == "instruction" else RESPONSE_REFLECTION
-                yield asker.completed(
-                    reflection_request(candidate, step=step, teacher=asker, settings=refine)
-                )
-
-        figures = estimate(requests(), prices=teacher.prices, journal=journal)
+        requests = (
+            reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
+            for candidate in originals()
+            for name in refine.steps
+        )
+        figures = estimate(requests, settings=teacher, journal=journal)
     progress.end()
     return {
         "rows": rows,
@@ -109,3 +108,14 @@ def _estimate(
         "a reply that cannot be used is asked for again, at most "
         f"{refine.attempts - 1} more times",
     }
+
+
+@contextmanager
+def _journal(path: Path) -> Iterator[Journal]:
+    """The journal there is, read only, or an empty one that goes away again."""
+    if path.exists():
+        with Journal(path, read_only=True) as journal:
+            yield journal
+        return
+    with TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite") as journal:
+        yield journal

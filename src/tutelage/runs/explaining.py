@@ -10,7 +10,7 @@ import duckdb
 from tutelage.errors import DataError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import checked
-from tutelage.runs.tables import open_tables
+from tutelage.runs.tables import open_tables, stream
 from tutelage.selection import SelectSettings, explain
 
 SHOWN_CHARACTERS = 400
@@ -99,8 +99,7 @@ def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
 
 
 def _rows(tables: duckdb.DuckDBPyConnection, query: str, example_id: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = tables.execute(query, [example_id]).to_arrow_table().to_pylist()
-    return rows
+    return list(stream(tables, query, [example_id]))
 
 
 def _candidate(

@@ -12,7 +12,15 @@ from tutelage.errors import RunError
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
 from tutelage.runs.folder import RunFolder, checksum
-from tutelage.runs.opening import begin, note, opened_student, prompts_used, secret_free
+from tutelage.runs.opening import (
+    Doors,
+    Reader,
+    begin,
+    note,
+    opened_student,
+    prompts_used,
+    secret_free,
+)
 from tutelage.runs.progress import Progress
 from tutelage.runs.reporting import write_report
 from tutelage.runs.scoring import score_file
@@ -20,19 +28,22 @@ from tutelage.runs.settings import DataSettings, RunSettings, ScoreSettings, che
 from tutelage.runs.stages import Stage, Tally, run_stage
 from tutelage.runs.words import in_words
 from tutelage.selection import SelectSettings
-from tutelage.student import StudentModel, StudentSettings
+from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
 
 READ_BY = ("fingerprint", "dtype", "device", "template", "max_length", "backend")
 """What of a student's description its numbers depend on."""
 
 
-def run_all(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
+def run_all(
+    settings: RunSettings, *, progress: Progress, doors: Doors | None = None
+) -> dict[str, Any]:
     """Load, refine, score, select and report; continue where it stopped.
 
     Args:
         settings: Everything that decides what the run does.
         progress: Told how far each stage is.
+        doors: How student and teacher are reached; tests put fakes behind them.
 
     Returns:
         The tallies of the stages by name, the paths of the outputs, and `in_words`.
@@ -40,10 +51,11 @@ def run_all(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
     Raises:
         TutelageError: Any of this package's errors; what is finished is kept.
     """
+    doors = doors or Doors()
     run = RunFolder(root=Path(settings.out)).create()
     with run.locked():
         tallies = {"load": _load(run, settings, progress=progress)}
-        with opened_student(settings.student) as student:
+        with opened_student(settings.student, doors) as student:
             note(run, student=dict(student.describe()))
             if settings.teacher is not None:
                 tallies["refine"] = _refine(
@@ -52,11 +64,12 @@ def run_all(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
                     teacher=settings.teacher,
                     student=student,
                     select=settings.select,
+                    doors=doors,
                     progress=progress,
                 )
             else:
                 tallies["refine"] = _take_as_loaded(run)
-            tallies["score"] = _score(run, student, settings.score, progress=progress)
+            tallies["score"] = _score(run, student, settings, progress=progress)
             note(run, student=dict(student.describe()))
             fingerprint = student.fingerprint
         tallies["select"] = _select(run, settings.select, student=fingerprint, progress=progress)
@@ -83,8 +96,9 @@ def _refine(
     *,
     refine: RefineSettings,
     teacher: TeacherSettings,
-    student: StudentModel | None,
+    student: Reader | None,
     select: SelectSettings,
+    doors: Doors,
     progress: Progress,
 ) -> Tally:
     note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
@@ -104,11 +118,16 @@ def _refine(
 
     def work() -> Tally:
         return stages.refine(
-            run, refine=refine, teacher=teacher, student=student, select=select, progress=progress
+            run,
+            refine=refine,
+            teacher=teacher,
+            student=student,
+            select=select,
+            doors=doors,
+            progress=progress,
         )
 
-    tally = run_stage(run, stage, work, again=stages.worth_asking_again)
-    return tally
+    return run_stage(run, stage, work, again=stages.worth_asking_again)
 
 
 def _take_as_loaded(run: RunFolder) -> Tally:
@@ -118,19 +137,17 @@ def _take_as_loaded(run: RunFolder) -> Tally:
     return run_stage(run, stage, lambda: stages.take_as_loaded(run))
 
 
-def _score(
-    run: RunFolder, student: StudentModel, settings: ScoreSettings, *, progress: Progress
-) -> Tally:
+def _score(run: RunFolder, student: Reader, settings: RunSettings, *, progress: Progress) -> Tally:
     description = student.describe()
     stage = Stage(
         name="score",
         key=content_hash(
             _key_of(run, "refine"),
             checksum(run.candidates),
-            settings.model_dump(mode="json"),
+            settings.score.model_dump(mode="json"),
             {name: description[name] for name in READ_BY},
-            student.settings.model_dump(
-                mode="json", include={"on_overflow", "turns", "score_end_of_turn", "backend"}
+            settings.student.model_dump(
+                mode="json", include={"on_overflow", "turns", "score_end_of_turn"}
             ),
         ),
         outputs=(run.scores,),
@@ -138,7 +155,7 @@ def _score(
     return run_stage(
         run,
         stage,
-        lambda: stages.score(run, student=student, settings=settings, progress=progress),
+        lambda: stages.score(run, student=student, settings=settings.score, progress=progress),
     )
 
 
@@ -208,6 +225,7 @@ def refine_data(
                 teacher=parts.teacher,
                 student=reader,
                 select=SelectSettings(),
+                doors=Doors(),
                 progress=progress,
             )
     return {"load": loaded, "refine": refined, "run": str(out)}

@@ -2,20 +2,30 @@
 
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tutelage import __version__
-from tutelage.data import INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, content_hash
+from tutelage.data import (
+    INSTRUCTION_REFLECTION,
+    RESPONSE_REFLECTION,
+    Candidate,
+    ReadingOutcome,
+    TokenStats,
+    Unscored,
+    ViewName,
+    content_hash,
+)
 from tutelage.refinement import RefineSettings, prompt_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import RunSettings
-from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.teacher import Journal, TeacherSettings
+from tutelage.student import Statistics, StudentSettings, TextPair, open_student
+from tutelage.teacher import Journal, JournaledTeacher, TeacherSettings, open_teacher
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy", "openai")
 
@@ -91,10 +101,66 @@ def opened_journal(run: RunFolder, teacher: TeacherSettings) -> Iterator[Journal
         yield journal
 
 
+class Reader(Protocol):
+    """What a stage asks of a student: `StudentModel` is one, and `TableStudent` for tests."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of weights, tokenizer and template."""
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """What the manifest says about it."""
+        ...
+
+    def read(
+        self,
+        candidates: Iterable[Candidate],
+        *,
+        views: Collection[ViewName],
+        statistics: Statistics = "nll",
+    ) -> Iterator[ReadingOutcome]:
+        """One outcome for each candidate, in the order given."""
+        ...
+
+    def read_pairs(
+        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
+    ) -> Iterator[TokenStats | Unscored]:
+        """One outcome for each pair, in the order given."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and files back."""
+        ...
+
+
+class OpensTeacher(Protocol):
+    """Opens a teacher from its settings; `tutelage.teacher.open_teacher` does."""
+
+    def __call__(
+        self, settings: TeacherSettings, journal: Journal, *, run: str | None = None
+    ) -> JournaledTeacher:
+        """The teacher, not entered yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """How a run reaches its student and its teacher; tests put fakes behind them.
+
+    Attributes:
+        open_student: From settings to a student whose weights are loaded when they are needed.
+        open_teacher: From settings to a teacher.
+    """
+
+    open_student: Callable[[StudentSettings], Reader] = open_student
+    open_teacher: OpensTeacher = open_teacher
+
+
 @contextmanager
-def opened_student(settings: StudentSettings) -> Iterator[StudentModel]:
-    """The student; its weights are loaded when the first text has to be read."""
-    student = open_student(settings)
+def opened_student(settings: StudentSettings, doors: Doors | None = None) -> Iterator[Reader]:
+    """The student; it is closed at the end."""
+    student = (doors or Doors()).open_student(settings)
     try:
         yield student
     finally:

@@ -32,10 +32,10 @@ from tutelage.data import (
 from tutelage.data.tables import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.refinement import RefineSettings, reflect_all
+from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress
 from tutelage.runs.scoring import score_candidates
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
-from tutelage.student import StudentModel
 from tutelage.teacher import JournaledTeacher, Tally
 
 CHUNK_EXAMPLES = 256
@@ -60,7 +60,7 @@ class Refining:
     parents: Parents | None
 
 
-def lazy_parents(student: StudentModel, select: SelectSettings) -> Parents:
+def lazy_parents(student: Reader, select: SelectSettings) -> Parents:
     """Let the student choose, by the rule that will decide in the end."""
     metrics = needed_metrics(select.rule) or ("ifd", "r_ifd")
 
@@ -105,18 +105,16 @@ async def _refine(
     loaded: Iterable[Candidate], *, refining: Refining, table: TableWriter, progress: Progress
 ) -> tuple[Counter[str], Tally]:
     statuses: Counter[str] = Counter()
-    done = 0
     async with refining.open_teacher() as teacher:
         for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
             candidates = [c for group in chunk for c in group]
             written = await _refine_chunk(
-                candidates, teacher=teacher, refining=refining, before=done, progress=progress
+                candidates, teacher=teacher, refining=refining, progress=progress
             )
             statuses.update(f"{c.step}:{c.status}" for c in written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
             for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
                 table.write(candidate_to_row(candidate))
-            done += len(chunk)
             progress.advance(len(chunk), note=paid_in_words(teacher.tally))
         return statuses, teacher.tally
 
@@ -126,12 +124,9 @@ async def _refine_chunk(
     *,
     teacher: JournaledTeacher,
     refining: Refining,
-    before: int,
     progress: Progress,
 ) -> list[Candidate]:
     settings = refining.settings
-    if settings.limit is not None:
-        settings = settings.model_copy(update={"limit": max(settings.limit - before, 0)})
 
     async def reflect(parents: Sequence[Candidate], step: str) -> list[Candidate]:
         return await reflect_all(

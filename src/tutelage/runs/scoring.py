@@ -10,9 +10,10 @@ import pyarrow as pa
 from tutelage.data import Candidate, Row, TableWriter
 from tutelage.data.tables import SCORES
 from tutelage.metrics import score_row, statistics_for, views_for
+from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.settings import DEFAULT_METRICS, checked, known_metrics
-from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.student import StudentSettings, open_student
 
 _PLACE = (pa.field("row", pa.int64()), pa.field("step", pa.string()))
 
@@ -23,7 +24,7 @@ def scores_schema(metrics: Sequence[str]) -> pa.Schema:
 
 
 def score_candidates(
-    candidates: Iterable[Candidate], *, student: StudentModel, metrics: Sequence[str]
+    candidates: Iterable[Candidate], *, student: Reader, metrics: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """One row of the scores table for each candidate, in the order given.
 
@@ -49,7 +50,7 @@ def score_candidates(
 def score_to_table(
     candidates: Iterable[Candidate],
     *,
-    student: StudentModel,
+    student: Reader,
     metrics: Sequence[str],
     out: Path,
     total: int,
@@ -78,7 +79,7 @@ def score_to_table(
 
 
 def score_rows(
-    rows: Iterable[Row], *, student: StudentModel, metrics: Sequence[str]
+    rows: Iterable[Row], *, student: Reader, metrics: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """One row for each input row and candidate, in the order of the input.
 
@@ -185,7 +186,7 @@ def rows_schema(metrics: Sequence[str]) -> pa.Schema:
 def score_file(
     rows: Iterable[Row],
     *,
-    student: StudentModel,
+    student: Reader,
     metrics: Sequence[str],
     out: Path,
     progress: Progress | None = None,

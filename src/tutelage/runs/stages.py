@@ -42,15 +42,14 @@ from tutelage.data.tables import (
 from tutelage.refinement import RefineSettings
 from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
 from tutelage.runs.folder import RunFolder, checksum
-from tutelage.runs.opening import opened_journal, run_id
+from tutelage.runs.opening import Doors, Reader, opened_journal, run_id
 from tutelage.runs.progress import Progress
 from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
 from tutelage.runs.scoring import score_to_table
 from tutelage.runs.settings import DataSettings, ScoreSettings
 from tutelage.selection import SelectSettings
 from tutelage.selection import select as decide
-from tutelage.student import StudentModel
-from tutelage.teacher import TeacherSettings, open_teacher
+from tutelage.teacher import TeacherSettings
 
 BATCH_ROWS = 4096
 
@@ -171,7 +170,7 @@ def _example(row: Row) -> dict[str, object]:
     }
 
 
-AGAIN = ("teacher_failed", "over_budget", "over_limit", "not_in_journal")
+AGAIN = ("teacher_failed", "over_budget", "not_in_journal")
 """Statuses that the next run may mend."""
 
 
@@ -185,8 +184,9 @@ def refine(
     *,
     refine: RefineSettings,
     teacher: TeacherSettings,
-    student: StudentModel | None,
+    student: Reader | None,
     select: SelectSettings,
+    doors: Doors,
     progress: Progress,
 ) -> Tally:
     """Let the teacher write; with a student, let it choose on the way.
@@ -195,7 +195,7 @@ def refine(
     """
     with opened_journal(run, teacher) as journal:
         refining = Refining(
-            open_teacher=lambda: open_teacher(teacher, journal, run=run_id(run)),
+            open_teacher=lambda: doors.open_teacher(teacher, journal, run=run_id(run)),
             settings=refine,
             parents=None if student is None else lazy_parents(student, select),
         )
@@ -216,9 +216,7 @@ def take_as_loaded(run: RunFolder) -> Tally:
     return {"teacher_candidates": {}, "teacher": None}
 
 
-def score(
-    run: RunFolder, *, student: StudentModel, settings: ScoreSettings, progress: Progress
-) -> Tally:
+def score(run: RunFolder, *, student: Reader, settings: ScoreSettings, progress: Progress) -> Tally:
     """Let the student read every candidate. Writes scores.parquet."""
     return score_to_table(
         stored_candidates(run.candidates),

@@ -38,6 +38,5 @@ def stream(
     tables: duckdb.DuckDBPyConnection, query: str, parameters: object = None
 ) -> Iterator[dict[str, Any]]:
     """The rows of a query, a batch at a time."""
-    reader = tables.execute(query, parameters).to_arrow_reader(BATCH_ROWS)
-    for batch in reader:
+    for batch in tables.execute(query, parameters).to_arrow_reader(BATCH_ROWS) or ():
         yield from batch.to_pylist()

@@ -43,19 +43,9 @@ def _teacher(refine: Mapping[str, Any]) -> list[str]:
     total = sum(written.values())
     aside = f"; the others are no candidates ({_counted(bad)})" if bad else ""
     paid = refine["teacher"]
-    cost = (
-        ""
-        if paid is None or paid["currency"] is None
-        else f" for {paid['cost']:.4f} {paid['currency']}"
-    )
-    asked = (
-        ""
-        if paid is None
-        else (
-            f" ({paid['answered']} replies asked now, {paid['from_journal']} from the journal{cost})"
-        )
-    )
-    return [f"Teacher: {good} of {total} reflections are usable{asked}{aside}."]
+    cost = f" for {paid['cost']:.4f} {paid['currency']}" if paid["currency"] else ""
+    asked = f"{paid['answered']} replies asked now, {paid['from_journal']} from the journal{cost}"
+    return [f"Teacher: {good} of {total} reflections are usable ({asked}){aside}."]
 
 
 def _scores(score: Mapping[str, Any]) -> list[str]:
