@@ -10,7 +10,9 @@ from tutelage.data.candidate import (
     Candidate,
 )
 from tutelage.data.example import Example, Message, context_of, response_of
+from tutelage.data.fields import FIELD_NAMES, FieldName, Shape
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
+from tutelage.data.read import DUPLICATE, ROW_OK, ReadSettings, Row, Rows, read
 from tutelage.data.reading import (
     RANK_CLIP,
     VIEW_NAMES,
@@ -20,27 +22,54 @@ from tutelage.data.reading import (
     Unscored,
     ViewName,
 )
+from tutelage.data.sniff import Format
+from tutelage.data.source import Source
+from tutelage.data.write import (
+    TableWriter,
+    candidates_row,
+    replacing,
+    write_jsonl,
+    write_messages,
+    write_table,
+)
 
 __all__ = [
+    "DUPLICATE",
+    "FIELD_NAMES",
     "INSTRUCTION_REFLECTION",
     "OK",
     "ORIGINAL",
     "RANK_CLIP",
     "RESPONSE_REFLECTION",
+    "ROW_OK",
     "SAMPLE",
     "STEPS",
     "VIEW_NAMES",
     "Candidate",
     "Example",
+    "FieldName",
+    "Format",
     "Message",
+    "ReadSettings",
     "Reading",
     "ReadingOutcome",
+    "Row",
+    "Rows",
+    "Shape",
+    "Source",
+    "TableWriter",
     "TokenStats",
     "Unscored",
     "ViewName",
     "candidate_id_of",
+    "candidates_row",
     "content_hash",
     "context_of",
     "example_id_of",
+    "read",
+    "replacing",
     "response_of",
+    "write_jsonl",
+    "write_messages",
+    "write_table",
 ]

@@ -1,6 +1,5 @@
 """An example: one row of the user's data."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tutelage.errors import DataError
@@ -40,7 +39,7 @@ class Example:
     messages: tuple[Message, ...]
     reference: str | None = None
     source: str | None = None
-    extra: Mapping[str, str] | None = None
+    extra: str | None = None
 
     @property
     def instruction(self) -> str:

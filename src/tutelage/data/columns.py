@@ -1,0 +1,92 @@
+"""Records of Parquet and Arrow files, and of Arrow tables in memory, batch by batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data.records import Record, Records, problem_at
+from tutelage.errors import DataError
+
+_BATCH_ROWS = 1024
+
+
+def parquet_records(path: Path) -> Records:
+    """One record for each row of a Parquet file.
+
+    Raises:
+        DataError: It is no Parquet file.
+    """
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    with file:
+        yield from _records(file.iter_batches(batch_size=_BATCH_ROWS))
+
+
+def arrow_records(path: Path) -> Records:
+    """One record for each row of an Arrow file or stream, as `datasets` saves them.
+
+    Raises:
+        DataError: It is neither.
+    """
+    try:
+        file = pa.memory_map(str(path))
+        is_stream = file.read(6) != b"ARROW1"
+        file.seek(0)
+        batches = iter(pa.ipc.open_stream(file)) if is_stream else _file_batches(file)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    with file:
+        yield from _records(batches)
+
+
+def _file_batches(file: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+    reader = pa.ipc.open_file(file)
+    return (reader.get_batch(index) for index in range(reader.num_record_batches))
+
+
+def stream_records(stream: Any) -> Records:
+    """One record for each row of anything that gives an Arrow stream: a table, a data frame."""
+    with pa.RecordBatchReader.from_stream(stream) as reader:
+        yield from _records(iter(reader))
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: cannot be read: {error}", hint="is the file complete?")
+
+
+def _records(batches: Iterator[pa.RecordBatch]) -> Records:
+    before = 0
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            yield problem_at(
+                before + 1, "broken_file", f"{error}; nothing after row {before} could be read"
+            )
+            return
+        if batch is None:
+            return
+        for start in range(0, batch.num_rows, _BATCH_ROWS):
+            yield from _rows(batch.slice(start, _BATCH_ROWS), before + start)
+        before += batch.num_rows
+
+
+def _rows(batch: pa.RecordBatch, before: int) -> Records:
+    """The rows of a small batch; where one cannot be turned into Python, only that one is lost."""
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, OverflowError, pa.ArrowException) as error:
+        if batch.num_rows > 1:
+            for index in range(batch.num_rows):
+                yield from _rows(batch.slice(index, 1), before + index)
+            return
+        status = "bad_encoding" if isinstance(error, UnicodeDecodeError) else "bad_type"
+        yield problem_at(before + 1, status, str(error))
+        return
+    for index, row in enumerate(rows, start=before + 1):
+        yield Record(index, row, None)

@@ -1,0 +1,131 @@
+"""Read back the candidates of an exported row.
+
+    {"messages": [...original...],
+     "candidates": [
+        {"step": "instruction_reflection", "parent": "original", "teacher": T, "messages": [...]},
+        {"step": "response_reflection", "parent": "original", "teacher": T, "response": "..."},
+        {"step": "response_reflection", "parent": 0, "teacher": T, "messages": [...]}]}
+
+`parent` is the `candidate_id` an earlier entry carries, the position of an earlier entry, or a
+step that only one earlier entry has. A reflection that names none was made from the original.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tutelage.data.candidate import OK, ORIGINAL, SAMPLE, STEPS, Candidate
+from tutelage.data.example import Message
+from tutelage.data.turns import UnreadableRowError, split_response, text_of, turns_of
+from tutelage.data.versions import Version, candidate_of
+
+
+def listed_candidates(
+    listed: Sequence[object],
+    *,
+    name: str,
+    context: tuple[Message, ...],
+    originals: tuple[Candidate, ...],
+    example_id: str,
+) -> Iterator[Candidate]:
+    """The candidates of an exported row, in its order, without the original.
+
+    Args:
+        listed: The entries.
+        name: The field's name, for the reason.
+        context: The row's own context, for entries that have only a response.
+        originals: The row's own version, or nothing.
+        example_id: The example they are versions of.
+
+    Raises:
+        UnreadableRowError: `bad_candidates`, or what is wrong with an entry's turns.
+    """
+    labels: dict[object, str | None] = {ORIGINAL: originals[0].candidate_id if originals else None}
+    for index, entry in enumerate(listed):
+        place = f"{name}[{index}]"
+        if not isinstance(entry, Mapping):
+            raise UnreadableRowError("bad_candidates", f"{place} is not an object")
+        step = entry.get("step")
+        if step not in STEPS:
+            raise UnreadableRowError(
+                "bad_candidates", f"{place} has the step {step!r}; known: {', '.join(STEPS)}"
+            )
+        if step == ORIGINAL:
+            made = _the_original(entry, place=place, originals=originals, context=context)
+        else:
+            made = candidate_of(
+                _version(entry, place=place, step=step, context=context, labels=labels),
+                example_id=example_id,
+            )
+            yield made
+            # A step that two entries have names neither of them.
+            labels[step] = None if step in labels else made.candidate_id
+        labels[index] = made.candidate_id
+        if isinstance(entry.get("candidate_id"), str):
+            labels[entry["candidate_id"]] = made.candidate_id
+
+
+def _the_original(
+    entry: Mapping[str, object],
+    *,
+    place: str,
+    originals: tuple[Candidate, ...],
+    context: tuple[Message, ...],
+) -> Candidate:
+    """The row's own version, which the entry must not contradict."""
+    if not originals:
+        raise UnreadableRowError("bad_candidates", f"{place} is an original; the row has none")
+    original = originals[0]
+    said_context, said = _text(entry, place=place, context=context)
+    if (
+        original.status == OK
+        and said
+        and (*said_context, said)
+        != (
+            *original.context,
+            original.response,
+        )
+    ):
+        raise UnreadableRowError("bad_candidates", f"{place} is not the row's own conversation")
+    return original
+
+
+def _version(
+    entry: Mapping[str, object],
+    *,
+    place: str,
+    step: str,
+    context: tuple[Message, ...],
+    labels: Mapping[object, str | None],
+) -> Version:
+    own_context, response = _text(entry, place=place, context=context)
+    status = entry.get("status")
+    if status is not None and not isinstance(status, str):
+        raise UnreadableRowError("bad_candidates", f"{place} has the status {status!r}")
+    parent = entry.get("parent", entry.get("parent_id"))
+    if parent is None and step != SAMPLE:
+        parent = ORIGINAL
+    if parent is not None and (not isinstance(parent, str | int) or labels.get(parent) is None):
+        raise UnreadableRowError(
+            "bad_candidates", f"{place} has the parent {parent!r}, which names no earlier entry"
+        )
+    return Version(
+        step=step,
+        context=own_context,
+        response=response,
+        parent_id=None if parent is None else labels[parent],
+        teacher=text_of(entry.get("teacher"), name=f"{place}.teacher"),
+        status=None if status == OK else status,
+        detail=text_of(entry.get("detail"), name=f"{place}.detail"),
+    )
+
+
+def _text(
+    entry: Mapping[str, object], *, place: str, context: tuple[Message, ...]
+) -> tuple[tuple[Message, ...], str]:
+    """The context and the response of an entry; blank where it has no text."""
+    if entry.get("messages"):
+        own, response = split_response(turns_of(entry["messages"], name=place), name=place)
+        return own, response or ""
+    instruction = text_of(entry.get("instruction"), name=f"{place}.instruction")
+    if instruction is not None:
+        context = (*context[:-1], Message(role="user", content=instruction))
+    return context, text_of(entry.get("response"), name=f"{place}.response") or ""

@@ -1,0 +1,278 @@
+"""Turn one row of any known shape into an example and its candidates.
+
+    shape              what the row holds                      what comes of it
+    messages           messages | conversations                the original
+    prompt_completion  prompt, completion (text or turns)      the original
+    alpaca             instruction[, input], output            the original
+    question_answer    question, answer                        the original
+    refined            the above and refined_* fields          the original and one reflection
+    pool               instruction, model, output (long)       one sample
+                       instruction, responses (wide)           samples, and the original if there
+    candidates         messages, candidates (our own export)   what was exported
+
+A row without any response is an example without an original. An original or a candidate whose
+text is empty keeps its place with a status and has no text.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutelage.data.candidate import ORIGINAL, Candidate
+from tutelage.data.example import Example
+from tutelage.data.fields import Fields, Shape
+from tutelage.data.ids import example_id_of
+from tutelage.data.listed import listed_candidates
+from tutelage.data.pairs import Pair, joined, pair_of, text_in
+from tutelage.data.turns import (
+    UnreadableRowError,
+    clean_text,
+    is_list,
+    split_response,
+    text_of,
+    turns_of,
+)
+from tutelage.data.versions import (
+    Version,
+    conversation,
+    original_of,
+    refinement_of,
+    sample_of,
+)
+
+_ITEM_RESPONSES = ("response", "output", "text", "completion", "content", "generated_text")
+_INT_BITS = 10_000
+"""Python refuses to write integers of more than 4300 digits (14,000 bits)."""
+_ITEM_MODELS = ("model", "teacher", "generator", "model_name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedRow:
+    """What one row holds.
+
+    Attributes:
+        example: The row as an example.
+        candidates: Its versions, a parent before what was made from it; may be empty.
+    """
+
+    example: Example
+    candidates: tuple[Candidate, ...]
+
+
+def parse_row(
+    fields: Fields, *, shape: Shape, source: str | None, teacher: str | None
+) -> ParsedRow:
+    """Turn one row into an example and its candidates.
+
+    Args:
+        fields: The row, seen by our names.
+        shape: The shape it must have, or `auto` to go by its fields.
+        source: For rows that do not name one.
+        teacher: Who wrote the refinements or samples of rows that do not say.
+
+    Raises:
+        UnreadableRowError: With one of the statuses `missing_fields`, `bad_type`,
+            `no_user_turn`, `unexpected_turns`, `unsupported_role`, `unsupported_content`,
+            `bad_candidates`.
+    """
+    found = _shape_of(fields) if shape == "auto" else shape
+    pair = pair_of(fields, found)
+    match found:
+        case "refined":
+            return _refined(fields, pair, source=source, teacher=teacher)
+        case "pool":
+            return _pool(fields, pair, source=source, teacher=teacher)
+        case "candidates":
+            return _listed(fields, pair, source=source)
+        case _:
+            example = _example(fields, pair, source=source)
+            return ParsedRow(example=example, candidates=_originals(example, pair))
+
+
+def _shape_of(fields: Fields) -> Shape:
+    """The shape the fields suggest. A pair of any naming is called `alpaca` here."""
+    if _has_listed(fields):
+        return "candidates"
+    if _has_refined(fields):
+        return "refined"
+    if is_list(fields.peek("responses")):
+        return "pool"
+    if fields.peek("messages") is not None:
+        return "messages"
+    if fields.peek("model") is not None and fields.peek("response") is not None:
+        return "pool"
+    return "alpaca"
+
+
+def _has_listed(fields: Fields) -> bool:
+    listed = fields.peek("candidates")
+    return is_list(listed) and any(isinstance(c, Mapping) and "step" in c for c in listed)
+
+
+def _has_refined(fields: Fields) -> bool:
+    return (
+        fields.peek("refined_response") is not None
+        or fields.peek("refined_instruction") is not None
+        or fields.peek("refined_messages") is not None
+        or (fields.has("refined_response") and fields.peek("instruction") is not None)
+    )
+
+
+def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
+    """The example of a row whose other fields have been taken."""
+    reference = text_in(fields, "reference")
+    named = text_in(fields, "source")
+    blank = pair.response is None or not pair.response.strip()
+    messages = pair.context if blank else conversation(pair.context, pair.response or "")
+    return Example(
+        example_id=example_id_of(messages, reference=reference),
+        messages=messages,
+        reference=reference,
+        source=named or source,
+        extra=_extra(fields.rest()),
+    )
+
+
+def _originals(example: Example, pair: Pair) -> tuple[Candidate, ...]:
+    if pair.response is None:
+        return ()
+    return (original_of(pair.context, pair.response, example_id=example.example_id),)
+
+
+def _refined(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None) -> ParsedRow:
+    old = pair if pair.response is not None else _with_response(pair, "")
+    name, turns = fields.take("refined_messages")
+    if turns is not None:
+        context, ending = split_response(turns_of(turns, name=name), name=name)
+        response = ending or ""
+    elif fields.has("refined_response") or fields.peek("refined_instruction") is not None:
+        content = _refined_instruction(fields, old)
+        last = old.context[-1]
+        context = (*old.context[:-1], type(last)(role=last.role, content=content))
+        response = text_in(fields, "refined_response") or ""
+    else:
+        raise fields.missing("refined response")
+    refiner = text_in(fields, "model") or teacher
+    example = _example(fields, old, source=source)
+    (original,) = _originals(example, old)
+    refinement = refinement_of(
+        Version(step=ORIGINAL, context=old.context, response=old.response or ""),
+        context=context,
+        response=response,
+        parent_id=original.candidate_id,
+        teacher=refiner,
+        example_id=example.example_id,
+    )
+    return ParsedRow(example=example, candidates=(original, refinement))
+
+
+def _with_response(pair: Pair, response: str) -> Pair:
+    return Pair(context=pair.context, response=response, bare=pair.bare, given=pair.given)
+
+
+def _refined_instruction(fields: Fields, pair: Pair) -> str:
+    """The refined instruction with its input; the original's where the row has no other.
+
+    A row without a refined input keeps the original input; an empty one takes it away.
+    """
+    instruction = text_in(fields, "refined_instruction") or ""
+    given = text_in(fields, "refined_input")
+    if not instruction.strip() and not (given or "").strip():
+        return pair.context[-1].content
+    bare = instruction if instruction.strip() else (pair.bare or pair.context[-1].content)
+    return joined(bare, pair.given if given is None else given)
+
+
+def _pool(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None) -> ParsedRow:
+    name, responses = fields.take("responses")
+    writer = text_in(fields, "model") or teacher
+    if responses is None:
+        if pair.response is None:
+            raise fields.missing("response")
+        example = _example(fields, _without_response(pair), source=source)
+        sample = sample_of(
+            pair.context, pair.response, teacher=writer, example_id=example.example_id
+        )
+        return ParsedRow(example=example, candidates=(sample,))
+    if not is_list(responses):
+        raise UnreadableRowError("bad_type", f"field {name!r} should be a list of responses")
+    written = [_item(item, name=f"{name}[{i}]", teacher=writer) for i, item in enumerate(responses)]
+    example = _example(fields, pair, source=source)
+    samples = (
+        sample_of(pair.context, text, teacher=who, example_id=example.example_id)
+        for text, who in written
+    )
+    return ParsedRow(example=example, candidates=(*_originals(example, pair), *samples))
+
+
+def _without_response(pair: Pair) -> Pair:
+    return Pair(context=pair.context, response=None, bare=pair.bare, given=pair.given)
+
+
+def _item(item: object, *, name: str, teacher: str | None) -> tuple[str, str | None]:
+    """The text and the writer of one response in a list of them."""
+    if not isinstance(item, Mapping):
+        return text_of(item, name=name) or "", teacher
+    said = next((item[k] for k in _ITEM_RESPONSES if item.get(k) is not None), None)
+    if said is None and not any(k in item for k in _ITEM_RESPONSES):
+        raise UnreadableRowError(
+            "bad_type", f"{name} has none of the fields {', '.join(_ITEM_RESPONSES)}"
+        )
+    model = next((item[k] for k in _ITEM_MODELS if item.get(k) is not None), None)
+    return text_of(said, name=name) or "", text_of(model, name=name) or teacher
+
+
+def _listed(fields: Fields, pair: Pair, *, source: str | None) -> ParsedRow:
+    name, listed = fields.take("candidates")
+    if not is_list(listed):
+        raise fields.missing("list of candidates")
+    example = _example(fields, pair, source=source)
+    originals = _originals(example, pair)
+    rest = listed_candidates(
+        listed, name=name, context=pair.context, originals=originals, example_id=example.example_id
+    )
+    return ParsedRow(example=example, candidates=(*originals, *rest))
+
+
+def _extra(rest: Mapping[str, object]) -> str | None:
+    """The other fields as JSON text. What JSON has no word for is written as text or null."""
+    if not rest:
+        return None
+    try:
+        text = json.dumps(rest, ensure_ascii=False, allow_nan=False, default=_plain)
+    except (ValueError, TypeError):  # not a number, keys that are no text, a circle, a huge int
+        text = json.dumps(_plain(rest), ensure_ascii=False)
+    return clean_text(text)
+
+
+def _plain(value: object, inside: tuple[int, ...] = ()) -> object:
+    """The nearest thing that JSON can hold."""
+    if id(value) in inside:
+        return "(a circle)"
+    deeper = (*inside, id(value))
+    match value:
+        case Mapping():
+            return {str(k): _plain(v, deeper) for k, v in value.items()}
+        case _ if is_list(value):
+            return [_plain(v, deeper) for v in value]
+        case np.generic():
+            return _plain(value.item(), deeper)
+        case _:
+            return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case int() if value.bit_length() > _INT_BITS:
+            return f"(an integer of {value.bit_length()} bits)"
+        case bytes() | bytearray():
+            return f"({len(value)} bytes)"
+        case None | str() | int():
+            return value
+        case _:
+            return str(value)

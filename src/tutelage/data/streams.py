@@ -1,0 +1,180 @@
+"""Bytes of a file as they come, unpacked where its content says that it is packed."""
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Literal, Protocol, Self, TypeAlias, cast
+
+import pyarrow as pa
+
+from tutelage.errors import DataError
+
+Packing: TypeAlias = Literal["none", "gzip", "zstd", "bzip2", "xz"]
+
+Chunks: TypeAlias = Generator[bytes, None, None]
+
+_MAGIC: tuple[tuple[bytes, Packing], ...] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+_MAGIC_BYTES = 6
+_CHUNK_BYTES = 1 << 20
+_ZSTD_CHUNK_BYTES = 1 << 16
+
+
+class BrokenStreamError(ValueError):
+    """The file breaks off or is damaged here; what came before is good."""
+
+
+class _Reader(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+def packing_of(path: Path) -> Packing:
+    """How a file is packed, by its first bytes and whatever its name says.
+
+    Raises:
+        DataError: The file cannot be opened.
+    """
+    with _open(path, "none") as file:
+        magic = file.read1(_MAGIC_BYTES)
+    return next((packing for start, packing in _MAGIC if magic.startswith(start)), "none")
+
+
+def head_of(path: Path, *, packing: Packing, size: int) -> bytes:
+    """The first bytes of a file's content, unpacked.
+
+    Args:
+        path: The file.
+        packing: How it is packed.
+        size: How many bytes to return at most; fewer where the file is shorter or breaks off.
+
+    Raises:
+        DataError: The file cannot be opened.
+    """
+    head = bytearray()
+    with closing(chunks_of(path, packing=packing)) as chunks:
+        try:
+            for chunk in chunks:
+                head += chunk
+                if len(head) >= size:
+                    break
+        except BrokenStreamError:
+            return bytes(head[:size])  # whoever reads the rows meets the break in its place
+    return bytes(head[:size])
+
+
+def chunks_of(path: Path, *, packing: Packing) -> Chunks:
+    """The content of a file, unpacked, in pieces of at most about a megabyte.
+
+    Raises:
+        BrokenStreamError: The file breaks off or is damaged. All that could be unpacked before
+            has been given.
+        DataError: The file cannot be opened.
+    """
+    if packing == "zstd":
+        return _zstd_chunks(path)
+    return _chunks(path, packing)
+
+
+def _open(path: Path, packing: Packing) -> _Reader:
+    try:
+        match packing:
+            case "gzip":
+                return cast("_Reader", gzip.open(path, "rb"))
+            case "bzip2":
+                return cast("_Reader", bz2.open(path, "rb"))
+            case "xz":
+                return cast("_Reader", lzma.open(path, "rb"))
+            case _:
+                return cast("_Reader", path.open("rb"))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """The error for a file that is there but cannot be opened."""
+    reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    return DataError(f"{path}: cannot be read: {reason}", hint="check the path and its permissions")
+
+
+def _chunks(path: Path, packing: Packing) -> Chunks:
+    with _open(path, packing) as file:
+        while True:
+            try:
+                # read1 and not read: where a packed file breaks off, read would throw away what
+                # it had unpacked just before the break.
+                chunk = file.read1(_CHUNK_BYTES)
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                raise BrokenStreamError(f"{packing} data: {error}") from error
+            if not chunk:
+                return
+            yield chunk
+
+
+def _zstd_chunks(path: Path) -> Chunks:
+    """Like `_chunks`; Arrow has the only zstd reader among our dependencies.
+
+    Its read throws away what it had unpacked just before a break, so from the last good place
+    on the file is read again byte by byte.
+    """
+    given = 0
+    try:
+        with _open_zstd(path) as file:
+            while chunk := file.read(_ZSTD_CHUNK_BYTES):
+                given += len(chunk)
+                yield chunk
+    except OSError as error:
+        broken = error
+    else:
+        return
+    rest = bytearray()
+    try:
+        with _open_zstd(path) as file:
+            for _ in range(given // _ZSTD_CHUNK_BYTES):
+                file.read(_ZSTD_CHUNK_BYTES)
+            while byte := file.read(1):
+                rest += byte
+    except OSError as error:
+        broken = error
+    if rest:
+        yield bytes(rest)
+    raise BrokenStreamError(f"zstd data: {broken}") from broken
+
+
+def _open_zstd(path: Path) -> pa.CompressedInputStream:
+    return pa.CompressedInputStream(pa.OSFile(str(path), "rb"), "zstd")
+
+
+def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes], None, None]:
+    r"""Lines without their `\n`, each with its 1-based number.
+
+    An unfinished line before a break is not given: nobody can tell how it would have ended.
+
+    Raises:
+        BrokenStreamError: As `chunks` raises it, after the last whole line.
+    """
+    number = 1
+    unfinished: list[bytes] = []
+    for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        unfinished.append(first)
+        if not others:
+            continue
+        yield number, b"".join(unfinished)
+        number += 1
+        last = others.pop()
+        for line in others:
+            yield number, line
+            number += 1
+        unfinished = [last]
+    if any(unfinished):
+        yield number, b"".join(unfinished)

@@ -1,0 +1,262 @@
+"""Write JSONL and Parquet so that a file is either whole or not there at all."""
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data.candidate import Candidate
+from tutelage.data.example import Example, Message
+from tutelage.data.tables import messages_to_arrow
+from tutelage.data.turns import clean_text
+from tutelage.errors import DataError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BATCH_ROWS = 8192
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; move it to `path` if the block ends well.
+
+    What was at `path` stays there until the new file is whole and on disk. If the block fails,
+    or the program is stopped, the temporary file is removed; if the program is killed, a hidden
+    file ending in `.tmp` stays behind and `path` is untouched.
+
+    Args:
+        path: The name the file is to have. Its folder must exist.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        with writing(path):
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk, and not only the operating system, know what was written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk says into an error that names the file.
+
+    Raises:
+        DataError: The disk is full, or the file cannot be written for another reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DataError(
+                f"{path}: cannot be written: the disk is full",
+                hint="free some space and run again; nothing was left half-written",
+            ) from error
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="check that the folder exists and may be written to",
+        ) from error
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
+    """Write one JSON object a line, UTF-8, all or nothing.
+
+    Args:
+        path: The file; one that is there is replaced.
+        rows: What JSON can hold. Lone surrogates become U+FFFD.
+
+    Returns:
+        How many lines were written.
+
+    Raises:
+        DataError: A row holds something JSON has no word for, such as NaN, or the file cannot
+            be written.
+    """
+    count = 0
+    with replacing(path) as temporary:
+        with writing(path):
+            file = temporary.open("xb")
+        with file:
+            for row in rows:
+                line = _line(row, path=path, number=count + 1)
+                with writing(path):
+                    file.write(line)
+                count += 1
+            with writing(path):
+                file.flush()
+    return count
+
+
+def _line(row: Mapping[str, object], *, path: Path, number: int) -> bytes:
+    try:
+        text = _ENCODER.encode(row)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}:{number}: cannot be written as JSON: {error}") from error
+    return clean_text(text).encode() + b"\n"
+
+
+def write_messages(
+    path: Path, rows: Iterable[tuple[Sequence[Message], Mapping[str, object]]]
+) -> int:
+    """Write conversations that trainers read: `messages` first, then where each came from.
+
+    Args:
+        path: The file, such as `selected.jsonl`; one that is there is replaced.
+        rows: Each conversation with its provenance columns.
+
+    Returns:
+        How many lines were written.
+
+    Raises:
+        DataError: A provenance column is called `messages`, or as for `write_jsonl`.
+    """
+    return write_jsonl(path, (_message_row(path, messages, more) for messages, more in rows))
+
+
+def _message_row(
+    path: Path, messages: Sequence[Message], provenance: Mapping[str, object]
+) -> dict[str, object]:
+    if "messages" in provenance:
+        raise DataError(f"{path}: a provenance column may not be called 'messages'")
+    return {"messages": messages_to_arrow(messages), **provenance}
+
+
+def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[str, object]:
+    """An example with all its candidates as one JSON row, which `read` reads back.
+
+    Args:
+        example: The example.
+        candidates: Its versions, each parent before what was made from it.
+
+    Returns:
+        `messages` (the original), `candidates`, and the reference and source if there are any.
+    """
+    listed = [
+        {
+            "candidate_id": c.candidate_id,
+            "step": c.step,
+            "parent": c.parent_id,
+            "teacher": c.teacher,
+            "status": c.status,
+            "messages": messages_to_arrow(c.messages),
+        }
+        for c in candidates
+    ]
+    row: dict[str, object] = {"messages": messages_to_arrow(example.messages), "candidates": listed}
+    named = {"reference": example.reference, "source": example.source}
+    return row | {name: value for name, value in named.items() if value is not None}
+
+
+class TableWriter:
+    """Writes a Parquet table in pieces; it appears under its name when it is whole.
+
+    Use it as a context manager. If the block fails, nothing is left behind.
+
+        with TableWriter(path, ROWS) as table:
+            table.append([{"row": 0, "file": "a.jsonl", ...}])
+
+    Args:
+        path: The file; one that is there is replaced.
+        schema: Of everything that is appended.
+
+    Attributes:
+        rows: How many rows have been appended.
+
+    Raises:
+        DataError: What is appended does not fit the schema, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self.rows = 0
+        self._columns = frozenset(schema.names)
+        self._waiting: list[Mapping[str, object]] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            with writing(self.path):
+                writer = pq.ParquetWriter(str(temporary), self.schema, compression="zstd")
+            self._file = stack.enter_context(writer)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            if error is None:
+                self._flush()
+                with writing(self.path):
+                    self._file.close()
+            else:
+                raise error
+
+    def append(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Append rows. Columns a row lacks are null; columns the schema lacks are an error."""
+        for row in rows:
+            if not self._columns.issuperset(row):
+                unknown = ", ".join(sorted(set(row) - self._columns))
+                raise DataError(f"{self.path}: the table has no column {unknown}")
+            self._waiting.append(row)
+            self.rows += 1
+            if len(self._waiting) >= _BATCH_ROWS:
+                self._flush()
+
+    def append_table(self, table: pa.Table) -> None:
+        """Append a whole table, which may have its columns in another order."""
+        self._flush()
+        try:
+            fitting = table.select(self.schema.names).cast(self.schema)
+        except (pa.ArrowException, KeyError) as error:
+            raise DataError(f"{self.path}: does not fit the table: {error}") from error
+        with writing(self.path):
+            self._file.write_table(fitting)
+        self.rows += table.num_rows
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            batch = pa.RecordBatch.from_pylist(self._waiting, schema=self.schema)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise DataError(f"{self.path}: a row does not fit the table: {error}") from error
+        with writing(self.path):
+            self._file.write_batch(batch)
+        self._waiting = []
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a whole table to a Parquet file, all or nothing.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with TableWriter(path, table.schema) as writer:
+        writer.append_table(table)
