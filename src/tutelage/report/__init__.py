@@ -1,1 +1,44 @@
-"""What happened?"""
+"""What happened? The tables of a run in; a page, Markdown or text out.
+
+Nothing is asked of a model here and nothing is written: `summarise` counts and measures with
+DuckDB over Arrow tables or Parquet files, and the renderers turn the summary into text. All text
+that came with the data is shown as data: escaped, with what is invisible made visible.
+"""
+
+from tutelage.report.database import ReportTables, TableSource
+from tutelage.report.page import render_html
+from tutelage.report.section import (
+    Cell,
+    Column,
+    Comparison,
+    Figure,
+    Section,
+    Side,
+    Span,
+    Table,
+)
+from tutelage.report.summarise import summarise
+from tutelage.report.summary import Summary
+from tutelage.report.telling import Fact, facts, opening
+from tutelage.report.writing import render_markdown, render_text
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Comparison",
+    "Fact",
+    "Figure",
+    "ReportTables",
+    "Section",
+    "Side",
+    "Span",
+    "Summary",
+    "Table",
+    "TableSource",
+    "facts",
+    "opening",
+    "render_html",
+    "render_markdown",
+    "render_text",
+    "summarise",
+]

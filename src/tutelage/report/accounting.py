@@ -1,0 +1,107 @@
+"""What the manifest says about time, money and settings. It is free-form, so nothing is sure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tutelage.report.summary import Account
+
+HIDDEN = "(not shown)"
+MAX_VALUE_CHARACTERS = 300
+MAX_ENTRIES = 400
+
+_SECRET_NAME = re.compile(
+    r"(^|[._-])(api_?key|key_value|password|passwd|secret|authorization|bearer|cookie"
+    r"|(access|auth|hf|api|id|refresh)_token|token)$",
+    re.IGNORECASE,
+)
+_SECRET_VALUE = re.compile(
+    r"\b(sk|hf|gsk|xai|ghp|gho|glpat|AIza|AKIA)[-_]?[A-Za-z0-9_-]{16,}|://[^/\s:@]+:[^/\s@]+@"
+)
+
+
+def read_account(manifest: Mapping[str, Any]) -> Account:
+    """Time by stage and the teacher's tally, from wherever the manifest has them."""
+    teacher = _teacher(manifest)
+    cost, currency = teacher.get("cost"), teacher.get("currency")
+    before = teacher.get("spent_before")
+    paid = (cost or 0) + (before if _is_number(before) else 0) if _is_number(cost) else None
+    return Account(
+        seconds=tuple(_seconds(manifest)),
+        teacher=tuple(_tally(teacher)),
+        cost=paid if currency else None,
+        currency=str(currency) if currency else None,
+    )
+
+
+def _seconds(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, stage in _mapping(manifest.get("stages")).items():
+        seconds = _mapping(stage).get("seconds")
+        if _is_number(seconds):
+            yield str(name), float(seconds)
+    for name, seconds in _mapping(manifest.get("seconds")).items():
+        if _is_number(seconds):
+            yield str(name), float(seconds)
+
+
+def _teacher(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    refine = _mapping(_mapping(manifest.get("stages")).get("refine"))
+    places = (
+        _mapping(refine.get("tally")).get("teacher"),
+        manifest.get("teacher_tally"),
+        _mapping(manifest.get("teacher")).get("tally"),
+    )
+    return next((place for place in map(_mapping, places) if "asked" in place), {})
+
+
+def _tally(teacher: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]]:
+    for name, value in teacher.items():
+        if isinstance(value, Mapping):
+            for kind, count in value.items():
+                if _is_number(count):
+                    yield f"{name}: {kind}", count
+        elif isinstance(value, str) or _is_number(value):
+            yield str(name), value
+
+
+def flatten(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """The manifest as dotted names and texts, in its order, without anything like a secret."""
+    entries = list(_flat("", manifest))
+    left = len(entries) - MAX_ENTRIES
+    shown = entries[:MAX_ENTRIES]
+    return (*shown, *([("(more)", f"{left} more entries in manifest.json")] if left > 0 else []))
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}" if name else str(key), inner)
+    elif isinstance(value, list | tuple) and any(isinstance(v, Mapping) for v in value):
+        for index, inner in enumerate(value):
+            yield from _flat(f"{name}.{index}", inner)
+    else:
+        yield name, _shown(name, value)
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, str | bytes) and value and _SECRET_NAME.search(name):
+        return HIDDEN
+    if value is None:
+        return "–"
+    if isinstance(value, list | tuple):
+        text = ", ".join(str(v) for v in value) or "(none)"
+    else:
+        text = str(value)
+    if _SECRET_VALUE.search(text):
+        return HIDDEN
+    if len(text) > MAX_VALUE_CHARACTERS:
+        return f"{text[:MAX_VALUE_CHARACTERS]} … ({len(text):,} characters)"
+    return text
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,85 @@
+"""Sections in, one self-contained HTML page out."""
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from tutelage.report.colours import DARK, LIGHT, css_variables
+from tutelage.report.painting import fit_for_page
+from tutelage.report.section import Figure, Section
+from tutelage.report.sections import sections_of
+from tutelage.report.summary import Summary
+from tutelage.report.telling import facts, opening
+from tutelage.report.visible import visible
+from tutelage.report.wording import cell
+
+_TEMPLATES = "templates"
+
+
+def render_html(
+    summary: Summary, *, more: Sequence[Section] = (), pictures: bool = True
+) -> str:
+    """The report as one HTML page that needs no network and runs no script.
+
+    Args:
+        summary: What `summarise` found.
+        more: Sections of other rooms; they go before the settings.
+        pictures: Without them each figure is its table, and no picture library is needed.
+
+    Returns:
+        The whole page. Everything that came with the data is escaped, and what would be
+        invisible in it is shown.
+
+    Raises:
+        MissingExtraError: Pictures were asked for and altair or vl-convert is not installed.
+    """
+    sections = sections_of(summary, more=more)
+    drawn = {
+        (section.key, index): tuple(_pictures(f"{section.key}-{index}", figure))
+        for section in sections
+        for index, figure in enumerate(section.figures)
+        if pictures
+    }
+    environment = Environment(
+        loader=PackageLoader("tutelage.report", _TEMPLATES),
+        autoescape=True,
+        finalize=_show,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    return environment.get_template("page.html.j2").render(
+        summary=summary,
+        facts=facts(summary),
+        opening=opening(summary),
+        sections=sections,
+        drawn=drawn,
+        style=Markup(_style()),  # noqa: S704  (our own file)
+    )
+
+
+def _pictures(key: str, figure: Figure) -> Iterator[tuple[str, Markup]]:
+    """Each picture of a figure with the class that says on which screens it is shown."""
+    broad = "picture" if figure.draw_narrow is None else "picture broad"
+    pictures = ((broad, figure.draw), ("picture narrow", figure.draw_narrow))
+    for kind, draw in pictures:
+        if draw is not None:
+            svg = fit_for_page(draw(), key=f"{key}-{len(kind)}", label=visible(figure.alt))
+            yield kind, Markup(svg)  # noqa: S704  (our own drawing, escaped by its writer)
+
+
+def _show(value: Any) -> Any:
+    """Everything a template prints goes through here, so that no text can be forgotten."""
+    return visible(value) if type(value) is str else value
+
+
+def _style() -> str:
+    style = files("tutelage.report").joinpath(_TEMPLATES, "page.css").read_text(encoding="utf-8")
+    light, dark = css_variables(LIGHT), css_variables(DARK)
+    return (
+        f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+        f"@media print{{:root{{{light}}}}}{style}"
+    )

@@ -1,0 +1,107 @@
+"""The pieces that every report is put together from, whoever renders it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Cell: TypeAlias = str | int | float | None
+Style: TypeAlias = Literal["text", "count", "number", "share"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: Its head, with the unit where there is one.
+        style: How its cells are written: a share is in [0, 1] and shown as a percentage.
+    """
+
+    name: str
+    style: Style = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of cells; a cell that is None is shown as not known."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A picture, and the numbers it was drawn from.
+
+    Attributes:
+        title: What to see in it, as a sentence.
+        alt: What it shows, for people who do not see it.
+        draw: Gives the SVG; called only by a renderer that shows pictures.
+        table: The data behind it.
+        note: What was left out or sampled.
+        wide: Whether it wants the width of the page.
+        draw_narrow: Gives another SVG for telephones, where one picture does not fit both.
+    """
+
+    title: str
+    alt: str
+    draw: Callable[[], str]
+    table: Table
+    note: str = ""
+    wide: bool = False
+    draw_narrow: Callable[[], str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of text that the other side has too, or that only one side has."""
+
+    text: str
+    kind: Literal["same", "only_before", "only_after"] = "same"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One version in a comparison."""
+
+    title: str
+    instruction: tuple[Span, ...]
+    response: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Two versions of one example side by side."""
+
+    title: str
+    about: str
+    before: Side | None
+    after: Side
+    table: Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One chapter of a report.
+
+    Attributes:
+        key: Short and unique; the anchor on the page.
+        title: Its heading.
+        paragraphs: What it says in words.
+        figures: Pictures; a text report shows their tables.
+        tables: Tables that are always shown.
+        comparisons: Versions side by side; only a page shows them.
+        folded: Whether a page shows the tables only when asked.
+        in_text: Whether a text report shows the section.
+    """
+
+    key: str
+    title: str
+    paragraphs: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    folded: bool = False
+    in_text: bool = True

@@ -1,0 +1,349 @@
+"""What a report knows about a run: numbers and texts, nothing of how they look."""
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+Group: TypeAlias = Literal["original", "refinement", "chosen"]
+GROUPS: tuple[Group, ...] = ("original", "refinement", "chosen")
+
+CHOSEN = "chosen"
+"""The name of the student's own choice among the sets that are compared."""
+
+Kind: TypeAlias = Literal["kept_refined", "kept_original", "scored", "refused", "lost"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowPath:
+    """How many input rows took one way through the run.
+
+    Attributes:
+        reading: What reading the row gave: `example`, or why the row ended there.
+        writing: What the teacher gave for the example; None where the row ended before.
+        deciding: The step that was kept, or the reason that nothing was.
+        kind: How it ended, for colour: `lost` is a row that no rule ever looked at.
+        rows: Input rows, at least 1.
+    """
+
+    reading: str
+    writing: str | None
+    deciding: str | None
+    kind: Kind
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """All ways from the input to the outcome. The rows of all paths add up to the input."""
+
+    paths: tuple[FlowPath, ...] = ()
+
+    def rows(self, *kinds: Kind) -> int:
+        """Input rows that ended in one of these ways; all rows where none is named."""
+        return sum(p.rows for p in self.paths if not kinds or p.kind in kinds)
+
+    @property
+    def examples(self) -> int:
+        """Rows that became an example of their own."""
+        return sum(p.rows for p in self.paths if p.writing is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """One metric over one group of candidates, those with a number only.
+
+    Attributes:
+        metric: Its name, as in the scores table.
+        group: Whose numbers.
+        candidates: How many have a number; 0 leaves all else at None.
+        mean: Arithmetic mean, in the unit of the metric.
+        quantiles: At 0.05, 0.25, 0.5, 0.75 and 0.95; empty where there is no number.
+        counts: Candidates in each bin of the metric's axis.
+        beyond: Candidates outside the axis on either side.
+    """
+
+    metric: str
+    group: Group
+    candidates: int = 0
+    mean: float | None = None
+    quantiles: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    beyond: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """The bins of one metric: equally wide, from low to high, closed on the left."""
+
+    metric: str
+    low: float
+    high: float
+    bins: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One candidate on the plane of ifd and r_ifd."""
+
+    ifd: float
+    r_ifd: float
+    group: Group
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """How many candidates of a group lie in one quarter of the plane.
+
+    Attributes:
+        group: original or refinement.
+        ifd_below: Whether ifd < 1.
+        r_ifd_below: Whether r_ifd < 1.
+        candidates: How many lie there.
+        chosen: Of these, how many were chosen.
+    """
+
+    group: Group
+    ifd_below: bool
+    r_ifd_below: bool
+    candidates: int
+    chosen: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plane:
+    """Where candidates lie between the two gates of the srt rule.
+
+    Attributes:
+        points: A sample that is the same on every machine.
+        regions: Counts over all candidates, not the sample.
+    """
+
+    points: tuple[Point, ...]
+    regions: tuple[Region, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthBin:
+    """The candidates of a group whose responses are about equally long.
+
+    Attributes:
+        tokens: Median length of their responses, in tokens of the student.
+        low: First quartile of the metric.
+        middle: Median of the metric.
+        high: Third quartile of the metric.
+        candidates: How many there are.
+    """
+
+    group: Group
+    tokens: float
+    low: float
+    middle: float
+    high: float
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correlation:
+    """Spearman's rank correlation of two columns, in [-1, 1]; None where there is no order."""
+
+    a: str
+    b: str
+    spearman: float | None
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceTally:
+    """What became of the examples of one source (None: the rows that name no source)."""
+
+    source: str | None
+    examples: int
+    kept_original: int
+    kept_refined: int
+    means: tuple[float | None, ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """Examples of which a version was kept."""
+        return self.kept_original + self.kept_refined
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherTally:
+    """What became of the candidates of one teacher and step.
+
+    Attributes:
+        teacher: Its name, or None where the data does not say who wrote them.
+        step: How the candidates came to be.
+        candidates: All that were asked for.
+        written: Of these, with a usable text.
+        scored: Of these, with numbers.
+        chosen: Of these, kept by the rule.
+        means: One for each metric, over the scored ones.
+    """
+
+    teacher: str | None
+    step: str
+    candidates: int
+    written: int
+    scored: int
+    chosen: int
+    means: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean over a set, with how sure it is.
+
+    Attributes:
+        value: The mean; over several seeds, the mean of their means.
+        low: Lower end of the 95 % interval of the mean (normal approximation).
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetTally:
+    """The choice, or a null: a set of the same size chosen without the student.
+
+    Attributes:
+        name: `chosen`, or the name of the null.
+        seeds: How many sets it stands for; sizes and means are then averages over them.
+        size: Examples in it.
+        refined_fraction: Share of refinements and samples in it, in [0, 1].
+        tokens: Mean length of the responses that were scored.
+        means: One for each metric, None where no candidate of the set has a number.
+        unscored: Candidates of the set without numbers; they are in `size` but in no mean.
+    """
+
+    name: str
+    seeds: int
+    size: float
+    refined_fraction: float | None
+    tokens: Mean | None
+    means: tuple[Mean | None, ...]
+    unscored: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """One reason why rows or candidates have no text or no number.
+
+    Attributes:
+        stage: `read`, `refine` or `score`.
+        step: Of the candidates; None for rows.
+        reason: The status, in snake_case.
+        count: How many.
+        detail: What was noted for one of them, if anything.
+    """
+
+    stage: Literal["read", "refine", "score"]
+    step: str | None
+    reason: str
+    count: int
+    detail: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A candidate's instruction and response, for people."""
+
+    instruction: str
+    response: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refinement:
+    """A refinement beside the original that it was made from.
+
+    Attributes:
+        example_id: The example.
+        row: The 0-based input row it came from, if known.
+        source: As the user named it.
+        step: How the refinement came to be.
+        teacher: Who wrote it.
+        reason: The reason of the decision about its example, or None.
+        clearness: By how much the refinement passes (positive) or fails (negative) the
+            comparison that is hardest on it, in units of that metric.
+        before: The original's text, or None where the example has none.
+        after: The refinement's text.
+        numbers: For each metric its name and the two values.
+    """
+
+    example_id: str
+    row: int | None
+    source: str | None
+    step: str
+    teacher: str | None
+    reason: str | None
+    clearness: float
+    before: Text | None
+    after: Text
+    numbers: tuple[tuple[str, float | None, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What the run took.
+
+    Attributes:
+        seconds: By stage, in the order of the manifest.
+        teacher: What a teacher's tally says, by name; empty where no teacher was asked.
+        cost: What was paid in all, or None where no prices were given.
+        currency: Of the cost.
+    """
+
+    seconds: tuple[tuple[str, float], ...] = ()
+    teacher: tuple[tuple[str, str | int | float], ...] = ()
+    cost: float | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Everything a report says.
+
+    Attributes:
+        title: The name of the run.
+        student: The model's name, or its fingerprint where the manifest names none.
+        fingerprint: Of the student whose scores are shown.
+        other_students: Fingerprints of students that have scores too.
+        teachers: Names, in the order of the alphabet.
+        rule: The rule that decided, or None where nothing was decided.
+        metrics: Columns of the scores table that hold numbers, in its order.
+        sampled: How many candidates the correlations and length bins rest on.
+        scored: How many candidates have numbers.
+    """
+
+    title: str
+    student: str | None
+    fingerprint: str | None
+    other_students: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+    rule: str | None = None
+    metrics: tuple[str, ...] = ()
+    scored: int = 0
+    sampled: int = 0
+    flow: Flow = field(default_factory=Flow)
+    axes: tuple[Axis, ...] = ()
+    spreads: tuple[Spread, ...] = ()
+    plane: Plane | None = None
+    lengths: tuple[tuple[str, tuple[LengthBin, ...]], ...] = ()
+    correlations: tuple[Correlation, ...] = ()
+    sources: tuple[SourceTally, ...] = ()
+    written: tuple[TeacherTally, ...] = ()
+    sets: tuple[SetTally, ...] = ()
+    troubles: tuple[Trouble, ...] = ()
+    accepted: tuple[Refinement, ...] = ()
+    refused: tuple[Refinement, ...] = ()
+    account: Account = field(default_factory=Account)
+    provenance: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def kept(self) -> int:
+        """Examples of which a version was kept."""
+        return self.flow.rows("kept_refined", "kept_original")
