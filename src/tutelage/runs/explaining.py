@@ -11,7 +11,7 @@ from tutelage.errors import DataError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import checked
 from tutelage.runs.tables import open_tables, stream
-from tutelage.selection import SelectSettings, explain
+from tutelage.selection import SelectSettings
 
 SHOWN_CHARACTERS = 400
 NUMBERS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr", "response_tokens")
@@ -52,6 +52,8 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
     if not decided:
         return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
+    from tutelage.selection import explain
+
     settings = checked(
         SelectSettings, manifest["stages"]["select"]["tally"]["rule"], place=str(run.manifest)
     )

@@ -249,6 +249,6 @@ def _write_parquet(file: Path, rows: Iterator[dict[str, Any]]) -> int:
     count = 0
     with TableWriter(file, schema) as writer:
         for row in rows:
-            writer.write({name: row.get(name) for name in schema.names})
+            writer.append([{name: row.get(name) for name in schema.names}])
             count += 1
     return count

@@ -114,7 +114,7 @@ async def _refine(
             statuses.update(f"{c.step}:{c.status}" for c in written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
             for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
-                table.write(candidate_to_row(candidate))
+                table.append([candidate_to_row(candidate)])
             progress.advance(len(chunk), note=paid_in_words(teacher.tally))
         return statuses, teacher.tally
 

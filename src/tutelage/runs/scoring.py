@@ -66,7 +66,7 @@ def score_to_table(
     progress.begin("score", total=total, unit="candidates")
     with TableWriter(out, scores_schema(metrics)) as table:
         for row in score_candidates(candidates, student=student, metrics=metrics):
-            table.write(row)
+            table.append([row])
             statuses[row["status"]] += 1
             tokens += row["response_tokens"] or 0
             progress.advance()
@@ -90,8 +90,9 @@ def score_rows(
 
     def candidates() -> Iterator[Candidate]:
         for row in rows:
-            places.append((row, len(row.candidates)))
-            yield from row.candidates
+            versions = (*row.repeated, *row.candidates)
+            places.append((row, len(versions)))
+            yield from versions
 
     scored = score_candidates(candidates(), student=student, metrics=metrics)
     blank = dict.fromkeys(scores_schema(metrics).names)
@@ -112,7 +113,7 @@ def score_rows(
         yield from unread()
         row, left = places[0]
         if not steps:
-            steps.extend(c.step for c in row.candidates)
+            steps.extend(c.step for c in (*row.repeated, *row.candidates))
         yield {**scores, "row": row.row, "step": steps.popleft()}
         if left == 1:
             places.popleft()
@@ -201,7 +202,7 @@ def score_file(
     progress.begin("score", total=None, unit="rows")
     with TableWriter(out, rows_schema(metrics)) as table:
         for row in score_rows(rows, student=student, metrics=metrics):
-            table.write(row)
+            table.append([row])
             statuses[row["status"]] += 1
             progress.advance()
     progress.end()

@@ -128,13 +128,13 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
         seen: set[str] = set()
         for row in read(settings.path, settings=settings):
             statuses[row.status] += 1
-            rows.write(_row(row))
+            rows.append([_row(row)])
             if row.example is not None and row.example.example_id not in seen:
                 seen.add(row.example.example_id)
-                examples.write(_example(row))
+                examples.append([_example(row)])
             for candidate in row.candidates:
                 steps[candidate.step] += 1
-                loaded.write(candidate_to_row(candidate))
+                loaded.append([candidate_to_row(candidate)])
             progress.advance()
     progress.end()
     return {
