@@ -80,7 +80,7 @@ def find_answer(response: str) -> Found | NotFound:
         >>> find_answer("6 * 7 = 42, so the answer is 42.").text
         '42'
         >>> find_answer("First 6, then 7. That makes 42 apples.")
-        Found(text='42', how='last number', start=24)
+        Found(text='42', how='last number', start=28)
     """
     text = _CALCULATOR.sub("", response[-LONGEST_RESPONSE:])
     marked = sorted((f for f in _marked(text) if f.text), key=lambda f: f.start)

@@ -174,9 +174,7 @@ def _begin(
         return check_constraints(claim.response, claim.constraints)
     if settings.check == "code":
         return pool.submit(check_program, claim.response, claim.tests, settings)
-    if claim.reference is None:
-        return cannot_check("there is no reference")
-    outcome = _compare(claim, claim.response, claim.reference, settings)
+    outcome = _compare(claim, claim.response, settings)
     if isinstance(outcome, Verdict):
         return outcome
     if settings.check == "number":
@@ -184,14 +182,14 @@ def _begin(
     return pool.submit(workers.decide, outcome)
 
 
-def _compare(
-    claim: Claim, response: str, reference: str, settings: VerifySettings
-) -> Verdict | HardClaim:
+def _compare(claim: Claim, response: str, settings: VerifySettings) -> Verdict | HardClaim:
+    if claim.reference is None:
+        return cannot_check("there is no reference")
     if settings.check == "exact":
-        return check_exact(response, reference, ignore_case=settings.ignore_case)
+        return check_exact(response, claim.reference, ignore_case=settings.ignore_case)
     if settings.check == "choice":
-        return check_choice(response, reference, claim.choices)
-    return check_maths(response, reference)
+        return check_choice(response, claim.reference, claim.choices)
+    return check_maths(response, claim.reference)
 
 
 def _is_done(pending: _Pending) -> bool:

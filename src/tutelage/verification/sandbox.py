@@ -1,0 +1,329 @@
+"""Runs a program that nobody trusts.
+
+What a program meets, as root and as an ordinary user alike: namespaces of its own for processes,
+network, mounts, IPC and host name; a root of read-only system folders and the Python that runs
+it; one writable folder, in memory and limited; no home, no /proc, no network device, no
+environment, no inherited files; no rights, and a filter for system calls it never needs. Limits
+hold for processor time, time, memory (each process's, and that of all together), files, processes
+and output. Where the system offers no namespaces the sandbox refuses; it never runs a program
+with less than what was asked.
+"""
+
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+_SYSTEM_FILES = ("/etc/ld.so.cache",)
+START_SECONDS = 60.0
+"""How long building the jail may take on a busy machine."""
+WALL_FACTOR = 3
+"""Wall-clock time over processor time: waiting for a busy machine is not the program's fault."""
+OUTPUT_BYTES = 256 * 1024
+BOX_MEBIBYTES = 64
+FILE_MEBIBYTES = 32
+PROCESSES = 24
+OPEN_FILES = 64
+_POLL_SECONDS = 0.05
+_PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ran:
+    """A program ran.
+
+    Attributes:
+        passed: Whether it reached the end of its tests.
+        why: Why it did not: an exit status, a limit; or that it did.
+        output: The end of what it printed, standard output and errors together.
+        broken_tests: Whether the tests themselves do not compile, so that nothing was run.
+        seconds: Wall-clock time.
+    """
+
+    passed: bool
+    why: str
+    output: str
+    broken_tests: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A program was not run, and why."""
+
+    why: str
+
+
+def run_sandboxed(
+    program: str,
+    tests: str,
+    *,
+    time_limit_seconds: int,
+    memory_mebibytes: int,
+    allow_weak: bool = False,
+) -> Ran | Refused:
+    """Run a program and then its tests, in one fresh Python, shut in.
+
+    Args:
+        program: Python source.
+        tests: Python statements that see what the program defined and raise if it is wrong.
+        time_limit_seconds: Processor time of each process, at least 1; three times that by the
+            clock for all.
+        memory_mebibytes: Address space of each process and resident memory of all together.
+        allow_weak: Where isolation cannot be had, run with the limits only: the program can then
+            read and write what the user can, and use the network.
+
+    Returns:
+        What happened. A limit that was passed is a program that ran and did not pass.
+    """
+    reason = why_not()
+    if reason is not None and not allow_weak:
+        return Refused(why=reason)
+    return _run(
+        program,
+        tests,
+        seconds=time_limit_seconds,
+        mebibytes=memory_mebibytes,
+        weak=reason is not None,
+    )
+
+
+@cache
+def why_not() -> str | None:
+    """Why programs cannot be isolated on this machine, or None if they can; tried once."""
+    if not sys.platform.startswith("linux"):
+        return f"no sandbox on {sys.platform}: isolation uses Linux namespaces"
+    tried = _run("", "", seconds=10, mebibytes=512, weak=False)
+    if isinstance(tried, Refused):
+        return tried.why
+    return None if tried.passed else f"a trial program failed: {tried.why} {tried.output}".strip()
+
+
+def _run(program: str, tests: str, *, seconds: int, mebibytes: int, weak: bool) -> Ran | Refused:
+    token = secrets.token_hex(16)
+    reading, writing = os.pipe()
+    with tempfile.TemporaryDirectory(prefix="tutelage-jail-") as folder:
+        order = {
+            "weak": weak,
+            "report": writing,
+            "root": folder,
+            "parts": _parts(),
+            "box_mebibytes": BOX_MEBIBYTES,
+            "limits": _limits(seconds, mebibytes),
+            "command": [_python(), "-I", "-B", "-S", "-u", "-c", _source("harness.py")],
+            "environment": {"PATH": "/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"},
+            "payload": json.dumps({"program": program, "tests": tests, "token": token}),
+        }
+        process = subprocess.Popen(  # noqa: S603  (our own interpreter and script)
+            [_python(), "-I", "-S", "-B", str(_HERE / "jail.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(writing,),
+            cwd=folder,
+            env={},
+            start_new_session=True,
+        )
+        os.close(writing)
+        watch = _Watch(process, reading, seconds=seconds, mebibytes=mebibytes)
+        try:
+            watch.order(json.dumps(order).encode())
+            return watch.result(token)
+        finally:
+            watch.end()
+            os.close(reading)
+
+
+class _Watch:
+    """Watches one jail from outside and ends it."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], report: int, *, seconds: int, mebibytes: int
+    ) -> None:
+        self._process = process
+        self._report_fd = report
+        self._processor_seconds = seconds
+        self._seconds = seconds * WALL_FACTOR
+        self._bytes = mebibytes * 2**20
+        self._output = b""
+        self._report = b""
+
+    def order(self, text: bytes) -> None:
+        stdin = self._process.stdin
+        if stdin is not None:
+            try:
+                stdin.write(text)
+                stdin.close()
+            except BrokenPipeError:
+                return  # it died; the result will say so
+
+    def result(self, token: str) -> Ran | Refused:
+        """Wait for the end, or for a limit."""
+        started = time.monotonic()
+        deadline, broken_limit = started + START_SECONDS, ""
+        is_running = False
+        stdout = self._process.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._report_fd, selectors.EVENT_READ)
+            if stdout is not None:
+                selector.register(stdout, selectors.EVENT_READ)
+            while selector.get_map() and not broken_limit:
+                for key, _ in selector.select(_POLL_SECONDS):
+                    if not self._take(key.fd):
+                        selector.unregister(key.fd)
+                if not is_running and b'"ready"' in self._report:
+                    is_running, started = True, time.monotonic()
+                    deadline = started + self._seconds
+                if b'"exit"' in self._report:
+                    break
+                broken_limit = self._broken_limit(deadline)
+        seconds = time.monotonic() - started
+        self.end()
+        return self._judge(token, broken_limit, seconds=seconds, is_running=is_running)
+
+    def end(self) -> None:
+        """Kill whatever is left and collect what it had still printed."""
+        if self._process.returncode is None:
+            for pid in [*_descendants(self._process.pid), self._process.pid]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue  # it was faster
+            self._process.wait()
+        stdout = self._process.stdout
+        if stdout is not None and not stdout.closed:
+            os.set_blocking(stdout.fileno(), False)
+            while len(self._output) <= OUTPUT_BYTES and self._take(stdout.fileno()):
+                pass
+            stdout.close()
+
+    def _take(self, fd: int) -> bool:
+        try:
+            chunk = os.read(fd, 65536)
+        except BlockingIOError:
+            return False
+        if fd == self._report_fd:
+            self._report += chunk
+        else:
+            self._output += chunk
+        return bool(chunk)
+
+    def _broken_limit(self, deadline: float) -> str:
+        if len(self._output) > OUTPUT_BYTES:
+            return f"it printed more than {OUTPUT_BYTES} bytes"
+        if time.monotonic() > deadline:
+            return f"it ran for more than {self._seconds:g} s"
+        if _resident_bytes(self._process.pid) > self._bytes:
+            return f"its processes used more than {self._bytes >> 20} MiB together"
+        return ""
+
+    def _judge(
+        self, token: str, broken_limit: str, *, seconds: float, is_running: bool
+    ) -> Ran | Refused:
+        said: dict[str, object] = {}
+        for line in self._report.splitlines():
+            said |= json.loads(line)
+        text = self._output.decode("utf-8", "replace")
+        if "refused" in said:
+            return Refused(why=str(said["refused"]))
+        if not is_running:
+            return Refused(why=f"the jail did not start: {text[-300:].strip() or broken_limit}")
+        if text.lstrip().startswith("jail: "):
+            return Refused(why=f"the jail could not be closed: {text[6:300].strip()}")
+        body, found, tail = text.rpartition(token)
+        reached_end = bool(found) and said.get("exit") == 0 and not broken_limit
+        broken_tests = reached_end and tail.startswith(" broken tests: ")
+        used_up = float(str(said.get("cpu_seconds", 0))) >= self._processor_seconds
+        why = "it used up its processor time" if used_up else _named(said.get("exit"))
+        return Ran(
+            passed=reached_end and not broken_tests,
+            why="it reached the end of its tests" if reached_end else broken_limit or why,
+            output=(tail if broken_tests else body if reached_end else text)[-2000:].strip(),
+            broken_tests=broken_tests,
+            seconds=round(seconds, 3),
+        )
+
+
+def _named(status: object) -> str:
+    if not isinstance(status, int):
+        return "it ended without a status"
+    if status == -signal.SIGXCPU:
+        return "it used up its processor time"
+    if status < 0:
+        return f"it was killed by {signal.Signals(-status).name}"
+    if status == 0:
+        return "it exited before the end of its tests"
+    return f"it exited with status {status}"
+
+
+def _limits(seconds: int, mebibytes: int) -> dict[str, int]:
+    return {
+        "AS": mebibytes * 2**20,
+        "CPU": seconds,
+        "FSIZE": FILE_MEBIBYTES * 2**20,
+        "NPROC": PROCESSES,
+        "NOFILE": OPEN_FILES,
+        "CORE": 0,
+        "MEMLOCK": 0,
+        "MSGQUEUE": 0,
+    }
+
+
+@cache
+def _python() -> str:
+    """The interpreter behind a virtual environment: the program gets the standard library only."""
+    return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+
+
+@cache
+def _source(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+@cache
+def _parts() -> list[str]:
+    """Which folders of the system a program may read, outermost only."""
+    wanted = [p for p in (*_SYSTEM, *_SYSTEM_FILES) if Path(p).exists()]
+    for prefix in {sys.base_prefix, sys.base_exec_prefix, str(Path(_python()).parent)}:
+        real = os.path.realpath(prefix)
+        if not any(Path(real).is_relative_to(p) for p in wanted):
+            wanted.append(real)
+    return [p for p in wanted if not any(p != q and Path(p).is_relative_to(q) for q in wanted)]
+
+
+def _descendants(ancestor: int) -> list[int]:
+    """The processes that come from one, as far as they can still be seen; itself left out."""
+    found, todo = [], [ancestor]
+    while todo:
+        children = _children(todo.pop())
+        found += children
+        todo += children
+    return found
+
+
+def _children(parent: int) -> list[int]:
+    try:
+        tasks = list(Path(f"/proc/{parent}/task").iterdir())
+        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    except OSError:
+        return []  # it ended meanwhile
+
+
+def _resident_bytes(ancestor: int) -> int:
+    pages = 0
+    for pid in _descendants(ancestor):
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        except OSError:
+            continue  # it ended meanwhile
+    return pages * _PAGE_BYTES
