@@ -99,8 +99,8 @@ def decide_longest(pool: Pool, settings: SelectSettings) -> Verdict:
 
 def decide_random(pool: Pool, settings: SelectSettings) -> Verdict:
     """A random candidate of random examples, both by a hash of their ids and the seed."""
-    draw_N = draws(pool.candidate_ids, seed=settings.seed, purpose="rule")
-    draw_E = draws(pool.example_ids, seed=settings.seed, purpose="rule")
+    ids = (pool.candidate_ids, pool.example_ids)
+    draw_N, draw_E = draws(*ids, seed=settings.seed, purpose="rule")
     best_E = pool.best(pool.usable_N, draw_N, highest=False)
     kept_E, _ = _cut(
         best_E,

@@ -10,29 +10,34 @@ from tutelage.selection.columns import Column, Floats, column_of, to_floats
 _HEX_DIGITS = 13
 """How many of the 32 digits of an MD5 are used: 52 bits fit a float64 without rounding."""
 
+# A query keeps the order of an Arrow table's rows unless it is told that it need not.
 _QUERY = """
 select ('0x' || left(md5($salt || id), $digits))::bigint::double / $scale as draw from given
 """
 
 
-def draws(ids: Column, *, seed: int, purpose: Literal["rule", "nulls"]) -> Floats:
+def draws(*columns: Column, seed: int, purpose: Literal["rule", "nulls"]) -> tuple[Floats, ...]:
     """One random number for each id: 52 bits of the MD5 of purpose, seed and id.
 
     Args:
-        ids: Example or candidate ids; a null gets NaN.
+        *columns: Columns of example or candidate ids; a null gets NaN.
         seed: Another seed gives independent numbers.
         purpose: The random rule and the random nulls draw independently of each other: otherwise
             the null beside a random selection would be that selection.
 
     Returns:
-        float64 in [0, 1), the same on every machine.
+        For each column float64 in [0, 1), the same on every machine and in every order.
 
     Examples:
-        >>> draws(pa.array(["a"]), seed=0, purpose="nulls").round(6).tolist()
-        [0.180503]
+        >>> draws(pa.array(["a"]), seed=0, purpose="nulls")[0].round(6).tolist()
+        [0.881654]
     """
+    salt = {"salt": f"{purpose}:{seed}:", "digits": _HEX_DIGITS, "scale": 16.0**_HEX_DIGITS}
+    drawn = []
     with duckdb.connect() as tables:
         tables.execute("set enable_progress_bar = false")
-        tables.from_arrow(pa.table({"id": ids})).create_view("given")
-        salt = {"salt": f"{purpose}:{seed}:", "digits": _HEX_DIGITS, "scale": 16.0**_HEX_DIGITS}
-        return to_floats(column_of(tables.sql(_QUERY, params=salt).to_arrow_table(), "draw"))
+        for ids in columns:
+            tables.from_arrow(pa.table({"id": ids})).create_view("given", replace=True)
+            table = tables.sql(_QUERY, params=salt).to_arrow_table()
+            drawn.append(to_floats(column_of(table, "draw")))
+    return tuple(drawn)

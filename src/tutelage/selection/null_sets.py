@@ -38,8 +38,7 @@ def draw_nulls(pool: Pool, *, kept_E: Bools, seed: int) -> pa.Table:
     """
     wanted = int(kept_E.sum())
     usable_N = pool.usable_N
-    draw_N = draws(pool.candidate_ids, seed=seed, purpose="nulls")
-    draw_E = draws(pool.example_ids, seed=seed, purpose="nulls")
+    draw_N, draw_E = draws(pool.candidate_ids, pool.example_ids, seed=seed, purpose="nulls")
     tokens_N = pool.numbers["response_tokens"]
     drawn_E = pool.best(usable_N, draw_N, highest=False)
     longest_E = pool.best(usable_N, tokens_N, highest=True)

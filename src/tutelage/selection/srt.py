@@ -1,7 +1,7 @@
 """The srt rule: the student compares the original with its reflections, in one of two modes.
 
 Selective Reflection-Tuning (arXiv 2402.10110), section 3. The truth tables stand in docs/rules.md
-and, example by example, in tests/selection/oracle.py.
+and, example by example, in tests/selection/selection_oracle.py.
 """
 
 import numpy as np
