@@ -384,6 +384,15 @@ def test_a_teacher_that_fails_is_recorded_with_type_and_message(error, status):
     assert candidate.request_key is not None
 
 
+def test_two_failed_requests_have_two_ids():
+    teacher = ScriptedTeacher(TeacherError("no answer"))
+    one, other = (
+        asyncio.run(reflect_response(PAIR, teacher=teacher, settings=RefineSettings(seed=seed)))
+        for seed in (0, 1)
+    )
+    assert one.candidate_id != other.candidate_id
+
+
 @pytest.mark.parametrize(
     ("finish", "status"),
     [("length", "cut_by_length"), ("content_filter", "refused"), ("stop", "teacher_failed")],
@@ -498,15 +507,17 @@ def test_an_error_about_the_whole_run_stops_it(error):
             raise error
         await asyncio.sleep(60)
 
-    with pytest.raises(type(error), match=str(error)):
-        asyncio.run(
-            reflect_all(
+    async def run():
+        with pytest.raises(type(error), match=str(error)):
+            await reflect_all(
                 many(10),
                 step=RESPONSE_REFLECTION,
                 teacher=ScriptedTeacher(answer),
                 settings=SETTINGS,
             )
-        )
+        return [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
+
+    assert asyncio.run(run()) == []
 
 
 def test_a_cancelled_run_leaves_no_task_behind():

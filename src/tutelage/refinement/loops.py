@@ -5,6 +5,7 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 
 _MIN_CHARS = 400  # shorter texts repeat themselves by chance and by purpose
 _MAX_RATIO = 10.0  # prose compresses 2 to 3 times, code and tables up to 6, loops 15 and more
@@ -37,25 +38,21 @@ def loop_of(text: str) -> str | None:
         return None
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     line, count = Counter(lines).most_common(1)[0] if lines else ("", 0)
-    letters = sum(c.isalpha() for c in line)
-    if (
-        count >= _MAX_LINE_COUNT
-        and count > _MAX_LINE_FRACTION * len(lines)
-        and letters >= _MIN_LINE_LETTERS
-    ):
+    if count >= _MAX_LINE_COUNT and count > _MAX_LINE_FRACTION * len(lines) and _has_words(line):
         return f"the line {line[:60]!r} stands there {count}x"
     phrase, count, fraction = _top_phrase(text.split())
-    if (
-        count >= _MAX_GRAM_COUNT
-        and fraction > _MAX_GRAM_FRACTION
-        and sum(c.isalpha() for c in phrase) >= _MIN_LINE_LETTERS
-    ):
+    if count >= _MAX_GRAM_COUNT and fraction > _MAX_GRAM_FRACTION and _has_words(phrase):
         return f"the phrase {phrase[:60]!r} stands there {count}x"
     data = text.encode("utf-8", "surrogatepass")
     ratio = len(data) / len(zlib.compress(data, 6))
     if ratio > _MAX_RATIO:
         return f"it compresses {ratio:.1f}x"
     return None
+
+
+def _has_words(text: str) -> bool:
+    """Rules, brackets and rows of numbers repeat without being a loop."""
+    return sum(map(str.isalpha, text)) >= _MIN_LINE_LETTERS
 
 
 def _top_phrase(words: Sequence[str]) -> tuple[str, int, float]:
@@ -82,7 +79,7 @@ def script_of(text: str) -> str | None:
         'LATIN'
         >>> script_of("1 + 1")
     """
-    letters = [c for c in text[: 10 * _SCRIPT_LETTERS] if c.isalpha()][:_SCRIPT_LETTERS]
+    letters = list(islice(filter(str.isalpha, text), _SCRIPT_LETTERS))
     if not letters:
         return None
     script, count = Counter(map(_script_of_letter, letters)).most_common(1)[0]

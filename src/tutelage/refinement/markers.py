@@ -129,9 +129,6 @@ def _sections_of(pieces: Sequence[_Piece]) -> Sections:
     names = [p.name for p in pieces if p.name in _ORDER]
     if "instruction" not in names and "response" not in names:
         return Sections(problem="no marker line starts a new instruction or a new response")
-    for name in _ORDER:
-        if names.count(name) > 1:
-            return Sections(problem=f"the marker of the {name} stands there {names.count(name)}x")
     if names != [name for name in _ORDER if name in names]:
         return Sections(problem=f"the markers come in the order {', '.join(map(str, names))}")
     texts = {str(p.name): _text_of(p.lines) for p in pieces if p.name in _ORDER}
