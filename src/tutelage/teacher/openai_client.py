@@ -138,8 +138,7 @@ class OpenAITeacher:
         if isinstance(body, Failed):
             return body
         answer, seconds = body
-        outcome = wire.reply_of(answer, request, seconds=seconds, place=self.endpoint)
-        return self._scrubbed(outcome) if isinstance(outcome, Failed) else outcome
+        return wire.reply_of(answer, request, seconds=seconds, place=self.endpoint)
 
     async def post(self, body: dict[str, object]) -> tuple[dict[str, object], float] | Failed:
         """Send a JSON body to `/chat/completions` once.
@@ -162,14 +161,12 @@ class OpenAITeacher:
                 )
         except openai.APIStatusError as error:
             headers = {name.lower(): value for name, value in error.response.headers.items()}
-            return self._scrubbed(
-                wire.failure_of(
-                    error.status_code,
-                    headers,
-                    error.response.content,
-                    place=self.endpoint,
-                    settings=self.settings,
-                )
+            return wire.failure_of(
+                error.status_code,
+                headers,
+                self._scrub_bytes(error.response.content),
+                place=self.endpoint,
+                settings=self.settings,
             )
         except (openai.APITimeoutError, TimeoutError):
             return self._unreachable(
@@ -182,10 +179,9 @@ class OpenAITeacher:
             )
         except (httpx2.InvalidURL, UnicodeError, openai.OpenAIError) as error:
             return Failed(error=TeacherError(f"{self.endpoint}: {self._scrub(str(error))}"))
-        parsed = wire.parse_body(response.content, place=self.endpoint)
-        if isinstance(parsed, Failed):
-            return self._scrubbed(parsed)
-        return parsed, time.monotonic() - started
+        # A server may repeat the key it was sent; nothing behind this line has seen it.
+        parsed = wire.parse_body(self._scrub_bytes(response.content), place=self.endpoint)
+        return parsed if isinstance(parsed, Failed) else (parsed, time.monotonic() - started)
 
     async def _post_probe(self, body: dict[str, object]) -> dict[str, object] | Failed:
         limit = {self.settings.max_tokens_field: PROBE_TOKENS}
@@ -240,17 +236,11 @@ class OpenAITeacher:
             error=TeacherUnreachableError(f"{self.endpoint}: {self._scrub(why)}", hint=hint)
         )
 
+    def _scrub_bytes(self, data: bytes) -> bytes:
+        return data.replace(self._key.encode(), b"[key]") if self._key else data
+
     def _scrub(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
-
-    def _scrubbed(self, failed: Failed) -> Failed:
-        error = failed.error
-        if self._key and (self._key in str(error) or self._key in (error.hint or "")):
-            clean = type(error)(
-                self._scrub(str(error)), hint=error.hint and self._scrub(error.hint)
-            )
-            return Failed(error=clean, status=failed.status, wait_seconds=failed.wait_seconds)
-        return failed
 
 
 def key_of(settings: TeacherSettings) -> str | None:

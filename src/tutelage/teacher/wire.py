@@ -189,7 +189,7 @@ def retry_after_seconds(
         return None
     now = time.time() if now_seconds is None else now_seconds
     try:
-        return max(0.0, email.utils.mktime_tz(when) - now)
+        return max(0.0, float(email.utils.mktime_tz(when) - now))
     except (ValueError, OverflowError):
         return None
 

@@ -1,0 +1,210 @@
+"""Tests of the teacher in this process, with a tiny model made on the spot."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from tutelage.errors import SettingsError, TeacherError  # noqa: E402
+from tutelage.teacher import Journal, LocalTeacher, Request, TeacherSettings, open_teacher  # noqa: E402
+from tutelage.teacher.local_model import LocalModel, _choose  # noqa: E402
+
+RequestFor = Callable[..., Request]
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of random weights whose tokens are characters, and which ends now and then."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers.decoders import Fuse
+
+    path = tmp_path_factory.mktemp("tiny") / "tiny-teacher"
+    letters = ["<end>", *(chr(c) for c in range(32, 127))]
+    raw = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    raw.decoder = Fuse()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=raw)
+    tokenizer.eos_token = letters[0]
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(letters),
+        n_positions=64,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.6,
+    )
+    transformers.GPT2LMHeadModel(config).save_pretrained(path)
+    return path
+
+
+def ask(teacher: Any, *requests: Request) -> list[Any]:
+    async def all_of_them() -> list[Any]:
+        return await asyncio.gather(*(teacher.ask(r) for r in requests), return_exceptions=True)
+
+    return asyncio.run(all_of_them())
+
+
+@pytest.fixture(scope="module")
+def teacher(folder: Path) -> LocalTeacher:
+    return LocalTeacher(TeacherSettings(kind="local", model=str(folder), concurrency=4))
+
+
+def requests_of(request_for: RequestFor) -> list[Request]:
+    return [
+        request_for(
+            "hello there"[: 2 + seed % 7],
+            model="tiny-teacher",
+            seed=seed if seed % 5 else None,
+            temperature=[0.0, 0.7, 1.0][seed % 3],
+            top_p=[1.0, 0.8][seed % 2],
+            max_tokens=1 + seed,
+        )
+        for seed in range(12)
+    ]
+
+
+def test_the_same_request_gets_the_same_text_in_any_company(
+    teacher: LocalTeacher, request_for: RequestFor
+) -> None:
+    requests = requests_of(request_for)
+    together = ask(teacher, *requests)
+    backwards = ask(teacher, *reversed(requests))
+    alone = [ask(teacher, r)[0] for r in requests]
+    assert [r.text for r in together] == [r.text for r in reversed(backwards)]
+    assert [r.text for r in together] == [r.text for r in alone]
+    assert [r.request_key for r in together] == [r.key for r in requests]
+
+
+def test_greedy_replies_are_those_of_transformers(
+    teacher: LocalTeacher, folder: Path, request_for: RequestFor
+) -> None:
+    request = request_for("abc", max_tokens=12)
+    (reply,) = ask(teacher, request)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer("<user>abc<assistant>", return_tensors="pt", add_special_tokens=False)
+    out = model.generate(**ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
+    new = out[0, ids["input_ids"].shape[1] :].tolist()
+    new = new[: new.index(0)] if 0 in new else new
+    assert reply.text == tokenizer.decode(new)
+    assert reply.prompt_tokens == len("<user>abc<assistant>")
+
+
+def test_a_reply_ends_by_itself_or_at_its_limit(
+    teacher: LocalTeacher, request_for: RequestFor
+) -> None:
+    replies = ask(
+        teacher, *(request_for(seed=s, temperature=1.5, max_tokens=20) for s in range(40))
+    )
+    kinds = Counter(r.finish_reason for r in replies)
+    assert kinds.keys() == {"stop", "length"}
+    for reply in replies:
+        if reply.finish_reason == "length":
+            assert reply.completion_tokens == 20 == len(reply.text)
+        else:
+            assert reply.completion_tokens == len(reply.text) + 1  # and the token that ends it
+
+
+def test_another_seed_gives_another_text(teacher: LocalTeacher, request_for: RequestFor) -> None:
+    replies = ask(teacher, *(request_for(seed=s, temperature=1.0) for s in range(8)))
+    assert len({r.text for r in replies}) > 4
+
+
+def test_a_prompt_that_does_not_fit_fails_alone(
+    teacher: LocalTeacher, request_for: RequestFor
+) -> None:
+    long, short = ask(teacher, request_for("x" * 60), request_for("x"))
+    assert isinstance(long, TeacherError)
+    assert "64 positions" in str(long)
+    assert short.text is not None
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(
+    folder: Path, request_for: RequestFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = LocalModel._generate
+
+    def small(self: LocalModel, requests: Any, prompts: Any) -> Any:
+        if len(requests) > 1 or "big" in requests[0].messages[0].content:
+            raise torch.OutOfMemoryError("no room")
+        return generate(self, requests, prompts)
+
+    monkeypatch.setattr(LocalModel, "_generate", small)
+    teacher = LocalTeacher(TeacherSettings(kind="local", model=str(folder)))
+    outcomes = ask(teacher, request_for("a"), request_for("big"), request_for("b"))
+    assert [type(o).__name__ for o in outcomes] == ["Reply", "TeacherError", "Reply"]
+    assert "not enough memory" in str(outcomes[1])
+
+
+def test_the_sampler_follows_the_distribution() -> None:
+    scores_V = torch.tensor([0.5, 0.2, 0.3]).log()
+    request = Request(model="m", messages=_turn(), temperature=1.0)
+    draws = [0.0, 0.49, 0.51, 0.79, 0.81, 0.999999]
+    chosen = [_choose(scores_V, request=request, draw=draw) for draw in draws]
+    assert chosen == [0, 0, 2, 2, 1, 1]
+    cut = replace(request, top_p=0.7)  # keeps 0.5 and 0.3
+    assert [_choose(scores_V, request=cut, draw=d) for d in (0.62, 0.63, 0.99)] == [0, 2, 2]
+    cold = replace(request, temperature=0.5)  # 25 : 4 : 9
+    assert [_choose(scores_V, request=cold, draw=d) for d in (0.65, 0.66, 0.9)] == [0, 2, 1]
+    assert _choose(scores_V, request=replace(request, temperature=0.0), draw=0.99) == 0
+
+
+def test_logits_that_are_not_finite_are_an_error_not_a_text() -> None:
+    request = Request(model="m", messages=_turn(), temperature=0.0)
+    with pytest.raises(TeacherError, match="not finite"):
+        _choose(torch.tensor([0.0, float("nan")]), request=request, draw=0.5)
+
+
+def test_a_model_without_a_chat_template_is_no_teacher(
+    folder: Path, tmp_path: Path, request_for: RequestFor
+) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    transformers.AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path)
+    (outcome,) = ask(
+        LocalTeacher(TeacherSettings(kind="local", model=str(tmp_path))), request_for()
+    )
+    assert isinstance(outcome, SettingsError)
+    assert "chat template" in str(outcome)
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path, request_for: RequestFor) -> None:
+    (outcome,) = ask(
+        LocalTeacher(TeacherSettings(kind="local", model=str(tmp_path))), request_for()
+    )
+    assert isinstance(outcome, SettingsError)
+    assert str(tmp_path) in str(outcome)
+
+
+def test_it_opens_by_the_front_door(
+    folder: Path, journal: Journal, request_for: RequestFor
+) -> None:
+    settings = TeacherSettings(kind="local", model=str(folder))
+    teacher = open_teacher(settings, journal)
+    (reply,) = ask(teacher, request_for(model="tiny-teacher"))
+    (again,) = ask(teacher, request_for(model="tiny-teacher"))
+    assert again.text == reply.text
+    assert again.from_journal
+
+
+def _turn() -> Any:
+    from tutelage.data import Message
+
+    return (Message(role="user", content="x"),)

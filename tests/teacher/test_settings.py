@@ -1,0 +1,88 @@
+"""Tests of the settings of a teacher."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tutelage.data import Message
+from tutelage.teacher import Prices, TeacherSettings
+
+SECRET = "sk-not-a-real-key-" + "0123456789"
+
+
+def test_the_default_is_an_openai_endpoint_asked_greedily() -> None:
+    settings = TeacherSettings(model="m")
+    assert (settings.kind, settings.temperature, settings.base_url) == ("openai", 0.0, None)
+
+
+def test_settings_survive_being_written_and_read() -> None:
+    settings = TeacherSettings(
+        model="m",
+        base_url="http://127.0.0.1:1/v1/",
+        prices=Prices(input_per_million=1, output_per_million=2, currency="EUR"),
+        max_cost=3,
+        extra_body={"cache_prompt": False},
+    )
+    assert TeacherSettings.model_validate(json.loads(settings.model_dump_json())) == settings
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"api_key_env": SECRET},
+        {"api_key_env": "abcdef0123456789"},
+        {"base_url": f"https://user:{SECRET}@host/v1"},
+        {"base_url": f"https://host/v1?key={SECRET}"},
+        {"extra_body": {"api_key": SECRET}},
+        {"extra_body": {"deep": [{"Authorization": f"Bearer {SECRET}"}]}},
+        {"api_key": SECRET},
+    ],
+)
+def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TeacherSettings(model="m", **wrong)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": "host/v1"},
+        {"base_url": "ftp://host/v1"},
+        {"concurrency": 0},
+        {"max_attempts": 0},
+        {"temperature": -0.1},
+        {"top_p": 0},
+        {"max_cost": 1.0},
+        {"extra_body": {"temperature": 1}},
+        {"extra_body": {"n": 2}},
+        {"timeout_seconds": float("inf")},
+        {"unknown": 1},
+        {"kind": "carrier pigeon"},
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TeacherSettings(**({"model": "m"} | wrong))
+
+
+def test_prices_are_per_million_tokens() -> None:
+    prices = Prices(input_per_million=3.0, output_per_million=15.0)
+    assert prices.cost(prompt_tokens=1000, completion_tokens=200) == pytest.approx(0.006)
+
+
+def test_a_local_teacher_is_called_by_the_name_of_its_folder() -> None:
+    assert TeacherSettings(kind="local", model="/somewhere/deep/tiny").teacher_name == "tiny"
+    assert TeacherSettings(model="org/tiny").teacher_name == "org/tiny"
+    assert TeacherSettings(model="org/tiny", name="t").teacher_name == "t"
+
+
+def test_a_request_takes_the_sampling_of_the_settings() -> None:
+    settings = TeacherSettings(
+        model="m", name="t", temperature=0.5, top_p=0.9, max_tokens=7, extra_body={"top_k": 3}
+    )
+    request = settings.request([Message(role="user", content="x")], seed=4)
+    assert (request.model, request.temperature, request.top_p) == ("t", 0.5, 0.9)
+    assert (request.max_tokens, request.seed, request.extra) == (7, 4, {"top_k": 3})
