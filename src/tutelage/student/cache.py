@@ -1,0 +1,210 @@
+"""Readings that were made before, in one SQLite file that processes can share.
+
+Two tables, both keyed by content:
+
+    passages    scope + token ids  ->  the statistics of the targets
+    sides       scope + text       ->  the keys of its passages, or why it has none
+
+`scope` names everything else that decides the numbers: the student's weights, tokenizer and
+template, the dtype, the limits. The second table is why a text that was read before needs no
+tokenizer, and so neither torch nor transformers.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.errors import StudentError
+from tutelage.student.passage import Measured, Refusal
+
+KEY_BYTES = 16
+_VERSION = 1
+_BUSY_SECONDS = 60.0
+_KEYS_PER_QUERY = 500
+_PASSAGES = "SELECT key, logprobs FROM passages"
+_FULL_PASSAGES = "SELECT key, logprobs, ranks, entropies, sum_squares FROM passages"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS passages (
+    key BLOB PRIMARY KEY, engine TEXT NOT NULL, logprobs BLOB NOT NULL,
+    ranks BLOB, entropies BLOB, sum_squares BLOB
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sides (
+    key BLOB PRIMARY KEY, given BLOB NOT NULL, alone BLOB NOT NULL, straddles INTEGER NOT NULL,
+    truncated INTEGER NOT NULL, starts BLOB NOT NULL, reason TEXT, detail TEXT
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideRecord:
+    """One side of a candidate: the keys of its passages.
+
+    Attributes:
+        given: Keys of the passages with context.
+        alone: Keys of the passages after the header.
+        straddles: As in `EncodedSide`.
+        truncated: As in `EncodedSide`.
+        starts_T: As in `EncodedSide`.
+    """
+
+    given: tuple[bytes, ...]
+    alone: tuple[bytes, ...]
+    straddles: bool
+    truncated: bool
+    starts_T: NDArray[np.int32]
+
+
+class Cache:
+    """A file of readings.
+
+    It may be deleted at any time, and shared by processes: each writes a batch in one
+    transaction, so that a crash leaves whole batches. Safe to use from several threads.
+
+    Args:
+        path: The file; made with its folders when first used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+
+    def get_passages(self, keys: Iterable[bytes], *, full: bool) -> dict[bytes, Measured]:
+        """The passages that are there, with all four statistics where `full`."""
+        query = _FULL_PASSAGES if full else _PASSAGES
+        found = {}
+        for row in self._select(query, keys):
+            if full and row[2] is None:
+                continue
+            found[bytes(row[0])] = Measured(
+                logprobs_T=np.frombuffer(row[1], dtype="<f4"),
+                ranks_T=np.frombuffer(row[2], dtype=np.uint8) if full else None,
+                entropies_T=np.frombuffer(row[3], dtype="<f4") if full else None,
+                sum_squares_T=np.frombuffer(row[4], dtype="<f4") if full else None,
+            )
+        return found
+
+    def put_passages(self, measured: Mapping[bytes, Measured], *, engine: str) -> None:
+        """Store passages in one transaction. All statistics replace log-probabilities alone."""
+        rows = [
+            (
+                key,
+                engine,
+                _blob(m.logprobs_T, "<f4"),
+                _blob(m.ranks_T, "u1"),
+                _blob(m.entropies_T, "<f4"),
+                _blob(m.sum_squares_T, "<f4"),
+            )
+            for key, m in measured.items()
+        ]
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "engine = excluded.engine, logprobs = excluded.logprobs, ranks = excluded.ranks, "
+                "entropies = excluded.entropies, sum_squares = excluded.sum_squares "
+                "WHERE passages.ranks IS NULL AND excluded.ranks IS NOT NULL",
+                rows,
+            )
+
+    def get_sides(self, keys: Iterable[bytes]) -> dict[bytes, SideRecord | Refusal]:
+        """The sides that are there."""
+        found: dict[bytes, SideRecord | Refusal] = {}
+        for row in self._select("SELECT * FROM sides", keys):
+            if row[6] is not None:
+                found[bytes(row[0])] = Refusal(reason=row[6], detail=row[7])
+                continue
+            found[bytes(row[0])] = SideRecord(
+                given=_split_keys(row[1]),
+                alone=_split_keys(row[2]),
+                straddles=bool(row[3]),
+                truncated=bool(row[4]),
+                starts_T=np.frombuffer(row[5], dtype="<i4"),
+            )
+        return found
+
+    def put_sides(self, sides: Mapping[bytes, SideRecord | Refusal]) -> None:
+        """Store sides in one transaction."""
+        rows: list[tuple[object, ...]] = []
+        for key, side in sides.items():
+            if isinstance(side, Refusal):
+                rows.append((key, b"", b"", 0, 0, b"", side.reason, side.detail))
+                continue
+            given, alone = b"".join(side.given), b"".join(side.alone)
+            starts = _blob(side.starts_T, "<i4")
+            rows.append(
+                (key, given, alone, int(side.straddles), int(side.truncated), starts, None, None)
+            )
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO sides VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
+
+    def close(self) -> None:
+        """Close the file; it is opened again when it is used again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _select(self, query: str, keys: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
+        wanted = list(dict.fromkeys(keys))
+        for start in range(0, len(wanted), _KEYS_PER_QUERY):
+            part = wanted[start : start + _KEYS_PER_QUERY]
+            marks = ",".join("?" * len(part))
+            with self._lock, self._explained():
+                rows = self._open().execute(f"{query} WHERE key IN ({marks})", part).fetchall()
+            yield from rows
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._explained():
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:
+                yield connection
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is not None:
+            return self._connection
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found not in (0, _VERSION):
+            connection.close()
+            raise StudentError(
+                f"{self.path}: readings of version {found}, this release has {_VERSION}",
+                hint="delete the file, or set cache_path to another one",
+            )
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        self._connection = connection
+        return connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StudentError(
+                f"{self.path}: the readings cannot be used: {error}",
+                hint="free disk space or delete the file; use_cache: false does without",
+            ) from error
+
+
+def _blob(values: NDArray[np.generic] | None, kind: str) -> bytes | None:
+    return None if values is None else np.ascontiguousarray(values, dtype=kind).tobytes()
+
+
+def _split_keys(blob: bytes) -> tuple[bytes, ...]:
+    return tuple(blob[at : at + KEY_BYTES] for at in range(0, len(blob), KEY_BYTES))

@@ -1,0 +1,326 @@
+"""The student: candidates in, readings out, in the same order, each text read once."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+from tutelage.data import (
+    VIEW_NAMES,
+    Candidate,
+    Reading,
+    ReadingOutcome,
+    TokenStats,
+    Unscored,
+    ViewName,
+)
+from tutelage.errors import SettingsError
+from tutelage.student.cache import Cache, SideRecord
+from tutelage.student.keys import Scope
+from tutelage.student.opening import OpenStudent
+from tutelage.student.passage import (
+    EncodedSide,
+    Measured,
+    Passage,
+    Refusal,
+    SideName,
+    pooled_stats,
+)
+from tutelage.student.places import readings_path
+from tutelage.student.reader import PassageReader
+from tutelage.student.settings import Statistics, StudentSettings
+from tutelage.student.views import INSTRUCTION_VIEWS, RESPONSE_VIEWS, blank_reason
+
+CHUNK_CANDIDATES = 256
+CHUNK_CHARACTERS = 400_000
+"""A chunk is planned as a whole; outcomes come out when it is read. About a minute on two cores."""
+
+_Item = TypeVar("_Item")
+_VIEWS_OF: Mapping[SideName, tuple[ViewName, ViewName]] = {
+    "response": RESPONSE_VIEWS,
+    "instruction": INSTRUCTION_VIEWS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPair:
+    """Any context and any target that follows it, without a template.
+
+    Attributes:
+        pair_id: By which the caller knows it.
+        context: May be empty where the student's tokenizer adds a BOS token by itself.
+        target: What is read after it.
+    """
+
+    pair_id: str
+    context: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """One side of one item of a chunk: where it is filed and how it is encoded."""
+
+    key: bytes
+    given: bool
+    alone: bool
+    encode: Callable[[], EncodedSide | Refusal]
+
+
+class StudentModel:
+    """A language model that reads.
+
+    Nothing is loaded until something has to be read that the cache does not have. Usable as a
+    context manager.
+
+    Args:
+        settings: Which model, through which template.
+        cache: Where readings are kept and looked up, or None to read everything anew.
+    """
+
+    def __init__(self, settings: StudentSettings, *, cache: Cache | None) -> None:
+        self.parts = OpenStudent(settings)
+        self._reader = PassageReader(open_engine=self.parts.engine, cache=cache)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of weights, architecture, tokenizer and template; not of the dtype."""
+        return self.parts.fingerprint
+
+    def describe(self) -> Mapping[str, object]:
+        """What a manifest should say about the student; `engine` is None until it has read."""
+        return self.parts.describe()
+
+    def close(self) -> None:
+        """Give memory and files back; both are taken again when something is read again."""
+        self.parts.close()
+        if self._reader.cache is not None:
+            self._reader.cache.close()
+
+    def read(
+        self,
+        candidates: Iterable[Candidate],
+        *,
+        views: Collection[ViewName],
+        statistics: Statistics = "nll",
+    ) -> Iterator[ReadingOutcome]:
+        """Read candidates.
+
+        Args:
+            candidates: Read chunk by chunk; never all in memory.
+            views: Which views are wanted; at least one.
+            statistics: `nll` for log-probabilities, `full` for ranks, entropies and sums of
+                squares too.
+
+        Yields:
+            One outcome for each candidate, in the order given.
+
+        Raises:
+            SettingsError: There is no such view.
+            StudentError: The student cannot be loaded, or the cache cannot be used.
+        """
+        unknown = set(views) - set(VIEW_NAMES)
+        if unknown or not views:
+            raise SettingsError(
+                f"unknown views {sorted(unknown)}" if unknown else "no views are asked for",
+                hint=f"views are {', '.join(VIEW_NAMES)}",
+            )
+        return self._outcomes(candidates, views=frozenset(views), full=statistics == "full")
+
+    def read_pairs(
+        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
+    ) -> Iterator[TokenStats | Unscored]:
+        """Read targets after contexts that are neither chats nor instructions.
+
+        Context and target are tokenised once, together, as everywhere; where the tokenizer adds a
+        BOS token by itself, it stands in front.
+
+        Yields:
+            One outcome for each pair, in the order given; an `Unscored` carries the pair's id.
+        """
+        full = statistics == "full"
+        for chunk in _chunks(pairs, size=lambda pair: len(pair.context) + len(pair.target)):
+            wanted = [self._wanted_pair(pair) for pair in chunk]
+            records, measured = self._resolve(wanted, full=full)
+            for pair, want in zip(chunk, wanted, strict=True):
+                record = records[want.key]
+                stats = _stats(record, given=True, measured=measured)
+                if isinstance(stats, Refusal):
+                    yield _unscored(pair.pair_id, stats)
+                else:
+                    yield stats
+
+    def _outcomes(
+        self, candidates: Iterable[Candidate], *, views: frozenset[ViewName], full: bool
+    ) -> Iterator[ReadingOutcome]:
+        sides = [side for side, names in _VIEWS_OF.items() if views & set(names)]
+        for chunk in _chunks(candidates, size=_characters):
+            blanks = [blank_reason(candidate) for candidate in chunk]
+            wanted: list[_Wanted] = []
+            for candidate, blank in zip(chunk, blanks, strict=True):
+                if blank is None:
+                    wanted += [self._wanted_side(candidate, side, views) for side in sides]
+            records, measured = self._resolve(wanted, full=full)
+            ready = iter(wanted)
+            for candidate, blank in zip(chunk, blanks, strict=True):
+                if blank is not None:
+                    yield blank
+                    continue
+                own = {side: records[next(ready).key] for side in sides}
+                yield _outcome(candidate.candidate_id, own, views=views, measured=measured)
+
+    def _wanted_side(
+        self, candidate: Candidate, side: SideName, views: frozenset[ViewName]
+    ) -> _Wanted:
+        given, alone = _VIEWS_OF[side]
+        return _Wanted(
+            key=self.parts.scope.side_key(candidate, side),
+            given=given in views,
+            alone=alone in views,
+            encode=lambda: self.parts.builder.encode(candidate, side),
+        )
+
+    def _wanted_pair(self, pair: TextPair) -> _Wanted:
+        return _Wanted(
+            key=self.parts.scope.pair_key(pair.context, pair.target),
+            given=True,
+            alone=False,
+            encode=lambda: self.parts.builder.encode_pair(pair.context, pair.target),
+        )
+
+    def _resolve(
+        self, wanted: Sequence[_Wanted], *, full: bool
+    ) -> tuple[dict[bytes, SideRecord | Refusal], Mapping[bytes, Measured | Refusal]]:
+        """Find what the cache has of a chunk; if that is not all, encode and read the chunk."""
+        cache = self._reader.cache
+        records = {} if cache is None else cache.get_sides(want.key for want in wanted)
+        if all(want.key in records for want in wanted):
+            keys = [key for want in wanted for key in _keys(records[want.key], want)]
+            known = self._reader.known(keys, full=full)
+            if all(key in known for key in keys):
+                return records, known
+        passages: dict[bytes, Passage] = {}
+        fresh: dict[bytes, SideRecord | Refusal] = {}
+        for want in wanted:
+            encoded = want.encode()
+            record = (
+                encoded
+                if isinstance(encoded, Refusal)
+                else _record(encoded, want, self.parts.scope, into=passages)
+            )
+            if want.key not in records:
+                fresh[want.key] = record
+            records[want.key] = record
+        if cache is not None and fresh:
+            cache.put_sides(fresh)
+        return records, self._reader.read(passages, full=full)
+
+
+def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> StudentModel:
+    """Open a student. Nothing is loaded or fetched before something has to be read.
+
+    Args:
+        settings: Which model, through which template.
+        cache: A cache to share between students; by default the one the settings name.
+
+    Examples:
+        >>> student = open_student(StudentSettings(model="smollm2-135m"))
+        >>> student.close()
+    """
+    if cache is None and settings.use_cache:
+        cache = Cache(settings.cache_path or readings_path())
+    return StudentModel(settings, cache=cache if settings.use_cache else None)
+
+
+def _record(
+    side: EncodedSide, want: _Wanted, scope: Scope, *, into: dict[bytes, Passage]
+) -> SideRecord:
+    """File a side's passages under their keys; those that are wanted are also to be read."""
+    given = [(scope.passage_key(passage), passage) for passage in side.given]
+    alone = [(scope.passage_key(passage), passage) for passage in side.alone]
+    if want.given:
+        into |= given
+    if want.alone:
+        into |= alone
+    return SideRecord(
+        given=tuple(key for key, _ in given),
+        alone=tuple(key for key, _ in alone),
+        straddles=side.straddles,
+        truncated=side.truncated,
+        starts_T=side.starts_T,
+    )
+
+
+def _keys(record: SideRecord | Refusal, want: _Wanted) -> tuple[bytes, ...]:
+    if isinstance(record, Refusal):
+        return ()
+    return (*(record.given if want.given else ()), *(record.alone if want.alone else ()))
+
+
+def _stats(
+    record: SideRecord | Refusal, *, given: bool, measured: Mapping[bytes, Measured | Refusal]
+) -> TokenStats | Refusal:
+    """The statistics of one view, or the first reason why it has none."""
+    if isinstance(record, Refusal):
+        return record
+    parts: list[Measured] = []
+    for key in record.given if given else record.alone:
+        part = measured[key]
+        if isinstance(part, Refusal):
+            return part
+        parts.append(part)
+    return pooled_stats(parts)
+
+
+def _outcome(
+    candidate_id: str,
+    records: Mapping[SideName, SideRecord | Refusal],
+    *,
+    views: frozenset[ViewName],
+    measured: Mapping[bytes, Measured | Refusal],
+) -> ReadingOutcome:
+    found: dict[ViewName, TokenStats] = {}
+    for side, record in records.items():
+        for view, given in zip(_VIEWS_OF[side], (True, False), strict=True):
+            if view not in views:
+                continue
+            stats = _stats(record, given=given, measured=measured)
+            if isinstance(stats, Refusal):
+                return _unscored(candidate_id, stats)
+            found[view] = stats
+    sides = {side: r for side, r in records.items() if isinstance(r, SideRecord)}
+    response = sides.get("response")
+    return Reading(
+        candidate_id=candidate_id,
+        views=found,
+        straddles=any(side.straddles for side in sides.values()),
+        truncated=any(side.truncated for side in sides.values()),
+        response_starts_T=None if response is None else response.starts_T,
+    )
+
+
+def _unscored(name: str, refusal: Refusal) -> Unscored:
+    return Unscored(candidate_id=name, reason=refusal.reason, detail=refusal.detail)
+
+
+def _characters(candidate: Candidate) -> int:
+    return sum(len(message.content) for message in candidate.messages)
+
+
+def _chunks(items: Iterable[_Item], *, size: Callable[[_Item], int]) -> Iterator[list[_Item]]:
+    """Lists of at most `CHUNK_CANDIDATES` items and about `CHUNK_CHARACTERS` characters."""
+    chunk: list[_Item] = []
+    characters = 0
+    for item in items:
+        chunk.append(item)
+        characters += size(item)
+        if len(chunk) == CHUNK_CANDIDATES or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

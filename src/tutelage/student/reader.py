@@ -1,0 +1,111 @@
+"""Reading passages: what the cache has, then the rest in batches.
+
+How batches are planned decides the last bits of a number, so the plan must not depend on what
+an earlier run happened to finish:
+
+1. all distinct passages of a chunk are planned, whether they are cached or not;
+2. a batch that is wholly missing is read as planned, and cached in one transaction;
+3. what is missing from the other batches is planned anew, together, and cached in one
+   transaction at the very end.
+
+A run that was killed finds its finished batches wholly there and the others as they were, so it
+reads the same batches as it would have and ends with the same bits.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tutelage.student.cache import Cache
+from tutelage.student.engine import Engine, OutOfMemoryError
+from tutelage.student.passage import Measured, Passage, Refusal
+
+
+@dataclass(slots=True, kw_only=True)
+class PassageReader:
+    """Reads the passages of one chunk after another.
+
+    Attributes:
+        open_engine: Loads the model at its first call.
+        cache: Where readings are kept, or None.
+    """
+
+    open_engine: Callable[[], Engine]
+    cache: Cache | None
+
+    def known(self, keys: Sequence[bytes], *, full: bool) -> dict[bytes, Measured]:
+        """What the cache has of these passages."""
+        return {} if self.cache is None else self.cache.get_passages(keys, full=full)
+
+    def read(
+        self, passages: Mapping[bytes, Passage], *, full: bool
+    ) -> dict[bytes, Measured | Refusal]:
+        """Read the distinct passages of a chunk.
+
+        Args:
+            passages: By key, in an order that does not depend on the cache.
+            full: Whether all four statistics are wanted.
+
+        Returns:
+            For each key the statistics, or why there are none: `nonfinite` or `student_failed`.
+        """
+        found: dict[bytes, Measured | Refusal] = dict(self.known(list(passages), full=full))
+        if len(found) == len(passages):
+            return found
+        engine = self.open_engine()
+        keys, texts = list(passages), list(passages.values())
+        rest: list[int] = []
+        for batch in engine.plan(texts):
+            missing = [index for index in batch if keys[index] not in found]
+            if len(missing) < len(batch):
+                rest += missing
+                continue
+            read = _read_batch(engine, [texts[i] for i in batch], full=full)
+            self._keep(engine, {keys[i]: m for i, m in zip(batch, read, strict=True)}, into=found)
+        if rest:
+            rest.sort()
+            late: dict[bytes, Measured | Refusal] = {}
+            for batch in engine.plan([texts[i] for i in rest]):
+                indices = [rest[i] for i in batch]
+                read = _read_batch(engine, [texts[i] for i in indices], full=full)
+                late |= {keys[i]: m for i, m in zip(indices, read, strict=True)}
+            self._keep(engine, late, into=found)
+        return found
+
+    def _keep(
+        self,
+        engine: Engine,
+        read: Mapping[bytes, Measured | Refusal],
+        *,
+        into: dict[bytes, Measured | Refusal],
+    ) -> None:
+        into |= read
+        good = {key: m for key, m in read.items() if isinstance(m, Measured)}
+        if self.cache is not None and good:
+            self.cache.put_passages(good, engine=engine.name)
+
+
+def _read_batch(
+    engine: Engine, passages: Sequence[Passage], *, full: bool
+) -> list[Measured | Refusal]:
+    """Read a batch, in halves where it does not fit into memory."""
+    try:
+        measured = engine.read(passages, full=full)
+    except OutOfMemoryError as error:
+        if len(passages) == 1:
+            tokens = len(passages[0].ids_T)
+            why = f"out of memory at {tokens} tokens: {str(error).splitlines()[0]}"
+            return [Refusal(reason="student_failed", detail=why)]
+        half = len(passages) // 2
+        return [
+            *_read_batch(engine, passages[:half], full=full),
+            *_read_batch(engine, passages[half:], full=full),
+        ]
+    return [m if m.is_finite else _not_finite(m) for m in measured]
+
+
+def _not_finite(measured: Measured) -> Refusal:
+    tokens = len(measured.logprobs_T)
+    return Refusal(
+        reason="nonfinite",
+        detail=f"the log-probability of at least one of {tokens} tokens is not a finite number",
+    )

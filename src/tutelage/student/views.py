@@ -1,0 +1,260 @@
+"""From candidates to the passages of each view.
+
+    view                         context                     target
+    response_given_instruction   C(... instruction)          response
+    response                     header                      the same response ids
+    instruction_given_response   C(user: REVERSE(response))  instruction
+    instruction                  header                      the same instruction ids
+
+Context and target are tokenised once, together. The target is every token that starts at or
+after the end of the context; a token that straddles the border belongs to the context:
+
+    text      ... R e s p o n s e : - W h o
+    tokens            Response    :-  Who
+    target                            ^^^
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.data import OK, Candidate, Message, Unscored, ViewName
+from tutelage.errors import SpanMismatchError
+from tutelage.student.passage import EncodedSide, Refusal, SideName, passage_of
+from tutelage.student.template import (
+    Rendered,
+    Template,
+    TemplateRefusedError,
+    reverse_prompt,
+)
+from tutelage.student.text import Tokenize, Tokens
+
+RESPONSE_VIEWS: tuple[ViewName, ViewName] = ("response_given_instruction", "response")
+INSTRUCTION_VIEWS: tuple[ViewName, ViewName] = ("instruction_given_response", "instruction")
+
+_CUT_ATTEMPTS = 8
+
+
+class _NotReadableError(Exception):
+    """Carries the reason why one candidate has no passages."""
+
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Border:
+    """A text cut at the border between context and target."""
+
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+    target_starts_T: NDArray[np.int32]  # in characters of the target
+    straddles: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewBuilder:
+    """Turns candidates into passages.
+
+    Attributes:
+        template: The student's template.
+        tokenizer: The student's tokenizer.
+        max_length: The most tokens a passage may have.
+        truncate: Cut targets that do not fit, on both sides alike, instead of giving up.
+        all_turns: Read every assistant turn, each with the user turn in front of it.
+        score_end_of_turn: Count the tokens that end the turn as part of the response.
+    """
+
+    template: Template
+    tokenizer: Tokenize
+    max_length: int
+    truncate: bool = False
+    all_turns: bool = False
+    score_end_of_turn: bool = False
+
+    def encode(self, candidate: Candidate, side: SideName) -> EncodedSide | Refusal:
+        """Encode both views of a candidate's response, or of its instruction.
+
+        Args:
+            candidate: One that `blank_reason` has nothing against.
+            side: Which text is the target.
+
+        Returns:
+            The passages, or the reason why there are none: `too_long`, `no_target_tokens` or
+            `template_refused`.
+        """
+        read = self._response_side if side == "response" else self._instruction_side
+        try:
+            turns = [
+                read(context, candidate.messages[len(context)].content)
+                for context in self._contexts(candidate)
+            ]
+        except _NotReadableError as error:
+            return Refusal(reason=error.reason, detail=error.detail)
+        except TemplateRefusedError as error:
+            return Refusal(reason="template_refused", detail=str(error))
+        return EncodedSide(
+            given=tuple(passage for turn in turns for passage in turn.given),
+            alone=tuple(passage for turn in turns for passage in turn.alone),
+            straddles=any(turn.straddles for turn in turns),
+            truncated=any(turn.truncated for turn in turns),
+            starts_T=np.concatenate([turn.starts_T for turn in turns]),
+        )
+
+    def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
+        """Encode any context and target, without a template; there is no alone view.
+
+        The context may be empty where the tokenizer adds a BOS token by itself.
+        """
+        try:
+            border = self._border(context, target, what="target", bos=True)
+        except _NotReadableError as error:
+            return Refusal(reason=error.reason, detail=error.detail)
+        room = self.max_length - len(border.context)
+        if not border.context:
+            return Refusal(
+                reason="no_target_tokens", detail="nothing stands in front of the target"
+            )
+        if len(border.target) > room and (not self.truncate or room < 1):
+            needed = len(border.context) + len(border.target)
+            return Refusal(reason="too_long", detail=self._too_long("target", needed))
+        target_ids = border.target[:room]
+        return EncodedSide(
+            given=(passage_of(border.context, target_ids),),
+            alone=(),
+            straddles=border.straddles,
+            truncated=len(target_ids) < len(border.target),
+            starts_T=border.target_starts_T[: len(target_ids)],
+        )
+
+    def _contexts(self, candidate: Candidate) -> list[tuple[Message, ...]]:
+        """The conversation in front of each assistant turn that is read."""
+        if not self.all_turns:
+            return [candidate.context]
+        messages = candidate.messages
+        return [
+            messages[:at]
+            for at in range(1, len(messages))
+            if messages[at].role == "assistant" and messages[at - 1].role == "user"
+        ]
+
+    def _response_side(self, context: Sequence[Message], response: str) -> EncodedSide:
+        rendered = self.template.render(context, response)
+        border = self._border(rendered.context, rendered.target, what="response")
+        if self.score_end_of_turn and rendered.end:
+            border = self._with_end(rendered)
+        return self._side(border, what="response", offset=rendered.offset)
+
+    def _with_end(self, rendered: Rendered) -> _Border:
+        """The same border with the first token of the end of the turn counted too."""
+        whole = self._border(rendered.context, rendered.target + rendered.end, what="response")
+        ends_at = len(rendered.target)
+        counted = int(np.searchsorted(whole.target_starts_T, ends_at, side="left")) + 1
+        return _Border(
+            context=whole.context,
+            target=whole.target[:counted],
+            target_starts_T=whole.target_starts_T[:counted],
+            straddles=whole.straddles,
+        )
+
+    def _instruction_side(self, context: Sequence[Message], response: str) -> EncodedSide:
+        instruction = context[-1].content
+        shown = response
+        border = self._reverse_border(instruction, shown)
+        for _ in range(_CUT_ATTEMPTS):
+            over = len(border.context) + len(border.target) - self.max_length
+            if over <= 0 or not self.truncate:
+                break
+            shown = self._without_last_tokens(shown, over)
+            border = self._reverse_border(instruction, shown)
+        side = self._side(border, what="instruction", offset=0)
+        if shown == response:
+            return side
+        return replace(side, truncated=True)
+
+    def _reverse_border(self, instruction: str, shown: str) -> _Border:
+        turn = Message(role="user", content=reverse_prompt(shown))
+        rendered = self.template.render([turn], instruction)
+        return self._border(rendered.context, rendered.target, what="instruction")
+
+    def _without_last_tokens(self, text: str, count: int) -> str:
+        """Cut at least `count` tokens off the end of a response that is only shown."""
+        (tokens,) = self.tokenizer.tokenize([text])
+        if len(tokens.ids_T) <= count:
+            raise _NotReadableError("too_long", "the instruction leaves no room for a response")
+        return text[: int(tokens.starts_T[len(tokens.ids_T) - count])]
+
+    def _border(self, context: str, target: str, *, what: str, bos: bool | None = None) -> _Border:
+        (tokens,) = self.tokenizer.tokenize([context + target])
+        at, straddles = _split(tokens, len(context))
+        wants_bos = self.template.adds_bos if bos is None else bos
+        front = self.tokenizer.bos_ids if wants_bos else ()
+        if at == len(tokens.ids_T):
+            raise _NotReadableError(
+                "no_target_tokens", f"all tokens of the {what} start inside its context"
+            )
+        return _Border(
+            context=(*front, *tokens.ids_T[:at].tolist()),
+            target=tuple(tokens.ids_T[at:].tolist()),
+            target_starts_T=tokens.starts_T[at:] - np.int32(len(context)),
+            straddles=straddles,
+        )
+
+    def _header(self) -> tuple[int, ...]:
+        (tokens,) = self.tokenizer.tokenize([self.template.header])
+        bos = self.tokenizer.bos_ids if self.template.adds_bos else ()
+        return (*bos, *tokens.ids_T.tolist())
+
+    def _side(self, border: _Border, *, what: str, offset: int) -> EncodedSide:
+        header = self._header()
+        room = self.max_length - max(len(border.context), len(header))
+        target = border.target
+        if len(target) > room:
+            if not self.truncate or room < 1:
+                needed = len(target) + self.max_length - room
+                raise _NotReadableError("too_long", self._too_long(what, needed))
+            target = target[:room]
+        given, alone = passage_of(border.context, target), passage_of(header, target)
+        if given.targets != alone.targets:
+            raise SpanMismatchError(
+                f"the {what} has {given.targets} tokens after its context "
+                f"but {alone.targets} on its own"
+            )
+        return EncodedSide(
+            given=(given,),
+            alone=(alone,),
+            starts_T=border.target_starts_T[: len(target)] + np.int32(offset),
+            straddles=border.straddles,
+            truncated=len(target) < len(border.target),
+        )
+
+    def _too_long(self, what: str, needed: int) -> str:
+        return f"{what}: {needed} tokens with its context, the limit is {self.max_length}"
+
+
+def blank_reason(candidate: Candidate) -> Unscored | None:
+    """Why a candidate has nothing to read, as far as that can be known without a tokenizer."""
+    reason = None
+    if candidate.status != OK:
+        reason = candidate.status
+    elif not candidate.response.strip():
+        reason = "empty_response"
+    elif not candidate.instruction.strip():
+        reason = "empty_instruction"
+    if reason is None:
+        return None
+    return Unscored(candidate_id=candidate.candidate_id, reason=reason, detail=candidate.detail)
+
+
+def _split(tokens: Tokens, border: int) -> tuple[int, bool]:
+    """The index of the first token that starts at or after the border, and whether one straddles.
+
+    A character of several tokens gives them all its start, so tokens after the border cannot
+    start in front of it; starts never decrease.
+    """
+    at = int(np.searchsorted(tokens.starts_T, border, side="left"))
+    return at, bool(at and tokens.ends_T[at - 1] > border)
