@@ -117,9 +117,7 @@ def versions(rng: random.Random, example: Example) -> list[Candidate]:
         status = rng.choice(REFINE_STATUSES)
         return [
             *out,
-            a_candidate(
-                example, step="instruction_reflection", parent=original, status=status
-            ),
+            a_candidate(example, step="instruction_reflection", parent=original, status=status),
         ]
     first = a_candidate(
         example,
@@ -294,6 +292,9 @@ def synthetic(examples: int = 600, *, seed: int = 7) -> ReportTables:
         title="A made-up run <of> nasty text",
     )
     chosen = select(
-        candidates=table, scores=scores, examples=tables.examples, settings=SelectSettings(max_unscored_fraction=1.0)
+        candidates=table,
+        scores=scores,
+        examples=tables.examples,
+        settings=SelectSettings(max_unscored_fraction=1.0),
     )
     return replace(tables, decisions=chosen.decisions, nulls=chosen.nulls)

@@ -91,7 +91,10 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
         title=_null_title(metric, sets, means),
         alt=f"Mean {metric} of each set with its 95 % interval.",
         draw=partial(
-            charting.interval_chart, rows, chosen=set_words(CHOSEN), unit=f"mean {with_unit(metric)}"
+            charting.interval_chart,
+            rows,
+            chosen=set_words(CHOSEN),
+            unit=f"mean {with_unit(metric)}",
         ),
         table=Table(
             caption=f"Mean {with_unit(metric)} with its 95 % interval",
@@ -141,7 +144,7 @@ def source_section(summary: Summary) -> Sequence[Section]:
         draw=partial(charting.stacked_chart, bars, tints=tints, unit="share of examples (%)"),
         table=_source_table(summary, summary.sources),
         note=_rest(len(summary.sources)),
-        wide=True,
+        layout="beside",
     )
     return (
         Section(
@@ -216,7 +219,7 @@ def teacher_section(summary: Summary) -> Sequence[Section]:
                     ),
                     table=_teacher_table(summary),
                     note=_rest(len(summary.written)),
-                    wide=True,
+                    layout="beside",
                 ),
             ),
         ),
@@ -299,10 +302,12 @@ def _comparison(shown: Refinement, place: int) -> Comparison:
         table=Table(
             caption="What the student measured",
             columns=(
-                Column(name="metric"),
-                Column(name="original", style="number"),
-                Column(name="refinement", style="number"),
+                Column(name="version"),
+                *(Column(name=name, style="number") for name, _, _ in shown.numbers),
             ),
-            rows=shown.numbers,
+            rows=(
+                *([("original", *(b for _, b, _ in shown.numbers))] if before else []),
+                ("refinement", *(a for _, _, a in shown.numbers)),
+            ),
         ),
     )

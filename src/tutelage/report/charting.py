@@ -1,6 +1,6 @@
 """The charts, as Vega-Lite by way of altair. Fields have our own names; users' text is only data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tutelage.report.colours import LIGHT
@@ -19,6 +19,8 @@ GROUP_WORDS: Mapping[Group, str] = {
 }
 CHART_WIDTH = 296
 NAME_CHARACTERS = 26
+LONG_NAME_CHARACTERS = 40
+BAR_WIDTH = 190
 
 
 def _altair() -> Any:
@@ -36,63 +38,57 @@ def _data(rows: Sequence[Mapping[str, object]]) -> Any:
 def spread_chart(axis: Axis, spreads: Sequence[Spread], *, unit: str, ceiling: float | None) -> str:
     """Three histograms above each other on one axis, each with its median."""
     alt = _altair()
-    width = (axis.high - axis.low) / axis.bins
     present = [s for s in spreads if s.candidates]
+    rows = [
+        _histogram(axis, spread, unit=unit if spread is present[-1] else None, ceiling=ceiling)
+        for spread in present
+    ]
+    return svg_of(alt.vconcat(*rows, spacing=4).resolve_scale(x="shared", y="shared"))
+
+
+def _histogram(axis: Axis, spread: Spread, *, unit: str | None, ceiling: float | None) -> Any:
+    alt = _altair()
+    width = (axis.high - axis.low) / axis.bins
     bars = [
         {
-            "group": GROUP_WORDS[s.group],
-            "low": axis.low + index * width,
-            "high": axis.low + (index + 1) * width,
-            "share": 100 * counted / s.candidates,
+            "low": round(axis.low + index * width, 6),
+            "high": round(axis.low + (index + 1) * width, 6),
+            "floor": 0,
+            "share": 100 * counted / spread.candidates,
         }
-        for s in present
-        for index, counted in enumerate(s.counts)
+        for index, counted in enumerate(spread.counts)
         if counted
     ]
-    medians = [{"group": GROUP_WORDS[s.group], "at": s.quantiles[2]} for s in present]
-    names = [GROUP_WORDS[g] for g in GROUPS]
     scale = alt.Scale(domain=[axis.low, axis.high], nice=False, zero=False)
-    x = alt.X("low:Q", scale=scale, title=unit, axis=alt.Axis(grid=False, tickCount=6))
-    base = alt.Chart().encode()
-    histogram = base.mark_bar(clip=True, stroke=LIGHT["page"], strokeWidth=0.5).encode(
-        x=x,
-        x2="high:Q",
-        y=alt.Y("share:Q", title=None, axis=alt.Axis(tickCount=2, labelExpr="datum.label + ' %'")),
-        color=alt.Color(
-            "group:N", scale=alt.Scale(domain=names, range=[LIGHT[g] for g in GROUPS]), legend=None
-        ),
-    )
-    middle = (
-        alt.Chart(_data(medians))
-        .mark_rule(color=LIGHT["ink"], strokeWidth=1.5)
-        .encode(x=alt.X("at:Q", scale=scale))
-    )
-    lines = [] if ceiling is None else [
-        alt.Chart(_data([{"group": GROUP_WORDS[s.group], "at": ceiling} for s in present]))
-        .mark_rule(color=LIGHT["quiet"], strokeDash=[4, 3])
-        .encode(x=alt.X("at:Q", scale=scale))
-    ]
-    rows = []
-    for spread in present:
-        name = GROUP_WORDS[spread.group]
-        layered = alt.layer(
-            histogram.properties(data=_data([b for b in bars if b["group"] == name])),
-            *[line.properties(data=_data([{"at": ceiling}])) for line in lines],
-            middle.properties(data=_data([m for m in medians if m["group"] == name])),
-        ).properties(
-            width=CHART_WIDTH,
-            height=58,
-            title=alt.TitleParams(
-                f"{name}: {spread.candidates:,}, median {number(spread.quantiles[2])}",
-                anchor="start",
-                fontSize=12,
-                fontWeight="normal",
-                color=LIGHT["ink"],
-                offset=3,
-            ),
+    ticks = alt.Axis(grid=False, tickCount=6, labels=unit is not None, ticks=unit is not None)
+    share = alt.Axis(tickCount=2, labelExpr="datum.label + ' %'")
+    histogram = (
+        alt.Chart(_data(bars))
+        .mark_rect(clip=True, stroke=LIGHT["panel"], strokeWidth=0.7, color=LIGHT[spread.group])
+        .encode(
+            x=alt.X("low:Q", scale=scale, title=unit, axis=ticks),
+            x2="high:Q",
+            y=alt.Y("share:Q", title=None, axis=share),
+            y2="floor:Q",
         )
-        rows.append(layered)
-    return svg_of(alt.vconcat(*rows, spacing=4).resolve_scale(x="shared", y="shared"))
+    )
+    marks = [(spread.quantiles[2], LIGHT["ink"], [1, 0])]
+    marks += [] if ceiling is None else [(ceiling, LIGHT["quiet"], [4, 3])]
+    lines = [
+        alt.Chart(_data([{"at": at}]))
+        .mark_rule(color=tint, strokeDash=dash, strokeWidth=1.5)
+        .encode(x=alt.X("at:Q", scale=scale))
+        for at, tint, dash in marks
+    ]
+    title = alt.TitleParams(
+        f"{GROUP_WORDS[spread.group]}: {spread.candidates:,}, median {number(spread.quantiles[2])}",
+        anchor="start",
+        fontSize=12,
+        fontWeight="normal",
+        color=LIGHT["ink"],
+        offset=3,
+    )
+    return alt.layer(histogram, *lines).properties(width=CHART_WIDTH, height=58, title=title)
 
 
 def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> str:
@@ -101,13 +97,15 @@ def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> s
     high_x, high_y = limits
     x = alt.X("ifd:Q", scale=alt.Scale(domain=[0, high_x], nice=False), title="ifd (ratio)")
     y = alt.Y("r_ifd:Q", scale=alt.Scale(domain=[0, high_y], nice=False), title="r_ifd (ratio)")
-    box = alt.Chart(_data([{"x": 0, "X": 1, "y": 0, "Y": 1}])).mark_rect(
-        color=LIGHT["region"], opacity=1
-    ).encode(x=alt.X("x:Q"), x2="X:Q", y=alt.Y("y:Q"), y2="Y:Q")
+    box = (
+        alt.Chart(_data([{"x": 0, "X": 1, "y": 0, "Y": 1}]))
+        .mark_rect(color=LIGHT["region"], opacity=1)
+        .encode(x=alt.X("x:Q"), x2="X:Q", y=alt.Y("y:Q"), y2="Y:Q")
+    )
     gates = [
         alt.Chart(_data([{"at": 1}]))
         .mark_rule(color=LIGHT["quiet"], strokeDash=[4, 3])
-        .encode(**{channel: f"at:Q"})
+        .encode(**{channel: "at:Q"})
         for channel in ("x", "y")
     ]
     points = [
@@ -120,21 +118,44 @@ def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> s
         if p.group == group and p.ifd <= high_x and p.r_ifd <= high_y
     ]
     fates = alt.Scale(domain=["not chosen", "chosen"], range=[LIGHT["refused"], LIGHT["chosen"]])
-    shapes = alt.Scale(domain=["not chosen", "chosen"], range=["cross", "circle"])
     dots = [
         alt.Chart(_data([p for p in points if p["fate"] == fate]))
-        .mark_point(clip=True, size=16, strokeWidth=1, opacity=0.75, filled=fate == "chosen")
-        .encode(
-            x=x,
-            y=y,
-            color=alt.Color("fate:N", scale=fates, legend=alt.Legend()),
-            shape=alt.Shape("fate:N", scale=shapes, legend=alt.Legend()),
-        )
+        .mark_point(clip=True, size=18, strokeWidth=1.1, opacity=0.8, filled=fate == "chosen")
+        .encode(x=x, y=y, color=alt.Color("fate:N", scale=fates))
         for fate in ("not chosen", "chosen")
     ]
+    labels = _region_labels(plane, group, limits)
     return svg_of(
-        alt.layer(box, *gates, *dots).properties(width=CHART_WIDTH, height=CHART_WIDTH - 30)
+        alt.layer(box, *gates, *dots, *labels).properties(
+            width=CHART_WIDTH, height=CHART_WIDTH - 30
+        )
     )
+
+
+def _region_labels(plane: Plane, group: Group, limits: tuple[float, float]) -> list[Any]:
+    """The number of candidates in each quarter, in its outer corner."""
+    alt = _altair()
+    high_x, high_y = limits
+    labels = []
+    for region in plane.regions:
+        if region.group != group:
+            continue
+        left, low = region.ifd_below, region.r_ifd_below
+        place = {"x": 0 if left else high_x, "y": 0 if low else high_y}
+        said = f"{region.candidates:,}{' pass both' if left and low else ''}"
+        labels.append(
+            alt.Chart(_data([{**place, "said": said}]))
+            .mark_text(
+                align="left" if left else "right",
+                baseline="bottom" if low else "top",
+                dx=5 if left else -5,
+                dy=-4 if low else 4,
+                fontSize=12,
+                color=LIGHT["ink"],
+            )
+            .encode(x=alt.X("x:Q"), y=alt.Y("y:Q"), text="said:N")
+        )
+    return labels
 
 
 def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
@@ -163,21 +184,21 @@ def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
             title="length of the response (tokens" + (", log scale)" if kind == "log" else ")"),
             axis=alt.Axis(grid=False, tickCount=5),
         ),
-        color=alt.Color("group:N", scale=tints),
     )
     band = base.mark_area(opacity=0.22).encode(
         y=alt.Y("low:Q", title=unit, scale=alt.Scale(zero=False)),
         y2="high:Q",
-        color=alt.Color("group:N", scale=tints, legend=None),
+        fill=alt.Fill("group:N", scale=tints, legend=None),
     )
     line = base.mark_line(strokeWidth=2).encode(
-        y="middle:Q", strokeDash=alt.StrokeDash("group:N", legend=None)
+        y="middle:Q",
+        color=alt.Color("group:N", scale=tints),
+        strokeDash=alt.StrokeDash("group:N", sort=names),
     )
     dots = base.mark_point(size=26, filled=True).encode(
         y="middle:Q",
-        shape=alt.Shape(
-            "group:N", scale=alt.Scale(domain=names, range=["circle", "square"])
-        ),
+        color=alt.Color("group:N", scale=tints),
+        shape=alt.Shape("group:N", scale=alt.Scale(domain=names, range=["circle", "square"])),
     )
     return svg_of(alt.layer(band, line, dots).properties(width=CHART_WIDTH, height=170))
 
@@ -187,9 +208,14 @@ def stacked_chart(
 ) -> str:
     """Horizontal bars of parts, one bar a name; every bar is 100 % long."""
     alt = _altair()
-    names = _labels([name for name, _ in rows])
+    names = _labels([name for name, _ in rows], characters=34)
     data = [
-        {"name": key, "part": part, "order": order, "share": 100 * value / (sum(parts.values()) or 1)}
+        {
+            "name": key,
+            "part": part,
+            "order": order,
+            "share": 100 * value / (sum(parts.values()) or 1),
+        }
         for key, (_, parts) in zip(names, rows, strict=True)
         for order, (part, value) in enumerate(parts.items())
     ]
@@ -204,20 +230,20 @@ def stacked_chart(
             color=alt.Color(
                 "part:N",
                 scale=alt.Scale(domain=list(tints), range=[LIGHT[t] for t in tints.values()]),
-                legend=alt.Legend(columns=2),
+                legend=alt.Legend(columns=3),
             ),
             order="order:Q",
         )
-        .properties(width=CHART_WIDTH - 90, height=alt.Step(24))
+        .properties(width=BAR_WIDTH + 60, height=alt.Step(24))
     )
     return svg_of(chart)
 
 
-def _labels(names: Sequence[str]) -> list[str]:
+def _labels(names: Sequence[str], *, characters: int = NAME_CHARACTERS) -> list[str]:
     """Short names that stay different from each other."""
     labels: list[str] = []
     for name in names:
-        label = one_line(name, characters=NAME_CHARACTERS) or "(empty)"
+        label = one_line(name, characters=characters) or "(empty)"
         again = label
         while again in labels:
             again = f"{label} ({len(labels) + 1})"
@@ -227,7 +253,7 @@ def _labels(names: Sequence[str]) -> list[str]:
 
 def _name_axis(labels: Sequence[str]) -> Any:
     alt = _altair()
-    axis = alt.Axis(labelLimit=170, ticks=False, domain=False)
+    axis = alt.Axis(labelLimit=300, ticks=False, domain=False)
     return alt.Y("name:N", sort=list(labels), title=None, axis=axis)
 
 
@@ -258,7 +284,7 @@ def interval_chart(
     )
     scale = alt.Scale(zero=False, nice=True)
     whisker = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=5)), x2="high:Q"
+        x=alt.X("low:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=4)), x2="high:Q"
     )
     dot = base.mark_point(filled=True, size=60, opacity=1).encode(
         x=alt.X("mean:Q", scale=scale),
@@ -294,7 +320,9 @@ def heat_chart(names: Sequence[str], values: Mapping[tuple[str, str], float | No
                     }
                 )
     place = {
-        "x": alt.X("b:N", sort=list(names), title=None, axis=alt.Axis(labelAngle=-40, orient="top")),
+        "x": alt.X(
+            "b:N", sort=list(names), title=None, axis=alt.Axis(labelAngle=-40, orient="top")
+        ),
         "y": alt.Y("a:N", sort=list(names), title=None),
     }
     base = alt.Chart(_data(cells)).encode(**place)
@@ -307,28 +335,32 @@ def heat_chart(names: Sequence[str], values: Mapping[tuple[str, str], float | No
     )
     texts = base.mark_text(fontSize=12).encode(
         text="shown:N",
-        color=alt.condition(
-            "datum.strong", alt.value(LIGHT["on_strong"]), alt.value(LIGHT["ink"])
-        ),
+        color=alt.condition("datum.strong", alt.value(LIGHT["on_strong"]), alt.value(LIGHT["ink"])),
     )
     side = alt.Step(46)
     return svg_of(alt.layer(squares, texts).properties(width=side, height=alt.Step(30)))
 
 
-def bar_chart(rows: Sequence[tuple[str, float]], *, unit: str, tint: str) -> str:
+def bar_chart(
+    rows: Sequence[tuple[str, float]], *, unit: str, tint: str, shown: Callable[[float], str]
+) -> str:
     """Horizontal bars, one a name, with the number at the end."""
     alt = _altair()
-    names = _labels([row[0] for row in rows])
+    names = _labels([row[0] for row in rows], characters=LONG_NAME_CHARACTERS)
     data = [
-        {"name": key, "value": value, "shown": number(value)}
+        {"name": key, "value": value, "shown": shown(value)}
         for key, (_, value) in zip(names, rows, strict=True)
     ]
+    most = max((value for _, value in rows), default=1) or 1
     base = alt.Chart(_data(data)).encode(
         y=_name_axis(names),
-        x=alt.X("value:Q", title=unit, axis=alt.Axis(tickCount=4)),
+        x=alt.X(
+            "value:Q",
+            title=unit,
+            scale=alt.Scale(domain=[0, 1.25 * most], nice=False),
+            axis=alt.Axis(tickCount=4),
+        ),
     )
     bars = base.mark_bar(color=LIGHT[tint])
     texts = base.mark_text(align="left", dx=4).encode(text="shown:N")
-    return svg_of(
-        alt.layer(bars, texts).properties(width=CHART_WIDTH - 110, height=alt.Step(24))
-    )
+    return svg_of(alt.layer(bars, texts).properties(width=BAR_WIDTH, height=alt.Step(24)))

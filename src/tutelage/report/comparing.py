@@ -99,7 +99,9 @@ def tally_sets(database: Database) -> tuple[SetTally, ...]:
     for name, *rest in database.ask(_SETS, moments=moments):
         by_name.setdefault(name, []).append(tuple(rest))
     return tuple(
-        _set(name, sets, columns=len(columns)) for name, sets in by_name.items() if name != CHOSEN or sets
+        _set(name, sets, columns=len(columns))
+        for name, sets in by_name.items()
+        if name != CHOSEN or sets
     )
 
 

@@ -204,9 +204,7 @@ def _join(
     connection.execute(_SAMPLE, {"millionths": millionths})
 
 
-def _with_numbers(
-    connection: duckdb.DuckDBPyConnection, metrics: Sequence[str]
-) -> tuple[str, ...]:
+def _with_numbers(connection: duckdb.DuckDBPyConnection, metrics: Sequence[str]) -> tuple[str, ...]:
     if not metrics:
         return ()
     counts = ", ".join(f"count({quoted(name)})" for name in metrics)

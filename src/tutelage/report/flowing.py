@@ -64,8 +64,9 @@ def count_flow(database: Database, *, from_examples: bool) -> Flow:
         from_examples: There is no rows table, so the examples are the input.
     """
     rows = (
-        'rows' if not from_examples else
-        "(SELECT example_id, \"row\", 'ok' AS status FROM examples)"
+        "rows"
+        if not from_examples
+        else "(SELECT example_id, \"row\", 'ok' AS status FROM examples)"
     )
     found = database.ask(_FLOW, rows=rows)
     counted: dict[tuple[str, str | None, str | None, Kind], int] = {}
@@ -96,7 +97,9 @@ _TROUBLES = """
 SELECT 'read' AS stage, NULL AS step, status AS reason, count(*) AS n, min(detail) AS detail
 FROM rows WHERE coalesce(status, 'ok') NOT IN ('ok', 'duplicate') GROUP BY ALL
 UNION ALL
-SELECT 'refine', step, status, count(*), min(detail)
+-- An original without text came so with the data.
+SELECT CASE WHEN step = 'original' THEN 'read' ELSE 'refine' END, step, status, count(*),
+    min(detail)
 FROM candidates WHERE coalesce(status, 'ok') != 'ok' GROUP BY ALL
 UNION ALL
 SELECT 'score', step, coalesce(score_status, 'not_scored'), count(*), min(score_detail)

@@ -38,11 +38,11 @@ def flow_section(summary: Summary) -> Sequence[Section]:
                 Figure(
                     title=kept if summary.rule or summary.kept else "No row got lost on the way",
                     alt=f"Flow of {rows} rows. {kept}. The table has every path.",
-                    draw=partial(sankey.draw, ways, heads=heads, narrow=False),
-                    draw_narrow=partial(sankey.draw, ways, heads=heads, narrow=True),
+                    draw=partial(sankey.draw, ways, heads=heads),
+                    draw_narrow=partial(sankey.draw_narrow, ways),
                     table=_flow_table(flow.paths),
                     note="The width of a band is a number of rows; nothing is left out.",
-                    wide=True,
+                    layout="wide",
                 ),
             ),
         ),
@@ -85,9 +85,7 @@ def _ways(paths: Sequence[FlowPath]) -> tuple[list[Way], list[str]]:
     refined = any(p.writing not in (None, "alone") for p in paths)
     lost = _rare(_tally(paths, lambda p: None if p.writing else p.reading))
     written = _rare(_tally(paths, lambda p: p.writing))
-    refused = _rare(
-        _tally(paths, lambda p: p.deciding if p.kind in ("refused", "lost") else None)
-    )
+    refused = _rare(_tally(paths, lambda p: p.deciding if p.kind in ("refused", "lost") else None))
     ways = []
     order = {kind: index for index, kind in enumerate(_TINTS)}
     for p in sorted(paths, key=lambda p: (order[p.kind], -p.rows)):
@@ -137,50 +135,52 @@ def _tally(paths: Sequence[FlowPath], reason: Callable[[FlowPath], str | None]) 
     return counted
 
 
-_STAGES = {
-    "read": ("row", "could not become an example"),
-    "refine": ("version", "has no usable text"),
-    "score": ("version", "has no numbers"),
-}
+_WHILE = {"read": "reading", "refine": "refining", "score": "scoring"}
 
 
 def trouble_section(summary: Summary) -> Sequence[Section]:
     """What could not be read, refined or scored, and why."""
+    title = "What could not be used, and why"
     if not summary.troubles:
-        return (
-            Section(
-                key="troubles",
-                title="What could not be used, and why",
-                paragraphs=("Every row could be read, and every version has text and numbers.",),
-            ),
-        )
-    words = {"read": "reading", "refine": "refining", "score": "scoring"}
-    ranked = summary.troubles[:_MOST_BARS]
-    bars = [
-        (f"{words[t.stage]}: {reason_words(t.reason)}", float(t.count)) for t in ranked
-    ]
-    first = ranked[0]
-    noun, verb = _STAGES[first.stage]
+        all_well = "Every row could be read, and every version has text and numbers."
+        return (Section(key="troubles", title=title, paragraphs=(all_well,)),)
+    counted: Counter[tuple[str, str]] = Counter()
+    for trouble in summary.troubles:
+        counted[trouble.stage, trouble.reason] += trouble.count
+    ranked = counted.most_common(_MOST_BARS)
+    bars = [(f"{_WHILE[stage]}: {reason_words(reason)}", n) for (stage, reason), n in ranked]
+    (stage, reason), times = ranked[0]
     return (
         Section(
             key="troubles",
-            title="What could not be used, and why",
+            title=title,
             paragraphs=(
                 "A row or version that failed has a reason and no number, and it can never be "
                 "chosen.",
             ),
             figures=(
                 Figure(
-                    title=f"Most often a {noun} {verb}: {reason_words(first.reason)} "
-                    f"({first.count:,} times)",
+                    title=f"Most often, while {_WHILE[stage]}: {reason_words(reason)} ({times:,})",
                     alt="How often each reason occurred.",
-                    draw=partial(charting.bar_chart, bars, unit="rows or versions", tint="lost"),
+                    draw=partial(
+                        charting.bar_chart,
+                        bars,
+                        unit="rows or versions",
+                        tint="lost",
+                        shown="{:,.0f}".format,
+                    ),
                     table=_trouble_table(summary),
-                    wide=True,
+                    note=_more_reasons(len(counted)),
+                    layout="beside",
                 ),
             ),
         ),
     )
+
+
+def _more_reasons(reasons: int) -> str:
+    more = reasons > _MOST_BARS
+    return f"The picture shows the {_MOST_BARS} most frequent of {reasons}." if more else ""
 
 
 def _trouble_table(summary: Summary) -> Table:
@@ -188,18 +188,16 @@ def _trouble_table(summary: Summary) -> Table:
         caption="Every reason, with what was noted for one of them",
         columns=(
             Column(name="while"),
-            Column(name="version"),
             Column(name="reason"),
-            Column(name="in words"),
+            Column(name="version"),
             Column(name="count", style="count"),
             Column(name="for example"),
         ),
         rows=tuple(
             (
-                {"read": "reading", "refine": "refining", "score": "scoring"}[t.stage],
+                _WHILE[t.stage],
+                f"{reason_words(t.reason)} ({t.reason})",
                 step_words(t.step) if t.step else None,
-                t.reason,
-                reason_words(t.reason),
                 t.count,
                 t.detail[:_DETAIL_CHARACTERS] if t.detail else None,
             )
@@ -221,7 +219,13 @@ def account_section(summary: Summary) -> Sequence[Section]:
             Figure(
                 title=f"{slowest} took {duration(most)} of {duration(total)}",
                 alt="Seconds that each stage took.",
-                draw=partial(charting.bar_chart, account.seconds, unit="time (s)", tint="original"),
+                draw=partial(
+                    charting.bar_chart,
+                    account.seconds,
+                    unit="time (s)",
+                    tint="original",
+                    shown=duration,
+                ),
                 table=Table(
                     caption="Time by stage (s)",
                     columns=(Column(name="stage"), Column(name="seconds", style="number")),

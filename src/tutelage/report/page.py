@@ -19,9 +19,7 @@ from tutelage.report.wording import cell
 _TEMPLATES = "templates"
 
 
-def render_html(
-    summary: Summary, *, more: Sequence[Section] = (), pictures: bool = True
-) -> str:
+def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: bool = True) -> str:
     """The report as one HTML page that needs no network and runs no script.
 
     Args:
@@ -63,7 +61,7 @@ def render_html(
 
 def _pictures(key: str, figure: Figure) -> Iterator[tuple[str, Markup]]:
     """Each picture of a figure with the class that says on which screens it is shown."""
-    broad = "picture" if figure.draw_narrow is None else "picture broad"
+    broad = "picture only" if figure.draw_narrow is None else "picture broad"
     pictures = ((broad, figure.draw), ("picture narrow", figure.draw_narrow))
     for kind, draw in pictures:
         if draw is not None:

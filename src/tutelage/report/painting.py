@@ -30,7 +30,7 @@ def config() -> dict[str, Any]:
     return {
         "background": None,
         "font": FONT,
-        "padding": 4,
+        "padding": {"left": 16, "right": 6, "top": 4, "bottom": 4},
         "axis": {
             **text,
             "labelFontSize": 11,
@@ -40,7 +40,14 @@ def config() -> dict[str, Any]:
             "gridColor": LIGHT["grid"],
         },
         "header": {"labelColor": LIGHT["ink"], "labelFontSize": 12, "title": None},
-        "legend": {**text, "labelFontSize": 12, "titleFontSize": 12, "orient": "top", "title": None},
+        "legend": {
+            **text,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "orient": "top",
+            "title": None,
+            "columnPadding": 22,
+        },
         "text": {"color": LIGHT["ink"], "fontSize": 11},
         "view": {"stroke": None},
     }
@@ -56,7 +63,7 @@ def svg_of(chart: "alt.TopLevelMixin") -> str:
         import vl_convert  # noqa: PLC0415  (a page without pictures needs no picture library)
     except ImportError as error:
         raise missing_pictures() from error
-    specification = {**chart.to_dict(), "config": config()}
+    specification = {**chart.to_dict(validate=False), "config": config()}
     drawn = vl_convert.vegalite_to_svg(specification)
     return drawn if isinstance(drawn, str) else str(drawn)
 
@@ -115,11 +122,11 @@ def _value(name: str, value: str, *, key: str) -> str:
 
 
 def _frame(root: Tree.Element, *, label: str) -> None:
-    width = root.get("width", "")
+    width = root.get("width", "0")
     box: Mapping[str, str] = {"viewBox": root.get("viewBox", "")}
     root.attrib.clear()
     root.attrib.update(box)
     root.set("role", "img")
     root.set("aria-label", label)
-    root.set("style", f"max-width:{float(width):.0f}px" if width else "")
+    root.set("style", f"--w:{float(width):.0f}px")
     root.set("font-family", FONT)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 
@@ -65,7 +65,9 @@ class Layout:
     height: float
 
 
-def lay_out(ways: Sequence[Way], *, width: float, labels: float, height: float) -> Layout:
+def lay_out(
+    ways: Sequence[Way], *, width: float, labels: float, height: float, lines: int = 2
+) -> Layout:
     """Place stops and bands.
 
     Args:
@@ -73,6 +75,7 @@ def lay_out(ways: Sequence[Way], *, width: float, labels: float, height: float) 
         width: Of the picture.
         labels: Width that is left free on the right for the names of the last column.
         height: What all rows together are high; gaps come on top.
+        lines: How many lines of text each stop has room for.
 
     Returns:
         Boxes whose rows are the sums of their bands, wherever a way does not begin or end.
@@ -92,7 +95,7 @@ def lay_out(ways: Sequence[Way], *, width: float, labels: float, height: float) 
         for stop in (s for s in passing if s.column == column):
             high = max(passing[stop] * scale, _MIN_HEIGHT)
             boxes[stop] = Box(stop=stop, rows=passing[stop], x=column * step, y=y, height=high)
-            y += max(high, 2 * _LINE) + _GAP
+            y += max(high, lines * _LINE) + _GAP
         bottom = max(bottom, y)
     return Layout(boxes=tuple(boxes.values()), bands=_bands(ways, boxes, scale), height=bottom)
 
@@ -127,39 +130,54 @@ def _bands(ways: Sequence[Way], boxes: Mapping[Stop, Box], scale: float) -> tupl
     return tuple(bands)
 
 
-def draw(ways: Sequence[Way], *, heads: Sequence[str], narrow: bool) -> str:
-    """The picture as SVG.
+def draw(ways: Sequence[Way], *, heads: Sequence[str]) -> str:
+    """The picture as SVG, for a page as wide as a desk.
 
     Args:
         ways: What to draw.
-        heads: A head for each column; the first is not shown where the picture is narrow.
-        narrow: For a telephone: only the last column has its names beside it.
+        heads: A head for each column.
     """
-    width, labels = (360.0, 178.0) if narrow else (1040.0, 300.0)
-    layout = lay_out(ways, width=width, labels=labels, height=260.0 if narrow else 300.0)
-    last = max((box.stop.column for box in layout.boxes), default=0)
+    width = 1040.0
+    layout = lay_out(ways, width=width, labels=300.0, height=300.0)
+    columns = sorted({box.x for box in layout.boxes})
+    spaces = dict(zip(columns, [*columns[1:], width], strict=True))
+    labels = [_label(box, space=spaces[box.x] - box.x - _BAR - 10, lines=3) for box in layout.boxes]
+    titles = [
+        f'<text x="{x:.1f}" y="12" font-size="12" fill="{colour("quiet")}">{escape(head)}</text>'
+        for x, head in zip(columns, heads, strict=False)
+    ]
+    return _svg(layout, [*labels, *titles], width=width)
+
+
+def draw_narrow(ways: Sequence[Way]) -> str:
+    """The picture as SVG for a telephone: only where the rows began and where they ended."""
+    ends: dict[Stop, int] = defaultdict(int)
+    for way in ways:
+        ends[way.stops[-1]] += way.rows
+    short = [
+        Way(stops=(way.stops[0], replace(end, column=1)), rows=rows)
+        for end, rows in ends.items()
+        for way in ways[:1]
+    ]
+    width = 340.0
+    layout = lay_out(short, width=width, labels=200.0, height=230.0, lines=3)
+    labels = [_label(box, space=190.0, lines=3) for box in layout.boxes if box.stop.column]
+    start = (
+        f'<text x="0" y="14" font-size="12" fill="{colour("ink")}">'
+        f"{sum(ends.values()):,} {escape(short[0].stops[0].name)}</text>"
+        if short
+        else ""
+    )
+    return _svg(layout, [*labels, start], width=width)
+
+
+def _svg(layout: Layout, texts: Sequence[str], *, width: float) -> str:
     parts = [_band(band) for band in layout.bands]
     parts += [_bar(box) for box in layout.boxes]
-    if not narrow:
-        parts += [_head(head, layout, column) for column, head in enumerate(heads)]
-    parts += [
-        _label(box, space=_space(box, layout, width), narrow=narrow)
-        for box in layout.boxes
-        if not narrow or box.stop.column == last or _ends(box, layout)
-    ]
     return (
-        f'<svg viewBox="0 0 {width:g} {layout.height:.0f}" width="{width:g}"'
-        f' height="{layout.height:.0f}">{"".join(parts)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {layout.height:.0f}"'
+        f' width="{width:g}" height="{layout.height:.0f}">{"".join([*parts, *texts])}</svg>'
     )
-
-
-def _ends(box: Box, layout: Layout) -> bool:
-    return not any(band.start == box for band in layout.bands)
-
-
-def _space(box: Box, layout: Layout, width: float) -> float:
-    right = [other.x for other in layout.boxes if other.x > box.x]
-    return (min(right) if right else width) - box.x - _BAR - 10
 
 
 def _band(band: Band) -> str:
@@ -181,24 +199,20 @@ def _bar(box: Box) -> str:
     )
 
 
-def _head(head: str, layout: Layout, column: int) -> str:
-    x = next((box.x for box in layout.boxes if box.stop.column == column), 0.0)
-    return (
-        f'<text x="{x:.1f}" y="12" font-size="12" fill="{colour("quiet")}">{escape(head)}</text>'
-    )
-
-
-def _label(box: Box, *, space: float, narrow: bool) -> str:
-    characters = max(int(space / 6.3), 8)
-    lines = _wrapped(box.stop.name, characters=characters, lines=2 if narrow else 3)
+def _label(box: Box, *, space: float, lines: int) -> str:
+    characters = max(int(space / 6.4), 8)
+    shown = _wrapped(f"{box.rows:,} {box.stop.name}", characters=characters, lines=lines)
     y = box.y + min(box.height / 2, _LINE) + (0 if box.height < _LINE else 2)
     x = box.x + _BAR + 5
-    shown = [f"{box.rows:,}", *lines] if narrow else [f"{box.rows:,} {lines[0]}", *lines[1:]]
     spans = "".join(
         f'<tspan x="{x:.1f}" dy="{0 if index == 0 else _LINE:g}">{escape(line)}</tspan>'
         for index, line in enumerate(shown)
     )
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" fill="{colour("ink")}">{spans}</text>'
+    # The halo keeps the name readable where a band passes behind it.
+    halo = f'stroke="{colour("panel")}" stroke-width="3" stroke-opacity="0.8" paint-order="stroke"'
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="12" fill="{colour("ink")}" {halo}>{spans}</text>'
+    )
 
 
 def _wrapped(text: str, *, characters: int, lines: int) -> list[str]:

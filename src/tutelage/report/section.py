@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 Cell: TypeAlias = str | int | float | None
 Style: TypeAlias = Literal["text", "count", "number", "share"]
+Layout: TypeAlias = Literal["card", "wide", "beside"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ class Figure:
         draw: Gives the SVG; called only by a renderer that shows pictures.
         table: The data behind it.
         note: What was left out or sampled.
-        wide: Whether it wants the width of the page.
+        layout: `card` for a picture that others stand beside, `wide` for the width of the page,
+            `beside` for the picture with its table open at its side.
         draw_narrow: Gives another SVG for telephones, where one picture does not fit both.
     """
 
@@ -50,7 +52,7 @@ class Figure:
     draw: Callable[[], str]
     table: Table
     note: str = ""
-    wide: bool = False
+    layout: Layout = "card"
     draw_narrow: Callable[[], str] | None = None
 
 

@@ -13,7 +13,8 @@ SHOWN = 10
 _CLEAREST = """
 WITH pairs AS (
     SELECT c.candidate_id, c.example_id, c.step, c.teacher, c.chosen,
-        o.candidate_id AS original_id, {clearness} AS clearness {numbers}
+        o.candidate_id AS original_id, {clearness} AS clearness,
+        p.candidate_id IS NULL AS alone {numbers}
     FROM judged AS c
     LEFT JOIN judged AS p ON p.candidate_id = c.parent_id AND p.score_status = 'ok'
     LEFT JOIN (
@@ -23,8 +24,9 @@ WITH pairs AS (
     WHERE c.step != 'original' AND c.score_status = 'ok'
 )
 SELECT * FROM pairs WHERE clearness IS NOT NULL AND {where}
-QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY clearness {direction}, candidate_id) = 1
-ORDER BY clearness {direction}, candidate_id LIMIT {limit}
+QUALIFY row_number() OVER (
+    PARTITION BY example_id ORDER BY alone, clearness {direction}, candidate_id) = 1
+ORDER BY alone, clearness {direction}, candidate_id LIMIT {limit}
 """
 
 
@@ -83,7 +85,7 @@ def _refinement(
     texts: Mapping[str, Text],
     about: Mapping[str, tuple[Any, ...]],
 ) -> Refinement:
-    candidate_id, example_id, step, teacher, _, original_id, clearness, *numbers = row
+    candidate_id, example_id, step, teacher, _, original_id, clearness, _, *numbers = row
     input_row, source, reason = about.get(example_id, (None, None, None))
     return Refinement(
         example_id=example_id,
@@ -111,9 +113,7 @@ LEFT JOIN (SELECT example_id, reason FROM decisions) AS d USING (example_id)
 
 
 def _texts(database: Database, ids: list[str]) -> dict[str, Text]:
-    return {
-        candidate_id: _text(messages) for candidate_id, messages in database.ask(_TEXTS, [ids])
-    }
+    return {candidate_id: _text(messages) for candidate_id, messages in database.ask(_TEXTS, [ids])}
 
 
 def _text(messages: list[dict[str, str]] | None) -> Text:

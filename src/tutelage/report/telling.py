@@ -4,7 +4,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from tutelage.report.summary import CHOSEN, SetTally, Summary
-from tutelage.report.wording import count, duration, listed, number, reason_words, set_words, share
+from tutelage.report.wording import (
+    count,
+    duration,
+    listed,
+    money,
+    number,
+    reason_words,
+    set_words,
+    share,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +50,7 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
     if summary.account.cost is not None:
         found.append(
             Fact(
-                value=f"{number(summary.account.cost)} {summary.account.currency}",
+                value=money(summary.account.cost, summary.account.currency),
                 label="paid to the teacher",
             )
         )
@@ -66,10 +75,12 @@ def _input(summary: Summary) -> str:
     for path in flow.paths:
         if path.writing is None:
             ended[path.reading] += path.rows
-    reasons = listed([f"{n:,}: {reason_words(r)}" for r, n in ended.most_common(3)])
+    reasons = listed([f"{reason_words(r)}: {n:,}" for r, n in ended.most_common(3)])
     more = " and other reasons" if len(ended) > 3 else ""  # noqa: PLR2004  (as many as are named)
     verb = "became an example" if examples == 1 else "became examples"
-    return f"Of {count(rows, 'input row')}, {examples:,} {verb}; the rest did not ({reasons}{more})."
+    return (
+        f"Of {count(rows, 'input row')}, {examples:,} {verb}; the rest did not ({reasons}{more})."
+    )
 
 
 def _choice(summary: Summary) -> str:
@@ -94,7 +105,7 @@ def _choice(summary: Summary) -> str:
     )
     if refusals:
         reason, times = refusals.most_common(1)[0]
-        words += f", most often because {reason_words(reason)} ({times:,} times)"
+        words += f", most often with this reason: {reason_words(reason)} ({times:,})"
     rule = f" The rule was {summary.rule}." if summary.rule else ""
     return f"{words}.{rule}"
 
@@ -151,7 +162,7 @@ def _cost(summary: Summary) -> str:
         times = f"{asked:,}" if isinstance(asked, int | float) else str(asked)
         said.append(f"{who} got {times} requests{from_journal}.")
     if summary.account.cost is not None:
-        said.append(f"That cost {number(summary.account.cost)} {summary.account.currency}.")
+        said.append(f"That cost {money(summary.account.cost, summary.account.currency)}.")
     seconds = sum(s for _, s in summary.account.seconds)
     if seconds:
         said.append(f"The run took {duration(seconds)}.")

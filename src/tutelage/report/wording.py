@@ -18,7 +18,7 @@ STEP_WORDS: Mapping[str, str] = {
 SET_WORDS: Mapping[str, str] = {
     "chosen": "the student's choice",
     "random": "random",
-    "random_version": "same examples, random version",
+    "random_version": "a random version of each",
     "longest": "longest",
     "all_refined": "all refined",
     "all_original": "all original",
@@ -124,14 +124,14 @@ def number(value: float | None) -> str:
     """A number with three significant digits; large ones with thousands separators.
 
     Examples:
-        >>> [number(v) for v in (0.12345, 12.3456, 12345.6, None, -0.0)]
-        ['0.123', '12.3', '12,346', '–', '0']
+        >>> [number(v) for v in (0.12345, 12.3456, 12345.6, None, 1.0)]
+        ['0.123', '12.3', '12,346', '–', '1']
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
-    if value == 0:
-        return "0"
     size = abs(value)
+    if value == round(value) and size < _THOUSAND:
+        return f"{round(value)}"
     if size >= _THOUSAND:
         return f"{value:,.0f}"
     if size >= _HUNDRED:
@@ -139,6 +139,17 @@ def number(value: float | None) -> str:
     if size >= _TEN:
         return f"{value:.1f}"
     return f"{value:.3f}" if size >= 0.001 else f"{value:.2g}"  # noqa: PLR2004  (three digits)
+
+
+def money(amount: float, currency: str | None) -> str:
+    """An amount with its currency.
+
+    Examples:
+        >>> money(1.37, "USD"), money(0.00042, "EUR"), money(1234.5, None)
+        ('1.37 USD', '0.00042 EUR', '1,234.50')
+    """
+    digits = f"{amount:,.2f}" if amount == 0 or amount >= 0.1 else f"{amount:.2g}"  # noqa: PLR2004  (a cent tells nothing below)
+    return f"{digits} {currency}" if currency else digits
 
 
 def share(fraction: float | None) -> str:
