@@ -14,7 +14,7 @@ In the eager order, for when no student is at hand, every branch is written: thr
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -98,7 +98,7 @@ def refine_candidates(
             _refine(loaded, refining=refining, table=table, progress=progress)
         )
     progress.end(note=paid_in_words(tally))
-    return {"teacher_candidates": dict(sorted(statuses.items())), "teacher": asdict(tally)}
+    return {"teacher_candidates": dict(sorted(statuses.items())), "teacher": tally.as_dict()}
 
 
 async def _refine(

@@ -38,5 +38,5 @@ def stream(
     tables: duckdb.DuckDBPyConnection, query: str, parameters: object = None
 ) -> Iterator[dict[str, Any]]:
     """The rows of a query, a batch at a time."""
-    for batch in tables.execute(query, parameters).to_arrow_reader(BATCH_ROWS) or ():
+    for batch in tables.sql(query, params=parameters).to_arrow_reader(BATCH_ROWS):
         yield from batch.to_pylist()
