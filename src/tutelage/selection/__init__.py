@@ -4,20 +4,25 @@ Exactly one decision an example, with its reason and the numbers it rested on, a
 nulls: sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
 """
 
+from tutelage.selection.explain import explain
 from tutelage.selection.null_sets import NULL_NAMES
 from tutelage.selection.parents import choose_parents
 from tutelage.selection.pool import TableSource
+from tutelage.selection.reasons import REASONS, meaning_of
 from tutelage.selection.select import Coverage, Selected, needed_metrics, nulls, select
 from tutelage.selection.settings import RuleName, SelectSettings
 
 __all__ = [
     "NULL_NAMES",
+    "REASONS",
     "Coverage",
     "RuleName",
     "SelectSettings",
     "Selected",
     "TableSource",
     "choose_parents",
+    "explain",
+    "meaning_of",
     "needed_metrics",
     "nulls",
     "select",

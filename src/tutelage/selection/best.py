@@ -8,33 +8,22 @@ from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION
 from tutelage.selection.columns import NONE, Bools, Floats, Indexes, encode
 from tutelage.selection.draws import draws
 from tutelage.selection.pool import Pool
+from tutelage.selection.reasons import (
+    BELOW_CUT,
+    DRAWN,
+    HIGHEST_GRAPE,
+    IFD_NOT_BELOW_1,
+    IN_THE_CUT,
+    LOWEST_RSR,
+    MOST_REFINED,
+    NO_CANDIDATES,
+    NO_ORIGINAL,
+    NO_REFINEMENT,
+    NOT_DRAWN,
+    ORIGINAL_KEPT,
+)
 from tutelage.selection.settings import SelectSettings
-from tutelage.selection.srt import NO_ORIGINAL, ORIGINAL_KEPT
-from tutelage.selection.verdict import IFD_NOT_BELOW_1, NO_CANDIDATES, Verdict, why_unscored, words
-
-HIGHEST_GRAPE = "highest_grape"
-"""The student finds this response the likeliest of its instruction's candidates."""
-
-LOWEST_RSR = "lowest_rsr"
-"""This response has the lowest rank-surprisal ratio of its instruction's candidates."""
-
-IN_THE_CUT = "in_the_cut"
-"""Its best candidate is among as many as were asked for."""
-
-BELOW_CUT = "below_cut"
-"""Its best candidate would be next after as many as were asked for, or later."""
-
-DRAWN = "drawn"
-"""The random rule drew it."""
-
-NOT_DRAWN = "not_drawn"
-"""The random rule did not draw it."""
-
-MOST_REFINED = "most_refined"
-"""It is the version that is furthest from the original."""
-
-NO_REFINEMENT = "no_refinement"
-"""There is no instruction reflection or response reflection of it."""
+from tutelage.selection.verdict import Verdict, why_unscored, words
 
 
 def decide_grape(pool: Pool) -> Verdict:

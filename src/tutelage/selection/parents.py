@@ -12,7 +12,7 @@ from tutelage.selection.columns import NONE, Indexes
 from tutelage.selection.pool import Pool, load_pool
 from tutelage.selection.select import needed_metrics
 from tutelage.selection.settings import SelectSettings
-from tutelage.selection.srt import decide_safe, first_winner_paper
+from tutelage.selection.srt import compare_paper, compare_safe
 
 
 def choose_parents(
@@ -41,6 +41,8 @@ def choose_parents(
         metrics=(*needed_metrics(settings.rule), "response_tokens"),
     )
     best_E = _best(pool, settings)
+    # In paper mode an original without text can be the winner: nobody could reflect on it.
+    best_E = np.where((best_E != NONE) & pool.written_N[best_E], best_E, NONE)
     for step in (ORIGINAL, INSTRUCTION_REFLECTION):
         written_N = pool.of_step(step) & pool.written_N
         first_E = pool.consider((written_N,), pool.numbers["response_tokens"], highest=True)
@@ -52,9 +54,9 @@ def choose_parents(
 
 def _best(pool: Pool, settings: SelectSettings) -> Indexes:
     if settings.rule == "srt" and settings.mode == "paper":
-        return first_winner_paper(pool)
+        return compare_paper(pool).winner_E
     if settings.rule == "srt":
-        return decide_safe(pool, margin=settings.margin).chosen_E
+        return compare_safe(pool, margin=settings.margin).winner_E
     if settings.rule == "grape":
         return decide_grape(pool).chosen_E
     if settings.rule == "rsr":

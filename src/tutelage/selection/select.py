@@ -114,7 +114,7 @@ def select(
         examples=examples,
         student=student,
     )
-    verdict = _decide(pool, settings)
+    verdict = decide(pool, settings)
     coverage = _coverage(pool, verdict, settings)
     _check_coverage(coverage, settings)
     return Selected(
@@ -176,7 +176,8 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
             assert_never(rule)
 
 
-def _decide(pool: Pool, settings: SelectSettings) -> Verdict:
+def decide(pool: Pool, settings: SelectSettings) -> Verdict:
+    """Apply the rule that the settings name."""
     match settings.rule:
         case "srt" if settings.mode == "paper":
             verdict = decide_paper(pool)

@@ -4,53 +4,61 @@ Selective Reflection-Tuning (arXiv 2402.10110), section 3. The truth tables stan
 and, example by example, in tests/selection/selection_oracle.py.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION
 from tutelage.selection.columns import NONE, Bools, Floats, Indexes
 from tutelage.selection.pool import Pool
-from tutelage.selection.verdict import (
+from tutelage.selection.reasons import (
+    BOTH_REFLECTIONS_WON,
     IFD_NOT_BELOW_1,
+    INSTRUCTION_REFLECTION_WON,
     NO_CANDIDATES,
+    NO_ORIGINAL,
+    NO_ORIGINAL_PASSES,
+    NO_RESPONSE_REFLECTION,
+    NOT_BETTER,
+    ORIGINAL_KEPT,
+    ORIGINAL_OUT,
     R_IFD_NOT_BELOW_1,
-    Verdict,
-    Words,
-    why_out,
-    why_unscored,
-    words,
+    RESPONSE_REFLECTION_WON,
 )
-
-METRICS = ("ifd", "r_ifd")
-
-ORIGINAL_KEPT = "original_kept"
-"""The original passes both caps and no refinement beat it (safe mode)."""
-
-INSTRUCTION_REFLECTION_WON = "instruction_reflection_won"
-"""The instruction reflection beat the original, and no response reflection beat it (safe mode)."""
-
-RESPONSE_REFLECTION_WON = "response_reflection_won"
-"""The original stood, and its response reflection beat it."""
-
-BOTH_REFLECTIONS_WON = "both_reflections_won"
-"""The instruction reflection beat the original, and its response reflection beat it in turn."""
-
-ORIGINAL_OUT = "original_out_refinement_passes"
-"""The original does not pass the caps or has no number; a refinement passes (safe mode)."""
-
-NO_ORIGINAL_PASSES = "no_original_refinement_passes"
-"""There is no original to compare with; a refinement passes (safe mode)."""
-
-NO_ORIGINAL = "no_original"
-"""There is no original to compare with, and no refinement was kept."""
-
-NO_RESPONSE_REFLECTION = "no_response_reflection"
-"""The winner of the first comparison has no response reflection (paper mode)."""
-
-NOT_BETTER = "response_reflection_not_better"
-"""The response reflection's r_ifd is not strictly lower than its parent's (paper mode)."""
+from tutelage.selection.verdict import Verdict, Words, why_out, why_unscored, words
 
 
-def decide_safe(pool: Pool, *, margin: float) -> Verdict:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Who was compared with whom in each example, and how it went.
+
+    Attributes:
+        original_E: The original that speaks for its step: one that takes part if there is one,
+            else one with a number, else any; -1 where there is none. So for the other steps.
+        reflected_E: The instruction reflection.
+        first_E: Whether the instruction reflection goes on, and not the original.
+        winner_E: Who goes on; -1 where nobody does.
+        response_E: The response reflection of the winner; of anyone where there is no winner.
+        second_E: Whether the response reflection beat the winner.
+        chosen_E: Who is kept; -1 where nobody is.
+    """
+
+    original_E: Indexes
+    reflected_E: Indexes
+    first_E: Bools
+    winner_E: Indexes
+    response_E: Indexes
+    second_E: Bools
+    chosen_E: Indexes
+
+
+def passing(pool: Pool) -> Bools:
+    """Which candidates have both ratios below 1; never one without both numbers."""
+    passes_N: Bools = (pool.numbers["ifd"] < 1) & (pool.numbers["r_ifd"] < 1)
+    return passes_N
+
+
+def compare_safe(pool: Pool, *, margin: float) -> Comparison:
     """Only candidates with both ratios below 1 take part; an original that passes is the floor.
 
     Deviations from the paper: the caps come before the comparisons instead of after them, and
@@ -61,70 +69,36 @@ def decide_safe(pool: Pool, *, margin: float) -> Verdict:
         margin: How much better a refinement must be to beat what it was made from, at least 0.
 
     Returns:
-        A verdict for every example.
+        The comparison in every example.
     """
-    ifd_N, r_ifd_N = pool.numbers["ifd"], pool.numbers["r_ifd"]
-    passes_N = (ifd_N < 1) & (r_ifd_N < 1)
-    responses_N = pool.of_step(RESPONSE_REFLECTION)
+    passes_N = passing(pool)
     original_E = _consider(pool, ORIGINAL, passes_N)
     reflected_E = _consider(pool, INSTRUCTION_REFLECTION, passes_N)
     original_passes_E = _holds(passes_N, original_E)
-    reflected_passes_E = _holds(passes_N, reflected_E)
-
     gain_E = pool.at("ifd", reflected_E) - pool.at("ifd", original_E)
-    first_E = reflected_passes_E & (~original_passes_E | (gain_E > margin))
+    first_E = _holds(passes_N, reflected_E) & (~original_passes_E | (gain_E > margin))
     winner_E = np.where(first_E, reflected_E, np.where(original_passes_E, original_E, NONE))
 
-    response_E = _consider_responses(pool, _children(pool, winner_E), passes_N)
-    drop_E = pool.at("r_ifd", winner_E) - pool.at("r_ifd", response_E)
-    second_E = _holds(passes_N, response_E) & (drop_E > margin)
+    child_E = _consider_responses(pool, _children(pool, winner_E), passes_N)
+    drop_E = pool.at("r_ifd", winner_E) - pool.at("r_ifd", child_E)
+    second_E = _holds(passes_N, child_E) & (drop_E > margin)
     # Where neither parent passes, a response reflection that passes stands on its own.
-    alone_E = _consider_responses(pool, responses_N, passes_N)
-    alone_passes_E = (winner_E == NONE) & _holds(passes_N, alone_E)
-    response_E = np.where(winner_E == NONE, alone_E, response_E)
-    chosen_E = np.where(second_E | alone_passes_E, response_E, winner_E)
-
-    out_E = np.where(original_E != NONE, original_E, reflected_E)
-    out_E = np.where(out_E != NONE, out_E, alone_E)
-    present_E = original_E != NONE
-    reason_E = np.select(
-        [
-            (chosen_E != NONE) & ~present_E,
-            (chosen_E != NONE) & ~original_passes_E,
-            first_E & second_E,
-            first_E,
-            second_E,
-            chosen_E != NONE,
-            out_E != NONE,
-            _blank(pool),
-        ],
-        [
-            words(pool, NO_ORIGINAL_PASSES),
-            words(pool, ORIGINAL_OUT),
-            words(pool, BOTH_REFLECTIONS_WON),
-            words(pool, INSTRUCTION_REFLECTION_WON),
-            words(pool, RESPONSE_REFLECTION_WON),
-            words(pool, ORIGINAL_KEPT),
-            why_out(pool, out_E),
-            words(pool, NO_CANDIDATES),
-        ],
-        default=words(pool, NO_ORIGINAL),
-    )
-    return Verdict(
-        chosen_E=chosen_E,
-        reason_E=reason_E,
-        evidence=_evidence(
-            pool,
-            original_E=original_E,
-            reflected_E=reflected_E,
-            winner_E=winner_E,
-            response_E=response_E,
-            chosen_E=chosen_E,
-        ),
+    alone_E = _consider_responses(pool, pool.of_step(RESPONSE_REFLECTION), passes_N)
+    nobody_E = winner_E == NONE
+    response_E = np.where(nobody_E, alone_E, child_E)
+    alone_passes_E = nobody_E & _holds(passes_N, alone_E)
+    return Comparison(
+        original_E=original_E,
+        reflected_E=reflected_E,
+        first_E=first_E,
+        winner_E=winner_E,
+        response_E=response_E,
+        second_E=second_E,
+        chosen_E=np.where(second_E | alone_passes_E, response_E, winner_E),
     )
 
 
-def decide_paper(pool: Pool) -> Verdict:
+def compare_paper(pool: Pool) -> Comparison:
     """The published procedure: compare first, cap afterwards, keep only response reflections.
 
     Every comparison with a candidate that has no number is false, so what lacks a number never
@@ -135,97 +109,98 @@ def decide_paper(pool: Pool) -> Verdict:
         pool: With `ifd` and `r_ifd`.
 
     Returns:
-        A verdict for every example.
+        The comparison in every example.
     """
-    ifd_N, r_ifd_N = pool.numbers["ifd"], pool.numbers["r_ifd"]
-    original_E, reflected_E, first_E = _compare_instructions(pool)
-    winner_E = np.where(first_E, reflected_E, original_E)
-    response_E = _consider_responses(pool, _children(pool, winner_E), ~np.isnan(r_ifd_N))
-    second_E = pool.at("r_ifd", response_E) < pool.at("r_ifd", winner_E)
-    below_E = _holds((ifd_N < 1) & (r_ifd_N < 1), response_E)
-    chosen_E = np.where(second_E & below_E, response_E, NONE)
-    return Verdict(
-        chosen_E=chosen_E,
-        reason_E=_paper_reasons(
-            pool,
-            original_E=original_E,
-            reflected_E=reflected_E,
-            first_E=first_E,
-            response_E=response_E,
-            second_E=second_E,
-        ),
-        evidence=_evidence(
-            pool,
-            original_E=original_E,
-            reflected_E=reflected_E,
-            winner_E=winner_E,
-            response_E=response_E,
-            chosen_E=chosen_E,
-        ),
-    )
-
-
-def first_winner_paper(pool: Pool) -> Indexes:
-    """The winner of the first comparison of the paper: whose response is reflected on next.
-
-    Args:
-        pool: With `ifd`.
-
-    Returns:
-        The instruction reflection where its ifd is strictly higher, else the original, scored or
-        not; -1 where there is no original.
-    """
-    original_E, reflected_E, first_E = _compare_instructions(pool)
-    return np.where(first_E, reflected_E, original_E)
-
-
-def _compare_instructions(pool: Pool) -> tuple[Indexes, Indexes, Bools]:
-    """The original, the instruction reflection, and whether the latter's ifd is higher."""
     has_ifd_N = ~np.isnan(pool.numbers["ifd"])
+    has_r_ifd_N = ~np.isnan(pool.numbers["r_ifd"])
     original_E = _consider(pool, ORIGINAL, has_ifd_N)
     reflected_E = _consider(pool, INSTRUCTION_REFLECTION, has_ifd_N)
-    return original_E, reflected_E, pool.at("ifd", reflected_E) > pool.at("ifd", original_E)
-
-
-def _paper_reasons(
-    pool: Pool,
-    *,
-    original_E: Indexes,
-    reflected_E: Indexes,
-    first_E: Bools,
-    response_E: Indexes,
-    second_E: Bools,
-) -> Words:
+    first_E = pool.at("ifd", reflected_E) > pool.at("ifd", original_E)
     winner_E = np.where(first_E, reflected_E, original_E)
-    lacks = {
-        name: {
-            "original": np.isnan(pool.at(name, original_E)),
-            "winner": np.isnan(pool.at(name, winner_E)),
-            "response": np.isnan(pool.at(name, response_E)),
-            "reflected": (reflected_E != NONE) & np.isnan(pool.at(name, reflected_E)),
-        }
-        for name in METRICS
-    }
-    no_response_E = response_E == NONE
-    reasons = [
-        (_blank(pool), words(pool, NO_CANDIDATES)),
-        (original_E == NONE, words(pool, NO_ORIGINAL)),
-        (no_response_E & lacks["ifd"]["original"], why_unscored(pool, original_E)),
-        (no_response_E & lacks["ifd"]["reflected"], why_unscored(pool, reflected_E)),
-        (no_response_E, words(pool, NO_RESPONSE_REFLECTION)),
-        (lacks["r_ifd"]["winner"], why_unscored(pool, winner_E)),
-        (lacks["r_ifd"]["response"], why_unscored(pool, response_E)),
-        (~second_E, words(pool, NOT_BETTER)),
-        (lacks["ifd"]["response"], why_unscored(pool, response_E)),
-        (pool.at("ifd", response_E) >= 1, words(pool, IFD_NOT_BELOW_1)),
-        (pool.at("r_ifd", response_E) >= 1, words(pool, R_IFD_NOT_BELOW_1)),
-        (first_E, words(pool, BOTH_REFLECTIONS_WON)),
-    ]
-    return np.select(
-        [condition for condition, _ in reasons],
-        [word for _, word in reasons],
-        default=words(pool, RESPONSE_REFLECTION_WON),
+    response_E = _consider_responses(pool, _children(pool, winner_E), has_r_ifd_N)
+    second_E = pool.at("r_ifd", response_E) < pool.at("r_ifd", winner_E)
+    kept_E = second_E & _holds(passing(pool), response_E)
+    return Comparison(
+        original_E=original_E,
+        reflected_E=reflected_E,
+        first_E=first_E,
+        winner_E=winner_E,
+        response_E=response_E,
+        second_E=second_E,
+        chosen_E=np.where(kept_E, response_E, NONE),
     )
+
+
+def decide_safe(pool: Pool, *, margin: float) -> Verdict:
+    """`compare_safe` with its reasons and its numbers."""
+    found = compare_safe(pool, margin=margin)
+    kept_E = found.chosen_E != NONE
+    out_E = np.where(found.original_E != NONE, found.original_E, found.reflected_E)
+    out_E = np.where(out_E != NONE, out_E, found.response_E)
+    table = [
+        (_blank(pool), words(pool, NO_CANDIDATES)),
+        (kept_E & (found.original_E == NONE), words(pool, NO_ORIGINAL_PASSES)),
+        (kept_E & ~_holds(passing(pool), found.original_E), words(pool, ORIGINAL_OUT)),
+        (found.first_E & found.second_E, words(pool, BOTH_REFLECTIONS_WON)),
+        (found.first_E, words(pool, INSTRUCTION_REFLECTION_WON)),
+        (found.second_E, words(pool, RESPONSE_REFLECTION_WON)),
+        (kept_E, words(pool, ORIGINAL_KEPT)),
+        (out_E != NONE, why_out(pool, out_E)),
+    ]
+    return _verdict(pool, found, table, otherwise=NO_ORIGINAL)
+
+
+def decide_paper(pool: Pool) -> Verdict:
+    """`compare_paper` with its reasons and its numbers."""
+    found = compare_paper(pool)
+    ifd_E, r_ifd_E = pool.at("ifd", found.response_E), pool.at("r_ifd", found.response_E)
+    alone_E = found.response_E == NONE
+    no_ifd_E = np.isnan(pool.at("ifd", found.original_E))
+    no_reflected_ifd_E = (found.reflected_E != NONE) & np.isnan(pool.at("ifd", found.reflected_E))
+    table = [
+        (_blank(pool), words(pool, NO_CANDIDATES)),
+        (found.original_E == NONE, words(pool, NO_ORIGINAL)),
+        (alone_E & no_ifd_E, why_unscored(pool, found.original_E)),
+        (alone_E & no_reflected_ifd_E, why_unscored(pool, found.reflected_E)),
+        (alone_E, words(pool, NO_RESPONSE_REFLECTION)),
+        (np.isnan(pool.at("r_ifd", found.winner_E)), why_unscored(pool, found.winner_E)),
+        (np.isnan(r_ifd_E), why_unscored(pool, found.response_E)),
+        (~found.second_E, words(pool, NOT_BETTER)),
+        (np.isnan(ifd_E), why_unscored(pool, found.response_E)),
+        (ifd_E >= 1, words(pool, IFD_NOT_BELOW_1)),
+        (r_ifd_E >= 1, words(pool, R_IFD_NOT_BELOW_1)),
+        (found.first_E, words(pool, BOTH_REFLECTIONS_WON)),
+    ]
+    return _verdict(pool, found, table, otherwise=RESPONSE_REFLECTION_WON)
+
+
+def _verdict(
+    pool: Pool, found: Comparison, table: list[tuple[Bools, Words]], *, otherwise: str
+) -> Verdict:
+    """The reason is that of the first line of the table that holds."""
+    return Verdict(
+        chosen_E=found.chosen_E,
+        reason_E=np.select(
+            [condition for condition, _ in table],
+            [word for _, word in table],
+            default=words(pool, otherwise),
+        ),
+        evidence=_evidence(pool, found),
+    )
+
+
+def _evidence(pool: Pool, found: Comparison) -> dict[str, Floats]:
+    return {
+        "ifd_original": pool.at("ifd", found.original_E),
+        "r_ifd_original": pool.at("r_ifd", found.original_E),
+        "ifd_instruction_reflection": pool.at("ifd", found.reflected_E),
+        "r_ifd_instruction_reflection": pool.at("r_ifd", found.reflected_E),
+        "r_ifd_parent": pool.at("r_ifd", found.winner_E),
+        "ifd_response_reflection": pool.at("ifd", found.response_E),
+        "r_ifd_response_reflection": pool.at("r_ifd", found.response_E),
+        "ifd_chosen": pool.at("ifd", found.chosen_E),
+        "r_ifd_chosen": pool.at("r_ifd", found.chosen_E),
+    }
 
 
 def _consider(pool: Pool, step: str, first_N: Bools) -> Indexes:
@@ -259,25 +234,3 @@ def _blank(pool: Pool) -> Bools:
     """Which examples have no candidate."""
     blank: Bools = pool.step_N[pool.starts_E] < 0
     return blank
-
-
-def _evidence(
-    pool: Pool,
-    *,
-    original_E: Indexes,
-    reflected_E: Indexes,
-    winner_E: Indexes,
-    response_E: Indexes,
-    chosen_E: Indexes,
-) -> dict[str, Floats]:
-    return {
-        "ifd_original": pool.at("ifd", original_E),
-        "r_ifd_original": pool.at("r_ifd", original_E),
-        "ifd_instruction_reflection": pool.at("ifd", reflected_E),
-        "r_ifd_instruction_reflection": pool.at("r_ifd", reflected_E),
-        "r_ifd_parent": pool.at("r_ifd", winner_E),
-        "ifd_response_reflection": pool.at("ifd", response_E),
-        "r_ifd_response_reflection": pool.at("r_ifd", response_E),
-        "ifd_chosen": pool.at("ifd", chosen_E),
-        "r_ifd_chosen": pool.at("r_ifd", chosen_E),
-    }

@@ -1,4 +1,4 @@
-"""What a rule gives back, and the words it gives as reasons."""
+"""What a rule gives back, and why a candidate does not take part."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +9,12 @@ from numpy.typing import NDArray
 from tutelage.data import STEPS
 from tutelage.selection.columns import NONE, Floats, Indexes
 from tutelage.selection.pool import NOT_SCORED, Pool
-
-NO_CANDIDATES = "no_candidates"
-"""The example has no version at all."""
-
-IFD_NOT_BELOW_1 = "ifd_not_below_1"
-"""The instruction does not help the student with this response: a mismatched pair."""
-
-R_IFD_NOT_BELOW_1 = "r_ifd_not_below_1"
-"""The response does not help the student to guess this instruction: a mismatched pair."""
+from tutelage.selection.reasons import (
+    IFD_NOT_BELOW_1,
+    NO_CANDIDATES,
+    R_IFD_NOT_BELOW_1,
+    unscored_reason,
+)
 
 Words = NDArray[np.object_]
 """One reason an example."""
@@ -56,7 +53,7 @@ def why_unscored(pool: Pool, considered_E: Indexes) -> Words:
     statuses = [NOT_SCORED if status == "ok" else status for status in pool.statuses]
     # The last row stands for a blank step, the index -1.
     table = np.array(
-        [[f"{step}_{status}" for status in statuses] for step in STEPS]
+        [[unscored_reason(step, status) for status in statuses] for step in STEPS]
         + [[NO_CANDIDATES] * len(statuses)],
         dtype=np.object_,
     )

@@ -1,0 +1,82 @@
+"""The words that say why a decision fell as it did. They are the vocabulary of every report.
+
+A candidate without a number gives the reason `<step>_<status>`, such as `original_too_long` or
+`response_reflection_teacher_failed`: see `unscored_reason`. All others stand in `REASONS`.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tutelage.data import STEPS
+
+NO_CANDIDATES = "no_candidates"
+ORIGINAL_KEPT = "original_kept"
+INSTRUCTION_REFLECTION_WON = "instruction_reflection_won"
+RESPONSE_REFLECTION_WON = "response_reflection_won"
+BOTH_REFLECTIONS_WON = "both_reflections_won"
+ORIGINAL_OUT = "original_out_refinement_passes"
+NO_ORIGINAL_PASSES = "no_original_refinement_passes"
+IFD_NOT_BELOW_1 = "ifd_not_below_1"
+R_IFD_NOT_BELOW_1 = "r_ifd_not_below_1"
+NO_ORIGINAL = "no_original"
+NO_RESPONSE_REFLECTION = "no_response_reflection"
+NOT_BETTER = "response_reflection_not_better"
+HIGHEST_GRAPE = "highest_grape"
+LOWEST_RSR = "lowest_rsr"
+IN_THE_CUT = "in_the_cut"
+BELOW_CUT = "below_cut"
+DRAWN = "drawn"
+NOT_DRAWN = "not_drawn"
+MOST_REFINED = "most_refined"
+NO_REFINEMENT = "no_refinement"
+
+REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        ORIGINAL_KEPT: "The original stays: it passes, and no refinement beat it.",
+        INSTRUCTION_REFLECTION_WON: "The instruction reflection beat the original, and no response "
+        "reflection beat it.",
+        RESPONSE_REFLECTION_WON: "The response reflection beat the original.",
+        BOTH_REFLECTIONS_WON: "The instruction reflection beat the original, and its response "
+        "reflection beat it in turn.",
+        ORIGINAL_OUT: "The original does not pass or has no number; a refinement passes.",
+        NO_ORIGINAL_PASSES: "There is no original to compare with; a refinement passes.",
+        IFD_NOT_BELOW_1: "The instruction does not help the student with the response: a "
+        "mismatched pair.",
+        R_IFD_NOT_BELOW_1: "The response does not help the student to guess the instruction: a "
+        "mismatched pair.",
+        NOT_BETTER: "The response reflection's r_ifd is not strictly lower than its parent's.",
+        NO_RESPONSE_REFLECTION: "The winner of the first comparison has no response reflection.",
+        NO_ORIGINAL: "There is no original to compare with.",
+        NO_CANDIDATES: "The example has no version at all.",
+        HIGHEST_GRAPE: "The student finds it the likeliest of its instruction's candidates.",
+        LOWEST_RSR: "It has the lowest rank-surprisal ratio of its instruction's candidates.",
+        IN_THE_CUT: "Its best candidate is among as many as were asked for.",
+        BELOW_CUT: "As many as were asked for have better candidates.",
+        DRAWN: "It was drawn at random.",
+        NOT_DRAWN: "It was not drawn.",
+        MOST_REFINED: "It is the usable version that is furthest from the original.",
+        NO_REFINEMENT: "There is no instruction reflection or response reflection of it.",
+    }
+)
+"""What each reason means, in one sentence."""
+
+
+def unscored_reason(step: str, status: str) -> str:
+    """The reason for which a candidate without a number is not chosen."""
+    return f"{step}_{status}"
+
+
+def meaning_of(reason: str) -> str:
+    """What a reason means, in one sentence.
+
+    Examples:
+        >>> meaning_of("original_too_long")
+        'The original has no number: too_long.'
+        >>> meaning_of("drawn")
+        'It was drawn at random.'
+    """
+    for step in STEPS:
+        if reason.startswith(f"{step}_") and reason not in REASONS:
+            status = reason.removeprefix(f"{step}_")
+            return f"The {step.replace('_', ' ')} has no number: {status}."
+    return REASONS[reason]
