@@ -4,10 +4,10 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from tutelage.data import Candidate, Message
+from tutelage.data import VIEW_NAMES, Candidate, Message, Reading
 from tutelage.errors import TutelageError
 from tutelage.runs.opening import opened_student, versions
-from tutelage.student import StudentSettings
+from tutelage.student import StudentSettings, check_template, devices
 
 EXTRAS = {
     "student": ("torch", "transformers"),
@@ -64,8 +64,6 @@ def _missing(libraries: tuple[str, ...]) -> list[str]:
 
 
 def _devices() -> list[str]:
-    from tutelage.student import devices
-
     return list(devices()) if not _missing(("torch",)) else []
 
 
@@ -73,11 +71,12 @@ def _student(model: str, template: str) -> dict[str, Any]:
     try:
         settings = StudentSettings(model=model, template=template, use_cache=False)
         with opened_student(settings) as opened:
-            outcome = next(iter(opened.read([_PROBE], views=("response_given_instruction",))))
+            (outcome,) = opened.read([_PROBE], views=VIEW_NAMES)
+            readable = isinstance(outcome, Reading)
             return {
                 **opened.describe(),
-                "template_check": list(opened.check_template()),
-                "probe": type(outcome).__name__.lower(),
+                "probe": "read" if readable else f"not read: {outcome}",
+                "template_problems": list(check_template(settings)),
             }
     except TutelageError as error:
         return {"model": model, "error": str(error), "hint": error.hint}

@@ -14,6 +14,7 @@ head. Counted are only targets: position t of the logits predicts token t + 1.
 
 from tutelage.student.bundled import BUNDLED, BundledModel, bundled_model
 from tutelage.student.cache import Cache
+from tutelage.student.examination import check_template, devices
 from tutelage.student.model import StudentModel, TextPair, open_student
 from tutelage.student.settings import Statistics, StudentSettings
 from tutelage.student.table import TableStudent
@@ -28,5 +29,7 @@ __all__ = [
     "TableStudent",
     "TextPair",
     "bundled_model",
+    "check_template",
+    "devices",
     "open_student",
 ]

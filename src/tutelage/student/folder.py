@@ -202,10 +202,10 @@ def resolve_dtype(settings: StudentSettings, device: str) -> DtypeName:
         return settings.dtype
     if device != "cpu":
         return "bfloat16"
-    return "bfloat16" if _cpu_multiplies_bfloat16() else "float32"
+    return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+def cpu_multiplies_bfloat16() -> bool:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
