@@ -206,6 +206,7 @@ def resolve_dtype(settings: StudentSettings, device: str) -> DtypeName:
 
 
 def cpu_multiplies_bfloat16() -> bool:
+    """Whether this CPU has matrix or dot-product units for bfloat16."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
