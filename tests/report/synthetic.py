@@ -30,16 +30,62 @@ NASTY = (
     "emoji 👩\u200d🔬 and 日本語 and a\u0301 accent",
     "a | pipe, `code`, *stars*, [a link](https://example.org/x) and a \\ backslash",
 )
-WORDS = (
-    "river stone light window maple signal copper garden planet method answer cause measure "
-    "energy market letter winter engine number simple quiet sudden narrow plain compare explain "
-    "because therefore however usually often rarely first second finally small large early late"
-).split()
+WORDS = [
+    "river",
+    "stone",
+    "light",
+    "window",
+    "maple",
+    "signal",
+    "copper",
+    "garden",
+    "planet",
+    "method",
+    "answer",
+    "cause",
+    "measure",
+    "energy",
+    "market",
+    "letter",
+    "winter",
+    "engine",
+    "number",
+    "simple",
+    "quiet",
+    "sudden",
+    "narrow",
+    "plain",
+    "compare",
+    "explain",
+    "because",
+    "therefore",
+    "however",
+    "usually",
+    "often",
+    "rarely",
+    "first",
+    "second",
+    "finally",
+    "small",
+    "large",
+    "early",
+    "late",
+]
 READ_STATUSES = (("bad_json", "line 7: expected ',' <here>"), ("no_instruction", "field missing"))
-REFINE_STATUSES = (
-    "cut_by_length refused echoed_prompt unparseable half_parsed unclear_end unchanged "
-    "half_changed degenerate meta_talk teacher_failed over_budget"
-).split()
+REFINE_STATUSES = [
+    "cut_by_length",
+    "refused",
+    "echoed_prompt",
+    "unparseable",
+    "half_parsed",
+    "unclear_end",
+    "unchanged",
+    "half_changed",
+    "degenerate",
+    "meta_talk",
+    "teacher_failed",
+    "over_budget",
+]
 
 
 def sentence(rng: random.Random, words: int) -> str:

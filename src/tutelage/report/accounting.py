@@ -1,10 +1,12 @@
 """What the manifest says about time, money and settings. It is free-form, so nothing is sure."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tutelage.report.summary import Account
+from tutelage.report.wording import UNKNOWN
 
 HIDDEN = "(not shown)"
 MAX_VALUE_CHARACTERS = 300
@@ -23,9 +25,9 @@ _SECRET_VALUE = re.compile(
 def read_account(manifest: Mapping[str, Any]) -> Account:
     """Time by stage and the teacher's tally, from wherever the manifest has them."""
     teacher = _teacher(manifest)
-    cost, currency = teacher.get("cost"), teacher.get("currency")
-    before = teacher.get("spent_before")
-    paid = (cost or 0) + (before if _is_number(before) else 0) if _is_number(cost) else None
+    cost, currency = _number(teacher.get("cost")), teacher.get("currency")
+    before = _number(teacher.get("spent_before")) or 0.0
+    paid = None if cost is None else cost + before
     return Account(
         seconds=tuple(_seconds(manifest)),
         teacher=tuple(_tally(teacher)),
@@ -36,12 +38,13 @@ def read_account(manifest: Mapping[str, Any]) -> Account:
 
 def _seconds(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, stage in _mapping(manifest.get("stages")).items():
-        seconds = _mapping(stage).get("seconds")
-        if _is_number(seconds):
-            yield str(name), float(seconds)
-    for name, seconds in _mapping(manifest.get("seconds")).items():
-        if _is_number(seconds):
-            yield str(name), float(seconds)
+        seconds = _number(_mapping(stage).get("seconds"))
+        if seconds is not None:
+            yield str(name), seconds
+    for name, value in _mapping(manifest.get("seconds")).items():
+        seconds = _number(value)
+        if seconds is not None:
+            yield str(name), seconds
 
 
 def _teacher(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -58,9 +61,9 @@ def _tally(teacher: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]
     for name, value in teacher.items():
         if isinstance(value, Mapping):
             for kind, count in value.items():
-                if _is_number(count):
+                if _number(count) is not None:
                     yield f"{name}: {kind}", count
-        elif isinstance(value, str) or _is_number(value):
+        elif isinstance(value, str) or _number(value) is not None:
             yield str(name), value
 
 
@@ -87,7 +90,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, str | bytes) and value and _SECRET_NAME.search(name):
         return HIDDEN
     if value is None:
-        return "–"
+        return UNKNOWN
     if isinstance(value, list | tuple):
         text = ", ".join(str(v) for v in value) or "(none)"
     else:
@@ -103,5 +106,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

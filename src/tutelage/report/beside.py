@@ -16,10 +16,16 @@ from tutelage.report.summary import (
     TeacherTally,
 )
 from tutelage.report.wordiff import difference, whole
-from tutelage.report.wording import number, reason_words, set_words, share, step_words
+from tutelage.report.wording import reason_words, set_words, share, step_words
 
 NOT_NAMED = "(not named)"
 MOST_BARS = 12
+
+_NULLS_TEXT = (
+    "Each set has as many examples as the choice, where there are enough. A choice that looks "
+    "like the longest or like a random set is no choice. These numbers describe the sets; "
+    "whether training on one of them is better has to be tested by training (tutelage prove)."
+)
 
 
 def null_section(summary: Summary) -> Sequence[Section]:
@@ -35,12 +41,7 @@ def null_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="nulls",
             title="The choice beside sets chosen without the student",
-            paragraphs=(
-                "Each set has as many examples as the choice, where there are enough. A choice "
-                "that looks like the longest or like a random set is no choice. These numbers "
-                "describe the sets; whether training on one of them is better has to be tested by "
-                "training (tutelage prove).",
-            ),
+            paragraphs=(_NULLS_TEXT,),
             tables=(_null_table(summary),),
             figures=tuple(
                 _null_figure(summary.sets, name, means)
@@ -212,7 +213,7 @@ def teacher_section(summary: Summary) -> Sequence[Section]:
             title="By teacher",
             figures=(
                 Figure(
-                    title=f"{written:,} of {asked:,} versions could be used, {chosen:,} were chosen",
+                    title=f"{written:,} of {asked:,} versions are usable, {chosen:,} were chosen",
                     alt="Share of each teacher's versions that were chosen, not chosen, unusable.",
                     draw=partial(
                         charting.stacked_chart, bars, tints=tints, unit="share of versions (%)"
@@ -259,6 +260,7 @@ def _teacher_table(summary: Summary) -> Table:
 
 def comparison_sections(summary: Summary) -> Sequence[Section]:
     """The clearest accepted and refused refinements, with their words compared."""
+    how = "Those that pass, or fail, the comparison hardest on them by the widest distance."
     marks = "Words that only one side has are marked: struck through before, underlined after."
     parts = (
         ("accepted", "The clearest accepted refinements", summary.accepted),
@@ -269,8 +271,7 @@ def comparison_sections(summary: Summary) -> Sequence[Section]:
             key=key,
             title=title,
             paragraphs=(
-                "Those that pass (or fail) the comparison that is hardest on them by the widest "
-                f"distance; at most one an example. {marks}",
+                f"{how} At most one an example. {marks}",
             ),
             comparisons=tuple(_comparison(r, place) for place, r in enumerate(shown, start=1)),
             in_text=False,
@@ -280,13 +281,25 @@ def comparison_sections(summary: Summary) -> Sequence[Section]:
     )
 
 
-def _comparison(shown: Refinement, place: int) -> Comparison:
-    before = shown.before
+def _sides(shown: Refinement) -> tuple[Side | None, Side]:
+    before, after = shown.before, shown.after
     if before is None:
-        instruction, response = whole(shown.after.instruction), whole(shown.after.response)
-    else:
-        old_instruction, instruction = difference(before.instruction, shown.after.instruction)
-        old_response, response = difference(before.response, shown.after.response)
+        alone = Side(
+            title="Version",
+            instruction=whole(after.instruction),
+            response=whole(after.response),
+        )
+        return None, alone
+    old_instruction, new_instruction = difference(before.instruction, after.instruction)
+    old_response, new_response = difference(before.response, after.response)
+    return (
+        Side(title="Original", instruction=old_instruction, response=old_response),
+        Side(title="Refinement", instruction=new_instruction, response=new_response),
+    )
+
+
+def _comparison(shown: Refinement, place: int) -> Comparison:
+    before, after = _sides(shown)
     row = f"row {shown.row:,}" if shown.row is not None else f"example {shown.example_id}"
     about = [f"example {shown.example_id}"]
     about += [f"source {shown.source}"] if shown.source else []
@@ -295,10 +308,8 @@ def _comparison(shown: Refinement, place: int) -> Comparison:
     return Comparison(
         title=f"{place}. {row}: {step_words(shown.step)} (distance {shown.clearness:+.3f})",
         about="; ".join(about),
-        before=None
-        if before is None
-        else Side(title="Original", instruction=old_instruction, response=old_response),
-        after=Side(title="Refinement", instruction=instruction, response=response),
+        before=before,
+        after=after,
         table=Table(
             caption="What the student measured",
             columns=(

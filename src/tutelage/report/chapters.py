@@ -38,6 +38,22 @@ _UNITS = {
 _BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "no direction"}
 _FAR, _NEAR = 0.7, 0.3
 
+_METRICS_TEXT = (
+    "Each picture shows one metric three times on the same axis: over the originals, over the "
+    "refinements, and over what was chosen. The solid line is the median; a dashed line is the "
+    "value that no chosen pair should reach."
+)
+_PLANE_TEXT = (
+    "A pair fits together when the instruction helps with the response (ifd below 1) and the "
+    "response points back to the instruction (r_ifd below 1). The shaded corner is where both "
+    "hold; the rule srt takes nothing from outside it."
+)
+_AGREEMENT_TEXT = (
+    "Spearman's rank correlation over all candidates with numbers: 1 puts them in the same "
+    "order, -1 in the opposite order, 0 says nothing. Two metrics that agree closely are one "
+    "vote, not two."
+)
+
 
 def with_unit(metric: str) -> str:
     """A metric's name with its unit, for an axis."""
@@ -61,11 +77,7 @@ def spread_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="metrics",
             title="What the student measured",
-            paragraphs=(
-                "Each picture shows one metric three times on the same axis: over the originals, "
-                "over the refinements, and over what was chosen. The solid line is the median; a "
-                "dashed line is the value that no chosen pair should reach.",
-            ),
+            paragraphs=(_METRICS_TEXT,),
             figures=tuple(_spread_figure(summary, axis) for axis in summary.axes),
         ),
     )
@@ -98,10 +110,9 @@ def _spread_title(metric: str, present: Sequence[Spread]) -> str:
     if "original" in medians and "refinement" in medians:
         before, after = medians["original"], medians["refinement"]
         if number(before) == number(after):
-            return f"Refining leaves the median {metric} at {number(before)}"
-        verb = "raises" if after > before else "lowers"
-        return f"Refining {verb} the median {metric} from {number(before)} to {number(after)}"
-    group, median = next(iter(medians.items()), ("original", None))
+            return f"Median {metric}: {number(before)} for originals and refinements alike"
+        return f"Median {metric}: {number(before)} for originals, {number(after)} for refinements"
+    group, median = next(iter(medians.items()))
     return f"The median {metric} of {GROUP_WORDS[group]} is {number(median)}"
 
 
@@ -131,11 +142,7 @@ def plane_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="plane",
             title="Two gates: ifd and r_ifd",
-            paragraphs=(
-                "A pair fits together when the instruction helps with the response (ifd below 1) "
-                "and the response points back to the instruction (r_ifd below 1). The shaded "
-                "corner is where both hold; the rule srt takes nothing from outside it.",
-            ),
+            paragraphs=(_PLANE_TEXT,),
             figures=tuple(_plane_figure(summary.plane, group) for group in present),
         ),
     )
@@ -255,11 +262,7 @@ def agreement_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="agreement",
             title="Do the metrics agree?",
-            paragraphs=(
-                "Spearman's rank correlation over all candidates with numbers: 1 puts them in the "
-                "same order, -1 in the opposite order, 0 says nothing. Two metrics that agree "
-                "closely are one vote, not two.",
-            ),
+            paragraphs=(_AGREEMENT_TEXT,),
             figures=(
                 Figure(
                     title=f"{far.a} and {far.b} are closest ({_signed(far.spearman)})",

@@ -1,16 +1,16 @@
-"""The charts, as Vega-Lite by way of altair. Fields have our own names; users' text is only data."""
+"""The charts, drawn by Vega-Lite by way of altair.
+
+Fields have our own names; the text of users is only ever data.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tutelage.report.colours import LIGHT
 from tutelage.report.painting import missing_pictures, svg_of
-from tutelage.report.summary import GROUPS, Axis, Group, LengthBin, Plane, Spread
+from tutelage.report.summary import Axis, Group, LengthBin, Plane, Spread
 from tutelage.report.visible import one_line
 from tutelage.report.wording import number
-
-if TYPE_CHECKING:
-    import altair as alt
 
 GROUP_WORDS: Mapping[Group, str] = {
     "original": "originals",
@@ -25,10 +25,10 @@ BAR_WIDTH = 190
 
 def _altair() -> Any:
     try:
-        import altair  # noqa: PLC0415  (a page without pictures needs no picture library)
+        import altair as alt  # noqa: PLC0415  (a page without pictures needs no picture library)
     except ImportError as error:
         raise missing_pictures() from error
-    return altair
+    return alt
 
 
 def _data(rows: Sequence[Mapping[str, object]]) -> Any:

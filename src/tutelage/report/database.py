@@ -90,7 +90,8 @@ class Database:
 
     def table(self, query: str, **parts: str) -> pa.Table:
         """The rows of a query as Arrow."""
-        return self.connection.sql(query.format(**parts)).to_arrow_table()
+        table: pa.Table = self.connection.sql(query.format(**parts)).to_arrow_table()
+        return table
 
 
 def quoted(identifier: str) -> str:
@@ -208,5 +209,6 @@ def _with_numbers(connection: duckdb.DuckDBPyConnection, metrics: Sequence[str])
     if not metrics:
         return ()
     counts = ", ".join(f"count({quoted(name)})" for name in metrics)
-    (found,) = connection.execute("SELECT {0} FROM judged".format(counts)).fetchall()
+    query = "SELECT {counts} FROM judged"
+    (found,) = connection.execute(query.format(counts=counts)).fetchall()
     return tuple(name for name, count in zip(metrics, found, strict=True) if count)

@@ -21,6 +21,10 @@ _TINTS = {
     "lost": "lost",
 }
 
+_TROUBLES_TEXT = (
+    "A row or version that failed has a reason and no number, and it can never be chosen."
+)
+
 
 def flow_section(summary: Summary) -> Sequence[Section]:
     """From the input rows to the outcome."""
@@ -154,10 +158,7 @@ def trouble_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="troubles",
             title=title,
-            paragraphs=(
-                "A row or version that failed has a reason and no number, and it can never be "
-                "chosen.",
-            ),
+            paragraphs=(_TROUBLES_TEXT,),
             figures=(
                 Figure(
                     title=f"Most often, while {_WHILE[stage]}: {reason_words(reason)} ({times:,})",
@@ -212,7 +213,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
     if not account.seconds and not account.teacher:
         return ()
     total = sum(seconds for _, seconds in account.seconds)
-    figures = ()
+    figures: tuple[Figure, ...] = ()
     if account.seconds:
         slowest, most = max(account.seconds, key=lambda s: s[1])
         figures = (
@@ -233,7 +234,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
                 ),
             ),
         )
-    tables = ()
+    tables: tuple[Table, ...] = ()
     if account.teacher:
         tables = (
             Table(

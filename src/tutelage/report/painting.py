@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as Tree
+from xml.etree import ElementTree as ET
 
 from tutelage.errors import MissingExtraError
 from tutelage.report.colours import LIGHT, colour
@@ -64,8 +64,7 @@ def svg_of(chart: "alt.TopLevelMixin") -> str:
     except ImportError as error:
         raise missing_pictures() from error
     specification = {**chart.to_dict(validate=False), "config": config()}
-    drawn = vl_convert.vegalite_to_svg(specification)
-    return drawn if isinstance(drawn, str) else str(drawn)
+    return vl_convert.vegalite_to_svg(specification)
 
 
 def missing_pictures() -> MissingExtraError:
@@ -87,7 +86,7 @@ def fit_for_page(svg: str, *, key: str, label: str) -> str:
         key: Unique in the page; goes before every id.
         label: What screen readers say instead of the picture.
     """
-    root = Tree.fromstring(svg)  # noqa: S314  (our own drawing; entities cannot come from data)
+    root = ET.fromstring(svg)  # noqa: S314  (our own drawing; entities cannot come from data)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag not in _SHAPES or _is_empty(child):
@@ -102,10 +101,10 @@ def fit_for_page(svg: str, *, key: str, label: str) -> str:
         element.attrib.clear()
         element.attrib.update(kept)
     _frame(root, label=label)
-    return Tree.tostring(root, encoding="unicode", short_empty_elements=True)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=True)
 
 
-def _is_empty(element: Tree.Element) -> bool:
+def _is_empty(element: ET.Element) -> bool:
     return element.get("display") == "none" or (
         element.tag == f"{_SVG}path" and element.get("d", "") in ("", "M0,0h0v0h0Z")
     )
@@ -121,7 +120,7 @@ def _value(name: str, value: str, *, key: str) -> str:
     return _ID.sub(rf"url(#{key}-\1)", value)
 
 
-def _frame(root: Tree.Element, *, label: str) -> None:
+def _frame(root: ET.Element, *, label: str) -> None:
     width = root.get("width", "0")
     box: Mapping[str, str] = {"viewBox": root.get("viewBox", "")}
     root.attrib.clear()

@@ -114,12 +114,12 @@ def _bands(ways: Sequence[Way], boxes: Mapping[Stop, Box], scale: float) -> tupl
     into: dict[Stop, float] = {stop: box.y for stop, box in boxes.items()}
     bands = []
     for pair in sorted(flows, key=lambda p: (order[p[1]], order[p[0]])):
-        start, end = boxes[pair[0]], boxes[pair[1]]
+        start_box, end_box = boxes[pair[0]], boxes[pair[1]]
         high = flows[pair] * scale
         bands.append(
             Band(
-                start=start,
-                end=end,
+                start=start_box,
+                end=end_box,
                 rows=flows[pair],
                 y_start=y_start[pair],
                 y_end=into[pair[1]],

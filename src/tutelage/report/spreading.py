@@ -2,8 +2,6 @@
 
 from itertools import chain
 
-import pyarrow as pa
-
 from tutelage.metrics import METRICS, agreement
 from tutelage.report.database import Database, quoted
 from tutelage.report.summary import (

@@ -131,7 +131,8 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
     random = next((s for s in others if s.name == "random"), None)
     if random is None:
         return ""
-    apart, alike = [], []
+    apart: list[str] = []
+    alike: list[str] = []
     for name, mine, theirs in zip(summary.metrics, chosen.means, random.means, strict=True):
         if mine is None or theirs is None:
             continue

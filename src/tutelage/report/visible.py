@@ -42,10 +42,10 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def one_line(text: str, *, characters: int) -> str:
-    """Visible text on one line, cut to at most so many characters.
+    r"""Visible text on one line, cut to at most so many characters.
 
     Examples:
-        >>> one_line("two\\nlines", characters=20)
+        >>> one_line("two\nlines", characters=20)
         'two lines'
         >>> one_line("a long name", characters=7)
         'a long…'

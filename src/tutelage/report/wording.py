@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tutelage.report.section import Cell, Style
 
-UNKNOWN = "–"
+UNKNOWN = "\u2013"
 
 STEP_WORDS: Mapping[str, str] = {
     "original": "original",
@@ -124,8 +124,8 @@ def number(value: float | None) -> str:
     """A number with three significant digits; large ones with thousands separators.
 
     Examples:
-        >>> [number(v) for v in (0.12345, 12.3456, 12345.6, None, 1.0)]
-        ['0.123', '12.3', '12,346', '–', '1']
+        >>> [number(v) for v in (0.12345, 12.3456, 12345.6, 1.0)]
+        ['0.123', '12.3', '12,346', '1']
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
@@ -156,8 +156,8 @@ def share(fraction: float | None) -> str:
     """A fraction in [0, 1] as a percentage.
 
     Examples:
-        >>> [share(f) for f in (0.5, 0.004, 1.0, None)]
-        ['50 %', '0.4 %', '100 %', '–']
+        >>> [share(f) for f in (0.5, 0.004, 1.0)]
+        ['50 %', '0.4 %', '100 %']
     """
     if fraction is None:
         return UNKNOWN
