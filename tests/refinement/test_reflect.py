@@ -181,6 +181,8 @@ FAULTS = [
     ("half_changed", markers(PAIR.instruction), {}),
     ("degenerate", markers(response="We go on and on and on and on. " * 40), {}),
     ("degenerate", markers("Say it.", "Say it."), {}),
+    ("degenerate", markers(f"What are leaves for? {NEW_RESPONSE} Say it well."), {}),
+    ("meta_talk", markers("Say it in French. The instruction is clear and asks for more."), {}),
     ("meta_talk", markers(response="The original response was too short. " + ENGLISH), {}),
     ("meta_talk", markers("Rewrite the original instruction with more detail."), {}),
     ("wrong_language", markers(response=CHINESE), {}),
@@ -358,6 +360,18 @@ def test_an_unusable_reply_is_asked_for_again_until_the_attempts_are_used_up():
     assert candidate.status == "unparseable"
     assert len(teacher.asked) == 3
     assert candidate.request_key == teacher.asked[2].key
+
+
+def test_a_cut_reply_is_asked_for_again_only_where_it_looped():
+    def asked(text):
+        cut = Reply(request_key="", model="m", text=text, finish_reason="length")
+        teacher = ScriptedTeacher(cut)
+        outcome = asyncio.run(reflect_response(PAIR, teacher=teacher, settings=SETTINGS))
+        assert outcome.status == "cut_by_length"
+        return len(teacher.asked)
+
+    assert asked("On and on we go. " * 60) == 2
+    assert asked(ENGLISH) == 1
 
 
 def test_a_refusal_is_not_asked_for_again():

@@ -18,10 +18,12 @@ from tutelage.refinement.phrases import (
     is_placeholder,
     is_refusal,
     meta_talk_in,
+    remark_in,
 )
 from tutelage.refinement.prompt import Prompt, normalised
 from tutelage.refinement.settings import RefineSettings, SampleSettings
 
+_GIVEN_AWAY_CHARS = 60  # a shorter response may well be one of the choices an instruction offers
 _NO_INSTRUCTION = frozenset({"n/a", "na", "none", "null", "unchanged", "same as above", "same"})
 
 
@@ -145,15 +147,19 @@ def _meta_talk(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
     if is_about_texts(asked) or meta_talk_in(parent.response):
         return None
     for part, text in _parts(draft):
-        found = meta_talk_in(text)
+        found = meta_talk_in(text) or (remark_in(text) if part == "instruction" else None)
         if found is not None:
             return statuses.META_TALK, f"the new {part} says {found!r}"
     return None
 
 
 def _degenerate(draft: Draft, *, parent_response: str) -> tuple[str, str] | None:
-    if draft.instruction is not None and _same(draft.instruction, draft.response):
-        return statuses.DEGENERATE, "the new response repeats the new instruction"
+    if draft.instruction is not None:
+        asked, told = normalised(draft.instruction), normalised(draft.response)
+        if asked == told:
+            return statuses.DEGENERATE, "the new response repeats the new instruction"
+        if len(told) >= _GIVEN_AWAY_CHARS and told in asked:
+            return statuses.DEGENERATE, "the new instruction contains the whole new response"
     for part, text in _parts(draft):
         looped = loop_of(text)
         if looped is not None and loop_of(parent_response) is None:

@@ -36,6 +36,10 @@ _META = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_REMARK = re.compile(
+    r"\b(?:the|this) (?:instruction|response|answer) (?:is|was|does|has|lacks|now|above)\b",
+    re.IGNORECASE,
+)
 _ABOUT_TEXTS = re.compile(
     r"\b(?:rewrit|rephras|paraphras|revis|improv|edit|critic|critique|feedback|review|evaluat"
     r"|compar|grad(?:e|ing)|rat(?:e|ing)|proofread|survey|prompt)",
@@ -82,6 +86,18 @@ def meta_talk_in(text: str) -> str | None:
         if found is not None:
             return found[0].strip()
     return None
+
+
+def remark_in(instruction: str) -> str | None:
+    """The words by which an instruction judges itself or its answer instead of asking, or None.
+
+    Examples:
+        >>> remark_in("Name a river. The instruction is clear and specific.")
+        'The instruction is'
+        >>> remark_in("Name a river. The response should be one word.")
+    """
+    found = _REMARK.search(instruction)
+    return None if found is None else found[0]
 
 
 def is_about_texts(instruction: str) -> bool:

@@ -36,6 +36,7 @@ from tutelage.refinement.draft import (
 )
 from tutelage.refinement.json_form import schema_of
 from tutelage.refinement.judge import fault_of_reflection
+from tutelage.refinement.loops import loop_of
 from tutelage.refinement.prompt import Form, Prompt, load_prompt
 from tutelage.refinement.settings import RefineSettings
 from tutelage.teacher import Reply, Request, Teacher
@@ -251,11 +252,13 @@ async def reflect(
             status=statuses.PARENT_FAILED, detail=f"the parent's status is {candidate.status}"
         )
         return failed(candidate, step=step, teacher=teacher.name, fault=fault)
-    outcome = await _attempt(candidate, step=step, teacher=teacher, settings=settings, attempt=0)
+    outcome, again = await _attempt(
+        candidate, step=step, teacher=teacher, settings=settings, attempt=0
+    )
     for attempt in range(1, settings.attempts):
-        if outcome.status not in statuses.RETRIED:
+        if not again:
             break
-        outcome = await _attempt(
+        outcome, again = await _attempt(
             candidate, step=step, teacher=teacher, settings=settings, attempt=attempt
         )
     return outcome
@@ -263,14 +266,15 @@ async def reflect(
 
 async def _attempt(
     candidate: Candidate, *, step: str, teacher: Teacher, settings: RefineSettings, attempt: int
-) -> Candidate:
+) -> tuple[Candidate, bool]:
+    """One attempt's outcome, and whether another one is worth its price."""
     request = reflection_request(
         candidate, step=step, teacher=teacher, settings=settings, attempt=attempt
     )
     try:
         reply = await teacher.ask(request)
     except TeacherError as error:
-        return failed(
+        outcome = failed(
             candidate,
             step=step,
             teacher=teacher.name,
@@ -278,7 +282,10 @@ async def _attempt(
             request_key=request.key,
             finish_reason=error.finish_reason if isinstance(error, UnusableReplyError) else None,
         )
-    return candidate_of_reply(candidate, reply, step=step, teacher=teacher, settings=settings)
+        return outcome, False
+    outcome = candidate_of_reply(candidate, reply, step=step, teacher=teacher, settings=settings)
+    looped = outcome.status == statuses.CUT_BY_LENGTH and loop_of(reply.text) is not None
+    return outcome, looped or outcome.status in statuses.RETRIED
 
 
 async def reflect_all(

@@ -64,10 +64,12 @@ RETRIED = frozenset(
         DEGENERATE,
         META_TALK,
         WRONG_LANGUAGE,
+        HALF_CHANGED,
     }
 )
 """Faults of form that another seed and temperature may mend. A refusal, a cut or an unchanged
-text is the teacher's considered answer: asking again costs money and is unlikely to help."""
+text is the teacher's considered answer: asking again costs money and is unlikely to help. (A
+reply that was cut while it looped is asked for again: greedy loops end with the temperature.)"""
 
 REFINEMENT_STATUSES = frozenset(
     {
@@ -76,7 +78,6 @@ REFINEMENT_STATUSES = frozenset(
         REFUSED,
         UNCLEAR_END,
         UNCHANGED,
-        HALF_CHANGED,
         UNDER_MIN_LENGTH,
         OVER_MAX_LENGTH,
         DUPLICATE_SAMPLE,
