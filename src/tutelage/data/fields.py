@@ -89,6 +89,7 @@ def is_null(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+_REFINEMENT = {"refined_instruction", "refined_response", "refined_messages"}
 _PLANS_KEPT = 256
 
 
@@ -136,7 +137,10 @@ class FieldMap:
                 found = tuple(name for name in names if name == mapped)
             if found:
                 plan[field] = found
-        if "model" in plan and "reference" not in self._mapping:
+        if "model" in plan and "model" not in self._mapping and not _REFINEMENT & plan.keys():
+            # A refiner wrote the refinement; a row that has none is not a row of a pool.
+            plan["model"] = tuple(n for n in plan["model"] if n.lower() != "refiner")
+        if plan.get("model") and "reference" not in self._mapping:
             # Beside a model's name the final answer is what the model said, not what is right.
             references = plan.get("reference", ())
             plan["reference"] = tuple(n for n in references if n.lower() != "final_answer")
@@ -170,15 +174,23 @@ class Fields:
         """Whether the row has the field at all, be it null."""
         return field in self._plan
 
-    def _find(self, field: FieldName) -> str | None:
-        for name in self._plan.get(field, ()):
+    def names(self, field: FieldName) -> tuple[str, ...]:
+        """The row's own names for a field, the likeliest first, be their values null."""
+        return self._plan.get(field, ())
+
+    def name(self, field: FieldName) -> str | None:
+        """The row's own name for the value that `peek` would give."""
+        names = self._plan.get(field)
+        if names is None:
+            return None
+        for name in names:
             if not is_null(self._row[name]) and (name not in self._used or name in self._claimed):
                 return name
         return None
 
     def peek(self, field: FieldName) -> object:
         """The first value that is not null and not used yet; None where there is none."""
-        name = self._find(field)
+        name = self.name(field)
         return None if name is None else self._row[name]
 
     def take(self, field: FieldName) -> tuple[str, object]:
@@ -187,7 +199,7 @@ class Fields:
         Returns:
             The name and the value; our own name and None where there is no value.
         """
-        name = self._find(field)
+        name = self.name(field)
         if name is None:
             return field, None
         self._used.add(name)

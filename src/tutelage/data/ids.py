@@ -9,6 +9,8 @@ from tutelage.data.example import Message
 ID_HEX_DIGITS = 20
 """80 bits: among 100 million ids the chance of any collision is below 1 in 10^8."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
 
 def content_hash(*parts: object) -> str:
     """Hash JSON-able parts, in order, to a short hexadecimal id.
@@ -25,8 +27,7 @@ def content_hash(*parts: object) -> str:
         >>> content_hash("a", "b") == content_hash("ab")
         False
     """
-    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    data = text.encode("utf-8", "surrogatepass")
+    data = _ENCODER.encode(parts).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=ID_HEX_DIGITS // 2).hexdigest()
 
 

@@ -89,7 +89,9 @@ def _response(fields: Fields) -> str | None:
     """The response; None where the row has no field for one, empty where that field is null."""
     name, value = fields.take("response")
     if value is None:
-        return "" if fields.has("response") else None
+        # A rationale is an extra beside an answer: where it is null, nothing was to be answered.
+        names = {own.lower() for own in fields.names("response")}
+        return "" if names - {"rationale"} else None
     if is_conversation(value):
         turns = turns_of(value, name=name)
         if len(turns) != 1 or turns[0].role != "assistant":

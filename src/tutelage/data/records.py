@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import NamedTuple, TypeAlias
 
@@ -117,7 +118,7 @@ def csv_records(chunks: Chunks, *, delimiter: str) -> Records:
         if not cells:
             continue
         if header is None:
-            header = [name.strip() for name in cells]
+            header = _distinct([name.strip() for name in cells])
         else:
             yield _csv_record(cells, header, line=line)
 
@@ -127,6 +128,16 @@ def _csv_lines(chunks: Chunks) -> Iterator[str]:
         data = raw.removeprefix(BOM) if line == 1 else raw
         # Bytes that are no UTF-8 travel as lone surrogates, so that only their record is lost.
         yield data.decode(errors="surrogateescape") + "\n"
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names of the columns; one that comes again is numbered, so that none hides another."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return numbered
 
 
 def _csv_record(cells: list[str], header: list[str], *, line: int) -> Record:

@@ -102,8 +102,10 @@ def _shape_of(fields: Fields) -> Shape:
         return "pool"
     if fields.peek("messages") is not None:
         return "messages"
-    if fields.peek("model") is not None and fields.peek("response") is not None:
-        return "pool"
+    response = fields.name("response")
+    if fields.peek("model") is not None and response is not None:
+        # What is called the original stays one, whoever is named as its writer.
+        return "alpaca" if response.lower().startswith("original") else "pool"
     return "alpaca"
 
 

@@ -24,6 +24,7 @@ _ENDINGS = tuple(
     for packed in ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")
 )
 _ABOUT_A_DATASET = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_NAME_CHARACTERS = 100
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -33,13 +34,13 @@ class DataFile:
 
     Attributes:
         path: Where it is, as the user wrote it.
-        format: What it holds; `empty` for a file without content.
+        format: What it holds.
         packing: How it is packed.
         delimiter: Of CSV and TSV; empty for other formats.
     """
 
     path: Path
-    format: Literal["json", "jsonl", "csv", "parquet", "arrow", "empty"]
+    format: Literal["json", "jsonl", "csv", "parquet", "arrow"]
     packing: Packing = "none"
     delimiter: str = ""
 
@@ -191,7 +192,8 @@ def _text_file(path: Path, head: bytes, text: str, *, packing: Packing) -> DataF
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         if whole and not head.strip():
-            return DataFile(path=path, format="empty", packing=packing)
+            # No rows; or a packed file that breaks off at once, which reading lines will say.
+            return DataFile(path=path, format="jsonl", packing=packing)
         raise _unknown(path, head)
     start = text.lstrip()[0]
     if start in "[{":
@@ -247,9 +249,13 @@ def _delimiter(text: str) -> str | None:
     best = max(_DELIMITERS, key=header.count)
     if best not in header:
         return None
-    names = [name.strip() for name in next(csv.reader([header], delimiter=best), [])]
+    try:
+        names = [name.strip() for name in next(csv.reader([header], delimiter=best), [])]
+    except csv.Error:
+        return None
+    # One name may be empty: data frames write their index without one.
     distinct = len(names) > 1 and len(set(names)) == len(names)
-    return best if distinct and all(0 < len(n) <= 100 for n in names) else None  # noqa: PLR2004
+    return best if distinct and all(len(name) <= _NAME_CHARACTERS for name in names) else None
 
 
 def _unknown(path: Path, head: bytes) -> DataError:

@@ -89,12 +89,6 @@ def _file_records(file: DataFile) -> Records:
             return jsonl_records(chunks_of(file.path, packing=file.packing))
         case "json":
             return json_records(chunks_of(file.path, packing=file.packing))
-        case "empty":
-            return _nothing()
-
-
-def _nothing() -> Records:
-    yield from ()
 
 
 def _memory_part(source: object, *, split: str | None, name: str = IN_MEMORY) -> Part:

@@ -107,9 +107,11 @@ def _part_text(part: object, *, name: str) -> str:
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
     """Whether the value is a list of things (not text, not bytes)."""
+    if value is None or isinstance(value, str | bytes | bytearray):  # most values: asked first
+        return False
     if isinstance(value, np.ndarray):
         return value.ndim == 1
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+    return isinstance(value, Sequence)
 
 
 def is_conversation(value: object) -> TypeGuard[Sequence[object]]:

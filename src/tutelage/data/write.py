@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -95,18 +95,27 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
             be written.
     """
     count = 0
-    with replacing(path) as temporary:
-        with writing(path):
-            file = temporary.open("xb")
-        with file:
-            for row in rows:
-                line = _line(row, path=path, number=count + 1)
-                with writing(path):
-                    file.write(line)
-                count += 1
+    with replacing(path) as temporary, _opened(temporary, path=path) as file:
+        for row in rows:
+            line = _line(row, path=path, number=count + 1)
             with writing(path):
-                file.flush()
+                file.write(line)
+            count += 1
     return count
+
+
+@contextmanager
+def _opened(temporary: Path, *, path: Path) -> Iterator[BinaryIO]:
+    with writing(path):
+        file = temporary.open("xb")
+    try:
+        yield file
+    except BaseException:
+        with suppress(OSError):  # closing writes what is still waiting, and may fail again
+            file.close()
+        raise
+    with writing(path):
+        file.close()
 
 
 def _line(row: Mapping[str, object], *, path: Path, number: int) -> bytes:
