@@ -16,7 +16,7 @@ from tutelage.filters.settings import (
 )
 from tutelage.filters.words import spaced_words
 
-_HASH_FEATURES = 2**18
+_MOST_WORDS = 200_000  # the rarest beyond these are left out; a bound on memory
 
 
 class Embedder(Protocol):
@@ -40,7 +40,7 @@ class Embedder(Protocol):
 class LatentWords:
     """Latent semantic analysis of the texts at hand: no model and no knowledge of language.
 
-    Words are hashed, weighted by how rare they are among these very texts (TF-IDF), and
+    Words are weighted by how rare they are among these very texts (TF-IDF), and
     compressed by a truncated SVD. Two texts are near when they share rare words, or words that
     go together in these texts; a synonym that never shares a text with its twin stays a stranger.
     A vector therefore depends on the other texts of the call, but not on their order.
@@ -61,26 +61,23 @@ class LatentWords:
         spaced: Any = spaced_words(pa.array(texts, pa.string())).to_pylist()
         # Sorted and without repeats, so that the result does not depend on the order.
         distinct = sorted(set(spaced))
+        if not any(distinct):
+            return np.zeros((len(spaced), 1), dtype=np.float32)
         row_of = {words: row for row, words in enumerate(distinct)}
-        hasher = text.HashingVectorizer(
-            n_features=_HASH_FEATURES, alternate_sign=False, norm=None, analyzer=str.split
+        vectorizer = text.TfidfVectorizer(
+            analyzer=str.split, sublinear_tf=True, max_features=_MOST_WORDS, dtype=np.float32
         )
-        weights = text.TfidfTransformer(sublinear_tf=True).fit_transform(hasher.transform(distinct))
-        vectors = _unit_length(self._compressed(weights))
-        rows = [row_of[words] for words in spaced]
-        return vectors[rows]
+        vectors = _unit_length(self._compressed(vectorizer.fit_transform(distinct)))
+        return vectors[[row_of[words] for words in spaced]]
 
-    def _compressed(self, weights: Any) -> NDArray[np.float32]:
-        if weights.shape[0] <= self._settings.dimensions:
-            used = np.unique(weights.indices)
-            few: NDArray[np.float32] = weights[:, used].toarray().astype(np.float32)
-            return few
+    def _compressed(self, weights: Any) -> Any:
+        if min(weights.shape) <= self._settings.dimensions:
+            return weights.toarray()
         decomposition = need("sklearn.decomposition", package="scikit-learn")
         svd = decomposition.TruncatedSVD(
             n_components=self._settings.dimensions, random_state=self._settings.seed
         )
-        many: NDArray[np.float32] = svd.fit_transform(weights).astype(np.float32)
-        return many
+        return svd.fit_transform(weights)
 
 
 class StaticModel:

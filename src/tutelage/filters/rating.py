@@ -46,9 +46,8 @@ Say in one sentence what makes it easy or hard. Then write, on a line of its own
 Difficulty: N
 where N is one whole number from 1 to 5."""
 
-_RATING = re.compile(
-    r"difficulty\W{0,4}[:=]\W{0,4}(\d+(?:[.,]\d+)?)(?:\s*(?:/|out of)\s*(\d+))?", re.IGNORECASE
-)
+_STATED = re.compile(r"difficulty[\s*_]*[:=](.*\d.*)", re.IGNORECASE)
+_RATING = re.compile(r"([1-5])(?:\s*(?:/|out of)\s*5)?\s*(?:\.|\(.*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +69,14 @@ def parse_rating(text: str) -> int | None:
         >>> parse_rating("Difficulty: 7") is None
         True
     """
-    alone = re.fullmatch(r"\s*([1-5])\s*\.?\s*", text)
-    if alone:
-        return int(alone.group(1))
-    stated = {(number, scale or str(HIGHEST)) for number, scale in _RATING.findall(text)}
-    if len(stated) != 1:
-        return None
-    number, scale = stated.pop()
-    if scale != str(HIGHEST) or number not in {"1", "2", "3", "4", "5"}:
-        return None
-    return int(number)
+    stated = _STATED.findall(text) or [text]
+    ratings = set()
+    for statement in stated:
+        rating = _RATING.fullmatch(statement.replace("*", "").replace("_", "").strip())
+        if rating is None:
+            return None
+        ratings.add(int(rating.group(1)))
+    return ratings.pop() if len(ratings) == 1 else None
 
 
 async def rate_difficulty(pool: Pool, settings: TeacherRatingSettings, teacher: Teacher) -> Numbers:

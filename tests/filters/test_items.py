@@ -1,0 +1,92 @@
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from tutelage.errors import DataError
+from tutelage.filters import Item, TextSource, read_items
+
+ROWS = [{"id": "x", "question": "Why?"}, {"question": "Who?"}]
+
+
+def _write(folder, kind):
+    path = folder / f"bench.{kind}"
+    lines = "".join(f"{json.dumps(row)}\n" for row in ROWS)
+    match kind:
+        case "jsonl":
+            path.write_text(lines)
+        case "jsonl.gz":
+            path.write_bytes(gzip.compress(lines.encode()))
+        case "json":
+            path.write_text(json.dumps(ROWS))
+        case "csv":
+            path.write_text('id,question\nx,Why?\n,"Who?"\n')
+        case "parquet":
+            pq.write_table(pa.Table.from_pylist(ROWS), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "json", "parquet"])
+def test_every_format_gives_the_same_items(tmp_path, kind):
+    items = read_items(TextSource(path=_write(tmp_path, kind)))
+    assert items == [Item(item_id="x", text="Why?"), Item(item_id="bench:1", text="Who?")]
+
+
+def test_csv_and_plain_text_are_read(tmp_path):
+    assert [i.text for i in read_items(TextSource(path=_write(tmp_path, "csv")))] == [
+        "Why?",
+        "Who?",
+    ]
+    plain = tmp_path / "bench.txt"
+    plain.write_text("Why?\n\nWho?\n")
+    assert [i.text for i in read_items(TextSource(path=plain))] == ["Why?", "Who?"]
+
+
+def test_fields_are_joined_and_lists_are_spread(tmp_path):
+    path = tmp_path / "mcq.jsonl"
+    path.write_text(json.dumps({"question": "Why?", "choices": ["a", "b"]}))
+    items = read_items(TextSource(path=path, fields=("question", "choices")))
+    assert items == [Item(item_id="mcq:0", text="Why?\na\nb")]
+
+
+def test_a_row_without_the_field_is_named_with_its_place(tmp_path):
+    path = tmp_path / "bench.jsonl"
+    path.write_text('{"question": "Why?"}\n{"other": "Who?"}\n')
+    with pytest.raises(DataError, match=r"bench\.jsonl:2: no field any of instruction"):
+        read_items(TextSource(path=path))
+    with pytest.raises(DataError, match=r"bench\.jsonl:1: no field choices; the row has question"):
+        read_items(TextSource(path=path, fields=("question", "choices")))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", "not json", "Expecting value"),
+        ("a.jsonl", "[1]", "expected an object"),
+        ("a.jsonl", '{"text": " "}', "the text is empty"),
+        ("a.jsonl", "", "holds no rows"),
+        ("a.json", "{}", "expected a list"),
+        ("a.xml", "x", "cannot tell the format"),
+        ("a.parquet", "x", "Parquet"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_items(TextSource(path=path))
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(DataError, match=r"gone\.jsonl"):
+        read_items(TextSource(path=tmp_path / "gone.jsonl"))
+
+
+def test_a_source_is_a_file_or_texts_and_not_both(tmp_path):
+    with pytest.raises(ValidationError, match="either path or texts"):
+        TextSource()
+    with pytest.raises(ValidationError, match="either path or texts"):
+        TextSource(path=tmp_path, texts=("a",))
