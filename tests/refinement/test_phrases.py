@@ -39,6 +39,8 @@ def test_a_refusal_is_known_by_its_beginning(text):
         "As an airline, we cannot carry this.",
         "Dear customer, I am sorry, but I cannot refund you.",
         "N/A",
+        "As an AI, I cannot decide for you, but consider this. " + "Ask a friend first. " * 30,
+        "As an AI assistant, I don't have a grade, but many students would say: a B.",
         "I'm happy to help.",
         "You cannot divide by zero.",
     ],

@@ -23,7 +23,7 @@ from tutelage.refinement.phrases import (
 from tutelage.refinement.prompt import Prompt, normalised
 from tutelage.refinement.settings import RefineSettings, SampleSettings
 
-_GIVEN_AWAY_CHARS = 60  # a shorter response may well be one of the choices an instruction offers
+_GIVEN_AWAY_FRACTION = 0.5  # less of an instruction may well be a choice or a text to find it in
 _NO_INSTRUCTION = frozenset({"n/a", "na", "none", "null", "unchanged", "same as above", "same"})
 
 
@@ -158,7 +158,7 @@ def _degenerate(draft: Draft, *, parent_response: str) -> tuple[str, str] | None
         asked, told = normalised(draft.instruction), normalised(draft.response)
         if asked == told:
             return statuses.DEGENERATE, "the new response repeats the new instruction"
-        if len(told) >= _GIVEN_AWAY_CHARS and told in asked:
+        if told in asked and len(told) > _GIVEN_AWAY_FRACTION * len(asked):
             return statuses.DEGENERATE, "the new instruction contains the whole new response"
     for part, text in _parts(draft):
         looped = loop_of(text)

@@ -16,13 +16,16 @@ _REFUSAL = re.compile(
         \b(?:i|we)\ {_CANNOT}
       | (?:i|we)\ (?:{_CANNOT}|must\ decline\ to)\ (?:\w+\ )?{_SERVICE}
       | as\ an?\ (?:ai|artificial\ intelligence|large\ language|language)\b [^.!?\n]{{0,60}}?
-        \b(?:{_CANNOT}|do(?:n't|\ not)\ have)\b
+        \b(?:{_CANNOT}
+          |do(?:n't|\ not)\ have\ (?:\w+\ )?(?:access|abilit|capabilit|information))
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
 _ASKS_TO_DECLINE = re.compile(
     r"\b(?:declin|refus|reject|apolog|turn(?:s|ed|ing)? down|say(?:s|ing)? no)", re.IGNORECASE
 )
+
+_LONGEST_REFUSAL_CHARS = 600
 
 _NEW = r"(?:new|improved|better|revised|rewritten|refined|enhanced|updated)"
 _OLD = r"(?:original|old|given|previous|provided|existing|initial)"
@@ -37,12 +40,12 @@ _META = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _REMARK = re.compile(
-    r"\b(?:the|this) (?:instruction|response|answer) (?:is|was|does|has|lacks|now|above)\b",
+    r"\b(?:the|this) (?:instruction|response) (?:is|was|does|has|lacks|now|above)\b",
     re.IGNORECASE,
 )
 _ABOUT_TEXTS = re.compile(
     r"\b(?:rewrit|rephras|paraphras|revis|improv|edit|critic|critique|feedback|review|evaluat"
-    r"|compar|grad(?:e|ing)|rat(?:e|ing)|proofread|survey|prompt)",
+    r"|compar|grad(?:e|ing)|rat(?:e|ing)|proofread|survey|prompt|correct|error|mistake|bug|fix)",
     re.IGNORECASE,
 )
 _EDGE_CHARS = 240  # talk about the task stands at the start or at the end of a text
@@ -56,7 +59,10 @@ _PLACEHOLDER = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins as teachers begin when they decline a request.
+    """Whether a text begins as teachers begin when they decline a request, and is short.
+
+    A long text that begins so goes on to say something after all ("I cannot decide for you, but
+    here is what to think of ..."); whether that is worth training on is for the student to say.
 
     Examples:
         >>> is_refusal("I'm sorry, but I can't help with that.")
@@ -64,7 +70,7 @@ def is_refusal(text: str) -> bool:
         >>> is_refusal("I am sorry for your loss.")
         False
     """
-    return _REFUSAL.match(_plain(text[:400])) is not None
+    return len(text) <= _LONGEST_REFUSAL_CHARS and _REFUSAL.match(_plain(text)) is not None
 
 
 def asks_to_decline(instruction: str) -> bool:
