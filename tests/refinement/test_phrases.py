@@ -59,6 +59,7 @@ def test_an_answer_is_no_refusal(text):
         "Here\u2019s a more detailed, improved response:",
         "Paris is the capital.\n\nThis revised response adds context.",
         "**Improved Response:**\nParis",
+        "Here is a complete and correct answer to the instruction:\nParis",
     ],
 )
 def test_talk_about_the_pair_is_found(text):

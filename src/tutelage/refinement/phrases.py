@@ -35,6 +35,7 @@ _META = re.compile(
       | \b(?:the|this|my|our)\ {_NEW}\ (?:and\ {_NEW}\ )?(?:version\ of\ the\ )?{_PART}\b
       | \bhere(?:'s|\ is)\ (?:a|an|the|my)\ (?:[\w,]+\ ){{0,3}}
         {_NEW}\ (?:\w+\ )?(?:version|{_PART})\b
+      | \b(?:answer|response)\ to\ the\ (?:new\ |old\ )?instruction\b
       | \A\W*{_NEW}\ {_PART}\W*:
     """,
     re.IGNORECASE | re.VERBOSE,
