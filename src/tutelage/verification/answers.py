@@ -27,6 +27,7 @@ _PHRASE = re.compile(
 _A_LINE = re.compile(r"^[ \t*]*A[ \t*]*:[ \t*]*(?=[^\n]*\d)(\S[^\n]{0,60})$", re.MULTILINE)
 _OUTPUT = re.compile(r"```output[ \t]*\n(.{0,4000}?)\n?```", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(\d+))")
+_BRACE = re.compile(r"[{}]")
 _BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
 _RUN_ON = re.compile(
     r"\n\s*(?:#+\s*)?(?:Q|Question|Problem|Instruction|Human|User)\b[ \t]*\d*[ \t]*:", re.IGNORECASE
@@ -38,6 +39,7 @@ _WEAK = ("after 'answer'", "after 'A:'")
 _BOXES_APART = 12
 """Characters between two boxes up to which they are one answer: `\\boxed{3}` or `\\boxed{4}`."""
 _LONGEST_BOX = 2_000
+_MOST_BOXES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ def _unmarked(text: str) -> Found | NotFound:
 def _boxes(text: str) -> Iterator[Found]:
     contents: list[str] = []
     previous_end = start = 0
-    for match in _BOX.finditer(text):
+    for match in list(_BOX.finditer(text))[-_MOST_BOXES:]:
         if match[1] is not None:
             content, end = match[1], match.end()
         else:
@@ -159,18 +161,19 @@ def _boxes(text: str) -> Iterator[Found]:
             start = match.start()
         contents.append(content.strip())
         previous_end = end
+        joint = " or " if "or" in between else " and "
         alike = list(dict.fromkeys(contents))
-        yield Found(text=" and ".join(alike), how="boxed", start=start)
+        yield Found(text=joint.join(alike), how="boxed", start=start)
 
 
 def _closing_brace(text: str, start: int) -> int:
     """One past the brace that closes the one before `start`, or past where the search stops."""
     depth = 1
     stop = min(len(text), start + _LONGEST_BOX)
-    for index in range(start, stop):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
+    for brace in _BRACE.finditer(text, start, stop):
+        depth += 1 if brace[0] == "{" else -1
         if not depth:
-            return index + 1
+            return brace.end()
     return stop + 1
 
 

@@ -34,6 +34,7 @@ _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _PR_CAPBSET_DROP, _PR_SET_SECCOMP, _SECCOMP_FILTER = 24, 22, 2
+_PR_SET_CHILD_SUBREAPER = 36
 _LAST_CAPABILITY = 63
 _CAPABILITY_VERSION_3 = 0x20080522
 _SYS_MOUNT_SETATTR = 442  # the same number on every machine, as for all calls since 5.1
@@ -84,8 +85,10 @@ def main() -> None:
     os.set_inheritable(report, False)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if order["weak"]:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _wait(_start_program(order, report=report, ids=None), report)
-        return
+        while True:  # the caller ends us after our descendants, which it finds through us
+            signal.pause()
     try:
         _unshare(_NEWPID | _NEWNET | _NEWIPC | _NEWUTS)
     except _RefusedError as refusal:

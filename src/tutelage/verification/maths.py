@@ -28,11 +28,12 @@ _MARKUP = (
     (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}"), r"\1/\2"),
 )
 _DELIMITERS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("`", "`"), ("**", "**"))
-_FORMULA_LETTER = re.compile(r"\d\s?[a-z](?![A-Za-z])")
+_FORMULA = re.compile(
+    r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
+)
 _WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
-_PROSE_WORDS = 3
-_RELATION = re.compile(r"[<>≤≥]|\\(?:leq?|geq?|lt|gt|in)\b")
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
+_PROSE_WORDS = 2
 _NAMED = re.compile(r"^[a-zA-Z]\w{0,20}(?:\([a-z]\))?\s*(?:=|:)\s*(?=\S)")
 _HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
 _TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
@@ -129,9 +130,10 @@ def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
     if ours is None and theirs is None:
         return _same_text(answer, reference) or same(answer, reference)
     if ours is None or theirs is None:
-        if _RELATION.search(answer + reference):
-            return same(answer, reference)  # (1, 3) and 1 < x < 3
-        return None if ours is None and _looks_formal(answer) else False
+        single = answer if ours is None else reference
+        if read_quantity(single) is not None or _WORDS.fullmatch(single):
+            return False
+        return same(answer, reference)  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
     (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
     if our_kind != their_kind or len(our_parts) != len(their_parts):
         return False
@@ -189,12 +191,13 @@ def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict |
             reference=reference.text,
             how=note,
         )
-    numbers = numbers_in(answer)
-    if _hedges(answer):
+    if _PAIR.fullmatch(answer):
+        return _ratios(found, answer, reference.text)
+    if _hedges(answer) or (_looks_formal(answer) and _members(answer) is not None):
         return wrong(f"the answer {answer!r} ({found.how}) gives more than one number")
     if _looks_formal(answer) and not _is_prose(answer):
         return HardClaim(answer=answer, reference=reference.text, how=found.how)
-    if not numbers:
+    if not numbers_in(answer):
         return no_answer(f"no number in the answer {answer!r} ({found.how})")
     return cannot_check(
         f"more than one number in the answer {answer!r} ({found.how}); reference {reference.text!r}"
@@ -219,19 +222,17 @@ def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
     """The one number an answer in words or an equation comes down to."""
     if _HEDGE.search(answer):
         return None
-    head, equals, result = answer.rpartition("=")
-    if equals and (quantity := read_quantity(strip_markup(result))) is not None and head:
+    *before, result = re.split(r"=|≈|\\approx\b", answer)
+    if before and (quantity := read_quantity(strip_markup(result))) is not None:
         return quantity, "right side of the last ="
     if how == "after 'answer'":
         for tail in _TAIL.finditer(answer):
             if (quantity := read_quantity(answer[: tail.start()])) is not None:
                 return quantity, "what it starts with"
-    if re.search(r"[\\^=]", answer) or _FORMULA_LETTER.search(answer):
-        return None
+    # The 4 of x + 4 is not the answer, nor is the 12 of 12x or of 12 / y.
+    is_formula = _looks_formal(answer) and not _is_prose(answer)
     numbers = numbers_in(answer)
-    if len(numbers) == 1 and not re.search(
-        r"\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d", answer
-    ):
+    if len(numbers) == 1 and not is_formula and not _FORMULA.search(answer):
         return numbers[0], "its only number"
     return None
 

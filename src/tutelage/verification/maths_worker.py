@@ -8,8 +8,10 @@ import importlib
 import importlib.util
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from tutelage.errors import MissingExtraError
 from tutelage.verification.maths import HardClaim, compare_expressions, rule
@@ -105,6 +107,7 @@ def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[st
                 timeout_seconds=seconds,
                 raise_on_error=True,
             )
+            or _same_symbol(gold, target)
             for gold in theirs
             for target in ours
         )
@@ -115,13 +118,22 @@ def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[st
     return None
 
 
+def _same_symbol(one: Any, other: Any) -> bool:
+    """Whether `x` is `x + 0`: math-verify compares a lone letter with anything else as text."""
+    sympy = importlib.import_module("sympy")
+    if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr)):
+        return False
+    if not (isinstance(one, sympy.Symbol) or isinstance(other, sympy.Symbol)):
+        return False
+    return bool(sympy.expand(one - other) == 0)
+
+
 def _parse(text: str, *, seconds: int) -> list[object]:
     """What math-verify understands the whole text to be; its guesses in plain text are left out."""
     library = importlib.import_module("math_verify")
-    latex = text if text.startswith(("$", "\\(", "\\[")) else f"${_as_latex(text)}$"
     found = library.parse(
-        latex,
-        extraction_config=[library.LatexExtractionConfig(), library.ExprExtractionConfig()],
+        f"${_as_latex(text)}$",
+        extraction_config=[library.LatexExtractionConfig()],
         fallback_mode="no_fallback",
         extraction_mode="first_match",
         parsing_timeout=seconds,
@@ -133,7 +145,9 @@ def _parse(text: str, *, seconds: int) -> list[object]:
 def _as_latex(text: str) -> str:
     for plain, latex in (("√", "\\sqrt "), ("π", "\\pi "), ("\u00d7", "\\times "), ("÷", "\\div ")):
         text = text.replace(plain, latex)
-    return text.replace("**", "^").replace("%", "\\%") if "\\%" not in text else text
+    # Dollar signs that are left are money: they would end the formula where they stand.
+    text = text.replace("**", "^").replace("\\$", "").replace("$", "")
+    return re.sub(r"(?<!\\)%", r"\\%", text)
 
 
 def main(arguments: list[str], lines: Iterable[str]) -> None:
@@ -144,7 +158,7 @@ def main(arguments: list[str], lines: Iterable[str]) -> None:
     try:
         require_math_verify()
         importlib.import_module("math_verify")  # before the first claim's time starts to run
-    except ImportError:
+    except MissingExtraError:
         sys.exit(EXTRA_MISSING)
     out = sys.stdout
     out.write(READY + "\n")

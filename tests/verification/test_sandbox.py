@@ -1,0 +1,201 @@
+"""The sandbox against programs that want out, as the current user and as an ordinary one."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import hostile
+import pytest
+
+from tutelage.verification import sandbox
+from tutelage.verification.sandbox import Ran, run_sandboxed
+
+ROOM = Path(sandbox.__file__).parent
+MARKER = "tutelage-daemon-that-must-die"
+SLEEPERS = {"sleep_forever", "ignore_signals"}
+MUST_END_EARLY = {
+    "endless_output": "it printed more than",
+    "memory_of_many_processes": "MiB together",
+    "kill_everything": "",
+    "sleep_forever": "it ran for more than 3 s",
+    "ignore_signals": "",
+    "claim_to_have_passed": "it exited before the end of its tests",
+    "exit_at_once": "it exited before the end of its tests",
+    "close_the_output": "",
+    "crash": "it was killed by SIGSEGV",
+}
+SILENT = {"endless_output", "memory_of_many_processes"}
+
+needs_walls = pytest.mark.skipif(
+    sandbox.why_not() is not None, reason=f"no isolation here: {sandbox.why_not()}"
+)
+
+
+@pytest.fixture
+def surroundings(tmp_path, monkeypatch):
+    """Things outside that a program must not reach; each is checked afterwards."""
+    canary = tmp_path / "canary"
+    canary.write_text("untouched")
+    monkeypatch.setenv("SECRET", "SECRET")
+    abstract = f"\0tutelage-{os.getpid()}"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(abstract)
+        unix.listen()
+        server.setblocking(False)
+        unix.setblocking(False)
+        yield {
+            "CANARY": str(canary),
+            "PORT": server.getsockname()[1],
+            "ABSTRACT": abstract.replace("\0", "\\0"),
+            "HOST_PID": os.getpid(),
+            "MARKER": MARKER,
+        }
+        for listener in (server, unix):
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+    assert canary.read_text() == "untouched"
+    assert not survivors()
+
+
+def survivors():
+    return [
+        path
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if MARKER.encode() in read_or_nothing(path)
+    ]
+
+
+def read_or_nothing(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def check(name, *, passed, why, output):
+    assert "ESCAPED" not in output, output
+    if name in MUST_END_EARLY:
+        assert passed is False, (why, output)
+        assert MUST_END_EARLY[name] in why
+    else:
+        assert passed is True, (why, output)
+    if name not in SILENT:
+        assert "HELD" in output, (why, output)
+
+
+@needs_walls
+@pytest.mark.parametrize("name", hostile.HOSTILE)
+def test_a_hostile_program_is_held(name, surroundings):
+    ran = hostile.run(sandbox, name, surroundings)
+    assert isinstance(ran, Ran), ran
+    check(name, passed=ran.passed, why=ran.why, output=ran.output)
+
+
+@needs_walls
+@pytest.mark.skipif(os.geteuid() != 0, reason="the test above ran as an ordinary user")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python everybody may run")
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
+def test_an_ordinary_user_has_the_same_walls(tmp_path_factory, surroundings):
+    folder = tmp_path_factory.mktemp("everybody")
+    for path in (ROOM / "sandbox.py", ROOM / "jail.py", ROOM / "harness.py", hostile.__file__):
+        shutil.copy(path, folder)
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)
+    user = ["setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups"]
+    names = json.dumps(sorted(set(hostile.HOSTILE) - SLEEPERS))
+    done = subprocess.run(
+        [*user, "/usr/bin/python3", folder / "hostile.py", folder, json.dumps(surroundings), names],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    assert not done.returncode, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == len(hostile.HOSTILE) - len(SLEEPERS)
+    for name, passed, why, output in results:
+        check(name, passed=passed, why=why, output=output)
+
+
+@needs_walls
+def test_the_program_runs_under_an_id_that_is_not_the_users():
+    ran = run_sandboxed(
+        "import os; ids = os.getuid(), os.geteuid()",
+        "assert 0 not in ids",
+        time_limit_seconds=5,
+        memory_mebibytes=256,
+    )
+    assert isinstance(ran, Ran)
+    assert ran.passed
+
+
+@needs_walls
+def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    run_sandboxed("open('x', 'w')", "", time_limit_seconds=5, memory_mebibytes=256)
+    assert not list(tmp_path.iterdir())
+
+
+@needs_walls
+@pytest.mark.parametrize(
+    ("program", "tests", "passed"),
+    [
+        ("def double(x):\n    return 2 * x", "assert double(4) == 8", True),
+        ("def double(x):\n    return x", "assert double(4) == 8", False),
+        ("from dataclasses import dataclass\n@dataclass\nclass P:\n    x: int", "P(x=1)", True),
+        ("if __name__ == '__main__':\n    raise SystemExit('demonstration')", "pass", True),
+        ("x = input()", "pass", False),
+        ("x = 1\x00", "pass", False),
+    ],
+)
+def test_a_program_passes_exactly_when_its_tests_do(program, tests, passed):
+    ran = run_sandboxed(program, tests, time_limit_seconds=5, memory_mebibytes=256)
+    assert isinstance(ran, Ran)
+    assert ran.passed is passed, ran
+
+
+@needs_walls
+def test_processor_time_is_a_limit_of_its_own():
+    ran = run_sandboxed("while True: pass", "", time_limit_seconds=1, memory_mebibytes=256)
+    assert isinstance(ran, Ran)
+    assert not ran.passed
+    assert ran.why in {"it used up its processor time", "it ran for more than 3 s"}
+
+
+_WITHOUT_NAMESPACES = """
+import sys
+from tutelage.verification.sandbox import run_sandboxed
+limits = dict(time_limit_seconds=1, memory_mebibytes=256)
+print(run_sandboxed("x = 1", "assert x", **limits))
+print(run_sandboxed("x = 1", "assert x", allow_weak=True, **limits))
+print(run_sandboxed("x = bytearray(1 << 30)", "assert x", allow_weak=True, **limits))
+daemon = "import os\\nif not os.fork():\\n os.setsid()\\n os.execv('/bin/sh', ['sh', '-c', CMD])"
+command = "CMD = 'sleep 300; : %s'\\n" % sys.argv[1]
+print(run_sandboxed(command + daemon, "", allow_weak=True, **limits))
+"""
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="no unshare")
+def test_without_namespaces_it_refuses_unless_weak_limits_are_allowed():
+    deny = "echo 0 > /proc/sys/user/max_pid_namespaces && exec "
+    done = subprocess.run(
+        [
+            *("unshare", "-Ur", "sh", "-c", f'{deny} "$0" -c "$1" "$2"'),
+            *(sys.executable, _WITHOUT_NAMESPACES, MARKER),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("no user namespaces to take the others away in")
+    refused, weak, hog, daemon = done.stdout.splitlines()
+    assert refused.startswith("Refused(why='no namespaces here (unshare:")
+    assert weak.startswith("Ran(passed=True")
+    assert "MemoryError" in hog
+    assert daemon.startswith("Ran(passed=True")
+    assert not survivors()
