@@ -72,8 +72,8 @@ def test_both_comparisons_are_told_with_their_numbers():
             "r_ifd 0.4000 against 0.5000: lower, so it wins."
         ),
         (
-            "Kept: the response reflection of the instruction reflection. The instruction reflection "
-            "beat the original, and its response reflection beat it in turn."
+            "Kept: the response reflection of the instruction reflection. The instruction "
+            "reflection beat the original, and its response reflection beat it in turn."
         ),
     ]
 
