@@ -11,6 +11,8 @@ from tutelage.data.records import Record, Records, problem_at
 from tutelage.errors import DataError
 
 _BATCH_ROWS = 1024
+_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError)
+"""What Arrow raises on a damaged file; names in it that are not UTF-8 are a ValueError."""
 
 
 def parquet_records(path: Path) -> Records:
@@ -21,7 +23,7 @@ def parquet_records(path: Path) -> Records:
     """
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
     with file:
         yield from _records(file.iter_batches(batch_size=_BATCH_ROWS))
@@ -38,7 +40,7 @@ def arrow_records(path: Path) -> Records:
         is_stream = file.read(6) != b"ARROW1"
         file.seek(0)
         batches = iter(pa.ipc.open_stream(file)) if is_stream else _file_batches(file)
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise _damaged(path, error) from error
     with file:
         yield from _records(batches)
@@ -64,7 +66,7 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Records:
     while True:
         try:
             batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
+        except _DAMAGE as error:
             yield problem_at(
                 before + 1, "broken_file", f"{error}; nothing after row {before} could be read"
             )
@@ -79,13 +81,16 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Records:
 def _rows(batch: pa.RecordBatch, before: int) -> Records:
     """The rows of a small batch; where one cannot be turned into Python, only that one is lost."""
     try:
+        # Offsets in a damaged Arrow file point anywhere; without this the process would crash.
+        batch.validate(full=True)
         rows = batch.to_pylist()
-    except (ValueError, OverflowError, pa.ArrowException) as error:
+    except _DAMAGE as error:
         if batch.num_rows > 1:
             for index in range(batch.num_rows):
                 yield from _rows(batch.slice(index, 1), before + index)
             return
-        status = "bad_encoding" if isinstance(error, UnicodeDecodeError) else "bad_type"
+        bad_text = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
+        status = "bad_encoding" if bad_text else "bad_type"
         yield problem_at(before + 1, status, str(error))
         return
     for index, row in enumerate(rows, start=before + 1):
