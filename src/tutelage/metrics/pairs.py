@@ -46,7 +46,7 @@ def ifd_loss(*, response: TokenStats, response_given_instruction: TokenStats) ->
     L(response given instruction) / L(response). At 1 the instruction made no difference, below 1
     it helps, above 1 it misleads. It ranks pairs differently from `ifd`.
 
-    Source: Cherry LLM (arXiv 2308.12032), section 2.2; data-juicer and wana compute this one.
+    Source: Cherry LLM (arXiv 2308.12032); data-juicer and wana compute this one.
     Deviation: both sides count the same token ids.
 
     Args:

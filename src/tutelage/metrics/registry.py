@@ -54,7 +54,7 @@ _SPECS = (
         valid_range=(0.0, math.inf),
         ceiling=1.0,
         views=_RESPONSE_VIEWS,
-        source="Cherry LLM, section 2.2 (arXiv 2308.12032)",
+        source="Cherry LLM (arXiv 2308.12032)",
         deviation=_SAME_TOKENS,
         compute=lambda m: pairs.ifd_loss(
             response=m.view("response"), response_given_instruction=m.answer
