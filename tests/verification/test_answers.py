@@ -43,6 +43,7 @@ def test_every_text_has_an_answer_or_a_reason(text):
     ("response", "answer"),
     [
         ("The answer is 3. Wait, no.\nThe answer is 4.", "4"),
+        ("The answer is negative. The answer is -95.", "-95"),
         (r"\boxed{3} is too small, so finally" + "\n" + r"\boxed{4}", "4"),
         (r"\boxed{3} or \boxed{4}", "3 or 4"),
         (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.verification.programs import check_program, find_program
-from tutelage.verification.sandbox import why_not
+from tutelage.verification.sandbox import why_no_sandbox
 from tutelage.verification.settings import VerifySettings
 
 SETTINGS = VerifySettings(check="code", time_limit_seconds=5)
-needs_walls = pytest.mark.skipif(why_not() is not None, reason=f"no isolation here: {why_not()}")
+needs_walls = pytest.mark.skipif(
+    why_no_sandbox() is not None, reason=f"no isolation here: {why_no_sandbox()}"
+)
 DOUBLE = "def double(x):\n    return 2 * x\n"
 
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import hostile
@@ -31,7 +32,7 @@ MUST_END_EARLY = {
 SILENT = {"endless_output", "memory_of_many_processes"}
 
 needs_walls = pytest.mark.skipif(
-    sandbox.why_not() is not None, reason=f"no isolation here: {sandbox.why_not()}"
+    sandbox.why_no_sandbox() is not None, reason=f"no isolation here: {sandbox.why_no_sandbox()}"
 )
 
 
@@ -59,6 +60,14 @@ def surroundings(tmp_path, monkeypatch):
                 listener.accept()
     assert canary.read_text() == "untouched"
     assert not survivors()
+
+
+@pytest.fixture
+def everybodys_folder():
+    """Not under pytest's own folder, which every run of pytest closes to other users."""
+    with tempfile.TemporaryDirectory(prefix="tutelage-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def survivors():
@@ -92,6 +101,7 @@ def check(name, *, passed, why, output):
 def test_a_hostile_program_is_held(name, surroundings):
     ran = hostile.run(sandbox, name, surroundings)
     assert isinstance(ran, Ran), ran
+    assert ran.walls.startswith("namespaces")
     check(name, passed=ran.passed, why=ran.why, output=ran.output)
 
 
@@ -99,16 +109,20 @@ def test_a_hostile_program_is_held(name, surroundings):
 @pytest.mark.skipif(os.geteuid() != 0, reason="the test above ran as an ordinary user")
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python everybody may run")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
-def test_an_ordinary_user_has_the_same_walls(tmp_path_factory, surroundings):
-    folder = tmp_path_factory.mktemp("everybody")
+def test_an_ordinary_user_has_the_same_walls(surroundings, everybodys_folder):
+    canary = everybodys_folder / "canary"
+    canary.write_text("untouched")
+    canary.chmod(0o666)  # so that only the walls protect it
     for path in (ROOM / "sandbox.py", ROOM / "jail.py", ROOM / "harness.py", hostile.__file__):
-        shutil.copy(path, folder)
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
+        shutil.copy(path, everybodys_folder)
+    given = json.dumps({**surroundings, "CANARY": str(canary)})
     user = ["setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups"]
     names = json.dumps(sorted(set(hostile.HOSTILE) - SLEEPERS))
     done = subprocess.run(
-        [*user, "/usr/bin/python3", folder / "hostile.py", folder, json.dumps(surroundings), names],
+        [
+            *(*user, "/usr/bin/python3", everybodys_folder / "hostile.py"),
+            *(everybodys_folder, given, names),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -119,6 +133,7 @@ def test_an_ordinary_user_has_the_same_walls(tmp_path_factory, surroundings):
     assert len(results) == len(hostile.HOSTILE) - len(SLEEPERS)
     for name, passed, why, output in results:
         check(name, passed=passed, why=why, output=output)
+    assert canary.read_text() == "untouched"
 
 
 @needs_walls
@@ -168,6 +183,7 @@ def test_processor_time_is_a_limit_of_its_own():
 
 _WITHOUT_NAMESPACES = """
 import sys
+import tempfile
 from tutelage.verification.sandbox import run_sandboxed
 limits = dict(time_limit_seconds=1, memory_mebibytes=256)
 print(run_sandboxed("x = 1", "assert x", **limits))
@@ -196,6 +212,7 @@ def test_without_namespaces_it_refuses_unless_weak_limits_are_allowed():
     refused, weak, hog, daemon = done.stdout.splitlines()
     assert refused.startswith("Refused(why='no namespaces here (unshare:")
     assert weak.startswith("Ran(passed=True")
+    assert "walls='limits only'" in weak
     assert "MemoryError" in hog
     assert daemon.startswith("Ran(passed=True")
     assert not survivors()

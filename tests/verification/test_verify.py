@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tutelage.errors import DataError, SettingsError
 from tutelage.teacher import ScriptedTeacher
 from tutelage.verification.claim import Claim, Constraint
-from tutelage.verification.sandbox import why_not
+from tutelage.verification.sandbox import why_no_sandbox
 from tutelage.verification.settings import VerifySettings
 from tutelage.verification.verify import VERDICTS, verify_responses, verify_table
 
@@ -67,8 +67,8 @@ def test_claims_are_read_lazily_and_a_closed_iterator_leaves_nothing_behind():
     ],
 )
 def test_every_check_can_be_reached(check, right, wrong):
-    if check == "code" and why_not() is not None:
-        pytest.skip(f"no isolation here: {why_not()}")
+    if check == "code" and why_no_sandbox() is not None:
+        pytest.skip(f"no isolation here: {why_no_sandbox()}")
     claims = [Claim(**right), Claim(**{**right, **wrong}), Claim(**{**right, "response": " "})]
     found = verify_table(claims, VerifySettings(check=check, processes=2))
     assert [v.verdict for v in found] == ["right", "wrong", "no_answer"]

@@ -10,6 +10,8 @@ from tutelage.verification.claim import Claim, Constraint
 from tutelage.verification.constraints import CHECKERS, check_constraint, check_constraints
 from tutelage.verification.judge import judge
 from tutelage.verification.maths import HardClaim, check_maths
+from tutelage.verification.programs import check_program, find_program
+from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sandbox
 from tutelage.verification.settings import CheckName, VerifySettings
 from tutelage.verification.texts import check_choice, check_exact
 from tutelage.verification.verdict import RULINGS, Ruling, Verdict
@@ -28,6 +30,8 @@ __all__ = [
     "HardClaim",
     "MathsWorkers",
     "NotFound",
+    "Ran",
+    "Refused",
     "Ruling",
     "Verdict",
     "VerifySettings",
@@ -36,9 +40,13 @@ __all__ = [
     "check_constraints",
     "check_exact",
     "check_maths",
+    "check_program",
     "find_agreement",
     "find_answer",
+    "find_program",
     "judge",
+    "run_sandboxed",
     "verify_responses",
     "verify_table",
+    "why_no_sandbox",
 ]

@@ -21,7 +21,8 @@ _JSON_FIELD = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _PHRASE = re.compile(
-    r"\banswer\b[ \t*_]*(?:(?:is|was|should be|would be|will be|=|:)[ \t*_]*)+\s*(\S[^\n]*)",
+    r"\banswer\b[ \t*_]*(?:(?:is|was|should be|would be|will be|=|:)[ \t*_]*)+\s*"
+    r"(?=(\S[^\n]{0,1000}))",  # looked at, not consumed: the line may say it twice
     re.IGNORECASE,
 )
 _A_LINE = re.compile(r"^[ \t*]*A[ \t*]*:[ \t*]*(?=[^\n]*\d)(\S[^\n]{0,60})$", re.MULTILINE)

@@ -204,7 +204,8 @@ def _start_program(order: dict[str, Any], *, report: int, ids: tuple[int, int] |
     program = os.fork()
     if program:
         os.close(reading)
-        _say(report, ready=True, filtered=platform.machine() in _DENIED)
+        filtered = "namespaces and a call filter" if platform.machine() in _DENIED else "namespaces"
+        _say(report, ready=True, walls="limits only" if ids is None else filtered)
         with contextlib.suppress(BrokenPipeError):  # it died at once; its status will say so
             os.write(writing, order["payload"].encode())
         os.close(writing)

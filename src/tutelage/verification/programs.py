@@ -3,7 +3,7 @@
 import ast
 import re
 
-from tutelage.verification.sandbox import Ran, Refused, run_sandboxed
+from tutelage.verification.sandbox import LIMITS_ONLY, Ran, Refused, run_sandboxed
 from tutelage.verification.settings import VerifySettings
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
@@ -87,8 +87,9 @@ def _parses(text: str) -> bool:
 def _rule(ran: Ran) -> Verdict:
     output = ran.output.strip()
     said = f": {output.splitlines()[-1][:300]}" if output else ""
+    walls = "; not isolated, limits only" if ran.walls == LIMITS_ONLY else ""
     if ran.broken_tests:
         return cannot_check(f"the tests do not compile{said}")
     if ran.passed:
-        return right(f"all tests passed in {ran.seconds:.2f} s")
-    return wrong(f"{ran.why} ({ran.seconds:.2f} s){said}")
+        return right(f"all tests passed in {ran.seconds:.2f} s{walls}")
+    return wrong(f"{ran.why} ({ran.seconds:.2f} s{walls}){said}")

@@ -34,6 +34,7 @@ BOX_MEBIBYTES = 64
 FILE_MEBIBYTES = 32
 PROCESSES = 24
 OPEN_FILES = 64
+LIMITS_ONLY = "limits only"
 _POLL_SECONDS = 0.05
 _PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
 
@@ -48,6 +49,8 @@ class Ran:
         output: The end of what it printed, standard output and errors together.
         broken_tests: Whether the tests themselves do not compile, so that nothing was run.
         seconds: Wall-clock time.
+        walls: What shut it in: `namespaces and a call filter`, `namespaces` (on processors whose
+            system calls are not listed here), or `limits only`.
     """
 
     passed: bool
@@ -55,6 +58,7 @@ class Ran:
     output: str
     broken_tests: bool
     seconds: float
+    walls: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +90,7 @@ def run_sandboxed(
     Returns:
         What happened. A limit that was passed is a program that ran and did not pass.
     """
-    reason = why_not()
+    reason = why_no_sandbox()
     if reason is not None and not allow_weak:
         return Refused(why=reason)
     return _run(
@@ -99,7 +103,7 @@ def run_sandboxed(
 
 
 @cache
-def why_not() -> str | None:
+def why_no_sandbox() -> str | None:
     """Why programs cannot be isolated on this machine, or None if they can; tried once."""
     if not sys.platform.startswith("linux"):
         return f"no sandbox on {sys.platform}: isolation uses Linux namespaces"
@@ -251,6 +255,7 @@ class _Watch:
             output=(tail if broken_tests else body if reached_end else text)[-2000:].strip(),
             broken_tests=broken_tests,
             seconds=round(seconds, 3),
+            walls=str(said.get("walls", LIMITS_ONLY)),
         )
 
 
