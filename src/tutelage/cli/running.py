@@ -41,7 +41,7 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
             print_json(estimate_run(settings, progress=progress))
             return
         summary = run_all(settings, progress=progress)
-    say(summary["in_words"])
+    say(summary.pop("in_words"))
     print_json(summary)
 
 

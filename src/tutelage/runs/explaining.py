@@ -11,7 +11,7 @@ from tutelage.errors import DataError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import checked
 from tutelage.runs.tables import open_tables, stream
-from tutelage.selection import SelectSettings
+from tutelage.selection import SelectSettings, explain
 
 SHOWN_CHARACTERS = 400
 NUMBERS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr", "response_tokens")
@@ -32,7 +32,8 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
     run = RunFolder(root=root).existing()
     run.need(run.candidates)
     manifest = run.read_manifest()
-    tables = open_tables(run)
+    student = manifest.get("student", {}).get("fingerprint")
+    tables = open_tables(run, student=student)
     try:
         example_id = _find(tables, name)
         example = _rows(tables, "select * from examples where example_id = ?", example_id)[0]
@@ -52,13 +53,12 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
     if not decided:
         return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
-    from tutelage.selection import explain
-
     settings = checked(
         SelectSettings, manifest["stages"]["select"]["tally"]["rule"], place=str(run.manifest)
     )
     lines += [f"decision: {decided[0]['reason']} (rule {_rule(settings)})"]
-    lines += [f"  {sentence}" for sentence in explain(candidates, list(scored), settings=settings)]
+    sentences = explain(candidates, scored, settings=settings, decision=decided[0])
+    lines += [textwrap.fill(f"- {s}", width=98, subsequent_indent="  ") for s in sentences]
     return "\n".join(lines)
 
 
