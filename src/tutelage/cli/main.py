@@ -5,6 +5,10 @@ interrupted with what is finished kept. Libraries are imported inside the comman
 so that `--help` answers at once.
 """
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
@@ -19,13 +23,31 @@ class _Misuse(click.ClickException):
     exit_code = 2
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM, and SIGINT in a job in the background, stop a command as Ctrl-C does."""
+
+    def forward(_signal: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class PlainErrors(click.Group):
     """Show this package's errors as a message and a hint; let bugs keep their traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, translating the errors that are raised on purpose."""
         try:
-            return super().invoke(ctx)
+            with _interruptible():
+                return super().invoke(ctx)
         except TutelageError as error:
             text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
             kind = _Misuse if isinstance(error, SettingsError) else click.ClickException

@@ -87,12 +87,13 @@ def refine_candidates(
         refining: Who writes, what, and who chooses.
         out: The candidates table.
         total: How many examples there are, for the progress.
-        progress: Told of each example that is done.
+        progress: Told of each reflection that is done.
 
     Returns:
         The tally: candidates by step and status, and what the teacher was paid.
     """
-    progress.begin("refine", total=total, unit="examples")
+    steps = len(refining.settings.steps)
+    progress.begin("refine", total=total * steps, unit="reflections")
     with TableWriter(out, CANDIDATES) as table:
         statuses, tally = asyncio.run(
             _refine(loaded, refining=refining, table=table, progress=progress)
@@ -115,7 +116,6 @@ async def _refine(
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
             for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
                 table.append([candidate_to_row(candidate)])
-            progress.advance(len(chunk), note=paid_in_words(teacher.tally))
         return statuses, teacher.tally
 
 
@@ -134,7 +134,7 @@ async def _refine_chunk(
             step=step,
             teacher=teacher,
             settings=settings,
-            on_done=lambda _: progress.advance(0, note=paid_in_words(teacher.tally)),
+            on_done=lambda _: progress.advance(note=paid_in_words(teacher.tally)),
         )
 
     written: list[Candidate] = []
