@@ -288,6 +288,14 @@ def test_a_live_journal_can_be_read_while_it_is_written(
         assert len(reading) == 2
 
 
+def test_the_file_promises_what_the_journal_needs(tmp_path: Path) -> None:
+    connection = journal_file.connect(tmp_path / "journal.sqlite", read_only=False)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # full
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
+    connection.close()
+
+
 def _full(connection: sqlite3.Connection, *, pages: int | None) -> None:
     now = connection.execute("PRAGMA page_count").fetchone()[0]
     connection.execute(f"PRAGMA max_page_count = {now + 1 if pages is None else pages}")

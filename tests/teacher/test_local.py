@@ -1,6 +1,7 @@
 """Tests of the teacher in this process, with a tiny model made on the spot."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,14 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from tutelage.errors import SettingsError, TeacherError  # noqa: E402
-from tutelage.teacher import Journal, LocalTeacher, Request, TeacherSettings, open_teacher  # noqa: E402
+from tutelage.teacher import (  # noqa: E402  # noqa: E402
+    Journal,
+    LocalTeacher,
+    Request,
+    TeacherSettings,
+    local_model,
+    open_teacher,
+)
 from tutelage.teacher.local_model import LocalModel, _choose  # noqa: E402
 
 RequestFor = Callable[..., Request]
@@ -150,6 +158,29 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     outcomes = ask(teacher, request_for("a"), request_for("big"), request_for("b"))
     assert [type(o).__name__ for o in outcomes] == ["Reply", "TeacherError", "Reply"]
     assert "not enough memory" in str(outcomes[1])
+
+
+def test_an_interrupted_batch_ends_at_once(
+    teacher: LocalTeacher, request_for: RequestFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(teacher, request_for())  # the model is loaded
+    tokens: list[int] = []
+    choose = local_model._choose
+
+    def slow(*args: Any, **kwargs: Any) -> int:
+        tokens.append(1)
+        time.sleep(0.05)
+        return max(1, choose(*args, **kwargs))  # never ends by itself
+
+    monkeypatch.setattr(local_model, "_choose", slow)
+
+    async def scene() -> None:
+        asking = asyncio.create_task(teacher.ask(request_for("x", max_tokens=40)))
+        await asyncio.sleep(0.2)
+        asking.cancel()
+
+    asyncio.run(scene())  # waits for the thread
+    assert 1 <= len(tokens) < 20
 
 
 def test_the_sampler_follows_the_distribution() -> None:

@@ -390,8 +390,10 @@ def test_no_key_in_the_environment_goes_to_a_stranger(
     names = ("API_KEY", "ADMIN_KEY", "ORG_ID", "PROJECT_ID", "WEBHOOK_SECRET")
     for name in names:
         monkeypatch.setenv(f"OPENAI_{name}", f"{SECRET}-{name}")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"authorization: {SECRET}\nx-mine: {SECRET}")
     ask(OpenAITeacher(settings()), request_for())
     assert SECRET not in str(endpoint.seen[0].headers)
+    assert endpoint.seen[0].headers["authorization"] == "bearer none"
 
 
 def test_openai_itself_gets_the_usual_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.errors import NotInJournalError
+from tutelage.errors import JournalError, NotInJournalError
 from tutelage.teacher import (
     Journal,
     JournaledTeacher,
@@ -34,3 +34,13 @@ def test_a_recording_is_repeated_from_a_file_that_cannot_be_written(
         assert "kind" in (caught.value.hint or "")
         assert teacher.tally.failures == {"NotInJournalError": 1}
         assert (teacher.tally.from_journal, teacher.tally.failed) == (1, 1)
+
+
+def test_a_teacher_that_is_paid_needs_a_journal_that_can_be_written(tmp_path: Path) -> None:
+    Journal(tmp_path / "journal.sqlite").close()
+    settings = TeacherSettings(model="m", base_url="http://127.0.0.1:1/v1")
+    with (
+        Journal(tmp_path / "journal.sqlite", read_only=True) as journal,
+        pytest.raises(JournalError, match="only read"),
+    ):
+        open_teacher(settings, journal)

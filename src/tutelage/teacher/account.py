@@ -67,7 +67,7 @@ class Tally:
             >>> Tally(asked=5, answered=3, from_journal=2, cost=0.5, currency="USD").in_words()
             '3 replies, 2 from the journal, 0.50 USD'
         """
-        parts = [f"{self.answered} replies"]
+        parts = [f"{self.answered} {'reply' if self.answered == 1 else 'replies'}"]
         if self.from_journal:
             parts.append(f"{self.from_journal} from the journal")
         if self.failed:

@@ -36,7 +36,8 @@ class JournaledTeacher:
 
     Equal requests that are under way at the same time are sent once. A reply is durable before
     the caller has it. A caller that is cancelled does not take back the writing of a reply that
-    has come.
+    has come. Two processes that ask the same at the same moment both pay; the journal keeps the
+    reply that was written first, and both get that one.
 
     The key of a request here includes what the settings add to its body, so use
     `Reply.request_key`, not the key of the request as it was handed in.

@@ -78,6 +78,8 @@ class LocalTeacher:
             except (SettingsError, MissingExtraError, TeacherError) as error:
                 outcomes = [error] * len(batch)
             except BaseException:
+                if self._model is not None:
+                    self._model.stop()
                 for waiting in batch:
                     waiting.reply.cancel()
                 raise

@@ -8,6 +8,7 @@ Suffixes: B rows of a batch, T positions, V vocabulary.
 """
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,12 @@ class LocalModel:
         also = tokenizer.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
         self._ends = sorted({int(e) for e in [*listed, also] if e is not None})
+        self._stopping = threading.Event()
         self._positions = getattr(model.config, "max_position_embeddings", None)
+
+    def stop(self) -> None:
+        """Let the batch in work end at its next token; may be called from another thread."""
+        self._stopping.set()
 
     def generate(self, requests: Sequence[Request]) -> list[Generated | TeacherError]:
         """Answer requests together; a batch that does not fit into memory is halved.
@@ -99,6 +105,7 @@ class LocalModel:
         """
         import torch
 
+        self._stopping.clear()
         prompts = [self._prompt_ids(request) for request in requests]
         outcomes: list[Generated | TeacherError] = []
         fitting: list[int] = []
@@ -152,6 +159,7 @@ class LocalModel:
         padded = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
         prompt_positions = padded["input_ids"].shape[1]
         limits = [request.max_tokens for request in requests]
+        ends = RowLimits(limits, prompt_positions=prompt_positions, stopping=self._stopping)
         with torch.inference_mode():
             ids_B_T = self._model.generate(
                 **padded.to(self._model.device),
@@ -164,7 +172,7 @@ class LocalModel:
                 eos_token_id=self._ends or None,
                 pad_token_id=self._tokenizer.pad_token_id,
                 logits_processor=LogitsProcessorList([Sampler(requests)]),
-                stopping_criteria=StoppingCriteriaList([RowLimits(limits, prompt_positions)]),
+                stopping_criteria=StoppingCriteriaList([ends]),
             )
         replies = ids_B_T[:, prompt_positions:].tolist()
         return [
@@ -217,16 +225,21 @@ class RowLimits:
     Args:
         limits: The most tokens of each row's reply.
         prompt_positions: Where replies begin.
+        stopping: Set where nobody waits for the batch any more; then it ends.
     """
 
-    def __init__(self, limits: Sequence[int], prompt_positions: int) -> None:
+    def __init__(
+        self, limits: Sequence[int], *, prompt_positions: int, stopping: threading.Event
+    ) -> None:
         import torch
 
+        self._stopping = stopping
         self._ends_B = torch.tensor([prompt_positions + limit for limit in limits])
 
     def __call__(self, ids_B_T: "torch.Tensor", _scores: object, **_: object) -> "torch.Tensor":
         """Which rows are done; bool, one a row."""
-        return (ids_B_T.shape[1] >= self._ends_B).to(ids_B_T.device)
+        done_B = (ids_B_T.shape[1] >= self._ends_B) | self._stopping.is_set()
+        return done_B.to(ids_B_T.device)
 
 
 def _seed_of(request: Request) -> int:

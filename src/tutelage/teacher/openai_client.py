@@ -224,6 +224,7 @@ class OpenAITeacher:
             if self.settings.base_url is not None:
                 # The library takes these from the environment; they are no stranger's business.
                 self._client.organization = self._client.project = None
+                self._client._custom_headers = {}  # noqa: SLF001  (there is no other way; tested)
         return self._client
 
     def _pause(self, seconds: float) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tutelage.errors import TeacherError
+from tutelage.errors import JournalError, TeacherError
 from tutelage.teacher.account import Account
 from tutelage.teacher.ask import Request, Teacher
 from tutelage.teacher.journal import Journal
@@ -37,8 +37,14 @@ def open_teacher(
         http_client: Another transport, for tests and for proxies.
 
     Raises:
-        SettingsError: The key is not in the environment, or the kind does not fit.
+        SettingsError: The key is not in the environment.
+        JournalError: The journal is read-only, but this teacher would be paid.
     """
+    if journal.read_only and settings.kind != "replay":
+        raise JournalError(
+            f"{journal.path}: replies cannot be kept in a journal that is only read",
+            hint="set the teacher's kind to replay, or open a journal that can be written",
+        )
     currency = settings.prices.currency if settings.prices else None
     spent = journal.spent(run=run, currency=currency) if run and currency else 0.0
     account = Account(prices=settings.prices, max_cost=settings.max_cost, spent_before=spent)
