@@ -55,11 +55,20 @@ def test_an_empty_system_block_sends_no_system_turn(tmp_path):
 
 
 def test_the_fingerprint_follows_the_text(tmp_path):
+    fingerprints = set()
+    for number, source in enumerate((OWN, OWN, OWN.replace("strict", "kind"))):
+        path = tmp_path / f"{number}.jinja"
+        path.write_text(source)
+        fingerprints.add(load_prompt(step=RESPONSE_REFLECTION, path=path).fingerprint)
+    assert len(fingerprints) == 2
+
+
+def test_a_prompt_does_not_change_while_it_is_in_use(tmp_path):
     path = tmp_path / "mine.jinja"
     path.write_text(OWN)
-    before = load_prompt(step=RESPONSE_REFLECTION, path=path).fingerprint
+    before = load_prompt(step=RESPONSE_REFLECTION, path=path)
     path.write_text(OWN.replace("strict", "kind"))
-    assert load_prompt(step=RESPONSE_REFLECTION, path=path).fingerprint != before
+    assert load_prompt(step=RESPONSE_REFLECTION, path=path) == before
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,27 @@ def test_a_translation_may_be_in_the_language_of_the_old_one():
     )
 
 
+SUMMARY = original(
+    ("user", "Summarise the review.\nThe food was cold and the waiter ignored us."),
+    ("assistant", "A bad evening."),
+)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "status"),
+    [
+        ("Summarise the review in one word and say why.", "lost_input"),
+        ("Is this sentence a complaint?", "lost_input"),
+        ("Is this a complaint: the food was cold, and the waiter ignored us?", OK),
+        ("Is this review a complaint: we shall come again?", OK),
+        ("Write a review of a bad evening in a restaurant.", OK),
+        ("What makes a review of a restaurant useful?", OK),
+    ],
+)
+def test_a_new_instruction_holds_the_text_it_speaks_of(instruction, status):
+    assert of_text(markers(instruction), parent=SUMMARY).status == status
+
+
 fragments = st.sampled_from(
     [
         "<<<CRITICISM>>>",

@@ -17,6 +17,7 @@ from tutelage.refinement.phrases import (
     is_about_texts,
     is_placeholder,
     is_refusal,
+    lost_input_of,
     meta_talk_in,
     remark_in,
 )
@@ -48,6 +49,7 @@ def fault_of_reflection(
         lambda: _unchanged(draft, parent=parent, step=step),
         lambda: _refusal(draft.response, parent=parent),
         lambda: _meta_talk(draft, parent=parent),
+        lambda: _lost_input(draft, parent=parent),
         lambda: _degenerate(draft, parent_response=parent.response),
         lambda: _wrong_language(draft, parent=parent),
         lambda: _length(draft, settings=settings),
@@ -151,6 +153,15 @@ def _meta_talk(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
         if found is not None:
             return statuses.META_TALK, f"the new {part} says {found!r}"
     return None
+
+
+def _lost_input(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
+    if draft.instruction is None or len(parent.context) > 1:  # an earlier turn may hold the text
+        return None
+    pointer = lost_input_of(draft.instruction, old=parent.instruction)
+    if pointer is None:
+        return None
+    return statuses.LOST_INPUT, f"the new instruction says {pointer!r} and does not hold it"
 
 
 def _degenerate(draft: Draft, *, parent_response: str) -> tuple[str, str] | None:

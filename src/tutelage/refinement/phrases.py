@@ -51,6 +51,18 @@ _ABOUT_TEXTS = re.compile(
 )
 _EDGE_CHARS = 240  # talk about the task stands at the start or at the end of a text
 
+_TEXT_NOUN = (
+    r"(?:text|passage|sentences?|paragraph|poem|haiku|article|description|review|e-?mail|letter"
+    r"|story|code|snippet|program|function|list|numbers?|words?|data(?:set)?|table|phrase|pronoun"
+    r"|statement|document|quot(?:e|ation)|dialogue|conversation|input|prose|lyrics|speech)"
+)
+_POINTER = re.compile(
+    rf"\b(?:the|this|these|those|following)\ (?:\w+\ ){{0,2}}{_TEXT_NOUN}\b", re.IGNORECASE
+)
+_OWN_TEXT = re.compile(r"""(?::\s|\n|["\u201c`])\W*\w+(?:\W+\w+){2}""")
+_KEPT_FRACTION = 0.5  # of the words of the input that an instruction still has to hold
+_MIN_INPUT_WORDS = 4
+
 _PLACEHOLDER = re.compile(
     rf"""\W* (?: (?:insert|write|put|place|add)\ )? (?:(?:the|your|a|an)\ )?
       (?:(?:complete|full|{_NEW})\ )* {_PART} (?:\ (?:goes|text))? (?:\ (?:here|below))? \W*
@@ -107,6 +119,26 @@ def remark_in(instruction: str) -> str | None:
     return None if found is None else found[0]
 
 
+def lost_input_of(new: str, *, old: str) -> str | None:
+    r"""The words by which a new instruction points to a text that only the old one held, or None.
+
+    The text is what follows the first line of the old instruction, as in Alpaca's `input`. A new
+    instruction that brings a text of its own, after a colon, in quotes or on a line, lost nothing.
+
+    Examples:
+        >>> lost_input_of("Summarise the text in a line.", old="Summarise.\nIt rained all of May.")
+        'the text'
+        >>> lost_input_of("How much does it rain in May?", old="Summarise.\nIt rained all of May.")
+    """
+    held = _words(old.partition("\n")[2])
+    if len(held) < _MIN_INPUT_WORDS or len(held & _words(new)) >= _KEPT_FRACTION * len(held):
+        return None
+    found = _POINTER.search(new)
+    if found is None or _OWN_TEXT.search(new, found.end()) is not None:
+        return None
+    return found[0]
+
+
 def is_about_texts(instruction: str) -> bool:
     """Whether an instruction is itself about a text, so that its answer may talk about one."""
     plain = _plain(instruction)
@@ -123,6 +155,10 @@ def is_placeholder(text: str) -> bool:
         False
     """
     return _PLACEHOLDER.fullmatch(text.strip()) is not None
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
 
 
 def _plain(text: str) -> str:

@@ -78,8 +78,12 @@ class Prompt:
         return (*turns, Message(role="user", content=user))
 
 
+@lru_cache(maxsize=16)
 def load_prompt(*, step: str, version: PromptVersion = "v1", path: Path | None = None) -> Prompt:
     """Load a prompt of the package, or the user's file in its place.
+
+    A file is read once per process: a run that takes days uses one prompt, the one its manifest
+    names, though somebody edits the file meanwhile.
 
     Args:
         step: `instruction_reflection` or `response_reflection`.
@@ -104,7 +108,6 @@ def load_prompt(*, step: str, version: PromptVersion = "v1", path: Path | None =
     return _compile(name, file.read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=16)
 def _compile(name: str, source: str) -> Prompt:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined

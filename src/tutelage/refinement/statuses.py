@@ -38,6 +38,9 @@ DEGENERATE = "degenerate"
 META_TALK = "meta_talk"
 """The text talks about the pair it should replace instead of standing on its own."""
 
+LOST_INPUT = "lost_input"
+"""The new instruction speaks of a text that the old one held and the new one does not."""
+
 WRONG_LANGUAGE = "wrong_language"
 """The text is in another script than the pair it was made from."""
 
@@ -63,6 +66,7 @@ RETRIED = frozenset(
         EMPTY_RESPONSE,
         DEGENERATE,
         META_TALK,
+        LOST_INPUT,
         WRONG_LANGUAGE,
         HALF_CHANGED,
     }
