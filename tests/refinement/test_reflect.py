@@ -255,6 +255,7 @@ SUMMARY = original(
         ("Is this sentence a complaint?", "lost_input"),
         ("Is this a complaint: the food was cold, and the waiter ignored us?", OK),
         ("Is this review a complaint: we shall come again?", OK),
+        ("Write a short review. The review should have two parts.", OK),
         ("Write a review of a bad evening in a restaurant.", OK),
         ("What makes a review of a restaurant useful?", OK),
     ],

@@ -136,7 +136,9 @@ def lost_input_of(new: str, *, old: str) -> str | None:
     found = _POINTER.search(new)
     if found is None or _OWN_TEXT.search(new, found.end()) is not None:
         return None
-    return found[0]
+    noun = re.escape(found[0].split()[-1])
+    asked_for = re.search(rf"\b(?:an?|some|your)\ (?:[\w-]+\ ){{0,3}}{noun}\b", new, re.IGNORECASE)
+    return None if asked_for else found[0]
 
 
 def is_about_texts(instruction: str) -> bool:
