@@ -85,6 +85,6 @@ def test_no_answer_has_a_reason(response, why):
     "piece", ["answer:", "answer is ", "\\boxed{", "```output\n", '"answer": "', "**", "1,", "\nQ:"]
 )
 def test_a_response_made_to_be_slow_is_not(piece):
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock: the machine may be busy
     find_answer(piece * 20_000)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3

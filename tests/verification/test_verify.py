@@ -96,16 +96,17 @@ def test_rows_of_a_file_become_a_table():
         {"id": 8, "output": "#### 17", "gold": 18},
         {"id": 9, "output": None, "gold": "18"},
         {"id": 10, "output": "#### 18", "gold": None},
+        {"output": "#### 18", "gold": float("nan")},
         {"output": "#### 18"},
     ]
     table = verify_responses(
         rows, NUMBER, response_field="output", reference_field="gold", candidate_id_field="id"
     )
     assert table.schema == VERDICTS
-    assert table.column("row").to_pylist() == [0, 1, 2, 3, 4]
-    assert table.column("candidate_id").to_pylist() == ["7", "8", "9", "10", None]
+    assert table.column("row").to_pylist() == [0, 1, 2, 3, 4, 5]
+    assert table.column("candidate_id").to_pylist() == ["7", "8", "9", "10", None, None]
     assert table.column("verdict").to_pylist() == [
-        *("right", "wrong", "no_answer", "cannot_check", "cannot_check")
+        *("right", "wrong", "no_answer", "cannot_check", "cannot_check", "cannot_check")
     ]
     assert not pa.compute.any(pa.compute.equal(table.column("evidence"), "")).as_py()
 
@@ -130,6 +131,8 @@ def test_constraints_are_read_as_ifeval_writes_them():
     assert verify_responses([row], check).column("verdict").to_pylist() == ["wrong"]
     row["response"] = "a b"
     assert verify_responses([row], check).column("verdict").to_pylist() == ["right"]
+    row["kwargs"] = '[{}, {"keywords": ["z"]}]'
+    assert verify_responses([row], check).column("verdict").to_pylist() == ["wrong"]
     row["kwargs"] = None
     assert verify_responses([row], check).column("verdict").to_pylist() == ["cannot_check"]
 

@@ -6,7 +6,7 @@ Nothing here is a score, and no failure is a number. `verify_table` is the door 
 
 from tutelage.verification.agreement import Agreement, find_agreement
 from tutelage.verification.answers import Found, NotFound, find_answer
-from tutelage.verification.claim import Claim, Constraint
+from tutelage.verification.claim import Claim, Constraint, claim_of
 from tutelage.verification.constraints import CHECKERS, check_constraint, check_constraints
 from tutelage.verification.judge import judge
 from tutelage.verification.maths import HardClaim, check_maths
@@ -41,6 +41,7 @@ __all__ = [
     "check_exact",
     "check_maths",
     "check_program",
+    "claim_of",
     "find_agreement",
     "find_answer",
     "find_program",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tutelage.data import OK, Candidate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
@@ -39,3 +41,18 @@ class Claim:
     tests: str | None = None
     constraints: tuple[Constraint, ...] = ()
     instruction: str | None = None
+
+
+def claim_of(candidate: Candidate, *, reference: str | None = None) -> Claim:
+    """The claim of a candidate that it reaches a reference answer.
+
+    A candidate without text (its status is not ok) makes a claim without a response, which every
+    check answers with `no_answer`.
+    """
+    has_text = candidate.status == OK
+    return Claim(
+        candidate_id=candidate.candidate_id,
+        response=candidate.response if has_text else None,
+        instruction=candidate.instruction if has_text else None,
+        reference=reference,
+    )

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import json
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -217,31 +218,35 @@ async def _judge_all(claims: list[Claim], teacher: Teacher) -> list[Verdict]:
 def _text(value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and math.isnan(value):
+        return None  # how some readers write a missing number
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return (str(value),)
+    value = _loaded(value)
     if value is None:
         return ()
     return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
 
 
+def _loaded(value: object) -> object:
+    """A list that stands in a cell as JSON; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value  # a text that happens to start with a bracket
+    return value
+
+
 def _constraints(kinds: object, arguments: object) -> tuple[Constraint, ...]:
-    names = _texts(kinds)
-    given = arguments if isinstance(arguments, list) else [{}] * len(names)
-    if len(given) != len(names):
-        given = [{}] * len(names)
+    names, given = _texts(kinds), _loaded(arguments)
+    if not isinstance(given, list) or len(given) != len(names):
+        given = [None] * len(names)  # each check says which argument it misses
     return tuple(
-        Constraint(
-            kind=name,
-            arguments={k: v for k, v in (values or {}).items() if v is not None},
-        )
+        Constraint(kind=name, arguments={k: v for k, v in (values or {}).items() if v is not None})
         for name, values in zip(names, given, strict=True)
     )
