@@ -48,7 +48,8 @@ def agreement(table: pa.Table, names: Sequence[str]) -> pa.Table:
                 f"no column {name!r} to compare", hint=f"columns: {', '.join(table.column_names)}"
             )
     values = {
-        name: np.array(table[name].cast(pa.float64()).to_pylist(), dtype=np.float64)
+        # Arrow turns a null of a float column into NaN.
+        name: table[name].cast(pa.float64()).to_numpy()
         for name in columns
     }
     rows = []

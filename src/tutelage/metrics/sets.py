@@ -193,7 +193,7 @@ def with_casl(scores: pa.Table) -> tuple[pa.Table, CaslFit]:
             hint="score again with --metrics casl, which asks for what it is made of",
         )
     values_R_4 = np.column_stack(
-        [np.array(scores[name].to_pylist(), dtype=np.float64) for name in CASL_COLUMNS]
+        [scores[name].cast(pa.float64()).to_numpy() for name in CASL_COLUMNS]
     )
     scored = np.isfinite(values_R_4).all(axis=1)
     fit = fit_casl(grape=values_R_4[scored, 0], causes_R_3=values_R_4[scored, 1:])
