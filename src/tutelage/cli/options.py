@@ -110,3 +110,55 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
     if student["max_length"] is not None:
         values["max_length"] = student["max_length"]
     return values
+
+
+def teacher_options(function: Function) -> Function:
+    """Who is asked, how fast and for how much."""
+    options = (
+        click.option("--teacher", required=True, help="Its name as its server knows it."),
+        click.option(
+            "--base-url", help="An OpenAI-compatible endpoint, such as http://127.0.0.1:8081/v1."
+        ),
+        click.option("--api-key-env", help="NAME of the environment variable with the key."),
+        click.option(
+            "--teacher-kind",
+            type=click.Choice(["openai", "local", "replay"]),
+            default="openai",
+            show_default=True,
+            help="An endpoint, a transformers model in this process, or only the journal.",
+        ),
+        click.option("--concurrency", type=int, default=8, show_default=True),
+        click.option("--max-cost", type=float, help="Never pass this cost; needs --prices."),
+        click.option(
+            "--prices", metavar="IN,OUT", help="Price of a million prompt and completion tokens."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def teacher_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `teacher_options` as settings of the teacher room."""
+    values = {
+        "kind": options["teacher_kind"],
+        "model": options["teacher"],
+        "base_url": options["base_url"],
+        "api_key_env": options["api_key_env"],
+        "concurrency": options["concurrency"],
+        "max_cost": options["max_cost"],
+        "prices": _prices(options["prices"]),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _prices(text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    try:
+        of_input, of_output = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise SettingsError(
+            f"--prices {text}: expected two numbers", hint="such as --prices 0.15,0.60"
+        ) from error
+    return {"input_per_million": of_input, "output_per_million": of_output}

@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    student_options,
+    student_values,
+    teacher_options,
+    teacher_values,
+)
 from tutelage.cli.showing import print_json, say, shown_progress
 
 
@@ -61,20 +68,8 @@ def _override(text: str) -> tuple[str, Any]:
 @click.command()
 @click.argument("data")
 @data_options
-@click.option("--teacher", required=True, help="The teacher's name as its server knows it.")
-@click.option("--base-url", help="An OpenAI-compatible endpoint, such as http://127.0.0.1:8081/v1.")
-@click.option("--api-key-env", help="Name of the environment variable that holds the key.")
-@click.option(
-    "--teacher-kind",
-    type=click.Choice(["openai", "local", "replay"]),
-    default="openai",
-    show_default=True,
-    help="An endpoint, a transformers model in this process, or only what the journal holds.",
-)
-@click.option("--concurrency", type=int, default=8, show_default=True)
+@teacher_options
 @click.option("--max-tokens", type=int, default=1024, show_default=True)
-@click.option("--max-cost", type=float, help="Stop before the run costs more; needs --prices.")
-@click.option("--prices", metavar="IN,OUT", help="Price of a million prompt and completion tokens.")
 @click.option("--student", help="Choose on the way, so that only two calls an example are paid.")
 @click.option(
     "--steps",
@@ -87,19 +82,12 @@ def _override(text: str) -> tuple[str, Any]:
 def refine(
     data: str,
     *,
-    teacher: str,
-    teacher_kind: str,
-    base_url: str | None,
-    api_key_env: str | None,
-    concurrency: int,
     max_tokens: int,
-    max_cost: float | None,
-    prices: str | None,
     student: str | None,
     steps: str,
     out: Path,
     dry_run: bool,
-    **reading: Any,
+    **options: Any,
 ) -> None:
     """Let a teacher reflect on the instructions and responses of DATA, into the run folder OUT.
 
@@ -112,40 +100,17 @@ def refine(
     """
     from tutelage.runs import estimate_refine, refine_data
 
-    values: dict[str, Any] = {
-        "kind": teacher_kind,
-        "model": teacher,
-        "base_url": base_url,
-        "api_key_env": api_key_env,
-        "concurrency": concurrency,
-        "max_cost": max_cost,
-        "prices": _prices(prices),
-    }
     wanted = [step.strip() for step in steps.split(",") if step.strip()]
     with shown_progress() as progress:
         tally = (estimate_refine if dry_run else refine_data)(
-            data=data_settings(data, reading),
-            teacher={name: value for name, value in values.items() if value is not None},
+            data=data_settings(data, options),
+            teacher=teacher_values(options),
             refine={"steps": wanted, "max_tokens": max_tokens},
             student=student,
             out=out,
             progress=progress,
         )
     print_json(tally)
-
-
-def _prices(text: str | None) -> dict[str, float] | None:
-    from tutelage.errors import SettingsError
-
-    if text is None:
-        return None
-    try:
-        of_input, of_output = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise SettingsError(
-            f"--prices {text}: expected two numbers", hint="such as --prices 0.15,0.60"
-        ) from error
-    return {"input_per_million": of_input, "output_per_million": of_output}
 
 
 @click.command()

@@ -12,7 +12,15 @@ from tutelage.data.candidate import (
 from tutelage.data.example import Example, Message, context_of, response_of
 from tutelage.data.fields import FIELD_NAMES, FieldName, Shape
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
-from tutelage.data.read import DUPLICATE, ROW_OK, ReadSettings, Row, Rows, read
+from tutelage.data.read import (
+    DUPLICATE,
+    ROW_OK,
+    ReadSettings,
+    Row,
+    Rows,
+    read,
+    read_records,
+)
 from tutelage.data.reading import (
     RANK_CLIP,
     VIEW_NAMES,
@@ -22,6 +30,7 @@ from tutelage.data.reading import (
     Unscored,
     ViewName,
 )
+from tutelage.data.records import Record
 from tutelage.data.sniff import Format
 from tutelage.data.source import Source
 from tutelage.data.write import (
@@ -53,6 +62,7 @@ __all__ = [
     "ReadSettings",
     "Reading",
     "ReadingOutcome",
+    "Record",
     "Row",
     "Rows",
     "Shape",
@@ -67,6 +77,7 @@ __all__ = [
     "context_of",
     "example_id_of",
     "read",
+    "read_records",
     "replacing",
     "response_of",
     "write_jsonl",

@@ -142,6 +142,24 @@ def read(source: Source, settings: ReadSettings | None = None) -> Rows:
     return Rows(parts, settings)
 
 
+def read_records(source: Source, settings: ReadSettings | None = None) -> Iterator[Record]:
+    """The records of a source as they are, before anybody asks what their fields mean.
+
+    Args:
+        source: As for `read`.
+        settings: The format, the split and the limit count.
+
+    Returns:
+        One record for each row that `read` would give, in the same order.
+
+    Raises:
+        DataError: There is no such source, or it is in no format that can be read.
+    """
+    settings = settings or ReadSettings()
+    parts = parts_of(source, forced=settings.format, split=settings.split, subset=settings.subset)
+    return islice((record for part in parts for record in part.open()), settings.limit)
+
+
 @dataclass(slots=True)
 class _Pass:
     """One pass over the rows: what has been seen so far."""

@@ -6,9 +6,11 @@ from tutelage.runs.examining import examine
 from tutelage.runs.explaining import explain_example
 from tutelage.runs.exporting import TARGETS, export
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.gating import compare_filters, filter_run, verify_file, verify_run
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.reporting import report_text, write_report
+from tutelage.runs.sampling import sample_data
 from tutelage.runs.scoring import Student
 from tutelage.runs.settings import RunSettings, load_settings
 
@@ -19,17 +21,22 @@ __all__ = [
     "RunSettings",
     "Silent",
     "Student",
+    "compare_filters",
     "estimate_refine",
     "estimate_run",
     "examine",
     "explain_example",
     "export",
+    "filter_run",
     "load_settings",
     "refine_data",
     "report_text",
     "run_all",
     "run_demo",
+    "sample_data",
     "score_data",
     "select_again",
+    "verify_file",
+    "verify_run",
     "write_report",
 ]

@@ -66,6 +66,16 @@ class RunFolder:
         return self.root / "nulls.parquet"
 
     @property
+    def verdicts(self) -> Path:
+        """Whether each candidate is right."""
+        return self.root / "verdicts.parquet"
+
+    @property
+    def filters(self) -> Path:
+        """What the filters decided on each candidate."""
+        return self.root / "filters.parquet"
+
+    @property
     def selected(self) -> Path:
         """The chosen candidates, for training."""
         return self.root / "selected.jsonl"

@@ -1,0 +1,128 @@
+"""Commands about correctness and fitness: sample, verify, filter."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.options import data_options, data_settings, teacher_options, teacher_values
+from tutelage.cli.showing import print_json, shown_progress
+
+_RUN = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@teacher_options
+@click.option("--n", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--temperature", type=float, default=0.8, show_default=True)
+@click.option("--max-tokens", type=int, default=1024, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--system", help="A system prompt for the teacher only; not kept in the data.")
+@click.option("--out", required=True, type=_RUN, help="The run folder.")
+def sample(data: str, *, out: Path, **options: Any) -> None:
+    """Let a teacher answer each instruction of DATA N times, into the run folder OUT.
+
+    Call it again with another teacher and the same OUT: both teachers' samples are kept.
+
+    \b
+    Example:
+      tutelage sample problems.jsonl --teacher qwen --base-url http://127.0.0.1:8081/v1 \\
+          --n 16 --out runs/samples
+    """
+    from tutelage.runs import sample_data
+
+    names = ("n", "temperature", "max_tokens", "seed", "system")
+    with shown_progress() as progress:
+        tally = sample_data(
+            data=data_settings(data, options),
+            teacher=teacher_values(options),
+            sample={name: options[name] for name in names if options[name] is not None},
+            out=out,
+            progress=progress,
+        )
+    print_json(tally)
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@click.option(
+    "--check",
+    type=click.Choice(["maths", "number", "choice", "exact", "code", "constraints"]),
+    default="maths",
+    show_default=True,
+)
+@click.option("--response", default="response", show_default=True, help="Its field.")
+@click.option("--reference", default="reference", show_default=True, help="Its field.")
+@click.option("--candidate-id", help="The field of an id that comes back.")
+@click.option("--choices", default="choices", show_default=True, help="choice: their field.")
+@click.option("--tests", default="tests", show_default=True, help="code: their field.")
+@click.option("--processes", type=click.IntRange(min=1), help="How many rows at once.")
+@click.option("--time-limit", type=click.IntRange(min=1), help="Seconds for one row's step.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A Parquet file; without it DATA is a run folder, and its candidates are checked.",
+)
+def verify(data: str, *, check: str, out: Path | None, **options: Any) -> None:
+    """Check whether the responses of DATA are right: a verdict with its evidence for each row.
+
+    Verdicts are right, wrong, no_answer and cannot_check. DATA is a file, or a run folder.
+
+    \b
+    Example:
+      tutelage verify data.jsonl --check maths --reference gold --response output --out V.parquet
+      tutelage verify runs/samples
+    """
+    from tutelage.runs import verify_file, verify_run
+
+    limits = {"processes": options["processes"], "time_limit_seconds": options["time_limit"]}
+    settings = {"check": check} | {n: v for n, v in limits.items() if v is not None}
+    with shown_progress() as progress:
+        if out is None:
+            tally = verify_run(Path(data), check=settings, teacher=None, progress=progress)
+        else:
+            names = ("response", "reference", "candidate_id", "choices", "tests")
+            tally = verify_file(
+                data=data_settings(data, options),
+                check=settings,
+                fields={name: options[name] for name in names if options[name] is not None},
+                out=out,
+                progress=progress,
+            )
+    print_json(tally)
+
+
+@click.command(name="filter")
+@click.argument("run", type=_RUN)
+@click.option(
+    "--config",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A YAML file with a list `filters`; see docs/filters.md.",
+)
+@click.option("--compare", is_flag=True, help="Apply each on its own and put them side by side.")
+def filter_candidates(run: Path, *, config: Path, compare: bool) -> None:
+    """Decide on the candidates of RUN by length, duplicates, contamination and the like.
+
+    Writes filters.parquet: one row a candidate with the reason. Removes nothing.
+
+    \b
+    Example:
+      tutelage filter runs/demo --config filters.yaml
+      tutelage filter runs/demo --config filters.yaml --compare
+    """
+    from tutelage.runs import compare_filters, filter_run
+
+    with shown_progress() as progress:
+        if not compare:
+            print_json(filter_run(run, config=config, progress=progress))
+            return
+        found = compare_filters(run, config=config, progress=progress)
+    tables = ("filters", "overlaps", "reasons")
+    print_json({name: getattr(found, name).to_pylist() for name in tables})
+
+
+COMMANDS = (sample, verify, filter_candidates)
