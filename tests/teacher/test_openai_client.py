@@ -262,25 +262,14 @@ def test_no_more_are_under_way_than_allowed(
     assert max(seen.under_way for seen in endpoint.seen) == 3
 
 
-def test_requests_keep_to_their_pace(
+def test_requests_arrive_at_their_pace(
     endpoint: Any, settings: SettingsFor, request_for: RequestFor
 ) -> None:
+    # 60 at once, then 9 a second; `test_pace` is exact, this one only sees that it is used.
     teacher = OpenAITeacher(settings(requests_per_minute=600, concurrency=50))
-    ask(teacher, *(request_for(seed=i) for i in range(70)))
-    times = [seen.at - endpoint.seen[0].at for seen in endpoint.seen]
-    # 60 at once, then 9 a second: never more than 600 in any minute.
-    assert times[59] < 0.9
-    assert 0.9 <= times[69] - times[0] < 4
-
-
-def test_tokens_keep_to_their_pace(
-    endpoint: Any, settings: SettingsFor, request_for: RequestFor
-) -> None:
-    # 600 tokens at once, then 90 a second; a request counts 90 and its prompt of about 10.
-    teacher = OpenAITeacher(settings(tokens_per_minute=6000, concurrency=50))
-    ask(teacher, *(request_for("", seed=i, max_tokens=90) for i in range(8)))
+    ask(teacher, *(request_for(seed=i) for i in range(72)))
     times = sorted(seen.at for seen in endpoint.seen)
-    assert times[7] - times[0] >= 1.8
+    assert times[-1] - times[0] >= 0.7
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
@@ -49,6 +50,8 @@ class JournaledTeacher:
         extra: What the settings add to the body of every request.
         run: A name for the run that pays. Money it spent before it was started again counts to
             its cap; see `Journal.spent`.
+        slots: At most this many requests are between being sent and being durable, so that a
+            process that is killed loses at most so many replies. None sets no limit.
     """
 
     def __init__(
@@ -59,7 +62,11 @@ class JournaledTeacher:
         account: Account | None = None,
         extra: Mapping[str, object] | None = None,
         run: str | None = None,
+        slots: int | None = None,
     ) -> None:
+        self._slots: AbstractAsyncContextManager[None] = (
+            asyncio.Semaphore(slots) if slots is not None else nullcontext()
+        )
         self._inner = inner
         self._journal = journal
         self._account = account or Account()
@@ -149,6 +156,10 @@ class JournaledTeacher:
                 outcome.cancel()
 
     async def _send(self, request: Request) -> Reply:
+        async with self._slots:
+            return await self._send_and_keep(request)
+
+    async def _send_and_keep(self, request: Request) -> Reply:
         if self._records:
             await self._journal.check_writable()
         async with self._account.reserved(request):

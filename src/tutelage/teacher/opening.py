@@ -70,7 +70,12 @@ def open_teacher(
         case "local":
             inner = LocalTeacher(settings)
     teacher = JournaledTeacher(
-        inner, journal, account=account, extra=settings.extra_body or None, run=run
+        inner,
+        journal,
+        account=account,
+        extra=settings.extra_body or None,
+        run=run,
+        slots=settings.concurrency,
     )
     return teacher
 

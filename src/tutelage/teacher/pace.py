@@ -28,6 +28,7 @@ class Pace:
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._requests = _limiter(settings.requests_per_minute)
         self._tokens = _limiter(settings.tokens_per_minute)
+        self._collecting = asyncio.Lock()
         self._paused_until_seconds = 0.0
 
     @asynccontextmanager
@@ -40,13 +41,25 @@ class Pace:
             if self._requests is not None:
                 await self._requests.acquire()
             if self._tokens is not None:
-                await _acquire(self._tokens, prompt_tokens_expected(request) + request.max_tokens)
+                await self._collect(prompt_tokens_expected(request) + request.max_tokens)
             yield
 
     def pause(self, seconds: float) -> None:
         """Let nobody start for a while: the endpoint asked for it."""
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until_seconds = max(self._paused_until_seconds, until)
+
+    async def _collect(self, tokens: float) -> None:
+        """Take a request's tokens from the allowance, in pieces that fit into a burst.
+
+        One request at a time: if all collected side by side, all would be complete, and sent, at
+        the same moment.
+        """
+        async with self._collecting:
+            while tokens > 0 and self._tokens is not None:
+                piece = min(tokens, self._tokens.max_rate)
+                await self._tokens.acquire(piece)
+                tokens -= piece
 
 
 def _limiter(per_minute: float | None) -> AsyncLimiter | None:
@@ -55,11 +68,3 @@ def _limiter(per_minute: float | None) -> AsyncLimiter | None:
     burst = max(1.0, per_minute * BURST_FRACTION)
     steady_per_second = max(per_minute - burst, per_minute / 2) / MINUTE_SECONDS
     return AsyncLimiter(burst, burst / steady_per_second)
-
-
-async def _acquire(limiter: AsyncLimiter, amount: float) -> None:
-    """Acquire more than one burst, piece by piece."""
-    while amount > 0:
-        piece = min(amount, limiter.max_rate)
-        await limiter.acquire(piece)
-        amount -= piece
