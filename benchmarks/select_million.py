@@ -61,11 +61,13 @@ def measure(folder: Path, rule: str) -> None:
         settings=SelectSettings(rule=name, mode=mode or "safe", keep_fraction=share),
     )
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    peak = used.ru_maxrss / 1024**2
     coverage = selected.coverage
     print(
         f"{rule:<12} {coverage.examples:>9} examples {coverage.candidates:>9} candidates  kept "
         f"{coverage.kept:>8}  nulls {selected.nulls.num_rows:>8}  {seconds:6.1f} s  "
+        f"({used.ru_utime + used.ru_stime:.1f} s of CPU)  "
         f"{peak:5.2f} GB at the peak",
         flush=True,
     )

@@ -1,5 +1,7 @@
 """Small pools of candidates from few values, so that ties and gaps are common."""
 
+from math import isfinite
+
 import pyarrow as pa
 from hypothesis import strategies as st
 
@@ -64,7 +66,7 @@ def merged(rows):
         numbers = {
             name: row[name]
             for name in METRICS
-            if usable and row[name] is not None and row[name] == row[name]
+            if usable and row[name] is not None and isfinite(row[name])
         }
         score = row["score"] or "not_scored"
         why = row["status"] if row["status"] != "ok" else score

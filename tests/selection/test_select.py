@@ -436,6 +436,17 @@ def test_srt_by_hand(safe, paper, candidates):
     assert one(*candidates, rule=PAPER) == paper
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), None])
+def test_what_is_not_a_finite_number_is_never_compared(number):
+    original, worse = ("a", ORI, None, {}), {"ifd": number, "r_ifd": number}
+    broken = {"grape": number, "rsr": number}
+    assert one(original, ("b", INS, None, worse)) == ("a", "original_kept")
+    assert one(("a", ORI, None, worse))[1] == "original_not_scored"
+    for rule in ({"rule": "grape"}, {"rule": "rsr"}):
+        assert one(("s", "sample", None, {}), ("t", "sample", None, broken), rule=rule)[0] == "s"
+        assert one(("t", "sample", None, broken), rule=rule) == ("-", "sample_not_scored")
+
+
 def test_the_margin_must_be_passed_not_met():
     candidates = [
         ("a", ORI, None, {}),
