@@ -146,7 +146,6 @@ def test_it_runs_inside_an_event_loop(make_candidates):
 
 
 def test_semantic_duplicates_are_dropped_by_name_of_the_embedder(make_candidates):
-    pytest.importorskip("sklearn")
     table = make_candidates([("red boat", "x"), ("the red boat", "y"), ("blue car", "z")])
     filters = (SemanticDuplicatesSettings(minimum_similarity=0.6),)
     (result,) = apply_filters(table, filters=filters).results

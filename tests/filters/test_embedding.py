@@ -15,8 +15,6 @@ from tutelage.filters.settings import (
     WordsEmbedder,
 )
 
-pytest.importorskip("sklearn")
-
 texts = st.lists(
     st.lists(st.sampled_from(["red", "blue", "green", "car", "boat"]), max_size=4).map(" ".join),
     min_size=1,
@@ -27,13 +25,11 @@ texts = st.lists(
 @settings(deadline=None, max_examples=50)
 @given(texts, st.data())
 def test_rows_have_length_one_and_do_not_depend_on_the_order(values, data):
-    embedder = make_embedder(WordsEmbedder(dimensions=2))
+    embedder = make_embedder(WordsEmbedder(dimensions=70))
     vectors = embedder.embed(values)
+    assert vectors.shape == (len(values), 70)
     lengths = np.linalg.norm(vectors, axis=1)
-    for text, length in zip(values, lengths, strict=True):
-        # A text whose words the compression leaves out may also be nothing.
-        assert length == pytest.approx(1.0, abs=1e-5) or length == 0.0
-        assert text or length == 0.0
+    assert lengths == pytest.approx([1.0 if text else 0.0 for text in values], abs=1e-5)
     order = data.draw(st.permutations(range(len(values))))
     shuffled = embedder.embed([values[i] for i in order])
     assert np.array_equal(shuffled, vectors[order])
@@ -51,9 +47,21 @@ def test_the_name_says_that_it_is_no_model():
     assert "no model" in make_embedder(WordsEmbedder()).name
 
 
-def test_many_texts_are_compressed_to_the_dimensions_asked_for():
-    values = [f"word{i} word{i + 1}" for i in range(30)]
-    assert make_embedder(WordsEmbedder(dimensions=4)).embed(values).shape == (30, 4)
+def test_the_cosine_is_that_of_the_weighted_bags_of_words():
+    # In three texts `the` stands in all and weighs 1; the others weigh 1 + ln 2.
+    vectors = make_embedder(WordsEmbedder(dimensions=20_000)).embed(
+        ["the boat", "the car", "the the"]
+    )
+    rare = 1.0 + np.log(4 / 2)
+    assert vectors[0] @ vectors[1] == pytest.approx(1 / (1 + rare**2), abs=0.03)
+    assert vectors[0] @ vectors[2] == pytest.approx(1 / np.sqrt(1 + rare**2), abs=0.03)
+
+
+def test_the_one_rare_word_that_tells_two_texts_apart_is_not_lost():
+    frame = [f"Explain the concept of thing{i}." for i in range(50)]
+    vectors = make_embedder(WordsEmbedder()).embed(frame)
+    cosines = vectors @ vectors.T - np.eye(50)
+    assert cosines.max() < 0.7
 
 
 def test_a_missing_library_says_what_to_install():

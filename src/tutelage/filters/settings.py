@@ -111,11 +111,10 @@ class ColumnSettings(_Band):
 
 
 class WordsEmbedder(_Settings):
-    """Weighted words, compressed (latent semantic analysis). No model: it knows no synonyms."""
+    """Bags of weighted words. No model: it knows no synonyms."""
 
     kind: Literal["words"] = "words"
-    dimensions: int = Field(default=128, ge=2)
-    seed: int = 0
+    dimensions: int = Field(default=256, ge=2)
 
 
 class Model2VecEmbedder(_Settings):
