@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tutelage.data import RANK_CLIP
+from tutelage.student.ops import Ops
 from tutelage.student.passage import Measured
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _LOGITS_AT_ONCE = 1 << 24
-"""How many logits exist at the same time, at most (but at least one row of them)."""
+_FEWEST_ROWS, _MOST_ROWS = 64, 512
+"""How many logits exist at the same time, at most (but at least `_FEWEST_ROWS`
+rows of them, or the head's matrix would be fetched from memory too often)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -36,6 +38,7 @@ def measure(
     head: Head,
     counts: Sequence[int],
     full: bool,
+    ops: Ops,
 ) -> list[Measured]:
     """Measure the targets of several passages that follow each other.
 
@@ -48,6 +51,7 @@ def measure(
         head: Turns states into logits.
         counts: How many targets each passage has; they sum to N.
         full: Whether all four statistics are wanted, or log-probabilities alone.
+        ops: Who measures.
 
     Returns:
         One for each passage.
@@ -55,33 +59,15 @@ def measure(
     import torch
 
     vocabulary = (hidden_N_H if head.weight_V_H is None else head.weight_V_H.t()).shape[1]
-    rows = max(1, _LOGITS_AT_ONCE // vocabulary)
+    rows = min(_MOST_ROWS, max(_FEWEST_ROWS, _LOGITS_AT_ONCE // vocabulary))
     parts = []
     for start in range(0, len(targets_N), rows):
         logits_N_V = hidden_N_H[start : start + rows]
         if head.weight_V_H is not None:
             logits_N_V = torch.nn.functional.linear(logits_N_V, head.weight_V_H, head.bias_V)
-        parts.append(_statistics(logits_N_V, targets_N[start : start + rows], full=full))
+        parts.append(ops.statistics(logits_N_V, targets_N[start : start + rows], full=full))
     columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
     return _divided(columns, counts=counts, full=full)
-
-
-def _statistics(logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> tuple["Tensor", ...]:
-    logits_N_V = logits_N_V.float()
-    chosen_N_1 = logits_N_V.gather(1, targets_N[:, None])
-    if not full:
-        return (chosen_N_1[:, 0] - logits_N_V.logsumexp(dim=1),)
-    ranks_N = (logits_N_V > chosen_N_1).sum(dim=1) + 1
-    logprobs_N_V = logits_N_V.log_softmax(dim=1)
-    probabilities_N_V = logprobs_N_V.exp()
-    # 0 * -inf where a probability vanishes: its term of the entropy is 0.
-    entropies_N = -(probabilities_N_V * logprobs_N_V).nan_to_num(nan=0.0).sum(dim=1)
-    return (
-        logprobs_N_V.gather(1, targets_N[:, None])[:, 0],
-        ranks_N.clamp(max=RANK_CLIP),
-        entropies_N.clamp(min=0.0),
-        probabilities_N_V.square().sum(dim=1),
-    )
 
 
 def _divided(columns: Sequence[np.ndarray], *, counts: Sequence[int], full: bool) -> list[Measured]:

@@ -10,6 +10,7 @@ from tutelage.data import content_hash
 from tutelage.errors import SettingsError
 from tutelage.student.chat_template import ChatTemplate, open_chat_template
 from tutelage.student.engine import Engine
+from tutelage.student.engines import open_engine
 from tutelage.student.folder import (
     StudentFolder,
     find_folder,
@@ -18,7 +19,6 @@ from tutelage.student.folder import (
     resolve_max_length,
 )
 from tutelage.student.keys import Scope
-from tutelage.student.loading import load_model
 from tutelage.student.settings import DtypeName, StudentSettings
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
 from tutelage.student.text import fast_tokenizer, load_hf_tokenizer
@@ -161,10 +161,9 @@ class OpenStudent:
     def engine(self) -> Engine:
         """The loaded model; loaded at the first call. Needs torch."""
         if self._engine is None:
-            from tutelage.student.transformers_engine import TransformersEngine
-
-            model = load_model(self.folder, self.settings, device=self.device, dtype=self.dtype)
-            self._engine = TransformersEngine(model, batch_tokens=self.settings.batch_tokens)
+            self._engine = open_engine(
+                self.folder, self.settings, device=self.device, dtype=self.dtype
+            )
         return self._engine
 
     def describe(self) -> Mapping[str, object]:

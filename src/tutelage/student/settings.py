@@ -35,6 +35,9 @@ class StudentSettings(BaseModel):
         default="auto",
         description="auto: `packed` for the decoders it knows on a CPU, `transformers` elsewhere.",
     )
+    native: bool = Field(
+        default=True, description="Compile some steps for this CPU, where there is a C compiler."
+    )
     batch_tokens: int = Field(
         default=4096, ge=1, description="At most this many tokens are computed at once."
     )

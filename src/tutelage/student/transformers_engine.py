@@ -8,6 +8,7 @@ import numpy as np
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.head import Head, measure
 from tutelage.student.loading import memory_errors
+from tutelage.student.ops import Ops
 from tutelage.student.passage import Measured, Passage
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ class TransformersEngine:
     map (soft caps, scaling), it is read one passage at a time through its whole forward pass.
     """
 
-    def __init__(self, model: Any, *, batch_tokens: int) -> None:
+    def __init__(self, model: Any, *, batch_tokens: int, ops: Ops) -> None:
         self._model = model
         self._batch_tokens = batch_tokens
         self._head = _plain_head(model)
+        self._ops = ops
 
     @property
     def name(self) -> str:
@@ -84,7 +86,12 @@ class TransformersEngine:
         hidden_N_H = hidden_B_T_H[torch.tensor(rows), torch.tensor(columns)]
         wanted = torch.from_numpy(np.concatenate(targets).astype(np.int64)).to(device)
         return measure(
-            hidden_N_H, wanted, head=head, counts=[p.targets for p in passages], full=full
+            hidden_N_H,
+            wanted,
+            head=head,
+            counts=[p.targets for p in passages],
+            full=full,
+            ops=self._ops,
         )
 
     def _read_whole(self, passage: Passage, *, full: bool) -> Measured:
@@ -97,7 +104,9 @@ class TransformersEngine:
         logits_N_V: Tensor = logits_B_T_V[0, -passage.targets - 1 : -1]
         head = Head(weight_V_H=None, bias_V=None)
         wanted = ids_T[passage.target_start :]
-        return measure(logits_N_V, wanted, head=head, counts=[passage.targets], full=full)[0]
+        return measure(
+            logits_N_V, wanted, head=head, counts=[passage.targets], full=full, ops=self._ops
+        )[0]
 
 
 def plan_padded(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:

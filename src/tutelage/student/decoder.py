@@ -1,0 +1,215 @@
+"""The forward pass of the usual decoders over a line of tokens.
+
+Llama, Mistral, Qwen and Gemma 3 text models are one design with small differences; those are
+read off the loaded model. Norms, activations and rotary angles are the model's own modules; only
+what costs time is written anew: projections are joined, attention runs over tiles.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tutelage.student.ops import Heads, Norm, Ops
+from tutelage.student.packing import Line
+from tutelage.student.tiles import Tiling, attend, tile
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma3_text"})
+_ROPE_TYPES = frozenset({"default", "linear", "llama3"})
+"""Those whose angles do not depend on how long the text is."""
+
+_ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Layer:
+    """One layer: joined projections, and the model's modules for the rest."""
+
+    qkv_weight: "Tensor"
+    qkv_bias: "Tensor | None"
+    heads: Heads
+    output: Any
+    gate_up_weight: "Tensor"
+    activation: str
+    mlp: Any
+    layer_type: str | None
+    window: int | None
+    norm_in: Norm
+    norm_out: Norm | None  # Gemma norms what a block returns, too
+    feed_norm_in: Norm
+    feed_norm_out: Norm | None
+
+
+class Decoder:
+    """A decoder that reads lines. It takes the weights over from the model it was made of."""
+
+    def __init__(self, model: Any, *, ops: Ops) -> None:
+        config = model.config
+        self._body = model.base_model
+        self._ops = ops
+        layers = self._body.layers
+        self._scale = float(layers[0].self_attn.scaling)
+        by_type = isinstance(next(iter(config.rope_parameters.values())), dict)
+        types = getattr(config, "layer_types", None) if by_type else None
+        self._layers = [
+            _take_over(layer, config=config, layer_type=kind)
+            for layer, kind in zip(layers, types or [None] * len(layers), strict=True)
+        ]
+        self._last_norm = _norm(self._body.norm)
+
+    def hidden(self, line: Line) -> "Tensor":
+        """The states after the last norm, one row a token of the line."""
+        import torch
+
+        ops = self._ops
+        states_N_H = self._body.embed_tokens(torch.from_numpy(line.ids_N))
+        heads = self._layers[0].heads
+        windows = sorted({layer.window for layer in self._layers}, key=lambda w: w or 0)
+        tiling = tile(
+            line,
+            heads=heads.queries,
+            kv_heads=heads.keys,
+            windows=windows if ops.needs_masks else (),
+            dtype=states_N_H.dtype,
+        )
+        angles = self._angles(line)
+        normed_N_H = ops.norm(states_N_H, self._layers[0].norm_in)
+        ends = [layer.norm_in for layer in self._layers[1:]] + [self._last_norm]
+        for layer, next_norm in zip(self._layers, ends, strict=True):
+            block_N_H = self._attention(layer, normed_N_H, angles[layer.layer_type], tiling)
+            if layer.norm_out is not None:
+                block_N_H = ops.norm(block_N_H, layer.norm_out)
+            states_N_H, normed_N_H = ops.add_norm(states_N_H, block_N_H, layer.feed_norm_in)
+            block_N_H = self._feed_forward(layer, normed_N_H)
+            if layer.feed_norm_out is not None:
+                block_N_H = ops.norm(block_N_H, layer.feed_norm_out)
+            states_N_H, normed_N_H = ops.add_norm(states_N_H, block_N_H, next_norm)
+        return normed_N_H
+
+    def _angles(self, line: Line) -> "dict[str | None, tuple[Tensor, Tensor]]":
+        """By layer type: cosines and sines of each token, float32 (N, D)."""
+        import torch
+
+        positions_1_N = torch.from_numpy(line.positions_N)[None]
+        wide = torch.empty(0, dtype=torch.float32)
+        # transformers rounds angles to the model's type, and so does the model's training.
+        dtype = self._layers[0].qkv_weight.dtype
+        found: dict[str | None, tuple[Tensor, Tensor]] = {}
+        for kind in {layer.layer_type for layer in self._layers}:
+            extra = () if kind is None else (kind,)
+            cos, sin = self._body.rotary_emb(wide, positions_1_N, *extra)
+            found[kind] = (
+                cos[0].to(dtype).float().contiguous(),
+                sin[0].to(dtype).float().contiguous(),
+            )
+        return found
+
+    def _attention(
+        self, layer: _Layer, normed_N_H: "Tensor", angles: "tuple[Tensor, Tensor]", tiling: Tiling
+    ) -> "Tensor":
+        import torch
+
+        joined_N_X = torch.nn.functional.linear(normed_N_H, layer.qkv_weight, layer.qkv_bias)
+        query, key, value = self._ops.split_and_turn(joined_N_X, angles, layer.heads)
+        collected = attend(
+            query,
+            key,
+            value,
+            tiling=tiling,
+            window=layer.window,
+            scale=self._scale,
+            ops=self._ops,
+        )
+        return layer.output(collected.view(len(normed_N_H), -1))  # type: ignore[no-any-return]  # the model is untyped
+
+    def _feed_forward(self, layer: _Layer, normed_N_H: "Tensor") -> "Tensor":
+        """The gated block, some rows at a time so that they stay in the processor's cache."""
+        import torch
+
+        parts = []
+        for rows_N_H in torch.split(normed_N_H, _ROWS_AT_ONCE):
+            joined = torch.nn.functional.linear(rows_N_H, layer.gate_up_weight)
+            gated = self._ops.gate(joined, layer.activation, layer.mlp.act_fn)
+            parts.append(layer.mlp.down_proj(gated))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def is_known(config: Any) -> bool:
+    """Whether a model's config describes a decoder that can be read as a line."""
+    if config.model_type not in MODEL_TYPES:
+        return False
+    rope = config.rope_parameters
+    kinds = rope.values() if isinstance(next(iter(rope.values())), dict) else [rope]
+    plain = all(kind.get("rope_type", "default") in _ROPE_TYPES for kind in kinds)
+    return plain and not getattr(config, "use_bidirectional_attention", False)
+
+
+def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:
+    """Join a layer's projections; the separate ones are given up at once, to save memory."""
+    import torch
+
+    attention, mlp = layer.self_attn, layer.mlp
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    qkv_weight = torch.cat([p.weight for p in projections])
+    biases = [p.bias for p in projections]
+    gate_up_weight = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+    attention.q_proj = attention.k_proj = attention.v_proj = None
+    mlp.gate_proj = mlp.up_proj = None
+    window = getattr(attention, "sliding_window", None)
+    if config.model_type == "mistral":
+        window = config.sliding_window
+    sandwich = hasattr(layer, "pre_feedforward_layernorm")
+    after_attention = _norm(layer.post_attention_layernorm)
+    return _Layer(
+        qkv_weight=qkv_weight,
+        qkv_bias=None if biases[0] is None else torch.cat(biases),
+        heads=Heads(
+            queries=config.num_attention_heads,
+            keys=config.num_key_value_heads,
+            size=attention.head_dim,
+            query_norm=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
+            key_norm=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
+        ),
+        output=attention.o_proj,
+        gate_up_weight=gate_up_weight,
+        activation=getattr(config, "hidden_activation", None) or config.hidden_act,
+        mlp=mlp,
+        layer_type=layer_type,
+        window=window,
+        norm_in=_norm(layer.input_layernorm),
+        norm_out=after_attention if sandwich else None,
+        feed_norm_in=_norm(layer.pre_feedforward_layernorm) if sandwich else after_attention,
+        feed_norm_out=_norm(layer.post_feedforward_layernorm) if sandwich else None,
+    )
+
+
+def _norm(module: Any) -> Norm:
+    """Read an RMS norm of transformers: Llama's kind, or Gemma's, whose weight is one less."""
+    late = hasattr(module, "variance_epsilon")
+    weight_H = module.weight.detach().float()
+    return Norm(
+        module=module,
+        weight_H=(weight_H if late else weight_H + 1.0).contiguous(),
+        eps=float(module.variance_epsilon if late else module.eps),
+        late=late,
+    )
+
+
+def line_targets(line: Line, starts: Sequence[int]) -> "tuple[Tensor, Tensor]":
+    """Where the states stand that predict the targets, and the targets themselves.
+
+    Args:
+        line: The batch.
+        starts: For each passage the index of its first target.
+    """
+    import torch
+
+    rows, targets = [], []
+    for strand, start in zip(line.strands, starts, strict=True):
+        rows.append(strand.where_T[start - 1 : -1])
+        targets.append(line.ids_N[strand.where_T[start:]])
+    return torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(targets))

@@ -1,0 +1,204 @@
+"""The steps of a decoder between its matrix products, in plain torch.
+
+`native` has the same steps in C, which is several times faster on a CPU in bfloat16.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from tutelage.data import RANK_CLIP
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Columns: TypeAlias = "tuple[Tensor, ...]"
+"""Log-probabilities; then, if all statistics are wanted, ranks, entropies, sums of squares."""
+
+_LOGITS_IN_CACHE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Norm:
+    """An RMS norm of the model.
+
+    Attributes:
+        module: The model's own.
+        weight_H: float32: what the normed states are multiplied with.
+        eps: Added to the mean square.
+        late: Round to the model's type before multiplying, as Llama does and Gemma does not.
+    """
+
+    module: Any
+    weight_H: "Tensor"
+    eps: float
+    late: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Heads:
+    """How a layer's joined projection divides into heads.
+
+    Attributes:
+        queries: Attention heads.
+        keys: Key-value heads.
+        size: Features of a head.
+        query_norm: Applied to each query head, or None.
+        key_norm: Applied to each key head, or None.
+    """
+
+    queries: int
+    keys: int
+    size: int
+    query_norm: Norm | None
+    key_norm: Norm | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """Which keys the rows of a rectangle of scores may see.
+
+    Attributes:
+        positions_B_Q: int64: the position of each query in its passage; it sees keys up to there.
+        kv_heads: Key-value heads.
+        masks: By window: what plain torch adds to the scores; empty where no one needs it.
+    """
+
+    positions_B_Q: "Tensor"
+    kv_heads: int
+    masks: "Mapping[int | None, Tensor]"
+
+
+class Ops(Protocol):
+    """The steps, each over all tokens of a line."""
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether `softmax` wants the masks of its scores."""
+        ...
+
+    def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
+        """Norm each row."""
+        ...
+
+    def add_norm(
+        self, states_N_H: "Tensor", block_N_H: "Tensor", norm: Norm
+    ) -> "tuple[Tensor, Tensor]":
+        """Add a block's output to the states, perhaps in place; return the sum and its norm."""
+        ...
+
+    def split_and_turn(
+        self, joined_N_X: "Tensor", angles: "tuple[Tensor, Tensor]", heads: Heads
+    ) -> "tuple[Tensor, Tensor, Tensor]":
+        """Queries, keys and values, one row a (token, head); the first two turned by angles."""
+        ...
+
+    def softmax(
+        self, scores_R_S: "Tensor", allowed: Scores, *, window: int | None, scale: float
+    ) -> "Tensor":
+        """Scale, hide what may not be seen, and make each row sum to 1; perhaps in place."""
+        ...
+
+    def gate(self, joined_N_2I: "Tensor", activation: str, module: Any) -> "Tensor":
+        """Activate the left half of each row and multiply it with the right half."""
+        ...
+
+    def statistics(self, logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
+        """The statistics of one target a row, in float32 or better."""
+        ...
+
+
+class TorchOps:
+    """The steps in plain torch, on any device and in any dtype."""
+
+    @property
+    def needs_masks(self) -> bool:
+        """Yes."""
+        return True
+
+    def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
+        """Norm each row."""
+        return norm.module(states_N_H)  # type: ignore[no-any-return]  # the model is untyped
+
+    def add_norm(
+        self, states_N_H: "Tensor", block_N_H: "Tensor", norm: Norm
+    ) -> "tuple[Tensor, Tensor]":
+        """Add a block's output to the states; return the sum and its norm."""
+        sum_N_H = states_N_H + block_N_H
+        return sum_N_H, norm.module(sum_N_H)
+
+    def split_and_turn(
+        self, joined_N_X: "Tensor", angles: "tuple[Tensor, Tensor]", heads: Heads
+    ) -> "tuple[Tensor, Tensor, Tensor]":
+        """Queries, keys and values, one row a (token, head)."""
+        import torch
+
+        parts_N_A_D = joined_N_X.view(len(joined_N_X), -1, heads.size)
+        turning = heads.queries + heads.keys
+        turned, value = parts_N_A_D[:, :turning], parts_N_A_D[:, turning:]
+        if heads.query_norm is not None and heads.key_norm is not None:
+            query = heads.query_norm.module(turned[:, : heads.queries])
+            turned = torch.cat((query, heads.key_norm.module(turned[:, heads.queries :])), dim=1)
+        cos_N_1_D, sin_N_1_D = (angle.to(turned.dtype)[:, None] for angle in angles)
+        half = heads.size // 2
+        crossed = torch.cat((-turned[..., half:], turned[..., :half]), dim=2)
+        turned = (turned * cos_N_1_D).add_(crossed.mul_(sin_N_1_D))
+        query, key = turned[:, : heads.queries], turned[:, heads.queries :]
+        return (
+            query.reshape(-1, heads.size),
+            key.reshape(-1, heads.size),
+            value.reshape(-1, heads.size),
+        )
+
+    def softmax(
+        self, scores_R_S: "Tensor", allowed: Scores, *, window: int | None, scale: float
+    ) -> "Tensor":
+        """Scale, hide what may not be seen, and make each row sum to 1."""
+        import torch
+
+        tiles, queries = allowed.positions_B_Q.shape
+        mask = allowed.masks[window]
+        shaped = scores_R_S.view(tiles, allowed.kv_heads, queries, -1, mask.shape[-1])
+        torch.add(mask, shaped, alpha=scale, out=shaped)
+        return scores_R_S.softmax(dim=-1)
+
+    def gate(self, joined_N_2I: "Tensor", activation: str, module: Any) -> "Tensor":  # noqa: ARG002  (part of `Ops`)
+        """Activate the left half of each row and multiply it with the right half."""
+        left, right = joined_N_2I.chunk(2, dim=1)
+        return module(left).mul_(right)  # type: ignore[no-any-return]  # the model is untyped
+
+    def statistics(self, logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
+        """The statistics of one target a row, a few rows at a time so that they stay in cache."""
+        import torch
+
+        rows = max(1, _LOGITS_IN_CACHE // logits_N_V.shape[1])
+        parts = [
+            _row_statistics(logits, targets, full=full)
+            for logits, targets in zip(
+                torch.split(logits_N_V, rows), torch.split(targets_N, rows), strict=True
+            )
+        ]
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _row_statistics(logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
+    # The copy is changed in place: fresh memory of this size costs more than the arithmetic.
+    shifted_N_V = logits_N_V.float() if logits_N_V.dtype.itemsize < 4 else logits_N_V.clone()  # noqa: PLR2004  (bytes of float32)
+    most_N_1 = shifted_N_V.amax(dim=1, keepdim=True)
+    shifted_N_V.sub_(most_N_1)
+    chosen_N_1 = shifted_N_V.gather(1, targets_N[:, None])
+    if not full:
+        return ((chosen_N_1[:, 0] - shifted_N_V.exp_().sum(dim=1).log()),)
+    ranks_N = (shifted_N_V > chosen_N_1).sum(dim=1) + 1
+    powers_N_V = shifted_N_V.exp()
+    sum_N = powers_N_V.sum(dim=1)
+    log_sum_N = sum_N.log()
+    squares_N = powers_N_V.square().sum(dim=1) / sum_N / sum_N
+    # 0 * -inf where a probability vanishes: its term of the entropy is 0.
+    weighted_N = powers_N_V.mul_(shifted_N_V.clamp_(min=-1e4)).sum(dim=1)
+    return (
+        chosen_N_1[:, 0] - log_sum_N,
+        ranks_N.clamp(max=RANK_CLIP),
+        (log_sum_N - weighted_N / sum_N).clamp(min=0.0),
+        squares_N,
+    )
