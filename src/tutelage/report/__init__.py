@@ -17,7 +17,7 @@ from tutelage.report.section import (
     Span,
     Table,
 )
-from tutelage.report.summarise import summarise
+from tutelage.report.summarising import summarise
 from tutelage.report.summary import Summary
 from tutelage.report.telling import Fact, facts, opening
 from tutelage.report.writing import render_markdown, render_text

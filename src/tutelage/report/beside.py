@@ -270,9 +270,7 @@ def comparison_sections(summary: Summary) -> Sequence[Section]:
         Section(
             key=key,
             title=title,
-            paragraphs=(
-                f"{how} At most one an example. {marks}",
-            ),
+            paragraphs=(f"{how} At most one an example. {marks}",),
             comparisons=tuple(_comparison(r, place) for place, r in enumerate(shown, start=1)),
             in_text=False,
         )

@@ -20,7 +20,7 @@ _SOURCES = """
 SELECT e.source, count(*) AS n,
     count(*) FILTER (d.kept AND d.step = 'original'),
     count(*) FILTER (d.kept AND d.step != 'original')
-FROM examples AS e LEFT JOIN decisions AS d USING (example_id)
+FROM examples AS e LEFT JOIN decided AS d USING (example_id)
 GROUP BY e.source ORDER BY n DESC, e.source
 """
 _SOURCE_MEANS = """

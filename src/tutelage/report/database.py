@@ -16,7 +16,7 @@ TableSource: TypeAlias = pa.Table | Path
 """An Arrow table, or a Parquet file of the same columns."""
 
 MEMORY_LIMIT = "2GB"
-SAMPLE_CANDIDATES = 100_000
+SAMPLE_CANDIDATES = 50_000
 """A rank correlation of this many candidates is exact to about 0.005."""
 
 _SCHEMAS: Mapping[str, pa.Schema] = {
@@ -76,17 +76,17 @@ class Database:
     decided: bool
 
     def ask(
-        self, query: str, parameters: Sequence[object] = (), **parts: str
+        self, query: str, parameters: Mapping[str, object] | None = None, **parts: str
     ) -> list[tuple[Any, ...]]:
         """The rows of a query.
 
         Args:
             query: SQL; `{name}` stands for a part.
-            parameters: For its question marks.
+            parameters: For its dollar names.
             **parts: SQL made from our own words and from identifiers that `quoted` has quoted.
         """
         text = query.format(**parts) if parts else query
-        return self.connection.execute(text, list(parameters)).fetchall()
+        return self.connection.execute(text, dict(parameters or {})).fetchall()
 
     def table(self, query: str, **parts: str) -> pa.Table:
         """The rows of a query as Arrow."""
@@ -97,6 +97,11 @@ class Database:
 def quoted(identifier: str) -> str:
     """A column's name as SQL, whatever is in it."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as SQL, whatever is in it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager
@@ -161,12 +166,17 @@ def _metrics(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
     return tuple(c[0] for c in columns if c[0] not in SCORES.names and c[1] in kinds)
 
 
+_DECIDED = """
+CREATE TABLE decided AS
+SELECT example_id, any_value(candidate_id) AS candidate_id, any_value(step) AS step,
+    coalesce(bool_or(kept), false) AS kept, any_value(reason) AS reason, any_value(rule) AS rule
+FROM decisions GROUP BY example_id
+"""
+_REPEATED = "SELECT count(candidate_id) > count(DISTINCT candidate_id) FROM {table} WHERE {where}"
+_ONCE = "QUALIFY row_number() OVER (PARTITION BY candidate_id ORDER BY status) = 1"
 _JOIN = """
 CREATE TABLE judged AS
-WITH mine AS (
-    SELECT * FROM scores WHERE student IS NOT DISTINCT FROM $student
-    QUALIFY row_number() OVER (PARTITION BY candidate_id) = 1
-)
+WITH mine AS (SELECT * FROM scores WHERE {student} {scores_once})
 SELECT
     c.candidate_id, c.example_id, c.parent_id, c.step, c.teacher,
     coalesce(c.status, 'ok') AS status,
@@ -177,12 +187,11 @@ SELECT
     {metrics}
 FROM (
     SELECT candidate_id, example_id, parent_id, step, teacher, status FROM candidates
-    QUALIFY row_number() OVER (PARTITION BY candidate_id) = 1
+    {candidates_once}
 ) AS c
 LEFT JOIN mine AS s USING (candidate_id)
 LEFT JOIN (SELECT example_id, source FROM examples) AS e ON e.example_id = c.example_id
-LEFT JOIN (SELECT example_id, candidate_id, kept FROM decisions) AS d
-    ON d.example_id = c.example_id
+LEFT JOIN decided AS d ON d.example_id = c.example_id
 """
 
 _SAMPLE = """
@@ -198,7 +207,22 @@ def _join(
     # A metric that is not finite, or beside a status, is no number, whoever wrote the table.
     number = "\n, CASE WHEN s.status = 'ok' AND isfinite(s.{0}) THEN s.{0} END AS {0}"
     columns = "".join(number.format(quoted(name)) for name in metrics)
-    connection.execute(_JOIN.format(metrics=columns), {"student": student})
+    connection.execute(_DECIDED)
+    mine = "true" if student is None else f"student = {literal(student)}"
+
+    def once(table: str, where: str) -> str:
+        # Sorting out repeats costs more than all the rest, and there rarely are any.
+        found = connection.execute(_REPEATED.format(table=table, where=where)).fetchall()
+        return _ONCE if found[0][0] else ""
+
+    connection.execute(
+        _JOIN.format(
+            metrics=columns,
+            student=mine,
+            candidates_once=once("candidates", "true"),
+            scores_once=once("scores", mine),
+        )
+    )
     scored = connection.execute("SELECT count(*) FROM judged WHERE score_status = 'ok'").fetchall()
     candidates = scored[0][0]
     millionths = 1_000_000 * SAMPLE_CANDIDATES // max(candidates, SAMPLE_CANDIDATES)

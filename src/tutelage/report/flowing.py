@@ -1,5 +1,8 @@
 """Count the ways from the input rows to the outcome; every row is on exactly one."""
 
+from collections import Counter
+
+from tutelage.data import ORIGINAL
 from tutelage.report.database import Database
 from tutelage.report.summary import Flow, FlowPath, Kind, Trouble
 
@@ -20,10 +23,9 @@ UNDECIDED = "no_decision"
 UNSCORED = "not_scored"
 
 _FLOW = """
-WITH reading AS (
-    SELECT example_id, coalesce(status, 'ok') AS status,
-        row_number() OVER (PARTITION BY example_id, coalesce(status, 'ok') ORDER BY "row") AS nth
-    FROM {rows}
+WITH begun AS (
+    SELECT example_id, count(*) AS n FROM {rows}
+    WHERE coalesce(status, 'ok') = 'ok' AND example_id IS NOT NULL GROUP BY example_id
 ),
 versions AS (
     SELECT example_id,
@@ -34,63 +36,75 @@ versions AS (
         min(coalesce(score_status, status)) FILTER (coalesce(score_status, status) != 'ok')
             AS unscored
     FROM judged GROUP BY example_id
-),
-decided AS (
-    SELECT example_id, any_value(kept) AS kept, any_value(step) AS step,
-        any_value(reason) AS reason
-    FROM decisions GROUP BY example_id
 )
 SELECT
-    CASE WHEN r.status != 'ok' THEN r.status
-        WHEN r.example_id IS NULL THEN 'unreadable'
-        WHEN r.nth > 1 THEN 'same_example' ELSE 'example' END AS reading,
     CASE WHEN coalesce(v.others, 0) = 0 THEN 'alone'
         WHEN v.written > 0 THEN 'written' ELSE v.failed END AS writing,
     d.example_id IS NOT NULL AS decided,
     coalesce(d.kept, false) AS kept, d.step, d.reason,
-    coalesce(v.scored, 0) > 0 AS scored, v.unscored, count(*) AS n
-FROM reading AS r
-LEFT JOIN versions AS v ON v.example_id = r.example_id
-LEFT JOIN decided AS d ON d.example_id = r.example_id
-GROUP BY ALL ORDER BY n DESC, reading, writing, kept, step, reason, scored, unscored
+    coalesce(v.scored, 0) > 0 AS scored, v.unscored,
+    count(*) AS n, sum(b.n - 1)::BIGINT AS again
+FROM begun AS b
+LEFT JOIN versions AS v ON v.example_id = b.example_id
+LEFT JOIN decided AS d ON d.example_id = b.example_id
+GROUP BY ALL ORDER BY n DESC, writing, kept, step, reason, scored, unscored
 """
 
 
+_ENDED = """
+SELECT CASE WHEN coalesce(status, 'ok') = 'ok' THEN 'unreadable' ELSE status END AS reading,
+    count(*) AS n
+FROM {rows} WHERE coalesce(status, 'ok') != 'ok' OR example_id IS NULL
+GROUP BY reading ORDER BY n DESC, reading
+"""
+_EXAMPLES_AS_ROWS = "(SELECT example_id, 'ok' AS status FROM examples)"
+
+
 def count_flow(database: Database, *, from_examples: bool) -> Flow:
-    """Every way that rows took, the widest first.
+    """Every way that rows took, those that became examples first.
 
     Args:
         database: The joined tables.
         from_examples: There is no rows table, so the examples are the input.
     """
-    rows = (
-        "rows"
-        if not from_examples
-        else "(SELECT example_id, \"row\", 'ok' AS status FROM examples)"
-    )
-    found = database.ask(_FLOW, rows=rows)
-    counted: dict[tuple[str, str | None, str | None, Kind], int] = {}
-    for reading, writing, decided, kept, step, reason, scored, unscored, rows_here in found:
-        if reading != EXAMPLE:
-            path: tuple[str, str | None, str | None, Kind] = (reading, None, None, "lost")
-        elif kept:
-            kind: Kind = "kept_original" if step == "original" else "kept_refined"
-            path = (reading, writing, step or "original", kind)
-        elif decided:
-            path = (reading, writing, reason or "no_reason", "refused")
-        elif database.decided:
-            path = (reading, writing, UNDECIDED, "lost")
-        elif scored:
-            path = (reading, writing, SCORED, "scored")
-        else:
-            path = (reading, writing, unscored or UNSCORED, "lost")
-        counted[path] = counted.get(path, 0) + rows_here
+    rows = _EXAMPLES_AS_ROWS if from_examples else "rows"
+    counted: Counter[tuple[str, str | None, str | None, Kind]] = Counter()
+    for writing, decided, kept, step, reason, scored, unscored, n, again in database.ask(
+        _FLOW, rows=rows
+    ):
+        deciding, kind = _outcome(
+            database, decided=decided, kept=kept, step=step, reason=reason, scored=scored
+        )
+        counted[EXAMPLE, writing, deciding or unscored or UNSCORED, kind] += n
+        if again:
+            counted[REPEATED, None, None, "lost"] += again
+    for reading, n in database.ask(_ENDED, rows=rows):
+        counted[reading, None, None, "lost"] += n
     return Flow(
         paths=tuple(
-            FlowPath(reading=path[0], writing=path[1], deciding=path[2], kind=path[3], rows=rows)
-            for path, rows in counted.items()
+            FlowPath(reading=reading, writing=writing, deciding=deciding, kind=kind, rows=n)
+            for (reading, writing, deciding, kind), n in counted.items()
         )
     )
+
+
+def _outcome(
+    database: Database,
+    *,
+    decided: bool,
+    kept: bool,
+    step: str | None,
+    reason: str | None,
+    scored: bool,
+) -> tuple[str | None, Kind]:
+    if kept:
+        step = step or ORIGINAL
+        return step, "kept_original" if step == ORIGINAL else "kept_refined"
+    if decided:
+        return reason or "no_reason", "refused"
+    if database.decided:
+        return UNDECIDED, "lost"
+    return (SCORED, "scored") if scored else (None, "lost")
 
 
 _TROUBLES = """

@@ -1,5 +1,7 @@
 """How the metrics are spread, how they hang together, and how they follow length."""
 
+from collections import Counter
+from collections.abc import Iterator
 from itertools import chain
 
 from tutelage.metrics import METRICS, agreement
@@ -31,14 +33,17 @@ _WHERE = {
 
 _EDGES = "SELECT quantile_cont({metric}, {quantiles}) FROM sampled WHERE {metric} IS NOT NULL"
 _NUMBERS = """
-SELECT count({metric}), avg({metric}), quantile_cont({metric}, {quantiles}),
-    count(*) FILTER ({metric} < {low} OR {metric} > {high})
-FROM judged WHERE {where}
+SELECT {numbers} FROM judged WHERE {metric} IS NOT NULL
+"""
+_NUMBERS_OF_GROUP = """
+    count(*) FILTER ({where}), avg({metric}) FILTER ({where}),
+    quantile_cont({metric}, {quantiles}) FILTER ({where})
 """
 _COUNTS = """
-SELECT least(floor(({metric} - {low}) / ({high} - {low}) * {bins})::INT, {bins} - 1) AS bin,
+SELECT grp, chosen, CASE WHEN {metric} BETWEEN {low} AND {high} THEN
+    least(floor(({metric} - {low}) / ({high} - {low}) * {bins})::INT, {bins} - 1) END AS bin,
     count(*)
-FROM judged WHERE {where} AND {metric} BETWEEN {low} AND {high} GROUP BY bin
+FROM judged WHERE {metric} IS NOT NULL GROUP BY ALL
 """
 
 
@@ -59,30 +64,44 @@ def _axis(database: Database, metric: str) -> Axis:
 
 def measure_spreads(database: Database, axes: tuple[Axis, ...]) -> tuple[Spread, ...]:
     """Every metric over originals, refinements and chosen candidates."""
-    return tuple(_spread(database, axis, group) for axis in axes for group in GROUPS)
+    return tuple(spread for axis in axes for spread in _spreads(database, axis))
 
 
-def _spread(database: Database, axis: Axis, group: Group) -> Spread:
-    parts = {
-        "metric": quoted(axis.metric),
-        "low": repr(axis.low),
-        "high": repr(axis.high),
-        "bins": str(axis.bins),
-        "where": _WHERE[group],
-    }
-    candidates, mean, quantiles, beyond = database.ask(
-        _NUMBERS, quantiles=_SHOWN_QUANTILES, **parts
-    )[0]
-    counts = dict(database.ask(_COUNTS, **parts))
-    return Spread(
-        metric=axis.metric,
-        group=group,
-        candidates=candidates,
-        mean=mean,
-        quantiles=tuple(quantiles or ()),
-        counts=tuple(counts.get(index, 0) for index in range(axis.bins)),
-        beyond=beyond,
+def _spreads(database: Database, axis: Axis) -> Iterator[Spread]:
+    metric = quoted(axis.metric)
+    numbers = ", ".join(
+        _NUMBERS_OF_GROUP.format(metric=metric, quantiles=_SHOWN_QUANTILES, where=_WHERE[group])
+        for group in GROUPS
     )
+    (found,) = database.ask(_NUMBERS, numbers=numbers, metric=metric)
+    counts = _counts(database, axis)
+    for index, group in enumerate(GROUPS):
+        candidates, mean, quantiles = found[3 * index : 3 * index + 3]
+        yield Spread(
+            metric=axis.metric,
+            group=group,
+            candidates=candidates,
+            mean=mean,
+            quantiles=tuple(quantiles or ()) if candidates else (),
+            counts=tuple(counts[group, place] for place in range(axis.bins)),
+            beyond=counts[group, None],
+        )
+
+
+def _counts(database: Database, axis: Axis) -> Counter[tuple[Group, int | None]]:
+    """Candidates by group and bin; a bin of None lies beyond the axis."""
+    counts: Counter[tuple[Group, int | None]] = Counter()
+    for group, chosen, place, candidates in database.ask(
+        _COUNTS,
+        metric=quoted(axis.metric),
+        low=repr(axis.low),
+        high=repr(axis.high),
+        bins=str(axis.bins),
+    ):
+        counts[group, place] += candidates
+        if chosen:
+            counts["chosen", place] += candidates
+    return counts
 
 
 _POINTS = """

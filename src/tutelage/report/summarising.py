@@ -32,6 +32,7 @@ def summarise(tables: ReportTables) -> Summary:
     with opened(tables) as database:
         axes = measure_axes(database)
         sampled, scored = _counts(database)
+        accepted, refused = clearest(database)
         return Summary(
             title=tables.title,
             student=_student_name(tables, database),
@@ -52,8 +53,8 @@ def summarise(tables: ReportTables) -> Summary:
             written=tally_teachers(database),
             sets=tally_sets(database),
             troubles=count_troubles(database),
-            accepted=clearest(database, accepted=True),
-            refused=clearest(database, accepted=False),
+            accepted=accepted,
+            refused=refused,
             account=read_account(tables.manifest),
             provenance=flatten(tables.manifest),
         )
@@ -78,7 +79,7 @@ def _teachers(database: Database) -> tuple[str, ...]:
 
 def _rule(database: Database) -> str | None:
     found = database.ask(
-        "SELECT rule FROM decisions WHERE rule IS NOT NULL"
+        "SELECT rule FROM decided WHERE rule IS NOT NULL"
         " GROUP BY rule ORDER BY count(*) DESC, rule LIMIT 1"
     )
     return found[0][0] if found else None
