@@ -98,9 +98,9 @@ class _Search:
         if twin is not None:
             return (twin, 1.0) if self._are_rivals(row, twin) else (NO_RIVAL, 0.0)
         shared = self.buckets.of(text)
-        near = {t for b in shared for t in self.texts_in_bucket.get(b, ())}
+        near = sorted({t for b in shared for t in self.texts_in_bucket.get(b, ())})
         best: tuple[float, str, int] | None = None
-        for other in near:
+        for other in self.buckets.promising(text, near, self.threshold):
             rival = self.kept_row_of_text[other]
             if not self._are_rivals(row, rival):
                 continue
