@@ -330,6 +330,49 @@ def test_a_wide_pool_may_name_the_model_of_each_response_and_have_an_original() 
     ]
 
 
+def test_a_response_that_a_pool_holds_twice_is_one_candidate_and_the_row_says_so() -> None:
+    row = one({"prompt": "2 + 2?", "responses": ["4", "four", "4"]})
+    assert (row.status, len(row.candidates)) == ("ok", 2)
+    assert "1 of 3 candidates" in row.detail
+
+
+def test_fields_that_only_look_like_ours_are_left_alone() -> None:
+    row = one(
+        {
+            "question": "2 + 2?",
+            "output": "4",
+            "answer": ["4", "four"],
+            "history": "maths",
+            "system": {"name": "x"},
+            "samples": 8,
+            "source": [1],
+            "model": {"name": "m"},
+        }
+    )
+    assert row.status == "ok", row.detail
+    assert (row.example.reference, row.example.source, len(row.example.messages)) == (None, None, 2)
+    assert set(json.loads(row.example.extra)) == {
+        "answer",
+        "history",
+        "system",
+        "samples",
+        "source",
+        "model",
+    }
+    rows = list(
+        read(
+            [{"question": "Q", "gold": ["4"]}, {"question": "Q"}],
+            ReadSettings(fields={"reference": "gold"}),
+        )
+    )
+    assert [r.status for r in rows] == ["bad_type", "ok"]
+
+
+def test_a_blank_reference_is_none() -> None:
+    blank = one({"question": "Q", "output": "A", "reference": " "})
+    assert blank.example == one({"question": "Q", "output": "A"}).example
+
+
 def test_a_forced_shape_is_enforced() -> None:
     row = {"instruction": "2 + 2?", "model": "m", "output": "4"}
     assert one(row).candidates[0].step == "sample"

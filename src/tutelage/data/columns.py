@@ -52,8 +52,16 @@ def _file_batches(file: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
 
 
 def stream_records(stream: Any) -> Records:
-    """One record for each row of anything that gives an Arrow stream: a table, a data frame."""
-    with pa.RecordBatchReader.from_stream(stream) as reader:
+    """One record for each row of anything that gives an Arrow stream: a table, a data frame.
+
+    Raises:
+        DataError: Arrow has no type for one of its columns.
+    """
+    try:
+        reader = pa.RecordBatchReader.from_stream(stream)
+    except _DAMAGE as error:
+        raise DataError(f"this {type(stream).__name__} cannot be read: {error}") from error
+    with reader:
         yield from _records(iter(reader))
 
 

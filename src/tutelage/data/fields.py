@@ -205,6 +205,10 @@ class Fields:
         self._used.add(name)
         return name, self._row[name]
 
+    def is_mapped(self, name: str) -> bool:
+        """Whether the user said what this field of the row is."""
+        return name in self._claimed
+
     def rest(self) -> dict[str, object]:
         """The fields that were not used and are not null, in the row's own order."""
         used = self._used

@@ -8,6 +8,7 @@ from tutelage.data.turns import (
     UnreadableRowError,
     is_conversation,
     is_list,
+    is_scalar,
     split_response,
     text_of,
     turns_of,
@@ -39,6 +40,25 @@ def text_in(fields: Fields, field: FieldName) -> str | None:
     """
     name, value = fields.take(field)
     return text_of(value, name=name)
+
+
+def note_in(fields: Fields, field: FieldName) -> str | None:
+    """The text of a field that a row can do without; None where it is blank.
+
+    A value that is no single text is left alone, unless the user said that this is the field.
+
+    Raises:
+        UnreadableRowError: `bad_type`, for a field the user named.
+    """
+    name = fields.name(field)
+    if name is None:
+        return None
+    if not is_scalar(fields.peek(field)):
+        if fields.is_mapped(name):
+            raise UnreadableRowError("bad_type", f"field {name!r} should be text or a number")
+        return None
+    text = text_in(fields, field)
+    return text if text and text.strip() else None
 
 
 def pair_of(fields: Fields, shape: Shape) -> Pair:
@@ -103,17 +123,17 @@ def _response(fields: Fields) -> str | None:
 
 
 def _system(fields: Fields) -> tuple[Message, ...]:
-    system = text_in(fields, "system")
-    return (Message(role="system", content=system),) if system and system.strip() else ()
+    system = note_in(fields, "system")
+    return () if system is None else (Message(role="system", content=system),)
 
 
 def _history(fields: Fields) -> tuple[Message, ...]:
     """Earlier turns as LLaMA-Factory writes them: a list of [instruction, response] pairs."""
-    name, value = fields.take("history")
-    if value is None:
+    if not is_list(fields.peek("history")):
         return ()
+    name, value = fields.take("history")
     turns: list[Message] = []
-    for pair in value if is_list(value) else (value,):
+    for pair in value if is_list(value) else ():
         if not is_list(pair) or len(pair) != 2:  # noqa: PLR2004  (a pair has two)
             raise UnreadableRowError("bad_type", f"field {name!r} should be a list of pairs")
         for role, said in zip(("user", "assistant"), pair, strict=True):

@@ -68,7 +68,8 @@ class Row:
             `bad_encoding`, `nested_too_deeply`, `broken_file`, `not_an_object`,
             `missing_fields`, `bad_type`, `no_user_turn`, `unexpected_turns`,
             `unsupported_role`, `unsupported_content`, `bad_candidates`.
-        detail: For people: the place, and what was found there; None for `ok`.
+        detail: For people: the place and what was found there, or how much of the row repeats
+            what was read before.
         example: What it holds; rows with the same content have the same example. None where
             the row is no example.
         candidates: The versions it is the first to bring; a parent before what was made from
@@ -189,17 +190,30 @@ class _Pass:
             return self._failed(parsed, record, part, row=row)
         self.examples += 1
         candidates = tuple(c for c in parsed.candidates if self._is_new(c.candidate_id))
-        known = not candidates if parsed.candidates else not self._is_new(parsed.example.example_id)
+        place = f"{part.name}:{record.line}"
+        if parsed.candidates:
+            known = not candidates
+            detail = self._repeats(parsed, candidates, place=place)
+        else:
+            known = not self._is_new(parsed.example.example_id)
+            detail = f"{place}: the example is repeated" if known else None
         return Row(
             row=row,
             file=part.name,
             line=record.line,
             status=DUPLICATE if known else ROW_OK,
-            detail=f"{part.name}:{record.line}: repeats earlier rows" if known else None,
+            detail=detail,
             example=parsed.example,
             candidates=candidates,
             repeated=tuple(c for c in parsed.candidates if c not in candidates),
         )
+
+    @staticmethod
+    def _repeats(parsed: ParsedRow, new: tuple[Candidate, ...], *, place: str) -> str | None:
+        repeated = len(parsed.candidates) - len(new)
+        if repeated == 0:
+            return None
+        return f"{place}: {repeated} of {len(parsed.candidates)} candidates are repeated"
 
     def _is_new(self, hexadecimal: str) -> bool:
         digest = bytes.fromhex(hexadecimal)

@@ -26,11 +26,12 @@ from tutelage.data.example import Example
 from tutelage.data.fields import Fields, Shape
 from tutelage.data.ids import example_id_of
 from tutelage.data.listed import listed_candidates
-from tutelage.data.pairs import Pair, joined, pair_of, text_in
+from tutelage.data.pairs import Pair, joined, note_in, pair_of, text_in
 from tutelage.data.turns import (
     UnreadableRowError,
     clean_text,
     is_list,
+    is_scalar,
     split_response,
     text_of,
     turns_of,
@@ -103,7 +104,7 @@ def _shape_of(fields: Fields) -> Shape:
     if fields.peek("messages") is not None:
         return "messages"
     response = fields.name("response")
-    if fields.peek("model") is not None and response is not None:
+    if is_scalar(fields.peek("model")) and response is not None:
         # What is called the original stays one, whoever is named as its writer.
         return "alpaca" if response.lower().startswith("original") else "pool"
     return "alpaca"
@@ -125,8 +126,8 @@ def _has_refined(fields: Fields) -> bool:
 
 def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
     """The example of a row whose other fields have been taken."""
-    reference = text_in(fields, "reference")
-    named = text_in(fields, "source")
+    reference = note_in(fields, "reference")
+    named = note_in(fields, "source")
     blank = pair.response is None or not pair.response.strip()
     messages = pair.context if blank else conversation(pair.context, pair.response or "")
     return Example(
@@ -157,7 +158,7 @@ def _refined(fields: Fields, pair: Pair, *, source: str | None, teacher: str | N
         response = text_in(fields, "refined_response") or ""
     else:
         raise fields.missing("refined response")
-    refiner = text_in(fields, "model") or teacher
+    refiner = note_in(fields, "model") or teacher
     example = _example(fields, old, source=source)
     (original,) = _originals(example, old)
     refinement = refinement_of(
@@ -189,18 +190,17 @@ def _refined_instruction(fields: Fields, pair: Pair) -> str:
 
 
 def _pool(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None) -> ParsedRow:
-    name, responses = fields.take("responses")
-    writer = text_in(fields, "model") or teacher
-    if responses is None:
+    writer = note_in(fields, "model") or teacher
+    responses = fields.peek("responses")
+    if not is_list(responses):
         if pair.response is None:
-            raise fields.missing("response")
+            raise fields.missing("response, and no list of responses")
         example = _example(fields, _without_response(pair), source=source)
         sample = sample_of(
             pair.context, pair.response, teacher=writer, example_id=example.example_id
         )
         return ParsedRow(example=example, candidates=(sample,))
-    if not is_list(responses):
-        raise UnreadableRowError("bad_type", f"field {name!r} should be a list of responses")
+    name, _ = fields.take("responses")
     written = [_item(item, name=f"{name}[{i}]", teacher=writer) for i, item in enumerate(responses)]
     example = _example(fields, pair, source=source)
     samples = (

@@ -3,7 +3,7 @@
 import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from tutelage.data.json_values import json_records
 from tutelage.data.records import Record, Records, csv_records, jsonl_records
 from tutelage.data.sniff import DataFile, Format, chosen_split, files_of, is_data_name, sniff
 from tutelage.data.streams import chunks_of
-from tutelage.errors import DataError
+from tutelage.errors import DataError, MissingExtraError
 
 Source: TypeAlias = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]
 """Paths, folders, patterns, a hub dataset id, a table, a `datasets` object, or rows."""
@@ -51,7 +51,8 @@ def parts_of(
 
     Raises:
         DataError: There is no such thing, or nothing that can be read.
-        MissingExtraError: It needs the `datasets` library, which is not installed.
+        MissingExtraError: It is no file but may be a hub dataset, and the library that loads
+            those is not installed.
     """
     if isinstance(source, str | Path):
         hub_id = _hub_id(source)
@@ -146,9 +147,9 @@ def _loaded(hub_id: str, *, split: str | None, subset: str | None) -> Part:
     try:
         datasets = importlib.import_module("datasets")
     except ImportError as error:
-        raise DataError(
-            f"{hub_id}: no such file or folder",
-            hint="to read it from the hub: pip install 'tutelage[datasets]'",
+        raise MissingExtraError(
+            f"{hub_id}: no such file or folder, and hub datasets cannot be loaded",
+            hint="check the path; to read it from the hub: pip install 'tutelage[datasets]'",
         ) from error
     try:
         loaded = datasets.load_dataset(hub_id, subset, split=split)
@@ -157,4 +158,5 @@ def _loaded(hub_id: str, *, split: str | None, subset: str | None) -> Part:
             f"{hub_id}: no such file, and the hub dataset cannot be loaded: {error}",
             hint="check the path, or the name and the connection",
         ) from error
-    return _memory_part(loaded, split=split, name=hub_id)
+    part = _memory_part(loaded, split=split, name=hub_id)
+    return replace(part, source=hub_id.rsplit("/", 1)[-1])

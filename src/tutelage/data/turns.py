@@ -64,6 +64,9 @@ def clean_text(text: str) -> str:
 def text_of(value: object, *, name: str) -> str | None:
     """The text of a field: a string, a number as JSON writes it, or joined text parts.
 
+    Parts are `{"type": "text", "text": ...}`. A list of strings is not text: it could as well
+    be several texts to choose from.
+
     Args:
         value: The field's value. None and NaN (how data frames write "missing") give None.
         name: The field's name, for the reason.
@@ -94,8 +97,6 @@ def _number_text(value: float, *, name: str) -> str | None:
 
 
 def _part_text(part: object, *, name: str) -> str:
-    if isinstance(part, str):
-        return clean_text(part)
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):
         kind = part.get("type", "text")
         if kind in ("text", "input_text", "output_text"):
@@ -103,6 +104,11 @@ def _part_text(part: object, *, name: str) -> str:
     raise UnreadableRowError(
         "unsupported_content", f"field {name!r} holds something other than text: {_show(part)}"
     )
+
+
+def is_scalar(value: object) -> bool:
+    """Whether the value is one text, number or truth value."""
+    return isinstance(value, str | int | float | np.generic)
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
