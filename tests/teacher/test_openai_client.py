@@ -301,6 +301,18 @@ def test_asking_stops_when_the_server_has_died(
     assert len(endpoint.seen) == 3 + 5 * 2
 
 
+def test_an_answer_now_and_then_keeps_the_asking_alive(
+    endpoint: Any, settings: SettingsFor, request_for: RequestFor
+) -> None:
+    endpoint.script = lambda index, _: (
+        endpoint.answer(body=endpoint.good()) if index % 5 == 4 else endpoint.answer(status=500)
+    )
+    teacher = OpenAITeacher(settings(concurrency=1, max_attempts=1))
+    outcomes = one_by_one(teacher, [request_for(seed=i) for i in range(25)])
+    assert [type(o).__name__ for o in outcomes].count("TeacherUnreachableError") == 20
+    assert len(endpoint.seen) == 25
+
+
 def test_asking_goes_on_when_only_some_are_refused(
     endpoint: Any, settings: SettingsFor, request_for: RequestFor
 ) -> None:
