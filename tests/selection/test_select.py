@@ -490,6 +490,10 @@ def test_a_parent_of_another_example_is_no_parent():
     }
     by_example["y"][0]["parent_id"] = "xa"
     assert decided(decide(by_example, PAPER))["x"] == (None, "no_response_reflection")
+    # nor does it say how far a version is from its own original
+    by_example["y"] += rows_of(("d", INS, None, {}), example_id="y")
+    found = decided(decide(by_example, {"rule": "all_refined"}))
+    assert found["y"] == ("yc", "most_refined")
 
 
 @pytest.mark.parametrize("rule", [{"rule": "grape"}, {"rule": "rsr"}])
@@ -550,7 +554,7 @@ def test_ifd_top_takes_its_share_within_each_source():
     assert [r["example_id"] for r in rows if r["kept"]] == ["x1", "x2"]
 
 
-@pytest.mark.parametrize(("examples", "share", "kept"), [(30, 0.1, 3), (7, 0.5, 4), (3, 0.01, 1)])
+@pytest.mark.parametrize(("examples", "share", "kept"), [(100, 0.07, 7), (7, 0.5, 4), (3, 0.01, 1)])
 def test_a_share_is_rounded_up_but_not_by_floating_point(examples, share, kept):
     rule = {"rule": "longest", "keep_fraction": share}
     assert decide(many([0.5] * examples), rule).coverage.kept == kept

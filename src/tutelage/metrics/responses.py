@@ -8,8 +8,8 @@ from tutelage.data import TokenStats
 from tutelage.errors import DataError
 from tutelage.metrics.pairs import divide
 
-HIGH_ENTROPY_FRACTION = 0.005
-"""The share of a response's tokens that `high_entropy_sum` adds up, as in its paper."""
+HIGH_ENTROPY_ONE_IN = 200
+"""`high_entropy_sum` adds up one token in so many: 0.5%, as in its paper."""
 
 
 def grape(*, response_given_instruction: TokenStats) -> float:
@@ -139,8 +139,7 @@ def high_entropy_sum(*, response_given_instruction: TokenStats) -> float:
         DataError: Entropies were not measured.
     """
     entropies = np.sort(entropies_of(response_given_instruction))[::-1]
-    # The subtraction keeps a product such as 1000 * 0.005 from being rounded up to 6.
-    counted_tokens = max(1, math.ceil(len(entropies) * HIGH_ENTROPY_FRACTION - 1e-9))
+    counted_tokens = math.ceil(len(entropies) / HIGH_ENTROPY_ONE_IN)
     return float(entropies[:counted_tokens].sum())
 
 

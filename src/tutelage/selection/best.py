@@ -197,6 +197,6 @@ def _budget(examples: int, settings: SelectSettings) -> int:
     if settings.keep_count is not None:
         return settings.keep_count
     if settings.keep_fraction is not None:
-        # The subtraction keeps a product such as 30 * 0.1 from being rounded up to 4.
+        # The subtraction keeps a product such as 100 * 0.07 from being rounded up to 8.
         return max(1, math.ceil(examples * settings.keep_fraction - 1e-9))
     return examples
