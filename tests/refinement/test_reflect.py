@@ -184,6 +184,7 @@ FAULTS = [
     ("degenerate", markers(f"What are leaves for? {NEW_RESPONSE} Say it well."), {}),
     ("meta_talk", markers("Say it in French. The instruction is clear and asks for more."), {}),
     ("meta_talk", markers(response="The original response was too short. " + ENGLISH), {}),
+    ("meta_talk", markers("Mend the grammar of the instruction and response."), {}),
     ("meta_talk", markers("Rewrite the original instruction with more detail."), {}),
     ("wrong_language", markers(response=CHINESE), {}),
     ("under_min_length", markers(response="Yes."), {"min_response_chars": 10}),

@@ -27,7 +27,7 @@ _ASKS_TO_DECLINE = re.compile(
 
 _LONGEST_REFUSAL_CHARS = 600
 
-_NEW = r"(?:new|improved|better|revised|rewritten|refined|enhanced|updated)"
+_NEW = r"(?:new|improved|better|revised|rewritten|refined|enhanced|updated|corrected)"
 _OLD = r"(?:original|old|given|previous|provided|existing|initial)"
 _PART = r"(?:response|answer|instruction|pair|reply)"
 _META = re.compile(
@@ -41,7 +41,8 @@ _META = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _REMARK = re.compile(
-    r"\b(?:the|this) (?:instruction|response) (?:is|was|does|has|lacks|now|above)\b",
+    r"\b(?:the|this) (?:instruction|response) (?:is|was|does|has|lacks|now|above)\b"
+    r"|\bthe instruction and (?:the )?(?:response|answer)\b",
     re.IGNORECASE,
 )
 _ABOUT_TEXTS = re.compile(
@@ -57,7 +58,7 @@ _TEXT_NOUN = (
     r"|statement|document|quot(?:e|ation)|dialogue|conversation|input|prose|lyrics|speech)"
 )
 _POINTER = re.compile(
-    rf"\b(?:the|this|these|those|following)\ (?:\w+\ ){{0,2}}{_TEXT_NOUN}\b", re.IGNORECASE
+    rf"\b(?:the|this|these|those|each|following)\ (?:\w+\ ){{0,2}}{_TEXT_NOUN}\b", re.IGNORECASE
 )
 _OWN_TEXT = re.compile(r"""(?::\s|\n|["\u201c`])\W*\w+(?:\W+\w+){2}""")
 _KEPT_FRACTION = 0.5  # of the words of the input that an instruction still has to hold
