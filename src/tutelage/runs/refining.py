@@ -92,8 +92,9 @@ def refine_candidates(
     Returns:
         The tally: candidates by step and status, and what the teacher was paid.
     """
-    steps = len(refining.settings.steps)
-    progress.begin("refine", total=total * steps, unit="reflections")
+    branches = 2 if refining.parents is None and len(refining.settings.steps) > 1 else 1
+    replies = sum(branches if step == "response" else 1 for step in refining.settings.steps)
+    progress.begin("refine", total=total * replies, unit="reflections")
     with TableWriter(out, CANDIDATES) as table:
         statuses, tally = asyncio.run(
             _refine(loaded, refining=refining, table=table, progress=progress)
