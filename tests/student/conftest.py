@@ -82,12 +82,12 @@ def assert_agrees(reading: Any, golden: dict[str, Any]) -> None:
     assert rsr(views["response_given_instruction"]) == pytest.approx(golden["rsr"], abs=2e-2)
 
 
-@pytest.fixture(name="candidate_of")
+@pytest.fixture(name="candidate_of", scope="session")
 def _candidate_of() -> Any:
     return candidate_of
 
 
-@pytest.fixture(name="candidate_from")
+@pytest.fixture(name="candidate_from", scope="session")
 def _candidate_from() -> Any:
     return candidate_from
 
@@ -110,3 +110,106 @@ def _assert_agrees() -> Any:
 @pytest.fixture
 def golden_rows() -> list[Candidate]:
     return read_golden_rows()
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEXT = [
+    "Name three primary colours: red, blue and yellow.",
+    "Write a short poem about the sea -- its waves and its wind.",
+    "Someone gave the answer below to a request. Write the request it answers.",
+    "### Instruction:\n### Response:- first\n- second :-) ü 漢字 ",
+]
+
+
+def tiny_tokenizer(*, bos: bool = False, template: str | None = CHATML) -> Any:
+    """A byte-level BPE tokenizer with merges across spaces and punctuation, 400 tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<s>", "</s>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(TEXT * 4, trainer)
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="</s>",
+        chat_template=template,
+    )
+
+
+_SMALL = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2, "bos_token_id": 0}
+_SMALL |= {"eos_token_id": 1, "pad_token_id": 1, "num_attention_heads": 4, "initializer_range": 0.3}
+_DECODER = _SMALL | {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8}
+_DECODER |= {"max_position_embeddings": 256}
+
+
+def tiny_config(kind: str) -> Any:
+    import transformers as hf
+
+    if kind == "gpt2":
+        return hf.GPT2Config(
+            **{k: v for k, v in _SMALL.items() if k not in {"hidden_size", "num_hidden_layers"}}
+            | {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+        )
+    if kind == "gemma3_text":
+        layers = ["sliding_attention", "full_attention"]
+        return hf.Gemma3TextConfig(
+            **_DECODER, layer_types=layers, sliding_window=16, query_pre_attn_scalar=8
+        )
+    if kind == "mistral":
+        return hf.MistralConfig(**_DECODER, sliding_window=16)
+    made = {"llama": hf.LlamaConfig, "qwen2": hf.Qwen2Config, "qwen3": hf.Qwen3Config}
+    return made[kind](**_DECODER)
+
+
+def save_tiny(folder: Path, kind: str, *, seed: int = 0, **tokenizer: Any) -> Path:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(tiny_config(kind))
+    for parameter in model.parameters():  # biases and norms too, so that none can be forgotten
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(folder)
+    tiny_tokenizer(**tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("llama"), "llama")
+
+
+@pytest.fixture(name="save_tiny", scope="session")
+def _save_tiny() -> Any:
+    return save_tiny
+
+
+@pytest.fixture(name="tiny_tokenizer", scope="session")
+def _tiny_tokenizer() -> Any:
+    return tiny_tokenizer
+
+
+@pytest.fixture(scope="session")
+def some_candidates() -> list[Candidate]:
+    return [
+        candidate_of("Name three primary colours.", "red, blue and yellow"),
+        candidate_of("Name three primary colours.", "red, blue and a third one."),
+        candidate_of("Write a short poem about the sea.", "- its waves\n- its wind " * 6),
+        candidate_of("Write", "ü 漢字"),
+    ]

@@ -9,18 +9,16 @@ pytestmark = [pytest.mark.model, pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(
-    ("model", "template"),
-    [("smollm2-135m", "chat"), ("gemma3-270m", "alpaca"), ("qwen2.5-coder-0.5b", "chat")],
+    "name", ["smollm2-135m.chat", "gemma3-270m.alpaca", "qwen2.5-coder-0.5b.chat"]
 )
-def test_every_golden_row_agrees(
-    model, template, golden_rows, golden_scores, model_folder, assert_agrees
-):
+def test_every_golden_row_agrees(name, golden_rows, golden_scores, model_folder, assert_agrees):
+    model, _, template = name.rpartition(".")
     settings = StudentSettings(
         model=model_folder(model), template=template, dtype="float32", use_cache=False
     )
     with open_student(settings) as student:
         outcomes = list(student.read(golden_rows, views=VIEW_NAMES, statistics="full"))
-    golden = golden_scores(f"{model}.{template}")
+    golden = golden_scores(name)
     assert len(outcomes) == len(golden)
     for outcome, scores in zip(outcomes, golden, strict=True):
         assert_agrees(outcome, scores)

@@ -1,0 +1,131 @@
+"""Where the border runs, and that both sides of a ratio count the same tokens."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.data import Message
+from tutelage.student.chat_template import open_chat_template
+from tutelage.student.passage import EncodedSide, Refusal
+from tutelage.student.template import ALPACA_TEXT, parse_raw_template
+from tutelage.student.text import fast_tokenizer
+from tutelage.student.views import ViewBuilder, blank_reason
+
+words = st.text(alphabet="abc -:\n#.ü漢", min_size=1, max_size=40).filter(str.strip)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["bos", "no-bos"])
+def hf_tokenizer(request, tiny_tokenizer):
+    return tiny_tokenizer(bos=request.param)
+
+
+@pytest.fixture(scope="module", params=["chat", "alpaca"])
+def builder(request, hf_tokenizer):
+    return builder_of(hf_tokenizer, request.param)
+
+
+def builder_of(hf_tokenizer, template, **options):
+    if template == "chat":
+        made = open_chat_template(
+            lambda messages, generate: hf_tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generate
+            ),
+            name="chat",
+            source=hf_tokenizer.chat_template,
+            bos=hf_tokenizer.bos_token,
+        )
+    else:
+        made = parse_raw_template(ALPACA_TEXT, name="alpaca", end="</s>")
+    options = {"max_length": 4096} | options
+    return ViewBuilder(
+        template=made, tokenizer=fast_tokenizer(hf_tokenizer, place="test"), **options
+    )
+
+
+@given(instruction=words, response=words)
+@settings(deadline=None)
+def test_context_and_target_are_the_tokens_of_the_joined_text(
+    instruction, response, builder, hf_tokenizer, candidate_of
+):
+    side = builder.encode(candidate_of(instruction, response), "response")
+    if isinstance(side, Refusal):
+        assert side.reason == "no_target_tokens"
+        return
+    (given_passage,), (alone,) = side.given, side.alone
+    rendered = builder.template.render([Message(role="user", content=instruction)], response)
+    whole = hf_tokenizer(rendered.context + rendered.target, add_special_tokens=False)["input_ids"]
+    bos = [0] if builder.template.adds_bos and hf_tokenizer("a")["input_ids"][0] == 0 else []
+    assert given_passage.ids_T.tolist() == bos + whole
+    target = given_passage.ids_T[given_passage.target_start :].tolist()
+    assert alone.ids_T[alone.target_start :].tolist() == target
+    header = hf_tokenizer(builder.template.header, add_special_tokens=False)["input_ids"]
+    assert alone.ids_T[: alone.target_start].tolist() == bos + header
+    assert len(side.starts_T) == len(target)
+    if not side.straddles:
+        assert hf_tokenizer.decode(target) == rendered.target
+
+
+def test_a_token_across_the_border_belongs_to_the_context(hf_tokenizer, candidate_of):
+    builder = builder_of(hf_tokenizer, "alpaca")
+    side = builder.encode(candidate_of("Name them.", "- first"), "response")
+    assert isinstance(side, EncodedSide)
+    assert side.straddles
+    passage = side.given[0]
+    context = hf_tokenizer.decode(passage.ids_T[: passage.target_start])
+    assert not context.endswith("### Response:")
+    assert side.starts_T[0] > 0
+
+
+def test_truncation_cuts_both_sides_alike(hf_tokenizer, candidate_of):
+    candidate = candidate_of("Write a poem.", "its waves and its wind " * 20)
+    whole = builder_of(hf_tokenizer, "chat").encode(candidate, "response")
+    limit = len(whole.given[0].ids_T) - 7
+    dropped = builder_of(hf_tokenizer, "chat", max_length=limit).encode(candidate, "response")
+    assert isinstance(dropped, Refusal)
+    assert dropped.reason == "too_long"
+    cut = builder_of(hf_tokenizer, "chat", max_length=limit, truncate=True)
+    side = cut.encode(candidate, "response")
+    assert side.truncated
+    assert side.given[0].targets == side.alone[0].targets == whole.given[0].targets - 7
+    assert len(side.given[0].ids_T) == limit
+    reverse = cut.encode(candidate, "instruction")
+    assert len(reverse.given[0].ids_T) <= limit
+    assert reverse.given[0].targets == reverse.alone[0].targets
+
+
+def test_a_context_that_leaves_no_room_is_too_long_even_when_cutting(hf_tokenizer, candidate_of):
+    builder = builder_of(hf_tokenizer, "chat", max_length=12, truncate=True)
+    side = builder.encode(candidate_of("Write a poem. " * 9, "waves"), "response")
+    assert isinstance(side, Refusal)
+    assert side.reason == "too_long"
+
+
+def test_the_end_of_the_turn_is_one_more_token_on_both_sides(hf_tokenizer, candidate_of):
+    for template in ("chat", "alpaca"):
+        candidate = candidate_of("Name them.", "red, blue")
+        plain = builder_of(hf_tokenizer, template).encode(candidate, "response")
+        ended = builder_of(hf_tokenizer, template, score_end_of_turn=True)
+        side = ended.encode(candidate, "response")
+        assert side.given[0].targets == side.alone[0].targets == plain.given[0].targets + 1
+        last = hf_tokenizer.decode(side.given[0].ids_T[-1:])
+        assert last == ("<|im_end|>" if template == "chat" else "</s>")
+
+
+def test_all_turns_are_pooled_each_with_its_own_context(hf_tokenizer, candidate_from):
+    turns = [("user", "a b"), ("assistant", "c"), ("user", "d e"), ("assistant", "f. f. f.")]
+    candidate = candidate_from([Message(role=r, content=c) for r, c in turns])
+    side = builder_of(hf_tokenizer, "chat", all_turns=True).encode(candidate, "response")
+    last = builder_of(hf_tokenizer, "chat").encode(candidate, "response")
+    assert len(side.given) == len(side.alone) == 2
+    assert side.given[1].ids_T.tolist() == last.given[0].ids_T.tolist()
+    first = hf_tokenizer.decode(side.given[0].ids_T)
+    assert first.endswith("<|im_start|>assistant\nc")
+
+
+@pytest.mark.parametrize(
+    ("instruction", "response", "reason"),
+    [("x", " \n", "empty_response"), (" ", "x", "empty_instruction"), ("x", "y", None)],
+)
+def test_blank_texts_have_a_reason_and_no_passages(instruction, response, reason, candidate_of):
+    found = blank_reason(candidate_of(instruction, response))
+    assert (None if found is None else found.reason) == reason
