@@ -5,10 +5,10 @@
 Every row is one candidate. The search is timed on all rows. Recall and precision are measured
 against the exact truth: all pairs of texts whose Jaccard similarity reaches the threshold, found
 with a prefix filter (Chaudhuri et al., 2006: two such sets share one of their few rarest members),
-which needs no signatures. Where that is slow (long texts, a low
-threshold) it is done over the last 8,000 rows, which hold everything planted.
-The prefix filter itself is checked against comparing all pairs of a smaller sample. Because real
-rows hold few near duplicates, rows with a few words changed are planted as well.
+which needs no signatures. Where that is slow (long texts, a low threshold) it is done over the last
+8,000 rows, which hold everything planted. The prefix filter itself is checked against comparing all
+pairs of a smaller sample. Because real rows hold few near duplicates, rows with a few words changed
+are planted as well.
 """
 
 import argparse
@@ -63,11 +63,15 @@ def candidates(rows):
 
 
 def with_planted(rows):
-    """Copies of some rows in which one word in five to one in fifty is another word."""
+    """Add copies of some rows in which one word in five to one in fifty is another word.
+
+    Those rows are moved to the end, before their copies, so that the last rows hold both.
+    """
     generator = random.Random(SEED)
     words = [word for row in generator.sample(rows, 500) for word in row["instruction"].split()]
     planted = []
-    for number, row in enumerate(generator.sample(rows, PLANTED)):
+    originals = generator.sample(rows, PLANTED)
+    for number, row in enumerate(originals):
         copy = dict(row, id=f"planted-{number:05}")
         for field in ("instruction", "output"):
             text = row[field].split(" ")
@@ -77,7 +81,8 @@ def with_planted(rows):
                     text[at] = generator.choice(words)
             copy[field] = " ".join(text)
         planted.append(copy)
-    return rows + planted
+    moved = {row["id"] for row in originals}
+    return [row for row in rows if row["id"] not in moved] + originals + planted
 
 
 def exact_pairs(sets, threshold):
@@ -200,6 +205,7 @@ def machine():
     return {
         "processor": model,
         "cores": os.cpu_count(),
+        "load_average": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pyarrow": pa.__version__,

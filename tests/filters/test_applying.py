@@ -46,7 +46,7 @@ def _teacher():
     return ScriptedTeacher(lambda r: "?" if "blue" in r.messages[-1].content else "Difficulty: 2")
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(pairs=pairs)
 def test_every_candidate_has_one_final_decision_in_the_order_given(make_candidates, pairs):
     table = make_candidates(pairs)
@@ -71,7 +71,7 @@ def test_every_candidate_has_one_final_decision_in_the_order_given(make_candidat
             assert decision["kept"] == (decision["filter"] is None)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(pairs=pairs)
 def test_each_filter_on_its_own_sees_everything(make_candidates, pairs):
     table = make_candidates(pairs)
@@ -81,7 +81,7 @@ def test_each_filter_on_its_own_sees_everything(make_candidates, pairs):
         assert not any(k for k, (_, response) in zip(kept, pairs, strict=True) if response is None)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(pairs=pairs)
 def test_applying_again_to_what_was_kept_drops_nothing(make_candidates, pairs):
     filters = (ExactDuplicatesSettings(), NearDuplicatesSettings(minimum_similarity=0.5))

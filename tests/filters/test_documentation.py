@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 import yaml
 
+from tutelage.data import OK
 from tutelage.filters import (
     FILTER_DECISIONS,
     FilterSettings,
