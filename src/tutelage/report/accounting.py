@@ -48,9 +48,9 @@ def _seconds(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _teacher(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    refine = _mapping(_mapping(manifest.get("stages")).get("refine"))
+    stages = _mapping(manifest.get("stages")).values()
     places = (
-        _mapping(refine.get("tally")).get("teacher"),
+        *(_mapping(_mapping(stage).get("tally")).get("teacher") for stage in stages),
         manifest.get("teacher_tally"),
         _mapping(manifest.get("teacher")).get("tally"),
     )
@@ -65,6 +65,21 @@ def _tally(teacher: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]
                     yield f"{name}: {kind}", count
         elif isinstance(value, str) or _number(value) is not None:
             yield str(name), value
+
+
+def decider_of(manifest: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the student that decided, or else of the one that was asked to."""
+    tally = _mapping(_mapping(_mapping(manifest.get("stages")).get("select")).get("tally"))
+    names = (tally.get("student"), _mapping(manifest.get("student")).get("fingerprint"))
+    return next((str(name) for name in names if name), None)
+
+
+def mode_of(manifest: Mapping[str, Any]) -> str | None:
+    """The mode of the srt rule, where the manifest names one."""
+    tally = _mapping(_mapping(_mapping(manifest.get("stages")).get("select")).get("tally"))
+    settings = _mapping(_mapping(manifest.get("settings")).get("select"))
+    modes = (_mapping(tally.get("rule")).get("mode"), settings.get("mode"))
+    return next((str(mode) for mode in modes if mode), None)
 
 
 def flatten(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

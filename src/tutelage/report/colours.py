@@ -47,7 +47,7 @@ DARK: Mapping[str, str] = MappingProxyType(
         "lost": "#e07cc4",
         "region": "#173d31",
         "minus3": "#d97a1a",
-        "minus2": "#9c5a14",
+        "minus2": "#935412",
         "minus1": "#5a3a17",
         "zero": "#2a2e35",
         "plus1": "#3a3557",

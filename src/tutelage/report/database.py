@@ -11,6 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from tutelage.data.tables import CANDIDATES, DECISIONS, EXAMPLES, NULLS, ROWS, SCORES
+from tutelage.report.accounting import decider_of
 
 TableSource: TypeAlias = pa.Table | Path
 """An Arrow table, or a Parquet file of the same columns."""
@@ -154,8 +155,7 @@ def _students(
         " GROUP BY student ORDER BY count(*) DESC, student"
     ).fetchall()
     names = [str(name) for (name,) in found]
-    noted = tables.manifest.get("student")
-    wanted = [tables.student, noted.get("fingerprint") if isinstance(noted, Mapping) else None]
+    wanted = (tables.student, decider_of(tables.manifest))
     student = next((w for w in wanted if w in names), names[0] if names else None)
     return student, tuple(n for n in names if n != student)
 

@@ -14,7 +14,7 @@ _CLEARNESS = """
 CREATE TEMP TABLE clear AS
 SELECT c.candidate_id, c.example_id, c.chosen, {clearness} AS clearness,
     p.candidate_id IS NULL AS alone
-FROM judged AS c 
+FROM judged AS c
 LEFT JOIN (
     SELECT candidate_id, example_id {needed} FROM judged WHERE score_status = 'ok' AND {which}
 ) AS p ON {condition}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tutelage.report.accounting import flatten, read_account
+from tutelage.report.accounting import flatten, mode_of, read_account
 from tutelage.report.comparing import tally_sets, tally_sources, tally_teachers
 from tutelage.report.database import Database, ReportTables, opened
 from tutelage.report.flowing import count_flow, count_troubles
@@ -39,7 +39,7 @@ def summarise(tables: ReportTables) -> Summary:
             fingerprint=database.student,
             other_students=database.other_students,
             teachers=_teachers(database),
-            rule=_rule(database),
+            rule=_rule(database, mode_of(tables.manifest)),
             metrics=database.metrics,
             scored=scored,
             sampled=sampled,
@@ -77,12 +77,15 @@ def _teachers(database: Database) -> tuple[str, ...]:
     return tuple(name for (name,) in found)
 
 
-def _rule(database: Database) -> str | None:
+def _rule(database: Database, mode: str | None) -> str | None:
     found = database.ask(
         "SELECT rule FROM decided WHERE rule IS NOT NULL"
         " GROUP BY rule ORDER BY count(*) DESC, rule LIMIT 1"
     )
-    return found[0][0] if found else None
+    if not found:
+        return None
+    rule: str = found[0][0]
+    return f"{rule}, {mode} mode" if rule == "srt" and mode else rule
 
 
 def _counts(database: Database) -> tuple[int, int]:

@@ -67,6 +67,7 @@ REASON_WORDS: Mapping[str, str] = {
     "unclear_end": "nothing says that the reply is whole",
     "unchanged": "the reply changes nothing",
     "half_changed": "only one half is new where both had to be",
+    "lost_input": "the new instruction lost the text it is about",
     "under_min_length": "the new text is too short",
     "over_max_length": "the new text is too long",
     "degenerate": "the new text loops",
