@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.data import Reading, TokenStats
@@ -26,6 +26,7 @@ from tutelage.metrics import (
     views_for,
 )
 
+patient = settings(deadline=None)  # a busy machine is no failure
 ONE_READING = tuple(
     name
     for name, spec in METRICS.items()
@@ -72,6 +73,7 @@ def readings(draw):
     )
 
 
+@patient
 @given(readings())
 def test_every_number_is_finite_and_in_its_range_or_none(reading):
     for name, value in compute(reading, ONE_READING).items():
@@ -79,6 +81,7 @@ def test_every_number_is_finite_and_in_its_range_or_none(reading):
         assert value is None or (math.isfinite(value) and low <= value <= high), name
 
 
+@patient
 @given(readings())
 def test_only_the_views_that_are_declared_are_looked_at(reading):
     for name in ONE_READING:
@@ -93,6 +96,7 @@ def test_a_view_that_was_not_read_is_an_error_and_not_a_number(name):
         compute(Reading(candidate_id="c", views={}, vocabulary_tokens=10), [name])
 
 
+@patient
 @given(st.floats(0.125, 5, width=32), st.floats(0.125, 5, width=32))
 def test_ifd_and_ifd_loss_fall_on_the_same_side_of_one(given_nats, alone_nats):
     given_, alone = stats(given_nats), stats(alone_nats)
@@ -165,6 +169,7 @@ def test_rsr_of_the_worked_example():
     assert mean_rank(response_given_instruction=reading) == pytest.approx(103 / 3)
 
 
+@patient
 @given(full_stats(4))
 def test_rsr_is_the_surprisal_weighted_mean_of_the_ratio_of_each_token(reading):
     surprisals = -reading.logprobs_T.astype(float)

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.data import Reading, TokenStats
@@ -21,6 +21,7 @@ from tutelage.metrics import (
     with_lark,
 )
 
+patient = settings(deadline=None)  # a busy machine is no failure
 losses = st.lists(st.floats(0.01, 10), min_size=1, max_size=6)
 
 
@@ -38,6 +39,7 @@ def test_lark_of_a_worked_example():
     assert lark(losses_K=[1, 3], briers_K=[0.6, 0.4]) == pytest.approx([0.2375, 0.0125])
 
 
+@patient
 @given(losses, st.data())
 def test_lark_agrees_with_the_formula_as_published(losses_K, data):
     briers_K = data.draw(st.lists(st.floats(0, 2), min_size=len(losses_K), max_size=len(losses_K)))
@@ -59,6 +61,7 @@ def test_lark_weights_of_the_worked_example():
     assert lark_weights([2, 2, 2], keep=3) == pytest.approx([1 / 3] * 3)
 
 
+@patient
 @given(st.lists(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), min_size=1, max_size=6), st.integers(1, 7))
 def test_lark_weights_sum_to_one_and_follow_the_estimates(estimates, keep):
     weights = lark_weights(estimates, keep=keep)
@@ -119,6 +122,7 @@ def test_delta_loss_is_positive_where_training_made_the_response_likelier():
         delta_loss(base=reading(1), current=reading(1, candidate_id="d"))
 
 
+@patient
 @given(st.tuples(*[st.floats(-3, 3) for _ in range(4)]), st.integers(0, 1000))
 def test_casl_recovers_the_line_it_was_made_from(line, seed):
     causes = np.random.default_rng(seed).normal(size=(12, 3))

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.data import Reading, TokenStats, Unscored
@@ -23,6 +23,7 @@ from tutelage.metrics import (
     views_for,
 )
 
+patient = settings(deadline=None)  # a busy machine is no failure
 NUMBERS = [
     *(name for name in SCORES.names if name.startswith("nll_") or name.endswith("_tokens")),
     *table_metrics(),
@@ -55,6 +56,7 @@ def reading(candidate_id="c", given_instruction=(1.0, 2.0), alone=(2.0, 3.0)):
     )
 
 
+@patient
 @given(names)
 def test_an_ok_row_has_every_number_that_one_candidate_can_give(metrics):
     row = score_row(reading(), metrics=metrics, response="Yes", steps=[view(1.0)])
@@ -64,6 +66,7 @@ def test_an_ok_row_has_every_number_that_one_candidate_can_give(metrics):
     assert list(row) == scores_schema(metrics).names
 
 
+@patient
 @given(names)
 def test_a_row_that_is_not_ok_has_no_number(metrics):
     unscored = Unscored(candidate_id="c", reason="too_long", detail="9 of 8 tokens")

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.data import Reading, TokenStats
@@ -19,6 +19,7 @@ from tutelage.metrics import (
     step_views,
 )
 
+patient = settings(deadline=None)  # a busy machine is no failure
 texts = st.text(alphabet=st.sampled_from("ab1 .?!\n\u3002)("), max_size=30)
 
 
@@ -38,6 +39,7 @@ def steps_of(text):
     return [text[start:end] for start, end in step_spans(text)]
 
 
+@patient
 @given(texts)
 def test_steps_cover_the_text_without_gaps(text):
     spans = step_spans(text)
@@ -49,11 +51,13 @@ def test_steps_cover_the_text_without_gaps(text):
     assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
 
 
+@patient
 @given(texts)
 def test_every_step_has_text(text):
     assert all(step.strip() for step in steps_of(text))
 
 
+@patient
 @given(texts, st.integers(0, 3))
 def test_the_views_are_the_steps_and_what_stands_before_them(text, window):
     views = step_views(text, window_steps=window)
