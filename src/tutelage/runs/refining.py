@@ -14,6 +14,7 @@ In the eager order, for when no student is at hand, every branch is written: thr
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -32,11 +33,11 @@ from tutelage.data import (
 from tutelage.data.tables import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.refinement import RefineSettings, reflect_all
+from tutelage.runs.absence import AttendedTeacher, tally_of
 from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress
 from tutelage.runs.scoring import score_candidates
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
-from tutelage.teacher import JournaledTeacher, Tally
 
 CHUNK_EXAMPLES = 256
 """How many examples go through the four steps together; bounds memory and the batch plan."""
@@ -55,7 +56,7 @@ class Refining:
         parents: The student's choice between the instructions; None for the eager order.
     """
 
-    open_teacher: Callable[[], JournaledTeacher]
+    open_teacher: Callable[[], AbstractAsyncContextManager[AttendedTeacher]]
     settings: RefineSettings
     parents: Parents | None
 
@@ -96,16 +97,16 @@ def refine_candidates(
     replies = sum(branches if step == "response" else 1 for step in refining.settings.steps)
     progress.begin("refine", total=total * replies, unit="reflections")
     with TableWriter(out, CANDIDATES) as table:
-        statuses, tally = asyncio.run(
+        statuses, teacher = asyncio.run(
             _refine(loaded, refining=refining, table=table, progress=progress)
         )
-    progress.end(note=paid_in_words(tally))
-    return {"teacher_candidates": dict(sorted(statuses.items())), "teacher": tally.as_dict()}
+    progress.end(note=paid_in_words(teacher))
+    return {"teacher_candidates": dict(sorted(statuses.items())), **tally_of(teacher)}
 
 
 async def _refine(
     loaded: Iterable[Candidate], *, refining: Refining, table: TableWriter, progress: Progress
-) -> tuple[Counter[str], Tally]:
+) -> tuple[Counter[str], AttendedTeacher]:
     statuses: Counter[str] = Counter()
     async with refining.open_teacher() as teacher:
         for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
@@ -117,13 +118,13 @@ async def _refine(
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
             for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
                 table.append([candidate_to_row(candidate)])
-        return statuses, teacher.tally
+        return statuses, teacher
 
 
 async def _refine_chunk(
     candidates: Sequence[Candidate],
     *,
-    teacher: JournaledTeacher,
+    teacher: AttendedTeacher,
     refining: Refining,
     progress: Progress,
 ) -> list[Candidate]:
@@ -135,7 +136,7 @@ async def _refine_chunk(
             step=step,
             teacher=teacher,
             settings=settings,
-            on_done=lambda _: progress.advance(note=paid_in_words(teacher.tally)),
+            on_done=lambda _: progress.advance(note=paid_in_words(teacher)),
         )
 
     written: list[Candidate] = []
@@ -155,13 +156,16 @@ async def _refine_chunk(
 _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
 
 
-def paid_in_words(tally: Tally) -> str:
+def paid_in_words(teacher: AttendedTeacher) -> str:
     """What was asked and paid so far, in a few words."""
+    tally = teacher.tally
     words = f"{tally.answered} asked, {tally.from_journal} from the journal"
     if tally.failed:
         words += f", {tally.failed} failed"
     if tally.currency is not None:
         words += f", {tally.cost:.4f} {tally.currency}"
+    if teacher.away is not None:
+        words += f", {teacher.away}"
     return words
 
 

@@ -14,12 +14,14 @@ from tutelage.data import Candidate, Example, TableWriter, content_hash
 from tutelage.data.tables import CANDIDATES, candidate_to_row, messages_from_arrow
 from tutelage.refinement import SampleSettings, sample_all
 from tutelage.runs import stages
+from tutelage.runs.absence import attended, tally_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import Doors, begin, note, opened_journal, run_id
 from tutelage.runs.progress import Progress
 from tutelage.runs.refining import paid_in_words
 from tutelage.runs.settings import DataSettings, checked
 from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.words import ASKED_AGAIN
 from tutelage.teacher import Journal, TeacherSettings
 
 CHUNK_EXAMPLES = 64
@@ -99,7 +101,7 @@ def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress)
             return asyncio.run(_ask(run, job, doors=doors, journal=journal, progress=progress))
 
     def again(tally: Tally) -> bool:
-        return any(status in stages.AGAIN for status in tally["statuses"])
+        return any(status in ASKED_AGAIN for status in tally["statuses"])
 
     return run_stage(run, stage, work, again=again)
 
@@ -113,19 +115,18 @@ async def _ask(
     before = _kept_before(run, teacher=job.teacher.teacher_name)
     with TableWriter(run.candidates, CANDIDATES) as table:
         table.append(map(candidate_to_row, before))
-        async with doors.open_teacher(job.teacher, journal, run=run_id(run)) as teacher:
+        async with attended(job.teacher, journal, run=run_id(run), doors=doors) as teacher:
             for chunk in _chunks(stored_examples(run.examples)):
                 candidates = await sample_all(
                     chunk,
                     teacher=teacher,
                     settings=job.sample,
-                    on_done=lambda _: progress.advance(note=paid_in_words(teacher.tally)),
+                    on_done=lambda _: progress.advance(note=paid_in_words(teacher)),
                 )
                 statuses.update(c.status for c in candidates)
                 table.append(map(candidate_to_row, candidates))
-            tally = teacher.tally
-    progress.end(note=paid_in_words(tally))
-    return {"statuses": dict(sorted(statuses.items())), "teacher": tally.as_dict()}
+    progress.end(note=paid_in_words(teacher))
+    return {"statuses": dict(sorted(statuses.items())), **tally_of(teacher)}
 
 
 def _kept_before(run: RunFolder, *, teacher: str) -> list[Candidate]:

@@ -40,6 +40,7 @@ from tutelage.data.tables import (
     messages_to_arrow,
 )
 from tutelage.refinement import RefineSettings
+from tutelage.runs.absence import attended
 from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
 from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.opening import Doors, Reader, opened_journal, run_id
@@ -47,6 +48,7 @@ from tutelage.runs.progress import Progress
 from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
 from tutelage.runs.scoring import score_to_table
 from tutelage.runs.settings import DataSettings, ScoreSettings
+from tutelage.runs.words import ASKED_AGAIN
 from tutelage.selection import SelectSettings
 from tutelage.selection import select as decide
 from tutelage.teacher import TeacherSettings
@@ -170,13 +172,9 @@ def _example(row: Row) -> dict[str, object]:
     }
 
 
-AGAIN = ("teacher_failed", "over_budget", "not_in_journal")
-"""Statuses that the next run may mend."""
-
-
 def worth_asking_again(tally: Tally) -> bool:
     """Whether some of the teacher's candidates failed for reasons that may have passed."""
-    return any(key.partition(":")[2] in AGAIN for key in tally["teacher_candidates"])
+    return any(key.partition(":")[2] in ASKED_AGAIN for key in tally["teacher_candidates"])
 
 
 def refine(
@@ -195,7 +193,7 @@ def refine(
     """
     with opened_journal(run, teacher) as journal:
         refining = Refining(
-            open_teacher=lambda: doors.open_teacher(teacher, journal, run=run_id(run)),
+            open_teacher=lambda: attended(teacher, journal, run=run_id(run), doors=doors),
             settings=refine,
             parents=None if student is None else lazy_parents(student, select),
         )

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+ASKED_AGAIN = frozenset(("teacher_failed", "over_budget", "not_in_journal"))
+"""Statuses that the next run may mend."""
+
 
 def in_words(summary: Mapping[str, Any]) -> str:
     """The tallies of a run as a person would say them.
@@ -45,7 +48,12 @@ def _teacher(refine: Mapping[str, Any]) -> list[str]:
     paid = refine["teacher"]
     cost = f" for {paid['cost']:.4f} {paid['currency']}" if paid["currency"] else ""
     asked = f"{paid['answered']} replies asked now, {paid['from_journal']} from the journal{cost}"
-    return [f"Teacher: {good} of {total} reflections are usable ({asked}){aside}."]
+    lines = [f"Teacher: {good} of {total} reflections are usable ({asked}){aside}."]
+    if refine.get("away"):
+        lines.append(f"Teacher: {refine['away']}.")
+    if bad.keys() & ASKED_AGAIN:
+        lines.append("The same command asks again, and only for what the teacher failed to answer.")
+    return lines
 
 
 def _scores(score: Mapping[str, Any]) -> list[str]:
