@@ -13,7 +13,7 @@ from tutelage.runs.settings import RunSettings, checked
 TEACHER = "qwen2.5-coder-1.5b"
 """Qwen2.5-Coder-1.5B-Instruct (Q4_K_M) behind llama.cpp wrote the replies in the journal."""
 
-REFINE = RefineSettings(max_tokens=512)
+REFINE = RefineSettings(prompt_version="v1", max_tokens=512)
 """As the replies were asked for: other settings would be other requests, which nobody answered."""
 
 
