@@ -25,8 +25,9 @@ def filled(prompt, form="markers", earlier=()):
 
 @pytest.mark.parametrize("step", [INSTRUCTION_REFLECTION, RESPONSE_REFLECTION])
 @pytest.mark.parametrize("form", ["json", "markers"])
-def test_the_packages_prompts_show_the_pair_the_criteria_and_the_layout(step, form):
-    system, user = filled(load_prompt(step=step), form)
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_packages_prompts_show_the_pair_the_criteria_and_the_layout(step, form, version):
+    system, user = filled(load_prompt(step=step, version=version), form)
     assert (system.role, user.role) == ("system", "user")
     assert "ASK" in user.content
     assert "TELL" in user.content

@@ -14,7 +14,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tutelage.data import Message, content_hash
 from tutelage.errors import SettingsError
 
-PromptVersion: TypeAlias = Literal["v1"]
+PromptVersion: TypeAlias = Literal["v1", "v2"]
+"""v1 has been measured with a small teacher. v2 was written after reading its failures (copied
+responses, instructions that lost their text) and has not been measured yet."""
+
 Form: TypeAlias = Literal["json", "markers"]
 """How the reply is laid out: a JSON object under a schema, or text between marker lines."""
 
