@@ -82,7 +82,12 @@ class TeacherStoppedError(TutelageError, RuntimeError):
     """Every call fails alike, so no more are made.
 
     Not a `TeacherError` on purpose: it is about the whole run, not about one example.
+
+    Attributes:
+        may_pass: The cause may pass by itself: a server that is away, not a key that is wrong.
     """
+
+    may_pass: bool = False
 
 
 class TeacherError(TutelageError, RuntimeError):

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tutelage.cli.options import data_options, data_settings, teacher_options, teacher_values
-from tutelage.cli.showing import print_json, shown_progress
+from tutelage.cli.showing import fail_if_away, print_json, shown_progress
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -43,6 +43,7 @@ def sample(data: str, *, out: Path, **options: Any) -> None:
             progress=progress,
         )
     print_json(tally)
+    fail_if_away(tally["sample"])
 
 
 @click.command()

@@ -13,7 +13,7 @@ from tutelage.cli.options import (
     teacher_options,
     teacher_values,
 )
-from tutelage.cli.showing import print_json, say, shown_progress
+from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
 
 
 @click.command()
@@ -50,6 +50,7 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
         summary = run_all(settings, progress=progress)
     say(summary.pop("in_words"))
     print_json(summary)
+    fail_if_away(summary["refine"])
 
 
 def _override(text: str) -> tuple[str, Any]:
@@ -111,6 +112,7 @@ def refine(
             progress=progress,
         )
     print_json(tally)
+    fail_if_away(tally.get("refine", {}))
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tutelage.errors import TeacherStoppedError
 from tutelage.runs.progress import Progress
 
 if TYPE_CHECKING:
@@ -131,3 +132,18 @@ def print_json(value: Mapping[str, Any]) -> None:
 def say(text: str) -> None:
     """A line for people on stderr."""
     click.echo(text, err=True)
+
+
+def fail_if_away(tally: Mapping[str, Any]) -> None:
+    """Exit with 1 after all else was done where the teacher went away on the way.
+
+    Args:
+        tally: Of the stage that asked the teacher.
+
+    Raises:
+        TeacherStoppedError: It did.
+    """
+    if tally.get("away"):
+        raise TeacherStoppedError(
+            str(tally["away"]), hint="the same command asks again, and only for what failed"
+        )

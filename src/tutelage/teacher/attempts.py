@@ -11,7 +11,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from tutelage.errors import TeacherStoppedError, UnusableReplyError
+from tutelage.errors import TeacherError, TeacherStoppedError, UnusableReplyError
 from tutelage.teacher.ask import Reply
 from tutelage.teacher.settings import TeacherSettings
 from tutelage.teacher.wire import REFUSING, Failed
@@ -107,7 +107,7 @@ class Circuit:
         self._refused = 0
         self._rejected = 0
         self._dead = 0
-        self._stopped: tuple[str, str | None] | None = None
+        self._stopped: tuple[str, TeacherError] | None = None
 
     def check(self) -> None:
         """Raise the reason to stop, if there is one.
@@ -116,8 +116,10 @@ class Circuit:
             TeacherStoppedError: With the words of the last failure.
         """
         if self._stopped is not None:
-            message, hint = self._stopped
-            raise TeacherStoppedError(message, hint=hint)
+            why, last = self._stopped
+            stopped = TeacherStoppedError(f"{why}; the last: {last}", hint=last.hint)
+            stopped.may_pass = last.retryable
+            raise stopped
 
     def saw(self, outcome: Reply | Failed) -> None:
         """Learn from what came of one request, after all its attempts."""
@@ -135,5 +137,4 @@ class Circuit:
                 self._stop(f"the first {self._rejected} requests were all refused", outcome)
 
     def _stop(self, why: str, outcome: Failed) -> None:
-        last = outcome.error
-        self._stopped = (f"stopped asking: {why}; the last: {last}", last.hint)
+        self._stopped = (f"stopped asking: {why}", outcome.error)

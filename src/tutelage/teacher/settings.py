@@ -159,6 +159,12 @@ class TeacherSettings(BaseModel):
             extra=dict(self.extra_body) or None,
         )
 
+    @field_validator("supports_schema", mode="before")
+    @classmethod
+    def _is_a_word_in_yaml_too(cls, value: object) -> object:
+        # YAML reads a bare yes or no as a truth value.
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
     @field_validator("base_url")
     @classmethod
     def _is_an_address_without_secrets(cls, value: str | None) -> str | None:
