@@ -14,7 +14,7 @@ EXTRAS = {
     "demo": ("torch", "transformers", "gguf"),
     "report": ("altair", "vl_convert"),
     "maths": ("math_verify",),
-    "filters": ("scipy", "sklearn", "datasketch", "fasttext", "model2vec"),
+    "filters": ("fasttext", "model2vec"),
     "ray": ("ray",),
     "ui": ("starlette", "uvicorn"),
     "datasets": ("datasets",),

@@ -129,6 +129,10 @@ class Reader(Protocol):
         """One outcome for each pair, in the order given."""
         ...
 
+    def context_text(self, candidate: Candidate) -> str:
+        """The text in front of a candidate's response."""
+        ...
+
     def close(self) -> None:
         """Give memory and files back."""
         ...

@@ -2,25 +2,43 @@
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tutelage.data import Candidate, Row, TableWriter
-from tutelage.data.tables import SCORES
-from tutelage.metrics import score_row, statistics_for, views_for
+from tutelage.data import (
+    OK,
+    Candidate,
+    Reading,
+    ReadingOutcome,
+    Row,
+    TableWriter,
+    TokenStats,
+    Unscored,
+    write_table,
+)
+from tutelage.metrics import (
+    finish_scores,
+    needs_steps,
+    needs_text,
+    score_row,
+    scores_schema,
+    statistics_for,
+    step_views,
+    views_for,
+)
 from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.settings import DEFAULT_METRICS, checked, known_metrics
-from tutelage.student import StudentSettings, open_student
+from tutelage.student import StudentSettings, TextPair, open_student
+
+STEP_CHUNK_CANDIDATES = 128
+"""How many candidates have their steps read together, for metrics that read step by step."""
 
 _PLACE = (pa.field("row", pa.int64()), pa.field("step", pa.string()))
-
-
-def scores_schema(metrics: Sequence[str]) -> pa.Schema:
-    """The scores table with one float64 column a metric."""
-    return pa.schema([*SCORES, *(pa.field(name, pa.float64()) for name in metrics)])
 
 
 def score_candidates(
@@ -37,14 +55,58 @@ def score_candidates(
             waiting.append(candidate)
             yield candidate
 
+    with_text = needs_text(metrics)
     outcomes = student.read(noted(), views=views_for(metrics), statistics=statistics_for(metrics))
-    for outcome in outcomes:
+    for outcome, steps in _with_steps(outcomes, waiting, student=student, metrics=metrics):
         candidate = waiting.popleft()
+        response = candidate.response if with_text and candidate.status == OK else None
         yield {
-            **score_row(outcome, metrics=metrics),
+            **score_row(outcome, metrics=metrics, response=response, steps=steps),
             "example_id": candidate.example_id,
             "student": student.fingerprint,
         }
+
+
+def _with_steps(
+    outcomes: Iterator[ReadingOutcome],
+    waiting: deque[Candidate],
+    *,
+    student: Reader,
+    metrics: Sequence[str],
+) -> Iterator[tuple[ReadingOutcome, list[TokenStats] | None]]:
+    """Beside each outcome the readings of its steps, where a metric asks for them.
+
+    A candidate of which a step could not be read is unscored for that step's reason.
+    """
+    if not needs_steps(metrics):
+        yield from ((outcome, None) for outcome in outcomes)
+        return
+    while chunk := list(islice(outcomes, STEP_CHUNK_CANDIDATES)):
+        pairs: list[TextPair] = []
+        for outcome, candidate in zip(chunk, list(islice(waiting, len(chunk))), strict=True):
+            if isinstance(outcome, Reading):
+                before = student.context_text(candidate)
+                pairs += [
+                    TextPair(
+                        pair_id=outcome.candidate_id,
+                        context=before + view.earlier,
+                        target=view.step,
+                    )
+                    for view in step_views(candidate.response)
+                ]
+        found: dict[str, list[TokenStats | Unscored]] = {}
+        for pair, stats in zip(pairs, student.read_pairs(pairs), strict=True):
+            found.setdefault(pair.pair_id, []).append(stats)
+        for outcome in chunk:
+            steps = found.get(outcome.candidate_id, [])
+            lost = next((s for s in steps if isinstance(s, Unscored)), None)
+            yield lost or outcome, [s for s in steps if isinstance(s, TokenStats)]
+
+
+def finish_table(path: Path, *, metrics: Sequence[str]) -> None:
+    """Fill in the metrics of a scores table that need all candidates, where some were asked for."""
+    if {"lark", "casl"} & set(metrics):
+        write_table(path, finish_scores(pq.read_table(path), metrics=metrics))
 
 
 def score_to_table(
@@ -70,6 +132,7 @@ def score_to_table(
             statuses[row["status"]] += 1
             tokens += row["response_tokens"] or 0
             progress.advance()
+    finish_table(out, metrics=metrics)
     progress.end()
     return {
         "student": student.fingerprint,
@@ -166,7 +229,7 @@ class Student:
         names = known_metrics(tuple(metrics))
         schema = rows_schema(names)
         scored = list(score_rows(rows, student=self.model, metrics=names))
-        return pa.Table.from_pylist(scored, schema=schema)
+        return finish_scores(pa.Table.from_pylist(scored, schema=schema), metrics=names)
 
     def close(self) -> None:
         """Let go of the model and the cache."""
@@ -205,5 +268,6 @@ def score_file(
             table.append([row])
             statuses[row["status"]] += 1
             progress.advance()
+    finish_table(out, metrics=metrics)
     progress.end()
     return {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}

@@ -52,6 +52,13 @@ class StudentFolder:
         """The architecture, as transformers names it."""
         return str(self.config.get("model_type", "unknown"))
 
+    @property
+    def vocabulary_tokens(self) -> int | None:
+        """How many tokens the model chooses from, or None where its configuration does not say."""
+        text: Mapping[str, Any] = self.config.get("text_config") or self.config
+        size = text.get("vocab_size")
+        return size if isinstance(size, int) else None
+
     def length_limit(self) -> int:
         """The most tokens the model and its tokenizer were made for."""
         text: Mapping[str, Any] = self.config.get("text_config") or self.config

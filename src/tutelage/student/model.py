@@ -1,7 +1,7 @@
 """The student: candidates in, readings out, in the same order, each text read once."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 from tutelage.data import (
@@ -155,6 +155,14 @@ class StudentModel:
                 else:
                     yield stats
 
+    def context_text(self, candidate: Candidate) -> str:
+        """The text in front of a candidate's response, as the template renders it.
+
+        Raises:
+            TemplateRefusedError: The template does not accept this conversation.
+        """
+        return self.parts.template.render(candidate.context, candidate.response).context
+
     def _outcomes(
         self, candidates: Iterable[Candidate], *, views: frozenset[ViewName], full: bool
     ) -> Iterator[ReadingOutcome]:
@@ -172,7 +180,12 @@ class StudentModel:
                     yield blank
                     continue
                 own = {side: records[next(ready).key] for side in sides}
-                yield _outcome(candidate.candidate_id, own, views=views, measured=measured)
+                outcome = _outcome(candidate.candidate_id, own, views=views, measured=measured)
+                if isinstance(outcome, Reading):
+                    outcome = replace(
+                        outcome, vocabulary_tokens=self.parts.folder.vocabulary_tokens
+                    )
+                yield outcome
 
     def _wanted_side(
         self, candidate: Candidate, side: SideName, views: frozenset[ViewName]

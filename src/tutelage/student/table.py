@@ -1,6 +1,7 @@
 """A student without a model, for tests of everything that only needs readings."""
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Self, TypeAlias
 
@@ -23,6 +24,10 @@ from tutelage.student.views import blank_reason
 
 MeanNats: TypeAlias = Callable[[Candidate, ViewName], float]
 """The mean negative log-likelihood of a view, in nats a token, at least 0."""
+
+
+VOCABULARY_TOKENS = 3000
+"""More than exp(8): no token is more surprising than an even spread over the vocabulary."""
 
 
 class TableStudent:
@@ -76,6 +81,10 @@ class TableStudent:
             "versions": {},
         }
 
+    def context_text(self, candidate: Candidate) -> str:
+        """The instruction and a line break: there is no template."""
+        return f"{candidate.instruction}\n"
+
     def close(self) -> None:
         """Nothing to give back."""
 
@@ -119,6 +128,10 @@ class TableStudent:
                 for view in VIEW_NAMES
                 if view in views
             },
+            response_starts_T=np.array(
+                [word.start() for word in re.finditer(r"\S+", candidate.response)], dtype=np.int32
+            ),
+            vocabulary_tokens=VOCABULARY_TOKENS,
         )
 
     def _nats(
