@@ -44,7 +44,10 @@ def test_a_refined_pair_has_a_row_for_each_version(tmp_path: Path) -> None:
 
 def test_the_whole_panel_can_be_asked_for_at_once(tmp_path: Path) -> None:
     text = " ".join(f"Step {n} adds {n} to the sum and says why." for n in range(6))
-    values = [{"instruction": f"Count {n} things.", "output": f"{text} {n}."} for n in range(8)]
+    values = [
+        {"instruction": f"Count {n} things.", "output": f"{text[: 60 + 9 * n]} {n}."}
+        for n in range(40)
+    ]
     found = scored(values, tmp_path, *table_metrics())
     assert {r["status"] for r in found} == {"ok"}
     for name in table_metrics():
@@ -56,8 +59,11 @@ def test_a_metric_that_needs_more_than_one_view_is_never_silently_null(
     tmp_path: Path, name: str
 ) -> None:
     values = [
-        {"instruction": f"Say {n}.", "output": f"First {n} is said. Then {n + 1}. Done with {n}."}
-        for n in range(6)
+        {
+            "instruction": f"Say {n}.",
+            "output": f"First {n} is said. Then {n + 1}. Done with {n}. {'And more. ' * (n % 4)}",
+        }
+        for n in range(40)
     ]
     assert all(r[name] is not None for r in scored(values, tmp_path, name))
 
