@@ -177,30 +177,30 @@ def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
     longest = max((b.tokens for b in bins), default=1)
     shortest = min((b.tokens for b in bins), default=0)
     kind = "log" if shortest > 0 and longest > 20 * shortest else "linear"
-    base = alt.Chart(_data(rows)).encode(
-        x=alt.X(
-            "tokens:Q",
-            scale=alt.Scale(type=kind, zero=False),
-            title="length of the response (tokens" + (", log scale)" if kind == "log" else ")"),
-            axis=alt.Axis(grid=False, tickCount=5),
-        ),
+    x = alt.X(
+        "tokens:Q",
+        scale=alt.Scale(type=kind, zero=False),
+        title="length of the response (tokens" + (", log scale)" if kind == "log" else ")"),
+        axis=alt.Axis(grid=False, tickCount=5),
     )
-    band = base.mark_area(opacity=0.22).encode(
-        y=alt.Y("low:Q", title=unit, scale=alt.Scale(zero=False)),
-        y2="high:Q",
-        fill=alt.Fill("group:N", scale=tints, legend=None),
-    )
+    base = alt.Chart(_data(rows)).encode(x=x)
+    bands = [
+        alt.Chart(_data([row for row in rows if row["group"] == GROUP_WORDS[group]]))
+        .mark_area(color=LIGHT[group], opacity=0.22)
+        .encode(x=x, y=alt.Y("low:Q", title=unit, scale=alt.Scale(zero=False)), y2="high:Q")
+        for group in groups
+    ]
     line = base.mark_line(strokeWidth=2).encode(
         y="middle:Q",
         color=alt.Color("group:N", scale=tints),
-        strokeDash=alt.StrokeDash("group:N", sort=names),
+        strokeDash=alt.StrokeDash("group:N", sort=names, legend=None),
     )
     dots = base.mark_point(size=26, filled=True).encode(
         y="middle:Q",
         color=alt.Color("group:N", scale=tints),
         shape=alt.Shape("group:N", scale=alt.Scale(domain=names, range=["circle", "square"])),
     )
-    return svg_of(alt.layer(band, line, dots).properties(width=CHART_WIDTH, height=170))
+    return svg_of(alt.layer(*bands, line, dots).properties(width=CHART_WIDTH, height=170))
 
 
 def stacked_chart(
