@@ -6,8 +6,9 @@
 Then use it as a teacher with `base_url: http://127.0.0.1:8081/v1`. Stop it with Ctrl-C.
 
 The context is shared by all parallel requests: each can use what the others leave. The same seed
-gives the same text only if a request also carries `cache_prompt: false` (a setting of the teacher:
-`extra_body`), because a cached prefix is computed in another batch shape.
+does not always give the same text: a cached prefix and the company in a batch change the rounding.
+`cache_prompt: false` (a setting of the teacher: `extra_body`) removes the first cause only, so with
+more than one request at a time it is the journal that makes a run repeatable, not the seed.
 """
 
 import argparse
