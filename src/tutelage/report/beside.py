@@ -24,7 +24,7 @@ MOST_BARS = 12
 _NULLS_TEXT = (
     "Each set has as many examples as the choice, where there are enough. A choice that looks "
     "like the longest or like a random set is no choice. These numbers describe the sets; "
-    "whether training on one of them is better has to be tested by training (tutelage prove)."
+    "whether training on one of them is better has to be tested by training on them."
 )
 
 
