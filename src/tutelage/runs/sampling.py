@@ -30,7 +30,7 @@ CHUNK_EXAMPLES = 64
 class SampleJob(BaseModel):
     """What `sample_data` was asked to do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data: DataSettings
     teacher: TeacherSettings

@@ -31,7 +31,7 @@ class DataSettings(ReadSettings):
 class ScoreSettings(BaseModel):
     """What is computed from the student's readings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     metrics: tuple[str, ...] = Field(
         default=DEFAULT_METRICS, min_length=1, description="Columns of scores.parquet."
@@ -46,7 +46,7 @@ class ScoreSettings(BaseModel):
 class RunSettings(BaseModel):
     """Everything that decides what a run does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data: DataSettings
     student: StudentSettings
