@@ -4,6 +4,7 @@ import pytest
 
 from tests.report.tables import kept, original, reflection, refused, tables
 from tutelage.report import ReportTables, summarise
+from tutelage.report.summary import Mean
 
 
 def made() -> ReportTables:
@@ -76,6 +77,13 @@ def test_an_interval_is_the_mean_and_its_error() -> None:
     assert chosen.value == pytest.approx(0.5)
     assert chosen.low == pytest.approx(0.5 - 1.96 * 0.1, abs=1e-4)
     assert chosen.high == pytest.approx(0.5 + 1.96 * 0.1, abs=1e-4)
+
+
+def test_means_differ_when_the_interval_of_their_difference_leaves_out_zero() -> None:
+    one = Mean(value=1.0, low=0.7, high=1.3)
+    # 0.3 and 0.4 make 0.5, the half width of the difference.
+    assert one.differs_from(Mean(value=1.51, low=1.11, high=1.91))
+    assert not one.differs_from(Mean(value=1.49, low=1.09, high=1.89))
 
 
 def test_without_decisions_there_is_nothing_to_compare() -> None:

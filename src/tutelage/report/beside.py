@@ -105,6 +105,7 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
             ),
             rows=tuple(rows),
         ),
+        in_text=False,  # the means stand in the table of all sets
     )
 
 
@@ -114,7 +115,7 @@ def _null_title(metric: str, sets: Sequence[SetTally], means: Sequence[Mean | No
     words = "length" if metric == "response_tokens" else metric
     if mine is None or theirs is None:
         return f"Mean {words} of each set"
-    if mine.low <= theirs.high and theirs.low <= mine.high:
+    if not mine.differs_from(theirs):
         return f"Mean {words}: no clear difference from random"
     side = "above" if mine.value > theirs.value else "below"
     return f"Mean {words}: the choice lies {side} random"

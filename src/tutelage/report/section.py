@@ -45,6 +45,7 @@ class Figure:
         layout: `card` for a picture that others stand beside, `wide` for the width of the page,
             `beside` for the picture with its table open at its side.
         draw_narrow: Gives another SVG for telephones, where one picture does not fit both.
+        in_text: Whether a text report shows its table.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Figure:
     note: str = ""
     layout: Layout = "card"
     draw_narrow: Callable[[], str] | None = None
+    in_text: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class Section:
         key: Short and unique; the anchor on the page.
         title: Its heading.
         paragraphs: What it says in words.
-        figures: Pictures; a text report shows their tables.
+        figures: Pictures; a text report shows the tables of some.
         tables: Tables that are always shown.
         comparisons: Versions side by side; only a page shows them.
         folded: Whether a page shows the tables only when asked.

@@ -1,5 +1,6 @@
 """What a report knows about a run: numbers and texts, nothing of how they look."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -204,6 +205,15 @@ class Mean:
     value: float
     low: float
     high: float
+
+    def differs_from(self, other: "Mean") -> bool:
+        """Whether the 95 % interval of the difference of the two means leaves out 0.
+
+        The two sets are taken for independent; where they share candidates, the difference is
+        surer than this says.
+        """
+        halves = math.hypot(self.high - self.value, other.high - other.value)
+        return abs(self.value - other.value) > halves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

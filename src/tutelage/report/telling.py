@@ -136,19 +136,22 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
     for name, mine, theirs in zip(summary.metrics, chosen.means, random.means, strict=True):
         if mine is None or theirs is None:
             continue
-        overlap = mine.low <= theirs.high and theirs.low <= mine.high
-        (alike if overlap else apart).append(name)
+        (apart if mine.differs_from(theirs) else alike).append(name)
     parts = []
     if apart:
         parts.append(f"Beside the random set the choice differs in {listed(apart)}")
     if alike:
-        start = "but not clearly in" if apart else "Beside the random set it does not differ in"
+        start = (
+            "but not clearly in"
+            if apart
+            else "Beside the random set there is no clear difference in"
+        )
         parts.append(f"{start} {listed(alike)}")
     if not parts:
         return ""
     return (
-        f"{', '.join(parts)} (95 % intervals of the mean). That a set looks different to the "
-        "student does not prove that training on it helps."
+        f"{', '.join(parts)} (95 % intervals of the difference of means). That a set looks "
+        "different to the student does not prove that training on it helps."
     )
 
 

@@ -57,7 +57,7 @@ def _in_text(summary: Summary, more: Sequence[Section]) -> Iterator[Section]:
 
 
 def _tables(section: Section) -> list[Table]:
-    return [*section.tables, *(figure.table for figure in section.figures)]
+    return [*section.tables, *(figure.table for figure in section.figures if figure.in_text)]
 
 
 def _cells(table: Table) -> tuple[list[list[str]], int]:
