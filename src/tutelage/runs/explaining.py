@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from tutelage.errors import DataError
+from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import checked
 from tutelage.runs.tables import open_tables, stream
@@ -30,7 +30,8 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         RunError: There is no run.
     """
     run = RunFolder(root=root).existing()
-    run.need(run.candidates)
+    for table in (run.rows, run.examples, run.candidates):
+        run.need(table)
     manifest = run.read_manifest()
     student = manifest.get("student", {}).get("fingerprint")
     tables = open_tables(run, student=student)
@@ -53,13 +54,23 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
     if not decided:
         return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
-    settings = checked(
-        SelectSettings, manifest["stages"]["select"]["tally"]["rule"], place=str(run.manifest)
-    )
+    settings = _settings_of(run, manifest)
     lines += [f"decision: {decided[0]['reason']} (rule {_rule(settings)})"]
     sentences = explain(candidates, scored, settings=settings, decision=decided[0])
     lines += [textwrap.fill(f"- {s}", width=98, subsequent_indent="  ") for s in sentences]
     return "\n".join(lines)
+
+
+def _settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
+    """Those of the decisions that stand."""
+    try:
+        values = manifest["stages"]["select"]["tally"]["rule"]
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{run.manifest}: does not say by which rule was decided",
+            hint="`tutelage select` decides again",
+        ) from error
+    return checked(SelectSettings, values, place=str(run.manifest))
 
 
 _CANDIDATES = """
@@ -75,7 +86,7 @@ def _rule(settings: SelectSettings) -> str:
 
 
 def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
-    if name.startswith("row:") and name[4:].isdigit():
+    if name.startswith("row:") and name[4:].isascii() and name[4:].isdigit():
         found = tables.execute(
             "select example_id, status, detail from rows where row = ?", [int(name[4:])]
         ).fetchall()

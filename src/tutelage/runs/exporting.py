@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
         if chosen not in names:
             raise SettingsError(
                 f"there is no set {chosen!r} in {run.root}",
-                hint=f"sets are selected, {', '.join(names)}",
+                hint=f"sets are {', '.join(['selected', *names])}",
             )
         yield from stream(tables, _NULL, [chosen])
     finally:
@@ -217,7 +218,14 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
     if to not in TARGETS:
         raise SettingsError(f"unknown target {to!r}", hint=f"targets are {', '.join(TARGETS)}")
     target = TARGETS[to]
-    rows = (target.convert(row) for row in chosen_rows(run, chosen=chosen))
+    found = chosen_rows(run, chosen=chosen)
+    first = next(found, None)
+    if first is None:  # before a file of an earlier export is replaced by an empty one
+        raise RunError(
+            f"{run.root}: the set {chosen!r} is empty, so {file} was not written",
+            hint="`tutelage report` says why nothing was chosen",
+        )
+    rows = map(target.convert, chain([first], found))
     match file.suffix:
         case ".jsonl":
             count = write_jsonl(file, rows)
@@ -228,11 +236,6 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
                 f"{file}: cannot write {suffix or 'a file without ending'} for {to}",
                 hint="give a file that ends in .jsonl, or in .parquet for messages",
             )
-    if not count:
-        raise RunError(
-            f"{run.root}: the set {chosen!r} is empty, {file} has no rows",
-            hint="`tutelage report` says why nothing was chosen",
-        )
     return {
         "rows": count,
         "file": str(file),

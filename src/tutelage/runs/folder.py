@@ -13,6 +13,8 @@ from typing import Any
 from tutelage.data.tables import SCHEMA_VERSION
 from tutelage.errors import RunError
 
+_PARQUET = b"PAR1"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
@@ -124,13 +126,13 @@ class RunFolder:
         return self
 
     def need(self, path: Path) -> Path:
-        """A file of this run that has to be there.
+        """A file of this run that has to be there, and whole.
 
         Raises:
             RunError: It is not; the hint names the command that writes it.
         """
         if path.exists():
-            return path
+            return sound(path)
         writers = {
             self.scores: "tutelage run, or tutelage score RUN --student MODEL",
             self.decisions: "tutelage select RUN",
@@ -166,13 +168,21 @@ class RunFolder:
         if not self.manifest.exists():
             return {}
         try:
-            manifest: dict[str, Any] = json.loads(self.manifest.read_text(encoding="utf-8"))
+            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunError(
                 f"{self.manifest}: is not valid JSON: {error}",
                 hint="restore it, or start again in a new folder: paid replies are in the journal "
                 "and can be shared with `teacher.journal`",
             ) from error
+        parts = ("settings", "student", "stages")
+        if not isinstance(manifest, dict) or not all(
+            isinstance(manifest.get(part, {}), dict) for part in parts
+        ):
+            raise RunError(
+                f"{self.manifest}: is not a manifest that tutelage wrote",
+                hint="restore it, or start again in a new folder",
+            )
         version = manifest.get("schema_version")
         if version != SCHEMA_VERSION:
             raise RunError(
@@ -192,6 +202,33 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.manifest)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there, and ends as a file of its kind does."""
+    if not path.is_file():
+        return False
+    if path.suffix != ".parquet":
+        return True
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) < 2 * len(_PARQUET):
+            return False
+        file.seek(-len(_PARQUET), os.SEEK_END)
+        return file.read() == _PARQUET
+
+
+def sound(path: Path) -> Path:
+    """The same path, once it is sure that the file was not cut short or overwritten.
+
+    Raises:
+        RunError: It was.
+    """
+    if is_whole(path):
+        return path
+    raise RunError(
+        f"{path}: is damaged: it does not end as a Parquet file does",
+        hint="delete it: `tutelage run CONFIG.yaml` writes it again and asks nobody twice",
+    )
 
 
 def checksum(path: Path) -> str:

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from tutelage.data import content_hash, read
-from tutelage.errors import RunError
+from tutelage.errors import RunError, SettingsError
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
 from tutelage.runs.folder import RunFolder, checksum
@@ -234,7 +235,7 @@ def refine_data(
 class RefineJob(BaseModel):
     """What `refine_data` was asked to do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data: DataSettings
     teacher: TeacherSettings
@@ -309,10 +310,23 @@ def select_again(
         before = {}
     settings = checked(SelectSettings, {**before, **given}, place="select")
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
+    _need_scores_of(run, student)
     with run.locked():
+        tally = _select(run, settings, student=fingerprint, progress=progress)
+        # Only now: what was refused must not be what the next call starts from.
         note(
             run,
-            settings={**manifest["settings"], "select": settings.model_dump(mode="json")},
+            settings={**manifest.get("settings", {}), "select": settings.model_dump(mode="json")},
             seeds={"select": settings.seed},
         )
-        return _select(run, settings, student=fingerprint, progress=progress)
+        return tally
+
+
+def _need_scores_of(run: RunFolder, student: str | None) -> None:
+    column = pq.read_table(run.scores, columns=["student"])["student"]
+    there = sorted({str(name) for name in column.unique().to_pylist()})
+    if student is not None and student not in there:
+        raise SettingsError(
+            f"{run.scores}: holds no scores of a student {student!r}",
+            hint=f"--student takes one of {', '.join(there)}",
+        )

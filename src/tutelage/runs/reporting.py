@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage.errors import MissingExtraError
-from tutelage.runs.folder import RunFolder
+from tutelage.runs.folder import RunFolder, sound
 from tutelage.runs.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -56,8 +56,11 @@ def tables_of(run: RunFolder) -> "ReportTables":
 
     names = ("rows", "examples", "candidates", "scores", "decisions", "nulls")
     paths = {name: getattr(run, name) for name in names}
+    there = {name: path for name, path in paths.items() if path.exists()}
+    for path in there.values():
+        sound(path)
     return ReportTables(
-        **{name: path for name, path in paths.items() if path.exists()},
+        **there,
         manifest=run.read_manifest(),
         title=run.root.name,
     )

@@ -42,7 +42,7 @@ from tutelage.data.tables import (
 from tutelage.refinement import RefineSettings
 from tutelage.runs.absence import attended
 from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
-from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.folder import RunFolder, checksum, is_whole
 from tutelage.runs.opening import Doors, Reader, opened_journal, run_id
 from tutelage.runs.progress import Progress
 from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
@@ -93,7 +93,7 @@ def run_stage(
     """
     manifest = run.read_manifest()
     done = manifest.get("stages", {}).get(stage.name)
-    if done and done["key"] == stage.key and all(path.exists() for path in stage.outputs):
+    if done and done["key"] == stage.key and all(map(is_whole, stage.outputs)):
         tally: Tally = done["tally"]
         if not again(tally):
             return tally

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 
-from tutelage.runs.folder import RunFolder
+from tutelage.runs.folder import RunFolder, sound
 
 MEMORY_LIMIT = "3GB"
 BATCH_ROWS = 8192
@@ -21,12 +21,15 @@ def open_tables(run: RunFolder, *, student: str | None = None) -> duckdb.DuckDBP
 
     Returns:
         A connection with views named as the files are. Close it.
+
+    Raises:
+        RunError: A table is damaged.
     """
     tables = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True})
     for name in ("rows", "examples", "candidates", "scores", "decisions", "nulls"):
         path: Path = getattr(run, name)
         if path.exists():
-            relation = tables.read_parquet(str(path))
+            relation = tables.read_parquet(str(sound(path)))
             if name == "scores" and student is not None:
                 column = duckdb.ColumnExpression("student")
                 relation = relation.filter(column == duckdb.ConstantExpression(student))
