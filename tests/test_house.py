@@ -2,9 +2,9 @@
 
 import ast
 import re
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,10 +81,12 @@ def test_help_answers_quickly_and_without_torch() -> None:
         "heavy = ('torch', 'transformers', 'openai', 'ray', 'datasets')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # processor time: the wall clock of a busy machine says nothing about us
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert done.stdout.splitlines()[-1] == "[]"
-    assert seconds < 3, f"--help took {seconds:.2f} s"
+    assert seconds < 1, f"--help took {seconds:.2f} s"
