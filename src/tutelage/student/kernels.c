@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define BLOCK 2048
+#define KEPT 4096 /* how many powers of one softmax row fit on the stack */
 
 static inline float wide(uint16_t h) {
   uint32_t bits = (uint32_t)h << 16;
@@ -192,6 +193,7 @@ void gate(const uint16_t *joined, int64_t size, int64_t is_gelu, uint16_t *out, 
 void causal_softmax(uint16_t *scores, const int64_t *positions, int64_t kv_heads, int64_t queries,
                     int64_t group, int64_t keys, int64_t window, float scale, int64_t first,
                     int64_t last) {
+  float kept[KEPT];
   for (int64_t row = first; row < last; row++) {
     int64_t query = row / group % queries, tile = row / group / queries / kv_heads;
     int64_t end = positions[tile * queries + query] + 1;
@@ -203,12 +205,24 @@ void causal_softmax(uint16_t *scores, const int64_t *positions, int64_t kv_heads
       float f = wide(x[k]);
       most = f > most ? f : most;
     }
+    if (end - start <= KEPT) {
 #pragma omp simd reduction(+ : sum)
-    for (int64_t k = start; k < end; k++) sum += fast_exp((wide(x[k]) - most) * scale);
-    float share = 1.0f / sum;
+      for (int64_t k = start; k < end; k++) {
+        float e = fast_exp((wide(x[k]) - most) * scale);
+        kept[k - start] = e;
+        sum += e;
+      }
+      float share = 1.0f / sum;
 #pragma omp simd
-    for (int64_t k = start; k < end; k++)
-      x[k] = narrow(fast_exp((wide(x[k]) - most) * scale) * share);
+      for (int64_t k = start; k < end; k++) x[k] = narrow(kept[k - start] * share);
+    } else {
+#pragma omp simd reduction(+ : sum)
+      for (int64_t k = start; k < end; k++) sum += fast_exp((wide(x[k]) - most) * scale);
+      float share = 1.0f / sum;
+#pragma omp simd
+      for (int64_t k = start; k < end; k++)
+        x[k] = narrow(fast_exp((wide(x[k]) - most) * scale) * share);
+    }
     memset(x, 0, (size_t)start * sizeof(uint16_t));
     memset(x + end, 0, (size_t)(keys - end) * sizeof(uint16_t));
   }

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tutelage.student.passage import Passage
 
 _WORTH_SHARING_TOKENS = 8
+_FAMILY_FRACTION = 1 / 2
 _WORTH_SHARING_FRACTION = 1 / 32
 """A shorter common prefix is read again: one stretch of line is cheaper to attend to than two."""
 
@@ -81,24 +82,43 @@ def lay_out(passages: Sequence[Passage]) -> Line:
 def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[int]]:
     """Batches of passages that share prefixes, under a budget of tokens that are computed.
 
-    A passage that is longer than the budget is a batch of its own.
+    Passages that share much of their length form a family, and a family that fits into one batch
+    is not split over two: its context would be computed twice. A passage that is longer than the
+    budget is a batch of its own.
 
     Returns:
         Indices; each is in exactly one batch.
     """
-    batches: list[list[int]] = []
+    batches: list[list[int]] = [[]]
     spent = 0
+    for family in _families(passages):
+        first, rest = family[0], family[1:]
+        follows = sum(new for _, new in rest)
+        alone = len(passages[first[0]].ids_T) + follows
+        if batches[-1] and batch_tokens < spent + first[1] + follows and alone <= batch_tokens:
+            batches.append([])
+        for index, new in family:
+            if batches[-1] and spent + new > batch_tokens:
+                batches.append([])
+            if not batches[-1]:
+                spent = 0
+            batches[-1].append(index)
+            spent += new if len(batches[-1]) > 1 else len(passages[index].ids_T)
+    return [batch for batch in batches if batch]
+
+
+def _families(passages: Sequence[Passage]) -> list[list[tuple[int, int]]]:
+    """Runs of passages that share much with the one before, each with how much it adds to it."""
+    families: list[list[tuple[int, int]]] = []
+    before: int | None = None
     for index in _sorted(passages):
-        length = len(passages[index].ids_T)
-        if batches:
-            new = length - _shared(passages[batches[-1][-1]].ids_T, passages[index].ids_T)
-            if spent + new <= batch_tokens:
-                batches[-1].append(index)
-                spent += new
-                continue
-        batches.append([index])
-        spent = length
-    return batches
+        ids_T = passages[index].ids_T
+        shared = 0 if before is None else _shared(passages[before].ids_T, ids_T)
+        if not families or shared < len(ids_T) * _FAMILY_FRACTION:
+            families.append([])
+        families[-1].append((index, len(ids_T) - shared))
+        before = index
+    return families
 
 
 def _sorted(passages: Sequence[Passage]) -> list[int]:
