@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tutelage.errors import TeacherStoppedError
-from tutelage.runs.progress import Progress
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
 
+    from tutelage.runs.progress import Progress
+
 PLAIN_EVERY_SECONDS = 15.0
 
 
 @contextmanager
-def shown_progress() -> Iterator[Progress]:
+def shown_progress() -> "Iterator[Progress]":
     """A progress on stderr: live bars on a terminal, a line now and then in a log file."""
     if sys.stderr.isatty():
         with _bars() as bars:
