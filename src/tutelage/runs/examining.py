@@ -11,7 +11,7 @@ from tutelage.student import StudentSettings, check_template, devices
 
 EXTRAS = {
     "student": ("torch", "transformers"),
-    "demo": ("torch", "transformers", "gguf"),
+    "demo": ("torch", "transformers", "accelerate", "gguf"),
     "report": ("altair", "vl_convert"),
     "maths": ("math_verify",),
     "filters": ("fasttext", "model2vec"),
