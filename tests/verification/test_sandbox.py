@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import hostile
@@ -16,7 +17,7 @@ from tutelage.verification import sandbox
 from tutelage.verification.sandbox import Ran, run_sandboxed
 
 ROOM = Path(sandbox.__file__).parent
-MARKER = "tutelage-daemon-that-must-die"
+MARKER = f"tutelage-daemon-that-must-die-{os.getpid()}"  # several workers test at once
 MUST_END_EARLY = {
     "endless_output": "it printed more than",
     "memory_of_many_processes": "MiB together",
@@ -69,7 +70,15 @@ def everybodys_folder():
         yield Path(name)
 
 
-def survivors():
+def survivors(patience_seconds=5.0):
+    """Processes of ours that are still there; one that was killed may need a moment to go."""
+    deadline = time.monotonic() + patience_seconds
+    while (found := _marked()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _marked():
     return [
         path
         for path in Path("/proc").glob("[0-9]*/cmdline")
