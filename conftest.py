@@ -12,6 +12,7 @@ NEEDS = {
     "student": ("torch", "transformers"),
     "training": ("torch", "trl"),
     "report": ("altair", "vl_convert"),
+    "web": ("starlette", "uvicorn"),
 }
 """Rooms whose tests can only be collected where these libraries are installed."""
 

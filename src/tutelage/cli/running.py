@@ -54,16 +54,15 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
 
 
 def _override(text: str) -> tuple[str, Any]:
-    import yaml
-
     from tutelage.errors import SettingsError
+    from tutelage.runs import yaml_value
 
     name, separator, value = text.partition("=")
     if not separator or not name:
         raise SettingsError(
             f"--set {text}: expected NAME=VALUE", hint="such as --set select.rule=grape"
         )
-    return name, yaml.safe_load(value)
+    return name, yaml_value(value, place=f"--set {text}")
 
 
 @click.command()

@@ -12,7 +12,7 @@ from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.reporting import report_text, write_report
 from tutelage.runs.sampling import sample_data
 from tutelage.runs.scoring import Student
-from tutelage.runs.settings import RunSettings, load_settings
+from tutelage.runs.settings import RunSettings, load_settings, yaml_value
 
 __all__ = [
     "TARGETS",
@@ -39,4 +39,5 @@ __all__ = [
     "verify_file",
     "verify_run",
     "write_report",
+    "yaml_value",
 ]

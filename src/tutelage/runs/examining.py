@@ -18,6 +18,8 @@ EXTRAS = {
     "ray": ("ray",),
     "ui": ("starlette", "uvicorn"),
     "datasets": ("datasets",),
+    "train": ("accelerate", "datasets", "peft", "trl"),
+    "eval": ("lm_eval",),
 }
 """The libraries that each extra installs, by import name."""
 

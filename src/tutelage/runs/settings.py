@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tutelage.data import ReadSettings
 from tutelage.errors import SettingsError
 from tutelage.metrics import METRICS, table_metrics
 from tutelage.refinement import RefineSettings
-from tutelage.selection import SelectSettings
+from tutelage.selection import SelectSettings, needed_metrics
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
 
@@ -26,6 +26,14 @@ class DataSettings(ReadSettings):
     path: str | tuple[str, ...] = Field(
         description="A file, a folder, a glob, a hub data set, or a list of these."
     )
+
+    @field_validator("path")
+    @classmethod
+    def _names_something(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not path or "" in (path if isinstance(path, tuple) else ()):
+            # An empty name would be the folder one stands in.
+            raise ValueError("must not be empty")
+        return path
 
 
 class ScoreSettings(BaseModel):
@@ -50,13 +58,24 @@ class RunSettings(BaseModel):
 
     data: DataSettings
     student: StudentSettings
-    out: str = Field(description="The run folder.")
+    out: str = Field(min_length=1, description="The run folder.")
     teacher: TeacherSettings | None = Field(
         default=None, description="Leave out to judge refinements that came with the data."
     )
     refine: RefineSettings = Field(default_factory=RefineSettings)
     score: ScoreSettings = Field(default_factory=ScoreSettings)
     select: SelectSettings = Field(default_factory=SelectSettings)
+
+    @model_validator(mode="after")
+    def _scores_what_the_rule_compares(self) -> Self:
+        # Said before the student has read for hours, not after.
+        missing = [n for n in needed_metrics(self.select.rule) if n not in self.score.metrics]
+        if missing:
+            raise ValueError(
+                f"rule {self.select.rule} compares {', '.join(missing)}, "
+                "which is not among score.metrics"
+            )
+        return self
 
 
 def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -92,12 +111,12 @@ def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> 
         raise SettingsError(
             f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML file"
         ) from error
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{path}: is not valid YAML: {error}", hint="see docs/configuration.md"
+            f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}",
+            hint="give the path of a YAML file",
         ) from error
+    values = yaml_value(text, place=str(path))
     if not isinstance(values, dict):
         raise SettingsError(
             f"{path}: holds {type(values).__name__}, expected settings by name",
@@ -106,6 +125,24 @@ def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> 
     for dotted, value in (overrides or {}).items():
         _put(values, dotted.split("."), value)
     return checked(RunSettings, values, place=str(path))
+
+
+def yaml_value(text: str, *, place: str) -> Any:
+    """What a YAML text holds.
+
+    Raises:
+        SettingsError: It is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: such as a 13th month
+        raise SettingsError(
+            f"{place}: is not valid YAML: {error}", hint="see docs/configuration.md"
+        ) from error
 
 
 def _put(values: dict[str, Any], names: list[str], value: object) -> None:
