@@ -1,0 +1,1 @@
+"""How far a set, and the student trained on it, have moved."""

@@ -1,0 +1,1 @@
+"""What a student can do, item by item."""

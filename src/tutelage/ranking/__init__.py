@@ -1,0 +1,1 @@
+"""Which teacher and which sources teach this student."""
