@@ -78,6 +78,7 @@ class Reading:
         truncated: True where the target was cut, on both sides alike, to fit the length limit.
         response_starts_T: int32, or None: for each target token of the response, the offset in
             characters of the response where it starts.
+        instruction_starts_T: The same for the instruction.
         vocabulary_tokens: How many tokens the student's distribution is over, or None where
             nobody needs to know: only metrics that compare an entropy with its maximum do.
     """
@@ -87,6 +88,7 @@ class Reading:
     straddles: bool = False
     truncated: bool = False
     response_starts_T: NDArray[np.int32] | None = field(default=None)
+    instruction_starts_T: NDArray[np.int32] | None = field(default=None)
     vocabulary_tokens: int | None = None
 
 

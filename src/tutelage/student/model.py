@@ -132,6 +132,39 @@ class StudentModel:
             )
         return self._outcomes(candidates, views=frozenset(views), full=statistics == "full")
 
+    def recall(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[ReadingOutcome | None]:
+        """What the cache knows of candidates; neither weights nor tokenizer are loaded.
+
+        Args:
+            candidates: Looked up one by one.
+            views: Which views are wanted.
+
+        Yields:
+            One outcome for each candidate, in the order given, with all four statistics where
+            they were measured; None where it was not read, or not in all those views.
+        """
+        for candidate in candidates:
+            yield self._recalled(candidate, frozenset(views))
+
+    def _recalled(self, candidate: Candidate, views: frozenset[ViewName]) -> ReadingOutcome | None:
+        cache, blank = self._reader.cache, blank_reason(candidate)
+        if cache is None or blank is not None:
+            return blank
+        sides = [side for side, names in _VIEWS_OF.items() if views & set(names)]
+        wanted = {side: self._wanted_side(candidate, side, views) for side in sides}
+        records = cache.get_sides(want.key for want in wanted.values())
+        if len(records) < len({want.key for want in wanted.values()}):
+            return None
+        keys = [key for want in wanted.values() for key in _keys(records[want.key], want)]
+        for full in (True, False):
+            known = self._reader.known(keys, full=full)
+            if all(key in known and known[key].is_finite for key in keys):
+                own = {side: records[want.key] for side, want in wanted.items()}
+                return _outcome(candidate.candidate_id, own, views=views, measured=known)
+        return None
+
     def read_pairs(
         self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
     ) -> Iterator[TokenStats | Unscored]:
@@ -307,13 +340,14 @@ def _outcome(
                 return _unscored(candidate_id, stats)
             found[view] = stats
     sides = {side: r for side, r in records.items() if isinstance(r, SideRecord)}
-    response = sides.get("response")
+    response, instruction = sides.get("response"), sides.get("instruction")
     return Reading(
         candidate_id=candidate_id,
         views=found,
         straddles=any(side.straddles for side in sides.values()),
         truncated=any(side.truncated for side in sides.values()),
         response_starts_T=None if response is None else response.starts_T,
+        instruction_starts_T=None if instruction is None else instruction.starts_T,
     )
 
 

@@ -100,6 +100,12 @@ class TableStudent:
             self.candidates_read += 1
             yield self._outcome(candidate, views=views, full=statistics == "full")
 
+    def recall(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[ReadingOutcome | None]:
+        """Yield the same as `read` with all statistics: a table forgets nothing."""
+        return self.read(candidates, views=views, statistics="full")
+
     def read_pairs(
         self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
     ) -> Iterator[TokenStats | Unscored]:
@@ -128,9 +134,8 @@ class TableStudent:
                 for view in VIEW_NAMES
                 if view in views
             },
-            response_starts_T=np.array(
-                [word.start() for word in re.finditer(r"\S+", candidate.response)], dtype=np.int32
-            ),
+            response_starts_T=_word_starts(candidate.response),
+            instruction_starts_T=_word_starts(candidate.instruction),
             vocabulary_tokens=VOCABULARY_TOKENS,
         )
 
@@ -145,6 +150,10 @@ class TableStudent:
             return np.full(len(words), self._mean_nats(candidate, view), dtype=np.float32)
         other = candidate.instruction if of_response else candidate.response
         return _hashed_nats(words, f"{view} {other if view.count('_given_') else ''}")
+
+
+def _word_starts(text: str) -> np.ndarray:
+    return np.array([word.start() for word in re.finditer(r"\S+", text)], dtype=np.int32)
 
 
 def _hashed_nats(words: list[str], salt: str) -> np.ndarray:
