@@ -47,6 +47,7 @@ REASON_WORDS: Mapping[str, str] = {
     "below_cut": "below the number asked for",
     "not_drawn": "not drawn at random",
     "no_refinement": "there is no refinement",
+    "overruled_by_person": "a person decided, whatever the rule says",
     "no_reason": "no reason was recorded",
     "no_decision": "no decision was recorded",
     "scored": "scored, not decided yet",

@@ -9,6 +9,7 @@ import duckdb
 
 from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.overruling import Override, overrides_of
 from tutelage.runs.settings import checked
 from tutelage.runs.tables import open_tables, stream
 from tutelage.selection import SelectSettings, explain
@@ -41,7 +42,7 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         candidates = _rows(tables, _CANDIDATES, example_id)
         scored = _rows(tables, _SCORES, example_id) if run.scores.exists() else []
         decided = (
-            _rows(tables, "select * from decisions where example_id = ?", example_id)
+            _rows(tables, "select * from decided where example_id = ?", example_id)
             if run.decisions.exists()
             else []
         )
@@ -50,18 +51,30 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
     lines = [f"example {example_id}, input row {example['row']}, source {example['source']}", ""]
     scores = {row["candidate_id"]: row for row in scored}
     chosen = decided[0]["candidate_id"] if decided else None
+    override = overrides_of(run).get(example_id)
+    if override is not None:
+        chosen = override.candidate_id
     for candidate in candidates:
         lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
     if not decided:
         return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
-    settings = _settings_of(run, manifest)
+    settings = settings_of(run, manifest)
     lines += [f"decision: {decided[0]['reason']} (rule {_rule(settings)})"]
     sentences = explain(candidates, scored, settings=settings, decision=decided[0])
     lines += [textwrap.fill(f"- {s}", width=98, subsequent_indent="  ") for s in sentences]
+    if override is not None:
+        lines += [_overruled(override)]
     return "\n".join(lines)
 
 
-def _settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
+def _overruled(override: Override) -> str:
+    kept = f"keeps {override.candidate_id}" if override.candidate_id else "keeps nothing"
+    note = "".join(c if c.isprintable() else " " for c in override.note)
+    text = f"overruled by a person on {override.time}: {kept}. {note}".rstrip()
+    return textwrap.fill(text, width=98, subsequent_indent="  ")
+
+
+def settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
     """Those of the decisions that stand."""
     try:
         values = manifest["stages"]["select"]["tally"]["rule"]

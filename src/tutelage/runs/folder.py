@@ -63,6 +63,11 @@ class RunFolder:
         return self.root / "decisions.parquet"
 
     @property
+    def overrides(self) -> Path:
+        """What persons decided whatever the rule says; only ever appended to."""
+        return self.root / "overrides.jsonl"
+
+    @property
     def nulls(self) -> Path:
         """Sets of the same size, chosen without the student."""
         return self.root / "nulls.parquet"

@@ -22,6 +22,7 @@ from tutelage.runs.opening import (
     prompts_used,
     secret_free,
 )
+from tutelage.runs.overruling import overrides_digest
 from tutelage.runs.progress import Progress
 from tutelage.runs.reporting import write_report
 from tutelage.runs.scoring import score_file
@@ -163,7 +164,12 @@ def _score(run: RunFolder, student: Reader, settings: RunSettings, *, progress: 
 def _select(run: RunFolder, settings: SelectSettings, *, student: str, progress: Progress) -> Tally:
     stage = Stage(
         name="select",
-        key=content_hash(_key_of(run, "score"), settings.model_dump(mode="json"), student),
+        key=content_hash(
+            _key_of(run, "score"),
+            settings.model_dump(mode="json"),
+            student,
+            *filter(None, [overrides_digest(run)]),  # selected.jsonl holds what persons decided
+        ),
         outputs=(run.decisions, run.nulls, run.selected, run.rejected),
     )
     return run_stage(

@@ -1,11 +1,13 @@
 """The report stage: the tables of a run to a page, or to text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import MissingExtraError
 from tutelage.runs.folder import RunFolder, sound
+from tutelage.runs.overruling import overrides_of
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.tables import open_tables
 
 if TYPE_CHECKING:
     from tutelage.report import ReportTables
@@ -59,8 +61,15 @@ def tables_of(run: RunFolder) -> "ReportTables":
     there = {name: path for name, path in paths.items() if path.exists()}
     for path in there.values():
         sound(path)
+    more: dict[str, Any] = dict(there)
+    if "decisions" in there and overrides_of(run):
+        tables = open_tables(run)
+        try:
+            more["decisions"] = tables.sql("select * from decisions").to_arrow_table()
+        finally:
+            tables.close()
     return ReportTables(
-        **there,
+        **more,
         manifest=run.read_manifest(),
         title=run.root.name,
     )

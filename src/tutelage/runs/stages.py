@@ -44,6 +44,7 @@ from tutelage.runs.absence import attended
 from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
 from tutelage.runs.folder import RunFolder, checksum, is_whole
 from tutelage.runs.opening import Doors, Reader, opened_journal, run_id
+from tutelage.runs.overruling import overrides_of
 from tutelage.runs.progress import Progress
 from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
 from tutelage.runs.scoring import score_to_table
@@ -260,6 +261,7 @@ def select(
         "unscored": dict(coverage.unscored),
         "rule": settings.model_dump(mode="json"),
         "student": student,
+        **({"overruled": overruled} if (overruled := len(overrides_of(run))) else {}),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from tutelage.runs.folder import RunFolder, sound
+from tutelage.runs.overruling import put_in_force
 
 MEMORY_LIMIT = "3GB"
 BATCH_ROWS = 8192
@@ -20,7 +21,8 @@ def open_tables(run: RunFolder, *, student: str | None = None) -> duckdb.DuckDBP
         student: Show only this student's scores; None shows all.
 
     Returns:
-        A connection with views named as the files are. Close it.
+        A connection with views named as the files are. `decisions` are those in force, with what
+        persons overruled; `decided` is what the rule said. Close it.
 
     Raises:
         RunError: A table is damaged.
@@ -33,7 +35,9 @@ def open_tables(run: RunFolder, *, student: str | None = None) -> duckdb.DuckDBP
             if name == "scores" and student is not None:
                 column = duckdb.ColumnExpression("student")
                 relation = relation.filter(column == duckdb.ConstantExpression(student))
-            relation.create_view(name)
+            relation.create_view("decided" if name == "decisions" else name)
+    if run.decisions.exists() and run.candidates.exists():
+        put_in_force(tables, run)
     return tables
 
 

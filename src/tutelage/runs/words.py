@@ -74,6 +74,8 @@ def _choice(select: Mapping[str, Any]) -> list[str]:
     steps = ", ".join(f"{names.get(k, k)} {n}" for k, n in select["steps_kept"].items())
     lines = [f"Choice: {kept} of {examples} examples kept" + (f": {steps}." if steps else ".")]
     lines += [f"  {n:>6}  {reason}" for reason, n in select["reasons"].items()]
+    if select.get("overruled"):
+        lines.append(f"A person overruled {select['overruled']} of these (overrides.jsonl).")
     return lines
 
 

@@ -8,12 +8,13 @@ from tutelage.selection.explain import explain
 from tutelage.selection.null_sets import NULL_NAMES
 from tutelage.selection.parents import choose_parents
 from tutelage.selection.pool import TableSource
-from tutelage.selection.reasons import REASONS, meaning_of
+from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
 from tutelage.selection.select import Coverage, Selected, needed_metrics, nulls, select
 from tutelage.selection.settings import RuleName, SelectSettings
 
 __all__ = [
     "NULL_NAMES",
+    "OVERRULED",
     "REASONS",
     "Coverage",
     "RuleName",

@@ -29,6 +29,7 @@ DRAWN = "drawn"
 NOT_DRAWN = "not_drawn"
 MOST_REFINED = "most_refined"
 NO_REFINEMENT = "no_refinement"
+OVERRULED = "overruled_by_person"
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -56,6 +57,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         NOT_DRAWN: "It was not drawn.",
         MOST_REFINED: "It is the usable version that is furthest from the original.",
         NO_REFINEMENT: "There is no instruction reflection or response reflection of it.",
+        OVERRULED: "A person decided, whatever the rule says; overrides.jsonl has the note.",
     }
 )
 """What each reason means, in one sentence."""
