@@ -1,1 +1,21 @@
-"""Train a student on a selected set."""
+"""Train the student on a set.
+
+    rows --> token ids and labels --> TRL's SFTTrainer --> a folder that the student's room opens
+             (the student's room)
+
+`B` rows, `T` positions, as in the student's room. Loss is on responses and their end of turn.
+"""
+
+from tutelage.training.rows import Encoded, LeftOut, TrainingRow, encode_file
+from tutelage.training.settings import TrainSettings
+from tutelage.training.train import Trained, train_student
+
+__all__ = [
+    "Encoded",
+    "LeftOut",
+    "TrainSettings",
+    "Trained",
+    "TrainingRow",
+    "encode_file",
+    "train_student",
+]

@@ -1,0 +1,241 @@
+"""Train a student on rows; continue where a killed training stopped.
+
+OUT/manifest.json      what was asked for, written before work; what came out, added at the end
+OUT/checkpoints/       while it works
+OUT/model/             the trained student, complete or not there at all
+"""
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import content_hash, replacing
+from tutelage.data.progress import Progress, Silent
+from tutelage.errors import MissingExtraError, RunError
+from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.training.rows import Encoded, encode_file
+from tutelage.training.settings import TrainSettings, steps_of
+
+LIBRARIES = ("tutelage", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
+_NOT_IN_KEY = {"threads", "checkpoint_steps", "microbatch_examples"}
+"""Settings that may differ between a training and its continuation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a training came to.
+
+    Attributes:
+        path: The trained student; `StudentSettings(model=path)` opens it.
+        steps: Optimizer steps.
+        rows: Sequences trained on, in each epoch.
+        left_out: How many rows were left out, by reason.
+        tokens: Tokens read, contexts too, over all epochs.
+        loss_tokens: Of these, tokens that carried loss.
+        first_loss: Mean loss in nats a token at the first optimizer step.
+        last_loss: The same, over the last tenth of the steps.
+        seconds: Spent on training, over all attempts that were not lost.
+    """
+
+    path: str
+    steps: int
+    rows: int
+    left_out: Mapping[str, int]
+    tokens: int
+    loss_tokens: int
+    first_loss: float
+    last_loss: float
+    seconds: float
+
+
+def train_student(
+    rows: Path,
+    *,
+    model: str,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a student on the responses of a file of rows, with TRL's `SFTTrainer`.
+
+    Loss is on the tokens that scoring counts and on the end of the turn, nowhere else. The same
+    rows, model and settings give the same weights on the same machine; a training that was killed
+    continues from its last checkpoint, and one that is complete is not repeated.
+
+    Args:
+        rows: Any file that `tutelage.read` understands, such as `selected.jsonl`.
+        model: The student to start from: a folder, a hub id or an alias.
+        settings: How to train.
+        out: A folder of its own.
+        progress: Told of each optimizer step.
+
+    Raises:
+        MissingExtraError: TRL or another library of the extra `train` is not installed.
+        RunError: Another training lies in `out`.
+        DataError: None of the rows can be trained on.
+        StudentError: The student cannot be opened.
+    """
+    progress = progress or Silent()
+    student = open_student(student_settings(model, settings))
+    try:
+        key = _key(rows, student, settings)
+        done = _known(out, key)
+        if done is not None:
+            return done
+        encoded = encode_file(rows, student)
+        about = _about(rows, student, settings, encoded)
+        out.mkdir(parents=True, exist_ok=True)
+        _write(out, {"key": key, "state": "started", **about})
+        trained = _train(encoded, student, settings, out=out, progress=progress)
+        _write(out, {"key": key, "state": "done", **about, "result": asdict(trained)})
+        shutil.rmtree(_checkpoints(out), ignore_errors=True)
+    finally:
+        student.close()
+    return trained
+
+
+def student_settings(model: str, settings: TrainSettings) -> StudentSettings:
+    """The student as its own room opens it for training: with the end of the turn, uncached."""
+    return StudentSettings(
+        model=model,
+        template=settings.template,
+        device=settings.device,
+        max_length=settings.max_tokens,
+        turns=settings.turns,
+        score_end_of_turn=True,
+        use_cache=False,
+    )
+
+
+def _key(rows: Path, student: StudentModel, settings: TrainSettings) -> str:
+    digest = sha256(rows.read_bytes()).hexdigest()
+    kept = settings.model_dump(mode="json", exclude=_NOT_IN_KEY)
+    return content_hash("train", digest, student.fingerprint, kept)
+
+
+def _about(
+    rows: Path, student: StudentModel, settings: TrainSettings, encoded: Encoded
+) -> dict[str, Any]:
+    description = dict(student.describe())
+    return {
+        "settings": settings.model_dump(mode="json"),
+        "student": {
+            name: description[name] for name in ("model", "fingerprint", "model_type", "template")
+        },
+        "rows": {
+            "file": rows.name,
+            "sha256": sha256(rows.read_bytes()).hexdigest(),
+            "trained_on": len(encoded.rows),
+            "left_out": dict(encoded.left_out_by_reason),
+            "left_out_rows": [asdict(row) for row in encoded.left_out],
+        },
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "platform": platform.platform(),
+    }
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _known(out: Path, key: str) -> Trained | None:
+    """What a finished training came to, if the one in `out` is this one and whole."""
+    path = out / "manifest.json"
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest["key"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{path}: is not the manifest of a training: {error}", hint="choose another --out"
+        ) from error
+    if found != key:
+        raise RunError(
+            f"{out}: holds another training (other rows, student or settings)",
+            hint="choose another --out, or remove the folder",
+        )
+    if manifest["state"] != "done" or not (out / "model" / "config.json").is_file():
+        return None
+    return Trained(**{**manifest["result"], "path": str(out / "model")})
+
+
+def _write(out: Path, manifest: Mapping[str, Any]) -> None:
+    with replacing(out / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _checkpoints(out: Path) -> Path:
+    return out / "checkpoints"
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the state of the trainer comes last."""
+    found = [
+        (int(path.name.rpartition("-")[2]), path)
+        for path in folder.glob("checkpoint-*")
+        if path.name.rpartition("-")[2].isdigit() and _is_json(path / "trainer_state.json")
+    ]
+    return max(found)[1] if found else None
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _train(
+    encoded: Encoded,
+    student: StudentModel,
+    settings: TrainSettings,
+    *,
+    out: Path,
+    progress: Progress,
+) -> Trained:
+    try:
+        from tutelage.training.trainer import build_trainer, quiet, save_trained
+    except ImportError as error:
+        raise MissingExtraError(
+            f"training needs TRL: {error}", hint="pip install 'tutelage[train]'"
+        ) from error
+    started = time.monotonic()
+    steps = steps_of(len(encoded.rows), settings)
+    progress.begin("train", total=steps, unit="steps")
+    trainer = build_trainer(
+        encoded, student.parts, settings, checkpoints=_checkpoints(out), progress=progress
+    )
+    checkpoint = last_checkpoint(_checkpoints(out))
+    if checkpoint is not None:
+        with suppress(ValueError):
+            progress.advance(int(checkpoint.name.rpartition("-")[2]))
+    with quiet():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    save_trained(trainer, student.parts, out / "model")
+    progress.end()
+    tail = losses[-max(1, len(losses) // 10) :]
+    return Trained(
+        path=str(out / "model"),
+        steps=trainer.state.global_step,
+        rows=len(encoded.rows),
+        left_out=encoded.left_out_by_reason,
+        tokens=encoded.tokens * settings.epochs,
+        loss_tokens=encoded.loss_tokens * settings.epochs,
+        first_loss=losses[0],
+        last_loss=sum(tail) / len(tail),
+        seconds=round(time.monotonic() - started, 2),
+    )

@@ -1,0 +1,229 @@
+"""TRL's `SFTTrainer` over rows that are tokenised already, and how its student is saved."""
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
+from transformers.utils import logging as hf_logging
+from trl import SFTConfig, SFTTrainer
+
+from tutelage.data.progress import Progress
+from tutelage.errors import StudentError
+from tutelage.student.folder import cpu_multiplies_bfloat16
+from tutelage.student.opening import OpenStudent
+from tutelage.training.order import LikeLengths
+from tutelage.training.rows import Encoded
+from tutelage.training.settings import TrainSettings, steps_of
+
+
+def build_trainer(
+    encoded: Encoded,
+    parts: OpenStudent,
+    settings: TrainSettings,
+    *,
+    checkpoints: Path,
+    progress: Progress,
+) -> SFTTrainer:
+    """The trainer, ready to start or to continue.
+
+    Weights and optimizer are float32: an update of a hundredth of a percent would vanish in the
+    rounding of bfloat16 weights. Rows of like length share a batch, which wastes no time on
+    padding.
+
+    Args:
+        encoded: Rows with their labels; the trainer neither tokenises nor cuts them.
+        parts: The student to start from.
+        settings: How to train.
+        checkpoints: Where the trainer keeps them.
+        progress: Told of each optimizer step.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    with quiet():
+        trainer = _Trainer(
+            order=LikeLengths(
+                [len(row.ids) for row in encoded.rows],
+                batch=settings.batch_examples,
+                seed=settings.seed,
+            ),
+            model=_load(parts),
+            args=_arguments(encoded, parts, settings, checkpoints=checkpoints),
+            train_dataset=_dataset(encoded),
+            processing_class=_tokenizer(parts),
+            peft_config=_adapters(settings),
+            callbacks=[_Told(progress)],
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]
+    """TRL's trainer with our order of rows; everything else is its own."""
+
+    def __init__(self, *, order: LikeLengths, **arguments: Any) -> None:
+        self._order = order
+        super().__init__(**arguments)
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
+        return self._order
+
+
+def _dataset(encoded: Encoded) -> Dataset:
+    return Dataset.from_dict(
+        {
+            "input_ids": [list(row.ids) for row in encoded.rows],
+            "labels": [list(row.labels) for row in encoded.rows],
+        }
+    )
+
+
+def _arguments(
+    encoded: Encoded, parts: OpenStudent, settings: TrainSettings, *, checkpoints: Path
+) -> SFTConfig:
+    on_cpu = parts.device == "cpu"
+    micro = min(settings.microbatch_examples or settings.batch_examples, settings.batch_examples)
+    while settings.batch_examples % micro:
+        micro -= 1  # whole microbatches only: else the batch would not be what was asked for
+    steps = steps_of(len(encoded.rows), settings)
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=settings.batch_examples // micro,
+        learning_rate=settings.peak_learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=round(settings.warmup_fraction * steps),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        max_length=None,
+        gradient_checkpointing=not on_cpu,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=on_cpu,
+        bf16=_multiplies_bfloat16(parts, settings),
+        save_strategy="steps" if steps > settings.checkpoint_steps else "no",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=1,
+        logging_steps=1,
+        disable_tqdm=True,
+        report_to="none",
+        dataloader_pin_memory=not on_cpu,
+    )
+
+
+def _multiplies_bfloat16(parts: OpenStudent, settings: TrainSettings) -> bool:
+    if settings.dtype != "auto":
+        return settings.dtype == "bfloat16"
+    return cpu_multiplies_bfloat16() if parts.device == "cpu" else torch.cuda.is_bf16_supported()
+
+
+def _load(parts: OpenStudent) -> Any:
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            str(parts.folder.path),
+            dtype=torch.float32,
+            trust_remote_code=False,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise StudentError(
+            f"{parts.folder.path}: the model cannot be loaded for training: {error}",
+            hint="training needs safetensors weights and an architecture of transformers' own",
+        ) from error
+
+
+def _tokenizer(parts: OpenStudent) -> Any:
+    from tutelage.student.text import load_hf_tokenizer
+
+    tokenizer = load_hf_tokenizer(parts.folder.path, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _adapters(settings: TrainSettings) -> LoraConfig | None:
+    if settings.method == "full":
+        return None
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
+    """Save the trained student in the dtype it came in, complete or not at all.
+
+    The tokenizer's files are copied as they are, so that text is cut into the same tokens.
+    """
+    model = trainer.model
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    came_in = _dtype_in(parts.folder.path)
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    with quiet():
+        model.to(dtype=came_in).save_pretrained(str(temporary), safe_serialization=True)
+    for file in sorted(parts.folder.path.iterdir()):
+        taken = file.name.startswith(
+            ("tokenizer", "special_tokens", "added_tokens", "chat_template")
+        )
+        if taken or file.name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(file, temporary / file.name)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def _dtype_in(folder: Path) -> torch.dtype:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    found = getattr(config, "dtype", None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+class _Told(TrainerCallback):  # type: ignore[misc]
+    """Hands each optimizer step on to our own progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._note = ""
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self._progress.advance(note=self._note)
+
+    def on_log(self, _args: Any, _state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+        if logs and "loss" in logs:
+            self._note = f"loss {float(logs['loss']):.3f}"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep bars and repeated advice of the libraries off the screen, where our progress stands."""
+    import datasets
+
+    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
+    bars = datasets.are_progress_bars_disabled()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if shown:
+            hf_logging.enable_progress_bar()
+        if not bars:
+            datasets.enable_progress_bars()

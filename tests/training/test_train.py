@@ -1,0 +1,209 @@
+"""Training: which tokens carry loss, what comes out, and what a kill costs."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.data import Candidate, Message, Reading
+from tutelage.errors import DataError, RunError
+from tutelage.student import StudentSettings, open_student
+from tutelage.training import TrainSettings, encode_file, train_student
+from tutelage.training.rows import NO_LOSS
+from tutelage.training.train import last_checkpoint, student_settings
+
+pytest.importorskip("trl")
+
+QUICK = TrainSettings(epochs=2, batch_examples=4, learning_rate=1e-2, dtype="float32")
+
+
+def encoded(rows: Path, student: Path, **more: Any) -> Any:
+    settings = TrainSettings(dtype="float32", **more)
+    return encode_file(rows, open_student(student_settings(str(student), settings)))
+
+
+def decode(student: Path, ids: Any) -> str:
+    from transformers import AutoTokenizer
+
+    return str(AutoTokenizer.from_pretrained(student).decode(list(ids)))
+
+
+def test_loss_is_on_the_response_and_its_end_of_turn_and_nowhere_else(
+    rows: Path, student: Path
+) -> None:
+    first = encoded(rows, student).rows[0]
+    with_loss = [token for token in first.labels if token != NO_LOSS]
+    assert decode(student, with_loss) == "red, blue and green 0<|im_end|>"
+    context = first.ids[: len(first.ids) - len(with_loss)]
+    assert decode(student, context).endswith("<|im_start|>assistant\n")
+
+
+def test_a_base_student_gets_a_bos_token_and_learns_to_end(rows: Path, base_student: Path) -> None:
+    first = encoded(rows, base_student, template="alpaca").rows[0]
+    assert first.ids[0] == 0
+    assert first.labels[-1] == 1
+    assert decode(base_student, [t for t in first.labels if t != NO_LOSS]).endswith(" 0</s>")
+
+
+def test_the_tokens_that_carry_loss_are_those_that_are_scored(rows: Path, student: Path) -> None:
+    settings = StudentSettings(model=str(student), use_cache=False, dtype="float32")
+    texts = [json.loads(line)["messages"] for line in rows.read_text().splitlines()]
+    candidates = [
+        Candidate(candidate_id=str(i), example_id=str(i), messages=tuple(Message(**m) for m in t))
+        for i, t in enumerate(texts)
+    ]
+    with open_student(settings) as reader:
+        read = list(reader.read(candidates, views=["response_given_instruction"]))
+    for row, outcome in zip(encoded(rows, student).rows, read, strict=True):
+        assert isinstance(outcome, Reading)
+        assert row.loss_tokens == outcome.views["response_given_instruction"].tokens + 1
+
+
+def test_a_row_that_does_not_fit_is_left_out_with_its_reason_and_never_cut(
+    rows: Path, student: Path
+) -> None:
+    whole = encoded(rows, student)
+    limit = sorted(len(row.ids) for row in whole.rows)[5]
+    short = encoded(rows, student, max_tokens=limit)
+    assert all(len(row.ids) <= limit for row in short.rows)
+    assert {row.reason for row in short.left_out} == {"too_long"}
+    assert len(short.rows) + len(short.left_out) == 12
+    kept = {row.row: row.ids for row in whole.rows}
+    assert all(kept[row.row] == row.ids for row in short.rows)
+
+
+def test_a_row_that_stands_twice_is_trained_on_twice(tmp_path: Path, student: Path) -> None:
+    line = json.dumps({"instruction": "Name a colour.", "output": "red"})
+    (tmp_path / "twice.jsonl").write_text(f"{line}\n{line}\n")
+    assert len(encoded(tmp_path / "twice.jsonl", student).rows) == 2
+
+
+def test_a_row_without_a_response_is_left_out(tmp_path: Path, student: Path) -> None:
+    rows = [{"instruction": "Name one.", "output": "red"}, {"instruction": "And?", "output": " "}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = encoded(path, student)
+    assert found.left_out_by_reason == {"empty_response": 1}
+
+
+def test_a_file_with_nothing_to_train_on_is_an_error(tmp_path: Path, student: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"instruction": "And?", "output": ""}))
+    with pytest.raises(DataError, match="1 empty_response"):
+        encoded(path, student)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_trained_student_has_learnt_and_its_room_opens_it(
+    rows: Path, student: Path, tmp_path: Path, method: str
+) -> None:
+    settings = QUICK.model_copy(update={"method": method})
+    trained = train_student(rows, model=str(student), settings=settings, out=tmp_path / "out")
+    assert trained.steps == 6
+    assert trained.last_loss < trained.first_loss
+    opened = StudentSettings(model=trained.path, use_cache=False, dtype="float32")
+    with open_student(opened) as reader:
+        assert reader.describe()["max_length"] == 256
+        assert reader.fingerprint != open_student(StudentSettings(model=str(student))).fingerprint
+
+
+def test_the_first_loss_is_what_the_student_scored(
+    tmp_path: Path, student: Path, write_rows: Any
+) -> None:
+    """An outside reference: the trainer's own loss against the student's own reading."""
+    rows = write_rows(tmp_path / "rows.jsonl", 4)
+    settings = QUICK.model_copy(update={"epochs": 1})
+    trained = train_student(rows, model=str(student), settings=settings, out=tmp_path / "out")
+    texts = [json.loads(line)["messages"] for line in rows.read_text().splitlines()]
+    reading = StudentSettings(
+        model=str(student), use_cache=False, dtype="float32", score_end_of_turn=True
+    )
+    candidates = [
+        Candidate(candidate_id=str(i), example_id=str(i), messages=tuple(Message(**m) for m in t))
+        for i, t in enumerate(texts)
+    ]
+    with open_student(reading) as reader:
+        stats = [
+            outcome.views["response_given_instruction"]
+            for outcome in reader.read(candidates, views=["response_given_instruction"])
+            if isinstance(outcome, Reading)
+        ]
+    nats = sum(s.mean_nll * s.tokens for s in stats) / sum(s.tokens for s in stats)
+    assert math.isclose(trained.first_loss, nats, abs_tol=1e-4)
+
+
+def test_a_finished_training_is_not_repeated_and_another_is_refused(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    first = train_student(rows, model=str(student), settings=QUICK, out=tmp_path / "out")
+    again = train_student(rows, model=str(student), settings=QUICK, out=tmp_path / "out")
+    assert again == first
+    other = QUICK.model_copy(update={"seed": 1})
+    with pytest.raises(RunError, match="another training"):
+        train_student(rows, model=str(student), settings=other, out=tmp_path / "out")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    def weights(name: str, seed: int) -> bytes:
+        settings = QUICK.model_copy(update={"seed": seed, "threads": 1})
+        train_student(rows, model=str(student), settings=settings, out=tmp_path / name)
+        return (tmp_path / name / "model" / "model.safetensors").read_bytes()
+
+    assert weights("a", 0) == weights("b", 0)
+    assert weights("a", 0) != weights("c", 1)
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from tutelage.training import TrainSettings, train_student
+
+class Killer:
+    def begin(self, stage, *, total, unit): self.steps = 0
+    def advance(self, count=1, *, note=None):
+        self.steps += count
+        if self.steps == int(sys.argv[4]):
+            os.kill(os.getpid(), 9)
+    def end(self, *, note=None): pass
+
+train_student(Path(sys.argv[1]), model=sys.argv[2], out=Path(sys.argv[3]), progress=Killer(),
+    settings=TrainSettings.model_validate_json(sys.argv[5]))
+"""
+
+
+def test_a_killed_training_continues_and_ends_with_the_same_weights(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    settings = QUICK.model_copy(update={"checkpoint_steps": 2, "threads": 1})
+    whole = train_student(rows, model=str(student), settings=settings, out=tmp_path / "whole")
+    out = tmp_path / "killed"
+    arguments = [str(rows), str(student), str(out), "5", settings.model_dump_json()]
+    killed = subprocess.run([sys.executable, "-c", _KILLED, *arguments], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    checkpoint = last_checkpoint(out / "checkpoints")
+    assert checkpoint is not None
+    assert checkpoint.name == "checkpoint-4"
+    assert not (out / "model").exists()
+    continued = train_student(rows, model=str(student), settings=settings, out=out)
+    assert continued.steps == whole.steps
+    ends = [Path(t.path, "model.safetensors").read_bytes() for t in (whole, continued)]
+    assert ends[0] == ends[1]
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    for steps, state in ((10, "{}"), (20, '{"cut'), (30, None)):
+        folder = tmp_path / f"checkpoint-{steps}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    found = last_checkpoint(tmp_path)
+    assert found is not None
+    assert found.name == "checkpoint-10"
