@@ -7,7 +7,7 @@ import pytest
 from tests.runs.fakes import rows
 from tutelage.data import Unscored, read
 from tutelage.metrics import table_metrics
-from tutelage.runs.scoring import score_file, score_rows
+from tutelage.runs.scoring import here, score_file, score_rows
 from tutelage.student import TableStudent
 
 
@@ -74,7 +74,7 @@ def test_a_step_that_cannot_be_read_leaves_its_candidate_unscored(tmp_path: Path
             return (Unscored(candidate_id=p.pair_id, reason="too_long") for p in pairs)
 
     found = list(
-        score_rows(read(rows(2)), student=Fails(), metrics=("lalp",)),
+        score_rows(read(rows(2)), scorer=here(Fails(), ("lalp",)), metrics=("lalp",)),
     )
     assert {r["status"] for r in found} == {"too_long"}
     assert all(r["lalp"] is None for r in found)

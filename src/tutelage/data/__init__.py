@@ -33,6 +33,7 @@ from tutelage.data.reading import (
 from tutelage.data.records import Record
 from tutelage.data.sniff import Format
 from tutelage.data.source import Source
+from tutelage.data.token_table import TargetTokens
 from tutelage.data.write import (
     TableWriter,
     candidates_row,
@@ -68,6 +69,7 @@ __all__ = [
     "Shape",
     "Source",
     "TableWriter",
+    "TargetTokens",
     "TokenStats",
     "Unscored",
     "ViewName",

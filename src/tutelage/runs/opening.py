@@ -16,11 +16,13 @@ from tutelage.data import (
     RESPONSE_REFLECTION,
     Candidate,
     ReadingOutcome,
+    TargetTokens,
     TokenStats,
     Unscored,
     ViewName,
     content_hash,
 )
+from tutelage.data.token_table import TextName
 from tutelage.refinement import RefineSettings, prompt_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import RunSettings
@@ -131,6 +133,14 @@ class Reader(Protocol):
 
     def context_text(self, candidate: Candidate) -> str:
         """The text in front of a candidate's response."""
+        ...
+
+    def response_text(self, candidate: Candidate) -> str:
+        """The text that its response tokens are counted in."""
+        ...
+
+    def targets(self, candidate: Candidate, side: TextName) -> TargetTokens:
+        """The target tokens of one side of a candidate that has a reading."""
         ...
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
 """The score stage, and `tutelage.Student`: where the student's readings become metrics."""
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,10 +16,18 @@ from tutelage.data import (
     Reading,
     ReadingOutcome,
     Row,
-    TableWriter,
+    TargetTokens,
     TokenStats,
     Unscored,
     write_table,
+)
+from tutelage.data.token_table import (
+    TEXT_NAMES,
+    TOKEN_COLUMNS,
+    TOKENS,
+    TextName,
+    text_of,
+    token_columns,
 )
 from tutelage.metrics import (
     finish_scores,
@@ -32,21 +41,40 @@ from tutelage.metrics import (
 )
 from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.score_tables import PLACE, ScoreTables
 from tutelage.runs.settings import DEFAULT_METRICS, checked, known_metrics
 from tutelage.student import StudentSettings, TextPair, open_student
 
 STEP_CHUNK_CANDIDATES = 128
 """How many candidates have their steps read together, for metrics that read step by step."""
 
-_PLACE = (pa.field("row", pa.int64()), pa.field("step", pa.string()))
+
+def stored_schema(metrics: Sequence[str], *, statistics: bool) -> pa.Schema:
+    """Every column that `score_candidates` fills."""
+    more = [TOKENS.field(name) for name in TOKEN_COLUMNS] if statistics else []
+    return pa.schema([*scores_schema(metrics), *more])
+
+
+Scorer: TypeAlias = Callable[[Iterable[Candidate]], Iterator[dict[str, Any]]]
+"""From candidates to their rows, in the order given."""
 
 
 def score_candidates(
-    candidates: Iterable[Candidate], *, student: Reader, metrics: Sequence[str]
+    candidates: Iterable[Candidate],
+    *,
+    student: Reader,
+    metrics: Sequence[str],
+    statistics: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """One row of the scores table for each candidate, in the order given.
 
     A candidate that cannot be scored has its reason as status and no number.
+
+    Args:
+        candidates: Read chunk by chunk.
+        student: Who reads.
+        metrics: Names of per-candidate metrics.
+        statistics: Measure all token statistics, and add the columns of the token table.
     """
     waiting: deque[Candidate] = deque()
 
@@ -56,11 +84,19 @@ def score_candidates(
             yield candidate
 
     with_text = needs_text(metrics)
-    outcomes = student.read(noted(), views=views_for(metrics), statistics=statistics_for(metrics))
+    wanted = "full" if statistics else statistics_for(metrics)
+    outcomes = student.read(noted(), views=views_for(metrics), statistics=wanted)
     for outcome, steps in _with_steps(outcomes, waiting, student=student, metrics=metrics):
         candidate = waiting.popleft()
-        response = candidate.response if with_text and candidate.status == OK else None
+        readable = candidate.status == OK
+        response = student.response_text(candidate) if with_text and readable else None
+        more = {}
+        if statistics and isinstance(outcome, Reading):
+            more = token_columns(
+                outcome, targets=_targets(outcome, candidate, student), steps=steps
+            )
         yield {
+            **more,
             **score_row(outcome, metrics=metrics, response=response, steps=steps),
             "example_id": candidate.example_id,
             "student": student.fingerprint,
@@ -103,6 +139,14 @@ def _with_steps(
             yield lost or outcome, [s for s in steps if isinstance(s, TokenStats)]
 
 
+def _targets(
+    reading: Reading, candidate: Candidate, student: Reader
+) -> dict[TextName, TargetTokens]:
+    """The tokens of the texts that were read."""
+    names = {text_of(view) for view in reading.views}
+    return {name: student.targets(candidate, name) for name in TEXT_NAMES if name in names}
+
+
 def finish_table(path: Path, *, metrics: Sequence[str]) -> None:
     """Fill in the metrics of a scores table that need all candidates, where some were asked for."""
     if {"lark", "casl"} & set(metrics):
@@ -117,18 +161,31 @@ def score_to_table(
     out: Path,
     total: int,
     progress: Progress,
+    statistics: Path | None = None,
+    scorer: Scorer | None = None,
 ) -> dict[str, Any]:
     """Score candidates and write the scores table.
+
+    Args:
+        candidates: All of them, once.
+        student: Who reads.
+        metrics: Names of per-candidate metrics.
+        out: The scores table.
+        total: How many candidates there are, for the progress.
+        progress: Told of each candidate.
+        statistics: Where the token statistics are to be kept, or None.
+        scorer: Who gives the rows; by default the student in this process.
 
     Returns:
         The tally: how many candidates have which status, and the student's fingerprint.
     """
     statuses: Counter[str] = Counter()
     tokens = 0
+    scorer = scorer or here(student, metrics, statistics=statistics is not None)
     progress.begin("score", total=total, unit="candidates")
-    with TableWriter(out, scores_schema(metrics)) as table:
-        for row in score_candidates(candidates, student=student, metrics=metrics):
-            table.append([row])
+    with ScoreTables(out, scores_schema(metrics), statistics=statistics) as tables:
+        for row in scorer(candidates):
+            tables.append(row)
             statuses[row["status"]] += 1
             tokens += row["response_tokens"] or 0
             progress.advance()
@@ -141,8 +198,24 @@ def score_to_table(
     }
 
 
+def here(student: Reader, metrics: Sequence[str], *, statistics: bool = False) -> Scorer:
+    """A scorer that reads in this process."""
+    return partial(score_candidates, student=student, metrics=metrics, statistics=statistics)
+
+
+def versions_of(row: Row) -> tuple[Candidate, ...]:
+    """The candidates that a row has rows for, in their order."""
+    return (*row.repeated, *row.candidates)
+
+
+def candidates_of(rows: Iterable[Row]) -> Iterator[Candidate]:
+    """All candidates in the order in which `score_rows` hands them to its scorer."""
+    for row in rows:
+        yield from versions_of(row)
+
+
 def score_rows(
-    rows: Iterable[Row], *, student: Reader, metrics: Sequence[str]
+    rows: Iterable[Row], *, scorer: Scorer, metrics: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """One row for each input row and candidate, in the order of the input.
 
@@ -153,11 +226,11 @@ def score_rows(
 
     def candidates() -> Iterator[Candidate]:
         for row in rows:
-            versions = (*row.repeated, *row.candidates)
+            versions = versions_of(row)
             places.append((row, len(versions)))
             yield from versions
 
-    scored = score_candidates(candidates(), student=student, metrics=metrics)
+    scored = scorer(candidates())
     blank = dict.fromkeys(scores_schema(metrics).names)
 
     def unread() -> Iterator[dict[str, Any]]:
@@ -176,7 +249,7 @@ def score_rows(
         yield from unread()
         row, left = places[0]
         if not steps:
-            steps.extend(c.step for c in (*row.repeated, *row.candidates))
+            steps.extend(c.step for c in versions_of(row))
         yield {**scores, "row": row.row, "step": steps.popleft()}
         if left == 1:
             places.popleft()
@@ -228,7 +301,7 @@ class Student:
         """
         names = known_metrics(tuple(metrics))
         schema = rows_schema(names)
-        scored = list(score_rows(rows, student=self.model, metrics=names))
+        scored = list(score_rows(rows, scorer=here(self.model, names), metrics=names))
         return finish_scores(pa.Table.from_pylist(scored, schema=schema), metrics=names)
 
     def close(self) -> None:
@@ -244,7 +317,7 @@ class Student:
 
 def rows_schema(metrics: Sequence[str]) -> pa.Schema:
     """The table of `tutelage score`: the scores table with the input row in front."""
-    return pa.schema([*_PLACE, *scores_schema(metrics)])
+    return pa.schema([*PLACE, *scores_schema(metrics)])
 
 
 def score_file(
@@ -254,20 +327,33 @@ def score_file(
     metrics: Sequence[str],
     out: Path,
     progress: Progress | None = None,
+    statistics: Path | None = None,
+    scorer: Scorer | None = None,
 ) -> dict[str, Any]:
     """Score rows into one Parquet file.
+
+    Args:
+        rows: All of them, once.
+        student: Who reads.
+        metrics: Names of per-candidate metrics.
+        out: The file.
+        progress: Told of each row.
+        statistics: Where the token statistics are to be kept, or None.
+        scorer: Who gives the rows; by default the student in this process.
 
     Returns:
         The tally of statuses.
     """
     progress = progress or Silent()
     statuses: Counter[str] = Counter()
+    scorer = scorer or here(student, metrics, statistics=statistics is not None)
     progress.begin("score", total=None, unit="rows")
-    with TableWriter(out, rows_schema(metrics)) as table:
-        for row in score_rows(rows, student=student, metrics=metrics):
-            table.append([row])
+    with ScoreTables(out, rows_schema(metrics), statistics=statistics) as tables:
+        for row in score_rows(rows, scorer=scorer, metrics=metrics):
+            tables.append(row)
             statuses[row["status"]] += 1
             progress.advance()
     finish_table(out, metrics=metrics)
     progress.end()
-    return {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}
+    tally = {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}
+    return tally if statistics is None else {**tally, "statistics": str(statistics)}

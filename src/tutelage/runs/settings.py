@@ -11,6 +11,7 @@ from tutelage.data import ReadSettings
 from tutelage.errors import SettingsError
 from tutelage.metrics import METRICS, table_metrics
 from tutelage.refinement import RefineSettings
+from tutelage.runs.ray_settings import EngineName, RaySettings
 from tutelage.selection import SelectSettings, needed_metrics
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
@@ -44,6 +45,14 @@ class ScoreSettings(BaseModel):
     metrics: tuple[str, ...] = Field(
         default=DEFAULT_METRICS, min_length=1, description="Columns of scores.parquet."
     )
+    statistics: bool = Field(
+        default=False,
+        description="Also keep what the student thought of each token, in statistics.parquet.",
+    )
+    engine: EngineName = Field(
+        default="local", description="local: the student in this process. ray: a pool of workers."
+    )
+    ray: RaySettings = Field(default_factory=RaySettings)
 
     @field_validator("metrics")
     @classmethod

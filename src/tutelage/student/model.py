@@ -9,15 +9,17 @@ from tutelage.data import (
     Candidate,
     Reading,
     ReadingOutcome,
+    TargetTokens,
     TokenStats,
     Unscored,
     ViewName,
 )
-from tutelage.errors import SettingsError
+from tutelage.errors import DataError, SettingsError
 from tutelage.student.cache import Cache, SideRecord
 from tutelage.student.keys import Scope
 from tutelage.student.opening import OpenStudent
 from tutelage.student.passage import (
+    TURN_BREAK,
     EncodedSide,
     Measured,
     Passage,
@@ -28,7 +30,12 @@ from tutelage.student.passage import (
 from tutelage.student.places import readings_path
 from tutelage.student.reader import PassageReader
 from tutelage.student.settings import Statistics, StudentSettings
-from tutelage.student.views import INSTRUCTION_VIEWS, RESPONSE_VIEWS, blank_reason
+from tutelage.student.views import (
+    INSTRUCTION_VIEWS,
+    RESPONSE_VIEWS,
+    blank_reason,
+    contexts_of,
+)
 
 CHUNK_CANDIDATES = 256
 CHUNK_CHARACTERS = 400_000
@@ -196,11 +203,29 @@ class StudentModel:
         """
         return self.parts.template.render(candidate.context, candidate.response).context
 
+    def response_text(self, candidate: Candidate) -> str:
+        """The text of which a reading's `response_starts_T` are offsets: all turns that count."""
+        contexts = contexts_of(candidate, all_turns=self.parts.settings.turns == "all")
+        return TURN_BREAK.join(candidate.messages[len(before)].content for before in contexts)
+
+    def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
+        """The tokens of a candidate's response, or of its instruction, that a reading counts.
+
+        Needs the tokenizer, also where all readings come from the cache.
+
+        Raises:
+            DataError: The candidate cannot be read; `read` says so without an exception.
+        """
+        encoded = self.parts.builder.encode(candidate, side)
+        if isinstance(encoded, Refusal):
+            raise DataError(f"candidate {candidate.candidate_id}: {encoded.reason}")
+        return TargetTokens(text=encoded.text, ids_T=encoded.ids_T, starts_T=encoded.starts_T)
+
     def _outcomes(
         self, candidates: Iterable[Candidate], *, views: frozenset[ViewName], full: bool
     ) -> Iterator[ReadingOutcome]:
         sides = [side for side, names in _VIEWS_OF.items() if views & set(names)]
-        for chunk in _chunks(candidates, size=_characters):
+        for chunk in chunks_of(candidates):
             blanks = [blank_reason(candidate) for candidate in chunk]
             wanted: list[_Wanted] = []
             for candidate, blank in zip(chunk, blanks, strict=True):
@@ -281,6 +306,14 @@ def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> St
     if cache is None and settings.use_cache:
         cache = Cache(settings.cache_path or readings_path())
     return StudentModel(settings, cache=cache if settings.use_cache else None)
+
+
+def chunks_of(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
+    """Divide candidates as `StudentModel.read` does: each list is planned as a whole.
+
+    Reading the lists apart, in any process, computes the same batches.
+    """
+    return _chunks(candidates, size=_characters)
 
 
 def _record(

@@ -1,6 +1,6 @@
 """Everything about a student that is found out once, and only when it is needed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -113,7 +113,8 @@ class OpenStudent:
             self.template_digest,
             self.max_length,
             settings.on_overflow,
-            settings.turns,
+            # Where the tokens of pooled turns start was counted otherwise once.
+            "all, joined" if settings.turns == "all" else settings.turns,
             settings.score_end_of_turn,
         )
         return Scope(model=model, encoding=encoding)
@@ -165,6 +166,10 @@ class OpenStudent:
                 self.folder, self.settings, device=self.device, dtype=self.dtype
             )
         return self._engine
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens. Needs transformers."""
+        return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def describe(self) -> Mapping[str, object]:
         """What a manifest should say about the student."""

@@ -12,6 +12,9 @@ from tutelage.data import TokenStats
 from tutelage.errors import DataError
 
 SideName: TypeAlias = Literal["response", "instruction"]
+TURN_BREAK = "\n"
+"""Stands between the texts of turns that are pooled."""
+
 _Number = TypeVar("_Number", np.uint8, np.float32)
 
 
@@ -67,7 +70,8 @@ class EncodedSide:
         alone: The same target ids after the header.
         straddles: True where a token crosses a border and was counted to the context.
         truncated: True where something was cut to fit the length limit.
-        starts_T: int32: where each target token starts, in characters of the target text.
+        starts_T: int32: where each target token starts, in characters of `text`.
+        text: The target text; the texts of turns that are pooled are joined by `TURN_BREAK`.
     """
 
     given: tuple[Passage, ...]
@@ -75,6 +79,12 @@ class EncodedSide:
     straddles: bool
     truncated: bool
     starts_T: NDArray[np.int32]
+    text: str
+
+    @property
+    def ids_T(self) -> NDArray[np.int32]:  # noqa: N802  (ends in its dimension)
+        """The target token ids, int32, as many as `starts_T`."""
+        return np.concatenate([passage.ids_T[passage.target_start :] for passage in self.given])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,14 @@ from tutelage.data import (
     Candidate,
     Reading,
     ReadingOutcome,
+    TargetTokens,
     TokenStats,
     Unscored,
     ViewName,
     content_hash,
 )
 from tutelage.student.model import TextPair
+from tutelage.student.passage import SideName
 from tutelage.student.settings import Statistics
 from tutelage.student.views import blank_reason
 
@@ -84,6 +86,21 @@ class TableStudent:
     def context_text(self, candidate: Candidate) -> str:
         """The instruction and a line break: there is no template."""
         return f"{candidate.instruction}\n"
+
+    def response_text(self, candidate: Candidate) -> str:
+        """The last response: other turns are not read."""
+        return candidate.response
+
+    def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
+        """Words with hashed ids."""
+        text = candidate.response if side == "response" else candidate.instruction
+        words = list(re.finditer(r"\S+", text))
+        ids = [_hash(word.group()) % VOCABULARY_TOKENS for word in words]
+        return TargetTokens(
+            text=text,
+            ids_T=np.array(ids, dtype=np.int32),
+            starts_T=np.array([word.start() for word in words], dtype=np.int32),
+        )
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -159,10 +176,14 @@ def _word_starts(text: str) -> np.ndarray:
 def _hashed_nats(words: list[str], salt: str) -> np.ndarray:
     nats = []
     for position, word in enumerate(words):
-        text = f"{salt} {position} {word}".encode("utf-8", "surrogatepass")
-        digest = hashlib.blake2b(text, digest_size=2).digest()
-        nats.append(8 * int.from_bytes(digest, "little") / 65536)
+        nats.append(8 * _hash(f"{salt} {position} {word}") / 65536)
     return np.array(nats, dtype=np.float32)
+
+
+def _hash(text: str) -> int:
+    """In [0, 65536)."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=2).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _stats(nats_T: np.ndarray, *, full: bool) -> TokenStats:

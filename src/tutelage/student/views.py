@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 
 from tutelage.data import OK, Candidate, Message, Unscored, ViewName
 from tutelage.errors import SpanMismatchError
-from tutelage.student.passage import EncodedSide, Refusal, SideName, passage_of
+from tutelage.student.passage import (
+    TURN_BREAK,
+    EncodedSide,
+    Refusal,
+    SideName,
+    passage_of,
+)
 from tutelage.student.template import (
     Rendered,
     Template,
@@ -91,19 +97,13 @@ class ViewBuilder:
         try:
             turns = [
                 read(context, candidate.messages[len(context)].content)
-                for context in self._contexts(candidate)
+                for context in contexts_of(candidate, all_turns=self.all_turns)
             ]
         except _NotReadableError as error:
             return Refusal(reason=error.reason, detail=error.detail)
         except TemplateRefusedError as error:
             return Refusal(reason="template_refused", detail=str(error))
-        return EncodedSide(
-            given=tuple(passage for turn in turns for passage in turn.given),
-            alone=tuple(passage for turn in turns for passage in turn.alone),
-            straddles=any(turn.straddles for turn in turns),
-            truncated=any(turn.truncated for turn in turns),
-            starts_T=np.concatenate([turn.starts_T for turn in turns]),
-        )
+        return _pooled(turns)
 
     def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
         """Encode any context and target, without a template; there is no alone view.
@@ -129,25 +129,15 @@ class ViewBuilder:
             straddles=border.straddles,
             truncated=len(target_ids) < len(border.target),
             starts_T=border.target_starts_T[: len(target_ids)],
+            text=target,
         )
-
-    def _contexts(self, candidate: Candidate) -> list[tuple[Message, ...]]:
-        """The conversation in front of each assistant turn that is read."""
-        if not self.all_turns:
-            return [candidate.context]
-        messages = candidate.messages
-        return [
-            messages[:at]
-            for at in range(1, len(messages))
-            if messages[at].role == "assistant" and messages[at - 1].role == "user"
-        ]
 
     def _response_side(self, context: Sequence[Message], response: str) -> EncodedSide:
         rendered = self.template.render(context, response)
         border = self._border(rendered.context, rendered.target, what="response")
         if self.score_end_of_turn and rendered.end:
             border = self._with_end(rendered)
-        return self._side(border, what="response", offset=rendered.offset)
+        return self._side(border, what="response", text=response, offset=rendered.offset)
 
     def _with_end(self, rendered: Rendered) -> _Border:
         """The same border with the first token of the end of the turn counted too."""
@@ -171,7 +161,7 @@ class ViewBuilder:
                 break
             shown = self._without_last_tokens(shown, over)
             border = self._reverse_border(instruction, shown)
-        side = self._side(border, what="instruction", offset=0)
+        side = self._side(border, what="instruction", text=instruction, offset=0)
         if shown == response:
             return side
         return replace(side, truncated=True)
@@ -209,7 +199,7 @@ class ViewBuilder:
         bos = self.tokenizer.bos_ids if self.template.adds_bos else ()
         return (*bos, *tokens.ids_T.tolist())
 
-    def _side(self, border: _Border, *, what: str, offset: int) -> EncodedSide:
+    def _side(self, border: _Border, *, what: str, text: str, offset: int) -> EncodedSide:
         header = self._header()
         room = self.max_length - max(len(border.context), len(header))
         target = border.target
@@ -228,12 +218,41 @@ class ViewBuilder:
             given=(given,),
             alone=(alone,),
             starts_T=border.target_starts_T[: len(target)] + np.int32(offset),
+            text=text,
             straddles=border.straddles,
             truncated=len(target) < len(border.target),
         )
 
     def _too_long(self, what: str, needed: int) -> str:
         return f"{what}: {needed} tokens with its context, the limit is {self.max_length}"
+
+
+def contexts_of(candidate: Candidate, *, all_turns: bool) -> list[tuple[Message, ...]]:
+    """The conversation in front of each assistant turn that is read."""
+    if not all_turns:
+        return [candidate.context]
+    messages = candidate.messages
+    return [
+        messages[:at]
+        for at in range(1, len(messages))
+        if messages[at].role == "assistant" and messages[at - 1].role == "user"
+    ]
+
+
+def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
+    """The sides of several turns as one."""
+    starts, length = [], 0
+    for turn in turns:
+        starts.append(turn.starts_T + np.int32(length))
+        length += len(turn.text) + len(TURN_BREAK)
+    return EncodedSide(
+        given=tuple(passage for turn in turns for passage in turn.given),
+        alone=tuple(passage for turn in turns for passage in turn.alone),
+        straddles=any(turn.straddles for turn in turns),
+        truncated=any(turn.truncated for turn in turns),
+        starts_T=np.concatenate(starts),
+        text=TURN_BREAK.join(turn.text for turn in turns),
+    )
 
 
 def blank_reason(candidate: Candidate) -> Unscored | None:

@@ -1,0 +1,223 @@
+"""Token statistics as a table: what a student thought of every target token, on disk.
+
+One row a candidate, in the order of its scores. For the V views that were read and the T target
+tokens of a text:
+
+    column                     type            what
+    response, instruction      string          the target text
+    response_ids, ...          list<int32>     its T token ids
+    response_starts, ...       list<int32>     where each token starts, in characters of the text
+    logprobs_VIEW              list<float32>   nats, as the student gave them
+    ranks_VIEW                 list<uint8>     1 to 100
+    entropies_VIEW             list<float16>   nats
+    sum_squares_VIEW           list<float16>
+    step_logprobs              list<list<float32>>   of each step, where `lalp` was asked for
+
+Both views of a text count the same ids. float16 keeps 11 bits: an entropy is off by at most one
+part in 2,048, a sum of squares by that or 3e-8; everything else is exact. A view or a statistic
+that was not read is null. The text of token i is `text[starts[i]:starts[i + 1]]`, the last one's
+`text[starts[-1]:]`; it is empty where the next token goes on with the same character.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.data.candidate import OK
+from tutelage.data.reading import (
+    VIEW_NAMES,
+    Reading,
+    ReadingOutcome,
+    TokenStats,
+    Unscored,
+    ViewName,
+)
+from tutelage.errors import DataError
+
+TextName: TypeAlias = Literal["response", "instruction"]
+TEXT_NAMES: tuple[TextName, TextName] = ("response", "instruction")
+
+_IDENTITY = (
+    ("candidate_id", pa.string()),
+    ("example_id", pa.string()),
+    ("student", pa.string()),
+    ("status", pa.string()),
+    ("detail", pa.string()),
+    ("straddles", pa.bool_()),
+    ("truncated", pa.bool_()),
+)
+_TEXTS = tuple(
+    column
+    for name in TEXT_NAMES
+    for column in (
+        (name, pa.string()),
+        (f"{name}_ids", pa.list_(pa.int32())),
+        (f"{name}_starts", pa.list_(pa.int32())),
+    )
+)
+_STATISTICS = (
+    ("logprobs", pa.float32()),
+    ("ranks", pa.uint8()),
+    ("entropies", pa.float16()),
+    ("sum_squares", pa.float16()),
+)
+_VIEWS = tuple(
+    (f"{name}_{view}", pa.list_(kind)) for view in VIEW_NAMES for name, kind in _STATISTICS
+)
+_MORE = (
+    ("vocabulary_tokens", pa.int32()),
+    ("step_logprobs", pa.list_(pa.list_(pa.float32()))),
+)
+TOKENS = pa.schema([pa.field(name, kind) for name, kind in (*_IDENTITY, *_TEXTS, *_VIEWS, *_MORE)])
+TOKEN_COLUMNS = tuple(name for name, _ in (*_TEXTS, *_VIEWS, *_MORE))
+"""The columns that a scores table does not have."""
+
+IS_TOKENS: dict[bytes | str, bytes | str] = {b"tutelage": b"token statistics 1"}
+"""Metadata by which a file of this kind is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TargetTokens:
+    """The tokens of one target text.
+
+    Attributes:
+        text: What was read, all turns of it.
+        ids_T: int32: the student's token ids.
+        starts_T: int32: where each starts, in characters of the text; never decreasing.
+    """
+
+    text: str
+    ids_T: NDArray[np.int32]
+    starts_T: NDArray[np.int32]
+
+    @property
+    def pieces(self) -> list[str]:
+        """The text of each token."""
+        ends = [*self.starts_T[1:].tolist(), len(self.text)]
+        return [self.text[a:b] for a, b in zip(self.starts_T.tolist(), ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTokens:
+    """One row, back as what it was made of.
+
+    Attributes:
+        outcome: The reading, or why there is none.
+        targets: The tokens of the texts that were read.
+        steps: The readings of its steps, or None where they were not read.
+    """
+
+    outcome: ReadingOutcome
+    targets: Mapping[TextName, TargetTokens]
+    steps: tuple[TokenStats, ...] | None
+
+
+def token_columns(
+    reading: Reading,
+    *,
+    targets: Mapping[TextName, TargetTokens],
+    steps: Sequence[TokenStats] | None,
+) -> dict[str, Any]:
+    """The `TOKEN_COLUMNS` of one candidate.
+
+    Raises:
+        DataError: A text has another number of tokens than a view that reads it.
+    """
+    row: dict[str, Any] = {"vocabulary_tokens": reading.vocabulary_tokens}
+    for name, target in targets.items():
+        row |= {
+            name: target.text,
+            f"{name}_ids": target.ids_T,
+            f"{name}_starts": target.starts_T,
+        }
+    for view, stats in reading.views.items():
+        target = targets[text_of(view)]
+        if len(target.ids_T) != stats.tokens:
+            raise DataError(
+                f"candidate {reading.candidate_id}: {len(target.ids_T)} token ids, but the view "
+                f"{view} has {stats.tokens} tokens"
+            )
+        row |= {
+            f"logprobs_{view}": stats.logprobs_T,
+            f"ranks_{view}": stats.ranks_T,
+            f"entropies_{view}": _half(stats.entropies_T),
+            f"sum_squares_{view}": _half(stats.sum_squares_T),
+        }
+    if steps is not None:
+        row["step_logprobs"] = [step.logprobs_T for step in steps]
+    return row
+
+
+def stored_tokens(row: Mapping[str, Any]) -> StoredTokens:
+    """The inverse of `token_columns`, for a row as `arrays_of` gives it."""
+    if row["status"] != OK:
+        outcome = Unscored(
+            candidate_id=row["candidate_id"], reason=row["status"], detail=row["detail"]
+        )
+        return StoredTokens(outcome=outcome, targets={}, steps=None)
+    views = {
+        view: TokenStats(
+            logprobs_T=row[f"logprobs_{view}"],
+            ranks_T=row[f"ranks_{view}"],
+            entropies_T=_single(row[f"entropies_{view}"]),
+            sum_squares_T=_single(row[f"sum_squares_{view}"]),
+        )
+        for view in VIEW_NAMES
+        if row[f"logprobs_{view}"] is not None
+    }
+    targets = {
+        name: TargetTokens(text=row[name], ids_T=row[f"{name}_ids"], starts_T=row[f"{name}_starts"])
+        for name in TEXT_NAMES
+        if row[name] is not None
+    }
+    steps = row["step_logprobs"]
+    return StoredTokens(
+        outcome=Reading(
+            candidate_id=row["candidate_id"],
+            views=views,
+            straddles=row["straddles"],
+            truncated=row["truncated"],
+            response_starts_T=targets["response"].starts_T if "response" in targets else None,
+            vocabulary_tokens=row["vocabulary_tokens"],
+        ),
+        targets=targets,
+        steps=None
+        if steps is None
+        else tuple(TokenStats(logprobs_T=np.array(s, dtype=np.float32)) for s in steps),
+    )
+
+
+def arrays_of(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows of any table, with lists of numbers as numpy arrays."""
+    for batch in table.to_batches():
+        columns = [_values(column) for column in batch.columns]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(table.column_names, values, strict=True))
+
+
+def _values(column: Any) -> Iterator[Any]:
+    kind = column.type
+    if not (pa.types.is_list(kind) and pa.types.is_primitive(kind.value_type)):
+        yield from column.to_pylist()
+        return
+    numbers = column.values.to_numpy(zero_copy_only=False)
+    offsets = column.offsets.to_numpy()
+    for index, valid in enumerate(column.is_valid().to_pylist()):
+        yield numbers[offsets[index] : offsets[index + 1]] if valid else None
+
+
+def text_of(view: ViewName) -> TextName:
+    """Which text a view reads."""
+    return "response" if view.startswith("response") else "instruction"
+
+
+def _half(values: NDArray[np.float32] | None) -> NDArray[np.float16] | None:
+    return None if values is None else values.astype(np.float16)
+
+
+def _single(values: NDArray[np.float16] | None) -> NDArray[np.float32] | None:
+    return None if values is None else values.astype(np.float32)

@@ -1,0 +1,191 @@
+"""Scoring on a real local Ray instance with two workers; the student is a table."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.runs.fakes import rows, write_rows
+from tutelage.errors import StudentError
+from tutelage.runs.jobs import score_data
+from tutelage.runs.opening import Doors
+from tutelage.runs.progress import Silent
+from tutelage.student import StudentSettings, TableStudent
+from tutelage.student import model as model_module
+
+ray = pytest.importorskip("ray")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # Ray's own
+    pytest.mark.timeout(120),
+]
+METRICS = ("ifd", "r_ifd", "rsr", "aslec_drop")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_module, "CHUNK_CANDIDATES", 4)
+
+
+def opens_table(settings: StudentSettings) -> TableStudent:
+    return TableStudent(name=settings.model)
+
+
+def score(data: Path, out: Path, **more: Any) -> dict[str, Any]:
+    opener = more.pop("open_student", None) or (lambda s: TableStudent(name=s.model))
+    return score_data(
+        data={"path": str(data)},
+        student={"model": "table"},
+        metrics=METRICS,
+        out=out,
+        progress=more.pop("progress", None) or Silent(),
+        doors=Doors(open_student=opener),
+        **more,
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    values: list[Any] = [
+        *rows(21),
+        "{broken",
+        {"instruction": "Say it.", "output": " "},
+        rows(1)[0],
+    ]
+    return write_rows(tmp_path / "data.jsonl", values)
+
+
+def test_two_workers_give_the_table_of_the_local_engine(data: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
+    score(data, here, statistics=tmp_path / "here.stats.parquet")
+    score(data, there, statistics=tmp_path / "there.stats.parquet", engine="ray")
+    assert pq.read_table(there).equals(pq.read_table(here))
+    found = pq.read_table(tmp_path / "there.stats.parquet")
+    assert found.equals(pq.read_table(tmp_path / "here.stats.parquet"))
+    assert not list(tmp_path.glob(".*ray")), "chunks and parts are gone when the table is there"
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.done = 0
+        self.stages: list[str] = []
+
+    def begin(self, stage: str, **_: Any) -> None:
+        self.stages.append(stage)
+
+    def advance(self, count: int = 1, **_: Any) -> None:
+        self.done += count
+
+
+def test_the_caller_is_told_of_the_progress(data: Path, tmp_path: Path) -> None:
+    told = Told()
+    score(data, tmp_path / "s.parquet", engine="ray", progress=told)
+    assert (told.done, told.stages) == (23, ["score"])
+
+
+def test_what_stops_a_worker_reaches_the_caller(data: Path, tmp_path: Path) -> None:
+    def fails(settings: StudentSettings) -> TableStudent:
+        class Broken(TableStudent):
+            def read(self, *_: Any, **__: Any) -> Any:
+                raise StudentError("the weights are damaged", hint="fetch them again")
+
+        return Broken(name=settings.model)
+
+    with pytest.raises(StudentError, match="weights are damaged") as caught:
+        score(data, tmp_path / "s.parquet", engine="ray", open_student=fails)
+    assert caught.value.hint == "fetch them again"
+    assert not (tmp_path / "s.parquet").exists()
+
+
+def dies(folder: Path, *, times: int) -> Any:
+    """A student whose process is killed, as by the system, when it comes to tool number 9."""
+
+    def opens(settings: StudentSettings) -> TableStudent:
+        class Dies(TableStudent):
+            def read(self, candidates: Any, **more: Any) -> Any:
+                chunk = list(candidates)
+                for candidate in chunk:
+                    with (folder / "read").open("a") as file:
+                        file.write(candidate.candidate_id + "\n")
+                    deaths = len(list(folder.glob("death*")))
+                    if "number 9?" in candidate.instruction and deaths < times:
+                        (folder / f"death{deaths}").touch()
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return super().read(iter(chunk), **more)
+
+        return Dies(name=settings.model)
+
+    return opens
+
+
+def test_a_worker_that_is_killed_costs_its_own_chunk_only(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    score(data, tmp_path / "here.parquet")
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, times=1))
+    assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(tmp_path / "here.parquet"))
+    read = (folder / "read").read_text().split()
+    again = {name for name in read if read.count(name) > 1}
+    assert len(list(folder.glob("death*"))) == 1
+    assert len(again) <= 4, "only the chunk it was at was read a second time"
+
+
+def test_a_candidate_that_kills_every_worker_is_a_failure_not_a_lost_row(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    score(data, tmp_path / "here.parquet")
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, times=99))
+    here = pq.read_table(tmp_path / "here.parquet").to_pylist()
+    there = pq.read_table(tmp_path / "s.parquet").to_pylist()
+    lost = [row["row"] for row in there if row["status"] == "student_failed"]
+    assert lost == [8, 9, 10, 11]
+    assert all(there[n]["ifd"] is None and "died 3 times" in there[n]["detail"] for n in lost)
+    assert [r for r in there if r["row"] not in lost] == [r for r in here if r["row"] not in lost]
+
+
+def test_a_job_that_was_stopped_goes_on_with_what_is_missing(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+
+    class Stops(Told):
+        def advance(self, count: int = 1, **_: Any) -> None:
+            super().advance(count)
+            if self.done >= 8:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        score(data, tmp_path / "s.parquet", engine="ray", progress=Stops())
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, times=0))
+    assert len((folder / "read").read_text().split()) <= 23 - 8
+    score(data, tmp_path / "here.parquet")
+    assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(tmp_path / "here.parquet"))
+
+
+def test_nothing_of_ray_is_imported_by_the_local_engine(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data.jsonl", rows(3))
+    code = f"""
+import sys
+from pathlib import Path
+from tutelage.runs import Silent, score_data
+from tutelage.runs.opening import Doors
+from tutelage.student import TableStudent
+score_data(data={{"path": {str(data)!r}}}, student={{"model": "table"}}, metrics=["ifd"],
+    out=Path({str(tmp_path / "s.parquet")!r}), progress=Silent(),
+    doors=Doors(open_student=lambda s: TableStudent()))
+sys.exit(any(name.partition(".")[0] == "ray" for name in sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
