@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def _register() -> None:
-    from tutelage.cli import deciding, gating, inspecting, running, scoring
+    from tutelage.cli import deciding, gating, inspecting, running, scoring, training
 
-    for module in (running, scoring, deciding, inspecting, gating):
+    for module in (running, scoring, deciding, inspecting, gating, training):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -1,1 +1,24 @@
-"""What a student can do, item by item."""
+"""What can the student do? One row an item, with its status.
+
+    items --> likelihoods of answers   (choice, held_out: the student reads)
+          --> answers it writes        (exact_match, ifeval, steps: checked by the verification room)
+          --> the lm-evaluation-harness
+
+Higher is better in every task. `statistics` says whether two evaluations differ.
+"""
+
+from tutelage.evaluation.evaluate import evaluate_student, summary_of
+from tutelage.evaluation.results import RESULTS, UNITS, ItemResult, results_table
+from tutelage.evaluation.settings import EvaluateSettings, TaskKind, TaskSettings
+
+__all__ = [
+    "RESULTS",
+    "UNITS",
+    "EvaluateSettings",
+    "ItemResult",
+    "TaskKind",
+    "TaskSettings",
+    "evaluate_student",
+    "results_table",
+    "summary_of",
+]

@@ -22,6 +22,15 @@ from tutelage.training.order import LikeLengths
 from tutelage.training.rows import Encoded
 from tutelage.training.settings import TrainSettings, steps_of
 
+_TOKENIZER_FILES = (
+    "tokenizer",
+    "special_tokens_map",
+    "added_tokens",
+    "chat_template",
+    "vocab.json",
+    "merges.txt",
+)
+
 
 def build_trainer(
     encoded: Encoded,

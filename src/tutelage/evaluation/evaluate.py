@@ -1,0 +1,212 @@
+"""Evaluate a student on tasks: one row an item, every answer kept, nothing done twice.
+
+OUT/manifest.json        student, settings, tasks, versions; then what came out
+OUT/TASK.parquet         the rows of one task
+OUT/answers.jsonl        what the student wrote, as soon as it was written
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tutelage.data import content_hash, replacing, write_table
+from tutelage.data.progress import Progress, Silent
+from tutelage.errors import SettingsError
+from tutelage.evaluation.answering import constraints_met, exact_match
+from tutelage.evaluation.generating import answer_all
+from tutelage.evaluation.harness import run_harness
+from tutelage.evaluation.items import Item, read_items, read_references
+from tutelage.evaluation.likelihood import choose, held_out
+from tutelage.evaluation.reasoning import reasoning_quality
+from tutelage.evaluation.results import UNITS, ItemResult, results_table
+from tutelage.evaluation.settings import EvaluateSettings, TaskSettings
+from tutelage.student import StudentModel, StudentSettings, open_student
+
+_VERSIONS = ("tutelage", "torch", "transformers", "lm_eval", "math-verify")
+
+
+def evaluate_student(
+    model: str,
+    tasks: Sequence[TaskSettings],
+    settings: EvaluateSettings,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+) -> pa.Table:
+    """Evaluate a student.
+
+    Args:
+        model: A folder (such as `Trained.path`), a hub id or an alias.
+        tasks: With names that differ.
+        settings: How the student is opened and answers.
+        out: A folder of its own; tasks whose rows are there already are not repeated.
+        progress: Told of each item.
+
+    Returns:
+        The RESULTS schema: one row an item, task by task. Every value is better when it is
+        higher; an item without a value has a status that says why.
+
+    Raises:
+        SettingsError: Two tasks share a name.
+        DataError: The items of a task cannot be read.
+    """
+    progress = progress or Silent()
+    repeated = [name for name, count in Counter(t.name for t in tasks).items() if count > 1]
+    if repeated:
+        raise SettingsError(f"tasks share the name {repeated[0]!r}", hint="give each its own")
+    out.mkdir(parents=True, exist_ok=True)
+    manifest: dict[str, Any] = _read_manifest(out / "manifest.json")
+    student = open_student(
+        StudentSettings(
+            model=model,
+            template=settings.template,
+            dtype=settings.dtype,
+            device=settings.device,
+            max_length=settings.max_length,
+            use_cache=False,
+        )
+    )
+    manifest |= {
+        "student": dict(student.describe()),
+        "settings": settings.model_dump(mode="json"),
+        "versions": {name: _version(name) for name in _VERSIONS},
+    }
+    done = manifest.setdefault("tasks", {})
+    tables = []
+    try:
+        for task in tasks:
+            key = _key(task, student, settings)
+            file = out / f"{task.name}.parquet"
+            if done.get(task.name, {}).get("key") == key and file.is_file():
+                tables.append(pq.read_table(file))
+                continue
+            results, about = _run(task, student, settings, out=out, progress=progress)
+            table = results_table(results, task=task.name, seed=settings.seed)
+            write_table(file, table)
+            done[task.name] = {
+                "key": key,
+                "settings": task.model_dump(mode="json"),
+                "unit": UNITS[task.kind],
+                **about,
+                **summary_of(table),
+            }
+            _write_manifest(out / "manifest.json", manifest)
+            tables.append(table)
+    finally:
+        student.close()
+    return pa.concat_tables(tables)
+
+
+def summary_of(table: pa.Table) -> dict[str, Any]:
+    """How many items have which status, the mean value, and the share that is right."""
+    right = pc.mean(table["correct"].cast(pa.float64())).as_py()
+    return {
+        "items": table.num_rows,
+        "by_status": dict(sorted(Counter(table["status"].to_pylist()).items())),
+        "mean_value": pc.mean(table["value"]).as_py(),
+        **({} if right is None else {"right_fraction": right}),
+    }
+
+
+def _key(task: TaskSettings, student: StudentModel, settings: EvaluateSettings) -> str:
+    path = Path(task.path) if task.path else None
+    digest = sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+    return content_hash(
+        "evaluate",
+        student.fingerprint,
+        task.model_dump(mode="json", exclude={"path"}),
+        digest or task.path,
+        settings.model_dump(mode="json"),
+        dict(student.describe())["dtype"],
+    )
+
+
+def _run(
+    task: TaskSettings,
+    student: StudentModel,
+    settings: EvaluateSettings,
+    *,
+    out: Path,
+    progress: Progress,
+) -> tuple[list[ItemResult], Mapping[str, Any]]:
+    if task.kind == "lm_eval":
+        progress.begin(task.name, total=None, unit="documents")
+        results, about = run_harness(task, student, settings)
+        progress.end()
+        return results, about
+    results = []
+    if task.kind == "held_out":
+        references = read_references(task, seed=settings.seed)
+        progress.begin(task.name, total=len(references), unit="items")
+        for result in held_out(references, student):
+            results.append(result)
+            progress.advance()
+    elif task.kind == "choice":
+        items = read_items(task, seed=settings.seed)
+        progress.begin(task.name, total=len(items), unit="items")
+        for result in choose(items, student):
+            results.append(result)
+            progress.advance()
+    else:
+        items = read_items(task, seed=settings.seed)
+        progress.begin(task.name, total=len(items), unit="items")
+        results = _written(task, items, student, settings, out=out, progress=progress)
+    progress.end()
+    return results, {}
+
+
+def _written(
+    task: TaskSettings,
+    items: Sequence[Item],
+    student: StudentModel,
+    settings: EvaluateSettings,
+    *,
+    out: Path,
+    progress: Progress,
+) -> list[ItemResult]:
+    """The results of a task whose answers the student writes, or that come with its items."""
+    if task.kind == "steps" and "reasoning" in task.fields:
+        texts = [str(item.extra.get("reasoning", "")) for item in items]
+        return list(reasoning_quality(items, texts, student, lead=task.lead))
+    answers = answer_all(
+        items,
+        student,
+        max_new_tokens=task.max_new_tokens,
+        batch=settings.batch_examples,
+        kept=out / "answers.jsonl",
+        progress=progress,
+    )
+    if task.kind == "steps":
+        texts = [answer.text for answer in answers]
+        return list(reasoning_quality(items, texts, student, lead=task.lead))
+    if task.kind == "ifeval":
+        return list(constraints_met(items, answers))
+    return list(exact_match(items, answers, task))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,174 @@
+"""Answers the student writes by itself: greedy, in batches, each kept as soon as it is there.
+
+left padding    question      answer
+[pad pad   |  q1 q2 q3   |  a1 a2 <end> pad]
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import content_hash
+from tutelage.data.progress import Progress
+from tutelage.errors import DataError
+from tutelage.evaluation.items import Item
+from tutelage.evaluation.likelihood import asked
+from tutelage.student import StudentModel
+from tutelage.student.loading import load_model
+
+_ANY_ANSWER = "."
+"""The template wants a response to render a question; which one makes no difference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the student wrote.
+
+    Attributes:
+        text: Without special tokens.
+        ended: Whether it ended by itself within the limit.
+        tokens: Written, with the one that ended it.
+    """
+
+    text: str
+    ended: bool
+    tokens: int
+
+
+def answer_all(
+    items: Sequence[Item],
+    student: StudentModel,
+    *,
+    max_new_tokens: int,
+    batch: int,
+    kept: Path,
+    progress: Progress,
+) -> list[Answer]:
+    """The student's answer to each item, in order.
+
+    Args:
+        items: What is asked.
+        student: Opened, perhaps not loaded.
+        max_new_tokens: Of one answer.
+        batch: Questions answered at once. In bfloat16 the last digit of a probability depends on
+            who shares the batch, so batches are planned from all items, not from the missing.
+        kept: A file that collects answers; a killed evaluation continues from it.
+        progress: Told of each answer.
+    """
+    known = _read_kept(kept)
+    keys = {
+        item.item_id: content_hash("answer", student.fingerprint, item.question, max_new_tokens)
+        for item in items
+    }
+    order = sorted(items, key=lambda item: (-len(item.question), item.item_id))
+    writer: _Writer | None = None
+    for start in range(0, len(order), batch):
+        asked_now = order[start : start + batch]
+        if not all(keys[item.item_id] in known for item in asked_now):
+            writer = writer or _Writer(student)
+            answers = writer.write([item.question for item in asked_now], limit=max_new_tokens)
+            fresh = {keys[i.item_id]: a for i, a in zip(asked_now, answers, strict=True)}
+            _keep(kept, fresh)
+            known |= fresh
+        progress.advance(len(asked_now))
+    return [known[keys[item.item_id]] for item in items]
+
+
+def _read_kept(path: Path) -> dict[str, Answer]:
+    """The answers of whole lines; a last line that was cut by a kill is asked again."""
+    if not path.is_file():
+        return {}
+    found = {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for line in text.split("\n")[:-1]:
+        try:
+            row = json.loads(line)
+            found[row["key"]] = Answer(text=row["text"], ended=row["ended"], tokens=row["tokens"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _keep(path: Path, answers: dict[str, Answer]) -> None:
+    lines = [
+        json.dumps({"key": key, "text": a.text, "ended": a.ended, "tokens": a.tokens})
+        for key, a in answers.items()
+    ]
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + "\n".join(lines) + "\n")  # a cut line in front stays a line of its own
+
+
+class _Writer:
+    """A loaded student that writes."""
+
+    def __init__(self, student: StudentModel) -> None:
+        self._student = student
+        self._parts = student.parts
+        self._model = load_model(
+            self._parts.folder,
+            self._parts.settings,
+            device=self._parts.device,
+            dtype=self._parts.dtype,
+        )
+        self._ends = self._end_tokens()
+
+    def _end_tokens(self) -> list[int]:
+        """What ends an answer: the model's own end tokens, and the template's end of turn."""
+        ends = self._model.generation_config.eos_token_id
+        found = {int(e) for e in (ends if isinstance(ends, list) else [ends]) if e is not None}
+        rendered = self._parts.template.render(asked("a", _ANY_ANSWER).context, _ANY_ANSWER)
+        if rendered.end:
+            (tokens,) = self._parts.builder.tokenizer.tokenize([rendered.end])
+            found.add(int(tokens.ids_T[0]))
+        return sorted(found)
+
+    def _question_ids(self, question: str) -> list[int]:
+        text = self._student.context_text(asked(question, _ANY_ANSWER))
+        tokenizer = self._parts.builder.tokenizer
+        (tokens,) = tokenizer.tokenize([text])
+        front = tokenizer.bos_ids if self._parts.template.adds_bos else ()
+        return [*front, *tokens.ids_T.tolist()]
+
+    def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
+        """Answer questions together, in the order given.
+
+        Raises:
+            DataError: A question leaves no room for an answer.
+        """
+        import torch
+
+        prompts = [self._question_ids(question) for question in questions]
+        width = max(map(len, prompts))
+        if width + limit > self._parts.max_length:
+            raise DataError(
+                f"a question of {width} tokens and an answer of {limit} do not fit into the "
+                f"student's {self._parts.max_length} tokens",
+                hint="lower max_new_tokens, or leave such questions out",
+            )
+        pad = self._ends[0] if self._ends else 0
+        ids_B_T = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts])
+        mask_B_T = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in prompts])
+        with torch.inference_mode():
+            written: Any = self._model.generate(
+                input_ids=ids_B_T.to(self._parts.device),
+                attention_mask=mask_B_T.to(self._parts.device),
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                repetition_penalty=1.0,
+                max_new_tokens=limit,
+                eos_token_id=self._ends or None,
+                pad_token_id=pad,
+            )
+        return [self._answer(row) for row in written[:, width:].tolist()]
+
+    def _answer(self, ids: list[int]) -> Answer:
+        end = next((i for i, token in enumerate(ids) if token in self._ends), None)
+        kept = ids if end is None else ids[:end]
+        text = self._parts.decode(kept)
+        return Answer(
+            text=text, ended=end is not None, tokens=len(kept) + (0 if end is None else 1)
+        )

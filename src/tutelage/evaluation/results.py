@@ -1,0 +1,72 @@
+"""The table of an evaluation: one row an item."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.evaluation.settings import TaskKind
+
+RESULTS = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("task", pa.string()),
+        ("seed", pa.int64()),
+        ("value", pa.float64()),  # null unless status is ok or no_answer; its unit is the task's
+        ("correct", pa.bool_()),  # null where a task has no right and wrong
+        ("status", pa.string()),
+        ("text", pa.string()),  # what the student wrote or chose
+        ("detail", pa.string()),  # evidence, or the reason of a status
+    ]
+)
+
+UNITS: Mapping[TaskKind, str] = {
+    "held_out": "log-likelihood, nats per token",
+    "choice": "margin of the right choice, nats per token",
+    "exact_match": "share right",
+    "ifeval": "share of constraints met",
+    "steps": "nats per answer token that the reasoning saves",
+    "lm_eval": "the harness's own metric",
+}
+"""What a value is, by kind of task. Higher is better in all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """What became of one item.
+
+    Attributes:
+        item_id: Of the item.
+        status: `ok`, `no_answer` (a generated answer holds none: that is wrong), or why there is
+            no value.
+        value: In the unit of the task, or None.
+        correct: Or None.
+        text: What the student wrote or chose, or None.
+        detail: For people.
+    """
+
+    item_id: str
+    status: str = "ok"
+    value: float | None = None
+    correct: bool | None = None
+    text: str | None = None
+    detail: str | None = None
+
+
+def results_table(results: Iterable[ItemResult], *, task: str, seed: int) -> pa.Table:
+    """The rows of one task."""
+    rows: list[dict[str, Any]] = [
+        {
+            "item_id": r.item_id,
+            "task": task,
+            "seed": seed,
+            "value": r.value,
+            "correct": r.correct,
+            "status": r.status,
+            "text": r.text,
+            "detail": r.detail,
+        }
+        for r in results
+    ]
+    return pa.Table.from_pylist(rows, schema=RESULTS)

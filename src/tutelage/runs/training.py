@@ -1,0 +1,126 @@
+"""Train and evaluate a student, for the command line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tutelage.data import write_jsonl
+from tutelage.errors import SettingsError
+from tutelage.evaluation import (
+    EvaluateSettings,
+    TaskSettings,
+    evaluate_student,
+    summary_of,
+)
+from tutelage.runs.exporting import as_training_row, chosen_rows
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.progress import Progress
+from tutelage.runs.settings import checked, yaml_value
+from tutelage.training import TrainSettings, train_student
+
+
+def train(
+    data: Path,
+    *,
+    model: str,
+    settings: Mapping[str, Any],
+    chosen: str,
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train a student on a file of rows, or on a set of a run.
+
+    Args:
+        data: A file, or a run folder.
+        model: The student to start from.
+        settings: Settings of the training.
+        chosen: Of a run: `selected`, or the name of a null.
+        out: A folder of its own.
+        progress: Told of each step.
+
+    Returns:
+        What the training came to.
+    """
+    wanted = checked(TrainSettings, settings, place="train")
+    rows = data
+    if data.is_dir():
+        run = RunFolder(root=data).existing()
+        found = [as_training_row(row) for row in chosen_rows(run, chosen=chosen)]
+        out.mkdir(parents=True, exist_ok=True)
+        rows = out / "rows.jsonl"
+        write_jsonl(rows, found)
+    elif not data.is_file():
+        raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")
+    trained = train_student(rows, model=model, settings=wanted, out=out, progress=progress)
+    return asdict(trained)
+
+
+class TaskList(BaseModel):
+    """A YAML file of tasks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[TaskSettings, ...]
+
+
+def tasks_of(*, file: Path | None, given: Sequence[str], limit: int | None) -> list[TaskSettings]:
+    """The tasks of a YAML file and of `KIND=PATH` texts.
+
+    Raises:
+        SettingsError: A task is wrong, or there is none.
+    """
+    tasks: list[TaskSettings] = []
+    if file is not None:
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{file}: cannot be read: {error}", hint="give a YAML file"
+            ) from error
+        values = yaml_value(text, place=str(file))
+        values = {"tasks": values} if isinstance(values, list) else values
+        if not isinstance(values, dict):
+            raise SettingsError(f"{file}: expected a list of tasks", hint="see docs/evaluate.md")
+        tasks += checked(TaskList, values, place=str(file)).tasks
+    for text in given:
+        kind, separator, path = text.partition("=")
+        if not separator:
+            raise SettingsError(
+                f"--task {text}: expected KIND=PATH", hint="such as --task choice=arc_easy.jsonl"
+            )
+        named = Path(path).name.split(".")[0] or path
+        task: dict[str, Any] = {"name": named, "kind": kind, "path": path}
+        if kind == "lm_eval":
+            task = {"name": path, "kind": kind, "harness_task": path}
+        tasks.append(checked(TaskSettings, task, place=f"--task {text}"))
+    if not tasks:
+        raise SettingsError("no tasks are given", hint="--task KIND=PATH, or --tasks FILE.yaml")
+    if limit is None:
+        return tasks
+    return [task.model_copy(update={"limit": limit}) for task in tasks]
+
+
+def evaluate(
+    model: str,
+    *,
+    tasks: Sequence[TaskSettings],
+    settings: Mapping[str, Any],
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Evaluate a student on tasks.
+
+    Returns:
+        For each task how many items have which status, the mean value and the share right.
+    """
+    wanted = checked(EvaluateSettings, settings, place="evaluate")
+    table = evaluate_student(model, tasks, wanted, out, progress=progress)
+    names = table["task"].to_pylist()
+    found = {}
+    for task in tasks:
+        rows = [index for index, name in enumerate(names) if name == task.name]
+        found[task.name] = summary_of(table.take(rows))
+    return {"out": str(out), "tasks": found}
