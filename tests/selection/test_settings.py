@@ -14,7 +14,7 @@ def test_the_defaults_are_the_safe_student_rule():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"rule": "ifd_top"}, "needs keep_fraction or keep_count"),
+        ({"rule": "ifd_top"}, "needs keep_fraction, keep_count or quotas"),
         ({"rule": "longest", "keep_fraction": 0.5, "keep_count": 2}, "not both"),
         ({"margin": -0.1}, "margin"),
         ({"margin": float("nan")}, "margin"),

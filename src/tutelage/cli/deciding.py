@@ -1,9 +1,11 @@
 """Commands about decisions: select, explain."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from tutelage.cli.options import counts_by_name, weights_by_name
 from tutelage.cli.showing import print_json, shown_progress
 
 _RUN = click.Path(path_type=Path, file_okay=False)
@@ -11,30 +13,57 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 
 @click.command()
 @click.argument("run", type=_RUN)
-@click.option("--rule", help="srt, grape, rsr, ifd_top, or a null; docs/rules.md explains each.")
+@click.option("--rule", help="srt, grape, rsr, lark or another; docs/rules.md explains each.")
 @click.option("--mode", type=click.Choice(["safe", "paper"]), help="The truth table of srt.")
 @click.option("--margin", type=float, help="srt: how much better a refinement must be.")
-@click.option("--keep-fraction", type=float, help="ifd_top: share of examples to keep.")
-@click.option("--keep-count", type=int, help="ifd_top: number of examples to keep.")
-@click.option("--per-source/--overall", default=None, help="ifd_top: within each source, or not.")
-@click.option("--seed", type=int, help="Of the random rule and of the nulls.")
+@click.option("--gate", type=click.Choice(["off", "not_wrong", "right"]), help="Which verdicts.")
+@click.option("--gate-order", type=click.Choice(["before", "after"]), help="The rule, or after it.")
+@click.option("--use-filters/--ignore-filters", default=None, help="What filters.parquet says.")
+@click.option("--keep-per-example", type=click.IntRange(min=1), help="Most candidates of each.")
+@click.option("--one-teacher/--any-teacher", default=None, help="All of an example by one teacher.")
+@click.option("--best-by", help="best_of_n: a column of the scores.")
+@click.option("--best-is", type=click.Choice(["high", "low"]), help="best_of_n: its better end.")
+@click.option("--mix", metavar="BY:A=1,B=4", help="length, or teacher with a weight for each.")
+@click.option("--keep-fraction", type=float, help="Share of examples to keep.")
+@click.option("--keep-count", type=int, help="Number of examples to keep.")
+@click.option("--per-source/--overall", default=None, help="Within each source, or not.")
+@click.option("--quota", "quotas", multiple=True, metavar="SOURCE=N", help="* is every other one.")
+@click.option(
+    "--diversity",
+    type=click.Choice(["k_center", "facility_location"]),
+    help="Keep examples that cover the others.",
+)
+@click.option("--seed", type=int, help="Of every draw and of the nulls.")
 @click.option("--max-unscored", "max_unscored_fraction", type=float, help="Stop above this share.")
 @click.option("--student", help="Fingerprint of the student whose scores decide, if several.")
-def select(run: Path, *, student: str | None, **flags: object) -> None:
+def select(run: Path, *, student: str | None, **flags: Any) -> None:
     """Decide again on every example of RUN, from the stored scores alone.
 
-    Neither the teacher nor the student is asked. Writes decisions, nulls, selected and rejected.
+    Neither the teacher nor the student is asked. What filters and verdicts of RUN refuse is not
+    chosen. Writes decisions, chosen, nulls, selected and rejected.
 
     \b
     Example:
       tutelage select runs/demo --rule srt --mode paper
+      tutelage select runs/samples --rule grape --gate right --keep-per-example 4
     """
     from tutelage.runs import select_again
 
     given = {name: value for name, value in flags.items() if value is not None}
+    given["quotas"] = counts_by_name(flags["quotas"], option="--quota")
+    if not given["quotas"]:
+        del given["quotas"]
+    if flags["mix"] is not None:
+        given["mix"] = _mix(flags["mix"])
     with shown_progress() as progress:
         tally = select_again(run, given=given, student=student, progress=progress)
     print_json(tally)
+
+
+def _mix(text: str) -> dict[str, Any]:
+    by, _, shares = text.partition(":")
+    parts = [part for part in shares.split(",") if part]
+    return {"by": by, "shares": weights_by_name(parts, option="--mix")}
 
 
 @click.command()

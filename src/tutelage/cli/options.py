@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -96,6 +96,41 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
     return add
 
 
+def engine_options(function: Function) -> Function:
+    """Where the work is done."""
+    options = (
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="In this process, or in a pool of Ray workers.",
+        ),
+        click.option("--workers", type=click.IntRange(min=1), help="Ray: how many workers."),
+        click.option(
+            "--worker-cpus", type=click.IntRange(min=1), help="Ray: processors of each worker."
+        ),
+        click.option(
+            "--worker-gpus",
+            type=click.FloatRange(min=0),
+            help="Ray: graphics cards of each worker.",
+        ),
+        click.option(
+            "--ray-address", help="Ray: local starts it here, auto joins this machine's cluster."
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def ray_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `engine_options`, but for the engine, as settings of the pool."""
+    values = {name: options[name] for name in ("workers", "worker_cpus", "worker_gpus")}
+    values["address"] = options["ray_address"]
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `student_options` as settings of the student room."""
     values: dict[str, Any] = {
@@ -162,3 +197,36 @@ def _prices(text: str | None) -> dict[str, float] | None:
             f"--prices {text}: expected two numbers", hint="such as --prices 0.15,0.60"
         ) from error
     return {"input_per_million": of_input, "output_per_million": of_output}
+
+
+def weights_by_name(parts: Iterable[str], *, option: str) -> dict[str, float]:
+    """Values of the form NAME=WEIGHT.
+
+    Raises:
+        SettingsError: One has another form.
+    """
+    found: dict[str, float] = {}
+    for part in parts:
+        name, _, number = part.rpartition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            name = ""
+        if not name:
+            raise SettingsError(
+                f"{option} {part}: expected a name and a number", hint="such as strong=1"
+            )
+    return found
+
+
+def counts_by_name(parts: Iterable[str], *, option: str) -> dict[str, int]:
+    """Values of the form NAME=COUNT.
+
+    Raises:
+        SettingsError: One has another form.
+    """
+    found = weights_by_name(parts, option=option)
+    for name, number in found.items():
+        if not number.is_integer():
+            raise SettingsError(f"{option} {name}={number:g}: expected a whole number")
+    return {name: int(number) for name, number in found.items()}

@@ -75,6 +75,13 @@ DECISIONS = _schema(
     # then the float64 columns the decision rested on, which depend on the rule
 )
 
+CHOSEN = _schema(  # one row a chosen candidate; decisions name only the first of an example
+    ("example_id", pa.string()),
+    ("candidate_id", pa.string()),
+    ("rank", pa.int32()),  # 0-based place among those chosen of the example
+    ("weight", pa.float64()),  # in training, where the rule gives one; else null
+)
+
 NULLS = _schema(
     ("null", pa.string()),  # random, random_version, longest, all_refined, all_original
     ("seed", pa.int64()),

@@ -1,7 +1,7 @@
 """One example: its candidates, their numbers, and why the decision fell as it did."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import duckdb
 from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.overruling import Override, overrides_of
+from tutelage.runs.selecting import gates_of, with_pool_metrics
 from tutelage.runs.settings import checked
 from tutelage.runs.tables import open_tables, stream
 from tutelage.selection import SelectSettings, explain
@@ -46,21 +47,30 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
             if run.decisions.exists()
             else []
         )
+        kept = _rows(tables, _CHOSEN, example_id) if decided else []
     finally:
         tables.close()
     lines = [f"example {example_id}, input row {example['row']}, source {example['source']}", ""]
     scores = {row["candidate_id"]: row for row in scored}
-    chosen = decided[0]["candidate_id"] if decided else None
+    chosen = [row["candidate_id"] for row in kept]
     override = overrides_of(run).get(example_id)
     if override is not None:
-        chosen = override.candidate_id
+        chosen = [override.candidate_id]
     for candidate in candidates:
         lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
     if not decided:
         return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
     settings = settings_of(run, manifest)
     lines += [f"decision: {decided[0]['reason']} (rule {_rule(settings)})"]
-    sentences = explain(candidates, scored, settings=settings, decision=decided[0])
+    gates = gates_of(run, settings)
+    sentences = explain(
+        candidates,
+        with_pool_metrics(scored, gates, settings),
+        settings=settings,
+        decision=decided[0],
+        chosen=[row["candidate_id"] for row in kept],
+        gates=gates,
+    )
     lines += [textwrap.fill(f"- {s}", width=98, subsequent_indent="  ") for s in sentences]
     if override is not None:
         lines += [_overruled(override)]
@@ -91,6 +101,7 @@ select * from candidates where example_id = ?
 order by case step when 'original' then 0 when 'instruction_reflection' then 1
                    when 'response_reflection' then 2 else 3 end, candidate_id
 """
+_CHOSEN = "select candidate_id from chosen_by_rule where example_id = ? order by rank"
 _SCORES = "select * from scores where example_id = ?"
 
 
@@ -129,9 +140,13 @@ def _rows(tables: duckdb.DuckDBPyConnection, query: str, example_id: str) -> lis
 
 
 def _candidate(
-    candidate: Mapping[str, Any], scores: Mapping[str, Any], chosen: str | None, *, full: bool
+    candidate: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    chosen: Sequence[str | None],
+    *,
+    full: bool,
 ) -> list[str]:
-    mark = "  <-- chosen" if candidate["candidate_id"] == chosen else ""
+    mark = "  <-- chosen" if candidate["candidate_id"] in chosen else ""
     writer = f" by {candidate['teacher']}" if candidate["teacher"] else ""
     lines = [f"{candidate['step']}{writer} ({candidate['candidate_id']}){mark}"]
     if candidate["status"] != "ok":

@@ -18,15 +18,20 @@ from tutelage.runs.tables import open_tables, stream
 PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
 """Columns beside `messages` that say where a row came from; trainers ignore them."""
 
+WEIGHT = "weight"
+"""The column that says how much a row should count in training, where a rule gives weights."""
+
 Turn = dict[str, str]
 
 _SELECTED = """
-select c.messages, d.example_id, d.candidate_id, d.step, c.teacher, e.source, d.reason, d.rule
-from decisions d
-join candidates c on c.candidate_id = d.candidate_id
+select c.messages, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason, d.rule,
+       h.weight
+from chosen h
+join decisions d on d.example_id = h.example_id
+join candidates c on c.candidate_id = h.candidate_id
 left join examples e on e.example_id = d.example_id
 where d.kept
-order by e.row, d.example_id
+order by e.row, d.example_id, h.rank
 """
 _NULL = """
 select c.messages, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
@@ -35,7 +40,7 @@ from nulls n
 join candidates c on c.candidate_id = n.candidate_id
 left join examples e on e.example_id = n.example_id
 where n."null" = ?
-order by e.row, n.example_id
+order by e.row, n.example_id, n.candidate_id
 """
 _REJECTED = """
 select e.messages, d.example_id, d.reason, d.rule, e.source, e.row
@@ -100,7 +105,7 @@ class Target:
 
 
 def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    return fields | {name: row[name] for name in PROVENANCE if row.get(name) is not None}
+    return fields | {name: row[name] for name in (*PROVENANCE, WEIGHT) if row.get(name) is not None}
 
 
 def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,7 +252,11 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
 
 def _write_parquet(file: Path, rows: Iterator[dict[str, Any]]) -> int:
     schema = pa.schema(
-        [pa.field("messages", MESSAGES), *(pa.field(name, pa.string()) for name in PROVENANCE)]
+        [
+            pa.field("messages", MESSAGES),
+            *(pa.field(name, pa.string()) for name in PROVENANCE),
+            pa.field(WEIGHT, pa.float64()),
+        ]
     )
     count = 0
     with TableWriter(file, schema) as writer:

@@ -58,6 +58,11 @@ class RunFolder:
         return self.root / "scores.parquet"
 
     @property
+    def statistics(self) -> Path:
+        """What the student thought of every target token, where the settings ask for it."""
+        return self.root / "statistics.parquet"
+
+    @property
     def decisions(self) -> Path:
         """Exactly one row an example."""
         return self.root / "decisions.parquet"
@@ -81,6 +86,11 @@ class RunFolder:
     def filters(self) -> Path:
         """What the filters decided on each candidate."""
         return self.root / "filters.parquet"
+
+    @property
+    def chosen(self) -> Path:
+        """Every chosen candidate; some rules keep several of an example."""
+        return self.root / "chosen.parquet"
 
     @property
     def selected(self) -> Path:

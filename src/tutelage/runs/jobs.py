@@ -1,6 +1,6 @@
 """Whole jobs, for the command line and for Python: each is a short list of stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from tutelage.data import content_hash, read
+from tutelage.data import Row, content_hash, read
 from tutelage.errors import RunError, SettingsError
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
@@ -23,9 +23,11 @@ from tutelage.runs.opening import (
     secret_free,
 )
 from tutelage.runs.overruling import overrides_digest
-from tutelage.runs.progress import Progress
+from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.ray_scoring import ray_job
 from tutelage.runs.reporting import write_report
-from tutelage.runs.scoring import score_file
+from tutelage.runs.scoring import candidates_of, score_file
+from tutelage.runs.selecting import gate_checksums
 from tutelage.runs.settings import DataSettings, RunSettings, ScoreSettings, checked
 from tutelage.runs.stages import Stage, Tally, run_stage
 from tutelage.runs.words import in_words
@@ -71,7 +73,7 @@ def run_all(
                 )
             else:
                 tallies["refine"] = _take_as_loaded(run)
-            tallies["score"] = _score(run, student, settings, progress=progress)
+            tallies["score"] = _score(run, student, settings, doors=doors, progress=progress)
             note(run, student=dict(student.describe()))
             fingerprint = student.fingerprint
         tallies["select"] = _select(run, settings.select, student=fingerprint, progress=progress)
@@ -139,25 +141,33 @@ def _take_as_loaded(run: RunFolder) -> Tally:
     return run_stage(run, stage, lambda: stages.take_as_loaded(run))
 
 
-def _score(run: RunFolder, student: Reader, settings: RunSettings, *, progress: Progress) -> Tally:
+def _score(
+    run: RunFolder, student: Reader, settings: RunSettings, *, doors: Doors, progress: Progress
+) -> Tally:
+    wanted = settings.score
     description = student.describe()
     stage = Stage(
         name="score",
         key=content_hash(
             _key_of(run, "refine"),
             checksum(run.candidates),
-            settings.score.model_dump(mode="json"),
+            wanted.model_dump(mode="json", include={"metrics"}),
             {name: description[name] for name in READ_BY},
             settings.student.model_dump(
                 mode="json", include={"on_overflow", "turns", "score_end_of_turn"}
             ),
         ),
-        outputs=(run.scores,),
+        outputs=(run.scores, *((run.statistics,) if wanted.statistics else ())),
     )
+    workers = None
+    if wanted.engine == "ray":
+        workers = ray_job(settings.student, student, wanted, out=run.scores, doors=doors)
     return run_stage(
         run,
         stage,
-        lambda: stages.score(run, student=student, settings=settings.score, progress=progress),
+        lambda: stages.score(
+            run, student=student, settings=wanted, progress=progress, workers=workers
+        ),
     )
 
 
@@ -168,9 +178,10 @@ def _select(run: RunFolder, settings: SelectSettings, *, student: str, progress:
             _key_of(run, "score"),
             settings.model_dump(mode="json"),
             student,
+            gate_checksums(run, settings),
             *filter(None, [overrides_digest(run)]),  # selected.jsonl holds what persons decided
         ),
-        outputs=(run.decisions, run.nulls, run.selected, run.rejected),
+        outputs=(run.decisions, run.chosen, run.nulls, run.selected, run.rejected),
     )
     return run_stage(
         run,
@@ -267,6 +278,10 @@ def score_data(
     metrics: Sequence[str],
     out: Path,
     progress: Progress,
+    statistics: Path | None = None,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
 ) -> dict[str, Any]:
     """Let a student read rows, and write its numbers: one row per input row, in order.
 
@@ -276,21 +291,40 @@ def score_data(
         metrics: Names of per-candidate metrics.
         out: The Parquet file.
         progress: Told how far it is.
+        statistics: Where the statistics of every token are to be kept, or None.
+        engine: `local` reads in this process, `ray` in a pool of workers.
+        ray: Settings of the pool.
+        doors: How the student is reached.
 
     Returns:
         The tally of statuses, and what the student is.
     """
     reading = checked(DataSettings, data, place="data")
     settings = checked(StudentSettings, student, place="student")
-    wanted = checked(ScoreSettings, {"metrics": tuple(metrics)}, place="--metrics")
-    with opened_student(settings) as model:
+    values = {"metrics": tuple(metrics), "statistics": statistics is not None}
+    wanted = checked(ScoreSettings, {**values, "engine": engine, "ray": ray or {}}, place="score")
+    doors = doors or Doors()
+
+    def rows() -> Iterable[Row]:
+        return read(reading.path, settings=reading)
+
+    with opened_student(settings, doors) as model:
+        scorer, shown, workers = None, progress, None
+        if wanted.engine == "ray":
+            workers = ray_job(settings, model, wanted, out=out, doors=doors)
+            scorer = workers.scorer(lambda: candidates_of(rows()), progress=progress)
+            shown = Silent()
         tally = score_file(
-            read(reading.path, settings=reading),
+            rows(),
             student=model,
             metrics=wanted.metrics,
             out=out,
-            progress=progress,
+            progress=shown,
+            statistics=statistics,
+            scorer=scorer,
         )
+        if workers is not None:
+            workers.forget()
         return {**tally, "student": dict(model.describe())}
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tutelage.data import ReadSettings
 from tutelage.errors import SettingsError
-from tutelage.metrics import METRICS, table_metrics
+from tutelage.metrics import METRICS, scores_schema, table_metrics
 from tutelage.refinement import RefineSettings
 from tutelage.runs.ray_settings import EngineName, RaySettings
 from tutelage.selection import SelectSettings, needed_metrics
@@ -78,7 +78,10 @@ class RunSettings(BaseModel):
     @model_validator(mode="after")
     def _scores_what_the_rule_compares(self) -> Self:
         # Said before the student has read for hours, not after.
-        missing = [n for n in needed_metrics(self.select.rule) if n not in self.score.metrics]
+        by = self.select.best_by
+        needed = (*needed_metrics(self.select.rule), *((by,) if by in METRICS else ()))
+        computed = scores_schema(self.score.metrics).names
+        missing = [n for n in needed if n not in computed]
         if missing:
             raise ValueError(
                 f"rule {self.select.rule} compares {', '.join(missing)}, "

@@ -45,13 +45,14 @@ from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
 from tutelage.runs.folder import RunFolder, checksum, is_whole
 from tutelage.runs.opening import Doors, Reader, opened_journal, run_id
 from tutelage.runs.overruling import overrides_of
-from tutelage.runs.progress import Progress
+from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.ray_scoring import RayScoring
 from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
 from tutelage.runs.scoring import score_to_table
+from tutelage.runs.selecting import decided
 from tutelage.runs.settings import DataSettings, ScoreSettings
 from tutelage.runs.words import ASKED_AGAIN
 from tutelage.selection import SelectSettings
-from tutelage.selection import select as decide
 from tutelage.teacher import TeacherSettings
 
 BATCH_ROWS = 4096
@@ -215,16 +216,42 @@ def take_as_loaded(run: RunFolder) -> Tally:
     return {"teacher_candidates": {}, "teacher": None}
 
 
-def score(run: RunFolder, *, student: Reader, settings: ScoreSettings, progress: Progress) -> Tally:
-    """Let the student read every candidate. Writes scores.parquet."""
-    return score_to_table(
+def score(
+    run: RunFolder,
+    *,
+    student: Reader,
+    settings: ScoreSettings,
+    progress: Progress,
+    workers: RayScoring | None = None,
+) -> Tally:
+    """Let the student read every candidate.
+
+    Writes scores.parquet, and statistics.parquet where it is asked for.
+
+    Args:
+        run: The run folder.
+        student: Who reads; with workers, only what it is.
+        settings: What is computed.
+        progress: Told of each candidate.
+        workers: Who reads in its stead.
+    """
+    shown, scorer = progress, None
+    if workers is not None:
+        scorer = workers.scorer(lambda: stored_candidates(run.candidates), progress=progress)
+        shown = Silent()
+    tally = score_to_table(
         stored_candidates(run.candidates),
         student=student,
         metrics=settings.metrics,
         out=run.scores,
         total=rows_in(run.candidates),
-        progress=progress,
+        progress=shown,
+        statistics=run.statistics if settings.statistics else None,
+        scorer=scorer,
     )
+    if workers is not None:
+        workers.forget()
+    return tally
 
 
 def select(
@@ -232,17 +259,12 @@ def select(
 ) -> Tally:
     """Decide on every example, from stored scores alone.
 
-    Writes decisions.parquet, nulls.parquet, selected.jsonl and rejected.jsonl.
+    Writes decisions.parquet, chosen.parquet, nulls.parquet, selected.jsonl and rejected.jsonl.
     """
     progress.begin("select", total=None, unit="examples")
-    chosen = decide(
-        candidates=run.need(run.candidates),
-        scores=run.need(run.scores),
-        examples=run.need(run.examples),
-        settings=settings,
-        student=student,
-    )
+    chosen = decided(run, settings=settings, student=student)
     write_table(run.decisions, chosen.decisions)
+    write_table(run.chosen, chosen.chosen)
     write_table(run.nulls, chosen.nulls)
     progress.advance(chosen.decisions.num_rows)
     write_jsonl(run.selected, map(as_training_row, chosen_rows(run)))
@@ -252,6 +274,8 @@ def select(
     return {
         "examples": coverage.examples,
         "kept": coverage.kept,
+        "rows_kept": chosen.chosen.num_rows,
+        "gated": dict(coverage.gated),
         "reasons": dict(chosen.tally),
         "steps_kept": steps_kept(chosen.decisions),
         "candidates": coverage.candidates,

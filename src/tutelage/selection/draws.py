@@ -1,11 +1,13 @@
 """Random numbers that belong to an id and a seed, so that no order of rows can change them."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
 
 from tutelage.selection.columns import Column, Floats, column_of, to_floats
+
+Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix"]
 
 _HEX_DIGITS = 13
 """How many of the 32 digits of an MD5 are used: 52 bits fit a float64 without rounding."""
@@ -16,14 +18,14 @@ select ('0x' || left(md5($salt || id), $digits))::bigint::double / $scale as dra
 """
 
 
-def draws(*columns: Column, seed: int, purpose: Literal["rule", "nulls"]) -> tuple[Floats, ...]:
+def draws(*columns: Column, seed: int, purpose: Purpose) -> tuple[Floats, ...]:
     """One random number for each id: 52 bits of the MD5 of purpose, seed and id.
 
     Args:
         *columns: Columns of example or candidate ids; a null gets NaN.
         seed: Another seed gives independent numbers.
-        purpose: The random rule and the random nulls draw independently of each other: otherwise
-            the null beside a random selection would be that selection.
+        purpose: What draws for different purposes draws independently: otherwise the null beside
+            a random selection would be that selection.
 
     Returns:
         For each column float64 in [0, 1), the same on every machine and in every order.

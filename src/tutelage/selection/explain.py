@@ -8,13 +8,17 @@ import pyarrow as pa
 
 from tutelage.data import OK, RESPONSE_REFLECTION, SAMPLE, STEPS
 from tutelage.selection.columns import NONE, Indexes
+from tutelage.selection.gates import shut_out
 from tutelage.selection.pool import NOT_SCORED, Pool, load_pool
-from tutelage.selection.reasons import meaning_of
-from tutelage.selection.select import decide, needed_metrics
+from tutelage.selection.reasons import SHUT_OUT, meaning_of
+from tutelage.selection.select import compared_columns, decide
 from tutelage.selection.settings import SelectSettings
 from tutelage.selection.srt import Comparison, compare_paper, compare_safe, passing
 
 _CUTTING_RULES = ("ifd_top", "random", "longest")
+_HIGHEST = {"grape": True, "rsr": False, "lark": True}
+"""Whether higher is better, of the rules that compare one metric."""
+
 _DIGITS = 4
 
 
@@ -24,6 +28,8 @@ def explain(
     *,
     settings: SelectSettings,
     decision: Mapping[str, Any] | None = None,
+    chosen: Sequence[str] = (),
+    gates: pa.Table | None = None,
 ) -> list[str]:
     """Say how the decision on one example came about.
 
@@ -33,6 +39,8 @@ def explain(
         settings: With which the decision was made.
         decision: The example's row of the decisions table. Rules that keep a share of all examples
             cannot be explained from one example alone; for the others it is worked out again.
+        chosen: The ids of all its chosen candidates, where the rule keeps several.
+        gates: Who may not be chosen, as in `select`.
 
     Returns:
         Sentences, in the order of the procedure; the last says what is kept and why.
@@ -42,24 +50,29 @@ def explain(
     """
     if not candidates:
         return ["There is no version of this example, so nothing can be kept."]
-    metrics = needed_metrics(settings.rule)
+    metrics = compared_columns(settings)
     pool = _pool(candidates, scores, metrics)
+    if gates is not None:
+        pool = shut_out(pool, gates, late=False)
     sentences = [_state(pool, row, metrics) for row in _in_order(pool)]
     if settings.rule == "srt":
         sentences += _srt(pool, settings)
-    elif settings.rule in ("grape", "rsr"):
-        sentences += _best(pool, settings.rule)
-    if decision is None and settings.rule in _CUTTING_RULES:
+    elif settings.rule in _HIGHEST or settings.best_by:
+        sentences += _best(pool, settings)
+    depends = settings.cuts or settings.mix is not None or settings.rule in _CUTTING_RULES
+    if decision is None and depends:
         return [*sentences, "Whether it is kept depends on the other examples: see its decision."]
     if decision is None:
         verdict = decide(pool, settings)
-        chosen, reason = int(verdict.chosen_E[0]), str(verdict.reason_E[0])
+        row, reason = int(verdict.chosen_E[0]), str(verdict.reason_E[0])
     else:
         ids = pool.candidate_ids.to_pylist()
         kept = decision["candidate_id"]
-        chosen, reason = (ids.index(kept) if kept in ids else NONE), str(decision["reason"])
+        row, reason = (ids.index(kept) if kept in ids else NONE), str(decision["reason"])
         sentences += _cut(decision)
-    kept_words = "Nothing is kept" if chosen == NONE else f"Kept: {_name(pool, chosen)}"
+    kept_words = "Nothing is kept" if row == NONE else f"Kept: {_name(pool, row)}"
+    if len(chosen) > 1:
+        kept_words += f" and {len(chosen) - 1} more"
     return [*sentences, f"{kept_words}. {meaning_of(reason)}"]
 
 
@@ -68,9 +81,9 @@ def _pool(
     scores: Sequence[Mapping[str, Any]],
     metrics: Sequence[str],
 ) -> Pool:
-    texts = ("candidate_id", "example_id", "parent_id", "step", "status")
+    texts = ("candidate_id", "example_id", "parent_id", "step", "teacher", "status")
     words = ("candidate_id", "status", "student")
-    numbers = (*metrics, "response_tokens")
+    numbers = tuple(dict.fromkeys((*metrics, "response_tokens")))
     schema = [(name, pa.string()) for name in words] + [(name, pa.float64()) for name in numbers]
     return load_pool(
         candidates=pa.Table.from_pylist(
@@ -114,9 +127,9 @@ def _state(pool: Pool, row: int, metrics: Sequence[str]) -> str:
     missing = [name for name, value in values.items() if np.isnan(value)]
     if not pool.written_N[row]:
         return f"{name} has no text ({status}): it cannot be chosen."
-    if status != OK or missing:
-        why = NOT_SCORED if status == OK else status
-        return f"{name} has no number ({why}): it cannot be chosen."
+    if status in SHUT_OUT or status != OK or missing:
+        why = f"has no number ({NOT_SCORED if status == OK else status})"
+        return f"{name} {SHUT_OUT.get(status, why)}: it cannot be chosen."
     if not values:
         return f"{name} was scored, so it can be chosen."
     numbers = " and ".join(f"{metric} {_show(value)}" for metric, value in values.items())
@@ -190,9 +203,10 @@ def _second(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
     return f"Second comparison: {_name(pool, response)} has {how}{_margin(settings)}, {verdict}."
 
 
-def _best(pool: Pool, metric: str) -> list[str]:
+def _best(pool: Pool, settings: SelectSettings) -> list[str]:
+    metric = settings.best_by or settings.rule
     values = pool.numbers[metric]
-    highest = metric == "grape"
+    highest = settings.best_is == "high" if settings.best_by else _HIGHEST[settings.rule]
     best = int(pool.best(pool.usable_N, values, highest=highest)[0])
     if best == NONE:
         return []

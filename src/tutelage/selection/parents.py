@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL
-from tutelage.selection.best import decide_grape, decide_rsr
 from tutelage.selection.columns import NONE, Indexes
 from tutelage.selection.pool import Pool, load_pool
+from tutelage.selection.ranked import decide_grape, decide_rsr
 from tutelage.selection.select import needed_metrics
 from tutelage.selection.settings import SelectSettings
 from tutelage.selection.srt import compare_paper, compare_safe
@@ -58,7 +58,7 @@ def _best(pool: Pool, settings: SelectSettings) -> Indexes:
     if settings.rule == "srt":
         return compare_safe(pool, margin=settings.margin).winner_E
     if settings.rule == "grape":
-        return decide_grape(pool).chosen_E
+        return decide_grape(pool, settings).chosen_E
     if settings.rule == "rsr":
-        return decide_rsr(pool).chosen_E
+        return decide_rsr(pool, settings).chosen_E
     return np.full(pool.examples, NONE, dtype=np.int64)

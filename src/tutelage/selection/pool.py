@@ -49,6 +49,7 @@ _FURTHEST = 100
 
 _QUERY = """
 select {example}.example_id, {source} as source, c.candidate_id, c.parent_id,
+  {teacher} as teacher,
   {step} as step,
   c.status as written,
   coalesce(case when c.status <> 'ok' then c.status else s.status end, '{not_scored}') as status,
@@ -76,6 +77,8 @@ class Pool:
         usable_N: Whether it has text and the student scored it: both statuses are ok.
         statuses: The words that `status_N` points to.
         status_N: Why it is not usable, or ok.
+        teachers: The names that `teacher_N` points to.
+        teacher_N: Who wrote it; -1 where nobody is named.
         numbers: N values for each metric, NaN exactly where there is no number. A comparison with
             NaN is false, which is what every rule wants of an unscored candidate.
     """
@@ -92,6 +95,8 @@ class Pool:
     usable_N: Bools
     statuses: tuple[str, ...]
     status_N: Indexes
+    teachers: tuple[str, ...]
+    teacher_N: Indexes
     numbers: Mapping[str, Floats]
 
     @property
@@ -134,6 +139,27 @@ class Pool:
         found_E = np.minimum.reduceat(np.where(tied_N, np.arange(rows), rows), self.starts_E)
         return np.where(found_E == rows, NONE, found_E)
 
+    def ranks(self, eligible_N: Bools, values_N: Floats, *, highest: bool) -> Indexes:
+        """The place of each eligible candidate within its example.
+
+        Args:
+            eligible_N: Who takes part. A NaN never does.
+            values_N: What is compared.
+            highest: Whether higher is better.
+
+        Returns:
+            N places from 0 on, -1 where a candidate takes no part. Rank 0 is `best`, and equal
+            values are ordered as there.
+        """
+        rows = np.flatnonzero(eligible_N & ~np.isnan(values_N))
+        cost = -values_N[rows] if highest else values_N[rows]
+        ordered = rows[np.lexsort((rows, self.changed_N[rows], cost, self.example_N[rows]))]
+        example = self.example_N[ordered]
+        first = np.searchsorted(example, example, side="left")
+        ranks = np.full(len(values_N), NONE, dtype=np.int64)
+        ranks[ordered] = np.arange(len(ordered)) - first
+        return ranks
+
     def consider(self, tiers: Sequence[Bools], values_N: Floats, *, highest: bool) -> Indexes:
         """The best candidate of the first tier that is not empty: whom a reason should speak of."""
         found_E = np.full(self.examples, NONE, dtype=np.int64)
@@ -155,7 +181,8 @@ def load_pool(
     """Join candidates and scores by id and put them in order.
 
     Args:
-        candidates: The columns candidate_id, example_id, parent_id, step and status are read.
+        candidates: The columns candidate_id, example_id, parent_id, step and status are read, and
+            teacher where there is one.
         scores: The columns candidate_id, status and the metrics are read.
         metrics: Columns of the scores that the rule needs.
         examples: The column example_id, and source where there is one; None takes the examples
@@ -186,6 +213,7 @@ def load_pool(
         query = _QUERY.format(
             example="c" if examples is None else "e",
             source="e.source" if "source" in example_columns else "null::varchar",
+            teacher="c.teacher" if "teacher" in candidate_columns else "null::varchar",
             step=f"(case c.step {cases} end)::tinyint",
             not_scored=NOT_SCORED,
             numbers=numbers or "null as nothing",
@@ -256,6 +284,7 @@ def _pool_of(table: pa.Table, metrics: Sequence[str]) -> Pool:
     step_N = to_numpy(filled(column_of(table, "step"), NONE)).astype(np.int8)
     parent_N = _parents(column_of(table, "parent_id"), candidates, example_N)
     statuses, status_N = encode(column_of(table, "status"))
+    teachers, teacher_N = encode(column_of(table, "teacher"))
     return Pool(
         example_ids=take(examples, starts_E),
         sources=take(column_of(table, "source"), starts_E),
@@ -269,6 +298,8 @@ def _pool_of(table: pa.Table, metrics: Sequence[str]) -> Pool:
         usable_N=np.array([status == OK for status in statuses])[status_N],
         statuses=statuses,
         status_N=status_N,
+        teachers=teachers,
+        teacher_N=teacher_N,
         numbers={name: to_floats(column_of(table, name)) for name in metrics},
     )
 

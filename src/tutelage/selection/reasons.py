@@ -29,6 +29,28 @@ DRAWN = "drawn"
 NOT_DRAWN = "not_drawn"
 MOST_REFINED = "most_refined"
 NO_REFINEMENT = "no_refinement"
+HIGHEST_LARK = "highest_lark"
+LOWEST_R_IFD = "lowest_r_ifd"
+BEST_OF_N = "best_of_n"
+KEPT_ALL = "kept_all"
+COVERED = "covered_by_others"
+OUTSIDE_MIX = "outside_mix"
+CHOSEN_WRONG = "chosen_wrong"
+CHOSEN_NO_ANSWER = "chosen_no_answer"
+CHOSEN_CANNOT_CHECK = "chosen_cannot_check"
+
+FILTERED_OUT = "filtered_out"
+OTHER_KIND = "other_kind"
+SHUT_OUT: Mapping[str, str] = MappingProxyType(
+    {
+        FILTERED_OUT: "was dropped by the filters",
+        "wrong": "is wrong",
+        "no_answer": "has no answer that could be checked",
+        "cannot_check": "could not be checked, and only right answers may be chosen",
+        OTHER_KIND: "is of another kind than the mix takes of this example",
+    }
+)
+"""Why a candidate that has text and perhaps numbers may not be chosen."""
 OVERRULED = "overruled_by_person"
 
 REASONS: Mapping[str, str] = MappingProxyType(
@@ -57,6 +79,17 @@ REASONS: Mapping[str, str] = MappingProxyType(
         NOT_DRAWN: "It was not drawn.",
         MOST_REFINED: "It is the usable version that is furthest from the original.",
         NO_REFINEMENT: "There is no instruction reflection or response reflection of it.",
+        HIGHEST_LARK: "Training would lower the student's loss fastest with it, of its "
+        "instruction's candidates.",
+        LOWEST_R_IFD: "Of the responses that pass, it helps the student most to guess the "
+        "instruction.",
+        BEST_OF_N: "It is the best of its instruction's candidates by the column that was named.",
+        KEPT_ALL: "Every candidate that may be chosen is kept.",
+        COVERED: "Examples that are kept cover it: as many as were asked for are more diverse.",
+        OUTSIDE_MIX: "With it, the shares of the mix would not hold.",
+        CHOSEN_WRONG: "The student's choice is wrong.",
+        CHOSEN_NO_ANSWER: "The student's choice has no answer that could be checked.",
+        CHOSEN_CANNOT_CHECK: "The student's choice could not be checked.",
         OVERRULED: "A person decided, whatever the rule says; overrides.jsonl has the note.",
     }
 )
@@ -66,6 +99,11 @@ REASONS: Mapping[str, str] = MappingProxyType(
 def unscored_reason(step: str, status: str) -> str:
     """The reason for which a candidate without a number is not chosen."""
     return f"{step}_{status}"
+
+
+def refused_reason(verdict: str) -> str:
+    """The reason for which a choice is dropped after it was made; empty for an empty verdict."""
+    return f"chosen_{verdict}" if verdict else ""
 
 
 def meaning_of(reason: str) -> str:
@@ -80,5 +118,8 @@ def meaning_of(reason: str) -> str:
     for step in STEPS:
         if reason.startswith(f"{step}_") and reason not in REASONS:
             status = reason.removeprefix(f"{step}_")
-            return f"The {step.replace('_', ' ')} has no number: {status}."
+            name = step.replace("_", " ")
+            if status in SHUT_OUT:
+                return f"The {name} may not be chosen: it {SHUT_OUT[status]}."
+            return f"The {name} has no number: {status}."
     return REASONS[reason]

@@ -1,7 +1,10 @@
-"""Decide on every example."""
+"""Decide on every example.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+pool -> gates -> mix -> rule -> cut (share, count, quotas, diversity) -> late gate -> decisions
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 import numpy as np
@@ -9,20 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tutelage.data import STEPS
-from tutelage.data.tables import DECISIONS
-from tutelage.errors import DataError
-from tutelage.selection.best import (
-    decide_all_original,
-    decide_all_refined,
-    decide_grape,
-    decide_ifd_top,
-    decide_longest,
-    decide_random,
-    decide_rsr,
-)
+from tutelage.data.tables import CHOSEN, DECISIONS
+from tutelage.selection.best import decide_all_original, decide_all_refined, decide_ifd_top
 from tutelage.selection.columns import (
     NONE,
     Bools,
+    Indexes,
     column_of,
     constant,
     count_values,
@@ -30,39 +25,26 @@ from tutelage.selection.columns import (
     take,
     to_numpy,
 )
+from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
+from tutelage.selection.cutting import cut
+from tutelage.selection.gates import GATES, refused_late, shut_out
+from tutelage.selection.mixing import mixed
 from tutelage.selection.null_sets import draw_nulls
-from tutelage.selection.pool import NOT_SCORED, Pool, TableSource, load_pool
+from tutelage.selection.pool import Pool, TableSource, load_pool
+from tutelage.selection.ranked import (
+    decide_best_of_n,
+    decide_grape,
+    decide_keep_all,
+    decide_lark,
+    decide_longest,
+    decide_random,
+    decide_rsr,
+    decide_srt_pairwise,
+)
+from tutelage.selection.reasons import OUTSIDE_MIX, refused_reason
 from tutelage.selection.settings import RuleName, SelectSettings
-from tutelage.selection.srt import decide_paper, decide_safe
-from tutelage.selection.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """How much of the data a selection could judge.
-
-    Attributes:
-        examples: How many examples there are; each has one decision.
-        kept: How many of them keep a candidate.
-        candidates: How many candidates there are, with or without text.
-        written: How many have text.
-        scored: How many of these have every number that the rule needs.
-        unwritten: How many have no text, by status.
-        unscored: How many have text but not the numbers, by status.
-    """
-
-    examples: int
-    kept: int
-    candidates: int
-    written: int
-    scored: int
-    unwritten: Mapping[str, int]
-    unscored: Mapping[str, int]
-
-    @property
-    def unscored_fraction(self) -> float:
-        """The share of candidates with text that could not be scored, in [0, 1]."""
-        return (self.written - self.scored) / self.written if self.written else 0.0
+from tutelage.selection.srt import decide_srt
+from tutelage.selection.verdict import Verdict, Words, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +53,14 @@ class Selected:
 
     Attributes:
         decisions: The DECISIONS schema and the rule's evidence, ascending by example id.
+        chosen: The CHOSEN schema: every chosen candidate, by example id, then rank.
         nulls: The NULLS schema; see `tutelage.selection.null_sets.draw_nulls`.
         tally: How many examples were given each reason, most frequent first.
         coverage: How much of the data could be judged.
     """
 
     decisions: pa.Table
+    chosen: pa.Table
     nulls: pa.Table
     tally: Mapping[str, int]
     coverage: Coverage
@@ -89,6 +73,8 @@ def select(
     settings: SelectSettings,
     examples: TableSource | None = None,
     student: str | None = None,
+    gates: pa.Table | None = None,
+    embeddings: pa.Table | None = None,
 ) -> Selected:
     """Decide on every example, and draw the nulls of the decision.
 
@@ -98,6 +84,8 @@ def select(
         settings: The rule and how strict it is.
         examples: Every example that must have a decision; None takes those with candidates.
         student: The fingerprint of the student whose scores decide, where there are several.
+        gates: Who may not be chosen, from `tutelage.selection.gate`; None: all may.
+        embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
 
     Returns:
         Exactly one decision an example. It depends on the ids, the scores and the seed, not on the
@@ -107,21 +95,73 @@ def select(
         DataError: Tables that do not belong together, a metric that was not computed, or more
             candidates without a score than the settings allow.
     """
+    needed = compared_columns(settings)
     pool = load_pool(
         candidates=candidates,
         scores=scores,
-        metrics=(*needed_metrics(settings.rule), "response_tokens"),
+        metrics=tuple(dict.fromkeys((*needed, "response_tokens"))),
         examples=examples,
         student=student,
     )
-    verdict = decide(pool, settings)
-    coverage = _coverage(pool, verdict, settings)
-    _check_coverage(coverage, settings)
+    gates = GATES.empty_table() if gates is None else gates
+    open_pool = shut_out(pool, gates, late=False)
+    verdict = _chosen(open_pool, settings, embeddings=embeddings)
+    verdict = _checked_late(open_pool, verdict, gates)
+    coverage = coverage_of(open_pool, kept=int((verdict.chosen_E != NONE).sum()), needed=needed)
+    check_coverage(coverage, settings)
+    chosen = _chosen_table(pool, verdict)
     return Selected(
         decisions=_decisions(pool, verdict, settings.rule),
-        nulls=draw_nulls(pool, kept_E=verdict.chosen_E != NONE, seed=settings.seed),
+        chosen=chosen,
+        nulls=draw_nulls(
+            shut_out(pool, gates, late=True), kept_E=_counts(pool, verdict), seed=settings.seed
+        ),
         tally=count_values(pa.array(verdict.reason_E, pa.string())),
         coverage=coverage,
+    )
+
+
+def _chosen(pool: Pool, settings: SelectSettings, *, embeddings: pa.Table | None) -> Verdict:
+    if settings.mix is None:
+        return cut(pool, decide(pool, settings), settings, embeddings=embeddings)
+    pool, left_out_E = mixed(pool, settings.mix, seed=settings.seed)
+    verdict = _without(pool, decide(pool, settings), left_out_E, words(pool, OUTSIDE_MIX))
+    return cut(pool, verdict, settings, embeddings=embeddings)
+
+
+def _without(pool: Pool, verdict: Verdict, out_E: Bools, reason_E: Words) -> Verdict:
+    """The verdict without what it kept of some examples, and why."""
+    out_E = out_E & (verdict.chosen_E != NONE)
+    rank_N = verdict.rank_N
+    return replace(
+        verdict,
+        chosen_E=np.where(out_E, NONE, verdict.chosen_E),
+        reason_E=np.where(out_E, reason_E, verdict.reason_E),
+        rank_N=None if rank_N is None else np.where(out_E[pool.example_N], NONE, rank_N),
+    )
+
+
+def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
+    """Drop what was chosen and is not right; the others of the example move up."""
+    word_N = refused_late(pool, gates)
+    refused_N = word_N != ""
+    if not refused_N.any():
+        return verdict
+    first_word_E = np.where(verdict.chosen_E != NONE, word_N[verdict.chosen_E], "")
+    reason_E = np.array([refused_reason(str(word)) for word in first_word_E], dtype=np.object_)
+    if verdict.rank_N is None:
+        return _without(pool, verdict, first_word_E != "", reason_E)
+    places_N = np.where((verdict.rank_N != NONE) & ~refused_N, verdict.rank_N, np.nan)
+    rank_N = pool.ranks(~np.isnan(places_N), places_N, highest=False)
+    chosen_E = np.full(pool.examples, NONE, dtype=np.int64)
+    firsts = np.flatnonzero(rank_N == 0)
+    chosen_E[pool.example_N[firsts]] = firsts
+    emptied_E = (verdict.chosen_E != NONE) & (chosen_E == NONE)
+    return replace(
+        verdict,
+        chosen_E=chosen_E,
+        rank_N=rank_N,
+        reason_E=np.where(emptied_E, reason_E, verdict.reason_E),
     )
 
 
@@ -132,6 +172,8 @@ def nulls(
     decisions: pa.Table,
     settings: SelectSettings,
     student: str | None = None,
+    chosen: pa.Table | None = None,
+    gates: pa.Table | None = None,
 ) -> pa.Table:
     """Draw the nulls of decisions that were made before, for example with another seed.
 
@@ -141,6 +183,8 @@ def nulls(
         decisions: A table of the DECISIONS schema.
         settings: The seed is read.
         student: As in `select`.
+        chosen: A table of the CHOSEN schema, where several candidates of an example were kept.
+        gates: As in `select`.
 
     Returns:
         A table of the NULLS schema; with the settings of the decisions, the same as
@@ -156,50 +200,94 @@ def nulls(
         examples=decisions.select(["example_id"]),
         student=student,
     )
-    kept = column_of(decisions.filter(decisions["kept"]), "example_id")
-    kept_E = to_numpy(pc.is_in(pool.example_ids, value_set=kept))
+    if chosen is None:
+        chosen = decisions.filter(decisions["kept"])
+    index = to_numpy(pc.index_in(column_of(chosen, "example_id"), value_set=pool.example_ids))
+    kept_E: Indexes = np.bincount(index.astype(np.int64), minlength=pool.examples)
+    if gates is not None:
+        pool = shut_out(pool, gates, late=True)
     return draw_nulls(pool, kept_E=kept_E, seed=settings.seed)
 
 
 def needed_metrics(rule: RuleName) -> tuple[str, ...]:
     """The metrics that a rule compares; the others need only that a candidate was scored."""
     match rule:
-        case "srt":
+        case "srt" | "srt_pairwise":
             return ("ifd", "r_ifd")
         case "ifd_top":
             return ("ifd",)
         case "grape" | "rsr":
             return (rule,)
-        case "random" | "longest" | "all_original" | "all_refined":
+        case "lark":
+            return ("mean_surprisal", "brier")
+        case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
             return ()
         case _:
             assert_never(rule)
 
 
+def compared_columns(settings: SelectSettings) -> tuple[str, ...]:
+    """The columns of the scores that a selection compares.
+
+    They are the metrics of the rule, but for lark what was made of them over each pool, and for
+    best_of_n the column the user named.
+    """
+    if settings.rule == "lark":
+        return ("lark", "lark_weight")
+    if settings.best_by is not None:
+        return (settings.best_by,)
+    return needed_metrics(settings.rule)
+
+
+_RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
+    "srt": decide_srt,
+    "srt_pairwise": decide_srt_pairwise,
+    "grape": decide_grape,
+    "rsr": decide_rsr,
+    "lark": decide_lark,
+    "best_of_n": decide_best_of_n,
+    "keep_all": decide_keep_all,
+    "ifd_top": decide_ifd_top,
+    "random": decide_random,
+    "longest": decide_longest,
+    "all_original": decide_all_original,
+    "all_refined": decide_all_refined,
+}
+
+
 def decide(pool: Pool, settings: SelectSettings) -> Verdict:
-    """Apply the rule that the settings name."""
-    match settings.rule:
-        case "srt" if settings.mode == "paper":
-            verdict = decide_paper(pool)
-        case "srt":
-            verdict = decide_safe(pool, margin=settings.margin)
-        case "grape":
-            verdict = decide_grape(pool)
-        case "rsr":
-            verdict = decide_rsr(pool)
-        case "ifd_top":
-            verdict = decide_ifd_top(pool, settings)
-        case "random":
-            verdict = decide_random(pool, settings)
-        case "longest":
-            verdict = decide_longest(pool, settings)
-        case "all_original":
-            verdict = decide_all_original(pool)
-        case "all_refined":
-            verdict = decide_all_refined(pool)
-        case _:
-            assert_never(settings.rule)
-    return verdict
+    """Apply the rule that the settings name, before any cut."""
+    return _RULES[settings.rule](pool, settings)
+
+
+def _counts(pool: Pool, verdict: Verdict) -> Indexes:
+    """How many candidates of each example are kept."""
+    if verdict.rank_N is None:
+        one: Indexes = (verdict.chosen_E != NONE).astype(np.int64)
+        return one
+    counted: Indexes = np.add.reduceat((verdict.rank_N != NONE).astype(np.int64), pool.starts_E)
+    return counted
+
+
+def _chosen_table(pool: Pool, verdict: Verdict) -> pa.Table:
+    if verdict.rank_N is None:
+        rows = verdict.chosen_E[verdict.chosen_E != NONE]
+        rank = np.zeros(len(rows), dtype=np.int64)
+    else:
+        kept = np.flatnonzero(verdict.rank_N != NONE)
+        rows = kept[np.lexsort((verdict.rank_N[kept], pool.example_N[kept]))]
+        rank = verdict.rank_N[rows]
+    weight_N = verdict.weight_N
+    weight = np.full(len(rows), np.nan) if weight_N is None else weight_N[rows]
+    return pa.table(
+        [
+            take(pool.example_ids, pool.example_N[rows]),
+            take(pool.candidate_ids, rows),
+            pa.array(rank, pa.int32()),
+            from_floats(weight),
+        ],
+        schema=CHOSEN,
+    )
 
 
 def _decisions(pool: Pool, verdict: Verdict, rule: RuleName) -> pa.Table:
@@ -217,39 +305,4 @@ def _decisions(pool: Pool, verdict: Verdict, rule: RuleName) -> pa.Table:
             *(from_floats(values) for values in verdict.evidence.values()),
         ],
         schema=pa.schema(fields),
-    )
-
-
-def _coverage(pool: Pool, verdict: Verdict, settings: SelectSettings) -> Coverage:
-    scored_N = pool.usable_N.copy()
-    for name in needed_metrics(settings.rule):
-        scored_N &= ~np.isnan(pool.numbers[name])
-    there_N = pool.step_N >= 0
-    return Coverage(
-        examples=pool.examples,
-        kept=int((verdict.chosen_E != NONE).sum()),
-        candidates=int(there_N.sum()),
-        written=int(pool.written_N.sum()),
-        scored=int(scored_N.sum()),
-        unwritten=_statuses(pool, there_N & ~pool.written_N),
-        unscored=_statuses(pool, pool.written_N & ~scored_N),
-    )
-
-
-def _statuses(pool: Pool, among_N: Bools) -> dict[str, int]:
-    words = pa.array([NOT_SCORED if s == "ok" else s for s in pool.statuses], pa.string())
-    return count_values(take(words, pool.status_N[among_N]))
-
-
-def _check_coverage(coverage: Coverage, settings: SelectSettings) -> None:
-    if coverage.unscored_fraction <= settings.max_unscored_fraction:
-        return
-    reasons = ", ".join(
-        f"{status} {count}" for status, count in list(coverage.unscored.items())[:3]
-    )
-    raise DataError(
-        f"{coverage.written - coverage.scored} of {coverage.written} candidates could not be "
-        f"scored ({coverage.unscored_fraction:.2f}, at most "
-        f"{settings.max_unscored_fraction:.2f} allowed): {reasons}",
-        hint="look at these candidates in scores.parquet, or raise max_unscored_fraction",
     )

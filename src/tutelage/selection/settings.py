@@ -1,12 +1,75 @@
 """The settings of a selection."""
 
+from collections.abc import Mapping
 from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 RuleName: TypeAlias = Literal[
-    "srt", "grape", "rsr", "ifd_top", "random", "longest", "all_original", "all_refined"
+    "srt",
+    "grape",
+    "rsr",
+    "lark",
+    "srt_pairwise",
+    "best_of_n",
+    "keep_all",
+    "ifd_top",
+    "random",
+    "longest",
+    "all_original",
+    "all_refined",
 ]
+
+SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
+"""The rules that put the candidates of an example in an order, so that they can keep several."""
+
+OTHER_SOURCES = "*"
+"""In quotas: every source that is not named."""
+
+LENGTHS = {"long": 1.0, "short": 4.0}
+"""Long to short answers for students of up to 3B parameters (arXiv 2502.12143)."""
+
+
+class MixSettings(BaseModel):
+    """In which shares kinds of responses make up the set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    by: Literal["teacher", "length"] = Field(description="What tells the kinds apart.")
+    shares: Mapping[str, float] = Field(
+        default_factory=dict,
+        description="By teacher: its name and its weight, such as {strong: 1, weak: 4}. By "
+        "length: long and short; 1 to 4 where nothing is said.",
+    )
+    long_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="by length: a response is long from so many tokens on; by default above the "
+        "median of all that may be chosen.",
+    )
+
+    @field_validator("shares")
+    @classmethod
+    def _are_weights(cls, shares: Mapping[str, float]) -> Mapping[str, float]:
+        for name, weight in shares.items():
+            if not 0 < weight < float("inf"):
+                raise ValueError(f"{name} has the weight {weight}; it must be above 0")
+        return shares
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.by == "length" and self.shares and set(self.shares) != set(LENGTHS):
+            raise ValueError("by length, the shares are those of long and short")
+        if self.by == "teacher" and len(self.shares) < 2:  # noqa: PLR2004
+            raise ValueError("by teacher, give the shares of at least two teachers")
+        if self.by == "teacher" and self.long_tokens is not None:
+            raise ValueError("long_tokens belongs to a mix by length")
+        return self
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The shares, with the default filled in."""
+        return self.shares or LENGTHS
 
 
 class SelectSettings(BaseModel):
@@ -22,24 +85,68 @@ class SelectSettings(BaseModel):
         default=0.0,
         ge=0.0,
         allow_inf_nan=False,
-        description="srt, safe mode: how much better a refinement must be to win, in units of "
-        "the metric compared.",
+        description="srt in safe mode and srt_pairwise: how much better a refinement must be to "
+        "win, in units of the metric compared.",
     )
+    use_filters: bool = Field(
+        default=True,
+        description="What filters.parquet dropped takes no part, where the run has that file.",
+    )
+    gate: Literal["off", "not_wrong", "right"] = Field(
+        default="not_wrong",
+        description="Which verdicts may be chosen, where the run has verdicts.parquet: all; all "
+        "but wrong and no_answer; only right.",
+    )
+    gate_order: Literal["before", "after"] = Field(
+        default="before",
+        description="before: only what passes the gate is compared. after: what was chosen is "
+        "dropped if it does not pass.",
+    )
+    keep_per_example: int = Field(
+        default=1,
+        ge=1,
+        description="grape, rsr, lark, best_of_n, random, longest: the most candidates of an "
+        "example that are kept.",
+    )
+    one_teacher: bool = Field(
+        default=False,
+        description="Where several candidates of an example are kept, all are by the teacher of "
+        "the best one.",
+    )
+    best_by: str | None = Field(
+        default=None, description="best_of_n: the column of the scores that is compared."
+    )
+    best_is: Literal["high", "low"] = Field(
+        default="high", description="best_of_n: which end of that column is better."
+    )
+    mix: MixSettings | None = None
     keep_fraction: float | None = Field(
-        default=None,
-        gt=0.0,
-        le=1.0,
-        description="ifd_top, random, longest: the share of examples to keep.",
+        default=None, gt=0.0, le=1.0, description="The share of examples to keep."
     )
     keep_count: int | None = Field(
-        default=None,
-        ge=1,
-        description="ifd_top, random, longest: how many examples to keep, instead of a share.",
+        default=None, ge=1, description="How many examples to keep, instead of a share."
     )
     per_source: bool = Field(
-        default=False, description="ifd_top: apply the share or the count within each source."
+        default=False, description="Apply the share or the count within each source."
     )
-    seed: int = Field(default=0, description="Of the random rule and of the nulls.")
+    quotas: Mapping[str, int] = Field(
+        default_factory=dict,
+        description="The most examples to keep of each source, instead of a share or a count; "
+        f'"{OTHER_SOURCES}" stands for all that are not named, each on its own.',
+    )
+    diversity: Literal["k_center", "facility_location"] | None = Field(
+        default=None,
+        description="Which examples the share, the count or the quotas keep: those that cover "
+        "the others best. Without it the rule's number or a draw decides.",
+    )
+    diversity_of: Literal["instruction", "response"] = Field(
+        default="instruction", description="The text whose embedding is compared."
+    )
+    embedder: Mapping[str, JsonValue] = Field(
+        default_factory=lambda: {"kind": "words"},
+        description="diversity: as in docs/filters.md, such as {kind: model2vec, model: FOLDER}.",
+    )
+    seed: int = Field(default=0, description="Of every draw and of the nulls.")
     max_unscored_fraction: float = Field(
         default=0.2,
         ge=0.0,
@@ -47,10 +154,33 @@ class SelectSettings(BaseModel):
         description="Stop when more candidates than this could not be scored.",
     )
 
+    @field_validator("quotas")
+    @classmethod
+    def _are_counts(cls, quotas: Mapping[str, int]) -> Mapping[str, int]:
+        for source, count in quotas.items():
+            if count < 0:
+                raise ValueError(f"{source} has the quota {count}; it must be at least 0")
+        return quotas
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.keep_fraction is not None and self.keep_count is not None:
             raise ValueError("give keep_fraction or keep_count, not both")
-        if self.rule == "ifd_top" and self.keep_fraction is None and self.keep_count is None:
-            raise ValueError("rule ifd_top needs keep_fraction or keep_count")
+        if self.quotas and (self.keep_fraction is not None or self.keep_count is not None):
+            raise ValueError("give quotas, or keep_fraction or keep_count, not both")
+        if self.rule == "ifd_top" and not self.cuts:
+            raise ValueError("rule ifd_top needs keep_fraction, keep_count or quotas")
+        if self.diversity and not self.cuts:
+            raise ValueError("diversity needs keep_fraction, keep_count or quotas")
+        if self.keep_per_example > 1 and self.rule not in SEVERAL:
+            raise ValueError(
+                f"rule {self.rule} has no keep_per_example; those that do are {', '.join(SEVERAL)}"
+            )
+        if (self.rule == "best_of_n") != (self.best_by is not None):
+            raise ValueError("best_by names the column for rule best_of_n, and only for it")
         return self
+
+    @property
+    def cuts(self) -> bool:
+        """Whether fewer than all examples are asked for."""
+        return bool(self.quotas) or self.keep_fraction is not None or self.keep_count is not None

@@ -25,6 +25,7 @@ from tutelage.selection.reasons import (
     R_IFD_NOT_BELOW_1,
     RESPONSE_REFLECTION_WON,
 )
+from tutelage.selection.settings import SelectSettings
 from tutelage.selection.verdict import Verdict, Words, why_out, why_unscored, words
 
 
@@ -129,6 +130,13 @@ def compare_paper(pool: Pool) -> Comparison:
         second_E=second_E,
         chosen_E=np.where(kept_E, response_E, NONE),
     )
+
+
+def decide_srt(pool: Pool, settings: SelectSettings) -> Verdict:
+    """The mode that the settings name, with its reasons and its numbers."""
+    if settings.mode == "paper":
+        return decide_paper(pool)
+    return decide_safe(pool, margin=settings.margin)
 
 
 def decide_safe(pool: Pool, *, margin: float) -> Verdict:

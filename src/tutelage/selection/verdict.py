@@ -28,11 +28,37 @@ class Verdict:
         chosen_E: The row of the chosen candidate; -1 where nothing was chosen.
         reason_E: Why, in snake_case.
         evidence: The numbers the decision rested on, by column name; NaN where there is none.
+        rank_N: Where a rule keeps several candidates of an example, the place of each among
+            them, from 0 on; -1 where it is not kept. None: only the chosen one is kept.
+        weight_N: The training weight of each kept candidate, where the rule gives one.
+        order: By what a cut keeps some examples and not others; None: by a draw.
     """
 
     chosen_E: Indexes
     reason_E: Words
     evidence: Mapping[str, Floats]
+    rank_N: Indexes | None = None
+    weight_N: Floats | None = None
+    order: "Order | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """By what a cut keeps some examples and not others.
+
+    Attributes:
+        cost_E: What is compared, lower first; NaN exactly where nothing was chosen.
+        kept: The reason of an example that is kept; None leaves the rule's own.
+        dropped: The reason of one that is not.
+        evidence: The column that says where the cut fell, if there is one.
+        sign: 1 or -1: what turns a cost into the number that column shows.
+    """
+
+    cost_E: Floats
+    kept: str | None
+    dropped: str
+    evidence: str | None = None
+    sign: int = 1
 
 
 def words(pool: Pool, word: str) -> Words:

@@ -1,0 +1,170 @@
+"""Who may be chosen at all: what the filters dropped, and what is not right, takes no part."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tutelage.errors import DataError
+from tutelage.selection.columns import NONE, Bools, Indexes, column_of, filled, to_numpy
+from tutelage.selection.pool import Pool, TableSource
+from tutelage.selection.reasons import FILTERED_OUT
+from tutelage.selection.settings import SelectSettings
+from tutelage.selection.verdict import Words
+
+_FIELDS: dict[str, pa.DataType] = {
+    "candidate_id": pa.string(),
+    "status": pa.string(),  # filtered_out, wrong, no_answer or cannot_check
+    "late": pa.bool_(),  # whether it is compared, and dropped if it was chosen
+}
+GATES = pa.schema(_FIELDS)
+
+CLOSED_TO = {"off": (), "not_wrong": ("wrong", "no_answer"), "right": ()}
+"""The verdicts that each gate refuses; `right` refuses all but right."""
+
+_FILTERED = """
+select c.candidate_id, '{word}' as status, false as late
+from c join f on f.candidate_id = c.candidate_id
+where c.status = 'ok' and not f.kept
+"""
+_REFUSED = """
+select c.candidate_id, v.verdict as status, {late} as late
+from c join v on v.candidate_id = c.candidate_id
+where c.status = 'ok' and v.verdict {refused}
+"""
+
+
+def gate(
+    *,
+    candidates: TableSource,
+    settings: SelectSettings,
+    filters: TableSource | None = None,
+    verdicts: TableSource | None = None,
+) -> pa.Table:
+    """The candidates with text that may not be chosen, and why.
+
+    Args:
+        candidates: A table of the CANDIDATES schema, or a path; the id and the status are read.
+        settings: `use_filters`, `gate` and `gate_order`.
+        filters: What the filters decided: `candidate_id` and `kept`; None: there are none.
+        verdicts: What was verified: `candidate_id` and `verdict`; None: nothing was.
+
+    Returns:
+        A table of the GATES schema, ascending by id; one row for each candidate that is out. One
+        that the filters dropped is `filtered_out`, whatever its verdict.
+
+    Raises:
+        DataError: A candidate with text has no decision or no verdict: the table is older than
+            the candidates.
+    """
+    with duckdb.connect() as tables:
+        tables.execute("set enable_progress_bar = false")
+        _view(tables, "c", candidates)
+        parts = []
+        if filters is not None and settings.use_filters:
+            _view(tables, "f", filters)
+            _check_complete(tables, "f", name="filters", command="tutelage filter RUN")
+            parts.append(_FILTERED.format(word=FILTERED_OUT))
+        if verdicts is not None and settings.gate != "off":
+            _view(tables, "v", verdicts)
+            _check_complete(tables, "v", name="verdicts", command="tutelage verify RUN")
+            refused = ", ".join(f"'{verdict}'" for verdict in CLOSED_TO[settings.gate])
+            parts.append(
+                _REFUSED.format(
+                    late=str(settings.gate_order == "after").lower(),
+                    refused="<> 'right'" if settings.gate == "right" else f"in ({refused})",
+                )
+            )
+        if not parts:
+            return GATES.empty_table()
+        # An id that both name is given the first word: 'filtered_out' is never late.
+        query = f"""
+            select candidate_id, first(status order by late, status <> '{FILTERED_OUT}') as status,
+                bool_and(late) as late
+            from ({" union all ".join(parts)}) group by 1 order by 1
+        """  # noqa: S608  (words of ours only)
+        found: pa.Table = tables.sql(query).to_arrow_table().cast(GATES)
+        return found
+
+
+def _view(tables: duckdb.DuckDBPyConnection, name: str, source: TableSource) -> None:
+    relation = (
+        tables.read_parquet(str(source)) if isinstance(source, Path) else tables.from_arrow(source)
+    )
+    relation.create_view(name)
+
+
+def _check_complete(
+    tables: duckdb.DuckDBPyConnection, view: str, *, name: str, command: str
+) -> None:
+    query = f"""
+        select count(*), count(*) filter (c.candidate_id not in (select candidate_id from {view}))
+        from c where c.status = 'ok'
+    """  # noqa: S608  (a name of ours)
+    written, missing = tables.sql(query).fetchall()[0]
+    if missing:
+        raise DataError(
+            f"the {name} know nothing of {missing} of {written} candidates with text",
+            hint=f"they are older than the candidates: run `{command}` again, or switch it off "
+            "(use_filters: false, gate: off)",
+        )
+
+
+def shut_out(pool: Pool, out: pa.Table, *, late: bool) -> Pool:
+    """The pool in which the candidates of a GATES table cannot be chosen.
+
+    Args:
+        pool: The pool.
+        out: A table of the GATES schema.
+        late: Whether to shut out those that are dropped only once they were chosen, too.
+    """
+    if not late:
+        out = out.filter(pc.invert(out["late"]))
+    if not out.num_rows:
+        return pool
+    index = _places(pool, out)
+    words = np.array(out["status"].to_pylist(), dtype=np.object_)
+    return without(pool, index != NONE, np.where(index != NONE, words[index], ""))
+
+
+def without(pool: Pool, out_N: Bools, word_N: Words | str) -> Pool:
+    """The pool in which some candidates cannot be chosen, for a reason that becomes their status.
+
+    They keep their text and their place, but lose their numbers, as if they had not been scored.
+    """
+    words = np.full(len(out_N), word_N, dtype=np.object_) if isinstance(word_N, str) else word_N
+    out_N = out_N & pool.written_N
+    statuses = list(pool.statuses)
+    status_N = pool.status_N.copy()
+    for word in sorted({str(word) for word in words[out_N]}):
+        if word not in statuses:
+            statuses.append(word)
+        status_N[out_N & (words == word)] = statuses.index(word)
+    return replace(
+        pool,
+        statuses=tuple(statuses),
+        status_N=status_N,
+        usable_N=pool.usable_N & ~out_N,
+        numbers={
+            name: np.where(out_N, np.nan, values_N) for name, values_N in pool.numbers.items()
+        },
+    )
+
+
+def refused_late(pool: Pool, out: pa.Table) -> Words:
+    """For each row the verdict for which it is dropped if it was chosen, or an empty text."""
+    out = out.filter(out["late"])
+    index = _places(pool, out)
+    words: Sequence[object] = [*out["status"].to_pylist(), ""]
+    found: Words = np.array(words, dtype=np.object_)[index]
+    return found
+
+
+def _places(pool: Pool, out: pa.Table) -> Indexes:
+    """In which row of the table each candidate of the pool stands, or -1."""
+    found = pc.index_in(pool.candidate_ids, value_set=column_of(out, "candidate_id"))
+    return to_numpy(filled(found, NONE)).astype(np.int64)
