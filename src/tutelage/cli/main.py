@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def _register() -> None:
-    from tutelage.cli import deciding, gating, inspecting, running, scoring, training
+    from tutelage.cli import deciding, gating, inspecting, moving, running, scoring, training
 
-    for module in (running, scoring, deciding, inspecting, gating, training):
+    for module in (running, scoring, deciding, inspecting, gating, training, moving):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -1,6 +1,7 @@
 """What was done, from what, with which settings?"""
 
 from tutelage.runs.demonstrating import run_demo
+from tutelage.runs.drifting import drift_files
 from tutelage.runs.estimating import estimate_refine, estimate_run
 from tutelage.runs.examining import examine
 from tutelage.runs.explaining import explain_example
@@ -22,6 +23,7 @@ __all__ = [
     "Silent",
     "Student",
     "compare_filters",
+    "drift_files",
     "estimate_refine",
     "estimate_run",
     "examine",
