@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def _register() -> None:
-    from tutelage.cli import deciding, gating, inspecting, moving, running, scoring, training
+    from tutelage.cli import deciding, gating, inspecting, moving, running, scoring, training, viewing
 
-    for module in (running, scoring, deciding, inspecting, gating, training, moving):
+    for module in (running, scoring, deciding, inspecting, gating, training, moving, viewing):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -11,12 +11,15 @@ MAX_CHARACTERS = 3000
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 
-def difference(before: str, after: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+def difference(
+    before: str, after: str, *, characters: int = MAX_CHARACTERS
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """Compare two texts word by word.
 
     Args:
-        before: A text of any length; what is beyond `MAX_CHARACTERS` is left out, and said so.
+        before: A text of any length.
         after: The text that was made from it.
+        characters: What of either text is beyond this is left out, and said so.
 
     Returns:
         The spans of either side, in order. The spans that are `same` hold the same words.
@@ -28,8 +31,8 @@ def difference(before: str, after: str) -> tuple[tuple[Span, ...], tuple[Span, .
         >>> "".join(s.text for s in right)
         'a brown fox'
     """
-    shown_before, rest_before = _cut(before)
-    shown_after, rest_after = _cut(after)
+    shown_before, rest_before = _cut(before, characters)
+    shown_after, rest_after = _cut(after, characters)
     words_before, words_after = _WORD.findall(shown_before), _WORD.findall(shown_after)
     matcher = SequenceMatcher(a=words_before, b=words_after, autojunk=False)
     left: list[Span] = []
@@ -47,12 +50,12 @@ def difference(before: str, after: str) -> tuple[tuple[Span, ...], tuple[Span, .
 
 def whole(text: str) -> tuple[Span, ...]:
     """A text that is compared with nothing."""
-    shown, rest = _cut(text)
+    shown, rest = _cut(text, MAX_CHARACTERS)
     return (Span(text=shown), *rest)
 
 
-def _cut(text: str) -> tuple[str, tuple[Span, ...]]:
-    if len(text) <= MAX_CHARACTERS:
+def _cut(text: str, characters: int) -> tuple[str, tuple[Span, ...]]:
+    if len(text) <= characters:
         return text, ()
-    left = len(text) - MAX_CHARACTERS
-    return text[:MAX_CHARACTERS], (Span(text=f"\n… {left:,} more characters are not shown"),)
+    left = len(text) - characters
+    return text[:characters], (Span(text=f"\n… {left:,} more characters are not shown"),)

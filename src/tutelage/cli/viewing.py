@@ -1,0 +1,43 @@
+"""The command that opens a browser's view of a run: view."""
+
+from pathlib import Path
+
+import click
+
+from tutelage.cli.showing import say, shown_progress
+from tutelage.errors import MissingExtraError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--row", help="Open this example: an id, its beginning, or row:N.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
+@click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
+def view(run: Path, *, row: str | None, port: int | None, browser: bool) -> None:
+    """Look at every decision of RUN in a browser, and overrule those you know better.
+
+    Serves this machine only, to whoever has the link that is printed. The first time, a narrow
+    index of the run is made beside its tables. Ctrl-C stops it.
+
+    \b
+    Example:
+      tutelage view runs/demo --row row:6
+    """
+    try:
+        from tutelage.web import serve
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
+        ) from error
+
+    def opened(link: str) -> None:
+        click.echo(link)
+        say("Ctrl-C stops the viewer.")
+        if browser:
+            click.launch(link)
+
+    with shown_progress() as progress:
+        serve(run, port=port, row=row, opened=opened, progress=progress)
+
+
+COMMANDS = (view,)
