@@ -1,4 +1,4 @@
-"""Commands that train and measure: train, evaluate."""
+"""Commands that train and measure: train, evaluate, prove."""
 
 from pathlib import Path
 from typing import Any
@@ -113,4 +113,31 @@ def evaluate(
     print_json(found)
 
 
-COMMANDS = (train, evaluate)
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=_OUT, help="Instead of the folder that CONFIG names.")
+@click.option("--quick", is_flag=True, help="Choice and reference only, in minutes.")
+@click.option(
+    "--most-cells",
+    type=click.IntRange(min=0),
+    help="Stop after so many trainings, to continue another time; 0 only reports.",
+)
+def prove(config: Path, *, out: Path | None, quick: bool, most_cells: int | None) -> None:
+    """Train on each set, evaluate, and say whether the choice helped.
+
+    CONFIG names students, arms, seeds and tasks; see docs/prove.md. The same command continues
+    what was killed. Nulls stand beside the choice, every difference has its interval.
+
+    \b
+    Example:
+      tutelage prove experiment.yaml --quick
+      tutelage prove experiment.yaml
+    """
+    from tutelage.runs.proving_job import prove as work
+
+    with shown_progress() as progress:
+        found = work(config, out=out, quick=quick, most_cells=most_cells, progress=progress)
+    print_json(found)
+
+
+COMMANDS = (train, evaluate, prove)

@@ -1,7 +1,7 @@
 """What can the student do? One row an item, with its status.
 
     items --> likelihoods of answers   (choice, held_out: the student reads)
-          --> answers it writes        (exact_match, ifeval, steps: checked by the verification room)
+          --> answers it writes        (exact_match, ifeval, steps: the verification room checks)
           --> the lm-evaluation-harness
 
 Higher is better in every task. `statistics` says whether two evaluations differ.

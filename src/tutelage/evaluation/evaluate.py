@@ -107,7 +107,7 @@ def evaluate_student(
 
 def summary_of(table: pa.Table) -> dict[str, Any]:
     """How many items have which status, the mean value, and the share that is right."""
-    right = pc.mean(table["correct"].cast(pa.float64())).as_py()
+    right: float | None = pc.mean(table["correct"].cast(pa.float64())).as_py()
     return {
         "items": table.num_rows,
         "by_status": dict(sorted(Counter(table["status"].to_pylist()).items())),

@@ -10,6 +10,7 @@ answer likelier. This task makes that visible.
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from tutelage.data import TokenStats, Unscored
 from tutelage.evaluation.items import Item
@@ -68,7 +69,7 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
     if lost is not None:
         return ItemResult(item_id=item.item_id, status=lost.reason, detail=lost.detail, text=text)
     nll = [s.mean_nll for s in stats if isinstance(s, TokenStats)]
-    drops = [before - after for before, after in zip(nll, nll[1:], strict=False)]
+    drops = [before - after for before, after in pairwise(nll)]
     stated = first_statement(text, str(item.answer))
     counted = drops if stated is None else drops[:stated]
     detail = {

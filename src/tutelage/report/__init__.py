@@ -6,7 +6,7 @@ that came with the data is shown as data: escaped, with what is invisible made v
 """
 
 from tutelage.report.database import ReportTables, TableSource
-from tutelage.report.page import render_html
+from tutelage.report.page import render_html, render_page
 from tutelage.report.section import (
     Cell,
     Column,
@@ -20,7 +20,7 @@ from tutelage.report.section import (
 from tutelage.report.summarising import summarise
 from tutelage.report.summary import Summary
 from tutelage.report.telling import Fact, facts, opening
-from tutelage.report.writing import render_markdown, render_text
+from tutelage.report.writing import render_markdown, render_markdown_page, render_text
 
 __all__ = [
     "Cell",
@@ -39,6 +39,8 @@ __all__ = [
     "opening",
     "render_html",
     "render_markdown",
+    "render_markdown_page",
+    "render_page",
     "render_text",
     "summarise",
 ]

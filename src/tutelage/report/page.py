@@ -12,11 +12,12 @@ from tutelage.report.painting import fit_for_page
 from tutelage.report.section import Figure, Section
 from tutelage.report.sections import sections_of
 from tutelage.report.summary import Summary
-from tutelage.report.telling import facts, opening
+from tutelage.report.telling import Fact, facts, opening
 from tutelage.report.visible import visible
 from tutelage.report.wording import cell
 
 _TEMPLATES = "templates"
+RUN_ABOUT = "what the student chose"
 
 
 def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: bool = True) -> str:
@@ -34,7 +35,35 @@ def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: boo
     Raises:
         MissingExtraError: Pictures were asked for and altair or vl-convert is not installed.
     """
-    sections = sections_of(summary, more=more)
+    return render_page(
+        title=summary.title,
+        about=RUN_ABOUT,
+        opening=opening(summary),
+        facts=facts(summary),
+        sections=sections_of(summary, more=more),
+        pictures=pictures,
+    )
+
+
+def render_page(
+    *,
+    title: str,
+    about: str,
+    opening: Sequence[str],
+    facts: Sequence[Fact],
+    sections: Sequence[Section],
+    pictures: bool = True,
+) -> str:
+    """A page of the same make about something else than a run.
+
+    Args:
+        title: Its heading.
+        about: What kind of page this is, in a few words.
+        opening: The paragraphs under the heading; the first says what came out.
+        facts: The headline numbers.
+        sections: The chapters, in order.
+        pictures: As for `render_html`.
+    """
     drawn = {
         (section.key, index): tuple(_pictures(f"{section.key}-{index}", figure))
         for section in sections
@@ -50,9 +79,10 @@ def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: boo
     )
     environment.filters["cell"] = cell
     return environment.get_template("page.html.j2").render(
-        summary=summary,
-        facts=facts(summary),
-        opening=opening(summary),
+        title=title,
+        about=about,
+        facts=facts,
+        opening=opening,
         sections=sections,
         drawn=drawn,
         style=Markup(_style()),  # noqa: S704  (our own file)

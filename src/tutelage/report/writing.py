@@ -7,7 +7,7 @@ from textwrap import fill
 from tutelage.report.section import Section, Table
 from tutelage.report.sections import sections_of
 from tutelage.report.summary import Summary
-from tutelage.report.telling import facts, opening
+from tutelage.report.telling import Fact, facts, opening
 from tutelage.report.visible import one_line, visible
 from tutelage.report.wording import cell
 
@@ -39,11 +39,27 @@ def render_text(summary: Summary, *, more: Sequence[Section] = ()) -> str:
 
 def render_markdown(summary: Summary, *, more: Sequence[Section] = ()) -> str:
     """The report as Markdown, for a pull request or a model card."""
-    lines = [f"# {_escaped(summary.title)}: what the student chose", ""]
-    for paragraph in opening(summary):
+    return render_markdown_page(
+        title=f"{summary.title}: what the student chose",
+        opening=opening(summary),
+        facts=facts(summary),
+        sections=tuple(_in_text(summary, more)),
+    )
+
+
+def render_markdown_page(
+    *,
+    title: str,
+    opening: Sequence[str],
+    facts: Sequence[Fact],
+    sections: Sequence[Section],
+) -> str:
+    """What `render_page` shows, as Markdown."""
+    lines = [f"# {_escaped(title)}", ""]
+    for paragraph in opening:
         lines += [_escaped(paragraph), ""]
-    lines += [f"- {_escaped(f.label)}: **{_escaped(f.value)}**" for f in facts(summary)]
-    for section in _in_text(summary, more):
+    lines += [f"- {_escaped(f.label)}: **{_escaped(f.value)}**" for f in facts]
+    for section in sections:
         lines += ["", f"## {_escaped(section.title)}", ""]
         for paragraph in section.paragraphs:
             lines += [_escaped(paragraph), ""]

@@ -1,0 +1,271 @@
+"""What an experiment found: one sentence first, then the table, then the pictures."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from tutelage.evaluation import UNITS
+from tutelage.report import Cell, Column, Fact, Figure, Section, Table
+from tutelage.runs.proving_results import Compared
+from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings
+
+BALANCE_WORDS: Mapping[Balance, str] = {
+    "examples": "the same number of examples",
+    "tokens": "the same number of trained tokens",
+}
+_RIGHT = "share right"
+
+
+def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
+    """What came out, in one sentence for each student and balance; choice less reference.
+
+    Args:
+        compared: All comparisons.
+        settings: The experiment.
+        primary: The task that decides.
+    """
+    found = _headline_rows(compared, settings, primary=primary)
+    if not found:
+        return [
+            f"Nothing can be said yet: no seed of the arms {settings.choice} and "
+            f"{settings.reference} is finished."
+        ]
+    return [sentence(c, settings) for c in found]
+
+
+def _headline_rows(
+    compared: Sequence[Compared], settings: ProveSettings, *, primary: str
+) -> list[Compared]:
+    return [
+        c
+        for c in compared
+        if (c.arm, c.against) == (settings.choice, settings.reference)
+        and c.task == primary
+        and c.measure == "value"
+    ]
+
+
+def sentence(c: Compared, settings: ProveSettings) -> str:
+    """One comparison in plain words, with its interval and what it could have found."""
+    i = c.interval
+    shown = is_shown(c, settings)
+    if " - " in c.student:
+        one, other = c.student.split(" - ", 1)
+        start = f"The effect of choosing on {c.task} is {_signed(i.mean)} larger for {one} than for"
+        start = f"{start} {other}"
+        verdict = "this difference is shown" if shown else "no difference could be shown"
+    else:
+        start = (
+            f"Training {c.student} on {c.arm} instead of {c.against}, with "
+            f"{BALANCE_WORDS[c.balance]}, changed {c.task} by {_signed(i.mean)}"  # type: ignore[index]
+        )
+        better = "better" if i.mean > 0 else "worse"
+        verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"
+    percent = round(100 * settings.level)
+    return (
+        f"{start} {unit_of(c, settings)} ({percent} % interval {_signed(i.low)} to "
+        f"{_signed(i.high)}; {_counted(i.seeds, 'seed')}, {_counted(i.items, 'item')}): {verdict}. "
+        f"A true difference of {i.detectable:.3g} would be found four times in five."
+    )
+
+
+def is_shown(c: Compared, settings: ProveSettings) -> bool:
+    """Whether 0 is outside the interval and the corrected p-value is below 1 - level."""
+    return c.interval.excludes_zero and c.p_corrected < 1 - settings.level
+
+
+def unit_of(c: Compared, settings: ProveSettings) -> str:
+    """What the numbers of a comparison count."""
+    if c.measure == "right":
+        return _RIGHT
+    kinds = {task.name: task.kind for task in settings.tasks}
+    return UNITS[kinds.get(c.task, "held_out")]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def facts_of(
+    compared: Sequence[Compared], settings: ProveSettings, done: Mapping[str, Any]
+) -> tuple[Fact, ...]:
+    """The headline numbers."""
+    return (
+        Fact(value=f"{done['done']:,} of {done['cells']:,}", label="trainings finished"),
+        Fact(value=f"{settings.examples:,}", label="examples in a set"),
+        Fact(value=f"{len(settings.seeds)}", label="seeds"),
+        Fact(
+            value=f"{sum(is_shown(c, settings) for c in compared):,} of {len(compared):,}",
+            label="comparisons that show a difference",
+        ),
+    )
+
+
+def sections_of(
+    compared: Sequence[Compared],
+    settings: ProveSettings,
+    *,
+    primary: str,
+    sets: Sequence[Mapping[str, Any]],
+) -> list[Section]:
+    """The chapters of the page."""
+    ordered = sorted(compared, key=lambda c: (c.task != primary, c.task, c.measure))
+    tasks = list(dict.fromkeys(c.task for c in ordered))
+    chapters = [
+        Section(
+            key=f"task-{number}",
+            title=f"{task}{' (decides)' if task == primary else ''}",
+            paragraphs=_about(task, settings),
+            tables=(_table([c for c in ordered if c.task == task], settings),),
+        )
+        for number, task in enumerate(tasks)
+    ]
+    pictures = [_figure(ordered, settings, primary=primary)] if ordered else []
+    if pictures:
+        chapters.append(
+            Section(
+                key="pictures",
+                title="All arms against the reference",
+                figures=tuple(f for group in pictures for f in group),
+            )
+        )
+    return [*chapters, _sets_section(sets), _how_section(settings)]
+
+
+def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
+    kinds = {t.name: t.kind for t in settings.tasks}
+    unit = UNITS[kinds.get(task, "held_out")]
+    return (f"Unit: {unit}. Higher is better; a mean above 0 speaks for the first arm.",)
+
+
+def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
+    number = tuple(
+        Column(name=name, style="number")
+        for name in ("difference", "from", "to", "p corrected", "would find")
+    )
+    cells: list[tuple[Cell, ...]] = [
+        (
+            f"{c.arm} - {c.against}",
+            c.student,
+            c.balance,
+            "share right" if c.measure == "right" else "value",
+            c.interval.mean,
+            c.interval.low,
+            c.interval.high,
+            c.p_corrected,
+            c.interval.detectable,
+            c.interval.seeds,
+            c.interval.items,
+            "yes" if is_shown(c, settings) else "no",
+        )
+        for c in rows
+    ]
+    return Table(
+        caption="Differences with their intervals",
+        columns=(
+            Column(name="arms"),
+            Column(name="student"),
+            Column(name="equal"),
+            Column(name="measure"),
+            *number,
+            Column(name="seeds", style="count"),
+            Column(name="items", style="count"),
+            Column(name="shown"),
+        ),
+        rows=tuple(cells),
+        note="p after Holm over all comparisons of the same outcome. `would find`: the true "
+        "difference that this design finds four times in five.",
+    )
+
+
+def _figure(
+    compared: Sequence[Compared], settings: ProveSettings, *, primary: str
+) -> tuple[Figure, ...]:
+    found = []
+    for student in settings.students:
+        for balance in settings.balance:
+            rows = [
+                (c.arm, c.interval.mean, c.interval.low, c.interval.high)
+                for c in compared
+                if (c.student, c.balance, c.task, c.measure)
+                == (student.name, balance, primary, "value")
+                and c.against == settings.reference
+            ]
+            if rows:
+                found.append(_picture(rows, student.name, balance, settings, primary=primary))
+    return tuple(found)
+
+
+def _picture(
+    rows: Sequence[tuple[str, float, float, float]],
+    student: str,
+    balance: Balance,
+    settings: ProveSettings,
+    *,
+    primary: str,
+) -> Figure:
+    from tutelage.report.charting import interval_chart
+
+    caption = f"{primary}: arm less {settings.reference}, {student}, equal {balance}"
+    return Figure(
+        title=caption,
+        alt=f"{caption}: mean difference with its interval for each arm.",
+        draw=partial(
+            interval_chart, rows, chosen=settings.choice, unit=f"less {settings.reference}"
+        ),
+        table=Table(
+            caption=caption,
+            columns=(
+                Column(name="arm"),
+                *(Column(name=n, style="number") for n in ("mean", "from", "to")),
+            ),
+            rows=tuple(rows),
+        ),
+        in_text=False,
+    )
+
+
+def _sets_section(sets: Sequence[Mapping[str, Any]]) -> Section:
+    return Section(
+        key="sets",
+        title="The sets",
+        paragraphs=("Every cell draws its rows from the whole set of its arm.",),
+        tables=(
+            Table(
+                caption="The whole set of each arm",
+                columns=(
+                    Column(name="student"),
+                    Column(name="arm"),
+                    Column(name="rows", style="count"),
+                    Column(name="trained tokens a row", style="number"),
+                    Column(name="rows that do not fit", style="count"),
+                ),
+                rows=tuple(
+                    (s["student"], s["arm"], s["rows"], s["mean_tokens"], s["do_not_fit"])
+                    for s in sets
+                ),
+            ),
+        ),
+    )
+
+
+def _how_section(settings: ProveSettings) -> Section:
+    train = settings.train
+    return Section(
+        key="how",
+        title="How this was done",
+        paragraphs=(
+            f"Every student was trained from the same weights ({train.method}, {train.epochs} "
+            f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows a "
+            f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
+            "draw the examples and order them; arms with the same seed share their questions "
+            "where both have them.",
+            "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
+            "Student's t; p-values are corrected after Holm. "
+            f"`{UNTRAINED}` is the student as it came.",
+        ),
+    )

@@ -1,0 +1,268 @@
+"""From items to comparisons: every arm against the reference, with its interval."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from tutelage.evaluation.statistics import Interval, holm, paired_interval
+from tutelage.runs.proving_settings import UNTRAINED, ProveSettings
+
+Measure: TypeAlias = Literal["value", "right"]
+_ItemValues: TypeAlias = Mapping[str, float]
+_CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
+
+_COLUMNS: list[tuple[str, pa.DataType]] = [
+    ("student", pa.string()),
+    ("balance", pa.string()),
+    ("task", pa.string()),
+    ("measure", pa.string()),
+    ("arm", pa.string()),
+    ("against", pa.string()),
+    ("mean", pa.float64()),
+    ("low", pa.float64()),
+    ("high", pa.float64()),
+    ("p_value", pa.float64()),
+    ("p_corrected", pa.float64()),
+    ("detectable", pa.float64()),
+    ("seeds", pa.int32()),
+    ("items", pa.int32()),
+    ("items_left_out", pa.int32()),
+    ("mean_arm", pa.float64()),
+    ("mean_against", pa.float64()),
+]
+COMPARISONS = pa.schema(_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One comparison of two arms on one outcome.
+
+    Attributes:
+        student: Name of the student; two names where their differences are compared.
+        balance: What is equal between the arms.
+        task: Whose items.
+        measure: `value` in the unit of the task, or `right` for the share that is right.
+        arm: The arm that a mean above 0 speaks for.
+        against: The other one.
+        interval: Of arm minus against.
+        p_corrected: Its p-value, corrected after Holm for all comparisons of the same outcome.
+        items_left_out: Items without a value in one of the cells.
+        mean_arm: Mean of the arm itself.
+        mean_against: Mean of the other.
+    """
+
+    student: str
+    balance: str
+    task: str
+    measure: Measure
+    arm: str
+    against: str
+    interval: Interval
+    p_corrected: float
+    items_left_out: int
+    mean_arm: float
+    mean_against: float
+
+    def row(self) -> dict[str, Any]:
+        """As a row of the COMPARISONS schema."""
+        i = self.interval
+        return {
+            "student": self.student,
+            "balance": self.balance,
+            "task": self.task,
+            "measure": self.measure,
+            "arm": self.arm,
+            "against": self.against,
+            "mean": i.mean,
+            "low": i.low,
+            "high": i.high,
+            "p_value": i.p_value,
+            "p_corrected": self.p_corrected,
+            "detectable": i.detectable,
+            "seeds": i.seeds,
+            "items": i.items,
+            "items_left_out": self.items_left_out,
+            "mean_arm": self.mean_arm,
+            "mean_against": self.mean_against,
+        }
+
+
+def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
+    """Every comparison that the finished cells allow.
+
+    Each arm against the reference; the choice against every other arm; and, where there are
+    several students, whether the effect of choosing differs between them. Seeds count that are
+    finished in all cells of a comparison.
+
+    Args:
+        results: From `read_results`.
+        settings: Names the choice and the reference.
+    """
+    cells = _cells(results)
+    found: list[Compared] = []
+    outcomes = sorted({(task, measure) for *_, task, measure in cells})
+    for task, measure in outcomes:
+        made = list(_of_outcome(cells, settings, task=task, measure=measure))
+        corrected = holm([c.interval.p_value for c in made])
+        found += [replace(c, p_corrected=p) for c, p in zip(made, corrected, strict=True)]
+    return found
+
+
+def _cells(results: pa.Table) -> dict[_CellName, _ItemValues]:
+    """Values by item, for each cell, task and measure."""
+    cells: dict[_CellName, dict[str, float]] = {}
+    for row in results.select(
+        ["student", "arm", "train_seed", "balance", "task", "item_id", "value", "correct"]
+    ).to_pylist():
+        place = (row["student"], row["arm"], row["train_seed"], row["balance"], row["task"])
+        if row["value"] is not None:
+            cells.setdefault((*place, "value"), {})[row["item_id"]] = row["value"]
+        if row["correct"] is not None:
+            cells.setdefault((*place, "right"), {})[row["item_id"]] = float(row["correct"])
+    # Where a value is nothing but right or wrong, one of the two is enough.
+    return {
+        name: values
+        for name, values in cells.items()
+        if name[-1] == "value" or cells.get((*_place(name), "value")) != values
+    }
+
+
+def _place(name: _CellName) -> tuple[str, str, int, str, str]:
+    student, arm, seed, balance, task, _ = name
+    return student, arm, seed, balance, task
+
+
+def _of_outcome(
+    cells: Mapping[_CellName, _ItemValues], settings: ProveSettings, *, task: str, measure: Measure
+) -> Iterator[Compared]:
+    students = [s.name for s in settings.students]
+    for balance in settings.balance:
+        tables: dict[str, _Paired] = {}
+        for student in students:
+            for arm, against in _pairs(settings):
+                paired = _paired(
+                    cells, settings, student=student, balance=balance, arm=arm, against=against,
+                    task=task, measure=measure,
+                )  # fmt: skip
+                if paired is None:
+                    continue
+                yield _compared(paired, student, balance, task, measure, arm, against, settings)
+                if (arm, against) == (settings.choice, settings.reference):
+                    tables[student] = paired
+        for one, other in combinations(tables, 2):
+            between = _between(tables[one], tables[other])
+            if between is not None:
+                yield _compared(
+                    between, f"{one} - {other}", balance, task, measure,
+                    settings.choice, settings.reference, settings,
+                )  # fmt: skip
+
+
+def _pairs(settings: ProveSettings) -> list[tuple[str, str]]:
+    names = [arm.name for arm in settings.arms]
+    pairs = [(settings.choice, settings.reference)]
+    pairs += [(n, settings.reference) for n in names if n not in pairs[0]]
+    pairs += [(settings.choice, n) for n in names if n not in pairs[0]]
+    pairs += [(settings.reference, UNTRAINED)]
+    return pairs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Paired:
+    """The values of two arms, seeds by items."""
+
+    seeds: tuple[int, ...]
+    items: tuple[str, ...]
+    arm_S_I: np.ndarray
+    against_S_I: np.ndarray
+    left_out: int
+
+
+def _paired(
+    cells: Mapping[_CellName, _ItemValues],
+    settings: ProveSettings,
+    *,
+    student: str,
+    balance: str,
+    arm: str,
+    against: str,
+    task: str,
+    measure: Measure,
+) -> _Paired | None:
+    def of(name: str, seed: int) -> _ItemValues | None:
+        seed = settings.seeds[0] if name == UNTRAINED else seed
+        return cells.get((student, name, seed, balance, task, measure))
+
+    pairs = [(seed, of(arm, seed), of(against, seed)) for seed in settings.seeds]
+    complete = [(s, a, b) for s, a, b in pairs if a is not None and b is not None]
+    if not complete:
+        return None
+    items = sorted(set.intersection(*(set(a) & set(b) for _, a, b in complete)))
+    everywhere = set.union(*(set(a) | set(b) for _, a, b in complete))
+    if len(items) < 2:  # noqa: PLR2004
+        return None
+    return _Paired(
+        seeds=tuple(seed for seed, _, _ in complete),
+        items=tuple(items),
+        arm_S_I=np.array([[a[i] for i in items] for _, a, _ in complete]),
+        against_S_I=np.array([[b[i] for i in items] for _, _, b in complete]),
+        left_out=len(everywhere) - len(items),
+    )
+
+
+def _between(one: _Paired, other: _Paired) -> _Paired | None:
+    """The effect of choosing in one student against that in another: paired by seed and item."""
+    seeds = [s for s in one.seeds if s in other.seeds]
+    items = [i for i in one.items if i in set(other.items)]
+    if not seeds or len(items) < 2:  # noqa: PLR2004
+        return None
+
+    def part(paired: _Paired) -> np.ndarray:
+        rows = [paired.seeds.index(s) for s in seeds]
+        place = {name: index for index, name in enumerate(paired.items)}
+        columns = [place[i] for i in items]
+        difference: np.ndarray = (paired.arm_S_I - paired.against_S_I)[np.ix_(rows, columns)]
+        return difference
+
+    return _Paired(
+        seeds=tuple(seeds),
+        items=tuple(items),
+        arm_S_I=part(one),
+        against_S_I=part(other),
+        left_out=max(len(one.items), len(other.items)) - len(items),
+    )
+
+
+def _compared(
+    paired: _Paired,
+    student: str,
+    balance: str,
+    task: str,
+    measure: Measure,
+    arm: str,
+    against: str,
+    settings: ProveSettings,
+) -> Compared:
+    interval = paired_interval(paired.arm_S_I - paired.against_S_I, level=settings.level)
+    return Compared(
+        student=student,
+        balance=balance,
+        task=task,
+        measure=measure,
+        arm=arm,
+        against=against,
+        interval=interval,
+        p_corrected=interval.p_value,
+        items_left_out=paired.left_out,
+        mean_arm=float(paired.arm_S_I.mean()),
+        mean_against=float(paired.against_S_I.mean()),
+    )
+
+
+def comparisons_table(compared: Sequence[Compared]) -> pa.Table:
+    """All comparisons as a table."""
+    return pa.Table.from_pylist([c.row() for c in compared], schema=COMPARISONS)
