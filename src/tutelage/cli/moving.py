@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from tutelage.cli.options import data_options, data_settings
-from tutelage.cli.showing import print_json, shown_progress
+from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.showing import print_json, say, shown_progress
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 
@@ -66,4 +66,80 @@ def _embedder(name: str) -> dict[str, str]:
     return {"kind": "words"} if name == "words" else {"kind": "model2vec", "model": name}
 
 
-COMMANDS = (drift,)
+@click.command()
+@click.argument("data")
+@data_options
+@student_options()
+@click.option(
+    "--base-url",
+    help="Ask the student at this OpenAI-compatible endpoint instead of in this process.",
+)
+@click.option("--served-as", help="The student's name at that endpoint.")
+@click.option("--sampled", type=click.IntRange(min=0), default=4, show_default=True)
+@click.option("--greedy", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--temperature", type=float, default=0.8, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option(
+    "--attempted",
+    type=click.IntRange(min=1),
+    help="Attempt only so many examples, and place the others by prediction.",
+)
+@click.option("--check", type=click.Choice(_CHECKS), default="maths", show_default=True)
+@click.option("--keep", "keep_fraction", type=float, default=0.5, show_default=True)
+@click.option("--low", type=float, help="A fixed band instead: its lowest pass rate.")
+@click.option("--high", type=float, help="And its highest.")
+@click.option(
+    "--order",
+    type=click.Choice(["easy_first", "hard_first", "band_first"]),
+    default="easy_first",
+    show_default=True,
+    help="Of the exported set.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
+def frontier(data: str, *, out: Path, **options: Any) -> None:
+    """Find out what the student knows of DATA, and choose what it can learn from now.
+
+    The student answers each checkable example a few times. Each is placed as known, maybe known,
+    weakly known or unknown; the band of what it gets right now and then is written to
+    OUT/selected.jsonl, in the order of a curriculum.
+
+    \b
+    Example:
+      tutelage frontier problems.jsonl --student smollm2-135m --sampled 4 --out runs/frontier
+    """
+    from tutelage.runs import frontier as find_frontier
+
+    with shown_progress() as progress:
+        found = find_frontier(_frontier_job(data, out, options), progress=progress)
+    if found["warning"]:
+        say(f"Warning: {found['warning']}.")
+    print_json(found)
+
+
+def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+    attempts = ("sampled", "greedy", "shots", "temperature", "max_tokens", "seed")
+    bands = ("keep_fraction", "low", "high", "order")
+    asked = None
+    if options["base_url"] is not None:
+        asked = {
+            "model": options["served_as"] or options["student"],
+            "base_url": options["base_url"],
+            "concurrency": options["batch"],
+        }
+    return {
+        "data": data_settings(data, options),
+        "student": student_values(options),
+        "asked_through": asked,
+        "batch": options["batch"],
+        "attempts": {name: options[name] for name in attempts},
+        "attempted": options["attempted"],
+        "check": {"check": options["check"]},
+        "band": {name: options[name] for name in bands if options[name] is not None},
+        "out": str(out),
+    }
+
+
+COMMANDS = (drift, frontier)

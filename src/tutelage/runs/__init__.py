@@ -7,10 +7,12 @@ from tutelage.runs.examining import examine
 from tutelage.runs.explaining import explain_example
 from tutelage.runs.exporting import TARGETS, export
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.frontier import frontier
 from tutelage.runs.gating import compare_filters, filter_run, verify_file, verify_run
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.reporting import report_text, write_report
+from tutelage.runs.rescoring import score_run
 from tutelage.runs.sampling import sample_data
 from tutelage.runs.scoring import Student
 from tutelage.runs.settings import RunSettings, load_settings, yaml_value
@@ -30,6 +32,7 @@ __all__ = [
     "explain_example",
     "export",
     "filter_run",
+    "frontier",
     "load_settings",
     "refine_data",
     "report_text",
@@ -37,6 +40,7 @@ __all__ = [
     "run_demo",
     "sample_data",
     "score_data",
+    "score_run",
     "select_again",
     "verify_file",
     "verify_run",
