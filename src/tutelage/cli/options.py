@@ -149,8 +149,17 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
 
 def teacher_options(function: Function) -> Function:
     """Who is asked, how fast and for how much."""
+    return _teacher_options(function, required=True)
+
+
+def optional_teacher_options(function: Function) -> Function:
+    """The same, for a command that does without a teacher as well."""
+    return _teacher_options(function, required=False)
+
+
+def _teacher_options(function: Function, *, required: bool) -> Function:
     options = (
-        click.option("--teacher", required=True, help="Its name as its server knows it."),
+        click.option("--teacher", required=required, help="Its name as its server knows it."),
         click.option(
             "--base-url", help="An OpenAI-compatible endpoint, such as http://127.0.0.1:8081/v1."
         ),

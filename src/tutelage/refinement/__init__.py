@@ -21,9 +21,12 @@ from tutelage.refinement.sample import (
 )
 from tutelage.refinement.settings import RefineSettings, SampleSettings
 from tutelage.refinement.statuses import REFINEMENT_STATUSES
+from tutelage.refinement.waves import Accept, Crowd, sample_in_waves
 
 __all__ = [
     "REFINEMENT_STATUSES",
+    "Accept",
+    "Crowd",
     "Draft",
     "Fault",
     "Prompt",
@@ -41,6 +44,7 @@ __all__ = [
     "reflect_response",
     "reflection_request",
     "sample_all",
+    "sample_in_waves",
     "sample_of_reply",
     "sample_one",
     "sample_request",

@@ -86,7 +86,16 @@ class SampleSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    n: int = Field(default=16, ge=1, description="Responses an instruction gets.")
+    n: int = Field(
+        default=16,
+        ge=1,
+        description="Responses an instruction gets; with `accepted`, the most that are asked for.",
+    )
+    accepted: int | None = Field(
+        default=None,
+        ge=1,
+        description="Ask until so many responses of an instruction are accepted by a check.",
+    )
     system: str | None = Field(
         default=None,
         description="A system prompt for the teacher only; put before the example's own, and not "
@@ -98,3 +107,9 @@ class SampleSettings(BaseModel):
     seed: int = Field(default=0, ge=0, description="Mixed with the example's id and the index.")
     min_response_chars: int = Field(default=1, ge=1)
     max_response_chars: int = Field(default=100_000, ge=1)
+
+    @model_validator(mode="after")
+    def _is_within_the_budget(self) -> Self:
+        if self.accepted is not None and self.accepted > self.n:
+            raise ValueError(f"accepted {self.accepted} is above the budget n {self.n}")
+        return self

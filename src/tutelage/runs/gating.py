@@ -1,39 +1,54 @@
 """The correctness gate and the filters, over a file or over a run."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import Record, read_records, write_table
+from tutelage.errors import SettingsError
 from tutelage.filters import (
     Comparison,
     FiltersSettings,
-    apply_filters,
+    Means,
+    apply_filters_async,
     compare,
     read_filters,
-    try_filters,
+    try_filters_async,
 )
+from tutelage.runs.absence import attended
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.judging import judged
+from tutelage.runs.opening import Doors, opened_journal, run_id
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import DataSettings, checked
 from tutelage.runs.tables import open_tables, stream
-from tutelage.teacher import Teacher
+from tutelage.teacher import TeacherSettings
 from tutelage.verification import (
     VERDICTS,
     Claim,
+    Verdict,
     VerifySettings,
+    claims_of,
+    verdicts_by_majority,
+    verdicts_to_table,
     verify_responses,
     verify_table,
 )
 
+Result = TypeVar("Result")
+
 _CLAIMS = """
-select c.candidate_id, c.status, c.messages, e.reference
+select c.candidate_id, c.example_id, c.status, c.messages, e.reference
 from candidates c left join examples e on e.example_id = c.example_id
-order by e.row, c.candidate_id
+order by e.row, c.example_id, c.candidate_id
 """
 
 
@@ -44,6 +59,8 @@ def verify_file(
     fields: Mapping[str, str],
     out: Path,
     progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
 ) -> dict[str, Any]:
     """Check the responses of a file against its references.
 
@@ -54,6 +71,9 @@ def verify_file(
         out: The Parquet file: one row for each input row, in order, with the columns `row`,
             `candidate_id`, `verdict` and `evidence`.
         progress: Told of each row read.
+        teacher: Settings of the model that judges, for the check `judge`. Its replies are kept
+            beside `out`, so that nobody is asked twice.
+        doors: How the judge is reached.
 
     Returns:
         How many rows have which verdict.
@@ -62,6 +82,7 @@ def verify_file(
         DataError: The file cannot be read, or a field is not there.
     """
     reading = checked(DataSettings, data, place="data")
+    _refuse_agreement(check)
     settings = checked(VerifySettings, check, place="verify")
     broken: dict[int, str] = {}
 
@@ -77,7 +98,18 @@ def verify_file(
 
     progress.begin("verify", total=None, unit="rows")
     named: dict[str, Any] = {f"{name}_field": field for name, field in fields.items()}
-    verdicts = verify_responses(rows(), settings, **named)
+    if settings.check == "judge" and teacher is not None:
+        verdicts = verdicts_to_table(
+            judged(
+                claims_of(rows(), settings, **named),
+                teacher=teacher,
+                journal=out.with_suffix(".journal.sqlite"),
+                run=f"verify {out.name}",
+                doors=doors,
+            )
+        )
+    else:
+        verdicts = verify_responses(rows(), settings, **named)
     if broken:
         verdicts = _with_broken(verdicts, broken)
     write_table(out, verdicts)
@@ -99,42 +131,85 @@ def _with_broken(verdicts: pa.Table, broken: Mapping[int, str]) -> pa.Table:
 
 
 def verify_run(
-    root: Path, *, check: Mapping[str, Any], teacher: Teacher | None, progress: Progress
+    root: Path,
+    *,
+    check: Mapping[str, Any],
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
 ) -> dict[str, Any]:
     """Check every candidate of a run against its example's reference. Writes verdicts.parquet.
 
     Args:
         root: The run folder.
-        check: Settings of the verification.
-        teacher: The model that judges, for the check `judge`.
+        check: Settings of the verification; or `{"check": "agreement"}`, with `minimum_share`,
+            which takes the majority of an example's answers for right where there is no reference.
         progress: Told of each candidate.
+        teacher: Settings of the model that judges, for the check `judge`.
+        doors: How the judge is reached.
 
     Returns:
         How many candidates have which verdict.
     """
     run = RunFolder(root=root).existing()
     run.need(run.candidates)
-    settings = checked(VerifySettings, check, place="verify")
     tables = open_tables(run)
     progress.begin("verify", total=pq.read_metadata(run.candidates).num_rows, unit="candidates")
-    rows: list[dict[str, Any]] = []
     try:
-        for verdict in verify_table(_claims(stream(tables, _CLAIMS)), settings, teacher=teacher):
-            rows.append(
-                {
-                    "row": len(rows),
-                    "candidate_id": verdict.candidate_id,
-                    "verdict": verdict.verdict,
-                    "evidence": verdict.evidence,
-                }
-            )
-            progress.advance()
+        claims = stream(tables, _CLAIMS)
+        if check.get("check") == "agreement":
+            found = _by_majority(claims, check)
+        else:
+            settings = checked(VerifySettings, check, place="verify")
+            if settings.check == "judge" and teacher is not None:
+                found = iter(
+                    judged(
+                        _claims(claims),
+                        teacher=teacher,
+                        journal=run.journal,
+                        run=run_id(run),
+                        doors=doors,
+                        on_done=progress.advance,
+                    )
+                )
+            else:
+                found = _counted(verify_table(_claims(claims), settings), progress)
+        verdicts = verdicts_to_table(found)
     finally:
         tables.close()
-    verdicts = pa.Table.from_pylist(rows, schema=VERDICTS)
     write_table(run.verdicts, verdicts)
     progress.end()
     return _tally(verdicts, run.verdicts)
+
+
+def _counted(verdicts: Iterable[Verdict], progress: Progress) -> Iterator[Verdict]:
+    for verdict in verdicts:
+        progress.advance()
+        yield verdict
+
+
+def _by_majority(rows: Iterable[Mapping[str, Any]], check: Mapping[str, Any]) -> Iterator[Verdict]:
+    settings = checked(_Majority, check, place="verify")
+    for _, group in groupby(rows, key=lambda row: row["example_id"]):
+        versions = list(group)
+        texts = [row["messages"][-1]["content"] if row["messages"] else None for row in versions]
+        verdicts = verdicts_by_majority(texts, minimum_share=settings.minimum_share)
+        for row, verdict in zip(versions, verdicts, strict=True):
+            yield replace(verdict, candidate_id=row["candidate_id"])
+
+
+class _Majority(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    minimum_share: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+def _refuse_agreement(check: Mapping[str, Any]) -> None:
+    if check.get("check") == "agreement":
+        raise SettingsError(
+            "check 'agreement' compares the answers of one example, which a file does not tell",
+            hint="make a run of it first, then `tutelage verify RUN --check agreement`",
+        )
 
 
 def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[Claim]:
@@ -154,20 +229,37 @@ def _tally(verdicts: pa.Table, out: Path) -> dict[str, Any]:
     return {"rows": verdicts.num_rows, "verdicts": dict(sorted(counts.items())), "out": str(out)}
 
 
-def filter_run(root: Path, *, config: Path, progress: Progress) -> dict[str, Any]:
+def filter_run(
+    root: Path,
+    *,
+    config: Path,
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> dict[str, Any]:
     """Apply filters to the candidates of a run. Writes filters.parquet; removes nothing.
 
     Args:
         root: The run folder.
         config: A YAML file with a list `filters`.
         progress: Told when it begins and ends.
+        teacher: Settings of the teacher, for filters that ask one.
+        doors: How the teacher is reached.
 
     Returns:
         The tally of each filter and of all together.
     """
     run, settings, candidates, scores = _filtering(root, config)
     progress.begin("filter", total=candidates.num_rows, unit="candidates")
-    filtered = apply_filters(candidates, filters=settings.filters, scores=scores)
+    filtered = asyncio.run(
+        _with_means(
+            run,
+            lambda means: apply_filters_async(candidates, filters=settings.filters, means=means),
+            scores=scores,
+            teacher=teacher,
+            doors=doors,
+        )
+    )
     write_table(run.filters, filtered.final)
     progress.advance(candidates.num_rows)
     progress.end()
@@ -182,14 +274,46 @@ def filter_run(root: Path, *, config: Path, progress: Progress) -> dict[str, Any
     }
 
 
-def compare_filters(root: Path, *, config: Path, progress: Progress) -> Comparison:
+def compare_filters(
+    root: Path,
+    *,
+    config: Path,
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> Comparison:
     """Apply each filter on its own and put them side by side; writes nothing."""
-    _, settings, candidates, scores = _filtering(root, config)
+    run, settings, candidates, scores = _filtering(root, config)
     progress.begin("filter", total=len(settings.filters), unit="filters")
-    results = try_filters(candidates, filters=settings.filters, scores=scores)
+    results = asyncio.run(
+        _with_means(
+            run,
+            lambda means: try_filters_async(candidates, filters=settings.filters, means=means),
+            scores=scores,
+            teacher=teacher,
+            doors=doors,
+        )
+    )
     progress.advance(len(results))
     progress.end()
     return compare(results, candidates)
+
+
+async def _with_means(
+    run: RunFolder,
+    work: Callable[[Means], Awaitable[Result]],
+    *,
+    scores: pa.Table | None,
+    teacher: Mapping[str, Any] | None,
+    doors: Doors | None,
+) -> Result:
+    if teacher is None:
+        return await work(Means(scores=scores))
+    settings = checked(TeacherSettings, teacher, place="teacher")
+    with opened_journal(run, settings) as journal:
+        opening = attended(settings, journal, run=run_id(run), doors=doors or Doors())
+        async with opening as asked:
+            return await work(Means(scores=scores, teacher=asked))
 
 
 def _filtering(

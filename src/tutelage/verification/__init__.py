@@ -4,7 +4,7 @@ Every check gives a `Verdict`: `right`, `wrong`, `no_answer` or `cannot_check`, 
 Nothing here is a score, and no failure is a number. `verify_table` is the door for many rows.
 """
 
-from tutelage.verification.agreement import Agreement, find_agreement
+from tutelage.verification.agreement import Agreement, find_agreement, verdicts_by_majority
 from tutelage.verification.answers import Found, NotFound, find_answer
 from tutelage.verification.claim import Claim, Constraint, claim_of
 from tutelage.verification.constraints import CHECKERS, check_constraint, check_constraints
@@ -15,7 +15,13 @@ from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sa
 from tutelage.verification.settings import CheckName, VerifySettings
 from tutelage.verification.texts import check_choice, check_exact
 from tutelage.verification.verdict import RULINGS, Ruling, Verdict
-from tutelage.verification.verify import VERDICTS, verify_responses, verify_table
+from tutelage.verification.verify import (
+    VERDICTS,
+    claims_of,
+    verdicts_to_table,
+    verify_responses,
+    verify_table,
+)
 from tutelage.verification.workers import MathsWorkers
 
 __all__ = [
@@ -42,11 +48,14 @@ __all__ = [
     "check_maths",
     "check_program",
     "claim_of",
+    "claims_of",
     "find_agreement",
     "find_answer",
     "find_program",
     "judge",
     "run_sandboxed",
+    "verdicts_by_majority",
+    "verdicts_to_table",
     "verify_responses",
     "verify_table",
     "why_no_sandbox",

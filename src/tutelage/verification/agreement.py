@@ -1,6 +1,7 @@
 """What do several answers to one instruction agree on?
 
-Agreement is evidence, not correctness: models share mistakes. So it gives no `right` or `wrong`.
+Agreement is evidence, not correctness: models share mistakes. `verdicts_by_majority` calls the
+majority's answer right only for who asks for just that, and its evidence says what it rests on.
 """
 
 from collections import Counter
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from tutelage.verification.answers import NotFound, find_answer
 from tutelage.verification.maths import strip_markup
 from tutelage.verification.quantities import read_quantity
+from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,3 +79,44 @@ def _key(text: str) -> str:
     if quantity is not None:
         return f"number {quantity.values[0].limit_denominator(10**9)}"
     return f"text {' '.join(text.casefold().split())}"
+
+
+def verdicts_by_majority(
+    responses: Iterable[str | None], *, minimum_share: float = 0.0
+) -> list[Verdict]:
+    """Take the answer of the majority for the right one, where there is no reference.
+
+    Args:
+        responses: All responses to one instruction; None has no text.
+        minimum_share: The least share of the responses, in [0, 1], that must give that answer.
+
+    Returns:
+        One verdict a response, in order: `cannot_check` for all at a tie, where one response is
+        all there is, or below the share. The evidence gives the votes, and that they are no proof.
+
+    Examples:
+        >>> [v.verdict for v in verdicts_by_majority(["#### 4", "#### 4", "#### 5", "I pass."])]
+        ['right', 'right', 'wrong', 'no_answer']
+    """
+    texts = list(responses)
+    found = find_agreement(texts)
+    share = found.share or 0.0
+    counted = f"{found.votes} of {found.responses} responses"
+    if found.tied:
+        unsure = f"a tie: {', '.join(found.tied)} by {counted} each"
+    elif found.votes < 2:  # noqa: PLR2004  (nobody agrees with anybody)
+        unsure = "no two responses agree"
+    elif share < minimum_share:
+        unsure = f"{counted} agree on {found.answer}, fewer than {minimum_share:g} of them"
+    else:
+        unsure = ""
+    evidence = f"majority (no proof): {counted} answer {found.answer}"
+    verdicts = []
+    for text, agrees in zip(texts, found.agrees, strict=True):
+        if isinstance(find_answer(text or ""), NotFound):
+            verdicts.append(no_answer("no final answer was found"))
+        elif unsure or agrees is None:
+            verdicts.append(cannot_check(unsure or "its answer cannot be compared"))
+        else:
+            verdicts.append(right(evidence) if agrees else wrong(evidence))
+    return verdicts

@@ -107,32 +107,66 @@ def verify_responses(
     Raises:
         DataError: The first row has no field of the name that the check needs.
     """
+    claims = claims_of(
+        rows,
+        settings,
+        response_field=response_field,
+        reference_field=reference_field,
+        candidate_id_field=candidate_id_field,
+        choices_field=choices_field,
+        tests_field=tests_field,
+        instruction_field=instruction_field,
+        kinds_field=kinds_field,
+        arguments_field=arguments_field,
+    )
+    return verdicts_to_table(verify_table(claims, settings, teacher=teacher))
+
+
+def claims_of(
+    rows: Iterable[Mapping[str, object]],
+    settings: VerifySettings,
+    *,
+    response_field: str = "response",
+    reference_field: str = "reference",
+    candidate_id_field: str | None = None,
+    choices_field: str = "choices",
+    tests_field: str = "tests",
+    instruction_field: str = "instruction",
+    kinds_field: str = "instruction_id_list",
+    arguments_field: str = "kwargs",
+) -> Iterator[Claim]:
+    """The rows of a data file as claims; the arguments are those of `verify_responses`.
+
+    Raises:
+        DataError: The first row has no field of the name that the check needs.
+    """
     needed = {
         "code": (response_field, tests_field),
         "constraints": (response_field, kinds_field),
         "judge": (response_field, instruction_field),
     }.get(settings.check, (response_field, reference_field))
-
-    def claims() -> Iterator[Claim]:
-        for row, value in enumerate(rows):
-            missing = [name for name in needed if name not in value]
-            if row == 0 and missing:
-                raise DataError(
-                    f"row 0: no field {missing[0]!r}; it has {', '.join(map(repr, value))}",
-                    hint=f"check {settings.check!r} needs the fields of the response and of what "
-                    "it is checked against; name them",
-                )
-            yield Claim(
-                candidate_id=_text(value.get(candidate_id_field)) if candidate_id_field else None,
-                response=_text(value.get(response_field)),
-                reference=_text(value.get(reference_field)),
-                choices=_texts(value.get(choices_field)),
-                tests="\n".join(_texts(value.get(tests_field))) or None,
-                constraints=_constraints(value.get(kinds_field), value.get(arguments_field)),
-                instruction=_text(value.get(instruction_field)),
+    for row, value in enumerate(rows):
+        missing = [name for name in needed if name not in value]
+        if row == 0 and missing:
+            raise DataError(
+                f"row 0: no field {missing[0]!r}; it has {', '.join(map(repr, value))}",
+                hint=f"check {settings.check!r} needs the fields of the response and of what "
+                "it is checked against; name them",
             )
+        yield Claim(
+            candidate_id=_text(value.get(candidate_id_field)) if candidate_id_field else None,
+            response=_text(value.get(response_field)),
+            reference=_text(value.get(reference_field)),
+            choices=_texts(value.get(choices_field)),
+            tests="\n".join(_texts(value.get(tests_field))) or None,
+            constraints=_constraints(value.get(kinds_field), value.get(arguments_field)),
+            instruction=_text(value.get(instruction_field)),
+        )
 
-    found = list(verify_table(claims(), settings, teacher=teacher))
+
+def verdicts_to_table(verdicts: Iterable[Verdict]) -> pa.Table:
+    """Verdicts as a table of the schema `VERDICTS`, numbered in the order given."""
+    found = list(verdicts)
     return pa.table(
         {
             "row": range(len(found)),

@@ -1,0 +1,74 @@
+"""A model judges: opened, journaled and closed for one job."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tutelage.runs.absence import attended
+from tutelage.runs.opening import Doors
+from tutelage.runs.settings import checked
+from tutelage.teacher import Journal, TeacherSettings
+from tutelage.verification import Claim, Verdict, judge
+
+JUDGED_AT_ONCE = 64
+
+
+@contextmanager
+def journal_beside(path: Path, teacher: TeacherSettings) -> Iterator[Journal]:
+    """Where replies are kept: where the settings say so, else at `path`."""
+    foreign = teacher.kind == "replay" and teacher.journal is not None
+    with Journal(teacher.journal or path, read_only=foreign) as journal:
+        yield journal
+
+
+def judged(
+    claims: Iterable[Claim],
+    *,
+    teacher: Mapping[str, Any],
+    journal: Path,
+    run: str,
+    doors: Doors | None = None,
+    on_done: Callable[[], None] = lambda: None,
+) -> list[Verdict]:
+    """Ask a model whether responses are right, one verdict for each claim, in their order.
+
+    Args:
+        claims: What is to be judged.
+        teacher: Settings of the teacher room.
+        journal: Where replies are kept, if the settings do not say.
+        run: The name of the job that pays.
+        doors: How teachers are reached.
+        on_done: Called for each verdict.
+
+    Raises:
+        BudgetError: The cap on cost was reached; what was answered is in the journal.
+    """
+    settings = checked(TeacherSettings, teacher, place="teacher")
+    with journal_beside(journal, settings) as replies:
+        return asyncio.run(
+            _judge_all(claims, settings, replies, run=run, doors=doors, on_done=on_done)
+        )
+
+
+async def _judge_all(
+    claims: Iterable[Claim],
+    settings: TeacherSettings,
+    journal: Journal,
+    *,
+    run: str,
+    doors: Doors | None,
+    on_done: Callable[[], None],
+) -> list[Verdict]:
+    remaining = iter(claims)
+    verdicts: list[Verdict] = []
+    async with attended(settings, journal, run=run, doors=doors or Doors()) as teacher:
+        while batch := list(islice(remaining, JUDGED_AT_ONCE)):
+            found = await asyncio.gather(*(judge(claim, teacher) for claim in batch))
+            for claim, verdict in zip(batch, found, strict=True):
+                verdicts.append(replace(verdict, candidate_id=claim.candidate_id))
+                on_done()
+    return verdicts
