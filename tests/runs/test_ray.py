@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,6 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_module, "CHUNK_CANDIDATES", 4)
 
 
-def opens_table(settings: StudentSettings) -> TableStudent:
-    return TableStudent(name=settings.model)
-
-
 def score(data: Path, out: Path, **more: Any) -> dict[str, Any]:
     opener = more.pop("open_student", None) or (lambda s: TableStudent(name=s.model))
     return score_data(
@@ -67,16 +64,6 @@ def data(tmp_path: Path) -> Path:
     return write_rows(tmp_path / "data.jsonl", values)
 
 
-def test_two_workers_give_the_table_of_the_local_engine(data: Path, tmp_path: Path) -> None:
-    here, there = tmp_path / "here.parquet", tmp_path / "there.parquet"
-    score(data, here, statistics=tmp_path / "here.stats.parquet")
-    score(data, there, statistics=tmp_path / "there.stats.parquet", engine="ray")
-    assert pq.read_table(there).equals(pq.read_table(here))
-    found = pq.read_table(tmp_path / "there.stats.parquet")
-    assert found.equals(pq.read_table(tmp_path / "here.stats.parquet"))
-    assert not list(tmp_path.glob(".*ray")), "chunks and parts are gone when the table is there"
-
-
 class Told(Silent):
     def __init__(self) -> None:
         self.done = 0
@@ -89,16 +76,23 @@ class Told(Silent):
         self.done += count
 
 
-def test_the_caller_is_told_of_the_progress(data: Path, tmp_path: Path) -> None:
-    told = Told()
-    score(data, tmp_path / "s.parquet", engine="ray", progress=told)
+def test_two_workers_give_the_tables_of_the_local_engine_and_tell_how_far_they_are(
+    data: Path, tmp_path: Path
+) -> None:
+    here, there, told = tmp_path / "here.parquet", tmp_path / "there.parquet", Told()
+    score(data, here, statistics=tmp_path / "here.stats.parquet")
+    score(data, there, statistics=tmp_path / "there.stats.parquet", engine="ray", progress=told)
+    assert pq.read_table(there).equals(pq.read_table(here))
+    found = pq.read_table(tmp_path / "there.stats.parquet")
+    assert found.equals(pq.read_table(tmp_path / "here.stats.parquet"))
+    assert not list(tmp_path.glob(".*ray")), "chunks and parts are gone when the table is there"
     assert (told.done, told.stages) == (23, ["score"])
 
 
 def test_what_stops_a_worker_reaches_the_caller(data: Path, tmp_path: Path) -> None:
     def fails(settings: StudentSettings) -> TableStudent:
         class Broken(TableStudent):
-            def read(self, *_: Any, **__: Any) -> Any:
+            def read(self, *_, **__):  # sent by value: it cannot name this module's imports
                 raise StudentError("the weights are damaged", hint="fetch them again")
 
         return Broken(name=settings.model)
@@ -109,20 +103,22 @@ def test_what_stops_a_worker_reaches_the_caller(data: Path, tmp_path: Path) -> N
     assert not (tmp_path / "s.parquet").exists()
 
 
-def dies(folder: Path, *, times: int) -> Any:
-    """A student whose process is killed, as by the system, when it comes to tool number 9."""
+def dies(folder: Path, *, once: int | None = None, always: int | None = None) -> Any:
+    """A student whose process is killed, as by the system, when it comes to some tools."""
 
     def opens(settings: StudentSettings) -> TableStudent:
         class Dies(TableStudent):
-            def read(self, candidates: Any, **more: Any) -> Any:
+            def read(self, candidates, **more):
                 chunk = list(candidates)
+                texts = " ".join(c.instruction for c in chunk if c.messages)
                 for candidate in chunk:
                     with (folder / "read").open("a") as file:
                         file.write(candidate.candidate_id + "\n")
-                    deaths = len(list(folder.glob("death*")))
-                    if "number 9?" in candidate.instruction and deaths < times:
-                        (folder / f"death{deaths}").touch()
-                        os.kill(os.getpid(), signal.SIGKILL)
+                if f"number {always}?" in texts:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if f"number {once}?" in texts and not (folder / "died").exists():
+                    (folder / "died").touch()
+                    os.kill(os.getpid(), signal.SIGKILL)
                 return super().read(iter(chunk), **more)
 
         return Dies(name=settings.model)
@@ -130,31 +126,24 @@ def dies(folder: Path, *, times: int) -> Any:
     return opens
 
 
-def test_a_worker_that_is_killed_costs_its_own_chunk_only(data: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "seen"
-    folder.mkdir()
-    score(data, tmp_path / "here.parquet")
-    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, times=1))
-    assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(tmp_path / "here.parquet"))
-    read = (folder / "read").read_text().split()
-    again = {name for name in read if read.count(name) > 1}
-    assert len(list(folder.glob("death*"))) == 1
-    assert len(again) <= 4, "only the chunk it was at was read a second time"
-
-
-def test_a_candidate_that_kills_every_worker_is_a_failure_not_a_lost_row(
+def test_a_worker_that_is_killed_costs_its_own_chunk_and_a_candidate_that_kills_is_a_failure(
     data: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "seen"
     folder.mkdir()
     score(data, tmp_path / "here.parquet")
-    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, times=99))
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, once=2, always=9))
     here = pq.read_table(tmp_path / "here.parquet").to_pylist()
     there = pq.read_table(tmp_path / "s.parquet").to_pylist()
     lost = [row["row"] for row in there if row["status"] == "student_failed"]
     assert lost == [8, 9, 10, 11]
     assert all(there[n]["ifd"] is None and "died 3 times" in there[n]["detail"] for n in lost)
     assert [r for r in there if r["row"] not in lost] == [r for r in here if r["row"] not in lost]
+    assert (folder / "died").exists()
+    read = Counter((folder / "read").read_text().split())
+    places = {r["candidate_id"]: r["row"] // 4 for r in here[:20]}
+    more = {place: {read[c] for c in read if places.get(c) == place} for place in range(1, 5)}
+    assert more == {1: {1}, 2: {3}, 3: {1}, 4: {1}}, "only what a dead worker was at is read again"
 
 
 def test_a_job_that_was_stopped_goes_on_with_what_is_missing(data: Path, tmp_path: Path) -> None:
@@ -169,7 +158,7 @@ def test_a_job_that_was_stopped_goes_on_with_what_is_missing(data: Path, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         score(data, tmp_path / "s.parquet", engine="ray", progress=Stops())
-    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, times=0))
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder))
     assert len((folder / "read").read_text().split()) <= 23 - 8
     score(data, tmp_path / "here.parquet")
     assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(tmp_path / "here.parquet"))

@@ -12,6 +12,7 @@ started again and reads its chunk again; the batches it had finished wait in the
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,9 @@ class RayScoring:
         return self.folder / "parts" / name
 
     def _ask(self, names: Mapping[int, str], *, progress: Progress) -> None:
-        with joined(self.pool) as ray:
-            for table in _blocks(ray, self, [self.folder / "chunks" / n for n in names.values()]):
+        paths = [self.folder / "chunks" / name for name in names.values()]
+        with joined(self.pool) as ray, closing(_blocks(ray, self, paths)) as blocks:
+            for table in blocks:
                 for number, part in by_chunk(table):
                     problem = part["problem"][0].as_py()
                     if problem is not None:
@@ -221,7 +223,8 @@ def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Iterator[pa.Ta
             batch_size=None,
             batch_format="pyarrow",
             fn_constructor_kwargs=arguments,
-            compute=ray.data.ActorPoolStrategy(size=workers),
+            # One at a time: a death counts against every chunk that waits at the same worker.
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=job.pool.worker_cpus,
             num_gpus=job.pool.worker_gpus or None,
             max_restarts=-1,
@@ -229,7 +232,10 @@ def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Iterator[pa.Ta
             runtime_env=worker_environment(job.pool),
         )
         try:
-            yield from scored.iter_batches(batch_size=None, batch_format="pyarrow")
+            with closing(
+                iter(scored.iter_batches(batch_size=None, batch_format="pyarrow"))
+            ) as blocks:
+                yield from blocks
         except ray.exceptions.RayError as error:
             raise RunError(
                 f"the workers cannot go on: {str(error).splitlines()[0]}",
