@@ -12,6 +12,14 @@ from tutelage.refinement.reflect import (
     reflect_response,
     reflection_request,
 )
+from tutelage.refinement.rewriting import (
+    Complaint,
+    Refused,
+    rewrite,
+    rewrite_all,
+    rewrite_request,
+    rewrite_step,
+)
 from tutelage.refinement.sample import (
     sample_all,
     sample_of_reply,
@@ -26,11 +34,13 @@ from tutelage.refinement.waves import Accept, Crowd, sample_in_waves
 __all__ = [
     "REFINEMENT_STATUSES",
     "Accept",
+    "Complaint",
     "Crowd",
     "Draft",
     "Fault",
     "Prompt",
     "RefineSettings",
+    "Refused",
     "SampleSettings",
     "candidate_of_reply",
     "form_of",
@@ -43,6 +53,10 @@ __all__ = [
     "reflect_instruction",
     "reflect_response",
     "reflection_request",
+    "rewrite",
+    "rewrite_all",
+    "rewrite_request",
+    "rewrite_step",
     "sample_all",
     "sample_in_waves",
     "sample_of_reply",
