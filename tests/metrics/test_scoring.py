@@ -130,7 +130,7 @@ def test_views_and_statistics_are_only_those_needed():
         "instruction",
     )
     assert statistics_for(["ifd", "r_ifd", "ppl"]) == "nll"
-    assert statistics_for(["ifd", "rsr"]) == "full"
+    assert statistics_for(["ifd", "rsr"]) == "ranks"
     assert statistics_for(["lark"]) == "full"
     assert needs_text(["casl"])
     assert not needs_text(["ifd"])

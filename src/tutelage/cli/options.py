@@ -87,6 +87,16 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
                 show_default=True,
                 help="Which assistant turns of a conversation count.",
             ),
+            click.option(
+                "--backend",
+                type=click.Choice(["auto", "packed", "transformers", "vllm"]),
+                default="auto",
+                show_default=True,
+                help="Who computes; vllm needs --student-url and --dtype.",
+            ),
+            click.option(
+                "--student-url", help="Of a vLLM server with the student: http://HOST:8000/v1."
+            ),
             click.option("--no-cache", is_flag=True, help="Read everything again."),
         )
         for option in reversed(options):
@@ -141,7 +151,10 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
         "on_overflow": student["on_overflow"],
         "turns": student["turns"],
         "use_cache": not student["no_cache"],
+        "backend": student["backend"],
     }
+    if student["student_url"] is not None:
+        values["base_url"] = student["student_url"]
     if student["max_length"] is not None:
         values["max_length"] = student["max_length"]
     return values

@@ -10,6 +10,7 @@ from tutelage.metrics.pairs import ifd, ifd_loss, ppl, r_ifd
 from tutelage.metrics.pools import lark, lark_weights, with_lark
 from tutelage.metrics.registry import METRICS
 from tutelage.metrics.request import (
+    beyond,
     needs_steps,
     needs_text,
     specs_for,
@@ -55,6 +56,7 @@ __all__ = [
     "StepView",
     "agreement",
     "aslec_drop",
+    "beyond",
     "brier",
     "car",
     "casl",

@@ -8,6 +8,9 @@ from tutelage.errors import SettingsError
 from tutelage.metrics.registry import METRICS, SCORABLE
 from tutelage.metrics.spec import MetricSpec, Statistics
 
+LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")
+"""From the least to the most; each holds what those before it hold."""
+
 
 def table_metrics() -> tuple[str, ...]:
     """The metrics that can be a column of the scores table: not those of sets or two students."""
@@ -55,13 +58,25 @@ def views_for(names: Iterable[str]) -> tuple[ViewName, ...]:
 
 
 def statistics_for(names: Iterable[str]) -> Statistics:
-    """`full` where one of these metrics needs ranks, entropies or squares; else `nll`.
+    """The least that all of these metrics can be made of.
+
+    Returns:
+        `full` where one needs entropies or squares, else `ranks` where one needs ranks, else `nll`.
 
     Raises:
         SettingsError: A name is unknown.
     """
-    full = any(spec.statistics == "full" for spec in specs_for(names))
-    return "full" if full else "nll"
+    return max((spec.statistics for spec in specs_for(names)), key=LEVELS.index, default="nll")
+
+
+def beyond(names: Iterable[str], statistics: Statistics) -> tuple[str, ...]:
+    """Those of these metrics that need more than these statistics.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    most = LEVELS.index(statistics)
+    return tuple(n for n in names if LEVELS.index(statistics_for([n])) > most)
 
 
 def needs_text(names: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ from tutelage.errors import DataError
 
 Better: TypeAlias = Literal["higher", "lower", "neither"]
 Level: TypeAlias = Literal["pair", "candidate", "pool", "set"]
-Statistics: TypeAlias = Literal["nll", "full"]
+Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,8 @@ class MetricSpec:
         valid_range: The smallest and the largest value it can have.
         ceiling: A pair at or above this is mismatched, or None where there is no such line.
         views: The views of one candidate that it is made of.
-        statistics: `nll` where log-probabilities are enough, else `full`.
+        statistics: `nll` where log-probabilities are enough, `ranks` where ranks are needed too,
+            `full` where the whole distribution is.
         needs: What else it is made of, for people; empty for one reading alone.
         made_of: The other metrics it is computed from.
         source: The paper, the equation and its arXiv number.

@@ -131,6 +131,11 @@ class Reader(Protocol):
         """One outcome for each pair, in the order given."""
         ...
 
+    @property
+    def measures(self) -> Statistics:
+        """The most statistics that can be had."""
+        ...
+
     def context_text(self, candidate: Candidate) -> str:
         """The text in front of a candidate's response."""
         ...

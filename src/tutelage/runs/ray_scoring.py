@@ -11,7 +11,7 @@ started again and reads its chunk again; the batches it had finished wait in the
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +199,7 @@ def ray_job(
     )
 
 
-def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Iterator[pa.Table]:
+def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Generator[pa.Table]:
     """What the workers give back, as it comes."""
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -227,8 +227,7 @@ def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Iterator[pa.Ta
             compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             num_cpus=job.pool.worker_cpus,
             num_gpus=job.pool.worker_gpus or None,
-            max_restarts=-1,
-            max_task_retries=ATTEMPTS - 1,
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1},
             runtime_env=worker_environment(job.pool),
         )
         try:

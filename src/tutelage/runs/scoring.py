@@ -29,7 +29,9 @@ from tutelage.data.token_table import (
     text_of,
     token_columns,
 )
+from tutelage.errors import SettingsError
 from tutelage.metrics import (
+    beyond,
     finish_scores,
     needs_steps,
     needs_text,
@@ -84,7 +86,8 @@ def score_candidates(
             yield candidate
 
     with_text = needs_text(metrics)
-    wanted = "full" if statistics else statistics_for(metrics)
+    _check_measured(student, metrics)
+    wanted = student.measures if statistics else statistics_for(metrics)
     outcomes = student.read(noted(), views=views_for(metrics), statistics=wanted)
     for outcome, steps in _with_steps(outcomes, waiting, student=student, metrics=metrics):
         candidate = waiting.popleft()
@@ -101,6 +104,18 @@ def score_candidates(
             "example_id": candidate.example_id,
             "student": student.fingerprint,
         }
+
+
+def _check_measured(student: Reader, metrics: Sequence[str]) -> None:
+    """Before anything is read: a metric that cannot be had is said, not left out."""
+    lost = beyond(metrics, student.measures)
+    if lost:
+        backend = student.describe()["backend"]
+        raise SettingsError(
+            f"{', '.join(lost)}: cannot be had from the backend {backend}, which gives "
+            "log-probabilities and ranks but no entropies and no sums of squares",
+            hint="leave them out, or read with backend packed or transformers",
+        )
 
 
 def _with_steps(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tutelage.data import ReadSettings
 from tutelage.errors import SettingsError
-from tutelage.metrics import METRICS, scores_schema, table_metrics
+from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
 from tutelage.refinement import RefineSettings
 from tutelage.runs.ray_settings import EngineName, RaySettings
 from tutelage.selection import SelectSettings, needed_metrics
@@ -77,7 +77,10 @@ class RunSettings(BaseModel):
 
     @model_validator(mode="after")
     def _scores_what_the_rule_compares(self) -> Self:
-        # Said before the student has read for hours, not after.
+        # Said before the teacher was paid and the student has read for hours, not after.
+        lost = beyond(self.score.metrics, "ranks") if self.student.backend == "vllm" else ()
+        if lost:
+            raise ValueError(f"score.metrics: {', '.join(lost)} cannot be had from a vLLM server")
         by = self.select.best_by
         needed = (*needed_metrics(self.select.rule), *((by,) if by in METRICS else ()))
         computed = scores_schema(self.score.metrics).names
@@ -117,6 +120,19 @@ def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> 
     Raises:
         SettingsError: The file cannot be read, or some settings are wrong: all of them are named.
     """
+    return checked(RunSettings, file_values(path, overrides=overrides), place=str(path))
+
+
+def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values of a YAML file of settings, unchecked, with flags in their places.
+
+    Args:
+        path: The file.
+        overrides: Flags by dotted name; they win over the file.
+
+    Raises:
+        SettingsError: The file cannot be read, or does not hold settings by name.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -136,7 +152,7 @@ def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> 
         )
     for dotted, value in (overrides or {}).items():
         _put(values, dotted.split("."), value)
-    return checked(RunSettings, values, place=str(path))
+    return values
 
 
 def yaml_value(text: str, *, place: str) -> Any:

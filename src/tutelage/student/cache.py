@@ -77,7 +77,7 @@ class Cache:
         self._connection: sqlite3.Connection | None = None
 
     def get_passages(self, keys: Iterable[bytes], *, full: bool) -> dict[bytes, Measured]:
-        """The passages that are there, with all four statistics where `full`."""
+        """The passages that are there, with all that the engine measures where `full`."""
         query = _FULL_PASSAGES if full else _PASSAGES
         found = {}
         for row in self._select(query, keys):
@@ -86,8 +86,9 @@ class Cache:
             found[bytes(row[0])] = Measured(
                 logprobs_T=np.frombuffer(row[1], dtype="<f4"),
                 ranks_T=np.frombuffer(row[2], dtype=np.uint8) if full else None,
-                entropies_T=np.frombuffer(row[3], dtype="<f4") if full else None,
-                sum_squares_T=np.frombuffer(row[4], dtype="<f4") if full else None,
+                # A server gives ranks without them; its readings are filed under its own scope.
+                entropies_T=_floats(row[3]) if full else None,
+                sum_squares_T=_floats(row[4]) if full else None,
             )
         return found
 
@@ -200,6 +201,10 @@ class Cache:
                 f"{self.path}: the readings cannot be used: {error}",
                 hint="free disk space or delete the file; use_cache: false does without",
             ) from error
+
+
+def _floats(blob: bytes | None) -> NDArray[np.float32] | None:
+    return None if blob is None else np.frombuffer(blob, dtype="<f4")
 
 
 def _blob(values: NDArray[np.generic] | None, kind: str) -> bytes | None:

@@ -9,6 +9,7 @@ from tutelage.student.loading import load_model
 from tutelage.student.native import load_native
 from tutelage.student.ops import TorchOps
 from tutelage.student.settings import DtypeName, StudentSettings
+from tutelage.student.vllm_engine import open_vllm
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +23,8 @@ def open_engine(
         StudentError: The model cannot be loaded, or not into the engine that was asked for.
         MissingExtraError: torch or transformers is not installed.
     """
+    if settings.base_url is not None:
+        return open_vllm(settings.base_url, batch_tokens=settings.batch_tokens)
     from tutelage.student.packed_engine import open_packed
     from tutelage.student.transformers_engine import TransformersEngine
 

@@ -121,14 +121,15 @@ class StudentModel:
         Args:
             candidates: Read chunk by chunk; never all in memory.
             views: Which views are wanted; at least one.
-            statistics: `nll` for log-probabilities, `full` for ranks, entropies and sums of
-                squares too.
+            statistics: `nll` for log-probabilities, `ranks` for ranks too, `full` for entropies
+                and sums of squares as well. More than that may come.
 
         Yields:
             One outcome for each candidate, in the order given.
 
         Raises:
-            SettingsError: There is no such view.
+            SettingsError: There is no such view, or the backend does not measure these
+                statistics.
             StudentError: The student cannot be loaded, or the cache cannot be used.
         """
         unknown = set(views) - set(VIEW_NAMES)
@@ -137,7 +138,8 @@ class StudentModel:
                 f"unknown views {sorted(unknown)}" if unknown else "no views are asked for",
                 hint=f"views are {', '.join(VIEW_NAMES)}",
             )
-        return self._outcomes(candidates, views=frozenset(views), full=statistics == "full")
+        self._check_measures(statistics)
+        return self._outcomes(candidates, views=frozenset(views), full=statistics != "nll")
 
     def recall(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
@@ -183,7 +185,8 @@ class StudentModel:
         Yields:
             One outcome for each pair, in the order given; an `Unscored` carries the pair's id.
         """
-        full = statistics == "full"
+        self._check_measures(statistics)
+        full = statistics != "nll"
         for chunk in _chunks(pairs, size=lambda pair: len(pair.context) + len(pair.target)):
             wanted = [self._wanted_pair(pair) for pair in chunk]
             records, measured = self._resolve(wanted, full=full)
@@ -194,6 +197,19 @@ class StudentModel:
                     yield _unscored(pair.pair_id, stats)
                 else:
                     yield stats
+
+    @property
+    def measures(self) -> Statistics:
+        """The most that can be had: `ranks` from a vLLM server, else `full`."""
+        return "ranks" if self.parts.settings.backend == "vllm" else "full"
+
+    def _check_measures(self, statistics: Statistics) -> None:
+        if statistics == "full" and self.measures != "full":
+            raise SettingsError(
+                "a vLLM server gives log-probabilities and ranks, not the distribution: "
+                "entropies and sums of squares cannot be had",
+                hint="read with backend packed or transformers",
+            )
 
     def context_text(self, candidate: Candidate) -> str:
         """The text in front of a candidate's response, as the template renders it.

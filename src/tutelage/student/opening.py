@@ -46,7 +46,9 @@ class OpenStudent:
 
     @cached_property
     def device(self) -> str:
-        """cpu, cuda or cuda:N."""
+        """cpu, cuda, cuda:N, or server where the model is in another process."""
+        if self.settings.base_url is not None:
+            return "server"
         return resolve_device(self.settings)
 
     @cached_property

@@ -1,14 +1,14 @@
 """The settings of the student's room."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DtypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
-BackendName: TypeAlias = Literal["auto", "packed", "transformers"]
-Statistics: TypeAlias = Literal["nll", "full"]
-"""`nll`: log-probabilities only; `full`: also ranks, entropies and sums of squares."""
+BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
+Statistics: TypeAlias = Literal["nll", "ranks", "full"]
+"""`nll`: log-probabilities only; `ranks`: ranks too; `full`: also entropies and sums of squares."""
 
 
 class StudentSettings(BaseModel):
@@ -33,7 +33,13 @@ class StudentSettings(BaseModel):
     )
     backend: BackendName = Field(
         default="auto",
-        description="auto: `packed` for the decoders it knows on a CPU, `transformers` elsewhere.",
+        description="auto: `packed` for the decoders it knows on a CPU, `transformers` elsewhere. "
+        "vllm: a vLLM server, see base_url.",
+    )
+    base_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Of the vLLM server that serves `model`, such as http://127.0.0.1:8000/v1.",
     )
     native: bool = Field(
         default=True, description="Compile some steps for this CPU, where there is a C compiler."
@@ -66,3 +72,12 @@ class StudentSettings(BaseModel):
     cache_path: Path | None = Field(
         default=None, description="By default readings.sqlite in tutelage's cache folder."
     )
+
+    @model_validator(mode="after")
+    def _server_is_described(self) -> Self:
+        if (self.backend == "vllm") != (self.base_url is not None):
+            raise ValueError("backend vllm and base_url belong together")
+        if self.backend == "vllm" and self.dtype == "auto":
+            # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
+            raise ValueError("say in dtype what the server computes in: its own flag --dtype")
+        return self

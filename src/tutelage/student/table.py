@@ -83,6 +83,11 @@ class TableStudent:
             "versions": {},
         }
 
+    @property
+    def measures(self) -> Statistics:
+        """Everything."""
+        return "full"
+
     def context_text(self, candidate: Candidate) -> str:
         """The instruction and a line break: there is no template."""
         return f"{candidate.instruction}\n"
@@ -115,7 +120,7 @@ class TableStudent:
         """Yield one outcome for each candidate, in the order given."""
         for candidate in candidates:
             self.candidates_read += 1
-            yield self._outcome(candidate, views=views, full=statistics == "full")
+            yield self._outcome(candidate, views=views, full=statistics != "nll")
 
     def recall(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
@@ -133,7 +138,7 @@ class TableStudent:
                 yield Unscored(candidate_id=pair.pair_id, reason="no_target_tokens")
                 continue
             nats_T = _hashed_nats(words, f"pair {pair.context}")
-            yield _stats(nats_T, full=statistics == "full")
+            yield _stats(nats_T, full=statistics != "nll")
 
     def _outcome(
         self, candidate: Candidate, *, views: Collection[ViewName], full: bool
