@@ -18,7 +18,7 @@ from tutelage.drift import (
     lines_to_table,
     wilson,
 )
-from tutelage.drift.account import Line
+from tutelage.drift.lines import Line
 from tutelage.errors import DataError
 
 WORDS = [

@@ -8,17 +8,7 @@ Pure statistics: texts and numbers in, accounts with intervals out.
     draw_frontier  what the student knows, and what it can learn from now
 """
 
-from tutelage.drift.account import (
-    DRIFT,
-    OWN_TEXT,
-    UNITS,
-    Line,
-    account,
-    divergence_line,
-    line_to_row,
-    lines_from_table,
-    lines_to_table,
-)
+from tutelage.drift.account import OWN_TEXT, account, divergence_line, number_lines
 from tutelage.drift.flips import CHANGED, FLIPS, Direction, FlipTally, flips, tally_flips
 from tutelage.drift.frontier import FRONTIER, BandSettings, Frontier, Placing, draw_frontier
 from tutelage.drift.guard import (
@@ -36,6 +26,14 @@ from tutelage.drift.guard import (
     stop_reason,
 )
 from tutelage.drift.knowledge import KNOWLEDGE, Attempts, Knowledge, place
+from tutelage.drift.lines import (
+    DRIFT,
+    UNITS,
+    Line,
+    line_to_row,
+    lines_from_table,
+    lines_to_table,
+)
 from tutelage.drift.measures import (
     compression_ratio,
     distinct,
@@ -93,6 +91,7 @@ __all__ = [
     "lines_from_table",
     "lines_to_table",
     "log_ratio",
+    "number_lines",
     "place",
     "predict_out_of_fold",
     "share_by_teacher",

@@ -6,7 +6,7 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tutelage.drift.account import Line
+from tutelage.drift.lines import Line
 
 Of: TypeAlias = Literal["value", "change", "ratio"]
 
