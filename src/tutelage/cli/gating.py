@@ -1,4 +1,4 @@
-"""Commands about correctness and fitness: sample, verify, filter."""
+"""Commands about correctness and fitness: load, sample, verify, filter."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +16,28 @@ from tutelage.cli.showing import fail_if_away, print_json, shown_progress
 from tutelage.errors import SettingsError
 
 _RUN = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@click.option("--out", required=True, type=_RUN, help="The run folder.")
+def load(data: str, *, out: Path, **options: Any) -> None:
+    """Read DATA into the run folder OUT, and no more: neither a teacher nor a student is needed.
+
+    For responses that were written elsewhere, such as a pool of several models' answers.
+
+    \b
+    Example:
+      tutelage load answers.jsonl --out runs/pool
+      tutelage verify runs/pool
+      tutelage score runs/pool --student smollm2-135m --metrics grape
+      tutelage select runs/pool --rule grape --gate right
+    """
+    from tutelage.runs import load_data
+
+    with shown_progress() as progress:
+        print_json(load_data(data=data_settings(data, options), out=out, progress=progress))
 
 
 CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", "agreement")
@@ -193,4 +215,4 @@ def filter_candidates(run: Path, *, config: Path, compare: bool, **options: Any)
     print_json({name: getattr(found, name).to_pylist() for name in tables})
 
 
-COMMANDS = (sample, verify, filter_candidates)
+COMMANDS = (load, sample, verify, filter_candidates)

@@ -10,6 +10,7 @@ from tutelage.runs.folder import RunFolder
 from tutelage.runs.frontier import frontier
 from tutelage.runs.gating import compare_filters, filter_run, verify_file, verify_run
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
+from tutelage.runs.loading import load_data
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.reporting import report_text, write_report
 from tutelage.runs.rescoring import score_run
@@ -33,6 +34,7 @@ __all__ = [
     "export",
     "filter_run",
     "frontier",
+    "load_data",
     "load_settings",
     "refine_data",
     "report_text",

@@ -21,8 +21,7 @@ _LARK_COLUMNS = ("example_id", "candidate_id", "student", "status", "response_to
 _LARK_METRICS = ("mean_surprisal", "brier")
 
 _TEXTS = """
-select candidate_id,
-  list_filter(messages, m -> m.role = ?)[-1].content as content
+select candidate_id, messages[?].content as content
 from candidates where status = 'ok' order by candidate_id
 """
 
@@ -127,10 +126,10 @@ def _embeddings(run: RunFolder, settings: SelectSettings) -> pa.Table:
     """The embedding of every candidate with text; equal texts are embedded once."""
     values: dict[str, Any] = {"embedder": dict(settings.embedder)}
     embedder = make_embedder(checked(_Embedding, values, place="select").embedder)
-    role = "user" if settings.diversity_of == "instruction" else "assistant"
+    turn = -2 if settings.diversity_of == "instruction" else -1  # the response comes last
     tables = open_tables(run)
     try:
-        texts = tables.sql(_TEXTS, params=[role]).to_arrow_table()
+        texts = tables.sql(_TEXTS, params=[turn]).to_arrow_table()
     finally:
         tables.close()
     distinct: Any = pc.dictionary_encode(texts["content"].combine_chunks())

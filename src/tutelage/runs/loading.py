@@ -1,0 +1,48 @@
+"""Make a run folder of rows alone: a pool made elsewhere needs neither a teacher nor a student."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import content_hash
+from tutelage.errors import RunError
+from tutelage.runs import stages
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.opening import begin
+from tutelage.runs.progress import Progress
+from tutelage.runs.settings import DataSettings, checked
+from tutelage.runs.stages import Stage, run_stage
+
+
+def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+    """Read rows into a run folder, with the candidates that come with them.
+
+    Args:
+        data: Settings of the data room, with `path`.
+        out: The run folder.
+        progress: Told of each row.
+
+    Returns:
+        The tally of the stage.
+
+    Raises:
+        RunError: The folder holds candidates that a teacher wrote.
+    """
+    settings = checked(DataSettings, data, place="data")
+    run = RunFolder(root=out).create()
+    with run.locked():
+        if run.candidates.exists() and "refine" not in run.read_manifest().get("stages", {}):
+            raise RunError(
+                f"{run.candidates}: a teacher wrote some of these, loading would drop them",
+                hint="give another --out",
+            )
+        inputs = stages.input_checksums(settings)
+        begin(run, settings={"data": settings.model_dump(mode="json")}, inputs=inputs, seed=0)
+        key = stages.load_key(settings, inputs)
+        loading = Stage(name="load", key=key, outputs=(run.rows, run.examples, run.loaded))
+        tally = run_stage(
+            run, loading, lambda: stages.load(run, settings=settings, progress=progress)
+        )
+        taking = Stage(name="refine", key=content_hash(key, None), outputs=(run.candidates,))
+        run_stage(run, taking, lambda: stages.take_as_loaded(run))
+    return {"load": tally, "run": str(out)}
