@@ -146,7 +146,10 @@ class _Cells:
         for balance in settings.balance:
             yield self._cell(UNTRAINED, settings.seeds[0], balance, ())
             for seed in settings.seeds:
-                drawn = {name: in_drawn_order(rows, seed=seed) for name, rows in whole.items()}
+                drawn = {
+                    arm.name: in_drawn_order(whole[arm.name], seed=seed, draw=arm.draw)
+                    for arm in settings.arms
+                }
                 for name, rows in drawn.items():
                     place = f"{self.student.name}, arm {name}"
                     if balance == "examples":
@@ -182,9 +185,7 @@ class _Cells:
 
 
 def _seeds_first(cells: Sequence[Cell], settings: ProveSettings) -> list[Cell]:
-    """Whole seeds one after the other, the choice and its reference first: what is finished when
-    an experiment stops can be compared.
-    """
+    """Whole seeds, the choice and its reference first: an experiment that stops can be compared."""
     arms = [UNTRAINED, settings.choice, settings.reference]
     arms += [a.name for a in settings.arms if a.name not in arms]
     students = [s.name for s in settings.students]

@@ -26,10 +26,8 @@ def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: 
     """
     found = _headline_rows(compared, settings, primary=primary)
     if not found:
-        return [
-            f"Nothing can be said yet: no seed of the arms {settings.choice} and "
-            f"{settings.reference} is finished."
-        ]
+        pair = f"{settings.choice} and {settings.reference}"
+        return [f"Nothing can be said yet: no seed of the arms {pair} is finished."]
     return [sentence(c, settings) for c in found]
 
 
@@ -255,17 +253,16 @@ def _sets_section(sets: Sequence[Mapping[str, Any]]) -> Section:
 
 def _how_section(settings: ProveSettings) -> Section:
     train = settings.train
-    return Section(
-        key="how",
-        title="How this was done",
-        paragraphs=(
-            f"Every student was trained from the same weights ({train.method}, {train.epochs} "
-            f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows a "
-            f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
-            "draw the examples and order them; arms with the same seed share their questions "
-            "where both have them.",
-            "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
-            "Student's t; p-values are corrected after Holm. "
-            f"`{UNTRAINED}` is the student as it came.",
-        ),
+    trained = (
+        f"Every student was trained from the same weights ({train.method}, {train.epochs} "
+        f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows a "
+        f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
+        "draw the examples and order them; arms with the same seed share their questions "
+        "where both have them."
     )
+    measured = (
+        "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
+        "Student's t; p-values are corrected after Holm. "
+        f"{UNTRAINED.capitalize()} is the student as it came."
+    )
+    return Section(key="how", title="How this was done", paragraphs=(trained, measured))

@@ -150,15 +150,18 @@ def _of_outcome(
                 )  # fmt: skip
                 if paired is None:
                     continue
-                yield _compared(paired, student, balance, task, measure, arm, against, settings)
+                yield _compared(
+                    paired, settings, student=student, balance=balance, task=task,
+                    measure=measure, arm=arm, against=against,
+                )  # fmt: skip
                 if (arm, against) == (settings.choice, settings.reference):
                     tables[student] = paired
         for one, other in combinations(tables, 2):
             between = _between(tables[one], tables[other])
             if between is not None:
                 yield _compared(
-                    between, f"{one} - {other}", balance, task, measure,
-                    settings.choice, settings.reference, settings,
+                    between, settings, student=f"{one} - {other}", balance=balance, task=task,
+                    measure=measure, arm=settings.choice, against=settings.reference,
                 )  # fmt: skip
 
 
@@ -239,13 +242,14 @@ def _between(one: _Paired, other: _Paired) -> _Paired | None:
 
 def _compared(
     paired: _Paired,
+    settings: ProveSettings,
+    *,
     student: str,
     balance: str,
     task: str,
     measure: Measure,
     arm: str,
     against: str,
-    settings: ProveSettings,
 ) -> Compared:
     interval = paired_interval(paired.arm_S_I - paired.against_S_I, level=settings.level)
     return Compared(

@@ -127,13 +127,13 @@ def instruction_hash(context: Sequence[Message]) -> str:
     return content_hash("question", [[m.role, " ".join(m.content.split())] for m in context])
 
 
-def in_drawn_order(rows: Iterable[SetRow], *, seed: int) -> list[SetRow]:
-    """The rows in an order that depends on their questions and the seed alone."""
+def in_drawn_order(rows: Iterable[SetRow], *, seed: int, draw: int = 0) -> list[SetRow]:
+    """The rows in an order that depends on their questions, the seed and the draw alone."""
     return sorted(
         rows,
         key=lambda row: (
-            content_hash("prove", seed, row.question),
-            content_hash("prove", seed, row.candidate.candidate_id),
+            content_hash("prove", seed, draw, row.question),
+            content_hash("prove", seed, draw, row.candidate.candidate_id),
         ),
     )
 

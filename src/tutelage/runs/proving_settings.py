@@ -29,6 +29,11 @@ class ArmSettings(BaseModel):
         description="The student whose scores decide; by default the one that is trained.",
     )
     file: Path | None = Field(default=None, description="Rows, instead of a rule.")
+    draw: int = Field(
+        default=0,
+        description="Arms with the same number draw the same questions for a seed; another number "
+        "draws independently, as an A/A test wants it.",
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -96,18 +101,20 @@ class ProveSettings(BaseModel):
     @model_validator(mode="after")
     def _names_are_there(self) -> Self:
         arms, students = {a.name for a in self.arms}, {s.name for s in self.students}
-        for kind, names in (("arm", [a.name for a in self.arms]), ("student", list(students))):
-            twice = [name for name, count in Counter(names).items() if count > 1]
-            if twice:
-                raise ValueError(f"two {kind}s are called {twice[0]!r}")
-        if len(students) < len(self.students):
-            raise ValueError("two students share a name")
+        everybody = [*(a.name for a in self.arms), *(s.name for s in self.students)]
+        twice = [name for name, count in Counter(everybody).items() if count > 1]
+        if twice:
+            raise ValueError(f"two arms or students are called {twice[0]!r}")
         for which in ("choice", "reference"):
             if getattr(self, which) not in arms:
                 raise ValueError(f"{which}: there is no arm {getattr(self, which)!r}")
         for arm in self.arms:
             if arm.chooser is not None and arm.chooser not in students:
                 raise ValueError(f"arm {arm.name}: there is no student {arm.chooser!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
         if not self.tasks and not self.held_out:
             raise ValueError("nothing is measured: give tasks, or held_out")
         if any(a.select for a in self.arms) and any(s.run is None for s in self.students):

@@ -1,0 +1,229 @@
+"""Experiments with a student of two layers: sets, cells, kills, comparisons, sentences."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+
+from tests.runs.fakes import doors, rows, settings, write_rows
+from tests.runs.tiny import save_student
+from tutelage.errors import DataError, SettingsError
+from tutelage.runs import Silent, jobs, run_all
+from tutelage.runs import proving as proving_module
+from tutelage.runs.proving import is_done, plan_experiment, read_results, run_experiment
+from tutelage.runs.proving_job import prove
+from tutelage.runs.proving_report import sentence
+from tutelage.runs.proving_results import compare_all
+from tutelage.runs.proving_settings import ProveSettings, load_prove_settings
+from tutelage.runs.settings import checked
+
+pytest.importorskip("trl")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("prove")
+    save_student(folder / "student")
+    data = write_rows(folder / "data.jsonl", rows(24))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "write_report", lambda root, **_: root)  # pictures take seconds
+        run_all(settings(data, folder / "run"), progress=Silent(), doors=doors())
+    choices = [
+        {"id": n, "question": f"Tool {n}?", "choices": ["cuts", "joins"], "answer_index": n % 2}
+        for n in range(6)
+    ]
+    write_rows(folder / "choice.jsonl", choices)
+    return folder
+
+
+def values(place: Path, out: Path, **more: Any) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "students": [{"name": "tiny", "model": str(place / "student"), "run": str(place / "run")}],
+        "arms": [
+            {"name": "choice", "select": {"rule": "srt"}},
+            {"name": "random", "select": {"rule": "random"}},
+            {"name": "original", "select": {"rule": "all_original"}},
+        ],
+        "seeds": [0, 1],
+        "examples": 6,
+        "held_out": 6,
+        "tasks": [{"name": "tools", "kind": "choice", "path": str(place / "choice.jsonl")}],
+        "train": {"learning_rate": 1e-2, "dtype": "float32", "batch_examples": 4},
+        "evaluate": {"dtype": "float32"},
+        **more,
+    }
+
+
+def experiment(place: Path, out: Path, **more: Any) -> ProveSettings:
+    return checked(ProveSettings, values(place, out, **more), place="test")
+
+
+def questions(cell: Any) -> list[str]:
+    return sorted(row.question for row in cell.rows)
+
+
+def test_arms_of_one_seed_train_on_the_same_questions(place: Path, tmp_path: Path) -> None:
+    plan = plan_experiment(experiment(place, tmp_path), progress=Silent())
+    cells = {(c.arm, c.seed): c for c in plan.cells if c.balance == "examples"}
+    assert questions(cells["random", 0]) == questions(cells["original", 0])
+    assert questions(cells["random", 0]) != questions(cells["random", 1])
+    assert all(len(c.rows) == 6 for name, c in cells.items() if name[0] != "untrained")
+
+
+def test_no_arm_trains_on_a_question_that_is_held_out(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, examples=10, balance=["examples"])
+    plan = plan_experiment(made, progress=Silent())
+    held = {
+        " ".join(json.loads(line)["messages"][0]["content"].split())
+        for line in (tmp_path / "tasks" / "held_out_original.jsonl").read_text().splitlines()
+    }
+    assert len(held) == 6
+    trained = {
+        " ".join(row.candidate.context[-1].content.split()) for c in plan.cells for row in c.rows
+    }
+    assert not held & trained
+
+
+def test_equal_tokens_means_within_the_budget_of_the_reference(place: Path, tmp_path: Path) -> None:
+    plan = plan_experiment(experiment(place, tmp_path), progress=Silent())
+    tokens = {(c.arm, c.seed): c.tokens for c in plan.cells if c.balance == "tokens"}
+    for seed in (0, 1):
+        budget = tokens["random", seed]
+        assert budget * 0.8 <= tokens["original", seed] <= budget
+        assert tokens["choice", seed] <= budget
+    shared = {c.key for c in plan.cells if c.arm == "random" and c.balance == "tokens"}
+    assert shared == {c.key for c in plan.cells if c.arm == "random" and c.balance == "examples"}
+
+
+def test_too_small_a_set_is_named(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"tiny, arm .*: the set has \d+ rows, 100 are asked for"):
+        plan_experiment(experiment(place, tmp_path, examples=100), progress=Silent())
+
+
+def test_settings_that_cannot_work_are_refused_together(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no arm 'nobody'"):
+        experiment(place, tmp_path, reference="nobody")
+    with pytest.raises(SettingsError, match="either `select` or `file`"):
+        experiment(place, tmp_path, arms=[{"name": "choice"}, {"name": "random"}])
+    with pytest.raises(SettingsError, match="nothing is measured"):
+        experiment(place, tmp_path, held_out=0, tasks=[])
+
+
+def test_paths_are_those_of_the_file_they_stand_in(place: Path, tmp_path: Path) -> None:
+    given = values(place, tmp_path, lock="turn.lock") | {"out": "results"}
+    config = tmp_path / "experiment.yaml"
+    config.write_text(yaml.safe_dump(given))
+    loaded = load_prove_settings(config)
+    assert loaded.out == tmp_path / "results"
+    assert loaded.lock == tmp_path / "turn.lock"
+
+
+def test_an_experiment_that_was_stopped_does_only_what_is_left(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = experiment(place, tmp_path, balance=["examples"], seeds=[0])
+    first = run_experiment(made, progress=Silent(), most_cells=2)
+    assert (first["cells"], first["done"]) == (4, 2)
+    trained: list[str] = []
+    original = proving_module._run_cell
+
+    def noted(cell: Any, *rest: Any) -> None:
+        trained.append(cell.arm)
+        original(cell, *rest)
+
+    monkeypatch.setattr(proving_module, "_run_cell", noted)
+    assert run_experiment(made, progress=Silent())["done"] == 4
+    assert trained == ["random", "original"]
+    assert not list(tmp_path.glob("cells/*/trained/model"))
+
+
+def test_a_cell_without_its_results_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"state": "done"}')
+    assert not is_done(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"state"')
+    assert not is_done(tmp_path)
+
+
+def test_the_report_leads_with_choice_less_random(place: Path, tmp_path: Path) -> None:
+    config = tmp_path / "experiment.yaml"
+    config.write_text(yaml.safe_dump(values(place, tmp_path / "out")))
+    found = prove(config, out=None, quick=False, most_cells=None, progress=Silent())
+    assert found["done"] == found["cells"]
+    assert found["in_words"][0].startswith("Training tiny on choice instead of random, with")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index("Training tiny on choice") < page.index("<table>")
+    assert "Training tiny on choice" in (tmp_path / "out" / "report.md").read_text()
+    results = read_results(tmp_path / "out")
+    per_cell = 6 + 6 + 6  # held-out originals and refinements, choices
+    assert results.num_rows == per_cell * 2 * (1 + 3 * 2)
+
+
+def test_a_quick_look_says_whether_more_is_worth_it(place: Path, tmp_path: Path) -> None:
+    config = tmp_path / "experiment.yaml"
+    config.write_text(yaml.safe_dump(values(place, tmp_path / "out", seeds=[0, 1, 2])))
+    found = prove(config, out=None, quick=True, most_cells=None, progress=Silent())
+    assert found["cells"] == 1 + 2 * 2
+    assert any("the full experiment" in text for text in found["in_words"])
+
+
+def table(shift: float, *, arms: tuple[str, ...] = ("choice", "random")) -> pa.Table:
+    """Results of three seeds and forty items in which the choice is better by `shift`."""
+    drawing = np.random.default_rng(5)
+    found = []
+    for seed in (0, 1, 2):
+        for item in range(40):
+            noise = drawing.normal(0, 0.1, size=len(arms))
+            for arm, more in zip(arms, noise, strict=True):
+                value = -2.0 + item / 40 + more + (shift if arm == "choice" else 0)
+                found.append(
+                    {
+                        "student": "tiny",
+                        "arm": arm,
+                        "train_seed": seed,
+                        "balance": "examples",
+                        "task": "held_out_original",
+                        "item_id": str(item),
+                        "value": value,
+                        "correct": None,
+                    }
+                )
+    schema = pa.schema(
+        [(n, pa.int64() if n == "train_seed" else pa.string()) for n in list(found[0])[:6]]
+        + [("value", pa.float64()), ("correct", pa.bool_())]
+    )
+    return pa.Table.from_pylist(found, schema=schema)
+
+
+def test_a_difference_is_found_and_its_absence_is_said_plainly(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
+    (better,) = compare_all(table(0.5), made)
+    assert sentence(better, made).count("choice was better") == 1
+    assert abs(better.interval.mean - 0.5) < 0.1
+    (nothing,) = compare_all(table(0.0), made)
+    assert "no difference could be shown" in sentence(nothing, made)
+    (worse,) = compare_all(table(-0.5), made)
+    assert "choice was worse" in sentence(worse, made)
+
+
+def test_an_item_without_a_value_anywhere_is_left_out_and_counted(
+    place: Path, tmp_path: Path
+) -> None:
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
+    results = table(0.5).to_pylist()
+    results[0]["value"] = None
+    (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    assert (found.interval.items, found.items_left_out) == (39, 1)
+
+
+def test_a_seed_that_only_one_arm_has_finished_does_not_count(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
+    results = [
+        r for r in table(0.5).to_pylist() if not (r["arm"] == "random" and r["train_seed"] == 2)
+    ]
+    (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    assert found.interval.seeds == 2
