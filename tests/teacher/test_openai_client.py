@@ -428,7 +428,7 @@ _RUN = """
 import asyncio, sys
 from pathlib import Path
 from tutelage.data import Message
-from tutelage.teacher import Journal, TeacherSettings, open_teacher
+from tutelage.teacher import Journal, Request, TeacherSettings, open_teacher
 
 async def main():
     settings = TeacherSettings(model="m", base_url=sys.argv[2], supports_schema="no")
@@ -436,7 +436,7 @@ async def main():
         async with open_teacher(settings, journal) as teacher:
             async def one(text):
                 message = Message(role="user", content=text)
-                reply = await teacher.ask(settings.request([message]))
+                reply = await teacher.ask(Request(model="m", messages=(message,)))
                 print(reply.request_key, flush=True)
             await asyncio.gather(*(one(f"q{i}") for i in range(80)))
 

@@ -6,15 +6,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tutelage.data import Message
 from tutelage.teacher import Prices, TeacherSettings
 
 SECRET = "sk-not-a-real-key-" + "0123456789"
 
 
-def test_the_default_is_an_openai_endpoint_asked_greedily() -> None:
+def test_the_default_is_an_openai_endpoint() -> None:
     settings = TeacherSettings(model="m")
-    assert (settings.kind, settings.temperature, settings.base_url) == ("openai", 0.0, None)
+    assert (settings.kind, settings.base_url) == ("openai", None)
 
 
 def test_settings_survive_being_written_and_read() -> None:
@@ -79,10 +78,6 @@ def test_a_local_teacher_is_called_by_the_name_of_its_folder() -> None:
     assert TeacherSettings(model="org/tiny", name="t").teacher_name == "t"
 
 
-def test_a_request_takes_the_sampling_of_the_settings() -> None:
-    settings = TeacherSettings(
-        model="m", name="t", temperature=0.5, top_p=0.9, max_tokens=7, extra_body={"top_k": 3}
-    )
-    request = settings.request([Message(role="user", content="x")], seed=4)
-    assert (request.model, request.temperature, request.top_p) == ("t", 0.5, 0.9)
-    assert (request.max_tokens, request.seed, request.extra) == (7, 4, {"top_k": 3})
+def test_how_something_is_asked_is_not_a_setting_of_whom() -> None:
+    with pytest.raises(ValidationError, match="max_tokens, temperature: belongs to what is asked"):
+        TeacherSettings.model_validate({"model": "m", "temperature": 0.5, "max_tokens": 7})

@@ -1,15 +1,12 @@
 """The settings of a teacher. They can be written anywhere: no secret is among them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
-
-from tutelage.data import Message
-from tutelage.teacher.ask import Request
 
 _SECRET_NAME = re.compile(
     r"api[-_]?key|authorization|password|passwd|secret|bearer|credential|access[-_]?token",
@@ -21,6 +18,7 @@ _OURS = frozenset(
         *("seed", "response_format", "n", "stream", "tools"),
     )
 )
+_OF_A_REQUEST = frozenset(("temperature", "top_p", "max_tokens", "seed"))
 
 
 class Prices(BaseModel):
@@ -84,11 +82,8 @@ class TeacherSettings(BaseModel):
             "except to OpenAI's own endpoint (OPENAI_API_KEY)."
         ),
     )
-    temperature: float = Field(default=0.0, ge=0, le=2, description="0 is greedy.")
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    max_tokens: int = Field(default=1024, ge=1, description="The most tokens a reply may have.")
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="What the endpoint calls that limit."
+        default="max_tokens", description="What the endpoint calls the limit of a reply's tokens."
     )
     concurrency: int = Field(
         default=8, ge=1, description="Requests under way at once; local: the batch."
@@ -140,24 +135,16 @@ class TeacherSettings(BaseModel):
             return Path(self.model).name or self.model
         return self.model
 
-    def request(
-        self,
-        messages: Sequence[Message],
-        *,
-        seed: int | None = None,
-        schema: Mapping[str, object] | None = None,
-    ) -> Request:
-        """A request to this teacher with the sampling these settings say."""
-        return Request(
-            model=self.teacher_name,
-            messages=tuple(messages),
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_tokens,
-            seed=seed,
-            schema=schema,
-            extra=dict(self.extra_body) or None,
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_about_one_request(cls, values: object) -> object:
+        misplaced = sorted(_OF_A_REQUEST & set(values)) if isinstance(values, Mapping) else []
+        if misplaced:
+            raise ValueError(
+                f"{', '.join(misplaced)}: belongs to what is asked, not to whom: put it under "
+                "refine or sample"
+            )
+        return values
 
     @field_validator("supports_schema", mode="before")
     @classmethod
