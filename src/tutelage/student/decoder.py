@@ -13,6 +13,7 @@ import numpy as np
 
 from tutelage.student.ops import Heads, Norm, Ops
 from tutelage.student.packing import Line
+from tutelage.student.products import ROWS, Product, product
 from tutelage.student.tiles import Tiling, attend, tile
 
 if TYPE_CHECKING:
@@ -22,20 +23,18 @@ MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma3_text"})
 _ROPE_TYPES = frozenset({"default", "linear", "llama3"})
 """Those whose angles do not depend on how long the text is."""
 
-_ROWS_AT_ONCE = 1024
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layer:
     """One layer: joined projections, and the model's modules for the rest."""
 
-    qkv_weight: "Tensor"
-    qkv_bias: "Tensor | None"
+    qkv: Product
     heads: Heads
-    output: Any
-    gate_up_weight: "Tensor"
+    output: Product
+    gate_up: Product
     activation: str
-    mlp: Any
+    activate: Any
+    down: Product
     layer_type: str | None
     window: int | None
     norm_in: Norm
@@ -97,7 +96,7 @@ class Decoder:
         positions_1_N = torch.from_numpy(line.positions_N)[None]
         wide = torch.empty(0, dtype=torch.float32)
         # transformers rounds angles to the model's type, and so does the model's training.
-        dtype = self._layers[0].qkv_weight.dtype
+        dtype = self._body.embed_tokens.weight.dtype
         found: dict[str | None, tuple[Tensor, Tensor]] = {}
         for kind in {layer.layer_type for layer in self._layers}:
             extra = () if kind is None else (kind,)
@@ -111,10 +110,7 @@ class Decoder:
     def _attention(
         self, layer: _Layer, normed_N_H: "Tensor", angles: "tuple[Tensor, Tensor]", tiling: Tiling
     ) -> "Tensor":
-        import torch
-
-        joined_N_X = torch.nn.functional.linear(normed_N_H, layer.qkv_weight, layer.qkv_bias)
-        query, key, value = self._ops.split_and_turn(joined_N_X, angles, layer.heads)
+        query, key, value = self._ops.split_and_turn(layer.qkv(normed_N_H), angles, layer.heads)
         collected = attend(
             query,
             key,
@@ -124,17 +120,16 @@ class Decoder:
             scale=self._scale,
             ops=self._ops,
         )
-        return layer.output(collected.view(len(normed_N_H), -1))  # type: ignore[no-any-return]  # the model is untyped
+        return layer.output(collected.view(len(normed_N_H), -1))
 
     def _feed_forward(self, layer: _Layer, normed_N_H: "Tensor") -> "Tensor":
         """The gated block, some rows at a time so that they stay in the processor's cache."""
         import torch
 
         parts = []
-        for rows_N_H in torch.split(normed_N_H, _ROWS_AT_ONCE):
-            joined = torch.nn.functional.linear(rows_N_H, layer.gate_up_weight)
-            gated = self._ops.gate(joined, layer.activation, layer.mlp.act_fn)
-            parts.append(layer.mlp.down_proj(gated))
+        for rows_N_H in torch.split(normed_N_H, ROWS):
+            gated = self._ops.gate(layer.gate_up(rows_N_H), layer.activation, layer.activate)
+            parts.append(layer.down(gated))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -157,16 +152,18 @@ def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:
     qkv_weight = torch.cat([p.weight for p in projections])
     biases = [p.bias for p in projections]
     gate_up_weight = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-    attention.q_proj = attention.k_proj = attention.v_proj = None
-    mlp.gate_proj = mlp.up_proj = None
+    qkv = product(qkv_weight, None if biases[0] is None else torch.cat(biases))
+    output = product(attention.o_proj.weight, attention.o_proj.bias)
+    gate_up, down = product(gate_up_weight, None), product(mlp.down_proj.weight, mlp.down_proj.bias)
+    attention.q_proj = attention.k_proj = attention.v_proj = attention.o_proj = None
+    mlp.gate_proj = mlp.up_proj = mlp.down_proj = None
     window = getattr(attention, "sliding_window", None)
     if config.model_type == "mistral":
         window = config.sliding_window
     sandwich = hasattr(layer, "pre_feedforward_layernorm")
     after_attention = _norm(layer.post_attention_layernorm)
     return _Layer(
-        qkv_weight=qkv_weight,
-        qkv_bias=None if biases[0] is None else torch.cat(biases),
+        qkv=qkv,
         heads=Heads(
             queries=config.num_attention_heads,
             keys=config.num_key_value_heads,
@@ -174,10 +171,11 @@ def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:
             query_norm=_norm(attention.q_norm) if hasattr(attention, "q_norm") else None,
             key_norm=_norm(attention.k_norm) if hasattr(attention, "k_norm") else None,
         ),
-        output=attention.o_proj,
-        gate_up_weight=gate_up_weight,
+        output=output,
+        gate_up=gate_up,
         activation=getattr(config, "hidden_activation", None) or config.hidden_act,
-        mlp=mlp,
+        activate=mlp.act_fn,
+        down=down,
         layer_type=layer_type,
         window=window,
         norm_in=_norm(layer.input_layernorm),

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tutelage.student.ops import Ops
 from tutelage.student.passage import Measured
+from tutelage.student.products import Product, product
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,12 +24,19 @@ class Head:
     """The map from a hidden state to logits.
 
     Attributes:
-        weight_V_H: The head's matrix, or None where the input already is logits.
-        bias_V: Its bias, if it has one.
+        logits_of: The product with the head's matrix, or None where the input already is logits.
+        vocabulary: How many logits a row has.
     """
 
-    weight_V_H: "Tensor | None"
-    bias_V: "Tensor | None"
+    logits_of: "Product | None"
+    vocabulary: int
+
+
+def head_of(layer: Any) -> Head:
+    """The head of a model's output layer; its matrix often serves as the embedding, too."""
+    return Head(
+        logits_of=product(layer.weight, layer.bias, shared=True), vocabulary=len(layer.weight)
+    )
 
 
 def measure(
@@ -58,13 +66,12 @@ def measure(
     """
     import torch
 
-    vocabulary = (hidden_N_H if head.weight_V_H is None else head.weight_V_H.t()).shape[1]
-    rows = min(_MOST_ROWS, max(_FEWEST_ROWS, _LOGITS_AT_ONCE // vocabulary))
+    rows = min(_MOST_ROWS, max(_FEWEST_ROWS, _LOGITS_AT_ONCE // head.vocabulary))
     parts = []
     for start in range(0, len(targets_N), rows):
         logits_N_V = hidden_N_H[start : start + rows]
-        if head.weight_V_H is not None:
-            logits_N_V = torch.nn.functional.linear(logits_N_V, head.weight_V_H, head.bias_V)
+        if head.logits_of is not None:
+            logits_N_V = head.logits_of(logits_N_V)
         parts.append(ops.statistics(logits_N_V, targets_N[start : start + rows], full=full))
     columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
     return _divided(columns, counts=counts, full=full)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tutelage.student.decoder import Decoder, is_known, line_targets
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.head import Head, measure
+from tutelage.student.head import Head, head_of, measure
 from tutelage.student.loading import memory_errors
 from tutelage.student.ops import Ops
 from tutelage.student.packing import lay_out, plan_packed
@@ -96,5 +96,4 @@ def open_packed(model: Any, *, batch_tokens: int, ops: Ops) -> PackedEngine | No
             relative = float(difference.norm() / states_T_H.float().norm())
             if not relative < _TOLERANCES[str(model.dtype).removeprefix("torch.")]:
                 return None
-    head = Head(weight_V_H=layer.weight, bias_V=layer.bias)
-    return PackedEngine(decoder, head, batch_tokens=batch_tokens, ops=ops)
+    return PackedEngine(decoder, head_of(layer), batch_tokens=batch_tokens, ops=ops)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.head import Head, measure
+from tutelage.student.head import Head, head_of, measure
 from tutelage.student.loading import memory_errors
 from tutelage.student.ops import Ops
 from tutelage.student.passage import Measured, Passage
@@ -102,7 +102,7 @@ class TransformersEngine:
             input_ids=ids_T[None], use_cache=False, logits_to_keep=passage.targets + 1
         ).logits
         logits_N_V: Tensor = logits_B_T_V[0, -passage.targets - 1 : -1]
-        head = Head(weight_V_H=None, bias_V=None)
+        head = Head(logits_of=None, vocabulary=logits_N_V.shape[1])
         wanted = ids_T[passage.target_start :]
         return measure(
             logits_N_V, wanted, head=head, counts=[passage.targets], full=full, ops=self._ops
@@ -150,4 +150,4 @@ def _plain_head(model: Any) -> Head | None:
         ours = layer(hidden).float()
     if whole.shape != ours.shape or not torch.allclose(whole, ours, atol=_TOLERANCE, rtol=1e-2):
         return None
-    return Head(weight_V_H=layer.weight, bias_V=layer.bias)
+    return head_of(layer)
