@@ -26,7 +26,7 @@ def test_a_prepared_product_is_the_plain_one(
 def test_a_large_weight_that_lives_on_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tutelage.student.products._LARGEST_COPY_BYTES", 10)
     asked = []
-    monkeypatch.setattr("tutelage.student.products._packed", lambda w: asked.append(w))
+    monkeypatch.setattr("tutelage.student.products._packed", asked.append)
     weight_O_I = torch.ones(4, 3, dtype=torch.bfloat16)
     assert product(weight_O_I, None, shared=True)(weight_O_I).shape == (4, 4)
     assert not asked
