@@ -74,14 +74,14 @@ function table(example, about) {
   const cell = (version, metric) => {
     const value = version.numbers?.[metric];
     const kind = RATIOS.has(metric) && typeof value === "number" ? (value < 1 ? "passes" : "fails") : "";
-    return h("td", { class: kind, title: kind === "fails" ? "1 or more: does not pass" : null }, number(value, 4));
+    return h("td", { class: kind, title: kind === "fails" ? "1 or more: does not pass" : null }, number(value));
   };
   return h(
     "div",
     { class: "wide" },
     h(
       "table",
-      { class: "numbers" },
+      { class: "scores" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "version"), columns.map((m) => h("th", { scope: "col", title: better[m.better] || null }, m.name.replace("_tokens", " tokens"))))),
       h(
         "tbody",

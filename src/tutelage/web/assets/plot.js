@@ -76,7 +76,8 @@ function scales(width) {
 function draw() {
   const figure = byId("picture");
   if (answer === null || figure.hidden) return;
-  const width = figure.clientWidth;
+  const style = getComputedStyle(figure);
+  const width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (width < 80) return;
   const axis = axes();
   const scale = scales(width);
