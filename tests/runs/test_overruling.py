@@ -1,9 +1,10 @@
 """A person's decision is in force, and what the rule decided is not lost."""
 
 import json
+import shutil
 from pathlib import Path
 
-import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -15,16 +16,26 @@ from tutelage.runs.overruling import override_history, overrides_of, overrule, w
 from tutelage.runs.tables import open_tables
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("overruling")
+    data = fakes.write_rows(folder / "rows.jsonl", fakes.rows(8))
+    run_all(fakes.settings(data, folder / "run"), progress=Silent(), doors=fakes.doors())
+    return folder / "run"
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    data = fakes.write_rows(tmp_path / "rows.jsonl", fakes.rows(8))
-    out = tmp_path / "run"
-    run_all(fakes.settings(data, out), progress=Silent(), doors=fakes.doors())
-    return RunFolder(root=out)
+def run(made: Path, tmp_path: Path) -> RunFolder:
+    shutil.copytree(made, tmp_path / "run")
+    return RunFolder(root=tmp_path / "run")
 
 
 def decided(run: RunFolder) -> dict[str, dict[str, object]]:
     return {row["example_id"]: row for row in pq.read_table(run.decisions).to_pylist()}
+
+
+def ids(path: Path) -> set[str]:
+    return {json.loads(line)["example_id"] for line in path.read_text().splitlines()}
 
 
 def in_force(run: RunFolder) -> dict[str, dict[str, object]]:
@@ -99,7 +110,7 @@ def test_selecting_exporting_reporting_and_explaining_honour_it(
 
     told = explain_example(run.root, example)
     assert "overruled by a person" in told
-    assert "for its tone" in told
+    assert "for its tone" in " ".join(told.split())
     assert "\x1b" not in told
     assert "person" in report_text(run.root)
 
@@ -109,11 +120,11 @@ def test_select_runs_again_when_somebody_overruled(run: RunFolder) -> None:
     overrule(run, example, candidate_id=None, note="")
     tally = select_again(run.root, given={}, student=None, progress=Silent())
     assert tally["overruled"] == 1
-    assert all(json.loads(line)["example_id"] != example for line in run.selected.open())
-    assert any(json.loads(line)["example_id"] == example for line in run.rejected.open())
+    assert example not in ids(run.selected)
+    assert example in ids(run.rejected)
     withdraw(run, example)
     assert "overruled" not in select_again(run.root, given={}, student=None, progress=Silent())
-    assert any(json.loads(line)["example_id"] == example for line in run.selected.open())
+    assert example in ids(run.selected)
 
 
 def test_what_cannot_be_kept_is_refused_by_name(run: RunFolder) -> None:
@@ -124,16 +135,13 @@ def test_what_cannot_be_kept_is_refused_by_name(run: RunFolder) -> None:
         overrule(run, "nobody", candidate_id=None, note="")
     with pytest.raises(DataError, match="4001 characters"):
         overrule(run, example, candidate_id=None, note="x" * 4001)
-    table = pq.read_table(run.candidates).to_pylist()
-    with duckdb.connect() as tables:
-        tables.execute(
-            f"copy (select * replace (case when candidate_id = '{table[0]['candidate_id']}' "
-            f"then 'refused' else status end as status) from '{run.candidates}') "
-            f"to '{run.root}/.c.parquet'"
-        )
-    (run.root / ".c.parquet").replace(run.candidates)
+    table = pq.read_table(run.candidates)
+    refused = pa.array(["refused", *table["status"].to_pylist()[1:]])
+    at = table.schema.get_field_index("status")
+    pq.write_table(table.set_column(at, "status", refused), run.candidates)
+    first = table.slice(0, 1).to_pylist()[0]
     with pytest.raises(DataError, match="has no text \\(refused\\)"):
-        overrule(run, table[0]["example_id"], candidate_id=str(table[0]["candidate_id"]), note="")
+        overrule(run, first["example_id"], candidate_id=first["candidate_id"], note="")
     assert not run.overrides.exists()
 
 
