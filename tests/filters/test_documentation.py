@@ -14,13 +14,14 @@ from tutelage.filters import (
     contamination,
     decision,
     duplicates,
+    echo,
     numbers,
     rating,
     similarity,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
-MODULES = (band, contamination, decision, duplicates, numbers, rating, similarity)
+MODULES = (band, contamination, decision, duplicates, echo, numbers, rating, similarity)
 KINDS = [kind.model_fields["kind"].default for kind in get_args(get_args(FilterSettings)[0])]
 REASONS = sorted(
     {

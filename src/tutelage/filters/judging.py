@@ -10,6 +10,7 @@ from tutelage.filters.classifier import classify
 from tutelage.filters.contamination import drop_contaminated
 from tutelage.filters.decision import Verdicts
 from tutelage.filters.duplicates import drop_exact_duplicates
+from tutelage.filters.echo import drop_echoes
 from tutelage.filters.embedding import make_embedder
 from tutelage.filters.length import TokenCounter, measure_length
 from tutelage.filters.near import drop_near_duplicates
@@ -22,6 +23,7 @@ from tutelage.filters.settings import (
     ColumnSettings,
     ContaminationSettings,
     DuplicatesSettings,
+    EchoSettings,
     ExactDuplicatesSettings,
     FilterSettings,
     IfdSettings,
@@ -60,8 +62,8 @@ async def judge(pool: Pool, settings: FilterSettings, means: Means) -> Verdicts:
         MissingExtraError: The filter needs a library that is not installed.
     """
     match settings:
-        case ContaminationSettings():
-            return drop_contaminated(pool, settings)
+        case ContaminationSettings() | EchoSettings():
+            return _judge_copies(pool, settings)
         case ExactDuplicatesSettings() | NearDuplicatesSettings() | SemanticDuplicatesSettings():
             return _judge_duplicates(pool, settings, means)
         case SimilaritySettings():
@@ -91,6 +93,14 @@ def _look_up(
             return column_numbers(pool, column, scores=scores, student=student)
         case ColumnSettings(column=column, student=student):
             return column_numbers(pool, column, scores=scores, student=student)
+
+
+def _judge_copies(pool: Pool, settings: ContaminationSettings | EchoSettings) -> Verdicts:
+    match settings:
+        case ContaminationSettings():
+            return drop_contaminated(pool, settings)
+        case EchoSettings():
+            return drop_echoes(pool, settings)
 
 
 def _judge_duplicates(pool: Pool, settings: DuplicatesSettings, means: Means) -> Verdicts:

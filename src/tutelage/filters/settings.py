@@ -161,6 +161,18 @@ class ClassifierSettings(_Band):
     seed: int = 0
 
 
+class EchoSettings(_Band):
+    """Drop responses that say (nearly) the whole instruction again."""
+
+    kind: Literal["echo"] = "echo"
+    ngram_words: int = Field(default=3, ge=1, description="Words that are compared at a time.")
+    maximum: float | None = Field(
+        default=0.95,
+        description="The greatest share of the instruction's n-grams that may stand in the "
+        "response, in [0, 1].",
+    )
+
+
 class _Duplicates(_Filter):
     of: Part = "instruction"
     keep: Literal["first", "longest", "best"] = Field(
@@ -237,6 +249,7 @@ FilterSettings: TypeAlias = Annotated[
     | ColumnSettings
     | SimilaritySettings
     | ClassifierSettings
+    | EchoSettings
     | ExactDuplicatesSettings
     | NearDuplicatesSettings
     | SemanticDuplicatesSettings
@@ -252,6 +265,7 @@ BandSettings: TypeAlias = (
     | ColumnSettings
     | SimilaritySettings
     | ClassifierSettings
+    | EchoSettings
 )
 DuplicatesSettings: TypeAlias = (
     ExactDuplicatesSettings | NearDuplicatesSettings | SemanticDuplicatesSettings
