@@ -9,14 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.runs.fakes import rows, write_rows
+from tutelage.data import read
+from tutelage.data.tables import candidate_to_row
 from tutelage.errors import StudentError
 from tutelage.runs.jobs import score_data
 from tutelage.runs.opening import Doors
 from tutelage.runs.progress import Silent
+from tutelage.runs.ray_scoring import RayScoring
+from tutelage.runs.ray_settings import RaySettings
+from tutelage.runs.ray_worker import ScoringWorker, WorkFolder, chunks_schema
 from tutelage.student import StudentSettings, TableStudent
 from tutelage.student import model as model_module
 
@@ -103,8 +109,8 @@ def test_what_stops_a_worker_reaches_the_caller(data: Path, tmp_path: Path) -> N
     assert not (tmp_path / "s.parquet").exists()
 
 
-def dies(folder: Path, *, once: int | None = None, always: int | None = None) -> Any:
-    """A student whose process is killed, as by the system, when it comes to some tools."""
+def dies(folder: Path, *, once: int | None = None) -> Any:
+    """A student whose process is killed, as by the system, when it first comes to a tool."""
 
     def opens(settings: StudentSettings) -> TableStudent:
         class Dies(TableStudent):
@@ -114,8 +120,6 @@ def dies(folder: Path, *, once: int | None = None, always: int | None = None) ->
                 for candidate in chunk:
                     with (folder / "read").open("a") as file:
                         file.write(candidate.candidate_id + "\n")
-                if f"number {always}?" in texts:
-                    os.kill(os.getpid(), signal.SIGKILL)
                 if f"number {once}?" in texts and not (folder / "died").exists():
                     (folder / "died").touch()
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -126,24 +130,62 @@ def dies(folder: Path, *, once: int | None = None, always: int | None = None) ->
     return opens
 
 
-def test_a_worker_that_is_killed_costs_its_own_chunk_and_a_candidate_that_kills_is_a_failure(
+def test_a_worker_that_is_killed_costs_nothing_but_its_own_chunk(
     data: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "seen"
     folder.mkdir()
     score(data, tmp_path / "here.parquet")
-    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, once=2, always=9))
-    here = pq.read_table(tmp_path / "here.parquet").to_pylist()
-    there = pq.read_table(tmp_path / "s.parquet").to_pylist()
-    lost = [row["row"] for row in there if row["status"] == "student_failed"]
-    assert lost == [8, 9, 10, 11]
-    assert all(there[n]["ifd"] is None and "died 3 times" in there[n]["detail"] for n in lost)
-    assert [r for r in there if r["row"] not in lost] == [r for r in here if r["row"] not in lost]
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=dies(folder, once=9))
     assert (folder / "died").exists()
-    read = Counter((folder / "read").read_text().split())
-    places = {r["candidate_id"]: r["row"] // 4 for r in here[:20]}
-    more = {place: {read[c] for c in read if places.get(c) == place} for place in range(1, 5)}
-    assert more == {1: {1}, 2: {3}, 3: {1}, 4: {1}}, "only what a dead worker was at is read again"
+    assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(tmp_path / "here.parquet"))
+    seen = Counter((folder / "read").read_text().split())
+    places = {r["candidate_id"]: r["row"] // 4 for r in score_rows_of(tmp_path / "here.parquet")}
+    times = {place: {seen[c] for c in seen if places.get(c) == place} for place in range(1, 5)}
+    assert times == {1: {1}, 2: {2}, 3: {1}, 4: {1}}
+
+
+def score_rows_of(path: Path) -> list[dict[str, Any]]:
+    return [r for r in pq.read_table(path).to_pylist()[:20] if r["candidate_id"]]
+
+
+def test_candidates_that_kill_every_worker_are_failures_not_lost_rows(tmp_path: Path) -> None:
+    candidates = [c for row in read(rows(6)) for c in row.candidates]
+    student = TableStudent(name="table")
+    job = RayScoring(
+        settings=StudentSettings(model="table", dtype="float32"),
+        fingerprint=student.fingerprint,
+        metrics=("ifd",),
+        pool=RaySettings(),
+        folder=WorkFolder(root=tmp_path / "work"),
+    )
+    job.folder.create()
+    worker = ScoringWorker(
+        student=job.settings.model_dump(),
+        metrics=job.metrics,
+        statistics=False,
+        fingerprint=student.fingerprint,
+        folder=job.folder,
+        open_student=lambda _: student,
+    )
+    names = [name for name, _ in job._named(candidates)]
+    blocks = [
+        pa.Table.from_pylist(
+            [candidate_to_row(c) | {"part": name, "chunk_rows": len(chunk)} for c in chunk],
+            schema=chunks_schema(),
+        )
+        for name, chunk in job._named(candidates)
+    ]
+    job.folder.started(names[0]).write_bytes(b"...")
+    (lost,) = worker(blocks[0]).to_pylist()
+    assert (lost["rows"], lost["problem"]["kind"]) == (0, "gave_up")
+    assert worker(blocks[1]).to_pylist() == [{"part": names[1], "rows": 2, "problem": None}]
+    assert not job.folder.started(names[1]).exists(), "it came to its end"
+    found = list(job.rows(candidates))
+    assert [row["candidate_id"] for row in found] == [c.candidate_id for c in candidates]
+    assert [row["status"] for row in found] == ["student_failed"] * 4 + ["ok"] * 2
+    assert "died 3 times" in found[0]["detail"]
+    assert found[0].get("ifd") is None
 
 
 def test_a_job_that_was_stopped_goes_on_with_what_is_missing(data: Path, tmp_path: Path) -> None:

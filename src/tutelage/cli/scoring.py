@@ -58,7 +58,7 @@ def score(
     """
     from tutelage.runs import score_data, score_run
 
-    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    names = _names(metrics)
     if out is None:
         if statistics is not None or engine != "local":
             raise SettingsError(
@@ -84,17 +84,110 @@ def score(
 
 
 @click.command()
-def metrics() -> None:
+@click.argument("statistics", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--metrics", required=True, help="Comma-separated; `tutelage metrics` lists them.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The scores table to write.",
+)
+def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
+    """Compute metrics from stored token STATISTICS, without a model.
+
+    \b
+    Example:
+      tutelage score data.jsonl --student smollm2-135m --statistics t.parquet --out s.parquet
+      tutelage recompute t.parquet --metrics upd,high_entropy_sum --out more.parquet
+    """
+    from tutelage.runs import recompute as computed
+
+    with shown_progress() as progress:
+        tally = computed(statistics, metrics=_names(metrics), out=out, progress=progress)
+    print_json(tally)
+
+
+@click.command()
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("current", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A Parquet file with a row for each candidate.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+def delta(base: Path, current: Path, *, out: Path | None, seed: int) -> None:
+    """What did training change? The loss under the student BASE less that under CURRENT.
+
+    Both are run folders or scores tables of the same candidates. Above 0 a response has become
+    likelier. Nats per token, with a 95 % interval over examples.
+
+    \b
+    Example:
+      tutelage score data.jsonl --student smollm2-135m --out before.parquet
+      tutelage score data.jsonl --student runs/trained/student --out after.parquet
+      tutelage delta before.parquet after.parquet --out deltas.parquet
+    """
+    from tutelage.runs import delta_losses
+
+    print_json(delta_losses(base, current, out=out, seed=seed))
+
+
+@click.command()
+@click.option(
+    "--agreement",
+    type=click.Path(path_type=Path),
+    help="A run folder or a scores table: how do its metrics agree, and follow length?",
+)
+@click.option("--metrics", "names", help="Comma-separated; by default all the table has.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
+def metrics(agreement: Path | None, names: str | None, *, as_json: bool) -> None:
     """List every metric: what it measures, which direction is better, where it comes from.
+
+    With --agreement: Spearman's rank correlation of each pair of metrics and of each with the
+    length of the response, with its 95 % interval over examples.
 
     \b
     Example:
       tutelage metrics
+      tutelage metrics --agreement scores.parquet
     """
+    if agreement is not None:
+        _print_agreement(agreement, _names(names or ""), as_json=as_json)
+        return
     from tutelage.metrics import METRICS
 
+    if as_json:
+        shown = ("name", "summary", "formula", "better", "level", "statistics", "needs", "source")
+        rows = [{key: getattr(spec, key) for key in shown} for spec in METRICS.values()]
+        print_json({"metrics": rows})
+        return
     for name, spec in METRICS.items():
         click.echo(f"{name:<22} {spec.level:<10} better: {spec.better:<8} {spec.summary}")
 
 
-COMMANDS = (score, metrics)
+def _print_agreement(source: Path, names: list[str], *, as_json: bool) -> None:
+    from tutelage.runs import metric_agreement
+
+    rows = metric_agreement(source, metrics=names)
+    if as_json:
+        print_json({"agreement": rows})
+        return
+    student = None
+    for row in rows:
+        if row["student"] != student:
+            student = row["student"]
+            click.echo(f"student {student}: Spearman, 95 % interval, candidates, examples")
+        value = "     no order"
+        if row["spearman"] is not None:
+            value = f"{row['spearman']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]"
+        click.echo(
+            f"{row['a']:<20} {row['b']:<20} {value:<26} n {row['n']:<7} of {row['examples']}"
+        )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+COMMANDS = (score, recompute, delta, metrics)

@@ -27,7 +27,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.data.candidate import OK
 from tutelage.data.reading import (
     VIEW_NAMES,
     Reading,
@@ -153,8 +152,11 @@ def token_columns(
 
 
 def stored_tokens(row: Mapping[str, Any]) -> StoredTokens:
-    """The inverse of `token_columns`, for a row as `arrays_of` gives it."""
-    if row["status"] != OK:
+    """The inverse of `token_columns`, for a row as `arrays_of` gives it.
+
+    A candidate whose metrics were not finite has tokens all the same, and is a reading here.
+    """
+    if all(row[name] is None for name in TEXT_NAMES):
         outcome = Unscored(
             candidate_id=row["candidate_id"], reason=row["status"], detail=row["detail"]
         )
@@ -179,8 +181,8 @@ def stored_tokens(row: Mapping[str, Any]) -> StoredTokens:
         outcome=Reading(
             candidate_id=row["candidate_id"],
             views=views,
-            straddles=row["straddles"],
-            truncated=row["truncated"],
+            straddles=bool(row["straddles"]),
+            truncated=bool(row["truncated"]),
             response_starts_T=targets["response"].starts_T if "response" in targets else None,
             vocabulary_tokens=row["vocabulary_tokens"],
         ),

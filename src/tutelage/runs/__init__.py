@@ -12,8 +12,11 @@ from tutelage.runs.gating import compare_filters, filter_run, verify_file, verif
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.loading import load_data
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.recomputing import delta_losses, metric_agreement, recompute
 from tutelage.runs.reporting import report_text, write_report
 from tutelage.runs.rescoring import score_run
+from tutelage.runs.rounds import run_rounds
+from tutelage.runs.rounds_settings import RoundsSettings, load_rounds_settings
 from tutelage.runs.sampling import sample_data
 from tutelage.runs.scoring import Student
 from tutelage.runs.settings import RunSettings, load_settings, yaml_value
@@ -21,11 +24,13 @@ from tutelage.runs.settings import RunSettings, load_settings, yaml_value
 __all__ = [
     "TARGETS",
     "Progress",
+    "RoundsSettings",
     "RunFolder",
     "RunSettings",
     "Silent",
     "Student",
     "compare_filters",
+    "delta_losses",
     "drift_files",
     "estimate_refine",
     "estimate_run",
@@ -35,11 +40,15 @@ __all__ = [
     "filter_run",
     "frontier",
     "load_data",
+    "load_rounds_settings",
     "load_settings",
+    "metric_agreement",
+    "recompute",
     "refine_data",
     "report_text",
     "run_all",
     "run_demo",
+    "run_rounds",
     "sample_data",
     "score_data",
     "score_run",

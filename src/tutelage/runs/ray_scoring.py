@@ -1,18 +1,18 @@
 """The score stage on many workers: chunks of candidates out, their rows back.
 
-    candidates --> chunks (Parquet) --> Ray Data --> workers --> parts (Parquet) --> rows in order
-    (this process)                     (a pool of student actors)  (this process)
+    candidates --> chunks (Parquet) --> Ray Data --> parts (Parquet) --> rows in order
+    (this process)                   (a pool of workers)              (this process)
 
 A chunk is exactly what the student in this process would plan together, so that a worker reads the
-same batches and gives the same numbers. Each part is durable when it arrives; what is there already
-is not asked for again, so a job that was killed goes on where it was. A worker that is killed is
-started again and reads its chunk again; the batches it had finished wait in the cache.
+same batches and gives the same numbers. A part that is there is not asked for again, so a job that
+was killed goes on where it was. A worker that is killed is started again and reads its chunk again;
+the batches of it that were finished wait in the cache.
 """
 
 import logging
-import shutil
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tutelage.runs.opening import Doors, Reader
 from tutelage.runs.progress import Progress
 from tutelage.runs.ray_cluster import joined, worker_environment
 from tutelage.runs.ray_settings import RaySettings
-from tutelage.runs.ray_worker import ScoringWorker, by_chunk, chunks_schema, scored_schema
+from tutelage.runs.ray_worker import GAVE_UP, LIVES, ScoringWorker, WorkFolder, chunks_schema
 from tutelage.runs.scoring import Scorer
 from tutelage.runs.settings import ScoreSettings
 from tutelage.student import (
@@ -39,9 +39,6 @@ from tutelage.student import (
     resolve_device,
     resolve_dtype,
 )
-
-ATTEMPTS = 3
-"""How often a chunk may cost a worker its life before its candidates are given up."""
 
 FAILED = "student_failed"
 _NOT_IN_KEY = {"use_cache", "cache_path"}
@@ -57,7 +54,7 @@ class RayScoring:
         metrics: Names of per-candidate metrics.
         statistics: Also bring the token statistics.
         pool: How many workers, and where.
-        folder: Where chunks and parts lie while it goes on; all workers must see it.
+        folder: Where chunks and parts lie while it goes on.
         open_student: How a worker opens its student; it is sent there.
     """
 
@@ -66,7 +63,7 @@ class RayScoring:
     metrics: tuple[str, ...]
     statistics: bool = False
     pool: RaySettings
-    folder: Path
+    folder: WorkFolder
     open_student: Callable[[StudentSettings], Reader] = open_student
 
     def scorer(
@@ -100,25 +97,20 @@ class RayScoring:
             TutelageError: What stopped a worker: the student cannot be loaded, for example. What
                 is finished is kept.
         """
-        (self.folder / "chunks").mkdir(parents=True, exist_ok=True)
-        (self.folder / "parts").mkdir(exist_ok=True)
-        names: dict[int, str] = {}
-        waiting: list[int] = []
+        self.folder.create()
+        waiting: list[Path] = []
         total = 0
-        for number, chunk in enumerate(chunks_of(candidates)):
-            names[number] = f"{number:06d}-{self._key(chunk)}.parquet"
+        for name, chunk in self._named(candidates):
             total += len(chunk)
-            if self._part(names[number]).exists():
+            if self.folder.part(name).exists():
                 progress.advance(len(chunk), note="from an earlier start")
                 continue
-            waiting.append(number)
-            rows = [
-                {**candidate_to_row(c), "chunk": number, "chunk_rows": len(chunk)} for c in chunk
-            ]
-            table = pa.Table.from_pylist(rows, schema=chunks_schema())
-            write_table(self.folder / "chunks" / names[number], table)
+            waiting.append(self.folder.chunk(name))
+            own = {"part": name, "chunk_rows": len(chunk)}
+            rows = [{**candidate_to_row(candidate), **own} for candidate in chunk]
+            write_table(waiting[-1], pa.Table.from_pylist(rows, schema=chunks_schema()))
         if waiting:
-            self._ask({n: names[n] for n in waiting}, progress=progress)
+            self._ask(waiting, progress=progress)
         return total
 
     def rows(self, candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
@@ -127,8 +119,8 @@ class RayScoring:
         Args:
             candidates: The same that `work` was given, once more.
         """
-        for number, chunk in enumerate(chunks_of(candidates)):
-            part = self._part(f"{number:06d}-{self._key(chunk)}.parquet")
+        for name, chunk in self._named(candidates):
+            part = self.folder.part(name)
             if part.exists():
                 yield from arrays_of(pq.read_table(part))
             else:
@@ -136,36 +128,30 @@ class RayScoring:
 
     def forget(self) -> None:
         """Remove chunks and parts: their rows stand in a table now."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.remove()
 
-    def _key(self, chunk: Sequence[Candidate]) -> str:
-        """Everything that decides the numbers of a chunk."""
-        return content_hash(
-            self.fingerprint,
-            self.settings.model_dump(mode="json", exclude=_NOT_IN_KEY),
-            list(self.metrics),
-            self.statistics,
-            [[c.candidate_id, c.example_id, c.status] for c in chunk],
-        )
+    def _named(self, candidates: Iterable[Candidate]) -> Iterator[tuple[str, list[Candidate]]]:
+        """The chunks, each under a name that holds everything that decides its numbers."""
+        for number, chunk in enumerate(chunks_of(candidates)):
+            key = content_hash(
+                self.fingerprint,
+                self.settings.model_dump(mode="json", exclude=_NOT_IN_KEY),
+                list(self.metrics),
+                self.statistics,
+                [[c.candidate_id, c.example_id, c.status] for c in chunk],
+            )
+            yield f"{number:06d}-{key}.parquet", chunk
 
-    def _part(self, name: str) -> Path:
-        return self.folder / "parts" / name
-
-    def _ask(self, names: Mapping[int, str], *, progress: Progress) -> None:
-        paths = [self.folder / "chunks" / name for name in names.values()]
-        with joined(self.pool) as ray, closing(_blocks(ray, self, paths)) as blocks:
-            for table in blocks:
-                for number, part in by_chunk(table):
-                    problem = part["problem"][0].as_py()
-                    if problem is not None:
-                        raise _as_error(problem)
-                    schema = scored_schema(self.metrics, statistics=self.statistics)
-                    kept = [name for name in schema.names if name not in {"chunk", "problem"}]
-                    write_table(self._part(names[number]), part.select(kept))
-                    progress.advance(part.num_rows)
+    def _ask(self, chunks: Sequence[Path], *, progress: Progress) -> None:
+        with joined(self.pool) as ray, closing(_reports(ray, self, chunks)) as reports:
+            for report in reports:
+                problem = report["problem"]
+                if problem is not None and problem["kind"] != GAVE_UP:
+                    raise _as_error(problem)
+                progress.advance(report["rows"])
 
     def _given_up(self, candidate: Candidate) -> dict[str, Any]:
-        reason, detail = FAILED, f"the worker that read it died {ATTEMPTS} times"
+        reason, detail = FAILED, f"the worker that read it died {LIVES} times"
         if candidate.status != OK:
             reason, detail = candidate.status, candidate.detail or ""
         return {
@@ -194,28 +180,28 @@ def ray_job(
         metrics=score.metrics,
         statistics=score.statistics,
         pool=score.ray,
-        folder=out.with_name(f".{out.name}.ray"),
+        folder=WorkFolder(root=out.with_name(f".{out.name}.ray")),
         open_student=doors.open_student,
     )
 
 
-def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Generator[pa.Table]:
-    """What the workers give back, as it comes."""
+def _reports(
+    ray: Any, job: RayScoring, chunks: Sequence[Path]
+) -> Generator[dict[str, Any], None, None]:
+    """What the workers say of each chunk, as it comes."""
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # A worker reports its own problems as rows, so what is lost here are deaths.
-    context.max_errored_blocks = -1
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     arguments = {
         "student": job.settings.model_dump(),
         "metrics": job.metrics,
         "statistics": job.statistics,
         "fingerprint": job.fingerprint,
+        "folder": WorkFolder(root=job.folder.root.resolve()),
         "open_student": job.open_student,
     }
-    workers = min(job.pool.workers, len(chunks))
-    with ray.data.DataContext.current(context):
+    with ray.data.DataContext.current(context), _quiet():
         scored = ray.data.read_parquet(
             [str(path.resolve()) for path in chunks], override_num_blocks=len(chunks)
         ).map_batches(
@@ -223,23 +209,32 @@ def _blocks(ray: Any, job: RayScoring, chunks: Sequence[Path]) -> Generator[pa.T
             batch_size=None,
             batch_format="pyarrow",
             fn_constructor_kwargs=arguments,
-            # One at a time: a death counts against every chunk that waits at the same worker.
-            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            # One at a time: at the end no chunk waits for a busy worker while another is idle.
+            compute=ray.data.ActorPoolStrategy(
+                size=min(job.pool.workers, len(chunks)), max_tasks_in_flight_per_actor=1
+            ),
             num_cpus=job.pool.worker_cpus,
             num_gpus=job.pool.worker_gpus or None,
-            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1},
             runtime_env=worker_environment(job.pool),
         )
         try:
-            with closing(
-                iter(scored.iter_batches(batch_size=None, batch_format="pyarrow"))
-            ) as blocks:
-                yield from blocks
+            found = iter(scored.iter_batches(batch_size=None, batch_format="pyarrow"))
+            with closing(found) as blocks:
+                for block in blocks:
+                    yield from block.to_pylist()
         except ray.exceptions.RayError as error:
             raise RunError(
                 f"the workers cannot go on: {str(error).splitlines()[0]}",
                 hint="the same command continues; `ray status` shows what the cluster has",
             ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray warns whenever fewer chunks than workers have arrived, as at every start."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+        yield
 
 
 def _as_error(problem: Mapping[str, Any]) -> Exception:

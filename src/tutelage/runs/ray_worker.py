@@ -3,50 +3,84 @@
 This file imports nothing of Ray, so that what a worker computes can be tested without it.
 """
 
+import shutil
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tutelage.data import write_table
 from tutelage.data.tables import CANDIDATES, candidates_from_table
 from tutelage.errors import TutelageError
 from tutelage.runs.opening import Reader
 from tutelage.runs.scoring import score_candidates, stored_schema
 from tutelage.student import StudentSettings
 
-CHUNK = pa.field("chunk", pa.int64())
+LIVES = 3
+"""How many workers a chunk may cost before its candidates are given up."""
+
+GAVE_UP = "gave_up"
+PART = pa.field("part", pa.string())
 CHUNK_ROWS = pa.field("chunk_rows", pa.int64())
 PROBLEM = pa.struct(
     [
-        ("kind", pa.string()),  # the name of one of our errors; null for a bug
+        ("kind", pa.string()),  # the name of one of our errors, `gave_up`, or null for a bug
         ("message", pa.string()),
         ("hint", pa.string()),
     ]
 )
+REPORT = pa.schema({"part": pa.string(), "rows": pa.int64(), "problem": PROBLEM})
+"""What comes back from a chunk; its rows are in its part."""
 
 
 def chunks_schema() -> pa.Schema:
-    """The candidates table, with the number and the size of the chunk that a row belongs to."""
-    return pa.schema([CHUNK, CHUNK_ROWS, *CANDIDATES])
+    """The candidates table, with the part that a row's scores go to and the size of its chunk."""
+    return pa.schema([PART, CHUNK_ROWS, *CANDIDATES])
 
 
-def scored_schema(metrics: Sequence[str], *, statistics: bool) -> pa.Schema:
-    """What comes back: the rows of a chunk, or one row with the problem that kept it from any."""
-    return pa.schema(
-        [CHUNK, pa.field("problem", PROBLEM), *stored_schema(metrics, statistics=statistics)]
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkFolder:
+    """Where chunks and parts lie while a job goes on; the caller and all workers see it.
 
+    Attributes:
+        root: The folder.
+    """
 
-def by_chunk(block: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of each chunk in a block, the chunks in ascending order."""
-    for number in sorted({int(n) for n in block["chunk"].to_numpy()}):
-        yield number, block.filter(pc.field("chunk") == number)
+    root: Path
+
+    def create(self) -> None:
+        """Make what is not there, and forget the deaths of a job that was stopped."""
+        for folder in (self.root / "chunks", self.root / "parts"):
+            folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.root / "started", ignore_errors=True)
+        (self.root / "started").mkdir()
+
+    def remove(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def chunk(self, name: str) -> Path:
+        """Candidates that are read together."""
+        return self.root / "chunks" / name
+
+    def part(self, name: str) -> Path:
+        """Their rows, whole or not there."""
+        return self.root / "parts" / name
+
+    def started(self, name: str) -> Path:
+        """One byte for each worker that began with this chunk and has not come to its end."""
+        return self.root / "started" / name
 
 
 class ScoringWorker:
     """Scores the chunks it is given; the student is loaded with the first one.
+
+    Ray starts a worker that died again and hands it the same chunk, for ever. So each start of a
+    chunk is noted in a file, and one that has cost too many lives is handed back.
 
     Args:
         student: Settings of the student.
@@ -54,6 +88,7 @@ class ScoringWorker:
         statistics: Also give the token statistics.
         fingerprint: What the student must be: the same path may lead to another model on
             another machine.
+        folder: Where the parts go.
         open_student: How the student is opened.
     """
 
@@ -64,12 +99,14 @@ class ScoringWorker:
         metrics: Sequence[str],
         statistics: bool,
         fingerprint: str,
+        folder: WorkFolder,
         open_student: Callable[[StudentSettings], Reader],
     ) -> None:
         self._settings = StudentSettings.model_validate(student)
         self._metrics = tuple(metrics)
         self._statistics = statistics
         self._fingerprint = fingerprint
+        self._folder = folder
         self._open_student = open_student
         self._student: Reader | None = None
 
@@ -80,23 +117,38 @@ class ScoringWorker:
             block: Rows of `chunks_schema`; each chunk is in it as a whole or not at all.
 
         Returns:
-            Rows of `scored_schema`, the chunks in ascending order.
+            A row of `REPORT` for each chunk.
         """
-        return pa.concat_tables(self._scored(n, chunk) for n, chunk in by_chunk(block))
+        parts = sorted({str(name) for name in block["part"].to_pylist()})
+        reports = [self._report(name, block.filter(pc.field("part") == name)) for name in parts]
+        return pa.Table.from_pylist(reports, schema=REPORT)
 
-    def _scored(self, number: int, chunk: pa.Table) -> pa.Table:
-        schema = scored_schema(self._metrics, statistics=self._statistics)
+    def _report(self, name: str, chunk: pa.Table) -> dict[str, Any]:
+        if self._folder.part(name).exists():  # it was done when the worker that did it died
+            return {"part": name, "rows": chunk.num_rows}
+        problem = {"kind": None, "message": "", "hint": None}
         try:
-            rows = self._rows(number, chunk)
+            if self._lives_lost(name) >= LIVES:
+                return {"part": name, "rows": 0, "problem": problem | {"kind": GAVE_UP}}
+            self._score(name, chunk)
         except TutelageError as error:
-            rows = [_problem(number, type(error).__name__, str(error), error.hint)]
+            problem |= {"kind": type(error).__name__, "message": str(error), "hint": error.hint}
+            return {"part": name, "rows": 0, "problem": problem}
         except Exception:  # noqa: BLE001  (the caller raises it again; only a death is retried)
-            rows = [_problem(number, None, traceback.format_exc(), None)]
-        return pa.Table.from_pylist(rows, schema=schema)
+            problem |= {"message": traceback.format_exc()}
+            return {"part": name, "rows": 0, "problem": problem}
+        self._folder.started(name).unlink(missing_ok=True)
+        return {"part": name, "rows": chunk.num_rows}
 
-    def _rows(self, number: int, chunk: pa.Table) -> list[dict[str, Any]]:
+    def _lives_lost(self, name: str) -> int:
+        """How many workers have begun with this chunk and not come to its end."""
+        with self._folder.started(name).open("ab") as file:
+            file.write(b".")
+            return file.tell() - 1
+
+    def _score(self, name: str, chunk: pa.Table) -> None:
         if chunk["chunk_rows"][0].as_py() != chunk.num_rows:
-            raise RuntimeError(f"chunk {number} has arrived in pieces")
+            raise RuntimeError(f"{name} has arrived in pieces")
         if self._student is None:
             student = self._open_student(self._settings)
             if student.fingerprint != self._fingerprint:
@@ -105,14 +157,11 @@ class ScoringWorker:
                     f"{student.fingerprint}, expected {self._fingerprint}"
                 )
             self._student = student
-        scored = score_candidates(
+        rows = score_candidates(
             candidates_from_table(chunk),
             student=self._student,
             metrics=self._metrics,
             statistics=self._statistics,
         )
-        return [{**row, "chunk": number} for row in scored]
-
-
-def _problem(number: int, kind: str | None, message: str, hint: str | None) -> dict[str, Any]:
-    return {"chunk": number, "problem": {"kind": kind, "message": message, "hint": hint}}
+        schema = stored_schema(self._metrics, statistics=self._statistics)
+        write_table(self._folder.part(name), pa.Table.from_pylist(list(rows), schema=schema))
