@@ -123,10 +123,10 @@ def interval(correlation: float, *, examples: int) -> tuple[float, float]:
     """
     if examples <= MIN_ROWS:
         return -1.0, 1.0
-    # A perfect correlation has no finite z; the nearest number that has gives the same ends.
+    # A perfect correlation has no finite z.
     z = math.atanh(max(-_NEARLY_1, min(_NEARLY_1, correlation)))
     half = _Z95 * math.sqrt((1 + correlation**2 / 2) / (examples - MIN_ROWS))
-    return math.tanh(z - half), math.tanh(z + half)
+    return min(math.tanh(z - half), correlation), max(math.tanh(z + half), correlation)
 
 
 def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ LIVES = 3
 GAVE_UP = "gave_up"
 PART = pa.field("part", pa.string())
 CHUNK_ROWS = pa.field("chunk_rows", pa.int64())
-PROBLEM = pa.struct(
+PROBLEM: pa.DataType = pa.struct(
     [
         ("kind", pa.string()),  # the name of one of our errors, `gave_up`, or null for a bug
         ("message", pa.string()),
