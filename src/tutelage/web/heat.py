@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tutelage.data import OK, VIEW_NAMES, Candidate, Reading, TokenStats, Unscored
 from tutelage.data.tables import messages_from_arrow
-from tutelage.errors import DataError, TutelageError
+from tutelage.errors import DataError, StudentError, TutelageError
 from tutelage.report.visible import visible
 from tutelage.runs.opening import Doors, Reader
 from tutelage.runs.settings import checked
@@ -100,7 +100,16 @@ class Heat:
             return None
         if self._student is None:
             settings = checked(StudentSettings, values, place=str(self._shelf.run.manifest))
-            self._student = self._doors.open_student(settings)
+            student = self._doors.open_student(settings)
+            scored = self._shelf.meta.student
+            if scored is not None and student.fingerprint != scored:
+                student.close()
+                raise StudentError(
+                    f"the student {settings.model} has the fingerprint {student.fingerprint}, "
+                    f"the scores are of {scored}",
+                    hint="put the model back that the run was scored with",
+                )
+            self._student = student
         return self._student
 
     def _candidate(self, example_id: str, candidate_id: str) -> Candidate:

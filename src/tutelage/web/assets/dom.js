@@ -10,7 +10,7 @@ function made(element, attributes, children) {
     else if (name in element && typeof value === "boolean") element[name] = value;
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(3).filter((c) => c !== null && c !== undefined && c !== false));
+  element.append(...children.flat(3).filter((c) => c !== null && c !== undefined && c !== false && c !== ""));
   return element;
 }
 
@@ -23,7 +23,7 @@ export function svg(tag, attributes, ...children) {
 }
 
 export function fill(element, ...children) {
-  element.replaceChildren(...children.flat(3).filter((c) => c !== null && c !== undefined && c !== false));
+  element.replaceChildren(...children.flat(3).filter((c) => c !== null && c !== undefined && c !== false && c !== ""));
 }
 
 // Text that came with the data: whatever its direction, it does not turn around what stands beside it.

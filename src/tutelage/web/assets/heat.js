@@ -32,7 +32,9 @@ const mean = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 export function heat(side, mode, label) {
   if (side.tokens === null) return h("p", { class: "quiet" }, "The tokens of several turns were read together, so they cannot be placed in this text.");
   const readout = h("p", { class: "readout", "aria-live": "polite" }, overview(side, mode));
-  const tokens = side.tokens.map((text, at) => h("span", { class: `tok ${kind(side, mode, at)}`, "data-at": at }, text || "·"));
+  const tokens = side.tokens.map((text, at) => h("span", { class: `tok ${kind(side, mode, at)}`, "data-at": at }, text.trimStart() || text || "·"));
+  // The space in front of a word is part of its token, but colouring it would only smear the lines.
+  const spaces = side.tokens.map((text) => (text.trimStart() ? text.slice(0, text.length - text.trimStart().length) : ""));
   let at = -1;
   const point = (next) => {
     tokens[at]?.classList.remove("at");
@@ -45,7 +47,7 @@ export function heat(side, mode, label) {
     "div",
     { class: "heat text", tabindex: 0, role: "group", dir: "auto", "aria-label": `${label}: ${MODES[mode].name}. Left and right arrows go from token to token.` },
     side.lead ? h("span", { class: "lead", title: "counted to the context" }, side.lead) : null,
-    tokens,
+    tokens.map((token, i) => [spaces[i], token]),
   );
   box.addEventListener("pointerover", (event) => {
     const found = event.target.dataset?.at;

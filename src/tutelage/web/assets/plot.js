@@ -294,6 +294,6 @@ function legend() {
     "p",
     { class: "legend" },
     KINDS.map((words, kind) => h("span", {}, h("i", { class: `key k${kind}`, "aria-hidden": "true" }), words)),
-    h("span", { class: "quiet" }, answer.kind === "grid" ? `${count(answer.count)}, darker is more` : count(answer.count)),
+    h("span", { class: "quiet" }, answer.kind === "grid" ? `${count(answer.count)}, stronger is more` : count(answer.count)),
   );
 }
