@@ -148,8 +148,8 @@ def _of_outcome(
                     cells, settings, student=student, balance=balance, arm=arm, against=against,
                     task=task, measure=measure,
                 )  # fmt: skip
-                if paired is None:
-                    continue
+                if paired is None or np.array_equal(paired.arm_S_I, paired.against_S_I):
+                    continue  # not finished, or two names of the same trainings
                 yield _compared(
                     paired, settings, student=student, balance=balance, task=task,
                     measure=measure, arm=arm, against=against,

@@ -173,6 +173,10 @@ class OpenStudent:
         """The text of token ids, without special tokens. Needs transformers."""
         return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=True))
 
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The text of token ids, with special tokens. Needs transformers."""
+        return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=False))
+
     def describe(self) -> Mapping[str, object]:
         """What a manifest should say about the student."""
         return {

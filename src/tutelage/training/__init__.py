@@ -9,13 +9,17 @@
 from tutelage.training.rows import Encoded, LeftOut, TrainingRow, encode_file
 from tutelage.training.settings import TrainSettings
 from tutelage.training.train import Trained, train_student
+from tutelage.training.truth import RowTruth, Truth, check_truth
 
 __all__ = [
     "Encoded",
     "LeftOut",
+    "RowTruth",
     "TrainSettings",
     "Trained",
     "TrainingRow",
+    "Truth",
+    "check_truth",
     "encode_file",
     "train_student",
 ]

@@ -18,6 +18,7 @@ from tutelage.data.progress import Progress
 from tutelage.errors import StudentError
 from tutelage.student.folder import cpu_multiplies_bfloat16
 from tutelage.student.opening import OpenStudent
+from tutelage.student.text import load_hf_tokenizer
 from tutelage.training.order import LikeLengths
 from tutelage.training.rows import Encoded
 from tutelage.training.settings import TrainSettings, steps_of
@@ -65,7 +66,7 @@ def build_trainer(
             model=_load(parts),
             args=_arguments(encoded, parts, settings, checkpoints=checkpoints),
             train_dataset=_dataset(encoded),
-            processing_class=_tokenizer(parts),
+            processing_class=tokenizer_of(parts),
             peft_config=_adapters(settings),
             callbacks=[_Told(progress)],
         )
@@ -149,9 +150,8 @@ def _load(parts: OpenStudent) -> Any:
         ) from error
 
 
-def _tokenizer(parts: OpenStudent) -> Any:
-    from tutelage.student.text import load_hf_tokenizer
-
+def tokenizer_of(parts: OpenStudent) -> Any:
+    """The student's tokenizer as a trainer needs it: with something to pad with."""
     tokenizer = load_hf_tokenizer(parts.folder.path, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
