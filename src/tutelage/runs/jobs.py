@@ -25,6 +25,8 @@ from tutelage.runs.opening import (
 from tutelage.runs.overruling import overrides_digest
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ray_scoring import ray_job
+from tutelage.runs.ray_settings import RaySettings
+from tutelage.runs.ray_teacher import doors_of
 from tutelage.runs.reporting import write_report
 from tutelage.runs.scoring import candidates_of, score_file
 from tutelage.runs.selecting import gate_checksums
@@ -40,7 +42,11 @@ READ_BY = ("fingerprint", "dtype", "device", "template", "max_length", "backend"
 
 
 def run_all(
-    settings: RunSettings, *, progress: Progress, doors: Doors | None = None
+    settings: RunSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    with_page: bool = True,
 ) -> dict[str, Any]:
     """Load, refine, score, select and report; continue where it stopped.
 
@@ -48,6 +54,7 @@ def run_all(
         settings: Everything that decides what the run does.
         progress: Told how far each stage is.
         doors: How student and teacher are reached; tests put fakes behind them.
+        with_page: Whether the report is drawn; `report` is an empty text where it is not.
 
     Returns:
         The tallies of the stages by name, the paths of the outputs, and `in_words`.
@@ -68,7 +75,7 @@ def run_all(
                     teacher=settings.teacher,
                     student=student,
                     select=settings.select,
-                    doors=doors,
+                    doors=doors_of(doors, engine=settings.score.engine, pool=settings.score.ray),
                     progress=progress,
                 )
             else:
@@ -77,7 +84,7 @@ def run_all(
             note(run, student=dict(student.describe()))
             fingerprint = student.fingerprint
         tallies["select"] = _select(run, settings.select, student=fingerprint, progress=progress)
-        page = write_report(run.root, progress=progress)
+        page = write_report(run.root, progress=progress) if with_page else ""
     summary: dict[str, Any] = {**tallies, "run": str(run.root), "report": str(page)}
     return {**summary, "in_words": in_words(summary)}
 
@@ -208,6 +215,8 @@ def refine_data(
     student: str | None,
     out: Path,
     progress: Progress,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Load rows and let a teacher reflect on them, into a run folder.
 
@@ -218,10 +227,13 @@ def refine_data(
         student: Who chooses on the way; None writes every branch.
         out: The run folder.
         progress: Told how far each stage is.
+        engine: `ray` spreads a local teacher over a pool of workers.
+        ray: Settings of the pool.
 
     Returns:
         The tallies of both stages.
     """
+    pool = checked(RaySettings, ray or {}, place="ray")
     parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
     run = RunFolder(root=out).create()
     with run.locked():
@@ -243,7 +255,7 @@ def refine_data(
                 teacher=parts.teacher,
                 student=reader,
                 select=SelectSettings(),
-                doors=Doors(),
+                doors=doors_of(None, engine=engine, pool=pool),
                 progress=progress,
             )
     return {"load": loaded, "refine": refined, "run": str(out)}

@@ -93,8 +93,8 @@ class RoundsSettings(RunSettings):
     )
     guarded: tuple[LoopName, ...] = Field(
         default=("gate",),
-        description="The loops whose rounds are refused where they break the guard; the others go "
-        "on, and the report says what they broke.",
+        description="The loops that the guard and the stop rule may end; the others do all their "
+        "rounds, and the report says what they broke.",
     )
     stop: StopSettings = Field(default_factory=StopSettings)
     no_gate: SelectSettings = Field(
