@@ -24,7 +24,7 @@ from tutelage.runs import Progress, RunFolder
 from tutelage.runs.folder import sound
 from tutelage.selection import OVERRULED
 
-VERSION = 1
+VERSION = 2
 MEMORY_LIMIT = "1GB"
 SNIPPET_CHARACTERS = 160
 FOLDER = ".view"
@@ -34,7 +34,7 @@ OTHERS = "(others)"
 
 _TOKENS = ("response_tokens", "instruction_tokens")
 _NOT_METRICS = frozenset(SCORES.names)
-_SOURCES = ("rows", "examples", "candidates", "scores", "decisions")
+_SOURCES = ("rows", "examples", "candidates", "scores", "decisions", "chosen")
 _STEP_ORDER = " ".join(f"when '{step}' then {at}" for at, step in enumerate(STEPS))
 
 _EXAMPLES = """
@@ -49,11 +49,13 @@ _CANDIDATES = """
 create table c as
 select e0.n, k.file_row_number::integer as k, s.s, k.step, k.teacher,
     case when k.status <> 'ok' then k.status else coalesce(s.status, 'not_scored') end as status,
-    coalesce(d.kept and d.candidate_id = k.candidate_id, false) as chosen {metrics}
+    coalesce(d.kept and d.candidate_id = k.candidate_id, false) as first,
+    {chosen} as chosen {metrics}
 from read_parquet({candidates}, file_row_number = true) k
 join e0 on e0.example_id = k.example_id
 left join ({scores}) s on s.candidate_id = k.candidate_id
 left join ({decisions}) d on d.example_id = k.example_id
+{join}
 order by e0.n, case k.step {steps} else 9 end, k.file_row_number
 """
 _ROLLED = """
@@ -135,6 +137,7 @@ def _build(run: RunFolder, path: Path, *, key: str, progress: Progress) -> None:
         str(path), config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill)}
     ) as tables:
         tables.execute("set enable_progress_bar = false")
+        several = run.chosen.exists()
         student = _student(tables, run, manifest)
         metrics = _metrics(tables, run)
         _run(tables, _EXAMPLES, characters=str(SNIPPET_CHARACTERS), examples=text(run.examples))
@@ -146,6 +149,8 @@ def _build(run: RunFolder, path: Path, *, key: str, progress: Progress) -> None:
             scores=_scores(run, student, metrics),
             decisions=_decisions(run),
             steps=_STEP_ORDER,
+            chosen="h.candidate_id is not null" if several else "first",
+            join=_chosen(run) if several else "",
             metrics="".join(f", s.{quoted(m)}" for m in metrics),
         )
         progress.advance()
@@ -185,7 +190,7 @@ def _roll(
     _enum(tables, "step_name", f"select step from ({decisions}) where step <> '' union {steps}")
     rolled = "".join(
         f", max({quoted(m)}) filter (where step = '{ORIGINAL}') as {quoted('o_' + m)}"
-        f", max({quoted(m)}) filter (where chosen) as {quoted('k_' + m)}"
+        f", max({quoted(m)}) filter (where first) as {quoted('k_' + m)}"
         for m in metrics
     )
     shown = "".join(f", r.{quoted('o_' + m)}, r.{quoted('k_' + m)}" for m in metrics)
@@ -247,6 +252,15 @@ def _decisions(run: RunFolder) -> str:
         )
     path = text(sound(run.decisions))
     return f"select example_id, candidate_id, step, kept, reason from read_parquet({path})"
+
+
+def _chosen(run: RunFolder) -> str:
+    """All that is kept, where a rule keeps several versions of an example."""
+    path = text(sound(run.chosen))
+    return (
+        f"left join (select candidate_id from read_parquet({path})) h "
+        "on h.candidate_id = k.candidate_id"
+    )
 
 
 def _names(tables: duckdb.DuckDBPyConnection, query: str) -> list[str]:

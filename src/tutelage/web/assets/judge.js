@@ -5,6 +5,7 @@ import { fill, h, later, number } from "./dom.js";
 
 const RULES = [
   ["srt", "srt"],
+  ["srt_pairwise", "srt pairwise"],
   ["grape", "grape"],
   ["rsr", "rsr"],
   ["all_refined", "all refined"],
@@ -34,7 +35,9 @@ export function judgement(example, about) {
 
 async function explain(example, reasons) {
   const found = await ask(`/api/examples/${example.id}/judgement`, { kind: "judgement" });
-  if (found !== null) fill(reasons, found.sentences.map((text) => h("li", {}, text)));
+  if (found === null) return;
+  fill(reasons, found.sentences.map((text) => h("li", {}, text)));
+  if (found.cuts) reasons.after(h("p", { class: "quiet" }, "This run also cut across examples. What follows is how each rule would decide on this row alone, before any cut."));
 }
 
 async function otherwise(example, box) {
@@ -115,7 +118,7 @@ function controls(example, about, result) {
   const show = async () => {
     wanted = { rule: rule.value, mode: mode.value, margin: Number(exact.value) || 0 };
     mode.disabled = rule.value !== "srt";
-    slider.disabled = exact.disabled = rule.value !== "srt" || mode.value !== "safe";
+    slider.disabled = exact.disabled = rule.value !== "srt_pairwise" && (rule.value !== "srt" || mode.value !== "safe");
     const query = new URLSearchParams(wanted).toString();
     const found = await ask(`/api/examples/${example.id}/would-be?${query}`, { kind: "would-be" });
     if (found === null) return;
