@@ -142,4 +142,37 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
     }
 
 
-COMMANDS = (drift, frontier)
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting that wins over the file, such as rounds=5. Repeatable.",
+)
+def rounds(config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
+    """Judge, train on what was taken, judge again, as CONFIG says.
+
+    In each round the current student judges every candidate and is trained on what it takes. The
+    drift account of each round is held against a guard that was set before: a round that breaks
+    it is not accepted. Beside the gate the same loop can be done without it, with a random
+    choice, and with the student as its own teacher. Continues where it stopped.
+
+    \b
+    Example:
+      tutelage rounds rounds.yaml --set rounds=3
+    """
+    from tutelage.cli.running import override_of
+    from tutelage.runs import load_rounds_settings, run_rounds
+
+    values = dict(override_of(text) for text in overrides)
+    if out is not None:
+        values["out"] = str(out)
+    settings = load_rounds_settings(config, overrides=values)
+    with shown_progress() as progress:
+        print_json(run_rounds(settings, progress=progress))
+
+
+COMMANDS = (drift, frontier, rounds)

@@ -8,6 +8,8 @@ import click
 from tutelage.cli.options import (
     data_options,
     data_settings,
+    engine_options,
+    ray_values,
     student_options,
     student_values,
     teacher_options,
@@ -39,7 +41,7 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
     """
     from tutelage.runs import estimate_run, load_settings, run_all
 
-    values = dict(_override(text) for text in overrides)
+    values = dict(override_of(text) for text in overrides)
     if out is not None:
         values["out"] = str(out)
     settings = load_settings(config, overrides=values)
@@ -53,7 +55,12 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
     fail_if_away(summary["refine"])
 
 
-def _override(text: str) -> tuple[str, Any]:
+def override_of(text: str) -> tuple[str, Any]:
+    """A `--set` flag as a dotted name and its value.
+
+    Raises:
+        SettingsError: It is not NAME=VALUE.
+    """
     from tutelage.errors import SettingsError
     from tutelage.runs import yaml_value
 
@@ -79,6 +86,7 @@ def _override(text: str) -> tuple[str, Any]:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dry-run", is_flag=True, help="Say what it would cost, and stop.")
+@engine_options
 def refine(
     data: str,
     *,
@@ -87,6 +95,7 @@ def refine(
     steps: str,
     out: Path,
     dry_run: bool,
+    engine: str,
     **options: Any,
 ) -> None:
     """Let a teacher reflect on the instructions and responses of DATA, into the run folder OUT.
@@ -102,14 +111,18 @@ def refine(
 
     wanted = [step.strip() for step in steps.split(",") if step.strip()]
     with shown_progress() as progress:
-        tally = (estimate_refine if dry_run else refine_data)(
-            data=data_settings(data, options),
-            teacher=teacher_values(options),
-            refine={"steps": wanted, "max_tokens": max_tokens},
-            student=student,
-            out=out,
-            progress=progress,
-        )
+        job: dict[str, Any] = {
+            "data": data_settings(data, options),
+            "teacher": teacher_values(options),
+            "refine": {"steps": wanted, "max_tokens": max_tokens},
+            "student": student,
+            "out": out,
+            "progress": progress,
+        }
+        if dry_run:
+            tally = estimate_refine(**job)
+        else:
+            tally = refine_data(**job, engine=engine, ray=ray_values(options))
     print_json(tally)
     fail_if_away(tally.get("refine", {}))
 

@@ -149,7 +149,8 @@ def _pool(
 ) -> None:
     names = set(RunSettings.model_fields) - {"out"}
     values = {name: getattr(settings, name) for name in names}
-    run_all(RunSettings(**values, out=str(folder.pool.root)), progress=progress, doors=doors.doors)
+    pool = RunSettings(**values, out=str(folder.pool.root))
+    run_all(pool, progress=progress, doors=doors.doors, with_page=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
