@@ -105,6 +105,14 @@ def test_select_honours_filters_and_verdicts_and_each_can_be_switched_off(verifi
     }
 
 
+def test_a_selection_goes_on_from_the_last_one_unless_it_is_made_afresh(verified):
+    call("select", str(verified), "--rule", "grape", "--quota", "odd=1", "--gate", "right")
+    again = call("select", str(verified), "--quota", "even=2")
+    assert (again["rule"]["gate"], again["rule"]["quotas"]) == ("right", {"even": 2})
+    afresh = call("select", str(verified), "--rule", "grape", "--afresh")
+    assert (afresh["rule"]["gate"], afresh["rule"]["quotas"]) == ("not_wrong", {})
+
+
 def test_new_verdicts_make_the_selection_anew(verified):
     first = call("select", str(verified), "--rule", "grape", "--gate", "right")
     (verified / "verdicts.parquet").unlink()

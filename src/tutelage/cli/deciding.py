@@ -36,9 +36,11 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.option("--seed", type=int, help="Of every draw and of the nulls.")
 @click.option("--max-unscored", "max_unscored_fraction", type=float, help="Stop above this share.")
 @click.option("--student", help="Fingerprint of the student whose scores decide, if several.")
-def select(run: Path, *, student: str | None, **flags: Any) -> None:
+@click.option("--afresh", is_flag=True, help="Forget the settings of the last selection.")
+def select(run: Path, *, student: str | None, afresh: bool, **flags: Any) -> None:
     """Decide again on every example of RUN, from the stored scores alone.
 
+    Settings that are not given are those of the last selection, where it had the same rule.
     Neither the teacher nor the student is asked. What filters and verdicts of RUN refuse is not
     chosen. Writes decisions, chosen, nulls, selected and rejected.
 
@@ -56,7 +58,7 @@ def select(run: Path, *, student: str | None, **flags: Any) -> None:
     if flags["mix"] is not None:
         given["mix"] = _mix(flags["mix"])
     with shown_progress() as progress:
-        tally = select_again(run, given=given, student=student, progress=progress)
+        tally = select_again(run, given=given, student=student, progress=progress, afresh=afresh)
     print_json(tally)
 
 

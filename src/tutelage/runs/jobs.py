@@ -341,7 +341,12 @@ def score_data(
 
 
 def select_again(
-    root: Path, *, given: Mapping[str, Any], student: str | None, progress: Progress
+    root: Path,
+    *,
+    given: Mapping[str, Any],
+    student: str | None,
+    progress: Progress,
+    afresh: bool = False,
 ) -> dict[str, Any]:
     """Decide again from stored scores; nobody is asked.
 
@@ -350,6 +355,7 @@ def select_again(
         given: Settings of the selection that differ from those of the last one.
         student: Fingerprint of the student whose scores decide; None takes the run's own.
         progress: Told how far it is.
+        afresh: Whether what is not given is the default, and not what it was last time.
 
     Returns:
         The tally of the selection.
@@ -358,7 +364,7 @@ def select_again(
     run.need(run.scores)
     manifest = run.read_manifest()
     before = manifest.get("settings", {}).get("select", {})
-    if given.get("rule", before.get("rule")) != before.get("rule"):
+    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
         before = {}
     settings = checked(SelectSettings, {**before, **given}, place="select")
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
