@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from tests.runs.fakes import doors, write_rows
 from tutelage.cli import main
+from tutelage.report import summarise
 from tutelage.runs import (
     RunFolder,
     Silent,
@@ -20,6 +21,7 @@ from tutelage.runs import (
     verify_file,
     verify_run,
 )
+from tutelage.runs.reporting import tables_of
 from tutelage.teacher import Request
 
 ANSWERS = {"good": "{n} and {n} make {two}. The answer is {two}.", "bad": "The answer is {three}.",
@@ -157,6 +159,12 @@ def test_exports_hold_a_row_for_each_chosen_candidate(verified, tmp_path):
     assert export(run, to="messages", file=tmp_path / "train.parquet")["rows"] == 12
     null = export(run, to="trl", file=tmp_path / "null.jsonl", chosen="random_version")
     assert null["rows"] == 12
+
+
+def test_the_report_counts_every_chosen_candidate(verified):
+    call("select", str(verified), "--rule", "grape", "--keep-per-example", "2", "--gate", "off")
+    sets = {found.name: found for found in summarise(tables_of(RunFolder(root=verified))).sets}
+    assert sets["chosen"].size == sets["random_version"].size == 12
 
 
 def test_two_students_have_their_scores_in_one_run(tmp_path):

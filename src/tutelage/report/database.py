@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from tutelage.data.tables import CANDIDATES, DECISIONS, EXAMPLES, NULLS, ROWS, SCORES
+from tutelage.data.tables import CANDIDATES, CHOSEN, DECISIONS, EXAMPLES, NULLS, ROWS, SCORES
 from tutelage.report.accounting import decider_of
 
 TableSource: TypeAlias = pa.Table | Path
@@ -40,6 +40,7 @@ class ReportTables:
         candidates: All versions of all examples.
         scores: Candidate by student, with a column a metric.
         decisions: One row an example.
+        chosen: One row a chosen candidate; None: those that the decisions name.
         nulls: Sets of the same size, chosen without the student.
         manifest: Settings, versions, seeds, timing and the teacher's tally, as JSON has them.
         title: How the report calls the run.
@@ -52,6 +53,7 @@ class ReportTables:
     candidates: TableSource | None = None
     scores: TableSource | None = None
     decisions: TableSource | None = None
+    chosen: TableSource | None = None
     nulls: TableSource | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
     title: str = "run"
@@ -123,7 +125,11 @@ def opened(tables: ReportTables) -> Iterator[Database]:
                 _view(connection, name, getattr(tables, name), schema)
             student, others = _students(connection, tables)
             metrics = _metrics(connection)
-            _join(connection, student=student, metrics=metrics)
+            chosen = "decided"
+            if tables.chosen is not None:
+                _view(connection, "given_chosen", tables.chosen, CHOSEN)
+                chosen = "given_chosen"
+            _join(connection, student=student, metrics=metrics, chosen=chosen)
             yield Database(
                 connection=connection,
                 metrics=_with_numbers(connection, metrics),
@@ -183,7 +189,7 @@ SELECT
     CASE WHEN c.step = 'original' THEN 'original' ELSE 'refinement' END AS grp,
     s.status AS score_status, s.detail AS score_detail, s.response_tokens, s.instruction_tokens,
     e.source,
-    coalesce(d.kept AND d.candidate_id = c.candidate_id, false) AS chosen
+    coalesce(d.kept, false) AND h.candidate_id IS NOT NULL AS chosen
     {metrics}
 FROM (
     SELECT candidate_id, example_id, parent_id, step, teacher, status FROM candidates
@@ -192,6 +198,7 @@ FROM (
 LEFT JOIN mine AS s USING (candidate_id)
 LEFT JOIN (SELECT example_id, source FROM examples) AS e ON e.example_id = c.example_id
 LEFT JOIN decided AS d ON d.example_id = c.example_id
+LEFT JOIN (SELECT DISTINCT candidate_id FROM {chosen}) AS h ON h.candidate_id = c.candidate_id
 """
 
 _SAMPLE = """
@@ -202,7 +209,11 @@ WHERE score_status = 'ok' AND md5_number_lower(candidate_id) % 1000000 < $millio
 
 
 def _join(
-    connection: duckdb.DuckDBPyConnection, *, student: str | None, metrics: Sequence[str]
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    student: str | None,
+    metrics: Sequence[str],
+    chosen: str,
 ) -> None:
     # A metric that is not finite, or beside a status, is no number, whoever wrote the table.
     number = "\n, CASE WHEN s.status = 'ok' AND isfinite(s.{0}) THEN s.{0} END AS {0}"
@@ -219,6 +230,7 @@ def _join(
         _JOIN.format(
             metrics=columns,
             student=mine,
+            chosen=chosen,
             candidates_once=once("candidates", "true"),
             scores_once=once("scores", mine),
         )

@@ -56,7 +56,7 @@ def tables_of(run: RunFolder) -> "ReportTables":
     """Whatever tables the run has, by path, so that texts are not held in memory."""
     from tutelage.report import ReportTables
 
-    names = ("rows", "examples", "candidates", "scores", "decisions", "nulls")
+    names = ("rows", "examples", "candidates", "scores", "decisions", "chosen", "nulls")
     paths = {name: getattr(run, name) for name in names}
     there = {name: path for name, path in paths.items() if path.exists()}
     for path in there.values():
@@ -65,7 +65,8 @@ def tables_of(run: RunFolder) -> "ReportTables":
     if "decisions" in there and overrides_of(run):
         tables = open_tables(run)
         try:
-            more["decisions"] = tables.sql("select * from decisions").to_arrow_table()
+            for name in ("decisions", "chosen"):
+                more[name] = tables.sql(f"select * from {name}").to_arrow_table()  # noqa: S608
         finally:
             tables.close()
     return ReportTables(
