@@ -22,14 +22,18 @@ from tutelage.runs.opening import Doors
 from tutelage.runs.progress import Silent
 from tutelage.runs.ray_scoring import RayScoring
 from tutelage.runs.ray_settings import RaySettings
+from tutelage.runs.ray_teacher import opens_on_ray
 from tutelage.runs.ray_worker import ScoringWorker, WorkFolder, chunks_schema
+from tutelage.runs.sampling import sample_data
 from tutelage.student import StudentSettings, TableStudent
 from tutelage.student import model as model_module
+from tutelage.teacher import ScriptedTeacher
 
 ray = pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own
-    pytest.mark.timeout(120),
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
 ]
 METRICS = ("ifd", "r_ifd", "rsr", "aslec_drop")
 
@@ -204,6 +208,48 @@ def test_a_job_that_was_stopped_goes_on_with_what_is_missing(data: Path, tmp_pat
     assert len((folder / "read").read_text().split()) <= 23 - 8
     score(data, tmp_path / "here.parquet")
     assert pq.read_table(tmp_path / "s.parquet").equals(pq.read_table(tmp_path / "here.parquet"))
+
+
+def test_a_local_teacher_answers_on_every_worker_and_only_the_journal_here_is_written(
+    tmp_path: Path,
+) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    def opens(settings):
+        def line(request):
+            text = request.messages[-1].content
+            if "number 3?" in text and not (seen / "died").exists():
+                (seen / "died").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            (seen / f"{request.key}-{os.getpid()}").touch()
+            return f"An answer to {text} is {request.key[:5]}."
+
+        return ScriptedTeacher(line, name=settings.teacher_name)
+
+    data = write_rows(tmp_path / "data.jsonl", rows(12))
+
+    def sample(out: str) -> dict[str, Any]:
+        pool = RaySettings(workers=2)
+        return sample_data(
+            data={"path": str(data)},
+            teachers=[{"kind": "local", "model": "t", "concurrency": 2}],
+            sample={"n": 2},
+            out=tmp_path / out,
+            progress=Silent(),
+            doors=Doors(open_teacher=opens_on_ray(pool, open_worker=opens)),
+        )
+
+    tally = sample("run")["sample"]
+    assert tally["statuses"] == {"ok": 24}
+    assert tally["teacher"]["answered"] == 24
+    assert (seen / "died").exists()
+    answered = [path.name.split("-") for path in seen.glob("*-*")]
+    assert len({process for _, process in answered}) >= 2
+    assert len({key for key, _ in answered}) == 24
+    table = pq.read_table(tmp_path / "run" / "candidates.parquet")
+    assert sample("run")["sample"] == tally, "nothing is asked again"
+    assert pq.read_table(tmp_path / "run" / "candidates.parquet").equals(table)
 
 
 def test_nothing_of_ray_is_imported_by_the_local_engine(tmp_path: Path) -> None:

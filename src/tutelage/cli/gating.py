@@ -9,7 +9,9 @@ import click
 from tutelage.cli.options import (
     data_options,
     data_settings,
+    engine_options,
     optional_teacher_options,
+    ray_values,
     teacher_values,
 )
 from tutelage.cli.showing import fail_if_away, print_json, shown_progress
@@ -70,7 +72,8 @@ CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", 
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--system", help="A system prompt for the teacher only; not kept in the data.")
 @click.option("--out", required=True, type=_RUN, help="The run folder.")
-def sample(data: str, *, out: Path, teachers: Path | None, **options: Any) -> None:
+@engine_options
+def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **options: Any) -> None:
     """Let teachers answer each instruction of DATA N times, into the run folder OUT.
 
     Call it again with another teacher and the same OUT: both teachers' samples are kept. Equal
@@ -94,6 +97,8 @@ def sample(data: str, *, out: Path, teachers: Path | None, **options: Any) -> No
             accept=None if options["accept"] is None else {"check": options["accept"]},
             out=out,
             progress=progress,
+            engine=engine,
+            ray=ray_values(options),
         )
     print_json(tally)
     fail_if_away(tally["sample"])

@@ -33,7 +33,12 @@ PROBLEM: pa.DataType = pa.struct(
         ("hint", pa.string()),
     ]
 )
-REPORT = pa.schema({"part": pa.string(), "rows": pa.int64(), "problem": PROBLEM})
+_REPORT: tuple[tuple[str, pa.DataType], ...] = (
+    ("part", pa.string()),
+    ("rows", pa.int64()),
+    ("problem", PROBLEM),
+)
+REPORT = pa.schema([pa.field(name, kind) for name, kind in _REPORT])
 """What comes back from a chunk; its rows are in its part."""
 
 

@@ -19,6 +19,8 @@ from tutelage.runs.absence import AttendedTeacher, attended, tally_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import Doors, begin, journal_path, note, opened_journal, run_id
 from tutelage.runs.progress import Progress
+from tutelage.runs.ray_settings import RaySettings
+from tutelage.runs.ray_teacher import doors_of
 from tutelage.runs.refining import paid_in_words
 from tutelage.runs.settings import DataSettings, checked
 from tutelage.runs.stages import Stage, Tally, run_stage
@@ -75,6 +77,8 @@ def sample_data(
     out: Path,
     progress: Progress,
     accept: Mapping[str, Any] | None = None,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
     """Load rows and let teachers answer every instruction N times, into a run folder.
@@ -90,11 +94,15 @@ def sample_data(
         progress: Told how far each stage is.
         accept: Settings of the verification that accepts a response, where `sample.accepted`
             says how many are wanted of each instruction.
+        engine: `ray` spreads a local teacher over a pool of workers.
+        ray: Settings of the pool.
         doors: How the teacher is reached.
 
     Returns:
         The tallies of both stages.
     """
+    pool = checked(RaySettings, ray or {}, place="ray")
+    doors = doors_of(doors, engine=engine, pool=pool)
     values = {
         "data": data,
         "teachers": tuple(teachers),
@@ -117,7 +125,7 @@ def sample_data(
             lambda: stages.load(run, settings=job.data, progress=progress),
         )
         note(run, teacher={"name": "+".join(job.names)})
-        sampled = _sample(run, job, doors=doors or Doors(), progress=progress)
+        sampled = _sample(run, job, doors=doors, progress=progress)
     return {"load": loaded, "sample": sampled, "run": str(out)}
 
 

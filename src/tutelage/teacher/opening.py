@@ -21,6 +21,7 @@ def open_teacher(
     journal: Journal,
     *,
     run: str | None = None,
+    local: Teacher | None = None,
     http_client: "httpx2.AsyncClient | None" = None,
 ) -> JournaledTeacher:
     """Open a teacher. Nothing is sent yet.
@@ -34,6 +35,7 @@ def open_teacher(
         journal: Where replies are kept.
         run: A name for the run that pays, the same whenever it is started again. With it the cap
             on cost holds for the whole run, and without it for this process.
+        local: Who answers in place of a model in this process, where the kind is local.
         http_client: Another transport, for tests and for proxies.
 
     Raises:
@@ -68,7 +70,7 @@ def open_teacher(
                 supports_schema=bool(_known_schema(settings, journal)),
             )
         case "local":
-            inner = LocalTeacher(settings)
+            inner = LocalTeacher(settings) if local is None else local
     teacher = JournaledTeacher(
         inner,
         journal,
