@@ -98,6 +98,12 @@ def _embedder(name: str) -> dict[str, str]:
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="The folder of an earlier frontier, to see both in the report. Repeatable.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 def frontier(data: str, *, out: Path, **options: Any) -> None:
     """Find out what the student knows of DATA, and choose what it can learn from now.
@@ -138,6 +144,7 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
         "attempted": options["attempted"],
         "check": {"check": options["check"]},
         "band": {name: options[name] for name in bands if options[name] is not None},
+        "beside": options["beside"],
         "out": str(out),
     }
 

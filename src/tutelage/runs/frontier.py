@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -42,6 +43,7 @@ from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.opening import Doors, begin, note, opened_journal, opened_student, run_id
 from tutelage.runs.predicting import FEATURES, features_of, predicted_rates
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.rounds_reporting import write_frontier_report
 from tutelage.runs.sampling import stored_examples
 from tutelage.runs.scoring import score_to_table
 from tutelage.runs.settings import DataSettings, checked
@@ -75,6 +77,9 @@ class FrontierJob(BaseModel):
     )
     check: VerifySettings = Field(default_factory=VerifySettings)
     band: BandSettings = Field(default_factory=BandSettings)
+    beside: tuple[str, ...] = Field(
+        default=(), description="Folders of earlier frontiers, which the report shows beside it."
+    )
     out: str = Field(min_length=1)
 
 
@@ -136,7 +141,14 @@ def frontier(
         _attempt(folder, settings, asked, doors=doors, progress=progress)
         _score(folder, settings, doors=doors, progress=progress)
         tally = _draw(folder, settings)
-    return {**tally, "run": str(run.root)}
+        page = write_frontier_report(run, _frontiers(folder, settings), tally)
+    return {**tally, "run": str(run.root), "report": None if page is None else str(page)}
+
+
+def _frontiers(folder: FrontierFolder, job: FrontierJob) -> list[tuple[str, pa.Table]]:
+    earlier = [FrontierFolder(run=RunFolder(root=Path(name)).existing()) for name in job.beside]
+    every = [*earlier, folder]
+    return [(one.run.root.name, pq.read_table(one.run.need(one.frontier))) for one in every]
 
 
 def _attempt(
