@@ -283,7 +283,8 @@ def _page() -> tuple[str, dict[str, bytes]]:
         for entry in folder.iterdir()
         if entry.name.rpartition(".")[2] in _KINDS
     }
-    light, dark = css_variables(LIGHT), css_variables(DARK)
+    # Shades of heat stay pale enough for the ink on them.
+    light, dark = f"--heat:1;{css_variables(LIGHT)}", f"--heat:0.7;{css_variables(DARK)}"
     assets["palette.css"] = (
         f":root{{color-scheme:light;{light}}}"
         f"@media (prefers-color-scheme:dark){{:root{{color-scheme:dark;{dark}}}}}"

@@ -200,7 +200,8 @@ def _part(shelf: Shelf, path: Path, ids: list[str]) -> pa.Table | None:
         return None
     query = f"select * from read_parquet({text(path)}) where candidate_id in (select unnest($ids))"
     with shelf.cursor() as tables:
-        return tables.sql(query, params={"ids": ids}).to_arrow_table()
+        found: pa.Table = tables.sql(query, params={"ids": ids}).to_arrow_table()
+        return found
 
 
 def _rows_of(shelf: Shelf, path: Path, column: str, ids: list[str]) -> Iterator[dict[str, Any]]:

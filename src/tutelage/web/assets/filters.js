@@ -24,6 +24,7 @@ export function startFilters(about) {
   const panel = byId("filters");
   fill(
     panel,
+    h("button", { id: "filters-done", type: "button", class: "phone primary", onclick: toggleFilters }, "Show the rows"),
     about.facets.map((facet) =>
       h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, TITLES[facet]), h("div", { class: "values" })),
     ),
@@ -51,6 +52,12 @@ export function toggleFilters() {
     if (!open) return button.focus();
   }
   panel.querySelector("summary, input")?.focus();
+}
+
+export function closeFilters() {
+  if (!byId("filters").classList.contains("shown")) return false;
+  toggleFilters();
+  return true;
 }
 
 async function reload() {

@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 import { closeDetail, copyLink, focusDetail, setMode, turnVersion } from "./detail.js";
 import { closeDialog, showExport, showHelp } from "./dialogs.js";
 import { step } from "./list.js";
-import { toggleFilters } from "./filters.js";
+import { closeFilters, toggleFilters } from "./filters.js";
 import { togglePlot } from "./plot.js";
 import { turn } from "./theme.js";
 
@@ -29,7 +29,7 @@ const KEYS = {
   "]": () => turnVersion(1),
   l: focusDetail,
   Enter: focusDetail,
-  Escape: () => closeDialog() || closeDetail(),
+  Escape: () => closeDialog() || closeFilters() || closeDetail(),
 };
 
 export function startKeys() {
