@@ -55,13 +55,13 @@ def draw(rows: list[dict[str, Any]], count: int, key: str) -> list[dict[str, Any
 def tasks(data: Path, out: Path) -> list[dict[str, Any]]:
     """Likelihood tasks that neither originals nor refinements wrote the answers of."""
     found = []
-    for name, count in (("arc_easy_test", 120), ("piqa_test", 120)):
+    for name, count in (("arc_easy_test", 80), ("piqa_test", 60)):
         rows = draw(read_jsonl(data / "eval" / "mcq" / f"{name}.jsonl"), count, "id")
         path = write_jsonl(out / f"{name}.jsonl", rows)
         found.append({"name": name, "kind": "choice", "path": path.name})
     rows = read_jsonl(data / "eval" / "instruction_prompts.jsonl")
     rows = [r for r in rows if r.get("reference") and 40 < len(r["reference"]) < 1200]
-    rows = draw(rows, 100, "id")
+    rows = draw(rows, 80, "id")
     pairs = [{"instruction": r["instruction"], "output": r["reference"]} for r in rows]
     path = write_jsonl(out / "open_references.jsonl", pairs)
     return [{"name": "open_references", "kind": "held_out", "path": path.name}, *found]
@@ -92,12 +92,13 @@ def experiment(
         "seeds": [0, 1, 2],
         "examples": examples,
         "balance": balance,
-        "held_out": 100,
+        "held_out": 60,
         "primary": "open_references",
         "tasks": made,
         "train": {"epochs": 1, "learning_rate": 5e-5, "batch_examples": 4},
         "evaluate": {"dtype": "bfloat16"},
         "lock": "turn.lock",
+        "turn_seconds": 200.0,
     }
 
 
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--run", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--model", action="append", default=[], metavar="STUDENT=FOLDER")
-    parser.add_argument("--examples", type=int, default=128)
+    parser.add_argument("--examples", type=int, default=96)
     given = parser.parse_args()
     runs = dict(text.split("=", 1) for text in given.run)
     for text in given.model:

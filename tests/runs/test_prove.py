@@ -14,8 +14,9 @@ from tests.runs.tiny import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.runs import Silent, jobs, run_all
 from tutelage.runs import proving as proving_module
-from tutelage.runs.proving import is_done, plan_experiment, read_results, run_experiment
+from tutelage.runs.proving import is_done, read_results, run_experiment
 from tutelage.runs.proving_job import prove
+from tutelage.runs.proving_plan import plan_experiment
 from tutelage.runs.proving_report import sentence
 from tutelage.runs.proving_results import compare_all
 from tutelage.runs.proving_settings import ProveSettings, load_prove_settings

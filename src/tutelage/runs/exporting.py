@@ -12,6 +12,7 @@ import pyarrow as pa
 from tutelage.data import TableWriter, write_jsonl
 from tutelage.data.tables import MESSAGES
 from tutelage.errors import RunError, SettingsError
+from tutelage.runs.data_card import Card
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.tables import open_tables, stream
 
@@ -105,7 +106,10 @@ class Target:
 
 
 def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
-    return fields | {name: row[name] for name in (*PROVENANCE, WEIGHT) if row.get(name) is not None}
+    # Every row has every column as text: a column that begins after the first ten megabytes, or
+    # is null until then, is one that `datasets` (and so every trainer) refuses to load.
+    fields |= {name: row.get(name) or "" for name in PROVENANCE}
+    return fields if row.get(WEIGHT) is None else fields | {WEIGHT: row[WEIGHT]}
 
 
 def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,11 +126,13 @@ def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
     *context, response = row["messages"]
     system = [m["content"] for m in context if m["role"] == "system"]
     turns = [m["content"] for m in context if m["role"] != "system"]
-    fields: dict[str, Any] = {"instruction": turns[-1], "input": "", "output": response["content"]}
-    if system:
-        fields["system"] = "\n".join(system)
-    if len(turns) > 1:
-        fields["history"] = [list(pair) for pair in zip(turns[0:-1:2], turns[1:-1:2], strict=True)]
+    fields: dict[str, Any] = {
+        "instruction": turns[-1],
+        "input": "",
+        "output": response["content"],
+        "system": "\n".join(system),
+        "history": [list(pair) for pair in zip(turns[0:-1:2], turns[1:-1:2], strict=True)],
+    }
     return _with_provenance(row, fields)
 
 
@@ -142,8 +148,8 @@ def _trl(file: Path) -> str:
         "from trl import SFTConfig, SFTTrainer\n\n"
         f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
         'data = data.select_columns(["prompt", "completion"])\n'
-        "# loss on the completion only, as it was scored\n"
-        "args = SFTConfig(completion_only_loss=True)\n"
+        "# loss on the completion only, as it was scored, and nothing cut without a word\n"
+        "args = SFTConfig(completion_only_loss=True, max_length=None)\n"
         'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
     )
 
@@ -182,9 +188,25 @@ def _llamafactory(file: Path) -> str:
 
 
 def _llamafactory_alpaca(file: Path) -> str:
-    return (
-        json.dumps({"tutelage": {"file_name": file.name, "formatting": "alpaca"}}, indent=2) + "\n"
-    )
+    # Once any column is named, LLaMA-Factory forgets its defaults: all must be.
+    columns = {
+        "prompt": "instruction",
+        "query": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+    }
+    entry = {"file_name": file.name, "formatting": "alpaca", "columns": columns}
+    return json.dumps({"tutelage": entry}, indent=2) + "\n"
+
+
+def _llamafactory_sharegpt(file: Path) -> str:
+    entry = {
+        "file_name": file.name,
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations"},
+    }
+    return json.dumps({"tutelage": entry}, indent=2) + "\n"
 
 
 def _plain(file: Path) -> str:
@@ -199,7 +221,7 @@ TARGETS: Mapping[str, Target] = {
         Target(name="axolotl", convert=as_training_row, snippet=_axolotl),
         Target(name="llamafactory", convert=as_training_row, snippet=_llamafactory),
         Target(name="alpaca", convert=_to_alpaca, snippet=_llamafactory_alpaca),
-        Target(name="sharegpt", convert=_to_sharegpt, snippet=_plain),
+        Target(name="sharegpt", convert=_to_sharegpt, snippet=_llamafactory_sharegpt),
     )
 }
 
@@ -214,7 +236,8 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
         chosen: `selected`, or the name of a null.
 
     Returns:
-        The count of rows, the file, and the snippet to paste.
+        The count of rows, the file, the snippet to paste, the data card that was written beside
+        the file, and what a person should know before training.
 
     Raises:
         SettingsError: The target, the set or the file's ending is not one there is.
@@ -230,7 +253,8 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
             f"{run.root}: the set {chosen!r} is empty, so {file} was not written",
             hint="`tutelage report` says why nothing was chosen",
         )
-    rows = map(target.convert, chain([first], found))
+    card = Card(run=run, chosen=chosen, file=file)
+    rows = map(target.convert, card.noted(chain([first], found)))
     match file.suffix:
         case ".jsonl":
             count = write_jsonl(file, rows)
@@ -247,6 +271,8 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
         "to": to,
         "set": chosen,
         "snippet": target.snippet(file),
+        "card": str(card.write()),
+        "notes": card.notes(to),
     }
 
 

@@ -14,235 +14,33 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import content_hash, replacing, write_jsonl, write_table
-from tutelage.data.tables import messages_to_arrow
+from tutelage.data import replacing, write_table
 from tutelage.errors import RunError
 from tutelage.evaluation import TaskSettings, evaluate_student
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import versions
 from tutelage.runs.progress import Progress
-from tutelage.runs.proving_sets import (
-    SetRow,
-    arm_rows,
-    first_examples,
-    hold_out,
-    in_drawn_order,
-    instruction_hash,
-    within_budget,
-    write_set,
+from tutelage.runs.proving_plan import (
+    Cell,
+    Plan,
+    file_digest,
+    plan_experiment,
+    train_settings,
 )
-from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings, ProveStudent
-from tutelage.student import open_student
-from tutelage.student.passage import Refusal
-from tutelage.training import TrainSettings, train_student
-from tutelage.training.rows import encode_candidate
-from tutelage.training.train import student_settings
+from tutelage.runs.proving_sets import write_set
+from tutelage.runs.proving_settings import ProveSettings
+from tutelage.training import train_student
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One training and its evaluation.
-
-    Attributes:
-        key: Hash of all it depends on, and the name of its folder.
-        student: Name of the student.
-        arm: Name of the arm, or `untrained`.
-        seed: Of draw and training.
-        balance: What is equal between the arms.
-        rows: What it trains on; empty for `untrained`.
-        tokens: Trained tokens of these rows.
-    """
-
-    key: str
-    student: str
-    arm: str
-    seed: int
-    balance: Balance
-    rows: tuple[SetRow, ...]
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What an experiment is going to do, in the order in which it does it."""
-
-    cells: tuple[Cell, ...]
-    tasks: tuple[TaskSettings, ...]
-    sets: tuple[Mapping[str, Any], ...]
-
-
-def plan_experiment(settings: ProveSettings, *, progress: Progress) -> Plan:
-    """Draw every set. Nothing is trained; the files of held-out references are written.
-
-    Raises:
-        TutelageError: A set cannot be had, or is smaller than `examples`.
-    """
-    tasks, held = _tasks(settings)
-    digests = [[t.model_dump(mode="json", exclude={"path"}), _digest(t.path)] for t in tasks]
-    cells: list[Cell] = []
-    sets: list[Mapping[str, Any]] = []
-    progress.begin("plan", total=len(settings.students) * len(settings.arms), unit="sets")
-    for student in settings.students:
-        train = train_settings(settings, student, seed=0)
-        with_end = open_student(student_settings(student.model, train))
-        measured = _Measured(student=student, encode_with=with_end)
-        whole = {}
-        for arm in settings.arms:
-            found = arm_rows(arm, student, settings, without=held)
-            whole[arm.name] = measured.trainable(found)
-            sets.append(_about_set(student, arm.name, whole[arm.name], measured, found))
-            progress.advance()
-        maker = _Cells(settings=settings, student=student, measured=measured, tasks=digests)
-        cells += maker.all(whole)
-        with_end.close()
-    progress.end()
-    return Plan(cells=tuple(_seeds_first(cells, settings)), tasks=tasks, sets=tuple(sets))
-
-
-class _Measured:
-    """How many trained tokens a row has, for one student; each row is encoded once."""
-
-    def __init__(self, *, student: ProveStudent, encode_with: Any) -> None:
-        self.student = student
-        self.fingerprint: str = encode_with.fingerprint
-        self._encoder = encode_with
-        self.tokens: dict[str, int] = {}
-
-    def trainable(self, rows: Sequence[SetRow]) -> list[SetRow]:
-        """The rows that fit the student; the others take no part in any arm."""
-        for row in rows:
-            name = row.candidate.candidate_id
-            if name not in self.tokens:
-                encoded = encode_candidate(row.candidate, self._encoder)
-                passages = () if isinstance(encoded, Refusal) else encoded
-                self.tokens[name] = sum(passage.targets for passage in passages)
-        return [row for row in rows if self.tokens[row.candidate.candidate_id]]
-
-    def total(self, rows: Sequence[SetRow]) -> int:
-        return sum(self.tokens[row.candidate.candidate_id] for row in rows)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cells:
-    """Makes the cells of one student."""
-
-    settings: ProveSettings
-    student: ProveStudent
-    measured: _Measured
-    tasks: Sequence[Any]
-
-    def all(self, whole: Mapping[str, Sequence[SetRow]]) -> Iterator[Cell]:
-        settings = self.settings
-        for balance in settings.balance:
-            yield self._cell(UNTRAINED, settings.seeds[0], balance, ())
-            for seed in settings.seeds:
-                drawn = {
-                    arm.name: in_drawn_order(whole[arm.name], seed=seed, draw=arm.draw)
-                    for arm in settings.arms
-                }
-                for name, rows in drawn.items():
-                    place = f"{self.student.name}, arm {name}"
-                    if balance == "examples":
-                        taken = first_examples(rows, examples=settings.examples, place=place)
-                    else:
-                        reference = drawn[settings.reference][: settings.examples]
-                        budget = self.measured.total(reference)
-                        taken = within_budget(rows, self.measured.tokens, budget=budget)
-                        if name == settings.reference:
-                            taken = reference
-                    yield self._cell(name, seed, balance, taken)
-
-    def _cell(self, arm: str, seed: int, balance: Balance, rows: Sequence[SetRow]) -> Cell:
-        train = train_settings(self.settings, self.student, seed=seed) if rows else None
-        evaluate = self.settings.evaluate.model_copy(update={"template": self.student.template})
-        key = content_hash(
-            "cell",
-            self.measured.fingerprint,
-            None if train is None else train.model_dump(mode="json", exclude={"threads"}),
-            sorted(row.candidate.candidate_id for row in rows),
-            self.tasks,
-            evaluate.model_dump(mode="json"),
-        )
-        return Cell(
-            key=key,
-            student=self.student.name,
-            arm=arm,
-            seed=seed,
-            balance=balance,
-            rows=tuple(sorted(rows, key=lambda row: row.candidate.candidate_id)),
-            tokens=self.measured.total(rows),
-        )
-
-
-def _seeds_first(cells: Sequence[Cell], settings: ProveSettings) -> list[Cell]:
-    """Whole seeds, the choice and its reference first: an experiment that stops can be compared."""
-    arms = [UNTRAINED, settings.choice, settings.reference]
-    arms += [a.name for a in settings.arms if a.name not in arms]
-    students = [s.name for s in settings.students]
-    return sorted(
-        cells,
-        key=lambda c: (
-            students.index(c.student),
-            settings.balance.index(c.balance),
-            settings.seeds.index(c.seed),
-            arms.index(c.arm),
-        ),
-    )
-
-
-def train_settings(settings: ProveSettings, student: ProveStudent, *, seed: int) -> TrainSettings:
-    """How a student is trained in a cell of this seed."""
-    values = settings.train.model_dump() | student.train
-    return TrainSettings.model_validate({**values, "template": student.template, "seed": seed})
-
-
-def _about_set(
-    student: ProveStudent,
-    arm: str,
-    rows: Sequence[SetRow],
-    measured: _Measured,
-    found: Sequence[SetRow],
-) -> dict[str, Any]:
-    return {
-        "student": student.name,
-        "arm": arm,
-        "rows": len(rows),
-        "do_not_fit": len(found) - len(rows),
-        "mean_tokens": round(measured.total(rows) / len(rows), 1) if rows else None,
-    }
-
-
-def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], set[str]]:
-    """All tasks, with those of the held-out examples, and the questions that are held out."""
-    if not settings.held_out:
-        return settings.tasks, set()
-    folder = settings.out / "tasks"
-    folder.mkdir(parents=True, exist_ok=True)
-    run = next(s.run for s in settings.students if s.run is not None)
-    made, held = [], set()
-    versions_held = hold_out(RunFolder(root=run).existing(), examples=settings.held_out)
-    for version, candidates in versions_held.items():
-        path = folder / f"held_out_{version}.jsonl"
-        held |= {instruction_hash(c.context) for c in candidates}
-        write_jsonl(path, ({"messages": messages_to_arrow(c.messages)} for c in candidates))
-        made.append(TaskSettings(name=path.stem, kind="held_out", path=str(path)))
-    return (*made, *settings.tasks), held
-
-
-def _digest(path: str | None) -> str | None:
-    if path is None or not Path(path).is_file():
-        return path
-    return sha256(Path(path).read_bytes()).hexdigest()
+_GAP_SECONDS = 1.0
 
 
 def run_experiment(
@@ -270,26 +68,53 @@ def run_experiment(
         open_keys = [key for key in keys if not is_done(settings.out / "cells" / key)]
         progress.begin("prove", total=len(keys), unit="cells")
         progress.advance(len(keys) - len(open_keys))
-        for key in open_keys[: most_cells if most_cells is not None else len(open_keys)]:
-            cell = first[key]
-            with _turn(settings.lock):
+        with _Turns(settings.lock, seconds=settings.turn_seconds) as turns:
+            for key in open_keys[: most_cells if most_cells is not None else len(open_keys)]:
+                cell = first[key]
+                turns.wait()
                 _run_cell(cell, settings, plan.tasks)
-            note = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
-            progress.advance(note=note)
+                turns.give_way()
+                note = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
+                progress.advance(note=note)
         progress.end()
     done = sum(is_done(settings.out / "cells" / key) for key in keys)
     return {"cells": len(keys), "done": done}
 
 
-@contextmanager
-def _turn(lock: Path | None) -> Iterator[None]:
-    """Hold a lock that other programs may hold too, for the length of one cell."""
-    if lock is None:
-        yield
-        return
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+class _Turns:
+    """Turns at a machine that other programs use too, by a lock that all of them hold.
+
+    Args:
+        path: The lock, or None where nobody else has to be thought of.
+        seconds: A turn that lasts at least so long ends with its cell.
+    """
+
+    def __init__(self, path: Path | None, *, seconds: float) -> None:
+        self._file = None if path is None else path.open("a")
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def wait(self) -> None:
+        """Begin a turn, unless one is going on."""
+        if self._file is not None and self._since is None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._since = monotonic()
+
+    def give_way(self) -> None:
+        """End the turn if it has lasted long enough."""
+        if self._file is None or self._since is None:
+            return
+        if monotonic() - self._since >= self._seconds:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._since = None
+            sleep(_GAP_SECONDS)  # whoever waits has to notice
 
 
 def is_done(folder: Path) -> bool:
@@ -333,7 +158,10 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
         "processors": os.cpu_count(),
         "sets": list(plan.sets),
         "tasks": [
-            {**task.model_dump(mode="json", exclude_defaults=True), "sha256": _digest(task.path)}
+            {
+                **task.model_dump(mode="json", exclude_defaults=True),
+                "sha256": file_digest(task.path),
+            }
             for task in plan.tasks
         ],
         "cells": [

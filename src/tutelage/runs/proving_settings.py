@@ -94,8 +94,13 @@ class ProveSettings(BaseModel):
     keep_models: bool = Field(default=False, description="Keep what was trained; it is large.")
     lock: Path | None = Field(
         default=None,
-        description="A file that is held while one cell works, so that others who hold the same "
+        description="A file that is held while a cell works, so that others who hold the same "
         "file get their turn at the machine between cells.",
+    )
+    turn_seconds: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="lock: hold it over several cells until so much time has passed.",
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,226 @@
+"""What an experiment is going to do: every set and every cell, before anything is trained."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import content_hash, write_jsonl
+from tutelage.data.tables import messages_to_arrow
+from tutelage.evaluation import TaskSettings
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.progress import Progress
+from tutelage.runs.proving_sets import (
+    SetRow,
+    arm_rows,
+    first_examples,
+    hold_out,
+    in_drawn_order,
+    instruction_hash,
+    within_budget,
+)
+from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings, ProveStudent
+from tutelage.student import StudentModel, open_student
+from tutelage.student.passage import Refusal
+from tutelage.training import TrainSettings
+from tutelage.training.rows import encode_candidate
+from tutelage.training.train import student_settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One training and its evaluation.
+
+    Attributes:
+        key: Hash of all it depends on, and the name of its folder.
+        student: Name of the student.
+        arm: Name of the arm, or `untrained`.
+        seed: Of draw and training.
+        balance: What is equal between the arms.
+        rows: What it trains on; empty for `untrained`.
+        tokens: Trained tokens of these rows.
+    """
+
+    key: str
+    student: str
+    arm: str
+    seed: int
+    balance: Balance
+    rows: tuple[SetRow, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What an experiment is going to do, in the order in which it does it."""
+
+    cells: tuple[Cell, ...]
+    tasks: tuple[TaskSettings, ...]
+    sets: tuple[Mapping[str, Any], ...]
+
+
+def plan_experiment(settings: ProveSettings, *, progress: Progress) -> Plan:
+    """Draw every set. Nothing is trained; the files of held-out references are written.
+
+    Raises:
+        TutelageError: A set cannot be had, or is smaller than `examples`.
+    """
+    tasks, held = _tasks(settings)
+    digests = [[t.model_dump(mode="json", exclude={"path"}), file_digest(t.path)] for t in tasks]
+    cells: list[Cell] = []
+    sets: list[Mapping[str, Any]] = []
+    progress.begin("plan", total=len(settings.students) * len(settings.arms), unit="sets")
+    for student in settings.students:
+        train = train_settings(settings, student, seed=0)
+        with_end = open_student(student_settings(student.model, train))
+        measured = _Measured(student=student, encode_with=with_end)
+        whole = {}
+        for arm in settings.arms:
+            found = arm_rows(arm, student, settings, without=held)
+            whole[arm.name] = measured.trainable(found)
+            sets.append(_about_set(student, arm.name, whole[arm.name], measured, found))
+            progress.advance()
+        maker = _Cells(settings=settings, student=student, measured=measured, tasks=digests)
+        cells += maker.all(whole)
+        with_end.close()
+    progress.end()
+    return Plan(cells=tuple(_most_telling_first(cells, settings)), tasks=tasks, sets=tuple(sets))
+
+
+class _Measured:
+    """How many trained tokens a row has, for one student; each row is encoded once."""
+
+    def __init__(self, *, student: ProveStudent, encode_with: StudentModel) -> None:
+        self.student = student
+        self.fingerprint: str = encode_with.fingerprint
+        self._encoder = encode_with
+        self.tokens: dict[str, int] = {}
+
+    def trainable(self, rows: Sequence[SetRow]) -> list[SetRow]:
+        """The rows that fit the student; the others take no part in any arm."""
+        for row in rows:
+            name = row.candidate.candidate_id
+            if name not in self.tokens:
+                encoded = encode_candidate(row.candidate, self._encoder)
+                passages = () if isinstance(encoded, Refusal) else encoded
+                self.tokens[name] = sum(passage.targets for passage in passages)
+        return [row for row in rows if self.tokens[row.candidate.candidate_id]]
+
+    def total(self, rows: Sequence[SetRow]) -> int:
+        return sum(self.tokens[row.candidate.candidate_id] for row in rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cells:
+    """Makes the cells of one student."""
+
+    settings: ProveSettings
+    student: ProveStudent
+    measured: _Measured
+    tasks: Sequence[Any]
+
+    def all(self, whole: Mapping[str, Sequence[SetRow]]) -> Iterator[Cell]:
+        settings = self.settings
+        for balance in settings.balance:
+            yield self._cell(UNTRAINED, settings.seeds[0], balance, ())
+            for seed in settings.seeds:
+                drawn = {
+                    arm.name: in_drawn_order(whole[arm.name], seed=seed, draw=arm.draw)
+                    for arm in settings.arms
+                }
+                for name, rows in drawn.items():
+                    place = f"{self.student.name}, arm {name}"
+                    if balance == "examples":
+                        taken = first_examples(rows, examples=settings.examples, place=place)
+                    else:
+                        reference = drawn[settings.reference][: settings.examples]
+                        budget = self.measured.total(reference)
+                        taken = within_budget(rows, self.measured.tokens, budget=budget)
+                        if name == settings.reference:
+                            taken = reference
+                    yield self._cell(name, seed, balance, taken)
+
+    def _cell(self, arm: str, seed: int, balance: Balance, rows: Sequence[SetRow]) -> Cell:
+        train = train_settings(self.settings, self.student, seed=seed) if rows else None
+        evaluate = self.settings.evaluate.model_copy(update={"template": self.student.template})
+        key = content_hash(
+            "cell",
+            self.measured.fingerprint,
+            None if train is None else train.model_dump(mode="json", exclude={"threads"}),
+            sorted(row.candidate.candidate_id for row in rows),
+            self.tasks,
+            evaluate.model_dump(mode="json"),
+        )
+        return Cell(
+            key=key,
+            student=self.student.name,
+            arm=arm,
+            seed=seed,
+            balance=balance,
+            rows=tuple(sorted(rows, key=lambda row: row.candidate.candidate_id)),
+            tokens=self.measured.total(rows),
+        )
+
+
+def _most_telling_first(cells: Sequence[Cell], settings: ProveSettings) -> list[Cell]:
+    """The choice and its reference first, then the other arms: what is done can be compared."""
+    arms = [UNTRAINED, settings.choice, settings.reference]
+    arms += [a.name for a in settings.arms if a.name not in arms]
+    students = [s.name for s in settings.students]
+    return sorted(
+        cells,
+        key=lambda c: (
+            students.index(c.student),
+            settings.balance.index(c.balance),
+            c.arm not in arms[:3],
+            settings.seeds.index(c.seed),
+            arms.index(c.arm),
+        ),
+    )
+
+
+def train_settings(settings: ProveSettings, student: ProveStudent, *, seed: int) -> TrainSettings:
+    """How a student is trained in a cell of this seed."""
+    values = settings.train.model_dump() | student.train
+    return TrainSettings.model_validate({**values, "template": student.template, "seed": seed})
+
+
+def _about_set(
+    student: ProveStudent,
+    arm: str,
+    rows: Sequence[SetRow],
+    measured: _Measured,
+    found: Sequence[SetRow],
+) -> dict[str, Any]:
+    return {
+        "student": student.name,
+        "arm": arm,
+        "rows": len(rows),
+        "do_not_fit": len(found) - len(rows),
+        "mean_tokens": round(measured.total(rows) / len(rows), 1) if rows else None,
+    }
+
+
+def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], set[str]]:
+    """All tasks, with those of the held-out examples, and the questions that are held out."""
+    if not settings.held_out:
+        return settings.tasks, set()
+    folder = settings.out / "tasks"
+    folder.mkdir(parents=True, exist_ok=True)
+    run = next(s.run for s in settings.students if s.run is not None)
+    made, held = [], set()
+    versions_held = hold_out(RunFolder(root=run).existing(), examples=settings.held_out)
+    for version, candidates in versions_held.items():
+        path = folder / f"held_out_{version}.jsonl"
+        held |= {instruction_hash(c.context) for c in candidates}
+        write_jsonl(path, ({"messages": messages_to_arrow(c.messages)} for c in candidates))
+        made.append(TaskSettings(name=path.stem, kind="held_out", path=str(path)))
+    return (*made, *settings.tasks), held
+
+
+def file_digest(path: str | None) -> str | None:
+    """SHA-256 of a task's file; what is no file stands for itself."""
+    if path is None or not Path(path).is_file():
+        return path
+    return sha256(Path(path).read_bytes()).hexdigest()
