@@ -1,0 +1,241 @@
+"""Rank teachers, or sources, for a student: `tutelage rank`.
+
+answers    pool      -> answers.parquet     (the student reads; answers are checked)
+rank       answers   -> standings, pairs, settling, report.html
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tutelage.data import content_hash, write_table
+from tutelage.errors import SettingsError
+from tutelage.ranking import (
+    Predictor,
+    WatchSettings,
+    predictors_for,
+    rank,
+    settling,
+)
+from tutelage.runs import stages
+from tutelage.runs.folder import RunFolder
+from tutelage.runs.opening import Doors, begin, note, opened_student
+from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.ranking_answers import answers_table, style_of
+from tutelage.runs.ranking_pool import EntrantKind, pool_answers
+from tutelage.runs.ranking_settings import RankSettings
+from tutelage.runs.settings import checked
+from tutelage.runs.stages import Stage, Tally, run_stage
+
+LOOK_EVERY_QUESTIONS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankFolder:
+    """Where the tables of a ranking lie."""
+
+    run: RunFolder
+
+    @property
+    def answers(self) -> Path:
+        """One row an answer, with its numbers."""
+        return self.run.root / "answers.parquet"
+
+    @property
+    def standings(self) -> Path:
+        """Domain by predictor by entrant."""
+        return self.run.root / "standings.parquet"
+
+    @property
+    def pairs(self) -> Path:
+        """Who can be told apart."""
+        return self.run.root / "pairs.parquet"
+
+    @property
+    def settling(self) -> Path:
+        """Who led after so many questions."""
+        return self.run.root / "settling.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """What a ranking came to.
+
+    Attributes:
+        kind: What was ranked.
+        by: The predictor that decides.
+        answers: One row an answer, with its numbers.
+        standings: The STANDINGS schema.
+        pairs: The PAIRS schema.
+        settling: The SETTLING schema; None for sources, which share no questions.
+        student: What is known of the student.
+        tally: How many answers have which status, seconds and tokens of reading.
+        out: The folder.
+    """
+
+    kind: EntrantKind
+    by: str
+    answers: pa.Table
+    standings: pa.Table
+    pairs: pa.Table
+    settling: pa.Table | None
+    student: Mapping[str, Any]
+    tally: Tally
+    out: str
+
+
+def rank_teachers(
+    job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
+) -> Ranked:
+    """Rank the teachers of a pool of answers to shared questions, for one student.
+
+    Continues where it stopped: readings are in the cache, the student's answers in the journal.
+
+    Args:
+        job: See `RankSettings`.
+        progress: Told how far each stage is.
+        doors: How the student is reached.
+
+    Raises:
+        SettingsError: Some settings are wrong, or do not fit the pool.
+        DataError: The pool holds no answer.
+    """
+    return rank_pool(job, kind="teachers", progress=progress, doors=doors)
+
+
+def rank_sources(
+    job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
+) -> Ranked:
+    """Rank the sources of a data set, for one student; arguments as for `rank_teachers`."""
+    return rank_pool(job, kind="sources", progress=progress, doors=doors)
+
+
+def rank_pool(
+    job: Mapping[str, Any],
+    *,
+    kind: EntrantKind,
+    progress: Progress | None = None,
+    doors: Doors | None = None,
+) -> Ranked:
+    """Rank what `kind` says."""
+    settings = checked(RankSettings, job, place="rank")
+    progress, doors = progress or Silent(), doors or Doors()
+    folder = RankFolder(run=RunFolder(root=Path(settings.out)).create())
+    run = folder.run
+    with run.locked():
+        inputs = stages.input_checksums(settings.data)
+        values = {"kind": kind, **settings.model_dump(mode="json")}
+        begin(run, settings=values, inputs=inputs, seed=settings.seed)
+        tally = _answer(folder, settings, kind, inputs, doors=doors, progress=progress)
+        ranked = _rank(folder, settings, kind, tally)
+    return ranked
+
+
+def _answer(
+    folder: RankFolder,
+    settings: RankSettings,
+    kind: EntrantKind,
+    inputs: Mapping[str, str],
+    *,
+    doors: Doors,
+    progress: Progress,
+) -> Tally:
+    run = folder.run
+    with opened_student(settings.student, doors) as student:
+        described = dict(student.describe())
+        note(run, student=described)
+        shown = settings.model_dump(
+            mode="json", exclude={"out", "by", "level", "draws", "student", "predictors"}
+        )
+        stage = Stage(
+            name="answers",
+            key=content_hash("rank", kind, inputs, shown, settings.metrics, described),
+            outputs=(folder.answers,),
+        )
+
+        def work() -> Tally:
+            answers = pool_answers(
+                settings.data,
+                kind=kind,
+                fields=settings.fields,
+                questions=settings.questions,
+                seed=settings.seed,
+            )
+            style = None
+            if settings.own is not None:
+                style = style_of(
+                    answers, settings.own, settings, run=run, doors=doors, progress=progress
+                )
+            table = answers_table(
+                answers, settings, student=student, progress=progress, style=style
+            )
+            write_table(folder.answers, table)
+            return {
+                "answers": table.num_rows,
+                "by_status": dict(sorted(Counter(table["status"].to_pylist()).items())),
+                "questions": pc.count_distinct(table["question"]).as_py(),
+                "entrants": pc.count_distinct(table["entrant"]).as_py(),
+                "response_tokens": pc.sum(table["response_tokens"]).as_py() or 0,
+            }
+
+        return run_stage(run, stage, work)
+
+
+def _rank(folder: RankFolder, settings: RankSettings, kind: EntrantKind, tally: Tally) -> Ranked:
+    answers = pq.read_table(folder.answers)
+    predictors = predictors_for(answers.column_names, beta=settings.car_weight)
+    main = watched(predictors, settings.by)
+    found = rank(
+        answers,
+        predictors,
+        paired=kind == "teachers",
+        level=settings.level,
+        draws=settings.draws,
+        seed=settings.seed,
+    )
+    write_table(folder.standings, found.table)
+    write_table(folder.pairs, found.pairs)
+    watch = None
+    if kind == "teachers":
+        watch = settling(
+            answers,
+            main,
+            looks=range(LOOK_EVERY_QUESTIONS, tally["questions"] + 1, LOOK_EVERY_QUESTIONS),
+            settings=WatchSettings(level=settings.level),
+            seed=settings.seed,
+        )
+        write_table(folder.settling, watch)
+    manifest = folder.run.read_manifest()
+    seconds = manifest["stages"]["answers"]["seconds"]
+    return Ranked(
+        kind=kind,
+        by=main.name,
+        answers=answers,
+        standings=found.table,
+        pairs=found.pairs,
+        settling=watch,
+        student=manifest["student"],
+        tally={**tally, "seconds": seconds},
+        out=str(folder.run.root),
+    )
+
+
+def watched(predictors: tuple[Predictor, ...], name: str) -> Predictor:
+    """The predictor of this name.
+
+    Raises:
+        SettingsError: There are no numbers for it.
+    """
+    for predictor in predictors:
+        if predictor.name == name:
+            return predictor
+    raise SettingsError(
+        f"by {name}: the answers have no numbers for it",
+        hint=f"choose one of {', '.join(p.name for p in predictors)}",
+    )
