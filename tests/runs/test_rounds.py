@@ -1,5 +1,6 @@
 """The loop of rounds: judged, trained, accounted for, guarded, continued."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from tests.runs.rounds_fakes import Ledger, round_doors, rounds_settings
 from tutelage.data import write_table
 from tutelage.errors import SettingsError
-from tutelage.runs import explain_example, run_rounds
+from tutelage.runs import explain_example, load_rounds_settings, run_rounds
 from tutelage.runs.rounds_rewriting import Bounds, complaint_of
 from tutelage.runs.rounds_settings import LOOPS
 
@@ -258,6 +259,16 @@ def test_the_complaint_follows_from_the_numbers(
 ) -> None:
     bounds = Bounds(low=1.0, high=3.0)
     assert complaint_of(row, original, verdict=verdict, bounds=bounds) == complaint
+
+
+def test_the_file_of_the_documentation_can_be_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rounds.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "rounds.yaml").write_text(text, encoding="utf-8")
+    settings = load_rounds_settings(tmp_path / "rounds.yaml", overrides={"rounds": 5})
+    assert settings.rounds == 5
+    assert settings.loops == LOOPS
+    assert len(settings.guard) == 2
 
 
 def test_rewriting_without_a_teacher_is_refused(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ A test holds the committed pages to what this writes.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 from tutelage.cli.main import main
 
@@ -73,7 +74,44 @@ def settings_page() -> str:
         lines += [f"## {section}", "", "| setting | default | meaning |", "|---|---|---|"]
         lines += list(_rows(section, inner, schema))
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_rounds_lines(set(schema["properties"]))])
+
+
+def _rounds_lines(known: set[str]) -> list[str]:
+    """What the file of `tutelage rounds` may hold beyond that of a run."""
+    from tutelage.runs import RoundsSettings
+
+    schema = RoundsSettings.model_json_schema()
+    more = {n: v for n, v in schema["properties"].items() if n not in known}
+    lines = [
+        "## Rounds",
+        "",
+        "`tutelage rounds CONFIG.yaml` takes all of the above and:",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+    ]
+    for name, values in more.items():
+        given = RoundsSettings.model_fields[name].get_default(call_default_factory=True)
+        if name in ("no_gate", "random", "own_answers"):
+            lines.append(_whole_row(name, given, str(values.get("description", ""))))
+            continue
+        if name == "check":  # whose defaults depend on the machine
+            lines.append(f"| `check` | `null` | {values['description']} See verification.md. |")
+            continue
+        rows = _rows_of(name, values, schema, required=())
+        lines += [row for row in rows if not row.startswith("| `held_out.answers.")]
+        if name == "held_out":
+            said = "As `own_answers`, of `held_out.instructions`. At temperature 1 and top_p 1 the "
+            said += "divergence is estimated without bias."
+            lines.append(_whole_row("held_out.answers", given.answers, said))
+    return [*lines, ""]
+
+
+def _whole_row(name: str, given: BaseModel, meaning: str) -> str:
+    """A group of settings whose parts stand elsewhere, or whose defaults differ from theirs."""
+    values = given.model_dump(mode="json", exclude_unset=True)
+    return f"| `{name}` | `{_yaml(values)}` | {meaning} |"
 
 
 def _resolved(values: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -87,18 +125,24 @@ def _resolved(values: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rows(prefix: str, model: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
-    required = model.get("required", ())
+    required = {f"{prefix}.{name}" for name in model.get("required", ())}
     for name, values in model["properties"].items():
-        inner = _resolved(values, schema)
-        if "properties" in inner:
-            yield from _rows(f"{prefix}.{name}", inner, schema)
-            continue
-        default = "required" if name in required else f"`{_yaml(values.get('default'))}`"
-        meaning = " ".join(str(values.get("description", "")).split()).replace("|", "\\|")
-        choices = values.get("enum") or inner.get("enum")
-        if choices:
-            meaning = f"One of {', '.join(f'`{c}`' for c in choices)}. {meaning}"
-        yield f"| `{prefix}.{name}` | {default} | {meaning.strip()} |"
+        yield from _rows_of(f"{prefix}.{name}", values, schema, required=required)
+
+
+def _rows_of(
+    name: str, values: dict[str, Any], schema: dict[str, Any], *, required: Collection[str]
+) -> Iterator[str]:
+    inner = _resolved(values, schema)
+    if "properties" in inner:
+        yield from _rows(name, inner, schema)
+        return
+    default = "required" if name in required else f"`{_yaml(values.get('default'))}`"
+    meaning = " ".join(str(values.get("description", "")).split()).replace("|", "\\|")
+    choices = values.get("enum") or inner.get("enum")
+    if choices:
+        meaning = f"One of {', '.join(f'`{c}`' for c in choices)}. {meaning}"
+    yield f"| `{name}` | {default} | {meaning.strip()} |"
 
 
 def _yaml(value: object) -> str:

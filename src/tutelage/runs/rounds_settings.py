@@ -89,7 +89,7 @@ class RoundsSettings(RunSettings):
         default=None, description="Check candidates against references, for the correctness gate."
     )
     guard: tuple[Limit, ...] = Field(
-        default=DEFAULT_LIMITS, description="Bounds on the drift account of a round."
+        default=DEFAULT_LIMITS, description="Bounds on the drift account of a round; rounds.md."
     )
     guarded: tuple[LoopName, ...] = Field(
         default=("gate",),
