@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -84,10 +85,14 @@ def test_no_arm_trains_on_a_question_that_is_held_out(place: Path, tmp_path: Pat
         for line in (tmp_path / "tasks" / "held_out_original.jsonl").read_text().splitlines()
     }
     assert len(held) == 6
-    trained = {
-        " ".join(row.candidate.context[-1].content.split()) for c in plan.cells for row in c.rows
-    }
+    rows_trained = [row for cell in plan.cells for row in cell.rows]
+    trained = {" ".join(row.candidate.context[-1].content.split()) for row in rows_trained}
     assert not held & trained
+    # Nor on another version of it, whatever its instruction has become.
+    by_question = pq.read_table(place / "run" / "examples.parquet").to_pylist()
+    ids = {e["example_id"] for e in by_question if e["messages"][0]["content"] in held}
+    assert len(ids) == 6
+    assert not ids & {row.candidate.example_id for row in rows_trained}
 
 
 def test_equal_tokens_means_within_the_budget_of_the_reference(place: Path, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from tutelage.runs.proving_sets import (
     first_examples,
     hold_out,
     in_drawn_order,
-    instruction_hash,
     within_budget,
 )
 from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings, ProveStudent
@@ -202,21 +201,20 @@ def _about_set(
     }
 
 
-def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], set[str]]:
+def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], frozenset[str]]:
     """All tasks, with those of the held-out examples, and the questions that are held out."""
     if not settings.held_out:
-        return settings.tasks, set()
+        return settings.tasks, frozenset()
     folder = settings.out / "tasks"
     folder.mkdir(parents=True, exist_ok=True)
     run = next(s.run for s in settings.students if s.run is not None)
-    made, held = [], set()
-    versions_held = hold_out(RunFolder(root=run).existing(), examples=settings.held_out)
-    for version, candidates in versions_held.items():
+    held = hold_out(RunFolder(root=run).existing(), examples=settings.held_out)
+    made = []
+    for version, candidates in held.references.items():
         path = folder / f"held_out_{version}.jsonl"
-        held |= {instruction_hash(c.context) for c in candidates}
         write_jsonl(path, ({"messages": messages_to_arrow(c.messages)} for c in candidates))
         made.append(TaskSettings(name=path.stem, kind="held_out", path=str(path)))
-    return (*made, *settings.tasks), held
+    return (*made, *settings.tasks), held.questions
 
 
 def file_digest(path: str | None) -> str | None:

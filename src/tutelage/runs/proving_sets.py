@@ -49,7 +49,7 @@ def arm_rows(
         arm: A rule or a file.
         student: Who is trained.
         settings: Names the students, one of which may be the chooser.
-        without: Hashes of instructions that are held out.
+        without: Ids of examples, and hashes of instructions, that are held out.
 
     Raises:
         DataError: The set is empty.
@@ -57,7 +57,11 @@ def arm_rows(
     """
     held_out = frozenset(without)
     rows = _of_file(arm.file) if arm.file is not None else _of_rule(arm, student, settings)
-    kept = [row for row in rows if instruction_hash(row.candidate.context) not in held_out]
+    kept = [
+        row
+        for row in rows
+        if not held_out & {row.question, instruction_hash(row.candidate.context)}
+    ]
     if not kept:
         raise DataError(
             f"arm {arm.name}: its set is empty for {student.name}",
@@ -191,19 +195,33 @@ def write_set(path: Path, rows: Iterable[SetRow]) -> None:
     )
 
 
-def hold_out(run: RunFolder, *, examples: int) -> dict[str, list[Candidate]]:
-    """Draw examples of a run that no arm may train on.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Examples that no arm may train on.
 
-    Returns:
-        By version (`original`, and `refined` where there are refinements): one candidate each.
+    Attributes:
+        references: By version (`original`, and `refined` where there are refinements): one
+            candidate of each example, the most changed one.
+        questions: Their ids and the hashes of the instructions of all their versions.
+    """
+
+    references: Mapping[str, Sequence[Candidate]]
+    questions: frozenset[str]
+
+
+def hold_out(run: RunFolder, *, examples: int) -> HeldOut:
+    """Draw examples of a run that no arm may train on.
 
     Raises:
         DataError: The run has fewer examples that are complete.
     """
     by_example: dict[str, dict[str, Candidate]] = {}
+    instructions: dict[str, set[str]] = {}
     for candidate in _texts(run.need(run.candidates), _all_ids(run)).values():
         version = "original" if candidate.step == ORIGINAL else "refined"
         by_example.setdefault(candidate.example_id, {})[version] = candidate
+        hashed = instruction_hash(candidate.context)
+        instructions.setdefault(candidate.example_id, {candidate.example_id}).add(hashed)
     most = max((len(v) for v in by_example.values()), default=0)
     complete = sorted(
         (name for name, versions in by_example.items() if len(versions) == most),
@@ -214,11 +232,13 @@ def hold_out(run: RunFolder, *, examples: int) -> dict[str, list[Candidate]]:
             f"{run.root}: {len(complete)} examples could be held out, {examples} are asked for",
             hint=f"set `held_out` to less than {len(complete)}",
         )
-    found: dict[str, list[Candidate]] = {}
-    for name in complete[:examples]:
+    references: dict[str, list[Candidate]] = {}
+    drawn = complete[:examples]
+    for name in drawn:
         for version, candidate in sorted(by_example[name].items()):
-            found.setdefault(version, []).append(candidate)
-    return found
+            references.setdefault(version, []).append(candidate)
+    questions = frozenset().union(*(instructions[name] for name in drawn))
+    return HeldOut(references=references, questions=questions)
 
 
 def _all_ids(run: RunFolder) -> set[Any]:
