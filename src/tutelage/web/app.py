@@ -19,17 +19,19 @@ from tutelage.report.colours import DARK, LIGHT, css_variables
 from tutelage.report.visible import visible
 from tutelage.runs.opening import Doors
 from tutelage.runs.overruling import overrule, withdraw
+from tutelage.web.answers import Answers
 from tutelage.web.asking import Question, question_of
 from tutelage.web.guarding import Guard
 from tutelage.web.handing import FORMATS, handed_out
 from tutelage.web.heat import Heat
 from tutelage.web.judging import judgement_of, otherwise, would_be
 from tutelage.web.lineage import differences_of, example_named, lineage_of, lost_rows
-from tutelage.web.listing import PAGE_ROWS, Answers, facets_of, plot_of, rows_of
+from tutelage.web.listing import PAGE_ROWS, facets_of, plot_of, rows_of
 from tutelage.web.opening_page import about
 from tutelage.web.shelf import Shelf
 
 MAX_BODY_BYTES = 64 * 1024
+KEPT_ANSWERS = 200
 _KINDS = {
     "js": "text/javascript; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -50,7 +52,7 @@ class Viewer:
     def __init__(self, shelf: Shelf, *, doors: Doors | None = None) -> None:
         self.shelf = shelf
         self.heat = Heat(shelf, doors=doors)
-        self.answers = Answers()
+        self.answers = Answers(KEPT_ANSWERS)
 
     def question(self, request: Request) -> Question:
         """What the address asks for."""

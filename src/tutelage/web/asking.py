@@ -119,33 +119,53 @@ def _range(value: str, names: Names) -> Range:
     return Range(metric=metric, whose=whose, low=low, high=high)  # type: ignore[arg-type]
 
 
-def condition(
-    question: Question, names: Names, *, without: str | None = None
-) -> tuple[str, dict[str, object]]:
+def condition(question: Question, names: Names) -> tuple[str, dict[str, object]]:
     """The question as a condition on `e`, with its parameters.
 
-    Args:
-        question: What is asked; its words are looked for elsewhere, in a table `hits`.
-        names: The names there are.
-        without: A facet that is left out, to count its own values.
+    What is looked for in texts and among all versions is expected in the tables `hits` and
+    `ranged`, since the same answer serves several questions.
     """
+    facets, parameters = facets_condition(question, names)
+    rest, more = rest_condition(question)
+    return f"{facets} and {rest}", parameters | more
+
+
+def facets_condition(
+    question: Question, names: Names, *, without: str | None = None
+) -> tuple[str, dict[str, object]]:
+    """The part of a condition that the facets are, one of them left out to count its values."""
     parts: list[str] = []
     parameters: dict[str, object] = {}
     for facet, values in question.facets.items():
         if facet != without and values:
             parts.append(_facet(facet, values, names, parameters))
+    return " and ".join(parts) or "true", parameters
+
+
+def rest_condition(question: Question) -> tuple[str, dict[str, object]]:
+    """The part of a condition that words and ranges are."""
+    parts: list[str] = []
+    parameters: dict[str, object] = {}
     for at, wanted in enumerate(w for w in question.ranges if w.whose != "any"):
         column = quoted(_PREFIX[wanted.whose] + wanted.metric)
         parts.append(_between(column, wanted, f"r{at}", parameters))
-    versions = [w for w in question.ranges if w.whose == "any"]
-    if versions:
-        held = " and ".join(
-            _between(quoted(w.metric), w, f"v{at}", parameters) for at, w in enumerate(versions)
-        )
-        parts.append(f"n in (select n from c where {held})")
+    if any(w.whose == "any" for w in question.ranges):
+        parts.append("n in (select n from ranged)")
     if question.words:
         parts.append("n in (select n from hits)")
     return " and ".join(parts) or "true", parameters
+
+
+def versions_query(question: Question) -> tuple[str, dict[str, object]] | None:
+    """The examples that have a version within the ranges of `any`, as a query; None without."""
+    parameters: dict[str, object] = {}
+    held = [
+        _between(quoted(w.metric), w, f"v{at}", parameters)
+        for at, w in enumerate(w for w in question.ranges if w.whose == "any")
+    ]
+    if not held:
+        return None
+    return f"select distinct n from c where {' and '.join(held)} order by n", parameters
 
 
 def _between(column: str, wanted: Range, name: str, parameters: dict[str, object]) -> str:

@@ -1,9 +1,7 @@
 """What the list, its filters and its picture show."""
 
 import math
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +15,10 @@ from tutelage.web.asking import (
     OUTCOMES,
     Question,
     condition,
+    facets_condition,
     order_by,
+    rest_condition,
+    versions_query,
 )
 from tutelage.web.indexing import quoted
 from tutelage.web.shelf import Shelf
@@ -28,10 +29,12 @@ MOST_VALUES = 40
 """Values of one facet that are counted and shown, the most frequent first."""
 MOST_POINTS = 1500
 BINS = 48
-SEARCH_SECONDS = 0.15
+SEARCH_SECONDS = 0.1
 """How long a list waits for a search before it shows what was found so far."""
-KEPT_ANSWERS = 200
 LEAST_COLUMNS = "n, example_id, row, source, snippet, reason, kept, step, candidates, overruled"
+
+ALL = "true and true"
+"""The condition of a question without filters."""
 
 Whose: TypeAlias = Literal["original", "chosen", "any"]
 
@@ -43,38 +46,21 @@ OUTCOME_WORDS = {
 }
 
 
-class Answers:
-    """Answers of late, by question and by the version of the decisions."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[object, ...], Any] = OrderedDict()
-
-    def of(
-        self, key: tuple[object, ...], work: Callable[[], Any], *, keep: Callable[[Any], bool]
-    ) -> Any:
-        """The answer that was given before, or a new one, which is kept if it should be."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        answer = work()
-        if not keep(answer):
-            return answer
-        with self._lock:
-            self._kept[key] = answer
-            while len(self._kept) > KEPT_ANSWERS:
-                self._kept.popitem(last=False)
-        return answer
-
-
 @contextmanager
 def asked(
     shelf: Shelf, question: Question, *, wait_seconds: float = 0.0
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, Any]]]:
-    """A connection that has the table `hits` where words are looked for, and how far that is."""
+    """A connection with the tables `hits` and `ranged` where needed, and how far that is."""
     with shelf.cursor() as tables:
         state: dict[str, Any] = {"progress": 1.0}
+        versions = versions_query(question)
+        if versions is not None:
+            query, parameters = versions
+            key = (shelf.version, query, tuple(parameters.items()))
+            found = shelf.ranged.of(
+                key, lambda: tables.sql(query, params=parameters).to_arrow_table(), keep=bool
+            )
+            tables.register("ranged", found)
         if question.words:
             search = shelf.searches.of(question.words)
             search.wait(wait_seconds)
@@ -140,31 +126,42 @@ def _row(values: tuple[Any, ...], pair: Sequence[str], metric: str | None) -> di
 
 def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
     """How many examples each value of each facet would leave, the other filters standing."""
+    rest, parameters = rest_condition(question)
     found: dict[str, Any] = {}
     with asked(shelf, question) as (tables, state):
+        source = "e"
+        if rest != "true":  # what all facets share is looked for once
+            tables.execute(
+                f"create or replace temp table rest as select {_FACET_COLUMNS} from e where {rest}",
+                parameters,
+            )
+            source = "rest"
         for facet in ("outcome", "reason", "step", "source"):
-            where, parameters = condition(question, shelf.names, without=facet)
-            found[facet] = _values(tables, facet, where, parameters)
+            where, values = facets_condition(question, shelf.names, without=facet)
+            found[facet] = _values(tables, facet, f"{source} where {where}", values)
         for facet, names, column in (
             ("teacher", shelf.meta.teachers, "teachers"),
             ("status", shelf.meta.statuses, "statuses"),
         ):
-            where, parameters = condition(question, shelf.names, without=facet)
-            found[facet] = _masked(tables, names, column, where, parameters)
+            where, values = facets_condition(question, shelf.names, without=facet)
+            found[facet] = _masked(tables, names, column, f"{source} where {where}", values)
     return {"facets": found, **state}
 
 
+_FACET_COLUMNS = "reason, kept, step, source, teachers, statuses, overruled"
+
+
 def _values(
-    tables: duckdb.DuckDBPyConnection, facet: str, where: str, parameters: dict[str, object]
+    tables: duckdb.DuckDBPyConnection, facet: str, source: str, parameters: dict[str, object]
 ) -> dict[str, Any]:
     if facet == "outcome":
         counts = ", ".join(f"count(*) filter (where {sql})" for sql in OUTCOMES.values())
-        row = tables.execute(f"select {counts} from e where {where}", parameters).fetchall()[0]
+        row = tables.execute(f"select {counts} from {source}", parameters).fetchall()[0]
         pairs = [(name, OUTCOME_WORDS[name], n) for name, n in zip(OUTCOMES, row, strict=True)]
         return _offered([p for p in pairs if p[2] or p[0] != "overruled"])
     rows = tables.execute(
-        f"select {facet}::varchar, count(*) from (select {facet} from e where {where}) "
-        "group by all order by 2 desc, 1",
+        f"select {facet}::varchar, n from (select {facet}, count(*) as n from {source} "
+        f"group by {facet}) order by n desc, 1",
         parameters,
     ).fetchall()
     named = [(value, _label(facet, value), count) for value, count in rows if _shown(facet, value)]
@@ -194,14 +191,14 @@ def _masked(
     tables: duckdb.DuckDBPyConnection,
     names: Sequence[str],
     column: str,
-    where: str,
+    source: str,
     parameters: dict[str, object],
 ) -> dict[str, Any]:
     if not names:
         return _offered([])
     # Masks repeat, so that counting them first leaves few to take apart.
     masks = tables.execute(
-        f"select {column}, count(*) from (select {column} from e where {where}) group by all",
+        f"select {column}, count(*) from {source} group by {column}",
         parameters,
     ).fetchall()
     counts = [sum(n for mask, n in masks if mask >> at & 1) for at in range(len(names))]
@@ -228,22 +225,23 @@ def plot_of(shelf: Shelf, question: Question, *, x: str, y: str, whose: Whose) -
     frame = {"x": _bounds(shelf, x), "y": _bounds(shelf, y)}
     source = _versions(whose, x, y, where)
     with asked(shelf, wider) as (tables, state):
-        tables.execute(f"create or replace temp table shown as {source}", parameters)
-        count = tables.execute("select count(*) from shown").fetchall()[0][0]
-        if count <= MOST_POINTS:
-            points = tables.execute(
-                "select e.example_id, x, y, kind from shown join e using (n) order by n"
-            ).fetchall()
-            return {"kind": "points", "points": points, "count": count, "frame": frame, **state}
-        grid = tables.execute(_GRID, {**_grid(frame)}).fetchall()
-    return {"kind": "grid", "bins": BINS, "cells": grid, "count": count, "frame": frame, **state}
+        cells = tables.execute(_GRID.format(shown=source), parameters | _grid(frame)).fetchall()
+        count = sum(cell[2] for cell in cells)
+        found = {"count": count, "frame": frame, **state}
+        if count > MOST_POINTS:
+            return {"kind": "grid", "bins": BINS, "cells": cells, **found}
+        points = tables.execute(
+            f"select e.example_id, x, y, kind from ({source}) s join e using (n) order by n",
+            parameters,
+        ).fetchall()
+    return {"kind": "points", "points": points, **found}
 
 
 _GRID = f"""
 select least({BINS - 1}, greatest(0, floor((x - $x0) / $dx)))::integer as i,
     least({BINS - 1}, greatest(0, floor((y - $y0) / $dy)))::integer as j,
     count(*), count(*) filter (where kind = 1), count(*) filter (where kind = 2)
-from shown group by i, j
+from ({{shown}}) group by i, j
 """
 
 
@@ -252,7 +250,7 @@ def _versions(whose: Whose, x: str, y: str, where: str) -> str:
     if whose == "any":
         kind = "case when not chosen then 0 when step = 'original' then 1 else 2 end"
         name_x, name_y = quoted(x), quoted(y)
-        inside = "" if where == "true" else f"n in (select n from e where {where}) and "
+        inside = "" if where == ALL else f"n in (select n from e where {where}) and "
         return (
             f"select n, {name_x}::double as x, {name_y}::double as y, {kind} as kind from c "
             f"where {inside} {name_x} is not null and {name_y} is not null"

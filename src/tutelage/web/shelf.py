@@ -19,9 +19,13 @@ from tutelage.data import ORIGINAL
 from tutelage.runs import RunFolder
 from tutelage.runs.overruling import Override, overrides_of
 from tutelage.selection import OVERRULED
+from tutelage.web.answers import Answers
 from tutelage.web.asking import Names
 from tutelage.web.indexing import MEMORY_LIMIT, index_key, quoted, text
 from tutelage.web.searching import Search, Searches
+
+KEPT_RANGES = 8
+"""Sets of examples that have a version within some ranges: four bytes an example each."""
 
 KEPT_GROUPS = 12
 """Row groups that stay in memory; the tool itself writes some 8,000 rows in each."""
@@ -114,6 +118,7 @@ class Shelf:
         self.examples = RowsOnDisk(run.examples)
         self.scores = RowsOnDisk(run.scores) if run.scores.exists() else None
         self.searches = Searches(self._search)
+        self.ranged = Answers(KEPT_RANGES)
         self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
         self.overrides: dict[str, Override] = {}
         self.version = 0
