@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from tutelage.evaluation.statistics import paired_interval
+from tutelage.evaluation.statistics import bootstrap_means, paired_interval
 from tutelage.verification import find_agreement
 
 PREFERENCES = (
@@ -39,11 +39,16 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def shown(values: list[float]) -> str:
-    if len(values) < 2:
-        return "-"
+def share(values: list[float]) -> str:
+    """A mean of shares, with the percentiles of the bootstrap."""
+    low, high = np.quantile(bootstrap_means(np.array([values]), seed=0), [0.025, 0.975])
+    return f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})"
+
+
+def difference(values: list[float]) -> str:
+    """A mean difference, with the interval that differences are given elsewhere."""
     found = paired_interval(np.array([values]))
-    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return f"{found.mean:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
 
 
 class Question:
@@ -130,9 +135,9 @@ def accuracy(
                 r for (t, _), r in rows.items() if t == teacher and source in (None, r["source"])
             ]
             cells = (
-                shown([r["right"] / r["samples"] for r in some]),
-                shown([r["any_right"] for r in some]),
-                shown([r["majority_right"] for r in some]),
+                share([r["right"] / r["samples"] for r in some]),
+                share([r["any_right"] for r in some]),
+                share([r["majority_right"] for r in some]),
             )
             distinct = np.mean([r["distinct"] for r in some])
             label = source or "all"
@@ -177,7 +182,7 @@ def preferences(
             tokens = np.mean([scores[i]["response_tokens"] for i in chosen.values()])
             print(
                 f"| {pool} | {label} | {len(mixed)} | {picked:.3f} | "
-                f"{np.mean(list(means.values())):.3f} | {shown(gains)} | {first:.2f} | "
+                f"{np.mean(list(means.values())):.3f} | {difference(gains)} | {first:.2f} | "
                 f"{tokens:.1f} |"
             )
             if pool in teachers:
