@@ -65,16 +65,35 @@ def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
 @click.command()
 @click.option("--student", help="Also open this student and check its template.")
 @click.option("--template", default="chat", show_default=True)
-def doctor(student: str | None, template: str) -> None:
+@click.option(
+    "--trainer-truth",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="An exported file: are the tokens that TRL trains on those that were scored?",
+)
+@click.option("--trainer-max-length", type=click.IntRange(min=1), help="The trainer's limit.")
+def doctor(
+    student: str | None, template: str, file: Path | None, trainer_max_length: int | None
+) -> None:
     """Say what is installed, which devices there are, and whether the student's template works.
 
     \b
     Example:
       tutelage doctor --student smollm2-135m
+      tutelage doctor --trainer-truth train.jsonl --student smollm2-135m
     """
     from tutelage.runs import examine
+    from tutelage.runs.training import trainer_truth
 
-    findings: dict[str, Any] = examine(student=student, template=template)
+    findings: dict[str, Any]
+    if file is None:
+        findings = examine(student=student, template=template)
+    elif student is None:
+        raise click.UsageError("--trainer-truth needs --student")
+    else:
+        findings = trainer_truth(
+            file, student=student, template=template, max_length=trainer_max_length
+        )
     print_json(findings)
     if not findings["healthy"]:
         raise SystemExit(1)

@@ -19,7 +19,10 @@ from tutelage.runs.exporting import as_training_row, chosen_rows
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import checked, yaml_value
-from tutelage.training import TrainSettings, train_student
+from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.training import TrainSettings, check_truth, train_student
+
+MOST_SHOWN = 10
 
 
 def train(
@@ -124,3 +127,42 @@ def evaluate(
         rows = [index for index, name in enumerate(names) if name == task.name]
         found[task.name] = summary_of(table.take(rows))
     return {"out": str(out), "tasks": found}
+
+
+def trainer_truth(
+    file: Path, *, student: str, template: str, max_length: int | None
+) -> dict[str, Any]:
+    """Compare what a trainer would train on with what a student was scored on.
+
+    Args:
+        file: An exported file, or any rows.
+        student: A folder, a hub id or an alias.
+        template: As the student was scored.
+        max_length: The trainer's limit; None: none.
+
+    Returns:
+        How many rows have which finding, what is trained beyond the scored tokens, and the first
+        rows that are not the same; `healthy` is false where there is any.
+    """
+
+    def opened(*, end: bool) -> StudentModel:
+        settings = {"model": student, "template": template, "use_cache": False}
+        return open_student(
+            checked(StudentSettings, settings | {"score_end_of_turn": end}, place="doctor")
+        )
+
+    truth = check_truth(
+        file, scored=opened(end=False), trained=opened(end=True), max_length=max_length
+    )
+    others = [asdict(row) for row in truth.rows if row.finding != "same"]
+    return {
+        "file": str(file),
+        "through": truth.through,
+        "rows": len(truth.rows),
+        "findings": dict(truth.findings),
+        "scored_tokens": sum(row.scored_tokens for row in truth.rows),
+        "loss_tokens": sum(row.loss_tokens for row in truth.rows),
+        "trained_beyond_the_scored_tokens": dict(truth.ends),
+        "not_the_same": others[:MOST_SHOWN],
+        "healthy": truth.is_true,
+    }
