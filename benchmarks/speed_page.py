@@ -1,4 +1,4 @@
-"""Write the tables of docs/speed.md from benchmarks/results; the largest of each kind counts, then the last.
+"""Write the tables of docs/speed.md from benchmarks/results: of each kind the largest, last one.
 
 python benchmarks/speed_page.py
 """

@@ -61,10 +61,16 @@ def recompute(
         statuses: Counter[str] = Counter()
         progress.begin("recompute", total=file.metadata.num_rows, unit="candidates")
         with TableWriter(out, pa.schema([*place, *scores_schema(names)])) as table:
-            for row in _recomputed(file, names):
-                table.append([row])
-                statuses[str(row["status"])] += 1
-                progress.advance()
+            try:
+                for row in _recomputed(file, names):
+                    table.append([row])
+                    statuses[str(row["status"])] += 1
+                    progress.advance()
+            except DataError as error:
+                raise DataError(
+                    f"{statistics}: {error}",
+                    hint="score again with --statistics and this metric; what was read is cached",
+                ) from error
     finish_table(out, metrics=names)
     progress.end()
     return {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}

@@ -76,8 +76,10 @@ class StudentSettings(BaseModel):
     @model_validator(mode="after")
     def _server_is_described(self) -> Self:
         if (self.backend == "vllm") != (self.base_url is not None):
-            raise ValueError("backend vllm and base_url belong together")
+            raise ValueError("backend vllm and base_url (--student-url) belong together")
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
-            raise ValueError("say in dtype what the server computes in: its own flag --dtype")
+            raise ValueError(
+                "say in dtype (--dtype) what the server computes in: its own flag --dtype"
+            )
         return self
