@@ -8,12 +8,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.web.conftest import DOORS
+from tutelage.data.token_table import TOKENS
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.runs import RunFolder, Silent
 from tutelage.runs.opening import Doors
@@ -107,6 +109,36 @@ def test_what_was_not_read_is_said_and_is_read_on_request(shelf: Shelf) -> None:
     found = heat.of(example, version["candidate_id"], read=False)
     assert (found["status"], found["can_read"]) == ("absent", True)
     assert heat.of(example, version["candidate_id"], read=True)["status"] == "ok"
+
+
+def test_statistics_that_the_run_keeps_are_shown_without_a_student(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    rows = []
+    for score in pq.read_table(run.scores).to_pylist():
+        at = {"candidate_id": score["candidate_id"], "example_id": score["example_id"]}
+        two = {"response": "a b", "response_ids": [1, 2], "response_starts": [0, 1]}
+        both = {
+            "logprobs_response": [-1.0, -2.0],
+            "logprobs_response_given_instruction": [-0.5, -3],
+        }
+        rows.append({**at, "status": "ok", **two, **both})
+    pq.write_table(pa.Table.from_pylist(rows, schema=TOKENS), run.statistics)
+    shelf = Shelf(run, open_index(run, scratch=tmp_path, progress=Silent()))
+
+    def nobody(_: object) -> TableStudent:
+        raise AssertionError("the student was opened")
+
+    example = ids(shelf, "kept")[0]
+    version = next(v for v in lineage_of(shelf, example)["versions"] if v["in_force"])
+    found = Heat(shelf, doors=Doors(open_student=nobody)).of(
+        example, version["candidate_id"], read=False
+    )
+    assert found["sides"]["response"]["alone"] == [1.0, 2.0]
+    assert found["sides"]["response"]["given"] == [0.5, 3.0]
+    assert found["sides"]["response"]["tokens"] == ["a", " b"]
+    assert "instruction" not in found["sides"]
+    shelf.close()
 
 
 def test_another_student_is_not_taken_for_the_one_that_scored(shelf: Shelf) -> None:

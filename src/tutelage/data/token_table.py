@@ -184,6 +184,9 @@ def stored_tokens(row: Mapping[str, Any]) -> StoredTokens:
             straddles=bool(row["straddles"]),
             truncated=bool(row["truncated"]),
             response_starts_T=targets["response"].starts_T if "response" in targets else None,
+            instruction_starts_T=targets["instruction"].starts_T
+            if "instruction" in targets
+            else None,
             vocabulary_tokens=row["vocabulary_tokens"],
         ),
         targets=targets,

@@ -1,7 +1,7 @@
 """What the student found surprising, token by token."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tutelage.data import OK, VIEW_NAMES, Candidate, Reading, TokenStats, Unscored
 from tutelage.data.tables import messages_from_arrow
+from tutelage.data.token_table import StoredTokens, arrays_of, stored_tokens
 from tutelage.errors import DataError, StudentError, TutelageError
 from tutelage.report.visible import visible
 from tutelage.runs.opening import Doors, Reader
@@ -21,14 +22,17 @@ _SIDES = (
     ("response", "response_given_instruction", "response"),
     ("instruction", "instruction_given_response", "instruction"),
 )
+COMMAND = "tutelage run CONFIG.yaml   # with  score: {statistics: true}"
+"""Keeps the statistics of every token with the run."""
+
 _FIELDS = (*Candidate.__dataclass_fields__,)
 
 
 class Heat:
     """Token statistics of a run's student.
 
-    What the student's cache remembers is shown without loading it; the rest is read when a person
-    asks for it, one request at a time.
+    What the run keeps in statistics.parquet, or the student's cache remembers, is shown without
+    loading the student; the rest is read when a person asks for it, one request at a time.
 
     Args:
         shelf: The opened run.
@@ -55,12 +59,13 @@ class Heat:
         Raises:
             DataError: There is no such version.
         """
-        candidate = self._candidate(example_id, candidate_id)
+        candidate, row = self._candidate(example_id, candidate_id)
         if candidate.status != OK:
             return {"status": "unscored", "reason": candidate.status}
         with self._lock:
             try:
-                outcome = self._outcome(candidate, read=read)
+                kept = self._kept(candidate_id, row)
+                outcome = kept.outcome if kept else self._outcome(candidate, read=read)
             except TutelageError as error:
                 hint = f" {error.hint}" if error.hint else ""
                 return {"status": "failed", "reason": f"{error}.{hint}", "can_read": False}
@@ -68,11 +73,14 @@ class Heat:
             return {
                 "status": "absent",
                 "can_read": "student" in self._shelf.manifest.get("settings", {}),
-                "command": self._command(),
+                "command": COMMAND,
             }
         if isinstance(outcome, Unscored):
             return {"status": "unscored", "reason": outcome.reason, "detail": outcome.detail}
-        return {"status": "ok", "truncated": outcome.truncated, "sides": _sides(candidate, outcome)}
+        texts = {"response": candidate.response, "instruction": candidate.instruction}
+        if kept:
+            texts |= {name: target.text for name, target in kept.targets.items()}
+        return {"status": "ok", "truncated": outcome.truncated, "sides": _sides(texts, outcome)}
 
     def close(self) -> None:
         """Give the student's memory back."""
@@ -80,6 +88,14 @@ class Heat:
             if self._student is not None:
                 self._student.close()
                 self._student = None
+
+    def _kept(self, candidate_id: str, row: int | None) -> StoredTokens | None:
+        """What stands in statistics.parquet, whose rows are in the order of the scores."""
+        kept = self._shelf.statistics
+        if kept is None or row is None or row >= kept.rows:
+            return None
+        found = next(arrays_of(kept.table(row)))
+        return stored_tokens(found) if found["candidate_id"] == candidate_id else None
 
     def _outcome(self, candidate: Candidate, *, read: bool) -> Reading | Unscored | None:
         student = self._opened()
@@ -112,31 +128,32 @@ class Heat:
             self._student = student
         return self._student
 
-    def _candidate(self, example_id: str, candidate_id: str) -> Candidate:
-        found = self._shelf.ask("select n from e where example_id = $id", {"id": example_id})
-        rows = self._shelf.versions(int(found[0][0])) if found else []
-        for _, row in rows:
+    def _candidate(self, example_id: str, candidate_id: str) -> tuple[Candidate, int | None]:
+        """A version, and the row of its scores."""
+        found = self._shelf.ask(
+            "select k, s from ix.c where n = (select n from ix.e where example_id = $id)",
+            {"id": example_id},
+        )
+        rows = self._shelf.candidates.take([k for k, _ in found])
+        for row, (_, s) in zip(rows, found, strict=True):
             if row["candidate_id"] == candidate_id:
                 values = {name: row[name] for name in _FIELDS}
-                return Candidate(**{**values, "messages": messages_from_arrow(row["messages"])})
+                text = messages_from_arrow(row["messages"])
+                return Candidate(**{**values, "messages": text}), s
         raise DataError(f"example {example_id!r} has no version {candidate_id!r}")
 
-    def _command(self) -> str:
-        return (
-            f"tutelage run CONFIG.yaml   # with the student's cache on, out: {self._shelf.run.root}"
-        )
 
-
-def _sides(candidate: Candidate, reading: Reading) -> dict[str, Any]:
+def _sides(texts: Mapping[str, str], reading: Reading) -> dict[str, Any]:
     sides = {}
     starts = {
         "response": reading.response_starts_T,
         "instruction": reading.instruction_starts_T,
     }
     for side, given, alone in _SIDES:
-        of_text = candidate.response if side == "response" else candidate.instruction
+        if not {given, alone} <= set(reading.views):
+            continue  # the metrics of that run did not need this side
         stats, before = reading.views[given], reading.views[alone]  # type: ignore[index]
-        lead, pieces = pieces_of(of_text, starts[side], tokens=stats.tokens)
+        lead, pieces = pieces_of(texts[side], starts[side], tokens=stats.tokens)
         sides[side] = {
             "lead": lead,
             "tokens": pieces,

@@ -54,6 +54,9 @@ class RowsOnDisk:
 
     Args:
         path: The file.
+
+    Attributes:
+        rows: How many there are.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,6 +67,7 @@ class RowsOnDisk:
             self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)
         ]
         self._starts = np.cumsum([0, *counts])
+        self.rows = int(self._starts[-1])
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
 
     def take(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
@@ -71,17 +75,23 @@ class RowsOnDisk:
         with self._lock:
             return [self._row(number) for number in numbers]
 
+    def table(self, number: int) -> pa.Table:
+        """One row, as a table."""
+        with self._lock:
+            return self._slice(number)
+
     def _row(self, number: int) -> dict[str, Any]:
+        row: dict[str, Any] = self._slice(number).to_pylist()[0]
+        return row
+
+    def _slice(self, number: int) -> pa.Table:
         group = int(np.searchsorted(self._starts, number, side="right")) - 1
         if group not in self._kept:
             self._kept[group] = self._file.read_row_group(group)
             while len(self._kept) > KEPT_GROUPS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(group)
-        row: dict[str, Any] = (
-            self._kept[group].slice(number - int(self._starts[group]), 1).to_pylist()[0]
-        )
-        return row
+        return self._kept[group].slice(number - int(self._starts[group]), 1)
 
     def close(self) -> None:
         """Close the file."""
@@ -117,6 +127,7 @@ class Shelf:
         self.candidates = RowsOnDisk(run.candidates)
         self.examples = RowsOnDisk(run.examples)
         self.scores = RowsOnDisk(run.scores) if run.scores.exists() else None
+        self.statistics = RowsOnDisk(run.statistics) if run.statistics.exists() else None
         self.searches = Searches(self._search)
         self.ranged = Answers(KEPT_RANGES)
         self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
@@ -215,7 +226,7 @@ class Shelf:
     def close(self) -> None:
         """Close everything."""
         self.searches.close()
-        for rows in (self.candidates, self.examples, self.scores):
+        for rows in (self.candidates, self.examples, self.scores, self.statistics):
             if rows is not None:
                 rows.close()
         self._tables.close()

@@ -244,15 +244,16 @@ function block(title, version, at, side, found) {
     shown = h("div", { class: "text", dir: "auto" }, spans.map(([kind, part]) => (kind === "same" ? part : h(kind === "only_before" ? "del" : "ins", {}, part))));
   } else if (now !== "words" && found?.[at]) {
     const answer = found[at];
-    shown = answer.status === "ok" ? heat(answer.sides[side], now, `${title} of the ${version.step_words}`) : [shown, side === "response" ? missing(answer, version) : null];
+    shown = answer.status === "ok" && answer.sides[side] ? heat(answer.sides[side], now, `${title} of the ${version.step_words}`) : [shown, side === "response" || answer.status === "ok" ? missing(answer, version) : null];
   }
   return h("div", { class: "block" }, h("h4", {}, title), shown);
 }
 
 function missing(answer, version) {
+  if (answer.status === "ok") return h("p", { class: "quiet" }, "The metrics of this run did not need this side, so it was not read token by token.");
   if (answer.status === "unscored") return h("p", { class: "quiet" }, `The student has no numbers for this version: ${answer.reason}.`);
   if (answer.status === "failed") return h("p", { class: "bad" }, answer.reason);
-  const note = h("div", { class: "quiet" }, "This version's tokens are not among what the student's cache remembers.");
+  const note = h("div", { class: "quiet" }, "This version's tokens are neither kept with the run nor in the student's cache. To keep them for every row:");
   if (answer.command) note.append(" ", h("code", {}, answer.command));
   if (answer.can_read) {
     note.append(" ", h("button", { type: "button", onclick: (event) => read(event.target, version) }, "Let the student read it now"));
