@@ -16,6 +16,7 @@ from tutelage.runs import (
     explain_example,
     export,
     filter_run,
+    sample_data,
     score_run,
     select_again,
     verify_file,
@@ -230,6 +231,31 @@ def test_a_majority_stands_in_for_a_reference(tmp_path):
     result = CliRunner().invoke(main, ["verify", data, "--check", "agreement", "--out", out])
     assert result.exit_code == 2
     assert "make a run of it first" in result.stderr
+
+
+def test_a_repeated_answer_votes_as_often_as_it_was_given(tmp_path):
+    texts = ["The answer is 4.", "So the answer is 5.", "Thus the answer is 5."]
+
+    def answers(request: Request) -> str:
+        return texts[0] if (request.seed or 0) % 5 < 3 else texts[1 + (request.seed or 0) % 2]
+
+    run = tmp_path / "run"
+    sample_data(
+        data={"path": str(write_rows(tmp_path / "q.jsonl", [{"instruction": "What is 2 and 2?"}]))},
+        teachers=[{"model": "a"}],
+        sample={"n": 16},
+        out=run,
+        progress=Silent(),
+        doors=doors(answers),
+    )
+    statuses = pq.read_table(run / "candidates.parquet")["status"].to_pylist()
+    assert statuses.count("duplicate_sample") == 13
+    call("verify", str(run), "--check", "agreement")
+    evidence = pq.read_table(run / "verdicts.parquet").to_pylist()
+    (right,) = [row for row in evidence if row["verdict"] == "right"]
+    votes = int(right["evidence"].split("majority (no proof): ")[1].split()[0])
+    assert votes > 2
+    assert "answer 4" in right["evidence"]
 
 
 def rates(request: Request) -> str:

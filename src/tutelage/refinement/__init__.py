@@ -21,6 +21,7 @@ from tutelage.refinement.rewriting import (
     rewrite_step,
 )
 from tutelage.refinement.sample import (
+    SAME_TEXT,
     sample_all,
     sample_of_reply,
     sample_one,
@@ -33,6 +34,7 @@ from tutelage.refinement.waves import Accept, Crowd, sample_in_waves
 
 __all__ = [
     "REFINEMENT_STATUSES",
+    "SAME_TEXT",
     "Accept",
     "Complaint",
     "Crowd",

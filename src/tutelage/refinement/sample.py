@@ -27,6 +27,9 @@ from tutelage.refinement.reflect import fault_of_error
 from tutelage.refinement.settings import SampleSettings
 from tutelage.teacher import Reply, Request, Teacher
 
+SAME_TEXT = "the same text as "
+"""How the detail of a `duplicate_sample` begins; the id of the sample with that text follows."""
+
 _SEED_HEX_DIGITS = 7  # below 2^28: servers take seeds as signed 32-bit integers
 
 
@@ -126,7 +129,7 @@ def join_duplicates(samples: Iterable[Candidate]) -> list[Candidate]:
             first[text] = sample
             joined.append(sample)
             continue
-        detail = f"the same text as {first[text].candidate_id}"
+        detail = f"{SAME_TEXT}{first[text].candidate_id}"
         joined.append(
             _unsampled(
                 example_id=sample.example_id,

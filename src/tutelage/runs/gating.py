@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -23,6 +23,7 @@ from tutelage.filters import (
     read_filters,
     try_filters_async,
 )
+from tutelage.refinement import SAME_TEXT
 from tutelage.runs.absence import attended
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.judging import judged
@@ -45,8 +46,10 @@ from tutelage.verification import (
 
 Result = TypeVar("Result")
 
+_NO_TEXT = Verdict(verdict="no_answer", evidence="the response is empty")
+
 _CLAIMS = """
-select c.candidate_id, c.example_id, c.status, c.messages, e.reference
+select c.candidate_id, c.example_id, c.status, c.detail, c.messages, e.reference
 from candidates c left join examples e on e.example_id = c.example_id
 order by e.row, c.example_id, c.candidate_id
 """
@@ -192,10 +195,21 @@ def _by_majority(rows: Iterable[Mapping[str, Any]], check: Mapping[str, Any]) ->
     settings = checked(_Majority, check, place="verify")
     for _, group in groupby(rows, key=lambda row: row["example_id"]):
         versions = list(group)
-        texts = [row["messages"][-1]["content"] if row["messages"] else None for row in versions]
-        verdicts = verdicts_by_majority(texts, minimum_share=settings.minimum_share)
+        verdicts = verdicts_by_majority(_votes(versions), minimum_share=settings.minimum_share)
         for row, verdict in zip(versions, verdicts, strict=True):
-            yield replace(verdict, candidate_id=row["candidate_id"])
+            verdict_of_text = verdict if row["messages"] else _NO_TEXT
+            yield replace(verdict_of_text, candidate_id=row["candidate_id"])
+
+
+def _votes(versions: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """The text of each version; a sample that repeats another votes with that one's text."""
+    texts = {
+        row["candidate_id"]: row["messages"][-1]["content"] for row in versions if row["messages"]
+    }
+    return [
+        texts.get(row["candidate_id"]) or texts.get((row["detail"] or "").removeprefix(SAME_TEXT))
+        for row in versions
+    ]
 
 
 class _Majority(BaseModel):
