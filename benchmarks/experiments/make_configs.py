@@ -36,9 +36,8 @@ MORE_RULES = {
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as file:
-        return [json.loads(line) for line in file]
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    return [json.loads(line) for line in data.decode().splitlines()]
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -85,9 +84,7 @@ def experiment(
     ]
     return {
         "out": f"results-{name}",
-        "students": [
-            {"name": s, **STUDENTS[s], "run": runs[f"{name}.{s}"]} for s in students
-        ],
+        "students": [{"name": s, **STUDENTS[s], "run": runs[f"{name}.{s}"]} for s in students],
         "arms": listed,
         "seeds": [0, 1, 2],
         "examples": examples,
