@@ -11,6 +11,7 @@ from tutelage.data import Reading, TokenStats
 from tutelage.errors import DataError, SpanMismatchError
 from tutelage.metrics import (
     METRICS,
+    beyond,
     brier,
     compute,
     grape,
@@ -88,6 +89,30 @@ def test_only_the_views_that_are_declared_are_looked_at(reading):
         declared = {view: reading.views[view] for view in views_for([name])}
         fewer = Reading(candidate_id="c", views=declared, vocabulary_tokens=1000)
         assert compute(fewer, [name]) == {name: compute(reading, ONE_READING)[name]}
+
+
+def only(stats_of_view, level):
+    return TokenStats(
+        logprobs_T=stats_of_view.logprobs_T,
+        ranks_T=None if level == "nll" else stats_of_view.ranks_T,
+        entropies_T=stats_of_view.entropies_T if level == "full" else None,
+        sum_squares_T=stats_of_view.sum_squares_T if level == "full" else None,
+    )
+
+
+@patient
+@given(readings())
+def test_only_the_statistics_that_are_declared_are_looked_at(reading):
+    for name in ONE_READING:
+        views = {v: only(s, METRICS[name].statistics) for v, s in reading.views.items()}
+        fewer = Reading(candidate_id="c", views=views, vocabulary_tokens=1000)
+        assert compute(fewer, [name]) == {name: compute(reading, ONE_READING)[name]}
+
+
+def test_a_server_that_gives_ranks_but_no_distribution_can_give_all_but_these():
+    assert beyond(tuple(ONE_READING), "ranks") == ("brier", "upd", "high_entropy_sum")
+    assert beyond(("lark", "rsr", "lalp"), "ranks") == ("lark",)
+    assert beyond(("ifd", "rsr"), "nll") == ("rsr",)
 
 
 @pytest.mark.parametrize("name", ONE_READING)

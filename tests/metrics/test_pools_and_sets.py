@@ -107,6 +107,24 @@ def test_rsr_of_a_set_is_a_ratio_of_means():
         rsr_of_set(mean_ranks=[1], mean_surprisals=[])
 
 
+@patient
+@given(st.lists(st.tuples(st.floats(1, 100), st.floats(0.01, 10)), min_size=1, max_size=6))
+def test_rsr_of_a_set_lies_between_its_responses_and_does_not_follow_their_order(rows):
+    ranks, surprisals = zip(*rows, strict=True)
+    found = rsr_of_set(mean_ranks=ranks, mean_surprisals=surprisals)
+    ratios = [rank / surprisal for rank, surprisal in rows]
+    assert min(ratios) * (1 - 1e-9) <= found <= max(ratios) * (1 + 1e-9)
+    turned = rsr_of_set(mean_ranks=ranks[::-1], mean_surprisals=surprisals[::-1])
+    assert turned == pytest.approx(found)
+
+
+@patient
+@given(st.floats(0, 100), st.floats(0, 10), st.floats(0, 10), st.floats(0, 5))
+def test_car_falls_with_the_loss_and_never_passes_the_reward(reward, nll, more, beta):
+    found = car(mean_reward=reward, mean_nll=nll, beta=beta)
+    assert 0 <= car(mean_reward=reward, mean_nll=nll + more, beta=beta) <= found <= reward
+
+
 def test_car_of_the_worked_example():
     assert car(mean_reward=4, mean_nll=1) == 2
     assert car(mean_reward=4, mean_nll=1, beta=0) == 4
@@ -120,6 +138,14 @@ def test_delta_loss_is_positive_where_training_made_the_response_likelier():
         delta_loss(base=reading(1, 1), current=reading(1))
     with pytest.raises(DataError, match="compared"):
         delta_loss(base=reading(1), current=reading(1, candidate_id="d"))
+
+
+@patient
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30)), min_size=1, max_size=6))
+def test_delta_loss_turns_around_with_its_students_and_is_0_without_training(rows):
+    base, current = (reading(*surprisals) for surprisals in zip(*rows, strict=True))
+    assert delta_loss(base=base, current=current) == -delta_loss(base=current, current=base)
+    assert delta_loss(base=base, current=base) == 0
 
 
 @patient
