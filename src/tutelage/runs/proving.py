@@ -72,7 +72,8 @@ def run_experiment(
             for key in open_keys[: most_cells if most_cells is not None else len(open_keys)]:
                 cell = first[key]
                 turns.wait()
-                _run_cell(cell, settings, plan.tasks)
+                if not is_done(settings.out / "cells" / key):  # by another, while this waited
+                    _run_cell(cell, settings, plan.tasks)
                 turns.give_way()
                 note = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
                 progress.advance(note=note)
