@@ -13,19 +13,27 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.argument("run", type=_RUN)
 @click.option("--text", is_flag=True, help="Print the same facts instead of writing a page.")
-def report(run: Path, *, text: bool) -> None:
+@click.option(
+    "--beside",
+    multiple=True,
+    type=_RUN,
+    help="A chapter about another folder: a second student's run over the same rows, an "
+    "experiment of `tutelage prove`, a ranking. Repeatable.",
+)
+def report(run: Path, *, text: bool, beside: tuple[Path, ...]) -> None:
     """Write report.html of RUN: one page, self-contained, to forward.
 
     \b
     Example:
       tutelage report runs/demo --text
+      tutelage report runs/small --beside runs/large
     """
     from tutelage.runs import report_text, write_report
 
     if text:
-        click.echo(report_text(run))
+        click.echo(report_text(run, beside=beside))
     else:
-        click.echo(str(write_report(run)))
+        click.echo(str(write_report(run, beside=beside)))
 
 
 @click.command()

@@ -1,9 +1,11 @@
 """The report stage: the tables of a run to a page, or to text."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.errors import MissingExtraError
+from tutelage.runs.beside import sections_beside
 from tutelage.runs.folder import RunFolder, sound
 from tutelage.runs.overruling import overrides_of
 from tutelage.runs.progress import Progress, Silent
@@ -13,8 +15,15 @@ if TYPE_CHECKING:
     from tutelage.report import ReportTables
 
 
-def write_report(root: Path, *, progress: Progress | None = None) -> Path:
+def write_report(
+    root: Path, *, beside: Sequence[Path] = (), progress: Progress | None = None
+) -> Path:
     """Write report.html of a run.
+
+    Args:
+        root: The run folder.
+        beside: Other runs over the same data, experiments and rankings, each a chapter.
+        progress: Told when it is done.
 
     Returns:
         Its path.
@@ -32,7 +41,7 @@ def write_report(root: Path, *, progress: Progress | None = None) -> Path:
         raise MissingExtraError(
             f"the report cannot be drawn: {error}", hint="pip install 'tutelage[report]'"
         ) from error
-    page = render_html(summarise(tables_of(run)))
+    page = render_html(summarise(tables_of(run)), more=sections_beside(run, beside))
     part = run.report.with_suffix(".html.part")
     part.write_text(page, encoding="utf-8")
     part.replace(run.report)
@@ -41,7 +50,7 @@ def write_report(root: Path, *, progress: Progress | None = None) -> Path:
     return run.report
 
 
-def report_text(root: Path) -> str:
+def report_text(root: Path, *, beside: Sequence[Path] = ()) -> str:
     """The same facts as the page, for a terminal.
 
     Raises:
@@ -49,7 +58,8 @@ def report_text(root: Path) -> str:
     """
     from tutelage.report import render_text, summarise
 
-    return render_text(summarise(tables_of(RunFolder(root=root).existing())))
+    run = RunFolder(root=root).existing()
+    return render_text(summarise(tables_of(run)), more=sections_beside(run, beside))
 
 
 def tables_of(run: RunFolder) -> "ReportTables":
