@@ -88,3 +88,24 @@ def test_a_response_made_to_be_slow_is_not(piece):
     started = time.process_time()  # not the clock: the machine may be busy
     find_answer(piece * 20_000)
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("You would have to read 12 pages each night to finish in 10 days.", "12"),
+        ("Read 12 a night (120 in 10 days).", "12"),
+        ("120 / 10 = 12. So it is 12 pages in each of 10 nights!", "12"),
+        ("That is 120 pages in 10 days.", "10"),  # nothing is new
+        ("In 10 days 12 pages or 13 pages a night, 10 nights.", "10"),  # two are new
+        ("Then 130 - 120 = 10", "10"),  # a result is the answer, new or not
+        ("The answer is 10, since 12 is too many.", "10, since 12 is too many"),
+    ],
+)
+def test_a_number_that_only_repeats_the_question_is_not_the_answer(response, answer):
+    question = "A book has 120 pages. How many must you read each night to finish in 10 days?"
+    assert find_answer(response, instruction=question).text == answer
+
+
+def test_without_the_question_the_last_number_counts():
+    assert find_answer("You would have to read 12 pages to finish in 10 days.").text == "10"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tutelage.verification.quantities import numbers_in, read_quantity
+from tutelage.verification.quantities import numbers_in, read_quantity, same_quantity
 
 LONGEST_RESPONSE = 60_000
 """Characters, from the end, that are searched; answers stand at the end."""
@@ -65,7 +65,7 @@ class NotFound:
     why: str
 
 
-def find_answer(response: str) -> Found | NotFound:
+def find_answer(response: str, *, instruction: str | None = None) -> Found | NotFound:
     """The final answer of a response.
 
     Among marked answers the one that starts last counts, since people and models correct
@@ -75,6 +75,9 @@ def find_answer(response: str) -> Found | NotFound:
 
     Args:
         response: What the model wrote: prose, Markdown, LaTeX, JSON or a program and its output.
+        instruction: What was asked. Where nothing is marked and the last number only repeats one
+            of it ("12 pages each night to finish in 10 days"), the answer is the one number of
+            the last sentence that does not, if there is just one.
 
     Returns:
         The answer, never empty, or why there is none.
@@ -84,11 +87,14 @@ def find_answer(response: str) -> Found | NotFound:
         '42'
         >>> find_answer("First 6, then 7. That makes 42 apples.")
         Found(text='42', how='last number', start=28)
+        >>> find_answer("Read 12 pages each night to finish in 10 days.",
+        ...             instruction="A book has 120 pages. How many a night in 10 days?").text
+        '12'
     """
     text = _CALCULATOR.sub("", response[-LONGEST_RESPONSE:])
     marked = sorted((f for f in _marked(text) if f.text), key=lambda f: f.start)
     if not marked:
-        return _unmarked(text)
+        return _unmarked(text, instruction)
     run_on = _RUN_ON.search(text, marked[0].start)
     if run_on is not None:
         marked = [f for f in marked if f.start < run_on.start()]
@@ -123,7 +129,7 @@ def _marked(text: str) -> Iterator[Found]:
             yield Found(text=lines[-1].strip(), how="program output", start=match.start(1))
 
 
-def _unmarked(text: str) -> Found | NotFound:
+def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
     if not text.strip():
         return NotFound(why="the response is empty")
     if re.match(r'\s*(?:```(?:json)?\s*)?\{\s*"', text):
@@ -136,11 +142,28 @@ def _unmarked(text: str) -> Found | NotFound:
         bold = match[1].strip(" :.$")
         if read_quantity(bold) is not None:
             return Found(text=bold, how="bold text in the last line", start=text.rfind(match[0]))
+    return _last_number(prose, instruction, text=text)
+
+
+def _last_number(prose: str, instruction: str | None, *, text: str) -> Found | NotFound:
     numbers = numbers_in(prose)
     if not numbers:
         return NotFound(why="the response holds no number and no marked answer")
-    last = numbers[-1].text
+    last, last_line = numbers[-1].text, prose.strip().splitlines()[-1]
+    is_a_result = text[: text.rfind(last)].rstrip(" $\\({[").endswith("=")
+    fresh = None if instruction is None or is_a_result else _only_new(last_line, instruction)
+    if fresh is not None and fresh != last:
+        how = "the only new number in the last sentence"
+        return Found(text=fresh, how=how, start=text.rfind(fresh))
     return Found(text=last, how="last number", start=text.rfind(last))
+
+
+def _only_new(last_line: str, instruction: str) -> str | None:
+    """The one number of the last sentence that does not repeat a number of the instruction."""
+    given = numbers_in(instruction)
+    said = numbers_in(_SENTENCE_END.split(last_line.strip(" .!?*"))[-1])
+    fresh = [n for n in said if not any(same_quantity(n, old) for old in given)]
+    return fresh[0].text if len(fresh) == 1 else None
 
 
 def _boxes(text: str) -> Iterator[Found]:

@@ -60,13 +60,16 @@ class HardClaim:
     how: str
 
 
-def check_maths(response: str, reference: str) -> Verdict | HardClaim:
+def check_maths(
+    response: str, reference: str, *, instruction: str | None = None
+) -> Verdict | HardClaim:
     """Compare a response's final answer with a reference answer.
 
     Args:
         response: What the model wrote; see `tutelage.verification.answers.find_answer`.
         reference: The right answer: a number, a formula, or a solution that marks its answer
             (`#### 42`).
+        instruction: What was asked, if it is known; tells an answer from a repeated number.
 
     Returns:
         A verdict, or a claim that a worker has to decide.
@@ -80,7 +83,7 @@ def check_maths(response: str, reference: str) -> Verdict | HardClaim:
     target = _reference_answer(reference)
     if target is None:
         return cannot_check(f"no reference answer: {reference[:80]!r}")
-    found = find_answer(response)
+    found = find_answer(response, instruction=instruction)
     if isinstance(found, NotFound):
         return no_answer(f"{found.why}; reference {target!r}")
     if len(found.text) > LONGEST_ANSWER:

@@ -224,7 +224,7 @@ def _compare(claim: Claim, response: str, settings: VerifySettings) -> Verdict |
         return check_exact(response, claim.reference, ignore_case=settings.ignore_case)
     if settings.check == "choice":
         return check_choice(response, claim.reference, claim.choices)
-    return check_maths(response, claim.reference)
+    return check_maths(response, claim.reference, instruction=claim.instruction)
 
 
 def _is_done(pending: _Pending) -> bool:
