@@ -59,7 +59,9 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def paired_interval(D_S_I: Differences, *, level: float = 0.95, seed: int = 0) -> Interval:
+def paired_interval(
+    D_S_I: Differences, *, level: float = 0.95, seed: int = 0, draws: int = DRAWS
+) -> Interval:
     """The mean of paired differences, with a bootstrap interval over seeds and items.
 
     Seeds and items are resampled independently of each other, with replacement (a two-way
@@ -74,6 +76,7 @@ def paired_interval(D_S_I: Differences, *, level: float = 0.95, seed: int = 0) -
         D_S_I: float64, no NaN; at least one seed and two items.
         level: Of the interval, in (0, 1).
         seed: Of the bootstrap.
+        draws: How many resamples.
 
     Raises:
         DataError: There are too few items, or a difference is not a number.
@@ -98,7 +101,7 @@ def paired_interval(D_S_I: Differences, *, level: float = 0.95, seed: int = 0) -
             mean=mean, low=mean, high=mean, p_value=float(mean == 0.0), standard_error=0.0,
             detectable=0.0, freedom=freedom, seeds=seeds, items=items,
         )  # fmt: skip
-    means = bootstrap_means(D_S_I, seed=seed)
+    means = bootstrap_means(D_S_I, seed=seed, draws=draws)
     tail = (1 - level) / 2
     student = t_quantile(1 - tail, freedom)
     spread = float(means.std())
@@ -155,7 +158,7 @@ def bootstrap_means(D_S_I: Differences, *, seed: int, draws: int = DRAWS) -> Dif
     drawing = np.random.default_rng(seed)
     weights_R_S = drawing.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     weights_R_I = drawing.multinomial(items, np.full(items, 1 / items), size=draws) / items
-    means: Differences = np.einsum("rs,si,ri->r", weights_R_S, D_S_I, weights_R_I, optimize=True)
+    means: Differences = ((weights_R_S @ D_S_I) * weights_R_I).sum(axis=1)
     return means
 
 
@@ -191,7 +194,7 @@ def t_quantile(probability: float, freedom: float) -> float:
     low, high = 0.0, 1.0
     while t_distribution(high, freedom) < probability:
         high *= 2
-    for _ in range(80):
+    for _ in range(60):
         middle = (low + high) / 2
         if t_distribution(middle, freedom) < probability:
             low = middle
