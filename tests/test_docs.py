@@ -30,6 +30,9 @@ def test_every_command_in_a_document_parses(path: Path) -> None:
                 continue
             command = main.commands.get(words[1])
             assert command is not None, f"{path.name}: no command {words[1]!r}"
+            if isinstance(command, click.Group) and len(words) > 2:
+                command = command.commands.get(words[2])
+                assert command is not None, f"{path.name}: no command {words[1]} {words[2]!r}"
             known = {
                 o
                 for p in command.params

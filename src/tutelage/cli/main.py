@@ -74,9 +74,29 @@ def main() -> None:
 
 
 def _register() -> None:
-    from tutelage.cli import deciding, gating, inspecting, moving, running, scoring, training, viewing
+    from tutelage.cli import (
+        deciding,
+        gating,
+        inspecting,
+        moving,
+        ranking,
+        running,
+        scoring,
+        training,
+        viewing,
+    )
 
-    for module in (running, scoring, deciding, inspecting, gating, training, moving, viewing):
+    for module in (
+        running,
+        scoring,
+        deciding,
+        inspecting,
+        gating,
+        training,
+        ranking,
+        moving,
+        viewing,
+    ):
         for command in module.COMMANDS:
             main.add_command(command)
 

@@ -27,15 +27,20 @@ def commands_page() -> str:
     ]
     root = click.Context(main, info_name="tutelage", max_content_width=WIDTH, terminal_width=WIDTH)
     for name, command in sorted(main.commands.items()):
-        context = click.Context(
-            command,
-            info_name=name,
-            parent=root,
-            max_content_width=WIDTH,
-            terminal_width=WIDTH,
-        )
-        lines += [f"## tutelage {name}", "", "```text", command.get_help(context), "```", ""]
+        lines += _help_of(command, name=name, parent=root, title=f"tutelage {name}")
     return "\n".join(lines)
+
+
+def _help_of(
+    command: click.Command, *, name: str, parent: click.Context, title: str
+) -> Iterator[str]:
+    context = click.Context(
+        command, info_name=name, parent=parent, max_content_width=WIDTH, terminal_width=WIDTH
+    )
+    yield from (f"## {title}", "", "```text", command.get_help(context), "```", "")
+    if isinstance(command, click.Group):
+        for inner, part in sorted(command.commands.items()):
+            yield from _help_of(part, name=inner, parent=context, title=f"{title} {inner}")
 
 
 def settings_page() -> str:

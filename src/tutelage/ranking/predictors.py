@@ -43,13 +43,11 @@ class Predictor:
     def of_means(self, means: Sequence[Numbers]) -> Numbers:
         """From means of the columns (any shape, alike) to the number; NaN where there is none."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            match self.kind:
-                case "mean":
-                    found = means[0]
-                case "ratio":
-                    found = means[0] / means[1]
-                case "adjusted":
-                    found = means[0] / (1 + self.weight * means[1])
+            found = means[0]
+            if self.kind == "ratio":
+                found = means[0] / means[1]
+            elif self.kind == "adjusted":
+                found = means[0] / (1 + self.weight * means[1])
         value: Numbers = np.where(np.isfinite(found), found, np.nan)
         return value
 

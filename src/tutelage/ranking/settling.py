@@ -149,13 +149,13 @@ def _look(
     known = [e for e in range(len(better_E)) if np.isfinite(better_E[e])]
     if not known:
         return {"questions": len(places), "in_running": list(cells.entrants), "settled": False}, out
-    leader = max(known, key=lambda e: (better_E[e], -e))
     alpha = (1 - settings.level) / max(1, len(cells.entrants) - 1)
     out = set(out)
     for worse in known:
         if worse in out:
             continue
-        for rival in known:
+        # Only those still running compete, so that the last one can never go out.
+        for rival in (e for e in known if e not in out):
             if better_E[rival] > better_E[worse] and _surely_better(
                 predictor.sign * (influence_E_T[rival] - influence_E_T[worse]),
                 there[rival] & there[worse],
@@ -165,6 +165,7 @@ def _look(
                 out.add(worse)
                 break
     running = [e for e in range(len(cells.entrants)) if e not in out]
+    leader = max(set(known) & set(running), key=lambda e: (better_E[e], -e))
     row = {
         "questions": len(places),
         "leader": cells.entrants[leader],

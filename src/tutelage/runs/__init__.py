@@ -12,6 +12,7 @@ from tutelage.runs.gating import compare_filters, filter_run, verify_file, verif
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.loading import load_data
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.ranking import Ranked, rank_sources, rank_teachers
 from tutelage.runs.recomputing import delta_losses, metric_agreement, recompute
 from tutelage.runs.reporting import report_text, write_report
 from tutelage.runs.rescoring import score_run
@@ -24,6 +25,7 @@ from tutelage.runs.settings import RunSettings, load_settings, yaml_value
 __all__ = [
     "TARGETS",
     "Progress",
+    "Ranked",
     "RoundsSettings",
     "RunFolder",
     "RunSettings",
@@ -43,6 +45,8 @@ __all__ = [
     "load_rounds_settings",
     "load_settings",
     "metric_agreement",
+    "rank_sources",
+    "rank_teachers",
     "recompute",
     "refine_data",
     "report_text",

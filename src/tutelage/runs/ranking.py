@@ -133,8 +133,7 @@ def rank_pool(
         values = {"kind": kind, **settings.model_dump(mode="json")}
         begin(run, settings=values, inputs=inputs, seed=settings.seed)
         tally = _answer(folder, settings, kind, inputs, doors=doors, progress=progress)
-        ranked = _rank(folder, settings, kind, tally)
-    return ranked
+        return ranked_of(folder, settings, kind, tally)
 
 
 def _answer(
@@ -151,7 +150,7 @@ def _answer(
         described = dict(student.describe())
         note(run, student=described)
         shown = settings.model_dump(
-            mode="json", exclude={"out", "by", "level", "draws", "student", "predictors"}
+            mode="json", exclude={"out", "by", "level", "draws", "student", "predictors", "report"}
         )
         stage = Stage(
             name="answers",
@@ -176,18 +175,15 @@ def _answer(
                 answers, settings, student=student, progress=progress, style=style
             )
             write_table(folder.answers, table)
-            return {
-                "answers": table.num_rows,
-                "by_status": dict(sorted(Counter(table["status"].to_pylist()).items())),
-                "questions": pc.count_distinct(table["question"]).as_py(),
-                "entrants": pc.count_distinct(table["entrant"]).as_py(),
-                "response_tokens": pc.sum(table["response_tokens"]).as_py() or 0,
-            }
+            return answers_tally(table)
 
         return run_stage(run, stage, work)
 
 
-def _rank(folder: RankFolder, settings: RankSettings, kind: EntrantKind, tally: Tally) -> Ranked:
+def ranked_of(
+    folder: RankFolder, settings: RankSettings, kind: EntrantKind, tally: Tally
+) -> Ranked:
+    """Rank the answers of a folder, and write the tables and the report beside them."""
     answers = pq.read_table(folder.answers)
     predictors = predictors_for(answers.column_names, beta=settings.car_weight)
     main = watched(predictors, settings.by)
@@ -213,7 +209,7 @@ def _rank(folder: RankFolder, settings: RankSettings, kind: EntrantKind, tally: 
         write_table(folder.settling, watch)
     manifest = folder.run.read_manifest()
     seconds = manifest["stages"]["answers"]["seconds"]
-    return Ranked(
+    ranked = Ranked(
         kind=kind,
         by=main.name,
         answers=answers,
@@ -224,6 +220,22 @@ def _rank(folder: RankFolder, settings: RankSettings, kind: EntrantKind, tally: 
         tally={**tally, "seconds": seconds},
         out=str(folder.run.root),
     )
+    if settings.report:
+        from tutelage.runs.ranking_report import write_ranking
+
+        write_ranking(ranked, level=settings.level)
+    return ranked
+
+
+def answers_tally(table: pa.Table) -> Tally:
+    """How many answers there are, of whom, to what, and how many have which status."""
+    return {
+        "answers": table.num_rows,
+        "by_status": dict(sorted(Counter(table["status"].to_pylist()).items())),
+        "questions": pc.count_distinct(table["question"]).as_py(),
+        "entrants": pc.count_distinct(table["entrant"]).as_py(),
+        "response_tokens": int(pc.sum(table["response_tokens"]).as_py() or 0),
+    }
 
 
 def watched(predictors: tuple[Predictor, ...], name: str) -> Predictor:

@@ -67,6 +67,7 @@ class RankSettings(BaseModel):
     level: float = Field(default=0.95, gt=0.0, lt=1.0, description="Of all intervals.")
     draws: int = Field(default=1000, ge=100, description="Of the bootstrap over questions.")
     seed: int = Field(default=0, ge=0, description="Of the draw of questions and the bootstrap.")
+    report: bool = Field(default=True, description="Write report.html and plots.")
 
     @field_validator("predictors")
     @classmethod

@@ -1,0 +1,155 @@
+"""Commands that rank: rank teachers, rank sources, rank agreement."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.options import (
+    Function,
+    data_options,
+    data_settings,
+    student_options,
+    student_values,
+)
+from tutelage.cli.showing import print_json, shown_progress
+
+_OUT = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_CHECKS = ("maths", "number", "choice", "exact")
+
+
+def _rank_options(*, questions: int) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        options = (
+            click.option(
+                "--questions",
+                type=click.IntRange(min=1),
+                default=questions,
+                show_default=True,
+                help="How many are drawn; of each source, for sources.",
+            ),
+            click.option(
+                "--predictors",
+                default="rsr,ifd,r_ifd,likelihood,length",
+                show_default=True,
+                help="What the student's readings become; r_ifd takes most of the time.",
+            ),
+            click.option(
+                "--by",
+                default="rsr",
+                show_default=True,
+                help="Decides; also car, accuracy, reward, style_distance where there are numbers.",
+            ),
+            click.option("--check", type=click.Choice(_CHECKS), help="Check answers."),
+            click.option("--right-field", help="A field that says whether an answer is right."),
+            click.option("--reward-field", help="A field with its quality, at least 0: gives car."),
+            click.option(
+                "--car-weight", type=click.FloatRange(min=0), default=1.0, show_default=True
+            ),
+            click.option(
+                "--own-answers",
+                is_flag=True,
+                help="Let the student answer too: gives style_distance.",
+            ),
+            click.option("--level", type=float, default=0.95, show_default=True),
+            click.option("--seed", type=int, default=0, show_default=True),
+            click.option("--out", required=True, type=_OUT, help="A folder of its own."),
+        )
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _job(pool: str, options: dict[str, Any]) -> dict[str, Any]:
+    fields = {
+        "right": options["right_field"],
+        "reward": options["reward_field"],
+        "domain": options.get("domain_field"),
+    }
+    return {
+        "data": data_settings(pool, options),
+        "student": student_values(options),
+        "out": str(options["out"]),
+        "questions": options["questions"],
+        "predictors": [p.strip() for p in options["predictors"].split(",") if p.strip()],
+        "by": options["by"],
+        "fields": {name: value for name, value in fields.items() if value is not None},
+        "check": None if options["check"] is None else {"check": options["check"]},
+        "car_weight": options["car_weight"],
+        "own": {} if options["own_answers"] else None,
+        "level": options["level"],
+        "seed": options["seed"],
+    }
+
+
+@click.group()
+def rank() -> None:
+    """Which teacher, and which sources, teach this student?
+
+    \b
+    Example:
+      tutelage rank teachers pool.jsonl --student smollm2-135m --out ranked/teachers
+      tutelage rank sources data.jsonl --student smollm2-135m --out ranked/sources
+      tutelage rank agreement ranked/one ranked/other --out ranked/agreement
+    """
+
+
+@rank.command()
+@click.argument("pool")
+@data_options
+@student_options()
+@click.option("--domain-field", help="A field with the kind of question; default: the source.")
+@click.option(
+    "--ask",
+    type=_FILE,
+    help="A YAML list of teachers: POOL holds questions, and these are asked first.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    help="With --ask: at most so many questions to each teacher; default --questions.",
+)
+@click.option(
+    "--block",
+    type=click.IntRange(min=1),
+    default=25,
+    show_default=True,
+    help="With --ask: questions between two looks at who may still be first.",
+)
+@_rank_options(questions=200)
+def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
+    """Rank the teachers of POOL, whose answers to shared questions it holds.
+
+    One row a teacher: the numbers the student gives its answers, each with an interval over
+    questions, its best and worst possible rank, and whether the first place is settled.
+
+    \b
+    Example:
+      tutelage rank teachers pool.jsonl --student smollm2-135m --right-field is_correct \\
+          --out ranked/teachers
+      tutelage rank teachers questions.jsonl --ask teachers.yaml --budget 200 \\
+          --student smollm2-135m --out ranked/asked
+    """
+    from tutelage.runs import rank_teachers
+    from tutelage.runs.ranking_report import ranked_summary
+
+    budget, block = options.pop("budget"), options.pop("block")
+    with shown_progress() as progress:
+        if ask is None:
+            found = rank_teachers(_job(pool, options), progress=progress)
+        else:
+            from tutelage.runs.ranking_asking import ask_and_rank, teachers_of
+
+            asked = teachers_of(ask)
+            limit = budget or options["questions"]
+            found = ask_and_rank(
+                _job(pool, options), teachers=asked, budget=limit, block=block, progress=progress
+            )
+    print_json(ranked_summary(found))
+
+
+COMMANDS = (rank,)
