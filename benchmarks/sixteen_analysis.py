@@ -58,6 +58,7 @@ class Question:
         self.ids: list[str] = []  # of the distinct texts
         self.copies: list[str | None] = []  # of every sample: the id of its text, or None
         self.texts: dict[str, str] = {}
+        self.instruction: str | None = None
 
 
 def main() -> None:
@@ -81,6 +82,7 @@ def main() -> None:
         if row["status"] == "ok":
             group.ids.append(row["candidate_id"])
             group.copies.append(row["candidate_id"])
+            group.instruction = row["messages"][-2]["content"]
             group.texts[row["candidate_id"]] = row["messages"][-1]["content"]
         elif row["status"] == "duplicate_sample":
             group.copies.append(row["detail"].removeprefix("the same text as "))
@@ -110,7 +112,7 @@ def accuracy(
     for (teacher, example), group in sorted(groups.items()):
         marks = [0.0 if i is None else right[i] for i in group.copies]
         texts = [None if i is None else group.texts[i] for i in group.copies]
-        found = find_agreement(texts)
+        found = find_agreement(texts, instruction=group.instruction)
         votes = [m for m, agrees in zip(marks, found.agrees, strict=True) if agrees]
         row, source = examples[example]
         rows[teacher, example] = {

@@ -195,7 +195,11 @@ def _by_majority(rows: Iterable[Mapping[str, Any]], check: Mapping[str, Any]) ->
     settings = checked(_Majority, check, place="verify")
     for _, group in groupby(rows, key=lambda row: row["example_id"]):
         versions = list(group)
-        verdicts = verdicts_by_majority(_votes(versions), minimum_share=settings.minimum_share)
+        verdicts = verdicts_by_majority(
+            _votes(versions),
+            minimum_share=settings.minimum_share,
+            instruction=next((_asked(row) for row in versions if row["messages"]), None),
+        )
         for row, verdict in zip(versions, verdicts, strict=True):
             verdict_of_text = verdict if row["messages"] else _NO_TEXT
             yield replace(verdict_of_text, candidate_id=row["candidate_id"])
@@ -229,13 +233,17 @@ def _refuse_agreement(check: Mapping[str, Any]) -> None:
 def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[Claim]:
     for row in rows:
         turns = row["messages"] or []
-        asked = [m["content"] for m in turns if m["role"] == "user"]
         yield Claim(
             candidate_id=row["candidate_id"],
             response=turns[-1]["content"] if turns else None,
-            instruction=asked[-1] if asked else None,
+            instruction=_asked(row),
             reference=row["reference"],
         )
+
+
+def _asked(row: Mapping[str, Any]) -> str | None:
+    asked = [m["content"] for m in row["messages"] or [] if m["role"] == "user"]
+    return asked[-1] if asked else None
 
 
 def _tally(verdicts: pa.Table, out: Path) -> dict[str, Any]:

@@ -38,12 +38,16 @@ class Agreement:
         return self.votes / self.responses if self.votes else None
 
 
-def find_agreement(responses: Iterable[str | None]) -> Agreement:
+def find_agreement(responses: Iterable[str | None], *, instruction: str | None = None) -> Agreement:
     """Count the final answers of responses to one instruction.
 
     Plain quantities are the same where their numbers are (`1,200` and `$1200.00`); other answers
     where their text is. The result does not depend on the order of the responses, except for which
     spelling of an answer is shown.
+
+    Args:
+        responses: All responses to one instruction; None has no text.
+        instruction: What was asked, if it is known; see `find_answer`.
 
     Examples:
         >>> found = find_agreement(["The answer is 42.", "#### 42.0", "#### 41", None])
@@ -55,7 +59,7 @@ def find_agreement(responses: Iterable[str | None]) -> Agreement:
     keys: list[str | None] = []
     written: dict[str, str] = {}
     for response in responses:
-        found = find_answer(response or "")
+        found = find_answer(response or "", instruction=instruction)
         text = None if isinstance(found, NotFound) else strip_markup(found.text)
         key = _key(text) if text else None
         keys.append(key)
@@ -82,13 +86,17 @@ def _key(text: str) -> str:
 
 
 def verdicts_by_majority(
-    responses: Iterable[str | None], *, minimum_share: float = 0.0
+    responses: Iterable[str | None],
+    *,
+    minimum_share: float = 0.0,
+    instruction: str | None = None,
 ) -> list[Verdict]:
     """Take the answer of the majority for the right one, where there is no reference.
 
     Args:
         responses: All responses to one instruction; None has no text.
         minimum_share: The least share of the responses, in [0, 1], that must give that answer.
+        instruction: What was asked, if it is known.
 
     Returns:
         One verdict a response, in order: `cannot_check` for all at a tie, where one response is
@@ -99,7 +107,7 @@ def verdicts_by_majority(
         ['right', 'right', 'wrong', 'no_answer']
     """
     texts = list(responses)
-    found = find_agreement(texts)
+    found = find_agreement(texts, instruction=instruction)
     share = found.share or 0.0
     counted = f"{found.votes} of {found.responses} responses"
     if found.tied:
@@ -113,7 +121,7 @@ def verdicts_by_majority(
     evidence = f"majority (no proof): {counted} answer {found.answer}"
     verdicts = []
     for text, agrees in zip(texts, found.agrees, strict=True):
-        if isinstance(find_answer(text or ""), NotFound):
+        if isinstance(find_answer(text or "", instruction=instruction), NotFound):
             verdicts.append(no_answer("no final answer was found"))
         elif unsure or agrees is None:
             verdicts.append(cannot_check(unsure or "its answer cannot be compared"))
