@@ -97,8 +97,10 @@ def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
 
     \b
     Example:
-      tutelage score data.jsonl --student smollm2-135m --statistics t.parquet --out s.parquet
       tutelage recompute t.parquet --metrics upd,high_entropy_sum --out more.parquet
+
+    where `tutelage score data.jsonl --student smollm2-135m --statistics t.parquet --out s.parquet`
+    has written the statistics.
     """
     from tutelage.runs import recompute as computed
 
@@ -124,8 +126,6 @@ def delta(base: Path, current: Path, *, out: Path | None, seed: int) -> None:
 
     \b
     Example:
-      tutelage score data.jsonl --student smollm2-135m --out before.parquet
-      tutelage score data.jsonl --student runs/trained/student --out after.parquet
       tutelage delta before.parquet after.parquet --out deltas.parquet
     """
     from tutelage.runs import delta_losses
