@@ -39,6 +39,7 @@ from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.rounds_folder import RoundsFolder
 from tutelage.runs.rounds_judging import Judging, judge
 from tutelage.runs.rounds_measuring import UNTRAINED, Observed, measure, observe
+from tutelage.runs.rounds_reporting import write_rounds_report
 from tutelage.runs.rounds_settings import LOOPS, LoopName, RoundDoors, RoundsSettings
 from tutelage.runs.rounds_tables import write_tables
 from tutelage.runs.settings import RunSettings
@@ -136,12 +137,27 @@ def run_rounds(
                 )
                 done += looping.rounds()
                 write_tables(folder, done)  # a loop that is done can be read while others go on
-        report = write_tables(folder, done, report=True)
+        report = _report(folder)
     return {
         "rounds": [in_brief(one) for one in done],
         "out": str(folder.root),
-        "report": None if report is None else str(report),
+        "report": report["page"],
     }
+
+
+def _report(folder: RoundsFolder) -> Tally:
+    tables = (folder.rounds, folder.drift, folder.flips, folder.rewrites)
+    stage = Stage(
+        name="report",
+        key=content_hash([checksum(path) for path in tables]),
+        outputs=(folder.run.report,),
+    )
+
+    def work() -> Tally:
+        page = write_rounds_report(folder)
+        return {"page": None if page is None else str(page)}
+
+    return run_stage(folder.run, stage, work)
 
 
 def _pool(

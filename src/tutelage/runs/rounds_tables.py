@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -54,29 +53,18 @@ ROUND_FLIPS = pa.schema(
 ROUND_REWRITES = pa.schema([*_PLACE, *REWRITES, pa.field("won_back", pa.bool_())])
 
 
-def write_tables(
-    folder: RoundsFolder, done: Sequence["Round"], *, report: bool = False
-) -> Path | None:
-    """Write the accounts of the rounds so far, and the page over them.
+def write_tables(folder: RoundsFolder, done: Sequence["Round"]) -> None:
+    """Write the accounts of the rounds so far.
 
     Args:
         folder: Where.
         done: All rounds, in order.
-        report: Whether the page is written too.
-
-    Returns:
-        The page, or None where it was not asked for or nothing can draw it.
     """
     write_table(folder.rounds, pa.Table.from_pylist([_round(one) for one in done], schema=ROUNDS))
     drift = [{**_place(one), **line_to_row(line)} for one in done for line in one.lines]
     write_table(folder.drift, pa.Table.from_pylist(drift, schema=ROUND_DRIFT))
     write_table(folder.flips, _flips(folder, done))
     write_table(folder.rewrites, _rewrites(folder, done))
-    if not report:
-        return None
-    from tutelage.runs.rounds_reporting import write_rounds_report
-
-    return write_rounds_report(folder)
 
 
 def _place(one: "Round") -> dict[str, Any]:
