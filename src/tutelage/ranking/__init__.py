@@ -4,6 +4,17 @@ Pure statistics over Arrow tables: standings with intervals over questions, who 
 apart, when one may stop asking, how far students agree, and what becomes of a winner.
 """
 
+from tutelage.ranking.agreement import (
+    AGREEMENT,
+    SHARES,
+    choice_agreement,
+    joined,
+    kendall,
+    overlap,
+    spearman_interval,
+    within_agreement,
+)
+from tutelage.ranking.halving import Rung, Shrunk, Winner, rungs_of, shrink, split_winner
 from tutelage.ranking.predictors import PREDICTORS, Predictor, predictors_for
 from tutelage.ranking.settling import (
     SETTLING,
@@ -16,17 +27,31 @@ from tutelage.ranking.standing import PAIRS, STANDINGS, Standings, rank
 from tutelage.ranking.style import style_distances
 
 __all__ = [
+    "AGREEMENT",
     "PAIRS",
     "PREDICTORS",
     "SETTLING",
+    "SHARES",
     "STANDINGS",
     "Predictor",
+    "Rung",
+    "Shrunk",
     "Standings",
     "WatchSettings",
+    "Winner",
     "asking_order",
+    "choice_agreement",
+    "joined",
+    "kendall",
+    "overlap",
     "predictors_for",
     "rank",
+    "rungs_of",
     "settling",
+    "shrink",
+    "spearman_interval",
+    "split_winner",
     "still_running",
     "style_distances",
+    "within_agreement",
 ]
