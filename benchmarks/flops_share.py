@@ -4,6 +4,8 @@
     python benchmarks/flops_share.py --model smollm2-135m --profile 256
 
 The peak is the best of several large products in torch, measured before and after each length.
+Each share stands twice: of FLOP by wall second, and by processor second, which a busy machine
+disturbs less.
 Counted are model FLOPs: two for each weight of the layers and token, the causal half of the
 attention, and the head at the targets only. Passages share nothing, half of each is target.
 Results are appended to benchmarks/results/flops_share.jsonl.
@@ -26,18 +28,21 @@ HERE = Path(__file__).parent
 LENGTHS = (64, 128, 256, 512, 1024, 2048)
 
 
-def peak(seconds: float = 1.0) -> float:
-    """The most FLOP/s that a product of two bfloat16 matrices has reached."""
-    best = 0.0
+def peak(seconds: float = 1.0) -> tuple[float, float]:
+    """The most FLOP by wall second and by processor second that matrix products have reached."""
+    best = by_cpu = 0.0
     for rows, inner, columns in ((4096, 4096, 4096), (4096, 1024, 4096), (2048, 2048, 8192)):
         a = torch.randn(rows, inner, dtype=torch.bfloat16)
         b = torch.randn(inner, columns, dtype=torch.bfloat16)
-        until = time.perf_counter() + seconds / 3
-        while time.perf_counter() < until:
+        begin, cpu, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() < begin + seconds / 3:
             start = time.perf_counter()
             torch.mm(a, b)
             best = max(best, 2 * rows * inner * columns / (time.perf_counter() - start))
-    return best
+            count += 1
+        spent = time.process_time() - cpu
+        by_cpu = max(by_cpu, 2 * rows * inner * columns * count / spent)
+    return best, by_cpu
 
 
 def model_flops(config: dict, lengths: list[int], targets: list[int]) -> float:
@@ -71,17 +76,17 @@ def main() -> None:
         ids = random.integers(10, config["vocab_size"], size=(args.tokens // length, length))
         return [passage_of(row[: length // 2].tolist(), row[length // 2 :].tolist()) for row in ids]
 
-    def read(batch: list, *, full: bool) -> float:
-        start = time.perf_counter()
+    def read(batch: list, *, full: bool) -> tuple[float, float]:
+        start, cpu = time.perf_counter(), time.process_time()
         for indices in engine.plan(batch):
             engine.read([batch[i] for i in indices], full=full)
-        return time.perf_counter() - start
+        return time.perf_counter() - start, time.process_time() - cpu
 
     read(passages(256)[:8], full=True)
     if args.profile:
         batch = passages(args.profile)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            wall = read(batch, full=False)
+            wall, _ = read(batch, full=False)
         print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=14))
         print(f"wall {wall:.2f} s for {args.tokens} tokens, not in torch: see the difference")
         return
@@ -91,13 +96,16 @@ def main() -> None:
         batch = passages(length)
         flops = model_flops(config, [len(p.ids_T) for p in batch], [p.targets for p in batch])
         row = {"model": args.model, "length": length, "tokens": len(batch) * length}
-        spent = {full: min(read(batch, full=full) for _ in range(2)) for full in (False, True)}
+        spent = {full: [read(batch, full=full) for _ in range(2)] for full in (False, True)}
         after = peak()
-        top, before = max(before, after), after
-        for full, seconds in spent.items():
+        top, top_cpu = (max(pair) for pair in zip(before, after, strict=True))
+        before = after
+        for full, times in spent.items():
             name = "full" if full else "nll"
-            row[f"{name}_tokens_per_second"] = round(row["tokens"] / seconds)
-            row[f"{name}_share"] = round(flops / seconds / top, 3)
+            wall, cpu = (min(part) for part in zip(*times, strict=True))
+            row[f"{name}_tokens_per_second"] = round(row["tokens"] / wall)
+            row[f"{name}_share"] = round(flops / wall / top, 3)
+            row[f"{name}_share_cpu"] = round(flops / cpu / top_cpu, 3)
         row |= {"peak_tflops": round(top / 1e12, 3), "load": round(os.getloadavg()[0], 1)}
         row |= {"threads": torch.get_num_threads()}
         table.append(row)

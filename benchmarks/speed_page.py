@@ -85,8 +85,10 @@ def shares() -> str:
     last = {(row["model"], row["length"]): row for row in results("flops_share")}
     rows = [
         [
-            *(model, length, number(r["nll_tokens_per_second"]), f"{r['nll_share']:.0%}"),
-            *(number(r["full_tokens_per_second"]), f"{r['full_share']:.0%}"),
+            *(model, length, number(r["nll_tokens_per_second"])),
+            f"{r['nll_share']:.0%} ({r['nll_share_cpu']:.0%})",
+            number(r["full_tokens_per_second"]),
+            f"{r['full_share']:.0%} ({r['full_share_cpu']:.0%})",
             *(r["peak_tflops"], number(r["load"], 1)),
         ]
         for (model, length), r in sorted(last.items())

@@ -31,7 +31,8 @@ def joined(settings: RaySettings) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it speaks before it obeys
     try:
         if settings.address == "local":
             # One more than the workers take: with all taken, nothing could read their input.
