@@ -16,7 +16,7 @@ from tutelage.errors import DataError
 from tutelage.selection import GATES, SelectSettings, gate, nulls, select
 from tutelage.selection.mixing import assign
 
-few = effort(max_examples=15, deadline=None)
+few = effort(max_examples=8, deadline=None)
 
 SEVERAL = ("grape", "rsr", "random", "longest")
 ANY = [
