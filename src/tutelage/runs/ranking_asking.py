@@ -25,7 +25,7 @@ from tutelage.runs.opening import Doors, Reader, begin, note, opened_journal, op
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ranking import Ranked, RankFolder, answers_tally, ranked_of, watched
 from tutelage.runs.ranking_answers import answers_table, style_of
-from tutelage.runs.ranking_pool import PoolAnswer, question_of
+from tutelage.runs.ranking_pool import PoolAnswer, in_asking_order, question_of
 from tutelage.runs.ranking_settings import RankSettings
 from tutelage.runs.settings import checked, yaml_value
 from tutelage.teacher import TeacherSettings
@@ -151,9 +151,7 @@ class _Asking:
             for teacher in running:
                 new += asyncio.run(self._ask(teacher, part, progress=progress))
                 asked[teacher.teacher_name] += len(part)
-            answers = sorted(
-                [*answers, *new], key=lambda a: (a.question, a.entrant, a.candidate.candidate_id)
-            )
+            answers = in_asking_order([*answers, *new], seed=self._settings.seed)
             table = self._table(answers, progress=progress)
             keep = set(self._still_running(table)) & {t.teacher_name for t in running}
             running = [t for t in running if t.teacher_name in keep]

@@ -1,7 +1,7 @@
 """The answers that are ranked: which questions, whose, and what is known of each answer."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -66,7 +66,7 @@ def pool_answers(
     questions: int | None,
     seed: int,
 ) -> list[PoolAnswer]:
-    """The answers to a drawn part of a pool's questions, question by question.
+    """The answers to a drawn part of a pool's questions, in the order of asking.
 
     The data is read twice: once for the questions, once for the answers that are wanted, so that
     memory holds the drawn part only. Which questions are drawn depends on their texts and the
@@ -93,7 +93,18 @@ def pool_answers(
             f"{data.path}: holds no answer to rank",
             hint="a pool has the fields instruction, model and response; --map names others",
         )
-    return sorted(found.values(), key=lambda a: (a.question, a.entrant, a.candidate.candidate_id))
+    return in_asking_order(found.values(), seed=seed)
+
+
+def in_asking_order(answers: Iterable[PoolAnswer], *, seed: int) -> list[PoolAnswer]:
+    """Question by question, so that those who share a context are read together.
+
+    Fewer questions are the first of more, so a reading that was stopped serves a smaller ranking.
+    """
+    found = list(answers)
+    order = asking_order(sorted({answer.question for answer in found}), seed=seed)
+    place = {question: index for index, question in enumerate(order)}
+    return sorted(found, key=lambda a: (place[a.question], a.entrant, a.candidate.candidate_id))
 
 
 def _pot(entrant: str, kind: EntrantKind) -> str:
