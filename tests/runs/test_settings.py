@@ -77,3 +77,16 @@ def test_a_flag_whose_value_is_no_yaml_is_misuse_that_names_it(tmp_path: Path) -
     result = CliRunner().invoke(main, ["run", str(config), "--set", "select.rule=[a"])
     assert result.exit_code == 2
     assert "--set select.rule=[a" in result.stderr
+
+
+def test_what_a_metric_is_made_of_counts_as_scored() -> None:
+    assert made(select={"rule": "lark"}, score={"metrics": ["lark"]}).select.rule == "lark"
+    with pytest.raises(SettingsError, match="rule best_of_n compares ppl"):
+        made(select={"rule": "best_of_n", "best_by": "ppl"}, score={"metrics": ["ifd"]})
+
+
+def test_an_embedder_that_there_is_not_is_refused_before_the_student_reads() -> None:
+    diverse = {"rule": "grape", "keep_count": 2, "diversity": "k_center"}
+    made(select=diverse, score={"metrics": ["grape"]})
+    with pytest.raises(SettingsError, match="embedder"):
+        made(select={**diverse, "embedder": {"kind": "wods"}}, score={"metrics": ["grape"]})

@@ -7,12 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
 
-from tutelage.filters import EmbedderSettings, make_embedder
+from tutelage.filters import make_embedder
 from tutelage.metrics import with_lark
 from tutelage.runs.folder import RunFolder, checksum
-from tutelage.runs.settings import checked
+from tutelage.runs.settings import EmbedderChoice, checked
 from tutelage.runs.tables import open_tables
 from tutelage.selection import Selected, SelectSettings, gate
 from tutelage.selection import select as decide
@@ -116,16 +115,10 @@ def with_pool_metrics(
     return [row | found.get(row["candidate_id"], {}) for row in rows]
 
 
-class _Embedding(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    embedder: EmbedderSettings
-
-
 def _embeddings(run: RunFolder, settings: SelectSettings) -> pa.Table:
     """The embedding of every candidate with text; equal texts are embedded once."""
     values: dict[str, Any] = {"embedder": dict(settings.embedder)}
-    embedder = make_embedder(checked(_Embedding, values, place="select").embedder)
+    embedder = make_embedder(checked(EmbedderChoice, values, place="select").embedder)
     turn = -2 if settings.diversity_of == "instruction" else -1  # the response comes last
     tables = open_tables(run)
     try:

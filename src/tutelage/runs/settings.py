@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tutelage.data import ReadSettings
 from tutelage.errors import SettingsError
+from tutelage.filters import EmbedderSettings
 from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
 from tutelage.refinement import RefineSettings
 from tutelage.runs.ray_settings import EngineName, RaySettings
@@ -60,6 +61,14 @@ class ScoreSettings(BaseModel):
         return known_metrics(names)
 
 
+class EmbedderChoice(BaseModel):
+    """How texts become vectors, for a choice by diversity; the filters room has the embedders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    embedder: EmbedderSettings
+
+
 class RunSettings(BaseModel):
     """Everything that decides what a run does."""
 
@@ -85,6 +94,8 @@ class RunSettings(BaseModel):
         needed = (*needed_metrics(self.select.rule), *((by,) if by in METRICS else ()))
         computed = scores_schema(self.score.metrics).names
         missing = [n for n in needed if n not in computed]
+        if self.select.diversity is not None:
+            checked(EmbedderChoice, {"embedder": dict(self.select.embedder)}, place="select")
         if missing:
             raise ValueError(
                 f"rule {self.select.rule} compares {', '.join(missing)}, "
