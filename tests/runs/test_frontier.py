@@ -13,7 +13,7 @@ from tests.runs.moving_fakes import moving_doors
 from tutelage.cli import main
 from tutelage.drift import FRONTIER
 from tutelage.errors import SettingsError, TeacherUnreachableError
-from tutelage.runs import frontier
+from tutelage.runs import find_frontier
 from tutelage.runs.attempting import ATTEMPTS
 from tutelage.teacher import Reply, Request
 from tutelage.teacher.scripted import Line
@@ -66,7 +66,9 @@ def table(out: Path) -> dict[int, dict[str, Any]]:
 def test_each_example_is_placed_by_what_the_student_answers(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl")
     asked: list[str] = []
-    found = frontier(job(data, tmp_path / "run"), doors=moving_doors(half_a_student, asked=asked))
+    found = find_frontier(
+        job(data, tmp_path / "run"), doors=moving_doors(half_a_student, asked=asked)
+    )
     assert len(asked) == 12 * 7
     rows = table(tmp_path / "run")
     assert pq.read_schema(tmp_path / "run" / "frontier.parquet") == FRONTIER
@@ -81,7 +83,7 @@ def test_each_example_is_placed_by_what_the_student_answers(tmp_path: Path) -> N
 
 def test_the_exported_set_is_the_band_in_the_order_of_the_curriculum(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl")
-    frontier(
+    find_frontier(
         job(data, tmp_path / "run", band={"keep_count": 5}), doors=moving_doors(half_a_student)
     )
     lines = (tmp_path / "run" / "selected.jsonl").read_text(encoding="utf-8").splitlines()
@@ -97,16 +99,16 @@ def test_nothing_is_asked_twice(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl")
     asked: list[str] = []
     doors = moving_doors(half_a_student, asked=asked)
-    first = frontier(job(data, tmp_path / "run"), doors=doors)
+    first = find_frontier(job(data, tmp_path / "run"), doors=doors)
     before = len(asked)
-    assert frontier(job(data, tmp_path / "run"), doors=doors) == first
-    frontier(job(data, tmp_path / "run", attempts={"sampled": 8, "greedy": 1}), doors=doors)
+    assert find_frontier(job(data, tmp_path / "run"), doors=doors) == first
+    find_frontier(job(data, tmp_path / "run", attempts={"sampled": 8, "greedy": 1}), doors=doors)
     assert len(asked) == before + 12 * 2
 
 
 def test_examples_beyond_the_limit_are_placed_by_prediction(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl", count=24)
-    frontier(job(data, tmp_path / "run", attempted=16), doors=moving_doors(half_a_student))
+    find_frontier(job(data, tmp_path / "run", attempted=16), doors=moving_doors(half_a_student))
     bases = [row["basis"] for row in table(tmp_path / "run").values()]
     assert bases.count("attempts") == 16
     assert bases.count("predicted") == 8
@@ -115,7 +117,7 @@ def test_examples_beyond_the_limit_are_placed_by_prediction(tmp_path: Path) -> N
 def test_an_example_without_a_reference_says_so(tmp_path: Path) -> None:
     rows = [{"instruction": "What is 1 and 1?", "output": "Two."}]
     data = write_rows(tmp_path / "data.jsonl", rows)
-    found = frontier(job(data, tmp_path / "run"), doors=moving_doors(half_a_student))
+    found = find_frontier(job(data, tmp_path / "run"), doors=moving_doors(half_a_student))
     assert found["reasons"] == {"no_reference": 1}
     assert found["warning"] is None
 
@@ -134,7 +136,7 @@ def test_an_answer_that_was_cut_is_wrong_and_one_that_never_came_is_no_attempt(
         )
 
     data = problems(tmp_path / "data.jsonl", count=2)
-    frontier(job(data, tmp_path / "run"), doors=moving_doors(answer))
+    find_frontier(job(data, tmp_path / "run"), doors=moving_doors(answer))
     rows = table(tmp_path / "run")
     assert rows[0]["reason"] == "not_attempted"
     assert rows[1]["knowledge"] == "unknown"
@@ -150,7 +152,7 @@ def test_shots_are_other_solved_examples(tmp_path: Path) -> None:
         return half_a_student(request)
 
     data = problems(tmp_path / "data.jsonl")
-    frontier(
+    find_frontier(
         job(data, tmp_path / "run", attempts={"sampled": 0, "greedy": 3, "shots": 2}),
         doors=moving_doors(answer),
     )
@@ -163,7 +165,9 @@ def test_shots_are_other_solved_examples(tmp_path: Path) -> None:
 
 def test_a_set_that_is_mostly_unknown_is_warned_about(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl")
-    found = frontier(job(data, tmp_path / "run"), doors=moving_doors(lambda _: "I do not know."))
+    found = find_frontier(
+        job(data, tmp_path / "run"), doors=moving_doors(lambda _: "I do not know.")
+    )
     assert "100% of the 12 placed examples are unknown" in found["warning"]
     assert found["kept"] == 0
 
@@ -171,7 +175,7 @@ def test_a_set_that_is_mostly_unknown_is_warned_about(tmp_path: Path) -> None:
 def test_several_greedy_answers_without_shots_are_refused(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl")
     with pytest.raises(SettingsError, match="all alike without shots"):
-        frontier(job(data, tmp_path / "run", attempts={"greedy": 2}))
+        find_frontier(job(data, tmp_path / "run", attempts={"greedy": 2}))
 
 
 def test_the_command_refuses_a_model_that_is_not_there(tmp_path: Path) -> None:

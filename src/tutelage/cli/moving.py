@@ -116,7 +116,7 @@ def frontier(data: str, *, out: Path, **options: Any) -> None:
     Example:
       tutelage frontier problems.jsonl --student smollm2-135m --sampled 4 --out runs/frontier
     """
-    from tutelage.runs import frontier as find_frontier
+    from tutelage.runs import find_frontier
 
     with shown_progress() as progress:
         found = find_frontier(_frontier_job(data, out, options), progress=progress)

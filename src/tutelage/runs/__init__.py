@@ -7,7 +7,7 @@ from tutelage.runs.examining import examine
 from tutelage.runs.explaining import explain_example
 from tutelage.runs.exporting import TARGETS, export
 from tutelage.runs.folder import RunFolder
-from tutelage.runs.frontier import frontier
+from tutelage.runs.frontier import find_frontier
 from tutelage.runs.gating import compare_filters, filter_run, verify_file, verify_run
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.loading import load_data
@@ -40,7 +40,7 @@ __all__ = [
     "explain_example",
     "export",
     "filter_run",
-    "frontier",
+    "find_frontier",
     "load_data",
     "load_rounds_settings",
     "load_settings",

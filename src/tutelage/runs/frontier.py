@@ -57,7 +57,7 @@ NOT_ATTEMPTED = "not_attempted"
 
 
 class FrontierJob(BaseModel):
-    """What `frontier` was asked to do."""
+    """What `find_frontier` was asked to do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +100,7 @@ class FrontierFolder:
         return self.run.root / "frontier.parquet"
 
 
-def frontier(
+def find_frontier(
     job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
 ) -> dict[str, Any]:
     """Place the examples of a data set by what a student knows, and choose what to learn next.
