@@ -170,7 +170,7 @@ def test_starts_that_do_not_fit_show_no_pieces() -> None:
 
 
 def test_the_decision_is_told_and_other_rules_are_tried(shelf: Shelf) -> None:
-    for example in ids(shelf)[:12]:
+    for example in ids(shelf)[:6]:
         told = judgement_of(shelf, example)
         assert told["sentences"][-1].startswith(("Kept", "Nothing"))
         same = would_be(shelf, example, {"rule": "srt", "mode": "safe", "margin": "0"})
@@ -183,7 +183,7 @@ def test_the_decision_is_told_and_other_rules_are_tried(shelf: Shelf) -> None:
 
 def test_the_margins_that_turn_a_decision_are_exact(shelf: Shelf) -> None:
     turned = 0
-    for example in ids(shelf, "kept and step <> 'original'")[:15]:
+    for example in ids(shelf, "kept and step <> 'original'")[:7]:
         points = otherwise(shelf, example)["turns"]
         for before, after in pairwise(points):
             turned += 1
@@ -191,7 +191,7 @@ def test_the_margins_that_turn_a_decision_are_exact(shelf: Shelf) -> None:
             at = would_be(shelf, example, {"margin": after["margin"]})
             assert below["candidate_id"] == before["candidate_id"]
             assert at["candidate_id"] == after["candidate_id"]
-    assert turned > 3
+    assert turned > 1
 
 
 def test_a_rule_that_needs_all_examples_is_not_guessed(shelf: Shelf) -> None:

@@ -11,9 +11,16 @@ from tutelage.errors import MissingExtraError
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--row", help="Open this example: an id, its beginning, or row:N.")
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A second student's run over the same rows, to see where the two disagree.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
 @click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
-def view(run: Path, *, row: str | None, port: int | None, browser: bool) -> None:
+def view(
+    run: Path, *, row: str | None, beside: Path | None, port: int | None, browser: bool
+) -> None:
     """Look at every decision of RUN in a browser, and overrule those you know better.
 
     Serves this machine only, to whoever has the link that is printed. The first time, a narrow
@@ -22,6 +29,7 @@ def view(run: Path, *, row: str | None, port: int | None, browser: bool) -> None
     \b
     Example:
       tutelage view runs/demo --row row:6
+      tutelage view runs/small --beside runs/large
     """
     try:
         from tutelage.web import serve
@@ -37,7 +45,7 @@ def view(run: Path, *, row: str | None, port: int | None, browser: bool) -> None
             click.launch(link)
 
     with shown_progress() as progress:
-        serve(run, port=port, row=row, opened=opened, progress=progress)
+        serve(run, port=port, row=row, beside=beside, opened=opened, progress=progress)
 
 
 COMMANDS = (view,)

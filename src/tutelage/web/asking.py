@@ -5,6 +5,7 @@ The address holds everything, so that a link shows another person the same rows:
     q         words that must all be in one version's text
     outcome   kept_original, kept_refined, refused, overruled      (repeatable, any of them)
     source, reason, step, teacher, status                          (repeatable, any of them)
+    beside    how a second student decides, where there is one     (repeatable, any of them)
     range     METRIC:WHOSE:LOW:HIGH, where WHOSE is original, chosen or any (repeatable, all)
     sort      row, source, reason, METRIC:WHOSE or gain:METRIC; a minus in front turns it around
 """
@@ -19,7 +20,7 @@ from tutelage.errors import DataError
 from tutelage.web.indexing import OTHERS, quoted
 
 Whose: TypeAlias = Literal["original", "chosen", "any"]
-FACETS = ("outcome", "reason", "step", "source", "teacher", "status")
+FACETS = ("outcome", "reason", "step", "source", "teacher", "status", "beside")
 OUTCOMES: Mapping[str, str] = {
     "kept_refined": f"kept and step <> '{ORIGINAL}'",
     "kept_original": f"kept and step = '{ORIGINAL}'",
@@ -49,6 +50,7 @@ class Names:
     metrics: Sequence[str]
     teachers: Sequence[str]
     statuses: Sequence[str]
+    beside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question
     for name, value in parameters:
         if name == "q":
             words = value.strip()[:MAX_QUERY_CHARACTERS]
+        elif name == "beside" and not names.beside:
+            continue  # the link was copied from a viewer with a second student
         elif name in FACETS:
             facets.setdefault(name, []).append(value)
         elif name == "range":

@@ -54,8 +54,17 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
         "kept": kept,
         "overruled": overruled,
         "override": None if override is None else _entry(override),
+        "second": _second(shelf, example_id, versions),
         "history": [_entry(e) for e in override_history(shelf.run) if e.example_id == example_id],
     }
+
+
+def _second(shelf: Shelf, example_id: str, versions: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if shelf.second is None:
+        return None
+    with shelf.cursor() as tables:
+        ids = [str(version["candidate_id"]) for version in versions]
+        return shelf.second.about(tables, example_id, ids)
 
 
 def _located(shelf: Shelf, example_id: str) -> tuple[int, int, str | None, bool, bool]:

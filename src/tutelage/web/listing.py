@@ -21,6 +21,7 @@ from tutelage.web.asking import (
     versions_query,
 )
 from tutelage.web.indexing import quoted
+from tutelage.web.second import CASES
 from tutelage.web.shelf import Shelf
 
 PAGE_ROWS = 60
@@ -131,12 +132,13 @@ def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
     with asked(shelf, question) as (tables, state):
         source = "e"
         if rest != "true":  # what all facets share is looked for once
+            columns = _FACET_COLUMNS + (", beside" if shelf.second else "")
             tables.execute(
-                f"create or replace temp table rest as select {_FACET_COLUMNS} from e where {rest}",
+                f"create or replace temp table rest as select {columns} from e where {rest}",
                 parameters,
             )
             source = "rest"
-        for facet in ("outcome", "reason", "step", "source"):
+        for facet in ("outcome", "reason", "step", "source", *(["beside"] if shelf.second else [])):
             where, values = facets_condition(question, shelf.names, without=facet)
             found[facet] = _values(tables, facet, f"{source} where {where}", values)
         for facet, names, column in (
@@ -182,6 +184,8 @@ def _shown(facet: str, value: str | None) -> bool:
 def _label(facet: str, value: str | None) -> str:
     if value is None:
         return "no source"
+    if facet == "beside":
+        return CASES.get(value, value)
     if facet == "reason":
         return reason_words(value)
     return STEP_WORDS.get(value, value) if facet == "step" else visible(value)

@@ -31,7 +31,8 @@ def about(shelf: Shelf) -> dict[str, Any]:
         "lost": [[s, reason_words(s), n] for s, n in meta.lost.items()],
         "metrics": [_metric(name) for name in meta.metrics],
         "ranges": meta.ranges,
-        "facets": list(FACETS),
+        "facets": [facet for facet in FACETS if facet != "beside" or shelf.second],
+        "second": None if shelf.second is None else shelf.second.name,
         "version": shelf.version,
         "has_report": shelf.run.report.exists(),
     }

@@ -15,6 +15,7 @@ from tutelage.web.app import build_app
 from tutelage.web.guarding import LOOPBACK, new_token
 from tutelage.web.indexing import open_index
 from tutelage.web.lineage import example_named
+from tutelage.web.second import open_second
 from tutelage.web.shelf import Shelf
 
 USUAL_PORT = 8347
@@ -26,6 +27,7 @@ def serve(
     *,
     port: int | None = None,
     row: str | None = None,
+    beside: Path | None = None,
     opened: Callable[[str], None],
     progress: Progress | None = None,
     doors: Doors | None = None,
@@ -36,6 +38,7 @@ def serve(
         root: The run folder.
         port: Where to listen; None takes the usual one, or any that is free.
         row: An example to open, as `tutelage explain` names it.
+        beside: The run of a second student over the same rows.
         opened: Called with the link once the server listens.
         progress: Told while the index is made.
         doors: How the student is reached; tests put a fake behind them.
@@ -45,11 +48,12 @@ def serve(
         DataError: There is no such row.
     """
     run = RunFolder(root=root).existing()
+    second = None if beside is None else open_second(beside)
     with tempfile.TemporaryDirectory(prefix="tutelage-view-") as scratch, _listening(port) as door:
         index = open_index(run, scratch=Path(scratch), progress=progress or Silent())
         at = door.getsockname()[1]
         token = new_token()
-        shelf = Shelf(run, index)
+        shelf = Shelf(run, index, second=second)
         app, viewer = build_app(shelf, token=token, port=at, doors=doors)
         try:
             example = None if row is None else _named(shelf, row)

@@ -23,6 +23,7 @@ from tutelage.web.answers import Answers
 from tutelage.web.asking import Names
 from tutelage.web.indexing import MEMORY_LIMIT, index_key, quoted, text
 from tutelage.web.searching import Search, Searches
+from tutelage.web.second import Second
 
 KEPT_RANGES = 8
 """Sets of examples that have a version within some ranges: four bytes an example each."""
@@ -106,10 +107,12 @@ class Shelf:
     Args:
         run: The run folder.
         index: The path that `open_index` gave.
+        second: The run of a second student over the same rows.
     """
 
-    def __init__(self, run: RunFolder, index: Path) -> None:
+    def __init__(self, run: RunFolder, index: Path, *, second: Second | None = None) -> None:
         self.run = run
+        self.second = second
         self._tables = duckdb.connect(
             config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True}
         )
@@ -121,7 +124,10 @@ class Shelf:
             values[name] = tuple(values[name])
         self.meta = Meta(**values)
         self.names = Names(
-            metrics=self.meta.metrics, teachers=self.meta.teachers, statuses=self.meta.statuses
+            metrics=self.meta.metrics,
+            teachers=self.meta.teachers,
+            statuses=self.meta.statuses,
+            beside=second is not None,
         )
         self.manifest = run.read_manifest()
         self.candidates = RowsOnDisk(run.candidates)
@@ -133,6 +139,8 @@ class Shelf:
         self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
         self.overrides: dict[str, Override] = {}
         self.version = 0
+        if second is not None:
+            second.compare(self._tables, run)
         self.refresh()
 
     def refresh(self) -> None:
@@ -145,12 +153,7 @@ class Shelf:
             tables.execute("begin transaction")
             tables.register("wanted", pa.Table.from_pylist(wanted, schema=schema))
             tables.execute(self._patch_query())
-            tables.execute(
-                "create or replace view e as select * from ix.e where n not in "
-                "(select n from patch) union all select * from patch"
-                if wanted
-                else "create or replace view e as select * from ix.e"
-            )
+            tables.execute(self._examples_query(patched=bool(wanted)))
             tables.execute(
                 "create or replace view c as select c.* replace (case when p.n is null then "
                 "c.chosen else c.k = p.chosen_k end as chosen) from ix.c c "
@@ -160,6 +163,14 @@ class Shelf:
             )
             tables.execute("commit")
         self.version += 1
+
+    def _examples_query(self, *, patched: bool) -> str:
+        examples = "select * from ix.e"
+        if patched:
+            examples += " where n not in (select n from patch) union all select * from patch"
+        if self.second is not None:
+            examples = f"select u.*, b.beside from ({examples}) u left join beside b on b.n = u.n"
+        return f"create or replace view e as {examples}"
 
     def _patch_query(self) -> str:
         numbers = "".join(f", o.{quoted('o_' + m)}, k.{quoted(m)}" for m in self.meta.metrics)

@@ -50,6 +50,7 @@ function render(found) {
     pane,
     head(),
     verdict(),
+    beside(),
     lineage(),
     h("section", { class: "compare", "aria-label": "Versions side by side" }, h("div", { id: "toolbar" }), h("div", { id: "panes" })),
     judgement(example, names),
@@ -91,6 +92,23 @@ function verdict() {
     h("strong", {}, words),
     example.reason_words ? h("span", {}, ` – ${example.reason_words}`) : null,
     example.override?.note ? h("span", { class: "note" }, " “", data(example.override.note), "”") : null,
+  );
+}
+
+// What a second student made of the same row.
+function beside() {
+  const other = example.second;
+  if (!other) return null;
+  if (!other.judged) return h("p", { class: "quiet beside" }, `${other.name} has not judged this row.`);
+  const kept = example.versions.find((v) => v.by_rule)?.candidate_id ?? null;
+  const words = other.candidate_id ? `keeps the ${other.step_words}` : "keeps nothing";
+  return h(
+    "p",
+    { class: "beside" },
+    h("span", { class: kept === other.candidate_id ? "agrees" : "differs" }, kept === other.candidate_id ? "= " : "≠ "),
+    h("strong", {}, data(other.name)),
+    ` ${words}`,
+    h("span", { class: "quiet" }, ` – ${other.reason_words}`),
   );
 }
 

@@ -13,8 +13,9 @@ const TITLES = {
   source: "Source",
   teacher: "Written by",
   status: "A version's status",
+  beside: "Second student",
 };
-const OPEN = new Set(["outcome", "reason", "source", "numbers"]);
+const OPEN = new Set(["outcome", "reason", "source", "beside", "numbers"]);
 const WHOSE = { chosen: "of the chosen", original: "of the original", any: "of any version" };
 const labels = new Map();
 let names = {};
@@ -26,7 +27,7 @@ export function startFilters(about) {
     panel,
     h("button", { id: "filters-done", type: "button", class: "phone primary", onclick: toggleFilters }, "Show the rows"),
     about.facets.map((facet) =>
-      h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, TITLES[facet]), h("div", { class: "values" })),
+      h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, facet === "beside" ? `Beside ${about.second}` : TITLES[facet]), h("div", { class: "values" })),
     ),
     rangeForm(about),
     about.lost.length

@@ -25,6 +25,9 @@ export function judgement(example, about) {
     { class: "why", "aria-label": "The decision" },
     h("h3", {}, "Why"),
     table(example, about),
+    example.second && Object.keys(example.second.numbers).length
+      ? [h("p", { class: "quiet" }, `The same versions as ${example.second.name} reads them`), table(asSecond(example), about)]
+      : null,
     reasons,
     h("h3", {}, "How it would fall otherwise"),
     controls(example, about, result),
@@ -69,6 +72,10 @@ async function otherwise(example, box) {
 
 const same = (other, now) =>
   other.candidate_id === now ? h("span", { class: "agrees", title: "as decided" }, "= ") : h("span", { class: "differs", title: "otherwise" }, "≠ ");
+
+const asSecond = ({ versions, second }) => ({
+  versions: versions.map((v) => ({ ...v, numbers: second.numbers[v.candidate_id], in_force: v.candidate_id === second.candidate_id })),
+});
 
 function table(example, about) {
   const columns = about.metrics.filter((m) => example.versions.some((v) => typeof v.numbers?.[m.name] === "number"));

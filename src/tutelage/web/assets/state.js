@@ -1,6 +1,6 @@
 // The address holds everything that is shown, so that a copied link shows the same.
 
-export const FILTERS = ["q", "outcome", "reason", "step", "source", "teacher", "status", "range"];
+export const FILTERS = ["q", "outcome", "reason", "step", "source", "teacher", "status", "beside", "range"];
 const ASKED = [...FILTERS, "sort"];
 
 let params = new URLSearchParams(location.search);
