@@ -28,8 +28,8 @@ from tutelage.web.second import Second
 KEPT_RANGES = 8
 """Sets of examples that have a version within some ranges: four bytes an example each."""
 
-KEPT_GROUPS = 12
-"""Row groups that stay in memory; the tool itself writes some 8,000 rows in each."""
+KEPT_BYTES = 128 * 1024**2
+"""Of row groups that stay in memory, a file; the tool itself writes some 8,000 rows in each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class RowsOnDisk:
         group = int(np.searchsorted(self._starts, number, side="right")) - 1
         if group not in self._kept:
             self._kept[group] = self._file.read_row_group(group)
-            while len(self._kept) > KEPT_GROUPS:
+            while len(self._kept) > 1 and sum(t.nbytes for t in self._kept.values()) > KEPT_BYTES:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(group)
         return self._kept[group].slice(number - int(self._starts[group]), 1)
