@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.runs.fakes import doors, write_rows
 from tutelage.errors import DataError, SettingsError
-from tutelage.runs import rank_sources, rank_teachers
+from tutelage.runs import rank_agreement, rank_sources, rank_teachers
 from tutelage.runs.opening import Doors
 from tutelage.runs.ranking_asking import ask_and_rank, teachers_of
+from tutelage.runs.ranking_outcomes import correlations, outcomes_of
 from tutelage.runs.ranking_report import entrants_table, in_words, ranked_summary
 from tutelage.student import StudentSettings, TableStudent
 from tutelage.teacher import TeacherSettings
@@ -207,3 +209,44 @@ def test_the_page_and_the_plots_are_written(tmp_path: Path) -> None:
     assert "may be the best" in (tmp_path / "out" / "report.html").read_text()
     plots = {p.suffix for p in (tmp_path / "out" / "plots").iterdir()}
     assert plots == {".svg", ".png"}
+
+
+def test_students_that_judge_alike_agree_and_others_are_counted(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "pool.jsonl", pool(teachers=("a", "b", "c", "d", "e")))
+    for name, model in (("one", "table"), ("same", "table"), ("other", "stranger")):
+        values = job(path, tmp_path / name, student={"model": model})
+        rank_teachers(values, doors=doors())
+    folders = [tmp_path / name for name in ("one", "same", "other")]
+    table = rank_agreement(folders, out=tmp_path / "agreement")
+    found = {
+        (r["one"], r["other"], r["predictor"], r["measure"]): r["value"] for r in table.to_pylist()
+    }
+    assert found["one", "same", "rsr", "flipped"] == 0.0
+    assert found["one", "same", "rsr", "spearman_entrants"] == 1.0
+    assert found["one", "same", "rsr", "overlap_best_25_percent"] == 1.0
+    assert ("one", "other", "likelihood", "flipped") in found
+    assert (tmp_path / "agreement" / "report.html").is_file()
+    with pytest.raises(SettingsError, match="two rankings"):
+        rank_agreement(folders[:1])
+    with pytest.raises(SettingsError, match="not every ranking has car"):
+        rank_agreement(folders, predictors=["car"])
+
+
+def test_correlations_with_what_was_measured_keep_their_sign(tmp_path: Path) -> None:
+    rows = [
+        {"domain": "all", "predictor": p, "entrant": f"t{n}", "better": b, "value": float(v)}
+        for p, b, v_of in (("rsr", "lower", lambda n: -n), ("length", "neither", lambda n: n))
+        for n in range(6)
+        for v in [v_of(n)]
+    ]
+    path = tmp_path / "measured.csv"
+    path.write_text("model,score\n" + "".join(f"t{n},{n}\n" for n in range(6)) + "t9,\n")
+    outcomes = outcomes_of(path, entrant="model", columns=["score"])
+    found = {
+        r["predictor"]: r for r in correlations(pa.Table.from_pylist(rows), outcomes).to_pylist()
+    }
+    assert found["rsr"]["spearman"] == -1.0
+    assert found["rsr"]["as_claimed"] == 1.0
+    assert found["length"]["as_claimed"] == 1.0
+    with pytest.raises(DataError, match="no column"):
+        outcomes_of(path, entrant="model", columns=["rate"])

@@ -152,4 +152,81 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
     print_json(ranked_summary(found))
 
 
+@rank.command()
+@click.argument("pool")
+@data_options
+@student_options()
+@_rank_options(questions=100)
+@click.option(
+    "--probe",
+    type=_FILE,
+    help="A YAML file with tasks: try the sources out by training; see docs/rank.md.",
+)
+@click.option(
+    "--most-cells", type=click.IntRange(min=0), help="Stop after so many trainings; go on later."
+)
+def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options: Any) -> None:
+    """Rank the sources of POOL, and with --probe train on a little of each.
+
+    Successive halving finds the best by training, a sweep trains on the best 1, 2, 4, 8 and all.
+    The winner's measured gain is corrected for its luck.
+
+    \b
+    Example:
+      tutelage rank sources data.jsonl --student smollm2-135m --out ranked/sources
+      tutelage rank sources data.jsonl --student smollm2-135m --probe probe.yaml \\
+          --out ranked/sources
+    """
+    from tutelage.runs import rank_sources
+    from tutelage.runs.ranking_report import ranked_summary
+
+    job = _job(pool, options)
+    with shown_progress() as progress:
+        found = rank_sources(job, progress=progress)
+        summary = ranked_summary(found)
+        if probe is not None:
+            from tutelage.runs.ranking_probe_report import probed_summary, write_probed
+            from tutelage.runs.ranking_probes import probe_settings, probe_sources
+
+            probed = probe_sources(
+                found,
+                data=job["data"],
+                student=job["student"],
+                probe=probe_settings(probe),
+                most_cells=most_cells,
+                progress=progress,
+            )
+            write_probed(found, probed, level=options["level"])
+            summary |= {"probes": probed_summary(probed)}
+    print_json(summary)
+
+
+@rank.command()
+@click.argument("rankings", nargs=-1, required=True, type=_OUT)
+@click.option("--predictors", help="Comma-separated; default all that every ranking has.")
+@click.option("--out", required=True, type=_OUT, help="A folder of its own.")
+def agreement(rankings: tuple[Path, ...], *, predictors: str | None, out: Path) -> None:
+    """Compare RANKINGS: one pool as judged by several students, or by stages of one.
+
+    Rank correlations, how often they would choose another answer, what their selected sets share.
+
+    \b
+    Example:
+      tutelage rank agreement ranked/smollm2 ranked/gemma3 --out ranked/agreement
+    """
+    from tutelage.runs import rank_agreement
+    from tutelage.runs.ranking_agreement import agreement_in_words
+
+    names = None if predictors is None else [p.strip() for p in predictors.split(",")]
+    table = rank_agreement(list(rankings), out=out, predictors=names)
+    print_json(
+        {
+            "in_words": agreement_in_words(table),
+            "out": str(out),
+            "report": str(out / "report.html"),
+            "agreement": table.to_pylist(),
+        }
+    )
+
+
 COMMANDS = (rank,)

@@ -13,6 +13,7 @@ from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.loading import load_data
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ranking import Ranked, rank_sources, rank_teachers
+from tutelage.runs.ranking_agreement import rank_agreement
 from tutelage.runs.recomputing import delta_losses, metric_agreement, recompute
 from tutelage.runs.reporting import report_text, write_report
 from tutelage.runs.rescoring import score_run
@@ -45,6 +46,7 @@ __all__ = [
     "load_rounds_settings",
     "load_settings",
     "metric_agreement",
+    "rank_agreement",
     "rank_sources",
     "rank_teachers",
     "recompute",

@@ -141,15 +141,28 @@ def ranked_summary(ranked: Ranked) -> dict[str, Any]:
     }
 
 
-def write_ranking(ranked: Ranked, *, level: float) -> None:
-    """Write report.html and plots/ (SVG and PNG) into the folder of the ranking."""
+def write_ranking(
+    ranked: Ranked,
+    *,
+    level: float,
+    opening: Sequence[str] = (),
+    more: Sequence[Section] = (),
+) -> None:
+    """Write report.html and plots/ (SVG and PNG) into the folder of the ranking.
+
+    Args:
+        ranked: What came out.
+        level: Of its intervals.
+        opening: Sentences that go first.
+        more: Sections that go first.
+    """
     root = Path(ranked.out)
-    sections = sections_of(ranked)
+    sections = [*more, *sections_of(ranked)]
     student = ranked.student.get("model", "the student")
     page = render_page(
         title=root.name,
         about=f"which {ranked.kind} teach {student}",
-        opening=in_words(ranked, level=level),
+        opening=[*opening, *in_words(ranked, level=level)],
         facts=_facts(ranked),
         sections=sections,
     )

@@ -1,0 +1,124 @@
+"""What trying out sources says: in sentences, and as sections of the page."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from tutelage.report import Cell, Column, Figure, Section, Table
+from tutelage.runs.ranking import Ranked
+from tutelage.runs.ranking_probe_settings import Probed
+from tutelage.runs.ranking_report import write_ranking
+
+_GAIN = (
+    "Gain: over the mean of all sources of the rung. Shrunk: pulled towards the mean by the share "
+    "of the spread that is noise; what a repeat would come to."
+)
+
+
+def probed_in_words(probed: Probed) -> list[str]:
+    """What the trainings came to, in a few sentences."""
+    said = []
+    if probed.winner:
+        w = probed.winner
+        said.append(
+            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of "
+            f"the last rung as measured, {w['split']:+.3g} without the luck of winning; a half of "
+            f"the data chooses it {w['again_fraction']:.0%} of the time."
+        )
+    if probed.unfinished:
+        said.append(f"{probed.unfinished} trainings are not done; the same command continues.")
+    for row in probed.sweep.to_pylist():
+        if row["less_all"] is not None:
+            shown = row["low"] > 0 or row["high"] < 0
+            better = "better" if row["less_all"] > 0 else "worse"
+            verdict = f"it is {better}" if shown else "no difference could be shown"
+            said.append(
+                f"{row['mix']} ({', '.join(row['sources'])}) less the mix of all: "
+                f"{row['less_all']:+.3g} ({row['low']:+.3g} to {row['high']:+.3g}): {verdict}."
+            )
+    for name, rows in probed.left_out.items():
+        said.append(f"{name} took no part: it has {rows} rows.")
+    return said
+
+
+def probed_summary(probed: Probed) -> dict[str, Any]:
+    """What the command prints."""
+    return {
+        "in_words": probed_in_words(probed),
+        "order": list(probed.order),
+        "winner": dict(probed.winner),
+        "left_out": dict(probed.left_out),
+        "unfinished": probed.unfinished,
+        "rungs": probed.probes.to_pylist(),
+        "sweep": probed.sweep.to_pylist(),
+    }
+
+
+def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
+    """Write the page of the ranking again, with what the trainings say in front."""
+    write_ranking(
+        ranked, level=level, opening=probed_in_words(probed), more=probed_sections(probed)
+    )
+
+
+def probed_sections(probed: Probed) -> list[Section]:
+    """The rungs, and the sweep where it is finished."""
+    sections = [
+        Section(
+            key="probes",
+            title="Small trainings",
+            paragraphs=(_GAIN,),
+            tables=(_rungs_table(probed.probes.to_pylist()),),
+        )
+    ]
+    if probed.sweep.num_rows:
+        sections.append(_sweep_section(probed.sweep.to_pylist()))
+    return sections
+
+
+def _rungs_table(rows: list[dict[str, Any]]) -> Table:
+    names = ("rung", "source", "predicted_rank", "examples", "value", "gain", "shrunk_gain")
+    cells: list[tuple[Cell, ...]] = [
+        (*(row[n] for n in names), "yes" if row["goes_on"] else "no") for row in rows
+    ]
+    return Table(
+        caption="Rung by rung, best first",
+        columns=(
+            Column(name="rung", style="count"),
+            Column(name="source"),
+            Column(name="predicted rank", style="count"),
+            Column(name="examples", style="count"),
+            *(Column(name=n, style="number") for n in ("value", "gain", "shrunk gain")),
+            Column(name="goes on"),
+        ),
+        rows=tuple(cells),
+    )
+
+
+def _sweep_section(rows: list[Mapping[str, Any]]) -> Section:
+    from tutelage.report.ranking_charts import standing_chart
+
+    names = ("mix", "value", "less_all", "low", "high")
+    table = Table(
+        caption="Mixes with as many examples in all",
+        columns=(
+            Column(name="mix"),
+            *(Column(name=n, style="number") for n in ("value", "less all", "from", "to")),
+        ),
+        rows=tuple(tuple(row[n] for n in names) for row in rows),
+        note="Measured on items and seeds that the rungs did not choose by.",
+    )
+    points = [
+        (row["mix"], row["less_all"] or 0.0, row["low"], row["high"])
+        for row in rows
+    ]  # fmt: skip
+    best = max(rows, key=lambda row: row["value"])["mix"]
+    figure = Figure(
+        title="How many sources to mix",
+        alt="The value of each mix less that of all sources, with its interval.",
+        draw=partial(standing_chart, points, unit="less the mix of all", first=[best]),
+        table=table,
+        layout="wide",
+        in_text=False,
+    )
+    return Section(key="sweep", title="How many of the best to mix", figures=(figure,))
