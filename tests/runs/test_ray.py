@@ -26,7 +26,7 @@ from tutelage.runs.ray_teacher import opens_on_ray
 from tutelage.runs.ray_worker import ScoringWorker, WorkFolder, chunks_schema
 from tutelage.runs.sampling import sample_data
 from tutelage.student import StudentSettings, TableStudent
-from tutelage.student import model as model_module
+from tutelage.student import chunks as chunks_module
 from tutelage.teacher import ScriptedTeacher
 
 ray = pytest.importorskip("ray")
@@ -47,7 +47,7 @@ def _cluster() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_module, "CHUNK_CANDIDATES", 4)
+    monkeypatch.setattr(chunks_module, "CHUNK_CANDIDATES", 4)
 
 
 def score(data: Path, out: Path, **more: Any) -> dict[str, Any]:

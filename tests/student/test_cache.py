@@ -8,7 +8,7 @@ import pytest
 
 from tutelage.data import VIEW_NAMES, Reading, Unscored
 from tutelage.errors import StudentError
-from tutelage.student import Cache, StudentModel, StudentSettings, TextPair, model
+from tutelage.student import Cache, StudentModel, StudentSettings, TextPair, chunks
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.passage import Measured
 
@@ -49,7 +49,7 @@ def rows(candidate_of):
 
 @pytest.fixture
 def student_of(tiny_llama, tmp_path, monkeypatch):
-    monkeypatch.setattr(model, "CHUNK_CANDIDATES", 8)
+    monkeypatch.setattr(chunks, "CHUNK_CANDIDATES", 8)
 
     def build(name="cache", *, stop_at=None, most=None, **settings):
         options = {"dtype": "bfloat16", "batch_tokens": 150} | settings

@@ -14,9 +14,10 @@ head. Counted are only targets: position t of the logits predicts token t + 1.
 
 from tutelage.student.bundled import BUNDLED, BundledModel, bundled_model
 from tutelage.student.cache import Cache
+from tutelage.student.chunks import chunks_of
 from tutelage.student.examination import check_template, devices
 from tutelage.student.folder import resolve_device, resolve_dtype
-from tutelage.student.model import StudentModel, TextPair, chunks_of, open_student
+from tutelage.student.model import StudentModel, TextPair, open_student
 from tutelage.student.settings import Statistics, StudentSettings
 from tutelage.student.table import TableStudent
 

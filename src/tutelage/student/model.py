@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self, TypeVar
+from typing import Self
 
 from tutelage.data import (
     VIEW_NAMES,
@@ -16,6 +16,7 @@ from tutelage.data import (
 )
 from tutelage.errors import DataError, SettingsError
 from tutelage.student.cache import Cache, SideRecord
+from tutelage.student.chunks import chunks, chunks_of
 from tutelage.student.keys import Scope
 from tutelage.student.opening import OpenStudent
 from tutelage.student.passage import (
@@ -37,11 +38,6 @@ from tutelage.student.views import (
     contexts_of,
 )
 
-CHUNK_CANDIDATES = 256
-CHUNK_CHARACTERS = 400_000
-"""A chunk is planned as a whole; outcomes come out when it is read. About a minute on two cores."""
-
-_Item = TypeVar("_Item")
 _VIEWS_OF: Mapping[SideName, tuple[ViewName, ViewName]] = {
     "response": RESPONSE_VIEWS,
     "instruction": INSTRUCTION_VIEWS,
@@ -187,7 +183,7 @@ class StudentModel:
         """
         self._check_measures(statistics)
         full = statistics != "nll"
-        for chunk in _chunks(pairs, size=lambda pair: len(pair.context) + len(pair.target)):
+        for chunk in chunks(pairs, size=lambda pair: len(pair.context) + len(pair.target)):
             wanted = [self._wanted_pair(pair) for pair in chunk]
             records, measured = self._resolve(wanted, full=full)
             for pair, want in zip(chunk, wanted, strict=True):
@@ -324,14 +320,6 @@ def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> St
     return StudentModel(settings, cache=cache if settings.use_cache else None)
 
 
-def chunks_of(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
-    """Divide candidates as `StudentModel.read` does: each list is planned as a whole.
-
-    Reading the lists apart, in any process, computes the same batches.
-    """
-    return _chunks(candidates, size=_characters)
-
-
 def _record(
     side: EncodedSide, want: _Wanted, scope: Scope, *, into: dict[bytes, Passage]
 ) -> SideRecord:
@@ -402,21 +390,3 @@ def _outcome(
 
 def _unscored(name: str, refusal: Refusal) -> Unscored:
     return Unscored(candidate_id=name, reason=refusal.reason, detail=refusal.detail)
-
-
-def _characters(candidate: Candidate) -> int:
-    return sum(len(message.content) for message in candidate.messages)
-
-
-def _chunks(items: Iterable[_Item], *, size: Callable[[_Item], int]) -> Iterator[list[_Item]]:
-    """Lists of at most `CHUNK_CANDIDATES` items and about `CHUNK_CHARACTERS` characters."""
-    chunk: list[_Item] = []
-    characters = 0
-    for item in items:
-        chunk.append(item)
-        characters += size(item)
-        if len(chunk) == CHUNK_CANDIDATES or characters >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
