@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data import Message
+from tutelage.data import Message, TargetTokens
 from tutelage.student.chat_template import open_chat_template
 from tutelage.student.passage import EncodedSide, Refusal
 from tutelage.student.template import ALPACA_TEXT, parse_raw_template
@@ -120,6 +120,27 @@ def test_all_turns_are_pooled_each_with_its_own_context(hf_tokenizer, candidate_
     assert side.given[1].ids_T.tolist() == last.given[0].ids_T.tolist()
     first = hf_tokenizer.decode(side.given[0].ids_T)
     assert first.endswith("<|im_start|>assistant\nc")
+
+
+def test_starts_of_pooled_turns_are_offsets_of_the_joined_text(hf_tokenizer, candidate_from):
+    turns = [
+        Message(role=role, content=text)
+        for role, text in (
+            ("user", "Name a colour."),
+            ("assistant", "red it is"),
+            ("user", "And another?"),
+            ("assistant", "blue"),
+        )
+    ]
+    builder = builder_of(hf_tokenizer, "chat", all_turns=True)
+    for side, text in (("response", "red it is\nblue"), ("instruction", None)):
+        found = builder.encode(candidate_from(turns), side)
+        assert found.text == (text or "Name a colour.\nAnd another?")
+        assert len(found.ids_T) == len(found.starts_T) == sum(p.targets for p in found.given)
+        target = TargetTokens(text=found.text, ids_T=found.ids_T, starts_T=found.starts_T)
+        assert "".join(target.pieces) == found.text[found.starts_T[0] :]
+        decoded = [hf_tokenizer.decode([token]) for token in found.ids_T]
+        assert [p.replace("\n", "") for p in target.pieces] == decoded
 
 
 @pytest.mark.parametrize(
