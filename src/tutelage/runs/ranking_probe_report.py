@@ -1,6 +1,6 @@
 """What trying out sources says: in sentences, and as sections of the page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -95,7 +95,7 @@ def _rungs_table(rows: list[dict[str, Any]]) -> Table:
     )
 
 
-def _sweep_section(rows: list[Mapping[str, Any]]) -> Section:
+def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     from tutelage.report.ranking_charts import standing_chart
 
     names = ("mix", "value", "less_all", "low", "high")

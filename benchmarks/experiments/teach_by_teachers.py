@@ -1,0 +1,172 @@
+"""Which teacher teaches? Train students on the same questions as answered by different teachers.
+
+    python benchmarks/experiments/teach_by_teachers.py make --data DATA --ranked RANKED --out OUT
+    tutelage prove OUT/prove.yaml                    # again and again until it is finished
+    python benchmarks/experiments/teach_by_teachers.py report --ranked RANKED --out OUT
+
+`make` takes teachers spread evenly over a ranking, half of the GSM8K test questions (by a hash of
+their ids) for training, and tasks that no teacher wrote: the likelihood of human solutions of the
+training questions, the likelihood of the right final answer to the other half of the test
+questions, and answers to one-step problems that small students can get right. `report` correlates
+every predictor of the ranking with the measured results. The scores have nothing to do with
+published GSM8K scores: the test questions are trained on.
+"""
+
+import argparse
+import gzip
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from tutelage.data import content_hash, write_jsonl
+from tutelage.runs.proving import read_results
+from tutelage.runs.ranking_outcomes import correlations
+
+DOUBTFUL = frozenset(
+    ("0368", "0403", "0454", "0649", "0652", "0749")
+    + ("0768", "0782", "0823", "0952", "0962", "1016", "1309")
+)
+"""Questions whose gold answer is doubtful."""
+
+
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def spread(ranked: Path, *, count: int, by: str) -> list[str]:
+    """Teachers at even distances of rank, the first and the last among them."""
+    rows = pq.read_table(ranked / "standings.parquet").to_pylist()
+    mine = [
+        row["entrant"]
+        for row in rows
+        if row["domain"] == "all" and row["predictor"] == by and row["value"] is not None
+    ]
+    return [mine[round(i * (len(mine) - 1) / (count - 1))] for i in range(count)]
+
+
+def trains(prompt_id: str) -> bool:
+    return int(content_hash("gsm8k half", prompt_id)[:4], 16) % 2 == 0
+
+
+def make(given: argparse.Namespace) -> None:
+    data, out = given.data, given.out
+    out.mkdir(parents=True, exist_ok=True)
+    teachers = spread(given.ranked, count=given.teachers, by=given.by)
+    answers: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    gold: dict[str, dict[str, Any]] = {}
+    for row in rows_of(data / "gsm8k/multi_teacher.jsonl.gz"):
+        key = row["prompt_id"]
+        if key.rpartition("-")[2] in DOUBTFUL:
+            continue
+        gold[key] = {"instruction": row["question"], "output": f"The answer is {row['gold']:g}."}
+        if row["model"] in teachers and trains(key) and row["output"].strip():
+            said = {"instruction": row["question"], "output": row["output"].strip()}
+            answers[row["model"]][key] = said
+    shared = set.intersection(*(set(found) for found in answers.values()))
+    for number, teacher in enumerate(teachers):
+        found = [answers[teacher][key] for key in sorted(shared)]
+        write_jsonl(out / f"arm-{number:02}.jsonl", found)
+    tasks = write_tasks(data, out, gold, items=given.items)
+    config = {
+        "out": "results",
+        "students": [
+            {"name": "smollm2", "model": "smollm2-135m"},
+            {"name": "gemma3", "model": given.gemma, "template": "alpaca"},
+        ],
+        "arms": [{"name": f"t{n:02}", "file": f"arm-{n:02}.jsonl"} for n in range(len(teachers))],
+        "choice": "t00",
+        "reference": f"t{len(teachers) - 1:02}",
+        "seeds": [0, 1, 2],
+        "examples": given.examples,
+        "balance": ["examples"],
+        "tasks": tasks,
+        "train": {
+            "epochs": 1,
+            "learning_rate": 5e-5,
+            "batch_examples": 8,
+            "microbatch_examples": 2,
+        },
+        "evaluate": {"dtype": "bfloat16"},
+        "lock": "turn.lock",
+        "turn_seconds": 200.0,
+    }
+    (out / "prove.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    (out / "teachers.json").write_text(json.dumps(teachers, indent=2), encoding="utf-8")
+    print(json.dumps({"teachers": teachers, "shared_questions": len(shared)}, indent=2))
+
+
+def write_tasks(
+    data: Path, out: Path, gold: dict[str, dict[str, Any]], *, items: int
+) -> list[dict[str, Any]]:
+    human = []
+    for row in rows_of(data / "gsm8k/train.jsonl.gz"):
+        text = re.sub(r"<<.*?>>", "", row["solution"]) + f"\nThe answer is {row['final_answer']}."
+        human.append({"instruction": row["question"], "output": text})
+    human.sort(key=lambda row: content_hash("human", row["instruction"]))
+    write_jsonl(out / "human.jsonl", human[:items])
+    held = [gold[key] for key in sorted(gold) if not trains(key)]
+    held.sort(key=lambda row: content_hash("held", row["instruction"]))
+    write_jsonl(out / "final.jsonl", held[:items])
+    easy = [
+        {"id": row["id"], "question": row["question"], "answer": f"{row['answer_num']:g}"}
+        for row in rows_of(data / "math_word_problems/problems.jsonl.gz")
+        if row["source"] in ("singleop", "addsub") and row["answer_num"] is not None
+    ]
+    easy.sort(key=lambda row: content_hash("easy", row["id"]))
+    write_jsonl(out / "easy.jsonl", easy[: items // 2])
+    return [
+        {"name": "human_solutions", "kind": "held_out", "path": "human.jsonl"},
+        {"name": "final_answers", "kind": "held_out", "path": "final.jsonl"},
+        {"name": "one_step", "kind": "exact_match", "path": "easy.jsonl", "max_new_tokens": 96},
+    ]
+
+
+def report(given: argparse.Namespace) -> None:
+    teachers = json.loads((given.out / "teachers.json").read_text(encoding="utf-8"))
+    results = read_results(given.out / "results").to_pylist()
+    standings = pq.read_table(given.ranked / "standings.parquet")
+    values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in results:
+        if row["arm"].startswith("t") and row["arm"][1:].isdigit() and row["value"] is not None:
+            teacher = teachers[int(row["arm"][1:])]
+            values[row["student"], row["task"]][teacher].append(row["value"])
+    outcomes = {
+        f"{student}:{task}": {name: sum(v) / len(v) for name, v in found.items()}
+        for (student, task), found in values.items()
+    }
+    for name, found in outcomes.items():
+        shown = ", ".join(f"{t} {v:.4f}" for t, v in sorted(found.items(), key=lambda p: -p[1]))
+        print(f"{name}: {shown}")
+    for row in correlations(standings, outcomes).to_pylist():
+        if row["spearman"] is not None and row["low"] is not None:
+            print(
+                f"{row['predictor']:<15} {row['outcome']:<26} {row['spearman']:+.2f} "
+                f"({row['low']:+.2f} to {row['high']:+.2f}) n={row['entrants']}"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["make", "report"])
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--ranked", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--teachers", type=int, default=12)
+    parser.add_argument("--by", default="rsr")
+    parser.add_argument("--examples", type=int, default=96)
+    parser.add_argument("--items", type=int, default=80)
+    parser.add_argument("--gemma", default="gemma3-270m")
+    given = parser.parse_args()
+    (make if given.what == "make" else report)(given)
+
+
+if __name__ == "__main__":
+    main()
