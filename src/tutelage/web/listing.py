@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import duckdb
+import pyarrow as pa
 
 from tutelage.errors import DataError
 from tutelage.report.visible import visible
@@ -59,7 +60,9 @@ def asked(
             query, parameters = versions
             key = (shelf.version, query, tuple(parameters.items()))
             found = shelf.ranged.of(
-                key, lambda: tables.sql(query, params=parameters).to_arrow_table(), keep=bool
+                key,
+                lambda: tables.sql(query, params=parameters).to_arrow_table(),
+                keep=lambda _: True,
             )
             tables.register("ranged", found)
         if question.words:
@@ -83,12 +86,18 @@ def rows_of(shelf: Shelf, question: Question, *, start: int, count: int) -> dict
     pair = [m for m in ("ifd", "r_ifd") if m in shelf.meta.metrics]
     pairs = "".join(f", {quoted('o_' + m)}, {quoted('k_' + m)}" for m in pair)
     with asked(shelf, question, wait_seconds=SEARCH_SECONDS) as (tables, state):
-        found = tables.execute(
-            f"select {LEAST_COLUMNS}{pairs}{more} from e where {where} order by {order} "
-            f"limit {count} offset {max(0, start)}",
+        # First which, then what: so only the columns that decide are read of all examples.
+        which = tables.execute(
+            f"select n from e where {where} order by {order} limit {count} offset {max(0, start)}",
             parameters,
         ).fetchall()
+        found = tables.execute(
+            f"select {LEAST_COLUMNS}{pairs}{more} from e where n in (select unnest($n::integer[]))",
+            {"n": [n for (n,) in which]},
+        ).fetchall()
         total = tables.execute(f"select count(*) from e where {where}", parameters).fetchall()
+    place = {n: at for at, (n,) in enumerate(which)}
+    found.sort(key=lambda values: place[values[0]])
     rows = [_row(values, pair, metric) for values in found]
     return {"total": total[0][0], "start": max(0, start), "rows": rows, **state}
 
@@ -127,17 +136,10 @@ def _row(values: tuple[Any, ...], pair: Sequence[str], metric: str | None) -> di
 
 def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
     """How many examples each value of each facet would leave, the other filters standing."""
-    rest, parameters = rest_condition(question)
     found: dict[str, Any] = {}
+    source = "combinations"
     with asked(shelf, question) as (tables, state):
-        source = "e"
-        if rest != "true":  # what all facets share is looked for once
-            columns = _FACET_COLUMNS + (", beside" if shelf.second else "")
-            tables.execute(
-                f"create or replace temp table rest as select {columns} from e where {rest}",
-                parameters,
-            )
-            source = "rest"
+        tables.register(source, _combinations(shelf, question, tables, state["progress"]))
         for facet in ("outcome", "reason", "step", "source", *(["beside"] if shelf.second else [])):
             where, values = facets_condition(question, shelf.names, without=facet)
             found[facet] = _values(tables, facet, f"{source} where {where}", values)
@@ -150,19 +152,47 @@ def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
     return {"facets": found, **state}
 
 
-_FACET_COLUMNS = "reason, kept, step, source, teachers, statuses, overruled"
+_FACET_WORDS = ("reason", "step", "source")
+_FACET_NUMBERS = ("kept", "teachers", "statuses", "overruled")
+
+
+def _combinations(
+    shelf: Shelf, question: Question, tables: duckdb.DuckDBPyConnection, progress: float
+) -> pa.Table:
+    """How many examples have which facets together, whatever facets are chosen.
+
+    One look at all examples gives a few rows, from which every facet is counted; they are kept,
+    since choosing facets does not change them.
+    """
+    rest, parameters = rest_condition(question)
+    words = [*_FACET_WORDS, *(["beside"] if shelf.second else [])]
+    columns = ", ".join((*words, *_FACET_NUMBERS))
+    named = ", ".join((*(f"{w}::varchar as {w}" for w in words), *_FACET_NUMBERS))
+    query = (
+        f"select {named}, many from "
+        f"(select {columns}, count(*) as many from e where {rest} group by {columns})"
+    )
+    key = (shelf.version, question.words, question.ranges)
+    table: pa.Table = shelf.combinations.of(
+        key,
+        lambda: tables.sql(query, params=parameters).to_arrow_table(),
+        keep=lambda _: progress == 1.0,
+    )
+    return table
 
 
 def _values(
     tables: duckdb.DuckDBPyConnection, facet: str, source: str, parameters: dict[str, object]
 ) -> dict[str, Any]:
     if facet == "outcome":
-        counts = ", ".join(f"count(*) filter (where {sql})" for sql in OUTCOMES.values())
+        counts = ", ".join(
+            f"coalesce(sum(many) filter (where {sql}), 0)::bigint" for sql in OUTCOMES.values()
+        )
         row = tables.execute(f"select {counts} from {source}", parameters).fetchall()[0]
         pairs = [(name, OUTCOME_WORDS[name], n) for name, n in zip(OUTCOMES, row, strict=True)]
         return _offered([p for p in pairs if p[2] or p[0] != "overruled"])
     rows = tables.execute(
-        f"select {facet}::varchar, n from (select {facet}, count(*) as n from {source} "
+        f"select {facet}::varchar, n from (select {facet}, sum(many)::bigint as n from {source} "
         f"group by {facet}) order by n desc, 1",
         parameters,
     ).fetchall()
@@ -202,7 +232,7 @@ def _masked(
         return _offered([])
     # Masks repeat, so that counting them first leaves few to take apart.
     masks = tables.execute(
-        f"select {column}, count(*) from {source} group by {column}",
+        f"select {column}, sum(many)::bigint from {source} group by {column}",
         parameters,
     ).fetchall()
     counts = [sum(n for mask, n in masks if mask >> at & 1) for at in range(len(names))]

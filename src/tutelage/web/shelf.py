@@ -136,6 +136,7 @@ class Shelf:
         self.statistics = RowsOnDisk(run.statistics) if run.statistics.exists() else None
         self.searches = Searches(self._search)
         self.ranged = Answers(KEPT_RANGES)
+        self.combinations = Answers(KEPT_RANGES)
         self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
         self.overrides: dict[str, Override] = {}
         self.version = 0
