@@ -29,8 +29,7 @@ from tutelage.runs.proving import read_results
 from tutelage.runs.ranking_outcomes import correlations
 
 DOUBTFUL = frozenset(
-    ("0368", "0403", "0454", "0649", "0652", "0749")
-    + ("0768", "0782", "0823", "0952", "0962", "1016", "1309")
+    f"{n:04}" for n in (368, 403, 454, 649, 652, 749, 768, 782, 823, 952, 962, 1016, 1309)
 )
 """Questions whose gold answer is doubtful."""
 

@@ -1,0 +1,53 @@
+"""How many tokens a student is trained on in a second of processor time, setting by setting.
+
+    python benchmarks/train_speed.py smollm2-135m chat rows.jsonl '{"batch_examples": 8}' ...
+
+Processor seconds, because a shared machine makes wall time meaningless; loading is not counted.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from tutelage.runs import Silent
+from tutelage.student import open_student
+from tutelage.training import TrainSettings, encode_file
+from tutelage.training.train import student_settings
+from tutelage.training.trainer import build_trainer, quiet
+
+
+def main() -> None:
+    model, template, rows, *given = sys.argv[1:]
+    for text in given:
+        settings = TrainSettings(template=template, **json.loads(text))
+        student = open_student(student_settings(model, settings))
+        encoded = encode_file(Path(rows), student)
+        with TemporaryDirectory() as folder:
+            trainer = build_trainer(
+                encoded, student.parts, settings, checkpoints=Path(folder), progress=Silent()
+            )
+            wall, cpu = time.monotonic(), time.process_time()
+            with quiet():
+                trainer.train()
+            wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+        found = {
+            "model": Path(model).name,
+            "settings": json.loads(text),
+            "rows": len(encoded.rows),
+            "tokens": encoded.tokens,
+            "loss_tokens": encoded.loss_tokens,
+            "threads": torch.get_num_threads(),
+            "cpu_seconds": round(cpu, 2),
+            "wall_seconds": round(wall, 2),
+            "tokens_per_cpu_second": round(encoded.tokens / cpu, 1),
+        }
+        print(json.dumps(found), flush=True)
+        del trainer
+
+
+if __name__ == "__main__":
+    main()
