@@ -31,11 +31,13 @@ ALL_THREE_SECONDS = 1.0
 ROUNDS = 5
 SETTINGS = "set enable_progress_bar = false; set memory_limit = '3GB'"
 GROUP = "row_group_size 8192, compression zstd"  # as the tool itself writes
-WORDS = (
-    "river stone light window maple signal copper garden planet method answer cause measure "
-    "energy market letter winter engine number simple quiet sudden narrow plain compare explain "
-    "because therefore write list describe summarise short paragraph about the of and in a to"
-).split()
+WORDS = [
+    *("river", "stone", "light", "window", "maple", "signal", "copper", "garden", "planet"),
+    *("method", "answer", "cause", "measure", "energy", "market", "letter", "winter", "engine"),
+    *("number", "simple", "quiet", "sudden", "narrow", "plain", "compare", "explain", "because"),
+    *("therefore", "write", "list", "describe", "summarise", "short", "paragraph", "about"),
+    *("the", "of", "and", "in", "a", "to"),
+]
 
 EXAMPLES = """
 copy (
@@ -91,10 +93,10 @@ NLLS = ("response_given_instruction", "response", "instruction_given_response", 
 def text(words: int, salt: int) -> str:
     """So many words of the list, drawn by a hash of the row."""
     listed = "[" + ", ".join(f"'{w}'" for w in WORDS) + "]"
-    return (
-        f"list_aggregate(list_transform(range({words} + (hash(seed, {salt}) % {words})::bigint), "
-        f"lambda i: {listed}[(hash(seed, i, {salt}) % {len(WORDS)})::bigint + 1]), 'string_agg', ' ')"
-    )
+    length = f"{words} + (hash(seed, {salt}) % {words})::bigint"
+    word = f"{listed}[(hash(seed, i, {salt}) % {len(WORDS)})::bigint + 1]"
+    drawn = f"list_transform(range({length}), lambda i: {word})"
+    return f"list_aggregate({drawn}, 'string_agg', ' ')"
 
 
 def make(folder: Path, examples: int) -> None:
@@ -190,9 +192,8 @@ def measure(link: str) -> list[str]:
     about = browser.get("/api/about")
     first = browser.page()
     total = time.perf_counter() - started
-    print(
-        f"{about['examples']:,} examples, {about['candidates']:,} candidates, {about['kept']:,} kept"
-    )
+    counted = ("examples", "candidates", "kept")
+    print(", ".join(f"{about[name]:,} {name}" for name in counted))
     told("first page, nothing warm", [total], FIRST_PAGE_SECONDS)
     told("  of it list, filters, picture", [first], None)
     for name, query in FILTERS.items():
