@@ -34,7 +34,9 @@ class TrainSettings(BaseModel):
     )
     batch_examples: int = Field(default=8, ge=1, description="Rows of one optimizer step.")
     microbatch_examples: int | None = Field(
-        default=None, ge=1, description="Rows computed at once; by default the whole batch."
+        default=None,
+        ge=1,
+        description="Rows computed at once; by default the whole batch, on a CPU 4.",
     )
     max_tokens: int | None = Field(
         default=None,

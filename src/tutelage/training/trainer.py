@@ -23,6 +23,7 @@ from tutelage.training.order import LikeLengths
 from tutelage.training.rows import Encoded
 from tutelage.training.settings import TrainSettings, steps_of
 
+CPU_MICROBATCH = 4
 _TOKENIZER_FILES = (
     "tokenizer",
     "special_tokens_map",
@@ -98,7 +99,9 @@ def _arguments(
     encoded: Encoded, parts: OpenStudent, settings: TrainSettings, *, checkpoints: Path
 ) -> SFTConfig:
     on_cpu = parts.device == "cpu"
-    micro = min(settings.microbatch_examples or settings.batch_examples, settings.batch_examples)
+    # A CPU gains nothing from large microbatches and loses the time it spends on their padding.
+    usual = CPU_MICROBATCH if on_cpu else settings.batch_examples
+    micro = min(settings.microbatch_examples or usual, settings.batch_examples)
     while settings.batch_examples % micro:
         micro -= 1  # whole microbatches only: else the batch would not be what was asked for
     steps = steps_of(len(encoded.rows), settings)
