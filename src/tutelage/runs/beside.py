@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.errors import RunError
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from tutelage.report import Figure, Section, Table
 
 _CASES = (
-    ("the same version", "chosen"),
-    ("different versions", "refinement"),
-    ("only this student keeps one", "original"),
-    ("only the other keeps one", "lost"),
-    ("neither keeps one", "refused"),
+    ("same version", "chosen"),
+    ("another version", "refinement"),
+    ("only this one", "original"),
+    ("only the other", "lost"),
+    ("neither", "refused"),
 )
 _COMPARED = """
 select case
@@ -37,7 +38,7 @@ select case
 from mine a join other b on a.example_id = b.example_id group by all
 """
 _SCORES = """
-select {columns} from read_parquet($mine) a join read_parquet($other) b
+select a.example_id, {columns} from read_parquet($mine) a join read_parquet($other) b
 on a.candidate_id = b.candidate_id
 where a.student = $a and b.student = $b and a.status = 'ok' and b.status = 'ok'
 """
@@ -193,7 +194,8 @@ def _agreement_figure(cases: Counter[int], total: int, name: str) -> "Figure":
             ),
             rows=rows,
         ),
-        layout="wide",
+        note="Only this one, only the other: just one of the two students keeps a version.",
+        layout="beside",
     )
 
 
@@ -235,7 +237,9 @@ def _correlations(
         there = np.isfinite(a) & np.isfinite(b)
         value = spearman(a[there], b[there])
         if value is not None:
-            low, high = interval(value, examples=int(there.sum()))
+            # Versions of one example are no independent observations.
+            examples = len(pc.unique(found["example_id"].filter(pa.array(there))))
+            low, high = interval(value, examples=examples)
             rows.append((metric, int(there.sum()), value, low, high))
     if rows:
         head = (("metric", "text"), ("versions", "count"), ("rank correlation", "number"))
