@@ -233,3 +233,30 @@ def test_a_seed_that_only_one_arm_has_finished_does_not_count(place: Path, tmp_p
     ]
     (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
     assert found.interval.seeds == 2
+
+
+def test_one_seed_shows_nothing_however_narrow_its_interval(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, seeds=[0], balance=["examples"])
+    (found,) = compare_all(table(5.0), made)
+    assert found.interval.excludes_zero
+    assert "no difference could be shown (with one seed" in sentence(found, made)
+
+
+def test_two_names_of_the_same_trainings_are_compared_once(place: Path, tmp_path: Path) -> None:
+    arms = [{"name": n, "select": {"rule": "random"}} for n in ("choice", "random", "copy")]
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"], arms=arms)
+    results = table(0.5).to_pylist()
+    results += [r | {"arm": "copy"} for r in results if r["arm"] == "choice"]
+    found = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    assert [(c.arm, c.against) for c in found] == [("choice", "random")]
+
+
+def test_the_effect_is_compared_between_students(place: Path, tmp_path: Path) -> None:
+    run = str(place / "run")
+    students = [{"name": n, "model": "m", "run": run} for n in ("tiny", "large")]
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"], students=students)
+    results = table(0.5).to_pylist() + [r | {"student": "large"} for r in table(0.0).to_pylist()]
+    found = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    (between,) = [c for c in found if c.student == "tiny - large"]
+    assert abs(between.interval.mean - 0.5) < 0.1
+    assert "larger for tiny than for large" in sentence(between, made)

@@ -60,6 +60,8 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
         better = "better" if i.mean > 0 else "worse"
         verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"
     percent = round(100 * settings.level)
+    if i.seeds == 1:
+        verdict += " (with one seed the interval covers items only)"
     return (
         f"{start} {unit_of(c, settings)} ({percent} % interval {_signed(i.low)} to "
         f"{_signed(i.high)}; {_counted(i.seeds, 'seed')}, {_counted(i.items, 'item')}): {verdict}. "
@@ -68,8 +70,12 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
 
 
 def is_shown(c: Compared, settings: ProveSettings) -> bool:
-    """Whether 0 is outside the interval and the corrected p-value is below 1 - level."""
-    return c.interval.excludes_zero and c.p_corrected < 1 - settings.level
+    """Whether 0 is outside the interval and the corrected p-value is below 1 - level.
+
+    With one seed nothing is shown: its interval knows other questions, not another training.
+    """
+    several = c.interval.seeds > 1
+    return several and c.interval.excludes_zero and c.p_corrected < 1 - settings.level
 
 
 def unit_of(c: Compared, settings: ProveSettings) -> str:

@@ -140,6 +140,7 @@ def _of_outcome(
     cells: Mapping[_CellName, _ItemValues], settings: ProveSettings, *, task: str, measure: Measure
 ) -> Iterator[Compared]:
     students = [s.name for s in settings.students]
+    seen: set[tuple[str, bytes, bytes]] = set()
     for balance in settings.balance:
         tables: dict[str, _Paired] = {}
         for student in students:
@@ -150,6 +151,10 @@ def _of_outcome(
                 )  # fmt: skip
                 if paired is None or np.array_equal(paired.arm_S_I, paired.against_S_I):
                     continue  # not finished, or two names of the same trainings
+                same = (student, paired.arm_S_I.tobytes(), paired.against_S_I.tobytes())
+                if same in seen:
+                    continue  # another name for a comparison that stands already
+                seen.add(same)
                 yield _compared(
                     paired, settings, student=student, balance=balance, task=task,
                     measure=measure, arm=arm, against=against,
