@@ -12,6 +12,8 @@ from tutelage.runs.gating import compare_filters, filter_run, verify_file, verif
 from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
 from tutelage.runs.loading import load_data
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.proving_job import prove
+from tutelage.runs.proving_settings import ProveSettings, load_prove_settings
 from tutelage.runs.ranking import Ranked, rank_sources, rank_teachers
 from tutelage.runs.ranking_agreement import rank_agreement
 from tutelage.runs.recomputing import delta_losses, metric_agreement, recompute
@@ -22,10 +24,12 @@ from tutelage.runs.rounds_settings import RoundsSettings, load_rounds_settings
 from tutelage.runs.sampling import sample_data
 from tutelage.runs.scoring import Student
 from tutelage.runs.settings import RunSettings, load_settings, yaml_value
+from tutelage.runs.training import evaluate, train, trainer_truth
 
 __all__ = [
     "TARGETS",
     "Progress",
+    "ProveSettings",
     "Ranked",
     "RoundsSettings",
     "RunFolder",
@@ -37,15 +41,18 @@ __all__ = [
     "drift_files",
     "estimate_refine",
     "estimate_run",
+    "evaluate",
     "examine",
     "explain_example",
     "export",
     "filter_run",
     "find_frontier",
     "load_data",
+    "load_prove_settings",
     "load_rounds_settings",
     "load_settings",
     "metric_agreement",
+    "prove",
     "rank_agreement",
     "rank_sources",
     "rank_teachers",
@@ -59,6 +66,8 @@ __all__ = [
     "score_data",
     "score_run",
     "select_again",
+    "train",
+    "trainer_truth",
     "verify_file",
     "verify_run",
     "write_report",
