@@ -58,7 +58,7 @@ def test_lower_is_better_where_the_predictor_says_so() -> None:
 
 
 def test_equal_values_share_a_rank_and_are_never_told_apart() -> None:
-    found = rank(answers({"a": [1.0, 0.0] * 5, "b": [1.0, 0.0] * 5}), [ACCURACY])
+    found = rank(answers({"a": [1.0, 0.0] * 6, "b": [1.0, 0.0] * 6}), [ACCURACY])
     assert [r["rank"] for r in found.table.to_pylist()] == [1, 1]
     assert [r["first_fraction"] for r in found.table.to_pylist()] == [0.5, 0.5]
     assert [p["told_apart"] for p in found.pairs.to_pylist()] == [False]
@@ -125,7 +125,7 @@ def test_domains_are_ranked_by_themselves() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), min_size=6, max_size=6), min_size=2,
+    st.lists(st.lists(st.sampled_from([0.0, 0.5, 1.0, None]), min_size=10, max_size=10), min_size=2,
              max_size=4),
     st.randoms(),
 )  # fmt: skip

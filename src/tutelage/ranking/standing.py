@@ -25,7 +25,7 @@ from tutelage.ranking.cells import ALL, Cells, Places, cells_of
 from tutelage.ranking.predictors import Numbers, Predictor
 
 DRAWS = 1000
-FEWEST_QUESTIONS = 5
+FEWEST_QUESTIONS = 10
 """Below this many questions a bootstrap says nothing, so there is no interval and no telling."""
 _TIE = 1e-12
 
