@@ -70,7 +70,7 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
         return ItemResult(item_id=item.item_id, status=lost.reason, detail=lost.detail, text=text)
     nll = [s.mean_nll for s in stats if isinstance(s, TokenStats)]
     drops = [before - after for before, after in pairwise(nll)]
-    stated = first_statement(text, str(item.answer))
+    stated = first_statement(text, str(item.answer), question=item.question)
     counted = drops if stated is None else drops[:stated]
     detail = {
         "nats_without_steps": round(nll[0], 4),
@@ -82,16 +82,24 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
     )
 
 
-def first_statement(text: str, answer: str) -> int | None:
+def first_statement(text: str, answer: str, *, question: str = "") -> int | None:
     """The 0-based step in which the answer is first written down, or None.
+
+    Where the question holds the same number, a step that only repeats the question does not state
+    the answer: the number must then follow an equals sign, a colon or a word such as "is".
 
     Examples:
         >>> first_statement("He has 3 apples. 3 + 4 = 7.", "7")
         1
         >>> first_statement("He has 17 apples.", "7") is None
         True
+        >>> first_statement("Of 2 nuts. 4 - 2 = 2.", "2", question="4 squirrels with 2 nuts?")
+        1
     """
-    pattern = re.compile(rf"(?<![\w.]){re.escape(answer.strip())}(?!\w|\.\d)")
+    number = rf"(?<![\w.]){re.escape(answer.strip())}(?!\w|\.\d)"
+    pattern = re.compile(number)
+    if pattern.search(question.replace(",", "")):
+        pattern = re.compile(rf"(?:=|:|\b(?:is|are|equals|be)\b)\s*\$?{number}", re.IGNORECASE)
     for index, (start, end) in enumerate(step_spans(text)):
         if pattern.search(text[start:end].replace(",", "")):
             return index
