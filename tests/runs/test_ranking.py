@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.runs.fakes import doors, write_rows
+from tests.runs.tiny import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.runs import rank_agreement, rank_sources, rank_teachers
 from tutelage.runs.opening import Doors
@@ -250,3 +251,20 @@ def test_correlations_with_what_was_measured_keep_their_sign(tmp_path: Path) -> 
     assert found["length"]["as_claimed"] == 1.0
     with pytest.raises(DataError, match="no column"):
         outcomes_of(path, entrant="model", columns=["rate"])
+
+
+def test_grace_is_kept_teacher_by_teacher(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    save_student(tmp_path / "student")
+    path = write_rows(tmp_path / "pool.jsonl", pool(10))
+    student = {"model": str(tmp_path / "student"), "dtype": "float32", "use_cache": False}
+    values = job(path, tmp_path / "out", student=student, grace={"questions": 10, "dimensions": 4})
+    found = rank_teachers(values)
+    rows = [r for r in found.standings.to_pylist() if r["predictor"] == "grace"]
+    assert [r["rank"] for r in rows] == [1, 2]
+    assert rows[0]["value"] < rows[1]["value"]
+    kept = sorted((tmp_path / "out" / "gradients").iterdir())
+    before = [p.stat().st_mtime_ns for p in kept]
+    again = rank_teachers(values)
+    assert again.standings.equals(found.standings)
+    assert [p.stat().st_mtime_ns for p in kept] == before

@@ -53,6 +53,11 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
                 is_flag=True,
                 help="Let the student answer too: gives style_distance.",
             ),
+            click.option(
+                "--grace",
+                type=click.IntRange(min=10),
+                help="Also the gradient score GRACE, on so many questions; for small students.",
+            ),
             click.option("--level", type=float, default=0.95, show_default=True),
             click.option("--seed", type=int, default=0, show_default=True),
             click.option("--out", required=True, type=_OUT, help="A folder of its own."),
@@ -81,6 +86,7 @@ def _job(pool: str, options: dict[str, Any]) -> dict[str, Any]:
         "check": None if options["check"] is None else {"check": options["check"]},
         "car_weight": options["car_weight"],
         "own": {} if options["own_answers"] else None,
+        "grace": None if options["grace"] is None else {"questions": options["grace"]},
         "level": options["level"],
         "seed": options["seed"],
     }

@@ -28,12 +28,15 @@ from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import Doors, begin, note, opened_student
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ranking_answers import answers_table, style_of
-from tutelage.runs.ranking_pool import EntrantKind, pool_answers
+from tutelage.runs.ranking_grace import Graced, grace_scores, with_grace
+from tutelage.runs.ranking_pool import EntrantKind, PoolAnswer, pool_answers
 from tutelage.runs.ranking_settings import RankSettings
 from tutelage.runs.settings import checked
 from tutelage.runs.stages import Stage, Tally, run_stage
 
 LOOK_EVERY_QUESTIONS = 5
+_NOT_IN_ANSWERS = {"out", "by", "level", "draws", "student", "predictors", "report", "grace"}
+"""Settings that do not change the table of answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +136,17 @@ def rank_pool(
         values = {"kind": kind, **settings.model_dump(mode="json")}
         begin(run, settings=values, inputs=inputs, seed=settings.seed)
         tally = _answer(folder, settings, kind, inputs, doors=doors, progress=progress)
-        return ranked_of(folder, settings, kind, tally)
+        scores = None
+        if settings.grace is not None:
+            scores = grace_scores(
+                _pool(settings, kind),
+                settings.grace,
+                student=settings.student,
+                folder=run.root / "gradients",
+                seed=settings.seed,
+                progress=progress,
+            )
+        return ranked_of(folder, settings, kind, tally, graced=scores)
 
 
 def _answer(
@@ -150,7 +163,8 @@ def _answer(
         described = dict(student.describe())
         note(run, student=described)
         shown = settings.model_dump(
-            mode="json", exclude={"out", "by", "level", "draws", "student", "predictors", "report"}
+            mode="json",
+            exclude={"out", "by", "level", "draws", "student", "predictors", "report", "grace"},
         )
         stage = Stage(
             name="answers",
@@ -159,13 +173,7 @@ def _answer(
         )
 
         def work() -> Tally:
-            answers = pool_answers(
-                settings.data,
-                kind=kind,
-                fields=settings.fields,
-                questions=settings.questions,
-                seed=settings.seed,
-            )
+            answers = _pool(settings, kind)
             style = None
             if settings.own is not None:
                 style = style_of(
@@ -180,8 +188,23 @@ def _answer(
         return run_stage(run, stage, work)
 
 
+def _pool(settings: RankSettings, kind: EntrantKind) -> list[PoolAnswer]:
+    return pool_answers(
+        settings.data,
+        kind=kind,
+        fields=settings.fields,
+        questions=settings.questions,
+        seed=settings.seed,
+    )
+
+
 def ranked_of(
-    folder: RankFolder, settings: RankSettings, kind: EntrantKind, tally: Tally
+    folder: RankFolder,
+    settings: RankSettings,
+    kind: EntrantKind,
+    tally: Tally,
+    *,
+    graced: Mapping[str, Graced] | None = None,
 ) -> Ranked:
     """Rank the answers of a folder, and write the tables and the report beside them."""
     answers = pq.read_table(folder.answers)
@@ -195,7 +218,8 @@ def ranked_of(
         draws=settings.draws,
         seed=settings.seed,
     )
-    write_table(folder.standings, found.table)
+    standings = found.table if graced is None else with_grace(found.table, graced)
+    write_table(folder.standings, standings)
     write_table(folder.pairs, found.pairs)
     watch = None
     if kind == "teachers":
@@ -213,7 +237,7 @@ def ranked_of(
         kind=kind,
         by=main.name,
         answers=answers,
-        standings=found.table,
+        standings=standings,
         pairs=found.pairs,
         settling=watch,
         student=manifest["student"],

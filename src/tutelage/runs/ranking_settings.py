@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tutelage.ranking import PREDICTORS
+from tutelage.runs.ranking_grace import GraceSettings
 from tutelage.runs.ranking_pool import PoolFields
 from tutelage.runs.settings import DataSettings
 from tutelage.student import StudentSettings
@@ -63,6 +64,9 @@ class RankSettings(BaseModel):
     )
     own: OwnAnswers | None = Field(
         default=None, description="Let the student answer too, for style_distance."
+    )
+    grace: GraceSettings | None = Field(
+        default=None, description="Also compute GRACE: a backward pass an answer."
     )
     level: float = Field(default=0.95, gt=0.0, lt=1.0, description="Of all intervals.")
     draws: int = Field(default=1000, ge=100, description="Of the bootstrap over questions.")
