@@ -1,0 +1,62 @@
+"""How a ranking settles as questions grow: `python stability.py RANKED [RANKED ...]`.
+
+For each number of questions n: the mean Spearman correlation of two rankings by disjoint draws of
+n questions each (so 2 n must be there), and of a ranking by n with the ranking by all the other
+questions; over 200 draws. Seconds are those of reading, a teacher, if they were read first.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tutelage.metrics import spearman
+from tutelage.ranking import predictors_for
+from tutelage.ranking.cells import cells_of
+
+COUNTS = (3, 6, 12, 25, 50, 100, 200, 400, 800)
+DRAWS = 200
+
+
+def main() -> None:
+    for root in map(Path, sys.argv[1:]):
+        answers = pq.read_table(root / "answers.parquet")
+        manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+        seconds = manifest["stages"]["answers"]["seconds"]
+        for predictor in predictors_for(answers.column_names):
+            cells = cells_of(answers, columns=predictor.columns)
+            columns, there = cells.grid(predictor)
+            total = len(cells.questions)
+            rng = np.random.default_rng(0)
+
+            def values(places: np.ndarray, columns=columns, there=there, p=predictor) -> np.ndarray:
+                counts = there[:, places].sum(axis=1)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    return p.of_means([c[:, places].sum(axis=1) / counts for c in columns])
+
+            for n in COUNTS:
+                if 2 * n > total:
+                    continue
+                halves, rest = [], []
+                for _ in range(DRAWS):
+                    order = rng.permutation(total)
+                    one = values(order[:n])
+                    for found, other in ((halves, order[n : 2 * n]), (rest, order[n:])):
+                        both = np.isfinite(one) & np.isfinite(values(other))
+                        found.append(spearman(one[both], values(other)[both]))
+                each = seconds * n / total / len(cells.entrants)
+                print(
+                    f"{root.name:<14} {predictor.name:<12} n={n:<4} disjoint {mean(halves)} "
+                    f"others {mean(rest)}  {each:.2f} s a teacher"
+                )
+
+
+def mean(values: list[float | None]) -> str:
+    known = np.array([v for v in values if v is not None])
+    return f"{known.mean():+.2f} (sd {known.std():.2f})" if len(known) else "-"
+
+
+if __name__ == "__main__":
+    main()
