@@ -8,7 +8,7 @@ Each round is an ordinary run folder. Everything that costs money or hours is du
 used, so the same command continues after a kill.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -135,8 +135,9 @@ def run_rounds(
                     doors=doors,
                     progress=progress,
                 )
-                done += looping.rounds()
-                write_tables(folder, done)  # a loop that is done can be read while others go on
+                for one in looping.rounds():
+                    done.append(one)
+                    write_tables(folder, done)  # what is done can be read while the rest goes on
         report = _report(folder)
     return {
         "rounds": [in_brief(one) for one in done],
@@ -181,14 +182,14 @@ class _Loop:
     doors: RoundDoors
     progress: Progress
 
-    def rounds(self) -> list[Round]:
+    def rounds(self) -> Iterator[Round]:
         """Every round until the loop ends; the last one judges only."""
         student = self.settings.student
         done: list[Round] = []
         while not done or done[-1].ended is None:
             one, student = self._round(len(done), student, done)
             done.append(one)
-        return done
+            yield one
 
     def _round(
         self, number: int, student: StudentSettings, done: list[Round]
