@@ -25,6 +25,12 @@ METRICS_OF = {
 }
 """What the student must be asked for each predictor."""
 
+_GIVES = {
+    "reward": "name fields.reward",
+    "accuracy": "set check, or name fields.right",
+    "style_distance": "set own",
+}
+
 
 class OwnAnswers(BaseModel):
     """How the student answers the questions itself, for the distance of styles."""
@@ -91,6 +97,13 @@ class RankSettings(BaseModel):
             raise ValueError("a judge cannot be asked here: verify first, then name fields.right")
         if CAR in (self.by, *self.predictors) and self.fields.reward is None:
             raise ValueError("car needs fields.reward, the quality of each answer")
+        given = {
+            "reward": self.fields.reward is not None,
+            "accuracy": self.check is not None or self.fields.right is not None,
+            "style_distance": self.own is not None,
+        }
+        if not given.get(self.by, True):
+            raise ValueError(f"by {self.by}: nothing gives its numbers; {_GIVES[self.by]}")
         return self
 
     @property
