@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.runs.fakes import rows, write_rows
-from tutelage.data import read
-from tutelage.data.tables import candidate_to_row
+from tutelage.data import read, write_table
+from tutelage.data.tables import CANDIDATES, candidate_to_row
 from tutelage.errors import StudentError
 from tutelage.runs.jobs import score_data
 from tutelage.runs.opening import Doors
@@ -23,7 +23,7 @@ from tutelage.runs.progress import Silent
 from tutelage.runs.ray_scoring import RayScoring
 from tutelage.runs.ray_settings import RaySettings
 from tutelage.runs.ray_teacher import opens_on_ray
-from tutelage.runs.ray_worker import ScoringWorker, WorkFolder, chunks_schema
+from tutelage.runs.ray_worker import ScoringWorker, WorkFolder
 from tutelage.runs.sampling import sample_data
 from tutelage.student import StudentSettings, TableStudent
 from tutelage.student import chunks as chunks_module
@@ -97,6 +97,28 @@ def test_two_workers_give_the_tables_of_the_local_engine_and_tell_how_far_they_a
     assert found.equals(pq.read_table(tmp_path / "here.stats.parquet"))
     assert not list(tmp_path.glob(".*ray")), "chunks and parts are gone when the table is there"
     assert (told.done, told.stages) == (23, ["score"])
+
+
+def test_every_worker_gets_its_share_of_the_chunks(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+
+    def slow(settings: StudentSettings) -> TableStudent:
+        import os as system
+        import time
+
+        class Slow(TableStudent):
+            def read(self, *args, **more):  # sent by value: it cannot name this module's imports
+                time.sleep(0.5)
+                (folder / f"{system.getpid()}-{time.monotonic_ns()}").touch()
+                return TableStudent.read(self, *args, **more)
+
+        return Slow(name=settings.model)
+
+    score(data, tmp_path / "s.parquet", engine="ray", open_student=slow, ray={"workers": 2})
+    shares = Counter(path.name.split("-")[0] for path in folder.iterdir())
+    assert len(shares) == 2, shares
+    assert min(shares.values()) >= 2, shares
 
 
 def test_what_stops_a_worker_reaches_the_caller(data: Path, tmp_path: Path) -> None:
@@ -173,13 +195,10 @@ def test_candidates_that_kill_every_worker_are_failures_not_lost_rows(tmp_path: 
         open_student=lambda _: student,
     )
     names = [name for name, _ in job._named(candidates)]
-    blocks = [
-        pa.Table.from_pylist(
-            [candidate_to_row(c) | {"part": name, "chunk_rows": len(chunk)} for c in chunk],
-            schema=chunks_schema(),
-        )
-        for name, chunk in job._named(candidates)
-    ]
+    for name, chunk in job._named(candidates):
+        rows_of_it = [candidate_to_row(c) for c in chunk]
+        write_table(job.folder.chunk(name), pa.Table.from_pylist(rows_of_it, schema=CANDIDATES))
+    blocks = [pa.table({"part": [name]}) for name in names]
     job.folder.started(names[0]).write_bytes(b"...")
     (lost,) = worker(blocks[0]).to_pylist()
     assert (lost["rows"], lost["problem"]["kind"]) == (0, "gave_up")

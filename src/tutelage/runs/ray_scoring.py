@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 
 from tutelage import errors
 from tutelage.data import OK, Candidate, content_hash, write_table
-from tutelage.data.tables import candidate_to_row
+from tutelage.data.tables import CANDIDATES, candidate_to_row
 from tutelage.data.token_table import arrays_of
 from tutelage.errors import RunError, TutelageError
 from tutelage.runs.opening import Doors, Reader
 from tutelage.runs.progress import Progress
 from tutelage.runs.ray_cluster import joined, worker_environment
 from tutelage.runs.ray_settings import RaySettings
-from tutelage.runs.ray_worker import GAVE_UP, LIVES, ScoringWorker, WorkFolder, chunks_schema
+from tutelage.runs.ray_worker import GAVE_UP, LIVES, ScoringWorker, WorkFolder
 from tutelage.runs.scoring import Scorer
 from tutelage.runs.settings import ScoreSettings
 from tutelage.student import (
@@ -106,9 +106,8 @@ class RayScoring:
                 progress.advance(len(chunk), note="from an earlier start")
                 continue
             waiting.append(self.folder.chunk(name))
-            own = {"part": name, "chunk_rows": len(chunk)}
-            rows = [{**candidate_to_row(candidate), **own} for candidate in chunk]
-            write_table(waiting[-1], pa.Table.from_pylist(rows, schema=chunks_schema()))
+            rows = [candidate_to_row(candidate) for candidate in chunk]
+            write_table(waiting[-1], pa.Table.from_pylist(rows, schema=CANDIDATES))
         if waiting:
             self._ask(waiting, progress=progress)
         return total
@@ -202,8 +201,9 @@ def _reports(
         "open_student": job.open_student,
     }
     with ray.data.DataContext.current(context), _quiet():
-        scored = ray.data.read_parquet(
-            [str(path.resolve()) for path in chunks], override_num_blocks=len(chunks)
+        # Names, not rows: Ray joins small blocks of rows, and then one worker would get them all.
+        scored = ray.data.from_items(
+            [{"part": path.name} for path in chunks], override_num_blocks=len(chunks)
         ).map_batches(
             ScoringWorker,
             batch_size=None,

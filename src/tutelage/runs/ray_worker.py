@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from tutelage.data import write_table
-from tutelage.data.tables import CANDIDATES, candidates_from_table
+from tutelage.data.tables import candidates_from_table
 from tutelage.errors import TutelageError
 from tutelage.runs.opening import Reader
 from tutelage.runs.scoring import score_candidates, stored_schema
@@ -24,8 +24,6 @@ LIVES = 3
 """How many workers a chunk may cost before its candidates are given up."""
 
 GAVE_UP = "gave_up"
-PART = pa.field("part", pa.string())
-CHUNK_ROWS = pa.field("chunk_rows", pa.int64())
 PROBLEM: pa.DataType = pa.struct(
     [
         ("kind", pa.string()),  # the name of one of our errors, `gave_up`, or null for a bug
@@ -40,11 +38,6 @@ _REPORT: tuple[tuple[str, pa.DataType], ...] = (
 )
 REPORT = pa.schema([pa.field(name, kind) for name, kind in _REPORT])
 """What comes back from a chunk; its rows are in its part."""
-
-
-def chunks_schema() -> pa.Schema:
-    """The candidates table, with the part that a row's scores go to and the size of its chunk."""
-    return pa.schema([PART, CHUNK_ROWS, *CANDIDATES])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,19 +109,19 @@ class ScoringWorker:
         self._student: Reader | None = None
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Score every chunk of a block.
+        """Score some chunks.
 
         Args:
-            block: Rows of `chunks_schema`; each chunk is in it as a whole or not at all.
+            block: In its column `part` the names of chunks.
 
         Returns:
             A row of `REPORT` for each chunk.
         """
-        parts = sorted({str(name) for name in block["part"].to_pylist()})
-        reports = [self._report(name, block.filter(pc.field("part") == name)) for name in parts]
+        reports = [self._report(str(name)) for name in block["part"].to_pylist()]
         return pa.Table.from_pylist(reports, schema=REPORT)
 
-    def _report(self, name: str, chunk: pa.Table) -> dict[str, Any]:
+    def _report(self, name: str) -> dict[str, Any]:
+        chunk = pq.read_table(self._folder.chunk(name))
         if self._folder.part(name).exists():  # it was done when the worker that did it died
             return {"part": name, "rows": chunk.num_rows}
         problem = {"kind": None, "message": "", "hint": None}
@@ -152,8 +145,6 @@ class ScoringWorker:
             return file.tell() - 1
 
     def _score(self, name: str, chunk: pa.Table) -> None:
-        if chunk["chunk_rows"][0].as_py() != chunk.num_rows:
-            raise RuntimeError(f"{name} has arrived in pieces")
         if self._student is None:
             student = self._open_student(self._settings)
             if student.fingerprint != self._fingerprint:
