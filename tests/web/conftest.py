@@ -119,7 +119,7 @@ def served(run: RunFolder, tmp_path: Path) -> Iterator[Served]:
         viewer.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     if not Path(CHROMIUM).exists():
         pytest.skip("there is no browser")

@@ -119,7 +119,7 @@ def interval(correlation: float, *, examples: int) -> tuple[float, float]:
 
     Examples:
         >>> [round(end, 3) for end in interval(0.5, examples=103)]
-        [0.327, 0.641]
+        [0.329, 0.639]
     """
     if examples <= MIN_ROWS:
         return -1.0, 1.0
