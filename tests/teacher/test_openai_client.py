@@ -425,6 +425,9 @@ def test_nothing_is_left_open(
 
 
 _RUN = """
+import signal
+# A shell starts its background jobs deaf to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import asyncio, sys
 from pathlib import Path
 from tutelage.data import Message
