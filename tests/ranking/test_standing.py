@@ -184,3 +184,27 @@ def test_slopes_are_the_derivatives(kind) -> None:  # type: ignore[no-untyped-de
             [np.array(v) for v in below]
         )
         assert slope == pytest.approx(float(change) / 2e-6, rel=1e-5)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_equal_entrants_are_rarely_told_apart_even_with_few_questions(paired) -> None:  # type: ignore[no-untyped-def]
+    rng = np.random.default_rng(2)
+    wrong = 0
+    for trial in range(60):
+        surprisal = np.exp(0.3 * rng.normal(size=(6, 12)))
+        ranks = 3 * surprisal * np.exp(0.4 * rng.normal(size=(6, 12)))
+        table = pa.Table.from_pylist(
+            [
+                {
+                    "question": f"q{q}" if paired else f"q{q} of {e}",
+                    "entrant": f"t{e}",
+                    "mean_rank": ranks[e, q],
+                    "mean_surprisal": surprisal[e, q],
+                }
+                for e in range(6)
+                for q in range(12)
+            ]
+        )
+        found = rank(table, [RSR], draws=300, seed=trial, paired=paired)
+        wrong += any(found.pairs["told_apart"].to_pylist())
+    assert wrong <= 9  # 5 % of 60 is 3; a plain bootstrap tells some apart in a third of them

@@ -4,12 +4,11 @@ Questions are resampled, because another 200 questions could have been asked. Te
 same questions, so one draw counts for all of them and differences are paired; sources have
 questions of their own, so each is drawn by itself.
 
-Which pairs can be told apart is decided for all pairs at once: the interval of a difference is
-difference +- c * its standard error, with c the quantile of the largest studentised deviation over
-all pairs in the bootstrap (single-step max-T). With the stated probability all intervals are right
-together, and so are the ranks that follow from them (Mogstad, Romano, Shaikh and Wilhelm,
-Inference for Ranks, Review of Economic Studies 2024): an entrant's best possible rank is 1 + how
-many are surely better, its worst the number of entrants less how many are surely worse.
+Which pairs can be told apart is decided for all pairs at once (`ranking.telling`). With the stated
+probability all intervals are right together, and so are the ranks that follow from them (Mogstad,
+Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an entrant's best
+possible rank is 1 + how many are surely better, its worst the number of entrants less how many are
+surely worse.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,12 @@ import pyarrow as pa
 from tutelage.errors import SettingsError
 from tutelage.ranking.cells import ALL, Cells, Places, cells_of
 from tutelage.ranking.predictors import Numbers, Predictor
+from tutelage.ranking.settling import influences
+from tutelage.ranking.telling import tell_apart
 
 DRAWS = 1000
 FEWEST_QUESTIONS = 10
 """Below this many questions a bootstrap says nothing, so there is no interval and no telling."""
-_TIE = 1e-12
 
 _STANDINGS: list[tuple[str, pa.DataType]] = [
     ("domain", pa.string()),  # `all` for all of them
@@ -106,7 +106,7 @@ def rank(
         groups = np.zeros(len(part.questions), dtype=np.int64) if paired else _owner(part)
         weights = question_draws(groups, draws=draws, seed=seed)
         for predictor in predictors:
-            found = _Contest(part, predictor, weights, level=level)
+            found = _Contest(part, predictor, weights, level=level, paired=paired, seed=seed)
             place = {"domain": domain, "predictor": predictor.name}
             rows += [{**place, **row} for row in found.rows()]
             pairs += [{**place, **row} for row in found.pair_rows()]
@@ -145,7 +145,14 @@ class _Contest:
     """One predictor over one set of questions."""
 
     def __init__(
-        self, cells: Cells, predictor: Predictor, weights: Numbers, *, level: float
+        self,
+        cells: Cells,
+        predictor: Predictor,
+        weights: Numbers,
+        *,
+        level: float,
+        paired: bool,
+        seed: int,
     ) -> None:
         self._cells = cells
         self._predictor = predictor
@@ -155,7 +162,8 @@ class _Contest:
         self._draw_D_E = _of_weights(columns, there, weights, predictor)
         self._level = level
         self._order = self._sorted()
-        self._sure = self._sure_pairs()
+        _, terms_E_Q = influences(columns, there, predictor)
+        self._sure = self._sure_pairs(terms_E_Q, paired=paired, seed=seed)
 
     def _sorted(self) -> list[int]:
         """Best first; those without a number last; ties by name."""
@@ -165,34 +173,32 @@ class _Contest:
             key=lambda e: (np.isnan(better[e]), -better[e] if np.isfinite(better[e]) else 0.0, e),
         )
 
-    def _sure_pairs(self) -> dict[tuple[int, int], tuple[float, float, bool]]:
+    def _sure_pairs(
+        self, terms_E_Q: Numbers, *, paired: bool, seed: int
+    ) -> dict[tuple[int, int], tuple[float, float, bool]]:
         """For each pair, the better first: its simultaneous interval and whether 0 is outside."""
-        known = [
-            e
-            for e in self._order
-            if np.isfinite(self._value_E[e]) and self._questions_E[e] >= FEWEST_QUESTIONS
+        enough = self._questions_E >= FEWEST_QUESTIONS
+        known = [e for e in self._order if np.isfinite(self._value_E[e]) and enough[e]]
+        there = np.isfinite(terms_E_Q)
+        pairs = [
+            (a, b)
+            for a, b in combinations(known, 2)
+            if not paired or int((there[a] & there[b]).sum()) >= FEWEST_QUESTIONS
         ]
-        if len(known) < 2:  # noqa: PLR2004  (a pair)
+        if not pairs:
             return {}
-        pairs = list(combinations(known, 2))
-        first = np.array([a for a, _ in pairs])
-        second = np.array([b for _, b in pairs])
-        difference_P = self._value_E[first] - self._value_E[second]
-        drawn_D_P = self._draw_D_E[:, first] - self._draw_D_E[:, second]
-        drawn_D_P = drawn_D_P[np.isfinite(drawn_D_P).all(axis=1)]
-        if len(drawn_D_P) < 2:  # noqa: PLR2004  (a spread)
-            return {}
-        error_P = drawn_D_P.std(axis=0, ddof=1)
-        spreads = error_P > _TIE
-        largest_D = np.zeros(len(drawn_D_P))
-        if spreads.any():
-            deviations = np.abs(drawn_D_P - difference_P)[:, spreads] / error_P[spreads]
-            largest_D = deviations.max(axis=1)
-        reach_P = float(np.quantile(largest_D, self._level)) * error_P
-        low_P, high_P = difference_P - reach_P, difference_P + reach_P
-        apart_P = (low_P > _TIE) | (high_P < -_TIE)
+        first, second = (np.array(side) for side in zip(*pairs, strict=True))
+        told = tell_apart(
+            terms_E_Q,
+            first,
+            second,
+            paired=paired,
+            level=self._level,
+            draws=len(self._draw_D_E),
+            seed=seed,
+        )
         return {
-            pair: (float(low_P[i]), float(high_P[i]), bool(apart_P[i]))
+            pair: (float(told.low[i]), float(told.high[i]), bool(told.apart[i]))
             for i, pair in enumerate(pairs)
         }
 
