@@ -91,6 +91,7 @@ def test_the_interval_of_a_correlation_holds_it_and_narrows() -> None:
     assert many[0] is not None
     assert few[0] < many[0] < 0.8 < few[1]
     assert spearman_interval(0.8, n=3) == (None, None)
+    assert spearman_interval(1.0, n=10)[1] == 1.0
 
 
 def test_the_interval_covers_a_true_rank_correlation() -> None:

@@ -57,7 +57,8 @@ def spearman_interval(
         return None, None
     bounded = min(max(rho, -1 + 1e-9), 1 - 1e-9)
     reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return math.tanh(math.atanh(bounded) - reach), math.tanh(math.atanh(bounded) + reach)
+    low, high = (math.tanh(math.atanh(bounded) + side * reach) for side in (-1, 1))
+    return min(low, rho), max(high, rho)
 
 
 def kendall(a: Numbers, b: Numbers) -> float | None:
