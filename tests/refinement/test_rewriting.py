@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tutelage.data import INSTRUCTION_REFLECTION, OK, RESPONSE_REFLECTION, Candidate, Message
-from tutelage.errors import TeacherUnreachableError
+from tutelage.errors import TeacherUnreachableError, UnusableReplyError
 from tutelage.refinement import RefineSettings
 from tutelage.refinement.rewriting import (
     ASKS,
@@ -17,7 +17,7 @@ from tutelage.refinement.rewriting import (
     rewrite_request,
     rewrite_step,
 )
-from tutelage.teacher import Request, ScriptedTeacher
+from tutelage.teacher import Reply, Request, ScriptedTeacher
 from tutelage.teacher.scripted import Line
 
 PAIR = Candidate(
@@ -113,3 +113,23 @@ def test_a_teacher_that_is_away_is_a_status() -> None:
         )
     )
     assert [one.status for one in found] == ["teacher_failed"] * 2
+
+
+def test_a_rewrite_is_asked_for_again_on_the_terms_of_a_reflection() -> None:
+    def asked(text: str) -> list[Request]:
+        cut = Reply(request_key="", model="m", text=text, finish_reason="length")
+        teacher = ScriptedTeacher(cut, supports_schema=True)
+        refused = Refused(candidate=PAIR, complaint="too_surprising")
+        outcome = asyncio.run(rewrite(refused, teacher=teacher, settings=SETTINGS))
+        assert (outcome.status, outcome.finish_reason) == ("cut_by_length", "length")
+        return teacher.asked
+
+    assert len(asked("On and on we go. " * 60)) == 2
+    assert len(asked("Ice takes more room than water, so it is")) == 1
+
+
+def test_a_reply_without_text_keeps_why_it_ended() -> None:
+    error = UnusableReplyError("an empty reply", finish_reason="content_filter")
+    refused = Refused(candidate=PAIR, complaint="too_surprising")
+    outcome = asyncio.run(rewrite(refused, teacher=ScriptedTeacher(error), settings=SETTINGS))
+    assert outcome.finish_reason == "content_filter"

@@ -252,30 +252,73 @@ async def reflect(
             status=statuses.PARENT_FAILED, detail=f"the parent's status is {candidate.status}"
         )
         return failed(candidate, step=step, teacher=teacher.name, fault=fault)
-    outcome, again = await _attempt(
-        candidate, step=step, teacher=teacher, settings=settings, attempt=0
+
+    def request_of(attempt: int) -> Request:
+        return reflection_request(
+            candidate, step=step, teacher=teacher, settings=settings, attempt=attempt
+        )
+
+    return await ask_until_usable(
+        candidate, request_of, step=step, teacher=teacher, settings=settings
     )
+
+
+async def ask_until_usable(
+    parent: Candidate,
+    request_of: Callable[[int], Request],
+    *,
+    step: str,
+    teacher: Teacher,
+    settings: RefineSettings,
+    accept: Callable[[Candidate], Candidate] = lambda outcome: outcome,
+) -> Candidate:
+    """Ask for a child of a candidate, again while the form of the reply is unusable.
+
+    Args:
+        parent: What is rewritten; its status is ok.
+        request_of: The request of each attempt, from 0.
+        step: What the child is.
+        teacher: Whom to ask.
+        settings: How many attempts, and what is usable.
+        accept: Looks at what came out once more; it may make a failure of it.
+
+    Returns:
+        What the last attempt came to.
+    """
+
+    async def attempted(attempt: int) -> tuple[Candidate, bool]:
+        return await _attempt(
+            parent,
+            request_of(attempt),
+            step=step,
+            teacher=teacher,
+            settings=settings,
+            accept=accept,
+        )
+
+    outcome, again = await attempted(0)
     for attempt in range(1, settings.attempts):
         if not again:
             break
-        outcome, again = await _attempt(
-            candidate, step=step, teacher=teacher, settings=settings, attempt=attempt
-        )
+        outcome, again = await attempted(attempt)
     return outcome
 
 
 async def _attempt(
-    candidate: Candidate, *, step: str, teacher: Teacher, settings: RefineSettings, attempt: int
+    parent: Candidate,
+    request: Request,
+    *,
+    step: str,
+    teacher: Teacher,
+    settings: RefineSettings,
+    accept: Callable[[Candidate], Candidate],
 ) -> tuple[Candidate, bool]:
     """One attempt's outcome, and whether another one is worth its price."""
-    request = reflection_request(
-        candidate, step=step, teacher=teacher, settings=settings, attempt=attempt
-    )
     try:
         reply = await teacher.ask(request)
     except TeacherError as error:
         outcome = failed(
-            candidate,
+            parent,
             step=step,
             teacher=teacher.name,
             fault=fault_of_error(error),
@@ -283,7 +326,9 @@ async def _attempt(
             finish_reason=error.finish_reason if isinstance(error, UnusableReplyError) else None,
         )
         return outcome, False
-    outcome = candidate_of_reply(candidate, reply, step=step, teacher=teacher, settings=settings)
+    outcome = accept(
+        candidate_of_reply(parent, reply, step=step, teacher=teacher, settings=settings)
+    )
     looped = outcome.status == statuses.CUT_BY_LENGTH and loop_of(reply.text) is not None
     return outcome, looped or outcome.status in statuses.RETRIED
 

@@ -18,17 +18,11 @@ from tutelage.data import (
     Candidate,
     Message,
 )
-from tutelage.errors import TeacherError
 from tutelage.refinement import statuses
 from tutelage.refinement.crowd import DEFAULT_OUTSTANDING, run_bounded
 from tutelage.refinement.draft import Fault
 from tutelage.refinement.prompt import normalised
-from tutelage.refinement.reflect import (
-    candidate_of_reply,
-    failed,
-    fault_of_error,
-    reflection_request,
-)
+from tutelage.refinement.reflect import ask_until_usable, failed, reflection_request
 from tutelage.refinement.settings import RefineSettings
 from tutelage.teacher import Request, Teacher
 
@@ -150,27 +144,14 @@ async def rewrite(refused: Refused, *, teacher: Teacher, settings: RefineSetting
         Exactly one candidate whose parent is the refused one; a failure has a status.
     """
     parent, step = refused.candidate, ASKS[refused.complaint].step
-    outcome: Candidate | None = None
-    for attempt in range(settings.attempts):
-        request = rewrite_request(refused, teacher=teacher, settings=settings, attempt=attempt)
-        try:
-            reply = await teacher.ask(request)
-        except TeacherError as error:
-            return failed(
-                parent,
-                step=step,
-                teacher=teacher.name,
-                fault=fault_of_error(error),
-                request_key=request.key,
-            )
-        outcome = candidate_of_reply(parent, reply, step=step, teacher=teacher, settings=settings)
-        outcome = _without_echo(outcome, refused, teacher=teacher.name)
-        if outcome.status not in statuses.RETRIED:
-            break
-    if outcome is None:  # pragma: no cover  (attempts is at least 1)
-        fault = Fault(status=statuses.PARENT_FAILED, detail="nobody was asked")
-        return failed(parent, step=step, teacher=teacher.name, fault=fault)
-    return outcome
+    return await ask_until_usable(
+        parent,
+        lambda n: rewrite_request(refused, teacher=teacher, settings=settings, attempt=n),
+        step=step,
+        teacher=teacher,
+        settings=settings,
+        accept=lambda outcome: _without_echo(outcome, refused, teacher=teacher.name),
+    )
 
 
 def _without_echo(candidate: Candidate, refused: Refused, *, teacher: str) -> Candidate:
