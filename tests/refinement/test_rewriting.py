@@ -129,7 +129,8 @@ def test_a_rewrite_is_asked_for_again_on_the_terms_of_a_reflection() -> None:
 
 
 def test_a_reply_without_text_keeps_why_it_ended() -> None:
-    error = UnusableReplyError("an empty reply", finish_reason="content_filter")
+    error = UnusableReplyError("an empty reply")
+    error.finish_reason = "content_filter"
     refused = Refused(candidate=PAIR, complaint="too_surprising")
     outcome = asyncio.run(rewrite(refused, teacher=ScriptedTeacher(error), settings=SETTINGS))
     assert outcome.finish_reason == "content_filter"
