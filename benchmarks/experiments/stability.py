@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from tutelage.metrics import spearman
+from tutelage.correlation import spearman
 from tutelage.ranking import predictors_for
 from tutelage.ranking.cells import cells_of
 

@@ -1,7 +1,4 @@
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tutelage.errors import DataError
 from tutelage.filters import (
@@ -9,23 +6,8 @@ from tutelage.filters import (
     LengthSettings,
     apply_filters,
     compare,
-    rank_correlation,
     try_filters,
 )
-
-small = st.lists(st.tuples(st.integers(0, 4).map(float), st.integers(0, 4).map(float)), max_size=10)
-
-
-@settings(deadline=None, max_examples=50)
-@given(small)
-def test_rank_correlation_agrees_with_scipy(pairs):
-    stats = pytest.importorskip("scipy.stats")
-    one, other = (np.array([p[i] for p in pairs]) for i in (0, 1))
-    found = rank_correlation(one, other)
-    if len(pairs) < 3 or len(set(one)) == 1 or len(set(other)) == 1:
-        assert found is None
-    else:
-        assert found == pytest.approx(stats.spearmanr(one, other).statistic)
 
 
 def test_filters_side_by_side(make_candidates):

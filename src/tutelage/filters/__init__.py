@@ -17,7 +17,7 @@ from tutelage.filters.applying import (
     try_filters,
     try_filters_async,
 )
-from tutelage.filters.comparison import Comparison, compare, rank_correlation
+from tutelage.filters.comparison import Comparison, compare
 from tutelage.filters.contamination import EvaluationIndex, Hits
 from tutelage.filters.decision import (
     FILTER_DECISIONS,
@@ -85,7 +85,6 @@ __all__ = [
     "decisions_from_table",
     "decisions_to_table",
     "make_embedder",
-    "rank_correlation",
     "read_filters",
     "read_items",
     "try_filters",

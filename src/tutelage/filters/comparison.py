@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.correlation import spearman
 from tutelage.errors import DataError
 from tutelage.filters.applying import FilterResult
 from tutelage.filters.pool import compute, pool_of
@@ -38,8 +39,6 @@ _REASONS: dict[str, pa.DataType] = {
     "reason": pa.string(),
     "candidates": pa.int64(),
 }
-
-_FEWEST = 3  # a rank correlation of two pairs is always 1 or -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,31 +92,6 @@ def compare(results: Sequence[FilterResult], candidates: pa.Table) -> Comparison
     )
 
 
-def rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    """Spearman's rank correlation, in [-1, 1]; ties share their mean rank.
-
-    Returns:
-        None for fewer than three pairs, or where one side is constant.
-
-    Examples:
-        >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0]))
-        0.5
-    """
-    if len(one) < _FEWEST:
-        return None
-    a, b = _ranks(one), _ranks(other)
-    a, b = a - a.mean(), b - b.mean()
-    spread = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / spread if spread else None
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    mean_ranks: NDArray[np.float64] = (ends + 1 + ends - counts) / 2
-    return mean_ranks[codes]
-
-
 def _filter_row(result: FilterResult, characters: NDArray[np.float64]) -> dict[str, object]:
     kept = np.asarray(result.decisions["kept"]).astype(bool)
     answered = characters >= 0
@@ -132,7 +106,7 @@ def _filter_row(result: FilterResult, characters: NDArray[np.float64]) -> dict[s
         "mean_characters_kept": _mean(characters[kept & answered]),
         "mean_characters_dropped": _mean(characters[~kept & answered]),
         "measured": int(measured.sum()),
-        "length_correlation": rank_correlation(values[measured], characters[measured]),
+        "length_correlation": spearman(values[measured], characters[measured]),
     }
 
 

@@ -5,7 +5,7 @@ means and which way is better, and the rows of the scores table. A metric that h
 is None and its candidate `nonfinite`: a failure is never a number.
 """
 
-from tutelage.metrics.correlation import AGREEMENT, agreement, spearman
+from tutelage.metrics.correlation import AGREEMENT, agreement
 from tutelage.metrics.pairs import ifd, ifd_loss, ppl, r_ifd
 from tutelage.metrics.pools import lark, lark_weights, with_lark
 from tutelage.metrics.registry import METRICS
@@ -84,7 +84,6 @@ __all__ = [
     "rsr_of_set",
     "score_row",
     "scores_schema",
-    "spearman",
     "specs_for",
     "statistics_for",
     "step_spans",

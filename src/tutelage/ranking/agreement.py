@@ -4,16 +4,13 @@ Everything here compares the numbers of two judges on the same answers: the orde
 answer each would choose to each question, the best part of the pool each would select.
 """
 
-import math
-from statistics import NormalDist
-
 import numpy as np
 import pyarrow as pa
 
+from tutelage.correlation import kendall
 from tutelage.errors import DataError
 from tutelage.ranking.predictors import Numbers, Predictor
 
-FEWEST_ENTRANTS = 4
 SHARES = (0.1, 0.25, 0.5)
 """Which best parts of a pool are compared."""
 _KEYS = ("question", "entrant", "candidate_id")
@@ -30,56 +27,6 @@ _AGREEMENT: list[tuple[str, pa.DataType]] = [
     ("n", pa.int64()),  # entrants, questions or answers
 ]
 AGREEMENT = pa.schema(_AGREEMENT)
-
-
-def spearman_interval(
-    rho: float, *, n: int, level: float = 0.95
-) -> tuple[float | None, float | None]:
-    """The interval of a rank correlation, by Fisher's transformation.
-
-    The standard error is sqrt((1 + rho^2 / 2) / (n - 3)), after Bonett and Wright, Sample size
-    requirements for estimating Pearson, Kendall and Spearman correlations (Psychometrika 2000).
-
-    Args:
-        rho: In [-1, 1].
-        n: Pairs it was computed from.
-        level: Of the interval, in (0, 1).
-
-    Returns:
-        The ends, or None twice with fewer than 4 pairs.
-
-    Examples:
-        >>> low, high = spearman_interval(0.5, n=28)
-        >>> round(low, 2), round(high, 2)
-        (0.13, 0.75)
-    """
-    if n < FEWEST_ENTRANTS:
-        return None, None
-    bounded = min(max(rho, -1 + 1e-9), 1 - 1e-9)
-    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    low, high = (math.tanh(math.atanh(bounded) + side * reach) for side in (-1, 1))
-    return min(low, rho), max(high, rho)
-
-
-def kendall(a: Numbers, b: Numbers) -> float | None:
-    """Kendall's tau-b: how many more pairs are ordered alike than unlike, ties corrected.
-
-    Args:
-        a: Finite numbers.
-        b: As many.
-
-    Returns:
-        In [-1, 1], or None with fewer than 2 or where one of the two is constant.
-
-    Examples:
-        >>> kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0])).__round__(3)
-        0.333
-    """
-    above = np.triu_indices(len(a), k=1)
-    of_a = np.sign(a[:, None] - a[None, :])[above]
-    of_b = np.sign(b[:, None] - b[None, :])[above]
-    spread = math.sqrt(float((of_a != 0).sum()) * float((of_b != 0).sum()))
-    return None if spread == 0 else float((of_a * of_b).sum()) / spread
 
 
 def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Table, int]:

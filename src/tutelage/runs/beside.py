@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tutelage.correlation import spearman, spearman_interval
 from tutelage.errors import RunError
 from tutelage.metrics import METRICS
-from tutelage.metrics.correlation import interval, spearman
 from tutelage.runs.explaining import settings_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.overruling import overrides_of
@@ -239,7 +239,7 @@ def _correlations(
         if value is not None:
             # Versions of one example are no independent observations.
             examples = len(pc.unique(found["example_id"].filter(pa.array(there))))
-            low, high = interval(value, examples=examples)
+            low, high = spearman_interval(value, n=examples)
             rows.append((metric, int(there.sum()), value, low, high))
     if rows:
         head = (("metric", "text"), ("versions", "count"), ("rank correlation", "number"))

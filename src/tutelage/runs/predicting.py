@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.correlation import spearman
 from tutelage.data import OK
 from tutelage.drift import Attempts, Estimate, Resampling, fit, predict_out_of_fold
-from tutelage.metrics import spearman
 
 FEATURES = ("nll_response_given_instruction", "ifd", "mean_rank", "rsr")
 """The token statistics that predict a pass rate, beside the length."""

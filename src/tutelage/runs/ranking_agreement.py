@@ -12,20 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tutelage.correlation import kendall, spearman, spearman_interval
 from tutelage.data import replacing, write_table
 from tutelage.drift import wilson
 from tutelage.errors import RunError, SettingsError
-from tutelage.metrics import spearman
 from tutelage.ranking import (
     AGREEMENT,
     SHARES,
     Predictor,
     choice_agreement,
     joined,
-    kendall,
     overlap,
     predictors_for,
-    spearman_interval,
     within_agreement,
 )
 from tutelage.report import Cell, Column, Fact, Figure, Section, Table, render_page

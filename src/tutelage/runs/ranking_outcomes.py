@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tutelage.correlation import spearman, spearman_interval
 from tutelage.errors import DataError
-from tutelage.metrics import spearman
-from tutelage.ranking import spearman_interval
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("predictor", pa.string()),
