@@ -8,7 +8,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from tests.runs.fakes import doors, rows, settings, write_rows
-from tests.runs.tiny import save_student
+from tests.tiny_student import save_student
 from tutelage.cli import main
 from tutelage.runs import Silent, jobs, run_all
 

@@ -132,5 +132,6 @@ def test_a_reply_without_text_keeps_why_it_ended() -> None:
     error = UnusableReplyError("an empty reply")
     error.finish_reason = "content_filter"
     refused = Refused(candidate=PAIR, complaint="too_surprising")
-    outcome = asyncio.run(rewrite(refused, teacher=ScriptedTeacher(error), settings=SETTINGS))
+    teacher = ScriptedTeacher(error, supports_schema=True)
+    outcome = asyncio.run(rewrite(refused, teacher=teacher, settings=SETTINGS))
     assert outcome.finish_reason == "content_filter"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.runs.fakes import doors, rows, settings, write_rows
-from tests.runs.tiny import save_student, tiny_tokenizer
+from tests.tiny_student import save_student, tiny_tokenizer
 from tutelage.runs import RunFolder, Silent, export, jobs, run_all
 from tutelage.runs.exporting import chosen_rows
 from tutelage.student import StudentSettings, open_student

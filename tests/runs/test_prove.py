@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.runs.fakes import doors, rows, settings, write_rows
-from tests.runs.tiny import save_student
+from tests.tiny_student import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.runs import Silent, jobs, run_all
 from tutelage.runs import proving as proving_module

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.runs.fakes import doors, write_rows
-from tests.runs.tiny import save_student
+from tests.tiny_student import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.runs import rank_agreement, rank_sources, rank_teachers
 from tutelage.runs.opening import Doors

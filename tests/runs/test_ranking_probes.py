@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.runs.fakes import doors, write_rows
-from tests.runs.tiny import save_student
+from tests.tiny_student import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.runs import rank_sources

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runs.tiny import save_student
+from tests.tiny_student import save_student
 
 from tutelage.data import Candidate, Message, Unscored
 from tutelage.student import StudentSettings, open_student

@@ -1,47 +1,20 @@
 """Tasks that only read: how likely the student finds answers it is shown."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Protocol
 
 from tutelage.data import (
     Candidate,
     Message,
-    ReadingOutcome,
-    TokenStats,
     Unscored,
     ViewName,
     content_hash,
 )
 from tutelage.evaluation.items import Item, Reference
 from tutelage.evaluation.results import ItemResult
-from tutelage.student import Statistics, TextPair
+from tutelage.student import Reads
 
 GIVEN: ViewName = "response_given_instruction"
-
-
-class Reads(Protocol):
-    """What these tasks ask of a student: `StudentModel` is one, and `TableStudent` for tests."""
-
-    def read(
-        self,
-        candidates: Iterable[Candidate],
-        *,
-        views: Collection[ViewName],
-        statistics: Statistics = "nll",
-    ) -> Iterator[ReadingOutcome]:
-        """One outcome for each candidate, in the order given."""
-        ...
-
-    def read_pairs(
-        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
-    ) -> Iterator[TokenStats | Unscored]:
-        """One outcome for each pair, in the order given."""
-        ...
-
-    def context_text(self, candidate: Candidate) -> str:
-        """The text in front of a candidate's response."""
-        ...
 
 
 def asked(question: str, response: str) -> Candidate:

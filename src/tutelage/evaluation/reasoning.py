@@ -14,10 +14,10 @@ from itertools import pairwise
 
 from tutelage.data import TokenStats, Unscored
 from tutelage.evaluation.items import Item
-from tutelage.evaluation.likelihood import Reads, asked
+from tutelage.evaluation.likelihood import asked
 from tutelage.evaluation.results import ItemResult
 from tutelage.metrics import step_spans
-from tutelage.student import TextPair
+from tutelage.student import Reads, TextPair
 
 CHUNK_ITEMS = 32
 

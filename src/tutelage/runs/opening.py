@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,18 +15,14 @@ from tutelage.data import (
     INSTRUCTION_REFLECTION,
     RESPONSE_REFLECTION,
     Candidate,
-    ReadingOutcome,
     TargetTokens,
-    TokenStats,
-    Unscored,
-    ViewName,
     content_hash,
 )
 from tutelage.data.token_table import TextName
 from tutelage.refinement import RefineSettings, prompt_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import RunSettings
-from tutelage.student import Statistics, StudentSettings, TextPair, open_student
+from tutelage.student import Reads, Statistics, StudentSettings, open_student
 from tutelage.teacher import Journal, JournaledTeacher, TeacherSettings, open_teacher
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy", "openai")
@@ -103,8 +99,8 @@ def opened_journal(run: RunFolder, teacher: TeacherSettings) -> Iterator[Journal
         yield journal
 
 
-class Reader(Protocol):
-    """What a stage asks of a student: `StudentModel` is one, and `TableStudent` for tests."""
+class Reader(Reads, Protocol):
+    """What a stage asks of a student, beyond reading."""
 
     @property
     def fingerprint(self) -> str:
@@ -115,29 +111,9 @@ class Reader(Protocol):
         """What the manifest says about it."""
         ...
 
-    def read(
-        self,
-        candidates: Iterable[Candidate],
-        *,
-        views: Collection[ViewName],
-        statistics: Statistics = "nll",
-    ) -> Iterator[ReadingOutcome]:
-        """One outcome for each candidate, in the order given."""
-        ...
-
-    def read_pairs(
-        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
-    ) -> Iterator[TokenStats | Unscored]:
-        """One outcome for each pair, in the order given."""
-        ...
-
     @property
     def measures(self) -> Statistics:
         """The most statistics that can be had."""
-        ...
-
-    def context_text(self, candidate: Candidate) -> str:
-        """The text in front of a candidate's response."""
         ...
 
     def response_text(self, candidate: Candidate) -> str:

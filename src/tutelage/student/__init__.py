@@ -18,6 +18,7 @@ from tutelage.student.chunks import chunks_of
 from tutelage.student.examination import check_template, devices
 from tutelage.student.folder import resolve_device, resolve_dtype
 from tutelage.student.model import StudentModel, TextPair, open_student
+from tutelage.student.reads import Reads
 from tutelage.student.settings import Statistics, StudentSettings
 from tutelage.student.table import TableStudent
 
@@ -25,6 +26,7 @@ __all__ = [
     "BUNDLED",
     "BundledModel",
     "Cache",
+    "Reads",
     "Statistics",
     "StudentModel",
     "StudentSettings",
