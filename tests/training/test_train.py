@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tutelage.data import Candidate, Message, Reading
-from tutelage.errors import DataError, RunError
+from tutelage.errors import DataError, RunError, StudentError
 from tutelage.student import StudentSettings, open_student
 from tutelage.training import TrainSettings, encode_file, train_student
 from tutelage.training.rows import NO_LOSS
@@ -207,3 +208,14 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     found = last_checkpoint(tmp_path)
     assert found is not None
     assert found.name == "checkpoint-10"
+
+
+def test_weights_that_do_not_fit_their_config_stop_the_training_by_name(
+    student: Path, rows: Path, tmp_path: Path
+) -> None:
+    damaged = shutil.copytree(student, tmp_path / "damaged")
+    config = json.loads((damaged / "config.json").read_text(encoding="utf-8"))
+    config["intermediate_size"] = 64
+    (damaged / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(StudentError, match="damaged: the model cannot be loaded"):
+        train_student(rows, model=str(damaged), settings=TrainSettings(), out=tmp_path / "out")

@@ -17,6 +17,24 @@ def load_model(
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
+        StudentError: The folder cannot be loaded, or the device cannot be used.
+    """
+    model = load_weights(folder, settings, dtype=dtype)
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise StudentError(
+            f"device {device!r} cannot be used: {error}", hint="set device to cpu"
+        ) from error
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def load_weights(folder: StudentFolder, settings: StudentSettings, *, dtype: DtypeName) -> Any:
+    """Load a causal language model as transformers does, on the CPU.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
         StudentError: The folder cannot be loaded.
     """
     try:
@@ -29,7 +47,7 @@ def load_model(
         ) from error
     try:
         with _quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            return AutoModelForCausalLM.from_pretrained(
                 str(folder.path),
                 dtype=getattr(torch, dtype),
                 trust_remote_code=settings.trust_remote_code,
@@ -43,14 +61,6 @@ def load_model(
         ) from error
     except RuntimeError as error:  # shapes that do not fit, or no memory
         raise StudentError(f"{folder.path}: the model cannot be loaded: {error}") from error
-    try:
-        model = model.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise StudentError(
-            f"device {device!r} cannot be used: {error}", hint="set device to cpu"
-        ) from error
-    model.requires_grad_(False)
-    return model.eval()
 
 
 @contextmanager

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as hf_logging
 from trl import SFTConfig, SFTTrainer
 
 from tutelage.data.progress import Progress
-from tutelage.errors import StudentError
 from tutelage.student.folder import cpu_multiplies_bfloat16
+from tutelage.student.loading import load_weights
 from tutelage.student.opening import OpenStudent
 from tutelage.student.text import load_hf_tokenizer
 from tutelage.training.order import LikeLengths
@@ -64,7 +64,7 @@ def build_trainer(
                 batch=settings.batch_examples,
                 seed=settings.seed,
             ),
-            model=_load(parts),
+            model=load_weights(parts.folder, parts.settings, dtype="float32"),
             args=_arguments(encoded, parts, settings, checkpoints=checkpoints),
             train_dataset=_dataset(encoded),
             processing_class=tokenizer_of(parts),
@@ -135,22 +135,6 @@ def _multiplies_bfloat16(parts: OpenStudent, settings: TrainSettings) -> bool:
     if settings.dtype != "auto":
         return settings.dtype == "bfloat16"
     return cpu_multiplies_bfloat16() if parts.device == "cpu" else torch.cuda.is_bf16_supported()
-
-
-def _load(parts: OpenStudent) -> Any:
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            str(parts.folder.path),
-            dtype=torch.float32,
-            trust_remote_code=False,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise StudentError(
-            f"{parts.folder.path}: the model cannot be loaded for training: {error}",
-            hint="training needs safetensors weights and an architecture of transformers' own",
-        ) from error
 
 
 def tokenizer_of(parts: OpenStudent) -> Any:
