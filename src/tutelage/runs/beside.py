@@ -242,11 +242,14 @@ def _correlations(
             low, high = spearman_interval(value, n=examples)
             rows.append((metric, int(there.sum()), value, low, high))
     if rows:
-        head = (("metric", "text"), ("versions", "count"), ("rank correlation", "number"))
-        more = (("95 % from", "number"), ("to", "number"))
+        numbers = ("rank correlation", "95 % from", "to")
         yield Table(
             caption=f"Each metric of this student against that of {name}",
-            columns=tuple(Column(name=n, style=s) for n, s in (*head, *more)),  # type: ignore[arg-type]
+            columns=(
+                Column(name="metric"),
+                Column(name="versions", style="count"),
+                *(Column(name=title, style="number") for title in numbers),
+            ),
             rows=tuple(rows),
         )
 

@@ -55,7 +55,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     else:
         start = (
             f"Training {c.student} on {c.arm} instead of {c.against}, with "
-            f"{BALANCE_WORDS[c.balance]}, changed {c.task} by {_signed(i.mean)}"  # type: ignore[index]
+            f"{BALANCE_WORDS[c.balance]}, changed {c.task} by {_signed(i.mean)}"
         )
         better = "better" if i.mean > 0 else "worse"
         verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.evaluation.statistics import Interval, holm, paired_interval
-from tutelage.runs.proving_settings import UNTRAINED, ProveSettings
+from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings
 
 Measure: TypeAlias = Literal["value", "right"]
 _ItemValues: TypeAlias = Mapping[str, float]
@@ -56,7 +56,7 @@ class Compared:
     """
 
     student: str
-    balance: str
+    balance: Balance
     task: str
     measure: Measure
     arm: str
@@ -195,7 +195,7 @@ def _paired(
     settings: ProveSettings,
     *,
     student: str,
-    balance: str,
+    balance: Balance,
     arm: str,
     against: str,
     task: str,
@@ -250,7 +250,7 @@ def _compared(
     settings: ProveSettings,
     *,
     student: str,
-    balance: str,
+    balance: Balance,
     task: str,
     measure: Measure,
     arm: str,
