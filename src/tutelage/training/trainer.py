@@ -19,6 +19,7 @@ from tutelage.student.folder import cpu_multiplies_bfloat16
 from tutelage.student.loading import load_weights
 from tutelage.student.opening import OpenStudent
 from tutelage.student.text import load_hf_tokenizer
+from tutelage.training.loss import base_of, summed_loss
 from tutelage.training.order import LikeLengths
 from tutelage.training.rows import Encoded
 from tutelage.training.settings import TrainSettings, steps_of
@@ -76,7 +77,7 @@ def build_trainer(
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with our order of rows; everything else is its own."""
+    """TRL's trainer with our order of rows and, on a CPU, our product with the vocabulary."""
 
     def __init__(self, *, order: LikeLengths, **arguments: Any) -> None:
         self._order = order
@@ -84,6 +85,28 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
         return self._order
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], **more: Any) -> Any:
+        alone = self.accelerator.num_processes == 1
+        if more.get("return_outputs") or not (alone and has_plain_head(base_of(self.model))):
+            return super().compute_loss(model, inputs, **more)
+        with self.accelerator.autocast():
+            loss, count = summed_loss(base_of(self.model), inputs)
+        in_batch = more.get("num_items_in_batch")
+        return loss / (count if in_batch is None else in_batch)
+
+
+def has_plain_head(model: Any) -> bool:
+    """Whether the logits are one product on a CPU, and nothing but it."""
+    head, config = model.get_output_embeddings(), model.config.get_text_config()
+    altered = ("final_logit_softcapping", "logit_scale", "output_multiplier", "logits_scaling")
+    return (
+        isinstance(head, torch.nn.Linear)
+        and getattr(head, "bias", None) is None
+        and head.weight.device.type == "cpu"
+        and not getattr(config, "output_router_logits", False)
+        and all(getattr(config, name, None) is None for name in (*altered, "lm_head_multiplier"))
+    )
 
 
 def _dataset(encoded: Encoded) -> Dataset:

@@ -1,0 +1,139 @@
+"""The loss of a CPU's training: the same number and the same gradients as the plain formula."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.training import TrainSettings, train_student
+
+pytest.importorskip("trl")
+torch = pytest.importorskip("torch")
+
+from torch.nn.functional import cross_entropy  # noqa: E402
+
+from tutelage.training import loss as loss_module  # noqa: E402
+from tutelage.training import trainer as trainer_module  # noqa: E402
+
+summed: Any = loss_module.SummedLoss.apply
+
+
+def drawn(tokens: int, vocabulary: int, width: int = 24) -> tuple[Any, Any, Any]:
+    torch.manual_seed(0)
+    hidden = torch.randn(tokens, width)
+    weight = torch.randn(vocabulary, width)
+    return hidden.requires_grad_(), weight.requires_grad_(), torch.randint(vocabulary, (tokens,))
+
+
+@pytest.mark.parametrize(("tokens", "vocabulary"), [(1, 7), (33, 500), (9, 16), (16, 64)])
+def test_loss_and_gradients_are_those_of_cross_entropy(
+    tokens: int, vocabulary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "TOKENS", 8)
+    monkeypatch.setattr(loss_module, "SLICE", 16)
+    hidden, weight, targets = drawn(tokens, vocabulary)
+    found = summed(hidden, weight, targets, torch.float32)
+    (3.0 * found).backward()
+    plain_hidden, plain_weight = (x.detach().clone().requires_grad_() for x in (hidden, weight))
+    expected: Any = cross_entropy(plain_hidden @ plain_weight.T, targets, reduction="sum")
+    (3.0 * expected).backward()
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(hidden.grad, plain_hidden.grad, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(weight.grad, plain_weight.grad, atol=1e-5, rtol=1e-5)
+
+
+def test_products_in_bfloat16_stay_near() -> None:
+    hidden, weight, targets = drawn(40, 300)
+    gradients = []
+    for dtype in (torch.float32, torch.bfloat16):
+        hidden.grad = weight.grad = None
+        summed(hidden, weight, targets, dtype).backward()
+        assert weight.grad.dtype == torch.float32
+        gradients.append((hidden.grad.clone(), weight.grad.clone()))
+    for exact, near in zip(*gradients, strict=True):
+        assert (exact - near).norm() < 0.02 * exact.norm()
+
+
+def test_a_head_that_is_not_trained_gets_no_gradient() -> None:
+    hidden, weight, targets = drawn(5, 30)
+    summed(hidden, weight.detach(), targets, torch.float32).backward()
+    assert hidden.grad is not None
+    assert weight.grad is None
+
+
+def test_no_token_with_loss_is_a_loss_of_zero() -> None:
+    hidden, weight, targets = drawn(0, 30)
+    found = summed(hidden, weight, targets, torch.float32)
+    found.backward()
+    assert found.item() == 0.0
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("microbatch", [2, 3, 6])
+def test_the_trained_weights_are_those_of_the_trainers_own_loss(
+    rows: Path, student: Path, tmp_path: Path, method: str, microbatch: int
+) -> None:
+    settings = TrainSettings.model_validate(
+        {
+            "method": method,
+            "epochs": 2,
+            "batch_examples": 6,
+            "microbatch_examples": microbatch,
+            "learning_rate": 1e-2,
+            "dtype": "float32",
+        }
+    )
+    found = {}
+    for name in ("ours", "theirs"):
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "theirs":
+                patch.setattr(trainer_module, "has_plain_head", lambda _: False)
+            found[name] = train_student(
+                rows, model=str(student), settings=settings, out=tmp_path / name
+            )
+    assert found["ours"].first_loss == pytest.approx(found["theirs"].first_loss, abs=1e-5)
+    assert found["ours"].last_loss == pytest.approx(found["theirs"].last_loss, abs=1e-4)
+
+
+def test_a_head_that_does_more_than_one_product_is_left_to_the_trainer(student: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(student)
+    assert trainer_module.has_plain_head(model)
+    for name, value in (("final_logit_softcapping", 30.0), ("logits_scaling", 8.0)):
+        setattr(model.config, name, value)
+        assert not trainer_module.has_plain_head(model)
+        setattr(model.config, name, None)
+    model.lm_head = torch.nn.Linear(4, 4, bias=True)
+    assert not trainer_module.has_plain_head(model)
+
+
+def test_the_trainer_uses_it(rows: Path, student: Path, tmp_path: Path) -> None:
+    """Else every other test here could pass on the trainer's own loss alone."""
+    called = []
+
+    def counted(*given: Any) -> Any:
+        called.append(given)
+        return loss_module.summed_loss(*given)
+
+    settings = TrainSettings(dtype="float32", batch_examples=12, microbatch_examples=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer_module, "summed_loss", counted)
+        train_student(rows, model=str(student), settings=settings, out=tmp_path / "out")
+    assert len(called) == 3
+
+
+def test_the_memory_of_the_logits_is_bounded_by_tokens_held_together() -> None:
+    seen = []
+
+    plain = torch.empty
+
+    def empty(shape: Any, **more: Any) -> Any:
+        seen.append(shape)
+        return plain(shape, **more)
+
+    hidden, weight, targets = drawn(loss_module.TOKENS + 5, 50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty", empty)
+        summed(hidden, weight, targets, torch.float32)
+    assert max(shape[0] for shape in seen) == loss_module.TOKENS
