@@ -37,11 +37,11 @@ def tiny_tokenizer(*, template: str | None = CHATML, bos: bool = False) -> Any:
     )
 
 
-def save_student(folder: Path, **tokenizer: Any) -> Path:
+def save_student(folder: Path, *, seed: int = 0, **tokenizer: Any) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=400,
         hidden_size=32,

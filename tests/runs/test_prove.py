@@ -1,18 +1,20 @@
 """Experiments with a student of two layers: sets, cells, kills, comparisons, sentences."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from tests.runs.fakes import doors, rows, settings, write_rows
 from tests.tiny_student import save_student
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.runs import Silent, jobs, run_all
 from tutelage.runs import proving as proving_module
 from tutelage.runs.proving import is_done, read_results, run_experiment
@@ -22,6 +24,8 @@ from tutelage.runs.proving_report import sentence
 from tutelage.runs.proving_results import compare_all
 from tutelage.runs.proving_settings import ProveSettings, load_prove_settings
 from tutelage.runs.settings import checked
+from tutelage.student import StudentSettings
+from tutelage.student.opening import OpenStudent
 
 pytest.importorskip("trl")
 
@@ -34,12 +38,29 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "write_report", lambda root, **_: root)  # pictures take seconds
         run_all(settings(data, folder / "run"), progress=Silent(), doors=doors())
+    scored_as(folder / "run", StudentSettings(model=str(folder / "student")))
     choices = [
         {"id": n, "question": f"Tool {n}?", "choices": ["cuts", "joins"], "answer_index": n % 2}
         for n in range(6)
     ]
     write_rows(folder / "choice.jsonl", choices)
     return folder
+
+
+def scored_as(run: Path, *students: StudentSettings, other: str | None = None) -> None:
+    """Hand the scores of a run to students that are on disk; the later ones' `other` is turned round."""
+    scores = pq.read_table(run / "scores.parquet")
+    parts = []
+    for n, student in enumerate(students):
+        name = OpenStudent(student).fingerprint
+        made = scores.set_column(
+            scores.column_names.index("student"), "student", pa.array([name] * len(scores))
+        )
+        if n and other is not None:
+            place = made.column_names.index(other)
+            made = made.set_column(place, other, pc.negate(made[other]))
+        parts.append(made)
+    pq.write_table(pa.concat_tables(parts), run / "scores.parquet")
 
 
 def values(place: Path, out: Path, **more: Any) -> dict[str, Any]:
@@ -104,6 +125,51 @@ def test_equal_tokens_means_within_the_budget_of_the_reference(place: Path, tmp_
         assert tokens["choice", seed] <= budget
     shared = {c.key for c in plan.cells if c.arm == "random" and c.balance == "tokens"}
     assert shared == {c.key for c in plan.cells if c.arm == "random" and c.balance == "examples"}
+
+
+def test_each_student_chooses_by_its_own_scores_in_a_run_that_both_have_scored(
+    place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    save_student(tmp_path / "second", seed=1)
+    models = {"tiny": place / "student", "second": tmp_path / "second"}
+    scored_as(
+        tmp_path / "run", *(StudentSettings(model=str(m)) for m in models.values()), other="ifd"
+    )
+    made = experiment(
+        place,
+        tmp_path / "out",
+        students=[
+            {"name": name, "model": str(model), "run": str(tmp_path / "run")}
+            for name, model in models.items()
+        ],
+        arms=[
+            {"name": "choice", "select": {"rule": "ifd_top", "keep_fraction": 0.5}},
+            {
+                "name": "of_second",
+                "select": {"rule": "ifd_top", "keep_fraction": 0.5},
+                "chooser": "second",
+            },
+            {"name": "random", "select": {"rule": "random"}},
+        ],
+        examples=4,
+        held_out=0,
+    )
+    cells = plan_experiment(made, progress=Silent()).cells
+    rows_of = {
+        (c.student, c.arm): [row.candidate.candidate_id for row in c.rows]
+        for c in cells
+        if c.balance == "examples" and c.seed == 0
+    }
+    assert rows_of["tiny", "choice"] != rows_of["second", "choice"]
+    assert rows_of["tiny", "of_second"] == rows_of["second", "choice"]
+
+
+def test_a_student_that_has_not_scored_its_run_is_an_error(place: Path, tmp_path: Path) -> None:
+    save_student(tmp_path / "second", seed=1)
+    student = {"name": "x", "model": str(tmp_path / "second"), "run": str(place / "run")}
+    with pytest.raises(RunError, match="x .* has not scored it"):
+        plan_experiment(experiment(place, tmp_path, students=[student]), progress=Silent())
 
 
 def test_too_small_a_set_is_named(place: Path, tmp_path: Path) -> None:

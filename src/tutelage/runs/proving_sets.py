@@ -21,6 +21,8 @@ from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.proving_settings import ArmSettings, ProveSettings, ProveStudent
 from tutelage.runs.selecting import decided
+from tutelage.student import StudentSettings
+from tutelage.student.opening import OpenStudent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +77,7 @@ def _of_rule(arm: ArmSettings, student: ProveStudent, settings: ProveSettings) -
     if chooser.run is None or student.run is None or arm.select is None:
         raise RunError(f"arm {arm.name}: {chooser.name} has no run")
     run = RunFolder(root=chooser.run).existing()
-    fingerprint = run.read_manifest().get("student", {}).get("fingerprint")
-    chosen = decided(run, settings=arm.select, student=fingerprint).chosen
+    chosen = decided(run, settings=arm.select, student=_scored_by(run, chooser)).chosen
     examples, candidates = (
         [str(name) for name in chosen[column].to_pylist()]
         for column in ("example_id", "candidate_id")
@@ -93,6 +94,20 @@ def _of_rule(arm: ArmSettings, student: ProveStudent, settings: ProveSettings) -
         SetRow(question=example, candidate=texts[candidate])
         for example, candidate in zip(examples, candidates, strict=True)
     ]
+
+
+def _scored_by(run: RunFolder, chooser: ProveStudent) -> str:
+    """The fingerprint of a student, which must have scored the run; others may have, too."""
+    parts = OpenStudent(StudentSettings(model=chooser.model, template=chooser.template))
+    scored = pq.read_table(run.need(run.scores), columns=["student"])["student"].unique()
+    if parts.fingerprint not in scored.to_pylist():
+        raise RunError(
+            f"{run.root}: {chooser.name} ({chooser.model}, template {chooser.template}) has not "
+            "scored it",
+            hint=f"`tutelage score {run.root} --student {chooser.model} "
+            f"--template {chooser.template}`",
+        )
+    return parts.fingerprint
 
 
 def _texts(path: Path, wanted: Collection[str]) -> dict[str, Candidate]:
