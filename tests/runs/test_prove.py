@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scored_as(run: Path, *students: StudentSettings, other: str | None = None) -> None:
-    """Hand the scores of a run to students that are on disk; the later ones' `other` is turned round."""
+    """Hand the scores of a run to students on disk; the later ones' `other` changes its sign."""
     scores = pq.read_table(run / "scores.parquet")
     parts = []
     for n, student in enumerate(students):
@@ -168,7 +168,7 @@ def test_each_student_chooses_by_its_own_scores_in_a_run_that_both_have_scored(
 def test_a_student_that_has_not_scored_its_run_is_an_error(place: Path, tmp_path: Path) -> None:
     save_student(tmp_path / "second", seed=1)
     student = {"name": "x", "model": str(tmp_path / "second"), "run": str(place / "run")}
-    with pytest.raises(RunError, match="x .* has not scored it"):
+    with pytest.raises(RunError, match=r"x .* has not scored it"):
         plan_experiment(experiment(place, tmp_path, students=[student]), progress=Silent())
 
 
