@@ -150,3 +150,12 @@ def test_starts_of_pooled_turns_are_offsets_of_the_joined_text(hf_tokenizer, can
 def test_blank_texts_have_a_reason_and_no_passages(instruction, response, reason, candidate_of):
     found = blank_reason(candidate_of(instruction, response))
     assert (None if found is None else found.reason) == reason
+
+
+def test_a_pair_gets_one_bos_token_also_where_its_context_shows_one(tiny_tokenizer):
+    builder = builder_of(tiny_tokenizer(bos=True), "chat")
+    plain = builder.encode_pair("Name three", " primary colours")
+    shown = builder.encode_pair("<s>Name three", " primary colours")
+    assert isinstance(plain, EncodedSide)
+    assert plain.given[0].ids_T.tolist() == shown.given[0].ids_T.tolist()
+    assert plain.given[0].ids_T.tolist().count(0) == 1

@@ -108,10 +108,14 @@ class ViewBuilder:
     def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
         """Encode any context and target, without a template; there is no alone view.
 
-        The context may be empty where the tokenizer adds a BOS token by itself.
+        The context may be empty where the tokenizer adds a BOS token by itself; a context that
+        starts with that token, as some chat templates render it, gets no second one.
         """
+        (tokens,) = self.tokenizer.tokenize([context])
+        front = self.tokenizer.bos_ids
+        has_it = tuple(tokens.ids_T[: len(front)].tolist()) == front
         try:
-            border = self._border(context, target, what="target", bos=True)
+            border = self._border(context, target, what="target", bos=not has_it)
         except _NotReadableError as error:
             return Refusal(reason=error.reason, detail=error.detail)
         room = self.max_length - len(border.context)
