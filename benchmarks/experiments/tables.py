@@ -1,0 +1,61 @@
+"""The comparisons of an experiment as Markdown, also of one that is not finished.
+
+    python benchmarks/experiments/tables.py WORK/coachlm.yaml
+
+Every interval is over items and seeds; a star marks one that excludes 0 after the correction for
+all comparisons of the same outcome, a bracketed star one that does so before it only.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tutelage.runs.proving import read_results
+from tutelage.runs.proving_results import Compared, compare_all
+from tutelage.runs.proving_settings import load_prove_settings
+
+
+def cell(c: Compared) -> str:
+    i = c.interval
+    star = "*" if c.p_corrected < 0.05 else "(*)" if i.excludes_zero else ""
+    return f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}){star}"
+
+
+def table(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+    """Rows of (row name, column name, text), in the order in which they come."""
+    names, columns = (list(dict.fromkeys(r[n] for r in rows)) for n in (0, 1))
+    texts = {(name, column): text for name, column, text in rows}
+    print(f"\n| {title} |", " | ".join(columns), "|")
+    print("|---|" + "---:|" * len(columns))
+    for name in names:
+        print(f"| {name} |", " | ".join(texts.get((name, c), "") for c in columns), "|")
+
+
+def main() -> None:
+    settings = load_prove_settings(Path(sys.argv[1]))
+    results = read_results(settings.out)
+    rows = results.select(["student", "arm", "train_seed", "balance"]).to_pylist()
+    cells = {tuple(row.values()) for row in rows}
+    print("finished cells:", dict(Counter(f"{s}, {b}" for s, _, _, b in cells)))
+    found = compare_all(results, settings)
+    primary = settings.primary or settings.tasks[0].name
+    for balance in settings.balance:
+        made = [c for c in found if c.balance == balance]
+        first = [c for c in made if c.task == primary]
+        measure = "value" if any(c.measure == "value" for c in first) else "right"
+        first = [c for c in first if c.measure == measure]
+        print(f"\n### {primary}, equal {balance}; seeds {sorted({c.interval.seeds for c in made})}")
+        table("", [(f"{c.arm} less {c.against}", c.student, cell(c)) for c in first])
+        ours = [c for c in made if (c.arm, c.against) == (settings.choice, settings.reference)]
+        table("choice less reference", [(f"{c.task} {c.measure}", c.student, cell(c)) for c in ours])
+        base = [c for c in made if c.against == "untrained"]
+        table("reference less untrained", [
+            (f"{c.task} {c.measure}", c.student, cell(c)) for c in base
+        ])  # fmt: skip
+        detectable = [f"{c.student} {c.interval.detectable:.3f}" for c in first[:1]]
+        print("\nsmallest effect that would be found in four of five:", ", ".join(detectable))
+
+
+if __name__ == "__main__":
+    main()
