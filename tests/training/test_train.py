@@ -1,5 +1,6 @@
 """Training: which tokens carry loss, what comes out, and what a kill costs."""
 
+import gc
 import json
 import math
 import shutil
@@ -136,6 +137,18 @@ def test_the_first_loss_is_what_the_student_scored(
         ]
     nats = sum(s.mean_nll * s.tokens for s in stats) / sum(s.tokens for s in stats)
     assert math.isclose(trained.first_loss, nats, abs_tol=1e-4)
+
+
+def test_nothing_of_a_training_stays_in_memory(rows: Path, student: Path, tmp_path: Path) -> None:
+    from transformers import PreTrainedModel
+
+    gc.disable()  # else the test depends on when Python collects by itself
+    try:
+        train_student(rows, model=str(student), settings=QUICK, out=tmp_path / "out")
+        left = [x for x in gc.get_objects() if issubclass(type(x), PreTrainedModel)]
+    finally:
+        gc.enable()
+    assert left == []
 
 
 def test_a_finished_training_is_not_repeated_and_another_is_refused(

@@ -5,6 +5,7 @@ OUT/checkpoints/       while it works
 OUT/model/             the trained student, complete or not there at all
 """
 
+import gc
 import json
 import platform
 import shutil
@@ -99,6 +100,7 @@ def train_student(
         shutil.rmtree(_checkpoints(out), ignore_errors=True)
     finally:
         student.close()
+        gc.collect()  # a trainer and its model, optimizer and gradients hold each other
     return trained
 
 
