@@ -57,6 +57,26 @@ def test_lower_is_better_where_the_predictor_says_so() -> None:
     assert [(r["entrant"], r["rank"]) for r in found] == [("near", 1), ("far", 2)]
 
 
+def test_who_is_better_only_where_the_other_was_not_scored_is_not_told_apart() -> None:
+    wave = [0.01 * (n % 5) for n in range(30)]
+    table = answers(
+        {
+            "picky": [*(0.8 + w for w in wave), *[None] * 30],  # has no number for hard questions
+            "whole": [*(0.9 + w / 2 for w in wave), *[0.3] * 30],
+        }
+    )
+    found = rank(table, [ACCURACY])
+    assert [
+        (r["entrant"], r["rank"], r["rank_best"], r["rank_worst"]) for r in found.table.to_pylist()
+    ] == [
+        ("picky", 1, 1, 2),
+        ("whole", 2, 1, 2),
+    ]
+    (pair,) = found.pairs.to_pylist()
+    assert pair["high"] < 0 < pair["difference"]
+    assert not pair["told_apart"]
+
+
 def test_equal_values_share_a_rank_and_are_never_told_apart() -> None:
     found = rank(answers({"a": [1.0, 0.0] * 6, "b": [1.0, 0.0] * 6}), [ACCURACY])
     assert [r["rank"] for r in found.table.to_pylist()] == [1, 1]

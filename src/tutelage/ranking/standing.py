@@ -51,9 +51,9 @@ _PAIRS: list[tuple[str, pa.DataType]] = [
     ("a", pa.string()),  # the one that ranks higher
     ("b", pa.string()),
     ("difference", pa.float64()),  # a less b, in the predictor's unit
-    ("low", pa.float64()),  # simultaneous over all pairs
+    ("low", pa.float64()),  # simultaneous over all pairs, on questions that both have
     ("high", pa.float64()),
-    ("told_apart", pa.bool_()),
+    ("told_apart", pa.bool_()),  # the interval says that a is better
 ]
 PAIRS = pa.schema(_PAIRS)
 
@@ -176,7 +176,12 @@ class _Contest:
     def _sure_pairs(
         self, terms_E_Q: Numbers, *, paired: bool, seed: int
     ) -> dict[tuple[int, int], tuple[float, float, bool]]:
-        """For each pair, the better first: its simultaneous interval and whether 0 is outside."""
+        """For each pair, the better first: its simultaneous interval and whether it is surely so.
+
+        The interval is over questions that both have a number for, the order over all that each
+        has. Where the two contradict each other (one could not be scored on what is hard), neither
+        is surely better.
+        """
         enough = self._questions_E >= FEWEST_QUESTIONS
         known = [e for e in self._order if np.isfinite(self._value_E[e]) and enough[e]]
         there = np.isfinite(terms_E_Q)
@@ -197,8 +202,9 @@ class _Contest:
             draws=len(self._draw_D_E),
             seed=seed,
         )
+        agrees = self._predictor.sign * (told.low + told.high) > 0
         return {
-            pair: (float(told.low[i]), float(told.high[i]), bool(told.apart[i]))
+            pair: (float(told.low[i]), float(told.high[i]), bool(told.apart[i] and agrees[i]))
             for i, pair in enumerate(pairs)
         }
 
