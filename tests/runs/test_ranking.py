@@ -68,6 +68,23 @@ def test_teachers_are_ranked_and_every_answer_is_accounted_for(tmp_path: Path) -
     json.dumps(ranked_summary(found))
 
 
+def test_with_too_few_questions_nobody_is_called_surely_worse(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "pool.jsonl", pool(questions=6))
+    found = rank_teachers(job(path, tmp_path / "out"), doors=doors())
+    assert found.pairs.num_rows == 0
+    said = in_words(found)
+    assert not any("surely worse" in sentence for sentence in said)
+    assert any("1 others cannot be told apart" in sentence for sentence in said)
+
+
+def test_the_sentences_name_the_level_that_was_asked_for(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "pool.jsonl", pool())
+    found = rank_teachers(job(path, tmp_path / "out", level=0.8), doors=doors())
+    said = ranked_summary(found, level=0.8)["in_words"]
+    assert any("80 %" in sentence for sentence in said)
+    assert not any("95 %" in sentence for sentence in said)
+
+
 def test_answers_without_a_number_have_their_reason_and_are_in_no_mean(tmp_path: Path) -> None:
     rows = pool()
     rows[0]["output"] = "   "

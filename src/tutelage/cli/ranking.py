@@ -155,7 +155,7 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
             found = ask_and_rank(
                 _job(pool, options), teachers=asked, budget=limit, block=block, progress=progress
             )
-    print_json(ranked_summary(found))
+    print_json(ranked_summary(found, level=options["level"]))
 
 
 @rank.command()
@@ -189,7 +189,7 @@ def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options:
     job = _job(pool, options)
     with shown_progress() as progress:
         found = rank_sources(job, progress=progress)
-        summary = ranked_summary(found)
+        summary = ranked_summary(found, level=options["level"])
         if probe is not None:
             from tutelage.runs.ranking_probe_report import probed_summary, write_probed
             from tutelage.runs.ranking_probes import probe_settings, probe_sources

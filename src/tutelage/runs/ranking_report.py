@@ -71,9 +71,11 @@ def _unscored(ranked: Ranked) -> Mapping[str, tuple[int, int]]:
 def not_told_apart(ranked: Ranked) -> list[str]:
     """Those that cannot be told apart from the first by the predictor that decides."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
-    first = next((row["entrant"] for row in rows if row["value"] is not None), None)
+    names = [row["entrant"] for row in rows if row["value"] is not None]
     pairs = _of(ranked.pairs, domain=ALL, predictor=ranked.by)
-    return [p["b"] for p in pairs if p["a"] == first and not p["told_apart"]]
+    # A pair with too few questions has no row: nothing is known of it.
+    worse = {p["b"] for p in pairs if p["a"] == names[0] and p["told_apart"]} if names else set()
+    return [name for name in names[1:] if name not in worse]
 
 
 def settled_after(ranked: Ranked) -> int | None:
@@ -129,11 +131,11 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
     )
 
 
-def ranked_summary(ranked: Ranked) -> dict[str, Any]:
+def ranked_summary(ranked: Ranked, *, level: float = 0.95) -> dict[str, Any]:
     """What the command prints."""
     table = entrants_table(ranked)
     return {
-        "in_words": in_words(ranked),
+        "in_words": in_words(ranked, level=level),
         "out": ranked.out,
         "report": str(Path(ranked.out) / "report.html"),
         **ranked.tally,
