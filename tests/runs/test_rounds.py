@@ -1,18 +1,22 @@
 """The loop of rounds: judged, trained, accounted for, guarded, continued."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests.runs.rounds_fakes import Ledger, round_doors, rounds_settings
+from tests.runs.moving_fakes import moving_doors
+from tests.runs.rounds_fakes import Ledger, round_doors, rounds_settings, speaks
 from tutelage.data import write_table
 from tutelage.errors import SettingsError
 from tutelage.runs import explain_example, load_rounds_settings, run_rounds
 from tutelage.runs.rounds_rewriting import Bounds, complaint_of
 from tutelage.runs.rounds_settings import LOOPS
+from tutelage.teacher import Request
+from tutelage.teacher.scripted import Line
 
 GUARD = [{"subject": "held_out", "measure": "accuracy", "of": "change", "low": -0.1}]
 
@@ -155,6 +159,20 @@ def test_a_round_that_breaks_the_guard_is_refused_and_the_student_before_is_kept
     assert [r["accepted"] for r in rounds] == [True, False]
     assert rounds[-1]["ended"] == "guard_broken"
     assert "at least -0.1; found -0.3: broken" in found["rounds"][-1]["broken"][0]
+
+
+@pytest.mark.parametrize("still_said", [0, 1])
+def test_a_student_that_falls_silent_breaks_the_guard(tmp_path: Path, still_said: int) -> None:
+    held = {f"How is {n} told from {n + 1}?" for n in range(still_said, 6)}
+
+    def hushed(request: Request) -> Line:
+        trained = "student-1" in request.model
+        return "" if trained and request.messages[-1].content in held else speaks(request)
+
+    limit = {"subject": "student", "measure": "words", "of": "ratio", "low": 0.5, "high": 2.0}
+    ways = replace(round_doors(), doors=moving_doors(hushed))
+    found = run_rounds(rounds_settings(tmp_path, guard=[limit]), doors=ways)
+    assert found["rounds"][0]["ended"] == "guard_broken"
 
 
 def test_a_loop_that_is_not_guarded_goes_on_and_says_what_it_broke(tmp_path: Path) -> None:

@@ -86,7 +86,14 @@ def observe(
     return Observed(
         name=name,
         student=student,
-        answers=_answers(student, settings, out=out, doors=doors, progress=progress),
+        answers=_answers(
+            student,
+            settings,
+            out=out,
+            doors=doors,
+            progress=progress,
+            may_be_silent=name != UNTRAINED,
+        ),
         results=results,
     )
 
@@ -98,6 +105,7 @@ def _answers(
     out: Path,
     doors: RoundDoors,
     progress: Progress,
+    may_be_silent: bool,
 ) -> tuple[Candidate, ...]:
     held_out = settings.held_out
     if held_out.instructions is None:
@@ -124,9 +132,11 @@ def _answers(
     found = [
         _answer_of(examples[row["example_id"]], row["text"], row["index"])
         for row in pq.read_table(file).to_pylist()
-        if row["status"] in (ANSWERED, CUT) and row["text"].strip()
+        if row["status"] in (ANSWERED, CUT)
     ]
-    if not found:
+    # A blank answer is one of no words: a trained student that falls silent has drifted, and the
+    # guard has to see it. Of the untrained one it says that the instructions are none.
+    if not found or not (may_be_silent or any(c.response.strip() for c in found)):
         raise DataError(
             f"{student.model}: answered none of the {len(examples)} held-out instructions",
             hint="are they instructions, and does the student have a chat template?",
