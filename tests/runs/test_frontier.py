@@ -12,7 +12,7 @@ from tests.runs.fakes import write_rows
 from tests.runs.moving_fakes import moving_doors
 from tutelage.cli import main
 from tutelage.drift import FRONTIER
-from tutelage.errors import SettingsError, TeacherUnreachableError
+from tutelage.errors import DataError, SettingsError, TeacherUnreachableError
 from tutelage.runs import find_frontier
 from tutelage.runs.attempting import ATTEMPTS
 from tutelage.teacher import Reply, Request
@@ -161,6 +161,43 @@ def test_shots_are_other_solved_examples(tmp_path: Path) -> None:
         assert [m.role for m in request.messages] == ["user", "assistant"] * 2 + ["user"]
         questions = [m.content for m in request.messages if m.role == "user"]
         assert len(set(questions)) == 3
+
+
+def test_shots_of_problems_are_solved_by_their_references_behind_the_system_prompt(
+    tmp_path: Path,
+) -> None:
+    shown: list[Request] = []
+
+    def answer(request: Request) -> Line:
+        shown.append(request)
+        return half_a_student(request)
+
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": f"What is {n} and {n}?"},
+            ],
+            "reference": f"{2 * n}",
+        }
+        for n in range(4)
+    ]
+    data = write_rows(tmp_path / "data.jsonl", rows)
+    wanted = {"sampled": 0, "greedy": 2, "shots": 2}
+    find_frontier(job(data, tmp_path / "run", attempts=wanted), doors=moving_doors(answer))
+    assert len(shown) == 4 * 2
+    for request in shown:
+        roles = [m.role for m in request.messages]
+        assert roles == ["system", *["user", "assistant"] * 2, "user"]
+
+
+def test_more_shots_than_there_are_solved_examples_are_refused(tmp_path: Path) -> None:
+    data = problems(tmp_path / "data.jsonl", count=2)
+    wanted = {"sampled": 0, "greedy": 2, "shots": 2}
+    with pytest.raises(DataError, match="2 shots are wanted and 1 other"):
+        find_frontier(
+            job(data, tmp_path / "run", attempts=wanted), doors=moving_doors(half_a_student)
+        )
 
 
 def test_a_set_that_is_mostly_unknown_is_warned_about(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.data import Example, Message, content_hash
 from tutelage.drift import Attempts
-from tutelage.errors import TeacherError
+from tutelage.errors import DataError, TeacherError
 from tutelage.refinement import SampleSettings, sample_request
 from tutelage.refinement.crowd import run_bounded
 from tutelage.runs.absence import AttendedTeacher, attended
@@ -192,14 +192,20 @@ def _units(example: Example, settings: AttemptSettings, pool: Sequence[Example])
 def _with_shots(
     example: Example, pool: Sequence[Example], settings: AttemptSettings, *, prompt: int
 ) -> Example:
-    """The example with solved ones in front of it, which the seed draws for each prompt."""
+    """The example with solved ones in front of it, which the seed draws for each prompt.
+
+    Raises:
+        DataError: The pool holds too few solved ones.
+    """
     if not settings.shots:
         return example
-    others = [
-        other
-        for other in pool
-        if other.example_id != example.example_id and other.messages[-1].role == "assistant"
-    ]
+    others = [o for o in pool if o.example_id != example.example_id and _solved(o)]
+    if len(others) < settings.shots:
+        raise DataError(
+            f"example {example.example_id}: {settings.shots} shots are wanted and {len(others)} "
+            "other examples are solved",
+            hint="examples with a response or a reference can be shots; ask for fewer",
+        )
     others.sort(
         key=lambda other: content_hash(
             "shot", settings.seed, prompt, example.example_id, other.example_id
@@ -207,8 +213,20 @@ def _with_shots(
     )
     shots: list[Message] = []
     for other in others[: settings.shots]:
-        shots += [turn for turn in other.messages if turn.role != "system"]
-    return replace(example, messages=(*shots, *example.context))
+        shots += [turn for turn in _solved(other) if turn.role != "system"]
+    # A system prompt stands first, or most chat templates refuse it.
+    first = 1 if example.context[0].role == "system" else 0
+    turns = (*example.context[:first], *shots, *example.context[first:])
+    return replace(example, messages=turns)
+
+
+def _solved(example: Example) -> tuple[Message, ...]:
+    """The example with its own response, or its reference; nothing where it has neither."""
+    if example.messages[-1].role == "assistant":
+        return example.messages
+    if example.reference:
+        return (*example.context, Message(role="assistant", content=example.reference))
+    return ()
 
 
 async def _ask(unit: _Unit, teacher: AttendedTeacher) -> Attempt:
