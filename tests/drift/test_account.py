@@ -196,3 +196,12 @@ def test_the_jackknife_of_a_mean_has_the_textbook_error() -> None:
     estimate = found.estimate()
     error = values.std(ddof=1) / np.sqrt(20)
     assert estimate.high == pytest.approx(9.5 + 1.959964 * error)
+
+
+def test_one_instruction_gives_no_interval() -> None:
+    many = TextSet(name="many", keys=tuple("abcd"), texts=("so it is",) * 4)
+    one = TextSet(name="one", keys=("a", "a"), texts=("so it is now", "so"))
+    for line in account([many, one]):
+        estimates = [line.change] if line.name == "many" else [line.value, line.change]
+        for estimate in estimates:
+            assert estimate is None or (estimate.low is None and estimate.high is None), line

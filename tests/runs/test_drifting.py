@@ -72,6 +72,12 @@ def test_one_file_alone_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
         drift_files([one], job={"reading": {}}, out=None)
 
 
+def test_a_seed_below_0_is_refused(tmp_path: Path) -> None:
+    one = file_of(tmp_path / "one.jsonl", "Yes")
+    with pytest.raises(SettingsError, match="seed"):
+        drift_files([one, one], job={"reading": {}, "seed": -1}, out=None)
+
+
 def test_a_file_may_stand_twice(tmp_path: Path) -> None:
     one = file_of(tmp_path / "one.jsonl", "It is {n}.")
     found = drift_files([one, one], job={"reading": {}}, out=None)

@@ -115,7 +115,10 @@ class Resampling:
         if value is None:
             return None
         places = self.places(keys)
-        draws = [statistic(row[places].astype(np.float64)) for row in self._weights_DK]
+        # Draws of one instruction are all alike, and that is not certainty.
+        draws: list[float | None] = [None] * len(self._weights_DK)
+        if len(set(keys)) > 1:
+            draws = [statistic(row[places].astype(np.float64)) for row in self._weights_DK]
         return Replicates(value=value, draws=_filled(draws), kind="bootstrap")
 
     def jackknife(
@@ -131,10 +134,12 @@ class Resampling:
         if value is None:
             return None
         groups = [self._group_K[self.places(one)] for one in keys]
-        draws = [
-            statistic([(group != left_out).astype(np.float64) for group in groups])
-            for left_out in range(self.groups if self.groups > 1 else 0)
-        ]
+        draws: list[float | None] = [None] * self.groups
+        if all(len(set(one)) > 1 for one in keys):
+            draws = [
+                statistic([(group != left_out).astype(np.float64) for group in groups])
+                for left_out in range(self.groups)
+            ]
         return Replicates(value=value, draws=_filled(draws), kind="jackknife")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import OK, ORIGINAL, Candidate, Example, content_hash, read, write_table
 from tutelage.drift import TextSet, account, line_to_row, lines_to_table
@@ -55,7 +55,7 @@ class DriftJob(BaseModel):
     check: VerifySettings | None = None
     embedder: EmbedderSettings | None = None
     versions: Versions = "all"
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 def drift_files(
