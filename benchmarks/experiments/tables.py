@@ -48,7 +48,9 @@ def main() -> None:
         print(f"\n### {primary}, equal {balance}; seeds {sorted({c.interval.seeds for c in made})}")
         table("", [(f"{c.arm} less {c.against}", c.student, cell(c)) for c in first])
         ours = [c for c in made if (c.arm, c.against) == (settings.choice, settings.reference)]
-        table("choice less reference", [(f"{c.task} {c.measure}", c.student, cell(c)) for c in ours])
+        table("choice less reference", [
+            (f"{c.task} {c.measure}", c.student, cell(c)) for c in ours
+        ])  # fmt: skip
         base = [c for c in made if c.against == "untrained"]
         table("reference less untrained", [
             (f"{c.task} {c.measure}", c.student, cell(c)) for c in base
