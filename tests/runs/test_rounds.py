@@ -241,6 +241,17 @@ def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
     assert decided(tmp_path / "cut") == decided(tmp_path / "whole")
 
 
+def test_more_attempts_later_lose_no_rewrite_that_was_paid_for(tmp_path: Path) -> None:
+    for attempts in (1, 2):
+        more = rounds_settings(tmp_path, count=12, rounds=1, rewrite={"attempts": attempts})
+        run_rounds(more, doors=round_doors())
+    written = sorted((tmp_path / "out/seed-0/gate").glob("round-*/rewrite-?-candidates.parquet"))
+    assert len(written) == 4
+    for path in written:
+        there = {row["candidate_id"] for row in table(path.parent, "candidates")}
+        assert {row["candidate_id"] for row in table(path.parent, path.stem)} <= there
+
+
 def test_no_more_examples_go_back_than_are_asked_for(tmp_path: Path) -> None:
     settings = rounds_settings(
         tmp_path, count=10, rounds=1, rewrite={"attempts": 1, "max_examples": 3}

@@ -117,9 +117,12 @@ def rewrite_refused(
         }
 
     tally = run_stage(run, one, work)
-    gathering = Stage(name=f"{stage}-gather", key=key, outputs=(run.candidates,))
     # A stage of its own: a kill between the two leaves nothing that has to be asked again, and
-    # what was added already is not added twice.
+    # what was added already is not added twice. Where the pool was copied anew, it is added anew.
+    pool = run.read_manifest()["stages"].get("pool", {}).get("key")
+    gathering = Stage(
+        name=f"{stage}-gather", key=content_hash(key, pool), outputs=(run.candidates,)
+    )
     run_stage(run, gathering, lambda: add_candidates(run, stages.stored_candidates(texts)))
     return tally
 
