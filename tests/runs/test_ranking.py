@@ -132,6 +132,14 @@ def test_answers_are_checked_against_their_references(tmp_path: Path) -> None:
     assert table["tall"]["accuracy"] == pytest.approx(11 / 12)
 
 
+def test_an_answer_cannot_be_more_than_right(tmp_path: Path) -> None:
+    rows = pool()
+    rows[0]["ok"] = 7
+    path = write_rows(tmp_path / "pool.jsonl", rows)
+    with pytest.raises(DataError, match="ok is 7, it must be finite and at least 0 and at most 1"):
+        rank_teachers(job(path, tmp_path / "out", fields={"right": "ok"}), doors=doors())
+
+
 def test_the_distance_of_styles_needs_the_students_own_answers(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "pool.jsonl", pool())
     own = {"asked_through": {"model": "itself"}}
@@ -268,6 +276,23 @@ def test_correlations_with_what_was_measured_keep_their_sign(tmp_path: Path) -> 
     assert found["length"]["as_claimed"] == 1.0
     with pytest.raises(DataError, match="no column"):
         outcomes_of(path, entrant="model", columns=["rate"])
+
+
+def test_grace_has_so_many_questions_of_each_source(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    save_student(tmp_path / "student")
+    rows = [
+        {"instruction": f"{s} {n}?", "output": f"{n} of {s}", "source": s}
+        for s in ("alpha", "beta")
+        for n in range(12)
+    ]
+    path = write_rows(tmp_path / "data.jsonl", rows)
+    student = {"model": str(tmp_path / "student"), "dtype": "float32", "use_cache": False}
+    found = rank_sources(
+        job(path, tmp_path / "out", student=student, grace={"questions": 10, "dimensions": 4})
+    )
+    graced = [r for r in found.standings.to_pylist() if r["predictor"] == "grace"]
+    assert {r["entrant"]: r["questions"] for r in graced} == {"alpha": 10, "beta": 10}
 
 
 def test_grace_is_kept_teacher_by_teacher(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def grace_scores(
     seed: int,
     progress: Progress,
 ) -> dict[str, Graced]:
-    """GRACE of every teacher, on the first questions in the order of asking.
+    """GRACE of every teacher or source, on its first questions in the order of asking.
 
     Args:
         answers: In that order.
@@ -78,8 +78,11 @@ def grace_scores(
     """
     from tutelage.student.gradients import projected_gradients
 
-    allowed = set(list(dict.fromkeys(a.question for a in answers))[: settings.questions])
-    wanted = [a for a in answers if a.question in allowed and a.candidate.status == OK]
+    asked: dict[str, dict[str, None]] = {}  # of each, since sources share no questions
+    for answer in answers:
+        asked.setdefault(answer.entrant, {})[answer.question] = None
+    allowed = {name: set(list(found)[: settings.questions]) for name, found in asked.items()}
+    wanted = [a for a in answers if a.question in allowed[a.entrant] and a.candidate.status == OK]
     wanted.sort(key=lambda a: a.entrant)  # stable: questions keep their order
     found: dict[str, Graced] = {}
     progress.begin("gradients", total=len(wanted), unit="answers")

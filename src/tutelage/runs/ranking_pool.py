@@ -1,6 +1,7 @@
 """The answers that are ranked: which questions, whose, and what is known of each answer."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -145,7 +146,7 @@ def _of_row(row: Row, *, kind: EntrantKind, fields: PoolFields) -> Iterator[Pool
             domain="" if kind == "sources" or domain is None else str(domain),
             candidate=candidate,
             example=row.example,
-            right=_number(extra, fields.right, place=place),
+            right=_number(extra, fields.right, place=place, least=0.0, most=1.0),
             reward=_number(extra, fields.reward, place=place, least=0.0),
         )
 
@@ -158,7 +159,12 @@ def _extra(example: Example) -> Mapping[str, Any]:
 
 
 def _number(
-    extra: Mapping[str, Any], name: str | None, *, place: str, least: float | None = None
+    extra: Mapping[str, Any],
+    name: str | None,
+    *,
+    place: str,
+    least: float = 0.0,
+    most: float = math.inf,
 ) -> float | None:
     if name is None or extra.get(name) is None:
         return None
@@ -169,11 +175,11 @@ def _number(
         raise DataError(
             f"{place}: {name} is {value!r}, not a number", hint="null stands for not known"
         ) from error
-    if not abs(found) < float("inf") or (least is not None and found < least):
+    if not (least <= found <= most and math.isfinite(found)):
+        upper = "" if math.isinf(most) else f" and at most {most:g}"
         raise DataError(
-            f"{place}: {name} is {value!r}, it must be finite"
-            + ("" if least is None else f" and at least {least:g}"),
-            hint="shift or squash rewards that can be negative first",
+            f"{place}: {name} is {value!r}, it must be finite and at least {least:g}{upper}",
+            hint="shift or squash rewards that can be negative first; right is true or false",
         )
     return found
 
