@@ -144,6 +144,16 @@ def test_an_answer_that_was_cut_is_wrong_and_one_that_never_came_is_no_attempt(
     assert sorted(set(statuses)) == ["cut_by_length", "teacher_failed"]
 
 
+def test_an_answer_that_was_cut_is_not_wrong_where_nothing_can_be_checked(tmp_path: Path) -> None:
+    def answer(_: Request) -> Line:
+        return Reply(request_key="", model="half", text="It is 2, so", finish_reason="length")
+
+    rows = [{"instruction": "What is 1 and 1?", "output": "2", "reference": "see the figure"}]
+    data = write_rows(tmp_path / "data.jsonl", rows)
+    found = find_frontier(job(data, tmp_path / "run"), doors=moving_doors(answer))
+    assert (found["placed"], found["warning"]) == (0, None)
+
+
 def test_shots_are_other_solved_examples(tmp_path: Path) -> None:
     shown: list[Request] = []
 

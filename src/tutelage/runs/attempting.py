@@ -254,10 +254,11 @@ def checked_attempts(
 ) -> pa.Table:
     """Attempts with their verdicts, as a table of the ATTEMPTS schema, in the order given.
 
-    An answer that was cut is wrong: it would have gone on. What nobody answered has no verdict.
+    An answer that was cut is wrong: it would have gone on. Where the reference is none that can be
+    checked, it cannot be either. What nobody answered has no verdict.
     """
     attempts = list(attempts)
-    to_check = [a for a in attempts if a.status == ANSWERED]
+    to_check = [a for a in attempts if a.status in (ANSWERED, CUT)]
     verdicts = verify_table(
         (Claim(response=a.text, reference=references.get(a.example_id)) for a in to_check), check
     )
@@ -267,7 +268,7 @@ def checked_attempts(
         verdict = found.get(id(attempt))
         ruling = verdict.verdict if verdict else None
         evidence = verdict.evidence if verdict else None
-        if attempt.status == CUT and references.get(attempt.example_id) is not None:
+        if attempt.status == CUT and ruling in ("right", "wrong", "no_answer"):
             ruling, evidence = "wrong", "cut by the limit on tokens"
         rows.append(
             {
