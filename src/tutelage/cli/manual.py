@@ -25,7 +25,13 @@ def commands_page() -> str:
         "2 misuse, 130 interrupted with what is finished kept.",
         "",
     ]
-    root = click.Context(main, info_name="tutelage", max_content_width=WIDTH, terminal_width=WIDTH)
+    root = click.Context(
+        main,
+        info_name="tutelage",
+        max_content_width=WIDTH,
+        terminal_width=WIDTH,
+        **main.context_settings,  # else `-h` is missing, unless the command has run before
+    )
     for name, command in sorted(main.commands.items()):
         lines += _help_of(command, name=name, parent=root, title=f"tutelage {name}")
     return "\n".join(lines)
