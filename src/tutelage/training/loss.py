@@ -11,15 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.training.rows import NO_LOSS
+
 TOKENS = 512
 """Tokens whose logits are held together: 512 of them are 0.25 GiB for a vocabulary of 262k."""
 
 SLICE = 4096
 """Logits of a token that are worked on at once: with 512 tokens they stay in the cache."""
-
-
-IGNORED = -100
-"""The label of a position that carries no loss."""
 
 
 def base_of(model: Any) -> Any:
@@ -32,7 +30,7 @@ def summed_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
     Args:
         model: A model whose logits are one product of its last hidden states with its head.
-        inputs: `labels` (B, T), `IGNORED` where there is no loss; the rest is the model's.
+        inputs: `labels` (B, T), `NO_LOSS` where there is no loss; the rest is the model's.
 
     Returns:
         The sum in nats, with its gradient, and the number of tokens summed over.
@@ -40,7 +38,7 @@ def summed_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     given = {name: value for name, value in inputs.items() if name != "labels"}
     hidden_B_T_H = model.base_model(**given, use_cache=False).last_hidden_state[:, :-1]
     labels_B_T = inputs["labels"][:, 1:]
-    counted = labels_B_T != IGNORED
+    counted = labels_B_T != NO_LOSS
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     weight = model.get_output_embeddings().weight
     apply: Any = SummedLoss.apply
