@@ -1,5 +1,6 @@
 """A student of two layers with random weights, to train in a second."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ CHATML = (
 TEXT = ["Name a colour: red, blue or green.", "Count from one to ten.", "user assistant system"]
 
 
-def tiny_tokenizer(*, template: str | None = CHATML, bos: bool = False) -> Any:
+def byte_pairs(texts: Sequence[str], *, across_words: bool, bos: bool) -> Any:
+    """A byte-level BPE tokenizer of 400 tokens, trained on a few texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+        add_prefix_space=False, use_regex=not across_words
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
@@ -23,13 +26,19 @@ def tiny_tokenizer(*, template: str | None = CHATML, bos: bool = False) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(TEXT * 4, trainer)
+    tokenizer.train_from_iterator([*texts] * 4, trainer)
     if bos:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A", special_tokens=[("<s>", 0)]
         )
+    return tokenizer
+
+
+def tiny_tokenizer(*, template: str | None = CHATML, bos: bool = False) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=byte_pairs(TEXT, across_words=False, bos=bos),
         chat_template=template,
         bos_token="<s>",
         eos_token="<|im_end|>" if template else "</s>",

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.tiny_student import CHATML, byte_pairs
 
 from tutelage.data import (
     VIEW_NAMES,
@@ -112,10 +113,6 @@ def golden_rows() -> list[Candidate]:
     return read_golden_rows()
 
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 TEXT = [
     "Name three primary colours: red, blue and yellow.",
     "Write a short poem about the sea -- its waves and its wind.",
@@ -126,23 +123,9 @@ TEXT = [
 
 def tiny_tokenizer(*, bos: bool = False, template: str | None = CHATML) -> Any:
     """A byte-level BPE tokenizer with merges across spaces and punctuation, 400 tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "</s>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(TEXT * 4, trainer)
-    if bos:
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
-        )
+    tokenizer = byte_pairs(TEXT, across_words=True, bos=bos)
     special = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template, **special)
 
