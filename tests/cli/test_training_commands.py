@@ -7,10 +7,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from tests.runs.fakes import doors, rows, settings, write_rows
+from tests.runs.fakes import doors, rows, scored_as, settings, write_rows
 from tests.tiny_student import save_student
 from tutelage.cli import main
 from tutelage.runs import Silent, jobs, run_all
+from tutelage.student import StudentSettings
 
 pytest.importorskip("trl")
 
@@ -23,6 +24,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jobs, "write_report", lambda root, **_: root)
         run_all(settings(data, folder / "run"), progress=Silent(), doors=doors())
+    scored_as(folder / "run", StudentSettings(model=str(folder / "student")))
     references = [{"instruction": "Name one.", "output": "red"}]
     write_rows(folder / "references.jsonl", references)
     return folder

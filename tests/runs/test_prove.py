@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.runs.fakes import doors, rows, settings, write_rows
+from tests.runs.fakes import doors, rows, scored_as, settings, write_rows
 from tests.tiny_student import save_student
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.runs import Silent, jobs, run_all
@@ -25,7 +24,6 @@ from tutelage.runs.proving_results import compare_all
 from tutelage.runs.proving_settings import ProveSettings, load_prove_settings
 from tutelage.runs.settings import checked
 from tutelage.student import StudentSettings
-from tutelage.student.opening import OpenStudent
 
 pytest.importorskip("trl")
 
@@ -45,22 +43,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_rows(folder / "choice.jsonl", choices)
     return folder
-
-
-def scored_as(run: Path, *students: StudentSettings, other: str | None = None) -> None:
-    """Hand the scores of a run to students on disk; the later ones' `other` changes its sign."""
-    scores = pq.read_table(run / "scores.parquet")
-    parts = []
-    for n, student in enumerate(students):
-        name = OpenStudent(student).fingerprint
-        made = scores.set_column(
-            scores.column_names.index("student"), "student", pa.array([name] * len(scores))
-        )
-        if n and other is not None:
-            place = made.column_names.index(other)
-            made = made.set_column(place, other, pc.negate(made[other]))
-        parts.append(made)
-    pq.write_table(pa.concat_tables(parts), run / "scores.parquet")
 
 
 def values(place: Path, out: Path, **more: Any) -> dict[str, Any]:
