@@ -51,16 +51,19 @@ def draw(rows: list[dict[str, Any]], count: int, key: str) -> list[dict[str, Any
     return sorted(rows, key=rank)[:count]
 
 
-def tasks(data: Path, out: Path) -> list[dict[str, Any]]:
+def tasks(data: Path, out: Path, *, items: list[int]) -> list[dict[str, Any]]:
     """Likelihood tasks that neither originals nor refinements wrote the answers of."""
     found = []
-    for name, count in (("arc_easy_test", 80), ("piqa_test", 60)):
+    references, arc, piqa = items
+    for name, count in (("arc_easy_test", arc), ("piqa_test", piqa)):
+        if not count:
+            continue
         rows = draw(read_jsonl(data / "eval" / "mcq" / f"{name}.jsonl"), count, "id")
         path = write_jsonl(out / f"{name}.jsonl", rows)
         found.append({"name": name, "kind": "choice", "path": path.name})
     rows = read_jsonl(data / "eval" / "instruction_prompts.jsonl")
     rows = [r for r in rows if r.get("reference") and 40 < len(r["reference"]) < 1200]
-    rows = draw(rows, 80, "id")
+    rows = draw(rows, references, "id")
     pairs = [{"instruction": r["instruction"], "output": r["reference"]} for r in rows]
     path = write_jsonl(out / "open_references.jsonl", pairs)
     return [{"name": "open_references", "kind": "held_out", "path": path.name}, *found]
@@ -74,6 +77,7 @@ def experiment(
     made: list[dict[str, Any]],
     *,
     examples: int,
+    held_out: int,
     balance: list[str],
 ) -> dict[str, Any]:
     listed = [{"name": arm, "select": select} for arm, select in arms.items()]
@@ -89,13 +93,11 @@ def experiment(
         "seeds": [0, 1, 2],
         "examples": examples,
         "balance": balance,
-        "held_out": 60,
+        "held_out": held_out,
         "primary": "open_references",
         "tasks": made,
         "train": {"epochs": 1, "learning_rate": 5e-5, "batch_examples": 4},
         "evaluate": {"dtype": "bfloat16"},
-        "lock": "turn.lock",
-        "turn_seconds": 200.0,
     }
 
 
@@ -106,20 +108,25 @@ def main() -> None:
     parser.add_argument("--run", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--model", action="append", default=[], metavar="STUDENT=FOLDER")
     parser.add_argument("--examples", type=int, default=96)
+    parser.add_argument("--held-out", type=int, default=60)
+    parser.add_argument(
+        "--items", type=int, nargs=3, default=[80, 80, 60], metavar=("REFERENCES", "ARC", "PIQA")
+    )
+    parser.add_argument("--balance", nargs="+", default=["examples", "tokens"])
     given = parser.parse_args()
     runs = dict(text.split("=", 1) for text in given.run)
     for text in given.model:
         student, folder = text.split("=", 1)
         STUDENTS[student]["model"] = folder
     given.out.mkdir(parents=True, exist_ok=True)
-    made = tasks(given.data, given.out)
+    made = tasks(given.data, given.out, items=given.items)
     for name in sorted({key.split(".")[0] for key in runs}):
         students = [s for s in STUDENTS if f"{name}.{s}" in runs]
         arms = ARMS if name == "coachlm" else ARMS | MORE_RULES
         # SmolLM2 first: the rest is more of the same question.
         config = experiment(
             name, students, runs, arms, made,
-            examples=given.examples, balance=["examples", "tokens"],
+            examples=given.examples, held_out=given.held_out, balance=given.balance,
         )  # fmt: skip
         path = given.out / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))

@@ -3,7 +3,8 @@
     python benchmarks/experiments/tables.py WORK/coachlm.yaml
 
 Every interval is over items and seeds; a star marks one that excludes 0 after the correction for
-all comparisons of the same outcome, a bracketed star one that does so before it only.
+all comparisons of the same outcome, a bracketed star one that does so before it only. What does
+not have all seeds yet is left out.
 """
 
 import sys
@@ -24,6 +25,8 @@ def cell(c: Compared) -> str:
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
     """Rows of (row name, column name, text), in the order in which they come."""
+    if not rows:
+        return
     names, columns = (list(dict.fromkeys(r[n] for r in rows)) for n in (0, 1))
     texts = {(name, column): text for name, column, text in rows}
     print(f"\n| {title} |", " | ".join(columns), "|")
@@ -38,14 +41,15 @@ def main() -> None:
     rows = results.select(["student", "arm", "train_seed", "balance"]).to_pylist()
     cells = {tuple(row.values()) for row in rows}
     print("finished cells:", dict(Counter(f"{s}, {b}" for s, _, _, b in cells)))
-    found = compare_all(results, settings)
+    seeds = len(settings.seeds)
+    found = [c for c in compare_all(results, settings) if c.interval.seeds == seeds]
     primary = settings.primary or settings.tasks[0].name
     for balance in settings.balance:
         made = [c for c in found if c.balance == balance]
         first = [c for c in made if c.task == primary]
         measure = "value" if any(c.measure == "value" for c in first) else "right"
         first = [c for c in first if c.measure == measure]
-        print(f"\n### {primary}, equal {balance}; seeds {sorted({c.interval.seeds for c in made})}")
+        print(f"\n### {primary}, equal {balance}")
         table("", [(f"{c.arm} less {c.against}", c.student, cell(c)) for c in first])
         ours = [c for c in made if (c.arm, c.against) == (settings.choice, settings.reference)]
         table("choice less reference", [
@@ -55,8 +59,8 @@ def main() -> None:
         table("reference less untrained", [
             (f"{c.task} {c.measure}", c.student, cell(c)) for c in base
         ])  # fmt: skip
-        detectable = [f"{c.student} {c.interval.detectable:.3f}" for c in first[:1]]
-        print("\nsmallest effect that would be found in four of five:", ", ".join(detectable))
+        detectable = [f"{c.student} {c.interval.detectable:.3f}" for c in first if c in ours]
+        print("\nSmallest effect that would be found in four of five:", "; ".join(detectable))
 
 
 if __name__ == "__main__":
