@@ -45,7 +45,7 @@ def test_frontier_passes_its_flags_on(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def noted(job: dict[str, Any], **_: Any) -> dict[str, Any]:
         jobs.append(job)
-        return {"warning": "most of it is unknown"}
+        return {"warning": "most of it is unknown", "answers": {"away": None}}
 
     monkeypatch.setattr("tutelage.runs.find_frontier", noted)
     data = write_rows(tmp_path / "data.jsonl", rows(3))

@@ -12,7 +12,12 @@ from tests.runs.fakes import write_rows
 from tests.runs.moving_fakes import moving_doors
 from tutelage.cli import main
 from tutelage.drift import FRONTIER
-from tutelage.errors import DataError, SettingsError, TeacherUnreachableError
+from tutelage.errors import (
+    DataError,
+    SettingsError,
+    TeacherStoppedError,
+    TeacherUnreachableError,
+)
 from tutelage.runs import find_frontier
 from tutelage.runs.attempting import ATTEMPTS
 from tutelage.teacher import Reply, Request
@@ -142,6 +147,34 @@ def test_an_answer_that_was_cut_is_wrong_and_one_that_never_came_is_no_attempt(
     assert rows[1]["knowledge"] == "unknown"
     statuses = pq.read_table(tmp_path / "run" / "attempts.parquet")["status"].to_pylist()
     assert sorted(set(statuses)) == ["cut_by_length", "teacher_failed"]
+
+
+def test_a_teacher_that_goes_away_is_named_and_the_command_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: list[bool] = []
+
+    def answer(request: Request) -> Line:
+        if there:
+            return half_a_student(request)
+        stopped = TeacherStoppedError("no line")
+        stopped.may_pass = True
+        raise stopped
+
+    data = problems(tmp_path / "data.jsonl", count=3)
+    doors = moving_doors(answer)
+    found = find_frontier(job(data, tmp_path / "run"), doors=doors)
+    assert found["answers"]["failed"] == found["answers"]["asked"] > 0
+    assert "no line" in str(found["answers"]["away"])
+    monkeypatch.setattr("tutelage.runs.find_frontier", lambda *_, **__: found)
+    words = ["frontier", str(data), "--student", "x", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert "no line" in result.stderr
+    there.append(True)
+    again = find_frontier(job(data, tmp_path / "run"), doors=moving_doors(answer))
+    assert (again["answers"]["failed"], again["answers"]["away"]) == (0, None)
+    assert again["placed"] == 3
 
 
 def test_an_answer_that_was_cut_is_not_wrong_where_nothing_can_be_checked(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tutelage.cli.options import data_options, data_settings, student_options, student_values
-from tutelage.cli.showing import print_json, say, shown_progress
+from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 
@@ -123,6 +123,7 @@ def frontier(data: str, *, out: Path, **options: Any) -> None:
     if found["warning"]:
         say(f"Warning: {found['warning']}.")
     print_json(found)
+    fail_if_away(found["answers"])
 
 
 def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:

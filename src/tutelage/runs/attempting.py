@@ -142,7 +142,8 @@ def attempt_all(
         pool: Solved examples that shots are drawn from.
 
     Returns:
-        The attempts, example by example, greedy ones first; and the teacher's tally.
+        The attempts, example by example, greedy ones first; and the teacher's tally, with why
+        nobody was asked any more under `away`, if so.
     """
     units = [unit for example in examples for unit in _units(example, settings, pool)]
     progress.begin("attempt", total=len(units), unit="answers")
@@ -156,7 +157,7 @@ def attempt_all(
                 return found
 
             found = await run_bounded(units, one, outstanding=max(8, 2 * teacher.concurrency))
-            return found, asked.tally.as_dict()
+            return found, {**asked.tally.as_dict(), "away": asked.away}
 
     attempts, tally = asyncio.run(ask_all())
     progress.end()

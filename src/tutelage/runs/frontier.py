@@ -33,6 +33,8 @@ from tutelage.data.tables import CANDIDATES, candidate_to_row
 from tutelage.drift import Attempts, BandSettings, Frontier, Placing, draw_frontier
 from tutelage.runs import stages
 from tutelage.runs.attempting import (
+    ANSWERED,
+    CUT,
     AttemptSettings,
     attempt_all,
     checked_attempts,
@@ -138,11 +140,18 @@ def find_frontier(
             lambda: stages.load(run, settings=settings.data, progress=progress),
         )
         asked = settings.asked_through or own_teacher(settings.student, batch=settings.batch)
-        _attempt(folder, settings, asked, doors=doors, progress=progress)
+        attempted = _attempt(folder, settings, asked, doors=doors, progress=progress)
         _score(folder, settings, doors=doors, progress=progress)
         tally = _draw(folder, settings)
         page = write_frontier_report(run, _frontiers(folder, settings), tally)
-    return {**tally, "run": str(run.root), "report": None if page is None else str(page)}
+    away = attempted["teacher"].get("away")
+    answers = {"asked": attempted["attempts"], "failed": attempted.get("failed", 0), "away": away}
+    return {
+        **tally,
+        "answers": answers,
+        "run": str(run.root),
+        "report": None if page is None else str(page),
+    }
 
 
 def _frontiers(folder: FrontierFolder, job: FrontierJob) -> list[tuple[str, pa.Table]]:
@@ -189,9 +198,17 @@ def _attempt(
         references = {example.example_id: example.reference for example in wanted}
         table = checked_attempts(attempts, references, job.check)
         write_table(folder.attempts, table)
-        return {"attempts": table.num_rows, "examples": len(wanted), "teacher": tally}
+        return {
+            "attempts": table.num_rows,
+            "failed": sum(attempt.status not in (ANSWERED, CUT) for attempt in attempts),
+            "examples": len(wanted),
+            "teacher": tally,
+        }
 
-    return run_stage(run, stage, work, again=lambda tally: bool(tally["teacher"]["failed"]))
+    def unanswered(tally: Tally) -> bool:
+        return bool(tally["teacher"]["failed"] or tally["teacher"].get("away"))
+
+    return run_stage(run, stage, work, again=unanswered)
 
 
 def _attempted(examples: Sequence[Example], job: FrontierJob) -> list[Example]:
