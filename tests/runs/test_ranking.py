@@ -95,6 +95,17 @@ def test_answers_without_a_number_have_their_reason_and_are_in_no_mean(tmp_path:
     assert (table["tall"]["answers"], table["tall"]["unscored"]) == (12, 1)
 
 
+def test_rows_of_a_pool_that_are_no_answer_are_counted(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "pool.jsonl", pool())
+    whole = path.read_text()
+    path.write_text(whole + "no json\n" + whole.splitlines()[0] + "\n" + '{"model": "tall"}\n')
+    found = rank_teachers(job(path, tmp_path / "ranked", report=True), doors=doors())
+    assert found.tally["rows_left_out"] == {
+        "malformed_json": 1, "duplicate": 1, "missing_fields": 1
+    }  # fmt: skip
+    assert "rows left out" in (tmp_path / "ranked" / "report.html").read_text()
+
+
 def test_a_second_call_reads_nothing_again_and_ends_alike(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "pool.jsonl", pool())
     opened: list[TableStudent] = []

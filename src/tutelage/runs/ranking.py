@@ -29,7 +29,7 @@ from tutelage.runs.opening import Doors, begin, note, opened_student
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ranking_answers import answers_table, style_of
 from tutelage.runs.ranking_grace import Graced, grace_scores, with_grace
-from tutelage.runs.ranking_pool import EntrantKind, PoolAnswer, pool_answers
+from tutelage.runs.ranking_pool import EntrantKind, Pool, pool_answers
 from tutelage.runs.ranking_settings import RankSettings
 from tutelage.runs.settings import checked
 from tutelage.runs.stages import Stage, Tally, run_stage
@@ -139,7 +139,7 @@ def rank_pool(
         scores = None
         if settings.grace is not None:
             scores = grace_scores(
-                _pool(settings, kind),
+                _pool(settings, kind).answers,
                 settings.grace,
                 student=settings.student,
                 folder=run.root / "gradients",
@@ -173,7 +173,8 @@ def _answer(
         )
 
         def work() -> Tally:
-            answers = _pool(settings, kind)
+            pool = _pool(settings, kind)
+            answers = pool.answers
             style = None
             if settings.own is not None:
                 style = style_of(
@@ -183,12 +184,12 @@ def _answer(
                 answers, settings, student=student, progress=progress, style=style
             )
             write_table(folder.answers, table)
-            return answers_tally(table)
+            return {**answers_tally(table), "rows_left_out": pool.left_out}
 
         return run_stage(run, stage, work)
 
 
-def _pool(settings: RankSettings, kind: EntrantKind) -> list[PoolAnswer]:
+def _pool(settings: RankSettings, kind: EntrantKind) -> Pool:
     return pool_answers(
         settings.data,
         kind=kind,

@@ -2,13 +2,14 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tutelage.data import Candidate, Example, Row, content_hash, read
+from tutelage.data import OK, Candidate, Example, Row, content_hash, read
 from tutelage.errors import DataError
 from tutelage.ranking import asking_order
 from tutelage.runs.settings import DataSettings
@@ -59,6 +60,19 @@ def question_of(example: Example) -> str:
     return content_hash("key", [[m.role, m.content] for m in example.context])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What a pool holds.
+
+    Attributes:
+        answers: The answers to the drawn questions, in the order of asking.
+        left_out: Rows that are no example, by status, and rows read again (`duplicate`).
+    """
+
+    answers: Sequence[PoolAnswer]
+    left_out: Mapping[str, int]
+
+
 def pool_answers(
     data: DataSettings,
     *,
@@ -66,7 +80,7 @@ def pool_answers(
     fields: PoolFields,
     questions: int | None,
     seed: int,
-) -> list[PoolAnswer]:
+) -> Pool:
     """The answers to a drawn part of a pool's questions, in the order of asking.
 
     The data is read twice: once for the questions, once for the answers that are wanted, so that
@@ -85,7 +99,9 @@ def pool_answers(
     """
     wanted = _drawn(data, kind=kind, questions=questions, seed=seed)
     found: dict[str, PoolAnswer] = {}
+    statuses: Counter[str] = Counter()
     for row in read(data.path, settings=data):
+        statuses[row.status] += 1
         for answer in _of_row(row, kind=kind, fields=fields):
             if answer.question in wanted[_pot(answer.entrant, kind)]:
                 found.setdefault(f"{answer.candidate.candidate_id} {answer.entrant}", answer)
@@ -94,7 +110,8 @@ def pool_answers(
             f"{data.path}: holds no answer to rank",
             hint="a pool has the fields instruction, model and response; --map names others",
         )
-    return in_asking_order(found.values(), seed=seed)
+    statuses.pop(OK, None)
+    return Pool(answers=in_asking_order(found.values(), seed=seed), left_out=dict(statuses))
 
 
 def in_asking_order(answers: Iterable[PoolAnswer], *, seed: int) -> list[PoolAnswer]:

@@ -195,6 +195,9 @@ def _facts(ranked: Ranked) -> tuple[Fact, ...]:
         Fact(value=f"{tally['questions']:,}", label="questions"),
         Fact(value=f"{tally['answers']:,}", label="answers read"),
     ]
+    left_out = sum(tally.get("rows_left_out", {}).values())
+    if left_out:
+        facts.append(Fact(value=f"{left_out:,}", label="rows left out"))
     if ranked.kind == "teachers":
         facts.append(Fact(value=f"{len(not_told_apart(ranked)) + 1}", label="may be the best"))
     return tuple(facts)
