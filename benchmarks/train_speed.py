@@ -3,6 +3,8 @@
     python benchmarks/train_speed.py smollm2-135m chat rows.jsonl '{"batch_examples": 8}' ...
 
 Processor seconds, because a shared machine makes wall time meaningless; loading is not counted.
+`"loss": "trl"` among the settings takes the trainer's own loss, to compare. One thread beside
+another: set OMP_NUM_THREADS.
 """
 
 import json
@@ -16,14 +18,19 @@ import torch
 from tutelage.runs import Silent
 from tutelage.student import open_student
 from tutelage.training import TrainSettings, encode_file
+from tutelage.training import trainer as trainer_module
 from tutelage.training.train import student_settings
 from tutelage.training.trainer import build_trainer, quiet
 
 
 def main() -> None:
     model, template, rows, *given = sys.argv[1:]
+    plain = trainer_module.has_plain_head
     for text in given:
-        settings = TrainSettings(template=template, **json.loads(text))
+        values = json.loads(text)
+        trls = values.pop("loss", None) == "trl"
+        trainer_module.has_plain_head = (lambda _: False) if trls else plain
+        settings = TrainSettings(template=template, **values)
         student = open_student(student_settings(model, settings))
         encoded = encode_file(Path(rows), student)
         with TemporaryDirectory() as folder:
