@@ -10,6 +10,7 @@ from tutelage.training import TrainSettings, train_student
 pytest.importorskip("trl")
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402
 
 from tutelage.training import loss as loss_module  # noqa: E402
@@ -91,6 +92,9 @@ def test_the_trained_weights_are_those_of_the_trainers_own_loss(
             found[name] = train_student(
                 rows, model=str(student), settings=settings, out=tmp_path / name
             )
+    weights = [load_file(tmp_path / name / "model" / "model.safetensors") for name in found]
+    for name, ours in weights[0].items():
+        torch.testing.assert_close(ours, weights[1][name], atol=2e-3, rtol=0)
     assert found["ours"].first_loss == pytest.approx(found["theirs"].first_loss, abs=1e-5)
     assert found["ours"].last_loss == pytest.approx(found["theirs"].last_loss, abs=1e-4)
 
