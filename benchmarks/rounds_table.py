@@ -63,6 +63,18 @@ def print_drift(out: Path) -> None:
         print(f"| {loop} | {number} | {seed} |", " | ".join(found.get(c, "") for c in columns), "|")
 
 
+def print_loops(out: Path) -> None:
+    path = out / "out" / "loops.parquet"
+    if not path.is_file():
+        return
+    print("\n| after | task | loop | less | difference (95 %) | p, corrected | detectable |")
+    print("|---:|---|---|---|---:|---:|---:|")
+    for r in pq.read_table(path).to_pylist():
+        span = f"{r['mean']:+.3f} ({r['low']:+.3f} to {r['high']:+.3f})"
+        chances = f"{r['p_corrected']:.2f} | {r['detectable']:.3f}"
+        print(f"| {r['after']} | {r['task']} | {r['loop']} | {r['against']} | {span} | {chances} |")
+
+
 def decisions(folder: Path) -> Any:
     path = folder / "decisions.parquet"
     return pq.read_table(path) if path.is_file() else None
@@ -102,6 +114,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="*", default=[], metavar="NAME=RUN")
     given = parser.parse_args()
     print_drift(given.out)
+    print_loops(given.out)
     sizes = (text.partition("=") for text in given.sizes)
     print_flips(given.out, {name: Path(run) for name, _, run in sizes})
 

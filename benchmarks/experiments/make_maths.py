@@ -1,10 +1,19 @@
 """Write experiment 3: verifiable word problems, as YAML files and row files in a working folder.
 
-    python benchmarks/experiments/make_maths.py --data FOLDER --out FOLDER [--model gemma3=FOLDER]
+    python benchmarks/experiments/make_maths.py --data FOLDER --out FOLDER [--run RUN] \\
+        [--model gemma3=FOLDER]
+    tutelage prove OUT/maths-verified.yaml     # and maths-answers.yaml, maths-choice.yaml
 
-Rationales of one teacher (gpt-3.5) to SVAMP and SingleEq train, right ones or all; answers of many
-systems to GSM8K test questions train 1, 4 or 16 to a question, as many rows each. SingleOp and
-MultiArith are held out; a question that is in both, apart from case and spaces, is not trained on.
+Three parts, one set of tasks:
+
+* maths-verified: rationales of one teacher (gpt-3.5) to SVAMP and SingleEq, right ones or all.
+* maths-answers: answers of many systems to GSM8K test questions, 1, 4 or 16 to a question, as many
+  rows each.
+* maths-choice (with RUN, which `docs/experiments/sixteen-answers.md` makes and both students have
+  scored): the student's choice among sixteen verified answers, beside the nulls.
+
+SingleOp and MultiArith are held out; a question that is in what is trained on, apart from case and
+spaces, is not asked, and what is asked is not trained on.
 """
 
 import argparse
@@ -12,6 +21,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 from make_configs import STUDENTS, draw, read_jsonl, write_jsonl
 
@@ -70,66 +80,115 @@ def answers(data: Path, held_out: set[str], *, rows: int) -> dict[str, list[dict
     return made
 
 
-def tasks(data: Path, out: Path) -> tuple[list[dict[str, Any]], set[str]]:
+def tasks(
+    data: Path, out: Path, trained: set[str], *, items: int
+) -> tuple[list[dict[str, Any]], set[str]]:
     problems = read_jsonl(data / "math_word_problems" / "problems.jsonl.gz")
     problems = [p for p in problems if p["source"] in HELD_OUT and p["answer_num"] is not None]
     unique = list({plain(p["question"]): p for p in problems}.values())
+    asked = [p for p in unique if plain(p["question"]) not in trained]
     made: list[dict[str, Any]] = []
     for source in HELD_OUT:
-        own = draw([p for p in unique if p["source"] == source], 48, "id")
-        items = [{"id": p["id"], "question": p["question"], "answer": p["answer_num"]} for p in own]
-        path = write_jsonl(out / f"{source}.jsonl", items)
-        settings = {"path": path.name, "max_new_tokens": 96}
-        made.append({"name": source, "kind": "exact_match", **settings})
-        if source == "multiarith":
-            made.append({"name": f"{source}_steps", "kind": "steps", **settings})
+        own = draw([p for p in asked if p["source"] == source], items, "id")
+        rows = [{"id": p["id"], "question": p["question"], "answer": p["answer_num"]} for p in own]
+        path = write_jsonl(out / f"m_{source}.jsonl", rows)
+        if source == "singleop":
+            task = {"name": source, "kind": "exact_match", "max_new_tokens": 64}
+        else:
+            task = {"name": f"{source}_steps", "kind": "steps", "max_new_tokens": 80, "limit": 24}
+        made.append({**task, "path": path.name})
         answered = [{"instruction": p["question"], "output": f"The answer is {n}."} for p in own
                     for n in [str(p["answer_num"]).removesuffix(".0")]]  # fmt: skip
-        path = write_jsonl(out / f"{source}_answers.jsonl", answered)
+        path = write_jsonl(out / f"m_{source}_answers.jsonl", answered)
         made.append({"name": f"{source}_answers", "kind": "held_out", "path": path.name})
     return made, {plain(p["question"]) for p in problems}
+
+
+def questions(run: Path) -> set[str]:
+    """What the run asked, so that none of it is asked again."""
+    rows = pq.read_table(run / "candidates.parquet", columns=["messages"]).to_pylist()
+    return {plain(row["messages"][0]["content"]) for row in rows if row["messages"]}
+
+
+def choosing() -> list[dict[str, Any]]:
+    """The student's choice among right answers, its nulls, and the other student's choice."""
+    grape = {"rule": "grape", "gate": "right"}
+    arms: list[dict[str, Any]] = [
+        {"name": "choice", "select": grape},
+        {"name": "random", "select": {"rule": "random", "gate": "right"}},
+        {"name": "longest", "select": {"rule": "longest", "gate": "right"}},
+        {"name": "random_any", "select": {"rule": "random", "gate": "off"}},
+    ]
+    return arms + [
+        {"name": f"choice_of_{student}", "select": grape, "chooser": student}
+        for student in STUDENTS
+    ]
+
+
+def write_config(
+    out: Path,
+    name: str,
+    arms: list[dict[str, Any]],
+    made: list[dict[str, Any]],
+    *,
+    compare: tuple[str, str],
+    examples: int,
+    run: Path | None = None,
+) -> None:
+    students = [{"name": s, **STUDENTS[s]} for s in STUDENTS]
+    if run is not None:
+        students = [{**student, "run": str(run.resolve())} for student in students]
+    config = {
+        "out": f"results-{name}",
+        "students": students,
+        "arms": arms,
+        "choice": compare[0],
+        "reference": compare[1],
+        "examples": examples,
+        "seeds": [0, 1, 2],
+        "balance": ["examples"],
+        "primary": "singleop",
+        "tasks": made,
+        "train": {"epochs": 1, "learning_rate": 1e-4, "batch_examples": 4},
+        "evaluate": {"dtype": "bfloat16"},
+    }
+    path = out / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    print(path)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--run", type=Path, help="sixteen answers a question, scored by both")
     parser.add_argument("--model", action="append", default=[], metavar="STUDENT=FOLDER")
-    parser.add_argument("--examples", type=int, default=128)
+    parser.add_argument("--examples", type=int, default=32)
+    parser.add_argument("--answers", type=int, default=64, help="examples of maths-answers")
+    parser.add_argument("--items", type=int, default=40)
     given = parser.parse_args()
     for text in given.model:
         student, folder = text.split("=", 1)
         STUDENTS[student]["model"] = folder
     given.out.mkdir(parents=True, exist_ok=True)
-    made, held_out = tasks(given.data, given.out)
-    sets = rationales(given.data, held_out) | answers(given.data, held_out, rows=4 * given.examples)
+    trained = questions(given.run) if given.run else set()
+    made, held_out = tasks(given.data, given.out, trained, items=given.items)
+    sets = rationales(given.data, held_out) | answers(given.data, held_out, rows=512)
     for name, rows in sets.items():
         write_jsonl(given.out / f"{name}.jsonl", rows)
         print(name, len(rows))
-    comparisons = {
-        "maths-verified": ("verified", "all", ["verified", "all", "wrong"]),
-        "maths-answers": ("answers_4", "answers_1", ["answers_1", "answers_4", "answers_16"]),
-    }
-    for name, (choice, reference, arms) in comparisons.items():
-        config = {
-            "out": f"results-{name}",
-            "students": [{"name": s, **STUDENTS[s]} for s in STUDENTS],
-            "arms": [{"name": arm, "file": f"{arm}.jsonl"} for arm in arms],
-            "choice": choice,
-            "reference": reference,
-            "seeds": [0, 1, 2],
-            "examples": min(given.examples, *(len(sets[arm]) for arm in arms)),
-            "balance": ["examples"],
-            "primary": "singleop",
-            "tasks": made,
-            "train": {"epochs": 2, "learning_rate": 5e-5, "batch_examples": 4},
-            "evaluate": {"dtype": "bfloat16"},
-            "lock": "turn.lock",
-            "turn_seconds": 200.0,
-        }
-        path = given.out / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        print(path)
+    files = lambda *names: [{"name": n, "file": f"{n}.jsonl"} for n in names]  # noqa: E731
+    verified, many = files("verified", "all", "wrong"), files(*(f"answers_{n}" for n in (1, 4, 16)))
+    examples, out = given.examples, given.out
+    pair = ("verified", "all")
+    write_config(out, "maths-verified", verified, made, compare=pair, examples=examples)
+    pair = ("answers_4", "answers_1")
+    write_config(out, "maths-answers", many, made, compare=pair, examples=given.answers)
+    if given.run:
+        pair, arms = ("choice", "random"), choosing()
+        write_config(
+            out, "maths-choice", arms, made, compare=pair, examples=examples, run=given.run
+        )
 
 
 if __name__ == "__main__":

@@ -89,13 +89,10 @@ def make(given: argparse.Namespace) -> None:
         "tasks": tasks,
         "train": {
             "epochs": 1,
-            "learning_rate": 5e-5,
-            "batch_examples": 8,
-            "microbatch_examples": 2,
+            "learning_rate": given.learning_rate,
+            "batch_examples": 4,
         },
         "evaluate": {"dtype": "bfloat16"},
-        "lock": "turn.lock",
-        "turn_seconds": 200.0,
     }
     (out / "prove.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     (out / "teachers.json").write_text(json.dumps(teachers, indent=2), encoding="utf-8")
@@ -124,7 +121,7 @@ def write_tasks(
     return [
         {"name": "human_solutions", "kind": "held_out", "path": "human.jsonl"},
         {"name": "final_answers", "kind": "held_out", "path": "final.jsonl"},
-        {"name": "one_step", "kind": "exact_match", "path": "easy.jsonl", "max_new_tokens": 96},
+        {"name": "one_step", "kind": "exact_match", "path": "easy.jsonl", "max_new_tokens": 64},
     ]
 
 
@@ -162,6 +159,7 @@ def main() -> None:
     parser.add_argument("--by", default="rsr")
     parser.add_argument("--examples", type=int, default=96)
     parser.add_argument("--items", type=int, default=80)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--gemma", default="gemma3-270m")
     given = parser.parse_args()
     (make if given.what == "make" else report)(given)

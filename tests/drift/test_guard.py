@@ -96,7 +96,7 @@ def outcomes(*pairs: tuple[float | None, bool | None]) -> list[RoundOutcome]:
         (outcomes(), None),
         (outcomes((None, True)), None),
         (outcomes((None, True), (0.001, True)), "nothing_flips"),
-        (outcomes((None, False), (0.5, False)), "no_gain_beyond_noise"),
+        (outcomes((None, None), (0.5, False)), "no_gain_beyond_noise"),
         (outcomes((None, False), (0.5, True)), None),
         (outcomes((None, None), (0.5, None), (0.5, None)), None),
     ],

@@ -35,6 +35,23 @@ def line(number: int, value: float, *, baseline: str | None = "untrained") -> di
 LINES = [line(0, 10.0, baseline=None), line(0, 12.0), line(1, 10.0, baseline=None), line(1, 25.0)]
 
 
+def beside(mean: float, low: float, *, against: str = "random") -> dict[str, Any]:
+    return {
+        "after": 2,
+        "task": "sums",
+        "measure": "right",
+        "loop": "gate",
+        "against": against,
+        "mean": mean,
+        "low": low,
+        "high": mean + (mean - low),
+        "p_corrected": 0.2,
+        "detectable": 0.1,
+        "seeds": 2,
+        "items": 60,
+    }
+
+
 def moved(*, broken: bool = True) -> Moved:
     rounds = [
         {
@@ -76,6 +93,7 @@ def moved(*, broken: bool = True) -> Moved:
         rounds=pa.Table.from_pylist(rounds),
         drift=pa.Table.from_pylist(LINES),
         flips=pa.Table.from_pylist(flips),
+        loops=pa.Table.from_pylist([beside(0.1, -0.02), beside(-0.2, -0.3, against="untrained")]),
         fates=pa.Table.from_pylist(fates),
         limits=[Limit(subject="student", measure="words", of="ratio", high=2.0)],
     )
@@ -98,7 +116,7 @@ def test_a_bound_is_drawn_where_it_lies_on_the_axis(of: Any, bound: float, at: f
 def test_the_page_shows_flips_drift_and_guard() -> None:
     sections = rounds_sections(moved())
     keys = [section.key for section in sections]
-    assert keys == ["rounds", "drift", "flips", "reasons", "rewrites"]
+    assert keys == ["rounds", "loops", "drift", "flips", "reasons", "rewrites"]
     page = render_page(
         title="out",
         about="rounds",
@@ -114,6 +132,14 @@ def test_the_page_shows_flips_drift_and_guard() -> None:
 def test_the_opening_says_whether_the_guard_was_broken() -> None:
     assert "with the gate: 1 round broke a bound" in rounds_opening(moved())[0]
     assert "no round broke a bound" in rounds_opening(moved(broken=False))[0]
+
+
+def test_the_opening_says_whether_the_loops_differ() -> None:
+    (said,) = rounds_opening(moved())[2:]
+    assert said == (
+        "sums, share right, after 2 trainings: with the gate less random choice +0.100 "
+        "(-0.020 to +0.220); no difference could be shown."
+    )
 
 
 def test_the_same_facts_stand_in_markdown() -> None:

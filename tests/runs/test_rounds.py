@@ -204,6 +204,46 @@ def test_a_loop_ends_where_nothing_flips_any_more(tmp_path: Path) -> None:
     assert [r["ended"] for r in rounds] == [None, "nothing_flips"]
 
 
+def test_the_loops_stand_beside_each_other_on_what_is_held_out(tmp_path: Path) -> None:
+    settings = rounds_settings(tmp_path, loops=["gate", "no_gate"], seeds=[0, 1])
+    doors = round_doors(right={"": 0.5, "gate": 0.9, "no_gate": 0.6})
+    out = run_rounds(settings, doors=doors)
+    rows = {
+        (r["task"], r["after"], r["loop"], r["against"]): r
+        for r in table(tmp_path / "out", "loops")
+    }
+    assert rows["sums", 2, "gate", "no_gate"]["mean"] == pytest.approx(0.3)
+    assert rows["sums", 2, "gate", "no_gate"]["low"] > 0
+    assert rows["sums", 1, "no_gate", "untrained"]["mean"] == pytest.approx(0.1)
+    assert rows["human", 2, "gate", "no_gate"]["mean"] == 0.0
+    assert (rows["sums", 2, "gate", "no_gate"]["seeds"], len(rows)) == (2, 12)
+    assert {(r["task"], r["after"]) for r in out["loops"]} == {("sums", 2), ("human", 2)}
+
+
+def test_a_loop_that_the_guard_ended_is_compared_by_the_student_it_kept(tmp_path: Path) -> None:
+    settings = rounds_settings(
+        tmp_path,
+        loops=["gate", "no_gate"],
+        guard=[{"subject": "held_out", "measure": "accuracy", "low": 0.95}],
+    )
+    run_rounds(settings, doors=round_doors(right={"": 0.5, "gate": 0.9, "no_gate": 0.6}))
+    means = {
+        (r["after"], r["loop"], r["against"]): r["mean"]
+        for r in table(tmp_path / "out", "loops")
+        if r["task"] == "sums"
+    }
+    assert means[2, "gate", "untrained"] == 0.0  # its first student was refused
+    assert means[2, "gate", "no_gate"] == pytest.approx(-0.1)
+
+
+def test_a_gain_counts_against_the_student_of_some_rounds_before(tmp_path: Path) -> None:
+    # Better than the untrained student for good, and never better than the round before.
+    settings = rounds_settings(tmp_path, rounds=6, stop={"patience": 2, "min_flip_fraction": 0})
+    run_rounds(settings, doors=round_doors(right={"": 0.1, "student": 0.9}))
+    rounds = table(tmp_path / "out", "rounds")
+    assert [r["ended"] for r in rounds] == [None, None, None, "no_gain_beyond_noise"]
+
+
 class StoppedError(Exception):
     """Stands for a kill: nothing in the package catches it."""
 

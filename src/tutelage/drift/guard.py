@@ -142,8 +142,8 @@ class StopSettings(BaseModel):
     patience: int = Field(
         default=2,
         ge=1,
-        description="Stop after so many rounds in a row without a gain in held-out accuracy that "
-        "is beyond its 95 % interval; never where accuracy is not measured.",
+        description="Stop when held-out accuracy is not surely (95 %) above that of the student so "
+        "many rounds before; never where accuracy is not measured.",
     )
 
 
@@ -154,7 +154,8 @@ class RoundOutcome:
     Attributes:
         flip_fraction: Share of decisions that changed against the round before, in [0, 1]; None
             in the first round.
-        gained: Whether held-out accuracy rose beyond its interval; None where not measured.
+        gained: Whether held-out accuracy is surely above that of the student `patience` rounds
+            before; None where it is not measured, or there are not so many.
     """
 
     flip_fraction: float | None
@@ -173,7 +174,4 @@ def stop_reason(outcomes: Sequence[RoundOutcome], settings: StopSettings) -> str
     last = outcomes[-1].flip_fraction
     if last is not None and last < settings.min_flip_fraction:
         return NO_FLIPS
-    recent = outcomes[-settings.patience :]
-    if len(recent) == settings.patience and all(o.gained is False for o in recent):
-        return NO_GAIN
-    return None
+    return NO_GAIN if outcomes[-1].gained is False else None

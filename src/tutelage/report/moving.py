@@ -8,12 +8,12 @@ import pyarrow as pa
 
 from tutelage.drift import Limit
 from tutelage.report.moving_charts import (
-    LOOP_WORDS,
     DriftPoint,
     GuardLine,
     drift_chart,
     measure_words,
 )
+from tutelage.report.moving_loops import loop_words, loops_sections, loops_sentences
 from tutelage.report.sankey import Stop, Way, draw, draw_narrow
 from tutelage.report.section import Cell, Column, Figure, Section, Table
 from tutelage.report.telling import Fact
@@ -55,6 +55,7 @@ class Moved:
         rounds: One row a round, as in rounds.parquet.
         drift: As in drift.parquet.
         flips: As in flips.parquet.
+        loops: As in loops.parquet.
         fates: `seed`, `loop`, `round`, `example_id` and `fate` (refined, original or refused).
         limits: The guard.
     """
@@ -63,13 +64,9 @@ class Moved:
     rounds: pa.Table
     drift: pa.Table
     flips: pa.Table
+    loops: pa.Table
     fates: pa.Table
     limits: Sequence[Limit]
-
-
-def loop_words(loop: str) -> str:
-    """A loop in plain words."""
-    return LOOP_WORDS.get(loop, loop.replace("_", " "))
 
 
 def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
@@ -96,6 +93,7 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     return (
         f"{count(len(rows), 'round')} of judging and training; {guard}.",
         f"The loops ended because of: {ended or 'nothing yet'}.",
+        *loops_sentences(moved.loops),
     )
 
 
@@ -103,6 +101,7 @@ def rounds_sections(moved: Moved) -> tuple[Section, ...]:
     """The chapters of a loop of rounds."""
     return (
         _account_section(moved),
+        *loops_sections(moved.loops),
         *_drift_sections(moved),
         *_flow_sections(moved),
         *_reason_sections(moved),

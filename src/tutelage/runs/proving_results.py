@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from tutelage.evaluation.statistics import Interval, holm, paired_interval
+from tutelage.evaluation.pairing import ItemValues, Paired, pair
+from tutelage.evaluation.statistics import Interval, holm
 from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings
 
 Measure: TypeAlias = Literal["value", "right"]
-_ItemValues: TypeAlias = Mapping[str, float]
 _CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
@@ -112,7 +112,7 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
     return found
 
 
-def _cells(results: pa.Table) -> dict[_CellName, _ItemValues]:
+def _cells(results: pa.Table) -> dict[_CellName, ItemValues]:
     """Values by item, for each cell, task and measure."""
     cells: dict[_CellName, dict[str, float]] = {}
     for row in results.select(
@@ -137,12 +137,12 @@ def _place(name: _CellName) -> tuple[str, str, int, str, str]:
 
 
 def _of_outcome(
-    cells: Mapping[_CellName, _ItemValues], settings: ProveSettings, *, task: str, measure: Measure
+    cells: Mapping[_CellName, ItemValues], settings: ProveSettings, *, task: str, measure: Measure
 ) -> Iterator[Compared]:
     students = [s.name for s in settings.students]
     seen: set[tuple[str, bytes, bytes]] = set()
     for balance in settings.balance:
-        tables: dict[str, _Paired] = {}
+        tables: dict[str, Paired] = {}
         for student in students:
             for arm, against in _pairs(settings):
                 paired = _paired(
@@ -179,19 +179,8 @@ def _pairs(settings: ProveSettings) -> list[tuple[str, str]]:
     return pairs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Paired:
-    """The values of two arms, seeds by items."""
-
-    seeds: tuple[int, ...]
-    items: tuple[str, ...]
-    arm_S_I: np.ndarray
-    against_S_I: np.ndarray
-    left_out: int
-
-
 def _paired(
-    cells: Mapping[_CellName, _ItemValues],
+    cells: Mapping[_CellName, ItemValues],
     settings: ProveSettings,
     *,
     student: str,
@@ -200,43 +189,30 @@ def _paired(
     against: str,
     task: str,
     measure: Measure,
-) -> _Paired | None:
-    def of(name: str, seed: int) -> _ItemValues | None:
+) -> Paired | None:
+    def of(name: str, seed: int) -> ItemValues | None:
         seed = settings.seeds[0] if name == UNTRAINED else seed
         return cells.get((student, name, seed, balance, task, measure))
 
     pairs = [(seed, of(arm, seed), of(against, seed)) for seed in settings.seeds]
-    complete = [(s, a, b) for s, a, b in pairs if a is not None and b is not None]
-    if not complete:
-        return None
-    items = sorted(set.intersection(*(set(a) & set(b) for _, a, b in complete)))
-    everywhere = set.union(*(set(a) | set(b) for _, a, b in complete))
-    if len(items) < 2:  # noqa: PLR2004
-        return None
-    return _Paired(
-        seeds=tuple(seed for seed, _, _ in complete),
-        items=tuple(items),
-        arm_S_I=np.array([[a[i] for i in items] for _, a, _ in complete]),
-        against_S_I=np.array([[b[i] for i in items] for _, _, b in complete]),
-        left_out=len(everywhere) - len(items),
-    )
+    return pair(pairs)
 
 
-def _between(one: _Paired, other: _Paired) -> _Paired | None:
+def _between(one: Paired, other: Paired) -> Paired | None:
     """The effect of choosing in one student against that in another: paired by seed and item."""
     seeds = [s for s in one.seeds if s in other.seeds]
     items = [i for i in one.items if i in set(other.items)]
     if not seeds or len(items) < 2:  # noqa: PLR2004
         return None
 
-    def part(paired: _Paired) -> np.ndarray:
+    def part(paired: Paired) -> np.ndarray:
         rows = [paired.seeds.index(s) for s in seeds]
         place = {name: index for index, name in enumerate(paired.items)}
         columns = [place[i] for i in items]
         difference: np.ndarray = (paired.arm_S_I - paired.against_S_I)[np.ix_(rows, columns)]
         return difference
 
-    return _Paired(
+    return Paired(
         seeds=tuple(seeds),
         items=tuple(items),
         arm_S_I=part(one),
@@ -246,7 +222,7 @@ def _between(one: _Paired, other: _Paired) -> _Paired | None:
 
 
 def _compared(
-    paired: _Paired,
+    paired: Paired,
     settings: ProveSettings,
     *,
     student: str,
@@ -256,7 +232,7 @@ def _compared(
     arm: str,
     against: str,
 ) -> Compared:
-    interval = paired_interval(paired.arm_S_I - paired.against_S_I, level=settings.level)
+    interval = paired.interval(level=settings.level)
     return Compared(
         student=student,
         balance=balance,

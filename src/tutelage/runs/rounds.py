@@ -36,6 +36,7 @@ from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.jobs import run_all
 from tutelage.runs.opening import begin
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.rounds_comparing import gained, last_compared
 from tutelage.runs.rounds_folder import RoundsFolder
 from tutelage.runs.rounds_judging import Judging, judge
 from tutelage.runs.rounds_measuring import UNTRAINED, Observed, measure, observe
@@ -62,6 +63,9 @@ class Round:
         lines: The account; empty where nothing was trained.
         checked: The guard's limits.
         accepted: Whether the trained student is kept; None where nothing was trained.
+        results: The evaluation of the trained student; None where nothing is held out.
+        gained: Whether its accuracy is surely above that of the student `stop.patience` rounds
+            before; None where that cannot be said.
         ended: Why the loop ended with this round, or None.
     """
 
@@ -75,19 +79,15 @@ class Round:
     lines: tuple[Line, ...] = ()
     checked: tuple[Checked, ...] = ()
     accepted: bool | None = None
+    results: pa.Table | None = None
+    gained: bool | None = None
     ended: str | None = None
 
     @property
     def outcome(self) -> RoundOutcome:
         """What the stop rule looks at."""
-        gains = [
-            line.change.low
-            for line in self.lines
-            if line.subject == "held_out" and line.measure == "accuracy" and line.change
-        ]
-        gained = None if not gains or gains[0] is None else gains[0] > 0
         return RoundOutcome(
-            flip_fraction=None if self.flips is None else self.flips.fraction, gained=gained
+            flip_fraction=None if self.flips is None else self.flips.fraction, gained=self.gained
         )
 
 
@@ -137,17 +137,19 @@ def run_rounds(
                 )
                 for one in looping.rounds():
                     done.append(one)
-                    write_tables(folder, done)  # what is done can be read while the rest goes on
+                    # What is done can be read while the rest goes on.
+                    write_tables(folder, done, before.results)
         report = _report(folder)
     return {
         "rounds": [in_brief(one) for one in done],
+        "loops": last_compared(pq.read_table(folder.loops)),
         "out": str(folder.root),
         "report": report["page"],
     }
 
 
 def _report(folder: RoundsFolder) -> Tally:
-    tables = (folder.rounds, folder.drift, folder.flips, folder.rewrites)
+    tables = (folder.rounds, folder.drift, folder.flips, folder.loops, folder.rewrites)
     stage = Stage(
         name="report",
         key=content_hash([checksum(path) for path in tables]),
@@ -222,7 +224,7 @@ class _Loop:
         ended = self._ended(one, done)
         if ended is not None:
             return _with(one, ended=ended), student
-        return self._train(one, run, student)
+        return self._train(one, run, student, done)
 
     def _gate(self, number: int) -> RunFolder | None:
         """The gate's round of this number, or its last one before."""
@@ -248,7 +250,7 @@ class _Loop:
         return stop_reason(outcomes, self.settings.stop)
 
     def _train(
-        self, one: Round, run: RunFolder, student: StudentSettings
+        self, one: Round, run: RunFolder, student: StudentSettings, done: list[Round]
     ) -> tuple[Round, StudentSettings]:
         settings = self.settings
         out = self.folder.student(self.seed, self.loop, one.number + 1)
@@ -280,9 +282,17 @@ class _Loop:
             lines=lines,
             checked=checked,
             accepted=accepted,
+            results=after.results,
+            gained=self._gained(after, done),
             ended=None if accepted else GUARD_BROKEN,
         )
         return one, after_settings if accepted else student
+
+    def _gained(self, after: Observed, done: list[Round]) -> bool | None:
+        """Against the student `stop.patience` trainings before; all of them were accepted."""
+        earlier = [self.before.results, *(one.results for one in done)]
+        patience = self.settings.stop.patience
+        return gained(after.results, earlier[-patience]) if len(earlier) >= patience else None
 
     def _account(
         self, run: RunFolder, student: StudentSettings, after: Observed

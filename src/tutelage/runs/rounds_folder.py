@@ -61,6 +61,11 @@ class RoundsFolder:
         return self.root / "flips.parquet"
 
     @property
+    def loops(self) -> Path:
+        """The loops beside each other on what is held out."""
+        return self.root / "loops.parquet"
+
+    @property
     def rewrites(self) -> Path:
         """What was sent back to the teacher, why, and whether it was won back."""
         return self.root / "rewrites.parquet"

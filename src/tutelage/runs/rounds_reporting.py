@@ -41,6 +41,7 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
         rounds=rounds,
         drift=pq.read_table(folder.drift),
         flips=pq.read_table(folder.flips),
+        loops=pq.read_table(folder.loops),
         fates=fates_of(folder, rounds),
         limits=[Limit.model_validate(limit) for limit in settings["guard"]],
     )

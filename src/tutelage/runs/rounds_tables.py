@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from tutelage.data import write_table
 from tutelage.drift import DRIFT, FLIPS, flips, line_to_row, tally_flips
+from tutelage.runs.rounds_comparing import compare_loops
 from tutelage.runs.rounds_folder import RoundsFolder
 from tutelage.runs.rounds_rewriting import REWRITES, chosen_ids
 
@@ -53,17 +54,19 @@ ROUND_FLIPS = pa.schema(
 ROUND_REWRITES = pa.schema([*_PLACE, *REWRITES, pa.field("won_back", pa.bool_())])
 
 
-def write_tables(folder: RoundsFolder, done: Sequence["Round"]) -> None:
+def write_tables(folder: RoundsFolder, done: Sequence["Round"], untrained: pa.Table | None) -> None:
     """Write the accounts of the rounds so far.
 
     Args:
         folder: Where.
         done: All rounds, in order.
+        untrained: The evaluation of the untrained student; None where nothing is held out.
     """
     write_table(folder.rounds, pa.Table.from_pylist([_round(one) for one in done], schema=ROUNDS))
     drift = [{**_place(one), **line_to_row(line)} for one in done for line in one.lines]
     write_table(folder.drift, pa.Table.from_pylist(drift, schema=ROUND_DRIFT))
     write_table(folder.flips, _flips(folder, done))
+    write_table(folder.loops, compare_loops(done, untrained))
     write_table(folder.rewrites, _rewrites(folder, done))
 
 

@@ -1,0 +1,90 @@
+"""The chapter that sets the loops beside each other, and its sentence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.report.moving_charts import LOOP_WORDS
+from tutelage.report.section import Cell, Column, Section, Table
+from tutelage.report.wording import count
+
+UNTRAINED = "untrained"
+
+
+def loop_words(loop: str) -> str:
+    """A loop in plain words."""
+    return LOOP_WORDS.get(loop, loop.replace("_", " "))
+
+
+def loops_sentences(loops: pa.Table) -> tuple[str, ...]:
+    """What came out between the first loop and each other one, after the last training."""
+    return tuple(_sentence(row) for row in _last(loops) if row["against"] != UNTRAINED)
+
+
+def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
+    """Every comparison, or nothing where nothing was held out or there is one side only."""
+    rows = loops.to_pylist()
+    if not rows:
+        return ()
+    columns = (
+        Column(name="task"),
+        Column(name="after trainings", style="count"),
+        Column(name="loop"),
+        Column(name="less"),
+        Column(name="difference", style="number"),
+        Column(name="low", style="number"),
+        Column(name="high", style="number"),
+        Column(name="p, corrected", style="number"),
+        Column(name="detectable", style="number"),
+        Column(name="seeds", style="count"),
+        Column(name="items", style="count"),
+    )
+    cells: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            _task_words(row),
+            row["after"],
+            loop_words(row["loop"]),
+            "the untrained student" if row["against"] == UNTRAINED else loop_words(row["against"]),
+            *(row[name] for name in ("mean", "low", "high", "p_corrected", "detectable")),
+            row["seeds"],
+            row["items"],
+        )
+        for row in rows
+    )
+    return (
+        Section(
+            key="loops",
+            title="The loops beside each other",
+            paragraphs=(
+                (
+                    "Paired by seed and by held-out item; above 0 speaks for the first. The p-value"
+                    " is corrected for all comparisons of the task after as many trainings "
+                    "(Holm). Detectable is the smallest true difference that this many items and "
+                    "seeds would find with a chance of 80 %."
+                ),
+            ),
+            tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
+        ),
+    )
+
+
+def _last(loops: pa.Table) -> Sequence[Mapping[str, Any]]:
+    latest: dict[tuple[str, str, str], Mapping[str, Any]] = {}
+    for row in loops.to_pylist():
+        latest[row["task"], row["loop"], row["against"]] = row
+    return list(latest.values())
+
+
+def _task_words(row: Mapping[str, Any]) -> str:
+    return f"{row['task']}, share right" if row["measure"] == "right" else str(row["task"])
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    shown = row["low"] > 0 or row["high"] < 0
+    verdict = "this difference is shown" if shown else "no difference could be shown"
+    return (
+        f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
+        f"less {loop_words(row['against'])} {row['mean']:+.3f} "
+        f"({row['low']:+.3f} to {row['high']:+.3f}); {verdict}."
+    )
