@@ -11,7 +11,8 @@ import pytest
 from tests.runs.moving_fakes import moving_doors
 from tests.runs.rounds_fakes import Ledger, round_doors, rounds_settings, speaks
 from tutelage.data import write_table
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, TeacherStoppedError, TeacherUnreachableError
+from tutelage.refinement.rewriting import ASKS
 from tutelage.runs import explain_example, load_rounds_settings, run_rounds
 from tutelage.runs.rounds_rewriting import Bounds, complaint_of
 from tutelage.runs.rounds_settings import LOOPS
@@ -279,6 +280,30 @@ def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
         ]
 
     assert decided(tmp_path / "cut") == decided(tmp_path / "whole")
+
+
+def test_nothing_is_trained_while_the_teacher_that_rewrites_is_away(tmp_path: Path) -> None:
+    back: list[bool] = []
+
+    def answer(request: Request) -> Line:
+        rewrites = any(ask.reason in request.messages[-1].content for ask in ASKS.values())
+        if rewrites and not back:
+            stopped = TeacherStoppedError("no line")
+            stopped.may_pass = True
+            raise stopped
+        return speaks(request)
+
+    settings = rounds_settings(tmp_path, count=8, rounds=1, rewrite={"attempts": 1})
+    ledger = Ledger()
+    doors = replace(round_doors(ledger), doors=moving_doors(answer))
+    with pytest.raises(TeacherUnreachableError, match="rewriting what was refused: no line"):
+        run_rounds(settings, doors=doors)
+    assert not ledger.trained
+    back.append(True)
+    run_rounds(settings, doors=doors)
+    rewrites = [r for r in table(tmp_path / "out", "rewrites") if r["round"] == 0]
+    assert rewrites
+    assert {r["status"] for r in rewrites} == {"ok"}
 
 
 def test_more_attempts_later_lose_no_rewrite_that_was_paid_for(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ away may come back by itself: what the journal holds is used, every other reflec
 reason, the rest of the run is made, and the same command asks again for just those.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from tutelage.errors import (
@@ -104,3 +104,20 @@ async def attended(
 def tally_of(teacher: AttendedTeacher) -> dict[str, object]:
     """What was asked and paid, and why the asking stopped, if it did."""
     return {"teacher": teacher.tally.as_dict(), "away": teacher.away}
+
+
+def need_all(tally: Mapping[str, object], *, what: str) -> None:
+    """Go no further where somebody went away: what follows would be built on what is missing.
+
+    Args:
+        tally: Has under `away` why the asking stopped, or None.
+        what: What was being asked, for the message.
+
+    Raises:
+        TeacherUnreachableError: Somebody is away; the journal keeps what was answered.
+    """
+    if tally.get("away"):
+        raise TeacherUnreachableError(
+            f"{what}: {tally['away']}",
+            hint="the same command goes on from here, and asks only for what is missing",
+        )

@@ -25,6 +25,7 @@ from tutelage.data import (
 )
 from tutelage.data.tables import CANDIDATES, candidate_to_row
 from tutelage.runs import stages
+from tutelage.runs.absence import need_all
 from tutelage.runs.attempting import ANSWERED, Attempt, attempt_all
 from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.gating import verify_run
@@ -189,6 +190,7 @@ def _answer(
                 doors=doors.doors,
                 progress=progress,
             )
+        need_all(tally, what="the student's own answers")
         by_example: dict[str, list[Attempt]] = {}
         for attempt in attempts:
             by_example.setdefault(attempt.example_id, []).append(attempt)

@@ -24,6 +24,7 @@ from tutelage.data import (
 from tutelage.drift import Line, account, divergence_line, number_lines
 from tutelage.errors import DataError
 from tutelage.evaluation import TaskSettings
+from tutelage.runs.absence import need_all
 from tutelage.runs.attempting import ANSWERED, ATTEMPTS, CUT, Attempt, attempt_all
 from tutelage.runs.drifting import Text, key_of, text_set, texts_of_run, with_vectors
 from tutelage.runs.folder import RunFolder
@@ -119,7 +120,7 @@ def _answers(
     file = out / f"answers-{key[:8]}.parquet"
     if not file.is_file():
         with Journal(out / "journal.sqlite") as journal:
-            attempts, _ = attempt_all(
+            attempts, tally = attempt_all(
                 list(examples.values()),
                 settings=held_out.answers,
                 teacher=teacher,
@@ -128,6 +129,7 @@ def _answers(
                 doors=doors.doors,
                 progress=progress,
             )
+        need_all(tally, what="the answers to held-out instructions")
         write_table(file, _attempts_table(attempts))
     found = [
         _answer_of(examples[row["example_id"]], row["text"], row["index"])

@@ -22,7 +22,7 @@ from tutelage.data import (
 from tutelage.data.tables import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.refinement import Complaint, Refused, rewrite_all, rewrite_step
 from tutelage.runs import stages
-from tutelage.runs.absence import attended, tally_of
+from tutelage.runs.absence import attended, need_all, tally_of
 from tutelage.runs.attempting import ANSWERED, AttemptSettings, attempt_all
 from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.opening import opened_journal, run_id
@@ -93,6 +93,7 @@ def rewrite_refused(
         if settings.rewrite.show_attempt:
             refused = _with_attempts(run, refused, settings, student, doors, progress=progress)
         written, tally = _ask(run, refused, settings, doors=doors, progress=progress)
+        need_all(tally, what=f"{run.root.name}: rewriting what was refused")
         rows = [
             {
                 "example_id": item.candidate.example_id,
@@ -292,7 +293,7 @@ def _with_attempts(
         for one in wanted
     ]
     with opened_journal(run, teacher) as journal:
-        attempts, _ = attempt_all(
+        attempts, tally = attempt_all(
             examples,
             settings=AttemptSettings(
                 sampled=0, greedy=1, max_tokens=settings.own_answers.max_tokens
@@ -303,6 +304,7 @@ def _with_attempts(
             doors=doors.doors,
             progress=progress,
         )
+    need_all(tally, what="the student's own attempts")
     said = {a.example_id: a.text for a in attempts if a.status == ANSWERED and a.text.strip()}
     return [
         Refused(
