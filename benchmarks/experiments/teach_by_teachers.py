@@ -1,10 +1,13 @@
 """Which teacher teaches? Train students on the same questions as answered by different teachers.
 
     python benchmarks/experiments/teach_by_teachers.py make --data DATA --ranked RANKED --out OUT
-    tutelage prove OUT/prove.yaml                    # again and again until it is finished
+    tutelage prove OUT/prove.yaml
+    python benchmarks/rank_teachers.py OUT/pool.jsonl STUDENT --questions 650 --out OUT/ranked \\
+        --predictors rsr,likelihood,mean_rank,length --right-field is_correct
     python benchmarks/experiments/teach_by_teachers.py report --ranked RANKED --out OUT
 
-`make` takes teachers spread evenly over a ranking, half of the GSM8K test questions (by a hash of
+`make` takes teachers spread evenly over a ranking (all their answers are in pool.jsonl, to rank
+just them by more questions), half of the GSM8K test questions (by a hash of
 their ids) for training, and tasks that no teacher wrote: the likelihood of human solutions of the
 training questions, the likelihood of the right final answer to the other half of the test
 questions, and answers to one-step problems that small students can get right. `report` correlates
@@ -61,14 +64,18 @@ def make(given: argparse.Namespace) -> None:
     teachers = spread(given.ranked, count=given.teachers, by=given.by)
     answers: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     gold: dict[str, dict[str, Any]] = {}
+    pool: list[dict[str, Any]] = []
     for row in rows_of(data / "gsm8k/multi_teacher.jsonl.gz"):
         key = row["prompt_id"]
         if key.rpartition("-")[2] in DOUBTFUL:
             continue
         gold[key] = {"instruction": row["question"], "output": f"The answer is {row['gold']:g}."}
+        if row["model"] in teachers:
+            pool.append(row)
         if row["model"] in teachers and trains(key) and row["output"].strip():
             said = {"instruction": row["question"], "output": row["output"].strip()}
             answers[row["model"]][key] = said
+    write_jsonl(out / "pool.jsonl", pool)
     shared = set.intersection(*(set(found) for found in answers.values()))
     for number, teacher in enumerate(teachers):
         found = [answers[teacher][key] for key in sorted(shared)]
