@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 SOURCES = ("addsub", "singleeq", "svamp", "multiarith")
 POOL, HELD_OUT = 25, 15  # of each source
+OPEN_POOL = 64
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -97,25 +98,28 @@ def open_task(data: Path, out: Path) -> None:
                     "refined_output",
                 )
             }
-            for row in rows[:120]
+            for row in rows[:OPEN_POOL]
         ],
     )
 
 
-def held_out(data: Path, out: Path) -> None:
+def held_out(data: Path, out: Path, *, texts: int, instructions: int) -> None:
     """Human text, and instructions to see how a student writes."""
     found = lines(data / "instruction_sources" / "dolly_3k_alpagasus.jsonl.gz")
     rows = sorted(found, key=lambda r: digest(json.dumps(r)))
     short = [r for r in rows if 60 < len(r["output"]) < 500 and not r.get("input")]
     write(
         out / "human.jsonl",
-        [{"instruction": r["instruction"], "output": r["output"]} for r in short[:40]],
+        [{"instruction": r["instruction"], "output": r["output"]} for r in short[:texts]],
     )
     prompts = sorted(
         lines(data / "eval" / "instruction_prompts.jsonl"), key=lambda r: digest(json.dumps(r))
     )
     asked = [r for r in prompts if len(r["instruction"]) < 300]
-    write(out / "instructions.jsonl", [{"instruction": r["instruction"]} for r in asked[:24]])
+    write(
+        out / "instructions.jsonl",
+        [{"instruction": r["instruction"]} for r in asked[:instructions]],
+    )
 
 
 def settings(task: str, out: Path, *, seeds: list[int], rounds: int) -> dict[str, Any]:
@@ -145,10 +149,15 @@ def settings(task: str, out: Path, *, seeds: list[int], rounds: int) -> dict[str
         "train": {
             "epochs": 1,
             "learning_rate": 5e-5,
-            "batch_examples": 8,
+            "batch_examples": 8 if checkable else 4,
             "checkpoint_steps": 10,
         },
-        "own_answers": {"sampled": 1, "greedy": 0, "temperature": 0.7, "max_tokens": 160},
+        "own_answers": {
+            "sampled": 1,
+            "greedy": 0,
+            "temperature": 0.7,
+            "max_tokens": 160 if checkable else 96,
+        },
         "embedder": {"kind": "words"},
         "held_out": {
             "instructions": {"path": str(out / "instructions.jsonl")},
@@ -193,8 +202,12 @@ def main() -> None:
     if given.summary:
         summary(given.out)
         return
-    (word_problems if given.task == "word_problems" else open_task)(given.data, given.out)
-    held_out(given.data, given.out)
+    if given.task == "word_problems":
+        word_problems(given.data, given.out)
+        held_out(given.data, given.out, texts=40, instructions=24)
+    else:
+        open_task(given.data, given.out)
+        held_out(given.data, given.out, texts=30, instructions=16)
     from tutelage.cli.showing import shown_progress
     from tutelage.runs import RoundsSettings, run_rounds
 
