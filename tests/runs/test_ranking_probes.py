@@ -1,16 +1,26 @@
 """Trying out sources by training a student of two layers: halving, sweep, kills, luck."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from tests.runs.fakes import doors, write_rows
 from tests.tiny_student import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
+from tutelage.ranking import STANDINGS
 from tutelage.runs import rank_sources
-from tutelage.runs.ranking_probe_report import probed_in_words, probed_sections
+from tutelage.runs.ranking import Ranked
+from tutelage.runs.ranking_probe_report import (
+    predictions_checked,
+    probed_in_words,
+    probed_sections,
+    probed_summary,
+)
+from tutelage.runs.ranking_probe_settings import PROBES, SWEEP, Probed
 from tutelage.runs.ranking_probes import _asked, _slug, probe_settings, probe_sources
 
 pytest.importorskip("trl")
@@ -82,7 +92,44 @@ def test_sources_are_halved_and_mixed_and_a_stopped_trial_goes_on(place: Path) -
     kept = (place / "out" / "sources" / "red.jsonl").read_text()
     assert "red 3?" not in kept  # a question of the task
     assert "red 13?" in kept
-    assert {s.key for s in probed_sections(done)} == {"probes", "sweep"}
+    assert {s.key for s in probed_sections(ranked, done)} == {"probes", "sweep"}
+
+
+def test_the_predictions_are_held_against_the_first_trainings(place: Path) -> None:
+    values = {"a": 2.0, "b": 3.0, "c": 1.0, "d": 4.0, "e": 0.5}
+    gained = {"a": 0.3, "b": 0.2, "c": 0.4, "d": 0.1}
+    standings = [
+        {"entrant": n, "domain": "all", "predictor": "rsr", "value": v, "better": "lower"}
+        for n, v in values.items()
+    ]
+    rungs = [{"rung": 1, "source": n, "value": v} for n, v in gained.items()]
+    rungs += [{"rung": 2, "source": "a", "value": -9.0}]
+    ranked = Ranked(
+        kind="source",
+        by="rsr",
+        answers=pa.table({}),
+        standings=pa.Table.from_pylist(standings, schema=STANDINGS),
+        pairs=pa.table({}),
+        settling=None,
+        student={},
+        tally={},
+        out=str(place),
+    )
+    probed = Probed(
+        probes=pa.Table.from_pylist(rungs, schema=PROBES),
+        sweep=pa.Table.from_pylist([], schema=SWEEP),
+        order=(),
+        winner={},
+        left_out={},
+        unfinished=0,
+    )
+    (row,) = predictions_checked(ranked, probed).to_pylist()
+    assert (row["spearman"], row["as_claimed"], row["entrants"]) == (-1.0, 1.0, 4)
+    assert {s.key for s in probed_sections(ranked, probed)} == {"probes", "predictions"}
+    said = probed_summary(ranked, probed)["in_words"]
+    assert said[-1].startswith("rsr (lower is claimed to be better) goes with the first small")
+    fewer = replace(probed, probes=probed.probes.slice(0, 3))
+    assert predictions_checked(ranked, fewer).num_rows == 0
 
 
 def test_settings_that_keep_the_luck_are_refused(place: Path, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options:
                 progress=progress,
             )
             write_probed(found, probed, level=options["level"])
-            summary |= {"probes": probed_summary(probed)}
+            summary |= {"probes": probed_summary(found, probed)}
     print_json(summary)
 
 

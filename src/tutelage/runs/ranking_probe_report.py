@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
+
+from tutelage.correlation import MIN_PAIRS
 from tutelage.report import Cell, Column, Figure, Section, Table
 from tutelage.runs.ranking import Ranked
+from tutelage.runs.ranking_outcomes import correlations
 from tutelage.runs.ranking_probe_settings import Probed
 from tutelage.runs.ranking_report import write_ranking
 
@@ -41,28 +45,54 @@ def probed_in_words(probed: Probed) -> list[str]:
     return said
 
 
-def probed_summary(probed: Probed) -> dict[str, Any]:
+def predictions_checked(ranked: Ranked, probed: Probed) -> pa.Table:
+    """Did the predictions predict? Each predictor with what the first rung's trainings came to.
+
+    Returns:
+        The CORRELATIONS schema; empty until all trainings of the first rung are done.
+    """
+    first = [row for row in probed.probes.to_pylist() if row["rung"] == 1]
+    measured = {row["source"]: row["value"] for row in first if row["value"] is not None}
+    outcomes = {"small trainings": measured} if len(measured) > MIN_PAIRS else {}
+    return correlations(ranked.standings, outcomes)
+
+
+def _checked_in_words(ranked: Ranked, probed: Probed) -> list[str]:
+    return [
+        f"{row['predictor']} ({row['better']} is claimed to be better) goes with the first small "
+        f"trainings by {row['spearman']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}; Spearman, "
+        f"{row['entrants']} sources)."
+        for row in predictions_checked(ranked, probed).to_pylist()
+        if row["predictor"] == ranked.by and row["spearman"] is not None
+    ]
+
+
+def probed_summary(ranked: Ranked, probed: Probed) -> dict[str, Any]:
     """What the command prints."""
     return {
-        "in_words": probed_in_words(probed),
+        "in_words": [*probed_in_words(probed), *_checked_in_words(ranked, probed)],
         "order": list(probed.order),
         "winner": dict(probed.winner),
         "left_out": dict(probed.left_out),
         "unfinished": probed.unfinished,
         "rungs": probed.probes.to_pylist(),
         "sweep": probed.sweep.to_pylist(),
+        "predictions": predictions_checked(ranked, probed).to_pylist(),
     }
 
 
 def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
     """Write the page of the ranking again, with what the trainings say in front."""
     write_ranking(
-        ranked, level=level, opening=probed_in_words(probed), more=probed_sections(probed)
+        ranked,
+        level=level,
+        opening=[*probed_in_words(probed), *_checked_in_words(ranked, probed)],
+        more=probed_sections(ranked, probed),
     )
 
 
-def probed_sections(probed: Probed) -> list[Section]:
-    """The rungs, and the sweep where it is finished."""
+def probed_sections(ranked: Ranked, probed: Probed) -> list[Section]:
+    """The rungs, whether the predictions held, and the sweep where it is finished."""
     sections = [
         Section(
             key="probes",
@@ -71,6 +101,9 @@ def probed_sections(probed: Probed) -> list[Section]:
             tables=(_rungs_table(probed.probes.to_pylist()),),
         )
     ]
+    checked = predictions_checked(ranked, probed).to_pylist()
+    if checked:
+        sections.append(_checked_section(checked))
     if probed.sweep.num_rows:
         sections.append(_sweep_section(probed.sweep.to_pylist()))
     return sections
@@ -93,6 +126,22 @@ def _rungs_table(rows: list[dict[str, Any]]) -> Table:
         ),
         rows=tuple(cells),
     )
+
+
+def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
+    names = ("predictor", "better", "spearman", "low", "high", "entrants")
+    table = Table(
+        caption="Spearman's correlation with the trainings of the first rung",
+        columns=(
+            Column(name="predictor"),
+            Column(name="claimed to be better"),
+            *(Column(name=n, style="number") for n in ("correlation", "from", "to")),
+            Column(name="sources", style="count"),
+        ),
+        rows=tuple(tuple(row[n] for n in names) for row in rows),
+        note="With few sources the intervals are wide: after Bonett and Wright, 95 %.",
+    )
+    return Section(key="predictions", title="Did the predictions hold?", tables=(table,))
 
 
 def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
