@@ -108,8 +108,6 @@ def main() -> None:
         "sweep_seeds": [10, 11],
         "train": {"learning_rate": 5e-5, "batch_examples": 8, "microbatch_examples": 4},
         "evaluate": {"dtype": "bfloat16"},
-        "lock": "turn.lock",
-        "turn_seconds": 200.0,
     }
     write(out / "words", words(data), held=12, probe=probe)
     write(out / "chat", chat(data), held=16, probe={**probe, "sweep": [1, 2]})
