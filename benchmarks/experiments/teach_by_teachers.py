@@ -87,7 +87,11 @@ def make(given: argparse.Namespace) -> None:
             {"name": "smollm2", "model": "smollm2-135m"},
             {"name": "gemma3", "model": given.gemma, "template": "alpaca"},
         ],
-        "arms": [{"name": f"t{n:02}", "file": f"arm-{n:02}.jsonl"} for n in range(len(teachers))],
+        "arms": [
+            {"name": f"t{n:02}", "file": f"arm-{n:02}.jsonl"}
+            for n in range(len(teachers))
+            if n not in given.without
+        ],
         "choice": "t00",
         "reference": f"t{len(teachers) - 1:02}",
         "seeds": [0, 1, 2],
@@ -163,6 +167,7 @@ def main() -> None:
     parser.add_argument("--ranked", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--teachers", type=int, default=12)
+    parser.add_argument("--without", type=int, nargs="*", default=[], help="for want of time")
     parser.add_argument("--by", default="rsr")
     parser.add_argument("--examples", type=int, default=96)
     parser.add_argument("--items", type=int, default=80)
