@@ -184,7 +184,9 @@ def test_an_answer_that_was_cut_is_not_wrong_where_nothing_can_be_checked(tmp_pa
     rows = [{"instruction": "What is 1 and 1?", "output": "2", "reference": "see the figure"}]
     data = write_rows(tmp_path / "data.jsonl", rows)
     found = find_frontier(job(data, tmp_path / "run"), doors=moving_doors(answer))
-    assert (found["placed"], found["warning"]) == (0, None)
+    assert found["placed"] == 0
+    assert found["answers"]["cut"] == found["answers"]["asked"] == 7
+    assert found["warning"].startswith("7 of 7 answers were cut at 256 tokens")
 
 
 def test_shots_are_other_solved_examples(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tests.runs.fakes import rows, write_rows
 from tests.runs.moving_fakes import moving_doors
 from tests.runs.rounds_fakes import Ledger, round_doors, rounds_settings, speaks
 from tutelage.data import write_table
@@ -304,6 +305,32 @@ def test_nothing_is_trained_while_the_teacher_that_rewrites_is_away(tmp_path: Pa
     rewrites = [r for r in table(tmp_path / "out", "rewrites") if r["round"] == 0]
     assert rewrites
     assert {r["status"] for r in rewrites} == {"ok"}
+
+
+def test_who_only_rewrites_is_asked_for_nothing_else(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(request: Request) -> Line:
+        asked.append(request.messages[-1].content)
+        return speaks(request)
+
+    settings = rounds_settings(
+        tmp_path,
+        count=12,
+        rounds=1,
+        teacher=None,
+        held_out={},
+        rewrite={"attempts": 1, "show_attempt": False, "teacher": {"model": "scripted"}},
+    )
+    pairs = [{**row, "refined_output": f"{row['output']} So it is."} for row in rows(12)]
+    write_rows(tmp_path / "data.jsonl", pairs)
+    run_rounds(settings, doors=replace(round_doors(), doors=moving_doors(answer)))
+    steps = {row["step"] for row in table(tmp_path / "out" / "pool", "candidates")}
+    assert steps == {"original", "response_reflection"}
+    assert asked
+    assert all(any(ask.reason in text for ask in ASKS.values()) for text in asked)
+    written = [r for r in table(tmp_path / "out", "rewrites") if r["status"] == "ok"]
+    assert written
 
 
 def test_more_attempts_later_lose_no_rewrite_that_was_paid_for(tmp_path: Path) -> None:

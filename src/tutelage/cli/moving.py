@@ -80,6 +80,7 @@ def _embedder(name: str) -> dict[str, str]:
 @click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--temperature", type=float, default=0.8, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--system", help="A system prompt, to ask for short answers for example.")
 @click.option(
     "--attempted",
     type=click.IntRange(min=1),
@@ -127,7 +128,7 @@ def frontier(data: str, *, out: Path, **options: Any) -> None:
 
 
 def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
-    attempts = ("sampled", "greedy", "shots", "temperature", "max_tokens", "seed")
+    attempts = ("sampled", "greedy", "shots", "temperature", "max_tokens", "system", "seed")
     bands = ("keep_fraction", "low", "high", "order")
     asked = None
     if options["base_url"] is not None:

@@ -56,6 +56,8 @@ from tutelage.verification import VerifySettings
 
 NO_REFERENCE = "no_reference"
 NOT_ATTEMPTED = "not_attempted"
+_MANY_CUT = 0.25
+"""Of the answers; above it the pass rates are in doubt, and the command says so."""
 
 
 class FrontierJob(BaseModel):
@@ -143,15 +145,29 @@ def find_frontier(
         attempted = _attempt(folder, settings, asked, doors=doors, progress=progress)
         _score(folder, settings, doors=doors, progress=progress)
         tally = _draw(folder, settings)
+        warnings = [tally["warning"], _cut_warning(attempted, settings.attempts)]
+        tally = {**tally, "warning": "; ".join(filter(None, warnings)) or None}
         page = write_frontier_report(run, _frontiers(folder, settings), tally)
     away = attempted["teacher"].get("away")
-    answers = {"asked": attempted["attempts"], "failed": attempted.get("failed", 0), "away": away}
+    counts = {name: attempted.get(name, 0) for name in ("cut", "failed")}
+    answers = {"asked": attempted["attempts"], **counts, "away": away}
     return {
         **tally,
         "answers": answers,
         "run": str(run.root),
         "report": None if page is None else str(page),
     }
+
+
+def _cut_warning(attempted: Tally, settings: AttemptSettings) -> str | None:
+    """Answers that were cut say more about their bound than about the student."""
+    cut, asked = attempted.get("cut", 0), attempted["attempts"]
+    if cut <= _MANY_CUT * asked:
+        return None
+    return (
+        f"{cut} of {asked} answers were cut at {settings.max_tokens} tokens and count as wrong "
+        "where they can be checked: raise --max-tokens, or ask for short answers with --system"
+    )
 
 
 def _frontiers(folder: FrontierFolder, job: FrontierJob) -> list[tuple[str, pa.Table]]:
@@ -196,10 +212,10 @@ def _attempt(
                 pool=examples,
             )
         references = {example.example_id: example.reference for example in wanted}
-        table = checked_attempts(attempts, references, job.check)
-        write_table(folder.attempts, table)
+        write_table(folder.attempts, checked_attempts(attempts, references, job.check))
         return {
-            "attempts": table.num_rows,
+            "attempts": len(attempts),
+            "cut": sum(attempt.status == CUT for attempt in attempts),
             "failed": sum(attempt.status not in (ANSWERED, CUT) for attempt in attempts),
             "examples": len(wanted),
             "teacher": tally,

@@ -326,7 +326,7 @@ def _ask(
     doors: RoundDoors,
     progress: Progress,
 ) -> tuple[list[Candidate], Mapping[str, object]]:
-    teacher = settings.teacher
+    teacher = settings.rewriter
     if teacher is None or not refused:
         return [], {"teacher": None, "away": None}
     progress.begin("rewrite", total=len(refused), unit="rewrites")

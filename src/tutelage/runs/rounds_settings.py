@@ -67,6 +67,11 @@ class RewriteSettings(_Settings):
     max_examples: int | None = Field(
         default=None, ge=1, description="At most so many in a round, drawn by their ids."
     )
+    teacher: TeacherSettings | None = Field(
+        default=None,
+        description="Who rewrites; by default the run's teacher. With one here and none there, "
+        "refinements that came with the data are judged as they are.",
+    )
 
 
 class RoundsSettings(RunSettings):
@@ -122,9 +127,16 @@ class RoundsSettings(RunSettings):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names one twice")
-        if self.rewrite.attempts and self.teacher is None:
-            raise ValueError("rewrite.attempts needs a teacher: who else would rewrite?")
+        if self.rewrite.attempts and self.rewriter is None:
+            raise ValueError(
+                "rewrite.attempts needs a teacher, or rewrite.teacher: who else would rewrite?"
+            )
         return self
+
+    @property
+    def rewriter(self) -> TeacherSettings | None:
+        """Who writes anew what was refused."""
+        return self.rewrite.teacher or self.teacher
 
 
 def load_rounds_settings(
