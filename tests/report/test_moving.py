@@ -15,6 +15,7 @@ from tutelage.report.moving import (
     rounds_opening,
     rounds_sections,
 )
+from tutelage.report.moving_loops import loops_sentences
 from tutelage.report.standing import frontier_sections
 
 
@@ -140,6 +141,17 @@ def test_the_opening_says_whether_the_loops_differ() -> None:
         "sums, share right, after 2 trainings: with the gate less random choice +0.100 "
         "(-0.020 to +0.220); no difference could be shown."
     )
+
+
+@pytest.mark.parametrize(
+    ("p_corrected", "seeds", "shown"), [(0.01, 2, True), (0.2, 2, False), (0.01, 1, False)]
+)
+def test_a_difference_between_loops_is_shown_after_the_correction_and_by_several_seeds(
+    p_corrected: float, seeds: int, *, shown: bool
+) -> None:
+    row = {**beside(0.1, 0.05), "p_corrected": p_corrected, "seeds": seeds}
+    (said,) = loops_sentences(pa.Table.from_pylist([row]))
+    assert ("this difference is shown" in said) is shown
 
 
 def test_the_same_facts_stand_in_markdown() -> None:

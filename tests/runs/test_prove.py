@@ -109,6 +109,57 @@ def test_equal_tokens_means_within_the_budget_of_the_reference(place: Path, tmp_
     assert shared == {c.key for c in plan.cells if c.arm == "random" and c.balance == "examples"}
 
 
+def test_an_arm_that_cannot_come_near_the_budget_is_refused(place: Path, tmp_path: Path) -> None:
+    few = [
+        {"messages": [{"role": "user", "content": f"What is {n}?"},
+                      {"role": "assistant", "content": "It."}]}
+        for n in range(8)
+    ]  # fmt: skip
+    arms = [
+        {"name": "choice", "file": str(write_rows(tmp_path / "short.jsonl", few))},
+        {"name": "random", "select": {"rule": "random"}},
+    ]
+    made = experiment(place, tmp_path / "out", arms=arms, balance=["tokens"])
+    with pytest.raises(DataError, match=r"tiny, arm choice: \d+ trained tokens can be had"):
+        plan_experiment(made, progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"primary": "tolls"}, "primary: there is no task 'tolls'"),
+        ({"train": {"seed": 9}}, "train: seed does nothing here; set seeds"),
+        ({"train": {"template": "alpaca"}}, "train: template does nothing here"),
+        ({"evaluate": {"template": "alpaca"}}, "evaluate: template does nothing here"),
+        ({"seeds": [-1, 1]}, "seeds"),
+    ],
+)
+def test_what_would_be_given_in_vain_is_refused(
+    place: Path, tmp_path: Path, more: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        experiment(place, tmp_path, **more)
+
+
+def test_a_students_training_that_is_wrong_is_named(place: Path, tmp_path: Path) -> None:
+    student = values(place, tmp_path)["students"][0]
+    for train, said in (({"learning_rat": 1}, "learning_rat"), ({"seed": 1}, "seed does nothing")):
+        with pytest.raises(SettingsError, match=f"students, tiny, train.*{said}"):
+            experiment(place, tmp_path, students=[{**student, "train": train}])
+
+
+def test_the_quick_look_keeps_who_chooses(place: Path, tmp_path: Path) -> None:
+    student = values(place, tmp_path)["students"][0]
+    arms = [
+        {"name": "choice", "select": {"rule": "srt"}, "chooser": "other"},
+        {"name": "random", "select": {"rule": "random"}},
+    ]
+    students = [student, {**student, "name": "third"}, {**student, "name": "other"}]
+    quick = experiment(place, tmp_path, arms=arms, students=students).quick()
+    assert [s.name for s in quick.students] == ["tiny", "other"]
+    plan_experiment(quick, progress=Silent())
+
+
 def test_each_student_chooses_by_its_own_scores_in_a_run_that_both_have_scored(
     place: Path, tmp_path: Path
 ) -> None:
@@ -240,6 +291,7 @@ def table(shift: float, *, arms: tuple[str, ...] = ("choice", "random")) -> pa.T
                         "arm": arm,
                         "train_seed": seed,
                         "balance": "examples",
+                        "cell": f"{arm} {seed}",
                         "task": "held_out_original",
                         "item_id": str(item),
                         "value": value,
@@ -247,7 +299,7 @@ def table(shift: float, *, arms: tuple[str, ...] = ("choice", "random")) -> pa.T
                     }
                 )
     schema = pa.schema(
-        [(n, pa.int64() if n == "train_seed" else pa.string()) for n in list(found[0])[:6]]
+        [(n, pa.int64() if n == "train_seed" else pa.string()) for n in list(found[0])[:7]]
         + [("value", pa.float64()), ("correct", pa.bool_())]
     )
     return pa.Table.from_pylist(found, schema=schema)
@@ -281,6 +333,34 @@ def test_a_seed_that_only_one_arm_has_finished_does_not_count(place: Path, tmp_p
     ]
     (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
     assert found.interval.seeds == 2
+
+
+def test_a_seed_in_which_one_arm_came_to_nothing_is_counted(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
+    results = table(0.5).to_pylist()
+    for row in results:
+        if (row["arm"], row["train_seed"]) == ("choice", 2):
+            row["value"] = None
+    (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    assert (found.interval.seeds, found.seeds_left_out) == (2, 1)
+    assert "Left out: 1 seed in which a training came to no value" in sentence(found, made)
+    assert found.row()["seeds_left_out"] == 1
+
+
+def test_two_trainings_with_equal_results_do_not_differ(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
+    results = [{**row, "value": 0.0, "correct": False} for row in table(0.5).to_pylist()]
+    (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    assert found.interval.mean == 0.0
+    assert "no difference could be shown. Nothing varied" in sentence(found, made)
+
+
+def test_what_could_be_found_is_stated_with_the_correction(place: Path, tmp_path: Path) -> None:
+    arms = [{"name": n, "select": {"rule": "random"}} for n in ("choice", "random", "other")]
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"], arms=arms)
+    found = compare_all(table(0.5, arms=("choice", "random", "other")), made)
+    assert {c.comparisons for c in found} == {3}
+    assert all(c.detectable_corrected > c.interval.detectable > 0 for c in found)
 
 
 def test_one_seed_shows_nothing_however_narrow_its_interval(place: Path, tmp_path: Path) -> None:

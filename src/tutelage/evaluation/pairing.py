@@ -22,6 +22,7 @@ class Paired:
         arm_S_I: float64, the side that a difference above 0 speaks for.
         against_S_I: float64, the other side.
         left_out: Items without a value somewhere.
+        seeds_left_out: Seeds of which both sides are finished and one has not a single value.
     """
 
     seeds: tuple[int, ...]
@@ -29,6 +30,7 @@ class Paired:
     arm_S_I: np.ndarray
     against_S_I: np.ndarray
     left_out: int
+    seeds_left_out: int = 0
 
     def interval(self, *, level: float) -> Interval:
         """Of the mean of arm minus against."""
@@ -41,17 +43,19 @@ def pair(
     """Put two sides beside each other.
 
     Args:
-        both: A seed and the items of each side; a seed that one side has not finished is left out.
+        both: A seed and the items of each side: None where it is not finished, which is left out;
+            empty where nothing came to a value, which is left out and counted.
 
     Returns:
-        None where no seed is finished, or fewer than two items have a value on all sides.
+        None where no seed is left, or fewer than two items have a value on all sides.
 
     Examples:
         >>> found = pair([(0, {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0, "c": 1.0})])
         >>> found.items, found.left_out, found.interval(level=0.95).mean
         (('a', 'b'), 1, 0.5)
     """
-    complete = [(s, a, b) for s, a, b in both if a is not None and b is not None]
+    finished = [(s, a, b) for s, a, b in both if a is not None and b is not None]
+    complete = [(s, a, b) for s, a, b in finished if a and b]
     if not complete:
         return None
     items = sorted(set.intersection(*(set(a) & set(b) for _, a, b in complete)))
@@ -64,4 +68,5 @@ def pair(
         arm_S_I=np.array([[a[i] for i in items] for _, a, _ in complete]),
         against_S_I=np.array([[b[i] for i in items] for _, _, b in complete]),
         left_out=len(everywhere) - len(items),
+        seeds_left_out=len(finished) - len(complete),
     )

@@ -22,6 +22,8 @@ from tutelage.errors import DataError
 Differences = NDArray[np.float64]
 DRAWS = 2000
 """Resamples of the bootstrap."""
+_NEARLY_NORMAL = 1e4
+"""Degrees of freedom above which a standard error counts as known."""
 POWER = 0.8
 """The minimum detectable effect is one that would be found in so many of a hundred repetitions."""
 
@@ -37,7 +39,8 @@ class Interval:
         p_value: Two-sided, of no difference, in [0, 1]; not corrected for other comparisons.
         standard_error: Of the mean, over seeds and items.
         detectable: The smallest true difference that this design would find with a chance of 80 %
-            at this level.
+            at this level, if it were the only comparison; 0 where nothing varied, which says
+            nothing.
         freedom: Degrees of freedom of the standard error, at least 1.
         seeds: How many.
         items: How many.
@@ -115,7 +118,7 @@ def paired_interval(
         high=mean + stretch * (float(high) - mean),
         p_value=2 * (1 - t_distribution(abs(mean) / error, freedom)),
         standard_error=error,
-        detectable=(student + t_quantile(POWER, freedom)) * error,
+        detectable=detectable_effect(error, freedom, level=level),
         freedom=freedom,
         seeds=seeds,
         items=items,
@@ -152,6 +155,40 @@ def standard_error(D_S_I: Differences) -> tuple[float, float]:
     return math.sqrt(total / (seeds * items)), max(1.0, freedom)
 
 
+def detectable_effect(
+    error: float, freedom: float, *, level: float = 0.95, comparisons: int = 1
+) -> float:
+    """The smallest true difference that is found with a chance of `POWER`.
+
+    The standard error is estimated too, so the power is that of the noncentral t distribution:
+    the chance that a normal variable of mean effect / error exceeds the quantile of Student's t
+    times the root of chi-squared over its degrees of freedom.
+
+    Args:
+        error: Standard error of the mean.
+        freedom: Its degrees of freedom, at least 1.
+        level: Of the interval, in (0, 1).
+        comparisons: How many are corrected for; Holm's first step, the strictest, is taken.
+
+    Examples:
+        >>> round(detectable_effect(1.0, math.inf), 2), round(detectable_effect(1.0, 4.0), 2)
+        (2.8, 3.76)
+    """
+    bar = t_quantile(1 - (1 - level) / comparisons / 2, freedom)
+    spread_R, weight_R = np.ones(1), np.ones(1)
+    if freedom < _NEARLY_NORMAL:
+        spread_R = np.linspace(1e-6, 1 + 12 / math.sqrt(2 * freedom), 801)
+        log_weight_R = (freedom - 1) * np.log(spread_R) - freedom * spread_R**2 / 2
+        weight_R = np.exp(log_weight_R - log_weight_R.max())
+        weight_R /= weight_R.sum()
+    low, high = 0.0, 2 * bar + 10
+    for _ in range(40):
+        middle = (low + high) / 2
+        chance_R = _normal(middle - bar * spread_R)
+        low, high = (middle, high) if weight_R @ chance_R < POWER else (low, middle)
+    return (low + high) / 2 * error
+
+
 def bootstrap_means(D_S_I: Differences, *, seed: int, draws: int = DRAWS) -> Differences:
     """Means of resampled seeds by resampled items, float64 of length `draws`."""
     seeds, items = D_S_I.shape
@@ -179,6 +216,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
         reached = max(reached, min(1.0, p_values[index] * (len(p_values) - rank)))
         corrected[index] = reached
     return corrected
+
+
+def _normal(x_R: Differences) -> Differences:
+    """The normal cumulative distribution function."""
+    return np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in x_R])
 
 
 def t_distribution(t: float, freedom: float) -> float:

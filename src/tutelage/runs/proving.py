@@ -183,7 +183,7 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
 
 
 def read_results(out: Path) -> pa.Table:
-    """Every item of every finished cell, with the columns student, arm, train_seed and balance.
+    """Every item of every finished cell, with student, arm, train_seed, balance and cell (its key).
 
     Raises:
         RunError: There is no experiment, or no cell is finished.
@@ -198,9 +198,9 @@ def read_results(out: Path) -> pa.Table:
         if not is_done(folder):
             continue
         table = pq.read_table(folder / "results.parquet")
-        for name in ("balance", "seed", "arm", "student"):
-            column = pa.array([cell[name]] * table.num_rows)
-            table = table.add_column(0, "train_seed" if name == "seed" else name, column)
+        columns = {"key": "cell", "balance": "balance", "seed": "train_seed"}
+        for name, column in {**columns, "arm": "arm", "student": "student"}.items():
+            table = table.add_column(0, column, pa.array([cell[name]] * table.num_rows))
         tables.append(table)
     if not tables:
         raise RunError(f"{out}: no cell is finished yet", hint="the same command continues")

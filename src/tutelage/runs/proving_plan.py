@@ -135,9 +135,13 @@ class _Cells:
                     else:
                         reference = drawn[settings.reference][: settings.examples]
                         budget = self.measured.total(reference)
-                        taken = within_budget(rows, self.measured.tokens, budget=budget)
-                        if name == settings.reference:
-                            taken = reference
+                        taken = reference
+                        if name != settings.reference:
+                            tokens = self.measured.tokens
+                            one_row = budget / len(reference)
+                            taken = within_budget(
+                                rows, tokens, budget=budget, slack=one_row, place=place
+                            )
                     yield self._cell(name, seed, balance, taken)
 
     def _cell(self, arm: str, seed: int, balance: Balance, rows: Sequence[SetRow]) -> Cell:

@@ -27,7 +27,8 @@ def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: 
     found = _headline_rows(compared, settings, primary=primary)
     if not found:
         pair = f"{settings.choice} and {settings.reference}"
-        return [f"Nothing can be said yet: no seed of the arms {pair} is finished."]
+        said = f"Nothing can be said: of the arms {pair} no seed is finished on {primary} with"
+        return [f"{said} values of both, or they come to the same rows."]
     return [sentence(c, settings) for c in found]
 
 
@@ -62,10 +63,24 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     percent = round(100 * settings.level)
     if i.seeds == 1:
         verdict += " (with one seed the interval covers items only)"
+    if i.standard_error == 0.0:
+        found = (
+            "Nothing varied between items and seeds, so nothing is known of what could be found."
+        )
+    else:
+        found = (
+            f"A true difference of {i.detectable:.3g} would be found four times in five, "
+            f"{c.detectable_corrected:.3g} with the correction for {c.comparisons} comparisons."
+        )
+    if c.seeds_left_out:
+        found += (
+            f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training came to no value "
+            "at all; that is a failure of one side, not a chance."
+        )
     return (
         f"{start} {unit_of(c, settings)} ({percent} % interval {_signed(i.low)} to "
         f"{_signed(i.high)}; {_counted(i.seeds, 'seed')}, {_counted(i.items, 'item')}): {verdict}. "
-        f"A true difference of {i.detectable:.3g} would be found four times in five."
+        f"{found}"
     )
 
 
@@ -149,7 +164,14 @@ def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
 def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
     number = tuple(
         Column(name=name, style="number")
-        for name in ("difference", "from", "to", "p corrected", "would find")
+        for name in (
+            "difference",
+            "from",
+            "to",
+            "p corrected",
+            "would find",
+            "would find, corrected",
+        )
     )
     cells: list[tuple[Cell, ...]] = [
         (
@@ -162,8 +184,11 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
             c.interval.high,
             c.p_corrected,
             c.interval.detectable,
+            c.detectable_corrected,
             c.interval.seeds,
+            c.seeds_left_out,
             c.interval.items,
+            c.items_left_out,
             "yes" if is_shown(c, settings) else "no",
         )
         for c in rows
@@ -177,12 +202,15 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
             Column(name="measure"),
             *number,
             Column(name="seeds", style="count"),
+            Column(name="seeds left out", style="count"),
             Column(name="items", style="count"),
+            Column(name="items left out", style="count"),
             Column(name="shown"),
         ),
         rows=tuple(cells),
         note="p after Holm over all comparisons of the same outcome. `would find`: the true "
-        "difference that this design finds four times in five.",
+        "difference that this design finds four times in five, alone and with the correction. "
+        "Left out: finished seeds of which one side has no value at all; items without a value.",
     )
 
 
@@ -263,8 +291,8 @@ def _how_section(settings: ProveSettings) -> Section:
         f"Every student was trained from the same weights ({train.method}, {train.epochs} "
         f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows a "
         f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
-        "draw the examples and order them; arms with the same seed share their questions "
-        "where both have them."
+        "draw the examples and order them. Arms with the same seed go through the questions in the "
+        "same order, each through those that its set has: they share as many as their sets do."
     )
     measured = (
         "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "

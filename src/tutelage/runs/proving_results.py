@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.evaluation.pairing import ItemValues, Paired, pair
-from tutelage.evaluation.statistics import Interval, holm
+from tutelage.evaluation.statistics import Interval, detectable_effect, holm
 from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings
 
 Measure: TypeAlias = Literal["value", "right"]
 _CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
+_Trained: TypeAlias = tuple[str, str, int, str]  # student arm seed balance
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("student", pa.string()),
@@ -28,9 +29,11 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("p_value", pa.float64()),
     ("p_corrected", pa.float64()),
     ("detectable", pa.float64()),
+    ("detectable_corrected", pa.float64()),
     ("seeds", pa.int32()),
     ("items", pa.int32()),
     ("items_left_out", pa.int32()),
+    ("seeds_left_out", pa.int32()),
     ("mean_arm", pa.float64()),
     ("mean_against", pa.float64()),
 ]
@@ -50,7 +53,11 @@ class Compared:
         against: The other one.
         interval: Of arm minus against.
         p_corrected: Its p-value, corrected after Holm for all comparisons of the same outcome.
+        comparisons: How many there are of the same outcome, this one among them.
+        detectable_corrected: The smallest true difference that is found with a chance of 80 % even
+            after the correction for all of them.
         items_left_out: Items without a value in one of the cells.
+        seeds_left_out: Seeds of which a finished cell has not a single value.
         mean_arm: Mean of the arm itself.
         mean_against: Mean of the other.
     """
@@ -63,7 +70,10 @@ class Compared:
     against: str
     interval: Interval
     p_corrected: float
+    comparisons: int
+    detectable_corrected: float
     items_left_out: int
+    seeds_left_out: int
     mean_arm: float
     mean_against: float
 
@@ -83,9 +93,11 @@ class Compared:
             "p_value": i.p_value,
             "p_corrected": self.p_corrected,
             "detectable": i.detectable,
+            "detectable_corrected": self.detectable_corrected,
             "seeds": i.seeds,
             "items": i.items,
             "items_left_out": self.items_left_out,
+            "seeds_left_out": self.seeds_left_out,
             "mean_arm": self.mean_arm,
             "mean_against": self.mean_against,
         }
@@ -103,26 +115,46 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
         settings: Names the choice and the reference.
     """
     cells = _cells(results)
+    keys = _keys(results)
     found: list[Compared] = []
     outcomes = sorted({(task, measure) for *_, task, measure in cells})
     for task, measure in outcomes:
-        made = list(_of_outcome(cells, settings, task=task, measure=measure))
+        made = list(_of_outcome(cells, keys, settings, task=task, measure=measure))
         corrected = holm([c.interval.p_value for c in made])
-        found += [replace(c, p_corrected=p) for c, p in zip(made, corrected, strict=True)]
+        found += [
+            replace(
+                c,
+                p_corrected=p,
+                comparisons=len(made),
+                detectable_corrected=detectable_effect(
+                    c.interval.standard_error,
+                    c.interval.freedom,
+                    level=settings.level,
+                    comparisons=len(made),
+                ),
+            )
+            for c, p in zip(made, corrected, strict=True)
+        ]
     return found
 
 
 def _cells(results: pa.Table) -> dict[_CellName, ItemValues]:
-    """Values by item, for each cell, task and measure."""
+    """Values by item, for each cell, task and measure; empty where a cell has none."""
     cells: dict[_CellName, dict[str, float]] = {}
+    is_right = set()
     for row in results.select(
         ["student", "arm", "train_seed", "balance", "task", "item_id", "value", "correct"]
     ).to_pylist():
         place = (row["student"], row["arm"], row["train_seed"], row["balance"], row["task"])
+        values = cells.setdefault((*place, "value"), {})
         if row["value"] is not None:
-            cells.setdefault((*place, "value"), {})[row["item_id"]] = row["value"]
+            values[row["item_id"]] = row["value"]
         if row["correct"] is not None:
+            is_right.add(row["task"])
             cells.setdefault((*place, "right"), {})[row["item_id"]] = float(row["correct"])
+    for student, arm, seed, balance, task, _ in list(cells):
+        if task in is_right:
+            cells.setdefault((student, arm, seed, balance, task, "right"), {})
     # Where a value is nothing but right or wrong, one of the two is enough.
     return {
         name: values
@@ -131,16 +163,28 @@ def _cells(results: pa.Table) -> dict[_CellName, ItemValues]:
     }
 
 
+def _keys(results: pa.Table) -> dict[_Trained, str]:
+    """Which training stands behind each name: arms that come to the same rows share one."""
+    names = ["student", "arm", "train_seed", "balance", "cell"]
+    rows = results.select(names).to_pylist()
+    return {(r["student"], r["arm"], r["train_seed"], r["balance"]): r["cell"] for r in rows}
+
+
 def _place(name: _CellName) -> tuple[str, str, int, str, str]:
     student, arm, seed, balance, task, _ = name
     return student, arm, seed, balance, task
 
 
 def _of_outcome(
-    cells: Mapping[_CellName, ItemValues], settings: ProveSettings, *, task: str, measure: Measure
+    cells: Mapping[_CellName, ItemValues],
+    keys: Mapping[_Trained, str],
+    settings: ProveSettings,
+    *,
+    task: str,
+    measure: Measure,
 ) -> Iterator[Compared]:
     students = [s.name for s in settings.students]
-    seen: set[tuple[str, bytes, bytes]] = set()
+    seen: set[tuple[str, tuple[str, ...], tuple[str, ...]]] = set()
     for balance in settings.balance:
         tables: dict[str, Paired] = {}
         for student in students:
@@ -149,11 +193,16 @@ def _of_outcome(
                     cells, settings, student=student, balance=balance, arm=arm, against=against,
                     task=task, measure=measure,
                 )  # fmt: skip
-                if paired is None or np.array_equal(paired.arm_S_I, paired.against_S_I):
-                    continue  # not finished, or two names of the same trainings
-                same = (student, paired.arm_S_I.tobytes(), paired.against_S_I.tobytes())
-                if same in seen:
-                    continue  # another name for a comparison that stands already
+                if paired is None:
+                    continue  # not finished
+                of_arm, of_against = (
+                    tuple(keys[student, name, _seed(name, seed, settings), balance]
+                          for seed in paired.seeds)
+                    for name in (arm, against)
+                )  # fmt: skip
+                same = (student, of_arm, of_against)
+                if of_arm == of_against or same in seen:
+                    continue  # two names of the same trainings, or of one comparison
                 seen.add(same)
                 yield _compared(
                     paired, settings, student=student, balance=balance, task=task,
@@ -179,6 +228,11 @@ def _pairs(settings: ProveSettings) -> list[tuple[str, str]]:
     return pairs
 
 
+def _seed(arm: str, seed: int, settings: ProveSettings) -> int:
+    """The seed under which an arm's cell stands: there is one untrained student."""
+    return settings.seeds[0] if arm == UNTRAINED else seed
+
+
 def _paired(
     cells: Mapping[_CellName, ItemValues],
     settings: ProveSettings,
@@ -191,8 +245,8 @@ def _paired(
     measure: Measure,
 ) -> Paired | None:
     def of(name: str, seed: int) -> ItemValues | None:
-        seed = settings.seeds[0] if name == UNTRAINED else seed
-        return cells.get((student, name, seed, balance, task, measure))
+        place = (student, name, _seed(name, seed, settings), balance)
+        return cells.get((*place, task, measure))
 
     pairs = [(seed, of(arm, seed), of(against, seed)) for seed in settings.seeds]
     return pair(pairs)
@@ -218,6 +272,7 @@ def _between(one: Paired, other: Paired) -> Paired | None:
         arm_S_I=part(one),
         against_S_I=part(other),
         left_out=max(len(one.items), len(other.items)) - len(items),
+        seeds_left_out=max(one.seeds_left_out, other.seeds_left_out),
     )
 
 
@@ -242,7 +297,10 @@ def _compared(
         against=against,
         interval=interval,
         p_corrected=interval.p_value,
+        comparisons=1,
+        detectable_corrected=interval.detectable,
         items_left_out=paired.left_out,
+        seeds_left_out=paired.seeds_left_out,
         mean_arm=float(paired.arm_S_I.mean()),
         mean_against=float(paired.against_S_I.mean()),
     )

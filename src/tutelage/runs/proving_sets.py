@@ -38,6 +38,10 @@ class SetRow:
     candidate: Candidate
 
 
+_MAY_MISS = 0.1
+"""Of the budget of trained tokens."""
+
+
 def arm_rows(
     arm: ArmSettings,
     student: ProveStudent,
@@ -172,7 +176,12 @@ def first_examples(rows: Sequence[SetRow], *, examples: int, place: str) -> list
 
 
 def within_budget(
-    rows: Sequence[SetRow], tokens: Mapping[str, int], *, budget: int
+    rows: Sequence[SetRow],
+    tokens: Mapping[str, int],
+    *,
+    budget: int,
+    slack: float = 0.0,
+    place: str = "the set",
 ) -> list[SetRow]:
     """Rows in drawn order as long as they stay within a budget of trained tokens.
 
@@ -183,6 +192,12 @@ def within_budget(
         rows: In drawn order.
         tokens: Trained tokens of each row, by candidate id.
         budget: At least 1.
+        slack: So many tokens may stay unused where that is more than a tenth of the budget, since
+            rows are not divided.
+        place: For the message.
+
+    Raises:
+        DataError: More stays unused: the comparison would not be one of equal tokens.
     """
     taken: list[SetRow] = []
     left = budget
@@ -191,6 +206,11 @@ def within_budget(
         if needed <= left:
             taken.append(row)
             left -= needed
+    if left > max(_MAY_MISS * budget, slack):
+        raise DataError(
+            f"{place}: {budget - left:,} trained tokens can be had, the reference has {budget:,}",
+            hint="ask for fewer `examples`, leave the arm out, or set `balance: [examples]`",
+        )
     return taken
 
 

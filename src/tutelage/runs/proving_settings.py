@@ -2,9 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings
@@ -14,6 +14,8 @@ from tutelage.training import TrainSettings
 
 Balance: TypeAlias = Literal["examples", "tokens"]
 UNTRAINED = "untrained"
+HELD_OUT_TASKS = frozenset({"held_out_original", "held_out_refined"})
+"""What `held_out` measures; the second where the runs have refinements."""
 QUICK_EXAMPLES, QUICK_SEEDS, QUICK_ITEMS = 64, 2, 80
 
 
@@ -68,7 +70,7 @@ class ProveSettings(BaseModel):
     arms: tuple[ArmSettings, ...] = Field(min_length=2)
     choice: str = Field(default="choice", description="The arm that is on trial.")
     reference: str = Field(default="random", description="The arm it has to beat.")
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(0, 1, 2), min_length=1, description="Of the draw of examples and of the training."
     )
     examples: int = Field(default=300, ge=2, description="Of each set.")
@@ -130,17 +132,43 @@ class ProveSettings(BaseModel):
             raise ValueError("a seed stands twice")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_is_given_in_vain(self) -> Self:
+        names = {task.name for task in self.tasks}
+        if self.held_out:
+            names |= HELD_OUT_TASKS
+        if self.primary is not None and self.primary not in names:
+            raise ValueError(f"primary: there is no task {self.primary!r}, but {sorted(names)}")
+        given = {"train": self.train.model_fields_set, "evaluate": self.evaluate.model_fields_set}
+        given |= {f"students, {s.name}, train": set(s.train) for s in self.students}
+        for place, fields in given.items():
+            for name in sorted(fields & {"seed", "template"}):
+                if (place, name) != ("evaluate", "seed"):
+                    better = "seeds" if name == "seed" else "the student's own template"
+                    raise ValueError(f"{place}: {name} does nothing here; set {better}")
+        for student in self.students:
+            try:
+                TrainSettings.model_validate(self.train.model_dump() | student.train)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise ValueError(
+                    f"students, {student.name}, train, {where}: {first['msg']}"
+                ) from error
+        return self
+
     def quick(self) -> "ProveSettings":
         """The same question in minutes: fewer examples, items, seeds and arms."""
         small = tuple(
             task.model_copy(update={"limit": min(task.limit or QUICK_ITEMS, QUICK_ITEMS)})
             for task in self.tasks
         )
+        arms = tuple(a for a in self.arms if a.name in (self.choice, self.reference))
         return self.model_copy(
             update={
                 "out": self.out.with_name(f"{self.out.name}-quick"),
-                "students": self.students[:1],
-                "arms": tuple(a for a in self.arms if a.name in (self.choice, self.reference)),
+                "students": self._needed(arms),
+                "arms": arms,
                 "seeds": self.seeds[:QUICK_SEEDS],
                 "examples": min(self.examples, QUICK_EXAMPLES),
                 "balance": ("examples",),
@@ -148,6 +176,14 @@ class ProveSettings(BaseModel):
                 "tasks": small,
             }
         )
+
+    def _needed(self, arms: tuple[ArmSettings, ...]) -> tuple[ProveStudent, ...]:
+        """The first student, and whoever chooses or holds examples out for it."""
+        needed = {self.students[0].name, *(arm.chooser for arm in arms)}
+        kept = [s for s in self.students if s.name in needed]
+        if self.held_out and all(s.run is None for s in kept):
+            kept.append(next(s for s in self.students if s.run is not None))
+        return tuple(kept)
 
 
 def load_prove_settings(path: Path, *, out: Path | None = None) -> ProveSettings:
