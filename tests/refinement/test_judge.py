@@ -70,7 +70,8 @@ def test_what_experts_revised_passes():
     faulty = sum(counts.values()) - counts["ok"] - counts["unchanged"] - counts["half_changed"]
     assert counts["ok"] > 1500
     assert faulty < 0.005 * sum(counts.values()), counts
-    assert set(counts) <= {"ok", "unchanged", "half_changed", "refused"}
+    assert set(counts) <= {"ok", "unchanged", "half_changed", "refused", "degenerate"}
+    assert counts["degenerate"] <= 1  # of 1,600: the old response became the text of the task
 
 
 @pytest.mark.shared
@@ -102,3 +103,21 @@ def test_hardly_any_answer_of_46_models_loops():
     outputs = [row["output"] for row in rows("alpaca_eval_multi_teacher/outputs.jsonl.gz")]
     looping = sum(loop_of(text) is not None for text in outputs)
     assert 0 < looping < 0.01 * len(outputs)
+
+
+GIVEN_AWAY = "The river rises in the hills, turns west at the mill and ends in a wide bay."
+
+
+@pytest.mark.parametrize(
+    ("asked", "now", "status"),
+    [
+        ("Where does the river go?", f"Where does the river go? {GIVEN_AWAY}", "degenerate"),
+        ("Where does the river go?", "Which way does the river turn at the mill?", "ok"),
+        (f"Correct this text: {GIVEN_AWAY}", f"Find mistakes in this text: {GIVEN_AWAY}", "ok"),
+    ],
+)
+def test_an_instruction_that_was_given_the_old_response_is_a_fault(
+    asked: str, now: str, status: str
+) -> None:
+    told = "From the hills it runs west past the mill, and into the bay it falls at last."
+    assert status_of((asked, GIVEN_AWAY), (now, told)) == status

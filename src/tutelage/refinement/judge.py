@@ -5,7 +5,7 @@ later. What they must catch is text that only looks like an answer: a refusal, a
 prompt, talk about the task, a loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tutelage.data import INSTRUCTION_REFLECTION, Candidate
 from tutelage.refinement import statuses
@@ -25,6 +25,10 @@ from tutelage.refinement.prompt import Prompt, normalised
 from tutelage.refinement.settings import RefineSettings, SampleSettings
 
 _GIVEN_AWAY_FRACTION = 0.5  # less of an instruction may well be a choice or a text to find it in
+_LEAST_WORDS = 8
+_RUN_WORDS = 5
+_PUT_IN_FRACTION = 0.8
+_THERE_BEFORE_FRACTION = 0.5  # the task hands the text over, such as a correction
 _NO_INSTRUCTION = frozenset({"n/a", "na", "none", "null", "unchanged", "same as above", "same"})
 
 
@@ -50,6 +54,7 @@ def fault_of_reflection(
         lambda: _refusal(draft.response, parent=parent),
         lambda: _meta_talk(draft, parent=parent),
         lambda: _lost_input(draft, parent=parent),
+        lambda: _given_away(draft, parent=parent),
         lambda: _degenerate(draft, parent_response=parent.response),
         lambda: _wrong_language(draft, parent=parent),
         lambda: _length(draft, settings=settings),
@@ -162,6 +167,26 @@ def _lost_input(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
     if pointer is None:
         return None
     return statuses.LOST_INPUT, f"the new instruction says {pointer!r} and does not hold it"
+
+
+def _given_away(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
+    """The old response put into the new instruction: any response to it would be easily guessed."""
+    words = normalised(parent.response).split()
+    if draft.instruction is None or len(words) < _LEAST_WORDS:
+        return None
+    before = _share_in(words, normalised(" ".join(m.content for m in parent.context)))
+    share = _share_in(words, normalised(draft.instruction))
+    if share < _PUT_IN_FRACTION or before >= _THERE_BEFORE_FRACTION:
+        return None
+    return statuses.DEGENERATE, f"the new instruction holds {share:.0%} of the old response"
+
+
+def _share_in(words: Sequence[str], text: str) -> float:
+    """The share of runs of words that stand in a text."""
+    runs = [
+        " ".join(words[at : at + _RUN_WORDS]) for at in range(max(1, len(words) - _RUN_WORDS + 1))
+    ]
+    return sum(run in text for run in runs) / len(runs)
 
 
 def _degenerate(draft: Draft, *, parent_response: str) -> tuple[str, str] | None:
