@@ -60,6 +60,41 @@ def test_what_cannot_be_trained_on_is_said_before_anything_is_loaded(tmp_path: P
     assert "no such file or run folder" in result.stderr
 
 
+def test_a_file_has_no_sets_to_choose_from(place: Path, tmp_path: Path) -> None:
+    result = call(
+        "train", place / "references.jsonl", "--set", "nonsense", "--student", place / "student",
+        "--out", tmp_path / "t",
+    )  # fmt: skip
+    assert result.exit_code == 2
+    assert "--set nonsense" in result.stderr
+    assert "is a file" in result.stderr
+    assert not (tmp_path / "t").exists()
+
+
+def test_the_rows_of_a_finished_training_are_not_overwritten(place: Path, tmp_path: Path) -> None:
+    words = ["train", place / "run", "--student", place / "student", "--out", tmp_path / "t",
+             "--dtype", "float32"]  # fmt: skip
+    assert call(*words).exit_code == 0
+    files = {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir() if path.is_file()}
+    refused = call(*words, "--set", "all_original")
+    assert refused.exit_code == 1
+    assert "holds another training" in refused.stderr
+    left = {path.name: path.read_bytes() for path in (tmp_path / "t").iterdir() if path.is_file()}
+    assert left == files
+    assert call(*words).exit_code == 0  # the one that is there is still that one
+
+
+def test_a_training_that_diverges_fails(place: Path, tmp_path: Path) -> None:
+    result = call(
+        "train", place / "run", "--student", place / "student", "--out", tmp_path / "t",
+        "--dtype", "float32", "--learning-rate", "1e30",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "the training diverged" in result.stderr
+    assert "hint: lower `learning_rate`" in result.stderr
+    assert result.stdout == ""
+
+
 def test_a_task_that_is_misspelt_is_named(tmp_path: Path) -> None:
     for words, text in (
         (["--task", "arc.jsonl"], "expected KIND=PATH"),
@@ -105,6 +140,14 @@ def test_the_doctor_compares_an_export_with_the_scores(place: Path, tmp_path: Pa
     assert call(*words).exit_code == 2
     sound = call(*words, "--student", place / "student")
     assert sound.exit_code == 0, sound.stderr
-    assert json.loads(sound.stdout)["findings"].keys() == {"same"}
+    found = json.loads(sound.stdout)
+    assert found["findings"].keys() == {"same"}
+    assert found["not_compared"] == 0
+    assert found["rows"] == found["rows_in_file"] > 2
+    part = call(*words, "--student", place / "student", "--limit", 2)
+    assert part.exit_code == 0, part.stderr
+    assert json.loads(part.stdout)["rows"] == 2
+    assert json.loads(part.stdout)["not_compared"] == found["rows"] - 2
+    assert f"{found['rows'] - 2} of {found['rows']} rows were not compared" in part.stderr
     cut = call(*words, "--student", place / "student", "--trainer-max-length", 60)
     assert cut.exit_code == 1

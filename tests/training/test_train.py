@@ -3,6 +3,7 @@
 import gc
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -211,11 +212,57 @@ def test_a_killed_training_continues_and_ends_with_the_same_weights(
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint-4"
     assert not (out / "model").exists()
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    assert state["log_history"][-1]["seconds"] > 0
+    state["log_history"][-1]["seconds"] = 1000.0
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
     continued = train_student(rows, model=str(student), settings=settings, out=out)
     assert continued.steps == whole.steps
     ends = [Path(t.path, "model.safetensors").read_bytes() for t in (whole, continued)]
     assert ends[0] == ends[1]
     assert not (out / "checkpoints").exists()
+    assert 1000 < continued.seconds < 1000 + 600  # of the attempt that was not lost, and of this
+
+
+def diverges(rows: Path, student: Path, out: Path, **more: Any) -> str:
+    settings = QUICK.model_copy(update=more)
+    with pytest.raises(StudentError, match="the training diverged") as caught:
+        train_student(rows, model=str(student), settings=settings, out=out)
+    assert "learning_rate" in str(caught.value.hint)
+    assert [path.name for path in out.iterdir() if "model" in path.name] == []
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["state"], manifest["error"]) == ("failed", str(caught.value))
+    assert "result" not in manifest
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_loss_that_is_no_number_is_an_error_that_names_its_step(
+    rows: Path, student: Path, tmp_path: Path, method: str
+) -> None:
+    said = diverges(rows, student, tmp_path / "out", learning_rate=1e30, method=method)
+    assert re.search(r"the loss is (nan|inf) at step [23] of 6", said)
+
+
+def test_a_last_update_that_destroys_the_student_is_noticed(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    """The loss of a step is measured before its update: of the last, none tells."""
+    said = diverges(
+        rows, student, tmp_path / "out", learning_rate=1e30, batch_examples=12, epochs=1
+    )
+    assert "after step 1 of 1" in said
+
+
+def test_weights_that_the_students_own_dtype_cannot_hold_are_not_saved(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    half = shutil.copytree(student, tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(student).half().save_pretrained(half)
+    said = diverges(rows, half, tmp_path / "out", learning_rate=1e6, batch_examples=12, epochs=1)
+    assert re.search(r"weights? .* (nan|inf) in float16 after step 1 of 1", said)
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:

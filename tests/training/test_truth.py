@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tutelage.errors import DataError
 from tutelage.student import StudentSettings, open_student
 from tutelage.training import check_truth
+from tutelage.training import truth as truth_module
 
 pytest.importorskip("trl")
 
@@ -74,12 +74,60 @@ def test_a_length_limit_that_cuts_without_a_word_is_found(
     assert set(found.findings) == {"same", "cut"}
 
 
-def test_rows_that_a_limit_leaves_without_loss_are_an_error(
+def test_rows_that_a_limit_leaves_without_loss_are_found_one_by_one(
     rows: Path, student: Path, tmp_path: Path
 ) -> None:
     path = exported(tmp_path / "trl.jsonl", rows)
-    with pytest.raises(DataError, match="left out 12 of 12 rows without a word"):
-        truth(path, student, max_length=5)
+    found = truth(path, student, max_length=5)
+    assert found.findings == {"no_loss": 12}
+    assert "TRL leaves it out: cut to 5 tokens" in str(found.rows[0].detail)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_one_row_that_trl_drops_does_not_hide_the_others(
+    student: Path, tmp_path: Path, at: int
+) -> None:
+    """Rows keep their number through TRL, which drops one of them."""
+    given = [
+        {
+            "prompt": [{"role": "user", "content": "red, blue " * (60 if n == at else 1)}],
+            "completion": [{"role": "assistant", "content": f"green {n}"}],
+        }
+        for n in range(3)
+    ]
+    path = tmp_path / "trl.jsonl"
+    path.write_text("\n".join(map(json.dumps, given)))
+    found = truth(path, student, max_length=64)
+    findings = ["no_loss" if n == at else "same" for n in range(3)]
+    assert [row.finding for row in found.rows] == findings
+    assert found.rows[at].scored_tokens > 0
+    assert found.rows[at].loss_tokens == 0
+
+
+@pytest.mark.parametrize("as_exported", [True, False])
+def test_every_row_is_compared_and_counted(
+    student: Path, tmp_path: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch,
+    as_exported: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(truth_module, "CHUNK_ROWS", 128)
+    path = write_rows(tmp_path / "rows.jsonl", 300)
+    if as_exported:
+        path = exported(tmp_path / "trl.jsonl", path)
+    with path.open("a") as file:
+        file.write('{"prompt": [{"ro')
+    found = truth(path, student)
+    assert found.findings == {"same": 300, "not_scored": 1}
+    assert found.through == ("TRL's own preparation" if as_exported else "tutelage train")
+    assert (found.rows_in_file, found.not_compared) == (301, 0)
+    assert [row.row for row in found.rows] == list(range(301))
+    assert "malformed_json" in str(found.rows[-1].detail)
+    assert not found.is_true
+
+
+def test_rows_beyond_the_limit_are_counted_as_not_compared(rows: Path, student: Path) -> None:
+    found = truth(rows, student, most_rows=5)
+    assert len(found.rows) == 5
+    assert (found.rows_in_file, found.not_compared) == (12, 7)
 
 
 def test_a_student_of_another_template_is_found_out(

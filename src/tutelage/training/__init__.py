@@ -8,7 +8,7 @@
 
 from tutelage.training.rows import Encoded, LeftOut, TrainingRow, encode_file
 from tutelage.training.settings import TrainSettings
-from tutelage.training.train import Trained, train_student
+from tutelage.training.train import Trained, refuse_other_rows, train_student
 from tutelage.training.truth import RowTruth, Truth, check_truth
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "Truth",
     "check_truth",
     "encode_file",
+    "refuse_other_rows",
     "train_student",
 ]

@@ -20,7 +20,7 @@ from typing import Any
 
 from tutelage.data import content_hash, replacing
 from tutelage.data.progress import Progress, Silent
-from tutelage.errors import MissingExtraError, RunError
+from tutelage.errors import MissingExtraError, RunError, TutelageError
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.training.rows import Encoded, encode_file
 from tutelage.training.settings import TrainSettings, steps_of
@@ -43,7 +43,8 @@ class Trained:
         loss_tokens: Of these, tokens that carried loss.
         first_loss: Mean loss in nats a token at the first optimizer step.
         last_loss: The same, over the last tenth of the steps.
-        seconds: Spent on training, over all attempts that were not lost.
+        seconds: Spent on training. Of attempts that were killed, up to the checkpoint from which
+            the next one continued.
     """
 
     path: str
@@ -82,7 +83,8 @@ def train_student(
         MissingExtraError: TRL or another library of the extra `train` is not installed.
         RunError: Another training lies in `out`.
         DataError: None of the rows can be trained on.
-        StudentError: The student cannot be opened.
+        StudentError: The student cannot be opened, or the training diverged: a loss, an answer or
+            a weight is no number. Then there is no OUT/model.
     """
     progress = progress or Silent()
     student = open_student(student_settings(model, settings))
@@ -95,7 +97,11 @@ def train_student(
         about = _about(rows, student, settings, encoded)
         out.mkdir(parents=True, exist_ok=True)
         _write(out, {"key": key, "state": "started", **about})
-        trained = _train(encoded, student, settings, out=out, progress=progress)
+        try:
+            trained = _train(encoded, student, settings, out=out, progress=progress)
+        except TutelageError as error:
+            _write(out, {"key": key, "state": "failed", **about, "error": str(error)})
+            raise
         _write(out, {"key": key, "state": "done", **about, "result": asdict(trained)})
         shutil.rmtree(_checkpoints(out), ignore_errors=True)
     finally:
@@ -151,26 +157,49 @@ def _version(library: str) -> str | None:
         return None
 
 
+def refuse_other_rows(rows: Path, out: Path) -> None:
+    """See that `rows` may be written into `out`, before they are.
+
+    Raises:
+        RunError: A training on other rows lies there.
+    """
+    manifest = _manifest(out) or {}
+    held = manifest.get("rows", {}).get("sha256")
+    if held is not None and held != sha256(rows.read_bytes()).hexdigest():
+        raise _another(out)
+
+
 def _known(out: Path, key: str) -> Trained | None:
     """What a finished training came to, if the one in `out` is this one and whole."""
+    manifest = _manifest(out)
+    if manifest is None:
+        return None
+    if manifest["key"] != key:
+        raise _another(out)
+    if manifest["state"] != "done" or not (out / "model" / "config.json").is_file():
+        return None
+    return Trained(**{**manifest["result"], "path": str(out / "model")})
+
+
+def _manifest(out: Path) -> dict[str, Any] | None:
     path = out / "manifest.json"
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["key"]
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest["key"]
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path}: is not the manifest of a training: {error}", hint="choose another --out"
         ) from error
-    if found != key:
-        raise RunError(
-            f"{out}: holds another training (other rows, student or settings)",
-            hint="choose another --out, or remove the folder",
-        )
-    if manifest["state"] != "done" or not (out / "model" / "config.json").is_file():
-        return None
-    return Trained(**{**manifest["result"], "path": str(out / "model")})
+    return manifest
+
+
+def _another(out: Path) -> RunError:
+    return RunError(
+        f"{out}: holds another training (other rows, student or settings)",
+        hint="choose another --out, or remove the folder",
+    )
 
 
 def _write(out: Path, manifest: Mapping[str, Any]) -> None:
@@ -209,12 +238,16 @@ def _train(
     progress: Progress,
 ) -> Trained:
     try:
-        from tutelage.training.trainer import build_trainer, quiet, save_trained
+        from tutelage.training.trainer import (
+            build_trainer,
+            check_answers,
+            quiet,
+            save_trained,
+        )
     except ImportError as error:
         raise MissingExtraError(
             f"training needs TRL: {error}", hint="pip install 'tutelage[train]'"
         ) from error
-    started = time.monotonic()
     steps = steps_of(len(encoded.rows), settings)
     progress.begin("train", total=steps, unit="steps")
     trainer = build_trainer(
@@ -226,7 +259,10 @@ def _train(
             progress.advance(int(checkpoint.name.rpartition("-")[2]))
     with quiet():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    ended = time.monotonic()
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    losses = [entry["loss"] for entry in logged]
+    check_answers(trainer, encoded)
     save_trained(trainer, student.parts, out / "model")
     progress.end()
     tail = losses[-max(1, len(losses) // 10) :]
@@ -239,5 +275,5 @@ def _train(
         loss_tokens=encoded.loss_tokens * settings.epochs,
         first_loss=losses[0],
         last_loss=sum(tail) / len(tail),
-        seconds=round(time.monotonic() - started, 2),
+        seconds=round(logged[-1].get("seconds", 0.0) + time.monotonic() - ended, 2),
     )

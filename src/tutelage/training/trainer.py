@@ -1,6 +1,8 @@
 """TRL's `SFTTrainer` over rows that are tokenised already, and how its student is saved."""
 
+import math
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from transformers.utils import logging as hf_logging
 from trl import SFTConfig, SFTTrainer
 
 from tutelage.data.progress import Progress
+from tutelage.errors import StudentError
 from tutelage.student.folder import cpu_multiplies_bfloat16
 from tutelage.student.loading import load_weights
 from tutelage.student.opening import OpenStudent
@@ -56,6 +59,7 @@ def build_trainer(
         checkpoints: Where the trainer keeps them.
         progress: Told of each optimizer step.
     """
+    watch = _Watch(progress)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     with quiet():
@@ -70,7 +74,7 @@ def build_trainer(
             train_dataset=_dataset(encoded),
             processing_class=tokenizer_of(parts),
             peft_config=_adapters(settings),
-            callbacks=[_Told(progress)],
+            callbacks=[watch],
         )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -148,6 +152,7 @@ def _arguments(
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
         logging_steps=1,
+        logging_nan_inf_filter=False,  # else a loss that is no number is logged as 0
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=not on_cpu,
@@ -179,20 +184,44 @@ def _adapters(settings: TrainSettings) -> LoraConfig | None:
     )
 
 
+def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
+    """Let the trained student read one row, the shortest.
+
+    The loss of a step is measured before its update, so that no loss tells of the last one.
+
+    Raises:
+        StudentError: What it answers is no number.
+    """
+    model = trainer.model
+    shortest = min(encoded.rows, key=lambda row: len(row.ids))
+    ids_1_T = torch.tensor([shortest.ids], device=model.device)
+    model.eval()
+    with torch.no_grad(), trainer.accelerator.autocast():
+        logits_1_T_V = model(input_ids=ids_1_T).logits
+    # A logit of minus infinity is a token that is not in use; their sum has to be a number.
+    if not torch.logsumexp(logits_1_T_V.float(), dim=-1).isfinite().all():
+        raise _diverged(f"the answers are no numbers after step {_step(trainer.state)}")
+
+
 def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
     """Save the trained student in the dtype it came in, complete or not at all.
 
     The tokenizer's files are copied as they are, so that text is cut into the same tokens.
+
+    Raises:
+        StudentError: A weight is no number; nothing is saved.
     """
     model = trainer.model
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
     came_in = _dtype_in(parts.folder.path)
+    model = model.to(dtype=came_in)
+    _check_weights(model, step=_step(trainer.state))
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     with quiet():
-        model.to(dtype=came_in).save_pretrained(str(temporary), safe_serialization=True)
+        model.save_pretrained(str(temporary), safe_serialization=True)
     for file in sorted(parts.folder.path.iterdir()):
         taken = file.name.startswith(
             ("tokenizer", "special_tokens", "added_tokens", "chat_template")
@@ -211,19 +240,51 @@ def _dtype_in(folder: Path) -> torch.dtype:
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
-class _Told(TrainerCallback):  # type: ignore[misc]
-    """Hands each optimizer step on to our own progress."""
+def _check_weights(model: Any, *, step: str) -> None:
+    for name, weights in model.named_parameters():
+        for value in torch.aminmax(weights.detach()):  # both are nan where one weight is
+            if not value.isfinite():
+                dtype = str(weights.dtype).removeprefix("torch.")
+                raise _diverged(f"a weight of {name} is {value.item()} in {dtype} after step {step}")
+
+
+def _step(state: Any) -> str:
+    return f"{state.global_step} of {state.max_steps}"
+
+
+def _diverged(what: str) -> StudentError:
+    return StudentError(
+        f"the training diverged: {what}; no student is saved",
+        hint="lower `learning_rate`, and choose another --out or remove the folder",
+    )
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Hands each step on to our own progress, notes the time, and stops what has diverged.
+
+    The seconds stand in the log, so in each checkpoint: a continued training counts on from them.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._note = ""
+        self._started = time.monotonic()
+
+    def on_train_begin(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
+        if state.log_history:  # a checkpoint of an earlier version holds no seconds
+            self._started -= state.log_history[-1].get("seconds", 0.0)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self._progress.advance(note=self._note)
 
-    def on_log(self, _args: Any, _state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
-        if logs and "loss" in logs:
-            self._note = f"loss {float(logs['loss']):.3f}"
+    def on_log(self, _args: Any, state: Any, _control: Any, logs: Any = None, **_: Any) -> None:
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise _diverged(f"the loss is {loss} at step {_step(state)}")
+        state.log_history[-1]["seconds"] = time.monotonic() - self._started
+        self._note = f"loss {loss:.3f}"
 
 
 @contextmanager
