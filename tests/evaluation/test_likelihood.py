@@ -141,6 +141,9 @@ def test_an_answer_without_reasoning_is_worth_nothing_and_no_text_has_no_value()
     [
         ("Ten is 10. So 1.", "1", 1),
         ("It is 1,000.", "1000", 0),
+        ("Ten by a hundred. That is 1,000. Done.", "1,000", 1),
+        ("That is 1000.", "1,000", 0),
+        ("That is 11,000.", "1,000", None),
         ("It is 7.5.", "7", None),
         ("7 of them.", "7", 0),
     ],

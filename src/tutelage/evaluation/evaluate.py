@@ -1,13 +1,14 @@
 """Evaluate a student on tasks: one row an item, every answer kept, nothing done twice.
 
-OUT/manifest.json        student, settings, tasks, versions; then what came out
+OUT/manifest.json        student, settings, versions and wanted tasks of the last call, before work;
+                         then, task by task, what came out and of which student and settings
 OUT/TASK.parquet         the rows of one task
 OUT/answers.jsonl        what the student wrote, as soon as it was written
 """
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tutelage.data import content_hash, replacing, write_table
+from tutelage.data import Unscored, content_hash, replacing, write_table
 from tutelage.data.progress import Progress, Silent
 from tutelage.errors import SettingsError
 from tutelage.evaluation.answering import constraints_met, exact_match
-from tutelage.evaluation.generating import answer_all
-from tutelage.evaluation.harness import run_harness
+from tutelage.evaluation.generating import Answer, answer_all
+from tutelage.evaluation.harness import folder_digest, run_harness
 from tutelage.evaluation.items import Item, read_items, read_references
 from tutelage.evaluation.likelihood import choose, held_out
 from tutelage.evaluation.reasoning import reasoning_quality
@@ -56,7 +57,7 @@ def evaluate_student(
 
     Raises:
         SettingsError: Two tasks share a name.
-        DataError: The items of a task cannot be read.
+        DataError: The items of a task cannot be read, or there are none.
     """
     progress = progress or Silent()
     repeated = [name for name, count in Counter(t.name for t in tasks).items() if count > 1]
@@ -74,26 +75,32 @@ def evaluate_student(
             use_cache=False,
         )
     )
-    manifest |= {
-        "student": dict(student.describe()),
+    asked = {
         "settings": settings.model_dump(mode="json"),
         "versions": {name: _version(name) for name in _VERSIONS},
     }
+    wanted = [task.model_dump(mode="json") for task in tasks]
+    manifest |= {"student": dict(student.describe()), **asked, "wanted": wanted}
     done = manifest.setdefault("tasks", {})
     tables = []
     try:
+        _write_manifest(out / "manifest.json", manifest)
         for task in tasks:
-            key = _key(task, student, settings)
+            key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
-            if done.get(task.name, {}).get("key") == key and file.is_file():
+            if file.is_file() and _is_done(done.get(task.name, {}), task, key=key):
                 tables.append(pq.read_table(file))
                 continue
             results, about = _run(task, student, settings, out=out, progress=progress)
             table = results_table(results, task=task.name, seed=settings.seed)
+            if done.pop(task.name, None) is not None:  # its rows are about to be replaced
+                _write_manifest(out / "manifest.json", manifest)
             write_table(file, table)
             done[task.name] = {
                 "key": key,
                 "settings": task.model_dump(mode="json"),
+                "student": dict(student.describe()),
+                "evaluate": asked,
                 "unit": UNITS[task.kind],
                 **about,
                 **summary_of(table),
@@ -116,9 +123,14 @@ def summary_of(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _key(task: TaskSettings, student: StudentModel, settings: EvaluateSettings) -> str:
+def _key(
+    task: TaskSettings, student: StudentModel, settings: EvaluateSettings, *, out: Path
+) -> str:
+    """What the rows of a task depend on. Finished work is found by it, so it must not change."""
     path = Path(task.path) if task.path else None
     digest = sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
+    if task.kind == "lm_eval" and path and path.is_dir():
+        digest = folder_digest(path, without=out)
     return content_hash(
         "evaluate",
         student.fingerprint,
@@ -127,6 +139,15 @@ def _key(task: TaskSettings, student: StudentModel, settings: EvaluateSettings) 
         settings.model_dump(mode="json"),
         dict(student.describe())["dtype"],
     )
+
+
+def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str) -> bool:
+    """Whether the rows of an entry are those of a task.
+
+    An entry of the harness that names no filter is of a version that gave a document a row for
+    each filter, and took the first documents for a draw.
+    """
+    return entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
 
 
 def _run(
@@ -184,12 +205,26 @@ def _written(
         kept=out / "answers.jsonl",
         progress=progress,
     )
+    both = list(zip(items, answers, strict=True))
+    answered = [(item, answer) for item, answer in both if isinstance(answer, Answer)]
+    graded = _graded(task, [i for i, _ in answered], [a for _, a in answered], student)
+    return [
+        ItemResult(item_id=item.item_id, status=answer.reason, detail=answer.detail)
+        if isinstance(answer, Unscored)
+        else next(graded)
+        for item, answer in both
+    ]
+
+
+def _graded(
+    task: TaskSettings, items: Sequence[Item], answers: Sequence[Answer], student: StudentModel
+) -> Iterator[ItemResult]:
     if task.kind == "steps":
         texts = [answer.text for answer in answers]
-        return list(reasoning_quality(items, texts, student, lead=task.lead))
+        return reasoning_quality(items, texts, student, lead=task.lead)
     if task.kind == "ifeval":
-        return list(constraints_met(items, answers))
-    return list(exact_match(items, answers, task))
+        return constraints_met(items, answers)
+    return exact_match(items, answers, task)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

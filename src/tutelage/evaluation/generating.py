@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import content_hash
+from tutelage.data import Unscored, content_hash
 from tutelage.data.progress import Progress
-from tutelage.errors import DataError
 from tutelage.evaluation.items import Item
 from tutelage.evaluation.likelihood import asked
 from tutelage.student import StudentModel
@@ -45,8 +44,11 @@ def answer_all(
     batch: int,
     kept: Path,
     progress: Progress,
-) -> list[Answer]:
+) -> list[Answer | Unscored]:
     """The student's answer to each item, in order.
+
+    A question that leaves no room for an answer is not asked: it is `too_long`, and the others go
+    on without it.
 
     Args:
         items: What is asked.
@@ -57,12 +59,17 @@ def answer_all(
         kept: A file that collects answers; a killed evaluation continues from it.
         progress: Told of each answer.
     """
+    refused = _too_long(items, student, limit=max_new_tokens)
+    fitting = [item for item in items if item.item_id not in refused]
+    progress.advance(len(refused))
     known = _read_kept(kept)
+    parts = student.parts
+    setup = {"dtype": parts.dtype, "device": parts.device, "batch": batch, "limit": max_new_tokens}
     keys = {
-        item.item_id: content_hash("answer", student.fingerprint, item.question, max_new_tokens)
-        for item in items
+        item.item_id: content_hash("answer", student.fingerprint, item.question, setup)
+        for item in fitting
     }
-    order = sorted(items, key=lambda item: (-len(item.question), item.item_id))
+    order = sorted(fitting, key=lambda item: (-len(item.question), item.item_id))
     writer: _Writer | None = None
     for start in range(0, len(order), batch):
         asked_now = order[start : start + batch]
@@ -73,7 +80,32 @@ def answer_all(
             _keep(kept, fresh)
             known |= fresh
         progress.advance(len(asked_now))
-    return [known[keys[item.item_id]] for item in items]
+    return [refused.get(item.item_id) or known[keys[item.item_id]] for item in items]
+
+
+def _too_long(items: Sequence[Item], student: StudentModel, *, limit: int) -> dict[str, Unscored]:
+    """The items whose question and answer together do not fit into the student."""
+    most = student.parts.max_length
+    found = {}
+    for item in items:
+        width = len(_question_ids(student, item.question))
+        if width + limit > most:
+            found[item.item_id] = Unscored(
+                candidate_id=item.item_id,
+                reason="too_long",
+                detail=f"a question of {width} tokens and an answer of {limit} do not fit into "
+                f"the student's {most} tokens",
+            )
+    return found
+
+
+def _question_ids(student: StudentModel, question: str) -> list[int]:
+    """The tokens of a question as the student is asked."""
+    text = student.context_text(asked(question, _ANY_ANSWER))
+    tokenizer = student.parts.builder.tokenizer
+    (tokens,) = tokenizer.tokenize([text])
+    front = tokenizer.bos_ids if student.parts.template.adds_bos else ()
+    return [*front, *tokens.ids_T.tolist()]
 
 
 def _read_kept(path: Path) -> dict[str, Answer]:
@@ -124,29 +156,12 @@ class _Writer:
             found.add(int(tokens.ids_T[0]))
         return sorted(found)
 
-    def _question_ids(self, question: str) -> list[int]:
-        text = self._student.context_text(asked(question, _ANY_ANSWER))
-        tokenizer = self._parts.builder.tokenizer
-        (tokens,) = tokenizer.tokenize([text])
-        front = tokenizer.bos_ids if self._parts.template.adds_bos else ()
-        return [*front, *tokens.ids_T.tolist()]
-
     def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
-        """Answer questions together, in the order given.
-
-        Raises:
-            DataError: A question leaves no room for an answer.
-        """
+        """Answer questions that leave room for an answer together, in the order given."""
         import torch
 
-        prompts = [self._question_ids(question) for question in questions]
+        prompts = [_question_ids(self._student, question) for question in questions]
         width = max(map(len, prompts))
-        if width + limit > self._parts.max_length:
-            raise DataError(
-                f"a question of {width} tokens and an answer of {limit} do not fit into the "
-                f"student's {self._parts.max_length} tokens",
-                hint="lower max_new_tokens, or leave such questions out",
-            )
         pad = self._ends[0] if self._ends else 0
         ids_B_T = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts])
         mask_B_T = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in prompts])

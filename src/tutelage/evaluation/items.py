@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from tutelage.data import ORIGINAL, Candidate, content_hash, read, read_records
 from tutelage.errors import DataError
+from tutelage.evaluation.choices import choices_of, right_index
 from tutelage.evaluation.settings import TaskSettings
 from tutelage.verification import Constraint
 
@@ -13,7 +14,7 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
     "id": ("item_id", "id", "key", "problem_id", "prompt_id"),
     "question": ("question", "instruction", "prompt", "problem"),
     "choices": ("choices", "options"),
-    "answer_index": ("answer_index", "label"),
+    "answer_index": ("answer_index", "label", "answerKey"),
     "answer": ("answer_num", "answer", "final_answer", "reference", "gold"),
     "reasoning": ("reasoning", "rationale"),
     "kinds": ("instruction_id_list",),
@@ -58,7 +59,8 @@ def read_items(task: TaskSettings, *, seed: int) -> list[Item]:
     """The questions of a task.
 
     Raises:
-        DataError: A row is not an object, lacks a field, or shares its id with another.
+        DataError: There is no row; a row is not an object, lacks a field, has one that is not
+            what it should be, or shares its id with another.
     """
     items = []
     for number, record in enumerate(read_records(str(task.path))):
@@ -66,6 +68,8 @@ def read_items(task: TaskSettings, *, seed: int) -> list[Item]:
             why = record.problem.detail if record.problem is not None else "not an object"
             raise DataError(f"{task.path}: row {number}: {why}", hint="mend or remove the row")
         items.append(_item(record.value, task, place=f"{task.path}: row {number}"))
+    if not items:
+        raise DataError(f"{task.path}: holds no rows", hint="is it the right file?")
     _unique(items, place=str(task.path))
     return drawn(items, limit=task.limit, seed=seed)
 
@@ -76,7 +80,7 @@ def read_references(task: TaskSettings, *, seed: int) -> list[Reference]:
     Rows that repeat an earlier one are the same item and are read once.
 
     Raises:
-        DataError: A row has no such version.
+        DataError: A row has no such version, or there is no row.
     """
     found: dict[str, Reference] = {}
     for row in read(str(task.path)):
@@ -125,11 +129,13 @@ def _item(row: Mapping[str, Any], task: TaskSettings, *, place: str) -> Item:
     name = value("id")
     item_id = str(name) if name is not None else content_hash("item", question, value("choices"))
     if task.kind == "choice":
-        choices = tuple(map(str, need("choices")))
-        index = int(need("answer_index"))
-        if not 0 <= index < len(choices) or len(choices) < 2:  # noqa: PLR2004
-            raise DataError(f"{place}: answer_index {index} of {len(choices)} choices")
-        return Item(item_id=item_id, question=question, choices=choices, answer_index=index)
+        choices = choices_of(need("choices"), place=place)
+        return Item(
+            item_id=item_id,
+            question=question,
+            choices=choices.texts,
+            answer_index=right_index(need("answer_index"), choices, place=place),
+        )
     if task.kind == "ifeval":
         return Item(
             item_id=item_id,
@@ -152,10 +158,20 @@ def _text(answer: object) -> str:
     return str(answer)
 
 
-def _constraints(kinds: Sequence[str], arguments: Any, *, place: str) -> tuple[Constraint, ...]:
-    given = list(arguments or [{}] * len(kinds))
+def _constraints(kinds: object, arguments: object, *, place: str) -> tuple[Constraint, ...]:
+    """The constraints of a row.
+
+    Raises:
+        DataError: There is none, or they are not what they should be.
+    """
+    hint = "IFEval's instruction_id_list holds a text, and its kwargs an object, a constraint"
+    if not isinstance(kinds, list) or not kinds or not all(isinstance(k, str) for k in kinds):
+        raise DataError(f"{place}: the constraints are {kinds!r}, expected one or more", hint=hint)
+    given = arguments or [{}] * len(kinds)
+    if not isinstance(given, list) or not all(a is None or isinstance(a, Mapping) for a in given):
+        raise DataError(f"{place}: the arguments are {arguments!r}, expected objects", hint=hint)
     if len(given) != len(kinds):
-        raise DataError(f"{place}: {len(kinds)} constraints but {len(given)} arguments")
+        raise DataError(f"{place}: {len(kinds)} constraints but {len(given)} arguments", hint=hint)
     return tuple(
         Constraint(kind=kind, arguments={k: v for k, v in (a or {}).items() if v is not None})
         for kind, a in zip(kinds, given, strict=True)

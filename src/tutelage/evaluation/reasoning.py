@@ -85,6 +85,7 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
 def first_statement(text: str, answer: str, *, question: str = "") -> int | None:
     """The 0-based step in which the answer is first written down, or None.
 
+    Commas do not count: 1,000 is 1000, whichever side writes it so.
     Where the question holds the same number, a step that only repeats the question does not state
     the answer: the number must then follow an equals sign, a colon or a word such as "is".
 
@@ -96,7 +97,7 @@ def first_statement(text: str, answer: str, *, question: str = "") -> int | None
         >>> first_statement("Of 2 nuts. 4 - 2 = 2.", "2", question="4 squirrels with 2 nuts?")
         1
     """
-    number = rf"(?<![\w.]){re.escape(answer.strip())}(?!\w|\.\d)"
+    number = rf"(?<![\w.]){re.escape(answer.strip().replace(',', ''))}(?!\w|\.\d)"
     pattern = re.compile(number)
     if pattern.search(question.replace(",", "")):
         pattern = re.compile(rf"(?:=|:|\b(?:is|are|equals|be)\b)\s*\$?{number}", re.IGNORECASE)

@@ -10,6 +10,10 @@ LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "choice")
 GENERATED_KINDS: tuple[TaskKind, ...] = ("exact_match", "ifeval", "steps")
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class TaskSettings(BaseModel):
     """One task."""
 
@@ -47,6 +51,12 @@ class TaskSettings(BaseModel):
     )
     harness_task: str | None = Field(default=None, description="lm_eval: its name there.")
     shots: int = Field(default=0, ge=0, description="lm_eval: examples in the prompt.")
+    harness_filter: str | None = Field(
+        default=None,
+        exclude_if=_is_none,  # what was hashed before this setting was there stays as it was
+        description="lm_eval: which of a task's filters reads the answers; its first one unless "
+        "it is named (of GSM8K strict-match).",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -55,6 +65,8 @@ class TaskSettings(BaseModel):
                 raise ValueError("a task of kind lm_eval needs harness_task")
         elif self.path is None:
             raise ValueError(f"a task of kind {self.kind} needs path")
+        if self.harness_filter is not None and self.kind != "lm_eval":
+            raise ValueError(f"harness_filter does nothing in a task of kind {self.kind}")
         if "{question}" not in self.prompt:
             raise ValueError("prompt must hold {question}")
         return self
