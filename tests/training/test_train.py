@@ -241,7 +241,7 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_its_step(
     rows: Path, student: Path, tmp_path: Path, method: str
 ) -> None:
     said = diverges(rows, student, tmp_path / "out", learning_rate=1e30, method=method)
-    assert re.search(r"the loss is (nan|inf) at step [23] of 6", said)
+    assert re.search(r"the loss is (nan|inf) at step [2-6] of 6", said)
 
 
 def test_a_last_update_that_destroys_the_student_is_noticed(
@@ -249,9 +249,18 @@ def test_a_last_update_that_destroys_the_student_is_noticed(
 ) -> None:
     """The loss of a step is measured before its update: of the last, none tells."""
     said = diverges(
-        rows, student, tmp_path / "out", learning_rate=1e30, batch_examples=12, epochs=1
+        rows, student, tmp_path / "out", learning_rate=1e15, batch_examples=12, epochs=1
     )
-    assert "after step 1 of 1" in said
+    assert "answers are no numbers after step 1 of 1" in said
+
+
+def test_weights_whose_squares_are_infinite_are_not_saved(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    """A norm makes zeros of them, so that every answer is a number."""
+    more = {"learning_rate": 1e30, "batch_examples": 12, "epochs": 1}
+    said = diverges(rows, student, tmp_path / "out", **more)
+    assert re.search(r"a weight of .* is .*e\+(29|30) in float32 after step 1 of 1", said)
 
 
 def test_weights_that_the_students_own_dtype_cannot_hold_are_not_saved(
@@ -262,7 +271,7 @@ def test_weights_that_the_students_own_dtype_cannot_hold_are_not_saved(
     half = shutil.copytree(student, tmp_path / "half")
     AutoModelForCausalLM.from_pretrained(student).half().save_pretrained(half)
     said = diverges(rows, half, tmp_path / "out", learning_rate=1e6, batch_examples=12, epochs=1)
-    assert re.search(r"weights? .* (nan|inf) in float16 after step 1 of 1", said)
+    assert re.search(r"a weight of .* (nan|-?inf) in float16 after step 1 of 1", said)
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_rows_that_a_limit_leaves_without_loss_are_found_one_by_one(
     path = exported(tmp_path / "trl.jsonl", rows)
     found = truth(path, student, max_length=5)
     assert found.findings == {"no_loss": 12}
-    assert "TRL leaves it out: cut to 5 tokens" in str(found.rows[0].detail)
+    assert "cut to 5 tokens it has no loss left: TRL leaves it out" in str(found.rows[0].detail)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
@@ -106,9 +106,13 @@ def test_one_row_that_trl_drops_does_not_hide_the_others(
 
 @pytest.mark.parametrize("as_exported", [True, False])
 def test_every_row_is_compared_and_counted(
-    student: Path, tmp_path: Path, write_rows: Any, monkeypatch: pytest.MonkeyPatch,
+    student: Path,
+    tmp_path: Path,
+    write_rows: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
     as_exported: bool,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(truth_module, "CHUNK_ROWS", 128)
     path = write_rows(tmp_path / "rows.jsonl", 300)
     if as_exported:

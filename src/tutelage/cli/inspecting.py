@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tutelage.cli.showing import print_json
+from tutelage.cli.showing import print_json, say, shown_progress
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -80,8 +80,15 @@ def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
     help="An exported file: are the tokens that TRL trains on those that were scored?",
 )
 @click.option("--trainer-max-length", type=click.IntRange(min=1), help="The trainer's limit.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Compare only so many rows; by default all."
+)
 def doctor(
-    student: str | None, template: str, file: Path | None, trainer_max_length: int | None
+    student: str | None,
+    template: str,
+    file: Path | None,
+    trainer_max_length: int | None,
+    limit: int | None,
 ) -> None:
     """Say what is installed, which devices there are, and whether the student's template works.
 
@@ -99,9 +106,17 @@ def doctor(
     elif student is None:
         raise click.UsageError("--trainer-truth needs --student")
     else:
-        findings = trainer_truth(
-            file, student=student, template=template, max_length=trainer_max_length
-        )
+        with shown_progress() as progress:
+            findings = trainer_truth(
+                file,
+                student=student,
+                template=template,
+                max_length=trainer_max_length,
+                limit=limit,
+                progress=progress,
+            )
+        if left := findings["not_compared"]:
+            say(f"Warning: {left} of {findings['rows_in_file']} rows were not compared.")
     print_json(findings)
     if not findings["healthy"]:
         raise SystemExit(1)

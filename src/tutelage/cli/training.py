@@ -36,11 +36,10 @@ _OUT = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--set",
     "chosen",
-    default="selected",
-    show_default=True,
-    help="DATA is a run: selected, or a null such as random or all_original.",
+    show_default="selected",
+    help="Only where DATA is a run: selected, or a null such as random or all_original.",
 )
-def train(data: Path, *, student: str, out: Path, chosen: str, **flags: Any) -> None:
+def train(data: Path, *, student: str, out: Path, chosen: str | None, **flags: Any) -> None:
     """Train the student on DATA, a file of rows or a run folder, with TRL.
 
     Loss is on responses and their end of turn, exactly where the student was scored. A training

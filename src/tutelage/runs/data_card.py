@@ -1,7 +1,7 @@
 """The card of an exported set: where it came from, who wrote it, who chose it, by which rule."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,16 @@ from tutelage.runs.folder import RunFolder
 NOT_SAID = "not recorded"
 ALL_TURNS = ("axolotl", "llamafactory", "sharegpt")
 """Trainers that train on every assistant turn unless they are told otherwise."""
+BY_TURNS = ("llamafactory", "sharegpt")
+"""Formats of LLaMA-Factory, which takes no conversation that does not alternate."""
+
+
+def alternates(messages: Sequence[Mapping[str, str]]) -> bool:
+    """Whether user and assistant speak in turn, after at most one system message at the start."""
+    turns = [message["role"] for message in messages]
+    if turns[:1] == ["system"]:
+        turns = turns[1:]
+    return len(turns) % 2 == 0 and turns == ["user", "assistant"] * (len(turns) // 2)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,6 +41,8 @@ class Card:
     file: Path
     _rows: int = 0
     _several_turns: int = 0
+    _out_of_turn: int = 0
+    _first_out_of_turn: str = ""
     _counts: dict[str, Counter[str]] = field(
         default_factory=lambda: {n: Counter() for n in ("source", "teacher", "step", "reason")}
     )
@@ -41,6 +53,9 @@ class Card:
             self._rows += 1
             roles = [message["role"] for message in row["messages"]]
             self._several_turns += roles.count("assistant") > 1
+            if not alternates(row["messages"]):
+                self._out_of_turn += 1
+                self._first_out_of_turn = self._first_out_of_turn or str(row["example_id"])
             for name, counter in self._counts.items():
                 counter[str(row.get(name) or NOT_SAID)] += 1
             yield row
@@ -53,6 +68,12 @@ class Card:
                 f"{self._several_turns} rows have several assistant turns, and only the last was "
                 "scored: LLaMA-Factory trains on it alone with mask_history: true; in axolotl set "
                 "the field `train` of the earlier turns to false"
+            )
+        if self._out_of_turn and to in BY_TURNS:
+            found.append(
+                f"{self._out_of_turn} rows do not alternate between user and assistant, such as "
+                f"example {self._first_out_of_turn}: LLaMA-Factory leaves them out with a warning "
+                "in its log; --to trl and --to axolotl keep them"
             )
         if self.chosen != "selected":
             found.append(f"{self.chosen} is a null: a set chosen without the student")
@@ -72,7 +93,7 @@ class Card:
     def _text(self) -> str:
         manifest = self.run.read_manifest()
         settings = manifest.get("settings", {})
-        student, teacher = manifest.get("student", {}), manifest.get("teacher", {})
+        student, teacher = _decider(manifest), manifest.get("teacher", {})
         rule = settings.get("select", {}) if self.chosen == "selected" else {"null": self.chosen}
         head = {
             "language": NOT_SAID,
@@ -103,6 +124,19 @@ class Card:
         for name, title in titles.items():
             counted = self._counts[name].most_common()
             yield from _pairs(title, {key: f"{count:,}" for key, count in counted})
+
+
+def _decider(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The student whose scores decided, which need not be the one that read the run last.
+
+    Of another than the last one, a run knows the fingerprint and no more.
+    """
+    last: Mapping[str, Any] = manifest.get("student", {})
+    tally = manifest.get("stages", {}).get("select", {}).get("tally", {})
+    decided = tally.get("student") or last.get("fingerprint")
+    if decided == last.get("fingerprint"):
+        return last
+    return {"model": NOT_SAID, "fingerprint": decided}
 
 
 def _people(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, str]:

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from tutelage.data import TableWriter, write_jsonl
 from tutelage.data.tables import MESSAGES
-from tutelage.errors import RunError, SettingsError
-from tutelage.runs.data_card import Card
+from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.runs.data_card import Card, alternates
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.tables import open_tables, stream
 
@@ -123,14 +123,21 @@ def _to_prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
+    if not alternates(row["messages"]):  # a history holds pairs: other turns would change roles
+        roles = ", ".join(message["role"] for message in row["messages"])
+        raise DataError(
+            f"example {row['example_id']}: alpaca holds user and assistant by turns, after one "
+            f"system message at most, and not {roles}",
+            hint="--to trl, --to messages and --to axolotl hold any conversation",
+        )
     *context, response = row["messages"]
-    system = [m["content"] for m in context if m["role"] == "system"]
+    system = "".join(m["content"] for m in context if m["role"] == "system")
     turns = [m["content"] for m in context if m["role"] != "system"]
     fields: dict[str, Any] = {
         "instruction": turns[-1],
         "input": "",
         "output": response["content"],
-        "system": "\n".join(system),
+        "system": system,
         "history": [list(pair) for pair in zip(turns[0:-1:2], turns[1:-1:2], strict=True)],
     }
     return _with_provenance(row, fields)
@@ -242,6 +249,7 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
     Raises:
         SettingsError: The target, the set or the file's ending is not one there is.
         RunError: Nothing was chosen, so there is nothing to write.
+        DataError: A conversation cannot be held by the target; nothing is written.
     """
     if to not in TARGETS:
         raise SettingsError(f"unknown target {to!r}", hint=f"targets are {', '.join(TARGETS)}")

@@ -1,13 +1,13 @@
 """Train and evaluate a student, for the command line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tutelage.data import write_jsonl
+from tutelage.data import replacing, write_jsonl
 from tutelage.errors import SettingsError
 from tutelage.evaluation import (
     EvaluateSettings,
@@ -20,7 +20,7 @@ from tutelage.runs.folder import RunFolder
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import checked, yaml_value
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.training import TrainSettings, check_truth, train_student
+from tutelage.training import TrainSettings, check_truth, refuse_other_rows, train_student
 
 MOST_SHOWN = 10
 
@@ -30,7 +30,7 @@ def train(
     *,
     model: str,
     settings: Mapping[str, Any],
-    chosen: str,
+    chosen: str | None,
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -40,25 +40,42 @@ def train(
         data: A file, or a run folder.
         model: The student to start from.
         settings: Settings of the training.
-        chosen: Of a run: `selected`, or the name of a null.
+        chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
         out: A folder of its own.
         progress: Told of each step.
 
     Returns:
         What the training came to.
+
+    Raises:
+        SettingsError: There is no such file, run or set, or a setting is wrong.
+        RunError: Another training lies in `out`, of which nothing is changed.
     """
     wanted = checked(TrainSettings, settings, place="train")
     rows = data
     if data.is_dir():
         run = RunFolder(root=data).existing()
-        found = [as_training_row(row) for row in chosen_rows(run, chosen=chosen)]
-        out.mkdir(parents=True, exist_ok=True)
-        rows = out / "rows.jsonl"
-        write_jsonl(rows, found)
+        found = [as_training_row(row) for row in chosen_rows(run, chosen=chosen or "selected")]
+        rows = _written(found, out)
     elif not data.is_file():
         raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")
+    elif chosen is not None:
+        raise SettingsError(
+            f"--set {chosen}: {data} is a file, which holds one set",
+            hint="leave --set out, or give the run folder",
+        )
     trained = train_student(rows, model=model, settings=wanted, out=out, progress=progress)
     return asdict(trained)
+
+
+def _written(found: Iterable[Mapping[str, Any]], out: Path) -> Path:
+    """The rows in the folder of their training, unless that holds another one."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = out / "rows.jsonl"
+    with replacing(rows) as temporary:
+        write_jsonl(temporary, found)
+        refuse_other_rows(temporary, out)
+    return rows
 
 
 class TaskList(BaseModel):
@@ -130,7 +147,13 @@ def evaluate(
 
 
 def trainer_truth(
-    file: Path, *, student: str, template: str, max_length: int | None
+    file: Path,
+    *,
+    student: str,
+    template: str,
+    max_length: int | None,
+    limit: int | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Compare what a trainer would train on with what a student was scored on.
 
@@ -139,10 +162,13 @@ def trainer_truth(
         student: A folder, a hub id or an alias.
         template: As the student was scored.
         max_length: The trainer's limit; None: none.
+        limit: At most so many rows are compared, from the start of the file; None: all.
+        progress: Told how many rows are compared.
 
     Returns:
-        How many rows have which finding, what is trained beyond the scored tokens, and the first
-        rows that are not the same; `healthy` is false where there is any.
+        How many rows were compared and how many were not, how many have which finding, what is
+        trained beyond the scored tokens, and the first rows that are not the same; `healthy` is
+        false where there is any, and says nothing of rows that were not compared.
     """
 
     def opened(*, end: bool) -> StudentModel:
@@ -152,13 +178,20 @@ def trainer_truth(
         )
 
     truth = check_truth(
-        file, scored=opened(end=False), trained=opened(end=True), max_length=max_length
+        file,
+        scored=opened(end=False),
+        trained=opened(end=True),
+        max_length=max_length,
+        most_rows=limit,
+        progress=progress,
     )
     others = [asdict(row) for row in truth.rows if row.finding != "same"]
     return {
         "file": str(file),
         "through": truth.through,
         "rows": len(truth.rows),
+        "rows_in_file": truth.rows_in_file,
+        "not_compared": truth.not_compared,
         "findings": dict(truth.findings),
         "scored_tokens": sum(row.scored_tokens for row in truth.rows),
         "loss_tokens": sum(row.loss_tokens for row in truth.rows),

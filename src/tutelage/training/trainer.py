@@ -209,7 +209,7 @@ def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
     The tokenizer's files are copied as they are, so that text is cut into the same tokens.
 
     Raises:
-        StudentError: A weight is no number; nothing is saved.
+        StudentError: A weight, or its square, is no number; nothing is saved.
     """
     model = trainer.model
     if hasattr(model, "merge_and_unload"):
@@ -243,9 +243,12 @@ def _dtype_in(folder: Path) -> torch.dtype:
 def _check_weights(model: Any, *, step: str) -> None:
     for name, weights in model.named_parameters():
         for value in torch.aminmax(weights.detach()):  # both are nan where one weight is
-            if not value.isfinite():
+            # A norm squares what it is given: where that is infinite, it answers 0, a number.
+            if not value.float().square().isfinite():
                 dtype = str(weights.dtype).removeprefix("torch.")
-                raise _diverged(f"a weight of {name} is {value.item()} in {dtype} after step {step}")
+                raise _diverged(
+                    f"a weight of {name} is {value.item():g} in {dtype} after step {step}"
+                )
 
 
 def _step(state: Any) -> str:

@@ -9,20 +9,25 @@ trained, and nothing about preparation depends on the weights.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tutelage.data import read, read_records
+from tutelage.data import Row, read, read_records
+from tutelage.data.progress import Progress, Silent
 from tutelage.errors import DataError, MissingExtraError
 from tutelage.student import StudentModel
 from tutelage.student.passage import Passage, Refusal
 from tutelage.training.rows import NO_LOSS, encode_candidate, training_row
 
-MOST_ROWS = 256
+CHUNK_ROWS = 512
+"""So many rows are prepared at once, which bounds the memory."""
 DETAIL_TOKENS = 12
+_NUMBER = "tutelage_row"
+"""The column that carries a row's number through TRL, which leaves rows out without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +40,8 @@ class RowTruth:
         scored_tokens: Target tokens of the student's reading.
         loss_tokens: Tokens that carry loss in the trainer.
         end: What the trainer trains beyond the scored tokens: the end of the turn, as text.
-        detail: The first tokens that show the difference, as text, or why it was not scored.
+        detail: The first tokens that show the difference, as text, or why it was not scored, or
+            why no token carries loss.
     """
 
     row: int
@@ -53,15 +59,22 @@ class Truth:
     Attributes:
         through: `TRL's own preparation` of prompt and completion, or `tutelage train`, which
             hands TRL tokens: the only way for rows that are neither.
-        rows: One finding a row, in order.
+        rows: One finding for each row that was compared, in order.
+        rows_in_file: All rows of the file, those that cannot be read too.
     """
 
     through: str
     rows: tuple[RowTruth, ...]
+    rows_in_file: int
+
+    @property
+    def not_compared(self) -> int:
+        """How many rows of the file nothing is known of."""
+        return self.rows_in_file - len(self.rows)
 
     @property
     def is_true(self) -> bool:
-        """Whether every row is trained exactly as it was scored."""
+        """Whether every row that was compared is trained exactly as it was scored."""
         return all(row.finding == "same" for row in self.rows)
 
     @property
@@ -81,7 +94,8 @@ def check_truth(
     scored: StudentModel,
     trained: StudentModel,
     max_length: int | None = None,
-    most_rows: int = MOST_ROWS,
+    most_rows: int | None = None,
+    progress: Progress | None = None,
 ) -> Truth:
     """Compare what a student was scored on with what a trainer would train it on.
 
@@ -90,57 +104,95 @@ def check_truth(
         scored: The student as it scores: without the end of turn.
         trained: The same student, opened with `score_end_of_turn`.
         max_length: Of the trainer, which cuts what is longer without a word; None: no limit.
-        most_rows: At most so many rows are compared, from the start of the file.
+        most_rows: At most so many rows are compared, from the start of the file; None: all.
+        progress: Told how many rows are compared.
 
     Raises:
         MissingExtraError: TRL is not installed.
         DataError: The file cannot be read.
     """
-    candidates = []
-    for row in read(str(path)):
-        versions = (*row.candidates, *row.repeated)
-        candidates.append(versions[0] if len(versions) == 1 else None)
-        if len(candidates) == most_rows:
-            break
-    raw = [record.value for record in _first(path, len(candidates))]
-    conversational = all(_is_prompt_completion(value) for value in raw)
-    sequences = [None if c is None else encode_candidate(c, scored) for c in candidates]
-    if conversational:
-        through = "TRL's own preparation"
-        given = [{"prompt": v["prompt"], "completion": v["completion"]} for v in raw]
-        prepared = dict(enumerate(_prepare(given, trained, max_length=max_length)))
-    else:
-        through = "tutelage train"
-        own = [None if c is None else encode_candidate(c, trained) for c in candidates]
-        rows = [(i, training_row(i, p[0])) for i, p in enumerate(own) if isinstance(p, tuple)]
-        given = [{"input_ids": list(r.ids), "labels": list(r.labels)} for _, r in rows]
-        found = _prepare(given, trained, max_length=max_length)
-        prepared = {i: row for (i, _), row in zip(rows, found, strict=True)}
+    progress = progress or Silent()
+    in_file, as_trl = _survey(path)
+    progress.begin("compare", total=min(in_file, most_rows or in_file), unit="rows")
+    values = (record.value for record in read_records(str(path)))
+    waiting = islice(zip(read(str(path)), values, strict=True), most_rows)
+    found: list[RowTruth] = []
+    while chunk := list(islice(waiting, CHUNK_ROWS)):
+        read_as = {row.row: _passage(row, scored) for row, _ in chunk}
+        scorable = [(row, value) for row, value in chunk if isinstance(read_as[row.row], Passage)]
+        given = {
+            row.row: _for_trl(value) if as_trl else _for_own(row, trained)
+            for row, value in scorable
+        }
+        prepared = _prepare(given, trained, max_length=max_length)
+        found += [_compare(n, side, prepared.get(n), trained) for n, side in read_as.items()]
+        progress.advance(len(chunk))
+    progress.end()
     return Truth(
-        through=through,
-        rows=tuple(
-            _compare(i, sequence, prepared.get(i), trained) for i, sequence in enumerate(sequences)
-        ),
+        through="TRL's own preparation" if as_trl else "tutelage train",
+        rows=tuple(found),
+        rows_in_file=in_file,
     )
 
 
-def _first(path: Path, count: int) -> Iterator[Any]:
-    for number, record in enumerate(read_records(str(path))):
-        if number == count:
-            return
-        yield record
+def _survey(path: Path) -> tuple[int, bool]:
+    """How many rows there are, and whether all that can be read are prompt and completion."""
+    in_file, as_trl = 0, True
+    for record in read_records(str(path)):
+        in_file += 1
+        as_trl = as_trl and (record.problem is not None or _is_prompt_completion(record.value))
+    return in_file, as_trl
+
+
+def _passage(row: Row, student: StudentModel) -> Passage | str:
+    """The row as the student reads it, or why it does not."""
+    versions = (*row.candidates, *row.repeated)
+    if row.example is None:
+        return f"{row.status}: {row.detail or ''}"
+    if len(versions) != 1:
+        return "several versions" if versions else "no response"
+    found = encode_candidate(versions[0], student)
+    return f"{found.reason}: {found.detail or ''}" if isinstance(found, Refusal) else found[-1]
 
 
 def _is_prompt_completion(value: object) -> bool:
     return isinstance(value, Mapping) and "prompt" in value and "completion" in value
 
 
+def _for_trl(value: Any) -> dict[str, Any]:
+    return {"prompt": value["prompt"], "completion": value["completion"]}
+
+
+def _for_own(row: Row, student: StudentModel) -> dict[str, Any] | str:
+    passage = _passage(row, student)
+    if isinstance(passage, str):
+        return passage
+    found = training_row(row.row, passage)
+    return {"input_ids": list(found.ids), "labels": list(found.labels)}
+
+
 def _prepare(
+    given: Mapping[int, Mapping[str, Any] | str], student: StudentModel, *, max_length: int | None
+) -> dict[int, tuple[list[int], list[int]] | str]:
+    """Ids and labels of each row as they leave TRL's collator, without padding.
+
+    Instead, for a row that does not get that far, why.
+    """
+    rows = [{**row, _NUMBER: n} for n, row in given.items() if not isinstance(row, str)]
+    gone = f"cut to {max_length} tokens it has no loss left: TRL leaves it out without a word"
+    found: dict[int, tuple[list[int], list[int]] | str] = {
+        n: row if isinstance(row, str) else gone for n, row in given.items()
+    }
+    if rows:
+        trainer = _trainer(rows, student, max_length=max_length)
+        found |= {row[_NUMBER]: _collated(trainer, row) for row in trainer.train_dataset}
+    return found
+
+
+def _trainer(
     rows: Sequence[Mapping[str, Any]], student: StudentModel, *, max_length: int | None
-) -> list[tuple[list[int], list[int]]]:
-    """Ids and labels of each row as they leave TRL's collator, without padding."""
-    if not rows:
-        return []
+) -> Any:
+    """TRL's trainer, with the rows as it has prepared them."""
     try:
         from datasets import Dataset
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -171,7 +223,7 @@ def _prepare(
             completion_only_loss=True if "prompt" in rows[0] else None,
         )
         try:
-            trainer = SFTTrainer(
+            return SFTTrainer(
                 model=tiny,
                 args=arguments,
                 train_dataset=Dataset.from_list([dict(row) for row in rows]),
@@ -182,14 +234,6 @@ def _prepare(
                 f"TRL cannot prepare these rows: {error}",
                 hint="base models without a chat template train with `tutelage train`",
             ) from error
-        prepared = list(trainer.train_dataset)
-        if len(prepared) < len(rows):
-            raise DataError(
-                f"TRL left out {len(rows) - len(prepared)} of {len(rows)} rows without a word: "
-                f"cut to {max_length} tokens they have no loss left",
-                hint="train with max_length=None, as the exported snippet does",
-            )
-        return [_collated(trainer, row) for row in prepared]
 
 
 def _collated(trainer: Any, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
@@ -199,17 +243,18 @@ def _collated(trainer: Any, row: Mapping[str, Any]) -> tuple[list[int], list[int
 
 def _compare(
     row: int,
-    scored: tuple[Passage, ...] | Refusal | None,
-    prepared: tuple[list[int], list[int]] | None,
+    passage: Passage | str,
+    prepared: tuple[list[int], list[int]] | str | None,
     student: StudentModel,
 ) -> RowTruth:
-    if scored is None or isinstance(scored, Refusal):
-        why = "no response" if scored is None else f"{scored.reason}: {scored.detail or ''}"
-        return RowTruth(row=row, finding="not_scored", detail=why)
-    passage = scored[-1]
+    if isinstance(passage, str):
+        return RowTruth(row=row, finding="not_scored", detail=passage)
     ids = [int(token) for token in passage.ids_T]
     start = passage.target_start
-    trained_ids, labels = prepared or ([], [])
+    if prepared is None or isinstance(prepared, str):
+        tokens = len(ids) - start
+        return RowTruth(row=row, finding="no_loss", scored_tokens=tokens, detail=prepared)
+    trained_ids, labels = prepared
     first = next((i for i, label in enumerate(labels) if label != NO_LOSS), len(labels))
     loss = [token for token in labels if token != NO_LOSS]
     finding, rest = _finding(ids[:start], ids[start:], trained_ids[:first], loss)
