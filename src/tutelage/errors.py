@@ -78,6 +78,10 @@ class StudentError(TutelageError, RuntimeError):
     """The student cannot be loaded or read."""
 
 
+class DivergedError(StudentError):
+    """A training came to numbers that are none; nothing of it is kept."""
+
+
 class TeacherStoppedError(TutelageError, RuntimeError):
     """Every call fails alike, so no more are made.
 

@@ -363,6 +363,26 @@ def test_what_could_be_found_is_stated_with_the_correction(place: Path, tmp_path
     assert all(c.detectable_corrected > c.interval.detectable > 0 for c in found)
 
 
+def test_a_training_that_diverged_is_a_result_and_the_others_go_on(
+    place: Path, tmp_path: Path
+) -> None:
+    student = values(place, tmp_path)["students"][0]
+    wild = {**student, "name": "wild", "train": {"learning_rate": 1e30}}
+    made = values(place, tmp_path / "out", students=[wild, student], balance=["examples"])
+    (tmp_path / "prove.yaml").write_text(yaml.safe_dump(made))
+    found = prove(
+        tmp_path / "prove.yaml", out=None, quick=False, most_cells=None, progress=Silent()
+    )
+    assert found["done"] == found["cells"]
+    assert found["diverged"] > 0
+    assert "Training tiny on choice instead of random" in found["in_words"][0]
+    assert f"{found['diverged']} of {found['cells']} trainings diverged" in found["in_words"][-1]
+    results = read_results(tmp_path / "out").to_pylist()
+    lost = [r for r in results if r["status"] == "diverged"]
+    assert {(r["student"], r["value"]) for r in lost} == {("wild", None)}
+    assert {r["task"] for r in lost} == {"tools", "held_out_original", "held_out_refined"}
+
+
 def test_one_seed_shows_nothing_however_narrow_its_interval(place: Path, tmp_path: Path) -> None:
     made = experiment(place, tmp_path, seeds=[0], balance=["examples"])
     (found,) = compare_all(table(5.0), made)

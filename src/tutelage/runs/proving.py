@@ -14,7 +14,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,8 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import replacing, write_table
-from tutelage.errors import RunError
-from tutelage.evaluation import TaskSettings, evaluate_student
+from tutelage.errors import DivergedError, RunError
+from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import versions
 from tutelage.runs.progress import Progress
@@ -41,6 +41,8 @@ from tutelage.runs.proving_settings import ProveSettings
 from tutelage.training import train_student
 
 _GAP_SECONDS = 1.0
+DIVERGED = "diverged"
+"""The status of the one row that stands for the items of a training that diverged."""
 
 
 def run_experiment(
@@ -54,7 +56,7 @@ def run_experiment(
         most_cells: Stop after so many, to continue another time.
 
     Returns:
-        How many cells there are, and how many are done.
+        How many cells there are, how many are done, and of these how many diverged.
 
     Raises:
         RunError: Another process works on it.
@@ -78,8 +80,9 @@ def run_experiment(
                 note = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
                 progress.advance(note=note)
         progress.end()
-    done = sum(is_done(settings.out / "cells" / key) for key in keys)
-    return {"cells": len(keys), "done": done}
+    finished = [key for key in keys if is_done(settings.out / "cells" / key)]
+    diverged = sum(DIVERGED in _about(settings.out / "cells" / key) for key in finished)
+    return {"cells": len(keys), "done": len(finished), "diverged": diverged}
 
 
 class _Turns:
@@ -120,11 +123,17 @@ class _Turns:
 
 def is_done(folder: Path) -> bool:
     """Whether a cell is complete."""
+    return _about(folder).get("state") == "done" and (folder / "results.parquet").is_file()
+
+
+def _about(folder: Path) -> Mapping[str, Any]:
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        found: Mapping[str, Any] = json.loads(
+            (folder / "manifest.json").read_text(encoding="utf-8")
+        )
     except (OSError, ValueError):
-        return False
-    return bool(manifest.get("state") == "done" and (folder / "results.parquet").is_file())
+        return {}
+    return found
 
 
 def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:
@@ -132,23 +141,34 @@ def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]
     folder.mkdir(parents=True, exist_ok=True)
     student = next(s for s in settings.students if s.name == cell.student)
     about: dict[str, Any] = {"rows": len(cell.rows), "tokens": cell.tokens}
-    model = student.model
-    if cell.rows:
-        write_set(folder / "rows.jsonl", cell.rows)
-        train = train_settings(settings, student, seed=cell.seed)
-        trained = train_student(
-            folder / "rows.jsonl", model=student.model, settings=train, out=folder / "trained"
-        )
-        about["trained"] = {**asdict(trained), "path": "trained/model"}
-        model = trained.path
     evaluate = settings.evaluate.model_copy(update={"template": student.template})
-    table = evaluate_student(model, tasks, evaluate, folder / "evaluated")
+    model = student.model
+    try:
+        if cell.rows:
+            write_set(folder / "rows.jsonl", cell.rows)
+            train = train_settings(settings, student, seed=cell.seed)
+            trained = train_student(
+                folder / "rows.jsonl", model=student.model, settings=train, out=folder / "trained"
+            )
+            about["trained"] = {**asdict(trained), "path": "trained/model"}
+            model = trained.path
+    except DivergedError as error:  # a result of this arm: the others go on, and the report says so
+        about["diverged"] = str(error)
+        table = _nothing(tasks, error, seed=evaluate.seed)
+    else:
+        table = evaluate_student(model, tasks, evaluate, folder / "evaluated")
     write_table(folder / "results.parquet", table)
     with replacing(folder / "manifest.json") as temporary:
         text = json.dumps({"state": "done", "key": cell.key, **about}, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")
     if not settings.keep_models:
         shutil.rmtree(folder / "trained" / "model", ignore_errors=True)
+
+
+def _nothing(tasks: Sequence[TaskSettings], error: DivergedError, *, seed: int) -> pa.Table:
+    """What a training that diverged came to: for each task one row with a status and no value."""
+    row = ItemResult(item_id="", status=DIVERGED, detail=str(error))
+    return pa.concat_tables(results_table([row], task=task.name, seed=seed) for task in tasks)
 
 
 def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
@@ -161,7 +181,7 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
         "tasks": [
             {
                 **task.model_dump(mode="json", exclude_defaults=True),
-                "sha256": file_digest(task.path),
+                "sha256": file_digest(task.path, out=settings.out),
             }
             for task in plan.tasks
         ],

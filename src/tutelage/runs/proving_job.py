@@ -62,6 +62,11 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
     manifest = json.loads((settings.out / "manifest.json").read_text(encoding="utf-8"))
     primary = settings.primary or manifest["tasks"][0]["name"]
     opening = headline(compared, settings, primary=primary)
+    if done.get("diverged"):
+        opening.append(
+            f"{done['diverged']} of {done['cells']} trainings diverged and came to no value; "
+            "results.parquet says which. A lower learning rate may keep them."
+        )
     page: dict[str, Any] = {
         "opening": opening,
         "facts": facts_of(compared, settings, done),

@@ -9,6 +9,7 @@ from typing import Any
 from tutelage.data import content_hash, write_jsonl
 from tutelage.data.tables import messages_to_arrow
 from tutelage.evaluation import TaskSettings
+from tutelage.evaluation.harness import folder_digest
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.progress import Progress
 from tutelage.runs.proving_sets import (
@@ -66,7 +67,10 @@ def plan_experiment(settings: ProveSettings, *, progress: Progress) -> Plan:
         TutelageError: A set cannot be had, or is smaller than `examples`.
     """
     tasks, held = _tasks(settings)
-    digests = [[t.model_dump(mode="json", exclude={"path"}), file_digest(t.path)] for t in tasks]
+    digests = [
+        [t.model_dump(mode="json", exclude={"path"}), file_digest(t.path, out=settings.out)]
+        for t in tasks
+    ]
     cells: list[Cell] = []
     sets: list[Mapping[str, Any]] = []
     progress.begin("plan", total=len(settings.students) * len(settings.arms), unit="sets")
@@ -221,8 +225,15 @@ def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], frozenset
     return (*made, *settings.tasks), held.questions
 
 
-def file_digest(path: str | None) -> str | None:
-    """SHA-256 of a task's file; what is no file stands for itself."""
-    if path is None or not Path(path).is_file():
+def file_digest(path: str | None, *, out: Path) -> str | None:
+    """SHA-256 of a task's file, or the digest of its folder; what is neither stands for itself.
+
+    Args:
+        path: Of the task.
+        out: Of the experiment, whose files are not the task's.
+    """
+    if path is None or not Path(path).exists():
         return path
+    if Path(path).is_dir():
+        return folder_digest(Path(path), without=out)
     return sha256(Path(path).read_bytes()).hexdigest()

@@ -83,7 +83,7 @@ def train_student(
         MissingExtraError: TRL or another library of the extra `train` is not installed.
         RunError: Another training lies in `out`.
         DataError: None of the rows can be trained on.
-        StudentError: The student cannot be opened, or the training diverged: a loss, an answer or
+        StudentError: The student cannot be opened, or (DivergedError) a loss, an answer or
             a weight is no number. Then there is no OUT/model.
     """
     progress = progress or Silent()

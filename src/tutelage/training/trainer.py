@@ -17,7 +17,7 @@ from transformers.utils import logging as hf_logging
 from trl import SFTConfig, SFTTrainer
 
 from tutelage.data.progress import Progress
-from tutelage.errors import StudentError
+from tutelage.errors import DivergedError
 from tutelage.student.folder import cpu_multiplies_bfloat16
 from tutelage.student.loading import load_weights
 from tutelage.student.opening import OpenStudent
@@ -190,7 +190,7 @@ def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
     The loss of a step is measured before its update, so that no loss tells of the last one.
 
     Raises:
-        StudentError: What it answers is no number.
+        DivergedError: What it answers is no number.
     """
     model = trainer.model
     shortest = min(encoded.rows, key=lambda row: len(row.ids))
@@ -209,7 +209,7 @@ def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
     The tokenizer's files are copied as they are, so that text is cut into the same tokens.
 
     Raises:
-        StudentError: A weight, or its square, is no number; nothing is saved.
+        DivergedError: A weight, or its square, is no number; nothing is saved.
     """
     model = trainer.model
     if hasattr(model, "merge_and_unload"):
@@ -255,8 +255,8 @@ def _step(state: Any) -> str:
     return f"{state.global_step} of {state.max_steps}"
 
 
-def _diverged(what: str) -> StudentError:
-    return StudentError(
+def _diverged(what: str) -> DivergedError:
+    return DivergedError(
         f"the training diverged: {what}; no student is saved",
         hint="lower `learning_rate`, and choose another --out or remove the folder",
     )
