@@ -50,13 +50,17 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     shown = is_shown(c, settings)
     if " - " in c.student:
         one, other = c.student.split(" - ", 1)
-        start = f"The effect of choosing on {c.task} is {_signed(i.mean)} larger for {one} than for"
-        start = f"{start} {other}"
+        start = (
+            f"What training on {c.arm} instead of {c.against}, with {BALANCE_WORDS[c.balance]}, "
+            f"changes in {c.task} is {_signed(i.mean)} {unit_of(c, settings)} larger for {one} "
+            f"than for {other}"
+        )
         verdict = "this difference is shown" if shown else "no difference could be shown"
     else:
         start = (
             f"Training {c.student} on {c.arm} instead of {c.against}, with "
-            f"{BALANCE_WORDS[c.balance]}, changed {c.task} by {_signed(i.mean)}"
+            f"{BALANCE_WORDS[c.balance]}, changed {c.task} by {_signed(i.mean)} "
+            f"{unit_of(c, settings)}"
         )
         better = "better" if i.mean > 0 else "worse"
         verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"
@@ -78,7 +82,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
             "at all; that is a failure of one side, not a chance."
         )
     return (
-        f"{start} {unit_of(c, settings)} ({percent} % interval {_signed(i.low)} to "
+        f"{start} ({percent} % interval {_signed(i.low)} to "
         f"{_signed(i.high)}; {_counted(i.seeds, 'seed')}, {_counted(i.items, 'item')}): {verdict}. "
         f"{found}"
     )
