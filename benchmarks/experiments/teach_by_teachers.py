@@ -138,7 +138,8 @@ def write_tasks(
 
 def report(given: argparse.Namespace) -> None:
     teachers = json.loads((given.out / "teachers.json").read_text(encoding="utf-8"))
-    results = read_results(given.out / "results").to_pylist()
+    folders = [given.out / name for name in given.results]
+    results = [row for folder in folders for row in read_results(folder).to_pylist()]
     standings = pq.read_table(given.ranked / "standings.parquet")
     values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in results:
@@ -166,6 +167,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--ranked", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--results", nargs="+", default=["results"], help="one for each student")
     parser.add_argument("--teachers", type=int, default=12)
     parser.add_argument("--without", type=int, nargs="*", default=[], help="for want of time")
     parser.add_argument("--by", default="rsr")
