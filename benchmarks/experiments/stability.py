@@ -1,8 +1,9 @@
 """How a ranking settles as questions grow: `python stability.py RANKED [RANKED ...]`.
 
 For each number of questions n: the mean Spearman correlation of two rankings by disjoint draws of
-n questions each (so 2 n must be there), and of a ranking by n with the ranking by all the other
-questions; over 200 draws. Seconds are those of reading, a teacher, if they were read first.
+n questions each (where 2 n are there), and of a ranking by n with the ranking by all the other
+questions (where they are 50 at least, or as many as n); over 200 draws.
+Seconds are those of reading, a teacher, if they were read first.
 """
 
 import json
@@ -18,6 +19,7 @@ from tutelage.ranking.cells import cells_of
 
 COUNTS = (3, 6, 12, 25, 50, 100, 200, 400, 800)
 DRAWS = 200
+LEAST_OTHERS = 50
 
 
 def main() -> None:
@@ -37,13 +39,16 @@ def main() -> None:
                     return p.of_means([c[:, places].sum(axis=1) / counts for c in columns])
 
             for n in COUNTS:
-                if 2 * n > total:
+                if total - n < min(n, LEAST_OTHERS):
                     continue
                 halves, rest = [], []
                 for _ in range(DRAWS):
                     order = rng.permutation(total)
                     one = values(order[:n])
-                    for found, other in ((halves, order[n : 2 * n]), (rest, order[n:])):
+                    compared = [(rest, order[n:])]
+                    if 2 * n <= total:
+                        compared.append((halves, order[n : 2 * n]))
+                    for found, other in compared:
                         both = np.isfinite(one) & np.isfinite(values(other))
                         found.append(spearman(one[both], values(other)[both]))
                 each = seconds * n / total / len(cells.entrants)
