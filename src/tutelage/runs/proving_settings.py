@@ -139,7 +139,10 @@ class ProveSettings(BaseModel):
             names |= HELD_OUT_TASKS
         if self.primary is not None and self.primary not in names:
             raise ValueError(f"primary: there is no task {self.primary!r}, but {sorted(names)}")
-        given = {"train": self.train.model_fields_set, "evaluate": self.evaluate.model_fields_set}
+        given = {
+            "train": _changed(self.train, TrainSettings()),
+            "evaluate": _changed(self.evaluate, EvaluateSettings()),
+        }
         given |= {f"students, {s.name}, train": set(s.train) for s in self.students}
         for place, fields in given.items():
             for name in sorted(fields & {"seed", "template"}):
@@ -184,6 +187,11 @@ class ProveSettings(BaseModel):
         if self.held_out and all(s.run is None for s in kept):
             kept.append(next(s for s in self.students if s.run is not None))
         return tuple(kept)
+
+
+def _changed(settings: BaseModel, default: BaseModel) -> set[str]:
+    names = type(settings).model_fields
+    return {name for name in names if getattr(settings, name) != getattr(default, name)}
 
 
 def load_prove_settings(path: Path, *, out: Path | None = None) -> ProveSettings:
