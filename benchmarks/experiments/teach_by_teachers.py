@@ -21,12 +21,15 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
+from tutelage.correlation import spearman
 from tutelage.data import content_hash, write_jsonl
 from tutelage.runs.proving import read_results
 from tutelage.runs.ranking_outcomes import correlations
@@ -136,23 +139,50 @@ def write_tasks(
     ]
 
 
+def agreement(seeds: list[dict[str, list[float]]]) -> str:
+    """How alike two seeds order the teachers: no predictor can be expected to do better."""
+    found = []
+    for one, other in combinations(seeds, 2):
+        names = sorted(set(one) & set(other))
+        a, b = (np.array([np.mean(side[name]) for name in names]) for side in (one, other))
+        rho = spearman(a, b)
+        found.append("-" if rho is None else f"{rho:+.2f}")
+    return ", ".join(found)
+
+
 def report(given: argparse.Namespace) -> None:
     teachers = json.loads((given.out / "teachers.json").read_text(encoding="utf-8"))
     folders = [given.out / name for name in given.results]
     results = [row for folder in folders for row in read_results(folder).to_pylist()]
     standings = pq.read_table(given.ranked / "standings.parquet")
     values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_seed: dict[tuple[str, str], dict[int, dict[str, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for row in results:
         if row["arm"].startswith("t") and row["arm"][1:].isdigit() and row["value"] is not None:
             teacher = teachers[int(row["arm"][1:])]
             values[row["student"], row["task"]][teacher].append(row["value"])
+            of_seed = by_seed[row["student"], row["task"]][row["train_seed"]]
+            of_seed[teacher].append(row["value"])
     outcomes = {
         f"{student}:{task}": {name: sum(v) / len(v) for name, v in found.items()}
         for (student, task), found in values.items()
     }
-    for name, found in outcomes.items():
-        shown = ", ".join(f"{t} {v:.4f}" for t, v in sorted(found.items(), key=lambda p: -p[1]))
-        print(f"{name}: {shown}")
+    rows = [row for row in standings.to_pylist() if row["domain"] == "all"]
+    predicted = {(row["predictor"], row["entrant"]): row["value"] for row in rows}
+    names = sorted({name for found in outcomes.values() for name in found})
+    names.sort(key=lambda name: predicted.get(("rsr", name)) or 0.0)
+    predictors = sorted({predictor for predictor, _ in predicted})
+    print("| teacher |", " | ".join([*predictors, *outcomes]), "|")
+    print("|---|" + "---:|" * (len(predictors) + len(outcomes)))
+    for name in names:
+        numbers = [predicted.get((predictor, name)) for predictor in predictors]
+        numbers += [found.get(name) for found in outcomes.values()]
+        cells = ["" if n is None else f"{n:.0f}" if n > 50 else f"{n:.3f}" for n in numbers]
+        print(f"| {name} |", " | ".join(cells), "|")
+    for (student, task), seeds in by_seed.items():
+        print(f"{student}:{task}: seeds agree by {agreement(list(seeds.values()))}")
     for row in correlations(standings, outcomes).to_pylist():
         if row["spearman"] is not None and row["low"] is not None:
             print(
