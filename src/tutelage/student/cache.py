@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.data.databases import write_ahead
 from tutelage.errors import StudentError
 from tutelage.student.passage import Measured, Refusal
 
@@ -178,7 +179,7 @@ class Cache:
         connection = sqlite3.connect(
             self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        write_ahead(connection, seconds=_BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = NORMAL")
         (found,) = connection.execute("PRAGMA user_version").fetchone()
         if found not in (0, _VERSION):

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
+from tutelage.data.databases import write_ahead
 from tutelage.errors import JournalError
 
 APPLICATION_ID = 0x7475746C
@@ -142,7 +143,7 @@ def _check(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> No
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    write_ahead(connection, seconds=BUSY_SECONDS)
     connection.execute("PRAGMA synchronous = FULL")
     if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
         return

@@ -1,0 +1,31 @@
+"""SQLite files that several processes make and write at once."""
+
+import sqlite3
+from time import monotonic, sleep
+
+_PAUSE_SECONDS = 0.02
+
+
+def write_ahead(connection: sqlite3.Connection, *, seconds: float) -> None:
+    """Switch a database to its write-ahead log, waiting for others who are about to.
+
+    SQLite waits for locks of its own accord, but not in this statement: where two processes make
+    one file, the second was told at once that the database is locked.
+
+    Args:
+        connection: In autocommit.
+        seconds: How long to wait.
+
+    Raises:
+        sqlite3.OperationalError: It is still locked after that, or cannot be switched.
+    """
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() > deadline:
+                raise
+            sleep(_PAUSE_SECONDS)
+        else:
+            return
