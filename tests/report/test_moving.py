@@ -50,6 +50,8 @@ def beside(mean: float, low: float, *, against: str = "random") -> dict[str, Any
         "detectable": 0.1,
         "seeds": 2,
         "items": 60,
+        "shown": False,
+        "latest": True,
     }
 
 
@@ -143,15 +145,11 @@ def test_the_opening_says_whether_the_loops_differ() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("p_corrected", "seeds", "shown"), [(0.01, 2, True), (0.2, 2, False), (0.01, 1, False)]
-)
-def test_a_difference_between_loops_is_shown_after_the_correction_and_by_several_seeds(
-    p_corrected: float, seeds: int, *, shown: bool
-) -> None:
-    row = {**beside(0.1, 0.05), "p_corrected": p_corrected, "seeds": seeds}
-    (said,) = loops_sentences(pa.Table.from_pylist([row]))
-    assert ("this difference is shown" in said) is shown
+def test_a_sentence_says_what_was_decided_and_only_of_the_latest_students() -> None:
+    rows = [beside(0.1, 0.05), beside(0.2, 0.1)]
+    rows = [{**rows[0], "latest": False, "after": 1}, {**rows[1], "shown": True}]
+    (said,) = loops_sentences(pa.Table.from_pylist(rows))
+    assert said.endswith("+0.200 (+0.100 to +0.300); this difference is shown.")
 
 
 def test_the_same_facts_stand_in_markdown() -> None:

@@ -347,6 +347,17 @@ def test_a_seed_in_which_one_arm_came_to_nothing_is_counted(place: Path, tmp_pat
     assert found.row()["seeds_left_out"] == 1
 
 
+def test_such_a_seed_counts_for_right_answers_too(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
+    results = table(0.5).to_pylist()
+    for row in results:
+        lost = (row["arm"], row["train_seed"]) == ("choice", 2)
+        row["correct"] = None if lost else row["value"] > -1.5
+        row["value"] = None if lost else row["value"]
+    found = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
+    assert {c.measure: c.seeds_left_out for c in found} == {"value": 1, "right": 1}
+
+
 def test_two_trainings_with_equal_results_do_not_differ(place: Path, tmp_path: Path) -> None:
     made = experiment(place, tmp_path, seeds=[0, 1, 2], balance=["examples"])
     results = [{**row, "value": 0.0, "correct": False} for row in table(0.5).to_pylist()]

@@ -216,10 +216,21 @@ def test_the_loops_stand_beside_each_other_on_what_is_held_out(tmp_path: Path) -
     }
     assert rows["sums", 2, "gate", "no_gate"]["mean"] == pytest.approx(0.3)
     assert rows["sums", 2, "gate", "no_gate"]["low"] > 0
+    assert rows["sums", 2, "gate", "no_gate"]["shown"]
+    assert not rows["human", 2, "gate", "no_gate"]["shown"]
+    assert {key[1] for key, row in rows.items() if row["latest"]} == {2}
     assert rows["sums", 1, "no_gate", "untrained"]["mean"] == pytest.approx(0.1)
     assert rows["human", 2, "gate", "no_gate"]["mean"] == 0.0
     assert (rows["sums", 2, "gate", "no_gate"]["seeds"], len(rows)) == (2, 12)
     assert {(r["task"], r["after"]) for r in out["loops"]} == {("sums", 2), ("human", 2)}
+
+
+def test_one_seed_shows_no_difference_between_loops(tmp_path: Path) -> None:
+    settings = rounds_settings(tmp_path, rounds=1, loops=["gate", "no_gate"])
+    run_rounds(settings, doors=round_doors(right={"": 0.1, "gate": 0.9, "no_gate": 0.2}))
+    rows = [r for r in table(tmp_path / "out", "loops") if r["task"] == "sums"]
+    assert all(r["low"] > 0 for r in rows if r["against"] == "no_gate")
+    assert not any(r["shown"] for r in rows)
 
 
 def test_a_loop_that_the_guard_ended_is_compared_by_the_student_it_kept(tmp_path: Path) -> None:

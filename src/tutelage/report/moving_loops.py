@@ -1,6 +1,6 @@
 """The chapter that sets the loops beside each other, and its sentence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -10,7 +10,6 @@ from tutelage.report.section import Cell, Column, Section, Table
 from tutelage.report.wording import count
 
 UNTRAINED = "untrained"
-_ALPHA = 0.05
 
 
 def loop_words(loop: str) -> str:
@@ -20,7 +19,9 @@ def loop_words(loop: str) -> str:
 
 def loops_sentences(loops: pa.Table) -> tuple[str, ...]:
     """What came out between the first loop and each other one, after the last training."""
-    return tuple(_sentence(row) for row in _last(loops) if row["against"] != UNTRAINED)
+    return tuple(
+        _sentence(row) for row in loops.to_pylist() if row["latest"] and row["against"] != UNTRAINED
+    )
 
 
 def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
@@ -70,22 +71,12 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
     )
 
 
-def _last(loops: pa.Table) -> Sequence[Mapping[str, Any]]:
-    latest: dict[tuple[str, str, str], Mapping[str, Any]] = {}
-    for row in loops.to_pylist():
-        latest[row["task"], row["loop"], row["against"]] = row
-    return list(latest.values())
-
-
 def _task_words(row: Mapping[str, Any]) -> str:
     return f"{row['task']}, share right" if row["measure"] == "right" else str(row["task"])
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
-    apart = row["low"] > 0 or row["high"] < 0
-    # As in an experiment: with the correction, and never from one seed.
-    shown = apart and row["p_corrected"] < _ALPHA and row["seeds"] > 1
-    verdict = "this difference is shown" if shown else "no difference could be shown"
+    verdict = "this difference is shown" if row["shown"] else "no difference could be shown"
     return (
         f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
         f"less {loop_words(row['against'])} {row['mean']:+.3f} "

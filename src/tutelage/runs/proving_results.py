@@ -156,10 +156,13 @@ def _cells(results: pa.Table) -> dict[_CellName, ItemValues]:
         if task in is_right:
             cells.setdefault((student, arm, seed, balance, task, "right"), {})
     # Where a value is nothing but right or wrong, one of the two is enough.
-    return {
-        name: values
+    differs = {
+        name[-2]
         for name, values in cells.items()
-        if name[-1] == "value" or cells.get((*_place(name), "value")) != values
+        if name[-1] == "right" and cells[(*_place(name), "value")] != values
+    }
+    return {
+        name: values for name, values in cells.items() if name[-1] == "value" or name[-2] in differs
     }
 
 

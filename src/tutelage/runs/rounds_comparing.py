@@ -34,6 +34,8 @@ _COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("items", pa.int32()),
     ("mean_loop", pa.float64()),
     ("mean_against", pa.float64()),
+    ("shown", pa.bool_()),  # 0 outside the interval, also after the correction; several seeds
+    ("latest", pa.bool_()),  # of these two and this task there is none after more trainings
 )
 COMPARED_LOOPS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 LEVEL = 0.95
@@ -80,6 +82,9 @@ def compare_loops(done: Sequence["Round"], untrained: pa.Table | None) -> pa.Tab
                 return None if table is None else values_of(table, outcome)
 
             rows += _of_outcome(pairs, seeds, side, place={"after": after, **_named(outcome)})
+    latest_of = {(row["task"], row["loop"], row["against"]): row["after"] for row in rows}
+    for row in rows:
+        row["latest"] = row["after"] == latest_of[row["task"], row["loop"], row["against"]]
     return pa.Table.from_pylist(rows, schema=COMPARED_LOOPS)
 
 
@@ -123,7 +128,9 @@ def _of_outcome(
     corrected = holm([interval.p_value for _, interval in found])
     names = ("mean", "low", "high", "p_value", "detectable", "seeds", "items")
     for (row, interval), p in zip(found, corrected, strict=True):
-        yield {**row, **{name: getattr(interval, name) for name in names}, "p_corrected": p}
+        shown = interval.seeds > 1 and interval.excludes_zero and p < 1 - LEVEL
+        numbers = {name: getattr(interval, name) for name in names}
+        yield {**row, **numbers, "p_corrected": p, "shown": shown}
 
 
 def outcomes_of(results: pa.Table) -> list[_Outcome]:
@@ -170,8 +177,16 @@ def gained(after: pa.Table | None, before: pa.Table | None) -> bool | None:
 
 def last_compared(table: pa.Table) -> list[dict[str, Any]]:
     """The comparisons after the last training that both sides have, for a terminal."""
-    latest: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for row in table.to_pylist():
-        latest[row["task"], row["loop"], row["against"]] = row
-    names = ("after", "task", "measure", "loop", "against", "mean", "low", "high", "detectable")
-    return [{name: row[name] for name in names} for row in latest.values()]
+    names = (
+        "after",
+        "task",
+        "measure",
+        "loop",
+        "against",
+        "mean",
+        "low",
+        "high",
+        "shown",
+        "detectable",
+    )
+    return [{name: row[name] for name in names} for row in table.to_pylist() if row["latest"]]
