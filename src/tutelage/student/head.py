@@ -13,7 +13,7 @@ from tutelage.student.products import Product, product
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LOGITS_AT_ONCE = 1 << 24
+_LOGITS_AT_ONCE = 1 << 23
 _FEWEST_ROWS, _MOST_ROWS = 64, 512
 """How many logits exist at the same time, at most (but at least `_FEWEST_ROWS`
 rows of them, or the head's matrix would be fetched from memory too often)."""

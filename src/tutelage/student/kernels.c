@@ -18,11 +18,12 @@ static inline float wide(uint16_t h) {
   return f;
 }
 
+/* Rounds to even. A NaN stays one: all that comes in was bfloat16, whose low bits are zero, as are
+ * those of the processor's own NaN, so that nothing is carried into its sign. */
 static inline uint16_t narrow(float f) {
   uint32_t bits;
   memcpy(&bits, &f, 4);
-  uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return (uint16_t)((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+  return (uint16_t)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 /* exp for arguments that are at most 0 or moderate; below -87 it is as good as 0. */
@@ -188,12 +189,32 @@ void gate(const uint16_t *joined, int64_t size, int64_t is_gelu, uint16_t *out, 
   }
 }
 
+/* 2 to the power of x, for x of at most 0 or moderate; below -126 it is as good as 0. The fraction
+ * is within a half, where Taylor's polynomial is exact to a float's last digit. */
+static inline float power_of_two(float x) {
+  x = x < -126.0f ? -126.0f : x;
+  float n = __builtin_rintf(x), r = x - n;
+  float p = 1.5403530393e-4f;
+  p = p * r + 1.3333558146e-3f;
+  p = p * r + 9.6181291076e-3f;
+  p = p * r + 5.5504108664e-2f;
+  p = p * r + 2.4022650696e-1f;
+  p = p * r + 6.9314718056e-1f;
+  p = p * r + 1.0f;
+  int32_t bits;
+  memcpy(&bits, &p, 4);
+  bits += (int32_t)n << 23;
+  memcpy(&p, &bits, 4);
+  return p;
+}
+
 /* Causal softmax in place. A row is one (tile, key-value head, query, head of the group); it sees
  * the keys from position - window + 1 to position; window 0 is all the way back. */
 void causal_softmax(uint16_t *scores, const int64_t *positions, int64_t kv_heads, int64_t queries,
                     int64_t group, int64_t keys, int64_t window, float scale, int64_t first,
                     int64_t last) {
   float kept[KEPT];
+  float factor = scale * 1.44269504f;
   for (int64_t row = first; row < last; row++) {
     int64_t query = row / group % queries, tile = row / group / queries / kv_heads;
     int64_t end = positions[tile * queries + query] + 1;
@@ -205,10 +226,11 @@ void causal_softmax(uint16_t *scores, const int64_t *positions, int64_t kv_heads
       float f = wide(x[k]);
       most = f > most ? f : most;
     }
+    float shift = most * factor;
     if (end - start <= KEPT) {
 #pragma omp simd reduction(+ : sum)
       for (int64_t k = start; k < end; k++) {
-        float e = fast_exp((wide(x[k]) - most) * scale);
+        float e = power_of_two(wide(x[k]) * factor - shift);
         kept[k - start] = e;
         sum += e;
       }
@@ -217,11 +239,11 @@ void causal_softmax(uint16_t *scores, const int64_t *positions, int64_t kv_heads
       for (int64_t k = start; k < end; k++) x[k] = narrow(kept[k - start] * share);
     } else {
 #pragma omp simd reduction(+ : sum)
-      for (int64_t k = start; k < end; k++) sum += fast_exp((wide(x[k]) - most) * scale);
+      for (int64_t k = start; k < end; k++) sum += power_of_two(wide(x[k]) * factor - shift);
       float share = 1.0f / sum;
 #pragma omp simd
       for (int64_t k = start; k < end; k++)
-        x[k] = narrow(fast_exp((wide(x[k]) - most) * scale) * share);
+        x[k] = narrow(power_of_two(wide(x[k]) * factor - shift) * share);
     }
     memset(x, 0, (size_t)start * sizeof(uint16_t));
     memset(x + end, 0, (size_t)(keys - end) * sizeof(uint16_t));

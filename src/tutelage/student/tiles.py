@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 QUERIES_PER_TILE = 128
-_SCORES_AT_ONCE = 1 << 22
+_SCORES_AT_ONCE = 1 << 20
+"""So many stay in a processor's own cache between the two products."""
 _PADDED_OVER_REAL = 1.3
 _GROUP_TOKENS = 32
 """Tiles whose keys differ by less than this are grouped whatever it wastes."""
