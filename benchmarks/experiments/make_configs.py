@@ -113,6 +113,9 @@ def main() -> None:
         "--items", type=int, nargs=3, default=[80, 80, 60], metavar=("REFERENCES", "ARC", "PIQA")
     )
     parser.add_argument("--balance", nargs="+", default=["examples", "tokens"])
+    parser.add_argument(
+        "--plain-arms", action="store_true", help="without srt_paper, grape, rsr and ifd_top"
+    )
     given = parser.parse_args()
     runs = dict(text.split("=", 1) for text in given.run)
     for text in given.model:
@@ -122,7 +125,7 @@ def main() -> None:
     made = tasks(given.data, given.out, items=given.items)
     for name in sorted({key.split(".")[0] for key in runs}):
         students = [s for s in STUDENTS if f"{name}.{s}" in runs]
-        arms = ARMS if name == "coachlm" else ARMS | MORE_RULES
+        arms = ARMS if name == "coachlm" or given.plain_arms else ARMS | MORE_RULES
         # SmolLM2 first: the rest is more of the same question.
         config = experiment(
             name, students, runs, arms, made,

@@ -17,6 +17,7 @@ from tutelage.student.cache import Cache
 from tutelage.student.chunks import chunks_of
 from tutelage.student.examination import check_template, devices
 from tutelage.student.folder import resolve_device, resolve_dtype
+from tutelage.student.memory import give_memory_back
 from tutelage.student.model import StudentModel, TextPair, open_student
 from tutelage.student.reads import Reads
 from tutelage.student.settings import Statistics, StudentSettings
@@ -36,6 +37,7 @@ __all__ = [
     "check_template",
     "chunks_of",
     "devices",
+    "give_memory_back",
     "open_student",
     "resolve_device",
     "resolve_dtype",

@@ -19,6 +19,7 @@ from tutelage.student.folder import (
     resolve_max_length,
 )
 from tutelage.student.keys import Scope
+from tutelage.student.memory import give_memory_back
 from tutelage.student.settings import DtypeName, StudentSettings
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
 from tutelage.student.text import fast_tokenizer, load_hf_tokenizer
@@ -198,6 +199,7 @@ class OpenStudent:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+            give_memory_back()
 
     @property
     def _is_chat(self) -> bool:

@@ -5,7 +5,6 @@ OUT/checkpoints/       while it works
 OUT/model/             the trained student, complete or not there at all
 """
 
-import gc
 import json
 import platform
 import shutil
@@ -21,7 +20,7 @@ from typing import Any
 from tutelage.data import content_hash, replacing
 from tutelage.data.progress import Progress, Silent
 from tutelage.errors import MissingExtraError, RunError, TutelageError
-from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.student import StudentModel, StudentSettings, give_memory_back, open_student
 from tutelage.training.rows import Encoded, encode_file
 from tutelage.training.settings import TrainSettings, steps_of
 
@@ -106,7 +105,7 @@ def train_student(
         shutil.rmtree(_checkpoints(out), ignore_errors=True)
     finally:
         student.close()
-        gc.collect()  # a trainer and its model, optimizer and gradients hold each other
+        give_memory_back()
     return trained
 
 
