@@ -18,8 +18,8 @@ class CountingEngine:
 
     name = "counting"
 
-    def __init__(self, inner, *, stop_at=None, most=None):
-        self.inner, self.stop_at, self.most = inner, stop_at, most
+    def __init__(self, inner, *, stop_at=None, most=None, lanes=2):
+        self.inner, self.stop_at, self.most, self.lanes = inner, stop_at, most, lanes
         self.batches = []
         self.read_together = []
 
@@ -51,11 +51,11 @@ def rows(candidate_of):
 def student_of(tiny_llama, tmp_path, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_CANDIDATES", 8)
 
-    def build(name="cache", *, stop_at=None, most=None, **settings):
+    def build(name="cache", *, stop_at=None, most=None, lanes=2, **settings):
         options = {"dtype": "bfloat16", "batch_tokens": 150} | settings
         chosen = StudentSettings(model=str(tiny_llama), **options)
         student = StudentModel(chosen, cache=Cache(tmp_path / f"{name}.sqlite"))
-        engine = CountingEngine(student.parts.engine(), stop_at=stop_at, most=most)
+        engine = CountingEngine(student.parts.engine(), stop_at=stop_at, most=most, lanes=lanes)
         student.parts._engine = engine
         return student, engine
 
@@ -121,12 +121,13 @@ def test_new_rows_are_all_that_is_read(student_of, rows, candidate_of):
     assert sum(engine.batches) == 4
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize("stop_at", [0, 1, 3, 5, 9])
-def test_a_killed_run_ends_with_the_same_bits(student_of, rows, stop_at):
-    whole, engine = student_of("whole")
+def test_a_killed_run_ends_with_the_same_bits(student_of, rows, stop_at, lanes):
+    whole, engine = student_of("whole", lanes=3 - lanes)
     expected = bits(whole.read(rows, views=VIEW_NAMES))
     assert len(engine.batches) > stop_at
-    killed, first = student_of("killed", stop_at=stop_at)
+    killed, first = student_of("killed", stop_at=stop_at, lanes=lanes)
     with pytest.raises(KeyboardInterrupt):
         list(killed.read(rows, views=VIEW_NAMES))
     again, second = student_of("killed")

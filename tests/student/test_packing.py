@@ -34,6 +34,14 @@ def test_a_family_that_fits_is_not_split():
     assert [sorted(part) for part in planned] == [list(range(s, s + 10)) for s in (0, 10, 20)]
 
 
+def test_batches_are_of_about_one_size_and_an_even_number():
+    many = [passage_of([c], [c, c + 1, *[9] * 28]) for c in range(10, 310)]
+    planned = plan_packed(many, batch_tokens=4096)
+    assert [len(part) for part in planned] == [75] * 4, "three full ones and a rest would do, too"
+    few = plan_packed(many[:40], batch_tokens=4096)
+    assert [len(part) for part in few] == [40], "two small batches are slower than one"
+
+
 def test_equal_passages_are_one():
     same = passage_of([1, 2, 3, 4, 5, 6, 7, 8], [9])
     assert len(lay_out([same, same]).ids_N) == 9

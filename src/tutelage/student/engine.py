@@ -18,6 +18,11 @@ class Engine(Protocol):
         """What the manifest calls it."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many batches it can read at the same time, each in a thread of its own."""
+        ...
+
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Divide passages into batches, by index; each index is in exactly one batch."""
         ...

@@ -43,7 +43,6 @@ class NativeStatistics(TorchOps):
 
     def __init__(self, library: ctypes.CDLL, *, threads: int) -> None:
         self._library = library
-        self._threads = threads
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="tutelage-rows")
 
     def statistics(self, logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
@@ -69,9 +68,11 @@ class NativeStatistics(TorchOps):
     def _over_rows(
         self, kernel: Callable[..., None], args: tuple[object, ...], *, rows: int
     ) -> None:
-        """Call a kernel on as many equal shares of the rows as there are threads."""
+        """Call a kernel on as many equal shares of the rows as torch has threads here."""
+        import torch
+
         plain = [_argument(arg) for arg in args]
-        parts = max(1, min(self._threads, rows // _ROWS_WORTH_A_THREAD))
+        parts = max(1, min(torch.get_num_threads(), rows // _ROWS_WORTH_A_THREAD))
         bounds = [ctypes.c_int64(rows * part // parts) for part in range(parts + 1)]
         waiting = [
             self._pool.submit(kernel, *plain, bounds[part], bounds[part + 1])

@@ -24,16 +24,24 @@ class PackedEngine:
     Made by `open_packed`, which first compares it with the model's own forward pass.
     """
 
-    def __init__(self, decoder: Decoder, head: Head, *, batch_tokens: int, ops: Ops) -> None:
+    def __init__(
+        self, decoder: Decoder, head: Head, *, batch_tokens: int, lanes: int, ops: Ops
+    ) -> None:
         self._decoder: Decoder | None = decoder
         self._head: Head | None = head
         self._batch_tokens = batch_tokens
+        self._lanes = lanes
         self._ops = ops
 
     @property
     def name(self) -> str:
         """What the manifest calls it."""
         return "packed"
+
+    @property
+    def lanes(self) -> int:
+        """As many as it was made for."""
+        return self._lanes
 
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Divide passages into batches that share prefixes, under the token budget."""
@@ -64,7 +72,7 @@ class PackedEngine:
         self._head = None
 
 
-def open_packed(model: Any, *, batch_tokens: int, ops: Ops) -> PackedEngine | None:
+def open_packed(model: Any, *, batch_tokens: int, lanes: int, ops: Ops) -> PackedEngine | None:
     """Make the fast engine of a loaded model, or find that it cannot read it.
 
     The model is taken apart only after its own states on a probe are noted; where the new forward
@@ -96,4 +104,5 @@ def open_packed(model: Any, *, batch_tokens: int, ops: Ops) -> PackedEngine | No
             relative = float(difference.norm() / states_T_H.float().norm())
             if not relative < _TOLERANCES[str(model.dtype).removeprefix("torch.")]:
                 return None
-    return PackedEngine(decoder, head_of(layer), batch_tokens=batch_tokens, ops=ops)
+    head = head_of(layer)
+    return PackedEngine(decoder, head, batch_tokens=batch_tokens, lanes=lanes, ops=ops)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tutelage.student.passage import Passage
 
+_WORTH_A_BATCH_TOKENS = 1024
 _WORTH_SHARING_TOKENS = 8
 _FAMILY_FRACTION = 1 / 2
 _WORTH_SHARING_FRACTION = 1 / 32
@@ -84,19 +85,24 @@ def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[
 
     Passages that share much of their length form a family, and a family that fits into one batch
     is not split over two: its context would be computed twice. A passage that is longer than the
-    budget is a batch of its own.
+    budget is a batch of its own. Batches are of about one size and, where that is possible, an
+    even number, so that two lanes end together; how many lanes there are changes nothing here,
+    since the plan decides the last bits of a number.
 
     Returns:
         Indices; each is in exactly one batch.
     """
+    families = _families(passages)
+    sizes = [sum(new for _, new in family) for family in families]
+    share = _share(sum(sizes), batch_tokens=batch_tokens)
     batches: list[list[int]] = [[]]
-    spent = 0
-    for family in _families(passages):
-        first, rest = family[0], family[1:]
-        follows = sum(new for _, new in rest)
-        alone = len(passages[first[0]].ids_T) + follows
-        if batches[-1] and batch_tokens < spent + first[1] + follows and alone <= batch_tokens:
+    spent = planned = 0
+    for family, size in zip(families, sizes, strict=True):
+        alone = len(passages[family[0][0]].ids_T) + size - family[0][1]
+        too_much = batch_tokens < spent + size and alone <= batch_tokens
+        if batches[-1] and (too_much or planned + size / 2 > share * len(batches)):
             batches.append([])
+        planned += size
         for index, new in family:
             if batches[-1] and spent + new > batch_tokens:
                 batches.append([])
@@ -105,6 +111,14 @@ def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[
             batches[-1].append(index)
             spent += new if len(batches[-1]) > 1 else len(passages[index].ids_T)
     return [batch for batch in batches if batch]
+
+
+def _share(tokens: int, *, batch_tokens: int) -> float:
+    """How many tokens each batch should have."""
+    count = max(1, -(-tokens // batch_tokens))
+    if tokens >= 2 * _WORTH_A_BATCH_TOKENS:
+        count += count % 2
+    return tokens / count
 
 
 def _families(passages: Sequence[Passage]) -> list[list[tuple[int, int]]]:

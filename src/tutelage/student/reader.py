@@ -12,11 +12,12 @@ A run that was killed finds its finished batches wholly there and the others as 
 reads the same batches as it would have and ends with the same bits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tutelage.student.cache import Cache
 from tutelage.student.engine import Engine, OutOfMemoryError
+from tutelage.student.lanes import map_in_lanes
 from tutelage.student.passage import Measured, Passage, Refusal
 
 
@@ -53,21 +54,23 @@ class PassageReader:
             return found
         engine = self.open_engine()
         keys, texts = list(passages), list(passages.values())
+        whole: list[list[int]] = []
         rest: list[int] = []
-        for batch in engine.plan(texts):
+        plan = engine.plan(texts)
+        for batch in plan:
             missing = [index for index in batch if keys[index] not in found]
-            if len(missing) < len(batch):
+            if len(missing) == len(batch):
+                whole.append(batch)
+            else:
                 rest += missing
-                continue
-            read = _read_batch(engine, [texts[i] for i in batch], full=full)
+        for batch, read in _read_batches(engine, plan, whole, texts, full=full):
             self._keep(engine, {keys[i]: m for i, m in zip(batch, read, strict=True)}, into=found)
         if rest:
             rest.sort()
+            plan = [[rest[i] for i in batch] for batch in engine.plan([texts[i] for i in rest])]
             late: dict[bytes, Measured | Refusal] = {}
-            for batch in engine.plan([texts[i] for i in rest]):
-                indices = [rest[i] for i in batch]
-                read = _read_batch(engine, [texts[i] for i in indices], full=full)
-                late |= {keys[i]: m for i, m in zip(indices, read, strict=True)}
+            for batch, read in _read_batches(engine, plan, plan, texts, full=full):
+                late |= {keys[i]: m for i, m in zip(batch, read, strict=True)}
             self._keep(engine, late, into=found)
         return found
 
@@ -82,6 +85,26 @@ class PassageReader:
         good = {key: m for key, m in read.items() if isinstance(m, Measured)}
         if self.cache is not None and good:
             self.cache.put_passages(good, engine=engine.name)
+
+
+def _read_batches(
+    engine: Engine,
+    plan: Sequence[list[int]],
+    batches: Sequence[list[int]],
+    texts: Sequence[Passage],
+    *,
+    full: bool,
+) -> Iterator[tuple[list[int], list[Measured | Refusal]]]:
+    """Each of some batches of a plan with what was read, in their order.
+
+    The plan alone decides how many threads a batch has, not what of it is read already.
+    """
+
+    def read(batch: list[int]) -> list[Measured | Refusal]:
+        return _read_batch(engine, [texts[i] for i in batch], full=full)
+
+    lanes = engine.lanes if len(plan) > 1 else 1
+    return zip(batches, map_in_lanes(read, batches, lanes=lanes), strict=True)
 
 
 def _read_batch(

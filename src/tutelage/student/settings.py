@@ -45,7 +45,9 @@ class StudentSettings(BaseModel):
         default=True, description="Compile some steps for this CPU, where there is a C compiler."
     )
     batch_tokens: int = Field(
-        default=4096, ge=1, description="At most this many tokens are computed at once."
+        default=4096,
+        ge=1,
+        description="At most this many tokens make a batch; a CPU reads two batches at once.",
     )
     max_length: int | None = Field(
         default=None,

@@ -37,6 +37,11 @@ class TransformersEngine:
         """What the manifest calls it."""
         return "transformers"
 
+    @property
+    def lanes(self) -> int:
+        """One."""
+        return 1
+
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Divide passages into batches of like lengths under the token budget."""
         return plan_padded([len(p.ids_T) for p in passages], batch_tokens=self._batch_tokens)

@@ -36,6 +36,11 @@ class VllmEngine:
         """What the manifest calls it."""
         return "vllm"
 
+    @property
+    def lanes(self) -> int:
+        """One: the server divides a request itself."""
+        return 1
+
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Requests of passages of like lengths, the longest first.
 

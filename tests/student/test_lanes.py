@@ -1,0 +1,88 @@
+"""Lanes work at the same time, in order, and leave torch's threads as they were."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tutelage.student.lanes import map_in_lanes
+
+
+@pytest.fixture
+def four_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads_of_a_new_thread() -> int:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+@pytest.mark.parametrize(("lanes", "each"), [(1, 4), (2, 2), (4, 1), (8, 1)])
+def test_each_lane_has_its_share_of_the_threads(four_threads: None, lanes: int, each: int) -> None:
+    def work(_item: int) -> int:
+        return torch.get_num_threads()
+
+    assert list(map_in_lanes(work, range(20), lanes=lanes)) == [each] * 20
+    assert list(map_in_lanes(work, [0], lanes=lanes)) == [each], "one item is no exception"
+    assert torch.get_num_threads() == 4
+    assert threads_of_a_new_thread() == 4
+
+
+def test_items_are_worked_on_at_the_same_time_and_come_in_order() -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    def work(item: int) -> int:
+        together.wait()  # broken where nobody else comes
+        time.sleep(0.01 if item % 2 else 0.0)
+        return item
+
+    assert list(map_in_lanes(work, range(10), lanes=2)) == list(range(10))
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_what_fails_is_raised_in_its_place_and_nothing_new_is_begun(
+    four_threads: None, kind: type[BaseException]
+) -> None:
+    begun = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 3:
+            raise kind("at three")
+        time.sleep(0.02)
+        return item
+
+    found = []
+    with pytest.raises(kind, match="at three"):
+        found.extend(map_in_lanes(work, range(1000), lanes=2))
+    assert len(begun) < 100
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 4
+
+
+def test_who_stops_listening_stops_the_lanes() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        time.sleep(0.01)
+        return item
+
+    results = map_in_lanes(work, range(1000), lanes=2)
+    assert next(results) == 0
+    results.close()
+    stopped_at = len(begun)
+    time.sleep(0.1)
+    assert len(begun) == stopped_at < 100
+
+
+def test_nothing_to_do_begins_nothing() -> None:
+    assert list(map_in_lanes(str, [], lanes=2)) == []
