@@ -23,6 +23,7 @@ from score_speed import MODELS
 
 from tutelage.student import StudentSettings, open_student
 from tutelage.student.passage import passage_of
+from tutelage.student.reader import PassageReader
 
 HERE = Path(__file__).parent
 LENGTHS = (64, 128, 256, 512, 1024, 2048)
@@ -69,7 +70,7 @@ def main() -> None:
     student = open_student(
         StudentSettings(model=str(folder), template=template, dtype="bfloat16", use_cache=False)
     )
-    engine = student.parts.engine()
+    reader = PassageReader(open_engine=student.parts.engine, cache=None)
     random = np.random.default_rng(0)
 
     def passages(length: int) -> list:
@@ -78,8 +79,7 @@ def main() -> None:
 
     def read(batch: list, *, full: bool) -> tuple[float, float]:
         start, cpu = time.perf_counter(), time.process_time()
-        for indices in engine.plan(batch):
-            engine.read([batch[i] for i in indices], full=full)
+        reader.read({passage.key: passage for passage in batch}, full=full)
         return time.perf_counter() - start, time.process_time() - cpu
 
     read(passages(256)[:8], full=True)
