@@ -263,6 +263,20 @@ def test_the_report_leads_with_choice_less_random(place: Path, tmp_path: Path) -
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.index("Training tiny on choice") < page.index("<table>")
     assert "Training tiny on choice" in (tmp_path / "out" / "report.md").read_text()
+    cells = json.loads((tmp_path / "out" / "manifest.json").read_text())["cells"]
+    files = {
+        (c["arm"], c["seed"], c["balance"]): tmp_path / "out" / "cells" / c["key"] / "rows.jsonl"
+        for c in cells
+        if c["rows"]
+    }
+    trained = {place: set(file.read_text().splitlines()) for place, file in files.items()}
+    for cell in (c for c in cells if c["rows"]):
+        own = trained[cell["arm"], cell["seed"], cell["balance"]]
+        for arm in ("choice", "random"):
+            beside = trained[arm, cell["seed"], cell["balance"]]
+            assert cell["in_common"][arm] == len(own & beside)
+    assert any(0 < c["in_common"]["random"] < c["rows"] for c in cells)
+    assert "also in random" in page
     results = read_results(tmp_path / "out")
     per_cell = 6 + 6 + 6  # held-out originals and refinements, choices
     assert results.num_rows == per_cell * 2 * (1 + 3 * 2)

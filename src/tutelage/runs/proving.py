@@ -34,6 +34,7 @@ from tutelage.runs.proving_plan import (
     Plan,
     file_digest,
     plan_experiment,
+    rows_in_common,
     train_settings,
 )
 from tutelage.runs.proving_sets import write_set
@@ -172,6 +173,7 @@ def _nothing(tasks: Sequence[TaskSettings], error: DivergedError, *, seed: int) 
 
 
 def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
+    common = rows_in_common(plan.cells, beside=(settings.choice, settings.reference))
     manifest = {
         "kind": "experiment",
         "settings": settings.model_dump(mode="json"),
@@ -194,8 +196,9 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
                 "balance": c.balance,
                 "rows": len(c.rows),
                 "tokens": c.tokens,
+                "in_common": in_common,
             }
-            for c in plan.cells
+            for c, in_common in zip(plan.cells, common, strict=True)
         ],
     }
     with replacing(settings.out / "manifest.json") as temporary:

@@ -70,7 +70,13 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
     page: dict[str, Any] = {
         "opening": opening,
         "facts": facts_of(compared, settings, done),
-        "sections": sections_of(compared, settings, primary=primary, sets=manifest["sets"]),
+        "sections": sections_of(
+            compared,
+            settings,
+            primary=primary,
+            sets=manifest["sets"],
+            cells=manifest["cells"],
+        ),
     }
     title = f"{settings.out.name}: did choosing help?"
     _write(settings.out / "report.md", render_markdown_page(title=title, **page))

@@ -187,6 +187,28 @@ def _most_telling_first(cells: Sequence[Cell], settings: ProveSettings) -> list[
     )
 
 
+def rows_in_common(cells: Sequence[Cell], *, beside: Sequence[str]) -> list[dict[str, int]]:
+    """How many rows each cell has in common with other arms of its student, seed and balance.
+
+    Args:
+        cells: Of the whole experiment.
+        beside: The other arms.
+
+    Returns:
+        For each cell the number by arm: the same version of the same question.
+    """
+    rows = {
+        (c.student, c.seed, c.balance, c.arm): {row.candidate.candidate_id for row in c.rows}
+        for c in cells
+    }
+    found = []
+    for cell in cells:
+        place = (cell.student, cell.seed, cell.balance)
+        own = rows[*place, cell.arm]
+        found.append({arm: len(own & rows[*place, arm]) for arm in beside})
+    return found
+
+
 def train_settings(settings: ProveSettings, student: ProveStudent, *, seed: int) -> TrainSettings:
     """How a student is trained in a cell of this seed."""
     values = settings.train.model_dump() | student.train

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 from tutelage.evaluation import UNITS
@@ -134,8 +135,17 @@ def sections_of(
     *,
     primary: str,
     sets: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
 ) -> list[Section]:
-    """The chapters of the page."""
+    """The chapters of the page.
+
+    Args:
+        compared: All comparisons.
+        settings: The experiment.
+        primary: The task that decides.
+        sets: Of the manifest: the whole set of each arm.
+        cells: Of the manifest: what each training was given.
+    """
     ordered = sorted(compared, key=lambda c: (c.task != primary, c.task, c.measure))
     tasks = list(dict.fromkeys(c.task for c in ordered))
     chapters = [
@@ -156,7 +166,7 @@ def sections_of(
                 figures=tuple(f for group in pictures for f in group),
             )
         )
-    return [*chapters, _sets_section(sets), _how_section(settings)]
+    return [*chapters, _sets_section(sets, cells, settings), _how_section(settings)]
 
 
 def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
@@ -265,12 +275,18 @@ def _picture(
     )
 
 
-def _sets_section(sets: Sequence[Mapping[str, Any]]) -> Section:
+def _sets_section(
+    sets: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], settings: ProveSettings
+) -> Section:
     return Section(
         key="sets",
         title="The sets",
-        paragraphs=("Every cell draws its rows from the whole set of its arm.",),
+        paragraphs=(
+            "Every cell draws its rows from the whole set of its arm.",
+            "Two arms can only differ by the rows that they do not have in common.",
+        ),
         tables=(
+            _in_common_table(cells, settings),
             Table(
                 caption="The whole set of each arm",
                 columns=(
@@ -286,6 +302,34 @@ def _sets_section(sets: Sequence[Mapping[str, Any]]) -> Section:
                 ),
             ),
         ),
+    )
+
+
+def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings) -> Table:
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        if cell["rows"]:
+            groups.setdefault((cell["student"], cell["balance"], cell["arm"]), []).append(cell)
+    beside = (settings.choice, settings.reference)
+    return Table(
+        caption="What is trained on, and how much of it other arms have, too",
+        columns=(
+            Column(name="student"),
+            Column(name="equal"),
+            Column(name="arm"),
+            Column(name="rows", style="number"),
+            *(Column(name=f"also in {arm}", style="number") for arm in beside),
+        ),
+        rows=tuple(
+            (
+                *place,
+                fmean(cell["rows"] for cell in group),
+                *(fmean(cell["in_common"][arm] for cell in group) for arm in beside),
+            )
+            for place, group in groups.items()
+        ),
+        note="Rows a training, mean over the seeds. In common: the same version of the same "
+        "question.",
     )
 
 
