@@ -59,7 +59,16 @@ def main() -> None:
         table("reference less untrained", [
             (f"{c.task} {c.measure}", c.student, cell(c)) for c in base
         ])  # fmt: skip
-        detectable = [f"{c.student} {c.interval.detectable:.3f}" for c in first if c in ours]
+        detectable = [
+            f"{c.student} "
+            + (
+                f"{c.interval.detectable:.3f}"
+                if c.interval.standard_error
+                else "unknown: no item varied"
+            )
+            for c in first
+            if c in ours
+        ]
         print("\nSmallest effect that would be found in four of five:", "; ".join(detectable))
 
 
