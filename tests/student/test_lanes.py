@@ -2,12 +2,15 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 import torch
 
 from tutelage.student.lanes import map_in_lanes
+from tutelage.student.passage import Measured, Passage, passage_of
+from tutelage.student.reader import PassageReader
 
 
 @pytest.fixture
@@ -86,3 +89,55 @@ def test_who_stops_listening_stops_the_lanes() -> None:
 
 def test_nothing_to_do_begins_nothing() -> None:
     assert list(map_in_lanes(str, [], lanes=2)) == []
+
+
+class _Engine:
+    """Reads nothing, and notes in which thread it was asked."""
+
+    name = "noting"
+    lanes = 2
+
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+        self.threads: list[str] = []
+
+    def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
+        size = len(passages) // self.batches
+        return [list(range(at, at + size)) for at in range(0, len(passages), size)]
+
+    def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
+        assert not full
+        self.threads.append(threading.current_thread().name)
+        return [Measured(logprobs_T=np.zeros(1, np.float32)) for _ in passages]
+
+    def close(self) -> None: ...
+
+
+class _Known:
+    """A cache that has some passages."""
+
+    def __init__(self, known: dict[bytes, Measured]) -> None:
+        self.known = known
+
+    def get_passages(self, keys: Sequence[bytes], *, full: bool) -> dict[bytes, Measured]:
+        assert not full
+        return {key: self.known[key] for key in keys if key in self.known}
+
+    def put_passages(self, found: dict[bytes, Measured], *, engine: str) -> None: ...
+
+
+@pytest.mark.parametrize("cached", [0, 1])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_what_is_cached_does_not_decide_how_many_threads_a_batch_has(
+    batches: int, cached: int
+) -> None:
+    passages = {p.key: p for p in (passage_of([n], [n, n]) for n in range(1, 3))}
+    known = {key: Measured(logprobs_T=np.zeros(1, np.float32)) for key in list(passages)[:cached]}
+    engine = _Engine(batches)
+    reader = PassageReader(open_engine=lambda: engine, cache=_Known(known))
+    assert set(reader.read(passages, full=False)) == set(passages)
+    if batches == 2:
+        assert len(engine.threads) == 2 - cached
+        assert all(name.startswith("tutelage-lane") for name in engine.threads)
+    else:
+        assert engine.threads == ["MainThread"]
