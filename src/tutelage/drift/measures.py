@@ -91,7 +91,7 @@ def distinct(counts: Numbers, *, runs: float) -> float | None:
     p = counts[counts > 0] / total
     if len(p) == 1:
         return min(1.0, 1.0 / runs)
-    return float(-np.expm1(runs * np.log1p(-p)).sum() / runs)
+    return min(1.0, float(-np.expm1(runs * np.log1p(-p)).sum() / runs))
 
 
 def compression_ratio(texts: Sequence[str], *, block_bytes: int = COMPRESSED_BLOCK_BYTES) -> float:

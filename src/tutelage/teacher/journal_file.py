@@ -125,9 +125,10 @@ def _address(path: Path, *, read_only: bool) -> str:
 
 
 def _check(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    # Tables first: another process may lay the file out between two of these, all at once.
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application == 0 and tables == 0 and not read_only:
         return  # new, or another process is about to lay it out
     if application != APPLICATION_ID:
