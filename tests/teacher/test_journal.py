@@ -401,3 +401,27 @@ def test_two_processes_can_write_one_journal(tmp_path: Path) -> None:
     with Journal(path) as journal:
         assert journal.known(printed[0] + printed[1]) == {*printed[0], *printed[1]}
         assert len(journal) == 400
+
+
+def test_a_journal_laid_out_between_two_questions_is_one(tmp_path: Path) -> None:
+    from tutelage.teacher import journal_file
+
+    path = tmp_path / "journal.sqlite"
+
+    class Late:
+        """A connection whose first question is answered before another lays the file out."""
+
+        def __init__(self) -> None:
+            self.inner = sqlite3.connect(path, isolation_level=None)
+            self.asked = 0
+
+        def execute(self, text: str) -> sqlite3.Cursor:
+            answer = self.inner.execute(text)
+            self.asked += 1
+            if self.asked == 1:
+                rows = answer.fetchall()
+                journal_file.connect(path, read_only=False).close()
+                return self.inner.execute(f"SELECT {rows[0][0]}")
+            return answer
+
+    journal_file._check(Late(), path, read_only=False)
