@@ -1,5 +1,6 @@
 """The address of a page becomes a set of examples and an order."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -192,3 +193,16 @@ def test_what_a_person_overruled_counts_at_once(shelf: Shelf) -> None:
     withdraw(shelf.run, row["id"])
     shelf.refresh()
     assert next(r for r in shown(shelf) if r["id"] == row["id"]) == row
+
+
+def test_two_persons_decide_at_once(shelf: Shelf) -> None:
+    both = [row["id"] for row in shown(shelf)[:2]]
+
+    def decide(example: str) -> None:
+        for _ in range(20):
+            overrule(shelf.run, example, candidate_id=None, note="")
+            shelf.refresh()
+
+    with ThreadPoolExecutor(2) as persons:
+        list(persons.map(decide, both))
+    assert {r["id"] for r in shown(shelf, ("outcome", "overruled"))} == set(both)

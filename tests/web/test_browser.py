@@ -5,14 +5,17 @@ policy, and a request to any other host.
 """
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlparse
 
 import pytest
 
+from tests.web.browsing import counted, query, rows, settled, until
 from tests.web.conftest import EXAMPLES, TOKEN, Served
+from tutelage.web import Shelf
+from tutelage.web import app as viewer_app
 
 _WATCH = """
 window.violations = [];
@@ -42,42 +45,6 @@ def page(chromium: Any, served: Served) -> Iterator[Any]:
     assert opened.evaluate("window.violations") == []
     assert problems == []
     context.close()
-
-
-def query(page: Any) -> dict[str, list[str]]:
-    return parse_qs(urlparse(page.url).query)
-
-
-def rows(page: Any) -> list[str]:
-    settled(page)
-    found: list[str] = page.eval_on_selector_all(".row", "all => all.map(r => r.dataset.id)")
-    return found
-
-
-def until(page: Any, script: str, *, arg: object = None) -> None:
-    """Wait until a script is true: Playwright's own way would need `unsafe-eval`."""
-    for _ in range(300):
-        if page.evaluate(script, arg):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"never true: {script}")
-
-
-def settled(page: Any) -> None:
-    until(
-        page,
-        "!document.querySelector('#list').hasAttribute('aria-busy')"
-        " && !document.querySelector('#count').textContent.includes('searching')",
-    )
-
-
-def counted(page: Any) -> int:
-    settled(page)
-    return int(page.inner_text("#count strong").replace(",", ""))
-
-
-def counts(page: Any, number: int) -> None:
-    until(page, "n => document.querySelector('#count strong')?.textContent === n", arg=str(number))
 
 
 def test_the_link_opens_the_run_and_the_token_leaves_the_address(page: Any) -> None:
@@ -211,6 +178,29 @@ def test_a_person_overrules_with_a_note_and_it_lasts(page: Any, served: Served) 
     page.click("button:has-text('Give it back')")
     page.wait_for_selector(".history li >> nth=1")
     assert "a person decided" not in page.inner_text(".verdict")
+
+
+def test_nothing_moves_while_a_button_is_held(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering = threading.Event()
+    told = viewer_app.otherwise
+
+    def late(shelf: Shelf, example_id: str) -> dict[str, Any]:
+        assert answering.wait(10)
+        return told(shelf, example_id)
+
+    monkeypatch.setattr(viewer_app, "otherwise", late)
+    open_refined(page)
+    page.wait_for_selector(".reasons li")
+    page.wait_for_selector(".wouldbe strong")
+    page.locator("button:has-text('Overrule')").hover()
+    page.mouse.down()
+    with page.expect_response("**/otherwise"):
+        answering.set()
+    page.wait_for_timeout(200)
+    assert page.locator(".others tr").count() == 0
+    page.mouse.up()
+    page.wait_for_selector(".verdict:has-text('a person decided')")
+    page.wait_for_selector(".others tr")
 
 
 def test_what_is_shown_is_exported(page: Any, tmp_path: Path) -> None:

@@ -140,30 +140,32 @@ class Shelf:
         self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
         self.overrides: dict[str, Override] = {}
         self.version = 0
+        self._deciding = threading.Lock()
         if second is not None:
             second.compare(self._tables, run)
         self.refresh()
 
     def refresh(self) -> None:
         """Put what persons decided into force."""
-        self.overrides = overrides_of(self.run)
-        rows = [self._patched(override) for override in self.overrides.values()]
-        wanted = [row for row in rows if row is not None]
-        schema = pa.schema([("n", pa.int32()), ("k", pa.int32())])
-        with self.cursor() as tables:
-            tables.execute("begin transaction")
-            tables.register("wanted", pa.Table.from_pylist(wanted, schema=schema))
-            tables.execute(self._patch_query())
-            tables.execute(self._examples_query(patched=bool(wanted)))
-            tables.execute(
-                "create or replace view c as select c.* replace (case when p.n is null then "
-                "c.chosen else c.k = p.chosen_k end as chosen) from ix.c c "
-                "left join patched p on p.n = c.n"
-                if wanted
-                else "create or replace view c as select * from ix.c"
-            )
-            tables.execute("commit")
-        self.version += 1
+        with self._deciding:  # two that replace the same table at once: DuckDB refuses one
+            self.overrides = overrides_of(self.run)
+            rows = [self._patched(override) for override in self.overrides.values()]
+            wanted = [row for row in rows if row is not None]
+            schema = pa.schema([("n", pa.int32()), ("k", pa.int32())])
+            with self.cursor() as tables:
+                tables.execute("begin transaction")
+                tables.register("wanted", pa.Table.from_pylist(wanted, schema=schema))
+                tables.execute(self._patch_query())
+                tables.execute(self._examples_query(patched=bool(wanted)))
+                tables.execute(
+                    "create or replace view c as select c.* replace (case when p.n is null then "
+                    "c.chosen else c.k = p.chosen_k end as chosen) from ix.c c "
+                    "left join patched p on p.n = c.n"
+                    if wanted
+                    else "create or replace view c as select * from ix.c"
+                )
+                tables.execute("commit")
+            self.version += 1
 
     def _examples_query(self, *, patched: bool) -> str:
         examples = "select * from ix.e"

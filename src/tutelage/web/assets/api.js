@@ -26,11 +26,33 @@ export async function ask(path, { kind = null, method = "GET", body = null } = {
   }
   if (controller.signal.aborted) return null;
   const found = await response.json().catch(() => ({ error: `the server answered ${response.status}` }));
+  await released();
   if (controller.signal.aborted) return null;
   if (response.ok) return found;
   if (response.status === 401) say("This page needs the link that `tutelage view` printed: open that one.", "bad");
   else say([found.error, found.hint].filter(Boolean).join(" – "), "bad");
   return null;
+}
+
+// What arrives moves what stands below it. A button that moves away between press and release is
+// not clicked, so an answer waits until it is let go.
+let pressed = false;
+let letGo = [];
+
+addEventListener("pointerdown", (event) => {
+  pressed = Boolean(event.target.closest?.("button, label, summary, a"));
+}, true);
+for (const kind of ["pointerup", "pointercancel", "blur"]) {
+  addEventListener(kind, () => setTimeout(release), true);
+}
+
+const released = () => (pressed ? new Promise((resolve) => letGo.push(resolve)) : null);
+
+function release() {
+  pressed = false;
+  const waiting = letGo;
+  letGo = [];
+  for (const resolve of waiting) resolve();
 }
 
 let timer = 0;
