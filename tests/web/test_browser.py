@@ -192,6 +192,7 @@ def test_nothing_moves_while_a_button_is_held(page: Any, monkeypatch: pytest.Mon
     open_refined(page)
     page.wait_for_selector(".reasons li")
     page.wait_for_selector(".wouldbe strong")
+    page.fill("#overrule-note", "a field that loses the focus is no release")
     page.locator("button:has-text('Overrule')").hover()
     page.mouse.down()
     with page.expect_response("**/otherwise"):

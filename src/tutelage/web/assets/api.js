@@ -42,9 +42,8 @@ let letGo = [];
 addEventListener("pointerdown", (event) => {
   pressed = Boolean(event.target.closest?.("button, label, summary, a"));
 }, true);
-for (const kind of ["pointerup", "pointercancel", "blur"]) {
-  addEventListener(kind, () => setTimeout(release), true);
-}
+for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, () => setTimeout(release), true);
+addEventListener("blur", release); // of the window: the fields' own do not bubble
 
 const released = () => (pressed ? new Promise((resolve) => letGo.push(resolve)) : null);
 
