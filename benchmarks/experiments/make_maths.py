@@ -13,7 +13,8 @@ Three parts, one set of tasks:
   scored): the student's choice among sixteen verified answers, beside the nulls.
 
 SingleOp and MultiArith are held out; a question that is in what is trained on, apart from case and
-spaces, is not asked, and what is asked is not trained on.
+spaces, is not asked, and what is asked is not trained on. `--answered addsub multiarith` holds
+these out, lets the student answer them, and asks nothing else.
 """
 
 import argparse
@@ -80,13 +81,36 @@ def answers(data: Path, held_out: set[str], *, rows: int) -> dict[str, list[dict
     return made
 
 
+def problems_of(
+    data: Path, trained: set[str], sources: tuple[str, ...]
+) -> tuple[list[dict[str, Any]], set[str]]:
+    """What may be asked of these sources, and every question of theirs."""
+    problems = read_jsonl(data / "math_word_problems" / "problems.jsonl.gz")
+    problems = [p for p in problems if p["source"] in sources and p["answer_num"] is not None]
+    unique = list({plain(p["question"]): p for p in problems}.values())
+    asked = [p for p in unique if plain(p["question"]) not in trained]
+    return asked, {plain(p["question"]) for p in problems}
+
+
+def answered_tasks(
+    data: Path, out: Path, trained: set[str], *, items: int, sources: tuple[str, ...]
+) -> tuple[list[dict[str, Any]], set[str]]:
+    asked, held_out = problems_of(data, trained, sources)
+    made: list[dict[str, Any]] = []
+    for source in sources:
+        own = draw([p for p in asked if p["source"] == source], items, "id")
+        rows = [{"id": p["id"], "question": p["question"], "answer": p["answer_num"]} for p in own]
+        path = write_jsonl(out / f"answered_{source}.jsonl", rows)
+        made.append(
+            {"name": source, "kind": "exact_match", "max_new_tokens": 64, "path": path.name}
+        )
+    return made, held_out
+
+
 def tasks(
     data: Path, out: Path, trained: set[str], *, items: int
 ) -> tuple[list[dict[str, Any]], set[str]]:
-    problems = read_jsonl(data / "math_word_problems" / "problems.jsonl.gz")
-    problems = [p for p in problems if p["source"] in HELD_OUT and p["answer_num"] is not None]
-    unique = list({plain(p["question"]): p for p in problems}.values())
-    asked = [p for p in unique if plain(p["question"]) not in trained]
+    asked, held_out = problems_of(data, trained, HELD_OUT)
     made: list[dict[str, Any]] = []
     for source in HELD_OUT:
         own = draw([p for p in asked if p["source"] == source], items, "id")
@@ -101,7 +125,7 @@ def tasks(
                     for n in [str(p["answer_num"]).removesuffix(".0")]]  # fmt: skip
         path = write_jsonl(out / f"m_{source}_answers.jsonl", answered)
         made.append({"name": f"{source}_answers", "kind": "held_out", "path": path.name})
-    return made, {plain(p["question"]) for p in problems}
+    return made, held_out
 
 
 def questions(run: Path) -> set[str]:
@@ -147,7 +171,7 @@ def write_config(
         "examples": examples,
         "seeds": [0, 1, 2],
         "balance": ["examples"],
-        "primary": "singleop",
+        "primary": made[0]["name"],
         "tasks": made,
         "train": {"epochs": 1, "learning_rate": 1e-4, "batch_examples": 4},
         "evaluate": {"dtype": "bfloat16"},
@@ -166,13 +190,20 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=32)
     parser.add_argument("--answers", type=int, default=64, help="examples of maths-answers")
     parser.add_argument("--items", type=int, default=40)
+    parser.add_argument("--answered", nargs="*", default=[], metavar="SOURCE")
     given = parser.parse_args()
     for text in given.model:
         student, folder = text.split("=", 1)
         STUDENTS[student]["model"] = folder
     given.out.mkdir(parents=True, exist_ok=True)
     trained = questions(given.run) if given.run else set()
-    made, held_out = tasks(given.data, given.out, trained, items=given.items)
+    answered = tuple(given.answered)
+    if answered:
+        made, held_out = answered_tasks(
+            given.data, given.out, trained, items=given.items, sources=answered
+        )
+    else:
+        made, held_out = tasks(given.data, given.out, trained, items=given.items)
     sets = rationales(given.data, held_out) | answers(given.data, held_out, rows=512)
     for name, rows in sets.items():
         write_jsonl(given.out / f"{name}.jsonl", rows)

@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from tutelage.runs.progress import Progress
 
 PLAIN_EVERY_SECONDS = 15.0
+
+_PACE_SECONDS = 900.0
+"""What is left is told from the pace of so long: one training alone may take minutes."""
+
+_PACE_MARKS = 64
 
 
 @contextmanager
@@ -51,6 +58,7 @@ def _bars() -> "RichProgress":
         TextColumn("{task.fields[note]}"),
         console=Console(stderr=True),
         transient=False,
+        speed_estimate_period=_PACE_SECONDS,
     )
 
 
@@ -67,7 +75,7 @@ class _Live:
             return
         self._bars.update(self._task, advance=count)
         task = next(t for t in self._bars.tasks if t.id == self._task)
-        rate = f"{task.speed:,.1f}/s" if task.speed else ""
+        rate = _rate(task.speed) if task.speed else ""
         if note is None:
             self._bars.update(self._task, rate=rate)
         else:
@@ -88,41 +96,54 @@ class _Lines:
         self._total: int | None = None
         self._done = 0
         self._started = self._said = 0.0
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_PACE_MARKS)
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
-        from time import monotonic
-
         self._stage, self._total, self._unit, self._done, self._note = stage, total, unit, 0, ""
         self._started = self._said = monotonic()
+        self._marks = deque([(self._started, 0)], maxlen=_PACE_MARKS)
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
-        from time import monotonic
-
         self._done += count
         self._note = note if note is not None else self._note
-        if monotonic() - self._said >= PLAIN_EVERY_SECONDS:
-            self._said = monotonic()
-            self._say()
+        now = monotonic()
+        # What an earlier start finished is there within the first second: it is no pace.
+        if now - self._marks[-1][0] >= 1:
+            self._marks.append((now, self._done))
+        elif len(self._marks) == 1:
+            self._marks[0] = (self._started, self._done)
+        if now - self._said >= PLAIN_EVERY_SECONDS:
+            self._said = now
+            self._say(self._pace(now), left=True)
 
     def end(self, *, note: str | None = None) -> None:
         self._note = note if note is not None else self._note
-        self._say()
-
-    def _say(self) -> None:
-        from time import monotonic
-
         seconds = monotonic() - self._started
-        rate = self._done / seconds if seconds else 0.0
+        self._say(self._done / seconds if seconds else 0.0, left=False)
+
+    def _pace(self, now: float) -> float:
+        """Units a second, of late."""
+        while len(self._marks) > 2 and now - self._marks[0][0] > _PACE_SECONDS:  # noqa: PLR2004
+            self._marks.popleft()
+        since, done = self._marks[0]
+        return (self._done - done) / (now - since) if now > since else 0.0
+
+    def _say(self, pace: float, *, left: bool) -> None:
         of = f" of {self._total:,}" if self._total is not None else ""
-        left = ""
-        if self._total and rate and self._done < self._total:
-            left = f", {(self._total - self._done) / rate:,.0f} s left"
+        rate = f", {_rate(pace)}" if pace else ""
+        remaining = ""
+        if left and self._total and pace and self._done < self._total:
+            remaining = f", {(self._total - self._done) / pace:,.0f} s left"
         note = f", {self._note}" if self._note else ""
         click.echo(
-            f"{self._stage}: {self._done:,}{of} {self._unit}, {rate:,.1f}/s, "
-            f"{seconds:,.1f} s{left}{note}",
+            f"{self._stage}: {self._done:,}{of} {self._unit}{rate}, "
+            f"{monotonic() - self._started:,.1f} s{remaining}{note}",
             err=True,
         )
+
+
+def _rate(pace: float) -> str:
+    return f"{pace:,.1f}/s" if pace >= 1 else f"{1 / pace:,.1f} s each"
 
 
 def print_json(value: Mapping[str, Any]) -> None:
