@@ -14,7 +14,8 @@ Three parts, one set of tasks:
 
 SingleOp and MultiArith are held out; a question that is in what is trained on, apart from case and
 spaces, is not asked, and what is asked is not trained on. `--answered addsub multiarith` holds
-these out, lets the student answer them, and asks nothing else.
+these out, lets the student answer them, and asks nothing else; `--skip 100` asks others than the
+first hundred, so that a finding can be tried again with new problems and new `--seeds`.
 """
 
 import argparse
@@ -93,12 +94,12 @@ def problems_of(
 
 
 def answered_tasks(
-    data: Path, out: Path, trained: set[str], *, items: int, sources: tuple[str, ...]
+    data: Path, out: Path, trained: set[str], *, items: int, skip: int, sources: tuple[str, ...]
 ) -> tuple[list[dict[str, Any]], set[str]]:
     asked, held_out = problems_of(data, trained, sources)
     made: list[dict[str, Any]] = []
     for source in sources:
-        own = draw([p for p in asked if p["source"] == source], items, "id")
+        own = draw([p for p in asked if p["source"] == source], skip + items, "id")[skip:]
         rows = [{"id": p["id"], "question": p["question"], "answer": p["answer_num"]} for p in own]
         path = write_jsonl(out / f"answered_{source}.jsonl", rows)
         made.append(
@@ -157,6 +158,7 @@ def write_config(
     *,
     compare: tuple[str, str],
     examples: int,
+    seeds: list[int],
     run: Path | None = None,
 ) -> None:
     students = [{"name": s, **STUDENTS[s]} for s in STUDENTS]
@@ -169,7 +171,7 @@ def write_config(
         "choice": compare[0],
         "reference": compare[1],
         "examples": examples,
-        "seeds": [0, 1, 2],
+        "seeds": seeds,
         "balance": ["examples"],
         "primary": made[0]["name"],
         "tasks": made,
@@ -190,6 +192,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=32)
     parser.add_argument("--answers", type=int, default=64, help="examples of maths-answers")
     parser.add_argument("--items", type=int, default=40)
+    parser.add_argument("--skip", type=int, default=0, help="problems of --answered left out")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--answered", nargs="*", default=[], metavar="SOURCE")
     given = parser.parse_args()
     for text in given.model:
@@ -200,7 +204,12 @@ def main() -> None:
     answered = tuple(given.answered)
     if answered:
         made, held_out = answered_tasks(
-            given.data, given.out, trained, items=given.items, sources=answered
+            given.data,
+            given.out,
+            trained,
+            items=given.items,
+            skip=given.skip,
+            sources=answered,
         )
     else:
         made, held_out = tasks(given.data, given.out, trained, items=given.items)
@@ -210,15 +219,26 @@ def main() -> None:
         print(name, len(rows))
     files = lambda *names: [{"name": n, "file": f"{n}.jsonl"} for n in names]  # noqa: E731
     verified, many = files("verified", "all", "wrong"), files(*(f"answers_{n}" for n in (1, 4, 16)))
-    examples, out = given.examples, given.out
+    examples, out, seeds = given.examples, given.out, given.seeds
     pair = ("verified", "all")
-    write_config(out, "maths-verified", verified, made, compare=pair, examples=examples)
+    write_config(
+        out, "maths-verified", verified, made, compare=pair, examples=examples, seeds=seeds
+    )
     pair = ("answers_4", "answers_1")
-    write_config(out, "maths-answers", many, made, compare=pair, examples=given.answers)
+    write_config(
+        out, "maths-answers", many, made, compare=pair, examples=given.answers, seeds=seeds
+    )
     if given.run:
         pair, arms = ("choice", "random"), choosing()
         write_config(
-            out, "maths-choice", arms, made, compare=pair, examples=examples, run=given.run
+            out,
+            "maths-choice",
+            arms,
+            made,
+            compare=pair,
+            examples=examples,
+            seeds=seeds,
+            run=given.run,
         )
 
 
