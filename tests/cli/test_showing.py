@@ -36,7 +36,7 @@ def test_what_an_earlier_start_finished_is_no_pace(
             clock.now += 80
             progress.advance()
     assert said(capsys) == [
-        "prove: 31 of 38 cells, 80.0 s each, 80.0 s, 560 s left",
+        "prove: 31 of 38 cells, 80.0 s",
         "prove: 32 of 38 cells, 80.0 s each, 160.0 s, 480 s left",
         "prove: 33 of 38 cells, 80.0 s each, 240.0 s, 400 s left",
     ]
@@ -67,4 +67,25 @@ def test_a_stage_without_a_total_or_a_unit_done_says_so_much(
         progress.begin("load", total=None, unit="rows")
         clock.now += 16
         progress.advance(48)
-    assert said(capsys) == ["load: 0 rows, 0.0 s", "load: 48 rows, 3.0/s, 16.0 s"]
+        clock.now += 16
+        progress.advance(48)
+    assert said(capsys) == [
+        "load: 0 rows, 0.0 s",
+        "load: 48 rows, 16.0 s",
+        "load: 96 rows, 3.0/s, 32.0 s",
+    ]
+
+
+def test_a_first_batch_that_comes_late_promises_nothing(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with showing.shown_progress() as progress:
+        progress.begin("score", total=202, unit="candidates")
+        clock.now += 27
+        for _ in range(202):
+            progress.advance()
+        progress.end()
+    assert said(capsys) == [
+        "score: 1 of 202 candidates, 27.0 s",
+        "score: 202 of 202 candidates, 7.5/s, 27.0 s",
+    ]

@@ -24,6 +24,7 @@ _PACE_SECONDS = 900.0
 """What is left is told from the pace of so long: one training alone may take minutes."""
 
 _PACE_MARKS = 64
+_PACE_LEAST_MARKS = 3
 
 
 @contextmanager
@@ -122,11 +123,13 @@ class _Lines:
         self._say(self._done / seconds if seconds else 0.0, left=False)
 
     def _pace(self, now: float) -> float:
-        """Units a second, of late."""
-        while len(self._marks) > 2 and now - self._marks[0][0] > _PACE_SECONDS:  # noqa: PLR2004
+        """Units a second, of late; 0 while it is not known: a first batch tells of its start."""
+        if len(self._marks) < _PACE_LEAST_MARKS:
+            return 0.0
+        while len(self._marks) > _PACE_LEAST_MARKS and now - self._marks[0][0] > _PACE_SECONDS:
             self._marks.popleft()
         since, done = self._marks[0]
-        return (self._done - done) / (now - since) if now > since else 0.0
+        return (self._done - done) / (now - since)
 
     def _say(self, pace: float, *, left: bool) -> None:
         of = f" of {self._total:,}" if self._total is not None else ""
