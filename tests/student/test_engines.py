@@ -1,5 +1,7 @@
 """Both engines against the loss that transformers computes for the same tokens."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,17 @@ def test_a_folder_without_safetensors_is_refused(tmp_path, save_tiny, some_candi
     with pytest.raises(StudentError, match="no weights as safetensors") as caught:
         list(opened(folder).read(some_candidates, views=VIEW_NAMES))
     assert "pickle can run code" in caught.value.hint
+
+
+def test_logits_that_are_not_simply_the_heads_are_read_by_transformers(
+    tmp_path, save_tiny, some_candidates
+):
+    folder = save_tiny(tmp_path, "gemma3_text", bos=True)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "final_logit_softcapping": 0.5}))
+    student = opened(folder)
+    (reading, *_) = student.read(some_candidates, views=VIEW_NAMES, statistics="basic")
+    assert student.describe()["engine"] == "transformers"
+    for view in VIEW_NAMES:
+        loss, _, _ = reference(student, some_candidates[0], view)
+        assert reading.views[view].mean_nll == pytest.approx(loss, abs=1e-4)

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tutelage.data import Unscored, content_hash, replacing, write_table
 from tutelage.data.progress import Progress, Silent
-from tutelage.errors import SettingsError
+from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation.answering import constraints_met, exact_match
 from tutelage.evaluation.generating import Answer, answer_all
 from tutelage.evaluation.harness import folder_digest, run_harness
@@ -58,6 +58,7 @@ def evaluate_student(
     Raises:
         SettingsError: Two tasks share a name.
         DataError: The items of a task cannot be read, or there are none.
+        RunError: The folder is that of something else.
     """
     progress = progress or Silent()
     repeated = [name for name, count in Counter(t.name for t in tasks).items() if count > 1]
@@ -65,6 +66,11 @@ def evaluate_student(
         raise SettingsError(f"tasks share the name {repeated[0]!r}", hint="give each its own")
     out.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = _read_manifest(out / "manifest.json")
+    if "schema_version" in manifest or "kind" in manifest:
+        raise RunError(
+            f"{out / 'manifest.json'}: is not the manifest of an evaluation",
+            hint="give --out a folder of its own",
+        )
     student = open_student(
         StudentSettings(
             model=model,

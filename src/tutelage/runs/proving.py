@@ -60,10 +60,11 @@ def run_experiment(
         How many cells there are, how many are done, and of these how many diverged.
 
     Raises:
-        RunError: Another process works on it.
+        RunError: Another process works on it, or the folder is that of something else.
     """
     settings.out.mkdir(parents=True, exist_ok=True)
     with RunFolder(root=settings.out).locked():
+        _check_ours(settings.out)
         plan = plan_experiment(settings, progress=progress)
         _write_manifest(settings, plan)
         keys = list(dict.fromkeys(cell.key for cell in plan.cells))
@@ -84,6 +85,22 @@ def run_experiment(
     finished = [key for key in keys if is_done(settings.out / "cells" / key)]
     diverged = sum(DIVERGED in _about(settings.out / "cells" / key) for key in finished)
     return {"cells": len(keys), "done": len(finished), "diverged": diverged}
+
+
+def _check_ours(out: Path) -> None:
+    """Nothing else may keep its manifest here: it would be replaced."""
+    manifest = out / "manifest.json"
+    if not manifest.exists():
+        return
+    try:
+        kind = json.loads(manifest.read_text(encoding="utf-8")).get("kind")
+    except (ValueError, AttributeError):
+        kind = None
+    if kind != "experiment":
+        raise RunError(
+            f"{manifest}: is not the manifest of an experiment",
+            hint="give the experiment a folder of its own: out in the configuration, or --out",
+        )
 
 
 class _Turns:

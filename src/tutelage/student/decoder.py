@@ -154,7 +154,11 @@ def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:
     gate_up_weight = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
     qkv = product(qkv_weight, None if biases[0] is None else torch.cat(biases))
     output = product(attention.o_proj.weight, attention.o_proj.bias)
-    gate_up, down = product(gate_up_weight, None), product(mlp.down_proj.weight, mlp.down_proj.bias)
+    gate_up_biases = [mlp.gate_proj.bias, mlp.up_proj.bias]
+    gate_up = product(
+        gate_up_weight, None if gate_up_biases[0] is None else torch.cat(gate_up_biases)
+    )
+    down = product(mlp.down_proj.weight, mlp.down_proj.bias)
     attention.q_proj = attention.k_proj = attention.v_proj = attention.o_proj = None
     mlp.gate_proj = mlp.up_proj = mlp.down_proj = None
     window = getattr(attention, "sliding_window", None)

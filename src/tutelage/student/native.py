@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,8 @@ def _compile(path: Path) -> bool:
         subprocess.run(command, check=True, capture_output=True, timeout=_COMPILE_SECONDS)  # noqa: S603  (fixed words)
         partial.replace(path)
     except (OSError, subprocess.SubprocessError) as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only file system even this fails
+            partial.unlink(missing_ok=True)
         _log.info("the C compiler failed, so plain torch is used, which is slower: %s", error)
         return False
     return True

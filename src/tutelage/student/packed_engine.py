@@ -12,6 +12,7 @@ from tutelage.student.loading import memory_errors
 from tutelage.student.ops import Ops
 from tutelage.student.packing import lay_out, plan_packed
 from tutelage.student.passage import Measured, Passage, passage_of
+from tutelage.student.transformers_engine import plain_head
 
 _PROBE_TOKENS = 40
 _TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
@@ -84,7 +85,7 @@ def open_packed(model: Any, *, batch_tokens: int, lanes: int, ops: Ops) -> Packe
     import torch
 
     layer = model.get_output_embeddings()
-    if not is_known(model.config) or not isinstance(layer, torch.nn.Linear):
+    if not is_known(model.config) or plain_head(model) is None:
         return None
     vocabulary = layer.weight.shape[0]
     ids = np.random.default_rng(0).integers(0, vocabulary, size=_PROBE_TOKENS).tolist()

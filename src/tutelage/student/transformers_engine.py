@@ -29,7 +29,7 @@ class TransformersEngine:
     def __init__(self, model: Any, *, batch_tokens: int, ops: Ops) -> None:
         self._model = model
         self._batch_tokens = batch_tokens
-        self._head = _plain_head(model)
+        self._head = plain_head(model)
         self._ops = ops
 
     @property
@@ -141,7 +141,7 @@ def plan_padded(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]
     return batches
 
 
-def _plain_head(model: Any) -> Head | None:
+def plain_head(model: Any) -> Head | None:
     """The model's head, or None where its logits are not simply the head's."""
     import torch
 

@@ -40,7 +40,7 @@ let pressed = false;
 let letGo = [];
 
 addEventListener("pointerdown", (event) => {
-  pressed = Boolean(event.target.closest?.("button, label, summary, a"));
+  pressed = event.button === 0 && Boolean(event.target.closest?.("button, label, summary, a"));
 }, true);
 for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, () => setTimeout(release), true);
 addEventListener("blur", release); // of the window: the fields' own do not bubble
