@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.lanes import map_in_lanes
 from tutelage.student.passage import Measured, Passage, passage_of
 from tutelage.student.reader import PassageReader
@@ -141,3 +142,35 @@ def test_what_is_cached_does_not_decide_how_many_threads_a_batch_has(
         assert all(name.startswith("tutelage-lane") for name in engine.threads)
     else:
         assert engine.threads == ["MainThread"]
+
+
+class _Crowded(_Engine):
+    """Has memory for one batch at a time; a second one beside it finds none."""
+
+    def __init__(self) -> None:
+        super().__init__(batches=8)
+        self.beside = threading.Barrier(2)
+        self.memory = threading.Lock()
+
+    def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
+        in_lane = threading.current_thread() is not threading.main_thread()
+        if in_lane:
+            self.beside.wait(20)
+        if not self.memory.acquire(blocking=False):
+            self.beside.wait(20)
+            raise OutOfMemoryError("no memory beside another")
+        try:
+            if in_lane:
+                self.beside.wait(20)
+            return super().read(passages, full=full)
+        finally:
+            self.memory.release()
+
+
+def test_what_has_no_memory_beside_another_is_read_by_itself() -> None:
+    passages = {p.key: p for p in (passage_of([n], [n, n]) for n in range(1, 9))}
+    engine = _Crowded()
+    found = PassageReader(open_engine=lambda: engine, cache=None).read(passages, full=False)
+    assert set(found) == set(passages)
+    assert all(isinstance(m, Measured) for m in found.values())
+    assert engine.threads.count("MainThread") == 4

@@ -1,5 +1,6 @@
 """What an experiment is going to do: every set and every cell, before anything is trained."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -195,18 +196,20 @@ def rows_in_common(cells: Sequence[Cell], *, beside: Sequence[str]) -> list[dict
         beside: The other arms.
 
     Returns:
-        For each cell the number by arm: the same version of the same question.
+        For each cell the number by arm: rows of the same texts, wherever they come from. A row
+        that both have twice counts twice.
     """
-    rows = {
-        (c.student, c.seed, c.balance, c.arm): {row.candidate.candidate_id for row in c.rows}
-        for c in cells
-    }
+    rows = {(c.student, c.seed, c.balance, c.arm): Counter(map(_texts_of, c.rows)) for c in cells}
     found = []
     for cell in cells:
         place = (cell.student, cell.seed, cell.balance)
         own = rows[*place, cell.arm]
-        found.append({arm: len(own & rows[*place, arm]) for arm in beside})
+        found.append({arm: (own & rows[*place, arm]).total() for arm in beside})
     return found
+
+
+def _texts_of(row: SetRow) -> str:
+    return content_hash("row", [[m.role, m.content] for m in row.candidate.messages])
 
 
 def train_settings(settings: ProveSettings, student: ProveStudent, *, seed: int) -> TrainSettings:

@@ -97,14 +97,25 @@ def _read_batches(
 ) -> Iterator[tuple[list[int], list[Measured | Refusal]]]:
     """Each of some batches of a plan with what was read, in their order.
 
-    The plan alone decides how many threads a batch has, not what of it is read already.
+    The plan alone decides how many threads a batch has, not what of it is read already. A batch
+    for which there was no memory beside another one is read by itself, after all others.
     """
 
-    def read(batch: list[int]) -> list[Measured | Refusal]:
-        return _read_batch(engine, [texts[i] for i in batch], full=full)
+    def read_beside(batch: list[int]) -> list[Measured | Refusal] | None:
+        try:
+            return _checked(engine.read([texts[i] for i in batch], full=full))
+        except OutOfMemoryError:
+            return None
 
     lanes = engine.lanes if len(plan) > 1 else 1
-    return zip(batches, map_in_lanes(read, batches, lanes=lanes), strict=True)
+    crowded: list[list[int]] = []
+    for batch, read in zip(batches, map_in_lanes(read_beside, batches, lanes=lanes), strict=True):
+        if read is None:
+            crowded.append(batch)
+        else:
+            yield batch, read
+    for batch in crowded:
+        yield batch, _read_batch(engine, [texts[i] for i in batch], full=full)
 
 
 def _read_batch(
@@ -112,7 +123,7 @@ def _read_batch(
 ) -> list[Measured | Refusal]:
     """Read a batch, in halves where it does not fit into memory."""
     try:
-        measured = engine.read(passages, full=full)
+        return _checked(engine.read(passages, full=full))
     except OutOfMemoryError as error:
         if len(passages) == 1:
             tokens = len(passages[0].ids_T)
@@ -123,6 +134,9 @@ def _read_batch(
             *_read_batch(engine, passages[:half], full=full),
             *_read_batch(engine, passages[half:], full=full),
         ]
+
+
+def _checked(measured: Sequence[Measured]) -> list[Measured | Refusal]:
     return [m if m.is_finite else _not_finite(m) for m in measured]
 
 
