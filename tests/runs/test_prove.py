@@ -205,9 +205,12 @@ def test_a_student_that_has_not_scored_its_run_is_an_error(place: Path, tmp_path
         plan_experiment(experiment(place, tmp_path, students=[student]), progress=Silent())
 
 
-def test_too_small_a_set_is_named(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("balance", ["examples", "tokens"])
+def test_too_small_a_set_is_named(place: Path, tmp_path: Path, balance: str) -> None:
     with pytest.raises(DataError, match=r"tiny, arm .*: the set has \d+ rows, 100 are asked for"):
-        plan_experiment(experiment(place, tmp_path, examples=100), progress=Silent())
+        plan_experiment(
+            experiment(place, tmp_path, examples=100, balance=[balance]), progress=Silent()
+        )
 
 
 def test_settings_that_cannot_work_are_refused_together(place: Path, tmp_path: Path) -> None:
@@ -221,11 +224,16 @@ def test_settings_that_cannot_work_are_refused_together(place: Path, tmp_path: P
 
 def test_paths_are_those_of_the_file_they_stand_in(place: Path, tmp_path: Path) -> None:
     given = values(place, tmp_path, lock="turn.lock") | {"out": "results"}
+    (tmp_path / "trained").mkdir()
+    given["students"] = [
+        {**given["students"][0], "name": model, "model": model} for model in ("trained", "smollm2")
+    ]
     config = tmp_path / "experiment.yaml"
     config.write_text(yaml.safe_dump(given))
     loaded = load_prove_settings(config)
     assert loaded.out == tmp_path / "results"
     assert loaded.lock == tmp_path / "turn.lock"
+    assert [s.model for s in loaded.students] == [str(tmp_path / "trained"), "smollm2"]
 
 
 def test_an_experiment_that_was_stopped_does_only_what_is_left(

@@ -112,6 +112,8 @@ class _Turns:
     """
 
     def __init__(self, path: Path | None, *, seconds: float) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         self._file = None if path is None else path.open("a")
         self._seconds = seconds
         self._since: float | None = None

@@ -138,7 +138,11 @@ class _Cells:
                     if balance == "examples":
                         taken = first_examples(rows, examples=settings.examples, place=place)
                     else:
-                        reference = drawn[settings.reference][: settings.examples]
+                        reference = first_examples(
+                            drawn[settings.reference],
+                            examples=settings.examples,
+                            place=f"{self.student.name}, arm {settings.reference}",
+                        )
                         budget = self.measured.total(reference)
                         taken = reference
                         if name != settings.reference:

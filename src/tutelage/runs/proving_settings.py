@@ -219,7 +219,13 @@ def _placed(settings: ProveSettings, folder: Path) -> ProveSettings:
         update={
             "out": folder / settings.out,
             "students": tuple(
-                s.model_copy(update={"run": None if s.run is None else folder / s.run})
+                s.model_copy(
+                    update={
+                        "run": None if s.run is None else folder / s.run,
+                        # A name of the hub or an alias is no folder.
+                        "model": str(folder / s.model) if (folder / s.model).is_dir() else s.model,
+                    }
+                )
                 for s in settings.students
             ),
             "arms": tuple(
