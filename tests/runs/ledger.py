@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tutelage.data.tables import plain_turns
 from tutelage.runs import RunFolder
 
 METRICS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr")
@@ -40,7 +41,9 @@ def check_ledger(run: RunFolder) -> None:
     )
     assert {row["example_id"]: row["candidate_id"] for row in selected} == kept
     assert sorted(row["example_id"] for row in [*selected, *rejected]) == ids
-    assert all(row["messages"] == by_id[row["candidate_id"]]["messages"] for row in selected)
+    assert all(
+        row["messages"] == plain_turns(by_id[row["candidate_id"]]["messages"]) for row in selected
+    )
 
 
 def _check_candidates(by_id: dict[str, dict[str, Any]]) -> None:

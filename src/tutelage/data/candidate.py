@@ -31,6 +31,7 @@ class Candidate:
         detail: For people: the exception's type and message, or what was wrong with a reply.
         criticism: What the teacher said was wrong with the parent, if it said something.
         request_key: The key of the reply in the journal it was made from, if any.
+        tools: The tools the assistant may call, as in `Example.tools`; part of the prompt.
     """
 
     candidate_id: str
@@ -44,6 +45,7 @@ class Candidate:
     detail: str | None = None
     criticism: str | None = None
     request_key: str | None = None
+    tools: str | None = None
 
     def __post_init__(self) -> None:
         if self.step not in STEPS:

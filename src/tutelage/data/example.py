@@ -4,15 +4,33 @@ from dataclasses import dataclass
 
 from tutelage.errors import DataError
 
-ROLES = ("system", "user", "assistant")
+ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Attributes:
+        role: One of `ROLES`.
+        content: The text of the turn; may be empty where an assistant turn only calls tools.
+        reasoning: The thinking of an assistant turn that its row keeps apart from the content
+            (`reasoning_content`, `thinking`, `reasoning`). Thinking inside the content, as
+            `<think>...</think>`, stays there.
+        tool_calls: The tool calls of an assistant turn: a JSON list of objects in OpenAI's shape,
+            `{"type": "function", "id": ..., "function": {"name": ..., "arguments": {...}}}`.
+        tool_call_id: Which call a tool turn answers.
+        name: The name of the speaker or of the tool, where the row gives one.
+        trained: False for a turn that is never a training target (`weight: 0`, `train: false`).
+    """
 
     role: str
     content: str
+    reasoning: str | None = None
+    tool_calls: str | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    trained: bool = True
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -33,6 +51,7 @@ class Example:
         reference: A known right answer to check responses against, if there is one.
         source: Where the row came from, as the user named it.
         extra: The row's other fields, as JSON text; kept for provenance, never trained on.
+        tools: The tools the assistant may call: a JSON list of tool schemas, or None.
     """
 
     example_id: str
@@ -40,6 +59,7 @@ class Example:
     reference: str | None = None
     source: str | None = None
     extra: str | None = None
+    tools: str | None = None
 
     @property
     def instruction(self) -> str:

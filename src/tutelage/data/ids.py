@@ -31,9 +31,33 @@ def content_hash(*parts: object) -> str:
     return hashlib.blake2b(data, digest_size=ID_HEX_DIGITS // 2).hexdigest()
 
 
-def example_id_of(messages: Sequence[Message], *, reference: str | None = None) -> str:
-    """The id of an example: its original messages and, where there is one, its reference."""
-    return content_hash("example", [[m.role, m.content] for m in messages], reference)
+def message_parts(message: Message) -> list[object]:
+    """What of a turn belongs to ids and keys: role and content, and what else it has.
+
+    A plain turn gives `[role, content]`, so that plain rows keep the ids of earlier versions.
+
+    Examples:
+        >>> message_parts(Message(role="user", content="Hi"))
+        ['user', 'Hi']
+        >>> message_parts(Message(role="assistant", content="Hi", reasoning="Greet."))
+        ['assistant', 'Hi', {'reasoning': 'Greet.'}]
+    """
+    more: dict[str, object] = {
+        name: value
+        for name in ("reasoning", "tool_calls", "tool_call_id", "name")
+        if (value := getattr(message, name)) is not None
+    }
+    if not message.trained:
+        more["trained"] = False
+    return [message.role, message.content, *([more] if more else [])]
+
+
+def example_id_of(
+    messages: Sequence[Message], *, reference: str | None = None, tools: str | None = None
+) -> str:
+    """The id of an example: its original messages, its reference and its tools, if any."""
+    parts = [message_parts(m) for m in messages]
+    return content_hash("example", parts, reference, *([] if tools is None else [tools]))
 
 
 def candidate_id_of(
@@ -44,6 +68,7 @@ def candidate_id_of(
     teacher: str | None,
     messages: Sequence[Message],
     distinction: str | None = None,
+    tools: str | None = None,
 ) -> str:
     """The id of a candidate.
 
@@ -54,9 +79,11 @@ def candidate_id_of(
         teacher: Who wrote it; None for the user's own text.
         messages: Its text; empty for a candidate that failed.
         distinction: What tells two candidates without text apart, such as a request key.
+        tools: The tools of its prompt, if any.
 
     Returns:
         20 hexadecimal digits.
     """
-    text = [[m.role, m.content] for m in messages]
-    return content_hash("candidate", example_id, step, parent_id, teacher, text, distinction)
+    text = [message_parts(m) for m in messages]
+    more = [] if tools is None else [tools]
+    return content_hash("candidate", example_id, step, parent_id, teacher, text, distinction, *more)

@@ -1,6 +1,7 @@
 """The tables of a run folder. They are joined by id, never by position."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +15,17 @@ def _schema(*fields: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema([pa.field(name, kind) for name, kind in fields])
 
 
-MESSAGES: pa.DataType = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+MESSAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("role", pa.string()),
+    ("content", pa.string()),
+    # null where the turn has none; see `tutelage.data.Message`
+    ("reasoning", pa.string()),
+    ("tool_calls", pa.string()),  # JSON list
+    ("tool_call_id", pa.string()),
+    ("name", pa.string()),
+    ("trained", pa.bool_()),  # false: never a training target; null means true
+)
+MESSAGES: pa.DataType = pa.list_(pa.struct(MESSAGE_FIELDS))
 
 ROWS = _schema(
     ("row", pa.int64()),  # 0-based row of the input, counted over all input files in order
@@ -32,6 +43,7 @@ EXAMPLES = _schema(
     ("reference", pa.string()),
     ("source", pa.string()),
     ("extra", pa.string()),  # the other fields of the row, as JSON
+    ("tools", pa.string()),  # the tools the assistant may call, as JSON
 )
 
 CANDIDATES = _schema(
@@ -46,6 +58,7 @@ CANDIDATES = _schema(
     ("detail", pa.string()),
     ("criticism", pa.string()),
     ("request_key", pa.string()),
+    ("tools", pa.string()),  # the tools the assistant may call, as JSON
 )
 
 SCORES = _schema(
@@ -90,14 +103,49 @@ NULLS = _schema(
 )
 
 
-def messages_to_arrow(messages: Iterable[Message]) -> list[dict[str, str]]:
+def messages_to_arrow(messages: Iterable[Message]) -> list[dict[str, object]]:
     """Messages as rows of the `MESSAGES` type."""
-    return [{"role": m.role, "content": m.content} for m in messages]
+    return [
+        {
+            "role": m.role,
+            "content": m.content,
+            "reasoning": m.reasoning,
+            "tool_calls": m.tool_calls,
+            "tool_call_id": m.tool_call_id,
+            "name": m.name,
+            "trained": None if m.trained else False,
+        }
+        for m in messages
+    ]
 
 
-def messages_from_arrow(value: Iterable[dict[str, str]] | None) -> tuple[Message, ...]:
-    """The inverse of `messages_to_arrow`; null gives no messages."""
-    return tuple(Message(role=m["role"], content=m["content"]) for m in value or ())
+def messages_from_arrow(value: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
+    """The inverse of `messages_to_arrow`; null gives no messages.
+
+    Tables of an older version lack some fields; those turns have none of them.
+    """
+    return tuple(
+        Message(
+            role=m["role"],
+            content=m["content"],
+            reasoning=m.get("reasoning"),
+            tool_calls=m.get("tool_calls"),
+            tool_call_id=m.get("tool_call_id"),
+            name=m.get("name"),
+            trained=m.get("trained") is not False,
+        )
+        for m in value or ()
+    )
+
+
+def plain_turns(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Turns of the `MESSAGES` type without the fields they do not have, for JSON files.
+
+    Examples:
+        >>> plain_turns([{"role": "user", "content": "Hi", "name": None}])
+        [{'role': 'user', 'content': 'Hi'}]
+    """
+    return [{k: v for k, v in turn.items() if v is not None} for turn in messages]
 
 
 def candidates_to_table(candidates: Iterable[Candidate]) -> pa.Table:
@@ -116,7 +164,8 @@ def candidate_to_row(candidate: Candidate) -> dict[str, object]:
 
 def candidates_from_table(table: pa.Table) -> list[Candidate]:
     """The inverse of `candidates_to_table`."""
+    there = [name for name in CANDIDATES.names if name in table.column_names]
     return [
         Candidate(**{**row, "messages": messages_from_arrow(row["messages"])})
-        for row in table.select(CANDIDATES.names).to_pylist()
+        for row in table.select(there).to_pylist()
     ]

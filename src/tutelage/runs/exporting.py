@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tutelage.data import TableWriter, write_jsonl
-from tutelage.data.tables import MESSAGES
+from tutelage.data.tables import MESSAGES, plain_turns
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.runs.data_card import Card, alternates
 from tutelage.runs.folder import RunFolder
@@ -22,7 +22,7 @@ PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason
 WEIGHT = "weight"
 """The column that says how much a row should count in training, where a rule gives weights."""
 
-Turn = dict[str, str]
+Turn = dict[str, Any]
 
 _SELECTED = """
 select c.messages, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason, d.rule,
@@ -66,7 +66,7 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
     tables = open_tables(run)
     try:
         if chosen == "selected":
-            yield from stream(tables, _SELECTED)
+            yield from map(_plain_row, stream(tables, _SELECTED))
             return
         names = [
             n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
@@ -76,16 +76,21 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
                 f"there is no set {chosen!r} in {run.root}",
                 hint=f"sets are {', '.join(['selected', *names])}",
             )
-        yield from stream(tables, _NULL, [chosen])
+        yield from map(_plain_row, stream(tables, _NULL, [chosen]))
     finally:
         tables.close()
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row, its turns without the fields that they do not have."""
+    return {**row, "messages": plain_turns(row["messages"] or ())}
 
 
 def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     """The examples of which nothing was chosen, with the reason, in the order of the input."""
     tables = open_tables(run)
     try:
-        yield from stream(tables, _REJECTED)
+        yield from map(_plain_row, stream(tables, _REJECTED))
     finally:
         tables.close()
 

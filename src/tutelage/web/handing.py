@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from tutelage.data.tables import plain_turns
 from tutelage.errors import SettingsError
 from tutelage.runs.exporting import as_training_row
 from tutelage.web.asking import Question, condition, order_by
@@ -91,6 +92,7 @@ def _as_jsonl(shelf: Shelf, question: Question) -> Iterator[bytes]:
             for row in rows:
                 values = dict(zip(names, row, strict=True))
                 by_person = values["example_id"] in shelf.overrides
+                values["messages"] = plain_turns(values["messages"])
                 values["rule"] = "person" if by_person else rule.get("rule")
                 lines.append(json.dumps(as_training_row(values), ensure_ascii=False))
             yield ("\n".join(lines) + "\n").encode()
