@@ -10,7 +10,7 @@ from tutelage.data import Candidate, ViewName
 from tutelage.errors import DataError
 from tutelage.evaluation import TaskSettings
 from tutelage.evaluation.items import Item, read_items, read_references
-from tutelage.evaluation.likelihood import choose, held_out
+from tutelage.evaluation.likelihood import choose, gain, held_out
 from tutelage.evaluation.reasoning import first_statement, reasoning_quality
 from tutelage.student import TableStudent
 
@@ -60,6 +60,21 @@ def test_held_out_is_the_mean_log_likelihood_of_the_reference(tmp_path: Path) ->
     task = TaskSettings(name="h", kind="held_out", path=write(tmp_path / "h.jsonl", rows))
     found = list(held_out(read_references(task, seed=0), nats_of({"short": 1.5, "long": 3.0})))
     assert [round(r.value or 0, 6) for r in found] == [-1.5, -3.0]
+
+
+def test_gain_is_what_the_instruction_saves(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "Say it.", "output": "helped"},
+        {"instruction": "And?", "output": "hurt"},
+    ]
+    task = TaskSettings(name="g", kind="gain", path=write(tmp_path / "g.jsonl", rows))
+    nats = {"helped": (1.5, 2.0), "hurt": (2.5, 2.25)}
+
+    def mean(candidate: Candidate, view: ViewName) -> float:
+        return nats[candidate.response][view == "response"]
+
+    found = list(gain(read_references(task, seed=0), TableStudent(mean_nats=mean)))
+    assert sorted(result.value or 0 for result in found) == pytest.approx([-0.25, 0.5])
 
 
 def test_held_out_reads_the_version_that_was_asked_for(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tutelage.evaluation.answering import constraints_met, exact_match
 from tutelage.evaluation.generating import Answer, answer_all
 from tutelage.evaluation.harness import folder_digest, run_harness
 from tutelage.evaluation.items import Item, read_items, read_references
-from tutelage.evaluation.likelihood import choose, held_out
+from tutelage.evaluation.likelihood import choose, gain, held_out
 from tutelage.evaluation.reasoning import reasoning_quality
 from tutelage.evaluation.results import UNITS, ItemResult, results_table
 from tutelage.evaluation.settings import EvaluateSettings, TaskSettings
@@ -170,10 +170,11 @@ def _run(
         progress.end()
         return results, about
     results = []
-    if task.kind == "held_out":
+    if task.kind in ("held_out", "gain"):
         references = read_references(task, seed=settings.seed)
         progress.begin(task.name, total=len(references), unit="items")
-        for result in held_out(references, student):
+        measure = held_out if task.kind == "held_out" else gain
+        for result in measure(references, student):
             results.append(result)
             progress.advance()
     elif task.kind == "choice":

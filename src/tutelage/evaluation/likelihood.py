@@ -15,6 +15,7 @@ from tutelage.evaluation.results import ItemResult
 from tutelage.student import Reads
 
 GIVEN: ViewName = "response_given_instruction"
+ALONE: ViewName = "response"
 
 
 def asked(question: str, response: str) -> Candidate:
@@ -46,6 +47,33 @@ def held_out(references: Sequence[Reference], student: Reads) -> Iterator[ItemRe
                 item_id=reference.item_id,
                 value=-stats.mean_nll,
                 detail=f"{stats.tokens} tokens",
+            )
+
+
+def gain(references: Sequence[Reference], student: Reads) -> Iterator[ItemResult]:
+    """How much the instruction helps the student with each reference answer.
+
+    The value is L(response) - L(response given instruction), in nats per token of the same tokens:
+    0 where the instruction makes no difference, below 0 where it misleads. A student that merely
+    became better at the style of the answers gains on both sides, so this outcome asks whether it
+    follows instructions.
+
+    Yields:
+        One result for each reference, in order; one that cannot be read has the reason as its
+        status and no value.
+    """
+    outcomes = student.read((r.candidate for r in references), views=[GIVEN, ALONE])
+    for reference, outcome in zip(references, outcomes, strict=True):
+        if isinstance(outcome, Unscored):
+            yield ItemResult(
+                item_id=reference.item_id, status=outcome.reason, detail=outcome.detail
+            )
+        else:
+            given, alone = outcome.views[GIVEN], outcome.views[ALONE]
+            yield ItemResult(
+                item_id=reference.item_id,
+                value=alone.mean_nll - given.mean_nll,
+                detail=f"{given.tokens} tokens",
             )
 
 

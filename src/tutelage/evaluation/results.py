@@ -22,6 +22,7 @@ RESULTS = pa.schema(_COLUMNS)
 
 UNITS: Mapping[TaskKind, str] = {
     "held_out": "log-likelihood, nats per token",
+    "gain": "gain from the instruction, nats per token",
     "choice": "margin of the right choice, nats per token",
     "exact_match": "share right",
     "ifeval": "share of constraints met",

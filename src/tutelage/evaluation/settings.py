@@ -4,8 +4,10 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-TaskKind: TypeAlias = Literal["held_out", "choice", "exact_match", "ifeval", "steps", "lm_eval"]
-LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "choice")
+TaskKind: TypeAlias = Literal[
+    "held_out", "gain", "choice", "exact_match", "ifeval", "steps", "lm_eval"
+]
+LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "gain", "choice")
 """Tasks that only read: cheap, and the most sensitive for small students."""
 GENERATED_KINDS: tuple[TaskKind, ...] = ("exact_match", "ifeval", "steps")
 
@@ -21,10 +23,11 @@ class TaskSettings(BaseModel):
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="In tables and file names.")
     kind: TaskKind = Field(
-        description="held_out: log-likelihood of reference answers; choice: the most likely of "
-        "several answers; exact_match: a generated answer against a reference; ifeval: generated "
-        "text against constraints a program checks; steps: what each generated reasoning step "
-        "adds; lm_eval: a task of the lm-evaluation-harness."
+        description="held_out: log-likelihood of reference answers; gain: how much the "
+        "instruction helps with them; choice: the most likely of several answers; "
+        "exact_match: a generated answer against a reference; ifeval: generated text against "
+        "constraints a program checks; steps: what each generated reasoning step adds; "
+        "lm_eval: a task of the lm-evaluation-harness."
     )
     path: str | None = Field(
         default=None, description="The items; for lm_eval a folder with task files of one's own."
@@ -33,7 +36,7 @@ class TaskSettings(BaseModel):
         default_factory=dict, description="Our names for fields, where the file has others."
     )
     step: Literal["original", "refined"] = Field(
-        default="original", description="held_out: which version of rows that have two."
+        default="original", description="held_out, gain: which version of rows that have two."
     )
     prompt: str = Field(
         default="{question}", description="exact_match, steps, choice: the instruction."
