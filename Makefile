@@ -9,7 +9,7 @@ EXTRAS := demo,report,maths,filters,datasets,train,eval,ray,ui
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types layers docs format clean
+.PHONY: demo test check lint types layers docs site format clean
 
 demo: $(VENV)/.demo-ready
 	$(BIN)/tutelage demo --out runs/demo
@@ -17,7 +17,7 @@ demo: $(VENV)/.demo-ready
 test: $(VENV)/.dev-ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-check: lint types layers docs
+check: lint types layers docs site
 
 lint: $(VENV)/.dev-ready
 	$(BIN)/ruff check .
@@ -31,6 +31,9 @@ layers: $(VENV)/.dev-ready
 
 docs: $(VENV)/.dev-ready
 	$(BIN)/python -m pytest -q -p no:xdist tests/test_house.py tests/test_docs.py
+
+site: $(VENV)/.dev-ready
+	$(BIN)/zensical build --clean --strict
 
 format: $(VENV)/.dev-ready
 	$(BIN)/ruff check --fix .
@@ -50,5 +53,5 @@ $(VENV)/.demo-ready: $(VENV)/.python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.python pyproject.toml constraints.txt
-	$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS)]' --group test --group check
+	$(PIP) install -q -c constraints.txt -e '.[$(EXTRAS)]' --group test --group check --group docs
 	touch $@ $(VENV)/.demo-ready

@@ -55,3 +55,10 @@ def test_every_link_inside_the_project_leads_somewhere(path: Path) -> None:
 def test_every_command_has_help_with_an_example(name: str) -> None:
     assert re.search(rf"Example:\n\s+tutelage {name}\b", main.commands[name].help or ""), name
     assert f"tutelage {name}" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\s*- ([\w/.-]+\.md)$", text, flags=re.MULTILINE))
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    assert listed == pages
