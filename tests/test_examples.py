@@ -47,7 +47,7 @@ def test_every_configuration_is_valid(path: Path, here: Path) -> None:
 
 @pytest.mark.model
 def test_the_tutorials_rows_are_chosen_and_caught_as_it_says(here: Path) -> None:
-    """Row 0: the rewrite repairs a mismatch. Row 1: the student likes a wrong one; verify does not."""
+    """Row 0: the rewrite mends a mismatch. Row 1: the student likes a wrong one, verify not."""
     invoke("run", "examples/rewrites.yaml")
     rows = {
         r["row"]: r["example_id"] for r in pq.read_table("runs/rewrites/rows.parquet").to_pylist()
