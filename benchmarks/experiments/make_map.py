@@ -24,9 +24,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-POOL, HELD = 512, 200
+POOL, HELD = 512, 80
 CHARACTERS = (60, 1200)
-REFERENCES, ARC = 100, 300
+REFERENCES, ARC = 100, 120
 BAND_ROWS = 32
 """Rows of like length among which `permuted` exchanges decisions."""
 REFUSALS = (
