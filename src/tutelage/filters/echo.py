@@ -52,10 +52,15 @@ def drop_echoes(pool: Pool, settings: EchoSettings) -> Verdicts:
     An instruction without words cannot be repeated: the share is 0.
     """
     instructions, responses = pool.text("instruction"), pool.text("response")
-    missing = [not there for there in compute.and_(*map(compute.is_valid, (instructions, responses))).to_pylist()]
+    missing = [
+        not there
+        for there in compute.and_(*map(compute.is_valid, (instructions, responses))).to_pylist()
+    ]
     asked, said = (segmented_words(texts).to_pylist() for texts in (instructions, responses))
     shares = [
-        None if absent else _share(one.split(), other.split(), settings.ngram_words) or 0.0
+        None
+        if absent
+        else _share((one or "").split(), (other or "").split(), settings.ngram_words) or 0.0
         for absent, one, other in zip(missing, asked, said, strict=True)
     ]
     verdicts = keep_band(pool, numbers(shares, missing=NO_RESPONSE), settings)
