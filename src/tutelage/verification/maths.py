@@ -6,8 +6,9 @@ Plain quantities are compared here, exactly and at once. What needs algebra beco
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tutelage.verification.answers import Found, NotFound, find_answer
 from tutelage.verification.quantities import Quantity, numbers_in, read_quantity, same_quantity
@@ -41,6 +42,7 @@ _BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
 _SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
 _PAIR = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+")
 
+_T = TypeVar("_T")
 Same = Callable[[str, str], bool | None]
 """Whether two expressions are equal; None where this cannot be told."""
 
@@ -141,9 +143,14 @@ def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
     if our_kind != their_kind or len(our_parts) != len(their_parts):
         return False
     if our_kind == "set":
-        return _same_sets(our_parts, their_parts, same)
-    results = {same(a, b) for a, b in zip(our_parts, their_parts, strict=True)}
-    return False if False in results else None if None in results else True
+        return same_sets(our_parts, their_parts, same)
+    return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
+
+
+def all_same(results: Iterable[bool | None]) -> bool | None:
+    """Whether all parts are equal: False if one is not, None if that cannot be told of one."""
+    found = set(results)
+    return False if False in found else None if None in found else True
 
 
 def strip_markup(text: str) -> str:
@@ -297,7 +304,10 @@ def _split(inner: str) -> list[str]:
     return parts
 
 
-def _same_sets(ours: list[str], theirs: list[str], same: Same) -> bool | None:
+def same_sets(
+    ours: Sequence[_T], theirs: Sequence[_T], same: Callable[[_T, _T], bool | None]
+) -> bool | None:
+    """Whether each part of one collection has an equal of its own in the other, in any order."""
     remaining = list(theirs)
     unsure = False
     for part in ours:
