@@ -18,7 +18,7 @@ from tutelage.errors import MissingExtraError
 from tutelage.verification.algebra import any_equal
 from tutelage.verification.maths import HardClaim, compare_expressions, rule
 from tutelage.verification.plain_formulas import as_latex
-from tutelage.verification.quantities import read_quantity, same_quantity
+from tutelage.verification.quantities import read_quantity, same_measure
 from tutelage.verification.verdict import Verdict, cannot_check
 
 READY = "ready"
@@ -69,7 +69,7 @@ def decide(claim: HardClaim, *, seconds: int = 5) -> Verdict:
     def same(answer: str, reference: str) -> bool | None:
         ours, theirs = read_quantity(answer), read_quantity(reference)
         if ours is not None and theirs is not None:
-            return same_quantity(ours, theirs)
+            return same_measure(ours, theirs)
         return _same_formula(answer, reference, seconds=seconds, trouble=trouble)
 
     result = compare_expressions(claim.answer, claim.reference, same)
