@@ -255,7 +255,7 @@ ctypes.string_at(0)
 """By name. In the programs CANARY, PORT, ABSTRACT, HOST_PID and MARKER are defined."""
 
 
-def run(sandbox, name, surroundings, *, weak=False):
+def run(sandbox, name, surroundings, *, weak=False, mechanism=None):
     """Run one hostile program with the module `sandbox`; its tests raise nothing."""
     head = "".join(f"{key} = {value!r}\n" for key, value in surroundings.items())
     return sandbox.run_sandboxed(
@@ -264,17 +264,18 @@ def run(sandbox, name, surroundings, *, weak=False):
         time_limit_seconds=1 if name in SLEEPERS else 5,
         memory_mebibytes=400,
         allow_weak=weak,
+        mechanism=mechanism,
     )
 
 
-def main(folder, surroundings, names):
+def main(folder, surroundings, names, mechanism):
     """For an ordinary user's Python, which may lack this package's dependencies."""
     spec = importlib.util.spec_from_file_location("sandbox", Path(folder) / "sandbox.py")
     sandbox = importlib.util.module_from_spec(spec)
     sys.modules["sandbox"] = sandbox
     spec.loader.exec_module(sandbox)
     for name in json.loads(names):
-        ran = run(sandbox, name, json.loads(surroundings))
+        ran = run(sandbox, name, json.loads(surroundings), mechanism=mechanism)
         passed = getattr(ran, "passed", None)
         words = json.dumps([name, passed, ran.why, getattr(ran, "output", "")])
         sys.stdout.write(words + "\n")

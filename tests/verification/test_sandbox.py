@@ -34,6 +34,16 @@ SILENT = {"endless_output", "memory_of_many_processes"}
 needs_walls = pytest.mark.skipif(
     sandbox.why_no_sandbox() is not None, reason=f"no isolation here: {sandbox.why_no_sandbox()}"
 )
+WALLS = {"bubblewrap": "bubblewrap", "jail": "namespaces"}
+every_mechanism = pytest.mark.parametrize(
+    "mechanism",
+    [
+        pytest.param(
+            name, marks=pytest.mark.skipif(sandbox.why_not(name) is not None, reason="not here")
+        )
+        for name in sandbox.MECHANISMS
+    ],
+)
 
 
 @pytest.fixture
@@ -104,12 +114,12 @@ def check(name, *, passed, why, output):
         assert "HELD" in output, (why, output)
 
 
-@needs_walls
+@every_mechanism
 @pytest.mark.parametrize("name", hostile.HOSTILE)
-def test_a_hostile_program_is_held(name, surroundings):
-    ran = hostile.run(sandbox, name, surroundings)
+def test_a_hostile_program_is_held(name, mechanism, surroundings):
+    ran = hostile.run(sandbox, name, surroundings, mechanism=mechanism)
     assert isinstance(ran, Ran), ran
-    assert ran.walls.startswith("namespaces")
+    assert ran.walls == f"{WALLS[mechanism]} and a call filter"
     check(name, passed=ran.passed, why=ran.why, output=ran.output)
 
 

@@ -71,9 +71,6 @@ _SPELLINGS = {
     "dollars": {
         "$ us$ usd dollar dollars buck bucks": "1",
         "cent cents \u00a2": "1/100",
-        "penny pennies": "1/100",
-        "nickel nickels": "1/20",
-        "dime dimes": "1/10",
     },
     "euros": {"\u20ac eur euro euros": "1"},
     "pounds sterling": {"\u00a3 gbp": "1", "pence": "1/100"},
