@@ -35,9 +35,9 @@ def main() -> None:
     _finish(payload["token"])
 
 
-def _give_up_root(spare_id: int) -> None:
+def _give_up_root(spare_id: int | None) -> None:
     """Take a user id that nobody has, where root started this and may still change ids."""
-    if os.getuid() == 0:
+    if spare_id is not None and os.getuid() == 0:
         os.setgroups([])
         os.setresgid(spare_id, spare_id, spare_id)
         os.setresuid(spare_id, spare_id, spare_id)

@@ -26,6 +26,8 @@ from tutelage.verification.verdict import Verdict, cannot_check, no_answer, righ
 LONGEST_ANSWER = 1_000
 """Characters of an answer; what is longer is no answer but prose."""
 
+_NO_FACTOR = r"(?!\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
+"""What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
 _MARKUP = (
     (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\displaystyle\b\s*"), ""),
@@ -34,8 +36,8 @@ _MARKUP = (
     (re.compile(r"\\\$"), "$"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\^\s*\{?\\circ\}?|\\degree"), "°"),
-    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}"), r" \1/\2"),
-    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}"), r"\1/\2"),
+    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r" \1/\2"),
+    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r"\1/\2"),
 )
 _POWER_UNIT = re.compile(
     r"(?<=[\d\s)])((?:mm|cm|dm|km|ft|yd|mi|inches|feet|meters|metres|miles|yards)|(?<=\s)(?:m|in))"
@@ -51,6 +53,7 @@ _WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
 _PROSE_WORDS = 2
 _NAMED = re.compile(r"^[a-zA-Z]\w{0,20}(?:\([a-z]\))?\s*(?:=|:)\s*(?=\S)")
+_UNKNOWN = re.compile(r"(?<![A-Za-z\\{])[abcnpqrtuvxyz](?![A-Za-z])")
 _HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
 _TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
 _BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
@@ -78,7 +81,7 @@ class HardClaim:
     how: str
 
 
-def check_maths(
+def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     response: str, reference: str, *, instruction: str | None = None
 ) -> Verdict | HardClaim:
     """Compare a response's final answer with a reference answer.
@@ -148,7 +151,9 @@ def rule(*, same: bool, answer: str, reference: str, how: str) -> Verdict:
     return wrong(f"answer {answer!r} ({how}) differs from reference {reference!r}")
 
 
-def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
+def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
+    answer: str, reference: str, same: Same
+) -> bool | None:
     """Compare two expressions, or two lists, tuples or sets of them.
 
     Brackets tell what it is: `(1, 2)` and `[1, 2)` are ordered and their brackets count; `{1, 2}`
@@ -210,7 +215,11 @@ def strip_markup(text: str) -> str:
         text = pattern.sub(replacement, text)
     text = _POWER_UNIT.sub(lambda m: f" {_POWERS[m[2] or m[3]]} {m[1]}", text)
     text = _IN.sub("", text)
-    return text.strip() if _named_parts(text) is not None else _NAMED.sub("", text).strip()
+    named = _NAMED.match(text)
+    # The name in y = 2x + 1 belongs to an equation, unlike the one in x = 5.
+    is_equation = named is not None and _UNKNOWN.search(text, named.end()) is not None
+    keeps_name = is_equation or _named_parts(text) is not None
+    return (text if keeps_name else _NAMED.sub("", text)).strip()
 
 
 def _named_parts(text: str) -> dict[str, str] | None:

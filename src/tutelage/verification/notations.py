@@ -89,7 +89,9 @@ def same_based(one: str, other: str) -> bool | None:
     return False if quantity is not None else None
 
 
-def same_time_or_ratio(one: str, other: str) -> bool | None:
+def same_time_or_ratio(  # noqa: PLR0911  (one return a kind of notation)
+    one: str, other: str
+) -> bool | None:
     """Compare two times of day, scores or ratios; None where this cannot be told.
 
     `4:6` may be the ratio `2:3` and may be a score that is not 2:3. A time without am or pm may be

@@ -24,6 +24,8 @@ _SIGNS = (
     (">=", "\\ge "),
     ("!=", "\\neq "),
     ("**", "^"),
+    ("\\varnothing", "\\emptyset"),
+    ("\u2205", "\\emptyset "),
 )
 _SUPERSCRIPTS = str.maketrans(
     "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "0123456789"

@@ -91,7 +91,7 @@ def read_quantity(text: str) -> Quantity | None:
     unit = match["unit"].strip()
     # "12x" and "3 a + b" are formulas, "12 or so" and "3 to" are not one number.
     glued = not match["percent"] and match["unit"][:1].isalpha() and _VARIABLE.match(unit)
-    if value is None or glued or _JOINED.search(unit):
+    if value is None or glued or unit.startswith("!") or _JOINED.search(unit):
         return None
     if match["sign"] not in (None, "+") or match["sign2"] not in (None, "+"):
         value = -value

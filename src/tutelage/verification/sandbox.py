@@ -169,7 +169,9 @@ def _run(
                     "tests": tests,
                     "token": token,
                     "limits": _limits(seconds, mebibytes),
-                    "spare_id": _FIRST_SPARE_ID + secrets.randbelow(_SPARE_IDS),
+                    "spare_id": _FIRST_SPARE_ID + secrets.randbelow(_SPARE_IDS)
+                    if mechanism == "bubblewrap"
+                    else None,
                 }
             ),
         }

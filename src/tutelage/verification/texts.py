@@ -20,8 +20,8 @@ _SAYS_LETTER = re.compile(
 
 
 _DENIED = re.compile(
-    r"(?:\b(?:(?i:not)|isn't|isn\u2019t|wasn't|aren't|cannot be|can't be|never|neither|nor|rather than|"
-    r"instead of|except|unlike|eliminates?|eliminated|excludes?|excluded|rules?\s+out|ruled\s+out|"
+    r"(?:\b(?i:not|isn't|isn\u2019t|wasn't|aren't|cannot be|can't be|never|neither|nor|"
+    r"rather than|instead of|except|unlike|eliminate[sd]?|exclude[sd]?|(?:rules?|ruled)\s+out|"
     r"rejects?|rejected|discards?)\s+(?:\w+\s+){0,2}?(?:option|choice|answer)?s?\s*"
     r"[(\[*_`\"'$]*(?:\\boxed\{|\\text\{)*"
     r"[A-J](?![\w'])(?:\s*(?:,|/|or|and|nor)\s*[(\[*_`]*[A-J][)\]*_`]*)*(?=[)\]*_`\"'$}.:,;!\s]|$)[)\]*_`\"'$}]*"
