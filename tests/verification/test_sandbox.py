@@ -160,7 +160,7 @@ def test_at_least_sixty_hostile_programs_are_tried():
     assert len(hostile.HOSTILE) >= 60
 
 
-@pytest.mark.parametrize("words", ["jail: no", "bwrap: no", '{"refused": "no"}', "refused", ""])
+@pytest.mark.parametrize("words", ["jail: no", '{"refused": "no"}'])
 @every_mechanism
 def test_what_a_program_prints_is_never_the_sandboxs_own_word(words, mechanism):
     for stream in ("stdout", "stderr"):

@@ -171,7 +171,7 @@ def _same_formulas(one: Any, other: Any, tolerance: float) -> bool | None:
             continue
         if not complex_ and not all(v.is_real for v in values):
             continue  # roots and logarithms of negative numbers
-        apart = _apart(*values, 40)
+        apart = _apart(values[0], values[1], 40)
         if apart is None or apart > max(tolerance, 1e-20):
             return False if apart is not None else None
         seen += 1

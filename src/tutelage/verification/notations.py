@@ -100,9 +100,9 @@ def same_time_or_ratio(  # noqa: PLR0911  (one return a kind of notation)
     ours, theirs = (re.sub(r"\s", "", text).casefold().replace(".", "") for text in (one, other))
     if ours == theirs:
         return True
-    times = [_minutes(text) for text in (one, other)]
-    if times[0] is not None and times[1] is not None and (_has_half(one) or _has_half(other)):
-        (first, first_known), (second, second_known) = times
+    mine, yours = _minutes(one), _minutes(other)
+    if mine is not None and yours is not None and (_has_half(one) or _has_half(other)):
+        (first, first_known), (second, second_known) = mine, yours
         if first == second:
             return True if first_known and second_known else None
         both = first_known and second_known
