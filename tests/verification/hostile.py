@@ -3,10 +3,9 @@
 Each program prints HELD if the walls held against it, and says ESCAPED if they did not.
 """
 
-import importlib.util
+import importlib
 import json
 import sys
-from pathlib import Path
 
 SLEEPERS = {"sleep_forever", "ignore_signals"}
 """These run into the time limit, so it is short for them."""
@@ -546,10 +545,8 @@ def run(sandbox, name, surroundings, *, weak=False, mechanism=None):
 
 def main(folder, surroundings, names, mechanism):
     """For an ordinary user's Python, which may lack this package's dependencies."""
-    spec = importlib.util.spec_from_file_location("sandbox", Path(folder) / "sandbox.py")
-    sandbox = importlib.util.module_from_spec(spec)
-    sys.modules["sandbox"] = sandbox
-    spec.loader.exec_module(sandbox)
+    sys.path.insert(0, folder)
+    sandbox = importlib.import_module("tutelage.verification.sandbox")
     for name in json.loads(names):
         ran = run(sandbox, name, json.loads(surroundings), mechanism=mechanism)
         passed = getattr(ran, "passed", None)

@@ -197,8 +197,13 @@ def test_an_ordinary_user_has_the_same_walls(mechanism, surroundings, everybodys
     canary = everybodys_folder / "canary"
     canary.write_text("untouched")
     canary.chmod(0o666)  # so that only the walls protect it
-    for path in (ROOM / "sandbox.py", ROOM / "jail.py", ROOM / "harness.py", hostile.__file__):
-        shutil.copy(path, everybodys_folder)
+    room = everybodys_folder / "tutelage" / "verification"
+    room.mkdir(parents=True)
+    for empty in (room.parent / "__init__.py", room / "__init__.py"):
+        empty.touch()
+    for name in ("sandbox", "jail", "harness", "process_memory"):
+        shutil.copy(ROOM / f"{name}.py", room)
+    shutil.copy(hostile.__file__, everybodys_folder)
     given = json.dumps({**surroundings, "CANARY": str(canary)})
     user = ["setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups"]
     wanted = set(hostile.HOSTILE) - hostile.SLEEPERS

@@ -50,7 +50,7 @@ COMMON_FRACTION = 0.01
 """A short item that stands within more examples than both of these is a common phrase."""
 
 _TEXTS_AT_A_TIME = 20_000
-_RATIOS = np.array([1.0, 1.5, 2.0, 3.0, 4.0])  # few, because each length is a pass over the data
+_RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0)  # few, because each length is a pass over the data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,8 @@ class EvaluationIndex:
         symbols = word_symbols(texts)
         words = word_equivalents(texts)
         ratios = symbols.counts_N / np.maximum(words, 1.0 / _RATIOS[-1])
-        nearest = _RATIOS[np.abs(ratios[:, None] - _RATIOS).argmin(axis=1)]
+        steps = np.array(_RATIOS)
+        nearest = steps[np.abs(ratios[:, None] - steps).argmin(axis=1)]
         wanted = np.rint(nearest * ngram_words).astype(np.int64)
         lengths = np.minimum(symbols.counts_N, wanted)
         self.short_I = symbols.counts_N < wanted

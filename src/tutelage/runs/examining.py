@@ -70,7 +70,7 @@ def _missing(libraries: tuple[str, ...]) -> list[str]:
 def _sandbox() -> dict[str, str]:
     """What isolates the programs of `verify --check code` here, and what does not and why."""
     used = sandbox_mechanism()
-    found = {name: why_not(name) or "works" for name in MECHANISMS}
+    found = {str(name): why_not(name) or "works" for name in MECHANISMS}
     return {"used": used or "none: programs are not run", **found}
 
 

@@ -6,9 +6,8 @@ Plain quantities are compared here, exactly and at once. What needs algebra beco
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from tutelage.data.thinking import split_thinking
 from tutelage.verification.answers import Found, NotFound, find_answer
@@ -19,6 +18,7 @@ from tutelage.verification.notations import (
     same_based,
     same_time_or_ratio,
 )
+from tutelage.verification.parts import all_same, named_parts, same_sets
 from tutelage.verification.plain_formulas import both_signs
 from tutelage.verification.quantities import Quantity, numbers_in, read_quantity, same_measure
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
@@ -61,7 +61,6 @@ _SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
 _ELLIPSIS = re.compile(r"\.\.\.|\u2026|\\[lcd]dots|\\dots")
 _IN = re.compile(r"^[a-zA-Z]\w{0,20}\s*(?:\\in\b|\u2208)\s*(?=\S)")
 
-_T = TypeVar("_T")
 Same = Callable[[str, str], bool | None]
 """Whether two expressions are equal; None where this cannot be told."""
 
@@ -186,12 +185,6 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
     return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
 
 
-def all_same(results: Iterable[bool | None]) -> bool | None:
-    """Whether all parts are equal: False if one is not, None if that cannot be told of one."""
-    found = set(results)
-    return False if False in found else None if None in found else True
-
-
 def strip_markup(text: str) -> str:
     r"""Take away what only tells how an expression looks: delimiters, spacing, `\text`, `x =`.
 
@@ -217,24 +210,16 @@ def strip_markup(text: str) -> str:
     text = _IN.sub("", text)
     named = _NAMED.match(text)
     # The name in y = 2x + 1 belongs to an equation, unlike the one in x = 5.
-    is_equation = named is not None and _UNKNOWN.search(text, named.end()) is not None
-    keeps_name = is_equation or _named_parts(text) is not None
+    is_equation = (
+        named is not None and "(" not in named[0] and _UNKNOWN.search(text, named.end()) is not None
+    )
+    keeps_name = is_equation or named_parts(text) is not None
     return (text if keeps_name else _NAMED.sub("", text)).strip()
-
-
-def _named_parts(text: str) -> dict[str, str] | None:
-    """The values of `x = 1, y = 2` by their names; None unless there are two names or more."""
-    if text.count("=") < 2:  # noqa: PLR2004  (two names)
-        return None
-    parts = [p.strip() for p in re.split(r",|;|\band\b", text.strip("()")) if p.strip()]
-    matches = [re.fullmatch(r"([a-zA-Z]\w{0,3})\s*=\s*([^=]+)", part) for part in parts]
-    named = {m[1]: m[2].strip() for m in matches if m is not None}
-    return named if len(named) == len(parts) >= 2 else None  # noqa: PLR2004
 
 
 def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None] | None:
     """Compare two texts of which one names its values at least, as a tuple of one; else None."""
-    ours, theirs = _named_parts(answer), _named_parts(reference)
+    ours, theirs = named_parts(answer), named_parts(reference)
     if ours is not None and theirs is not None:
         if ours.keys() != theirs.keys():
             return (None if len(ours) == len(theirs) else False,)
@@ -383,22 +368,3 @@ def _split(inner: str) -> list[str]:
             start = index + 1
     parts.append(inner[start:].strip())
     return parts
-
-
-def same_sets(
-    ours: Sequence[_T], theirs: Sequence[_T], same: Callable[[_T, _T], bool | None]
-) -> bool | None:
-    """Whether each part of one collection has an equal of its own in the other, in any order."""
-    remaining = list(theirs)
-    unsure = False
-    for part in ours:
-        results = [same(part, other) for other in remaining]
-        if True in results:
-            remaining.pop(results.index(True))
-        elif None in results:
-            unsure = True
-        else:
-            return False
-    if unsure:
-        return None
-    return not remaining

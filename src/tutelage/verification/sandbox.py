@@ -27,6 +27,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from tutelage.verification.process_memory import descendants, used_bytes
+
 _HERE = Path(__file__).parent
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 _SYSTEM_FILES = ("/etc/ld.so.cache",)
@@ -46,7 +48,6 @@ MECHANISMS: tuple[Mechanism, ...] = ("bubblewrap", "jail")
 _FIRST_SPARE_ID, _SPARE_IDS = 1_900_000_000, 100_000_000
 _DEVICES = ("null", "zero", "urandom", "random")
 _POLL_SECONDS = 0.05
-_PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +163,12 @@ def _run(
             "box_mebibytes": BOX_MEBIBYTES,
             "limits": _limits(seconds, mebibytes),
             "command": [_python(), "-I", "-B", "-S", "-u", "-c", _source("harness.py")],
-            "environment": {"PATH": "/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"},
+            "environment": {
+                "PATH": "/usr/bin:/bin",
+                "HOME": "/box",
+                "LANG": "C.UTF-8",
+                "MALLOC_ARENA_MAX": "2",  # a thread would take 128 MiB of address space for one
+            },
             "payload": json.dumps(
                 {
                     "program": program,
@@ -245,7 +251,7 @@ class _Watch:
     def end(self) -> None:
         """Kill whatever is left and collect what it had still printed."""
         if self._process.returncode is None:
-            for pid in [*_descendants(self._process.pid), self._process.pid]:
+            for pid in [*descendants(self._process.pid), self._process.pid]:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -274,7 +280,7 @@ class _Watch:
             return f"it printed more than {OUTPUT_BYTES} bytes"
         if time.monotonic() > deadline:
             return f"it ran for more than {self._seconds:g} s"
-        if _used_bytes(self._process.pid) > self._bytes:
+        if used_bytes(self._process.pid) > self._bytes:
             return f"its processes used more than {self._bytes >> 20} MiB together"
         return ""
 
@@ -349,57 +355,6 @@ def _parts() -> list[str]:
         if not any(Path(real).is_relative_to(p) for p in wanted):
             wanted.append(real)
     return [p for p in wanted if not any(p != q and Path(p).is_relative_to(q) for q in wanted)]
-
-
-def _descendants(ancestor: int) -> list[int]:
-    """The processes that come from one, as far as they can still be seen; itself left out."""
-    found, todo = [], [ancestor]
-    while todo:
-        children = _children(todo.pop())
-        found += children
-        todo += children
-    return found
-
-
-def _children(parent: int) -> list[int]:
-    try:
-        tasks = list(Path(f"/proc/{parent}/task").iterdir())
-        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    except OSError:
-        return []  # it ended meanwhile
-
-
-def _used_bytes(ancestor: int) -> int:
-    """The memory of all descendants: what each has for itself, and what some of them share, once.
-
-    Of shared memory the whole of each mapping counts, since pages that nobody looks at are there
-    all the same.
-    """
-    own, shared = 0, {}
-    for pid in _descendants(ancestor):
-        try:
-            pages = [int(n) for n in Path(f"/proc/{pid}/statm").read_text().split()]
-        except OSError:
-            continue  # it ended meanwhile
-        mappings = _shared_mappings(pid)
-        own += (pages[1] if mappings is None else max(pages[1] - pages[2], 0)) * _PAGE_BYTES
-        shared.update(mappings or {})
-    return own + sum(shared.values())
-
-
-def _shared_mappings(pid: int) -> dict[tuple[str, str, int], int] | None:
-    """The bytes of each writable shared mapping, by file and offset; None where it is not shown."""
-    try:
-        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
-    except OSError:
-        return None
-    found = {}
-    for line in lines:
-        span, rights, offset, device, inode, *_ = line.split(maxsplit=5)
-        if rights[3] == "s":
-            start, _, end = span.partition("-")
-            found[device, inode, int(offset, 16)] = int(end, 16) - int(start, 16)
-    return found
 
 
 @cache
