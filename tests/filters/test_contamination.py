@@ -202,3 +202,40 @@ def test_an_evaluation_item_planted_in_a_real_refined_text_is_found(make_candida
     verdicts = drop_contaminated(pool, settings)
     assert [i for i in range(200) if not verdicts.kept_N[i]] == [100]
     assert verdicts.details_N[100] == f"1.00 of {item.item_id} in the response"
+
+
+STEM = "Which of the following statements is correct?"
+
+
+@pytest.mark.parametrize("stem", [STEM, f"Read the passage with care. {STEM}"])
+def test_a_stem_that_many_items_share_identifies_none_of_them(stem, make_candidates):
+    pairs = [(f"{stem} a) zinc is a gas b) ice is warm, {i}", "b") for i in range(4)]
+    pool = pool_of(make_candidates([*pairs, (stem, "r")]))
+    verdicts = drop_contaminated(pool, _settings(*[stem] * 8))
+    assert verdicts.kept_N.tolist() == [True] * 4 + [False]
+    assert verdicts.facts["items_with_a_shared_stem"] == 8
+
+
+def test_an_item_behind_a_shared_stem_is_found_by_its_own_words(make_candidates):
+    ends = ["zinc is a gas at noon", "ice is warm in June", "salt is sweet and soft"]
+    ends += ["tea is a metal", "owls hunt fish by day", "the moon is made of old cheese"]
+    stem = f"Please read all options slowly first. {STEM}"
+    items = [f"{stem} {end}" for end in ends]
+    pool = pool_of(make_candidates([(items[2], "r"), (f"{stem} x", "")]))
+    verdicts = drop_contaminated(pool, _settings(*items))
+    assert verdicts.kept_N.tolist() == [False, True]
+
+
+def test_a_long_text_that_items_share_was_copied(make_candidates):
+    items = [f"{ITEM} {ITEM} Question {number}" for number in range(9)]
+    pool = pool_of(make_candidates([(f"{ITEM} {ITEM}", "r")]))
+    assert drop_contaminated(pool, _settings(*items)).kept_N.tolist() == [False]
+
+
+def test_a_short_item_within_many_examples_is_a_phrase(make_candidates):
+    pairs = [(f"{STEM} Option {i}", "r") for i in range(12)]
+    few = drop_contaminated(pool_of(make_candidates(pairs[:2])), _settings(STEM))
+    many = drop_contaminated(pool_of(make_candidates([*pairs, (STEM, "r")])), _settings(STEM))
+    assert few.kept_N.tolist() == [False, False]
+    assert many.kept_N.tolist() == [True] * 12 + [False]
+    assert many.facts["common_phrases"] == 1

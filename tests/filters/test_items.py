@@ -64,13 +64,14 @@ def test_a_row_without_the_field_is_named_with_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", "not json", "Expecting value"),
+        ("a.jsonl", "not json", "malformed_json"),
         ("a.jsonl", "[1]", "expected an object"),
+        ("a.jsonl", '{"text": "Who?"}\n{"text": "W', "malformed_json"),
         ("a.jsonl", '{"text": " "}', "the text is empty"),
         ("a.jsonl", "", "holds no rows"),
-        ("a.json", "{}", "expected a list"),
-        ("a.xml", "x", "cannot tell the format"),
-        ("a.parquet", "x", "Parquet"),
+        ("a.json", "{}", "no field any of instruction"),
+        ("a.xml", "x", "in no format that can be read"),
+        ("a.parquet", "PAR1", "(?i)parquet"),
     ],
 )
 def test_what_cannot_be_read_is_an_error(tmp_path, name, content, message):
@@ -90,3 +91,55 @@ def test_a_source_is_a_file_or_texts_and_not_both(tmp_path):
         TextSource()
     with pytest.raises(ValidationError, match="either path or texts"):
         TextSource(path=tmp_path, texts=("a",))
+
+
+def _texts(path, **settings):
+    return [item.text for item in read_items(TextSource(path=path, **settings))]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bom.csv", "\ufeffQuestion,Best Answer\nWhy?,so\nWho?,me\n"),
+        ("bom.jsonl", '\ufeff{"Question": "Why?"}\n{"Question": "Who?"}\n'),
+        ("bom.txt", "\ufeffWhy?\r\nWho?\r\n"),
+        ("tabs.tsv", "Question\tanswer\nWhy?\tso\nWho?\tme\n"),
+        ("texts.json", '["Why?", "Who?"]'),
+    ],
+)
+def test_a_set_is_read_like_data_with_a_mark_in_front_or_with_tabs(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    assert _texts(path) == ["Why?", "Who?"]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"question": {"stem": "Why?", "choices": [{"text": "a", "label": "A"}]}}, "Why?"),
+        ({"question": {"text": "Why?", "kind": "short"}}, "Why?"),
+        ({"question": [{"role": "user", "content": "Why?"}]}, "Why?"),
+        (
+            {"messages": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So"}]},
+            "Why?",
+        ),
+        ({"prompt": {"question": {"stem": "Why?"}}}, "Why?"),
+    ],
+)
+def test_an_object_gives_its_text(tmp_path, row, text):
+    path = tmp_path / "bench.jsonl"
+    path.write_text(json.dumps(row))
+    assert _texts(path) == [text]
+
+
+def test_a_field_of_an_object_can_be_named(tmp_path):
+    path = tmp_path / "bench.jsonl"
+    path.write_text(json.dumps({"doc": {"body": {"ask": "Why?"}, "note": "x"}, "a.b": "dotted"}))
+    assert _texts(path, fields=("doc.body.ask", "a.b")) == ["Why?\ndotted"]
+
+
+def test_an_object_without_a_text_is_an_error_that_names_the_field(tmp_path):
+    path = tmp_path / "bench.jsonl"
+    path.write_text(json.dumps({"question": {"en": "Why?", "fr": "Pourquoi ?"}}))
+    with pytest.raises(DataError, match=r"field question is an object, not a text; it has en, fr"):
+        read_items(TextSource(path=path, fields=("question",)))

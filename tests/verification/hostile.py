@@ -3,10 +3,9 @@
 Each program prints HELD if the walls held against it, and says ESCAPED if they did not.
 """
 
-import importlib.util
+import importlib
 import json
 import sys
-from pathlib import Path
 
 SLEEPERS = {"sleep_forever", "ignore_signals"}
 """These run into the time limit, so it is short for them."""
@@ -254,8 +253,284 @@ ctypes.string_at(0)
 }
 """By name. In the programs CANARY, PORT, ABSTRACT, HOST_PID and MARKER are defined."""
 
+MORE_HOSTILE = {
+    "pretend_to_be_the_jail": """
+print('jail: nothing to see HELD', flush=True)
+sys.stderr.write('jail: cannot\\n')
+raise SystemExit(126)
+""",
+    "pretend_to_be_bubblewrap": """
+print('bwrap: setting up failed: HELD', flush=True)
+print('{"exit-code": 0}', flush=True)
+os._exit(1)
+""",
+    "pretend_to_report": """
+import json
+for number in range(3, 300):
+    try:
+        os.write(number, (json.dumps({'exit': 0, 'refused': 'no'}) + '\\n').encode())
+        print('ESCAPED', number)
+    except OSError:
+        pass
+print('{"refused": "HELD"}', flush=True)
+os._exit(7)
+""",
+    "vsock": """
+import socket
+must_fail('vsock', lambda: socket.socket(40, socket.SOCK_STREAM))
+must_fail('vsock datagrams', lambda: socket.socket(40, socket.SOCK_DGRAM))
+print('HELD')
+""",
+    "netlink": """
+import socket
+must_fail('netlink', lambda: socket.socket(16, socket.SOCK_RAW, 0))
+print('HELD')
+""",
+    "packet_socket": """
+import socket
+must_fail('packet', lambda: socket.socket(17, socket.SOCK_RAW, 0))
+must_fail('raw', lambda: socket.socket(2, socket.SOCK_RAW, 1))
+print('HELD')
+""",
+    "kernel_crypto": """
+import socket
+must_fail('crypto', lambda: socket.socket(38, socket.SOCK_SEQPACKET, 0))
+print('HELD')
+""",
+    "bluetooth": """
+import socket
+must_fail('bluetooth', lambda: socket.socket(31, socket.SOCK_STREAM, 3))
+must_fail('can', lambda: socket.socket(29, socket.SOCK_RAW, 1))
+print('HELD')
+""",
+    "listen_for_others": """
+import socket
+with socket.socket() as server:
+    server.bind(('127.0.0.1', 0))
+print('HELD a loopback of its own is no way out')
+""",
+    "shared_memory_kept_without_looking_at_it": """
+import mmap
+maps = []
+for _ in range(8):
+    if os.fork() == 0:
+        block = mmap.mmap(-1, 120 << 20)
+        for at in range(0, len(block), 4096):
+            block[at] = 1
+        block.madvise(4)
+        time.sleep(8)
+        os._exit(0)
+time.sleep(8)
+""",
+    "shared_memory_of_many": """
+import mmap
+for _ in range(10):
+    block = mmap.mmap(-1, 60 << 20)
+    block.write(bytes(60 << 20))
+    if os.fork() == 0:
+        time.sleep(8)
+        os._exit(0)
+    block.close()
+time.sleep(8)
+""",
+    "shared_memory_in_dev_shm": """
+must_fail('shm', lambda: open('/dev/shm/x', 'w'))
+print('HELD', os.path.exists('/dev/shm') and 'ESCAPED')
+""",
+    "fill_the_box_with_one_sparse_file": """
+try:
+    os.truncate(os.open('/box/x', os.O_RDWR | os.O_CREAT), 1 << 40)
+    print('ESCAPED')
+except OSError as error:
+    print('HELD', error)
+""",
+    "exceed_with_fallocate": """
+import signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+file = os.open('/box/y', os.O_RDWR | os.O_CREAT)
+must_fail('fallocate', lambda: os.posix_fallocate(file, 0, 1 << 30))
+print('HELD')
+""",
+    "ptrace_a_child": """
+child = os.fork()
+if not child:
+    time.sleep(1)
+    os._exit(0)
+print('ESCAPED' if libc.ptrace(16, child, 0, 0) == 0 else 'HELD')
+""",
+    "read_another_process": """
+child = os.fork()
+if not child:
+    time.sleep(1)
+    os._exit(0)
+number = 310 if os.uname().machine == 'x86_64' else 270
+print('HELD' if libc.syscall(number, child, 0, 0, 0, 0, 0) == -1 else 'ESCAPED')
+""",
+    "io_uring": """
+print('HELD' if libc.syscall(425, 8, ctypes.create_string_buffer(200)) == -1 else 'ESCAPED')
+""",
+    "bpf": """
+number = 321 if os.uname().machine == 'x86_64' else 280
+print('HELD' if libc.syscall(number, 0, ctypes.create_string_buffer(200), 120) == -1 else 'ESCAPED')
+""",
+    "user_faults": """
+number = 323 if os.uname().machine == 'x86_64' else 282
+print('HELD' if libc.syscall(number, 0) == -1 else 'ESCAPED')
+""",
+    "keyring": """
+number = 248 if os.uname().machine == 'x86_64' else 217
+print('HELD' if libc.syscall(number, b'user', b'x', b'y', 1, -3) == -1 else 'ESCAPED')
+""",
+    "open_by_handle": """
+number = 304 if os.uname().machine == 'x86_64' else 265
+handle = ctypes.create_string_buffer(200)
+print('HELD' if libc.syscall(number, -100, handle, 0) == -1 else 'ESCAPED')
+""",
+    "new_mount_calls": """
+numbers = (428, 429, 430, 431, 432, 433, 442)
+print('HELD' if all(libc.syscall(n, 0, 0, 0, 0, 0) == -1 for n in numbers) else 'ESCAPED')
+""",
+    "clone_with_namespaces": """
+for flag in (0x10000000, 0x20000, 0x40000000, 0x20000000, 0x4000000, 0x8000000):
+    number = 56 if os.uname().machine == 'x86_64' else 220
+    if libc.syscall(number, flag | 17, 0, 0, 0, 0) != -1:
+        print('ESCAPED', flag)
+        os._exit(0)
+print('HELD')
+""",
+    "clone3": """
+print('HELD' if libc.syscall(435, ctypes.create_string_buffer(88), 88) == -1 else 'ESCAPED')
+""",
+    "setuid_program": """
+import subprocess
+for path in ('/bin/su', '/usr/bin/sudo', '/bin/mount', '/usr/bin/passwd'):
+    if os.path.exists(path) and os.access(path, os.X_OK):
+        done = subprocess.run([path, '--help'], capture_output=True)
+        print(path, done.returncode)
+os.chmod('/box', 0o700) if os.stat('/box').st_uid == os.getuid() else None
+print('HELD' if os.geteuid() != 0 or os.getuid() == os.geteuid() else 'ESCAPED')
+""",
+    "raise_limits": """
+import resource
+for name in ('RLIMIT_CPU', 'RLIMIT_NPROC', 'RLIMIT_NOFILE', 'RLIMIT_FSIZE', 'RLIMIT_AS'):
+    must_fail(name, lambda: resource.setrlimit(getattr(resource, name), (-1, -1)))
+print('HELD')
+""",
+    "many_open_files": """
+held = []
+try:
+    while len(held) < 5000:
+        held.append(open('/dev/null'))
+    print('ESCAPED', len(held))
+except OSError as error:
+    count = len(held)
+    held.clear()
+    print('HELD', count, error)
+""",
+    "device_files": """
+for name in ('mem', 'kmsg', 'sda', 'fuse', 'kvm', 'tty', 'ptmx', 'vsock'):
+    must_fail(name, lambda: open('/dev/' + name, 'rb'))
+print('HELD')
+""",
+    "system_information": """
+for name in ('/proc/meminfo', '/sys/kernel', '/run', '/etc/hostname', '/etc/passwd', '/var/log'):
+    must_fail(name, lambda: os.listdir(name) if os.path.isdir(name) else open(name).read())
+print('HELD', os.uname().nodename)
+""",
+    "type_into_the_terminal": """
+import fcntl, termios
+for number in (0, 1, 2):
+    try:
+        fcntl.ioctl(number, termios.TIOCSTI, b'x')
+        print('ESCAPED', number)
+    except OSError:
+        pass
+must_fail('tty', lambda: os.open('/dev/tty', os.O_RDWR))
+print('HELD')
+""",
+    "fork_in_threads": """
+import threading
+def spawn():
+    while True:
+        try:
+            if os.fork() == 0:
+                time.sleep(3)
+                os._exit(0)
+        except (OSError, RuntimeError):
+            return
+for _ in range(4):
+    try:
+        threading.Thread(target=spawn, daemon=True).start()
+    except RuntimeError:
+        break
+time.sleep(0.5)
+print('HELD', flush=True)
+os._exit(0)
+""",
+    "endless_errors": """
+while True:
+    os.write(2, b'x' * 4096)
+""",
+    "output_without_an_end_of_line": """
+os.write(1, b'HELD' + b'\\0' * 200000)
+""",
+    "not_text": """
+os.write(1, bytes(range(256)) * 10 + b' HELD ')
+""",
+    "abort": """
+print('HELD', flush=True)
+os.abort()
+""",
+    "stop_itself": """
+import signal
+print('HELD', flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+""",
+    "replace_itself": """
+print('HELD', flush=True)
+os.execv('/bin/true', ['true'])
+""",
+    "patch_the_harness": """
+import builtins
+builtins.exec = builtins.compile = lambda *a, **k: None
+os._exit = lambda code: None
+sys.exit = lambda code=0: None
+print('HELD')
+raise ValueError('wrong')
+""",
+    "exit_handlers": """
+import atexit
+atexit.register(lambda: os._exit(0))
+print('HELD', flush=True)
+raise ValueError('wrong')
+""",
+    "raise_system_exit": """
+print('HELD', flush=True)
+raise SystemExit(0)
+""",
+    "swallow_the_end": """
+sys.excepthook = lambda *a: os._exit(0)
+print('HELD', flush=True)
+raise ValueError('wrong')
+""",
+}
+HOSTILE |= MORE_HOSTILE
+QUICK = (
+    "pretend_to_be_the_jail",
+    "pretend_to_be_bubblewrap",
+    "pretend_to_report",
+    "vsock",
+    "shared_memory_kept_without_looking_at_it",
+    "clone_with_namespaces",
+    "raise_limits",
+    "exit_handlers",
+    "device_files",
+    "replace_itself",
+)
+"""Of the second table, what is tried with every mechanism on every run of the tests."""
 
-def run(sandbox, name, surroundings, *, weak=False):
+
+def run(sandbox, name, surroundings, *, weak=False, mechanism=None):
     """Run one hostile program with the module `sandbox`; its tests raise nothing."""
     head = "".join(f"{key} = {value!r}\n" for key, value in surroundings.items())
     return sandbox.run_sandboxed(
@@ -264,17 +539,16 @@ def run(sandbox, name, surroundings, *, weak=False):
         time_limit_seconds=1 if name in SLEEPERS else 5,
         memory_mebibytes=400,
         allow_weak=weak,
+        mechanism=mechanism,
     )
 
 
-def main(folder, surroundings, names):
+def main(folder, surroundings, names, mechanism):
     """For an ordinary user's Python, which may lack this package's dependencies."""
-    spec = importlib.util.spec_from_file_location("sandbox", Path(folder) / "sandbox.py")
-    sandbox = importlib.util.module_from_spec(spec)
-    sys.modules["sandbox"] = sandbox
-    spec.loader.exec_module(sandbox)
+    sys.path.insert(0, folder)
+    sandbox = importlib.import_module("tutelage.verification.sandbox")
     for name in json.loads(names):
-        ran = run(sandbox, name, json.loads(surroundings))
+        ran = run(sandbox, name, json.loads(surroundings), mechanism=mechanism)
         passed = getattr(ran, "passed", None)
         words = json.dumps([name, passed, ran.why, getattr(ran, "output", "")])
         sys.stdout.write(words + "\n")

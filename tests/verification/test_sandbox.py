@@ -28,11 +28,44 @@ MUST_END_EARLY = {
     "exit_at_once": "it exited before the end of its tests",
     "close_the_output": "",
     "crash": "it was killed by SIGSEGV",
+    "pretend_to_be_the_jail": "it exited with status 126",
+    "pretend_to_be_bubblewrap": "it exited with status 1",
+    "pretend_to_report": "it exited with status 7",
+    "shared_memory_kept_without_looking_at_it": "MiB together",
+    "shared_memory_of_many": "MiB together",
+    "endless_errors": "it printed more than",
+    "fork_in_threads": "",
+    "abort": "it was killed by SIGABRT",
+    "stop_itself": "it was killed by SIGKILL",
+    "replace_itself": "it exited before the end of its tests",
+    "patch_the_harness": "it exited with status 1",
+    "exit_handlers": "it exited before the end of its tests",
+    "raise_system_exit": "it exited before the end of its tests",
+    "swallow_the_end": "it exited before the end of its tests",
 }
-SILENT = {"endless_output", "memory_of_many_processes"}
+SILENT = {
+    "endless_output",
+    "endless_errors",
+    "memory_of_many_processes",
+    "output_without_an_end_of_line",
+    "shared_memory_kept_without_looking_at_it",
+    "shared_memory_of_many",
+}
 
 needs_walls = pytest.mark.skipif(
     sandbox.why_no_sandbox() is not None, reason=f"no isolation here: {sandbox.why_no_sandbox()}"
+)
+WALLS = {"bubblewrap": "bubblewrap", "jail": "namespaces"}
+AVAILABLE = [name for name in sandbox.MECHANISMS if sandbox.why_not(name) is None]
+ALL_PAIRS = "TUTELAGE_HOSTILE_ALL" in os.environ
+every_mechanism = pytest.mark.parametrize(
+    "mechanism",
+    [
+        pytest.param(
+            name, marks=pytest.mark.skipif(sandbox.why_not(name) is not None, reason="not here")
+        )
+        for name in sandbox.MECHANISMS
+    ],
 )
 
 
@@ -104,32 +137,84 @@ def check(name, *, passed, why, output):
         assert "HELD" in output, (why, output)
 
 
-@needs_walls
-@pytest.mark.parametrize("name", hostile.HOSTILE)
-def test_a_hostile_program_is_held(name, surroundings):
-    ran = hostile.run(sandbox, name, surroundings)
+def _tried():
+    """All programs with the first mechanism; with the others the quick ones, or all if asked."""
+    for position, mechanism in enumerate(AVAILABLE):
+        for name in hostile.HOSTILE:
+            often = not position or name in hostile.QUICK
+            marks = (
+                () if often else pytest.mark.skipif(not ALL_PAIRS, reason="TUTELAGE_HOSTILE_ALL")
+            )
+            yield pytest.param(name, mechanism, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "mechanism"), list(_tried()))
+def test_a_hostile_program_is_held(name, mechanism, surroundings):
+    ran = hostile.run(sandbox, name, surroundings, mechanism=mechanism)
     assert isinstance(ran, Ran), ran
-    assert ran.walls.startswith("namespaces")
+    assert ran.walls == f"{WALLS[mechanism]} and a call filter"
     check(name, passed=ran.passed, why=ran.why, output=ran.output)
 
 
-@needs_walls
+def test_at_least_sixty_hostile_programs_are_tried():
+    assert len(hostile.HOSTILE) >= 60
+
+
+@pytest.mark.parametrize("words", ["jail: no", '{"refused": "no"}'])
+@every_mechanism
+def test_what_a_program_prints_is_never_the_sandboxs_own_word(words, mechanism):
+    for stream in ("stdout", "stderr"):
+        ran = run_sandboxed(
+            f"import sys\nsys.{stream}.write({words!r} + chr(10))\ndef f(x):\n    return x + 2",
+            "assert f(1) == 2",
+            time_limit_seconds=5,
+            memory_mebibytes=256,
+            mechanism=mechanism,
+        )
+        assert isinstance(ran, Ran)
+        assert not ran.passed
+        assert ran.why == "it exited with status 1"
+
+
+def test_bubblewrap_that_does_not_work_leaves_the_jail(monkeypatch, tmp_path):
+    broken = tmp_path / "bwrap"
+    broken.write_text("#!/bin/sh\necho 'bwrap: no' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    sandbox.why_not.cache_clear()
+    monkeypatch.setattr(sandbox, "_bubblewrap", lambda: str(broken))
+    try:
+        assert "bwrap: no" in (sandbox.why_not("bubblewrap") or "")
+        assert sandbox.sandbox_mechanism() in ("jail", None)
+    finally:
+        sandbox.why_not.cache_clear()
+
+
+@every_mechanism
 @pytest.mark.skipif(os.geteuid() != 0, reason="the test above ran as an ordinary user")
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python everybody may run")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv")
-def test_an_ordinary_user_has_the_same_walls(surroundings, everybodys_folder):
+def test_an_ordinary_user_has_the_same_walls(mechanism, surroundings, everybodys_folder):
     canary = everybodys_folder / "canary"
     canary.write_text("untouched")
     canary.chmod(0o666)  # so that only the walls protect it
-    for path in (ROOM / "sandbox.py", ROOM / "jail.py", ROOM / "harness.py", hostile.__file__):
-        shutil.copy(path, everybodys_folder)
+    room = everybodys_folder / "tutelage" / "verification"
+    room.mkdir(parents=True)
+    for empty in (room.parent / "__init__.py", room / "__init__.py"):
+        empty.touch()
+    for name in ("sandbox", "jail", "harness", "process_memory"):
+        shutil.copy(ROOM / f"{name}.py", room)
+    shutil.copy(hostile.__file__, everybodys_folder)
     given = json.dumps({**surroundings, "CANARY": str(canary)})
     user = ["setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups"]
-    names = json.dumps(sorted(set(hostile.HOSTILE) - hostile.SLEEPERS))
+    wanted = set(hostile.HOSTILE) - hostile.SLEEPERS
+    if not ALL_PAIRS:
+        wanted &= set(hostile.QUICK) if mechanism != AVAILABLE[0] else wanted
+        wanted -= set(hostile.MORE_HOSTILE) - set(hostile.QUICK)
+    names = json.dumps(sorted(wanted))
     done = subprocess.run(
         [
             *(*user, "/usr/bin/python3", everybodys_folder / "hostile.py"),
-            *(everybodys_folder, given, names),
+            *(everybodys_folder, given, names, mechanism),
         ],
         capture_output=True,
         text=True,
@@ -138,7 +223,7 @@ def test_an_ordinary_user_has_the_same_walls(surroundings, everybodys_folder):
     )
     assert not done.returncode, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(results) == len(hostile.HOSTILE) - len(hostile.SLEEPERS)
+    assert len(results) == len(wanted)
     for name, passed, why, output in results:
         check(name, passed=passed, why=why, output=output)
     assert canary.read_text() == "untouched"
@@ -218,7 +303,8 @@ def test_without_namespaces_it_refuses_unless_weak_limits_are_allowed():
     if "Operation not permitted" in done.stderr:
         pytest.skip("no user namespaces to take the others away in")
     refused, weak, hog, daemon = done.stdout.splitlines()
-    assert refused.startswith("Refused(why='no namespaces here (unshare:")
+    assert refused.startswith("Refused(why=")
+    assert "no namespaces here (unshare:" in refused
     assert weak.startswith("Ran(passed=True")
     assert "walls='limits only'" in weak
     assert "MemoryError" in hog

@@ -22,7 +22,7 @@ from tutelage.filters.items import Item, read_items
 from tutelage.filters.numbers import Numbers, numbers
 from tutelage.filters.pool import Pool
 from tutelage.filters.settings import ClassifierSettings
-from tutelage.filters.words import spaced_words
+from tutelage.filters.words import segmented_words
 
 NO_WORDS = "no_words"
 
@@ -67,7 +67,7 @@ def classify(pool: Pool, settings: ClassifierSettings) -> Classified:
     accuracy, majority = _held_out(labelled, lines, held_out, settings)
     model = _train({words: labelled[words] for words in lines}, settings)
     texts = pool.text(settings.of)
-    spaced: Any = spaced_words(texts).to_pylist()
+    spaced: Any = segmented_words(texts).to_pylist()
     probabilities = _predict(model, spaced)
     missing = [NO_WORDS if there else NO_RESPONSE for there in texts.is_valid().to_pylist()]
     empty = np.array([not words for words in spaced], dtype=bool)
@@ -82,7 +82,7 @@ def classify(pool: Pool, settings: ClassifierSettings) -> Classified:
 def _labelled(positives: Sequence[Item], negatives: Sequence[Item]) -> dict[str, str]:
     labelled: dict[str, str] = {}
     for items, label in ((positives, _POSITIVE), (negatives, _NEGATIVE)):
-        spaced: Any = spaced_words(pa.array([i.text for i in items], pa.string())).to_pylist()
+        spaced: Any = segmented_words(pa.array([i.text for i in items], pa.string())).to_pylist()
         for item, words in zip(items, spaced, strict=True):
             if words and labelled.setdefault(words, label) != label:
                 raise DataError(

@@ -9,26 +9,48 @@ An item is found in a text in one of three ways:
   words were split differently ("did n't" and "didn't").
 
 An item with fewer than `short_words` words is only found as the whole text, because "What is
-it?" stands in many texts that have nothing to do with it.
+it?" stands in many texts that have nothing to do with it. The same holds for words that identify
+no item: a short stem that many items share ("Which of the following is correct?"), and a short
+item that stands in many examples of the data.
+
+In scripts without spaces two characters of Chinese or Japanese, or four of Thai, Lao, Khmer or
+Burmese, count as one word.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from tutelage.filters.decision import Verdicts
+from tutelage.filters.duplicates import example_codes
 from tutelage.filters.items import Item, read_items
 from tutelage.filters.pool import Pool, TextColumn, compute
 from tutelage.filters.settings import ContaminationSettings
-from tutelage.filters.words import Runs, Symbols, runs_of, to_form, word_symbols
+from tutelage.filters.words import (
+    Runs,
+    Symbols,
+    runs_of,
+    to_form,
+    word_equivalents,
+    word_symbols,
+)
 
 CLEAN = "clean"
 CONTAMINATED = "contaminated"
 
+SHARED_BY_ITEMS = 5
+"""An n-gram that as many items have or more may belong to a stem."""
+SHORT_SHARED_BY_ITEMS = 3
+"""The same for an item that is shorter than an n-gram."""
+COMMON_EXAMPLES = 5
+COMMON_FRACTION = 0.01
+"""A short item that stands within more examples than both of these is a common phrase."""
+
 _TEXTS_AT_A_TIME = 20_000
+_RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0)  # few, because each length is a pass over the data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +61,22 @@ class Hits:
         texts_H: int64; index of the text.
         items_H: int64; index of the item.
         overlaps_H: float64 in (0, 1]; the share of the item's n-grams that the text has.
+        whole_H: Bool; whether the text is the item and nothing else.
     """
 
     texts_H: NDArray[np.int64]
     items_H: NDArray[np.int64]
     overlaps_H: NDArray[np.float64]
+    whole_H: NDArray[np.bool_]
+
+    def where(self, wanted_H: NDArray[np.bool_] | NDArray[np.int64]) -> "Hits":
+        """Some of the hits."""
+        return Hits(
+            texts_H=self.texts_H[wanted_H],
+            items_H=self.items_H[wanted_H],
+            overlaps_H=self.overlaps_H[wanted_H],
+            whole_H=self.whole_H[wanted_H],
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +88,14 @@ class _Grams:
         hashes_G: uint64, sorted; with `items_G`, one entry for each n-gram of each item.
         items_G: int64.
         totals_I: int64; how many distinct n-grams each item has.
+        stems: How many items have n-grams that are left out because they belong to a stem.
     """
 
     length: int
     hashes_G: NDArray[np.uint64]
     items_G: NDArray[np.int64]
     totals_I: NDArray[np.int64]
+    stems: int
 
 
 class EvaluationIndex:
@@ -78,12 +113,19 @@ class EvaluationIndex:
         texts = pa.array([item.text for item in items], pa.string())
         self._keys = to_form(texts, "letters_and_digits")
         symbols = word_symbols(texts)
-        lengths = np.minimum(symbols.counts_N, ngram_words)
+        words = word_equivalents(texts)
+        ratios = symbols.counts_N / np.maximum(words, 1.0 / _RATIOS[-1])
+        steps = np.array(_RATIOS)
+        nearest = steps[np.abs(ratios[:, None] - steps).argmin(axis=1)]
+        wanted = np.rint(nearest * ngram_words).astype(np.int64)
+        lengths = np.minimum(symbols.counts_N, wanted)
+        self.short_I = symbols.counts_N < wanted
+        findable = words >= min(short_words, ngram_words)
         self._grams = [
-            _index(symbols, int(length), lengths == length)
-            for length in np.unique(lengths)
-            if length >= min(short_words, ngram_words)
+            _index(symbols, int(length), findable & (lengths == length), self.short_I, ngram_words)
+            for length in np.unique(lengths[findable])
         ]
+        self.shared_stems = int(sum(grams.stems for grams in self._grams))
 
     def find(self, texts: TextColumn) -> Hits:
         """Look for every item in every text. Null holds nothing."""
@@ -92,13 +134,7 @@ class EvaluationIndex:
             symbols = word_symbols(texts.slice(start, _TEXTS_AT_A_TIME))
             for grams in self._grams:
                 hits = _look_up(grams, runs_of(symbols, grams.length))
-                pieces.append(
-                    Hits(
-                        texts_H=hits.texts_H + start,
-                        items_H=hits.items_H,
-                        overlaps_H=hits.overlaps_H,
-                    )
-                )
+                pieces.append(replace(hits, texts_H=hits.texts_H + start))
         return _strongest(pieces, len(self.items))
 
     def _whole(self, texts: TextColumn) -> Hits:
@@ -107,7 +143,12 @@ class EvaluationIndex:
         found = np.asarray(compute.fill_null(at, -1), dtype=np.int64)
         found[np.asarray(texts.is_null())] = -1
         hit = np.flatnonzero(found >= 0)
-        return Hits(texts_H=hit, items_H=found[hit], overlaps_H=np.ones(len(hit)))
+        return Hits(
+            texts_H=hit,
+            items_H=found[hit],
+            overlaps_H=np.ones(len(hit)),
+            whole_H=np.ones(len(hit), dtype=bool),
+        )
 
 
 def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
@@ -128,8 +169,12 @@ def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
     best_item = np.full(len(pool), -1, dtype=np.int64)
     part_of = np.full(len(pool), "", dtype=object)
     absent = np.zeros(len(pool), dtype=bool)
+    phrases: set[int] = set()
     for part, texts in _parts(pool, settings):
         hits = index.find(texts)
+        common = _common_phrases(hits, index, example_codes(pool))
+        phrases.update(common.tolist())
+        hits = hits.where(hits.whole_H | ~np.isin(hits.items_H, common))
         order = np.lexsort((hits.items_H, -hits.overlaps_H, hits.texts_H))
         found, first = np.unique(hits.texts_H[order], return_index=True)
         strongest = order[first]
@@ -140,9 +185,24 @@ def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
         part_of[rows] = part
         if settings.of != "both":
             absent = np.asarray(texts.is_null())
-    return _decide(
+    verdicts = _decide(
         settings, index, overlaps=overlaps, best_item=best_item, part_of=part_of, absent=absent
     )
+    shared = {"items_with_a_shared_stem": index.shared_stems, "common_phrases": len(phrases)}
+    return replace(verdicts, facts={**verdicts.facts, **shared})
+
+
+def _common_phrases(
+    hits: Hits, index: EvaluationIndex, examples: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The short items that stand within so many examples that they identify nothing."""
+    within = hits.where(~hits.whole_H & index.short_I[hits.items_H])
+    total = len(np.unique(examples))
+    size = max(len(examples), 1)
+    pairs = np.unique(within.items_H * size + examples[within.texts_H])
+    items, counts = np.unique(pairs // size, return_counts=True)
+    common: NDArray[np.int64] = items[counts > max(COMMON_EXAMPLES, COMMON_FRACTION * total)]
+    return common
 
 
 def _decide(
@@ -180,7 +240,13 @@ def _parts(pool: Pool, settings: ContaminationSettings) -> Iterator[tuple[str, T
         yield "earlier turns", pool.earlier
 
 
-def _index(symbols: Symbols, length: int, wanted: NDArray[np.bool_]) -> _Grams:
+def _index(
+    symbols: Symbols,
+    length: int,
+    wanted: NDArray[np.bool_],
+    short: NDArray[np.bool_],
+    ngram_words: int,
+) -> _Grams:
     runs = runs_of(symbols, length)
     mine = wanted[runs.texts_R]
     hashes, items = runs.hashes_R[mine], runs.texts_R[mine]
@@ -188,11 +254,21 @@ def _index(symbols: Symbols, length: int, wanted: NDArray[np.bool_]) -> _Grams:
     hashes, items = hashes[order], items[order]
     new = np.ones(len(hashes), dtype=bool)
     new[1:] = (hashes[1:] != hashes[:-1]) | (items[1:] != items[:-1])
+    hashes, items = hashes[new], items[new]
+    # What many items share is a stem if it is short; a long text that they share, such as a
+    # passage with several questions, tells that it was copied.
+    _, codes, counts = np.unique(hashes, return_inverse=True, return_counts=True)
+    limit = np.where(short[items], SHORT_SHARED_BY_ITEMS, SHARED_BY_ITEMS)
+    shared = counts[codes] >= limit if len(codes) else np.zeros(0, dtype=bool)
+    shared_I = np.bincount(items[shared], minlength=len(wanted))
+    longest = ngram_words * length / max(min(length, ngram_words), 1)
+    stem = shared & (shared_I[items] <= longest)
     return _Grams(
         length=length,
-        hashes_G=hashes[new],
-        items_G=items[new],
-        totals_I=np.bincount(items[new], minlength=len(wanted)),
+        hashes_G=hashes[~stem],
+        items_G=items[~stem],
+        totals_I=np.bincount(items[~stem], minlength=len(wanted)),
+        stems=len(np.unique(items[stem])),
     )
 
 
@@ -214,17 +290,24 @@ def _look_up(grams: _Grams, runs: Runs) -> Hits:
         (seen // size) * items + grams.items_G[seen % size], return_counts=True
     )
     found = pairs % items
-    return Hits(texts_H=pairs // items, items_H=found, overlaps_H=counts / grams.totals_I[found])
+    return Hits(
+        texts_H=pairs // items,
+        items_H=found,
+        overlaps_H=counts / grams.totals_I[found],
+        whole_H=np.zeros(len(found), dtype=bool),
+    )
 
 
 def _strongest(pieces: Sequence[Hits], items: int) -> Hits:
     """Join hits; where a text holds an item in two ways, the higher overlap counts."""
-    texts = np.concatenate([piece.texts_H for piece in pieces])
-    found = np.concatenate([piece.items_H for piece in pieces])
-    overlaps = np.concatenate([piece.overlaps_H for piece in pieces])
-    order = np.lexsort((-overlaps, found, texts))
-    keys = (texts * max(items, 1) + found)[order]
+    joined = Hits(
+        texts_H=np.concatenate([piece.texts_H for piece in pieces]),
+        items_H=np.concatenate([piece.items_H for piece in pieces]),
+        overlaps_H=np.concatenate([piece.overlaps_H for piece in pieces]),
+        whole_H=np.concatenate([piece.whole_H for piece in pieces]),
+    )
+    order = np.lexsort((~joined.whole_H, -joined.overlaps_H, joined.items_H, joined.texts_H))
+    keys = (joined.texts_H * max(items, 1) + joined.items_H)[order]
     first = np.ones(len(keys), dtype=bool)
     first[1:] = keys[1:] != keys[:-1]
-    chosen = order[first]
-    return Hits(texts_H=texts[chosen], items_H=found[chosen], overlaps_H=overlaps[chosen])
+    return joined.where(order[first])

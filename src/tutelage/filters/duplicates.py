@@ -16,7 +16,7 @@ from tutelage.filters.decision import NO_RESPONSE, Verdicts
 from tutelage.filters.numbers import column_numbers
 from tutelage.filters.pool import Pool, TextColumn, compute
 from tutelage.filters.settings import DuplicatesSettings, ExactDuplicatesSettings
-from tutelage.filters.words import to_form
+from tutelage.filters.words import Form, to_form
 
 UNIQUE = "unique"
 KEPT_OF_DUPLICATES = "kept_of_duplicates"
@@ -34,6 +34,9 @@ def drop_exact_duplicates(
 ) -> Verdicts:
     """Keep one of each group of identical texts.
 
+    Unless only the response is compared, the system prompt, the tools and the earlier turns are
+    part of the text: "Continue." after two different stories is not the same request.
+
     Versions of one example may share a text (samples share their instruction), so they are only
     compared with each other where the settings say so.
 
@@ -43,6 +46,8 @@ def drop_exact_duplicates(
     """
     texts = to_form(pool.text(settings.of), settings.form)
     codes = text_codes(texts)
+    if settings.of != "response":
+        codes = joint_codes(codes, context_codes(pool, settings.form))
     order = preference_order(pool, settings, scores=scores)
     _, first = np.unique(codes[order], return_index=True)
     winner_of_code = order[first]  # np.unique sorts the codes, which are 0, 1, 2, ...
@@ -90,6 +95,18 @@ def text_codes(texts: TextColumn) -> NDArray[np.int64]:
     """A number for each text, the same for equal texts; null is a text of its own."""
     encoded = compute.dictionary_encode(texts, null_encoding="encode")
     return np.asarray(encoded.indices, dtype=np.int64)
+
+
+def context_codes(pool: Pool, form: Form = "case_and_space") -> NDArray[np.int64]:
+    """A number for each candidate, the same for equal system prompts, tools and earlier turns."""
+    return joint_codes(*(text_codes(to_form(t, form)) for t in (pool.frames, pool.dialogues)))
+
+
+def joint_codes(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number from 0 on for each pair of numbers, the same for equal pairs."""
+    pairs = one * (int(other.max(initial=0)) + 1) + other
+    codes: NDArray[np.int64] = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
+    return codes
 
 
 def example_codes(pool: Pool) -> NDArray[np.int64]:

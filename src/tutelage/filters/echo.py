@@ -5,19 +5,17 @@ repeating it makes that trivial, so its `r_ifd` is low for no good reason: such 
 known before `r_ifd` decides.
 """
 
-import re
 from dataclasses import replace
 
 from tutelage.filters.band import ABOVE_MAXIMUM, keep_band
 from tutelage.filters.decision import NO_RESPONSE, Verdicts
 from tutelage.filters.numbers import numbers
-from tutelage.filters.pool import Pool
+from tutelage.filters.pool import Pool, compute
 from tutelage.filters.settings import EchoSettings
+from tutelage.filters.words import segmented_words, words_of
 
 ECHOES = "echoes_instruction"
 """The reason where a response repeats (nearly) all of its instruction."""
-
-_WORD = re.compile(r"\w+")
 
 
 def repeated_share(*, instruction: str, response: str, ngram_words: int) -> float | None:
@@ -36,8 +34,10 @@ def repeated_share(*, instruction: str, response: str, ngram_words: int) -> floa
         ...                response="Two red fruits are cherries and plums.")
         0.5
     """
-    asked = _WORD.findall(instruction.lower())
-    said = _WORD.findall(response.lower())
+    return _share(words_of(instruction), words_of(response), ngram_words)
+
+
+def _share(asked: list[str], said: list[str], ngram_words: int) -> float | None:
     if not asked:
         return None
     size = min(ngram_words, len(asked))
@@ -51,16 +51,17 @@ def drop_echoes(pool: Pool, settings: EchoSettings) -> Verdicts:
 
     An instruction without words cannot be repeated: the share is 0.
     """
+    instructions, responses = pool.text("instruction"), pool.text("response")
+    missing = [
+        not there
+        for there in compute.and_(*map(compute.is_valid, (instructions, responses))).to_pylist()
+    ]
+    asked, said = (segmented_words(texts).to_pylist() for texts in (instructions, responses))
     shares = [
         None
-        if instruction is None or response is None
-        else repeated_share(
-            instruction=instruction, response=response, ngram_words=settings.ngram_words
-        )
-        or 0.0
-        for instruction, response in zip(
-            pool.text("instruction").to_pylist(), pool.text("response").to_pylist(), strict=True
-        )
+        if absent
+        else _share((one or "").split(), (other or "").split(), settings.ngram_words) or 0.0
+        for absent, one, other in zip(missing, asked, said, strict=True)
     ]
     verdicts = keep_band(pool, numbers(shares, missing=NO_RESPONSE), settings)
     reasons = [ECHOES if word == ABOVE_MAXIMUM else word for word in verdicts.reasons_N]

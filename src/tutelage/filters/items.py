@@ -1,20 +1,20 @@
 """Sets of texts to compare with: evaluation sets, target sets, positives and negatives."""
 
-import csv
-import gzip
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from tutelage.data import ReadSettings, Record, read_records
+from tutelage.data.streams import BrokenStreamError, chunks_of, lines_of, packing_of
 from tutelage.errors import DataError
 from tutelage.filters.settings import TextSource
 
 USUAL_FIELDS = ("instruction", "question", "prompt", "problem", "text", "content")
+"""Where the text of a row is looked for if no fields are named: the first that holds something."""
+
+_OTHER_FIELDS = ("query", "input", "goal", "messages", "conversations", "conversation")
+_TEXT_KEYS = ("stem", "text", "content", "value", *USUAL_FIELDS, *_OTHER_FIELDS)
+_ASKING = ("user", "human", "prompter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,11 @@ class Item:
 
 
 def read_items(source: TextSource) -> list[Item]:
-    """Read the texts of a source, in order. Empty texts are an error, not skipped.
+    """Read the texts of a source, in order, with the reader that reads data.
 
     Raises:
-        DataError: The file cannot be read, a row lacks the fields, or a text is empty.
+        DataError: The file cannot be read, a row lacks the fields or holds no text in them, a
+            text is empty, or there is no row at all.
     """
     if source.texts is not None:
         name = source.name or "texts"
@@ -45,13 +46,36 @@ def read_items(source: TextSource) -> list[Item]:
     path = source.path or Path()
     name = source.name or path.name.split(".")[0]
     items = []
-    for row, (place, content) in enumerate(_rows(path)):
-        given = content.get(source.id_field)
-        item_id = str(given) if given is not None else f"{name}:{row}"
-        items.append(_item(item_id, _text(content, source, place), place=place))
+    for row, record in enumerate(_records(path, source)):
+        place = f"{path}:{record.line}"
+        if record.problem is not None:
+            raise DataError(
+                f"{place}: {record.problem.status}: {record.problem.detail}",
+                hint="correct the row or remove it: an item that cannot be read is never found",
+            )
+        given = record.value.get(source.id_field) if isinstance(record.value, Mapping) else None
+        item_id = f"{name}:{row}" if given is None else str(given)
+        items.append(_item(item_id, _text(record.value, source, place), place=place))
     if not items:
         raise DataError(f"{path}: holds no rows", hint="check the path of the set")
     return items
+
+
+def _records(path: Path, source: TextSource) -> Iterator[Record]:
+    if ".txt" in path.suffixes[-2:]:
+        return _lines(path)
+    return read_records(path, ReadSettings(split=source.split, subset=source.subset))
+
+
+def _lines(path: Path) -> Iterator[Record]:
+    """The lines of a plain text file that are not blank."""
+    try:
+        for line, raw in lines_of(chunks_of(path, packing=packing_of(path))):
+            text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
+            if text.strip():
+                yield Record(line, text.rstrip("\r"), None)
+    except (BrokenStreamError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}", hint="check the path and the format") from error
 
 
 def _item(item_id: str, text: str, *, place: str) -> Item:
@@ -60,92 +84,56 @@ def _item(item_id: str, text: str, *, place: str) -> Item:
     return Item(item_id=item_id, text=text)
 
 
-def _text(row: Mapping[str, Any], source: TextSource, place: str) -> str:
-    fields = source.fields or tuple(name for name in USUAL_FIELDS if row.get(name))[:1]
-    missing = [name for name in fields if row.get(name) is None]
+def _text(row: object, source: TextSource, place: str) -> str:
+    if isinstance(row, str) and source.fields is None:
+        return row
+    if not isinstance(row, Mapping):
+        raise DataError(
+            f"{place}: expected an object, got {row!r:.60}", hint="each row is an object or a text"
+        )
+    fields = source.fields or _usual_field(row)
+    missing = [name for name in fields if _value_at(row, name) is None]
     if missing or not fields:
         wanted = ", ".join(missing) if missing else "any of " + ", ".join(USUAL_FIELDS)
         raise DataError(
-            f"{place}: no field {wanted}; the row has {', '.join(row)}",
-            hint="name the fields of the set as `fields`",
+            f"{place}: no field {wanted}; the row has {', '.join(map(str, row))}",
+            hint="name the fields of the set as `fields`; `question.stem` names one of an object",
         )
-    return "\n".join(_plain(row[name]) for name in fields)
+    return "\n".join(_spread(_value_at(row, name), field=name, place=place) for name in fields)
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return "\n".join(_plain(part) for part in value)
-    return str(value)
+def _usual_field(row: Mapping[str, object]) -> tuple[str, ...]:
+    for wanted in (*USUAL_FIELDS, *_OTHER_FIELDS):
+        for name, value in row.items():
+            if str(name).casefold() == wanted and value:
+                return (name,)
+    return ()
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each row with the place it stands at, for messages."""
-    kind = Path(path.name.removesuffix(".gz")).suffix.lower()
-    reader = _READERS.get(kind)
-    if reader is None:
-        raise DataError(
-            f"{path}: cannot tell the format from {kind!r}",
-            hint=f"use {', '.join(_READERS)}; all but .parquet may be followed by .gz",
-        )
-    try:
-        yield from reader(path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: {error}", hint="check the path and the format") from error
+def _value_at(row: Mapping[str, object], name: str) -> object:
+    """The value of a field; `a.b` is the field b of the object a, unless there is a field `a.b`."""
+    if row.get(name) is not None:
+        return row[name]
+    outer, _, inner = name.partition(".")
+    value = row.get(outer) if inner else None
+    return _value_at(value, inner) if isinstance(value, Mapping) else None
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    table: pa.Table = pq.read_table(path)
-    for row, content in enumerate(table.to_pylist()):
-        yield f"{path}: row {row}", content
-
-
-def _text_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for line, text in _lines(path):
-        yield f"{path}:{line}", {"text": text}
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for line, text in _lines(path):
-        yield f"{path}:{line}", _object(json.loads(text), f"{path}:{line}")
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    content = json.loads(_read(path))
-    if not isinstance(content, list):
-        raise DataError(f"{path}: expected a list of objects, got {content!r:.60}")
-    for row, entry in enumerate(content):
-        yield f"{path}: row {row}", _object(entry, f"{path}: row {row}")
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    reader = csv.DictReader(_read(path).splitlines(keepends=True))
-    for content in reader:
-        yield f"{path}:{reader.line_num}", content
-
-
-_READERS = {
-    ".jsonl": _jsonl_rows,
-    ".json": _json_rows,
-    ".csv": _csv_rows,
-    ".parquet": _parquet_rows,
-    ".txt": _text_rows,
-}
-
-
-def _object(content: Any, place: str) -> Mapping[str, Any]:
-    if not isinstance(content, dict):
-        raise DataError(f"{place}: expected an object, got {content!r:.60}")
-    return content
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    for line, text in enumerate(_read(path).split("\n"), start=1):
-        if text.strip():
-            yield line, text
-
-
-def _read(path: Path) -> str:
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        data = gzip.decompress(data)
-    return data.decode("utf-8")
+def _spread(value: object, *, field: str, place: str) -> str:
+    """The text of a field: itself, those of a list, or those that an object holds."""
+    if isinstance(value, list | tuple):
+        turns = [part for part in value if isinstance(part, Mapping)]
+        asked = [part for part in turns if (part.get("role") or part.get("from")) in _ASKING]
+        parts: Sequence[object] = asked or value
+        return "\n".join(_spread(part, field=field, place=place) for part in parts)
+    if not isinstance(value, Mapping):
+        return str(value)
+    for key in _TEXT_KEYS:
+        if value.get(key):
+            return _spread(value[key], field=field, place=place)
+    keys = ", ".join(map(str, value)) or "nothing"
+    first = next(iter(value), "NAME")
+    raise DataError(
+        f"{place}: field {field} is an object, not a text; it has {keys}",
+        hint=f"name the part of it that holds the text, such as `fields: [{field}.{first}]`",
+    )

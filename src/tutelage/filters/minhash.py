@@ -113,13 +113,20 @@ def in_chunks(texts: TextColumn) -> Iterator[tuple[int, TextColumn]]:
         start = stop
 
 
-def bucket(texts: TextColumn, settings: NearDuplicatesSettings, bands: Bands) -> Buckets:
+def bucket(
+    texts: TextColumn,
+    settings: NearDuplicatesSettings,
+    bands: Bands,
+    *,
+    apart_N: NDArray[np.int64] | None = None,
+) -> Buckets:
     """Put texts into buckets.
 
     Args:
         texts: Distinct texts without nulls. A text without letters and digits is in no bucket.
         settings: What a shingle is.
         bands: How to cut the signatures.
+        apart_N: Texts with different numbers share no bucket.
     """
     keys = np.zeros((len(texts), bands.bands), dtype=np.uint64)
     sketches = np.zeros((len(texts), bands.bands * bands.rows), dtype=np.uint8)
@@ -129,6 +136,8 @@ def bucket(texts: TextColumn, settings: NearDuplicatesSettings, bands: Bands) ->
         keys[start + signed] = _band_keys(signatures, bands)
         sketches[start + signed] = signatures.astype(np.uint8)  # keeps the low bits
         has_key[start + signed] = True
+    if apart_N is not None:
+        keys ^= mix(apart_N.astype(np.uint64))[:, None]
     ids, starts = _shared(keys, np.flatnonzero(has_key), len(texts))
     return Buckets(ids_B=ids, starts_N=starts, sketches_N_H=sketches)
 

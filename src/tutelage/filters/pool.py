@@ -32,6 +32,9 @@ class Pool:
         instructions: The last user turn; null where the status is not `ok`.
         responses: The assistant turn at the end; null where there is none.
         earlier: All other turns, joined by newlines; empty where there are none.
+        frames: The system prompt and the tools; empty where there are none.
+        dialogues: The turns that stand neither in `frames` nor in instruction and response, each
+            with its role, its tool calls and the names in it; empty where there are none.
         table: The table they came from.
     """
 
@@ -41,6 +44,8 @@ class Pool:
     instructions: TextColumn
     responses: TextColumn
     earlier: TextColumn
+    frames: TextColumn
+    dialogues: TextColumn
     table: pa.Table
 
     def __len__(self) -> int:
@@ -70,6 +75,8 @@ class Pool:
             instructions=self.instructions.take(at),
             responses=self.responses.take(at),
             earlier=self.earlier.take(at),
+            frames=self.frames.take(at),
+            dialogues=self.dialogues.take(at),
             table=self.table.take(at),
         )
 
@@ -100,7 +107,11 @@ def pool_of(table: pa.Table) -> Pool:
         statuses = _strings(table, "status")
     else:
         statuses = [OK if there else "no_messages" for there in messages.is_valid().to_pylist()]
-    instructions, responses, earlier = _texts(messages)
+    instructions, responses, others = _texts(messages)
+    earlier, frames, dialogues = _others(messages, others)
+    if "tools" in names:
+        tools = compute.fill_null(table["tools"].combine_chunks(), "")
+        frames = compute.binary_join_element_wise(frames, tools, "\n")
     for i in np.flatnonzero(np.asarray(instructions.is_null())):
         if statuses[i] == OK:
             raise DataError(f"candidate {ids[i]}: status ok without a user turn")
@@ -111,6 +122,8 @@ def pool_of(table: pa.Table) -> Pool:
         instructions=instructions,
         responses=responses,
         earlier=earlier,
+        frames=compute.utf8_trim_whitespace(frames),
+        dialogues=dialogues,
         table=table,
     )
 
@@ -134,8 +147,8 @@ def _check_unique(ids: Sequence[str]) -> None:
         seen.add(candidate_id)
 
 
-def _texts(messages: Any) -> tuple[TextColumn, TextColumn, TextColumn]:
-    """Last user turn, final assistant turn, and the turns before, without a loop over rows."""
+def _texts(messages: Any) -> tuple[TextColumn, TextColumn, list[int]]:
+    """Last user turn, final assistant turn, and where all other turns are; no loop over rows."""
     rows = len(messages)
     turns = messages.flatten()
     parents = np.asarray(compute.list_parent_indices(messages), dtype=np.int64)
@@ -155,12 +168,30 @@ def _texts(messages: Any) -> tuple[TextColumn, TextColumn, TextColumn]:
     other = np.ones(len(turns), dtype=bool)
     other[last_user[last_user >= 0]] = False
     other[last_answer[last_answer >= 0]] = False
-    earlier = [""] * rows
-    for position in np.flatnonzero(other).tolist():
-        row = int(parents[position])
-        earlier[row] += f"{contents[position].as_py()}\n"
     return (
         contents.take(pa.array(last_user, mask=last_user < 0)),
         contents.take(pa.array(last_answer, mask=last_answer < 0)),
+        np.flatnonzero(other).tolist(),
+    )
+
+
+def _others(messages: Any, others: list[int]) -> tuple[TextColumn, TextColumn, TextColumn]:
+    """The other turns of each row: all contents, the system prompts, and the dialogue."""
+    turns = messages.flatten()
+    parents = compute.list_parent_indices(messages).to_pylist()
+    earlier, frames, dialogues = ([""] * len(messages) for _ in range(3))
+    for position in others:
+        row, turn = parents[position], turns[position].as_py()
+        content = turn["content"] or ""
+        earlier[row] += f"{content}\n"
+        if turn["role"] == "system":
+            frames[row] += f"{content}\n"
+            continue
+        more = [turn.get(name) for name in ("name", "tool_calls")]
+        parts = [turn["role"], content, *(str(value) for value in more if value)]
+        dialogues[row] += "\n".join(parts) + "\n"
+    return (
         pa.array(earlier, pa.string()),
+        pa.array(frames, pa.string()),
+        pa.array(dialogues, pa.string()),
     )

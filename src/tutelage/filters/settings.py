@@ -19,13 +19,18 @@ class TextSource(_Settings):
     """A set of texts: a file, or the texts themselves."""
 
     path: Path | None = Field(
-        default=None, description="JSON, JSONL (plain or .gz), Parquet, or .txt with a text a line."
+        default=None,
+        description="Anything that data can be read from (JSON, JSONL, CSV, TSV, packed or not, "
+        "Parquet, a folder, a hub dataset), or .txt with a text a line.",
     )
+    split: str | None = Field(default=None, description="Of a dataset with several.")
+    subset: str | None = Field(default=None, description="Of a hub dataset with several.")
     texts: tuple[str, ...] | None = Field(default=None, description="The texts, instead of a file.")
     fields: tuple[str, ...] | None = Field(
         default=None,
-        description="The fields that make up a text, joined by newlines. Default: the first "
-        "of instruction, question, prompt, problem, text, content that the row has.",
+        description="The fields that make up a text, joined by newlines; `question.stem` is a "
+        "field of an object. Default: the first of instruction, question, prompt, problem, text, "
+        "content, query, input, goal, messages, conversations that the row has.",
     )
     id_field: str = Field(default="id", description="Names the text in details, where present.")
     name: str | None = Field(default=None, description="Default: the file's name.")

@@ -8,6 +8,7 @@ from tutelage.filters.decision import NO_RESPONSE, Verdicts
 from tutelage.filters.duplicates import (
     NO_RIVAL,
     SEMANTIC_DUPLICATE,
+    context_codes,
     decide_duplicates,
     example_codes,
     preference_order,
@@ -66,6 +67,9 @@ def drop_semantic_duplicates(
 ) -> Verdicts:
     """Keep one of texts whose vectors point the same way.
 
+    Unless only the response is compared, the system prompt, the tools and the earlier turns of
+    duplicates are the same.
+
     Every candidate is compared with every kept one, so none is missed; the time grows with the
     square of their number.
 
@@ -80,7 +84,8 @@ def drop_semantic_duplicates(
     order = preference_order(pool, settings, scores=scores)
     order = order[comparable[order]]
     examples = np.arange(len(pool)) if settings.same_example else example_codes(pool)
-    rivals, cosines = _rivals(vectors, order, examples, settings.minimum_similarity)
+    contexts = context_codes(pool) if settings.of != "response" else np.zeros(len(pool), np.int64)
+    rivals, cosines = _rivals(vectors, order, examples, contexts, settings.minimum_similarity)
     return decide_duplicates(
         pool,
         rivals_N=rivals,
@@ -96,6 +101,7 @@ def _rivals(
     vectors: NDArray[np.float32],
     order: NDArray[np.int64],
     examples: NDArray[np.int64],
+    contexts: NDArray[np.int64],
     threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each row, the kept row that comes before it and is nearest, if near enough."""
@@ -108,9 +114,12 @@ def _rivals(
         rows = order[start : start + _ROWS_AT_A_TIME]
         before = kept
         against_kept = vectors[rows] @ kept_vectors[:before].T
-        against_kept[examples[rows][:, None] == examples[kept_rows[:before]]] = -1.0
+        earlier = kept_rows[:before]
+        against_kept[examples[rows][:, None] == examples[earlier]] = -1.0
+        against_kept[contexts[rows][:, None] != contexts[earlier]] = -1.0
         among = vectors[rows] @ vectors[rows].T
         among[examples[rows][:, None] == examples[rows]] = -1.0
+        among[contexts[rows][:, None] != contexts[rows]] = -1.0
         kept_here: list[int] = []
         for i, row in enumerate(rows.tolist()):
             best, rival = -1.0, NO_RIVAL

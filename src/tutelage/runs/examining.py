@@ -8,6 +8,7 @@ from tutelage.data import VIEW_NAMES, Candidate, Message, Reading
 from tutelage.errors import TutelageError
 from tutelage.runs.opening import opened_student, versions
 from tutelage.student import StudentSettings, check_template, devices
+from tutelage.verification.sandbox import MECHANISMS, sandbox_mechanism, why_not
 
 EXTRAS = {
     "student": ("torch", "transformers"),
@@ -53,6 +54,7 @@ def examine(*, student: str | None, template: str) -> dict[str, Any]:
         },
         "cpus": os.cpu_count(),
         "devices": _devices(),
+        "sandbox": _sandbox(),
         "healthy": True,
     }
     if student is not None:
@@ -63,6 +65,13 @@ def examine(*, student: str | None, template: str) -> dict[str, Any]:
 
 def _missing(libraries: tuple[str, ...]) -> list[str]:
     return [name for name in libraries if find_spec(name) is None]
+
+
+def _sandbox() -> dict[str, str]:
+    """What isolates the programs of `verify --check code` here, and what does not and why."""
+    used = sandbox_mechanism()
+    found = {str(name): why_not(name) or "works" for name in MECHANISMS}
+    return {"used": used or "none: programs are not run", **found}
 
 
 def _devices() -> list[str]:

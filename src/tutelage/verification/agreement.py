@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tutelage.data.thinking import split_thinking
 from tutelage.verification.answers import NotFound, find_answer
 from tutelage.verification.maths import strip_markup
 from tutelage.verification.quantities import read_quantity
@@ -59,7 +60,7 @@ def find_agreement(responses: Iterable[str | None], *, instruction: str | None =
     keys: list[str | None] = []
     written: dict[str, str] = {}
     for response in responses:
-        found = find_answer(response or "", instruction=instruction)
+        found = find_answer(_answer(response), instruction=instruction)
         text = None if isinstance(found, NotFound) else strip_markup(found.text)
         key = _key(text) if text else None
         keys.append(key)
@@ -121,10 +122,15 @@ def verdicts_by_majority(
     evidence = f"majority (no proof): {counted} answer {found.answer}"
     verdicts = []
     for text, agrees in zip(texts, found.agrees, strict=True):
-        if isinstance(find_answer(text or "", instruction=instruction), NotFound):
+        if isinstance(find_answer(_answer(text), instruction=instruction), NotFound):
             verdicts.append(no_answer("no final answer was found"))
         elif unsure or agrees is None:
             verdicts.append(cannot_check(unsure or "its answer cannot be compared"))
         else:
             verdicts.append(right(evidence) if agrees else wrong(evidence))
     return verdicts
+
+
+def _answer(response: str | None) -> str:
+    """What follows the thinking; empty where nothing does."""
+    return split_thinking(response or "").answer

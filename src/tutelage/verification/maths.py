@@ -9,13 +9,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tutelage.data.thinking import split_thinking
 from tutelage.verification.answers import Found, NotFound, find_answer
-from tutelage.verification.quantities import Quantity, numbers_in, read_quantity, same_quantity
+from tutelage.verification.notations import (
+    is_time_or_ratio,
+    read_based,
+    read_parts,
+    same_based,
+    same_time_or_ratio,
+)
+from tutelage.verification.parts import all_same, named_parts, same_sets
+from tutelage.verification.plain_formulas import both_signs
+from tutelage.verification.quantities import Quantity, numbers_in, read_quantity, same_measure
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
 LONGEST_ANSWER = 1_000
 """Characters of an answer; what is longer is no answer but prose."""
 
+_NO_FACTOR = r"(?!\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
+"""What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
 _MARKUP = (
     (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\displaystyle\b\s*"), ""),
@@ -24,22 +36,30 @@ _MARKUP = (
     (re.compile(r"\\\$"), "$"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\^\s*\{?\\circ\}?|\\degree"), "°"),
-    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}"), r" \1/\2"),
-    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}"), r"\1/\2"),
+    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r" \1/\2"),
+    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r"\1/\2"),
 )
+_POWER_UNIT = re.compile(
+    r"(?<=[\d\s)])((?:mm|cm|dm|km|ft|yd|mi|inches|feet|meters|metres|miles|yards)|(?<=\s)(?:m|in))"
+    r"\s*(?:\^\s*\{?([23])\}?|([\u00b2\u00b3]))"
+)
+_POWERS = {"2": "square", "3": "cubic", "\u00b2": "square", "\u00b3": "cubic"}
 _DELIMITERS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("`", "`"), ("**", "**"))
 _FORMULA = re.compile(
     r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
 )
+_LATEX_NAMES = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}|(?<![A-Za-z])(?:pi|infinity)(?![A-Za-z])")
 _WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
 _PROSE_WORDS = 2
 _NAMED = re.compile(r"^[a-zA-Z]\w{0,20}(?:\([a-z]\))?\s*(?:=|:)\s*(?=\S)")
+_UNKNOWN = re.compile(r"(?<![A-Za-z\\{])[abcnpqrtuvxyz](?![A-Za-z])")
 _HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
 _TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
 _BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
 _SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
-_PAIR = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+")
+_ELLIPSIS = re.compile(r"\.\.\.|\u2026|\\[lcd]dots|\\dots")
+_IN = re.compile(r"^[a-zA-Z]\w{0,20}\s*(?:\\in\b|\u2208)\s*(?=\S)")
 
 Same = Callable[[str, str], bool | None]
 """Whether two expressions are equal; None where this cannot be told."""
@@ -60,7 +80,7 @@ class HardClaim:
     how: str
 
 
-def check_maths(
+def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     response: str, reference: str, *, instruction: str | None = None
 ) -> Verdict | HardClaim:
     """Compare a response's final answer with a reference answer.
@@ -91,21 +111,36 @@ def check_maths(
     answer = strip_markup(found.text)
     if not answer:
         return no_answer(f"the answer ({found.how}) is empty: {found.text!r}")
-    quantity = read_quantity(target)
+    quantity = read_quantity(target) or read_parts(target)
+    if quantity is not None and read_based(answer) is not None:
+        return _ruled(same_based(answer, target), found, answer, target)
+    if quantity is not None and is_time_or_ratio(answer):
+        return _ruled(None, found, answer, target)
     if quantity is not None:
         return _against_number(found, answer, quantity)
     return _against_formula(found, answer, target)
 
 
 def _against_formula(found: Found, answer: str, target: str) -> Verdict | HardClaim:
-    if _PAIR.fullmatch(target) or _PAIR.fullmatch(answer):
-        return _ratios(found, answer, target)
+    if is_time_or_ratio(target) or is_time_or_ratio(answer):
+        return _ruled(same_time_or_ratio(answer, target), found, answer, target)
+    if read_based(target) is not None:
+        return _ruled(same_based(answer, target), found, answer, target)
+    if _ELLIPSIS.search(answer + target) and not _same_text(answer, target):
+        return cannot_check(f"a list that goes on: answer {answer!r}, reference {target!r}")
     same = compare_expressions(answer, target, _same_number)
     if same is not None:
         return rule(same=same, answer=answer, reference=target, how=found.how)
-    if _is_prose(answer) or _WORDS.fullmatch(answer):
+    if _is_prose(answer) or _WORDS.fullmatch(_LATEX_NAMES.sub("", answer)):
         return cannot_check(f"words: answer {answer!r} ({found.how}), reference {target!r}")
     return HardClaim(answer=answer, reference=target, how=found.how)
+
+
+def _ruled(same: bool | None, found: Found, answer: str, target: str) -> Verdict:  # noqa: FBT001
+    """The verdict of a comparison of two notations."""
+    if same is None:
+        return cannot_check(f"answer {answer!r} ({found.how}) against {target!r}: may be the same")
+    return rule(same=same, answer=answer, reference=target, how=found.how)
 
 
 def rule(*, same: bool, answer: str, reference: str, how: str) -> Verdict:
@@ -115,7 +150,9 @@ def rule(*, same: bool, answer: str, reference: str, how: str) -> Verdict:
     return wrong(f"answer {answer!r} ({how}) differs from reference {reference!r}")
 
 
-def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
+def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
+    answer: str, reference: str, same: Same
+) -> bool | None:
     """Compare two expressions, or two lists, tuples or sets of them.
 
     Brackets tell what it is: `(1, 2)` and `[1, 2)` are ordered and their brackets count; `{1, 2}`
@@ -129,6 +166,9 @@ def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
     Returns:
         Whether they are equal, or None where `same` could not tell.
     """
+    by_name = _compare_named(answer, reference, same)
+    if by_name is not None:
+        return by_name[0]
     ours, theirs = _members(answer), _members(reference)
     if ours is None and theirs is None:
         return _same_text(answer, reference) or same(answer, reference)
@@ -141,9 +181,8 @@ def compare_expressions(answer: str, reference: str, same: Same) -> bool | None:
     if our_kind != their_kind or len(our_parts) != len(their_parts):
         return False
     if our_kind == "set":
-        return _same_sets(our_parts, their_parts, same)
-    results = {same(a, b) for a, b in zip(our_parts, their_parts, strict=True)}
-    return False if False in results else None if None in results else True
+        return same_sets(our_parts, their_parts, same)
+    return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
 
 
 def strip_markup(text: str) -> str:
@@ -167,10 +206,42 @@ def strip_markup(text: str) -> str:
             break
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
-    return _NAMED.sub("", text).strip()
+    text = _POWER_UNIT.sub(lambda m: f" {_POWERS[m[2] or m[3]]} {m[1]}", text)
+    text = _IN.sub("", text)
+    named = _NAMED.match(text)
+    # The name in y = 2x + 1 belongs to an equation, unlike the one in x = 5.
+    is_equation = (
+        named is not None and "(" not in named[0] and _UNKNOWN.search(text, named.end()) is not None
+    )
+    keeps_name = is_equation or named_parts(text) is not None
+    return (text if keeps_name else _NAMED.sub("", text)).strip()
+
+
+def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None] | None:
+    """Compare two texts of which one names its values at least, as a tuple of one; else None."""
+    ours, theirs = named_parts(answer), named_parts(reference)
+    if ours is not None and theirs is not None:
+        if ours.keys() != theirs.keys():
+            return (None if len(ours) == len(theirs) else False,)
+        return (all_same(same(ours[name], theirs[name]) for name in ours),)
+    if ours is None and theirs is None:
+        return None
+    named, other = (ours, reference) if ours is not None else (theirs, answer)
+    members = _members(other)
+    if named is None or members is None:
+        return None
+    if len(named) != len(members[1]):
+        return (False,)
+    values = list(named.values())
+    pairs = zip(values, members[1], strict=True)
+    in_order = all_same(same(*(p if ours is not None else p[::-1])) for p in pairs)
+    any_order = same_sets(values, members[1], same)
+    # (1, 2) gives the values in their order; 2, 1 may do so or not.
+    return (in_order if in_order or members[0] != "set" or not any_order else None,)
 
 
 def _reference_answer(reference: str) -> str | None:
+    reference = split_thinking(reference).answer
     found = find_answer(reference) if "####" in reference or "\\boxed" in reference else None
     text = found.text if isinstance(found, Found) else reference
     text = strip_markup(text)
@@ -178,7 +249,7 @@ def _reference_answer(reference: str) -> str | None:
 
 
 def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict | HardClaim:
-    quantity = read_quantity(answer)
+    quantity = read_quantity(answer) or read_parts(answer)
     note = found.how
     picked = None if quantity is not None else _only_number(answer, found.how)
     if quantity is None and picked is None:
@@ -188,14 +259,13 @@ def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict |
         quantity, why = picked
         note = f"{found.how}, {why}"
     if quantity is not None:
-        return rule(
-            same=same_quantity(quantity, reference),
-            answer=quantity.text,
-            reference=reference.text,
-            how=note,
-        )
-    if _PAIR.fullmatch(answer):
-        return _ratios(found, answer, reference.text)
+        same = same_measure(quantity, reference)
+        if same is None:
+            return cannot_check(
+                f"answer {quantity.text!r} ({note}) and reference {reference.text!r} "
+                "are not in the same unit"
+            )
+        return rule(same=same, answer=quantity.text, reference=reference.text, how=note)
     if _hedges(answer) or (_looks_formal(answer) and _members(answer) is not None):
         return wrong(f"the answer {answer!r} ({found.how}) gives more than one number")
     if _looks_formal(answer) and not _is_prose(answer):
@@ -242,7 +312,7 @@ def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
 
 def _is_prose(text: str) -> bool:
     """Whether a text has too many words for a formula; algebra would read letters as unknowns."""
-    return len(_WORD.findall(text)) >= _PROSE_WORDS
+    return len(_WORD.findall(_LATEX_NAMES.sub("", text))) >= _PROSE_WORDS
 
 
 def _looks_formal(text: str) -> bool:
@@ -265,11 +335,14 @@ def _same_number(answer: str, reference: str) -> bool | None:
     ours, theirs = read_quantity(answer), read_quantity(reference)
     if ours is None or theirs is None:
         return None
-    return same_quantity(ours, theirs)
+    return same_measure(ours, theirs)
 
 
 def _members(text: str) -> tuple[str, list[str]] | None:
     """The kind of a collection and its parts; None where the text is a single expression."""
+    signed = both_signs(text)
+    if signed is not None and "," not in text:
+        return "set", list(signed)
     bracketed = _BRACKETED.fullmatch(text)
     if bracketed is not None:
         left, inner, right_ = (part.lstrip("\\") for part in bracketed.groups())
@@ -295,29 +368,3 @@ def _split(inner: str) -> list[str]:
             start = index + 1
     parts.append(inner[start:].strip())
     return parts
-
-
-def _same_sets(ours: list[str], theirs: list[str], same: Same) -> bool | None:
-    remaining = list(theirs)
-    unsure = False
-    for part in ours:
-        results = [same(part, other) for other in remaining]
-        if True in results:
-            remaining.pop(results.index(True))
-        elif None in results:
-            unsure = True
-        else:
-            return False
-    if unsure:
-        return None
-    return not remaining
-
-
-def _ratios(found: Found, answer: str, target: str) -> Verdict:
-    """`2:3`: a ratio, a time or a score; only equal digits are surely the same."""
-    ours, theirs = (re.sub(r"\s", "", text) for text in (answer, target))
-    if ours == theirs:
-        return rule(same=True, answer=answer, reference=target, how=found.how)
-    if _PAIR.fullmatch(ours) and _PAIR.fullmatch(theirs):
-        return wrong(f"answer {answer!r} ({found.how}) differs from reference {target!r}")
-    return cannot_check(f"answer {answer!r} ({found.how}) against {target!r}: a ratio or a time?")

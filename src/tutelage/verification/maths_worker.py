@@ -8,22 +8,23 @@ import importlib
 import importlib.util
 import json
 import logging
-import re
+import signal
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from tutelage.errors import MissingExtraError
+from tutelage.verification.algebra import any_equal
 from tutelage.verification.maths import HardClaim, compare_expressions, rule
-from tutelage.verification.quantities import read_quantity, same_quantity
+from tutelage.verification.plain_formulas import as_latex
+from tutelage.verification.quantities import read_quantity, same_measure
 from tutelage.verification.verdict import Verdict, cannot_check
 
 READY = "ready"
 """The first line a worker writes, once math-verify is loaded."""
 EXTRA_MISSING = 3
 """The exit status that says math-verify is not installed."""
-FLOAT_DIGITS = 6
-"""Decimal places to which numbers such as `3\\pi` are compared."""
 _FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -68,7 +69,7 @@ def decide(claim: HardClaim, *, seconds: int = 5) -> Verdict:
     def same(answer: str, reference: str) -> bool | None:
         ours, theirs = read_quantity(answer), read_quantity(reference)
         if ours is not None and theirs is not None:
-            return same_quantity(ours, theirs)
+            return same_measure(ours, theirs)
         return _same_formula(answer, reference, seconds=seconds, trouble=trouble)
 
     result = compare_expressions(claim.answer, claim.reference, same)
@@ -85,9 +86,11 @@ def decide(claim: HardClaim, *, seconds: int = 5) -> Verdict:
     )
 
 
+class _TooSlowError(Exception):
+    """A comparison took longer than it may."""
+
+
 def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[str]) -> bool | None:
-    # An extra without type stubs, which takes 0.3 s to import.
-    verify = importlib.import_module("math_verify").verify
     timeout_error: type[BaseException] = importlib.import_module(
         "math_verify.errors"
     ).TimeoutException
@@ -99,40 +102,36 @@ def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[st
                 trouble.append(f"{name} {text!r} is not understood as a formula")
         if not ours or not theirs:
             return None
-        return any(
-            verify(
-                gold,
-                target,
-                float_rounding=FLOAT_DIGITS,
-                timeout_seconds=seconds,
-                raise_on_error=True,
-            )
-            or _same_symbol(gold, target)
-            for gold in theirs
-            for target in ours
-        )
-    except timeout_error:
+        with _limited(seconds):
+            return any_equal(ours, theirs)
+    except (timeout_error, _TooSlowError):
         trouble.append(f"no result within {seconds} s")
     except _FAILURES as error:
         trouble.append(f"{type(error).__name__}: {error}"[:200])
     return None
 
 
-def _same_symbol(one: Any, other: Any) -> bool:
-    """Whether `x` is `x + 0`: math-verify compares a lone letter with anything else as text."""
-    sympy = importlib.import_module("sympy")
-    if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr)):
-        return False
-    if not (isinstance(one, sympy.Symbol) or isinstance(other, sympy.Symbol)):
-        return False
-    return bool(sympy.expand(one - other) == 0)
+@contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """Interrupts what takes too long; only in the main thread, like math-verify's own limit."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise _TooSlowError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _parse(text: str, *, seconds: int) -> list[object]:
     """What math-verify understands the whole text to be; its guesses in plain text are left out."""
     library = importlib.import_module("math_verify")
     found = library.parse(
-        f"${_as_latex(text)}$",
+        f"${as_latex(text)}$",
         extraction_config=[library.LatexExtractionConfig()],
         fallback_mode="no_fallback",
         extraction_mode="first_match",
@@ -140,14 +139,6 @@ def _parse(text: str, *, seconds: int) -> list[object]:
         raise_on_error=True,
     )
     return list(found)
-
-
-def _as_latex(text: str) -> str:
-    for plain, latex in (("√", "\\sqrt "), ("π", "\\pi "), ("\u00d7", "\\times "), ("÷", "\\div ")):
-        text = text.replace(plain, latex)
-    # Dollar signs that are left are money: they would end the formula where they stand.
-    text = text.replace("**", "^").replace("\\$", "").replace("$", "")
-    return re.sub(r"(?<!\\)%", r"\\%", text)
 
 
 def main(arguments: list[str], lines: Iterable[str]) -> None:

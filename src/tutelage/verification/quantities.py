@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from tutelage.verification.number_words import number_from_words
+from tutelage.verification.units import Unit, conversions, units_of
 
 FLOAT_NOISE = Fraction(1, 10**9)
 """Relative difference up to which a decimal fraction counts as the reference: programs print
@@ -28,12 +29,12 @@ _SCALES = {
 _UNIT = r"[^\d=<>+*^_\\{}\[\]|,;:]{0,60}"
 _QUANTITY = re.compile(
     rf"(?:(?:approximately|approx\.?|about|roughly|around|exactly|only)\s+|[~≈=]\s*)?"
-    rf"(?P<sign>{_SIGN})?\s*{_CURRENCY}?\s*(?P<sign2>{_SIGN})?\s*"
+    rf"(?P<sign>{_SIGN})?\s*(?P<currency>{_CURRENCY})?\s*(?P<sign2>{_SIGN})?\s*"
     rf"(?:(?P<whole>\d{{1,9}})[ -](?P<mixed>\d{{1,9}}/\d{{1,9}})"
     rf"|(?P<over>\d{{1,300}})\s*[/\u2044]\s*(?P<under>\d{{1,300}})"
     rf"|(?P<spaced>{_SPACED})|(?P<decimal>{_DECIMAL}))"
     rf"\s*(?P<percent>\\?%|percent\b|per cent\b)?"
-    rf"\s*{_CURRENCY}?\s*(?P<unit>{_UNIT})"
+    rf"\s*(?P<currency2>{_CURRENCY})?\s*(?P<unit>{_UNIT})"
 )
 _NUMBER = re.compile(
     rf"(?<![\w.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?(?:{_DECIMAL})(?:/\d+)?\s*%?"
@@ -52,12 +53,19 @@ class Quantity:
         exact: False where it was written as a decimal fraction, which may carry float noise.
         text: As written.
         unit: The words after the number, perhaps none.
+        currency: The sign of a currency before or after the number, perhaps none.
     """
 
     values: tuple[Fraction, ...]
     exact: bool
     text: str
     unit: str = ""
+    currency: str = ""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """The units it may be in; none where it names none that is known."""
+        return units_of(self.unit) or units_of(self.currency)
 
 
 def read_quantity(text: str) -> Quantity | None:
@@ -83,7 +91,7 @@ def read_quantity(text: str) -> Quantity | None:
     unit = match["unit"].strip()
     # "12x" and "3 a + b" are formulas, "12 or so" and "3 to" are not one number.
     glued = not match["percent"] and match["unit"][:1].isalpha() and _VARIABLE.match(unit)
-    if value is None or glued or _JOINED.search(unit):
+    if value is None or glued or unit.startswith("!") or _JOINED.search(unit):
         return None
     if match["sign"] not in (None, "+") or match["sign2"] not in (None, "+"):
         value = -value
@@ -92,6 +100,7 @@ def read_quantity(text: str) -> Quantity | None:
         exact=match["decimal"] is None or not re.search(r"[.eE]", match["decimal"]),
         text=text,
         unit=unit,
+        currency=(match["currency"] or match["currency2"] or "").rstrip("."),
     )
 
 
@@ -121,8 +130,50 @@ def same_quantity(one: Quantity, other: Quantity) -> bool:
         >>> same_quantity(read_quantity("60"), read_quantity("0.6"))
         False
     """
+    return _same_values(one, other, Fraction(1))
+
+
+def same_measure(one: Quantity, other: Quantity) -> bool | None:
+    """Whether two quantities can mean the same, with their units.
+
+    Where both name a unit, they are converted. Where one does not, the numbers are compared, and
+    a number that would be right in another unit of the same kind is not decided.
+
+    Returns:
+        None where this cannot be told: the units are of different kinds, or only one names a unit.
+
+    Examples:
+        >>> same_measure(read_quantity("5 km"), read_quantity("5000 m"))
+        True
+        >>> same_measure(read_quantity("2 hours"), read_quantity("2 minutes"))
+        False
+        >>> same_measure(read_quantity("2 hours"), read_quantity("120")) is None
+        True
+    """
+    ours, theirs = one.units, other.units
+    alike = [(a, b) for a in ours for b in theirs if a.kind == b.kind]
+    if alike:
+        return any(_same_values(one, other, a.factor / b.factor) for a, b in alike)
+    same = same_quantity(one, other)
+    if ours and theirs:
+        return None if same else False
+    if same:
+        return True
+    for named, bare in ((one, other), (other, one)):
+        if named.units and not bare.unit and not bare.currency:
+            factors = {f for unit in named.units for f in conversions(unit)}
+            if any(_same_values(named, bare, factor) for factor in factors):
+                return None
+    return False
+
+
+def _same_values(one: Quantity, other: Quantity, factor: Fraction) -> bool:
     noise = Fraction(0) if one.exact and other.exact else FLOAT_NOISE
-    return any(abs(a - b) <= noise * max(abs(a), abs(b)) for a in one.values for b in other.values)
+    return any(
+        abs(a * factor - b) <= noise * max(abs(a * factor), abs(b))
+        for a in one.values
+        for b in other.values
+    )
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

@@ -4,15 +4,19 @@ What a program meets, as root and as an ordinary user alike: namespaces of its o
 network, mounts, IPC and host name; a root of read-only system folders and the Python that runs
 it; one writable folder, in memory and limited; no home, no /proc, no network device, no
 environment, no inherited files; no rights, and a filter for system calls it never needs. Limits
-hold for processor time, time, memory (each process's, and that of all together), files, processes
-and output. Where the system offers no namespaces the sandbox refuses; it never runs a program
-with less than what was asked.
+hold for processor time, time, memory (each process's, and that of all together, shared memory
+included), files, processes and output.
+
+Bubblewrap builds these walls where it is installed and works, otherwise `jail.py` does. Where
+neither can, the sandbox refuses; it never runs a program with less than what was asked. What the
+sandbox says about a program comes through a pipe that the program does not have.
 """
 
 import json
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +25,9 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeAlias
+
+from tutelage.verification.process_memory import descendants, used_bytes
 
 _HERE = Path(__file__).parent
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
@@ -35,8 +42,12 @@ FILE_MEBIBYTES = 32
 PROCESSES = 24
 OPEN_FILES = 64
 LIMITS_ONLY = "limits only"
+Mechanism: TypeAlias = Literal["bubblewrap", "jail"]
+"""What builds the walls: bubblewrap, or the jail that is built in."""
+MECHANISMS: tuple[Mechanism, ...] = ("bubblewrap", "jail")
+_FIRST_SPARE_ID, _SPARE_IDS = 1_900_000_000, 100_000_000
+_DEVICES = ("null", "zero", "urandom", "random")
 _POLL_SECONDS = 0.05
-_PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +60,9 @@ class Ran:
         output: The end of what it printed, standard output and errors together.
         broken_tests: Whether the tests themselves do not compile, so that nothing was run.
         seconds: Wall-clock time.
-        walls: What shut it in: `namespaces and a call filter`, `namespaces` (on processors whose
-            system calls are not listed here), or `limits only`.
+        walls: What shut it in: `bubblewrap and a call filter`, `namespaces and a call filter`,
+            the same without the filter (on processors whose system calls are not listed here),
+            or `limits only`.
     """
 
     passed: bool
@@ -75,6 +87,7 @@ def run_sandboxed(
     time_limit_seconds: int,
     memory_mebibytes: int,
     allow_weak: bool = False,
+    mechanism: Mechanism | None = None,
 ) -> Ran | Refused:
     """Run a program and then its tests, in one fresh Python, shut in.
 
@@ -86,47 +99,87 @@ def run_sandboxed(
         memory_mebibytes: Address space of each process and resident memory of all together.
         allow_weak: Where isolation cannot be had, run with the limits only: the program can then
             read and write what the user can, and use the network.
+        mechanism: What is to build the walls; by default the first that works here.
 
     Returns:
         What happened. A limit that was passed is a program that ran and did not pass.
     """
-    reason = why_no_sandbox()
-    if reason is not None and not allow_weak:
-        return Refused(why=reason)
+    if mechanism is None:
+        mechanism = sandbox_mechanism()
+    if mechanism is None and not allow_weak:
+        return Refused(why=why_no_sandbox() or "no sandbox")
     return _run(
         program,
         tests,
         seconds=time_limit_seconds,
         mebibytes=memory_mebibytes,
-        weak=reason is not None,
+        mechanism=mechanism,
     )
 
 
-@cache
+def sandbox_mechanism() -> Mechanism | None:
+    """What isolates programs on this machine, or None if nothing can; each is tried once."""
+    return next((m for m in MECHANISMS if why_not(m) is None), None)
+
+
 def why_no_sandbox() -> str | None:
-    """Why programs cannot be isolated on this machine, or None if they can; tried once."""
+    """Why programs cannot be isolated on this machine, or None if they can."""
+    if sandbox_mechanism() is not None:
+        return None
+    return "; ".join(f"{why_not(m)}" for m in reversed(MECHANISMS))
+
+
+@cache
+def why_not(mechanism: Mechanism) -> str | None:
+    """Why one mechanism does not isolate programs here, or None if it does; tried once."""
     if not sys.platform.startswith("linux"):
         return f"no sandbox on {sys.platform}: isolation uses Linux namespaces"
-    tried = _run("", "", seconds=10, mebibytes=512, weak=False)
+    if mechanism == "bubblewrap" and _bubblewrap() is None:
+        return "bubblewrap is not installed"
+    tried = _run("", "", seconds=10, mebibytes=512, mechanism=mechanism)
     if isinstance(tried, Refused):
         return tried.why
     return None if tried.passed else f"a trial program failed: {tried.why} {tried.output}".strip()
 
 
-def _run(program: str, tests: str, *, seconds: int, mebibytes: int, weak: bool) -> Ran | Refused:
+@cache
+def _bubblewrap() -> str | None:
+    return shutil.which("bwrap")
+
+
+def _run(
+    program: str, tests: str, *, seconds: int, mebibytes: int, mechanism: Mechanism | None
+) -> Ran | Refused:
     token = secrets.token_hex(16)
     reading, writing = os.pipe()
     with tempfile.TemporaryDirectory(prefix="tutelage-jail-") as folder:
         order = {
-            "weak": weak,
+            "weak": mechanism is None,
+            "bwrap": _bubblewrap() if mechanism == "bubblewrap" else None,
+            "bwrap_arguments": _bubblewrap_arguments(),
             "report": writing,
             "root": folder,
             "parts": _parts(),
             "box_mebibytes": BOX_MEBIBYTES,
             "limits": _limits(seconds, mebibytes),
             "command": [_python(), "-I", "-B", "-S", "-u", "-c", _source("harness.py")],
-            "environment": {"PATH": "/usr/bin:/bin", "HOME": "/box", "LANG": "C.UTF-8"},
-            "payload": json.dumps({"program": program, "tests": tests, "token": token}),
+            "environment": {
+                "PATH": "/usr/bin:/bin",
+                "HOME": "/box",
+                "LANG": "C.UTF-8",
+                "MALLOC_ARENA_MAX": "2",  # a thread would take 128 MiB of address space for one
+            },
+            "payload": json.dumps(
+                {
+                    "program": program,
+                    "tests": tests,
+                    "token": token,
+                    "limits": _limits(seconds, mebibytes),
+                    "spare_id": _FIRST_SPARE_ID + secrets.randbelow(_SPARE_IDS)
+                    if mechanism == "bubblewrap"
+                    else None,
+                }
+            ),
         }
         process = subprocess.Popen(  # noqa: S603  (our own interpreter and script)
             [_python(), "-I", "-S", "-B", str(_HERE / "jail.py")],
@@ -188,7 +241,7 @@ class _Watch:
                 if not is_running and b'"ready"' in self._report:
                     is_running, started = True, time.monotonic()
                     deadline = started + self._seconds
-                if b'"exit"' in self._report:
+                if b'"exit"' in self._report or b'"refused"' in self._report:
                     break
                 broken_limit = self._broken_limit(deadline)
         seconds = time.monotonic() - started
@@ -198,7 +251,7 @@ class _Watch:
     def end(self) -> None:
         """Kill whatever is left and collect what it had still printed."""
         if self._process.returncode is None:
-            for pid in [*_descendants(self._process.pid), self._process.pid]:
+            for pid in [*descendants(self._process.pid), self._process.pid]:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -227,7 +280,7 @@ class _Watch:
             return f"it printed more than {OUTPUT_BYTES} bytes"
         if time.monotonic() > deadline:
             return f"it ran for more than {self._seconds:g} s"
-        if _resident_bytes(self._process.pid) > self._bytes:
+        if used_bytes(self._process.pid) > self._bytes:
             return f"its processes used more than {self._bytes >> 20} MiB together"
         return ""
 
@@ -239,11 +292,9 @@ class _Watch:
             said |= json.loads(line)
         text = self._output.decode("utf-8", "replace")
         if "refused" in said:
-            return Refused(why=str(said["refused"]))
+            return Refused(why=f"{said['refused']} {text[-300:].strip()}".strip())
         if not is_running:
             return Refused(why=f"the jail did not start: {text[-300:].strip() or broken_limit}")
-        if text.lstrip().startswith("jail: "):
-            return Refused(why=f"the jail could not be closed: {text[6:300].strip()}")
         body, found, tail = text.rpartition(token)
         reached_end = bool(found) and said.get("exit") == 0 and not broken_limit
         broken_tests = reached_end and tail.startswith(" broken tests: ")
@@ -306,29 +357,29 @@ def _parts() -> list[str]:
     return [p for p in wanted if not any(p != q and Path(p).is_relative_to(q) for q in wanted)]
 
 
-def _descendants(ancestor: int) -> list[int]:
-    """The processes that come from one, as far as they can still be seen; itself left out."""
-    found, todo = [], [ancestor]
-    while todo:
-        children = _children(todo.pop())
-        found += children
-        todo += children
-    return found
-
-
-def _children(parent: int) -> list[int]:
-    try:
-        tasks = list(Path(f"/proc/{parent}/task").iterdir())
-        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    except OSError:
-        return []  # it ended meanwhile
-
-
-def _resident_bytes(ancestor: int) -> int:
-    pages = 0
-    for pid in _descendants(ancestor):
-        try:
-            pages += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-        except OSError:
-            continue  # it ended meanwhile
-    return pages * _PAGE_BYTES
+@cache
+def _bubblewrap_arguments() -> list[str]:
+    """The walls as bubblewrap is told to build them: the same that `jail.py` builds."""
+    arguments = ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    if os.geteuid() == 0:
+        # No user namespace: the harness gives up root for an id that nobody has.
+        apart = ("pid", "net", "ipc", "uts", "cgroup-try")
+        arguments += [f"--unshare-{name}" for name in apart]
+        arguments += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        arguments.append("--unshare-all")
+    parts = [Path(path) for path in _parts()]
+    above = {folder for path in (*parts, Path("/dev/null")) for folder in path.parents[:-1]}
+    for folder in sorted(above):  # bubblewrap would make them for root alone
+        arguments += ["--perms", "0755", "--dir", str(folder)]
+    for real in parts:
+        path = str(real)
+        if real.is_symlink():
+            arguments += ["--symlink", str(real.readlink()), path]
+        else:
+            arguments += ["--ro-bind", path, path]
+    for name in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    size = str(BOX_MEBIBYTES * 2**20)
+    arguments += ["--perms", "0777", "--size", size, "--tmpfs", "/box"]
+    return [*arguments, "--remount-ro", "/", "--chdir", "/box", "--hostname", "box"]

@@ -19,6 +19,29 @@ _SAYS_LETTER = re.compile(
 )
 
 
+_DENIED = re.compile(
+    r"(?:\b(?i:not|isn't|isn\u2019t|wasn't|aren't|cannot be|can't be|never|neither|nor|"
+    r"rather than|instead of|except|unlike|eliminate[sd]?|exclude[sd]?|(?:rules?|ruled)\s+out|"
+    r"rejects?|rejected|discards?)\s+(?:\w+\s+){0,2}?(?:option|choice|answer)?s?\s*"
+    r"[(\[*_`\"'$]*(?:\\boxed\{|\\text\{)*"
+    r"[A-J](?![\w'])(?:\s*(?:,|/|or|and|nor)\s*[(\[*_`]*[A-J][)\]*_`]*)*(?=[)\]*_`\"'$}.:,;!\s]|$)[)\]*_`\"'$}]*"
+    r"|(?<![\w'])[(\[*_`]*[A-J][)\]*_`]*\s+(?:is|was|are|can|could|must|would|seems)\s*"
+    r"(?:not|n't|wrong|incorrect|false|clearly wrong|eliminated|excluded|ruled out|out\b)"
+    r"(?:\s+(?:be\s+)?(?:it|right|correct|true|the (?:right |correct )?(?:answer|choice|option)))?"
+    r"|(?<![\w'])[(\[*_`]*[A-J][)\]*_`]*\s+(?:isn't|isn\u2019t|can't be|cannot be)"
+    r"(?:\s+(?:it|right|correct|true|the (?:right |correct )?(?:answer|choice|option)))?)"
+)
+"""A letter that the response says is not the answer."""
+
+
+_STANDS_ALONE = re.compile(
+    r"(?<![\w'\u2019])(?:[(\[*_`]+([A-J])[)\]*_`]+|([B-HJ])(?![\w'\u2019])|([AI])(?=\s*[.,;:!]|\s*$))"
+)
+"""A letter that names a choice and is neither an article nor a pronoun."""
+_DENIES = re.compile(
+    r"(?:\bnot|n't|n\u2019t|\brather than|\binstead of|\bnor|\bneither|\bexcept|\bunlike)"
+    r"(?:\s+(?:the|a|an|be|by|of|made|called|answer|is))*\s*[\"'(*_`]*$"
+)
 _SEVERAL = re.compile(r"(?<![\w'])\(?[A-J]\)?\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A-J]\)?(?![\w'])")
 
 
@@ -78,11 +101,14 @@ def check_choice(response: str, reference: str, choices: Sequence[str] = ()) -> 
     target = _right_letter(reference, choices)
     if target is None:
         return cannot_check(f"reference {reference[:80]!r} is neither a letter nor a choice")
+    response, denied = _DENIED.subn(" ", response)
     found = find_answer(response)
     named = response if isinstance(found, NotFound) or found.how == "last number" else found.text
     if _SEVERAL.search(named[:200]):
         return cannot_check(f"more than one choice is named: {named[:200]!r}")
-    return _ruled(_letters_said(response) or _texts_said(response, choices), target)
+    said = _letters_said(response) or (_letters_left(response) if denied else [])
+    said = said or _texts_said(response, choices)
+    return _ruled(said, target)
 
 
 def _ruled(said: list[tuple[str, str]], target: str) -> Verdict:
@@ -126,6 +152,12 @@ def _letters_said(response: str) -> list[tuple[str, str]]:
     return [(first[1], "what the response starts with")] if first is not None else []
 
 
+def _letters_left(response: str) -> list[tuple[str, str]]:
+    """The one letter that is still named where others were ruled out: `not A, it is C`."""
+    letters = {next(filter(None, found)) for found in _STANDS_ALONE.findall(response)}
+    return [(letter, "named where others were ruled out") for letter in letters]
+
+
 def _texts_said(response: str, choices: Sequence[str]) -> list[tuple[str, str]]:
     """The choices whose text is in the response; one inside a longer one does not count."""
     body = _plain(response)
@@ -141,7 +173,11 @@ def _texts_said(response: str, choices: Sequence[str]) -> list[tuple[str, str]]:
             for other in spans
         )
     ]
-    return [(letter, "its text") for _, _, letter in outer]
+    return [
+        (letter, "its text")
+        for start, _, letter in outer
+        if _DENIES.search(body[max(start - 40, 0) : start]) is None
+    ]
 
 
 def _plain(text: str, *, ignore_case: bool = True) -> str:

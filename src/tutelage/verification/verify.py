@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
+from tutelage.data.thinking import split_thinking
 from tutelage.errors import DataError, MissingExtraError, SettingsError
 from tutelage.teacher import Teacher
 from tutelage.verification.claim import Claim, Constraint
@@ -203,18 +204,30 @@ def _checked(claims: Iterable[Claim], settings: VerifySettings) -> Iterator[Verd
 def _begin(
     claim: Claim, settings: VerifySettings, workers: MathsWorkers, pool: ThreadPoolExecutor
 ) -> _Pending:
-    if claim.response is None or not claim.response.strip():
-        return no_answer("the response is empty")
+    response = answer_of(claim.response or "")
+    if isinstance(response, Verdict):
+        return response
     if settings.check == "constraints":
-        return check_constraints(claim.response, claim.constraints)
+        return check_constraints(response, claim.constraints)
     if settings.check == "code":
-        return pool.submit(check_program, claim.response, claim.tests, settings)
-    outcome = _compare(claim, claim.response, settings)
+        return pool.submit(check_program, response, claim.tests, settings)
+    outcome = _compare(claim, response, settings)
     if isinstance(outcome, Verdict):
         return outcome
     if settings.check == "number":
         return cannot_check(f"not a plain number: {outcome.answer!r}, {outcome.reference!r}")
     return pool.submit(workers.decide, outcome)
+
+
+def answer_of(response: str) -> str | Verdict:
+    """What follows the last closed thought of a response, or the verdict that nothing does."""
+    if not response.strip():
+        return no_answer("the response is empty")
+    thinking = split_thinking(response)
+    if thinking.closed and thinking.answer.strip():
+        return thinking.answer
+    why = "nothing follows the thinking" if thinking.closed else "the thinking is not closed"
+    return no_answer(why)
 
 
 def _compare(claim: Claim, response: str, settings: VerifySettings) -> Verdict | HardClaim:
@@ -246,7 +259,16 @@ def _judged(claims: Iterable[Claim], teacher: Teacher) -> Iterator[Verdict]:
 
 
 async def _judge_all(claims: list[Claim], teacher: Teacher) -> list[Verdict]:
-    return await asyncio.gather(*(judge(claim, teacher) for claim in claims))
+    return await asyncio.gather(*(_judge_answer(claim, teacher) for claim in claims))
+
+
+async def _judge_answer(claim: Claim, teacher: Teacher) -> Verdict:
+    if claim.response is None or not claim.response.strip():
+        return await judge(claim, teacher)
+    answer = answer_of(claim.response)
+    if isinstance(answer, Verdict):
+        return answer
+    return await judge(replace(claim, response=answer), teacher)
 
 
 def _text(value: object) -> str | None:
