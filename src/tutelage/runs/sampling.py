@@ -136,7 +136,10 @@ def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress)
             run.read_manifest()["stages"]["load"]["key"],
             job.sample.model_dump(mode="json"),
             None if job.accept is None else job.accept.model_dump(mode="json"),
-            [[t.teacher_name, dict(t.extra_body), t.share] for t in job.teachers],
+            [
+                [t.teacher_name, dict(t.extra_body), t.share, *([t.omit] if t.omit else [])]
+                for t in job.teachers
+            ],
         ),
         outputs=(run.candidates,),
     )

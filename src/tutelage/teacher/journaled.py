@@ -48,6 +48,7 @@ class JournaledTeacher:
         journal: Where replies are kept.
         account: Counts, prices and the cap.
         extra: What the settings add to the body of every request.
+        omit: What the settings leave out of the body of every request.
         run: A name for the run that pays. Money it spent before it was started again counts to
             its cap; see `Journal.spent`.
         slots: At most this many requests are between being sent and being durable, so that a
@@ -61,6 +62,7 @@ class JournaledTeacher:
         *,
         account: Account | None = None,
         extra: Mapping[str, object] | None = None,
+        omit: tuple[str, ...] = (),
         run: str | None = None,
         slots: int | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class JournaledTeacher:
         self._journal = journal
         self._account = account or Account()
         self._extra = dict(extra) if extra else None
+        self._omit = omit
         self._run = run
         self._records = not journal.read_only
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
@@ -97,7 +100,9 @@ class JournaledTeacher:
                 f"a request to {request.model!r} was handed to the teacher {self.name!r}",
                 hint="build requests with Request(model=teacher.name, ...)",
             )
-        return request if self._extra is None else replace(request, extra=self._extra)
+        if self._extra is None and not self._omit:
+            return request
+        return replace(request, extra=self._extra, omit=self._omit)
 
     async def ask(self, request: Request) -> Reply:
         """Answer one request.
@@ -203,6 +208,7 @@ class JournaledTeacher:
             currency=self._account.currency,
             seconds=reply.seconds,
             run=self._run,
+            reasoning=reply.reasoning,
         )
 
     def _entry_of_unusable(self, request: Request, error: UnusableReplyError) -> Entry:
@@ -224,6 +230,7 @@ class JournaledTeacher:
             currency=self._account.currency,
             seconds=error.seconds,
             run=self._run,
+            reasoning=error.reasoning,
         )
 
     async def open(self) -> None:

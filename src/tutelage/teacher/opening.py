@@ -76,6 +76,7 @@ def open_teacher(
         journal,
         account=account,
         extra=settings.extra_body or None,
+        omit=settings.omit,
         run=run,
         slots=settings.concurrency,
     )
