@@ -23,7 +23,7 @@ from tutelage.runs.opening import Doors
 from tutelage.runs.progress import Progress
 from tutelage.student import StudentSettings
 from tutelage.student.folder import find_folder
-from tutelage.teacher import Journal, Reply, TeacherSettings
+from tutelage.teacher import Journal, Reply, TeacherSettings, ending_of
 from tutelage.verification import Claim, VerifySettings, verify_table
 
 Kind: TypeAlias = Literal["greedy", "sampled"]
@@ -243,7 +243,7 @@ async def _ask(unit: _Unit, teacher: AttendedTeacher) -> Attempt:
         return blank
     return replace(
         blank,
-        status=CUT if reply.finish_reason in ("length", "max_tokens") else ANSWERED,
+        status=CUT if ending_of(reply.finish_reason) == "cut" else ANSWERED,
         text=reply.text,
         completion_tokens=reply.completion_tokens,
         request_key=reply.request_key,

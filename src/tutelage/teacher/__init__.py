@@ -3,6 +3,7 @@
 from tutelage.teacher.account import Account, Tally
 from tutelage.teacher.ask import Reply, Request, Teacher
 from tutelage.teacher.estimate import Estimate, estimate
+from tutelage.teacher.finish_reasons import UNKNOWN, ending_of
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import Entry
 from tutelage.teacher.journaled import JournaledTeacher
@@ -15,6 +16,7 @@ from tutelage.teacher.scripted import ScriptedTeacher
 from tutelage.teacher.settings import Prices, TeacherSettings
 
 __all__ = [
+    "UNKNOWN",
     "Abilities",
     "Account",
     "Entry",
@@ -31,6 +33,7 @@ __all__ = [
     "Tally",
     "Teacher",
     "TeacherSettings",
+    "ending_of",
     "estimate",
     "open_teacher",
 ]
