@@ -14,7 +14,8 @@ from tutelage.cli.options import (
     ray_values,
     teacher_values,
 )
-from tutelage.cli.showing import fail_if_away, print_json, shown_progress
+from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.terminal import print_json
 from tutelage.errors import SettingsError
 
 _RUN = click.Path(path_type=Path, file_okay=False)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from tutelage.cli.showing import say, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import say, show
 from tutelage.errors import MissingExtraError
 
 
@@ -39,7 +40,7 @@ def view(
         ) from error
 
     def opened(link: str) -> None:
-        click.echo(link)
+        show(link)
         say("Ctrl-C stops the viewer.")
         if browser:
             click.launch(link)

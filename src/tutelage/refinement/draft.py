@@ -95,26 +95,27 @@ def _fault_of_whole(reply: Reply) -> Fault | None:
 
 
 def is_whole(reply: Reply, *, max_tokens: int | None) -> bool:
-    """Whether the server says that the reply is whole, or it has fewer tokens than it might have.
+    """Whether the server says that the reply is whole.
+
+    Where it gives no reason to stop at all, a reply with fewer tokens than it might have had counts
+    as whole; without a count of tokens nobody can tell.
 
     Args:
         reply: What came.
         max_tokens: The limit that was asked for; None where it is not known.
 
     Examples:
-        >>> reply = Reply(request_key="k", model="m", text="Yes.", finish_reason="unknown")
+        >>> reply = Reply(
+        ...     request_key="k", model="m", text="Yes.", finish_reason=UNKNOWN, completion_tokens=2
+        ... )
         >>> is_whole(reply, max_tokens=1024), is_whole(reply, max_tokens=2)
         (True, False)
     """
-    ending = ending_of(reply.finish_reason)
-    if ending == "whole":
+    if ending_of(reply.finish_reason) == "whole":
         return True
-    if ending != "unknown" or reply.finish_reason != UNKNOWN or max_tokens is None:
+    if reply.finish_reason != UNKNOWN or max_tokens is None or reply.completion_tokens is None:
         return False
-    # A token is at least one byte of the text, or of the thinking before it.
-    most = len((reply.text + (reply.reasoning or "")).encode("utf-8", "replace"))
-    tokens = reply.completion_tokens if reply.completion_tokens is not None else most
-    return tokens < max_tokens
+    return reply.completion_tokens < max_tokens
 
 
 def parse_reply(
@@ -180,7 +181,10 @@ def _noted(outcome: DraftOrFault, reply: Reply, clean: Cleaned) -> DraftOrFault:
     if isinstance(outcome, Fault):
         return outcome
     reasoning = "\n\n".join(part for part in (reply.reasoning, clean.thought) if part) or None
-    note = "; ".join(clean.notes) or None
+    notes = list(clean.notes)
+    if reply.finish_reason == UNKNOWN and reply.completion_tokens is not None:
+        notes.append(f"the server gave no reason to stop after {reply.completion_tokens} tokens")
+    note = "; ".join(notes) or None
     return replace(outcome, note=note, reasoning=reasoning)
 
 
