@@ -8,6 +8,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from tutelage.cli.terminal import on_one_line, say
 from tutelage.errors import TeacherStoppedError
 
 if TYPE_CHECKING:
