@@ -199,14 +199,24 @@ def _rate(pace: float) -> str:
 
 
 def fail_if_away(tally: Mapping[str, Any]) -> None:
-    """Exit with 1 after all else was done where the teacher went away on the way.
+    """Exit with 1 after all else was done where the teacher did not answer what was asked.
 
     Args:
         tally: Of the stage that asked the teacher.
 
     Raises:
-        TeacherStoppedError: It did.
+        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
     """
+    if tally.get("capped"):
+        raise TeacherStoppedError(
+            str(tally["capped"]),
+            hint="raise max_cost and start again; replies so far are in the teacher cache",
+        )
+    if tally.get("unusable") and not tally.get("away"):
+        raise TeacherStoppedError(
+            str(tally["unusable"]),
+            hint=tally.get("unusable_hint") or "see status and detail in candidates.parquet",
+        )
     if tally.get("away"):
         raise TeacherStoppedError(
             str(tally["away"]), hint="the same command asks again, and only for what failed"

@@ -149,7 +149,14 @@ def attempt_all(
     progress.begin("attempt", total=len(units), unit="answers")
 
     async def ask_all() -> tuple[list[Attempt], Mapping[str, object]]:
-        async with attended(teacher, journal, run=run, doors=doors) as asked:
+        async with attended(
+            teacher,
+            journal,
+            run=run,
+            doors=doors,
+            progress=progress,
+            requests=f"{len(units):,} requests",
+        ) as asked:
 
             async def one(_: int, unit: "_Unit") -> Attempt:
                 found = await _ask(unit, asked)

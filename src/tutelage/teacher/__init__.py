@@ -8,7 +8,7 @@ from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import Entry
 from tutelage.teacher.journaled import JournaledTeacher
 from tutelage.teacher.local import LocalTeacher
-from tutelage.teacher.openai_client import OpenAITeacher
+from tutelage.teacher.openai_client import OPENAI_URL, OpenAITeacher
 from tutelage.teacher.opening import open_teacher
 from tutelage.teacher.probe import Abilities
 from tutelage.teacher.replay import ReplayTeacher
@@ -16,6 +16,7 @@ from tutelage.teacher.scripted import ScriptedTeacher
 from tutelage.teacher.settings import Prices, TeacherSettings
 
 __all__ = [
+    "OPENAI_URL",
     "UNKNOWN",
     "Abilities",
     "Account",

@@ -14,6 +14,18 @@ from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import Entry, answer_of
 
 
+class OnFailure(Protocol):
+    """Told of each attempt that brought no usable reply, when it happens."""
+
+    def __call__(self, error: TeacherError, *, again: bool) -> None:
+        """One attempt failed; `again` where another follows."""
+        ...
+
+
+def _nobody(error: TeacherError, *, again: bool) -> None:
+    """Tell nobody."""
+
+
 @runtime_checkable
 class Opening(Protocol):
     """A teacher that has something to find out first and something to let go of at the end."""
@@ -53,6 +65,9 @@ class JournaledTeacher:
             its cap; see `Journal.spent`.
         slots: At most this many requests are between being sent and being durable, so that a
             process that is killed loses at most so many replies. None sets no limit.
+
+    Attributes:
+        on_failure: Told of each attempt that brought no usable reply.
     """
 
     def __init__(
@@ -77,6 +92,7 @@ class JournaledTeacher:
         self._run = run
         self._records = not journal.read_only
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
+        self.on_failure: OnFailure = _nobody
 
     @property
     def name(self) -> str:
@@ -173,6 +189,7 @@ class JournaledTeacher:
             except UnusableReplyError as error:
                 entry = self._entry_of_unusable(request, error)
                 self._account.attempt_failed(error)
+                self.on_failure(error, again=False)
             except TeacherError as error:
                 await self.note_failure(request, error)
                 raise
@@ -183,9 +200,12 @@ class JournaledTeacher:
         self._account.answered()
         return reply
 
-    async def note_failure(self, request: Request, error: TeacherError) -> None:
-        """Count and record an attempt that brought no answer."""
+    async def note_failure(
+        self, request: Request, error: TeacherError, *, again: bool = False
+    ) -> None:
+        """Count, report and record an attempt that brought no answer."""
         self._account.attempt_failed(error)
+        self.on_failure(error, again=again)
         if self._records:
             kind = type(error).__name__
             await self._journal.note_failure(request, kind=kind, message=str(error))

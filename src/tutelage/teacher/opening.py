@@ -52,7 +52,7 @@ def open_teacher(
     account = Account(prices=settings.prices, max_cost=settings.max_cost, spent_before=spent)
 
     async def note_retry(request: Request, error: TeacherError) -> None:
-        await teacher.note_failure(request, error)
+        await teacher.note_failure(request, error, again=True)
 
     inner: Teacher
     match settings.kind:
