@@ -14,6 +14,7 @@ class Shown(Silent):
         self.counts: list[int] = []
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
+        del note
         self.counts.append(count)
 
 
