@@ -136,10 +136,11 @@ class OpenAITeacher:
             attempt, settings=self.settings, before_retry=before_retry, sleep=self._sleep
         )
         self._circuit.saw(outcome)
-        self._circuit.check()
-        if isinstance(outcome, Failed):
-            raise outcome.error
-        return outcome
+        if not isinstance(outcome, Failed):
+            return outcome  # paid for, and kept even where another request has stopped the asking
+        if not isinstance(outcome.error, UnusableReplyError):
+            self._circuit.check()
+        raise outcome.error
 
     async def attempt(self, request: Request) -> Reply | Failed:
         """Send a request once and say what came of it; never raises for what a server did."""
