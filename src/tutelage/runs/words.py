@@ -46,7 +46,9 @@ def _teacher(refine: Mapping[str, Any]) -> list[str]:
     total = sum(written.values())
     aside = f"; the others are no candidates ({_counted(bad)})" if bad else ""
     paid = refine["teacher"]
-    cost = f" for {paid['cost']:.4f} {paid['currency']}" if paid["currency"] else ""
+    cost = ""
+    if paid["currency"] and paid["answered"]:
+        cost = f" for {paid['cost']:.4f} {paid['currency']}"
     asked = f"{paid['answered']} new calls, {paid['from_journal']} cached{cost}"
     lines = [f"Teacher: {good} of {total} reflections are usable ({asked}){aside}."]
     if refine.get("away"):
