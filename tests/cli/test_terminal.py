@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.teacher.conftest import Answer, Endpoint, chat
 from tutelage.cli import main
-from tutelage.cli.terminal import escaped, print_json
+from tutelage.cli.terminal import escaped, print_json, say, show, show_bug
 
 COMMANDS = Path(__file__).parents[2] / "src" / "tutelage" / "cli"
 NASTY = "\x1b[2J\x1b]0;OWNED\x07\x9b31m\u202eevil\u2066x\u200b\r"
@@ -39,6 +39,24 @@ def test_json_stays_json(value: dict[str, str]) -> None:
         print_json(value)
     assert not set(lines[0]) & HIDDEN
     assert json.loads(lines[0]) == json.loads(json.dumps(value))
+
+
+def test_both_streams_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    show(NASTY)
+    say(NASTY)
+    for text in capsys.readouterr():
+        assert not hidden_in(text)
+        assert text.startswith(r"\x1b[2J\x1b]0;OWNED\x07\x9b31m\u202eevil")
+
+
+def test_the_traceback_of_a_bug_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        raise RuntimeError(NASTY)
+    except RuntimeError as error:
+        show_bug(type(error), error, error.__traceback__)
+    text = capsys.readouterr().err
+    assert not hidden_in(text)
+    assert "RuntimeError" in text
 
 
 @pytest.mark.parametrize("path", sorted(COMMANDS.glob("*.py")), ids=lambda p: p.name)
