@@ -159,6 +159,11 @@ class TeacherSettings(BaseModel):
         # YAML reads a bare yes or no as a truth value.
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
+    @field_validator("omit", mode="before")
+    @classmethod
+    def _may_be_one_text(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
     @field_validator("omit")
     @classmethod
     def _names_each_once(cls, value: tuple[OmittedName, ...]) -> tuple[OmittedName, ...]:
