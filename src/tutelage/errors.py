@@ -120,12 +120,14 @@ class UnusableReplyError(TeacherError):
         prompt_tokens: As counted by the server, or None where it did not say.
         completion_tokens: Likewise.
         seconds: From sending the request to having the answer.
+        reasoning: What the teacher thought, where that is all it sent; None where it sent none.
     """
 
     finish_reason: str = "unknown"
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     seconds: float = 0.0
+    reasoning: str | None = None
 
 
 class NotInJournalError(TeacherError):

@@ -25,8 +25,11 @@ class Answer:
     seconds: float = 0.0
     drop: bool = False
     cut: bool = False
+    whole: bytes | None = None
 
     def raw(self) -> bytes:
+        if self.whole is not None:
+            return self.whole
         is_raw = isinstance(self.body, bytes)
         body = self.body if is_raw else json.dumps(self.body).encode()
         kind = {} if "content-type" in self.headers else {"content-type": "application/json"}
@@ -123,7 +126,7 @@ class Endpoint:
                     break
                 writer.write(answer.raw())
                 await writer.drain()
-                if answer.cut:
+                if answer.cut or answer.whole is not None:
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass

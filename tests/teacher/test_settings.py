@@ -81,3 +81,13 @@ def test_a_local_teacher_is_called_by_the_name_of_its_folder() -> None:
 def test_how_something_is_asked_is_not_a_setting_of_whom() -> None:
     with pytest.raises(ValidationError, match="max_tokens, temperature: belongs to what is asked"):
         TeacherSettings.model_validate({"model": "m", "temperature": 0.5, "max_tokens": 7})
+
+
+@pytest.mark.parametrize("given", ["top_p, seed", ["seed", "top_p", "seed"], ("top_p", "seed")])
+def test_what_is_left_out_may_be_a_list_or_one_text(given: object) -> None:
+    assert TeacherSettings(model="m", omit=given).omit == ("seed", "top_p")
+
+
+def test_only_what_can_be_left_out_is_taken() -> None:
+    with pytest.raises(ValueError, match="seed"):
+        TeacherSettings(model="m", omit=["messages"])

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from tutelage.cli.options import counts_by_name, weights_by_name
-from tutelage.cli.showing import print_json, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import print_json, show
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -83,7 +84,7 @@ def explain(run: Path, example: str, *, full: bool) -> None:
     """
     from tutelage.runs import explain_example
 
-    click.echo(explain_example(run, example, full=full))
+    show(explain_example(run, example, full=full))
 
 
 COMMANDS = (select, explain)

@@ -14,7 +14,8 @@ from tutelage.cli.options import (
     ray_values,
     teacher_values,
 )
-from tutelage.cli.showing import fail_if_away, print_json, shown_progress
+from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.terminal import print_json
 from tutelage.errors import SettingsError
 
 _RUN = click.Path(path_type=Path, file_okay=False)
@@ -71,6 +72,11 @@ CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", 
 @click.option("--max-tokens", type=int, default=1024, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--system", help="A system prompt for the teacher only; not kept in the data.")
+@click.option(
+    "--keep-reasoning",
+    is_flag=True,
+    help="Keep what the teacher thought before it answered as the `reasoning` of the turn.",
+)
 @click.option("--out", required=True, type=_RUN, help="The run folder.")
 @engine_options
 def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **options: Any) -> None:
@@ -88,7 +94,7 @@ def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **option
     """
     from tutelage.runs import sample_data
 
-    names = ("n", "accepted", "temperature", "max_tokens", "seed", "system")
+    names = ("n", "accepted", "temperature", "max_tokens", "seed", "system", "keep_reasoning")
     with shown_progress() as progress:
         tally = sample_data(
             data=data_settings(data, options),

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from tutelage.cli.showing import print_json, say, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import print_json, say, show
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -31,9 +32,9 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...]) -> None:
     from tutelage.runs import report_text, write_report
 
     if text:
-        click.echo(report_text(run, beside=beside))
+        show(report_text(run, beside=beside))
     else:
-        click.echo(str(write_report(run, beside=beside)))
+        show(str(write_report(run, beside=beside)))
 
 
 @click.command()

@@ -6,7 +6,8 @@ so that `--help` answers at once.
 """
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import click
 
 from tutelage import __version__
+from tutelage.cli.terminal import escaped, say, show_bug
 from tutelage.errors import SettingsError, TutelageError
 
 INTERRUPTED = 130
@@ -40,20 +42,50 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _escaping() -> Iterator[None]:
+    """Escape the messages of click's own errors, which repeat what was typed."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = escaped(error.message)
+        raise
+
+
 class PlainErrors(click.Group):
-    """Show this package's errors as a message and a hint; let bugs keep their traceback."""
+    """Show this package's errors as a message and a hint; let bugs keep their traceback.
+
+    No message reaches the terminal with control characters in it.
+    """
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run as a program: tracebacks of bugs are escaped too."""
+        if args is None:
+            sys.excepthook = show_bug
+        return super().main(args, *more, **options)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the words of the command line."""
+        with _escaping():
+            return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, translating the errors that are raised on purpose."""
         try:
-            with _interruptible():
+            with _interruptible(), _escaping():
                 return super().invoke(ctx)
         except TutelageError as error:
             text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
             kind = _Misuse if isinstance(error, SettingsError) else click.ClickException
-            raise kind(text) from error
+            raise kind(escaped(text)) from error
         except KeyboardInterrupt:
-            click.echo("stopped; what is finished is kept: the same command continues", err=True)
+            say("stopped; what is finished is kept: the same command continues")
             ctx.exit(INTERRUPTED)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from tutelage.cli.options import data_options, data_settings, student_options, student_values
-from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
+from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.terminal import print_json, say
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 

@@ -185,7 +185,22 @@ def _teacher_options(function: Function, *, required: bool) -> Function:
             help="An endpoint, a transformers model in this process, or only the journal.",
         ),
         click.option("--concurrency", type=int, default=8, show_default=True),
-        click.option("--max-cost", type=float, help="Never pass this cost; needs --prices."),
+        click.option(
+            "--omit",
+            metavar="NAMES",
+            help="Leave these out of every request, for endpoints that refuse them: seed, top_p, "
+            "temperature; comma-separated.",
+        ),
+        click.option(
+            "--max-tokens-field",
+            type=click.Choice(["max_tokens", "max_completion_tokens"]),
+            default="max_tokens",
+            show_default=True,
+            help="What the endpoint calls the limit of a reply's tokens.",
+        ),
+        click.option(
+            "--max-cost", type=float, help="Send no more calls at this cost; needs --prices."
+        ),
         click.option(
             "--prices", metavar="IN,OUT", help="Price of a million prompt and completion tokens."
         ),
@@ -205,8 +220,14 @@ def teacher_values(options: Mapping[str, Any]) -> dict[str, Any]:
         "concurrency": options["concurrency"],
         "max_cost": options["max_cost"],
         "prices": _prices(options["prices"]),
+        "max_tokens_field": options["max_tokens_field"],
+        "omit": _names_in(options["omit"]),
     }
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _names_in(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _prices(text: str | None) -> dict[str, float] | None:

@@ -13,7 +13,8 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.showing import print_json, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import print_json
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)

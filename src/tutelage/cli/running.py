@@ -15,7 +15,8 @@ from tutelage.cli.options import (
     teacher_options,
     teacher_values,
 )
-from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
+from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.terminal import print_json, say, show
 
 
 @click.command()
@@ -150,7 +151,7 @@ def demo(out: Path, **student: Any) -> None:
 
     with shown_progress() as progress:
         summary = run_demo(out, student=student_values(student), progress=progress, say=say)
-    click.echo(summary["in_words"])
+    show(summary["in_words"])
 
 
 COMMANDS = (demo, run, refine)

@@ -13,7 +13,8 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.showing import print_json, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import print_json, show
 from tutelage.errors import SettingsError
 
 
@@ -163,7 +164,7 @@ def metrics(agreement: Path | None, names: str | None, *, as_json: bool) -> None
         print_json({"metrics": rows})
         return
     for name, spec in METRICS.items():
-        click.echo(f"{name:<22} {spec.level:<10} better: {spec.better:<8} {spec.summary}")
+        show(f"{name:<22} {spec.level:<10} better: {spec.better:<8} {spec.summary}")
 
 
 def _print_agreement(source: Path, names: list[str], *, as_json: bool) -> None:
@@ -177,13 +178,11 @@ def _print_agreement(source: Path, names: list[str], *, as_json: bool) -> None:
     for row in rows:
         if row["student"] != student:
             student = row["student"]
-            click.echo(f"student {student}: Spearman, 95 % interval, candidates, examples")
+            show(f"student {student}: Spearman, 95 % interval, candidates, examples")
         value = "     no order"
         if row["spearman"] is not None:
             value = f"{row['spearman']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]"
-        click.echo(
-            f"{row['a']:<20} {row['b']:<20} {value:<26} n {row['n']:<7} of {row['examples']}"
-        )
+        show(f"{row['a']:<20} {row['b']:<20} {value:<26} n {row['n']:<7} of {row['examples']}")
 
 
 def _names(text: str) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from tutelage.cli.showing import print_json, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import print_json
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 

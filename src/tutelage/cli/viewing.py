@@ -1,10 +1,12 @@
 """The command that opens a browser's view of a run: view."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from tutelage.cli.showing import say, shown_progress
+from tutelage.cli.showing import shown_progress
+from tutelage.cli.terminal import say, show
 from tutelage.errors import MissingExtraError
 
 
@@ -32,19 +34,23 @@ def view(
       tutelage view runs/small --beside runs/large
     """
     try:
-        from tutelage.web import serve
+        from tutelage.web import launch_page, serve
     except ImportError as error:
         raise MissingExtraError(
             f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
         ) from error
 
-    def opened(link: str) -> None:
-        click.echo(link)
-        say("Ctrl-C stops the viewer.")
-        if browser:
-            click.launch(link)
+    with ExitStack() as stack:
 
-    with shown_progress() as progress:
+        def opened(link: str) -> None:
+            show(link)
+            say("Ctrl-C stops the viewer.")
+            if browser:
+                # The link holds the token, and everybody can read the arguments of a process.
+                page = stack.enter_context(launch_page(link))
+                click.launch(str(page))
+
+        progress = stack.enter_context(shown_progress())
         serve(run, port=port, row=row, beside=beside, opened=opened, progress=progress)
 
 

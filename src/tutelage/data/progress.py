@@ -10,6 +10,10 @@ class Progress(Protocol):
         """A stage begins; total is None where it cannot be known."""
         ...
 
+    def tell(self, text: str) -> None:
+        """One line for the person, now: what is about to happen, or what went wrong."""
+        ...
+
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
         """`count` more units are done; note is a short fact such as what was spent."""
         ...
@@ -23,6 +27,9 @@ class Silent:
     """A progress that nobody sees."""
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
+        """Say nothing."""
+
+    def tell(self, text: str) -> None:
         """Say nothing."""
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:

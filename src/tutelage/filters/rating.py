@@ -9,7 +9,7 @@ from tutelage.errors import BudgetError, NotInJournalError, TeacherError
 from tutelage.filters.numbers import Numbers, numbers
 from tutelage.filters.pool import Pool
 from tutelage.filters.settings import TeacherRatingSettings
-from tutelage.teacher import Request, Teacher
+from tutelage.teacher import Request, Teacher, ending_of
 
 UNPARSEABLE = "unparseable"
 """The teacher replied, and the reply holds no rating, or several that differ."""
@@ -116,7 +116,7 @@ async def _ask(instruction: str, settings: TeacherRatingSettings, teacher: Teach
     except TeacherError as error:
         return _Rating(value=None, reason=_why(error), detail=f"{type(error).__name__}: {error}")
     detail = f"the reply ends with {reply.text[-200:]!r}"
-    if reply.finish_reason == "length":
+    if ending_of(reply.finish_reason) == "cut":
         return _Rating(value=None, reason=CUT_BY_LENGTH, detail=detail)
     value = parse_rating(reply.text)
     if value is None:

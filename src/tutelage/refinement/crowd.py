@@ -4,10 +4,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from tutelage.errors import TutelageError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 DEFAULT_OUTSTANDING = 32
+
+GRACE_SECONDS = 60.0
+"""How long work that is under way may take to end after another piece of it failed."""
 
 
 async def run_bounded(
@@ -19,7 +24,9 @@ async def run_bounded(
     """Do the work for every item.
 
     Items are taken from the iterable only when a worker is free for them. The first exception
-    stops all workers and is raised as it is; so does a cancellation.
+    is raised as it is. If it is one of this package's errors, such as a key that is no longer
+    accepted, the work that is under way may end first; any other one, and a cancellation, stops
+    all workers at once.
 
     Args:
         items: May be a generator of any length.
@@ -33,16 +40,28 @@ async def run_bounded(
         raise ValueError(f"outstanding must be at least 1, got {outstanding}")
     results: dict[int, Result] = {}
     queue = enumerate(items)
+    first: list[BaseException] = []
 
     async def worker() -> None:
         for index, item in queue:
-            results[index] = await work(index, item)
+            try:
+                results[index] = await work(index, item)
+            except BaseException as error:
+                first.append(error)
+                raise
+            if first:
+                return
 
     tasks = [asyncio.create_task(worker()) for _ in range(outstanding)]
     try:
-        await asyncio.gather(*tasks)
+        _, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if others and isinstance(first[0], TutelageError):
+            # What is under way has been paid for; nothing new is begun.
+            await asyncio.wait(others, timeout=GRACE_SECONDS)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if first:
+        raise first[0]
     return [results[index] for index in range(len(results))]

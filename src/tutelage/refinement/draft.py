@@ -1,20 +1,17 @@
 """From the text of a reply to what the teacher wrote: a draft, or a fault with its reason."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from tutelage.data import INSTRUCTION_REFLECTION
 from tutelage.refinement import statuses
+from tutelage.refinement.chat_markup import Cleaned, cleaned
 from tutelage.refinement.json_form import eaten_escape, read_object
 from tutelage.refinement.markers import SectionName, read_sections
 from tutelage.refinement.phrases import is_refusal
 from tutelage.refinement.prompt import Form
-from tutelage.teacher import Reply
-
-CUT_FINISHES = frozenset({"length", "max_tokens", "model_length"})
-FILTERED_FINISHES = frozenset({"content_filter", "refusal", "safety"})
-WHOLE_FINISHES = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
+from tutelage.teacher import UNKNOWN, Reply, ending_of
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _OPEN_THOUGHT = re.compile(r"\s*<think>(?!.*</think>)", re.DOTALL | re.IGNORECASE)
@@ -28,11 +25,15 @@ class Draft:
         criticism: What it said is weak in the parent, or None.
         instruction: The new instruction; None where none was asked for.
         response: The new response.
+        note: What was cut from the reply around it, or None.
+        reasoning: What the teacher thought before it wrote this, where that was kept apart or cut.
     """
 
     criticism: str | None = None
     instruction: str | None = None
     response: str
+    note: str | None = None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +71,12 @@ def fault_of_finish_reason(finish_reason: str, *, tokens: int | None) -> Fault |
         finish_reason: As the server said.
         tokens: Of the completion, where the server said.
     """
-    if finish_reason in CUT_FINISHES:
+    ending = ending_of(finish_reason)
+    if ending == "cut":
         after = "" if tokens is None else f" after {tokens} tokens"
         detail = f"the server stopped it{after} ({finish_reason})"
         return Fault(status=statuses.CUT_BY_LENGTH, detail=detail)
-    if finish_reason in FILTERED_FINISHES:
+    if ending == "filtered":
         detail = f"the server filtered the reply ({finish_reason})"
         return Fault(status=statuses.REFUSED, detail=detail)
     return None
@@ -92,13 +94,41 @@ def _fault_of_whole(reply: Reply) -> Fault | None:
     return None
 
 
-def parse_reply(reply: Reply, *, step: str, form: Form) -> DraftOrFault:
+def is_whole(reply: Reply, *, max_tokens: int | None) -> bool:
+    """Whether the server says that the reply is whole.
+
+    Where it gives no reason to stop at all, a reply with fewer tokens than it might have had counts
+    as whole; without a count of tokens nobody can tell.
+
+    Args:
+        reply: What came.
+        max_tokens: The limit that was asked for; None where it is not known.
+
+    Examples:
+        >>> reply = Reply(
+        ...     request_key="k", model="m", text="Yes.", finish_reason=UNKNOWN, completion_tokens=2
+        ... )
+        >>> is_whole(reply, max_tokens=1024), is_whole(reply, max_tokens=2)
+        (True, False)
+    """
+    if ending_of(reply.finish_reason) == "whole":
+        return True
+    if reply.finish_reason != UNKNOWN or max_tokens is None or reply.completion_tokens is None:
+        return False
+    return reply.completion_tokens < max_tokens
+
+
+def parse_reply(
+    reply: Reply, *, step: str, form: Form, prompt: str = "", max_tokens: int | None = None
+) -> DraftOrFault:
     """Read a reply to a reflection request.
 
     Args:
         reply: The teacher's reply.
         step: `instruction_reflection` or `response_reflection`.
         form: The layout that was asked for.
+        prompt: The old texts; markup of chat templates that they hold is left alone.
+        max_tokens: The limit that was asked for; None where it is not known.
 
     Returns:
         A draft whose parts are all there and not blank, or the fault.
@@ -106,32 +136,56 @@ def parse_reply(reply: Reply, *, step: str, form: Form) -> DraftOrFault:
     fault = _fault_of_whole(reply)
     if fault is not None:
         return fault
-    text = _THOUGHT.sub("", reply.text, count=1) if _THOUGHT.match(reply.text) else reply.text
+    clean = cleaned(reply.text, prompt=prompt, turns=False)
+    if clean.fault is not None and not _OPEN_THOUGHT.match(clean.text):
+        return Fault(status=statuses.CHAT_MARKUP, detail=clean.fault)
+    text = _THOUGHT.sub("", clean.text, count=1) if _THOUGHT.match(clean.text) else clean.text
     if form == "json":
         outcome = _parse_json(text, step=step)
     else:
-        outcome = _parse_markers(text, step=step, finish_reason=reply.finish_reason)
+        whole = is_whole(reply, max_tokens=max_tokens)
+        outcome = _parse_markers(text, step=step, finish_reason=reply.finish_reason, whole=whole)
     if isinstance(outcome, Fault) and outcome.status == statuses.UNPARSEABLE and is_refusal(text):
         return Fault(status=statuses.REFUSED, detail=f"the reply begins {text.strip()[:60]!r}")
-    return outcome
+    return _noted(outcome, reply, clean)
 
 
-def parse_sample(reply: Reply) -> DraftOrFault:
+def parse_sample(reply: Reply, *, prompt: str = "", max_tokens: int | None = None) -> DraftOrFault:
     """Read a reply that is a response as it stands.
 
-    Blank lines around it are dropped; thoughts between `<think>` tags are kept, because students
-    of reasoning are trained on them.
+    Blank lines around it are dropped, and markup of chat templates is cut with a note; thoughts
+    between `<think>` tags are kept, because students of reasoning are trained on them.
+
+    Args:
+        reply: The teacher's reply.
+        prompt: What was asked; markup that it mentions is left alone.
+        max_tokens: The limit that was asked for; None where it is not known.
     """
     fault = _fault_of_whole(reply)
     if fault is not None:
         return fault
-    if reply.finish_reason not in WHOLE_FINISHES:
+    if not is_whole(reply, max_tokens=max_tokens):
         return _unclear_end(reply.finish_reason, criticism=None)
     if _OPEN_THOUGHT.match(reply.text):
         return Fault(status=statuses.UNPARSEABLE, detail="a <think> tag is never closed")
-    if not _THOUGHT.sub("", reply.text, count=1).strip():
+    clean = cleaned(reply.text, prompt=prompt)
+    if clean.fault is not None:
+        return Fault(status=statuses.CHAT_MARKUP, detail=clean.fault)
+    if not _THOUGHT.sub("", clean.text, count=1).strip():
         return Fault(status=statuses.EMPTY_RESPONSE, detail="nothing follows the thoughts")
-    return Draft(response=re.sub(r"\A(?:[^\S\n]*\n)+", "", reply.text).rstrip())
+    draft = Draft(response=re.sub(r"\A(?:[^\S\n]*\n)+", "", clean.text).rstrip())
+    return _noted(draft, reply, clean)
+
+
+def _noted(outcome: DraftOrFault, reply: Reply, clean: Cleaned) -> DraftOrFault:
+    if isinstance(outcome, Fault):
+        return outcome
+    reasoning = "\n\n".join(part for part in (reply.reasoning, clean.thought) if part) or None
+    notes = list(clean.notes)
+    if reply.finish_reason == UNKNOWN and reply.completion_tokens is not None:
+        notes.append(f"the server gave no reason to stop after {reply.completion_tokens} tokens")
+    note = "; ".join(notes) or None
+    return replace(outcome, note=note, reasoning=reasoning)
 
 
 def _parse_json(text: str, *, step: str) -> DraftOrFault:
@@ -155,7 +209,7 @@ def _parse_json(text: str, *, step: str) -> DraftOrFault:
     return _draft_of(step, parts)
 
 
-def _parse_markers(text: str, *, step: str, finish_reason: str) -> DraftOrFault:
+def _parse_markers(text: str, *, step: str, finish_reason: str, whole: bool) -> DraftOrFault:
     wanted: tuple[SectionName, ...] = (
         ("instruction", "response") if step == INSTRUCTION_REFLECTION else ("response",)
     )
@@ -174,7 +228,7 @@ def _parse_markers(text: str, *, step: str, finish_reason: str) -> DraftOrFault:
             criticism=sections.criticism,
         )
     draft = _draft_of(step, parts)
-    if isinstance(draft, Draft) and not sections.ended and finish_reason not in WHOLE_FINISHES:
+    if isinstance(draft, Draft) and not sections.ended and not whole:
         return _unclear_end(finish_reason, criticism=sections.criticism)
     return draft
 

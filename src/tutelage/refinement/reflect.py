@@ -127,7 +127,13 @@ def candidate_of_reply(
     settings: RefineSettings,
 ) -> Candidate:
     """Turn any reply into exactly one candidate: ok with both halves in place, or a status."""
-    outcome: DraftOrFault = parse_reply(reply, step=step, form=form_of(teacher, settings))
+    outcome: DraftOrFault = parse_reply(
+        reply,
+        step=step,
+        form=form_of(teacher, settings),
+        prompt="\n".join(m.content for m in parent.messages if m.role != "assistant"),
+        max_tokens=settings.max_tokens,
+    )
     if isinstance(outcome, Draft):
         outcome = (
             fault_of_reflection(
@@ -163,6 +169,7 @@ def candidate_of_reply(
         teacher=teacher.name,
         messages=messages,
         finish_reason=reply.finish_reason,
+        detail=outcome.note,
         criticism=outcome.criticism,
         request_key=reply.request_key,
     )

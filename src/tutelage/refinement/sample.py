@@ -71,7 +71,13 @@ def sample_of_reply(
     example: Example, reply: Reply, *, teacher: Teacher, settings: SampleSettings
 ) -> Candidate:
     """Turn any reply into exactly one candidate."""
-    outcome: DraftOrFault = parse_sample(reply)
+    outcome: DraftOrFault = parse_sample(
+        reply,
+        prompt="\n".join(
+            [settings.system or "", *(m.content for m in example.context if m.role != "assistant")]
+        ),
+        max_tokens=settings.max_tokens,
+    )
     if isinstance(outcome, Draft):
         outcome = (
             fault_of_sample(
@@ -90,7 +96,9 @@ def sample_of_reply(
             request_key=reply.request_key,
             finish_reason=reply.finish_reason,
         )
-    messages = (*example.context, Message(role="assistant", content=outcome.response))
+    reasoning = outcome.reasoning if settings.keep_reasoning else None
+    response = Message(role="assistant", content=outcome.response, reasoning=reasoning)
+    messages = (*example.context, response)
     return Candidate(
         candidate_id=candidate_id_of(
             example_id=example.example_id,
@@ -104,6 +112,7 @@ def sample_of_reply(
         teacher=teacher.name,
         messages=messages,
         finish_reason=reply.finish_reason,
+        detail=outcome.note,
         request_key=reply.request_key,
     )
 
@@ -124,7 +133,7 @@ def join_duplicates(samples: Iterable[Candidate]) -> list[Candidate]:
         if sample.status != OK:
             joined.append(sample)
             continue
-        text = " ".join(sample.response.split())
+        text = " ".join([*sample.response.split(), *(sample.messages[-1].reasoning or "").split()])
         if text not in first:
             first[text] = sample
             joined.append(sample)

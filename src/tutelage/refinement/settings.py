@@ -101,6 +101,11 @@ class SampleSettings(BaseModel):
         description="A system prompt for the teacher only; put before the example's own, and not "
         "kept in the candidate.",
     )
+    keep_reasoning: bool = Field(
+        default=False,
+        description="Keep what the teacher thought before it answered as the `reasoning` of the "
+        "assistant turn; it is in the teacher cache in any case.",
+    )
     max_tokens: int = Field(default=1024, ge=1, description="The most tokens of one response.")
     temperature: float = Field(default=0.8, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)

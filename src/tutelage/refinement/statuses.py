@@ -14,6 +14,9 @@ ECHOED_PROMPT = "echoed_prompt"
 UNPARSEABLE = "unparseable"
 """The reply does not follow the format, or follows it in two ways at once."""
 
+CHAT_MARKUP = "chat_markup"
+"""Control tokens of a chat template in the reply, of which nobody can say what they enclose."""
+
 HALF_PARSED = "half_parsed"
 """One of instruction and response is missing: they are replaced together or not at all."""
 
@@ -60,6 +63,7 @@ PARENT_FAILED = "parent_failed"
 RETRIED = frozenset(
     {
         UNPARSEABLE,
+        CHAT_MARKUP,
         HALF_PARSED,
         ECHOED_PROMPT,
         EMPTY_INSTRUCTION,

@@ -23,7 +23,7 @@ from tutelage.runs.opening import Doors
 from tutelage.runs.progress import Progress
 from tutelage.student import StudentSettings
 from tutelage.student.folder import find_folder
-from tutelage.teacher import Journal, Reply, TeacherSettings
+from tutelage.teacher import Journal, Reply, TeacherSettings, ending_of
 from tutelage.verification import Claim, VerifySettings, verify_table
 
 Kind: TypeAlias = Literal["greedy", "sampled"]
@@ -149,7 +149,14 @@ def attempt_all(
     progress.begin("attempt", total=len(units), unit="answers")
 
     async def ask_all() -> tuple[list[Attempt], Mapping[str, object]]:
-        async with attended(teacher, journal, run=run, doors=doors) as asked:
+        async with attended(
+            teacher,
+            journal,
+            run=run,
+            doors=doors,
+            progress=progress,
+            requests=f"{len(units):,} requests",
+        ) as asked:
 
             async def one(_: int, unit: "_Unit") -> Attempt:
                 found = await _ask(unit, asked)
@@ -243,7 +250,7 @@ async def _ask(unit: _Unit, teacher: AttendedTeacher) -> Attempt:
         return blank
     return replace(
         blank,
-        status=CUT if reply.finish_reason in ("length", "max_tokens") else ANSWERED,
+        status=CUT if ending_of(reply.finish_reason) == "cut" else ANSWERED,
         text=reply.text,
         completion_tokens=reply.completion_tokens,
         request_key=reply.request_key,

@@ -50,7 +50,8 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         kept = _rows(tables, _CHOSEN, example_id) if decided else []
     finally:
         tables.close()
-    lines = [f"example {example_id}, input row {example['row']}, source {example['source']}", ""]
+    source = _printable(str(example["source"]))
+    lines = [f"example {example_id}, input row {example['row']}, source {source}", ""]
     scores = {row["candidate_id"]: row for row in scored}
     chosen = [row["candidate_id"] for row in kept]
     override = overrides_of(run).get(example_id)
@@ -71,7 +72,9 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
         chosen=[row["candidate_id"] for row in kept],
         gates=gates,
     )
-    lines += [textwrap.fill(f"- {s}", width=98, subsequent_indent="  ") for s in sentences]
+    lines += [
+        textwrap.fill(f"- {_printable(s)}", width=98, subsequent_indent="  ") for s in sentences
+    ]
     if override is not None:
         lines += [_overruled(override)]
     return "\n".join(lines)
@@ -79,7 +82,7 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
 
 def _overruled(override: Override) -> str:
     kept = f"keeps {override.candidate_id}" if override.candidate_id else "keeps nothing"
-    note = "".join(c if c.isprintable() else " " for c in override.note)
+    note = _printable(override.note)
     text = f"overruled by a person on {override.time}: {kept}. {note}".rstrip()
     return textwrap.fill(text, width=98, subsequent_indent="  ")
 
@@ -147,22 +150,29 @@ def _candidate(
     full: bool,
 ) -> list[str]:
     mark = "  <-- chosen" if candidate["candidate_id"] in chosen else ""
-    writer = f" by {candidate['teacher']}" if candidate["teacher"] else ""
+    writer = f" by {_printable(candidate['teacher'])}" if candidate["teacher"] else ""
     lines = [f"{candidate['step']}{writer} ({candidate['candidate_id']}){mark}"]
     if candidate["status"] != "ok":
-        detail = f": {candidate['detail']}" if candidate["detail"] else ""
+        detail = f": {_printable(candidate['detail'])}" if candidate["detail"] else ""
         return [*lines, f"  no text, {candidate['status']}{detail}", ""]
+    if candidate["detail"]:
+        lines.append(f"  note: {_printable(candidate['detail'])}")
     if candidate["criticism"]:
         lines += _text("criticism", candidate["criticism"], full=full)
     for message in candidate["messages"]:
         lines += _text(message["role"], message["content"], full=full)
     if scores and scores["status"] != "ok":
-        detail = f": {scores['detail']}" if scores["detail"] else ""
+        detail = f": {_printable(scores['detail'])}" if scores["detail"] else ""
         lines.append(f"  not scored, {scores['status']}{detail}")
     numbers = [f"{n} {_number(scores[n])}" for n in NUMBERS if scores.get(n) is not None]
     if numbers:
         lines.append(f"  {'   '.join(numbers)}")
     return [*lines, ""]
+
+
+def _printable(text: str) -> str:
+    """The text on one line, with escapes in place of what cannot be seen; emoji stay whole."""
+    return "".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in text)
 
 
 def _number(value: float) -> str:
@@ -172,7 +182,7 @@ def _number(value: float) -> str:
 def _text(label: str, text: str, *, full: bool) -> list[str]:
     if not full and len(text) > SHOWN_CHARACTERS:
         text = text[:SHOWN_CHARACTERS] + " ..."
-    shown = "".join(c if c.isprintable() or c == "\n" else "�" for c in text)
+    shown = "\n".join(map(_printable, text.split("\n")))
     head, *rest = textwrap.wrap(
         f"{label}: {shown}", width=96, replace_whitespace=False, drop_whitespace=False
     ) or [f"{label}:"]

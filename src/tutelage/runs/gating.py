@@ -109,6 +109,7 @@ def verify_file(
                 journal=out.with_suffix(".journal.sqlite"),
                 run=f"verify {out.name}",
                 doors=doors,
+                progress=progress,
             )
         )
     else:
@@ -173,6 +174,7 @@ def verify_run(
                         run=run_id(run),
                         doors=doors,
                         on_done=progress.advance,
+                        progress=progress,
                     )
                 )
             else:
@@ -280,6 +282,7 @@ def filter_run(
             scores=scores,
             teacher=teacher,
             doors=doors,
+            progress=progress,
         )
     )
     write_table(run.filters, filtered.final)
@@ -314,6 +317,7 @@ def compare_filters(
             scores=scores,
             teacher=teacher,
             doors=doors,
+            progress=progress,
         )
     )
     progress.advance(len(results))
@@ -328,12 +332,20 @@ async def _with_means(
     scores: pa.Table | None,
     teacher: Mapping[str, Any] | None,
     doors: Doors | None,
+    progress: Progress,
 ) -> Result:
     if teacher is None:
         return await work(Means(scores=scores))
     settings = checked(TeacherSettings, teacher, place="teacher")
     with opened_journal(run, settings) as journal:
-        opening = attended(settings, journal, run=run_id(run), doors=doors or Doors())
+        opening = attended(
+            settings,
+            journal,
+            run=run_id(run),
+            doors=doors or Doors(),
+            progress=progress,
+            requests="one request for each candidate that is rated",
+        )
         async with opening as asked:
             return await work(Means(scores=scores, teacher=asked))
 

@@ -120,6 +120,7 @@ def _refine(
             refine.model_dump(mode="json"),
             teacher.teacher_name,
             dict(teacher.extra_body),
+            *([list(teacher.omit)] if teacher.omit else []),
             prompts_used(refine),
             student.describe()["fingerprint"] if student else None,
             select.model_dump(mode="json", include={"rule", "mode", "margin"}),

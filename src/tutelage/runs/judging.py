@@ -8,8 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tutelage.errors import TeacherError
 from tutelage.runs.absence import attended
 from tutelage.runs.opening import Doors
+from tutelage.runs.progress import Progress
 from tutelage.runs.settings import checked
 from tutelage.teacher import Journal, TeacherSettings
 from tutelage.verification import Claim, Verdict, judge
@@ -33,6 +35,7 @@ def judged(
     run: str,
     doors: Doors | None = None,
     on_done: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
 ) -> list[Verdict]:
     """Ask a model whether responses are right, one verdict for each claim, in their order.
 
@@ -43,14 +46,18 @@ def judged(
         run: The name of the job that pays.
         doors: How teachers are reached.
         on_done: Called for each verdict.
+        progress: Told what is asked, and of what fails.
 
     Raises:
+        TeacherError: No reply could be had at all.
         BudgetError: The cap on cost was reached; what was answered is in the journal.
     """
     settings = checked(TeacherSettings, teacher, place="teacher")
     with journal_beside(journal, settings) as replies:
         return asyncio.run(
-            _judge_all(claims, settings, replies, run=run, doors=doors, on_done=on_done)
+            _judge_all(
+                claims, settings, replies, run=run, doors=doors, on_done=on_done, progress=progress
+            )
         )
 
 
@@ -62,13 +69,29 @@ async def _judge_all(
     run: str,
     doors: Doors | None,
     on_done: Callable[[], None],
+    progress: Progress | None,
 ) -> list[Verdict]:
     remaining = iter(claims)
     verdicts: list[Verdict] = []
-    async with attended(settings, journal, run=run, doors=doors or Doors()) as teacher:
+    opening = attended(
+        settings,
+        journal,
+        run=run,
+        doors=doors or Doors(),
+        progress=progress,
+        requests="one request for each response",
+    )
+    async with opening as teacher:
         while batch := list(islice(remaining, JUDGED_AT_ONCE)):
             found = await asyncio.gather(*(judge(claim, teacher) for claim in batch))
             for claim, verdict in zip(batch, found, strict=True):
                 verdicts.append(replace(verdict, candidate_id=claim.candidate_id))
                 on_done()
+        tally = teacher.tally
+    if tally.failed and not tally.answered + tally.from_journal:
+        first = next((v.evidence for v in verdicts if v.evidence.startswith("judge ")), "")
+        raise TeacherError(
+            f"none of {tally.failed} requests was answered; the first: {first}",
+            hint=teacher.report.first_hint,
+        )
     return verdicts

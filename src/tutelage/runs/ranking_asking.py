@@ -177,7 +177,14 @@ class _Asking:
         progress.begin(f"ask {name}", total=len(questions), unit="questions")
         with opened_journal(self._run, teacher) as journal:
             name_of_run = run_id(self._run)
-            async with attended(teacher, journal, run=name_of_run, doors=self._doors) as asked:
+            async with attended(
+                teacher,
+                journal,
+                run=name_of_run,
+                doors=self._doors,
+                progress=progress,
+                requests=f"{len(questions) * self._sampling.n:,} requests",
+            ) as asked:
                 candidates = await sample_in_waves(
                     questions,
                     crowd=Crowd(teachers=(asked,), shares=(1.0,)),

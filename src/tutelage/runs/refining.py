@@ -33,7 +33,7 @@ from tutelage.data import (
 from tutelage.data.tables import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.refinement import RefineSettings, reflect_all
-from tutelage.runs.absence import AttendedTeacher, tally_of
+from tutelage.runs.absence import AttendedTeacher, Usability, tally_of
 from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress
 from tutelage.runs.scoring import score_candidates
@@ -97,17 +97,22 @@ def refine_candidates(
     replies = sum(branches if step == "response" else 1 for step in refining.settings.steps)
     progress.begin("refine", total=total * replies, unit="reflections")
     with TableWriter(out, CANDIDATES) as table:
-        statuses, teacher = asyncio.run(
+        statuses, teacher, usability = asyncio.run(
             _refine(loaded, refining=refining, table=table, progress=progress)
         )
     progress.end(note=paid_in_words(teacher))
-    return {"teacher_candidates": dict(sorted(statuses.items())), **tally_of(teacher)}
+    return {
+        "teacher_candidates": dict(sorted(statuses.items())),
+        **tally_of(teacher),
+        **usability.tally(teacher),
+    }
 
 
 async def _refine(
     loaded: Iterable[Candidate], *, refining: Refining, table: TableWriter, progress: Progress
-) -> tuple[Counter[str], AttendedTeacher]:
+) -> tuple[Counter[str], AttendedTeacher, Usability]:
     statuses: Counter[str] = Counter()
+    usability = Usability()
     async with refining.open_teacher() as teacher:
         for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
             candidates = [c for group in chunk for c in group]
@@ -115,10 +120,11 @@ async def _refine(
                 candidates, teacher=teacher, refining=refining, progress=progress
             )
             statuses.update(f"{c.step}:{c.status}" for c in written)
+            usability.add(written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
             for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
                 table.append([candidate_to_row(candidate)])
-        return statuses, teacher
+        return statuses, teacher, usability
 
 
 async def _refine_chunk(
@@ -159,7 +165,7 @@ _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
 def paid_in_words(teacher: AttendedTeacher) -> str:
     """What was asked and paid so far, in a few words."""
     tally = teacher.tally
-    words = f"{tally.answered} asked, {tally.from_journal} from the journal"
+    words = f"{tally.answered} new calls, {tally.from_journal} cached"
     if tally.failed:
         words += f", {tally.failed} failed"
     if tally.currency is not None:

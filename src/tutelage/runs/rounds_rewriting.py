@@ -332,7 +332,14 @@ def _ask(
     progress.begin("rewrite", total=len(refused), unit="rewrites")
 
     async def ask() -> tuple[list[Candidate], Mapping[str, object]]:
-        async with attended(teacher, journal, run=run_id(run), doors=doors.doors) as asked:
+        async with attended(
+            teacher,
+            journal,
+            run=run_id(run),
+            doors=doors.doors,
+            progress=progress,
+            requests=f"{len(refused):,} requests",
+        ) as asked:
             written = await rewrite_all(
                 refused,
                 teacher=asked,

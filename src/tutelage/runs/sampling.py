@@ -15,7 +15,7 @@ from tutelage.data import Candidate, Example, TableWriter, content_hash
 from tutelage.data.tables import CANDIDATES, candidate_to_row, messages_from_arrow
 from tutelage.refinement import Crowd, SampleSettings, sample_in_waves
 from tutelage.runs import stages
-from tutelage.runs.absence import AttendedTeacher, attended, tally_of
+from tutelage.runs.absence import AttendedTeacher, Usability, attended, tally_of
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import Doors, begin, journal_path, note, opened_journal, run_id
 from tutelage.runs.progress import Progress
@@ -136,7 +136,10 @@ def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress)
             run.read_manifest()["stages"]["load"]["key"],
             job.sample.model_dump(mode="json"),
             None if job.accept is None else job.accept.model_dump(mode="json"),
-            [[t.teacher_name, dict(t.extra_body), t.share] for t in job.teachers],
+            [
+                [t.teacher_name, dict(t.extra_body), t.share, *([t.omit] if t.omit else [])]
+                for t in job.teachers
+            ],
         ),
         outputs=(run.candidates,),
     )
@@ -152,12 +155,13 @@ def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress)
 
 async def _ask(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress) -> Tally:
     statuses: Counter[str] = Counter()
+    usability = Usability()
     accepting = None if job.accept is None else Accepting(job.accept)
     total = pq.read_metadata(run.examples).num_rows
     progress.begin("sample", total=total * job.sample.n, unit="responses")
     before = _kept_before(run, teachers=frozenset(job.names))
     async with AsyncExitStack() as stack:
-        teachers = await _opened(run, job, stack=stack, doors=doors)
+        teachers = await _opened(run, job, stack=stack, doors=doors, progress=progress, total=total)
         crowd = Crowd(teachers=teachers, shares=tuple(t.share for t in job.teachers))
         with TableWriter(run.candidates, CANDIDATES) as table:
             table.append(map(candidate_to_row, before))
@@ -173,16 +177,27 @@ async def _ask(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progre
                     outstanding=2 * sum(t.concurrency for t in job.teachers),
                 )
                 statuses.update(c.status for c in candidates)
+                usability.add(candidates)
                 table.append(map(candidate_to_row, candidates))
     progress.end(note=", ".join(map(paid_in_words, teachers)))
-    tally: Tally = {"statuses": dict(sorted(statuses.items())), **_tallies(teachers)}
+    tally: Tally = {
+        "statuses": dict(sorted(statuses.items())),
+        **_tallies(teachers),
+        **usability.tally(*teachers),
+    }
     if accepting is not None:
         tally["accepted"] = accepting.tally(wanted=job.sample.accepted or 0, examples=total)
     return tally
 
 
 async def _opened(
-    run: RunFolder, job: SampleJob, *, stack: AsyncExitStack, doors: Doors
+    run: RunFolder,
+    job: SampleJob,
+    *,
+    stack: AsyncExitStack,
+    doors: Doors,
+    progress: Progress,
+    total: int,
 ) -> tuple[AttendedTeacher, ...]:
     """The teachers, with one journal for all that share one."""
     journals: dict[Path, Journal] = {}
@@ -191,16 +206,36 @@ async def _opened(
         path = journal_path(run, settings)
         if path not in journals:
             journals[path] = stack.enter_context(opened_journal(run, settings))
-        attending = attended(settings, journals[path], run=run_id(run), doors=doors)
+        attending = attended(
+            settings,
+            journals[path],
+            run=run_id(run),
+            doors=doors,
+            progress=progress,
+            requests=_requests(job, settings, total=total),
+        )
         teachers.append(await stack.enter_async_context(attending))
     return tuple(teachers)
+
+
+def _requests(job: SampleJob, teacher: TeacherShare, *, total: int) -> str:
+    share = teacher.share / sum(t.share for t in job.teachers)
+    count = round(total * job.sample.n * share)
+    about = "about " if len(job.teachers) > 1 else ""
+    most = "up to " if job.accept is not None else ""
+    return f"{most or about}{count:,} {'request' if count == 1 else 'requests'}"
 
 
 def _tallies(teachers: Sequence[AttendedTeacher]) -> dict[str, Any]:
     away = [teacher.away for teacher in teachers if teacher.away]
     if len(teachers) == 1:
         return tally_of(teachers[0])
-    return {"teachers": {t.name: t.tally.as_dict() for t in teachers}, "away": "; ".join(away)}
+    capped = [teacher.capped for teacher in teachers if teacher.capped]
+    return {
+        "teachers": {t.name: t.tally.as_dict() for t in teachers},
+        "away": "; ".join(away),
+        **({"capped": "; ".join(capped)} if capped else {}),
+    }
 
 
 class Accepting:

@@ -43,6 +43,7 @@ from tutelage.metrics import (
 )
 from tutelage.runs.opening import Reader
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.reading_counter import ReadingCounter
 from tutelage.runs.score_tables import PLACE, ScoreTables
 from tutelage.runs.settings import DEFAULT_METRICS, checked, known_metrics
 from tutelage.student import StudentSettings, TextPair, open_student
@@ -198,12 +199,16 @@ def score_to_table(
     tokens = 0
     scorer = scorer or here(student, metrics, statistics=statistics is not None)
     progress.begin("score", total=total, unit="candidates")
-    with ScoreTables(out, scores_schema(metrics), statistics=statistics) as tables:
-        for row in scorer(candidates):
+    counter = ReadingCounter(progress)
+    with (
+        ScoreTables(out, scores_schema(metrics), statistics=statistics) as tables,
+        counter.watching(student),
+    ):
+        for row in scorer(counter.asked(candidates)):
             tables.append(row)
             statuses[row["status"]] += 1
             tokens += row["response_tokens"] or 0
-            progress.advance()
+            counter.came()
     finish_table(out, metrics=metrics)
     progress.end()
     return {
@@ -363,11 +368,20 @@ def score_file(
     statuses: Counter[str] = Counter()
     scorer = scorer or here(student, metrics, statistics=statistics is not None)
     progress.begin("score", total=None, unit="rows")
-    with ScoreTables(out, rows_schema(metrics), statistics=statistics) as tables:
-        for row in score_rows(rows, scorer=scorer, metrics=metrics):
+    counter = ReadingCounter(progress)
+    chosen = scorer
+
+    def counted(candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
+        return chosen(counter.asked(candidates))
+
+    with (
+        ScoreTables(out, rows_schema(metrics), statistics=statistics) as tables,
+        counter.watching(student),
+    ):
+        for row in score_rows(rows, scorer=counted, metrics=metrics):
             tables.append(row)
             statuses[row["status"]] += 1
-            progress.advance()
+            counter.came()
     finish_table(out, metrics=metrics)
     progress.end()
     tally = {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}

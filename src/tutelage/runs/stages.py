@@ -98,7 +98,7 @@ def run_stage(
     if done and done["key"] == stage.key and all(map(is_whole, stage.outputs)):
         tally: Tally = done["tally"]
         if not again(tally):
-            return tally
+            return _as_cached(tally)
     started = monotonic()
     tally = work()
     manifest = run.read_manifest()
@@ -109,6 +109,28 @@ def run_stage(
     }
     run.write_manifest(manifest)
     return tally
+
+
+def _as_cached(tally: Tally) -> Tally:
+    """The tally of a stage that is not repeated: what was asked then is cached now, and free."""
+    paid = ("teacher", "teachers")
+    return {name: _asked_before(value) if name in paid else value for name, value in tally.items()}
+
+
+def _asked_before(counts: Any) -> Any:
+    if not isinstance(counts, dict):
+        return counts
+    if "answered" not in counts:
+        return {name: _asked_before(inner) for name, inner in counts.items()}
+    return {
+        **counts,
+        "answered": 0,
+        "from_journal": counts["from_journal"] + counts["answered"],
+        "cost": 0.0,
+        "cost_estimated": 0.0,
+        "cost_from_journal": counts["cost_from_journal"] + counts["cost"],
+        "spent_before": counts["spent_before"] + counts["cost"],
+    }
 
 
 def load_key(settings: DataSettings, inputs: Mapping[str, str]) -> str:
@@ -193,9 +215,19 @@ def refine(
 
     Writes candidates.parquet: what was loaded, then what the teacher made of it.
     """
+    examples = rows_in(run.examples)
     with opened_journal(run, teacher) as journal:
         refining = Refining(
-            open_teacher=lambda: attended(teacher, journal, run=run_id(run), doors=doors),
+            open_teacher=lambda: attended(
+                teacher,
+                journal,
+                run=run_id(run),
+                doors=doors,
+                progress=progress,
+                requests=f"up to {examples * len(refine.steps):,} requests"
+                if student is not None
+                else f"up to {examples * (2 * len(refine.steps) - 1):,} requests",
+            ),
             settings=refine,
             parents=None if student is None else lazy_parents(student, select),
         )
@@ -203,7 +235,7 @@ def refine(
             stored_candidates(run.loaded),
             refining=refining,
             out=run.candidates,
-            total=rows_in(run.examples),
+            total=examples,
             progress=progress,
         )
 

@@ -46,11 +46,15 @@ def _teacher(refine: Mapping[str, Any]) -> list[str]:
     total = sum(written.values())
     aside = f"; the others are no candidates ({_counted(bad)})" if bad else ""
     paid = refine["teacher"]
-    cost = f" for {paid['cost']:.4f} {paid['currency']}" if paid["currency"] else ""
-    asked = f"{paid['answered']} replies asked now, {paid['from_journal']} from the journal{cost}"
+    cost = ""
+    if paid["currency"] and paid["answered"]:
+        cost = f" for {paid['cost']:.4f} {paid['currency']}"
+    asked = f"{paid['answered']} new calls, {paid['from_journal']} cached{cost}"
     lines = [f"Teacher: {good} of {total} reflections are usable ({asked}){aside}."]
     if refine.get("away"):
         lines.append(f"Teacher: {refine['away']}.")
+    if refine.get("capped"):
+        lines.append(f"Teacher: {refine['capped']}.")
     if bad.keys() & ASKED_AGAIN:
         lines.append("The same command asks again, and only for what the teacher failed to answer.")
     return lines

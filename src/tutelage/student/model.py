@@ -84,6 +84,10 @@ class StudentModel:
         self.parts = OpenStudent(settings)
         self._reader = PassageReader(open_engine=self.parts.engine, cache=cache)
 
+    def watch(self, on_batch: Callable[[int, int], None] | None) -> None:
+        """Be told, after each batch, how many passages of a chunk are read, and of how many."""
+        self._reader.on_batch = on_batch
+
     def __enter__(self) -> Self:
         return self
 

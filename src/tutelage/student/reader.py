@@ -28,10 +28,12 @@ class PassageReader:
     Attributes:
         open_engine: Loads the model at its first call.
         cache: Where readings are kept, or None.
+        on_batch: Told, after each batch, how many passages of the chunk are read, and of how many.
     """
 
     open_engine: Callable[[], Engine]
     cache: Cache | None
+    on_batch: Callable[[int, int], None] | None = None
 
     def known(self, keys: Sequence[bytes], *, full: bool) -> dict[bytes, Measured]:
         """What the cache has of these passages."""
@@ -65,12 +67,16 @@ class PassageReader:
                 rest += missing
         for batch, read in _read_batches(engine, plan, whole, texts, full=full):
             self._keep(engine, {keys[i]: m for i, m in zip(batch, read, strict=True)}, into=found)
+            if self.on_batch is not None:
+                self.on_batch(len(found), len(passages))
         if rest:
             rest.sort()
             plan = [[rest[i] for i in batch] for batch in engine.plan([texts[i] for i in rest])]
             late: dict[bytes, Measured | Refusal] = {}
             for batch, read in _read_batches(engine, plan, plan, texts, full=full):
                 late |= {keys[i]: m for i, m in zip(batch, read, strict=True)}
+                if self.on_batch is not None:
+                    self.on_batch(len(found) + len(late), len(passages))
             self._keep(engine, late, into=found)
         return found
 

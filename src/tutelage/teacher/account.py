@@ -1,4 +1,4 @@
-"""What was asked, what came back and what it cost; and the cap that is never passed."""
+"""What was asked, what came back and what it cost; and the cap on the cost."""
 
 import asyncio
 import json
@@ -65,11 +65,11 @@ class Tally:
 
         Examples:
             >>> Tally(asked=5, answered=3, from_journal=2, cost=0.5, currency="USD").in_words()
-            '3 replies, 2 from the journal, 0.50 USD'
+            '3 new calls, 2 cached, 0.50 USD'
         """
-        parts = [f"{self.answered} {'reply' if self.answered == 1 else 'replies'}"]
+        parts = [f"{self.answered} new {'call' if self.answered == 1 else 'calls'}"]
         if self.from_journal:
-            parts.append(f"{self.from_journal} from the journal")
+            parts.append(f"{self.from_journal} cached")
         if self.failed:
             parts.append(f"{self.failed} failed")
         if self.currency is not None:
@@ -95,7 +95,10 @@ class Account:
 
     Before a call is sent, the most it can cost is reserved. A call that does not fit beside the
     reservations of the others waits for them; one that does not fit even without them is refused.
-    Attempts that failed are counted as free, since a server that does not answer sends no count.
+    A server that counts more tokens than could be reserved (thinking beyond `max_tokens`) costs
+    more than was held back: the cap is then passed by that much of the calls that are under way,
+    and no other call is sent. Attempts that failed are counted as free, since a server that does
+    not answer sends no count.
 
     Args:
         prices: Without them everything costs 0.
@@ -242,7 +245,7 @@ class Account:
         return BudgetError(
             f"the next call may cost {amount:.4g} {self.currency}, {spent:.4g} of "
             f"{self._max_cost:.4g} {self.currency} is spent",
-            hint="raise max_cost and start the run again; replies so far are in the journal",
+            hint="raise max_cost and start the run again; replies so far are in the teacher cache",
         )
 
     def _wake(self) -> None:

@@ -24,6 +24,8 @@ class Request:
             part of the key: a reply under a schema is another reply.
         extra: What the teacher's settings add to the body of every request, or None. A journaled
             teacher fills it in; others leave it alone.
+        omit: Names that the teacher's settings leave out of the body. Filled in like `extra`. A
+            seed that is not sent still tells sample 1 from sample 2, so it stays in the key.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Request:
     seed: int | None = None
     schema: Mapping[str, object] | None = None
     extra: Mapping[str, object] | None = None
+    omit: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.messages or self.messages[-1].role != "user":
@@ -60,6 +63,8 @@ class Request:
         ]
         if self.extra:
             parts.append(dict(self.extra))
+        if self.omit:
+            parts.append(["omit", *sorted(self.omit)])
         return content_hash("request", *parts)
 
 
@@ -77,6 +82,8 @@ class Reply:
         cost: In the currency of the user's prices; 0 where no prices were given.
         seconds: From sending the request to having the reply, of the attempt that worked.
         from_journal: True where nothing was sent because the reply was already there.
+        reasoning: What the model thought before it answered, where the server keeps it apart from
+            the text (`reasoning_content`, `reasoning`, `thinking`), or None.
     """
 
     request_key: str
@@ -88,6 +95,7 @@ class Reply:
     cost: float = 0.0
     seconds: float = 0.0
     from_journal: bool = False
+    reasoning: str | None = None
 
 
 class Teacher(Protocol):

@@ -13,8 +13,8 @@ from tenacity import (
 
 from tutelage.errors import TeacherError, TeacherStoppedError, UnusableReplyError
 from tutelage.teacher.ask import Reply
+from tutelage.teacher.http_errors import KEY_REFUSED, REFUSING, Failed
 from tutelage.teacher.settings import TeacherSettings
-from tutelage.teacher.wire import REFUSING, Failed
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
@@ -130,8 +130,12 @@ class Circuit:
             self._dead += 1
             if self._dead >= self._dead_to_stop:
                 self._stop(f"{self._dead} requests in a row got no answer", outcome)
+        elif outcome.about_one:
+            self._dead = 0
+        elif self._any_answer and outcome.status in KEY_REFUSED:
+            self._stop("the key is no longer accepted, or the account is empty", outcome)
         elif not self._any_answer:
-            self._refused += outcome.status in REFUSING
+            self._refused += outcome.status in REFUSING or outcome.status is None
             self._rejected += 1
             if self._refused >= REFUSALS_TO_STOP or self._rejected >= REJECTIONS_TO_STOP:
                 self._stop(f"the first {self._rejected} requests were all refused", outcome)

@@ -59,7 +59,7 @@ def estimate(
         completion_fraction: The part of `max_tokens`, in [0, 1], a reply is expected to use.
     """
     prices, extra = settings.prices, dict(settings.extra_body) or None
-    completed = (replace(request, extra=extra) for request in requests)
+    completed = (replace(request, extra=extra, omit=settings.omit) for request in requests)
     wanted = {request.key: request for request in completed}
     known = journal.known(wanted) if journal is not None else set()
     to_send = [request for key, request in wanted.items() if key not in known]

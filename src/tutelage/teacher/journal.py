@@ -29,7 +29,6 @@ GROUP = 256
 
 
 _COLUMNS = tuple(Entry.__dataclass_fields__)
-_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM replies"  # noqa: S608  (our own field names)
 _INSERT = (
     f"INSERT OR IGNORE INTO replies ({', '.join(_COLUMNS)}, request, at) "  # noqa: S608  (same)
     f"VALUES ({', '.join('?' * (len(_COLUMNS) + 2))})"
@@ -58,6 +57,9 @@ class Journal:
         self.read_only = read_only
         self._reader = journal_file.connect(path, read_only=read_only)
         self._reading = threading.Lock()
+        there = journal_file.reply_columns(self._reader)  # a journal that is only read may be old
+        wanted = (name if name in there else f"NULL AS {name}" for name in _COLUMNS)
+        self._select = f"SELECT {', '.join(wanted)} FROM replies"  # noqa: S608  (our own field names)
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._unsaved: list[_Write] = []
         self._broken: str | None = None
@@ -74,7 +76,7 @@ class Journal:
 
     def get(self, request_key: str) -> Entry | None:
         """The answer to a request, or None where there is none yet."""
-        rows = self._rows(f"{_SELECT} WHERE request_key = ?", (request_key,))
+        rows = self._rows(f"{self._select} WHERE request_key = ?", (request_key,))
         return entry_of_row(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
     def known(self, request_keys: Iterable[str]) -> set[str]:

@@ -26,6 +26,7 @@ class Entry:
         currency: Of `cost`, or None where no prices were given.
         seconds: From sending the request to having the reply.
         run: A name for the run that paid, if it gave one.
+        reasoning: What the model thought before it answered, or None.
     """
 
     request_key: str
@@ -39,6 +40,7 @@ class Entry:
     currency: str | None = None
     seconds: float = 0.0
     run: str | None = None
+    reasoning: str | None = None
 
 
 def entry_of_row(row: Mapping[str, Any]) -> Entry:
@@ -53,11 +55,17 @@ def answer_of(entry: Entry, *, from_journal: bool = True) -> Reply:
         UnusableReplyError: The teacher had answered without usable text.
     """
     if entry.text is None:
-        raise UnusableReplyError(
+        error = UnusableReplyError(
             f"{entry.model}: {entry.problem}",
-            hint="the answer is in the journal and is not asked for again; change the request "
-            "(its prompt, max_tokens or seed) to get another one",
+            hint="the answer is in the teacher cache and is not asked for again; change the "
+            "request (its prompt, max_tokens or seed) to get another one",
         )
+        error.finish_reason = entry.finish_reason
+        error.prompt_tokens = entry.prompt_tokens
+        error.completion_tokens = entry.completion_tokens
+        error.seconds = entry.seconds
+        error.reasoning = entry.reasoning
+        raise error
     return Reply(
         request_key=entry.request_key,
         model=entry.model,
@@ -68,6 +76,7 @@ def answer_of(entry: Entry, *, from_journal: bool = True) -> Reply:
         cost=entry.cost,
         seconds=entry.seconds,
         from_journal=from_journal,
+        reasoning=entry.reasoning,
     )
 
 
@@ -84,4 +93,6 @@ def request_to_json(request: Request) -> str:
     }
     if request.extra:
         body["extra"] = dict(request.extra)
+    if request.omit:
+        body["omit"] = list(request.omit)
     return json.dumps(body, ensure_ascii=True)

@@ -12,7 +12,9 @@ from tutelage.errors import JournalError
 APPLICATION_ID = 0x7475746C
 """Written into the file's header ("tutl"), so that a foreign database is never written to."""
 
-VERSION = 1
+VERSION = 2
+"""2 added the column `reasoning`; a journal of version 1 gets it when it is opened for writing."""
+
 BUSY_SECONDS = 60.0
 """How long to wait for another process that is writing."""
 
@@ -21,7 +23,7 @@ CREATE TABLE IF NOT EXISTS replies (
     request_key TEXT PRIMARY KEY, model TEXT NOT NULL, text TEXT, problem TEXT,
     finish_reason TEXT NOT NULL, prompt_tokens INTEGER, completion_tokens INTEGER,
     cost REAL NOT NULL, currency TEXT, seconds REAL NOT NULL, run TEXT,
-    request TEXT NOT NULL, at REAL NOT NULL,
+    request TEXT NOT NULL, at REAL NOT NULL, reasoning TEXT,
     CHECK ((text IS NULL) <> (problem IS NULL))
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS replies_by_run ON replies (run) WHERE run IS NOT NULL;
@@ -82,10 +84,11 @@ def pack(source: sqlite3.Connection, path: Path, *, request_keys: Collection[str
             target.execute(statement)
         target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         target.execute(f"PRAGMA user_version = {VERSION}")
-        for row in source.execute("SELECT * FROM replies ORDER BY request_key"):
+        names = ", ".join(reply_columns(source))
+        for row in source.execute(f"SELECT {names} FROM replies ORDER BY request_key"):  # noqa: S608  (our own column names)
             if request_keys is None or row[0] in request_keys:
                 marks = ", ".join("?" * len(row))
-                target.execute(f"INSERT INTO replies VALUES ({marks})", row)  # noqa: S608  (question marks only)
+                target.execute(f"INSERT INTO replies ({names}) VALUES ({marks})", row)  # noqa: S608  (same)
         for row in source.execute("SELECT * FROM abilities ORDER BY teacher"):
             target.execute("INSERT INTO abilities VALUES (?, ?, ?, ?)", row)
         target.execute("COMMIT")
@@ -95,6 +98,11 @@ def pack(source: sqlite3.Connection, path: Path, *, request_keys: Collection[str
         raise explained(path, error) from error
     finally:
         target.close()
+
+
+def reply_columns(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The columns of the table of replies; `request_key` is the first."""
+    return tuple(str(row[1]) for row in connection.execute("PRAGMA table_info(replies)"))
 
 
 def explained(path: Path, error: Exception) -> JournalError:
@@ -151,6 +159,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _LAYOUT.split(";"):
         connection.execute(statement)
+    if "reasoning" not in reply_columns(connection):
+        connection.execute("ALTER TABLE replies ADD COLUMN reasoning TEXT")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")

@@ -14,6 +14,18 @@ from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import Entry, answer_of
 
 
+class OnFailure(Protocol):
+    """Told of each attempt that brought no usable reply, when it happens."""
+
+    def __call__(self, error: TeacherError, *, again: bool) -> None:
+        """One attempt failed; `again` where another follows."""
+        ...
+
+
+def _nobody(error: TeacherError, *, again: bool) -> None:
+    """Tell nobody."""
+
+
 @runtime_checkable
 class Opening(Protocol):
     """A teacher that has something to find out first and something to let go of at the end."""
@@ -48,10 +60,14 @@ class JournaledTeacher:
         journal: Where replies are kept.
         account: Counts, prices and the cap.
         extra: What the settings add to the body of every request.
+        omit: What the settings leave out of the body of every request.
         run: A name for the run that pays. Money it spent before it was started again counts to
             its cap; see `Journal.spent`.
         slots: At most this many requests are between being sent and being durable, so that a
             process that is killed loses at most so many replies. None sets no limit.
+
+    Attributes:
+        on_failure: Told of each attempt that brought no usable reply.
     """
 
     def __init__(
@@ -61,6 +77,7 @@ class JournaledTeacher:
         *,
         account: Account | None = None,
         extra: Mapping[str, object] | None = None,
+        omit: tuple[str, ...] = (),
         run: str | None = None,
         slots: int | None = None,
     ) -> None:
@@ -71,9 +88,11 @@ class JournaledTeacher:
         self._journal = journal
         self._account = account or Account()
         self._extra = dict(extra) if extra else None
+        self._omit = omit
         self._run = run
         self._records = not journal.read_only
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
+        self.on_failure: OnFailure = _nobody
 
     @property
     def name(self) -> str:
@@ -97,7 +116,9 @@ class JournaledTeacher:
                 f"a request to {request.model!r} was handed to the teacher {self.name!r}",
                 hint="build requests with Request(model=teacher.name, ...)",
             )
-        return request if self._extra is None else replace(request, extra=self._extra)
+        if self._extra is None and not self._omit:
+            return request
+        return replace(request, extra=self._extra, omit=self._omit)
 
     async def ask(self, request: Request) -> Reply:
         """Answer one request.
@@ -168,6 +189,7 @@ class JournaledTeacher:
             except UnusableReplyError as error:
                 entry = self._entry_of_unusable(request, error)
                 self._account.attempt_failed(error)
+                self.on_failure(error, again=False)
             except TeacherError as error:
                 await self.note_failure(request, error)
                 raise
@@ -178,9 +200,12 @@ class JournaledTeacher:
         self._account.answered()
         return reply
 
-    async def note_failure(self, request: Request, error: TeacherError) -> None:
-        """Count and record an attempt that brought no answer."""
+    async def note_failure(
+        self, request: Request, error: TeacherError, *, again: bool = False
+    ) -> None:
+        """Count, report and record an attempt that brought no answer."""
         self._account.attempt_failed(error)
+        self.on_failure(error, again=again)
         if self._records:
             kind = type(error).__name__
             await self._journal.note_failure(request, kind=kind, message=str(error))
@@ -203,6 +228,7 @@ class JournaledTeacher:
             currency=self._account.currency,
             seconds=reply.seconds,
             run=self._run,
+            reasoning=reply.reasoning,
         )
 
     def _entry_of_unusable(self, request: Request, error: UnusableReplyError) -> Entry:
@@ -224,6 +250,7 @@ class JournaledTeacher:
             currency=self._account.currency,
             seconds=error.seconds,
             run=self._run,
+            reasoning=error.reasoning,
         )
 
     async def open(self) -> None:

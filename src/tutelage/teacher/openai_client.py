@@ -10,14 +10,22 @@ from tutelage.errors import (
     SettingsError,
     TeacherError,
     TeacherUnreachableError,
+    UnusableReplyError,
 )
 from tutelage.teacher import wire
 from tutelage.teacher.ask import Reply, Request
 from tutelage.teacher.attempts import Circuit, attempts
+from tutelage.teacher.http_client import (
+    MOST_REPLY_BYTES,
+    RedirectError,
+    ReplyTooLargeError,
+    new_client,
+)
+from tutelage.teacher.http_errors import Failed
 from tutelage.teacher.pace import Pace
 from tutelage.teacher.probe import PROBE_TOKENS, Abilities, obeys_schema, probe
+from tutelage.teacher.redaction import Redactor
 from tutelage.teacher.settings import TeacherSettings
-from tutelage.teacher.wire import Failed
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,6 +74,7 @@ class OpenAITeacher:
         self._http_client = http_client
         self._sleep = sleep
         self._key = key_of(settings)
+        self._redactor = Redactor(self._key)
         self._circuit = Circuit(concurrency=settings.concurrency)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._client: AsyncOpenAI | None = None
@@ -127,47 +136,68 @@ class OpenAITeacher:
             attempt, settings=self.settings, before_retry=before_retry, sleep=self._sleep
         )
         self._circuit.saw(outcome)
-        self._circuit.check()
-        if isinstance(outcome, Failed):
-            raise outcome.error
-        return outcome
+        if not isinstance(outcome, Failed):
+            return outcome  # paid for, and kept even where another request has stopped the asking
+        if not isinstance(outcome.error, UnusableReplyError):
+            self._circuit.check()
+        raise outcome.error
 
     async def attempt(self, request: Request) -> Reply | Failed:
         """Send a request once and say what came of it; never raises for what a server did."""
-        body = await self.post(wire.body_of(request, self.settings) | dict(request.extra or {}))
-        if isinstance(body, Failed):
-            return body
-        answer, seconds = body
+        started = time.monotonic()
+        answer = await self.post(wire.body_of(request, self.settings) | dict(request.extra or {}))
+        if isinstance(answer, Failed):
+            return answer
+        seconds = time.monotonic() - started
         return wire.reply_of(answer, request, seconds=seconds, place=self.endpoint)
 
-    async def post(self, body: dict[str, object]) -> tuple[dict[str, object], float] | Failed:
+    async def post(self, body: dict[str, object]) -> dict[str, object] | Failed:
         """Send a JSON body to `/chat/completions` once.
 
         Returns:
-            The JSON object that came and the seconds it took, or the failure.
+            The JSON object that came, or the failure. The key stands in neither.
         """
+        response = await self._send(body)
+        if isinstance(response, Failed):
+            return response
+        if len(response.content) > MOST_REPLY_BYTES:  # a client of the caller's own has no limit
+            return self._too_large(f"a reply of {len(response.content):,} bytes")
+        # A server may repeat the key it was sent; nothing behind this line has seen it.
+        parsed = wire.parse_body(response.content, place=self.endpoint, redactor=self._redactor)
+        if isinstance(parsed, Failed):
+            return parsed
+        within = wire.failure_within(
+            parsed,
+            _headers_of(response),
+            place=self.endpoint,
+            settings=self.settings,
+            sent=body.keys(),
+        )
+        return within or parsed
+
+    async def _send(self, body: dict[str, object]) -> "httpx2.Response | Failed":
         import httpx2
         import openai
 
         self._enter_loop()
         client = self._open_client()
-        started = time.monotonic()
         # Failures are values here, not exceptions raised from the library's own: those hold the
         # request with its headers, and so the key.
         try:
             async with asyncio.timeout(self.settings.timeout_seconds):
-                response = await client.post(
-                    "/chat/completions", cast_to=httpx2.Response, body=body
-                )
+                return await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
         except openai.APIStatusError as error:
-            headers = {name.lower(): value for name, value in error.response.headers.items()}
             return wire.failure_of(
                 error.status_code,
-                headers,
-                self._scrub_bytes(error.response.content),
+                _headers_of(error.response),
+                error.response.content,
                 place=self.endpoint,
                 settings=self.settings,
+                sent=body.keys(),
+                redactor=self._redactor,
             )
+        except ReplyTooLargeError as error:
+            return self._too_large(str(error))
         except (openai.APITimeoutError, TimeoutError):
             return self._unreachable(
                 f"no reply within {self.settings.timeout_seconds:g} s",
@@ -177,21 +207,23 @@ class OpenAITeacher:
             return self._unreachable(
                 _root_of(error), hint=f"check that the server runs and base_url ({self.endpoint})"
             )
-        except (httpx2.InvalidURL, UnicodeError, openai.OpenAIError) as error:
-            return Failed(error=TeacherError(f"{self.endpoint}: {self._scrub(str(error))}"))
-        # A server may repeat the key it was sent; nothing behind this line has seen it.
-        parsed = wire.parse_body(self._scrub_bytes(response.content), place=self.endpoint)
-        return parsed if isinstance(parsed, Failed) else (parsed, time.monotonic() - started)
+        except (RedirectError, httpx2.InvalidURL, UnicodeError, openai.OpenAIError) as error:
+            return Failed(
+                error=TeacherError(
+                    f"{self.endpoint}: {self._redactor.text(str(error))}",
+                    hint="check base_url; nothing is sent to the address a server redirects to",
+                )
+            )
 
     async def _post_probe(self, body: dict[str, object]) -> dict[str, object] | Failed:
         limit = {self.settings.max_tokens_field: PROBE_TOKENS}
-        whole = {"model": self.settings.model} | limit | body | dict(self.settings.extra_body)
+        kept = {name: value for name, value in body.items() if name not in self.settings.omit}
+        whole = {"model": self.settings.model} | limit | kept | dict(self.settings.extra_body)
 
-        async def attempt() -> tuple[dict[str, object], float] | Failed:
+        async def attempt() -> dict[str, object] | Failed:
             return await self.post(whole)
 
-        outcome = await attempts(attempt, settings=self.settings, sleep=self._sleep)
-        return outcome if isinstance(outcome, Failed) else outcome[0]
+        return await attempts(attempt, settings=self.settings, sleep=self._sleep)
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -219,7 +251,7 @@ class OpenAITeacher:
                     self.settings.timeout_seconds,
                     connect=min(CONNECT_SECONDS, self.settings.timeout_seconds),
                 ),
-                http_client=self._http_client,
+                http_client=self._http_client or new_client(),
             )
             if self.settings.base_url is not None:
                 # The library takes these from the environment; they are no stranger's business.
@@ -234,14 +266,19 @@ class OpenAITeacher:
 
     def _unreachable(self, why: str, *, hint: str) -> Failed:
         return Failed(
-            error=TeacherUnreachableError(f"{self.endpoint}: {self._scrub(why)}", hint=hint)
+            error=TeacherUnreachableError(f"{self.endpoint}: {self._redactor.text(why)}", hint=hint)
         )
 
-    def _scrub_bytes(self, data: bytes) -> bytes:
-        return data.replace(self._key.encode(), b"[key]") if self._key else data
+    def _too_large(self, what: str) -> Failed:
+        error = UnusableReplyError(
+            f"{self.endpoint}: {what}, which is not read to its end",
+            hint="lower max_tokens; a reply this large is no answer of the chat API",
+        )
+        return Failed(error=error, status=200)
 
-    def _scrub(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+
+def _headers_of(response: "httpx2.Response") -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 def key_of(settings: TeacherSettings) -> str | None:

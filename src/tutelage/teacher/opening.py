@@ -52,7 +52,7 @@ def open_teacher(
     account = Account(prices=settings.prices, max_cost=settings.max_cost, spent_before=spent)
 
     async def note_retry(request: Request, error: TeacherError) -> None:
-        await teacher.note_failure(request, error)
+        await teacher.note_failure(request, error, again=True)
 
     inner: Teacher
     match settings.kind:
@@ -76,6 +76,7 @@ def open_teacher(
         journal,
         account=account,
         extra=settings.extra_body or None,
+        omit=settings.omit,
         run=run,
         slots=settings.concurrency,
     )

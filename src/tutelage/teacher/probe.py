@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tutelage.errors import TeacherError
-from tutelage.teacher.wire import REFUSING, Failed
+from tutelage.teacher.http_errors import REFUSING, Failed
 
 Post: TypeAlias = Callable[[dict[str, object]], Awaitable[dict[str, object] | Failed]]
 

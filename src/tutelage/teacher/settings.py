@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
@@ -18,6 +18,7 @@ _OURS = frozenset(
         *("seed", "response_format", "n", "stream", "tools"),
     )
 )
+OmittedName: TypeAlias = Literal["seed", "top_p", "temperature"]
 _OF_A_REQUEST = frozenset(("temperature", "top_p", "max_tokens", "seed"))
 
 
@@ -85,6 +86,11 @@ class TeacherSettings(BaseModel):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="What the endpoint calls the limit of a reply's tokens."
     )
+    omit: tuple[OmittedName, ...] = Field(
+        default=(),
+        description="Settings that are left out of every request, for endpoints that refuse them. "
+        "Part of its key.",
+    )
     concurrency: int = Field(
         default=8, ge=1, description="Requests under way at once; local: the batch."
     )
@@ -105,7 +111,8 @@ class TeacherSettings(BaseModel):
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="Stop before a call that could bring the cost of the run above this.",
+        description="The cost after which no more calls are sent. Each call's worst-case cost is "
+        "reserved before it is sent.",
     )
     supports_schema: Literal["auto", "yes", "no"] = Field(
         default="auto",
@@ -151,6 +158,16 @@ class TeacherSettings(BaseModel):
     def _is_a_word_in_yaml_too(cls, value: object) -> object:
         # YAML reads a bare yes or no as a truth value.
         return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+    @field_validator("omit", mode="before")
+    @classmethod
+    def _may_be_one_text(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("omit")
+    @classmethod
+    def _names_each_once(cls, value: tuple[OmittedName, ...]) -> tuple[OmittedName, ...]:
+        return tuple(sorted(set(value)))
 
     @field_validator("base_url")
     @classmethod

@@ -7,7 +7,8 @@ thing only: what a person overruled.
 
 from tutelage.web.app import build_app
 from tutelage.web.indexing import open_index
+from tutelage.web.launch_page import launch_page
 from tutelage.web.serving import serve
 from tutelage.web.shelf import Shelf
 
-__all__ = ["Shelf", "build_app", "open_index", "serve"]
+__all__ = ["Shelf", "build_app", "launch_page", "open_index", "serve"]

@@ -1,0 +1,288 @@
+"""Markup of chat templates inside replies: cut with a note where it is clear, else a fault.
+
+Servers that do not know a model's template leave its control tokens in the reply, let it run on
+into a turn that the model plays for the user, or lose the tag that opens its thinking. What the
+assistant said can usually be told from what surrounds it:
+
+    Let me see ... </think> It is 12.<|im_end|>    -> It is 12.
+    It is 12.</s> User: And 3 + 4?                 -> It is 12.
+    <|channel|>analysis ... <|channel|>final<|message|>It is 12.  -> It is 12.
+
+Text that the prompt itself has, and what stands in code, is left alone: somebody may ask about
+chat templates.
+"""
+
+import re
+from dataclasses import dataclass
+
+_NAMES = (
+    r"im_end|im_start|im_sep|eot_id|eom_id|eot|eom|end|return|call|start|message|channel|constrain"
+    r"|endoftext|end_of_text|begin_of_text|startoftext|endofprompt|end_of_turn|start_of_turn"
+    r"|end_of_role|start_of_role|start_header_id|end_header_id|user|assistant|system|observation"
+    r"|end_of_sentence|begin_of_sentence|eos|bos|pad|assistant_end|assistant_start|user_end"
+    r"|user_start|START_OF_TURN_TOKEN|END_OF_TURN_TOKEN|USER_TOKEN|CHATBOT_TOKEN|SYSTEM_TOKEN"
+    r"|END_RESPONSE|START_RESPONSE|END_OF_TURN|START_OF_TURN|eoa|eoh|python_tag|header_start"
+    r"|header_end"
+)
+_TOKEN = re.compile(
+    rf"<\|(?:{_NAMES})\|>"
+    r"|<(?:end_of_turn|start_of_turn|eos|bos|pad|/s|end_of_utterance)>"
+    r"|<\|?(?:turn|channel)\|>|<\|(?:turn|channel)>"
+    r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|\[\|(?:endofturn|user|assistant|system)\|\]"
+    r"|</?\[?INST\]?>|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|SYSTEM_PROMPT)\]"
+    r"|<unused\d+>|<\|reserved_special_token_\d+\|>|<\|endofturn\|>|<\|[a-z]+_(?:start|end)\|>",
+    re.IGNORECASE,
+)
+_ORDINARY = frozenset(("</s>", "<eos>", "<bos>", "<pad>"))
+"""Tokens that are also tags of HTML or words of a text; cut only where no more text follows."""
+
+_ABOUT_TOKENS = re.compile(
+    r"chat ?ml|chat template|(?:special|control) token|tokeni[sz]er|end[- ]of[- ](?:turn|text|seq)"
+    r"|harmony|padding|sentinel",
+    re.IGNORECASE,
+)
+_TURN = re.compile(
+    r"\A\s*(?:\#{1,4}\s*)?(?:user|human|assistant|model|system|tool|observation)\b", re.IGNORECASE
+)
+_HEADER = re.compile(
+    r"""\A\s*(?:
+        <\|im_start\|>\s*assistant\b[ \t]*\n?
+      | (?:<\|start_header_id\|>|<\|header_start\|>)\s*assistant\s*
+        (?:<\|end_header_id\|>|<\|header_end\|>)
+      | <start_of_turn>\s*(?:model|assistant)\b[ \t]*\n?
+      | <\|turn>\s*(?:model|assistant)\b[ \t]*\n?
+      | <\|start_of_role\|>\s*assistant\s*<\|end_of_role\|>
+      | <\|(?:assistant|begin_of_text|startoftext)\|>[ \t]*\n?
+      | \[\|assistant\|\]
+      | <\|START_OF_TURN_TOKEN\|>\s*<\|CHATBOT_TOKEN\|>
+      | <\uff5cAssistant\uff5c>
+      | <bos>
+      | <s>(?![^<]*</s>\s*\S)
+      | \[/INST\]
+      | assistant[ \t]*\n\s*\n
+    )""",
+    re.VERBOSE,
+)
+_HARMONY = re.compile(
+    r"<\|channel\|>\s*(?P<channel>\w+)(?P<rest>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>"
+    r"(?P<text>.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)",
+    re.DOTALL,
+)
+_BARE_HARMONY = re.compile(
+    r"\A\s*(?:assistant)?(?:analysis|commentary)(?P<thought>.*?)assistantfinal(?P<text>.*)\Z",
+    re.DOTALL,
+)
+_OPEN = (
+    r"<(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[THINK\]|◁think▷"
+    r"|<\|begin_of_thought\|>|<\|channel>thought\b"
+)
+_CLOSE = (
+    r"</(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[/THINK\]|◁/think▷"
+    r"|<\|end_of_thought\|>|<channel\|>"
+)
+_THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_WHOLE_THOUGHT = re.compile(
+    rf"\A\s*(?:{_OPEN})(?P<thought>.*?)(?:{_CLOSE})", re.DOTALL | re.IGNORECASE
+)
+_OPENING = re.compile(_OPEN, re.IGNORECASE)
+_CLOSING = re.compile(_CLOSE, re.IGNORECASE)
+_SOLUTION = re.compile(
+    r"\A\s*<\|begin_of_solution\|>(?P<text>.*?)(?:<\|end_of_solution\|>\s*)?\Z", re.DOTALL
+)
+_NEXT_TURN = re.compile(
+    r"(?<=\n\n)[ \t]*(?:\#{1,4}[ \t]*|\*\*)?(?:Human|User|USER|HUMAN|Instruction|用户|Q(?=\d*:))"
+    r"(?:\*\*)?[ \t]*[:\uff1a](?:\*\*)?(?=\s*\S+\s+\S|\s*[^\s\x00-\x7f])",
+    re.MULTILINE,
+)
+_ANSWERER = re.compile(
+    r"^[ \t]*(?:\*\*)?(?:Assistant|AI|Bot|Agent|ChatGPT|Model|User|Human)(?:\*\*)?[ \t]*:",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ASKS_FOR_TURNS = re.compile(
+    r"dialog|conversation|chat|interview|transcript|script|role[- ]?play|instruction|prompt|user"
+    r"|human|question|q ?& ?a|quiz|faq|scene|debate",
+    re.IGNORECASE,
+)
+_CODE = re.compile(
+    r"^[ \t]{0,3}(`{3,}|~{3,}).*?^[ \t]{0,3}\1[`~]*[ \t]*$|`[^`\n]+`", re.DOTALL | re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """A reply without the markup around what the assistant said.
+
+    Attributes:
+        text: What the assistant said.
+        notes: What was cut, for people; empty where nothing was.
+        thought: Thinking that was cut, or None.
+        fault: Why what the assistant said cannot be told; then the text is not to be used.
+    """
+
+    text: str
+    notes: tuple[str, ...] = ()
+    thought: str | None = None
+    fault: str | None = None
+
+
+def cleaned(text: str, *, prompt: str = "", turns: bool = True) -> Cleaned:
+    """Cut the markup of chat templates from a reply.
+
+    A thought between `<think>` tags at the start stays where it is.
+
+    Args:
+        text: The reply.
+        prompt: What was asked. Markup that it mentions is left alone.
+        turns: Whether a further turn of the user without control tokens is cut as well.
+
+    Examples:
+        >>> cleaned("Twelve.<|im_end|>").text
+        'Twelve.'
+        >>> cleaned("5 + 7, so 12.</think>It is 12.").notes
+        ('cut a thought of 13 characters',)
+    """
+    work = _Work(text=text, prompt=prompt)
+    work.cut_harmony()
+    if work.fault is None:
+        work.cut_header()
+        work.cut_thought()
+        work.cut_after_end()
+        if turns:
+            work.cut_next_turn()
+        work.find_rest()
+    thought = "\n\n".join(work.thoughts) or None
+    return Cleaned(text=work.text, notes=tuple(work.notes), thought=thought, fault=work.fault)
+
+
+class _Work:
+    def __init__(self, *, text: str, prompt: str) -> None:
+        self.text = text
+        self.prompt = prompt
+        self.notes: list[str] = []
+        self.thoughts: list[str] = []
+        self.fault: str | None = None
+
+    def cut_harmony(self) -> None:
+        """The channels of gpt-oss: the final one is the answer, analysis is thinking."""
+        if "<|channel|>" not in self.prompt and "<|channel|>" in self._outside_code():
+            found = list(_HARMONY.finditer(self.text))
+            finals = [part for part in found if part["channel"].lower() == "final"]
+            if not finals or not finals[-1]["text"].strip():
+                self.fault = "harmony markup without a final message"
+                return
+            self.thoughts += [
+                part["text"].strip() for part in found if part["channel"].lower() == "analysis"
+            ]
+            self.text = finals[-1]["text"]
+            self.notes.append("cut harmony markup, kept the final message")
+            return
+        bare = _BARE_HARMONY.match(self.text)
+        if bare is not None:
+            self.thoughts.append(bare["thought"].strip())
+            self.text = bare["text"].rpartition("assistantfinal")[2]
+            self.notes.append("cut harmony channels without their tokens, kept the final message")
+            if not self.text.strip():
+                self.fault = "harmony markup without a final message"
+
+    def cut_header(self) -> None:
+        """The header of the assistant's own turn."""
+        while found := _HEADER.match(self.text):
+            self.text = self.text[found.end() :]
+            self.notes.append(f"cut {found[0].strip()!r} at the start")
+
+    def cut_thought(self) -> None:
+        """Thinking that has lost its opening tag, or stands between tags other than <think>."""
+        own = _THINK.match(self.text)
+        rest = self.text[own.end() :] if own else self.text
+        if own is None:
+            whole = _WHOLE_THOUGHT.match(rest)
+            if whole is not None and not self._is_asked_for(_OPENING.match(whole[0].lstrip())):
+                self._keep_thought(whole["thought"])
+                rest = rest[whole.end() :]
+        closings = [
+            tag
+            for tag in _CLOSING.finditer(rest)
+            if not self._is_asked_for(tag) and not self._is_in_code(rest, tag)
+        ]
+        if closings and not _OPENING.search(rest[: closings[-1].start()]):
+            self._keep_thought(rest[: closings[-1].start()])
+            rest = rest[closings[-1].end() :]
+            own = None
+        solution = _SOLUTION.match(rest)
+        if solution is not None:
+            rest = solution["text"].strip()
+            self.notes.append("cut the tags around the solution")
+        self.text = (own[0] if own else "") + rest
+
+    def cut_after_end(self) -> None:
+        """The end of the turn, and whatever the model went on to write."""
+        for token in _TOKEN.finditer(self.text):
+            if token[0] in self.prompt or self._is_in_code(self.text, token):
+                continue
+            after = self.text[token.end() :]
+            rest = _TOKEN.sub("", after).strip()
+            ordinary = token[0].lower() in _ORDINARY or _ABOUT_TOKENS.search(self.prompt)
+            if rest and ordinary and not _TURN.match(rest):
+                continue
+            if not self.text[: token.start()].strip():
+                self.fault = f"nothing stands before {token[0]!r}"
+                return
+            self.text = self.text[: token.start()].rstrip()
+            self.notes.append(
+                f"cut {token[0]!r} and {len(rest)} characters after it"
+                if rest
+                else f"cut {token[0]!r} at the end"
+            )
+            return
+
+    def cut_next_turn(self) -> None:
+        """A turn of the user that the model played, written without control tokens."""
+        if _ASKS_FOR_TURNS.search(self.prompt) or _NEXT_TURN.search(self.prompt):
+            return
+        for found in _NEXT_TURN.finditer(self.text):
+            before = self.text[: found.start()]
+            if self._is_in_code(self.text, found):
+                continue
+            if not before.strip() or _ANSWERER.search(before):
+                return
+            self.notes.append(
+                f"cut {len(self.text) - len(before)} characters from an invented turn on "
+                f"({found[0].strip()!r})"
+            )
+            self.text = before.rstrip()
+            return
+
+    def find_rest(self) -> None:
+        """Tags of thinking inside the answer, of which nobody can say what they enclose."""
+        own = _THINK.match(self.text)
+        rest = self.text[own.end() :] if own else self.text
+        for tag in (*_OPENING.finditer(rest), *_CLOSING.finditer(rest)):
+            if self._is_asked_for(tag) or self._is_in_code(rest, tag):
+                continue
+            never = _OPENING.match(tag[0]) is not None and not _CLOSING.search(rest[tag.end() :])
+            self.fault = (
+                f"a {tag[0]} tag is never closed" if never else f"{tag[0]} inside the answer"
+            )
+            return
+        if "\ufffd" in self.text and "\ufffd" not in self.prompt:
+            count = self.text.count("\ufffd")
+            self.notes.append(f"{count} invalid bytes of the reply are shown as U+FFFD")
+
+    def _keep_thought(self, thought: str) -> None:
+        self.thoughts.append(thought.strip())
+        self.notes.append(f"cut a thought of {len(thought.strip())} characters")
+
+    def _is_asked_for(self, tag: re.Match[str] | None) -> bool:
+        """Whether the prompt mentions this tag, opening or closing."""
+        if tag is None:
+            return False
+        return tag[0].lower().replace("/", "") in self.prompt.lower().replace("/", "")
+
+    def _outside_code(self) -> str:
+        return _CODE.sub("", self.text)
+
+    def _is_in_code(self, text: str, found: re.Match[str]) -> bool:
+        return any(
+            code.start() <= found.start() and found.end() <= code.end()
+            for code in _CODE.finditer(text)
+        )
