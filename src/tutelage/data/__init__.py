@@ -23,6 +23,7 @@ from tutelage.data.read import (
 )
 from tutelage.data.reading import (
     RANK_CLIP,
+    SCORING_CONTRACT,
     VIEW_NAMES,
     Reading,
     ReadingOutcome,
@@ -50,6 +51,7 @@ __all__ = [
     "OK",
     "ORIGINAL",
     "RANK_CLIP",
+    "SCORING_CONTRACT",
     "RESPONSE_REFLECTION",
     "ROW_OK",
     "SAMPLE",

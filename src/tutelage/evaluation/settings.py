@@ -4,6 +4,8 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tutelage.student.settings import TemplateSettings
+
 TaskKind: TypeAlias = Literal["held_out", "choice", "exact_match", "ifeval", "steps", "lm_eval"]
 LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "choice")
 """Tasks that only read: cheap, and the most sensitive for small students."""
@@ -72,10 +74,8 @@ class TaskSettings(BaseModel):
         return self
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(TemplateSettings):
     """How the student is opened and how it answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     template: str = Field(default="chat", description="chat, alpaca, or a template file.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto")
