@@ -1,6 +1,7 @@
 """The student's own chat template: a row is rendered as a whole, and its turns are found in it."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -47,6 +48,7 @@ class ChatTemplate:
         render_messages: Renders a conversation, with or without the generation prompt.
         bos: The BOS text that the template starts with; empty where it starts with none.
         parts: Whether contents are handed over as typed parts.
+        control_tokens: Finds the text of special tokens.
     """
 
     name: str
@@ -54,6 +56,7 @@ class ChatTemplate:
     render_messages: RenderMessages
     bos: str = ""
     parts: bool = False
+    control_tokens: re.Pattern[str] | None = None
 
     @property
     def adds_bos(self) -> bool:
@@ -127,6 +130,7 @@ class _Row:
             alone=alone,
             probed=probed,
             between=lambda: self._between(at),
+            control_tokens=self.template.control_tokens,
         )
         return self._rendered(full, span)
 
@@ -216,9 +220,21 @@ def _said(error: Exception) -> str:
 
 
 def open_chat_template(
-    render_messages: RenderMessages, *, name: str, source: str, bos: str | None
+    render_messages: RenderMessages,
+    *,
+    name: str,
+    source: str,
+    bos: str | None,
+    control_tokens: re.Pattern[str] | None = None,
 ) -> ChatTemplate:
     """Find out by probes how a chat template wants its contents, and whether it starts with BOS.
+
+    Args:
+        render_messages: Renders a conversation.
+        name: `chat`, or the name of the user's file.
+        source: The Jinja text.
+        bos: The tokenizer's BOS text, if it has one.
+        control_tokens: Finds the text of special tokens.
 
     Raises:
         SettingsError: The template renders no conversation at all, or loses what is said in it.
@@ -226,7 +242,11 @@ def open_chat_template(
     problem = "what is said does not appear in it"
     for parts in (False, True):
         template = ChatTemplate(
-            name=name, source=source, render_messages=render_messages, parts=parts
+            name=name,
+            source=source,
+            render_messages=render_messages,
+            parts=parts,
+            control_tokens=control_tokens,
         )
         for turns in _probes():
             try:

@@ -193,6 +193,7 @@ class OpenStudent:
             name=self.template_name,
             source=self.template_source,
             bos=tokenizer.bos_token,
+            control_tokens=control_token_pattern(tokenizer),
         )
 
     def engine(self) -> Engine:

@@ -10,9 +10,11 @@ front of the turn with and without the generation prompt, and the same row with 
 of the turn, which shows what the template puts around a response.
 """
 
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tutelage.data import Message
@@ -60,6 +62,7 @@ def find_turn(
     alone: str | None,
     probed: str | None,
     between: Callable[[], str | None],
+    control_tokens: re.Pattern[str] | None = None,
 ) -> Span:
     """Find an assistant turn in its rendered row.
 
@@ -71,6 +74,7 @@ def find_turn(
         alone: The turns in front and `PROBE` as response.
         probed: The whole row with `PROBE` in place of the turn.
         between: Gives what stands between the content of the turn in front and `PROBE`.
+        control_tokens: Finds the text of special tokens, for turns that end with another one.
 
     Raises:
         RewrittenError: Words of the turn are missing, or there more than once.
@@ -81,8 +85,14 @@ def find_turn(
     after = _part(alone, 2).rstrip()
     calls = _calls(turn)
     if calls:
-        limit = _end_of_calls(full, calls, region=region, limit=limit, after=after)
+        if not full.endswith(_part(probed, 2)):
+            limit = len(full)
+        limit, after = _end_of_calls(
+            full, calls, region=region, limit=limit, after=after, tokens=control_tokens
+        )
         found = _find_calls(turn, calls, full=full, region=region, limit=limit)
+        if not (turn.reasoning or "").strip() and full.startswith(front) and front:
+            found = replace(found, start=max(len(front), region), in_pieces=False)
     else:
         found = _find_text(turn, full=full, region=region, limit=limit, front=front)
     border = _border(full, prompt, region=region, found=found)
@@ -117,9 +127,7 @@ def _common_prefix(text: str, other: str) -> int:
     return count
 
 
-def _region(
-    full: str, *, bare: str | None, front: str, between: Callable[[], str | None]
-) -> int:
+def _region(full: str, *, bare: str | None, front: str, between: Callable[[], str | None]) -> int:
     """Where the turn in front ends."""
     if bare is not None and full.startswith(bare):
         return len(bare)
@@ -168,7 +176,7 @@ def _find_pieces(pieces: Sequence[str], *, full: str, region: int, limit: int) -
         if len(piece) > 3 and piece in around:  # noqa: PLR2004  (markup can contain short words)
             raise _doubled(piece)
     if len(wanted) > 1:
-        inner = "\n".join(where.text[b:a] for (a, _), (_, b) in zip(spots, spots[1:], strict=False))
+        inner = "\n".join(where.text[b:a] for (a, _), (_, b) in itertools.pairwise(spots))
         for piece in wanted:
             if len(piece) > 3 and piece in inner:  # noqa: PLR2004
                 raise _doubled(piece)
@@ -207,6 +215,11 @@ def _border(full: str, prompt: str | None, *, region: int, found: _Found) -> int
             return at
         if found.start < at < found.end:
             return at
+    elif prompt is not None:
+        # The generation prompt opens a thought in other words than the row does.
+        at = _common_prefix(prompt, full)
+        if found.start < at < found.end and not full[at - 1 : at + 1].isalnum():
+            return at
     gap = full[region : found.start]
     if prompt is not None and gap.strip():
         for length in range(len(gap), len(gap.rstrip()) - 1, -1):
@@ -239,12 +252,31 @@ def _find_calls(
 
 
 def _end_of_calls(
-    full: str, calls: Sequence[Any], *, region: int, limit: int, after: str
-) -> int:
-    """Where a turn with tool calls ends: at what ends a turn, behind the last of its calls."""
+    full: str,
+    calls: Sequence[Any],
+    *,
+    region: int,
+    limit: int,
+    after: str,
+    tokens: re.Pattern[str] | None,
+) -> tuple[int, str]:
+    """Where a turn with tool calls ends, and what ends it.
+
+    That is what ends every turn, behind the last call; or another special token that does not
+    belong to the markup of calls, where the template has one for turns that wait for a result.
+    """
     last = max((full.rfind(_name_of(call), region, limit) for call in calls), default=region)
-    at = full.find(after, max(last, region), limit) if after else -1
-    return limit if at < 0 else at
+    at = full.find(after, max(last, region)) if after else -1
+    if 0 <= at <= limit:
+        return at, after
+    marks = [] if tokens is None else list(tokens.finditer(full, max(last, region), limit))
+    if marks and not full[marks[-1].end() : limit].strip() and not _is_call(marks[-1].group()):
+        return marks[-1].start(), marks[-1].group()
+    return limit, ""
+
+
+def _is_call(token: str) -> bool:
+    return "tool_call" in token or "tool▁call" in token or token.startswith(("</", "[/"))
 
 
 def _opening(full: str, at: int, *, region: int) -> int:
