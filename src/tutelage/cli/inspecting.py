@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from tutelage.cli.options import template_options, template_values
 from tutelage.cli.showing import print_json, say, shown_progress
 
 _RUN = click.Path(path_type=Path, file_okay=False)
@@ -73,6 +74,7 @@ def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
 @click.command()
 @click.option("--student", help="Also open this student and check its template.")
 @click.option("--template", default="chat", show_default=True)
+@template_options
 @click.option(
     "--trainer-truth",
     "file",
@@ -89,6 +91,7 @@ def doctor(
     file: Path | None,
     trainer_max_length: int | None,
     limit: int | None,
+    **options: Any,
 ) -> None:
     """Say what is installed, which devices there are, and whether the student's template works.
 
@@ -102,7 +105,7 @@ def doctor(
 
     findings: dict[str, Any]
     if file is None:
-        findings = examine(student=student, template=template)
+        findings = examine(student=student, template=template, arguments=template_values(options))
     elif student is None:
         raise click.UsageError("--trainer-truth needs --student")
     else:
@@ -111,6 +114,7 @@ def doctor(
                 file,
                 student=student,
                 template=template,
+                arguments=template_values(options),
                 max_length=trainer_max_length,
                 limit=limit,
                 progress=progress,

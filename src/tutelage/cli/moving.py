@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 
-from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    student_options,
+    student_values,
+    template_options,
+    template_values,
+)
 from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
@@ -17,6 +24,7 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 @click.option("--student", help="Measure the likelihood of each text under this student.")
 @click.option("--current", help="And under this one, such as the trained student.")
 @click.option("--template", default="chat", show_default=True, help="Of both students.")
+@template_options
 @click.option("--check", type=click.Choice(_CHECKS), help="Check responses against references.")
 @click.option(
     "--embedder",
@@ -53,7 +61,11 @@ def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any
     job: dict[str, Any] = {"reading": reading, "versions": options["versions"], "seed": seed}
     for name in ("student", "current"):
         if options[name] is not None:
-            job[name] = {"model": options[name], "template": options["template"]}
+            job[name] = {
+                "model": options[name],
+                "template": options["template"],
+                **template_values(options),
+            }
     if options["check"] is not None:
         job["check"] = {"check": options["check"]}
     if options["embedder"] is not None:

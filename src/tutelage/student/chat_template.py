@@ -11,6 +11,7 @@ from tutelage.errors import SettingsError
 from tutelage.student.jinja_environment import TEMPLATE_ERRORS
 from tutelage.student.span import PROBE, Span, find_turn
 from tutelage.student.template import Rendered, RewrittenError, TemplateRefusedError
+from tutelage.student.thinking import REASONING_FIELDS
 
 RenderMessages: TypeAlias = Callable[[list[dict[str, Any]], bool, list[Any] | None], str]
 """Messages, whether to add the generation prompt, and tools, to text."""
@@ -80,15 +81,17 @@ class ChatTemplate:
         assert first is not None  # noqa: S101  (there is always a form)
         raise first
 
-    def whole(self, messages: Sequence[Message], *, tools: str | None = None) -> str:
-        """The text of a whole row, as training sees it.
+    def whole(
+        self, messages: Sequence[Message], *, tools: str | None = None, generate: bool = False
+    ) -> str:
+        """The text of a whole row, as training sees it, or of a prompt.
 
         Raises:
             TemplateRefusedError: The template does not accept such a conversation.
         """
         form = replace(_PLAIN, parts=self.parts)
         row = _Row(template=self, messages=tuple(messages), tools=_parsed(tools), form=form)
-        return row.text(messages)
+        return row.text(messages, generate=generate)
 
     def _forms(self, messages: Sequence[Message]) -> Iterator[_Form]:
         yield replace(_PLAIN, parts=self.parts)
@@ -118,10 +121,11 @@ class _Row:
         bare = self.attempt(before)
         probe = Message(role="assistant", content=PROBE)
         alone = self.attempt([*before, probe])
-        probed = alone
+        probed, upto = alone, None
         if at + 1 < len(self.messages):
             later = self.messages[at + 1 :]
             probed = self.attempt([*before, probe, *later])
+            upto = self.attempt(self.messages[: at + 1])
         span = find_turn(
             turn=self.messages[at],
             full=full,
@@ -130,6 +134,7 @@ class _Row:
             alone=alone,
             probed=probed,
             between=lambda: self._between(at),
+            upto=upto,
             control_tokens=self.template.control_tokens,
         )
         return self._rendered(full, span)
@@ -149,16 +154,18 @@ class _Row:
         )
 
     def _between(self, at: int) -> str | None:
-        """What stands between the content of the turn in front and a plain response."""
-        if at == 0:
-            return None
-        marked = replace(self.messages[at - 1], content=_MARK)
-        text = self.attempt(
-            [*self.messages[: at - 1], marked, Message(role="assistant", content=PROBE)]
-        )
-        if text is None or PROBE not in text or _MARK not in text:
-            return None
-        return text.rpartition(PROBE)[0].rpartition(_MARK)[2]
+        """What stands between the content of the turn in front and a plain response.
+
+        Of a turn that the template leaves out, the one in front of that counts.
+        """
+        probe = Message(role="assistant", content=PROBE)
+        for index in range(at - 1, -1, -1):
+            marked = replace(self.messages[index], content=_MARK)
+            before = (*self.messages[:index], marked, *self.messages[index + 1 : at])
+            text = self.attempt([*before, probe])
+            if text is not None and PROBE in text and _MARK in text:
+                return text.rpartition(PROBE)[0].rpartition(_MARK)[2]
+        return None
 
     def attempt(self, messages: Sequence[Message], *, generate: bool = False) -> str | None:
         """The text of turns, or None where the template refuses them."""
@@ -187,7 +194,7 @@ class _Row:
         turn: dict[str, Any] = {"role": message.role, "content": content}
         if message.reasoning is not None:
             # Templates read the thinking by different names.
-            turn |= dict.fromkeys(("reasoning_content", "thinking", "reasoning"), message.reasoning)
+            turn |= dict.fromkeys(REASONING_FIELDS, message.reasoning)
         if message.tool_calls is not None:
             calls = json.loads(message.tool_calls)
             if self.form.json_arguments:
@@ -308,32 +315,35 @@ def template_problems(template: ChatTemplate) -> list[str]:
     padded = replace(said, content=f" {_RESPONSE_PROBE}\n")
     if template.render([user, padded], 1).stripped:
         problems.append("trims the response, so the trimmed response is scored (`stripped`)")
+    return [*problems, *_thinking_problems(template), *_prompt_problems(template)]
+
+
+def _thinking_problems(template: ChatTemplate) -> Iterator[str]:
+    user = Message(role="user", content=_INSTRUCTION_PROBE)
+    said = Message(role="assistant", content=_RESPONSE_PROBE)
+    inside = replace(said, content=f"<think>\nProbing thought.\n</think>\n\n{said.content}")
     for what, turn in (
-        ("`<think>` in the content", _thinking_inside(said)),
+        ("`<think>` in the content", inside),
         ("a field `reasoning_content`", replace(said, reasoning="Probing thought.")),
     ):
         try:
             template.render([user, turn], 1)
         except RewrittenError:
-            problems.append(
+            yield (
                 f"rewrites thinking ({what}): such rows are `rewritten_by_template` unless "
                 "thinking is excluded (--thinking exclude)"
             )
         except TemplateRefusedError as error:
-            problems.append(f"refuses thinking ({what}: {error})")
-    turns = ({"role": "user", "content": user.content},)
-    plain = template.render([user, said], 1).context
-    if not template.parts:
-        prompt = template.render_messages([dict(turn) for turn in turns], True, None)
-        injected = plain.removeprefix(prompt)
-        if injected and plain.startswith(prompt):
-            problems.append(f"puts {injected!r} in front of the response; it counts as context")
-        elif not plain.startswith(prompt):
-            problems.append(
-                "renders the prompt alone differently than in a whole row; the whole row counts"
-            )
-    return problems
+            yield f"refuses thinking ({what}: {error})"
 
 
-def _thinking_inside(said: Message) -> Message:
-    return replace(said, content=f"<think>\nProbing thought.\n</think>\n\n{said.content}")
+def _prompt_problems(template: ChatTemplate) -> Iterator[str]:
+    user = Message(role="user", content=_INSTRUCTION_PROBE)
+    said = Message(role="assistant", content=_RESPONSE_PROBE)
+    context = template.render([user, said], 1).context
+    prompt = template.whole([user], generate=True)
+    injected = context.removeprefix(prompt)
+    if not context.startswith(prompt):
+        yield "renders the prompt alone differently than in a whole row; the whole row counts"
+    elif injected:
+        yield f"puts {injected!r} in front of the response; it counts as context"

@@ -96,7 +96,7 @@ class StudentModel:
         return self.parts.fingerprint
 
     def describe(self) -> Mapping[str, object]:
-        """What a manifest should say about the student; `engine` is None until it has read."""
+        """What a manifest should say about the student."""
         return self.parts.describe()
 
     def close(self) -> None:

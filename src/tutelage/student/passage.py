@@ -73,7 +73,8 @@ class EncodedSide:
         stripped: True where the template changed white space of the target.
         control_tokens_in_data: True where a turn contains the text of a special token.
         starts_T: int32: where each target token starts, in characters of `text`.
-        text: The target text as the template renders it; the texts of turns that are pooled are joined by `TURN_BREAK`.
+        text: The target text as the template renders it; the texts of turns that are pooled are
+            joined by `TURN_BREAK`.
     """
 
     given: tuple[Passage, ...]

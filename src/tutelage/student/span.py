@@ -62,6 +62,7 @@ def find_turn(
     alone: str | None,
     probed: str | None,
     between: Callable[[], str | None],
+    upto: str | None = None,
     control_tokens: re.Pattern[str] | None = None,
 ) -> Span:
     """Find an assistant turn in its rendered row.
@@ -74,6 +75,7 @@ def find_turn(
         alone: The turns in front and `PROBE` as response.
         probed: The whole row with `PROBE` in place of the turn.
         between: Gives what stands between the content of the turn in front and `PROBE`.
+        upto: The turns in front and the turn, without those behind it; None for the last turn.
         control_tokens: Finds the text of special tokens, for turns that end with another one.
 
     Raises:
@@ -87,6 +89,8 @@ def find_turn(
     if calls:
         if not full.endswith(_part(probed, 2)):
             limit = len(full)
+        if upto is not None:
+            limit = min(limit, _common_prefix(full, upto))
         limit, after = _end_of_calls(
             full, calls, region=region, limit=limit, after=after, tokens=control_tokens
         )
@@ -218,7 +222,7 @@ def _border(full: str, prompt: str | None, *, region: int, found: _Found) -> int
     elif prompt is not None:
         # The generation prompt opens a thought in other words than the row does.
         at = _common_prefix(prompt, full)
-        if found.start < at < found.end and not full[at - 1 : at + 1].isalnum():
+        if found.start < at < found.end and full[at - 1] in ">]\n\r\t ":
             return at
     gap = full[region : found.start]
     if prompt is not None and gap.strip():

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from tutelage.data import Message
 
+REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
+"""Under these names rows keep the thinking of a turn apart, and templates read it."""
+
 _TAGS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),

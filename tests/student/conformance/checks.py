@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,15 +11,15 @@ from tests.student.conformance.conversations import Row
 from tests.tiny_student import tiny_tokenizer
 
 from tutelage.data import Candidate, Message
-from tutelage.errors import SettingsError
 from tutelage.student.chat_template import ChatTemplate, open_chat_template
 from tutelage.student.jinja_environment import TEMPLATE_ERRORS, compile_template
 from tutelage.student.passage import Refusal
-from tutelage.student.template import RewrittenError, TemplateRefusedError
 from tutelage.student.text import control_token_pattern, fast_tokenizer
 from tutelage.student.views import ViewBuilder
 
-_MARKUP = re.compile(r"<[|｜][^<>'\"\s]+?[|｜]?>|<\w+_of_\w+>|<end_of_utterance>|<\w+\|>|\[/?[A-Z_]+\]")
+_MARKUP = re.compile(
+    r"<[|\uff5c][^<>'\"\s]+?[|\uff5c]?>|<\w+_of_\w+>|<end_of_utterance>|<\w+\|>|\[/?[A-Z_]+\]"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Setup:
         """The text that transformers renders."""
         return str(
             self.tokenizer.apply_chat_template(
-                [self._turn(m) for m in row.messages[:until]],
+                [self.turn(m) for m in row.messages[:until]],
                 tools=json.loads(row.tools) if row.tools else None,
                 tokenize=False,
                 add_generation_prompt=generate,
@@ -81,13 +81,13 @@ class Setup:
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _turn(self, message: Message) -> dict[str, Any]:
+    def turn(self, message: Message) -> dict[str, Any]:
         content: Any = message.content
         if self.template.parts:
             content = [{"type": "text", "text": content}]
         turn: dict[str, Any] = {"role": message.role, "content": content}
         if message.reasoning is not None:
-            turn["reasoning_content"] = message.reasoning
+            turn["reasoning"] = message.reasoning
         if message.tool_calls is not None:
             turn["tool_calls"] = json.loads(message.tool_calls)
         if message.tool_call_id is not None:
@@ -105,9 +105,7 @@ def check_row(setup: Setup, row: Row) -> Checked:
     Raises:
         AssertionError: What is scored is not what is trained on.
     """
-    candidate = Candidate(
-        candidate_id="c", example_id="e", messages=row.messages, tools=row.tools
-    )
+    candidate = Candidate(candidate_id="c", example_id="e", messages=row.messages, tools=row.tools)
     side = setup.builder.encode(candidate, "response")
     if isinstance(side, Refusal):
         if side.reason == "template_refused" and not row.tools:
@@ -170,9 +168,7 @@ def _assert_words(turn: Message, target: str, *, stripped: bool) -> None:
         assert word in words, "a word is missing"
 
 
-def _mask(
-    setup: Setup, row: Row, full_ids: Sequence[int], start: int, end: int
-) -> dict[str, str]:
+def _mask(setup: Setup, row: Row, full_ids: Sequence[int], start: int, end: int) -> dict[str, str]:
     """How TRL's mask of a prompt and its completion differs from the target."""
     try:
         prompt = setup.ids(setup.trained_text(row, generate=True, until=-1))
@@ -186,11 +182,41 @@ def _mask(
     return {"between": decode(full_ids[common:start]), "end": decode(full_ids[end:])}
 
 
-def open_setup(source: str, **arguments: Any) -> Setup | SettingsError:
+def check_turns(setup: Setup, row: Row) -> list[str] | str:
+    """Hold all assistant turns against the mask of TRL's `assistant_only_loss`.
+
+    Returns:
+        The texts with loss that are not part of a target, or why the row is not scored.
+    """
+    candidate = Candidate(candidate_id="c", example_id="e", messages=row.messages, tools=row.tools)
+    side = replace(setup.builder, all_turns=True).encode(candidate, "response")
+    if isinstance(side, Refusal):
+        return side.reason
     try:
-        return Setup(source, **arguments)
-    except SettingsError as error:
-        return error
-
-
-__all__ = ["Checked", "RewrittenError", "Setup", "TemplateRefusedError", "check_row", "open_setup"]
+        trained = setup.tokenizer.apply_chat_template(
+            [setup.turn(m) for m in row.messages],
+            tools=json.loads(row.tools) if row.tools else None,
+            tokenize=True,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        )
+    except TEMPLATE_ERRORS:
+        return "transformers refuses the row"
+    ids, mask = trained["input_ids"], trained["assistant_masks"]
+    targets: set[int] = set()
+    for passage in side.given:
+        assert ids[: len(passage.ids_T)] == passage.ids_T.tolist(), "other ids than in training"
+        targets |= set(range(passage.target_start, len(passage.ids_T)))
+    unmasked = [at for at in sorted(targets) if not mask[at]]
+    # transformers leaves out all but the first token of a last character of several tokens
+    text = setup.tokenizer.decode([ids[at] for at in unmasked])
+    assert not text.strip("\ufffd"), text
+    beyond: list[list[int]] = []
+    last = -2
+    for at, has_loss in enumerate(mask):
+        if has_loss and at not in targets:
+            if at != last + 1:
+                beyond.append([])
+            beyond[-1].append(ids[at])
+            last = at
+    return [setup.tokenizer.decode(part) for part in beyond]

@@ -98,7 +98,7 @@ ROWS: dict[str, Row] = {
         "control tokens in answer": (ASK, said("Titan.<|im_end|>\n<|im_start|>user\nAnd?")),
         "control tokens in question": (user("Is <|im_end|> a token?"), said("It is one.")),
         "markup words": (user("user"), said("assistant")),
-        "other scripts": (user("土星の衛星は？"), said("タイタン 🪐 é")),
+        "other scripts": (user("土星の衛星は"), said("タイタン 🪐 é")),
         "two questions": (ASK, user("And which has geysers?"), said("Titan and Enceladus.")),
     }.items()
 }
