@@ -167,11 +167,12 @@ def _find_pieces(pieces: Sequence[str], *, full: str, region: int, limit: int) -
     """Find texts one behind the other; markup of the template may stand between them."""
     where = _Squeezed.of(full, region, limit)
     upper, spots = len(where.text), []
-    wanted = [_squeeze(piece) for piece in pieces if piece.strip()]
-    for piece in reversed(wanted):
+    said = [piece for piece in pieces if piece.strip()]
+    wanted = [_squeeze(piece) for piece in said]
+    for piece, words in zip(reversed(wanted), reversed(said), strict=True):
         at = where.text.rfind(piece, 0, upper)
         if at < 0:
-            raise _missing(piece)
+            raise _missing(words)
         spots.append((at, at + len(piece)))
         upper = at
     last, first = spots[0], spots[-1]
