@@ -246,7 +246,7 @@ def open_chat_template(
     Raises:
         SettingsError: The template renders no conversation at all, or loses what is said in it.
     """
-    problem = "what is said does not appear in it"
+    problem = ""
     for parts in (False, True):
         template = ChatTemplate(
             name=name,
@@ -259,7 +259,7 @@ def open_chat_template(
             try:
                 text = template.whole(turns)
             except TemplateRefusedError as error:
-                problem = str(error)
+                problem = problem or str(error)
                 continue
             if _INSTRUCTION_PROBE in text and _RESPONSE_PROBE in text:
                 found = bos if bos and text.startswith(bos) else ""
@@ -267,13 +267,17 @@ def open_chat_template(
                 _check_between(template, turns)
                 return template
     raise SettingsError(
-        f"template {name}: cannot render a user turn and its response: {problem}",
+        f"template {name}: cannot render a user turn and its response: "
+        f"{problem or 'what is said does not appear in it'}",
         hint="use a raw template for this model: --template alpaca, or a file of your own",
     )
 
 
 def _check_between(template: ChatTemplate, turns: Sequence[Message]) -> None:
-    rendered = template.render(turns, len(turns) - 1)
+    try:
+        rendered = template.render(turns, len(turns) - 1)
+    except RewrittenError:
+        return  # each row will say so
     if not rendered.header.strip():
         raise SettingsError(
             f"template {template.name}: puts nothing between instruction and response",
