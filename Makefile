@@ -9,13 +9,18 @@ EXTRAS := demo,report,maths,filters,datasets,train,eval,ray,ui
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check lint types layers docs site format clean
+.PHONY: demo test conformance check lint types layers docs site format clean
 
 demo: $(VENV)/.demo-ready
 	$(BIN)/tutelage demo --out runs/demo
 
 test: $(VENV)/.dev-ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not conformance" -n 2 --dist worksteal $(PYTEST_ARGS)
+
+# All chat templates and all model families; the suite runs a part of them. Writes the last results.
+conformance: $(VENV)/.dev-ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m conformance -n 2 --dist worksteal $(PYTEST_ARGS)
+	PYTHONPATH=. $(BIN)/python -m tests.student.conformance.test_conformance
 
 check: lint types layers docs site
 

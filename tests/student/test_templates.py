@@ -8,6 +8,7 @@ from tutelage.errors import SettingsError
 from tutelage.student.chat_template import open_chat_template, template_problems
 from tutelage.student.template import (
     ALPACA_TEXT,
+    RewrittenError,
     TemplateRefusedError,
     parse_raw_template,
     reverse_prompt,
@@ -27,25 +28,30 @@ def chat(source, bos=None):
     environment.globals["raise_exception"] = refuse
     template = environment.from_string(source)
 
-    def render(messages, generate):
-        return template.render(messages=messages, add_generation_prompt=generate)
+    def render(messages, generate, tools):
+        return template.render(messages=messages, add_generation_prompt=generate, tools=tools)
 
     return open_chat_template(render, name="chat", source=source, bos=bos)
 
 
+def rendered_by(template, turns, response):
+    return template.render([*turns, Message(role="assistant", content=response)], len(turns))
+
+
 def test_a_plain_template_has_its_generation_prompt_as_header():
     template = chat(LOOP.replace("CONTENT", "m.content") + GENERATE)
-    rendered = template.render([USER], " because ")
+    rendered = rendered_by(template, [USER], " because ")
     assert rendered.context == "<user>Why?</s><assistant>"
-    assert (rendered.target, rendered.end, rendered.verbatim) == (" because ", "</s>", True)
-    assert template.header == "<assistant>"
-    assert template_problems(template) == []
+    assert (rendered.target, rendered.end, rendered.stripped) == (" because ", "</s>", False)
+    assert rendered.header == "<assistant>"
+    (problem,) = template_problems(template)
+    assert problem.startswith("rewrites thinking (a field")
 
 
 def test_a_template_that_trims_has_the_trimmed_response_scored():
     template = chat(LOOP.replace("CONTENT", "m.content | trim") + GENERATE)
-    rendered = template.render([USER], "  because\n")
-    assert (rendered.target, rendered.offset) == ("because", 2)
+    rendered = rendered_by(template, [USER], "  because\n")
+    assert (rendered.target, rendered.stripped) == ("because", True)
     assert any("trims" in problem for problem in template_problems(template))
 
 
@@ -55,17 +61,18 @@ def test_what_a_template_puts_before_the_response_is_context():
         "{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}</s>{% endfor %}"
     ) + GENERATE
     template = chat(source)
-    rendered = template.render([USER], "because")
+    rendered = rendered_by(template, [USER], "because")
     assert rendered.context == "<user>Why?</s><assistant><think></think>"
     assert rendered.target == "because"
-    assert template.header == "<assistant><think></think>"
+    assert rendered.header == "<assistant><think></think>"
     assert any("in front of the response" in p for p in template_problems(template))
 
 
 def test_a_template_that_rewrites_the_response_is_reported():
     content = "m.content.split('</think>')[-1]"
     template = chat(LOOP.replace("CONTENT", content) + GENERATE)
-    assert not template.render([USER], "<think>x</think>y").verbatim
+    with pytest.raises(RewrittenError, match="does not render"):
+        rendered_by(template, [USER], "<think>x</think>y")
     assert any("rewrites" in problem for problem in template_problems(template))
 
 
@@ -77,14 +84,14 @@ def test_a_refused_system_prompt_is_an_error_with_the_templates_words():
     )
     template = chat(source)
     with pytest.raises(TemplateRefusedError, match="no system"):
-        template.render([Message(role="system", content="s"), USER], "because")
+        rendered_by(template, [Message(role="system", content="s"), USER], "because")
     assert any("refuses a system prompt" in p for p in template_problems(template))
 
 
 def test_a_header_starts_with_bos_where_contexts_do():
     source = "<s>" + LOOP.replace("CONTENT", "m.content") + GENERATE
-    assert chat(source, bos="<s>").header == "<s><assistant>"
-    assert chat(source, bos="<bos>").header == "<assistant>"
+    assert rendered_by(chat(source, bos="<s>"), [USER], "x").header == "<s><assistant>"
+    assert rendered_by(chat(source, bos="<bos>"), [USER], "x").header == "<assistant>"
 
 
 def test_without_a_generation_prompt_the_text_in_between_is_the_header():
@@ -92,14 +99,14 @@ def test_without_a_generation_prompt_the_text_in_between_is_the_header():
         "{% for m in messages %}{% if m.role == 'user' %}[I]{{ m.content }}[/I]"
         "{% else %}{{ m.content }}</s>{% endif %}{% endfor %}"
     )
-    template = chat(source)
-    assert template.header == "[/I]"
-    assert template.render([USER], "because").context == "[I]Why?[/I]"
+    rendered = rendered_by(chat(source), [USER], "because")
+    assert rendered.header == "[/I]"
+    assert rendered.context == "[I]Why?[/I]"
 
 
 def test_alpaca_renders_as_its_authors_do():
     template = parse_raw_template(ALPACA_TEXT, name="alpaca")
-    rendered = template.render([USER], "because")
+    rendered = rendered_by(template, [USER], "because")
     assert rendered.context.endswith("### Instruction:\nWhy?\n\n### Response:")
     assert template.header == "### Response:"
     assert template.adds_bos
@@ -108,7 +115,7 @@ def test_alpaca_renders_as_its_authors_do():
 def test_braces_in_an_instruction_are_only_text():
     template = parse_raw_template("Q: {instruction}\nA: {response}", name="qa")
     turn = Message(role="user", content="{response} {instruction}")
-    assert template.render([turn], "x").context == "Q: {response} {instruction}\nA: "
+    assert rendered_by(template, [turn], "x").context == "Q: {response} {instruction}\nA: "
 
 
 @pytest.mark.parametrize("text", ["Q: A:", "{instruction}{instruction} A:", "{instruction}"])

@@ -27,7 +27,7 @@ def builder(request, hf_tokenizer):
 def builder_of(hf_tokenizer, template, **options):
     if template == "chat":
         made = open_chat_template(
-            lambda messages, generate: hf_tokenizer.apply_chat_template(
+            lambda messages, generate, _tools: hf_tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=generate
             ),
             name="chat",
@@ -52,13 +52,13 @@ def test_context_and_target_are_the_tokens_of_the_joined_text(
         assert side.reason == "no_target_tokens"
         return
     (given_passage,), (alone,) = side.given, side.alone
-    rendered = builder.template.render([Message(role="user", content=instruction)], response)
+    rendered = builder.template.render(candidate_of(instruction, response).messages, 1)
     whole = hf_tokenizer(rendered.context + rendered.target, add_special_tokens=False)["input_ids"]
     bos = [0] if builder.template.adds_bos and hf_tokenizer("a")["input_ids"][0] == 0 else []
     assert given_passage.ids_T.tolist() == bos + whole
     target = given_passage.ids_T[given_passage.target_start :].tolist()
     assert alone.ids_T[alone.target_start :].tolist() == target
-    header = hf_tokenizer(builder.template.header, add_special_tokens=False)["input_ids"]
+    header = hf_tokenizer(rendered.header, add_special_tokens=False)["input_ids"]
     assert alone.ids_T[: alone.target_start].tolist() == bos + header
     assert len(side.starts_T) == len(target)
     if not side.straddles:

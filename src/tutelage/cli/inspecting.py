@@ -5,8 +5,13 @@ from typing import Any
 
 import click
 
+<<<<<<< HEAD
 from tutelage.cli.showing import shown_progress
 from tutelage.cli.terminal import print_json, say, show
+=======
+from tutelage.cli.options import template_options, template_values
+from tutelage.cli.showing import print_json, say, shown_progress
+>>>>>>> wa
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -74,6 +79,7 @@ def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
 @click.command()
 @click.option("--student", help="Also open this student and check its template.")
 @click.option("--template", default="chat", show_default=True)
+@template_options
 @click.option(
     "--trainer-truth",
     "file",
@@ -90,6 +96,7 @@ def doctor(
     file: Path | None,
     trainer_max_length: int | None,
     limit: int | None,
+    **options: Any,
 ) -> None:
     """Say what is installed, which devices there are, and whether the student's template works.
 
@@ -103,7 +110,7 @@ def doctor(
 
     findings: dict[str, Any]
     if file is None:
-        findings = examine(student=student, template=template)
+        findings = examine(student=student, template=template, arguments=template_values(options))
     elif student is None:
         raise click.UsageError("--trainer-truth needs --student")
     else:
@@ -112,6 +119,7 @@ def doctor(
                 file,
                 student=student,
                 template=template,
+                arguments=template_values(options),
                 max_length=trainer_max_length,
                 limit=limit,
                 progress=progress,

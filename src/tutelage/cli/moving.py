@@ -5,9 +5,21 @@ from typing import Any
 
 import click
 
+<<<<<<< HEAD
 from tutelage.cli.options import data_options, data_settings, student_options, student_values
 from tutelage.cli.showing import fail_if_away, shown_progress
 from tutelage.cli.terminal import print_json, say
+=======
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    student_options,
+    student_values,
+    template_options,
+    template_values,
+)
+from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
+>>>>>>> wa
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 
@@ -18,6 +30,7 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 @click.option("--student", help="Measure the likelihood of each text under this student.")
 @click.option("--current", help="And under this one, such as the trained student.")
 @click.option("--template", default="chat", show_default=True, help="Of both students.")
+@template_options
 @click.option("--check", type=click.Choice(_CHECKS), help="Check responses against references.")
 @click.option(
     "--embedder",
@@ -54,7 +67,11 @@ def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any
     job: dict[str, Any] = {"reading": reading, "versions": options["versions"], "seed": seed}
     for name in ("student", "current"):
         if options[name] is not None:
-            job[name] = {"model": options[name], "template": options["template"]}
+            job[name] = {
+                "model": options[name],
+                "template": options["template"],
+                **template_values(options),
+            }
     if options["check"] is not None:
         job["check"] = {"check": options["check"]}
     if options["embedder"] is not None:

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -45,6 +46,67 @@ def data_settings(path: str, reading: Mapping[str, Any]) -> dict[str, Any]:
         if reading[name] is not None:
             values[name] = reading[name]
     return values
+
+
+TEMPLATE_NAMES = ("template_args", "template_date", "thinking")
+"""The options of `template_options`, by the names of their settings."""
+
+
+def template_options(function: Function) -> Function:
+    """How the chat template is called."""
+    options = (
+        click.option(
+            "--template-arg",
+            "template_args",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="An argument of the chat template, its value as JSON or as plain text, such as "
+            "enable_thinking=false. Repeatable.",
+        ),
+        click.option(
+            "--template-date",
+            metavar="YYYY-MM-DD",
+            help="The date that a chat template takes for today; by default 2026-01-01.",
+        ),
+        click.option(
+            "--thinking",
+            type=click.Choice(["include", "exclude"]),
+            default="include",
+            show_default=True,
+            help="exclude: thinking is removed from assistant turns before they are rendered.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def template_values(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `template_options` as settings; what was not given is left out."""
+    values: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    for text in options["template_args"]:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise SettingsError(
+                f"--template-arg {text}: expected NAME=VALUE",
+                hint="such as --template-arg enable_thinking=false",
+            )
+        found[name] = _json_or_text(value)
+    if found:
+        values["template_args"] = found
+    if options["template_date"] is not None:
+        values["template_date"] = options["template_date"]
+    if options["thinking"] != "include":
+        values["thinking"] = options["thinking"]
+    return values
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
 
 
 def student_options(*, default: str | None = None) -> Callable[[Function], Function]:
@@ -99,6 +161,7 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
             ),
             click.option("--no-cache", is_flag=True, help="Read everything again."),
         )
+        function = template_options(function)
         for option in reversed(options):
             function = option(function)
         return function
@@ -152,6 +215,7 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
         "turns": student["turns"],
         "use_cache": not student["no_cache"],
         "backend": student["backend"],
+        **template_values(student),
     }
     if student["student_url"] is not None:
         values["base_url"] = student["student_url"]

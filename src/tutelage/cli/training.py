@@ -5,8 +5,13 @@ from typing import Any
 
 import click
 
+<<<<<<< HEAD
 from tutelage.cli.showing import shown_progress
 from tutelage.cli.terminal import print_json
+=======
+from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values
+from tutelage.cli.showing import print_json, shown_progress
+>>>>>>> wa
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 
@@ -30,6 +35,7 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     help="Of multiplications; weights stay in float32.",
 )
 @click.option("--template", default="chat", show_default=True, help="As it was scored.")
+@template_options
 @click.option("--turns", type=click.Choice(["last", "all"]), default="last", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--threads", type=int, help="Of the CPU.")
@@ -53,7 +59,9 @@ def train(data: Path, *, student: str, out: Path, chosen: str | None, **flags: A
     """
     from tutelage.runs.training import train as work
 
-    settings = {name: value for name, value in flags.items() if value is not None}
+    arguments = template_values(flags)
+    given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
+    settings = given | arguments
     with shown_progress() as progress:
         done = work(
             data, model=student, settings=settings, chosen=chosen, out=out, progress=progress
@@ -79,6 +87,7 @@ def train(data: Path, *, student: str, out: Path, chosen: str | None, **flags: A
 @click.option("--out", required=True, type=_OUT, help="A folder for rows and manifest.")
 @click.option("--limit", type=click.IntRange(min=1), help="Items of each task.")
 @click.option("--template", default="chat", show_default=True)
+@template_options
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "float32", "bfloat16"]),
@@ -102,6 +111,8 @@ def evaluate(
     from tutelage.runs.training import tasks_of
 
     out = flags.pop("out")
+    arguments = template_values(flags)
+    flags = {n: v for n, v in flags.items() if n not in TEMPLATE_NAMES} | arguments
     with shown_progress() as progress:
         found = work(
             student,

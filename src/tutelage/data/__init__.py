@@ -23,6 +23,7 @@ from tutelage.data.read import (
 )
 from tutelage.data.reading import (
     RANK_CLIP,
+    SCORING_CONTRACT,
     VIEW_NAMES,
     Reading,
     ReadingOutcome,
@@ -53,6 +54,7 @@ __all__ = [
     "RESPONSE_REFLECTION",
     "ROW_OK",
     "SAMPLE",
+    "SCORING_CONTRACT",
     "STEPS",
     "VIEW_NAMES",
     "Candidate",

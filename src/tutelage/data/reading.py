@@ -22,6 +22,12 @@ VIEW_NAMES: tuple[ViewName, ...] = (
     "instruction_given_response",
     "instruction",
 )
+SCORING_CONTRACT = 2
+"""Version of what is scored (docs/scoring.md). Scores of different versions are not comparable.
+
+1: header and context from a probe of the template. 2: each row is rendered as a whole, and header
+and context are those of the row itself.
+"""
 RANK_CLIP = 100
 """Ranks above this count as this (Rank-Surprisal Ratio, arXiv 2601.14249)."""
 
@@ -76,8 +82,12 @@ class Reading:
         straddles: True where a token crossed the border between a context and its target and was
             therefore counted to the context.
         truncated: True where the target was cut, on both sides alike, to fit the length limit.
+        stripped: True where the template changed white space of the text, so that the rendered
+            text was read and not the one in the data.
+        control_tokens_in_data: True where a turn contains the text of a special token, which is
+            read as that token, as in training.
         response_starts_T: int32, or None: for each target token of the response, the offset in
-            characters of the response where it starts.
+            characters of the rendered response where it starts.
         instruction_starts_T: The same for the instruction.
         vocabulary_tokens: How many tokens the student's distribution is over, or None where
             nobody needs to know: only metrics that compare an entropy with its maximum do.
@@ -87,6 +97,8 @@ class Reading:
     views: Mapping[ViewName, TokenStats]
     straddles: bool = False
     truncated: bool = False
+    stripped: bool = False
+    control_tokens_in_data: bool = False
     response_starts_T: NDArray[np.int32] | None = field(default=None)
     instruction_starts_T: NDArray[np.int32] | None = field(default=None)
     vocabulary_tokens: int | None = None
@@ -99,7 +111,8 @@ class Unscored:
     Attributes:
         candidate_id: Whose reading is missing.
         reason: Why, in snake_case: `empty_response`, `empty_instruction`, `too_long`,
-            `no_target_tokens`, `nonfinite`, `student_failed`, or the candidate's own status.
+            `no_target_tokens`, `rewritten_by_template`, `template_refused`, `not_trained`,
+            `nonfinite`, `student_failed`, or the candidate's own status.
         detail: For people: the numbers or the exception behind the reason.
     """
 

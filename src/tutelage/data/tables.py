@@ -69,6 +69,9 @@ SCORES = _schema(
     ("detail", pa.string()),
     ("straddles", pa.bool_()),
     ("truncated", pa.bool_()),
+    ("stripped", pa.bool_()),  # the template changed white space of the text
+    ("control_tokens_in_data", pa.bool_()),  # a turn contains the text of a special token
+    ("contract", pa.int32()),  # version of what is scored; null: 1
     ("response_tokens", pa.int32()),
     ("instruction_tokens", pa.int32()),
     ("nll_response_given_instruction", pa.float64()),

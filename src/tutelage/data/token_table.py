@@ -48,6 +48,9 @@ _IDENTITY = (
     ("detail", pa.string()),
     ("straddles", pa.bool_()),
     ("truncated", pa.bool_()),
+    ("stripped", pa.bool_()),
+    ("control_tokens_in_data", pa.bool_()),
+    ("contract", pa.int32()),
 )
 _TEXTS = tuple(
     column
@@ -183,6 +186,8 @@ def stored_tokens(row: Mapping[str, Any]) -> StoredTokens:
             views=views,
             straddles=bool(row["straddles"]),
             truncated=bool(row["truncated"]),
+            stripped=bool(row.get("stripped")),
+            control_tokens_in_data=bool(row.get("control_tokens_in_data")),
             response_starts_T=targets["response"].starts_T if "response" in targets else None,
             instruction_starts_T=targets["instruction"].starts_T
             if "instruction" in targets

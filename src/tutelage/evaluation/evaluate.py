@@ -30,6 +30,7 @@ from tutelage.evaluation.reasoning import reasoning_quality
 from tutelage.evaluation.results import UNITS, ItemResult, results_table
 from tutelage.evaluation.settings import EvaluateSettings, TaskSettings
 from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.student.settings import template_values
 
 _VERSIONS = ("tutelage", "torch", "transformers", "lm_eval", "math-verify")
 
@@ -79,6 +80,7 @@ def evaluate_student(
             device=settings.device,
             max_length=settings.max_length,
             use_cache=False,
+            **template_values(settings),
         )
     )
     asked = {

@@ -150,7 +150,7 @@ class _Writer:
         """What ends an answer: the model's own end tokens, and the template's end of turn."""
         ends = self._model.generation_config.eos_token_id
         found = {int(e) for e in (ends if isinstance(ends, list) else [ends]) if e is not None}
-        rendered = self._parts.template.render(asked("a", _ANY_ANSWER).context, _ANY_ANSWER)
+        rendered = self._parts.template.render(asked("a", _ANY_ANSWER).messages, 1)
         if rendered.end:
             (tokens,) = self._parts.builder.tokenizer.tokenize([rendered.end])
             found.add(int(tokens.ids_T[0]))

@@ -67,6 +67,7 @@ def run_harness(
         dtype=parts.dtype,
         batch_size=settings.batch_examples,
         trust_remote_code=False,
+        chat_template_args=dict(settings.template_args) or None,
     )
     found = lm_eval.simple_evaluate(
         model=model,

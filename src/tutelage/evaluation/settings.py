@@ -4,6 +4,8 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tutelage.student.settings import TemplateSettings
+
 TaskKind: TypeAlias = Literal[
     "held_out", "gain", "choice", "exact_match", "ifeval", "steps", "lm_eval"
 ]
@@ -75,10 +77,8 @@ class TaskSettings(BaseModel):
         return self
 
 
-class EvaluateSettings(BaseModel):
+class EvaluateSettings(TemplateSettings):
     """How the student is opened and how it answers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     template: str = Field(default="chat", description="chat, alpaca, or a template file.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto")

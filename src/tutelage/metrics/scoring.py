@@ -5,7 +5,15 @@ from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
-from tutelage.data import OK, VIEW_NAMES, Reading, ReadingOutcome, TokenStats, Unscored
+from tutelage.data import (
+    OK,
+    SCORING_CONTRACT,
+    VIEW_NAMES,
+    Reading,
+    ReadingOutcome,
+    TokenStats,
+    Unscored,
+)
 from tutelage.data.tables import SCORES
 from tutelage.metrics.pools import with_lark
 from tutelage.metrics.request import specs_for
@@ -78,6 +86,7 @@ def score_row(
     """
     row: dict[str, object] = dict.fromkeys(scores_schema(metrics).names)
     row["candidate_id"] = outcome.candidate_id
+    row["contract"] = SCORING_CONTRACT
     if isinstance(outcome, Unscored):
         return row | {"status": outcome.reason, "detail": outcome.detail}
     numbers = compute(outcome, metrics, response=response, steps=steps)
@@ -91,6 +100,8 @@ def score_row(
         "status": OK,
         "straddles": outcome.straddles,
         "truncated": outcome.truncated,
+        "stripped": outcome.stripped,
+        "control_tokens_in_data": outcome.control_tokens_in_data,
         "response_tokens": answer.tokens if answer else None,
         "instruction_tokens": instruction.tokens if instruction else None,
     }

@@ -115,6 +115,9 @@ def own_teacher(student: StudentSettings, *, batch: int = 16) -> TeacherSettings
         model=str(folder.path),
         name=f"{name}@{folder.digest()[:8]}",
         concurrency=batch,
+        extra_body={"chat_template_kwargs": dict(student.template_args)}
+        if student.template_args
+        else {},
     )
 
 

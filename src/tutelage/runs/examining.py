@@ -1,12 +1,14 @@
 """What is installed, which devices there are, and whether the student's template works."""
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from tutelage.data import VIEW_NAMES, Candidate, Message, Reading
 from tutelage.errors import TutelageError
 from tutelage.runs.opening import opened_student, versions
+from tutelage.runs.settings import checked
 from tutelage.student import StudentSettings, check_template, devices
 from tutelage.verification.sandbox import MECHANISMS, sandbox_mechanism, why_not
 
@@ -34,12 +36,15 @@ _PROBE = Candidate(
 )
 
 
-def examine(*, student: str | None, template: str) -> dict[str, Any]:
+def examine(
+    *, student: str | None, template: str, arguments: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Look at this machine, and at a student if one is named.
 
     Args:
         student: A folder, a hub id or an alias; None looks at the machine alone.
         template: As in the student's settings.
+        arguments: Its other settings about the template, such as `template_args`.
 
     Returns:
         Findings by topic; `healthy` is false where the student cannot be used.
@@ -58,7 +63,7 @@ def examine(*, student: str | None, template: str) -> dict[str, Any]:
         "healthy": True,
     }
     if student is not None:
-        findings["student"] = _student(student, template)
+        findings["student"] = _student(student, template, arguments or {})
         findings["healthy"] = "error" not in findings["student"]
     return findings
 
@@ -78,9 +83,13 @@ def _devices() -> list[str]:
     return list(devices()) if not _missing(("torch",)) else []
 
 
-def _student(model: str, template: str) -> dict[str, Any]:
+def _student(model: str, template: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        settings = StudentSettings(model=model, template=template, use_cache=False)
+        settings = checked(
+            StudentSettings,
+            {"model": model, "template": template, "use_cache": False, **arguments},
+            place="doctor",
+        )
         with opened_student(settings) as opened:
             (outcome,) = opened.read([_PROBE], views=VIEW_NAMES)
             readable = isinstance(outcome, Reading)

@@ -41,6 +41,7 @@ from tutelage.runs.attempting import (
     count_attempts,
     own_teacher,
 )
+from tutelage.runs.contract import check_contract
 from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.opening import Doors, begin, note, opened_journal, opened_student, run_id
 from tutelage.runs.predicting import FEATURES, features_of, predicted_rates
@@ -241,6 +242,7 @@ def _attempted(examples: Sequence[Example], job: FrontierJob) -> list[Example]:
 
 def _score(folder: FrontierFolder, job: FrontierJob, *, doors: Doors, progress: Progress) -> Tally:
     run = folder.run
+    check_contract(run, model=job.student.model)
     with TableWriter(run.candidates, CANDIDATES) as table:
         for candidate in _solutions(run):
             table.append([candidate_to_row(candidate)])

@@ -12,6 +12,7 @@ from tutelage.data import Row, content_hash, read
 from tutelage.errors import RunError, SettingsError
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
+from tutelage.runs.contract import check_contract
 from tutelage.runs.folder import RunFolder, checksum
 from tutelage.runs.opening import (
     Doors,
@@ -65,6 +66,7 @@ def run_all(
     doors = doors or Doors()
     run = RunFolder(root=Path(settings.out)).create()
     with run.locked():
+        check_contract(run, model=settings.student.model)
         tallies = {"load": _load(run, settings, progress=progress)}
         with opened_student(settings.student, doors) as student:
             note(run, student=dict(student.describe()))

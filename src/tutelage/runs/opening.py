@@ -120,6 +120,10 @@ class Reader(Reads, Protocol):
         """The text that its response tokens are counted in."""
         ...
 
+    def last_response_text(self, candidate: Candidate) -> str:
+        """The text behind `context_text`: the last turn that is read, as it is rendered."""
+        ...
+
     def targets(self, candidate: Candidate, side: TextName) -> TargetTokens:
         """The target tokens of one side of a candidate that has a reading."""
         ...

@@ -39,6 +39,7 @@ from tutelage.runs.proving_plan import (
 )
 from tutelage.runs.proving_sets import write_set
 from tutelage.runs.proving_settings import ProveSettings
+from tutelage.student.settings import template_values
 from tutelage.training import train_student
 
 _GAP_SECONDS = 1.0
@@ -161,7 +162,9 @@ def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]
     folder.mkdir(parents=True, exist_ok=True)
     student = next(s for s in settings.students if s.name == cell.student)
     about: dict[str, Any] = {"rows": len(cell.rows), "tokens": cell.tokens}
-    evaluate = settings.evaluate.model_copy(update={"template": student.template})
+    evaluate = settings.evaluate.model_copy(
+        update={"template": student.template, **template_values(student)}
+    )
     model = student.model
     try:
         if cell.rows:

@@ -24,6 +24,7 @@ from tutelage.runs.proving_sets import (
 from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings, ProveStudent
 from tutelage.student import StudentModel, open_student
 from tutelage.student.passage import Refusal
+from tutelage.student.settings import template_values
 from tutelage.training import TrainSettings
 from tutelage.training.rows import encode_candidate
 from tutelage.training.train import student_settings
@@ -155,7 +156,9 @@ class _Cells:
 
     def _cell(self, arm: str, seed: int, balance: Balance, rows: Sequence[SetRow]) -> Cell:
         train = train_settings(self.settings, self.student, seed=seed) if rows else None
-        evaluate = self.settings.evaluate.model_copy(update={"template": self.student.template})
+        evaluate = self.settings.evaluate.model_copy(
+            update={"template": self.student.template, **template_values(self.student)}
+        )
         key = content_hash(
             "cell",
             self.measured.fingerprint,
@@ -219,7 +222,14 @@ def _texts_of(row: SetRow) -> str:
 def train_settings(settings: ProveSettings, student: ProveStudent, *, seed: int) -> TrainSettings:
     """How a student is trained in a cell of this seed."""
     values = settings.train.model_dump() | student.train
-    return TrainSettings.model_validate({**values, "template": student.template, "seed": seed})
+    return TrainSettings.model_validate(
+        {
+            **values,
+            "template": student.template,
+            **template_values(student),
+            "seed": seed,
+        }
+    )
 
 
 def _about_set(

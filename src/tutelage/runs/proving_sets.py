@@ -23,6 +23,7 @@ from tutelage.runs.proving_settings import ArmSettings, ProveSettings, ProveStud
 from tutelage.runs.selecting import decided
 from tutelage.student import StudentSettings
 from tutelage.student.opening import OpenStudent
+from tutelage.student.settings import template_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,9 @@ def _of_rule(arm: ArmSettings, student: ProveStudent, settings: ProveSettings) -
 
 def _scored_by(run: RunFolder, chooser: ProveStudent) -> str:
     """The fingerprint of a student, which must have scored the run; others may have, too."""
-    parts = OpenStudent(StudentSettings(model=chooser.model, template=chooser.template))
+    parts = OpenStudent(
+        StudentSettings(model=chooser.model, template=chooser.template, **template_values(chooser))
+    )
     scored = pq.read_table(run.need(run.scores), columns=["student"])["student"].unique()
     if parts.fingerprint not in scored.to_pylist():
         raise RunError(

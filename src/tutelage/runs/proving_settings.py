@@ -10,6 +10,7 @@ from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings
 from tutelage.runs.settings import checked, yaml_value
 from tutelage.selection import SelectSettings
+from tutelage.student.settings import TemplateSettings
 from tutelage.training import TrainSettings
 
 Balance: TypeAlias = Literal["examples", "tokens"]
@@ -48,10 +49,8 @@ class ArmSettings(BaseModel):
         return self
 
 
-class ProveStudent(BaseModel):
+class ProveStudent(TemplateSettings):
     """One student and the run that holds its scores."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     model: str

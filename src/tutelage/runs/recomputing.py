@@ -107,6 +107,7 @@ def _recomputed(file: pq.ParquetFile, metrics: Sequence[str]) -> Iterator[dict[s
                 ),
                 "example_id": row["example_id"],
                 "student": row["student"],
+                "contract": row.get("contract"),
             }
 
 

@@ -46,6 +46,7 @@ from tutelage.runs.rounds_tables import write_tables
 from tutelage.runs.settings import RunSettings
 from tutelage.runs.stages import Stage, Tally, run_stage
 from tutelage.student import StudentSettings
+from tutelage.student.settings import template_values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +261,7 @@ class _Loop:
                 "seed": settings.train.seed + 1000 * self.seed + one.number,
                 "template": student.template,
                 "turns": student.turns,
+                **template_values(student),
             }
         )
         trained = self.doors.train(run.selected, start.model, train, out, self.progress)

@@ -32,6 +32,7 @@ from tutelage.runs.opening import Reader, opened_student
 from tutelage.runs.progress import Progress
 from tutelage.runs.rounds_settings import RoundDoors, RoundsSettings
 from tutelage.student import StudentSettings
+from tutelage.student.settings import template_values
 from tutelage.teacher import Journal
 
 UNTRAINED = "untrained"
@@ -80,7 +81,9 @@ def observe(
     held_out = settings.held_out
     results = None
     if held_out.tasks:
-        evaluate = held_out.evaluate.model_copy(update={"template": student.template})
+        evaluate = held_out.evaluate.model_copy(
+            update={"template": student.template, **template_values(student)}
+        )
         results = doors.evaluate(
             student.model, held_out.tasks, evaluate, out / "evaluation", progress
         )

@@ -144,7 +144,7 @@ def _with_steps(
                         context=before + view.earlier,
                         target=view.step,
                     )
-                    for view in step_views(candidate.response)
+                    for view in step_views(student.last_response_text(candidate))
                 ]
         found: dict[str, list[TokenStats | Unscored]] = {}
         for pair, stats in zip(pairs, student.read_pairs(pairs), strict=True):

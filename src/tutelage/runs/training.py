@@ -151,6 +151,7 @@ def trainer_truth(
     *,
     student: str,
     template: str,
+    arguments: Mapping[str, Any] | None = None,
     max_length: int | None,
     limit: int | None,
     progress: Progress,
@@ -161,6 +162,7 @@ def trainer_truth(
         file: An exported file, or any rows.
         student: A folder, a hub id or an alias.
         template: As the student was scored.
+        arguments: Its other settings about the template, such as `template_args`.
         max_length: The trainer's limit; None: none.
         limit: At most so many rows are compared, from the start of the file; None: all.
         progress: Told how many rows are compared.
@@ -172,7 +174,8 @@ def trainer_truth(
     """
 
     def opened(*, end: bool) -> StudentModel:
-        settings = {"model": student, "template": template, "use_cache": False}
+        settings: dict[str, Any] = {"model": student, "template": template, "use_cache": False}
+        settings |= arguments or {}
         return open_student(
             checked(StudentSettings, settings | {"score_end_of_turn": end}, place="doctor")
         )

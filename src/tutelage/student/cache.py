@@ -26,7 +26,8 @@ from tutelage.errors import StudentError
 from tutelage.student.passage import Measured, Refusal
 
 KEY_BYTES = 16
-_VERSION = 1
+_VERSION = 2
+"""1: sides without flags; they were filed under an older scoring contract and are dropped."""
 _BUSY_SECONDS = 60.0
 _KEYS_PER_QUERY = 500
 _PASSAGES = "SELECT key, logprobs FROM passages"
@@ -38,7 +39,8 @@ CREATE TABLE IF NOT EXISTS passages (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sides (
     key BLOB PRIMARY KEY, given BLOB NOT NULL, alone BLOB NOT NULL, straddles INTEGER NOT NULL,
-    truncated INTEGER NOT NULL, starts BLOB NOT NULL, reason TEXT, detail TEXT
+    truncated INTEGER NOT NULL, starts BLOB NOT NULL, reason TEXT, detail TEXT,
+    stripped INTEGER NOT NULL DEFAULT 0, control_tokens INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 """
 
@@ -53,6 +55,8 @@ class SideRecord:
         straddles: As in `EncodedSide`.
         truncated: As in `EncodedSide`.
         starts_T: As in `EncodedSide`.
+        stripped: As in `EncodedSide`.
+        control_tokens_in_data: As in `EncodedSide`.
     """
 
     given: tuple[bytes, ...]
@@ -60,6 +64,8 @@ class SideRecord:
     straddles: bool
     truncated: bool
     starts_T: NDArray[np.int32]
+    stripped: bool = False
+    control_tokens_in_data: bool = False
 
 
 class Cache:
@@ -128,6 +134,8 @@ class Cache:
                 straddles=bool(row[3]),
                 truncated=bool(row[4]),
                 starts_T=np.frombuffer(row[5], dtype="<i4"),
+                stripped=bool(row[8]),
+                control_tokens_in_data=bool(row[9]),
             )
         return found
 
@@ -136,16 +144,16 @@ class Cache:
         rows: list[tuple[object, ...]] = []
         for key, side in sides.items():
             if isinstance(side, Refusal):
-                rows.append((key, b"", b"", 0, 0, b"", side.reason, side.detail))
+                rows.append((key, b"", b"", 0, 0, b"", side.reason, side.detail, 0, 0))
                 continue
             given, alone = b"".join(side.given), b"".join(side.alone)
             starts = _blob(side.starts_T, "<i4")
-            rows.append(
-                (key, given, alone, int(side.straddles), int(side.truncated), starts, None, None)
-            )
+            flags = (int(side.straddles), int(side.truncated))
+            more = (int(side.stripped), int(side.control_tokens_in_data))
+            rows.append((key, given, alone, *flags, starts, None, None, *more))
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO sides VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+                "INSERT OR REPLACE INTO sides VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
 
     def close(self) -> None:
@@ -182,7 +190,9 @@ class Cache:
         write_ahead(connection, seconds=_BUSY_SECONDS)
         connection.execute("PRAGMA synchronous = NORMAL")
         (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found not in (0, _VERSION):
+        if found == 1:
+            connection.execute("DROP TABLE IF EXISTS sides")
+        elif found not in (0, _VERSION):
             connection.close()
             raise StudentError(
                 f"{self.path}: readings of version {found}, this release has {_VERSION}",

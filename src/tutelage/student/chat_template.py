@@ -1,20 +1,42 @@
-"""The student's own chat template, asked only through what it renders."""
+"""The student's own chat template: a row is rendered as a whole, and its turns are found in it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
-from jinja2 import TemplateError
-
-from tutelage.data import Message, content_hash
+from tutelage.data import Message
 from tutelage.errors import SettingsError
-from tutelage.student.template import Rendered, TemplateRefusedError, reverse_digest
+from tutelage.student.jinja_environment import TEMPLATE_ERRORS
+from tutelage.student.span import PROBE, Span, find_turn
+from tutelage.student.template import Rendered, RewrittenError, TemplateRefusedError
+from tutelage.student.thinking import REASONING_FIELDS
 
-RenderMessages: TypeAlias = Callable[[list[dict[str, str]], bool], str]
-"""Messages, and whether to add the generation prompt, to text."""
+RenderMessages: TypeAlias = Callable[[list[dict[str, Any]], bool, list[Any] | None], str]
+"""Messages, whether to add the generation prompt, and tools, to text."""
 
 _INSTRUCTION_PROBE = "Probing instruction."
 _RESPONSE_PROBE = "Probing response."
+_MARK = "Qzfront"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How turns are handed to a template: templates differ in what they accept.
+
+    Attributes:
+        parts: Contents as a list of typed parts, for templates of models that also see images.
+        json_arguments: Arguments of tool calls as JSON text instead of an object.
+        without_content: No `content` in a turn that only calls tools.
+    """
+
+    parts: bool = False
+    json_arguments: bool = False
+    without_content: bool = False
+
+
+_PLAIN = _Form()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,115 +47,250 @@ class ChatTemplate:
         name: `chat`, or the name of the user's file.
         source: The Jinja text.
         render_messages: Renders a conversation, with or without the generation prompt.
-        turn_header: What stands between an instruction and its response.
         bos: The BOS text that the template starts with; empty where it starts with none.
+        parts: Whether contents are handed over as typed parts.
+        control_tokens: Finds the text of special tokens.
     """
 
     name: str
     source: str
     render_messages: RenderMessages
-    turn_header: str
     bos: str = ""
-
-    @property
-    def header(self) -> str:
-        """The text in front of a target that is read alone.
-
-        It starts with BOS where contexts do: some models are lost without it.
-        """
-        return (
-            self.turn_header
-            if self.turn_header.startswith(self.bos)
-            else self.bos + self.turn_header
-        )
+    parts: bool = False
+    control_tokens: re.Pattern[str] | None = None
 
     @property
     def adds_bos(self) -> bool:
         """Never: what the template renders is what training sees."""
         return False
 
-    @property
-    def digest(self) -> str:
-        """Content hash of the template's source and of the reverse prompt."""
-        return content_hash("chat", self.source, reverse_digest())
+    def render(self, messages: Sequence[Message], at: int, *, tools: str | None = None) -> Rendered:
+        """Render a row and find one of its assistant turns.
 
-    def render(self, context: Sequence[Message], response: str) -> Rendered:
-        """Render a conversation and the response to its last user turn.
+        Raises:
+            TemplateRefusedError: The template does not accept such a conversation.
+            RewrittenError: The turn is not in the rendered row word for word.
+        """
+        first: TemplateRefusedError | RewrittenError | None = None
+        for form in self._forms(messages):
+            row = _Row(template=self, messages=tuple(messages), tools=_parsed(tools), form=form)
+            try:
+                return row.placed(at)
+            except (TemplateRefusedError, RewrittenError) as error:
+                first = first or error
+        assert first is not None  # noqa: S101  (there is always a form)
+        raise first
 
-            full      <turns> <header> <response> <end of turn>
-            context   <turns> <header>
-            target                     <response>
-
-        The context is `C(context)`, with the generation prompt, unless training would see
-        another header than generation does.
+    def whole(
+        self, messages: Sequence[Message], *, tools: str | None = None, generate: bool = False
+    ) -> str:
+        """The text of a whole row, as training sees it, or of a prompt.
 
         Raises:
             TemplateRefusedError: The template does not accept such a conversation.
         """
-        turns = [{"role": m.role, "content": m.content} for m in context]
-        full = self._rendered([*turns, {"role": "assistant", "content": response}], generate=False)
-        prompt = self._rendered(turns, generate=True)
-        fronts = [prompt]
-        if not full.startswith(prompt + response):
-            fronts.append(self._rendered(turns, generate=False) + self.turn_header)
-        for front in fronts:
-            for target in (response, response.strip()):
-                if target and full.startswith(front + target):
-                    trimmed = len(response) - len(response.lstrip())
-                    return Rendered(
-                        context=front,
-                        target=target,
-                        offset=trimmed if target != response else 0,
-                        end=full[len(front) + len(target) :].rstrip(),
-                    )
-        return Rendered(context=prompt, target=response, verbatim=False)
+        form = replace(_PLAIN, parts=self.parts)
+        row = _Row(template=self, messages=tuple(messages), tools=_parsed(tools), form=form)
+        return row.text(messages, generate=generate)
 
-    def _rendered(self, turns: list[dict[str, str]], *, generate: bool) -> str:
+    def _forms(self, messages: Sequence[Message]) -> Iterator[_Form]:
+        yield replace(_PLAIN, parts=self.parts)
+        if any(m.tool_calls for m in messages):
+            for json_arguments, without_content in ((True, False), (False, True), (True, True)):
+                yield _Form(
+                    parts=self.parts,
+                    json_arguments=json_arguments,
+                    without_content=without_content,
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One row in one form."""
+
+    template: ChatTemplate
+    messages: tuple[Message, ...]
+    tools: list[Any] | None
+    form: _Form
+
+    def placed(self, at: int) -> Rendered:
+        """Where the assistant turn `at` is in the rendered row."""
+        full = self.text(self.messages)
+        before = self.messages[:at]
+        prompt = self.attempt(before, generate=True)
+        bare = self.attempt(before)
+        probe = Message(role="assistant", content=PROBE)
+        alone = self.attempt([*before, probe])
+        probed, upto = alone, None
+        if at + 1 < len(self.messages):
+            later = self.messages[at + 1 :]
+            probed = self.attempt([*before, probe, *later])
+            upto = self.attempt(self.messages[: at + 1])
+        span = find_turn(
+            turn=self.messages[at],
+            full=full,
+            prompt=prompt,
+            bare=bare,
+            alone=alone,
+            probed=probed,
+            between=lambda: self._between(at),
+            upto=upto,
+            control_tokens=self.template.control_tokens,
+        )
+        return self._rendered(full, span)
+
+    def _rendered(self, full: str, span: Span) -> Rendered:
+        context = full[: span.border]
+        header = full[span.header : span.border]
+        bos = self.template.bos
+        if bos and context.startswith(bos) and not header.startswith(bos):
+            header = bos + header
+        return Rendered(
+            context=context,
+            header=header,
+            target=full[span.border : span.end],
+            end=span.after,
+            stripped=span.stripped,
+        )
+
+    def _between(self, at: int) -> str | None:
+        """What stands between the content of the turn in front and a plain response.
+
+        Of a turn that the template leaves out, the one in front of that counts.
+        """
+        probe = Message(role="assistant", content=PROBE)
+        for index in range(at - 1, -1, -1):
+            marked = replace(self.messages[index], content=_MARK)
+            before = (*self.messages[:index], marked, *self.messages[index + 1 : at])
+            text = self.attempt([*before, probe])
+            if text is not None and PROBE in text and _MARK in text:
+                return text.rpartition(PROBE)[0].rpartition(_MARK)[2]
+        return None
+
+    def attempt(self, messages: Sequence[Message], *, generate: bool = False) -> str | None:
+        """The text of turns, or None where the template refuses them."""
+        if not messages:
+            return None
         try:
-            return self.render_messages(turns, generate)
-        except TemplateError as error:
-            roles = ", ".join(turn["role"] for turn in turns)
+            return self.text(messages, generate=generate)
+        except TemplateRefusedError:
+            return None
+
+    def text(self, messages: Sequence[Message], *, generate: bool = False) -> str:
+        turns = [self._turn(m) for m in messages]
+        try:
+            return self.template.render_messages(turns, generate, self.tools)
+        except TEMPLATE_ERRORS as error:
+            roles = ", ".join(m.role for m in messages)
             raise TemplateRefusedError(
-                f"the chat template refuses a conversation of {roles}: {error}",
+                f"the chat template refuses a conversation of {roles}: {_said(error)}",
                 hint="remove the turns it refuses, or use a raw template",
             ) from error
 
+    def _turn(self, message: Message) -> dict[str, Any]:
+        content: Any = message.content
+        if self.form.parts:
+            content = [{"type": "text", "text": content}]
+        turn: dict[str, Any] = {"role": message.role, "content": content}
+        if message.reasoning is not None:
+            # Templates read the thinking by different names.
+            turn |= dict.fromkeys(REASONING_FIELDS, message.reasoning)
+        if message.tool_calls is not None:
+            calls = json.loads(message.tool_calls)
+            if self.form.json_arguments:
+                calls = [_with_json_arguments(call) for call in calls]
+            turn["tool_calls"] = calls
+            if self.form.without_content and not message.content:
+                del turn["content"]  # as transformers hands over a content of null
+        if message.tool_call_id is not None:
+            turn["tool_call_id"] = message.tool_call_id
+        if message.name is not None:
+            turn["name"] = message.name
+        return turn
+
+
+def _with_json_arguments(call: Any) -> Any:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or isinstance(function.get("arguments"), str):
+        return call
+    text = json.dumps(function.get("arguments"), ensure_ascii=False)
+    return {**call, "function": {**function, "arguments": text}}
+
+
+def _parsed(tools: str | None) -> list[Any] | None:
+    return None if tools is None else list(json.loads(tools))
+
+
+def _said(error: Exception) -> str:
+    """What a template's error says; Jinja wraps nothing else."""
+    return str(error) or type(error).__name__
+
 
 def open_chat_template(
-    render_messages: RenderMessages, *, name: str, source: str, bos: str | None
+    render_messages: RenderMessages,
+    *,
+    name: str,
+    source: str,
+    bos: str | None,
+    control_tokens: re.Pattern[str] | None = None,
 ) -> ChatTemplate:
-    """Find out by a probe what a chat template puts in front of a response.
+    """Find out by probes how a chat template wants its contents, and whether it starts with BOS.
+
+    Args:
+        render_messages: Renders a conversation.
+        name: `chat`, or the name of the user's file.
+        source: The Jinja text.
+        bos: The tokenizer's BOS text, if it has one.
+        control_tokens: Finds the text of special tokens.
 
     Raises:
-        SettingsError: The template cannot render one user turn and one assistant turn, or puts
-            nothing between them.
+        SettingsError: The template renders no conversation at all, or loses what is said in it.
     """
-    user = {"role": "user", "content": _INSTRUCTION_PROBE}
-    assistant = {"role": "assistant", "content": _RESPONSE_PROBE}
+    problem = ""
+    for parts in (False, True):
+        template = ChatTemplate(
+            name=name,
+            source=source,
+            render_messages=render_messages,
+            parts=parts,
+            control_tokens=control_tokens,
+        )
+        for turns in _probes():
+            try:
+                text = template.whole(turns)
+            except TemplateRefusedError as error:
+                problem = problem or str(error)
+                continue
+            if _INSTRUCTION_PROBE in text and _RESPONSE_PROBE in text:
+                found = bos if bos and text.startswith(bos) else ""
+                template = replace(template, bos=found)
+                _check_between(template, turns)
+                return template
+    raise SettingsError(
+        f"template {name}: cannot render a user turn and its response: "
+        f"{problem or 'what is said does not appear in it'}",
+        hint="use a raw template for this model: --template alpaca, or a file of your own",
+    )
+
+
+def _check_between(template: ChatTemplate, turns: Sequence[Message]) -> None:
     try:
-        bare = render_messages([user], False)
-        full = render_messages([user, assistant], False)
-    except TemplateError as error:
+        rendered = template.render(turns, len(turns) - 1)
+    except RewrittenError:
+        return  # each row will say so
+    if not rendered.header.strip():
         raise SettingsError(
-            f"template {name}: cannot render a user turn and its response: {error}",
-            hint="use a raw template for this model: --template alpaca, or a file of your own",
-        ) from error
-    front, found, _ = full.partition(_RESPONSE_PROBE)
-    header = front.removeprefix(bare) if front.startswith(bare) else ""
-    if not header:  # the generation prompt is not a part of its own: take what stands between
-        header = front.rpartition(_INSTRUCTION_PROBE)[2]
-    if not found or not header.strip():
-        raise SettingsError(
-            f"template {name}: puts nothing between instruction and response",
+            f"template {template.name}: puts nothing between instruction and response",
             hint="use a raw template for this model: --template alpaca, or a file of your own",
         )
-    return ChatTemplate(
-        name=name,
-        source=source,
-        render_messages=render_messages,
-        turn_header=header,
-        bos=bos if bos and front.startswith(bos) else "",
-    )
+
+
+def _probes() -> Iterator[tuple[Message, ...]]:
+    user = Message(role="user", content=_INSTRUCTION_PROBE)
+    said = Message(role="assistant", content=_RESPONSE_PROBE)
+    system = Message(role="system", content="Probing system.")
+    yield (user, said)
+    yield (system, user, said)
 
 
 def template_problems(template: ChatTemplate) -> list[str]:
@@ -147,25 +304,50 @@ def template_problems(template: ChatTemplate) -> list[str]:
     system = Message(role="system", content="Probing system.")
     problems = []
     cases = (
-        ("a system prompt", [system, user]),
-        ("an earlier turn", [user, said, user]),
-        ("two user turns in a row", [user, user]),
+        ("a system prompt", (system, user)),
+        ("an earlier turn", (user, said, user)),
+        ("two user turns in a row", (user, user)),
     )
     for what, context in cases:
         try:
-            rendered = template.render(context, _RESPONSE_PROBE)
+            rendered = template.render([*context, said], len(context))
         except TemplateRefusedError as error:
             problems.append(f"refuses {what} ({error})")
             continue
         if system in context and system.content not in rendered.context:
             problems.append("drops the system prompt")
-    if template.render([user], f" {_RESPONSE_PROBE}\n").offset:
-        problems.append("trims the response, so the trimmed response is scored")
-    thinking = f"<think>\nProbing.\n</think>\n\n{_RESPONSE_PROBE}"
-    if not template.render([user], thinking).verbatim:
-        problems.append("rewrites thinking blocks, so such a response is not what training sees")
-    prompt = template.render_messages([{"role": "user", "content": user.content}], True)
-    injected = template.render([user], _RESPONSE_PROBE).context.removeprefix(prompt)
-    if injected:
-        problems.append(f"puts {injected!r} in front of the response; it counts as context")
-    return problems
+    padded = replace(said, content=f" {_RESPONSE_PROBE}\n")
+    if template.render([user, padded], 1).stripped:
+        problems.append("trims the response, so the trimmed response is scored (`stripped`)")
+    return [*problems, *_thinking_problems(template), *_prompt_problems(template)]
+
+
+def _thinking_problems(template: ChatTemplate) -> Iterator[str]:
+    user = Message(role="user", content=_INSTRUCTION_PROBE)
+    said = Message(role="assistant", content=_RESPONSE_PROBE)
+    inside = replace(said, content=f"<think>\nProbing thought.\n</think>\n\n{said.content}")
+    for what, turn in (
+        ("`<think>` in the content", inside),
+        ("a field `reasoning_content`", replace(said, reasoning="Probing thought.")),
+    ):
+        try:
+            template.render([user, turn], 1)
+        except RewrittenError:
+            yield (
+                f"rewrites thinking ({what}): such rows are `rewritten_by_template` unless "
+                "thinking is excluded (--thinking exclude)"
+            )
+        except TemplateRefusedError as error:
+            yield f"refuses thinking ({what}: {error})"
+
+
+def _prompt_problems(template: ChatTemplate) -> Iterator[str]:
+    user = Message(role="user", content=_INSTRUCTION_PROBE)
+    said = Message(role="assistant", content=_RESPONSE_PROBE)
+    context = template.render([user, said], 1).context
+    prompt = template.whole([user], generate=True)
+    injected = context.removeprefix(prompt)
+    if not context.startswith(prompt):
+        yield "renders the prompt alone differently than in a whole row; the whole row counts"
+    elif injected:
+        yield f"puts {injected!r} in front of the response; it counts as context"

@@ -1,6 +1,6 @@
 """What a doctor asks about devices and about a student's template."""
 
-from tutelage.student.chat_template import template_problems
+from tutelage.student.chat_template import ChatTemplate, template_problems
 from tutelage.student.folder import cpu_multiplies_bfloat16
 from tutelage.student.opening import OpenStudent
 from tutelage.student.settings import StudentSettings
@@ -30,6 +30,15 @@ def check_template(settings: StudentSettings) -> tuple[str, ...]:
         SettingsError: It has no such template.
     """
     student = OpenStudent(settings)
-    if settings.template != "chat":
+    if settings.template == "alpaca":
         return ()
-    return tuple(template_problems(student.chat_template))
+    found = (
+        template_problems(student.template) if isinstance(student.template, ChatTemplate) else []
+    )
+    if student.reads_clock:
+        found.append(
+            "reads today's date; scoring and `tutelage train` set it to "
+            f"{settings.template_date.isoformat()} (template_date, --template-date), "
+            "other trainers take the day of the training"
+        )
+    return tuple(found)

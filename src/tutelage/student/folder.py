@@ -68,15 +68,33 @@ class StudentFolder:
             limits.append(int(declared))
         return min(limits, default=LENGTH_CAP)
 
-    def chat_template(self) -> str:
-        """The Jinja text of the chat template, or nothing."""
-        own = self.path / "chat_template.jinja"
-        if own.is_file():
-            return own.read_text(encoding="utf-8")
-        found = self._tokenizer_config().get("chat_template")
-        if isinstance(found, list):  # several by name, as older folders have them
-            return next((t["template"] for t in found if t.get("name") == "default"), "")
-        return found if isinstance(found, str) else ""
+    def chat_template(self, *, tools: bool = False) -> str:
+        """The Jinja text of the chat template, or nothing.
+
+        Args:
+            tools: Take the one for rows with tools, where the folder has one of its own for them.
+        """
+        named = self._named_templates()
+        if tools and named.get("tool_use"):
+            return named["tool_use"]
+        return named.get("default", "")
+
+    def _named_templates(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        listed = self._tokenizer_config().get("chat_template")
+        if isinstance(listed, str):
+            found["default"] = listed
+        elif isinstance(listed, list):  # several by name, as older folders have them
+            found |= {str(t.get("name")): t["template"] for t in listed if "template" in t}
+        of_processor = self.path / "chat_template.json"  # as older folders of vision models have it
+        if of_processor.is_file():
+            text = _read_json(of_processor).get("chat_template")
+            found |= {"default": text} if isinstance(text, str) else {}
+        more = self.path / "additional_chat_templates"
+        files = {path.stem: path for path in sorted(more.glob("*.jinja"))}
+        files["default"] = self.path / "chat_template.jinja"
+        found |= {n: p.read_text(encoding="utf-8") for n, p in files.items() if p.is_file()}
+        return found
 
     def digest(self) -> str:
         """Content hash of weights, architecture and tokenizer; a changed weight changes it."""

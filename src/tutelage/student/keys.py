@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 
 from tutelage.data import Candidate
+from tutelage.data.ids import message_parts
 from tutelage.student.cache import KEY_BYTES
 from tutelage.student.passage import Passage, SideName
 
@@ -27,8 +28,9 @@ class Scope:
 
     def side_key(self, candidate: Candidate, side: SideName) -> bytes:
         """The key of one side of a candidate: 16 bytes."""
-        text = [[m.role, m.content] for m in candidate.messages]
-        return _hash(self.encoding.encode(), _bytes([side, text]))
+        text = [message_parts(m) for m in candidate.messages]
+        more = [] if candidate.tools is None else [candidate.tools]
+        return _hash(self.encoding.encode(), _bytes([side, text, *more]))
 
     def pair_key(self, context: str, target: str) -> bytes:
         """The key of a context and a target that stand for themselves: 16 bytes."""

@@ -31,11 +31,11 @@ from tutelage.student.passage import (
 from tutelage.student.places import readings_path
 from tutelage.student.reader import PassageReader
 from tutelage.student.settings import Statistics, StudentSettings
+from tutelage.student.template import Rendered
 from tutelage.student.views import (
     INSTRUCTION_VIEWS,
     RESPONSE_VIEWS,
     blank_reason,
-    contexts_of,
 )
 
 _VIEWS_OF: Mapping[SideName, tuple[ViewName, ViewName]] = {
@@ -100,7 +100,7 @@ class StudentModel:
         return self.parts.fingerprint
 
     def describe(self) -> Mapping[str, object]:
-        """What a manifest should say about the student; `engine` is None until it has read."""
+        """What a manifest should say about the student."""
         return self.parts.describe()
 
     def close(self) -> None:
@@ -215,14 +215,20 @@ class StudentModel:
         """The text in front of a candidate's response, as the template renders it.
 
         Raises:
-            TemplateRefusedError: The template does not accept this conversation.
+            DataError: The template does not accept this conversation, or rewrites it.
         """
-        return self.parts.template.render(candidate.context, candidate.response).context
+        return self._rendered(candidate)[-1].context
 
     def response_text(self, candidate: Candidate) -> str:
         """The text of which a reading's `response_starts_T` are offsets: all turns that count."""
-        contexts = contexts_of(candidate, all_turns=self.parts.settings.turns == "all")
-        return TURN_BREAK.join(candidate.messages[len(before)].content for before in contexts)
+        return TURN_BREAK.join(turn.target for turn in self._rendered(candidate))
+
+    def last_response_text(self, candidate: Candidate) -> str:
+        """The text that stands behind `context_text` in the rendered row."""
+        return self._rendered(candidate)[-1].target
+
+    def _rendered(self, candidate: Candidate) -> list[Rendered]:
+        return self.parts.builder.render_targets(candidate)
 
     def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
         """The tokens of a candidate's response, or of its instruction, that a reading counts.
@@ -340,6 +346,8 @@ def _record(
         straddles=side.straddles,
         truncated=side.truncated,
         starts_T=side.starts_T,
+        stripped=side.stripped,
+        control_tokens_in_data=side.control_tokens_in_data,
     )
 
 
@@ -387,6 +395,8 @@ def _outcome(
         views=found,
         straddles=any(side.straddles for side in sides.values()),
         truncated=any(side.truncated for side in sides.values()),
+        stripped=any(side.stripped for side in sides.values()),
+        control_tokens_in_data=any(side.control_tokens_in_data for side in sides.values()),
         response_starts_T=None if response is None else response.starts_T,
         instruction_starts_T=None if instruction is None else instruction.starts_T,
     )

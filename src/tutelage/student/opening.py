@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import content_hash
+from tutelage.data import SCORING_CONTRACT, content_hash
 from tutelage.errors import SettingsError
 from tutelage.student.chat_template import ChatTemplate, open_chat_template
 from tutelage.student.engine import Engine
@@ -18,11 +18,12 @@ from tutelage.student.folder import (
     resolve_dtype,
     resolve_max_length,
 )
+from tutelage.student.jinja_environment import TEMPLATE_ERRORS, compile_template, reads_clock
 from tutelage.student.keys import Scope
 from tutelage.student.memory import give_memory_back
 from tutelage.student.settings import DtypeName, StudentSettings
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
-from tutelage.student.text import fast_tokenizer, load_hf_tokenizer
+from tutelage.student.text import control_token_pattern, fast_tokenizer, load_hf_tokenizer
 from tutelage.student.views import ViewBuilder
 
 _JINJA_SUFFIXES = (".jinja", ".jinja2", ".j2")
@@ -96,9 +97,27 @@ class OpenStudent:
 
     @cached_property
     def template_digest(self) -> str:
-        """Content hash of the template and of the wording of the reverse prompt."""
-        kind = "chat" if self._is_chat else "raw"
-        return content_hash(kind, self.template_source, reverse_digest())
+        """Content hash of everything that decides which text is read.
+
+        The template with its arguments and the date it takes for today, whether thinking is read,
+        the wording of the reverse prompt, and the version of the scoring contract.
+        """
+        settings = self.settings
+        return content_hash(
+            "chat" if self._is_chat else "raw",
+            self.template_source,
+            self.folder.chat_template(tools=True) if settings.template == "chat" else "",
+            reverse_digest(),
+            SCORING_CONTRACT,
+            dict(settings.template_args) if self._is_chat else {},
+            settings.template_date.isoformat() if self.reads_clock else None,
+            settings.thinking,
+        )
+
+    @property
+    def reads_clock(self) -> bool:
+        """Whether the template asks for today's date."""
+        return self._is_chat and reads_clock(self.template_source)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,6 +151,8 @@ class OpenStudent:
             truncate=self.settings.on_overflow == "truncate",
             all_turns=self.settings.turns == "all",
             score_end_of_turn=self.settings.score_end_of_turn,
+            answers_only=self.settings.thinking == "exclude",
+            control_tokens=control_token_pattern(self._hf_tokenizer),
         )
 
     @cached_property
@@ -146,20 +167,33 @@ class OpenStudent:
     @cached_property
     def chat_template(self) -> ChatTemplate:
         """The chat template. Needs transformers."""
-        tokenizer, source = self._hf_tokenizer, self.template_source
-
-        def render(messages: list[dict[str, str]], generate: bool) -> str:  # noqa: FBT001  (`RenderMessages`)
-            return str(
-                tokenizer.apply_chat_template(
-                    messages,
-                    chat_template=source,
-                    tokenize=False,
-                    add_generation_prompt=generate,
+        tokenizer, settings = self._hf_tokenizer, self.settings
+        variables = {**tokenizer.special_tokens_map, **settings.template_args}
+        sources = {False: self.template_source, True: self.template_source}
+        if settings.template == "chat":
+            sources[True] = self.folder.chat_template(tools=True) or self.template_source
+        try:
+            renders = {
+                with_tools: compile_template(
+                    source, today=settings.template_date, variables=variables
                 )
-            )
+                for with_tools, source in sources.items()
+            }
+        except TEMPLATE_ERRORS as error:
+            raise SettingsError(
+                f"template {self.template_name}: is not a template: {error}",
+                hint="use a raw template for this model: --template alpaca, or a file of your own",
+            ) from error
+
+        def render(messages: list[dict[str, Any]], generate: bool, tools: list[Any] | None) -> str:  # noqa: FBT001  (`RenderMessages`)
+            return renders[tools is not None](messages, generate, tools)
 
         return open_chat_template(
-            render, name=self.template_name, source=source, bos=tokenizer.bos_token
+            render,
+            name=self.template_name,
+            source=self.template_source,
+            bos=tokenizer.bos_token,
+            control_tokens=control_token_pattern(tokenizer),
         )
 
     def engine(self) -> Engine:
@@ -188,11 +222,24 @@ class OpenStudent:
             "device": self.device,
             "template": self.template_name,
             "template_digest": self.template_digest,
+            "contract": SCORING_CONTRACT,
+            **self._template_described(),
             "backend": self.settings.backend,
             "engine": None if self._engine is None else self._engine.name,
             "max_length": self.max_length,
             "versions": {name: _version(name) for name in _LIBRARIES},
         }
+
+    def _template_described(self) -> dict[str, object]:
+        settings = self.settings
+        found: dict[str, object] = {}
+        if settings.template_args:
+            found["template_args"] = dict(settings.template_args)
+        if self.reads_clock:
+            found["template_date"] = settings.template_date.isoformat()
+        if settings.thinking != "include":
+            found["thinking"] = settings.thinking
+        return found
 
     def close(self) -> None:
         """Give the memory of the loaded model back."""

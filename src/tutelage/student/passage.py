@@ -70,8 +70,11 @@ class EncodedSide:
         alone: The same target ids after the header.
         straddles: True where a token crosses a border and was counted to the context.
         truncated: True where something was cut to fit the length limit.
+        stripped: True where the template changed white space of the target.
+        control_tokens_in_data: True where a turn contains the text of a special token.
         starts_T: int32: where each target token starts, in characters of `text`.
-        text: The target text; the texts of turns that are pooled are joined by `TURN_BREAK`.
+        text: The target text as the template renders it; the texts of turns that are pooled are
+            joined by `TURN_BREAK`.
     """
 
     given: tuple[Passage, ...]
@@ -80,6 +83,8 @@ class EncodedSide:
     truncated: bool
     starts_T: NDArray[np.int32]
     text: str
+    stripped: bool = False
+    control_tokens_in_data: bool = False
 
     @property
     def ids_T(self) -> NDArray[np.int32]:  # noqa: N802  (ends in its dimension)

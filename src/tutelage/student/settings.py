@@ -1,9 +1,11 @@
 """The settings of the student's room."""
 
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 DtypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
@@ -11,10 +13,63 @@ Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 """`nll`: log-probabilities only; `ranks`: ranks too; `full`: also entropies and sums of squares."""
 
 
-class StudentSettings(BaseModel):
-    """Which model reads, through which template, and within which bounds."""
+TEMPLATE_DATE = date(2026, 1, 1)
+"""What templates take for today unless a setting says otherwise, so that scores stay the same."""
+_SET_BY_US = {
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "raise_exception",
+    "strftime_now",
+}
+
+
+def _is_default(value: object) -> bool:
+    return value in ({}, TEMPLATE_DATE, "include")
+
+
+class TemplateSettings(BaseModel):
+    """How rows become text: the same for scoring, training and evaluation.
+
+    Settings with their default values are left out when they are written or hashed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template_args: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        exclude_if=_is_default,
+        description="Arguments of the chat template, such as enable_thinking: false.",
+    )
+    template_date: date = Field(
+        default=TEMPLATE_DATE,
+        exclude_if=_is_default,
+        description="The date (YYYY-MM-DD) that a chat template takes for today.",
+    )
+    thinking: Literal["include", "exclude"] = Field(
+        default="include",
+        exclude_if=_is_default,
+        description="include: thinking is part of the response. exclude: it is removed from "
+        "assistant turns before they are rendered.",
+    )
+
+    @field_validator("template_args")
+    @classmethod
+    def _arguments_are_free(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(_SET_BY_US & set(value))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is set by tutelage; template_date sets the date")
+        return value
+
+
+def template_values(settings: TemplateSettings) -> Mapping[str, Any]:
+    """The settings of `TemplateSettings` of other settings that extend them, by name."""
+    return {name: getattr(settings, name) for name in TemplateSettings.model_fields}
+
+
+class StudentSettings(TemplateSettings):
+    """Which model reads, through which template, and within which bounds."""
 
     model: str = Field(
         description="A model folder, a hub id, or the alias of a bundled model (smollm2-135m)."

@@ -96,6 +96,10 @@ class TableStudent:
         """The last response: other turns are not read."""
         return candidate.response
 
+    def last_response_text(self, candidate: Candidate) -> str:
+        """The last response: there is no template."""
+        return candidate.response
+
     def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
         """Words with hashed ids."""
         text = candidate.response if side == "response" else candidate.instruction

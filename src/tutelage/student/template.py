@@ -1,12 +1,11 @@
-"""How a conversation becomes the text the student would be trained on.
+"""How a conversation becomes the text the student is trained on, and where a turn is in it.
 
-    C(messages)            everything up to where the response starts
-    header                 what stands between instruction and response
+A row is rendered as a whole, as for training. For each assistant turn that is read:
+
+    text      <turns in front> <header> target <end of turn> <later turns>
+              `------ context ------'
+
     REVERSE(response)      the user turn that asks for the instruction of a response
-
-The rule for every template: `context + target` is the text that training would render, up to
-the end of the turn. Where a chat template puts something between its generation prompt and the
-response (an empty thinking block, say), that belongs to the context, because training sees it.
 """
 
 from collections.abc import Sequence
@@ -33,24 +32,28 @@ class TemplateRefusedError(DataError):
     """The template will not render this conversation."""
 
 
+class RewrittenError(DataError):
+    """The template drops, repeats or moves words of the turn that is to be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """One turn to be read, as text.
+    """One assistant turn, as text, where the rendered row has it.
 
     Attributes:
         context: Everything in front of the target.
-        target: The response as training would see it; a template may trim it.
-        offset: How many characters the template cut from the start of the response.
+        header: The end of `context`: what stands between the turn in front and the target. A
+            target is read alone after it. It starts with BOS where the template renders one.
+        target: What the assistant wrote, as training sees it.
         end: What ends the turn, or nothing where the template has no such thing.
-        verbatim: False where the template rewrites the response, so that training would not see
-            `context + target`.
+        stripped: Whether the template changed white space of the turn.
     """
 
     context: str
+    header: str
     target: str
-    offset: int = 0
     end: str = ""
-    verbatim: bool = True
+    stripped: bool = False
 
 
 class Template(Protocol):
@@ -62,25 +65,21 @@ class Template(Protocol):
         ...
 
     @property
-    def digest(self) -> str:
-        """Content hash of everything that decides what is rendered."""
-        ...
-
-    @property
-    def header(self) -> str:
-        """The text in front of a target that is read alone."""
-        ...
-
-    @property
     def adds_bos(self) -> bool:
-        """Whether contexts and header lack the BOS token that the tokenizer adds by itself."""
+        """Whether the tokenizer puts its BOS token in front of what this renders."""
         ...
 
-    def render(self, context: Sequence[Message], response: str) -> Rendered:
-        """Render a conversation and the response to its last user turn.
+    def render(self, messages: Sequence[Message], at: int, *, tools: str | None = None) -> Rendered:
+        """Render a row and find one of its assistant turns.
+
+        Args:
+            messages: The whole row.
+            at: Index of the assistant turn.
+            tools: The tools of the row, as JSON text.
 
         Raises:
             TemplateRefusedError: The template does not accept such a conversation.
+            RewrittenError: The turn is not in the rendered row word for word.
         """
         ...
 
@@ -120,11 +119,6 @@ class RawTemplate:
     end: str = ""
 
     @property
-    def digest(self) -> str:
-        """Content hash of the template's text and of the reverse prompt."""
-        return content_hash("raw", self.before, self.between, self.end, reverse_digest())
-
-    @property
     def header(self) -> str:
         """The text between instruction and response without the blank lines it starts with."""
         return self.between.lstrip("\n")
@@ -134,15 +128,23 @@ class RawTemplate:
         """Always: raw text has no BOS of its own."""
         return True
 
-    def render(self, context: Sequence[Message], response: str) -> Rendered:
-        """Render a conversation and its response.
+    def render(self, messages: Sequence[Message], at: int, *, tools: str | None = None) -> Rendered:
+        """Render a conversation up to one of its assistant turns, and that turn.
+
+        Thinking that a row keeps apart from the content has no place in a raw template.
 
         Raises:
-            TemplateRefusedError: The turns do not alternate.
+            TemplateRefusedError: The turns do not alternate, or call tools.
+            RewrittenError: The turn has thinking beside its content.
         """
         parts: list[str] = []
         expected = "user"
-        for message in context:
+        if tools is not None or any(m.tool_calls for m in messages):
+            raise TemplateRefusedError(
+                f"template {self.name}: has no place for tools",
+                hint="rows with tools need a chat template",
+            )
+        for message in messages[:at]:
             if message.role == "system" and not parts:
                 parts.append(f"{message.content}\n\n")
                 continue
@@ -156,7 +158,22 @@ class RawTemplate:
             else:
                 parts.append(f"{message.content}{self.end}\n\n")
             expected = "assistant" if message.role == "user" else "user"
-        return Rendered(context="".join(parts), target=response, end=self.end)
+        if expected != "assistant":
+            raise TemplateRefusedError(
+                f"template {self.name}: no user turn in front of the response",
+                hint="a raw template needs turns that alternate",
+            )
+        if messages[at].reasoning is not None:
+            raise RewrittenError(
+                f"template {self.name}: has no place for the thinking of a turn",
+                hint="score the answers alone with --thinking exclude",
+            )
+        return Rendered(
+            context="".join(parts),
+            header=self.header,
+            target=messages[at].content,
+            end=self.end,
+        )
 
 
 def parse_raw_template(text: str, *, name: str, end: str = "") -> RawTemplate:

@@ -1,5 +1,6 @@
 """A tokenizer that says where in the text each token starts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,3 +119,19 @@ def fast_tokenizer(hf_tokenizer: Any, *, place: str) -> FastTokenizer:
     first = hf_tokenizer("a")["input_ids"][:1]
     bos = hf_tokenizer.bos_token_id
     return FastTokenizer(backend=backend, bos_ids=tuple(first) if first == [bos] else ())
+
+
+def control_token_pattern(hf_tokenizer: Any) -> re.Pattern[str] | None:
+    """What finds the text of a special token; None where the tokenizer has none.
+
+    Opening and closing tags of thinking are left out: they belong into responses.
+    """
+    texts = {
+        token.content
+        for token in hf_tokenizer.added_tokens_decoder.values()
+        if token.special and token.content.strip() and "think" not in token.content.lower()
+    }
+    if not texts:
+        return None
+    longest_first = sorted(texts, key=lambda text: (-len(text), text))
+    return re.compile("|".join(map(re.escape, longest_first)))

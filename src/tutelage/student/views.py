@@ -1,10 +1,13 @@
 """From candidates to the passages of each view.
 
-    view                         context                     target
-    response_given_instruction   C(... instruction)          response
-    response                     header                      the same response ids
-    instruction_given_response   C(user: REVERSE(response))  instruction
-    instruction                  header                      the same instruction ids
+    view                         context                             target
+    response_given_instruction   everything in front of it           response
+    response                     its header                          the same response ids
+    instruction_given_response   the same, of the reverse row        instruction
+    instruction                  its header there                    the same instruction ids
+
+The reverse row is `REVERSE(response)` as user turn and the instruction as assistant turn, without
+system prompt and tools.
 
 Context and target are tokenised once, together. The target is every token that starts at or
 after the end of the context; a token that straddles the border belongs to the context:
@@ -14,6 +17,7 @@ after the end of the context; a token that straddles the border belongs to the c
     target                            ^^^
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.data import OK, Candidate, Message, Unscored, ViewName
-from tutelage.errors import SpanMismatchError
+from tutelage.errors import DataError, SpanMismatchError
 from tutelage.student.passage import (
     TURN_BREAK,
     EncodedSide,
@@ -31,11 +35,13 @@ from tutelage.student.passage import (
 )
 from tutelage.student.template import (
     Rendered,
+    RewrittenError,
     Template,
     TemplateRefusedError,
     reverse_prompt,
 )
 from tutelage.student.text import Tokenize, Tokens
+from tutelage.student.thinking import without_thinking
 
 RESPONSE_VIEWS: tuple[ViewName, ViewName] = ("response_given_instruction", "response")
 INSTRUCTION_VIEWS: tuple[ViewName, ViewName] = ("instruction_given_response", "instruction")
@@ -71,8 +77,10 @@ class ViewBuilder:
         tokenizer: The student's tokenizer.
         max_length: The most tokens a passage may have.
         truncate: Cut targets that do not fit, on both sides alike, instead of giving up.
-        all_turns: Read every assistant turn, each with the user turn in front of it.
+        all_turns: Read every assistant turn that is trained on, each as a target of its own.
         score_end_of_turn: Count the tokens that end the turn as part of the response.
+        answers_only: Remove thinking from assistant turns before anything is rendered.
+        control_tokens: Finds the text of special tokens; None where there are none.
     """
 
     template: Template
@@ -81,6 +89,8 @@ class ViewBuilder:
     truncate: bool = False
     all_turns: bool = False
     score_end_of_turn: bool = False
+    answers_only: bool = False
+    control_tokens: re.Pattern[str] | None = None
 
     def encode(self, candidate: Candidate, side: SideName) -> EncodedSide | Refusal:
         """Encode both views of a candidate's response, or of its instruction.
@@ -90,20 +100,44 @@ class ViewBuilder:
             side: Which text is the target.
 
         Returns:
-            The passages, or the reason why there are none: `too_long`, `no_target_tokens` or
-            `template_refused`.
+            The passages, or the reason why there are none: `too_long`, `no_target_tokens`,
+            `template_refused`, `rewritten_by_template`, `not_trained`, or `empty_response` where
+            nothing but thinking was there.
         """
-        read = self._response_side if side == "response" else self._instruction_side
         try:
-            turns = [
-                read(context, candidate.messages[len(context)].content)
-                for context in contexts_of(candidate, all_turns=self.all_turns)
-            ]
+            messages, turns = self.targets_of(candidate)
+            if side == "response":
+                sides = [self._response_side(messages, at, candidate.tools) for at in turns]
+            else:
+                asked = [at for at in turns if at and messages[at - 1].role == "user"]
+                sides = [
+                    self._instruction_side(messages, at, candidate.tools)
+                    for at in asked or turns[-1:]
+                ]
         except _NotReadableError as error:
             return Refusal(reason=error.reason, detail=error.detail)
         except TemplateRefusedError as error:
             return Refusal(reason="template_refused", detail=str(error))
-        return _pooled(turns)
+        except RewrittenError as error:
+            return Refusal(reason="rewritten_by_template", detail=f"{error} ({error.hint})")
+        pooled = _pooled(sides)
+        if self.control_tokens is None or not _has_control_token(candidate, self.control_tokens):
+            return pooled
+        return replace(pooled, control_tokens_in_data=True)
+
+    def targets_of(self, candidate: Candidate) -> tuple[tuple[Message, ...], list[int]]:
+        """The row as it is rendered, and which of its turns are read; at least one."""
+        messages = candidate.messages
+        if self.answers_only:
+            messages = without_thinking(messages)
+        written = [at for at, m in enumerate(messages) if m.role == "assistant" and _says(m)]
+        turns = written if self.all_turns else [len(messages) - 1]
+        if not set(turns) & set(written):
+            raise _NotReadableError("empty_response", "nothing is left without its thinking")
+        turns = [at for at in turns if messages[at].trained]
+        if not turns:
+            raise _NotReadableError("not_trained", "the row says not to train on this turn")
+        return messages, turns
 
     def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
         """Encode any context and target, without a template; there is no alone view.
@@ -136,12 +170,28 @@ class ViewBuilder:
             text=target,
         )
 
-    def _response_side(self, context: Sequence[Message], response: str) -> EncodedSide:
-        rendered = self.template.render(context, response)
+    def render_targets(self, candidate: Candidate) -> list[Rendered]:
+        """The turns of a candidate that are read, as the template renders them.
+
+        Raises:
+            TemplateRefusedError: The template does not accept the row.
+            RewrittenError: A turn is not in the rendered row word for word.
+            DataError: No turn of it is read.
+        """
+        try:
+            messages, turns = self.targets_of(candidate)
+        except _NotReadableError as error:
+            raise DataError(f"candidate {candidate.candidate_id}: {error.reason}") from error
+        return [self.template.render(messages, at, tools=candidate.tools) for at in turns]
+
+    def _response_side(
+        self, messages: tuple[Message, ...], at: int, tools: str | None
+    ) -> EncodedSide:
+        rendered = self.template.render(messages, at, tools=tools)
         border = self._border(rendered.context, rendered.target, what="response")
         if self.score_end_of_turn and rendered.end:
             border = self._with_end(rendered)
-        return self._side(border, what="response", text=response, offset=rendered.offset)
+        return self._side(border, rendered, what="response")
 
     def _with_end(self, rendered: Rendered) -> _Border:
         """The same border with the first token of the end of the turn counted too."""
@@ -155,25 +205,36 @@ class ViewBuilder:
             straddles=whole.straddles,
         )
 
-    def _instruction_side(self, context: Sequence[Message], response: str) -> EncodedSide:
-        instruction = context[-1].content
+    def _instruction_side(
+        self, messages: tuple[Message, ...], at: int, tools: str | None
+    ) -> EncodedSide:
+        instruction = _instruction_of(messages, at)
+        if instruction is None:
+            raise _NotReadableError("empty_instruction", "no user turn in front of the response")
+        turn = messages[at]
+        response = turn.content
+        if turn.reasoning or turn.tool_calls:
+            response = self.template.render(messages, at, tools=tools).target.strip()
         shown = response
-        border = self._reverse_border(instruction, shown)
+        rendered, border = self._reverse(instruction, shown)
         for _ in range(_CUT_ATTEMPTS):
             over = len(border.context) + len(border.target) - self.max_length
             if over <= 0 or not self.truncate:
                 break
             shown = self._without_last_tokens(shown, over)
-            border = self._reverse_border(instruction, shown)
-        side = self._side(border, what="instruction", text=instruction, offset=0)
+            rendered, border = self._reverse(instruction, shown)
+        side = self._side(border, rendered, what="instruction")
         if shown == response:
             return side
         return replace(side, truncated=True)
 
-    def _reverse_border(self, instruction: str, shown: str) -> _Border:
-        turn = Message(role="user", content=reverse_prompt(shown))
-        rendered = self.template.render([turn], instruction)
-        return self._border(rendered.context, rendered.target, what="instruction")
+    def _reverse(self, instruction: str, shown: str) -> tuple[Rendered, _Border]:
+        row = (
+            Message(role="user", content=reverse_prompt(shown)),
+            Message(role="assistant", content=instruction),
+        )
+        rendered = self.template.render(row, 1)
+        return rendered, self._border(rendered.context, rendered.target, what="instruction")
 
     def _without_last_tokens(self, text: str, count: int) -> str:
         """Cut at least `count` tokens off the end of a response that is only shown."""
@@ -186,7 +247,7 @@ class ViewBuilder:
         (tokens,) = self.tokenizer.tokenize([context + target])
         at, straddles = _split(tokens, len(context))
         wants_bos = self.template.adds_bos if bos is None else bos
-        front = self.tokenizer.bos_ids if wants_bos else ()
+        front = self._bos(tokens) if wants_bos else ()
         if at == len(tokens.ids_T):
             raise _NotReadableError(
                 "no_target_tokens", f"all tokens of the {what} start inside its context"
@@ -198,13 +259,22 @@ class ViewBuilder:
             straddles=straddles,
         )
 
-    def _header(self) -> tuple[int, ...]:
-        (tokens,) = self.tokenizer.tokenize([self.template.header])
-        bos = self.tokenizer.bos_ids if self.template.adds_bos else ()
+    def _header(self, header: str) -> tuple[int, ...]:
+        (tokens,) = self.tokenizer.tokenize([header])
+        bos = self._bos(tokens) if self.template.adds_bos else ()
         return (*bos, *tokens.ids_T.tolist())
 
-    def _side(self, border: _Border, *, what: str, text: str, offset: int) -> EncodedSide:
-        header = self._header()
+    def _bos(self, tokens: Tokens) -> tuple[int, ...]:
+        """What the tokenizer puts in front, unless the text starts with it already."""
+        front = self.tokenizer.bos_ids
+        return () if tuple(tokens.ids_T[: len(front)].tolist()) == front else front
+
+    def _side(self, border: _Border, rendered: Rendered, *, what: str) -> EncodedSide:
+        header = self._header(rendered.header)
+        if not header or not border.context:
+            raise _NotReadableError(
+                "no_target_tokens", f"nothing stands in front of the {what} in the rendered row"
+            )
         room = self.max_length - max(len(border.context), len(header))
         target = border.target
         if len(target) > room:
@@ -221,26 +291,34 @@ class ViewBuilder:
         return EncodedSide(
             given=(given,),
             alone=(alone,),
-            starts_T=border.target_starts_T[: len(target)] + np.int32(offset),
-            text=text,
+            starts_T=border.target_starts_T[: len(target)],
+            text=rendered.target,
             straddles=border.straddles,
             truncated=len(target) < len(border.target),
+            stripped=rendered.stripped,
         )
 
     def _too_long(self, what: str, needed: int) -> str:
         return f"{what}: {needed} tokens with its context, the limit is {self.max_length}"
 
 
-def contexts_of(candidate: Candidate, *, all_turns: bool) -> list[tuple[Message, ...]]:
-    """The conversation in front of each assistant turn that is read."""
-    if not all_turns:
-        return [candidate.context]
-    messages = candidate.messages
-    return [
-        messages[:at]
-        for at in range(1, len(messages))
-        if messages[at].role == "assistant" and messages[at - 1].role == "user"
-    ]
+def _says(message: Message) -> bool:
+    """Whether a turn has anything to read: words, thinking or tool calls."""
+    return bool(message.content.strip() or (message.reasoning or "").strip() or message.tool_calls)
+
+
+def _instruction_of(messages: Sequence[Message], at: int) -> str | None:
+    """The last user turn in front of a turn."""
+    return next((m.content for m in reversed(messages[:at]) if m.role == "user"), None)
+
+
+def _has_control_token(candidate: Candidate, pattern: re.Pattern[str]) -> bool:
+    return any(
+        pattern.search(text)
+        for m in candidate.messages
+        for text in (m.content, m.reasoning, m.tool_calls)
+        if text
+    )
 
 
 def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
@@ -254,6 +332,7 @@ def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
         alone=tuple(passage for turn in turns for passage in turn.alone),
         straddles=any(turn.straddles for turn in turns),
         truncated=any(turn.truncated for turn in turns),
+        stripped=any(turn.stripped for turn in turns),
         starts_T=np.concatenate(starts),
         text=TURN_BREAK.join(turn.text for turn in turns),
     )
@@ -264,10 +343,12 @@ def blank_reason(candidate: Candidate) -> Unscored | None:
     reason = None
     if candidate.status != OK:
         reason = candidate.status
-    elif not candidate.response.strip():
+    elif not _says(candidate.messages[-1]):
         reason = "empty_response"
     elif not candidate.instruction.strip():
         reason = "empty_instruction"
+    elif not any(m.trained for m in candidate.messages if m.role == "assistant"):
+        reason = "not_trained"
     if reason is None:
         return None
     return Unscored(candidate_id=candidate.candidate_id, reason=reason, detail=candidate.detail)

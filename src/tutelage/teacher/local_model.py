@@ -9,7 +9,7 @@ Suffixes: B rows of a batch, T positions, V vocabulary.
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,12 @@ def load(settings: TeacherSettings) -> "LocalModel":
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
-    return LocalModel(model=model, tokenizer=tokenizer)
+    arguments = settings.extra_body.get("chat_template_kwargs", {})
+    return LocalModel(
+        model=model,
+        tokenizer=tokenizer,
+        template_args=arguments if isinstance(arguments, Mapping) else {},
+    )
 
 
 class LocalModel:
@@ -81,9 +86,13 @@ class LocalModel:
     Args:
         model: A causal language model of transformers.
         tokenizer: Its tokenizer, which pads on the left.
+        template_args: Arguments of its chat template, such as enable_thinking: false.
     """
 
-    def __init__(self, *, model: Any, tokenizer: Any) -> None:
+    def __init__(
+        self, *, model: Any, tokenizer: Any, template_args: Mapping[str, Any] | None = None
+    ) -> None:
+        self._template_args = dict(template_args or {})
         self._model = model
         self._tokenizer = tokenizer
         ends = model.generation_config.eos_token_id
@@ -139,6 +148,7 @@ class LocalModel:
             [{"role": m.role, "content": m.content} for m in request.messages],
             tokenize=False,
             add_generation_prompt=True,
+            **self._template_args,
         )
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids

@@ -3,16 +3,16 @@
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tutelage.student.settings import TemplateSettings
 
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 2e-4
 
 
-class TrainSettings(BaseModel):
+class TrainSettings(TemplateSettings):
     """How a student is trained on rows, apart from which rows and which student."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["full", "lora"] = Field(
         default="full",

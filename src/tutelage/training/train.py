@@ -21,6 +21,7 @@ from tutelage.data import content_hash, replacing
 from tutelage.data.progress import Progress, Silent
 from tutelage.errors import MissingExtraError, RunError, TutelageError
 from tutelage.student import StudentModel, StudentSettings, give_memory_back, open_student
+from tutelage.student.settings import template_values
 from tutelage.training.rows import Encoded, encode_file
 from tutelage.training.settings import TrainSettings, steps_of
 
@@ -117,6 +118,7 @@ def student_settings(model: str, settings: TrainSettings) -> StudentSettings:
         device=settings.device,
         max_length=settings.max_tokens,
         turns=settings.turns,
+        **template_values(settings),
         score_end_of_turn=True,
         use_cache=False,
     )

@@ -9,8 +9,10 @@ trained, and nothing about preparation depends on the weights.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +22,9 @@ from tutelage.data import Row, read, read_records
 from tutelage.data.progress import Progress, Silent
 from tutelage.errors import DataError, MissingExtraError
 from tutelage.student import StudentModel
+from tutelage.student.chat_template import ChatTemplate
 from tutelage.student.passage import Passage, Refusal
+from tutelage.student.thinking import REASONING_FIELDS, answer_of
 from tutelage.training.rows import NO_LOSS, encode_candidate, training_row
 
 CHUNK_ROWS = 512
@@ -121,7 +125,7 @@ def check_truth(
         read_as = {row.row: _passage(row, scored) for row, _ in chunk}
         scorable = [(row, value) for row, value in chunk if isinstance(read_as[row.row], Passage)]
         given = {
-            row.row: _for_trl(value) if as_trl else _for_own(row, trained)
+            row.row: _for_trl(value, trained) if as_trl else _for_own(row, trained)
             for row, value in scorable
         }
         prepared = _prepare(given, trained, max_length=max_length)
@@ -159,8 +163,30 @@ def _is_prompt_completion(value: object) -> bool:
     return isinstance(value, Mapping) and "prompt" in value and "completion" in value
 
 
-def _for_trl(value: Any) -> dict[str, Any]:
-    return {"prompt": value["prompt"], "completion": value["completion"]}
+def _for_trl(value: Any, student: StudentModel) -> dict[str, Any]:
+    """The row as TRL is given it, with the settings of the student's template."""
+    settings = student.parts.settings
+    row = {name: value[name] for name in ("prompt", "completion", "tools") if value.get(name)}
+    if settings.thinking == "exclude":
+        row |= {name: _answers(row[name]) for name in ("prompt", "completion") if name in row}
+    if settings.template_args:
+        row["chat_template_kwargs"] = dict(settings.template_args)
+    return row
+
+
+def _answers(turns: Any) -> Any:
+    """Turns, or a text, without thinking."""
+    if isinstance(turns, str):
+        return answer_of(turns)
+    return [
+        {
+            **{name: item for name, item in turn.items() if name not in REASONING_FIELDS},
+            "content": answer_of(turn["content"]),
+        }
+        if turn.get("role") == "assistant" and isinstance(turn.get("content"), str)
+        else turn
+        for turn in turns
+    ]
 
 
 def _for_own(row: Row, student: StudentModel) -> dict[str, Any] | str:
@@ -203,7 +229,11 @@ def _trainer(
         raise MissingExtraError(
             f"the trainer's truth needs TRL: {error}", hint="pip install 'tutelage[train]'"
         ) from error
-    tokenizer = tokenizer_of(student.parts)
+    parts = student.parts
+    tokenizer = tokenizer_of(parts)
+    if isinstance(parts.template, ChatTemplate):
+        tokenizer.chat_template = parts.template_source
+    clock = standing_clock(parts.settings.template_date) if parts.reads_clock else nullcontext()
     tiny = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=max(len(tokenizer), student.parts.folder.vocabulary_tokens or 0),
@@ -214,7 +244,7 @@ def _trainer(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    with TemporaryDirectory() as folder, quiet():
+    with TemporaryDirectory() as folder, quiet(), clock:
         arguments = SFTConfig(
             output_dir=folder,
             use_cpu=True,
@@ -234,6 +264,25 @@ def _trainer(
                 f"TRL cannot prepare these rows: {error}",
                 hint="base models without a chat template train with `tutelage train`",
             ) from error
+
+
+@contextmanager
+def standing_clock(today: date) -> Iterator[None]:
+    """Let transformers take a date for now, as the scores did, while it renders templates."""
+    from transformers.utils import chat_template_utils as rendering
+
+    real = rendering.datetime
+
+    class Standing(real):  # type: ignore[misc, valid-type]
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real(today.year, today.month, today.day, tzinfo=tz)
+
+    rendering.datetime = Standing
+    try:
+        yield
+    finally:
+        rendering.datetime = real
 
 
 def _collated(trainer: Any, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:

@@ -1,0 +1,179 @@
+"""Every template and every kind of row: what is scored is what is trained on, or has a status.
+
+`expected.json` lists for each template the rows with a status, and all that TRL's mask of prompt
+and completion covers beyond the target. `python -m tests.student.conformance.test_conformance`
+writes it, and docs/conformance-templates.md, from what is found.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.student.conformance.checks import Checked, Setup, check_row, check_turns
+from tests.student.conformance.conversations import ROWS
+from tests.student.conformance.families import FAMILIES
+
+EXPECTED = Path(__file__).with_name("expected.json")
+MOST_STATUSES = 0.30
+"""The largest share of rows with a status, unless `LIMITED` says why it is larger."""
+LIMITED = {
+    "system needed": 0.90,  # refuses every row without a system prompt
+    "mistral v0.2": 0.35,  # refuse system prompts, tools and turns that do not alternate
+    "mistral v0.3": 0.35,
+    "trl gemma": 0.35,
+    "trl gemma_training": 0.35,
+}
+
+
+@cache
+def expected() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(EXPECTED.read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def setup_of(name: str) -> Setup:
+    return Setup(sources()[name])
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Our own imitations, and the templates inside TRL where it is installed."""
+    found = dict(FAMILIES)
+    for file in trl_templates():
+        found[f"trl {file.stem}"] = file.read_text(encoding="utf-8")
+    return found
+
+
+def trl_templates() -> list[Path]:
+    from importlib.util import find_spec
+
+    spec = find_spec("trl")
+    if spec is None or spec.origin is None:
+        return []
+    return sorted((Path(spec.origin).parent / "chat_templates").glob("*.jinja"))
+
+
+def summary(name: str) -> dict[str, Any]:
+    checked = {row: check_row(setup_of(name), value) for row, value in ROWS.items()}
+    return {
+        "statuses": {row: c.status for row, c in checked.items() if c.status != "ok"},
+        "straddles": [row for row, c in checked.items() if c.straddles],
+        "between": _texts(checked, "between"),
+        "end": _texts(checked, "end"),
+    }
+
+
+def _texts(checked: dict[str, Checked], field: str) -> list[str]:
+    return sorted({getattr(c, field) for c in checked.values() if c.status == "ok"} - {""})
+
+
+def assert_as_expected(name: str) -> None:
+    found = summary(name)
+    limit = LIMITED.get(name, MOST_STATUSES)
+    assert len(found["statuses"]) <= limit * len(ROWS), found["statuses"]
+    if name in expected():  # another version of TRL may have templates that are not listed
+        assert found == expected()[name]
+    else:
+        assert name.startswith("trl ")
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_what_is_scored_is_what_is_trained_on(name):
+    assert_as_expected(name)
+
+
+_PLAIN = [f"trl {file.stem}" for file in trl_templates() if "_training" not in file.stem]
+_TRAINING = [f"trl {file.stem}" for file in trl_templates() if "_training" in file.stem]
+
+
+@pytest.mark.parametrize("name", _PLAIN)
+def test_templates_inside_trl_are_scored_as_they_are_trained(name):
+    assert_as_expected(name)
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", _TRAINING)
+def test_training_templates_inside_trl_are_scored_as_they_are_trained(name):
+    assert_as_expected(name)
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", _TRAINING)
+def test_all_turns_are_what_the_assistant_mask_covers(name):
+    assert turns_beyond(name) == expected()[name]["turns"]
+
+
+def turns_beyond(name: str) -> dict[str, list[str]]:
+    """What TRL's mask of assistant turns covers beyond our targets, and the rows we do not read."""
+    setup = setup_of(name)
+    beyond: set[str] = set()
+    statuses: list[str] = []
+    for row, value in ROWS.items():
+        found = check_turns(setup, value)
+        if isinstance(found, str):
+            statuses.append(f"{row}: {found}")
+        else:
+            beyond |= set(found)
+    return {"beyond": sorted(beyond - {""}), "statuses": sorted(statuses)}
+
+
+def test_there_are_enough_kinds_of_rows_and_families():
+    assert len(ROWS) >= 20
+    assert len(FAMILIES) >= 20
+
+
+def _report(found: dict[str, Any]) -> Iterator[str]:
+    yield "# Chat templates: the last result of `make conformance`\n"
+    yield (
+        f"{len(found)} templates, {len(ROWS)} kinds of rows each. A row is either scored exactly "
+        "as `apply_chat_template` renders it for training (text and token ids, both headers "
+        "equal), or it has a status. *between* and *end* list all that TRL's mask of prompt and "
+        "completion covers beyond the target. `trl NAME` is a template inside the TRL package; "
+        "the others are short imitations of model families.\n"
+    )
+    yield "| template | scored | statuses | between | end |"
+    yield "|---|---|---|---|---|"
+    for name, entry in found.items():
+        statuses: dict[str, list[str]] = {}
+        for row, status in entry["statuses"].items():
+            statuses.setdefault(status, []).append(row)
+        told = "; ".join(f"`{s}`: {', '.join(rows)}" for s, rows in sorted(statuses.items()))
+        shown = [
+            ", ".join(f"`{json.dumps(t, ensure_ascii=False)[1:-1]}`" for t in entry[field])
+            for field in ("between", "end")
+        ]
+        scored = len(ROWS) - len(entry["statuses"])
+        cells = [name, f"{scored}/{len(ROWS)}", told, *shown]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield "\n## All assistant turns\n"
+    yield (
+        "With `--turns all`, what TRL's `assistant_only_loss` covers beyond our targets under its "
+        "own training templates, and the rows that are not scored.\n"
+    )
+    yield "| template | beyond | not scored |"
+    yield "|---|---|---|"
+    for name, entry in found.items():
+        if "turns" in entry:
+            beyond = ", ".join(
+                f"`{json.dumps(t, ensure_ascii=False)[1:-1]}`" for t in entry["turns"]["beyond"]
+            )
+            cells = [name, beyond, "; ".join(entry["turns"]["statuses"])]
+            yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_results() -> None:
+    found = {name: summary(name) for name in sources()}
+    for name in _TRAINING:
+        found[name]["turns"] = turns_beyond(name)
+    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    EXPECTED.write_text(text, encoding="utf-8")
+    docs = Path(__file__).parents[3] / "docs" / "conformance-templates.md"
+    docs.write_text("\n".join(_report(found)) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_results()

@@ -1,0 +1,174 @@
+"""A response is found where the row has it, whatever the template puts around it."""
+
+from datetime import date
+
+import pytest
+
+from tutelage.data import Message
+from tutelage.errors import SettingsError
+from tutelage.student.chat_template import open_chat_template, template_problems
+from tutelage.student.jinja_environment import compile_template
+from tutelage.student.template import RewrittenError, TemplateRefusedError
+
+ASK = Message(role="user", content="Which sea is salty?")
+GENERATE = "{% if add_generation_prompt %}"
+
+
+def opened(source, *, bos=None, today=date(2026, 1, 1), **variables):
+    values = {"bos_token": "<s>", "eos_token": "</s>", **variables}
+    render = compile_template(source, today=today, variables=values)
+    return open_chat_template(render, name="test", source=source, bos=bos)
+
+
+def said(content, **more):
+    return Message(role="assistant", content=content, **more)
+
+
+def marked(around):
+    return (
+        "{% for m in messages %}{% if m.role == 'assistant' %}<|bot|>"
+        + around
+        + "<|end|>{% else %}<|{{ m.role }}|>{{ m.content }}{% endif %}{% endfor %}"
+        + GENERATE
+        + "<|bot|>{% endif %}"
+    )
+
+
+def test_white_space_behind_the_generation_prompt_belongs_to_the_target():
+    template = opened(
+        "{% for m in messages %}{{ 'HUMAN' if m.role == 'user' else 'BOT' }}: {{ m.content }}</s>"
+        "{% endfor %}" + GENERATE + "BOT:{% endif %}"
+    )
+    rendered = template.render([ASK, said("All.")], 1)
+    assert rendered.context.endswith("</s>BOT:")
+    assert (rendered.header, rendered.target, rendered.stripped) == ("BOT:", " All.", False)
+
+
+def test_a_prompt_that_opens_a_thought_is_context():
+    template = opened(
+        marked("{{ m.content }}").replace("<|bot|>{% endif %}", "<|bot|><think>\n{% endif %}")
+    )
+    thinking = template.render([ASK, said("<think>\nSeas.\n</think>\n\nAll.")], 1)
+    assert thinking.context.endswith("<|bot|><think>\n")
+    assert thinking.header == "<|bot|><think>\n"
+    assert thinking.target == "Seas.\n</think>\n\nAll."
+    assert template.render([ASK, said("All.")], 1).header == "<|bot|>"
+
+
+def test_the_header_is_that_of_the_row():
+    template = opened(
+        marked("{% if '<think>' not in m.content %}<think></think>{% endif %}{{ m.content }}")
+    )
+    assert template.render([ASK, said("All.")], 1).header == "<|bot|><think></think>"
+    assert template.render([ASK, said("<think>S</think>All.")], 1).header == "<|bot|>"
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{{ m.content.split('</think>')[-1] }}",
+        "{{ m.content }}{{ m.content }}",
+        "{{ m.content.split('</think>') | reverse | join('</think>') }}",
+        "{{ m.content.split('</think>')[0] if '</think>' in m.content }}{{ m.content }}",
+        "{{ m.content.replace('salty', 'sweet') }}",
+    ],
+    ids=["dropped", "doubled", "moved", "thought doubled", "other words"],
+)
+def test_words_that_are_missing_doubled_or_moved_are_never_scored(around):
+    template = opened(marked(around))
+    with pytest.raises(RewrittenError):
+        template.render([ASK, said("<think>Seas are salty.</think>All of them.")], 1)
+
+
+def test_re_wrapped_white_space_is_a_flag():
+    template = opened(marked("{{ m.content.replace('</think>', '\n</think>\n\n') }}"))
+    rendered = template.render([ASK, said("<think>Seas.</think>All.")], 1)
+    assert rendered.target == "<think>Seas.\n</think>\n\nAll."
+    assert rendered.stripped
+
+
+@pytest.mark.parametrize("word", ["end", "|", "e", "bot", "<", "Which sea is salty?"])
+def test_a_word_of_the_markup_is_found_as_the_response(word):
+    rendered = opened(marked("{{ m.content }}")).render([ASK, said(word)], 1)
+    assert rendered.context == "<|user|>Which sea is salty?<|bot|>"
+    assert (rendered.target, rendered.end) == (word, "<|end|>")
+
+
+def test_thinking_apart_is_part_of_the_target_with_its_markup():
+    template = opened(
+        marked(
+            "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+            "{{ m.content }}"
+        )
+    )
+    rendered = template.render([ASK, said("All.", reasoning="Seas.")], 1)
+    assert rendered.target == "<think>Seas.</think>All."
+    with pytest.raises(RewrittenError, match="does not render"):
+        opened(marked("{{ m.content }}")).render([ASK, said("All.", reasoning="Seas.")], 1)
+
+
+def test_an_earlier_turn_ends_where_it_ends():
+    row = [ASK, said("All."), ASK, said("Really all.")]
+    rendered = opened(marked("{{ m.content }}")).render(row, 1)
+    assert rendered.context == "<|user|>Which sea is salty?<|bot|>"
+    assert (rendered.target, rendered.end) == ("All.", "<|end|>")
+
+
+CALL = '[{"type": "function", "function": {"name": "taste", "arguments": {"sea": "Baltic"}}}]'
+CALLS = (
+    "{{ m.content }}{% for c in m.tool_calls or [] %}<call>{{ c.function.name }} "
+    "{{ c.function.arguments | tojson }}</call>{% endfor %}"
+)
+
+
+def test_a_call_is_a_target_and_its_result_is_not():
+    row = [ASK, said("", tool_calls=CALL), Message(role="tool", content="salty"), said("Baltic.")]
+    template = opened(marked(CALLS))
+    assert template.render(row, 1).target == '<call>taste {"sea": "Baltic"}</call>'
+    assert template.render(row, 3).target == "Baltic."
+    with pytest.raises(RewrittenError):
+        opened(marked("{{ m.content }}")).render(row, 1)
+
+
+def test_a_template_that_wants_arguments_as_text_gets_them_so():
+    as_text = CALLS.replace("c.function.arguments | tojson", "'' + c.function.arguments")
+    rendered = opened(marked(as_text)).render([ASK, said("", tool_calls=CALL)], 1)
+    assert rendered.target == '<call>taste {"sea": "Baltic"}</call>'
+
+
+def test_a_template_that_renders_nothing_is_an_error_that_says_so():
+    for source in ("{{ raise_exception('never') }}", "{{ messages[7].content.x }}", "{{ 1 // 0 }}"):
+        with pytest.raises(SettingsError, match="cannot render"):
+            opened(source)
+
+
+def test_a_row_that_a_template_refuses_costs_that_row():
+    template = opened(marked("{% if m.content == 'bad' %}{{ 1 // 0 }}{% endif %}{{ m.content }}"))
+    assert template.render([ASK, said("All.")], 1).target == "All."
+    with pytest.raises(TemplateRefusedError, match="refuses"):
+        template.render([ASK, said("bad")], 1)
+
+
+def test_templates_are_stopped_that_never_end_or_need_too_much(monkeypatch):
+    monkeypatch.setattr("tutelage.student.jinja_environment.RENDER_SECONDS", 0.0)
+    loops = "{% for i in range(9999) %}{% for j in range(9999) %}{{ '' }}{% endfor %}{% endfor %}"
+    with pytest.raises(SettingsError, match="takes more than"):
+        opened(loops + marked("{{ m.content }}"))
+    monkeypatch.undo()
+    for huge in ("{{ 'x' * 999999999 }}", "{{ 9 ** 999999 }}", "{{ range(9999999) | list }}"):
+        with pytest.raises(SettingsError, match="cannot render"):
+            opened(huge + marked("{{ m.content }}"))
+
+
+def test_the_date_is_a_setting():
+    source = "<|date|>{{ strftime_now('%d %b %Y') }}" + marked("{{ m.content }}")
+    contexts = {
+        opened(source, today=day).render([ASK, said("All.")], 1).context[:24]
+        for day in (date(2026, 1, 1), date(2026, 1, 1), date(2025, 7, 9))
+    }
+    assert sorted(contexts) == ["<|date|>01 Jan 2026<|use", "<|date|>09 Jul 2025<|use"]
+
+
+def test_problems_name_the_setting_that_mends_them():
+    template = opened(marked("{{ m.content.split('</think>')[-1] }}"))
+    assert any("--thinking exclude" in problem for problem in template_problems(template))
