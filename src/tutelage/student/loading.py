@@ -99,3 +99,20 @@ def memory_errors(kind: type[Exception]) -> Iterator[None]:
         if "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error):
             raise kind(str(error)) from error
         raise
+
+
+@contextmanager
+def forward_errors(kind: type[Exception]) -> Iterator[None]:
+    """Turn what a forward pass raises on rows it cannot take into one exception.
+
+    Learned positions that end early, an index outside a table, a length that a model's chunks do
+    not divide: each costs the rows concerned and not the run.
+
+    Args:
+        kind: The exception to raise instead.
+    """
+    try:
+        yield
+    except (IndexError, ValueError, RuntimeError, TypeError, AssertionError) as error:
+        first = (str(error).strip() or "without a message").splitlines()[0]
+        raise kind(f"{type(error).__name__}: {first}") from error
