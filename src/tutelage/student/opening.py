@@ -182,6 +182,7 @@ class OpenStudent:
         """What a manifest should say about the student."""
         return {
             "model": self.settings.model,
+            "adapter_of": None if self.folder.adapter is None else self.folder.adapter.base_name,
             "fingerprint": self.fingerprint,
             "model_type": self.folder.model_type,
             "dtype": self.dtype,
@@ -209,7 +210,7 @@ class OpenStudent:
     @cached_property
     def _hf_tokenizer(self) -> Any:
         return load_hf_tokenizer(
-            self.folder.path, trust_remote_code=self.settings.trust_remote_code
+            self.folder.tokenizer_path, trust_remote_code=self.settings.trust_remote_code
         )
 
 

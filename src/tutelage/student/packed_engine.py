@@ -98,7 +98,7 @@ def open_packed(model: Any, *, batch_tokens: int, lanes: int, ops: Ops) -> Packe
     import torch
 
     head = plain_head(model) if is_known(model.config) else None
-    if head is None:
+    if head is None or head.after is not None:
         return None
     vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ids = np.random.default_rng(0).integers(0, vocabulary, size=_PROBE_TOKENS).tolist()

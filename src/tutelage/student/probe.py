@@ -243,4 +243,3 @@ def _relative(found: "Tensor", expected: "Tensor") -> float:
 
 def _dtype(model: Any) -> str:
     return str(model.dtype).removeprefix("torch.")
-

@@ -57,8 +57,9 @@ class PassageReader:
         engine = self.open_engine()
         readable = {}
         for key, passage in passages.items():
-            known = key in found or not isinstance(engine, KnowsLimits)
-            refusal = None if known else engine.refusal(passage)
+            refusal = None
+            if key not in found and isinstance(engine, KnowsLimits):
+                refusal = engine.refusal(passage)
             if refusal is None:
                 readable[key] = passage
             else:

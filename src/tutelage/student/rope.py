@@ -47,14 +47,15 @@ def rope_of(config: Any) -> Rope:
         if name != "longrope" and "dynamic" not in name:
             continue
         dynamic = dynamic or "dynamic" in name
-        length = kind.get("original_max_position_embeddings")
-        if not isinstance(length, int):
-            length = getattr(text, "original_max_position_embeddings", None)
-        if not isinstance(length, int):
-            length = getattr(text, "max_position_embeddings", 0)
-        borders.add(int(length))
-        if "dynamic" in name:  # the cached length starts there
-            borders.add(int(getattr(text, "max_position_embeddings", length)))
+        longest = _length(getattr(text, "max_position_embeddings", None)) or 0
+        length = (
+            _length(kind.get("original_max_position_embeddings"))
+            or _length(getattr(text, "original_max_position_embeddings", None))
+            or longest
+        )
+        borders.add(length)
+        if "dynamic" in name:  # the length up to which nothing is computed anew
+            borders.add(longest)
     return Rope(borders=tuple(sorted(borders)), dynamic=dynamic)
 
 
@@ -78,3 +79,7 @@ def _kinds(given: object) -> list[Mapping[str, Any]]:
         return []
     nested = [value for value in given.values() if isinstance(value, Mapping)]
     return nested or [given]
+
+
+def _length(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -49,9 +49,7 @@ class TransformersEngine:
 
     def refusal(self, passage: Passage) -> Refusal | None:
         """Whether a passage has token ids that the model does not have."""
-        return out_of_range(
-            passage, embedded=self._probed.embedded, answered=self._probed.answered
-        )
+        return out_of_range(passage, embedded=self._probed.embedded, answered=self._probed.answered)
 
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Divide passages into batches of like lengths under the token budget."""
@@ -136,9 +134,7 @@ class TransformersEngine:
         import torch
 
         ids_T = torch.from_numpy(passage.ids_T.astype(np.int64)).to(self._model.device)
-        more = only(
-            self._probed.arguments, use_cache=False, logits_to_keep=passage.targets + 1
-        )
+        more = only(self._probed.arguments, use_cache=False, logits_to_keep=passage.targets + 1)
         logits_B_T_V = self._model(input_ids=ids_T[None], **more).logits
         logits_N_V: Tensor = logits_B_T_V[0, -passage.targets - 1 : -1]
         head = Head(logits_of=None, vocabulary=logits_N_V.shape[1])
