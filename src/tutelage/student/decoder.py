@@ -135,7 +135,7 @@ class Decoder:
 
 def is_known(config: Any) -> bool:
     """Whether a model's config describes a decoder that can be read as a line."""
-    if config.model_type not in MODEL_TYPES:
+    if config.model_type not in MODEL_TYPES or config.num_hidden_layers < 1:
         return False
     rope = config.rope_parameters
     kinds = rope.values() if isinstance(next(iter(rope.values())), dict) else [rope]

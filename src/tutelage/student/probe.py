@@ -176,19 +176,25 @@ def _head_of(
     finally:
         hook.remove()
     planted_V = values_V.to(layer.weight.dtype)
-    after = _change_of(model.config)
-    expected = (planted_V if after is None else after(planted_V)).float()
-    if whole.shape[-1] != len(expected) or not torch.allclose(
-        whole.float(), expected.expand_as(whole), rtol=_TOLERANCES[_dtype(model)], atol=1e-4
-    ):
+    tolerance = _TOLERANCES[_dtype(model)]
+
+    def makes_them(after: "Callable[[Tensor], Tensor] | None") -> bool:
+        expected = (planted_V if after is None else after(planted_V)).float()
+        return whole.shape[-1] == len(expected) and torch.allclose(
+            whole.float(), expected.expand_as(whole), rtol=tolerance, atol=1e-4
+        )
+
+    # A model that also sees may have the config of its text part without what it says of logits.
+    changes = [change for change in (_change_of(model.config), None) if makes_them(change)]
+    if not changes:
         return None
     out = body_of(model)(input_ids=ids_1_T, **only(body_arguments, use_cache=False))
     states = getattr(out, "last_hidden_state", None)
     if len(seen) != 1 or states is None or states.shape != seen[0].shape:
         return None
-    if not _relative(states, seen[0]) < _TOLERANCES[_dtype(model)]:
+    if not _relative(states, seen[0]) < tolerance:
         return None
-    return head_of(layer, after=after)
+    return head_of(layer, after=changes[0])
 
 
 def _change_of(config: Any) -> "Callable[[Tensor], Tensor] | None":
