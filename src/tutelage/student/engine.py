@@ -11,7 +11,16 @@ class OutOfMemoryError(Exception):
 
 
 class ForwardError(Exception):
-    """The model's forward pass failed on a batch; the other passages of it may be readable."""
+    """The model's forward pass failed on a batch; the other passages of it may be readable.
+
+    Args:
+        message: What it said.
+        reason: The status of a passage on which it fails alone.
+    """
+
+    def __init__(self, message: str, *, reason: str = "student_failed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Engine(Protocol):

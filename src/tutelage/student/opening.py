@@ -111,6 +111,8 @@ class OpenStudent:
         settings = self.settings
         kind = self.device.partition(":")[0]
         model = content_hash(self.folder.digest(), self.dtype, kind, settings.backend)
+        if settings.served_model is not None:  # a server may have several, such as adapters
+            model = content_hash(model, settings.served_model)
         encoding = content_hash(
             model,
             self.template_digest,

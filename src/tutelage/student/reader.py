@@ -141,13 +141,13 @@ def _read_batch(
     try:
         return _checked(engine.read(passages, full=full))
     except OutOfMemoryError as error:
-        what, why = "out of memory at", _first_line(error)
+        reason, what, why = "student_failed", "out of memory at", _first_line(error)
     except ForwardError as error:
-        what, why = "the forward pass failed on", _first_line(error)
+        reason, what, why = error.reason, "the forward pass failed on", _first_line(error)
     give_memory_back()
     if len(passages) == 1:
         tokens = len(passages[0].ids_T)
-        return [Refusal(reason="student_failed", detail=f"{what} {tokens} tokens: {why}")]
+        return [Refusal(reason=reason, detail=f"{what} {tokens} tokens: {why}")]
     half = len(passages) // 2
     return [
         *_read_batch(engine, passages[:half], full=full),

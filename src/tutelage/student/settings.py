@@ -41,6 +41,19 @@ class StudentSettings(BaseModel):
         pattern=r"^https?://",
         description="Of the vLLM server that serves `model`, such as http://127.0.0.1:8000/v1.",
     )
+    served_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The student's name on the vLLM server; needed where it serves several models.",
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z_][A-Z0-9_]*$",
+        description="The environment variable with the vLLM server's key; the key is never stored.",
+    )
+    requests_in_flight: int = Field(
+        default=4, ge=1, description="How many requests a vLLM server gets at the same time."
+    )
     native: bool = Field(
         default=True, description="Compile some steps for this CPU, where there is a C compiler."
     )
@@ -79,6 +92,8 @@ class StudentSettings(BaseModel):
     def _server_is_described(self) -> Self:
         if (self.backend == "vllm") != (self.base_url is not None):
             raise ValueError("backend vllm and base_url (--student-url) belong together")
+        if self.backend != "vllm" and (self.served_model or self.api_key_env):
+            raise ValueError("served_model and api_key_env are for backend vllm")
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
             raise ValueError(
