@@ -103,7 +103,7 @@ def _base_name(path: Path, base: str) -> str:
 def _read(place: Path) -> dict[str, Any]:
     try:
         found = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StudentError(f"{place}: cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise StudentError(f"{place}: expected a JSON object, got {type(found).__name__}")

@@ -117,7 +117,9 @@ def _read_batches(
         try:
             return _checked(engine.read([texts[i] for i in batch], full=full))
         except (OutOfMemoryError, ForwardError):
-            return None
+            pass
+        give_memory_back()  # not before the error, which holds the memory, is let go
+        return None
 
     lanes = engine.lanes if len(plan) > 1 else 1
     crowded: list[list[int]] = []

@@ -1,9 +1,10 @@
 """The settings of the student's room."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 DtypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
@@ -14,7 +15,7 @@ Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 class StudentSettings(BaseModel):
     """Which model reads, through which template, and within which bounds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     model: str = Field(
         description="A model folder, a hub id, or the alias of a bundled model (smollm2-135m)."
@@ -48,7 +49,6 @@ class StudentSettings(BaseModel):
     )
     api_key_env: str | None = Field(
         default=None,
-        pattern=r"^[A-Z_][A-Z0-9_]*$",
         description="The environment variable with the vLLM server's key; the key is never stored.",
     )
     requests_in_flight: int = Field(
@@ -87,6 +87,15 @@ class StudentSettings(BaseModel):
     cache_path: Path | None = Field(
         default=None, description="By default readings.sqlite in tutelage's cache folder."
     )
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name_not_a_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+            raise ValueError(
+                "must be the NAME of an environment variable, in capitals, not the key"
+            )
+        return value
 
     @model_validator(mode="after")
     def _server_is_described(self) -> Self:

@@ -67,7 +67,15 @@ def check_whole(file: Path) -> None:
                 for name, entry in header.items()
                 if name != "__metadata__"
             ]
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise _damaged(file, f"{type(error).__name__}: {error}") from error
     expected = _HEADER_LENGTH_BYTES + length + max(ends, default=0)
     if size != expected:
@@ -125,7 +133,7 @@ def _members(index: Path, *, pickle: bool) -> list[Path]:
     try:
         named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         names = sorted({str(name) for name in named.values()})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise StudentError(
             f"{index}: not an index of weights: {type(error).__name__}: {error}",
             hint="copy or download it again",
