@@ -113,24 +113,151 @@ _OVERRIDES: Mapping[str, Mapping[str, Any]] = {
 }
 
 TEXT_FAMILIES = tuple(
-    """
-    afmoe apertus arcee aria_text bailing_hybrid bamba bart beam bert bert-generation big_bird
-    bigbird_pegasus biogpt bitnet blenderbot blenderbot-small bloom camembert codegen cohere
-    cohere2 cohere2_moe ctrl cwm data2vec-text deepseek_v2 deepseek_v3 deepseek_v4 diffllama
-    doge dots1 electra ernie ernie4_5 ernie4_5_moe exaone4 exaone_moe falcon falcon_h1
-    falcon_mamba flex_olmo flint gemma gemma2 gemma3_text glm glm4 glm4_moe glm4_moe_lite
-    gpt-sw3 gpt2 gpt_bigcode gpt_neo gpt_neox gpt_neox_japanese gpt_oss gptj granite
-    granite_swa granitemoe granitemoe_swa granitemoehybrid granitemoeshared helium hrm_text
-    hunyuan_v1_dense hunyuan_v1_moe hy_v3 hy_v4 hyperclovax inkling_text internlm3 iquestcoder
-    jais2 jamba jetmoe kolibri1 laguna lfm2 lfm2_moe lfm3 llama llama4_text mamba mamba2 marian
-    mbart megatron-bert mellum mimo_v2_flash minicpm3 minimax minimax_m2 minimax_m3_vl_text
-    ministral ministral3 mistral mixtral modernbert-decoder mpt mvp nanochat nemotron
-    nemotron_h olmo olmo2 olmo3 olmo_hybrid olmoe openai-gpt opt pegasus persimmon phi phi3
-    phimoe plbart qwen2 qwen2_moe qwen3 qwen3_5_moe_text qwen3_5_text qwen3_moe qwen3_next
-    qwen4_exp_text recurrent_gemma rembert roberta roberta-prelayernorm roformer rwkv seed_oss
-    smollm3 solar_open stablelm starcoder2 vaultgemma xglm xlm-roberta xlm-roberta-xl 
-    youtu zamba2 zaya
-    """.split()
+    [
+        "afmoe",
+        "apertus",
+        "arcee",
+        "aria_text",
+        "bailing_hybrid",
+        "bamba",
+        "bart",
+        "beam",
+        "bert",
+        "bert-generation",
+        "big_bird",
+        "bigbird_pegasus",
+        "biogpt",
+        "bitnet",
+        "blenderbot",
+        "blenderbot-small",
+        "bloom",
+        "camembert",
+        "codegen",
+        "cohere",
+        "cohere2",
+        "cohere2_moe",
+        "ctrl",
+        "cwm",
+        "data2vec-text",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v4",
+        "diffllama",
+        "doge",
+        "dots1",
+        "electra",
+        "ernie",
+        "ernie4_5",
+        "ernie4_5_moe",
+        "exaone4",
+        "exaone_moe",
+        "falcon",
+        "falcon_h1",
+        "falcon_mamba",
+        "flex_olmo",
+        "flint",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "glm",
+        "glm4",
+        "glm4_moe",
+        "glm4_moe_lite",
+        "gpt-sw3",
+        "gpt2",
+        "gpt_bigcode",
+        "gpt_neo",
+        "gpt_neox",
+        "gpt_neox_japanese",
+        "gpt_oss",
+        "gptj",
+        "granite",
+        "granite_swa",
+        "granitemoe",
+        "granitemoe_swa",
+        "granitemoehybrid",
+        "granitemoeshared",
+        "helium",
+        "hrm_text",
+        "hunyuan_v1_dense",
+        "hunyuan_v1_moe",
+        "hy_v3",
+        "hy_v4",
+        "hyperclovax",
+        "inkling_text",
+        "internlm3",
+        "iquestcoder",
+        "jais2",
+        "jamba",
+        "jetmoe",
+        "kolibri1",
+        "laguna",
+        "lfm2",
+        "lfm2_moe",
+        "lfm3",
+        "llama",
+        "llama4_text",
+        "mamba",
+        "mamba2",
+        "marian",
+        "mbart",
+        "megatron-bert",
+        "mellum",
+        "mimo_v2_flash",
+        "minicpm3",
+        "minimax",
+        "minimax_m2",
+        "minimax_m3_vl_text",
+        "ministral",
+        "ministral3",
+        "mistral",
+        "mixtral",
+        "modernbert-decoder",
+        "mpt",
+        "mvp",
+        "nanochat",
+        "nemotron",
+        "nemotron_h",
+        "olmo",
+        "olmo2",
+        "olmo3",
+        "olmo_hybrid",
+        "olmoe",
+        "openai-gpt",
+        "opt",
+        "pegasus",
+        "persimmon",
+        "phi",
+        "phi3",
+        "phimoe",
+        "plbart",
+        "qwen2",
+        "qwen2_moe",
+        "qwen3",
+        "qwen3_5_moe_text",
+        "qwen3_5_text",
+        "qwen3_moe",
+        "qwen3_next",
+        "qwen4_exp_text",
+        "recurrent_gemma",
+        "rembert",
+        "roberta",
+        "roberta-prelayernorm",
+        "roformer",
+        "rwkv",
+        "seed_oss",
+        "smollm3",
+        "solar_open",
+        "stablelm",
+        "starcoder2",
+        "vaultgemma",
+        "xglm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "youtu",
+        "zamba2",
+        "zaya",
+    ]
 )
 """By model type, as transformers names them."""
 
@@ -186,11 +313,20 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
 
 _SMALL = {
     name: _TINY[name]
-    for name in (
-        "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
-        "num_key_value_heads head_dim max_position_embeddings bos_token_id eos_token_id "
-        "pad_token_id sliding_window"
-    ).split()
+    for name in [
+        "vocab_size",
+        "hidden_size",
+        "intermediate_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "max_position_embeddings",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "sliding_window",
+    ]
 }
 _NO_HEAD_SIZE = {k: v for k, v in _SMALL.items() if k not in ("head_dim", "sliding_window")}
 _THREE_AXES = {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], **_ROPE}}

@@ -10,7 +10,6 @@ from tutelage.data import VIEW_NAMES
 from tutelage.errors import StudentError
 from tutelage.student import StudentSettings, open_student
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning:peft")
 
 
