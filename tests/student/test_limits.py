@@ -173,10 +173,10 @@ class Short:
         assert not full
         assert self.held is None or self.held() is None, "the failed batch is still held"
         self.sizes.append(len(passages))
-        block = Block()
-        block.itself = block  # only the collector frees it, as it is with a model's caches
-        self.held = weakref.ref(block)
         if len(passages) > self.most:
+            block = Block()
+            block.itself = block  # only the collector frees it, as it is with a model's caches
+            self.held = weakref.ref(block)
             self.fail(block)
         return [Measured(logprobs_T=np.full(p.targets, -1, np.float32)) for p in passages]
 

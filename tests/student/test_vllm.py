@@ -330,7 +330,11 @@ def test_a_number_that_is_not_finite_is_a_status(server, student_of, some_candid
 
 def test_a_server_that_is_not_there_is_named(tiny_llama, some_candidates):
     settings = StudentSettings(
-        model=str(tiny_llama), backend="vllm", base_url="http://127.0.0.1:9/v1", dtype="float32"
+        model=str(tiny_llama),
+        backend="vllm",
+        base_url="http://127.0.0.1:9/v1",
+        dtype="float32",
+        use_cache=False,
     )
     with pytest.raises(StudentError, match=":9/v1: cannot be reached"):
         list(open_student(settings).read(some_candidates, views=VIEW_NAMES))

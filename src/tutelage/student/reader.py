@@ -116,7 +116,9 @@ def _read_batches(
     def read_beside(batch: list[int]) -> list[Measured | Refusal] | None:
         try:
             return _checked(engine.read([texts[i] for i in batch], full=full))
-        except (OutOfMemoryError, ForwardError):
+        except ForwardError:
+            return None
+        except OutOfMemoryError:
             pass
         give_memory_back()  # not before the error, which holds the memory, is let go
         return None
@@ -140,13 +142,16 @@ def _read_batch(
     The error is let go before the halves are read: its traceback holds the frames of the failed
     forward pass, and with them the memory that the halves need.
     """
+    short = False
     try:
         return _checked(engine.read(passages, full=full))
     except OutOfMemoryError as error:
         reason, what, why = "student_failed", "out of memory at", _first_line(error)
+        short = True
     except ForwardError as error:
         reason, what, why = error.reason, "the forward pass failed on", _first_line(error)
-    give_memory_back()
+    if short:
+        give_memory_back()
     if len(passages) == 1:
         tokens = len(passages[0].ids_T)
         return [Refusal(reason=reason, detail=f"{what} {tokens} tokens: {why}")]
