@@ -173,3 +173,21 @@ def test_an_adapter_on_an_adapter_is_refused(adapter, saved_adapter):
     edit(adapter, base_model_name_or_path=str(saved_adapter))
     with pytest.raises(StudentError, match="is an adapter itself"):
         assert opened(adapter).fingerprint
+
+
+def test_training_says_that_the_adapter_is_merged_and_saves_a_whole_model(
+    adapter, base, tmp_path, caplog
+):
+    from tutelage.training import TrainSettings, train_student
+
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"instruction": "Name a colour.", "output": "red"}\n' * 2)
+    settings = TrainSettings(epochs=1, batch_examples=2, method="full", device="cpu", max_tokens=64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        train_student(rows, model=str(adapter), settings=settings, out=tmp_path / "out")
+    assert f"merged into its base model {base}" in caplog.text
+    trained = tmp_path / "out" / "model"
+    assert (trained / "model.safetensors").is_file()
+    assert not (trained / "adapter_config.json").exists()
+    assert opened(trained).describe()["adapter_of"] is None
