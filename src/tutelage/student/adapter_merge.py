@@ -39,7 +39,7 @@ def merged(model: Any, adapter: Adapter) -> Any:
             raise _misfit(adapter, lacking[0].splitlines()[0])
         if not hasattr(wrapped.base_model, "merge_and_unload"):
             raise _misfit(adapter, f"its type {adapter.config.get('peft_type')} cannot be merged")
-        return wrapped.merge_and_unload()
+        whole = wrapped.merge_and_unload()
     except StudentError:
         raise
     except (
@@ -53,6 +53,9 @@ def merged(model: Any, adapter: Adapter) -> Any:
         SafetensorError,
     ) as error:
         raise _misfit(adapter, f"{type(error).__name__}: {error}") from error
+    for weight in whole.parameters():  # peft froze them, and they may be trained
+        weight.requires_grad_(weight.is_floating_point())
+    return whole
 
 
 def _embedding_rows(adapter: Adapter) -> int | None:
