@@ -127,6 +127,15 @@ def test_an_adapter_with_more_tokens_than_its_base_is_read(base, tmp_path, some_
     assert found == pytest.approx(unmerged_nll(base, folder, passage, tokens=410), abs=5e-4)
 
 
+def test_an_adapter_on_the_head_is_read(base, tmp_path, some_candidates):
+    folder = save_adapter(base, tmp_path / "head", seed=4, target_modules=["q_proj", "lm_head"])
+    student = opened(folder)
+    (reading, *_) = student.read(some_candidates, views=VIEW_NAMES)
+    (passage,) = student.parts.builder.encode(some_candidates[0], "response").given
+    found = reading.views["response_given_instruction"].mean_nll
+    assert found == pytest.approx(unmerged_nll(base, folder, passage), abs=5e-4)
+
+
 def drop_weights(folder):
     (folder / "adapter_model.safetensors").unlink()
 

@@ -8,6 +8,9 @@ from tutelage.student.adapter import Adapter
 
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "lm_head", "embed_out")
 
+_WRAPPERS = frozenset({"base_layer", "modules_to_save"})
+"""What peft puts around a whole weight; the factors of an adapter have other names."""
+
 
 def merged(model: Any, adapter: Adapter) -> Any:
     """Merge an adapter into the weights of its base model.
@@ -66,8 +69,8 @@ def _embedding_rows(adapter: Adapter) -> int | None:
 
     with safe_open(str(adapter.weights), framework="pt") as file:
         for name in file.keys():  # noqa: SIM118  (not a mapping)
-            parts = name.split(".")
-            if parts[-1] == "weight" and any(part in _EMBEDDINGS for part in parts[-3:]):
+            parts = [part for part in name.split(".") if part not in _WRAPPERS]
+            if parts[-1] == "weight" and parts[-2:-1] and parts[-2] in _EMBEDDINGS:
                 return int(file.get_slice(name).get_shape()[0])
     return None
 
