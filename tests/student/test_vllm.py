@@ -28,6 +28,11 @@ class Server(ThreadingHTTPServer):
         self.limit: int | None = 4096
         self.change: Any = lambda answer: answer
         self.status = 200
+        self.keys: list[str | None] = []
+        self.models: list[dict[str, Any]] | None = None
+        self.meeting: threading.Barrier | None = None
+        self.most: int | None = None
+        self.refusal: tuple[int, str] | None = None
 
     @property
     def url(self) -> str:
@@ -43,12 +48,24 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         assert self.path == "/v1/models"
-        self.answer({"data": [{"id": "served", "max_model_len": self.server.limit}]})
+        only = {"id": "served", "max_model_len": self.server.limit}
+        self.answer({"data": self.server.models or [only]})
 
     def do_POST(self) -> None:
         assert self.path == "/v1/completions"
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
+        self.server.keys.append(self.headers["Authorization"])
+        if self.server.meeting is not None:
+            self.server.meeting.wait(20)
+        most, refusal = self.server.most, self.server.refusal
+        if most is not None and refusal and max(map(len, body["prompt"])) > most:
+            text = json.dumps({"error": {"message": refusal[1]}}).encode()
+            self.send_response(refusal[0])
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+            return
         choices = [
             {"index": n, "text": "", "prompt_logprobs": [None, *map(measured, prompt[1:])]}
             for n, prompt in enumerate(body["prompt"])
@@ -111,6 +128,7 @@ def test_what_was_read_is_not_asked_for_again(server, student_of, some_candidate
         readings = list(student.read(some_candidates, views=VIEW_NAMES, statistics="ranks"))
         student.close()
     assert len(server.asked) == 1
+    assert server.keys == [None]
     assert readings[0].views["response"].ranks_T is not None
 
 
@@ -169,14 +187,122 @@ def test_a_refusal_of_the_server_is_shown(server, student_of, some_candidates):
         list(student.read(some_candidates, views=VIEW_NAMES))
 
 
-def test_a_text_that_the_server_cannot_take_is_said_before_anything_is_sent(
+def test_a_text_that_the_server_cannot_take_costs_that_row_alone(
     server, student_of, some_candidates
 ):
-    server.limit = 20
-    with pytest.raises(StudentError, match="the server takes 19") as caught:
-        list(student_of(use_cache=False).read(some_candidates, views=VIEW_NAMES))
-    assert "--max-length 19" in caught.value.hint
-    assert not server.asked
+    server.limit = 60
+    readings = list(student_of(use_cache=False).read(some_candidates, views=VIEW_NAMES))
+    assert [getattr(r, "reason", "ok") for r in readings].count("too_long") == 1
+    assert "the server takes 59" in next(r.detail for r in readings if hasattr(r, "detail"))
+    longest = max(len(prompt) for body in server.asked for prompt in body["prompt"])
+    assert longest < 60
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_limit_that_the_server_only_tells_when_it_refuses_costs_those_rows_alone(
+    server, student_of, some_candidates, status
+):
+    server.limit = None
+    server.most = 60
+    server.refusal = (status, "This model's maximum context length is 60 tokens")
+    readings = list(student_of(use_cache=False).read(some_candidates, views=VIEW_NAMES))
+    assert [getattr(r, "reason", "ok") for r in readings].count("too_long") == 1
+
+
+def test_several_requests_are_under_way_at_the_same_time(server, student_of, some_candidates):
+    rows = [some_candidates[0], *some_candidates[2:]]
+    student = student_of(use_cache=False, batch_tokens=1, requests_in_flight=3)
+    student.parts.engine()
+    server.meeting = threading.Barrier(3)
+    readings = list(student.read(rows, views=["response"]))
+    assert not server.meeting.broken
+    one = student_of(use_cache=False, requests_in_flight=1)
+    server.meeting = None
+    for a, b in zip(readings, one.read(rows, views=["response"]), strict=True):
+        np.testing.assert_array_equal(
+            a.views["response"].logprobs_T, b.views["response"].logprobs_T
+        )
+
+
+@pytest.mark.parametrize(
+    "value", [-9999.0, -1e4, -1e30, -3.4028234663852886e38, -1000.0, None, "-Infinity", "NaN", 5.0]
+)
+def test_what_stands_in_for_minus_infinity_is_no_number(server, student_of, some_candidates, value):
+    def clamped(answer):
+        for choice in answer["choices"]:
+            for entry in choice["prompt_logprobs"][-1].values():
+                entry["logprob"] = value
+        return answer
+
+    server.change = clamped
+    readings = list(student_of(use_cache=False).read(some_candidates, views=VIEW_NAMES))
+    assert {reading.reason for reading in readings} == {"nonfinite"}
+
+
+def test_a_server_without_ranks_gives_log_probabilities_alone(server, student_of, some_candidates):
+    def unranked(answer):
+        for choice in answer["choices"]:
+            for token in choice["prompt_logprobs"][1:]:
+                for entry in token.values():
+                    del entry["rank"]
+        return answer
+
+    server.change = unranked
+    student = student_of(use_cache=False)
+    (reading, *_) = student.read(some_candidates, views=VIEW_NAMES)
+    assert reading.views["response"].ranks_T is None
+    with pytest.raises(StudentError, match="gives no ranks"):
+        list(student.read(some_candidates, views=VIEW_NAMES, statistics="ranks"))
+
+
+KEY = "sk-very-secret-0123456789"
+
+
+def test_the_key_is_sent_and_never_shown(
+    server, student_of, some_candidates, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("STUDENT_KEY", KEY)
+    student = student_of(api_key_env="STUDENT_KEY", cache_path=tmp_path / "cache.sqlite")
+    list(student.read(some_candidates, views=VIEW_NAMES))
+    assert set(server.keys) == {f"Bearer {KEY}"}
+    refused = student_of(api_key_env="STUDENT_KEY", use_cache=False)
+    refused.parts.engine()
+    server.status, server.change = 401, lambda _: {"error": f"the key {KEY} is wrong"}
+    with pytest.raises(StudentError) as caught:
+        list(refused.read(some_candidates, views=VIEW_NAMES))
+    shown = [str(caught.value), str(student.describe())]
+    shown.append(student.parts.settings.model_dump_json())
+    assert not any(KEY in text for text in shown)
+    assert "[key]" in str(caught.value)
+    assert "api_key_env" in caught.value.hint
+    student.close()
+    assert KEY.encode() not in (tmp_path / "cache.sqlite").read_bytes()
+
+
+def test_a_key_that_is_not_set_is_an_error_with_its_name(student_of, monkeypatch):
+    monkeypatch.delenv("STUDENT_KEY", raising=False)
+    with pytest.raises(StudentError, match="STUDENT_KEY is not set"):
+        student_of(api_key_env="STUDENT_KEY").parts.engine()
+
+
+def test_a_key_in_place_of_its_name_is_refused_without_showing_it(student_of):
+    with pytest.raises(ValueError, match="NAME of an environment variable") as caught:
+        student_of(api_key_env=KEY)
+    assert KEY not in str(caught.value)
+
+
+def test_the_student_is_chosen_among_several_models(server, student_of, tiny_llama):
+    server.models = [{"id": "base"}, {"id": "adapter"}]
+    with pytest.raises(StudentError, match=r"serves 2 models \(base, adapter\)") as caught:
+        student_of().parts.engine()
+    assert "served_model" in caught.value.hint
+    with pytest.raises(StudentError, match="does not serve 'other', but base, adapter"):
+        student_of(served_model="other").parts.engine()
+    chosen = student_of(served_model="adapter")
+    assert chosen.parts.engine()._served.name == "adapter"
+    assert chosen.parts.scope.model != student_of(served_model="base").parts.scope.model
+    server.models = [{"id": "first"}, {"id": "second", "root": str(tiny_llama)}]
+    assert student_of().parts.engine()._served.name == "second"
 
 
 def test_long_lists_are_sent_in_several_requests(server, student_of, some_candidates):
@@ -204,7 +330,11 @@ def test_a_number_that_is_not_finite_is_a_status(server, student_of, some_candid
 
 def test_a_server_that_is_not_there_is_named(tiny_llama, some_candidates):
     settings = StudentSettings(
-        model=str(tiny_llama), backend="vllm", base_url="http://127.0.0.1:9/v1", dtype="float32"
+        model=str(tiny_llama),
+        backend="vllm",
+        base_url="http://127.0.0.1:9/v1",
+        dtype="float32",
+        use_cache=False,
     )
     with pytest.raises(StudentError, match=":9/v1: cannot be reached"):
         list(open_student(settings).read(some_candidates, views=VIEW_NAMES))

@@ -159,6 +159,13 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
             click.option(
                 "--student-url", help="Of a vLLM server with the student: http://HOST:8000/v1."
             ),
+            click.option(
+                "--served-model", help="The student's name on a vLLM server with several models."
+            ),
+            click.option(
+                "--student-key-env",
+                help="The environment variable with the vLLM server's key.",
+            ),
             click.option("--no-cache", is_flag=True, help="Read everything again."),
         )
         function = template_options(function)
@@ -219,6 +226,10 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
     }
     if student["student_url"] is not None:
         values["base_url"] = student["student_url"]
+    if student["served_model"] is not None:
+        values["served_model"] = student["served_model"]
+    if student["student_key_env"] is not None:
+        values["api_key_env"] = student["student_key_env"]
     if student["max_length"] is not None:
         values["max_length"] = student["max_length"]
     return values

@@ -111,8 +111,8 @@ class Unscored:
     Attributes:
         candidate_id: Whose reading is missing.
         reason: Why, in snake_case: `empty_response`, `empty_instruction`, `too_long`,
-            `no_target_tokens`, `rewritten_by_template`, `template_refused`, `not_trained`,
-            `nonfinite`, `student_failed`, or the candidate's own status.
+            `no_target_tokens`, `token_out_of_range`, `rewritten_by_template`, `template_refused`,
+            `not_trained`, `nonfinite`, `student_failed`, or the candidate's own status.
         detail: For people: the numbers or the exception behind the reason.
     """
 

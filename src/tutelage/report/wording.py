@@ -95,6 +95,7 @@ REASON_WORDS: Mapping[str, str] = {
     "too_long": "too long for the student",
     "no_target_tokens": "no token left to score",
     "nonfinite": "no finite number",
+    "token_out_of_range": "has a token that the student does not have",
     "student_failed": "the student failed on it",
 }
 """What each reason means. A reason that is not here is shown as it stands."""

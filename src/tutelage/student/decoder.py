@@ -135,12 +135,14 @@ class Decoder:
 
 def is_known(config: Any) -> bool:
     """Whether a model's config describes a decoder that can be read as a line."""
-    if config.model_type not in MODEL_TYPES:
+    if config.model_type not in MODEL_TYPES or config.num_hidden_layers < 1:
         return False
     rope = config.rope_parameters
     kinds = rope.values() if isinstance(next(iter(rope.values())), dict) else [rope]
     plain = all(kind.get("rope_type", "default") in _ROPE_TYPES for kind in kinds)
-    return plain and not getattr(config, "use_bidirectional_attention", False)
+    # Neither shows on a probe whose scores are small, so the config decides.
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return plain and not capped and not getattr(config, "use_bidirectional_attention", False)
 
 
 def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:

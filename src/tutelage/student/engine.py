@@ -1,13 +1,26 @@
 """What an engine is: passages in, statistics of their targets out."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from tutelage.student.passage import Measured, Passage
+from tutelage.student.passage import Measured, Passage, Refusal
 
 
 class OutOfMemoryError(Exception):
     """A batch did not fit into memory; a smaller one may."""
+
+
+class ForwardError(Exception):
+    """The model's forward pass failed on a batch; the other passages of it may be readable.
+
+    Args:
+        message: What it said.
+        reason: The status of a passage on which it fails alone.
+    """
+
+    def __init__(self, message: str, *, reason: str = "student_failed") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Engine(Protocol):
@@ -36,9 +49,50 @@ class Engine(Protocol):
 
         Raises:
             OutOfMemoryError: The batch is too large.
+            ForwardError: The forward pass failed on it.
         """
         ...
 
     def close(self) -> None:
         """Give the memory back."""
         ...
+
+
+@runtime_checkable
+class KnowsLimits(Protocol):
+    """An engine that can tell which passages it cannot read."""
+
+    def refusal(self, passage: Passage) -> Refusal | None:
+        """Why this model cannot read a passage, as far as that shows without reading it.
+
+        Returns:
+            `token_out_of_range`, `too_long`, or None where nothing speaks against it.
+        """
+        ...
+
+
+def out_of_range(passage: Passage, *, embedded: int, answered: int) -> Refusal | None:
+    """Whether a passage has token ids that the model does not have.
+
+    A tokenizer can know more tokens than the model was given rows: tokens added and never
+    trained, or the tokenizer of another model.
+
+    Args:
+        passage: What is to be read.
+        embedded: How many token ids the input embedding has.
+        answered: How many token ids the model can predict.
+    """
+    highest = int(passage.ids_T.max())
+    if highest >= embedded or passage.ids_T.min() < 0:
+        worst = highest if highest >= embedded else int(passage.ids_T.min())
+        return Refusal(
+            reason="token_out_of_range",
+            detail=f"token id {worst}, but the model's embedding has {embedded} rows",
+        )
+    target = int(passage.ids_T[passage.target_start :].max())
+    if target >= answered:
+        return Refusal(
+            reason="token_out_of_range",
+            detail=f"target token id {target}, but the model predicts {answered} tokens",
+        )
+    return None

@@ -24,7 +24,7 @@ def open_engine(
         MissingExtraError: torch or transformers is not installed.
     """
     if settings.base_url is not None:
-        return open_vllm(settings.base_url, batch_tokens=settings.batch_tokens)
+        return open_vllm(settings)
     from tutelage.student.packed_engine import open_packed
     from tutelage.student.transformers_engine import TransformersEngine
 

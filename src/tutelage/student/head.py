@@ -26,17 +26,18 @@ class Head:
     Attributes:
         logits_of: The product with the head's matrix, or None where the input already is logits.
         vocabulary: How many logits a row has.
+        after: What the model does to its head's logits (a soft cap, a factor), or None.
     """
 
     logits_of: "Product | None"
     vocabulary: int
+    after: "Product | None" = None
 
 
-def head_of(layer: Any) -> Head:
+def head_of(layer: Any, *, after: "Product | None" = None) -> Head:
     """The head of a model's output layer; its matrix often serves as the embedding, too."""
-    return Head(
-        logits_of=product(layer.weight, layer.bias, shared=True), vocabulary=len(layer.weight)
-    )
+    logits_of = product(layer.weight, layer.bias, shared=True)
+    return Head(logits_of=logits_of, vocabulary=len(layer.weight), after=after)
 
 
 def measure(
@@ -72,6 +73,8 @@ def measure(
         logits_N_V = hidden_N_H[start : start + rows]
         if head.logits_of is not None:
             logits_N_V = head.logits_of(logits_N_V)
+        if head.after is not None:
+            logits_N_V = head.after(logits_N_V)
         parts.append(ops.statistics(logits_N_V, targets_N[start : start + rows], full=full))
     columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
     return _divided(columns, counts=counts, full=full)

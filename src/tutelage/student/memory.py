@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import sys
 
 
 def give_memory_back() -> None:
@@ -11,6 +12,9 @@ def give_memory_back() -> None:
     gradients and the optimizer took. Other C libraries are left to themselves.
     """
     gc.collect()  # a trainer and its model, optimizer and gradients hold each other
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):

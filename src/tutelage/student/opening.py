@@ -130,6 +130,8 @@ class OpenStudent:
         settings = self.settings
         kind = self.device.partition(":")[0]
         model = content_hash(self.folder.digest(), self.dtype, kind, settings.backend)
+        if settings.served_model is not None:  # a server may have several, such as adapters
+            model = content_hash(model, settings.served_model)
         encoding = content_hash(
             model,
             self.template_digest,
@@ -216,6 +218,7 @@ class OpenStudent:
         """What a manifest should say about the student."""
         return {
             "model": self.settings.model,
+            "adapter_of": None if self.folder.adapter is None else self.folder.adapter.base_name,
             "fingerprint": self.fingerprint,
             "model_type": self.folder.model_type,
             "dtype": self.dtype,
@@ -256,7 +259,7 @@ class OpenStudent:
     @cached_property
     def _hf_tokenizer(self) -> Any:
         return load_hf_tokenizer(
-            self.folder.path, trust_remote_code=self.settings.trust_remote_code
+            self.folder.tokenizer_path, trust_remote_code=self.settings.trust_remote_code
         )
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from tutelage.student.decoder import Decoder, is_known, line_targets
-from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.head import Head, head_of, measure
-from tutelage.student.loading import memory_errors
+from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
+from tutelage.student.head import Head, measure
+from tutelage.student.loading import forward_errors, memory_errors
 from tutelage.student.ops import Ops
 from tutelage.student.packing import lay_out, plan_packed
-from tutelage.student.passage import Measured, Passage, passage_of
-from tutelage.student.transformers_engine import plain_head
+from tutelage.student.passage import Measured, Passage, Refusal, passage_of
+from tutelage.student.probe import plain_head
 
 _PROBE_TOKENS = 40
 _TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
@@ -26,8 +26,16 @@ class PackedEngine:
     """
 
     def __init__(
-        self, decoder: Decoder, head: Head, *, batch_tokens: int, lanes: int, ops: Ops
+        self,
+        decoder: Decoder,
+        head: Head,
+        *,
+        embedded: int,
+        batch_tokens: int,
+        lanes: int,
+        ops: Ops,
     ) -> None:
+        self._embedded, self._answered = embedded, head.vocabulary
         self._decoder: Decoder | None = decoder
         self._head: Head | None = head
         self._batch_tokens = batch_tokens
@@ -44,6 +52,10 @@ class PackedEngine:
         """As many as it was made for."""
         return self._lanes
 
+    def refusal(self, passage: Passage) -> Refusal | None:
+        """Whether a passage has token ids that the model does not have."""
+        return out_of_range(passage, embedded=self._embedded, answered=self._answered)
+
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Divide passages into batches that share prefixes, under the token budget."""
         return plan_packed(passages, batch_tokens=self._batch_tokens)
@@ -53,12 +65,13 @@ class PackedEngine:
 
         Raises:
             OutOfMemoryError: The batch is too large.
+            ForwardError: The forward pass failed on it.
         """
         import torch
 
         if self._decoder is None or self._head is None:
             raise RuntimeError("the engine is closed")
-        with torch.inference_mode(), memory_errors(OutOfMemoryError):
+        with torch.inference_mode(), forward_errors(ForwardError), memory_errors(OutOfMemoryError):
             line = lay_out(passages)
             rows_N, targets_N = line_targets(line, [p.target_start for p in passages])
             hidden_N_H = self._decoder.hidden(line).index_select(0, rows_N)
@@ -84,10 +97,10 @@ def open_packed(model: Any, *, batch_tokens: int, lanes: int, ops: Ops) -> Packe
     """
     import torch
 
-    layer = model.get_output_embeddings()
-    if not is_known(model.config) or plain_head(model) is None:
+    head = plain_head(model) if is_known(model.config) else None
+    if head is None or head.after is not None:
         return None
-    vocabulary = layer.weight.shape[0]
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
     ids = np.random.default_rng(0).integers(0, vocabulary, size=_PROBE_TOKENS).tolist()
     probes = [passage_of(ids[:20], ids[20:]), passage_of(ids[:12], ids[25:])]
     with torch.inference_mode():
@@ -105,5 +118,6 @@ def open_packed(model: Any, *, batch_tokens: int, lanes: int, ops: Ops) -> Packe
             relative = float(difference.norm() / states_T_H.float().norm())
             if not relative < _TOLERANCES[str(model.dtype).removeprefix("torch.")]:
                 return None
-    head = head_of(layer)
-    return PackedEngine(decoder, head, batch_tokens=batch_tokens, lanes=lanes, ops=ops)
+    return PackedEngine(
+        decoder, head, embedded=vocabulary, batch_tokens=batch_tokens, lanes=lanes, ops=ops
+    )

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tutelage.student.cache import Cache
-from tutelage.student.engine import Engine, OutOfMemoryError
+from tutelage.student.engine import Engine, ForwardError, KnowsLimits, OutOfMemoryError
 from tutelage.student.lanes import map_in_lanes
+from tutelage.student.memory import give_memory_back
 from tutelage.student.passage import Measured, Passage, Refusal
 
 
@@ -49,13 +50,23 @@ class PassageReader:
             full: Whether all four statistics are wanted.
 
         Returns:
-            For each key the statistics, or why there are none: `nonfinite` or `student_failed`.
+            For each key the statistics, or why there are none: `token_out_of_range`, `too_long`,
+            `nonfinite` or `student_failed`.
         """
         found: dict[bytes, Measured | Refusal] = dict(self.known(list(passages), full=full))
         if len(found) == len(passages):
             return found
         engine = self.open_engine()
-        keys, texts = list(passages), list(passages.values())
+        readable = {}
+        for key, passage in passages.items():
+            refusal = None
+            if key not in found and isinstance(engine, KnowsLimits):
+                refusal = engine.refusal(passage)
+            if refusal is None:
+                readable[key] = passage
+            else:
+                found[key] = refusal
+        keys, texts = list(readable), list(readable.values())
         whole: list[list[int]] = []
         rest: list[int] = []
         plan = engine.plan(texts)
@@ -104,14 +115,19 @@ def _read_batches(
     """Each of some batches of a plan with what was read, in their order.
 
     The plan alone decides how many threads a batch has, not what of it is read already. A batch
-    for which there was no memory beside another one is read by itself, after all others.
+    that failed beside another one, for want of memory or otherwise, is read by itself, after all
+    others.
     """
 
     def read_beside(batch: list[int]) -> list[Measured | Refusal] | None:
         try:
             return _checked(engine.read([texts[i] for i in batch], full=full))
-        except OutOfMemoryError:
+        except ForwardError:
             return None
+        except OutOfMemoryError:
+            pass
+        give_memory_back()  # not before the error, which holds the memory, is let go
+        return None
 
     lanes = engine.lanes if len(plan) > 1 else 1
     crowded: list[list[int]] = []
@@ -127,19 +143,33 @@ def _read_batches(
 def _read_batch(
     engine: Engine, passages: Sequence[Passage], *, full: bool
 ) -> list[Measured | Refusal]:
-    """Read a batch, in halves where it does not fit into memory."""
+    """Read a batch, in halves where it does not fit into memory or the forward pass fails.
+
+    The error is let go before the halves are read: its traceback holds the frames of the failed
+    forward pass, and with them the memory that the halves need.
+    """
+    short = False
     try:
         return _checked(engine.read(passages, full=full))
     except OutOfMemoryError as error:
-        if len(passages) == 1:
-            tokens = len(passages[0].ids_T)
-            why = f"out of memory at {tokens} tokens: {str(error).splitlines()[0]}"
-            return [Refusal(reason="student_failed", detail=why)]
-        half = len(passages) // 2
-        return [
-            *_read_batch(engine, passages[:half], full=full),
-            *_read_batch(engine, passages[half:], full=full),
-        ]
+        reason, what, why = "student_failed", "out of memory at", _first_line(error)
+        short = True
+    except ForwardError as error:
+        reason, what, why = error.reason, "the forward pass failed on", _first_line(error)
+    if short:
+        give_memory_back()
+    if len(passages) == 1:
+        tokens = len(passages[0].ids_T)
+        return [Refusal(reason=reason, detail=f"{what} {tokens} tokens: {why}")]
+    half = len(passages) // 2
+    return [
+        *_read_batch(engine, passages[:half], full=full),
+        *_read_batch(engine, passages[half:], full=full),
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _checked(measured: Sequence[Measured]) -> list[Measured | Refusal]:

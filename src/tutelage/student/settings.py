@@ -1,5 +1,6 @@
 """The settings of the student's room."""
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -35,7 +36,7 @@ class TemplateSettings(BaseModel):
     Settings with their default values are left out when they are written or hashed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     template_args: dict[str, JsonValue] = Field(
         default_factory=dict,
@@ -96,6 +97,18 @@ class StudentSettings(TemplateSettings):
         pattern=r"^https?://",
         description="Of the vLLM server that serves `model`, such as http://127.0.0.1:8000/v1.",
     )
+    served_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The student's name on the vLLM server; needed where it serves several models.",
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        description="The environment variable with the vLLM server's key; the key is never stored.",
+    )
+    requests_in_flight: int = Field(
+        default=4, ge=1, description="How many requests a vLLM server gets at the same time."
+    )
     native: bool = Field(
         default=True, description="Compile some steps for this CPU, where there is a C compiler."
     )
@@ -130,10 +143,21 @@ class StudentSettings(TemplateSettings):
         default=None, description="By default readings.sqlite in tutelage's cache folder."
     )
 
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name_not_a_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+            raise ValueError(
+                "must be the NAME of an environment variable, in capitals, not the key"
+            )
+        return value
+
     @model_validator(mode="after")
     def _server_is_described(self) -> Self:
         if (self.backend == "vllm") != (self.base_url is not None):
             raise ValueError("backend vllm and base_url (--student-url) belong together")
+        if self.backend != "vllm" and (self.served_model or self.api_key_env):
+            raise ValueError("served_model and api_key_env are for backend vllm")
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
             raise ValueError(

@@ -1,6 +1,7 @@
 """A tokenizer that says where in the text each token starts."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,17 +59,52 @@ class FastTokenizer:
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokenise texts without adding special tokens, in the order given."""
         encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        normalizes = self.backend.normalizer is not None
         found = []
-        for encoding in encodings:
+        for text, encoding in zip(texts, encodings, strict=True):
             offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+            starts_T, ends_T = offsets[:, 0], offsets[:, 1]
+            if normalizes and not text.isascii():
+                ends_T = _composed_ends(text, starts_T, ends_T)
             found.append(
                 Tokens(
-                    ids_T=np.array(encoding.ids, dtype=np.int32),
-                    starts_T=offsets[:, 0],
-                    ends_T=offsets[:, 1],
+                    ids_T=np.array(encoding.ids, dtype=np.int32), starts_T=starts_T, ends_T=ends_T
                 )
             )
         return found
+
+
+def _composed_ends(
+    text: str, starts_T: NDArray[np.int32], ends_T: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Where tokens end, with all characters that a normalizer composed into their last one.
+
+        text      c a f e +́ s          e and the accent become one character
+        library   0 1 2 3   5          which ends at 4
+        here                           which ends at 5, so that a border at 4 is inside it
+
+    Args:
+        text: As it was before the tokenizer normalized it.
+        starts_T: In characters of the text.
+        ends_T: The library's, in characters of the text, exclusive.
+    """
+    found_T = ends_T.copy()
+    limit = len(text)
+    for at in range(len(found_T) - 1, -1, -1):
+        start, end = int(starts_T[at]), int(ends_T[at])
+        follows = at + 1 < len(found_T)
+        if follows and starts_T[at + 1] == start:
+            found_T[at] = max(end, int(found_T[at + 1]))  # tokens of one character end together
+            continue
+        gap = int(starts_T[at + 1]) if follows else limit
+        if start < end < gap and _composes(text[start:end], text[end:gap]):
+            found_T[at] = gap
+    return found_T
+
+
+def _composes(before: str, after: str) -> bool:
+    apart = unicodedata.normalize("NFKC", before) + unicodedata.normalize("NFKC", after)
+    return unicodedata.normalize("NFKC", before + after) != apart
 
 
 def load_hf_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
@@ -85,15 +121,37 @@ def load_hf_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
             "reading a student needs torch and transformers",
             hint="pip install 'tutelage[student]'",
         ) from error
+    from huggingface_hub.errors import StrictDataclassError
+
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(
             str(folder), trust_remote_code=trust_remote_code, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        ArithmeticError,
+        AssertionError,
+        ImportError,
+        RuntimeError,
+        StrictDataclassError,
+    ) as error:
         raise StudentError(
-            f"{folder}: the tokenizer cannot be loaded: {error}",
-            hint="the folder needs tokenizer.json and tokenizer_config.json",
+            f"{folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}",
+            hint="the folder needs tokenizer.json and tokenizer_config.json, and a config.json "
+            "that is right",
         ) from error
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise StudentError(
+            f"{folder / 'tokenizer_config.json'}: model_max_length is "
+            f"{tokenizer.model_max_length!r}, expected a number of tokens",
+            hint="correct the file, or remove the entry",
+        )
+    return tokenizer
 
 
 def fast_tokenizer(hf_tokenizer: Any, *, place: str) -> FastTokenizer:
@@ -114,6 +172,8 @@ def fast_tokenizer(hf_tokenizer: Any, *, place: str) -> FastTokenizer:
         )
     backend = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
     backend.post_processor = processors.Sequence([])
+    # Not part of its serialized form; set, control tokens in a text are read letter by letter.
+    backend.encode_special_tokens = bool(getattr(hf_tokenizer, "split_special_tokens", False))
     backend.no_padding()
     backend.no_truncation()
     first = hf_tokenizer("a")["input_ids"][:1]

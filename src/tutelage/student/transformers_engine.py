@@ -1,35 +1,40 @@
-"""Reads any causal language model through its own forward pass, in padded batches."""
+"""Engine that reads any causal language model through its own forward pass, in padded batches."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.head import Head, head_of, measure
-from tutelage.student.loading import memory_errors
+from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
+from tutelage.student.head import Head, measure
+from tutelage.student.loading import forward_errors, memory_errors
 from tutelage.student.ops import Ops
-from tutelage.student.passage import Measured, Passage
+from tutelage.student.passage import Measured, Passage, Refusal
+from tutelage.student.probe import body_of, only, probe
+from tutelage.student.rope import forget_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-_PROBE_IDS = tuple(range(2, 10))
-_TOLERANCE = 1e-3
 
 
 class TransformersEngine:
     """The general engine.
 
     Rows are padded on the right, which a causal model cannot see; only the hidden states at the
-    targets are multiplied with the head. Where the model does more after its head than a linear
-    map (soft caps, scaling), it is read one passage at a time through its whole forward pass.
+    targets are multiplied with the head. What the model is found to do otherwise, it is read
+    accordingly: row by row where padding changes its states, through its whole forward pass where
+    its logits are not the head's, and apart from rows of another length where its rotary
+    frequencies depend on the longest row of a batch.
+
+    Raises:
+        StudentError: The model's forward pass fails, or it is not a causal language model.
     """
 
     def __init__(self, model: Any, *, batch_tokens: int, ops: Ops) -> None:
         self._model = model
         self._batch_tokens = batch_tokens
-        self._head = plain_head(model)
+        self._probed = probe(model)
+        self._head = self._probed.head
         self._ops = ops
 
     @property
@@ -42,19 +47,41 @@ class TransformersEngine:
         """One."""
         return 1
 
+    def refusal(self, passage: Passage) -> Refusal | None:
+        """Whether a passage has token ids that the model does not have."""
+        return out_of_range(passage, embedded=self._probed.embedded, answered=self._probed.answered)
+
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Divide passages into batches of like lengths under the token budget."""
-        return plan_padded([len(p.ids_T) for p in passages], batch_tokens=self._batch_tokens)
+        lengths = [len(p.ids_T) for p in passages]
+        rope = self._probed.rope
+        groups: dict[int, list[int]] = {}
+        single = []
+        for index, length in enumerate(lengths):
+            if not self._probed.padded or rope.alone(length):
+                single.append(index)
+            else:
+                groups.setdefault(rope.group(length), []).append(index)
+        batches = [[index] for index in sorted(single, key=lambda i: (-lengths[i], i))]
+        for _, group in sorted(groups.items(), reverse=True):
+            planned = plan_padded([lengths[i] for i in group], batch_tokens=self._batch_tokens)
+            batches += [[group[i] for i in batch] for batch in planned]
+        return batches
 
     def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
         """Read one batch, in the order given.
 
         Raises:
             OutOfMemoryError: The batch is too large.
+            ForwardError: The forward pass failed on it.
         """
         import torch
 
-        with torch.inference_mode(), memory_errors(OutOfMemoryError):
+        if self._model is None:
+            raise ForwardError("the engine is closed")
+        with torch.inference_mode(), forward_errors(ForwardError), memory_errors(OutOfMemoryError):
+            if self._probed.rope.dynamic:
+                forget_lengths(self._model)
             if self._head is None:
                 return [self._read_whole(p, full=full) for p in passages]
             return self._read_padded(passages, head=self._head, full=full)
@@ -83,12 +110,16 @@ class TransformersEngine:
             rows += [row] * passage.targets
             columns += range(passage.target_start - 1, length - 1)
             targets.append(passage.ids_T[passage.target_start :])
-        hidden_B_T_H = self._model.base_model(
+        more: dict[str, object] = {"use_cache": False}
+        if not mask_B_T.all():
+            more["attention_mask"] = torch.from_numpy(mask_B_T).to(device)
+        hidden_B_T_H = body_of(self._model)(
             input_ids=torch.from_numpy(ids_B_T).to(device),
-            attention_mask=torch.from_numpy(mask_B_T).to(device),
-            use_cache=False,
+            **only(self._probed.body_arguments, **more),
         ).last_hidden_state
         hidden_N_H = hidden_B_T_H[torch.tensor(rows), torch.tensor(columns)]
+        # Mamba keeps its states in float32 whatever the type of its head.
+        hidden_N_H = hidden_N_H.to(self._model.get_output_embeddings().weight.dtype)
         wanted = torch.from_numpy(np.concatenate(targets).astype(np.int64)).to(device)
         return measure(
             hidden_N_H,
@@ -103,9 +134,8 @@ class TransformersEngine:
         import torch
 
         ids_T = torch.from_numpy(passage.ids_T.astype(np.int64)).to(self._model.device)
-        logits_B_T_V = self._model(
-            input_ids=ids_T[None], use_cache=False, logits_to_keep=passage.targets + 1
-        ).logits
+        more = only(self._probed.arguments, use_cache=False, logits_to_keep=passage.targets + 1)
+        logits_B_T_V = self._model(input_ids=ids_T[None], **more).logits
         logits_N_V: Tensor = logits_B_T_V[0, -passage.targets - 1 : -1]
         head = Head(logits_of=None, vocabulary=logits_N_V.shape[1])
         wanted = ids_T[passage.target_start :]
@@ -139,20 +169,3 @@ def plan_padded(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]
         else:
             batches.append([index])
     return batches
-
-
-def plain_head(model: Any) -> Head | None:
-    """The model's head, or None where its logits are not simply the head's."""
-    import torch
-
-    layer = model.get_output_embeddings()
-    if not isinstance(layer, torch.nn.Linear):
-        return None
-    ids_B_T = torch.tensor([_PROBE_IDS], device=model.device)
-    with torch.inference_mode():
-        whole = model(input_ids=ids_B_T, use_cache=False).logits.float()
-        hidden = model.base_model(input_ids=ids_B_T, use_cache=False).last_hidden_state
-        ours = layer(hidden).float()
-    if whole.shape != ours.shape or not torch.allclose(whole, ours, atol=_TOLERANCE, rtol=1e-2):
-        return None
-    return head_of(layer)

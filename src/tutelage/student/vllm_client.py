@@ -1,10 +1,13 @@
-"""Ask a vLLM server how likely the tokens of prompts are.
+"""Client of a vLLM server: asks how likely the tokens of prompts are.
 
-Only what this needs of HTTP, from the standard library: one POST, no proxies, no keys.
+Only what this needs of HTTP, from the standard library: one POST, no proxies, no redirects. Each
+request has a connection of its own, so that several threads can ask at the same time.
 """
 
 import http.client
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +17,17 @@ from tutelage.errors import StudentError
 
 _SECONDS = 1800.0
 """A batch on a slow machine takes minutes; a server that is gone refuses at once."""
+
+_TOO_LONG = re.compile(
+    r"context length|max_model_len|maximum (?:model|context|input) length|too long"
+    r"|longer than (?:the )?max|exceeds? (?:the )?(?:model'?s )?max",
+    re.IGNORECASE,
+)
+"""How servers say that a prompt has more tokens than they take."""
+
+
+class TooLongError(Exception):
+    """A request holds a prompt with more tokens than the server takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,27 +49,54 @@ class VllmClient:
 
     Args:
         base_url: Such as http://127.0.0.1:8000/v1.
+        api_key_env: The environment variable with the server's key, or None. The key is sent and
+            never shown: what the server says is cleaned of it.
+
+    Raises:
+        StudentError: That variable is not set, or cannot be sent.
     """
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, *, api_key_env: str | None = None) -> None:
         self.base_url = base_url.rstrip("/")
         self._parts = urlsplit(self.base_url)
+        self._key = None if api_key_env is None else _key(api_key_env)
 
-    def served(self) -> Served:
-        """The first model the server has.
+    def served(self, *, wanted: str | None, student: str) -> Served:
+        """The model to ask, one of those the server has.
+
+        Args:
+            wanted: Its name on the server, or None for the one that is the student.
+            student: The student's name in the settings.
 
         Raises:
-            StudentError: It cannot be reached, or serves none.
+            StudentError: The server cannot be reached, serves none, or leaves it open which.
         """
         answer = self._ask("GET", "/models", None)
         try:
-            model = answer["data"][0]
-            return Served(name=str(model["id"]), max_tokens=model.get("max_model_len"))
-        except (KeyError, IndexError, TypeError) as error:
+            found = {str(model["id"]): model for model in answer["data"]}
+            roots = {str(model.get("root")): name for name, model in found.items()}
+            first = next(iter(found))
+        except (KeyError, TypeError, AttributeError, StopIteration) as error:
             raise StudentError(
                 f"{self.base_url}: does not say which model it serves",
                 hint="is it an OpenAI-compatible server? the URL usually ends in /v1",
             ) from error
+        listed = ", ".join(found)
+        if wanted is not None and wanted not in found:
+            raise StudentError(
+                f"{self.base_url}: does not serve {wanted!r}, but {listed}",
+                hint="set served_model (--served-model) to one of them",
+            )
+        name = wanted or (student if student in found else roots.get(student))
+        if name is None and len(found) > 1:
+            raise StudentError(
+                f"{self.base_url}: serves {len(found)} models ({listed}), and none is called "
+                f"{student!r}",
+                hint="say in served_model (--served-model) which one is the student",
+            )
+        name = name or first
+        limit = found[name].get("max_model_len")
+        return Served(name=name, max_tokens=limit if isinstance(limit, int) else None)
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]], *, model: str) -> list[list[Any]]:
         """For each prompt of token ids what the server measured at each of its tokens.
@@ -66,6 +107,7 @@ class VllmClient:
 
         Raises:
             StudentError: The server cannot be reached, refuses, or does not measure prompts.
+            TooLongError: It does not take as many tokens as a prompt has.
         """
         body = {
             "model": model,
@@ -96,15 +138,30 @@ class VllmClient:
             hint="the backend vllm needs a vLLM server; others ignore prompt_logprobs",
         )
 
+    def _refused(self, path: str, status: int, content: bytes) -> Exception:
+        said = content[:500].decode("utf-8", "replace")
+        if self._key is not None:
+            said = said.replace(self._key, "[key]")
+        said = "".join(c if c.isprintable() else " " for c in said)
+        too_long = status == http.client.BAD_REQUEST and _TOO_LONG.search(said)
+        if too_long or status == http.client.REQUEST_ENTITY_TOO_LARGE:
+            return TooLongError(f"{self.base_url}{path}: answered {status}: {said}")
+        hint = None
+        if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
+            hint = "name the environment variable with the server's key in api_key_env"
+            hint += " (--student-key-env)"
+        return StudentError(f"{self.base_url}{path}: answered {status}: {said}", hint=hint)
+
     def _ask(self, method: str, path: str, body: object) -> Any:
         secure = self._parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = kind(self._parts.hostname or "", self._parts.port, timeout=_SECONDS)
         text = None if body is None else json.dumps(body)
+        headers = {"Content-Type": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
         try:
-            connection.request(
-                method, self._parts.path + path, text, {"Content-Type": "application/json"}
-            )
+            connection.request(method, self._parts.path + path, text, headers)
             reply = connection.getresponse()
             content = reply.read()
         except (OSError, http.client.HTTPException) as error:
@@ -115,9 +172,19 @@ class VllmClient:
         finally:
             connection.close()
         if reply.status != http.client.OK:
-            said = content[:500].decode("utf-8", "replace")
-            raise StudentError(f"{self.base_url}{path}: answered {reply.status}: {said}")
+            raise self._refused(path, reply.status, content)
         try:
             return json.loads(content)
         except ValueError as error:
             raise StudentError(f"{self.base_url}{path}: did not answer with JSON") from error
+
+
+def _key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    if not key or not key.isascii() or not key.isprintable():
+        raise StudentError(
+            f"the environment variable {variable} "
+            + ("is not set" if not key else "holds what cannot be a key"),
+            hint=f"export {variable}=..., the key that the vLLM server was started with",
+        )
+    return key

@@ -6,6 +6,7 @@ OUT/model/             the trained student, complete or not there at all
 """
 
 import json
+import logging
 import platform
 import shutil
 import time
@@ -58,6 +59,9 @@ class Trained:
     seconds: float
 
 
+_log = logging.getLogger(__name__)
+
+
 def train_student(
     rows: Path,
     *,
@@ -93,6 +97,14 @@ def train_student(
         done = _known(out, key)
         if done is not None:
             return done
+        adapter = student.parts.folder.adapter
+        if adapter is not None:
+            _log.warning(
+                "%s is an adapter: it is merged into its base model %s before training, and the "
+                "result is saved as a whole model",
+                model,
+                adapter.base_name,
+            )
         encoded = encode_file(rows, student)
         about = _about(rows, student, settings, encoded)
         out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +149,8 @@ def _about(
     return {
         "settings": settings.model_dump(mode="json"),
         "student": {
-            name: description[name] for name in ("model", "fingerprint", "model_type", "template")
+            name: description[name]
+            for name in ("model", "adapter_of", "fingerprint", "model_type", "template")
         },
         "rows": {
             "file": rows.name,

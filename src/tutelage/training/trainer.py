@@ -167,7 +167,7 @@ def _multiplies_bfloat16(parts: OpenStudent, settings: TrainSettings) -> bool:
 
 def tokenizer_of(parts: OpenStudent) -> Any:
     """The student's tokenizer as a trainer needs it: with something to pad with."""
-    tokenizer = load_hf_tokenizer(parts.folder.path, trust_remote_code=False)
+    tokenizer = load_hf_tokenizer(parts.folder.tokenizer_path, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -214,7 +214,7 @@ def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
     model = trainer.model
     if hasattr(model, "merge_and_unload"):
         model = model.merge_and_unload()
-    came_in = _dtype_in(parts.folder.path)
+    came_in = _dtype_in(parts.folder.model_path)
     model = model.to(dtype=came_in)
     _check_weights(model, step=_step(trainer.state))
     temporary = path.with_name(f".{path.name}.part")
@@ -222,7 +222,7 @@ def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
     temporary.mkdir(parents=True)
     with quiet():
         model.save_pretrained(str(temporary), safe_serialization=True)
-    for file in sorted(parts.folder.path.iterdir()):
+    for file in sorted(parts.folder.tokenizer_path.iterdir()):
         taken = file.name.startswith(
             ("tokenizer", "special_tokens", "added_tokens", "chat_template")
         )

@@ -1,0 +1,184 @@
+"""Weight files of a model folder: which ones are loaded, and whether they are whole.
+
+Checked without torch. An index decides which files transformers opens, so it may name nothing
+but safetensors files inside the folder; and a safetensors file says in its header how long it is,
+so that a copy that was cut short is found before anything is loaded.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage.errors import StudentError
+
+_SINGLE = "model.safetensors"
+_SAFE_INDEX = "model.safetensors.index.json"
+_PICKLE_INDEX = "pytorch_model.bin.index.json"
+_HEADER_LENGTH_BYTES = 8
+_LARGEST_HEADER_BYTES = 100_000_000
+"""The format's own limit."""
+
+
+def weight_files(path: Path, *, config: Mapping[str, Any], pickle: bool) -> tuple[Path, ...]:
+    """The files of a folder that transformers loads weights from, with their index.
+
+    Args:
+        path: The model's folder.
+        config: Its config.json; `transformers_weights` there names a file.
+        pickle: Whether .bin files may be loaded where there are no safetensors files.
+
+    Raises:
+        StudentError: There are none, an index names what may not be loaded, or a file is cut.
+    """
+    _check_indexes(path, pickle=pickle)
+    weights = _named_in_config(path, config) or _safe_files(path)
+    if not weights and pickle:
+        weights = _pickles(path)
+    if not weights:
+        raise StudentError(
+            f"{path}: has no weights as safetensors",
+            hint="loading a pickle can run code; to do it all the same, set weights: pickle"
+            if _pickles(path)
+            else "save the model with model.save_pretrained(folder)",
+        )
+    for file in weights:
+        if file.suffix == ".safetensors":
+            check_whole(file)
+    return tuple(weights)
+
+
+def check_whole(file: Path) -> None:
+    """Compare a safetensors file with its own header.
+
+    Raises:
+        StudentError: It is not a safetensors file, or shorter or longer than its header says.
+    """
+    try:
+        with file.open("rb") as content:
+            size = file.stat().st_size
+            length = int.from_bytes(content.read(_HEADER_LENGTH_BYTES), "little")
+            if not 1 < length <= min(size, _LARGEST_HEADER_BYTES):
+                raise _damaged(file, "its header is longer than the file")
+            header = json.loads(content.read(length))
+            ends = [
+                int(entry["data_offsets"][1])
+                for name, entry in header.items()
+                if name != "__metadata__"
+            ]
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise _damaged(file, f"{type(error).__name__}: {error}") from error
+    expected = _HEADER_LENGTH_BYTES + length + max(ends, default=0)
+    if size != expected:
+        raise _damaged(file, f"it has {size} bytes, its header says {expected}")
+
+
+def _damaged(file: Path, why: str) -> StudentError:
+    return StudentError(
+        f"{file}: not a whole safetensors file: {why}", hint="copy or download it again"
+    )
+
+
+def _named_in_config(path: Path, config: Mapping[str, Any]) -> list[Path]:
+    name = config.get("transformers_weights")
+    if name is None:
+        return []
+    if not isinstance(name, str) or not name.endswith((".safetensors", ".safetensors.index.json")):
+        raise StudentError(
+            f"{path / 'config.json'}: transformers_weights is {name!r}, no safetensors file",
+            hint="remove the entry, or name a file in the folder",
+        )
+    file = _inside(path, name, place=path / "config.json")
+    if not name.endswith(".json"):
+        return [file]
+    return [file, *_members(file, pickle=False)]
+
+
+def _safe_files(path: Path) -> list[Path]:
+    """The single file that transformers prefers, or the shards of an index."""
+    if (path / _SINGLE).is_file():
+        return [path / _SINGLE]
+    if (path / _SAFE_INDEX).is_file():
+        return [path / _SAFE_INDEX, *_members(path / _SAFE_INDEX, pickle=False)]
+    return []
+
+
+def _pickles(path: Path) -> list[Path]:
+    if (path / "pytorch_model.bin").is_file():
+        return [path / "pytorch_model.bin"]
+    return sorted([*path.glob("pytorch_model*.bin"), *path.glob(_PICKLE_INDEX)])
+
+
+def _check_indexes(path: Path, *, pickle: bool) -> None:
+    for index in sorted(path.glob("*.index.json")):
+        # The other index is only read where pickles are, but may not point outside either.
+        _members(index, pickle=pickle or index.name == _PICKLE_INDEX)
+
+
+def _members(index: Path, *, pickle: bool) -> list[Path]:
+    """The files that an index names, each once.
+
+    Raises:
+        StudentError: It is no index, or names a file that is missing or may not be loaded.
+    """
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted({str(name) for name in named.values()})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StudentError(
+            f"{index}: not an index of weights: {type(error).__name__}: {error}",
+            hint="copy or download it again",
+        ) from error
+    endings = (".safetensors", ".bin") if pickle else (".safetensors",)
+    found = []
+    for name in names:
+        if not name.endswith(endings):
+            raise StudentError(
+                f"{index}: names {name!r}, which is not a safetensors file",
+                hint="loading a pickle can run code; to do it all the same, set weights: pickle"
+                if name.endswith(".bin")
+                else "an index names the safetensors files of its own folder",
+            )
+        found.append(_inside(index.parent, name, place=index))
+    return [] if index.name == _PICKLE_INDEX and not pickle else found
+
+
+def _inside(folder: Path, name: str, *, place: Path) -> Path:
+    file = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts or "\\" in name:
+        raise StudentError(
+            f"{place}: names {name!r}, which is outside the model's folder",
+            hint="an index names the safetensors files of its own folder",
+        )
+    if not file.exists():
+        if name.endswith(".bin"):
+            return file  # an index that nobody reads may name what was not fetched
+        raise StudentError(
+            f"{place}: names {name!r}, which is not in the folder",
+            hint="the folder is incomplete: copy or download it again",
+        )
+    real = file.resolve()
+    if not any(real.is_relative_to(root) for root in (folder.resolve(), *_hub_blobs(folder))):
+        raise StudentError(
+            f"{place}: names {name!r}, a link to {real} outside the model's folder",
+            hint="replace the link by the file",
+        )
+    return file
+
+
+def _hub_blobs(folder: Path) -> list[Path]:
+    """Where the hub's cache keeps the files that a snapshot's links point to."""
+    repository = folder.absolute().parent.parent
+    is_snapshot = folder.absolute().parent.name == "snapshots"
+    if is_snapshot and re.match(r"(models|datasets|spaces)--", repository.name):
+        return [(repository / "blobs").resolve()]
+    return []
