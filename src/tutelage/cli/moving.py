@@ -5,11 +5,6 @@ from typing import Any
 
 import click
 
-<<<<<<< HEAD
-from tutelage.cli.options import data_options, data_settings, student_options, student_values
-from tutelage.cli.showing import fail_if_away, shown_progress
-from tutelage.cli.terminal import print_json, say
-=======
 from tutelage.cli.options import (
     data_options,
     data_settings,
@@ -18,8 +13,8 @@ from tutelage.cli.options import (
     template_options,
     template_values,
 )
-from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
->>>>>>> wa
+from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.terminal import print_json, say
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 

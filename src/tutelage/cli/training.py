@@ -5,13 +5,9 @@ from typing import Any
 
 import click
 
-<<<<<<< HEAD
+from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values
 from tutelage.cli.showing import shown_progress
 from tutelage.cli.terminal import print_json
-=======
-from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values
-from tutelage.cli.showing import print_json, shown_progress
->>>>>>> wa
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 

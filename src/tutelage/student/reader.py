@@ -57,15 +57,9 @@ class PassageReader:
         if len(found) == len(passages):
             return found
         engine = self.open_engine()
-        readable = {}
-        for key, passage in passages.items():
-            refusal = None
-            if key not in found and isinstance(engine, KnowsLimits):
-                refusal = engine.refusal(passage)
-            if refusal is None:
-                readable[key] = passage
-            else:
-                found[key] = refusal
+        refused = _refusals(engine, {k: p for k, p in passages.items() if k not in found})
+        found |= refused
+        readable = {key: passage for key, passage in passages.items() if key not in refused}
         keys, texts = list(readable), list(readable.values())
         whole: list[list[int]] = []
         rest: list[int] = []
@@ -78,18 +72,20 @@ class PassageReader:
                 rest += missing
         for batch, read in _read_batches(engine, plan, whole, texts, full=full):
             self._keep(engine, {keys[i]: m for i, m in zip(batch, read, strict=True)}, into=found)
-            if self.on_batch is not None:
-                self.on_batch(len(found), len(passages))
+            self._report(len(found), len(passages))
         if rest:
             rest.sort()
             plan = [[rest[i] for i in batch] for batch in engine.plan([texts[i] for i in rest])]
             late: dict[bytes, Measured | Refusal] = {}
             for batch, read in _read_batches(engine, plan, plan, texts, full=full):
                 late |= {keys[i]: m for i, m in zip(batch, read, strict=True)}
-                if self.on_batch is not None:
-                    self.on_batch(len(found) + len(late), len(passages))
+                self._report(len(found) + len(late), len(passages))
             self._keep(engine, late, into=found)
         return found
+
+    def _report(self, done: int, total: int) -> None:
+        if self.on_batch is not None:
+            self.on_batch(done, total)
 
     def _keep(
         self,
@@ -102,6 +98,14 @@ class PassageReader:
         good = {key: m for key, m in read.items() if isinstance(m, Measured)}
         if self.cache is not None and good:
             self.cache.put_passages(good, engine=engine.name)
+
+
+def _refusals(engine: Engine, passages: Mapping[bytes, Passage]) -> dict[bytes, Refusal]:
+    """The passages that the model cannot take, each with the reason."""
+    if not isinstance(engine, KnowsLimits):
+        return {}
+    asked = ((key, engine.refusal(passage)) for key, passage in passages.items())
+    return {key: refusal for key, refusal in asked if refusal is not None}
 
 
 def _read_batches(
