@@ -15,7 +15,7 @@ from tutelage.data.records import Problem, Record
 from tutelage.data.shapes import ParsedRow, parse_row
 from tutelage.data.sniff import Format
 from tutelage.data.source import IN_MEMORY, Part, Source, parts_of
-from tutelage.data.turns import UnreadableRowError
+from tutelage.data.values import UnreadableRowError
 from tutelage.errors import DataError
 
 ROW_OK = "ok"

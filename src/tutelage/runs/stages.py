@@ -171,6 +171,7 @@ def _example(row: Row) -> dict[str, object]:
         "reference": example.reference,
         "source": example.source,
         "extra": example.extra,
+        "tools": example.tools,
     }
 
 
