@@ -184,6 +184,11 @@ class FieldMap:
                 for key in list(value)[:_PLANS_KEPT]
             )
 
+    def excuse_roots(self) -> None:
+        """Take a dotted name for found where the field it begins with is there: it may be null."""
+        roots = {name for name in self._claimed if name.partition(".")[0] in self.names}
+        self._found |= roots
+
     @property
     def unfound(self) -> dict[FieldName, str]:
         """The part of the mapping whose names no row so far has had."""
