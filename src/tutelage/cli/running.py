@@ -15,7 +15,7 @@ from tutelage.cli.options import (
     teacher_options,
     teacher_values,
 )
-from tutelage.cli.showing import fail_if_away, print_json, say, shown_progress
+from tutelage.cli.showing import fail_if_away, print_json, say, say_notes, shown_progress
 
 
 @click.command()
@@ -50,6 +50,7 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
             print_json(estimate_run(settings, progress=progress))
             return
         summary = run_all(settings, progress=progress)
+    say_notes(summary)
     say(summary.pop("in_words"))
     print_json(summary)
     fail_if_away(summary["refine"])
@@ -123,6 +124,7 @@ def refine(
             tally = estimate_refine(**job)
         else:
             tally = refine_data(**job, engine=engine, ray=ray_values(options))
+    say_notes(tally)
     print_json(tally)
     fail_if_away(tally.get("refine", {}))
 

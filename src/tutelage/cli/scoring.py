@@ -13,8 +13,8 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.showing import print_json, shown_progress
-from tutelage.errors import SettingsError
+from tutelage.cli.showing import print_json, say_notes, shown_progress
+from tutelage.errors import DataError, SettingsError
 
 
 @click.command()
@@ -80,7 +80,13 @@ def score(
             engine=engine,
             ray=ray_values(options),
         )
+    say_notes(tally)
     print_json(tally)
+    if tally.get("unanswered"):
+        raise DataError(
+            f"{', '.join(tally['unanswered'])}: no row has a response, so none was scored",
+            hint="name the column with --map response=NAME; the other files are in the table",
+        )
 
 
 @click.command()
