@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tutelage.data.example import Message
 from tutelage.data.tools import Call, calls_of
-from tutelage.data.values import clean_text, is_list, not_text, text_of, text_of_part
+from tutelage.data.values import clean_text, is_list, is_nothing, not_text, text_of, text_of_part
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,15 +52,24 @@ def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None
     match part.get("type"):
         case "thinking" | "reasoning" | "thought":
             said = next(
-                (part[k] for k in ("thinking", "reasoning", "value", "text", "content") if part.get(k)),
+                (
+                    part[k]
+                    for k in ("thinking", "reasoning", "value", "text", "content")
+                    if not is_nothing(part.get(k))
+                ),
                 "",
             )
             found.reasoning = (found.reasoning or "") + (text_of(said, name=place) or "")
         case "tool_call" | "tool_use" | "function_call" | "tool_calls":
-            said = next((part[k] for k in ("tool_call", "value", "content") if part.get(k)), part)
+            said = next(
+                (part[k] for k in ("tool_call", "value", "content") if not is_nothing(part.get(k))),
+                part,
+            )
             found.calls += calls_of(said, name=place)
         case "tool_result" | "tool_response":
-            said = next((part[k] for k in ("content", "value", "text") if part.get(k)), "")
+            said = next(
+                (part[k] for k in ("content", "value", "text") if not is_nothing(part.get(k))), ""
+            )
             made_id = part.get("tool_use_id") or part.get("tool_call_id")
             found.results.append(
                 Message(

@@ -221,9 +221,7 @@ class FieldMap:
             plan["reference"] = tuple(n for n in references if n.lower() != "final_answer")
         return plan
 
-    def _as_seeds(
-        self, plan: dict[FieldName, tuple[str, ...]], spelled: Mapping[str, str]
-    ) -> None:
+    def _as_seeds(self, plan: dict[FieldName, tuple[str, ...]], spelled: Mapping[str, str]) -> None:
         """In a row without a refinement, what is called the original is a seed of the row.
 
         It is read only where the row has nothing else for that half. An original response never
@@ -248,6 +246,7 @@ class FieldMap:
             plan[ours] = found
             if not found:
                 del plan[ours]
+
 
 def _asks_originally(spelled: Mapping[str, str]) -> bool:
     """Whether a row has an original instruction, under any name."""

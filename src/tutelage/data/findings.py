@@ -21,7 +21,9 @@ _LIKE_A_RESPONSE = re.compile(
     r"attempt|rationale|explanation|summary|translation",
     re.IGNORECASE,
 )
-_NO_GUESS = re.compile(r"(^|[._])(id|uuid|url|hash|split|index|style|type|source)s?$", re.IGNORECASE)
+_NO_GUESS = re.compile(
+    r"(^|[._])(id|uuid|url|hash|split|index|style|type|source)s?$", re.IGNORECASE
+)
 _KNOWN = frozenset(alias for aliases in ALIASES.values() for alias in aliases)
 
 _HINTS: Mapping[str, str] = {

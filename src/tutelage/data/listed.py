@@ -79,11 +79,7 @@ def _the_original(
         raise UnreadableRowError("bad_candidates", f"{place} is an original; the row has none")
     original = originals[0]
     said_context, said = _text(entry, place=place, pair=pair)
-    if (
-        original.status == OK
-        and not is_blank(said)
-        and (*said_context, said) != original.messages
-    ):
+    if original.status == OK and not is_blank(said) and (*said_context, said) != original.messages:
         raise UnreadableRowError("bad_candidates", f"{place} is not the row's own conversation")
     return original
 

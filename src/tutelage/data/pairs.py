@@ -19,6 +19,7 @@ from tutelage.data.values import (
     UnreadableRowError,
     clean_text,
     is_list,
+    is_nothing,
     is_scalar,
     shown,
     text_of,
@@ -116,7 +117,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
 def _refuse_media(fields: Fields) -> None:
     for name in _MEDIA_COLUMNS:
         value = fields.raw(name)
-        if value is not None and not (isinstance(value, str | list) and not value):
+        if not is_nothing(value):
             raise UnreadableRowError(
                 "unsupported_content",
                 f"field {name!r} holds {shown(value)}; images, sound and video cannot be scored",

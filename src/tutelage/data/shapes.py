@@ -95,12 +95,10 @@ def _shape_of(fields: Fields) -> Shape:
     if fields.peek("messages") is not None:
         return "messages"
     response = fields.name("response")
-    if response is None:
-        return "alpaca"
-    if is_scalar(fields.peek("model")) or _is_number(fields.peek("sample")):
-        # What is called the original stays one, whoever is named as its writer.
-        return "alpaca" if response.lower().startswith(_NO_SAMPLE) else "pool"
-    return "alpaca"
+    named = is_scalar(fields.peek("model")) or _is_number(fields.peek("sample"))
+    # What is called the original stays one, whoever is named as its writer.
+    is_sample = response is not None and not response.lower().startswith(_NO_SAMPLE)
+    return "pool" if named and is_sample else "alpaca"
 
 
 def _is_number(value: object) -> bool:

@@ -116,9 +116,7 @@ def _memory_part(source: object, *, split: str | None, name: str = IN_MEMORY) ->
         source = source[chosen_split(splits, split=split, place=name)]
     if hasattr(source, "__arrow_c_stream__"):
         table: Any = source
-        return Part(
-            name=name, source=None, same_columns=True, open=lambda: stream_records(table)
-        )
+        return Part(name=name, source=None, same_columns=True, open=lambda: stream_records(table))
     if isinstance(source, str | bytes) or not isinstance(source, Iterable):
         raise DataError(
             f"cannot read rows from {type(source).__name__}",

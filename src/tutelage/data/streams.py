@@ -99,9 +99,7 @@ def _bounded(chunks: Chunks, path: Path) -> Chunks:
         for chunk in chunks:
             given += len(chunk)
             if given > most:
-                raise BrokenStreamError(
-                    f"it unpacks to more than {_BOMB_RATIO} times its own size"
-                )
+                raise BrokenStreamError(f"it unpacks to more than {_BOMB_RATIO} times its own size")
             yield chunk
 
 

@@ -43,7 +43,7 @@ def tools_text(value: object, *, name: str) -> str | None:
     found = _from_json(value, name=name) if isinstance(value, str) else value
     if isinstance(found, Mapping):
         found = [found]
-    if found is None or (is_list(found) and not len(found)):
+    if found is None or (is_list(found) and len(found) == 0):
         return None
     if not is_list(found):
         raise UnreadableRowError(

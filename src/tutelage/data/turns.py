@@ -25,6 +25,7 @@ from tutelage.data.values import (
     UnreadableRowError,
     clean_text,
     is_list,
+    is_nothing,
     shown,
     text_of,
     text_of_part,
@@ -190,7 +191,13 @@ class _Reading:
         return Conversation(turns=tuple(self.turns), fields=tuple(self.fields))
 
     def _add(
-        self, turn: Mapping[str, object], role: str, value: object, *, key: str, place: str,
+        self,
+        turn: Mapping[str, object],
+        role: str,
+        value: object,
+        *,
+        key: str,
+        place: str,
         index: int,
     ) -> None:
         used = {*_USED, key}
@@ -204,7 +211,7 @@ class _Reading:
             if role == "assistant":
                 found.reasoning = _reasoning_of(turn, used) or found.reasoning
                 for more in ("tool_calls", "function_call"):
-                    if turn.get(more):
+                    if not is_nothing(turn.get(more)):
                         found.calls += calls_of(turn[more], name=f"{place}.{more}")
                 self._add_answer(found, turn, trained=trained)
             else:
@@ -213,13 +220,11 @@ class _Reading:
                 if found.text or not found.results:
                     name = _name_of(turn)
                     self.turns.append(Message(role=role, content=found.text, name=name))
-        rest = {k: v for k, v in turn.items() if k not in used and not _is_nothing(v)}
+        rest = {k: v for k, v in turn.items() if k not in used and not is_nothing(v)}
         if rest:
             self.fields.append({"turn": index, **rest})
 
-    def _add_answer(
-        self, found: Content, turn: Mapping[str, object], *, trained: bool
-    ) -> None:
+    def _add_answer(self, found: Content, turn: Mapping[str, object], *, trained: bool) -> None:
         written = calls_in(found.text) if self.tools and not found.calls else None
         if written is not None:
             found.text, found.calls = written
@@ -300,10 +305,6 @@ def _role_of(spelled: object) -> str | None:
 def _name_of(turn: Mapping[str, object]) -> str | None:
     name = turn.get("name")
     return clean_text(name) if isinstance(name, str) and name.strip() else None
-
-
-def _is_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, str | list | dict) and not value)
 
 
 def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:

@@ -7,8 +7,8 @@ from typing import TypeGuard
 import numpy as np
 
 MEDIA = frozenset(
-    ("image", "images", "image_url", "input_image", "video", "videos", "video_url", "audio")
-    + ("audios", "audio_url", "input_audio", "file", "input_file", "document")
+    "image images image_url input_image video videos video_url audio audios audio_url input_audio "
+    "file input_file document".split()
 )
 """Types of content parts that are no text, and names of columns that hold such parts."""
 
@@ -120,6 +120,13 @@ def is_list(value: object) -> TypeGuard[Sequence[object]]:
     if isinstance(value, np.ndarray):
         return value.ndim == 1
     return isinstance(value, Sequence)
+
+
+def is_nothing(value: object) -> bool:
+    """Whether a value says nothing: null, an empty text, an empty list or object."""
+    if is_list(value) or isinstance(value, str | bytes | Mapping):
+        return len(value) == 0
+    return value is None
 
 
 def shown(value: object) -> str:

@@ -160,7 +160,7 @@ def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[st
         candidates: Its versions, each parent before what was made from it.
 
     Returns:
-        `messages` (the original), `candidates`, and the reference, source and tools if there are any.
+        `messages` (the original), `candidates`, and the reference, source and tools it has.
     """
     listed = [
         {

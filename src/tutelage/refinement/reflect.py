@@ -17,6 +17,7 @@ from tutelage.data import (
     Message,
     candidate_id_of,
 )
+from tutelage.data.turn_text import turn_text
 from tutelage.errors import (
     BudgetError,
     NotInJournalError,
@@ -98,7 +99,7 @@ def reflection_request(
     form = form_of(teacher, settings)
     messages = prompt_of(step, settings).messages(
         form=form,
-        earlier=candidate.context[:-1],
+        earlier=_earlier(candidate),
         instruction=candidate.instruction,
         response=candidate.response,
         instruction_criteria=settings.instruction_criteria,
@@ -156,12 +157,14 @@ def candidate_of_reply(
             parent_id=parent.candidate_id,
             teacher=teacher.name,
             messages=messages,
+            tools=parent.tools,
         ),
         example_id=parent.example_id,
         parent_id=parent.candidate_id,
         step=step,
         teacher=teacher.name,
         messages=messages,
+        tools=parent.tools,
         finish_reason=reply.finish_reason,
         criticism=outcome.criticism,
         request_key=reply.request_key,
@@ -186,6 +189,7 @@ def failed(
             teacher=teacher,
             messages=(),
             distinction=request_key or fault.status,
+            tools=parent.tools,
         ),
         example_id=parent.example_id,
         parent_id=parent.candidate_id,
@@ -196,6 +200,7 @@ def failed(
         detail=fault.detail,
         criticism=fault.criticism,
         request_key=request_key,
+        tools=parent.tools,
     )
 
 
@@ -283,8 +288,12 @@ async def ask_until_usable(
         accept: Looks at what came out once more; it may make a failure of it.
 
     Returns:
-        What the last attempt came to.
+        What the last attempt came to; a step that the parent's calls of tools do not allow is not
+        asked for.
     """
+    fault = _fault_of_tools(parent, step=step)
+    if fault is not None:
+        return failed(parent, step=step, teacher=teacher.name, fault=fault)
 
     async def attempted(attempt: int) -> tuple[Candidate, bool]:
         return await _attempt(
@@ -375,6 +384,27 @@ async def reflect_all(
         return outcome
 
     return await run_bounded(candidates, one, outstanding=outstanding)
+
+
+def _fault_of_tools(parent: Candidate, *, step: str) -> Fault | None:
+    """Why a step cannot be done on a row with calls of tools; None where it can."""
+    if parent.messages[-1].tool_calls is not None:
+        detail = "the response calls a tool; only text is rewritten"
+    elif step == INSTRUCTION_REFLECTION and parent.context[-1].role != "user":
+        detail = "calls of tools answer the old instruction and would not fit a new one"
+    else:
+        return None
+    return Fault(status=statuses.USES_TOOLS, detail=detail)
+
+
+def _earlier(parent: Candidate) -> tuple[Message, ...]:
+    """What the teacher is shown in front of the pair.
+
+    Where tools were called between instruction and response, all of it, with the instruction.
+    """
+    context = parent.context
+    shown = context[:-1] if context[-1].role == "user" else context
+    return tuple(Message(role=turn.role, content=turn_text(turn)) for turn in shown)
 
 
 def _replaced(parent: Candidate, draft: Draft) -> tuple[Message, ...]:
