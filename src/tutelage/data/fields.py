@@ -195,7 +195,7 @@ class FieldMap:
         return {ours: own for ours, own in self._mapping.items() if own not in self._found}
 
     def _plan(self, names: tuple[str, ...]) -> dict[FieldName, tuple[str, ...]]:
-        free = [name for name in names if isinstance(name, str) and name not in self._claimed]
+        free = [name for name in names if name not in self._claimed]
         spelled = {name.strip().lower(): name for name in reversed(free)}
         plan: dict[FieldName, tuple[str, ...]] = {}
         for field, aliases in self._aliases.items():

@@ -157,9 +157,13 @@ def _conversation(fields: Fields, shape: Shape, *, tools: bool) -> Pair:
         if pair.response is None and (fields.name("response") or "").lower() in _OF_THE_TURN:
             return replace(pair, response=_response(fields, tools=tools))
         return pair
-    name, value = fields.take("instruction")
-    if value is None:
+    if fields.peek("instruction") is None:
         return _without_instruction(fields, tools=tools)
+    return _with_instruction(fields, tools=tools)
+
+
+def _with_instruction(fields: Fields, *, tools: bool) -> Pair:
+    name, value = fields.take("instruction")
     if isinstance(value, Mapping) and is_list(value.get("replies")):
         return _of_turns(fields, Conversation(turns=tuple(_best_thread(value))), name=name)
     if is_conversation(value):

@@ -16,6 +16,7 @@ from tutelage.data.records import Problem, Record
 from tutelage.data.shapes import ParsedRow, parse_row
 from tutelage.data.sniff import Format
 from tutelage.data.source import IN_MEMORY, Part, Source, parts_of
+from tutelage.data.trees import Trees
 from tutelage.data.values import UnreadableRowError, clean_text
 from tutelage.errors import DataError
 
@@ -73,7 +74,8 @@ class Row:
         status: `ok`, `duplicate`, or why it is no example: `malformed_json`, `malformed_csv`,
             `bad_encoding`, `nested_too_deeply`, `row_too_large`, `broken_file`, `not_an_object`,
             `missing_fields`, `bad_type`, `no_user_turn`, `unexpected_turns`,
-            `unsupported_role`, `unsupported_content`, `bad_candidates`.
+            `unsupported_role`, `unsupported_content`, `bad_candidates`,
+            `part_of_a_conversation`.
         detail: For people: the place and what was found there, or how much of the row repeats
             what was read before.
         example: What it holds; rows with the same content have the same example. None where
@@ -121,7 +123,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         reading = _Pass(self.settings)
-        records = islice(self._records(), self.settings.limit)
+        records: Iterator[tuple[Part, Record]] = islice(self._records(), self.settings.limit)
         if self.settings.fields:
             records = self._looked_ahead(records)
         for part, record in records:
@@ -214,6 +216,7 @@ class _Pass:
     names: dict[str, None] = field(default_factory=dict)
     first_detail: str | None = None
     findings: Findings = field(init=False)
+    trees: Trees = field(default_factory=Trees)
 
     def __post_init__(self) -> None:
         named = self.settings.source_name is not None
@@ -273,8 +276,11 @@ class _Pass:
             return Problem("not_an_object", f"found {type(record.value).__name__}")
         settings = self.settings
         try:
+            value = record.value
+            if "parent_id" in value:
+                value = self.trees.row_of(value)
             return parse_row(
-                self.fields.open(record.value),
+                self.fields.open(value),
                 shape=settings.shape,
                 source=settings.source_name or part.source,
                 teacher=settings.teacher_name,

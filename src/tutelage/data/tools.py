@@ -118,7 +118,7 @@ def _call(call: object, *, name: str) -> Call:
         raise UnreadableRowError(
             "unsupported_content", f"{name} holds a call without a name: {shown(call)}"
         )
-    arguments = next((made[k] for k in _ARGUMENTS if made.get(k) is not None), {})
+    arguments: object = next((made[k] for k in _ARGUMENTS if made.get(k) is not None), {})
     made_id = next((found[k] for k in ("id", "tool_call_id") if found.get(k) is not None), None)
     return {
         "type": "function",

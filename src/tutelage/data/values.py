@@ -7,22 +7,10 @@ from typing import TypeGuard
 import numpy as np
 
 MEDIA = frozenset(
-    [
-        "image",
-        "images",
-        "image_url",
-        "input_image",
-        "video",
-        "videos",
-        "video_url",
-        "audio",
-        "audios",
-        "audio_url",
-        "input_audio",
-        "file",
-        "input_file",
-        "document",
-    ]
+    (
+        *("image", "images", "image_url", "input_image", "video", "videos", "video_url"),
+        *("audio", "audios", "audio_url", "input_audio", "file", "input_file", "document"),
+    )
 )
 """Types of content parts that are no text, and names of columns that hold such parts."""
 

@@ -33,8 +33,8 @@ WEIGHT = "weight"
 """The column that says how much a row should count in training, where a rule gives weights."""
 
 _SELECTED = """
-select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason, d.rule,
-       h.weight
+select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
+       d.rule, h.weight
 from chosen h
 join decisions d on d.example_id = h.example_id
 join candidates c on c.candidate_id = h.candidate_id
