@@ -7,7 +7,7 @@ from typing import Any
 from tutelage.data.example import Message
 from tutelage.data.fields import FieldName, Fields, Shape
 from tutelage.data.response import split_response
-from tutelage.data.tools import TOOLS_IN_TEXT, calls_of, calls_text, tools_text
+from tutelage.data.tools import TOOLS_IN_TEXT, calls_of, calls_text, tools_text, with_ids
 from tutelage.data.turns import (
     Conversation,
     is_conversation,
@@ -302,9 +302,7 @@ def _calls_as_answer(fields: Fields) -> Message | None:
     if value is None:
         return None
     fields.use("answers")
-    calls = calls_of(value, name="answers")
-    for number, call in enumerate(calls):
-        call.setdefault("id", f"call{number:05d}")
+    calls = with_ids(calls_of(value, name="answers"))
     return Message(role="assistant", content="", tool_calls=calls_text(calls))
 
 

@@ -138,6 +138,23 @@ def _arguments(value: object) -> object:
     return without_nulls(value)
 
 
+def with_ids(calls: Iterable[Call], *, made: int = 0) -> list[Call]:
+    """The same calls, each with an id; nine letters and digits, which every template takes.
+
+    Args:
+        calls: Some of which may have one.
+        made: How many ids the conversation has been given already.
+    """
+    found = []
+    for call in calls:
+        if "id" in call:
+            found.append(call)
+            continue
+        found.append({"type": "function", "id": f"call{made:05d}", "function": call["function"]})
+        made += 1
+    return found
+
+
 def calls_text(calls: Sequence[Call]) -> str | None:
     """Calls as JSON text; None where there are none."""
     return clean_text(json.dumps(calls, ensure_ascii=False)) if calls else None

@@ -20,7 +20,7 @@ import numpy as np
 from tutelage.data.content import Content, content_of
 from tutelage.data.example import Message
 from tutelage.data.thinking import split_thinking
-from tutelage.data.tools import Call, calls_in, calls_of, calls_text, result_in
+from tutelage.data.tools import Call, calls_in, calls_of, calls_text, result_in, with_ids
 from tutelage.data.values import (
     UnreadableRowError,
     clean_text,
@@ -258,13 +258,10 @@ class _Reading:
         )
 
     def _calls_text(self, calls: list[Call]) -> str | None:
-        """The calls of a turn, each with an id; nine characters, which every template takes."""
-        for call in calls:
-            if "id" not in call:
-                call["id"] = f"call{self.made:05d}"
-                self.made += 1
-        self.waiting = list(calls)
-        return calls_text(calls)
+        """The calls of a turn, which then wait for what they return."""
+        self.waiting = with_ids(calls, made=self.made)
+        self.made += sum("id" not in call for call in calls)
+        return calls_text(self.waiting)
 
     def _add_result(self, turn: Mapping[str, object], value: object, *, place: str) -> None:
         if isinstance(value, str):
