@@ -17,18 +17,31 @@ PAIRS = {
     "MetaMathQA": {"type": "X", "query": ASK, "original_question": "6*7?", "response": SAY},
     "GSM8K": {"question": ASK, "answer": SAY},
     "GSM-Symbolic": {
-        **{"id": 1, "instance": 0, "question": ASK, "answer": SAY, "original_id": 3},
-        **{"original_question": "What is 5 times 7?", "original_answer": "35", "canary": "x"},
+        "id": 1,
+        "instance": 0,
+        "question": ASK,
+        "answer": SAY,
+        "original_id": 3,
+        "original_question": "What is 5 times 7?",
+        "original_answer": "35",
+        "canary": "x",
     },
     "OpenMathInstruct-2": {
-        **{"problem": ASK, "generated_solution": SAY, "expected_answer": "42"},
+        "problem": ASK,
+        "generated_solution": SAY,
+        "expected_answer": "42",
         "problem_source": "made up",
     },
     "NuminaMath-CoT": {"source": "s", "problem": ASK, "solution": SAY, "messages": CHAT},
     "NuminaMath-TIR": {"problem": ASK, "solution": SAY, "messages": CHAT},
     "NuminaMath-1.5": {
-        **{"problem": ASK, "solution": SAY, "answer": "42", "problem_type": "Algebra"},
-        **{"question_type": "math-word-problem", "source": "s", "synthetic": False},
+        "problem": ASK,
+        "solution": SAY,
+        "answer": "42",
+        "problem_type": "Algebra",
+        "question_type": "math-word-problem",
+        "source": "s",
+        "synthetic": False,
     },
     "OpenThoughts": {
         "system": "",
@@ -36,8 +49,14 @@ PAIRS = {
     },
     "OpenThoughts3": {"difficulty": 4, "source": "s", "domain": "m", "conversations": GPT},
     "OpenR1-Math": {
-        **{"problem": ASK, "solution": "6*7=42", "answer": "42", "source": "s"},
-        **{"messages": CHAT, "correctness_count": 1, "uuid": "u", "finish_reasons": None},
+        "problem": ASK,
+        "solution": "6*7=42",
+        "answer": "42",
+        "source": "s",
+        "messages": CHAT,
+        "correctness_count": 1,
+        "uuid": "u",
+        "finish_reasons": None,
     },
     "LIMO": {"question": ASK, "solution": SAY, "answer": "42"},
     "Tulu-3": {"id": "a", "messages": CHAT, "source": "s"},
@@ -48,19 +67,32 @@ PAIRS = {
         ]
     },
     "OpenHermes": {
-        **{"conversations": GPT, "source": "s", "category": None, "system_prompt": None},
-        **{"model": None, "custom_instruction": None},
+        "conversations": GPT,
+        "source": "s",
+        "category": None,
+        "system_prompt": None,
+        "model": None,
+        "custom_instruction": None,
     },
     "UltraChat 200k": {"prompt": ASK, "prompt_id": "p", "messages": CHAT},
     "UltraChat": {"id": "1", "data": [ASK, SAY]},
     "UltraFeedback binarized": {
-        **{"prompt": ASK, "prompt_id": "p", "messages": CHAT, "chosen": CHAT},
-        **{"rejected": [CHAT[0], {"role": "assistant", "content": "41"}], "score_chosen": 9.0},
+        "prompt": ASK,
+        "prompt_id": "p",
+        "messages": CHAT,
+        "chosen": CHAT,
+        "rejected": [CHAT[0], {"role": "assistant", "content": "41"}],
+        "score_chosen": 9.0,
     },
     "Capybara": {"source": "s", "conversation": [{"input": ASK, "output": SAY}]},
     "Magpie": {
-        **{"uuid": "u", "model": "m", "instruction": ASK, "response": SAY, "conversations": GPT},
-        **{"gen_input_configs": {"temperature": 1.0}, "difficulty": "easy"},
+        "uuid": "u",
+        "model": "m",
+        "instruction": ASK,
+        "response": SAY,
+        "conversations": GPT,
+        "gen_input_configs": {"temperature": 1.0},
+        "difficulty": "easy",
     },
     "LIMA": {"conversations": [ASK, SAY], "source": "s"},
     "FLAN": {"inputs": ASK, "targets": SAY, "task_name": "t", "template_type": "zs"},
@@ -130,11 +162,17 @@ def test_thinking_that_stands_in_a_column_of_its_own() -> None:
     for row in (
         {"question": ASK, "attempt": SAY, "thinking_trajectories": ["6*7"], "solution": "42"},
         {
-            **{"question": ASK, "deepseek_attempt": SAY, "deepseek_thinking_trajectory": "6*7"},
-            **{"solution": "42", "gemini_attempt": "no", "gemini_thinking_trajectory": "no"},
+            "question": ASK,
+            "deepseek_attempt": SAY,
+            "deepseek_thinking_trajectory": "6*7",
+            "solution": "42",
+            "gemini_attempt": "no",
+            "gemini_thinking_trajectory": "no",
         },
         {
-            **{"problem": ASK, "deepseek_solution": SAY, "deepseek_reasoning": "6*7"},
+            "problem": ASK,
+            "deepseek_solution": SAY,
+            "deepseek_reasoning": "6*7",
             "ground_truth_solution": "42",
         },
     ):
@@ -146,8 +184,12 @@ def test_thinking_that_stands_in_a_column_of_its_own() -> None:
 
 def test_generations_are_samples_beside_the_row_s_own() -> None:
     row = {
-        **{"problem": ASK, "solution": "s", "answer": "42", "messages": CHAT},
-        **{"generations": [SAY, "I say 42."], "correctness_math_verify": [True, True]},
+        "problem": ASK,
+        "solution": "s",
+        "answer": "42",
+        "messages": CHAT,
+        "generations": [SAY, "I say 42."],
+        "correctness_math_verify": [True, True],
     }
     (found,) = read([row])
     assert [(c.step, c.response) for c in found.candidates] == [
@@ -177,8 +219,13 @@ def test_completions_of_ultrafeedback_keep_their_scores() -> None:
 def test_messages_of_a_tree_become_a_conversation_for_each_answer() -> None:
     def message(own: str, parent: str | None, role: str, text: str) -> dict:
         return {
-            **{"message_id": own, "parent_id": parent, "message_tree_id": "a"},
-            **{"role": role, "text": text, "lang": "en", "rank": None},
+            "message_id": own,
+            "parent_id": parent,
+            "message_tree_id": "a",
+            "role": role,
+            "text": text,
+            "lang": "en",
+            "rank": None,
         }
 
     found = list(
@@ -203,7 +250,9 @@ def test_messages_of_a_tree_become_a_conversation_for_each_answer() -> None:
 def test_questions_with_a_verifier_are_questions(tmp_path) -> None:
     rows = [
         {
-            **{"data_source": "made/up", "prompt": CHAT[:1], "ability": "math"},
+            "data_source": "made/up",
+            "prompt": CHAT[:1],
+            "ability": "math",
             "reward_model": {"style": "rule", "ground_truth": "42"},
             "extra_info": {"index": 0, "split": "train", "answer": "6*7=42 #### 42"},
         }

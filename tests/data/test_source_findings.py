@@ -1,4 +1,4 @@
-"""What is said about a source as a whole: missing columns, missing responses, and what is broken."""
+"""What is said about a source as a whole: what is missing, and what is broken."""
 
 import gzip
 import json

@@ -284,7 +284,8 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
         case ".jsonl":
             count = write_jsonl(file, map(target.convert, noted))
         case ".parquet" if to in ("messages", "axolotl", "llamafactory"):
-            count = _write_parquet(file, map(_to_stored, noted), tools="tools" in first)
+            stored = _to_llamafactory if to == "llamafactory" else _to_stored
+            count = _write_parquet(file, map(stored, noted), tools="tools" in first)
         case suffix:
             raise SettingsError(
                 f"{file}: cannot write {suffix or 'a file without ending'} for {to}",
