@@ -321,3 +321,12 @@ def test_rows_that_share_an_instruction_are_told_and_read_as_samples_when_asked(
     assert asked.notes == []
     numbered = read([{**row, "sample_index": i} for i, row in enumerate(rows)])
     assert [row.candidates[0].step for row in numbered] == ["sample"] * 3
+
+
+def test_a_response_that_stands_twice_in_its_row_is_one_sample() -> None:
+    row = {"instruction": ASK, "responses": [SAY, SAY]}
+    first_row, second_row = read([row, row])
+    assert [len(first_row.candidates), len(first_row.repeated)] == [1, 0]
+    assert first_row.status == "ok"
+    assert "1 of 2 candidates are repeated" in first_row.detail
+    assert (second_row.status, second_row.candidates) == ("duplicate", ())

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from tutelage.data.values import UnreadableRowError, clean_text, is_list
 
@@ -116,11 +116,31 @@ def is_null(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+MEDIA_COLUMNS = ("image", "images", "video", "videos", "audio", "audios")
+"""Columns that are part of a prompt and hold no text."""
+_PLAIN: frozenset[FieldName] = frozenset(
+    ("instruction", "input", "response", "system", "history", "reference", "source")
+)
+"""Fields that leave no question what shape a row has."""
 _REFINEMENT = {"refined_instruction", "refined_response", "refined_messages"}
 _PLANS_KEPT = 256
 _NAMES_KEPT = 1000
 _NESTED = ("reward_model.ground_truth",)
 """Fields inside fields that are looked for without being asked for."""
+
+
+class _Plan(NamedTuple):
+    """What a set of column names means.
+
+    Attributes:
+        known: For each of our fields, the row's own names for it, the likeliest first.
+        media: Columns that hold images, sound or video.
+        is_plain: Whether there are no fields but those of one pair.
+    """
+
+    known: Mapping[FieldName, tuple[str, ...]]
+    media: tuple[str, ...]
+    is_plain: bool
 
 
 class FieldMap:
@@ -143,7 +163,7 @@ class FieldMap:
         self._mapping = dict(mapping)
         self._claimed = frozenset(mapping.values())
         self._aliases = {**ALIASES, **_FORCED.get(shape, {}), **dict.fromkeys(without, ())}
-        self._plans: dict[tuple[str, ...], dict[FieldName, tuple[str, ...]]] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
         self._paths = tuple(name for name in (*mapping.values(), *_NESTED) if "." in name)
         self._roots = frozenset(path.partition(".")[0] for path in self._paths)
         self._found: set[str] = set()
@@ -159,7 +179,12 @@ class FieldMap:
         if plan is None:
             if len(self._plans) >= _PLANS_KEPT:  # rows that all differ must not fill the memory
                 self._plans.clear()
-            plan = self._plans[names] = self._plan(names)
+            known = self._plan(names)
+            plan = self._plans[names] = _Plan(
+                known=known,
+                media=tuple(n for n in names if n in MEDIA_COLUMNS and n not in self._claimed),
+                is_plain=known.keys() <= _PLAIN,
+            )
             self._note(row, names)
         return Fields(whole, plan, claimed=self._claimed, inner=frozenset(inner))
 
@@ -285,17 +310,17 @@ class Fields:
 
     Args:
         row: The row as it was read.
-        plan: For each of our fields, the row's own names for it, the likeliest first.
+        plan: What its column names mean.
         claimed: The row's names that the user mapped; one may serve for several of our fields.
         inner: Dotted names that were added to the row for values inside its fields.
     """
 
-    __slots__ = ("_claimed", "_inner", "_plan", "_row", "_used")
+    __slots__ = ("_claimed", "_inner", "_plan", "_row", "_used", "is_plain", "media")
 
     def __init__(
         self,
         row: Mapping[str, object],
-        plan: Mapping[FieldName, tuple[str, ...]],
+        plan: _Plan,
         *,
         claimed: frozenset[str] = frozenset(),
         inner: frozenset[str] = frozenset(),
@@ -303,7 +328,9 @@ class Fields:
         self._row = row
         self._inner = inner
         self._claimed = claimed
-        self._plan = plan
+        self._plan = plan.known
+        self.media = plan.media
+        self.is_plain = plan.is_plain
         self._used: set[str] = set()
 
     def has(self, field: FieldName) -> bool:
@@ -326,6 +353,8 @@ class Fields:
 
     def peek(self, field: FieldName) -> object:
         """The first value that is not null and not used yet; None where there is none."""
+        if field not in self._plan:
+            return None
         name = self.name(field)
         return None if name is None else self._row[name]
 

@@ -15,7 +15,6 @@ from tutelage.data.turns import (
     turns_of,
 )
 from tutelage.data.values import (
-    MEDIA,
     UnreadableRowError,
     clean_text,
     is_list,
@@ -25,7 +24,6 @@ from tutelage.data.values import (
     text_of,
 )
 
-_MEDIA_COLUMNS = tuple(sorted({"image", "images", "video", "videos", "audio", "audios"} & MEDIA))
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
 """Names of a response that may stand beside the turns it answers; others name a reference."""
 
@@ -111,11 +109,13 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
         # The system prompt describes them already: rendered again they would stand there twice.
         pair = replace(pair, notes={**pair.notes, "tools": tools})
         tools = None
-    return _labelled(fields, replace(pair, tools=tools))
+    if tools is not None:
+        pair = replace(pair, tools=tools)
+    return _labelled(fields, pair)
 
 
 def _refuse_media(fields: Fields) -> None:
-    for name in _MEDIA_COLUMNS:
+    for name in fields.media:
         value = fields.raw(name)
         if not is_nothing(value):
             raise UnreadableRowError(

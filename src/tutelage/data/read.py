@@ -235,14 +235,20 @@ class _Pass:
         if isinstance(parsed, Problem):
             return self._failed(parsed, record, part, row=row)
         self.examples += 1
-        candidates = tuple(c for c in parsed.candidates if self._is_new(c.candidate_id))
-        place = f"{part.name}:{record.line}"
-        if parsed.candidates:
+        candidates = parsed.candidates
+        known_before = [c for c in candidates if not self._is_new(c.candidate_id)]
+        repeated: tuple[Candidate, ...] = ()
+        known, detail = False, None
+        if known_before:
+            candidates, repeated = _told_apart(parsed.candidates, known_before)
             known = not candidates
-            detail = self._repeats(parsed, candidates, place=place)
-        else:
+            detail = (
+                f"{part.name}:{record.line}: {len(known_before)} of {len(parsed.candidates)} "
+                "candidates are repeated"
+            )
+        elif not candidates:
             known = not self._is_new(parsed.example.example_id)
-            detail = f"{place}: the example is repeated" if known else None
+            detail = f"{part.name}:{record.line}: the example is repeated" if known else None
         if not known:
             self.findings.add(part.name, record.value, parsed.candidates)
         return Row(
@@ -253,15 +259,8 @@ class _Pass:
             detail=detail,
             example=parsed.example,
             candidates=candidates,
-            repeated=tuple(c for c in parsed.candidates if c not in candidates),
+            repeated=repeated,
         )
-
-    @staticmethod
-    def _repeats(parsed: ParsedRow, new: tuple[Candidate, ...], *, place: str) -> str | None:
-        repeated = len(parsed.candidates) - len(new)
-        if repeated == 0:
-            return None
-        return f"{place}: {repeated} of {len(parsed.candidates)} candidates are repeated"
 
     def _is_new(self, hexadecimal: str) -> bool:
         digest = bytes.fromhex(hexadecimal)
@@ -312,6 +311,18 @@ class _Pass:
             f"the first: {self.first_detail}",
             hint=hint_for(self.statuses, self.names, self.findings.likely_response()),
         )
+
+
+def _told_apart(
+    candidates: tuple[Candidate, ...], known: list[Candidate]
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """The candidates that are new, and those that an earlier row brought.
+
+    One that stands twice in its own row is new once.
+    """
+    places = {id(candidate) for candidate in known}
+    new = tuple(c for c in candidates if id(c) not in places)
+    return new, tuple(c for c in known if c not in new)
 
 
 def _shown(files: tuple[str, ...]) -> str:

@@ -86,6 +86,8 @@ def parse_row(
 
 def _shape_of(fields: Fields) -> Shape:
     """The shape the fields suggest. A pair of any naming is called `alpaca` here."""
+    if fields.is_plain:
+        return "alpaca"
     if _has_listed(fields):
         return "candidates"
     if _has_refined(fields):

@@ -17,7 +17,6 @@ from tutelage.data import (
     Message,
     candidate_id_of,
 )
-from tutelage.data.turn_text import turn_text
 from tutelage.errors import (
     BudgetError,
     NotInJournalError,
@@ -40,6 +39,7 @@ from tutelage.refinement.judge import fault_of_reflection
 from tutelage.refinement.loops import loop_of
 from tutelage.refinement.prompt import Form, Prompt, load_prompt
 from tutelage.refinement.settings import RefineSettings
+from tutelage.refinement.tool_rows import earlier_turns, fault_of_tools
 from tutelage.teacher import Reply, Request, Teacher
 
 
@@ -99,7 +99,7 @@ def reflection_request(
     form = form_of(teacher, settings)
     messages = prompt_of(step, settings).messages(
         form=form,
-        earlier=_earlier(candidate),
+        earlier=earlier_turns(candidate),
         instruction=candidate.instruction,
         response=candidate.response,
         instruction_criteria=settings.instruction_criteria,
@@ -291,7 +291,7 @@ async def ask_until_usable(
         What the last attempt came to; a step that the parent's calls of tools do not allow is not
         asked for.
     """
-    fault = _fault_of_tools(parent, step=step)
+    fault = fault_of_tools(parent, step=step)
     if fault is not None:
         return failed(parent, step=step, teacher=teacher.name, fault=fault)
 
@@ -384,27 +384,6 @@ async def reflect_all(
         return outcome
 
     return await run_bounded(candidates, one, outstanding=outstanding)
-
-
-def _fault_of_tools(parent: Candidate, *, step: str) -> Fault | None:
-    """Why a step cannot be done on a row with calls of tools; None where it can."""
-    if parent.messages[-1].tool_calls is not None:
-        detail = "the response calls a tool; only text is rewritten"
-    elif step == INSTRUCTION_REFLECTION and parent.context[-1].role != "user":
-        detail = "calls of tools answer the old instruction and would not fit a new one"
-    else:
-        return None
-    return Fault(status=statuses.USES_TOOLS, detail=detail)
-
-
-def _earlier(parent: Candidate) -> tuple[Message, ...]:
-    """What the teacher is shown in front of the pair.
-
-    Where tools were called between instruction and response, all of it, with the instruction.
-    """
-    context = parent.context
-    shown = context[:-1] if context[-1].role == "user" else context
-    return tuple(Message(role=turn.role, content=turn_text(turn)) for turn in shown)
 
 
 def _replaced(parent: Candidate, draft: Draft) -> tuple[Message, ...]:
