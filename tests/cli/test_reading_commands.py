@@ -1,6 +1,7 @@
 """What the command line says about data that lacks something."""
 
 import json
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -53,6 +54,19 @@ def test_rows_of_one_instruction_are_samples_when_asked(tmp_path: Path) -> None:
     assert result.stderr.count("note:") == 0
     tally = json.loads(result.stdout)["load"]
     assert (tally["examples"], tally["candidates_by_step"]) == (1, {"sample": 2})
+
+
+def test_names_that_are_not_utf_8_can_be_loaded(tmp_path: Path) -> None:
+    data = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jsonl")
+    out = tmp_path / "run"
+    lines(Path(data), PAIR)
+    result = call("load", data, "--out", str(out))
+    assert result.exit_code == 0, result.exception
+    (row,) = pq.read_table(out / "rows.parquet").to_pylist()
+    assert row["status"] == "ok"
+    assert row["file"].endswith("caf\\xe9.jsonl")
+    result = call("explain", str(out), "row:0")
+    assert result.exit_code == 0, result.exception
 
 
 @pytest.fixture(scope="module")

@@ -117,6 +117,13 @@ def test_a_file_name_that_is_not_utf_8_can_be_read(tmp_path: Path) -> None:
     assert row.example.source == "caf\\xe9"
 
 
+def test_a_table_whose_name_is_not_utf_8_can_be_read(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "rows.parquet")
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.parquet")
+    (tmp_path / "rows.parquet").rename(path)
+    assert [row.status for row in read(path)] == ["ok"]
+
+
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
     """Rows may have 64 kB only, so that tests stay small."""

@@ -151,12 +151,17 @@ def _rate(pace: float) -> str:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Data on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(_writable(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def say(text: str) -> None:
     """A line for people on stderr."""
-    click.echo(text, err=True)
+    click.echo(_writable(text), err=True)
+
+
+def _writable(text: str) -> str:
+    """The same text; what stands for bytes of a file name that are not UTF-8 is escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def say_notes(tally: Mapping[str, Any]) -> None:

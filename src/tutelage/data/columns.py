@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data.records import Record, Records, problem_at
+from tutelage.data.streams import native_file
 from tutelage.errors import DataError
 
 _BATCH_ROWS = 1024
@@ -22,7 +23,7 @@ def parquet_records(path: Path) -> Records:
         DataError: It is no Parquet file.
     """
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(native_file(path))
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     with file:
@@ -36,7 +37,7 @@ def arrow_records(path: Path) -> Records:
         DataError: It is neither.
     """
     try:
-        file = pa.memory_map(str(path))
+        file = pa.memory_map(str(path)) if _is_utf_8(path) else native_file(path)
         is_stream = file.read(6) != b"ARROW1"
         file.seek(0)
         batches = iter(pa.ipc.open_stream(file)) if is_stream else _file_batches(file)
@@ -46,7 +47,15 @@ def arrow_records(path: Path) -> Records:
         yield from _records(batches)
 
 
-def _file_batches(file: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+def _is_utf_8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _file_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
     reader = pa.ipc.open_file(file)
     return (reader.get_batch(index) for index in range(reader.num_record_batches))
 

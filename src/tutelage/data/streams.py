@@ -169,7 +169,16 @@ def _zstd_chunks(path: Path) -> Chunks:
 
 
 def _open_zstd(path: Path) -> pa.CompressedInputStream:
-    return pa.CompressedInputStream(pa.OSFile(str(path), "rb"), "zstd")
+    return pa.CompressedInputStream(native_file(path), "zstd")
+
+
+def native_file(path: Path) -> pa.NativeFile:
+    """A file opened for Arrow, which itself opens no file whose name is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return pa.PythonFile(path.open("rb"), mode="r")
+    return pa.OSFile(str(path), "rb")
 
 
 def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes | None], None, None]:
