@@ -1,6 +1,7 @@
 """Records of Parquet and Arrow files, and of Arrow tables in memory, batch by batch."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ def parquet_records(path: Path) -> Records:
     Raises:
         DataError: It is no Parquet file.
     """
+    opened = None if _is_utf_8(path) else path.open("rb")  # Arrow opens no such name
     try:
-        file = pq.ParquetFile(native_file(path))
+        file = pq.ParquetFile(path if opened is None else opened)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    with file:
+    with file, opened or nullcontext():
         yield from _records(file.iter_batches(batch_size=_BATCH_ROWS))
 
 
