@@ -98,7 +98,7 @@ def test_a_candidate_has_text_exactly_when_it_is_ok() -> None:
         with pytest.raises(DataError):
             Candidate(candidate_id="c", example_id="e", **wrong)
     with pytest.raises(DataError):
-        Message(role="tool", content="")
+        Message(role="critic", content="")
 
 
 def test_context_and_response_are_split_at_the_last_user_turn() -> None:

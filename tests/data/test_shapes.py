@@ -465,7 +465,7 @@ def test_candidates_that_contradict_themselves_are_a_reason(listed: list) -> Non
         ({"messages": [{"role": "assistant", "content": "a"}]}, "no_user_turn"),
         ({"messages": [*CONVERSATION, CONVERSATION[1]]}, "unexpected_turns"),
         ({"messages": [*CONVERSATION, {"role": "system", "content": "s"}]}, "unexpected_turns"),
-        ({"messages": [{"role": "tool", "content": "x"}, *CONVERSATION]}, "unsupported_role"),
+        ({"messages": [{"role": "critic", "content": "x"}, *CONVERSATION]}, "unsupported_role"),
         ({"messages": [{"content": "x"}, *CONVERSATION]}, "unsupported_role"),
         (
             {

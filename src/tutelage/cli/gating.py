@@ -14,7 +14,7 @@ from tutelage.cli.options import (
     ray_values,
     teacher_values,
 )
-from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.showing import fail_if_away, say_notes, shown_progress
 from tutelage.cli.terminal import print_json
 from tutelage.errors import SettingsError
 
@@ -40,7 +40,9 @@ def load(data: str, *, out: Path, **options: Any) -> None:
     from tutelage.runs import load_data
 
     with shown_progress() as progress:
-        print_json(load_data(data=data_settings(data, options), out=out, progress=progress))
+        tally = load_data(data=data_settings(data, options), out=out, progress=progress)
+    say_notes(tally)
+    print_json(tally)
 
 
 CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", "agreement")
@@ -106,6 +108,7 @@ def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **option
             engine=engine,
             ray=ray_values(options),
         )
+    say_notes(tally)
     print_json(tally)
     fail_if_away(tally["sample"])
 

@@ -10,7 +10,11 @@ from tutelage.errors import SettingsError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-_SHAPES = ("auto", "messages", "prompt_completion", "alpaca", "sharegpt", "pairs", "pool")
+SHAPES = (
+    *("auto", "messages", "prompt_completion", "alpaca", "question_answer", "refined", "pool"),
+    *("samples", "candidates"),
+)
+"""What `--as` takes: the shapes that `tutelage.data` reads."""
 
 
 def data_options(function: Function) -> Function:
@@ -21,7 +25,15 @@ def data_options(function: Function) -> Function:
             "mapping",
             multiple=True,
             metavar="OURS=THEIRS",
-            help="Field names that differ, such as instruction=question. Repeatable.",
+            help="Field names that differ, such as instruction=question; dots reach inside a "
+            "field. Repeatable.",
+        ),
+        click.option(
+            "--as",
+            "shape",
+            type=click.Choice(SHAPES),
+            help="What the rows are; `samples`: rows of one instruction are responses to choose "
+            "from. By default the fields tell.",
         ),
         click.option("--limit", type=click.IntRange(min=1), help="Read only the first rows."),
         click.option("--source", "source_name", help="The source of rows that do not name one."),
@@ -42,8 +54,8 @@ def data_settings(path: str, reading: Mapping[str, Any]) -> dict[str, Any]:
             )
         fields[ours] = theirs
     values: dict[str, Any] = {"path": path, "fields": fields}
-    for name in ("limit", "source_name"):
-        if reading[name] is not None:
+    for name in ("limit", "source_name", "shape"):
+        if reading.get(name) is not None:
             values[name] = reading[name]
     return values
 

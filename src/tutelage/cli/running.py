@@ -15,7 +15,7 @@ from tutelage.cli.options import (
     teacher_options,
     teacher_values,
 )
-from tutelage.cli.showing import fail_if_away, shown_progress
+from tutelage.cli.showing import fail_if_away, say_notes, shown_progress
 from tutelage.cli.terminal import print_json, say, show
 
 
@@ -51,6 +51,7 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
             print_json(estimate_run(settings, progress=progress))
             return
         summary = run_all(settings, progress=progress)
+    say_notes(summary)
     say(summary.pop("in_words"))
     print_json(summary)
     fail_if_away(summary["refine"])
@@ -124,6 +125,7 @@ def refine(
             tally = estimate_refine(**job)
         else:
             tally = refine_data(**job, engine=engine, ray=ray_values(options))
+    say_notes(tally)
     print_json(tally)
     fail_if_away(tally.get("refine", {}))
 

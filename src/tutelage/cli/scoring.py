@@ -13,9 +13,9 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.showing import shown_progress
+from tutelage.cli.showing import say_notes, shown_progress
 from tutelage.cli.terminal import print_json, show
-from tutelage.errors import SettingsError
+from tutelage.errors import DataError, SettingsError
 
 
 @click.command()
@@ -81,7 +81,13 @@ def score(
             engine=engine,
             ray=ray_values(options),
         )
+    say_notes(tally)
     print_json(tally)
+    if tally.get("unanswered"):
+        raise DataError(
+            f"{', '.join(tally['unanswered'])}: no row has a response, so none was scored",
+            hint="name the column with --map response=NAME; the other files are in the table",
+        )
 
 
 @click.command()

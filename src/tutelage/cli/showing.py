@@ -198,6 +198,17 @@ def _rate(pace: float) -> str:
     return f"{pace:,.1f}/s" if pace >= 1 else f"{1 / pace:,.1f} s each"
 
 
+def say_notes(tally: Mapping[str, Any]) -> None:
+    """What a person should know about the data, line by line on stderr.
+
+    Args:
+        tally: Of the stage that read it, or of several stages by name.
+    """
+    for stage in (tally, tally.get("load", {})):
+        for note in stage.get("notes", ()) if isinstance(stage, Mapping) else ():
+            say(f"note: {note}")
+
+
 def fail_if_away(tally: Mapping[str, Any]) -> None:
     """Exit with 1 after all else was done where the teacher did not answer what was asked.
 

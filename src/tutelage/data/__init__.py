@@ -9,7 +9,14 @@ from tutelage.data.candidate import (
     STEPS,
     Candidate,
 )
-from tutelage.data.example import Example, Message, context_of, response_of
+from tutelage.data.example import (
+    Example,
+    Message,
+    context_of,
+    instruction_of,
+    response_of,
+    uses_tools,
+)
 from tutelage.data.fields import FIELD_NAMES, FieldName, Shape
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
 from tutelage.data.read import (
@@ -80,10 +87,12 @@ __all__ = [
     "content_hash",
     "context_of",
     "example_id_of",
+    "instruction_of",
     "read",
     "read_records",
     "replacing",
     "response_of",
+    "uses_tools",
     "write_jsonl",
     "write_messages",
     "write_table",

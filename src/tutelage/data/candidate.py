@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tutelage.data.example import Message, context_of, response_of
+from tutelage.data.example import Message, context_of, instruction_of, response_of
 from tutelage.errors import DataError
 
 OK = "ok"
@@ -61,17 +61,17 @@ class Candidate:
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """Everything up to and including the last user turn."""
+        """Everything in front of the response."""
         return context_of(self.messages)
 
     @property
     def instruction(self) -> str:
         """The last user turn."""
-        return self.context[-1].content
+        return instruction_of(self.messages)
 
     @property
     def response(self) -> str:
-        """The assistant turn that is trained on."""
+        """The text of the assistant turn that is trained on; empty where it only calls tools."""
         response = response_of(self.messages)
         if response is None:
             raise DataError(f"candidate {self.candidate_id}: has no response")

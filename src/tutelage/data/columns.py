@@ -1,6 +1,7 @@
 """Records of Parquet and Arrow files, and of Arrow tables in memory, batch by batch."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data.records import Record, Records, problem_at
+from tutelage.data.streams import native_file
 from tutelage.errors import DataError
 
 _BATCH_ROWS = 1024
@@ -21,11 +23,12 @@ def parquet_records(path: Path) -> Records:
     Raises:
         DataError: It is no Parquet file.
     """
+    opened = None if _is_utf_8(path) else path.open("rb")  # Arrow opens no such name
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path if opened is None else opened)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
-    with file:
+    with file, opened or nullcontext():
         yield from _records(file.iter_batches(batch_size=_BATCH_ROWS))
 
 
@@ -36,7 +39,7 @@ def arrow_records(path: Path) -> Records:
         DataError: It is neither.
     """
     try:
-        file = pa.memory_map(str(path))
+        file = pa.memory_map(str(path)) if _is_utf_8(path) else native_file(path)
         is_stream = file.read(6) != b"ARROW1"
         file.seek(0)
         batches = iter(pa.ipc.open_stream(file)) if is_stream else _file_batches(file)
@@ -46,7 +49,15 @@ def arrow_records(path: Path) -> Records:
         yield from _records(batches)
 
 
-def _file_batches(file: pa.MemoryMappedFile) -> Iterator[pa.RecordBatch]:
+def _is_utf_8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _file_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
     reader = pa.ipc.open_file(file)
     return (reader.get_batch(index) for index in range(reader.num_record_batches))
 

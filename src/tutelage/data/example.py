@@ -46,8 +46,8 @@ class Example:
     Attributes:
         example_id: Content hash of the original messages and the reference.
         messages: The original conversation. It ends with the assistant turn that would be
-            trained on, or with the user turn where the row has no response of its own (an
-            instruction to be answered, or a pool of candidates).
+            trained on, or with the turn to be answered (of the user, or of a tool) where the row
+            has no response of its own.
         reference: A known right answer to check responses against, if there is one.
         source: Where the row came from, as the user named it.
         extra: The row's other fields, as JSON text; kept for provenance, never trained on.
@@ -64,28 +64,51 @@ class Example:
     @property
     def instruction(self) -> str:
         """The last user turn."""
-        return next(m.content for m in reversed(self.messages) if m.role == "user")
+        return instruction_of(self.messages)
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """Everything up to and including the last user turn."""
+        """Everything in front of the response."""
         return context_of(self.messages)
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether tools belong to the prompt: their schemas, a call, or what one returned."""
+        return self.tools is not None or uses_tools(self.context)
 
 
 def context_of(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Everything up to and including the last user turn.
+    """Everything in front of the response; the whole conversation where it has none.
+
+    Behind the last user turn it may hold calls of tools and what they returned.
 
     Raises:
         DataError: There is no user turn.
     """
-    for index in range(len(messages) - 1, -1, -1):
-        if messages[index].role == "user":
-            return messages[: index + 1]
-    raise DataError("a conversation without a user turn has no instruction")
+    if not any(message.role == "user" for message in messages):
+        raise DataError("a conversation without a user turn has no instruction")
+    return messages[:-1] if messages[-1].role == "assistant" else messages
 
 
 def response_of(messages: tuple[Message, ...]) -> str | None:
-    """The assistant turn that follows the last user turn, or None where there is none."""
+    """The text of the assistant turn at the end, or None where another turn stands there."""
     if messages and messages[-1].role == "assistant":
         return messages[-1].content
     return None
+
+
+def instruction_of(messages: tuple[Message, ...]) -> str:
+    """The last user turn.
+
+    Raises:
+        DataError: There is no user turn.
+    """
+    for message in reversed(messages):
+        if message.role == "user":
+            return message.content
+    raise DataError("a conversation without a user turn has no instruction")
+
+
+def uses_tools(messages: tuple[Message, ...]) -> bool:
+    """Whether a turn calls a tool or holds what one returned."""
+    return any(turn.role == "tool" or turn.tool_calls is not None for turn in messages)

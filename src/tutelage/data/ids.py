@@ -9,7 +9,9 @@ from tutelage.data.example import Message
 ID_HEX_DIGITS = 20
 """80 bits: among 100 million ids the chance of any collision is below 1 in 10^8."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
+)
 
 
 def content_hash(*parts: object) -> str:
@@ -42,6 +44,14 @@ def message_parts(message: Message) -> list[object]:
         >>> message_parts(Message(role="assistant", content="Hi", reasoning="Greet."))
         ['assistant', 'Hi', {'reasoning': 'Greet.'}]
     """
+    if (
+        message.reasoning is None
+        and message.tool_calls is None
+        and message.tool_call_id is None
+        and message.name is None
+        and message.trained
+    ):
+        return [message.role, message.content]
     more: dict[str, object] = {
         name: value
         for name in ("reasoning", "tool_calls", "tool_call_id", "name")
@@ -49,7 +59,7 @@ def message_parts(message: Message) -> list[object]:
     }
     if not message.trained:
         more["trained"] = False
-    return [message.role, message.content, *([more] if more else [])]
+    return [message.role, message.content, more]
 
 
 def example_id_of(

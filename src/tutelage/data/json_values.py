@@ -11,8 +11,9 @@ from tutelage.data.records import (
     broken,
     excerpt,
     problem_at,
+    too_large,
 )
-from tutelage.data.streams import BrokenStreamError, Chunks
+from tutelage.data.streams import ROW_BYTES, BrokenStreamError, Chunks
 
 HEAD_CHARACTERS = 1 << 16
 """How far into an object its list of rows must begin."""
@@ -55,6 +56,10 @@ def list_of_rows(head: str) -> int | None:
 
 class _MalformedError(ValueError):
     """What is here is not JSON; the rest of the file cannot be told apart."""
+
+
+class _TooLargeError(ValueError):
+    """The value that starts here is longer than any row may be."""
 
 
 class _Window:
@@ -109,6 +114,7 @@ class _Window:
         Raises:
             BrokenStreamError: The file breaks off inside it.
             _MalformedError: It is not JSON.
+            _TooLargeError: It is longer than a row may be.
             RecursionError: It is nested too deeply.
         """
         while True:
@@ -137,6 +143,8 @@ class _Window:
             raise self._break
         if self._ended:
             return False
+        if grow and len(self._text) - self._at > ROW_BYTES:
+            raise _TooLargeError
         if self._at > _SLIDE_CHARACTERS:
             self._line, self._text = self.line, self._text[self._at :]
             self._at = self._line_at = 0
@@ -177,6 +185,11 @@ def json_records(chunks: Chunks) -> Records:
             f"{error}; nothing after this place could be read "
             "(in a file with one row a line, only that row would be lost)",
         )
+    except _TooLargeError:
+        record = too_large(window.line)
+        if record.problem is not None:
+            detail = f"{record.problem.detail}; nothing after this place could be read"
+            yield problem_at(record.line, record.problem.status, detail)
     except RecursionError:
         yield problem_at(
             window.line,

@@ -14,15 +14,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tutelage.data.candidate import OK, ORIGINAL, SAMPLE, STEPS, Candidate
 from tutelage.data.example import Message
-from tutelage.data.turns import UnreadableRowError, split_response, text_of, turns_of
-from tutelage.data.versions import Version, candidate_of
+from tutelage.data.pairs import Pair, answer
+from tutelage.data.response import split_response
+from tutelage.data.turns import turns_of
+from tutelage.data.values import UnreadableRowError, text_of
+from tutelage.data.versions import Version, candidate_of, is_blank
 
 
 def listed_candidates(
     listed: Sequence[object],
     *,
     name: str,
-    context: tuple[Message, ...],
+    pair: Pair,
     originals: tuple[Candidate, ...],
     example_id: str,
 ) -> Iterator[Candidate]:
@@ -31,7 +34,8 @@ def listed_candidates(
     Args:
         listed: The entries.
         name: The field's name, for the reason.
-        context: The row's own context, for entries that have only a response.
+        pair: The row's own conversation: its context, for entries that have only a response, and
+            its tools.
         originals: The row's own version, or nothing.
         example_id: The example they are versions of.
 
@@ -49,10 +53,10 @@ def listed_candidates(
                 "bad_candidates", f"{place} has the step {step!r}; known: {', '.join(STEPS)}"
             )
         if step == ORIGINAL:
-            made = _the_original(entry, place=place, originals=originals, context=context)
+            made = _the_original(entry, place=place, originals=originals, pair=pair)
         else:
             made = candidate_of(
-                _version(entry, place=place, step=step, context=context, labels=labels),
+                _version(entry, place=place, step=step, pair=pair, labels=labels),
                 example_id=example_id,
             )
             yield made
@@ -68,22 +72,14 @@ def _the_original(
     *,
     place: str,
     originals: tuple[Candidate, ...],
-    context: tuple[Message, ...],
+    pair: Pair,
 ) -> Candidate:
     """The row's own version, which the entry must not contradict."""
     if not originals:
         raise UnreadableRowError("bad_candidates", f"{place} is an original; the row has none")
     original = originals[0]
-    said_context, said = _text(entry, place=place, context=context)
-    if (
-        original.status == OK
-        and said
-        and (*said_context, said)
-        != (
-            *original.context,
-            original.response,
-        )
-    ):
+    said_context, said = _text(entry, place=place, pair=pair)
+    if original.status == OK and not is_blank(said) and (*said_context, said) != original.messages:
         raise UnreadableRowError("bad_candidates", f"{place} is not the row's own conversation")
     return original
 
@@ -93,10 +89,10 @@ def _version(
     *,
     place: str,
     step: str,
-    context: tuple[Message, ...],
+    pair: Pair,
     labels: Mapping[object, str | None],
 ) -> Version:
-    own_context, response = _text(entry, place=place, context=context)
+    own_context, response = _text(entry, place=place, pair=pair)
     status = entry.get("status")
     if status is not None and not isinstance(status, str):
         raise UnreadableRowError("bad_candidates", f"{place} has the status {status!r}")
@@ -115,17 +111,21 @@ def _version(
         teacher=text_of(entry.get("teacher"), name=f"{place}.teacher"),
         status=None if status == OK else status,
         detail=text_of(entry.get("detail"), name=f"{place}.detail"),
+        tools=pair.tools,
     )
 
 
 def _text(
-    entry: Mapping[str, object], *, place: str, context: tuple[Message, ...]
-) -> tuple[tuple[Message, ...], str]:
+    entry: Mapping[str, object], *, place: str, pair: Pair
+) -> tuple[tuple[Message, ...], Message]:
     """The context and the response of an entry; blank where it has no text."""
     if entry.get("messages"):
-        own, response = split_response(turns_of(entry["messages"], name=place), name=place)
-        return own, response or ""
+        found = turns_of(entry["messages"], name=place, tools=pair.tools is not None)
+        split = split_response(found.turns, name=place)
+        return split.context, split.response or answer("")
     instruction = text_of(entry.get("instruction"), name=f"{place}.instruction")
+    context = pair.context
     if instruction is not None:
-        context = (*context[:-1], Message(role="user", content=instruction))
-    return context, text_of(entry.get("response"), name=f"{place}.response") or ""
+        at = max(i for i, turn in enumerate(context) if turn.role == "user")
+        context = (*context[:at], Message(role="user", content=instruction))
+    return context, answer(text_of(entry.get("response"), name=f"{place}.response") or "")

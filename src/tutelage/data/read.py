@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from tutelage.data.candidate import Candidate
 from tutelage.data.example import Example
 from tutelage.data.fields import FieldMap, FieldName, Shape
+from tutelage.data.findings import Findings, hint_for, refuse_unfound
 from tutelage.data.records import Problem, Record
 from tutelage.data.shapes import ParsedRow, parse_row
 from tutelage.data.sniff import Format
 from tutelage.data.source import IN_MEMORY, Part, Source, parts_of
-from tutelage.data.turns import UnreadableRowError
+from tutelage.data.trees import Trees
+from tutelage.data.values import UnreadableRowError, clean_text
 from tutelage.errors import DataError
 
 ROW_OK = "ok"
@@ -24,7 +26,10 @@ ROW_OK = "ok"
 DUPLICATE = "duplicate"
 """Everything the row holds has been read from earlier rows."""
 
-_FIELDS_SHOWN = 20
+_FIELDS_KEPT = 20
+_ROWS_AHEAD = 64
+"""How many rows are looked at before the first is given, where names are mapped: a mistyped name
+is an error before anything is done with the rows."""
 
 
 class ReadSettings(BaseModel):
@@ -33,9 +38,11 @@ class ReadSettings(BaseModel):
     Attributes:
         format: The format of the files; `auto` goes by their content.
         shape: The shape of the rows; `auto` goes by each row's fields. A forced shape makes a
-            row that lacks its fields unreadable.
-        fields: The row's own names for our fields, where they differ from the usual ones. A
-            field named here serves for nothing else.
+            row that lacks its fields unreadable. `samples`: rows of one instruction are
+            responses to choose from.
+        fields: The row's own names for our fields, where they differ from the usual ones, with
+            dots for a field inside a field (`reward_model.ground_truth`). A field named here
+            serves for nothing else; a name that no row has is an error.
         source_name: The source of all rows but those that a mapped `source` field speaks for.
             Without it a row's own source field counts, and then the name of the file.
         teacher_name: Who wrote the refinements and samples of rows that do not say.
@@ -65,9 +72,10 @@ class Row:
         file: The file it stands in, as the user wrote it.
         line: 1-based: the line it starts on, or its position in a file without lines.
         status: `ok`, `duplicate`, or why it is no example: `malformed_json`, `malformed_csv`,
-            `bad_encoding`, `nested_too_deeply`, `broken_file`, `not_an_object`,
+            `bad_encoding`, `nested_too_deeply`, `row_too_large`, `broken_file`, `not_an_object`,
             `missing_fields`, `bad_type`, `no_user_turn`, `unexpected_turns`,
-            `unsupported_role`, `unsupported_content`, `bad_candidates`.
+            `unsupported_role`, `unsupported_content`, `bad_candidates`,
+            `part_of_a_conversation`.
         detail: For people: the place and what was found there, or how much of the row repeats
             what was read before.
         example: What it holds; rows with the same content have the same example. None where
@@ -93,13 +101,20 @@ class Rows:
     Only the ids of what has been read are kept, about 100 bytes a candidate.
 
     Raises:
-        DataError: From the iteration: a file is damaged from the start, or not one of its rows
-            could be read.
+        DataError: From the iteration: a file is damaged from the start, not one of its rows
+            could be read, or no row has a field that is mapped.
+
+    Attributes:
+        notes: After an iteration that came to its end: what a person should know about the data
+            as a whole, such as that no row has a response.
+        unanswered: Likewise: the files that have examples and not one response.
     """
 
     def __init__(self, parts: tuple[Part, ...], settings: ReadSettings) -> None:
         self._parts = parts
         self.settings = settings
+        self.notes: list[str] = []
+        self.unanswered: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -108,9 +123,36 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         reading = _Pass(self.settings)
-        for part, record in islice(self._records(), self.settings.limit):
+        records: Iterator[tuple[Part, Record]] = islice(self._records(), self.settings.limit)
+        if self.settings.fields:
+            records = self._looked_ahead(records)
+        for part, record in records:
             yield reading.row_of(record, part)
         reading.finish(self.files)
+        self.notes = reading.findings.notes()
+        self.unanswered = reading.findings.unanswered
+
+    def _looked_ahead(
+        self, records: Iterator[tuple[Part, Record]]
+    ) -> Iterator[tuple[Part, Record]]:
+        """The same records, once it is sure that mapped names are there, as far as that can be.
+
+        Raises:
+            DataError: No row has a mapped name: these are all there are, or all have the same
+                columns.
+        """
+        ahead = list(islice(records, _ROWS_AHEAD))
+        names = FieldMap(self.settings.fields, shape=self.settings.shape)
+        for _, record in ahead:
+            if isinstance(record.value, Mapping):
+                names.open(record.value)
+        place = _shown(self.files)
+        if len(ahead) < _ROWS_AHEAD:
+            refuse_unfound(names, place=place, rows="no row")
+        elif len(self._parts) == 1 and self._parts[0].same_columns:
+            names.excuse_roots()
+            refuse_unfound(names, place=place, rows="no row")
+        return chain(ahead, records)
 
     def _records(self) -> Iterator[tuple[Part, Record]]:
         for part in self._parts:
@@ -173,6 +215,8 @@ class _Pass:
     statuses: Counter[str] = field(default_factory=Counter)
     names: dict[str, None] = field(default_factory=dict)
     first_detail: str | None = None
+    findings: Findings = field(init=False)
+    trees: Trees = field(default_factory=Trees)
 
     def __post_init__(self) -> None:
         named = self.settings.source_name is not None
@@ -181,6 +225,8 @@ class _Pass:
             shape=self.settings.shape,
             without=("source",) if named else (),
         )
+        asked = self.settings.shape in ("pool", "samples") or "model" in self.settings.fields
+        self.findings = Findings(self.fields, one_response_each=not asked)
 
     def row_of(self, record: Record, part: Part) -> Row:
         parsed = self._parsed(record, part)
@@ -189,14 +235,22 @@ class _Pass:
         if isinstance(parsed, Problem):
             return self._failed(parsed, record, part, row=row)
         self.examples += 1
-        candidates = tuple(c for c in parsed.candidates if self._is_new(c.candidate_id))
-        place = f"{part.name}:{record.line}"
-        if parsed.candidates:
+        candidates = parsed.candidates
+        known_before = [c for c in candidates if not self._is_new(c.candidate_id)]
+        repeated: tuple[Candidate, ...] = ()
+        known, detail = False, None
+        if known_before:
+            candidates, repeated = _told_apart(parsed.candidates, known_before)
             known = not candidates
-            detail = self._repeats(parsed, candidates, place=place)
-        else:
+            detail = (
+                f"{part.name}:{record.line}: {len(known_before)} of {len(parsed.candidates)} "
+                "candidates are repeated"
+            )
+        elif not candidates:
             known = not self._is_new(parsed.example.example_id)
-            detail = f"{place}: the example is repeated" if known else None
+            detail = f"{part.name}:{record.line}: the example is repeated" if known else None
+        if not known:
+            self.findings.add(part.name, record.value, parsed.candidates)
         return Row(
             row=row,
             file=part.name,
@@ -205,15 +259,8 @@ class _Pass:
             detail=detail,
             example=parsed.example,
             candidates=candidates,
-            repeated=tuple(c for c in parsed.candidates if c not in candidates),
+            repeated=repeated,
         )
-
-    @staticmethod
-    def _repeats(parsed: ParsedRow, new: tuple[Candidate, ...], *, place: str) -> str | None:
-        repeated = len(parsed.candidates) - len(new)
-        if repeated == 0:
-            return None
-        return f"{place}: {repeated} of {len(parsed.candidates)} candidates are repeated"
 
     def _is_new(self, hexadecimal: str) -> bool:
         digest = bytes.fromhex(hexadecimal)
@@ -228,8 +275,11 @@ class _Pass:
             return Problem("not_an_object", f"found {type(record.value).__name__}")
         settings = self.settings
         try:
+            value = record.value
+            if "parent_id" in value:
+                value = self.trees.row_of(value)
             return parse_row(
-                self.fields.open(record.value),
+                self.fields.open(value),
                 shape=settings.shape,
                 source=settings.source_name or part.source,
                 teacher=settings.teacher_name,
@@ -240,31 +290,40 @@ class _Pass:
             return Problem("nested_too_deeply", "brackets within brackets without end")
 
     def _failed(self, problem: Problem, record: Record, part: Part, *, row: int) -> Row:
-        detail = f"{part.name}:{record.line}: {problem.detail}"
+        detail = clean_text(f"{part.name}:{record.line}: {problem.detail}")
         self.statuses[problem.status] += 1
         self.first_detail = self.first_detail or detail
-        if isinstance(record.value, Mapping) and len(self.names) < _FIELDS_SHOWN:
-            self.names |= dict.fromkeys(map(str, record.value))
+        if isinstance(record.value, Mapping) and len(self.names) < _FIELDS_KEPT:
+            self.names |= dict.fromkeys(clean_text(str(name)) for name in record.value)
         return Row(row=row, file=part.name, line=record.line, status=problem.status, detail=detail)
 
     def finish(self, files: tuple[str, ...]) -> None:
         """Refuse a source that gave nothing but reasons."""
-        place = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")  # noqa: PLR2004
+        place = _shown(files)
         if not self.rows and files != (IN_MEMORY,):
             raise DataError(f"{place}: holds no rows", hint="is it the right file?")
+        refuse_unfound(self.fields, place=place, rows=f"none of the {self.rows:,} rows")
         if self.examples or not self.rows:
             return
         tally = ", ".join(f"{rows} {status}" for status, rows in self.statuses.most_common())
         raise DataError(
             f"{place}: none of the {self.rows} rows could be read ({tally}); "
             f"the first: {self.first_detail}",
-            hint=self._hint(),
+            hint=hint_for(self.statuses, self.names, self.findings.likely_response()),
         )
 
-    def _hint(self) -> str:
-        if not self.names:
-            return "rows are JSON objects, or records under a header"
-        return (
-            f"the fields found are {', '.join(list(self.names)[:_FIELDS_SHOWN])}; say what they "
-            "are: --map instruction=FIELD --map response=FIELD"
-        )
+
+def _told_apart(
+    candidates: tuple[Candidate, ...], known: list[Candidate]
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """The candidates that are new, and those that an earlier row brought.
+
+    One that stands twice in its own row is new once.
+    """
+    places = {id(candidate) for candidate in known}
+    new = tuple(c for c in candidates if id(c) not in places)
+    return new, tuple(c for c in known if c not in new)
+
+
+def _shown(files: tuple[str, ...]) -> str:
+    return ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")  # noqa: PLR2004

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from typing import NamedTuple, TypeAlias
 
-from tutelage.data.streams import BrokenStreamError, Chunks, lines_of
+from tutelage.data.streams import ROW_BYTES, BrokenStreamError, Chunks, lines_of
 
 BOM = b"\xef\xbb\xbf"
 
-_FIELD_CHARACTERS = 1 << 28
+_FIELD_CHARACTERS = ROW_BYTES
 """The most a CSV field may hold. Python's own limit of 131,072 is shorter than some responses."""
 
 
@@ -56,6 +56,13 @@ def value_of(text: str, *, line: int) -> Record:
         return problem_at(line, "malformed_json", f"{error}; found {excerpt(text)}")
 
 
+def too_large(line: int) -> Record:
+    """The record that stands for a row that is longer than any row may be."""
+    return problem_at(
+        line, "row_too_large", f"longer than {ROW_BYTES >> 20} MiB, which no student could read"
+    )
+
+
 def excerpt(text: str) -> str:
     """The start of a text, as an error message can show it."""
     shown = text.strip()[:60]
@@ -85,6 +92,9 @@ def jsonl_records(chunks: Chunks) -> Records:
     line = 0
     try:
         for line, raw in lines_of(chunks):
+            if raw is None:
+                yield too_large(line)
+                continue
             data = raw.removeprefix(BOM) if line == 1 else raw
             if not data or data.isspace():
                 continue
@@ -100,7 +110,7 @@ def csv_records(chunks: Chunks, *, delimiter: str) -> Records:
     Fields may be quoted and hold newlines. A record with more or fewer fields than the header
     is a problem, and so is one that is not UTF-8.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_CHARACTERS))
+    csv.field_size_limit(_FIELD_CHARACTERS)
     reader = csv.reader(_csv_lines(chunks), delimiter=delimiter)
     header: list[str] | None = None
     while True:
@@ -108,7 +118,11 @@ def csv_records(chunks: Chunks, *, delimiter: str) -> Records:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            yield problem_at(line, "malformed_csv", str(error))
+            yield (
+                too_large(line)
+                if "field limit" in str(error)
+                else problem_at(line, "malformed_csv", str(error))
+            )
             continue
         except BrokenStreamError as error:
             yield broken(line, error)
@@ -125,6 +139,9 @@ def csv_records(chunks: Chunks, *, delimiter: str) -> Records:
 
 def _csv_lines(chunks: Chunks) -> Iterator[str]:
     for line, raw in lines_of(chunks):
+        if raw is None:  # the CSV reader refuses it as it would the line: only its record is lost
+            yield "x" * (_FIELD_CHARACTERS + 1)
+            continue
         data = raw.removeprefix(BOM) if line == 1 else raw
         # Bytes that are no UTF-8 travel as lone surrogates, so that only their record is lost.
         yield data.decode(errors="surrogateescape") + "\n"

@@ -17,36 +17,27 @@ text is empty keeps its place with a status and has no text.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tutelage.data.candidate import ORIGINAL, Candidate
-from tutelage.data.example import Example
+from tutelage.data.candidate import ORIGINAL, SAMPLE, Candidate
+from tutelage.data.example import Example, Message
 from tutelage.data.fields import Fields, Shape
 from tutelage.data.ids import example_id_of
 from tutelage.data.listed import listed_candidates
-from tutelage.data.pairs import Pair, joined, note_in, pair_of, text_in
-from tutelage.data.turns import (
-    UnreadableRowError,
-    clean_text,
-    is_list,
-    is_scalar,
-    split_response,
-    text_of,
-    turns_of,
-)
-from tutelage.data.versions import (
-    Version,
-    conversation,
-    original_of,
-    refinement_of,
-    sample_of,
-)
+from tutelage.data.pairs import Pair, answer, joined, note_in, pair_of, text_in
+from tutelage.data.response import split_response
+from tutelage.data.turns import turns_of
+from tutelage.data.values import UnreadableRowError, clean_text, is_list, is_scalar, text_of
+from tutelage.data.versions import Version, candidate_of, is_blank, refinement_of
 
+_NO_SAMPLE = ("original", "chosen")
+"""How the names of responses begin that are the row's own, whoever wrote them."""
 _ITEM_RESPONSES = ("response", "output", "text", "completion", "content", "generated_text")
 _INT_BITS = 10_000
 """Python refuses to write integers of more than 4300 digits (14,000 bits)."""
+_ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 _ITEM_MODELS = ("model", "teacher", "generator", "model_name")
 
 
@@ -84,7 +75,7 @@ def parse_row(
     match found:
         case "refined":
             return _refined(fields, pair, source=source, teacher=teacher)
-        case "pool":
+        case "pool" | "samples":
             return _pool(fields, pair, source=source, teacher=teacher)
         case "candidates":
             return _listed(fields, pair, source=source)
@@ -95,6 +86,8 @@ def parse_row(
 
 def _shape_of(fields: Fields) -> Shape:
     """The shape the fields suggest. A pair of any naming is called `alpaca` here."""
+    if fields.is_plain:
+        return "alpaca"
     if _has_listed(fields):
         return "candidates"
     if _has_refined(fields):
@@ -104,10 +97,14 @@ def _shape_of(fields: Fields) -> Shape:
     if fields.peek("messages") is not None:
         return "messages"
     response = fields.name("response")
-    if is_scalar(fields.peek("model")) and response is not None:
-        # What is called the original stays one, whoever is named as its writer.
-        return "alpaca" if response.lower().startswith("original") else "pool"
-    return "alpaca"
+    named = is_scalar(fields.peek("model")) or _is_number(fields.peek("sample"))
+    # What is called the original stays one, whoever is named as its writer.
+    is_sample = response is not None and not response.lower().startswith(_NO_SAMPLE)
+    return "pool" if named and is_sample else "alpaca"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _has_listed(fields: Fields) -> bool:
@@ -128,43 +125,67 @@ def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
     """The example of a row whose other fields have been taken."""
     reference = note_in(fields, "reference")
     named = note_in(fields, "source")
-    blank = pair.response is None or not pair.response.strip()
-    messages = pair.context if blank else conversation(pair.context, pair.response or "")
+    own = pair.response
+    untold = own is None or is_blank(own) or not own.trained
+    messages = pair.context if own is None or untold else (*pair.context, own)
+    extra = fields.rest()
+    for name, note in pair.notes.items():
+        extra.setdefault(name, note)
     return Example(
-        example_id=example_id_of(messages, reference=reference),
+        example_id=example_id_of(messages, reference=reference, tools=pair.tools),
         messages=messages,
         reference=reference,
         source=named or source,
-        extra=_extra(fields.rest()),
+        extra=_extra(extra),
+        tools=pair.tools,
     )
 
 
 def _originals(example: Example, pair: Pair) -> tuple[Candidate, ...]:
     if pair.response is None:
         return ()
-    return (original_of(pair.context, pair.response, example_id=example.example_id),)
+    version = _version(pair, pair.response, step=ORIGINAL, detail=pair.detail)
+    return (candidate_of(version, example_id=example.example_id),)
+
+
+def _version(
+    pair: Pair,
+    response: Message,
+    *,
+    step: str,
+    teacher: str | None = None,
+    detail: str | None = None,
+) -> Version:
+    return Version(
+        step=step,
+        context=pair.context,
+        response=response,
+        teacher=teacher,
+        detail=detail,
+        tools=pair.tools,
+    )
 
 
 def _refined(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None) -> ParsedRow:
-    old = pair if pair.response is not None else _with_response(pair, "")
+    response = answer("") if pair.response is None else pair.response
+    old = replace(pair, response=response)
     name, turns = fields.take("refined_messages")
     if turns is not None:
-        context, ending = split_response(turns_of(turns, name=name), name=name)
-        response = ending or ""
+        found = turns_of(turns, name=name, tools=pair.tools is not None)
+        split = split_response(found.turns, name=name)
+        context, refined = split.context, split.response or answer("")
     elif fields.has("refined_response") or fields.peek("refined_instruction") is not None:
-        content = _refined_instruction(fields, old)
-        last = old.context[-1]
-        context = (*old.context[:-1], type(last)(role=last.role, content=content))
-        response = text_in(fields, "refined_response") or ""
+        context = _with_instruction(old.context, _refined_instruction(fields, old))
+        refined = answer(text_in(fields, "refined_response") or "")
     else:
         raise fields.missing("refined response")
     refiner = note_in(fields, "model") or teacher
     example = _example(fields, old, source=source)
     (original,) = _originals(example, old)
     refinement = refinement_of(
-        Version(step=ORIGINAL, context=old.context, response=old.response or ""),
+        _version(old, response, step=ORIGINAL),
         context=context,
-        response=response,
+        response=refined,
         parent_id=original.candidate_id,
         teacher=refiner,
         example_id=example.example_id,
@@ -172,8 +193,15 @@ def _refined(fields: Fields, pair: Pair, *, source: str | None, teacher: str | N
     return ParsedRow(example=example, candidates=(original, refinement))
 
 
-def _with_response(pair: Pair, response: str) -> Pair:
-    return Pair(context=pair.context, response=response, bare=pair.bare, given=pair.given)
+def _with_instruction(context: tuple[Message, ...], content: str) -> tuple[Message, ...]:
+    """The context with another last user turn.
+
+    Calls of tools that followed the old one stay only where the instruction is the same.
+    """
+    at = max(i for i, turn in enumerate(context) if turn.role == "user")
+    last = context[at]
+    behind = context[at + 1 :] if content.split() == last.content.split() else ()
+    return (*context[:at], Message(role="user", content=content, name=last.name), *behind)
 
 
 def _refined_instruction(fields: Fields, pair: Pair) -> str:
@@ -184,8 +212,8 @@ def _refined_instruction(fields: Fields, pair: Pair) -> str:
     instruction = text_in(fields, "refined_instruction") or ""
     given = text_in(fields, "refined_input")
     if not instruction.strip() and not (given or "").strip():
-        return pair.context[-1].content
-    bare = instruction if instruction.strip() else (pair.bare or pair.context[-1].content)
+        return pair.instruction
+    bare = instruction if instruction.strip() else (pair.bare or pair.instruction)
     return joined(bare, pair.given if given is None else given)
 
 
@@ -195,36 +223,52 @@ def _pool(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None
     if not is_list(responses):
         if pair.response is None:
             raise fields.missing("response, and no list of responses")
-        example = _example(fields, _without_response(pair), source=source)
-        sample = sample_of(
-            pair.context, pair.response, teacher=writer, example_id=example.example_id
-        )
+        example = _example(fields, replace(pair, response=None), source=source)
+        version = _version(pair, pair.response, step=SAMPLE, teacher=writer, detail=pair.detail)
+        sample = candidate_of(version, example_id=example.example_id)
         return ParsedRow(example=example, candidates=(sample,))
     name, _ = fields.take("responses")
     written = [_item(item, name=f"{name}[{i}]", teacher=writer) for i, item in enumerate(responses)]
+    if any(item.fields for item in written):
+        notes = {**pair.notes, name: [dict(item.fields) for item in written]}
+        pair = replace(pair, notes=notes)
     example = _example(fields, pair, source=source)
     samples = (
-        sample_of(pair.context, text, teacher=who, example_id=example.example_id)
-        for text, who in written
+        candidate_of(
+            _version(pair, item.response, step=SAMPLE, teacher=item.teacher),
+            example_id=example.example_id,
+        )
+        for item in written
     )
     return ParsedRow(example=example, candidates=(*_originals(example, pair), *samples))
 
 
-def _without_response(pair: Pair) -> Pair:
-    return Pair(context=pair.context, response=None, bare=pair.bare, given=pair.given)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """One response in a list of them, who wrote it, and what else the list says of it."""
+
+    response: Message
+    teacher: str | None
+    fields: Mapping[str, object]
 
 
-def _item(item: object, *, name: str, teacher: str | None) -> tuple[str, str | None]:
-    """The text and the writer of one response in a list of them."""
+def _item(item: object, *, name: str, teacher: str | None) -> _Item:
     if not isinstance(item, Mapping):
-        return text_of(item, name=name) or "", teacher
-    said = next((item[k] for k in _ITEM_RESPONSES if item.get(k) is not None), None)
-    if said is None and not any(k in item for k in _ITEM_RESPONSES):
+        return _Item(response=answer(text_of(item, name=name) or ""), teacher=teacher, fields={})
+    key = next((k for k in _ITEM_RESPONSES if item.get(k) is not None), None)
+    if key is None and not any(k in item for k in _ITEM_RESPONSES):
         raise UnreadableRowError(
             "bad_type", f"{name} has none of the fields {', '.join(_ITEM_RESPONSES)}"
         )
-    model = next((item[k] for k in _ITEM_MODELS if item.get(k) is not None), None)
-    return text_of(said, name=name) or "", text_of(model, name=name) or teacher
+    model = next((k for k in _ITEM_MODELS if item.get(k) is not None), None)
+    thinking = next((k for k in _ITEM_THOUGHTS if isinstance(item.get(k), str)), None)
+    response = answer("" if key is None else text_of(item[key], name=name) or "")
+    if thinking is not None and item[thinking].strip():
+        response = replace(response, reasoning=clean_text(item[thinking]))
+    writer = None if model is None else text_of(item[model], name=name)
+    used = {key, model, thinking, "role"}
+    rest = {k: v for k, v in item.items() if k not in used and v is not None}
+    return _Item(response=response, teacher=writer or teacher, fields=rest)
 
 
 def _listed(fields: Fields, pair: Pair, *, source: str | None) -> ParsedRow:
@@ -234,7 +278,7 @@ def _listed(fields: Fields, pair: Pair, *, source: str | None) -> ParsedRow:
     example = _example(fields, pair, source=source)
     originals = _originals(example, pair)
     rest = listed_candidates(
-        listed, name=name, context=pair.context, originals=originals, example_id=example.example_id
+        listed, name=name, pair=pair, originals=originals, example_id=example.example_id
     )
     return ParsedRow(example=example, candidates=(*originals, *rest))
 

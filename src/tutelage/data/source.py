@@ -1,6 +1,7 @@
 """Open whatever the user calls data, as one stream of records."""
 
 import importlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,11 +31,13 @@ class Part:
     Attributes:
         name: Of the file as the user wrote it, of the hub dataset, or `IN_MEMORY`.
         source: What rows that name no source come from: the file's stem; None in memory.
+        same_columns: Whether all rows have the same columns, as in a table.
         open: Starts to read from the first record.
     """
 
     name: str
     source: str | None
+    same_columns: bool = False
     open: Callable[[], Iterator[Record]]
 
 
@@ -73,8 +76,18 @@ def parts_of(
 
 
 def _file_part(file: DataFile) -> Part:
-    stem = file.path.name.lstrip(".").split(".", 1)[0] or file.path.name
-    return Part(name=str(file.path), source=stem, open=lambda: _file_records(file))
+    name = _printable(file.path.name)
+    return Part(
+        name=_printable(str(file.path)),
+        source=name.lstrip(".").split(".", 1)[0] or name,
+        same_columns=file.format in ("csv", "parquet", "arrow"),
+        open=lambda: _file_records(file),
+    )
+
+
+def _printable(name: str) -> str:
+    r"""A file's name as every table can hold it: bytes of it that are not UTF-8 as `\xff`."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _file_records(file: DataFile) -> Records:
@@ -103,7 +116,7 @@ def _memory_part(source: object, *, split: str | None, name: str = IN_MEMORY) ->
         source = source[chosen_split(splits, split=split, place=name)]
     if hasattr(source, "__arrow_c_stream__"):
         table: Any = source
-        return Part(name=name, source=None, open=lambda: stream_records(table))
+        return Part(name=name, source=None, same_columns=True, open=lambda: stream_records(table))
     if isinstance(source, str | bytes) or not isinstance(source, Iterable):
         raise DataError(
             f"cannot read rows from {type(source).__name__}",

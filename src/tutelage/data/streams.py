@@ -26,6 +26,13 @@ _MAGIC: tuple[tuple[bytes, Packing], ...] = (
 _MAGIC_BYTES = 6
 _CHUNK_BYTES = 1 << 20
 _ZSTD_CHUNK_BYTES = 1 << 16
+_BOMB_BYTES = 1 << 30
+_BOMB_RATIO = 250
+"""Above a gigabyte, what unpacks to this many times its size is no data: text packs 3 to 20
+times, the same row again and again some 100 times."""
+
+ROW_BYTES = 1 << 25
+"""The longest row that is read, 32 MiB: a student reads some 100 kB at most."""
 
 
 class BrokenStreamError(ValueError):
@@ -80,9 +87,20 @@ def chunks_of(path: Path, *, packing: Packing) -> Chunks:
             has been given.
         DataError: The file cannot be opened.
     """
-    if packing == "zstd":
-        return _zstd_chunks(path)
-    return _chunks(path, packing)
+    chunks = _zstd_chunks(path) if packing == "zstd" else _chunks(path, packing)
+    return chunks if packing == "none" else _bounded(chunks, path)
+
+
+def _bounded(chunks: Chunks, path: Path) -> Chunks:
+    """The same chunks, until they are far too many for the file they come from."""
+    most = max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)
+    given = 0
+    with closing(chunks):
+        for chunk in chunks:
+            given += len(chunk)
+            if given > most:
+                raise BrokenStreamError(f"it unpacks to more than {_BOMB_RATIO} times its own size")
+            yield chunk
 
 
 def _open(path: Path, packing: Packing) -> _Reader:
@@ -151,11 +169,20 @@ def _zstd_chunks(path: Path) -> Chunks:
 
 
 def _open_zstd(path: Path) -> pa.CompressedInputStream:
-    return pa.CompressedInputStream(pa.OSFile(str(path), "rb"), "zstd")
+    return pa.CompressedInputStream(native_file(path), "zstd")
 
 
-def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes], None, None]:
-    r"""Lines without their `\n`, each with its 1-based number.
+def native_file(path: Path) -> pa.NativeFile:
+    """A file opened for Arrow, which itself opens no file whose name is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return pa.PythonFile(path.open("rb"), mode="r")
+    return pa.OSFile(str(path), "rb")
+
+
+def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes | None], None, None]:
+    r"""Lines without their `\n`, each with its 1-based number; None for one that is too long.
 
     An unfinished line before a break is not given: nobody can tell how it would have ended.
 
@@ -164,17 +191,24 @@ def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes], None, None]:
     """
     number = 1
     unfinished: list[bytes] = []
+    length = 0
     for chunk in chunks:
         first, *others = chunk.split(b"\n")
-        unfinished.append(first)
+        length += len(first)
+        if length > ROW_BYTES:  # what came of it so far is let go; its end is still looked for
+            unfinished.clear()
+        else:
+            unfinished.append(first)
         if not others:
             continue
-        yield number, b"".join(unfinished)
+        yield number, None if length > ROW_BYTES else b"".join(unfinished)
         number += 1
         last = others.pop()
         for line in others:
             yield number, line
             number += 1
-        unfinished = [last]
-    if any(unfinished):
+        unfinished, length = [last], len(last)
+    if length > ROW_BYTES:
+        yield number, None
+    elif any(unfinished):
         yield number, b"".join(unfinished)

@@ -1,13 +1,37 @@
-"""Turn what a row calls text or a conversation into our own messages."""
+"""Turn what a row calls a conversation into our own messages.
+
+    a list of     {"role", "content"} or {"from", "value"}, in any spelling of the roles
+                  texts: user and assistant by turns (LIMA, UltraChat)
+                  {"input", "output"}: a pair of turns each (Capybara)
+    text          such a list as JSON; or turns marked "### Human:" or "Human:"
+
+Calls of tools may stand in `tool_calls`, in `function_call`, in a turn of their own with that
+role, or in a content part.
+"""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeGuard
 
 import numpy as np
 
+from tutelage.data.content import Content, content_of
 from tutelage.data.example import Message
+from tutelage.data.thinking import split_thinking
+from tutelage.data.tools import Call, calls_in, calls_of, calls_text, result_in, with_ids
+from tutelage.data.values import (
+    UnreadableRowError,
+    clean_text,
+    is_list,
+    is_nothing,
+    shown,
+    text_of,
+    text_of_part,
+)
 
+_CALLS = "calls"  # no role of a message: such a turn belongs to the assistant
 ROLE_OF = {
     "system": "system",
     "developer": "system",
@@ -21,190 +45,284 @@ ROLE_OF = {
     "bard": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+    "environment": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+    "tool_result": "tool",
+    "function_call": _CALLS,
+    "tool_call": _CALLS,
+    "tool_calls": _CALLS,
 }
 """Role names in the wild (OpenAI, ShareGPT, OASST, Gemini), and which of ours each means."""
 
-_ROLE_KEYS = ("role", "from")
+ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text")
+_REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_SWITCHES = ("train", "trained", "training", "trainable", "loss", "weight", "loss_weight")
+"""Fields of a turn that say whether it is trained on."""
+_USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
+_ON = frozenset((1, 1.0, True, "1", "1.0", "true", "True"))
+_OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "False"))
+_MARKED = re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?")
 
 
-class UnreadableRowError(ValueError):
-    """This row cannot become an example; `read` turns it into a row with this status.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The turns of a row.
 
-    Args:
-        status: Why, in snake_case.
-        detail: What was found.
+    Attributes:
+        turns: In order.
+        fields: What turns hold beside what a message has room for, with the place of the turn;
+            for provenance.
     """
 
-    def __init__(self, status: str, detail: str) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-
-
-def clean_text(text: str) -> str:
-    r"""The same text, with each lone surrogate (half of a broken `\ud83d\ude00`) as U+FFFD.
-
-    A lone surrogate has no UTF-8 form, so no file could hold it.
-
-    Examples:
-        >>> clean_text("caf\u00e9 \ud83d")
-        'café �'
-    """
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # Two halves written as separate escapes become one character; the rest are replaced.
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
-
-
-def text_of(value: object, *, name: str) -> str | None:
-    """The text of a field: a string, a number as JSON writes it, or joined text parts.
-
-    Parts are `{"type": "text", "text": ...}`. A list of strings is not text: it could as well
-    be several texts to choose from.
-
-    Args:
-        value: The field's value. None and NaN (how data frames write "missing") give None.
-        name: The field's name, for the reason.
-
-    Raises:
-        UnreadableRowError: `bad_type` or `unsupported_content`.
-    """
-    if isinstance(value, str):
-        return clean_text(value)
-    if value is None:
-        return None
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, int | float):
-        return _number_text(value, name=name)
-    if is_list(value):
-        return "".join(_part_text(part, name=name) for part in value)
-    raise UnreadableRowError("bad_type", f"field {name!r} should be text, found {_show(value)}")
-
-
-def _number_text(value: float, *, name: str) -> str | None:
-    if value != value or isinstance(value, bool):  # noqa: PLR0124  (only NaN differs from itself)
-        return json.dumps(value) if isinstance(value, bool) else None
-    try:
-        return json.dumps(value)
-    except ValueError as error:  # an integer with more than 4300 digits
-        raise UnreadableRowError("bad_type", f"field {name!r}: {error}") from error
-
-
-def _part_text(part: object, *, name: str) -> str:
-    if isinstance(part, Mapping) and isinstance(part.get("text"), str):
-        kind = part.get("type", "text")
-        if kind in ("text", "input_text", "output_text"):
-            return clean_text(part["text"])
-    raise UnreadableRowError(
-        "unsupported_content", f"field {name!r} holds something other than text: {_show(part)}"
-    )
-
-
-def is_scalar(value: object) -> bool:
-    """Whether the value is one text, number or truth value."""
-    return isinstance(value, str | int | float | np.generic)
-
-
-def is_list(value: object) -> TypeGuard[Sequence[object]]:
-    """Whether the value is a list of things (not text, not bytes)."""
-    if value is None or isinstance(value, str | bytes | bytearray):  # most values: asked first
-        return False
-    if isinstance(value, np.ndarray):
-        return value.ndim == 1
-    return isinstance(value, Sequence)
+    turns: tuple[Message, ...]
+    fields: tuple[Mapping[str, object], ...] = ()
 
 
 def is_conversation(value: object) -> TypeGuard[Sequence[object]]:
     """Whether the value is a non-empty list of turns: mappings that name a role."""
     if not is_list(value) or len(value) == 0:
         return False
-    return all(isinstance(turn, Mapping) and any(k in turn for k in _ROLE_KEYS) for turn in value)
+    return all(isinstance(turn, Mapping) and any(k in turn for k in ROLE_KEYS) for turn in value)
 
 
-def turns_of(value: object, *, name: str) -> tuple[Message, ...]:
-    """The turns of a conversation in any of the spellings `ROLE_OF` knows.
+def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
+    """The turns of a conversation in any spelling named above.
 
     Args:
-        value: A list of mappings with role and content (or from and value), or such a list
-            as JSON text, which is how CSV files hold it.
+        value: The field's value.
         name: The field's name, for the reason.
+        tools: Whether the row lists its tools: only then are calls that are written into a text
+            taken out of it, since the template writes both in its own way.
 
     Raises:
         UnreadableRowError: `bad_type`, `unsupported_role` or `unsupported_content`.
     """
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise UnreadableRowError("bad_type", f"field {name!r} is not JSON: {error}") from error
+    if isinstance(value, str):
+        value = _listed_in(value, name=name)
     if not is_list(value):
         raise UnreadableRowError(
-            "bad_type", f"field {name!r} should be a list of turns, found {_show(value)}"
+            "bad_type", f"field {name!r} should be a list of turns, found {shown(value)}"
         )
-    return tuple(_turns(value, name=name))
+    if len(value) > 1 and all(isinstance(turn, str) for turn in value):
+        return Conversation(turns=tuple(_alternating(value)))
+    if len(value) and all(_is_exchange(turn) for turn in value):
+        return Conversation(turns=tuple(_exchanges(value, name=name)))
+    return _Reading(name=name, tools=tools).read(value)
 
 
-def _turns(turns: Sequence[object], *, name: str) -> Iterator[Message]:
-    for index, turn in enumerate(turns):
-        place = f"{name}[{index}]"
-        if not isinstance(turn, Mapping):
-            raise UnreadableRowError("bad_type", f"{place} should be a turn, found {_show(turn)}")
-        spelled = next((turn[k] for k in _ROLE_KEYS if turn.get(k) is not None), None)
-        role = ROLE_OF.get(spelled.strip().lower()) if isinstance(spelled, str) else None
-        if role is None:
-            raise UnreadableRowError(
-                "unsupported_role",
-                f"{place} has the role {_show(spelled)}; known: {', '.join(ROLE_OF)}",
-            )
-        if turn.get("tool_calls") or turn.get("function_call"):
-            raise UnreadableRowError("unsupported_content", f"{place} calls a tool")
-        content = next((turn[k] for k in _CONTENT_KEYS if turn.get(k) is not None), None)
-        yield Message(role=role, content=text_of(content, name=place) or "")
+def _listed_in(text: str, *, name: str) -> object:
+    if text.lstrip().startswith("["):
+        try:
+            found: object = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableRowError("bad_type", f"field {name!r} is not JSON: {error}") from error
+        return found
+    return marked_turns(text) or text
 
 
-def split_response(
-    turns: tuple[Message, ...], *, name: str
-) -> tuple[tuple[Message, ...], str | None]:
-    """Split a conversation into its context and its response.
+def marked_turns(text: str) -> list[dict[str, str]] | None:
+    """Turns of a text that marks each with "### Human:" or "Human:" at the start of a line.
 
     Returns:
-        Everything up to and including the last user turn, and the assistant turn after it
-        (None where there is none).
-
-    Raises:
-        UnreadableRowError: `no_user_turn`, or `unexpected_turns` where something other than
-            one assistant turn follows the last user turn.
+        None where the text does not start with such a mark.
     """
-    last_user = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=None)
-    if last_user is None:
-        raise UnreadableRowError("no_user_turn", f"field {name!r} has {_roles(turns)}")
-    context, rest = turns[: last_user + 1], turns[last_user + 1 :]
-    if not rest:
-        return context, None
-    if len(rest) > 1 or rest[0].role != "assistant":
-        raise UnreadableRowError(
-            "unexpected_turns",
-            f"field {name!r} should end with one assistant turn, has {_roles(turns)}",
+    parts = _MARKED.split(text if text.startswith("\n") else f"\n\n{text.lstrip()}")
+    if len(parts) < 3 or parts[0].strip():  # noqa: PLR2004  (a mark and a text)
+        return None
+    said = zip(parts[1::2], parts[2::2], strict=True)
+    return [{"role": role.lower(), "content": content.strip()} for role, content in said]
+
+
+def _alternating(texts: Sequence[object]) -> Iterator[Message]:
+    for place, text in enumerate(texts):
+        yield Message(role="assistant" if place % 2 else "user", content=clean_text(str(text)))
+
+
+def _is_exchange(turn: object) -> bool:
+    return isinstance(turn, Mapping) and "input" in turn and "output" in turn
+
+
+def _exchanges(turns: Sequence[object], *, name: str) -> Iterator[Message]:
+    for place, turn in enumerate(turns):
+        if isinstance(turn, Mapping):
+            for role, key in (("user", "input"), ("assistant", "output")):
+                text = text_of(turn[key], name=f"{name}[{place}]") or ""
+                yield Message(role=role, content=text)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """One conversation as it is read: the turns so far, and the calls that wait for a result."""
+
+    name: str
+    tools: bool
+    turns: list[Message] = field(default_factory=list)
+    fields: list[Mapping[str, object]] = field(default_factory=list)
+    waiting: list[Call] = field(default_factory=list)
+    made: int = 0
+
+    def read(self, turns: Iterable[object]) -> Conversation:
+        for index, turn in enumerate(turns):
+            place = f"{self.name}[{index}]"
+            if not isinstance(turn, Mapping):
+                raise UnreadableRowError(
+                    "bad_type", f"{place} should be a turn, found {shown(turn)}"
+                )
+            spelled = next((turn[k] for k in ROLE_KEYS if turn.get(k) is not None), None)
+            role = _role_of(spelled)
+            if role is None:
+                raise UnreadableRowError(
+                    "unsupported_role",
+                    f"{place} has the role {shown(spelled)}; known: {', '.join(ROLE_OF)}",
+                )
+            key = next((k for k in _CONTENT_KEYS if turn.get(k) is not None), "")
+            content = turn[key] if key else None
+            # Most turns are this and no more.
+            if isinstance(content, str) and len(turn) == 2 and role in ("system", "user"):  # noqa: PLR2004
+                self.turns.append(Message(role=role, content=clean_text(content)))
+            else:
+                self._add(turn, role, content, key=key, place=place, index=index)
+        return Conversation(turns=tuple(self.turns), fields=tuple(self.fields))
+
+    def _add(
+        self,
+        turn: Mapping[str, object],
+        role: str,
+        value: object,
+        *,
+        key: str,
+        place: str,
+        index: int,
+    ) -> None:
+        used = {*_USED, key}
+        trained = _is_trained(turn, used)
+        if role == "tool":
+            self._add_result(turn, value, place=place)
+        elif role == _CALLS:
+            self._add_calls(value, place=place, trained=trained)
+        else:
+            found = content_of(value, place=place)
+            if role == "assistant":
+                found.reasoning = _reasoning_of(turn, used) or found.reasoning
+                for more in ("tool_calls", "function_call"):
+                    if not is_nothing(turn.get(more)):
+                        found.calls += calls_of(turn[more], name=f"{place}.{more}")
+                self._add_answer(found, turn, trained=trained)
+            else:
+                for result in found.results:
+                    self._answered(result)
+                if found.text or not found.results:
+                    name = _name_of(turn)
+                    self.turns.append(Message(role=role, content=found.text, name=name))
+        rest = {k: v for k, v in turn.items() if k not in used and not is_nothing(v)}
+        if rest:
+            self.fields.append({"turn": index, **rest})
+
+    def _add_answer(self, found: Content, turn: Mapping[str, object], *, trained: bool) -> None:
+        written = calls_in(found.text) if self.tools and not found.calls else None
+        if written is not None:
+            found.text, found.calls = written
+        message = Message(
+            role="assistant",
+            content=found.text,
+            reasoning=found.reasoning,
+            tool_calls=self._calls_text(found.calls),
+            name=_name_of(turn),
+            trained=trained,
         )
-    return context, rest[0].content
+        self.turns.append(message)
+
+    def _add_calls(self, value: object, *, place: str, trained: bool) -> None:
+        """A turn of its own for calls: it goes on what the assistant just said, if it did."""
+        reasoning = None
+        if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
+            thinking = split_thinking(value)
+            reasoning, value = thinking.thoughts, thinking.answer
+        calls = calls_of(value, name=place)
+        if self.turns and self.turns[-1].role == "assistant" and trained == self.turns[-1].trained:
+            before = self.turns.pop()
+            earlier = self.waiting if before.tool_calls else []
+            self.turns.append(replace(before, tool_calls=self._calls_text([*earlier, *calls])))
+            return
+        text = self._calls_text(calls)
+        self.turns.append(
+            Message(
+                role="assistant", content="", reasoning=reasoning, tool_calls=text, trained=trained
+            )
+        )
+
+    def _calls_text(self, calls: list[Call]) -> str | None:
+        """The calls of a turn, which then wait for what they return."""
+        self.waiting = with_ids(calls, made=self.made)
+        self.made += sum("id" not in call for call in calls)
+        return calls_text(self.waiting)
+
+    def _add_result(self, turn: Mapping[str, object], value: object, *, place: str) -> None:
+        if isinstance(value, str):
+            text = clean_text(value)
+        elif is_list(value) and all(text_of_part(part) is not None for part in value):
+            text = text_of(value, name=place) or ""
+        else:
+            text = "" if value is None else clean_text(json.dumps(value, ensure_ascii=False))
+        made_id = turn.get("tool_call_id")
+        self._answered(
+            Message(
+                role="tool",
+                content=result_in(text) if self.waiting else text,
+                tool_call_id=None if made_id is None else str(made_id),
+                name=_name_of(turn),
+            )
+        )
+
+    def _answered(self, result: Message) -> None:
+        """Add what a tool returned, joined to the call it answers."""
+        waiting = self.waiting
+        if result.tool_call_id is not None:
+            self.waiting = [call for call in waiting if call["id"] != result.tool_call_id]
+        elif waiting:
+            named = [c for c in waiting if c["function"]["name"] == result.name]
+            call = (named or waiting)[0]
+            self.waiting = [other for other in waiting if other is not call]
+            result = replace(result, tool_call_id=call["id"])
+        self.turns.append(result)
 
 
-def _roles(turns: tuple[Message, ...]) -> str:
-    if not turns:
-        return "no turns"
-    shown = ", ".join(turn.role for turn in turns[-6:])
-    return f"the roles ..., {shown}" if len(turns) > 6 else f"the roles {shown}"  # noqa: PLR2004
+def _role_of(spelled: object) -> str | None:
+    if not isinstance(spelled, str):
+        return None
+    return ROLE_OF.get(spelled) or ROLE_OF.get(spelled.strip().lower().replace("-", "_"))
 
 
-def _show(value: object) -> str:
-    """A value as short text for a reason, with its type where that says more."""
-    if value is None:
-        return "null"
-    text = ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value!r:.200}"
-    return text if len(text) <= 80 else text[:77] + "..."  # noqa: PLR2004
+def _name_of(turn: Mapping[str, object]) -> str | None:
+    name = turn.get("name")
+    return clean_text(name) if isinstance(name, str) and name.strip() else None
+
+
+def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
+    """Whether a turn may be trained on; what merely says so counts as used."""
+    trained = True
+    for key in _SWITCHES:
+        value = turn.get(key)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, str | int | float):
+            trained = trained and value not in _OFF
+            if value in _ON or value in _OFF:
+                used.add(key)
+    return trained
+
+
+def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:
+    """The thinking that a turn keeps apart from its content."""
+    for key in _REASONING_KEYS:
+        value = turn.get(key)
+        if isinstance(value, str) and value.strip():
+            used.add(key)
+            return clean_text(value)
+    return None

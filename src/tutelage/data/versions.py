@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from tutelage.data.candidate import (
     INSTRUCTION_REFLECTION,
     OK,
-    ORIGINAL,
     RESPONSE_REFLECTION,
-    SAMPLE,
     Candidate,
 )
-from tutelage.data.example import Message
+from tutelage.data.example import Message, instruction_of
 from tutelage.data.ids import candidate_id_of
 
 EMPTY_INSTRUCTION = "empty_instruction"
@@ -18,6 +16,9 @@ EMPTY_INSTRUCTION = "empty_instruction"
 
 EMPTY_RESPONSE = "empty_response"
 """The response is missing or blank."""
+
+UNTRAINED = "untrained_response"
+"""The row says that its response is no training target: weight 0, train false, label false."""
 
 UNCHANGED = "unchanged"
 """The refinement is its parent, word for word."""
@@ -29,32 +30,36 @@ class Version:
 
     Attributes:
         step: One of `tutelage.data.candidate.STEPS`.
-        context: Everything up to and including the last user turn.
-        response: What follows it; may be blank.
+        context: Everything in front of the response.
+        response: The assistant turn; its text may be blank.
         parent_id: The candidate it was made from, if any.
         teacher: Who wrote it; None for the user's own text.
         status: A status it is known to have, or None to go by its text.
         detail: For people, beside a status.
+        tools: The tools of its prompt, as JSON text.
     """
 
     step: str
     context: tuple[Message, ...]
-    response: str
+    response: Message
     parent_id: str | None = None
     teacher: str | None = None
     status: str | None = None
     detail: str | None = None
+    tools: str | None = None
 
 
-def conversation(context: tuple[Message, ...], response: str) -> tuple[Message, ...]:
-    """The context followed by the response as an assistant turn."""
-    return (*context, Message(role="assistant", content=response))
+def is_blank(response: Message) -> bool:
+    """Whether an assistant turn says nothing: no text, no call of a tool, no thinking."""
+    return not (
+        response.content.strip() or response.tool_calls or (response.reasoning or "").strip()
+    )
 
 
 def candidate_of(version: Version, *, example_id: str) -> Candidate:
     """Make a candidate. Where its instruction or response is blank it has a status and no text."""
     status = version.status or _status_of(version)
-    messages = conversation(version.context, version.response) if status == OK else ()
+    messages = (*version.context, version.response) if status == OK else ()
     candidate_id = candidate_id_of(
         example_id=example_id,
         step=version.step,
@@ -62,6 +67,7 @@ def candidate_of(version: Version, *, example_id: str) -> Candidate:
         teacher=version.teacher,
         messages=messages,
         distinction=None if status == OK else status,
+        tools=version.tools,
     )
     return Candidate(
         candidate_id=candidate_id,
@@ -72,28 +78,15 @@ def candidate_of(version: Version, *, example_id: str) -> Candidate:
         messages=messages,
         status=status,
         detail=version.detail,
+        tools=version.tools,
     )
-
-
-def original_of(context: tuple[Message, ...], response: str, *, example_id: str) -> Candidate:
-    """The user's own version of an example."""
-    version = Version(step=ORIGINAL, context=context, response=response)
-    return candidate_of(version, example_id=example_id)
-
-
-def sample_of(
-    context: tuple[Message, ...], response: str, *, teacher: str | None, example_id: str
-) -> Candidate:
-    """One response of a pool."""
-    version = Version(step=SAMPLE, context=context, response=response, teacher=teacher)
-    return candidate_of(version, example_id=example_id)
 
 
 def refinement_of(
     original: Version,
     *,
     context: tuple[Message, ...],
-    response: str,
+    response: Message,
     parent_id: str,
     teacher: str | None,
     example_id: str,
@@ -113,23 +106,31 @@ def refinement_of(
         example_id: The example both are versions of.
     """
     same_instruction = _words(context) == _words(original.context)
-    same = same_instruction and response.strip() == original.response.strip()
+    same = (
+        same_instruction
+        and response.content.strip() == original.response.content.strip()
+        and (response.tool_calls, response.reasoning)
+        == (original.response.tool_calls, original.response.reasoning)
+    )
     version = Version(
         step=RESPONSE_REFLECTION if same_instruction else INSTRUCTION_REFLECTION,
         context=original.context if same_instruction else context,
         response=response,
         parent_id=parent_id,
         teacher=teacher,
-        status=UNCHANGED if same and response.strip() else None,
+        status=UNCHANGED if same and not is_blank(response) else None,
+        tools=original.tools,
     )
     return candidate_of(version, example_id=example_id)
 
 
-def _words(context: tuple[Message, ...]) -> list[tuple[str, list[str]]]:
-    return [(turn.role, turn.content.split()) for turn in context]
+def _words(context: tuple[Message, ...]) -> list[tuple[str, list[str], str | None]]:
+    return [(turn.role, turn.content.split(), turn.tool_calls) for turn in context]
 
 
 def _status_of(version: Version) -> str:
-    if not version.context[-1].content.strip():
+    if not instruction_of(version.context).strip():
         return EMPTY_INSTRUCTION
-    return OK if version.response.strip() else EMPTY_RESPONSE
+    if is_blank(version.response):
+        return EMPTY_RESPONSE
+    return OK if version.response.trained else UNTRAINED

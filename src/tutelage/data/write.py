@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from tutelage.data.candidate import Candidate
 from tutelage.data.example import Example, Message
-from tutelage.data.tables import messages_to_arrow
-from tutelage.data.turns import clean_text
+from tutelage.data.tables import messages_to_arrow, plain_turns
+from tutelage.data.values import clean_text
 from tutelage.errors import DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -149,7 +149,7 @@ def _message_row(
 ) -> dict[str, object]:
     if "messages" in provenance:
         raise DataError(f"{path}: a provenance column may not be called 'messages'")
-    return {"messages": messages_to_arrow(messages), **provenance}
+    return {"messages": plain_turns(messages_to_arrow(messages)), **provenance}
 
 
 def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[str, object]:
@@ -160,7 +160,7 @@ def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[st
         candidates: Its versions, each parent before what was made from it.
 
     Returns:
-        `messages` (the original), `candidates`, and the reference and source if there are any.
+        `messages` (the original), `candidates`, and the reference, source and tools it has.
     """
     listed = [
         {
@@ -169,12 +169,15 @@ def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[st
             "parent": c.parent_id,
             "teacher": c.teacher,
             "status": c.status,
-            "messages": messages_to_arrow(c.messages),
+            "messages": plain_turns(messages_to_arrow(c.messages)),
         }
         for c in candidates
     ]
-    row: dict[str, object] = {"messages": messages_to_arrow(example.messages), "candidates": listed}
-    named = {"reference": example.reference, "source": example.source}
+    row: dict[str, object] = {
+        "messages": plain_turns(messages_to_arrow(example.messages)),
+        "candidates": listed,
+    }
+    named = {"reference": example.reference, "source": example.source, "tools": example.tools}
     return row | {name: value for name, value in named.items() if value is not None}
 
 

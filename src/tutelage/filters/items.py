@@ -71,6 +71,11 @@ def _lines(path: Path) -> Iterator[Record]:
     """The lines of a plain text file that are not blank."""
     try:
         for line, raw in lines_of(chunks_of(path, packing=packing_of(path))):
+            if raw is None:
+                raise DataError(
+                    f"{path}:{line}: the line is too long to read",
+                    hint="an evaluation set holds one item a line",
+                )
             text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
             if text.strip():
                 yield Record(line, text.rstrip("\r"), None)

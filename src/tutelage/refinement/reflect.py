@@ -39,6 +39,7 @@ from tutelage.refinement.judge import fault_of_reflection
 from tutelage.refinement.loops import loop_of
 from tutelage.refinement.prompt import Form, Prompt, load_prompt
 from tutelage.refinement.settings import RefineSettings
+from tutelage.refinement.tool_rows import earlier_turns, fault_of_tools
 from tutelage.teacher import Reply, Request, Teacher
 
 
@@ -98,7 +99,7 @@ def reflection_request(
     form = form_of(teacher, settings)
     messages = prompt_of(step, settings).messages(
         form=form,
-        earlier=candidate.context[:-1],
+        earlier=earlier_turns(candidate),
         instruction=candidate.instruction,
         response=candidate.response,
         instruction_criteria=settings.instruction_criteria,
@@ -162,12 +163,14 @@ def candidate_of_reply(
             parent_id=parent.candidate_id,
             teacher=teacher.name,
             messages=messages,
+            tools=parent.tools,
         ),
         example_id=parent.example_id,
         parent_id=parent.candidate_id,
         step=step,
         teacher=teacher.name,
         messages=messages,
+        tools=parent.tools,
         finish_reason=reply.finish_reason,
         detail=outcome.note,
         criticism=outcome.criticism,
@@ -193,6 +196,7 @@ def failed(
             teacher=teacher,
             messages=(),
             distinction=request_key or fault.status,
+            tools=parent.tools,
         ),
         example_id=parent.example_id,
         parent_id=parent.candidate_id,
@@ -203,6 +207,7 @@ def failed(
         detail=fault.detail,
         criticism=fault.criticism,
         request_key=request_key,
+        tools=parent.tools,
     )
 
 
@@ -290,8 +295,12 @@ async def ask_until_usable(
         accept: Looks at what came out once more; it may make a failure of it.
 
     Returns:
-        What the last attempt came to.
+        What the last attempt came to; a step that the parent's calls of tools do not allow is not
+        asked for.
     """
+    fault = fault_of_tools(parent, step=step)
+    if fault is not None:
+        return failed(parent, step=step, teacher=teacher.name, fault=fault)
 
     async def attempted(attempt: int) -> tuple[Candidate, bool]:
         return await _attempt(

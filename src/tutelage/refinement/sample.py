@@ -106,11 +106,13 @@ def sample_of_reply(
             parent_id=None,
             teacher=teacher.name,
             messages=messages,
+            tools=example.tools,
         ),
         example_id=example.example_id,
         step=SAMPLE,
         teacher=teacher.name,
         messages=messages,
+        tools=example.tools,
         finish_reason=reply.finish_reason,
         detail=outcome.note,
         request_key=reply.request_key,
@@ -155,6 +157,8 @@ async def sample_one(
     example: Example, index: int, *, teacher: Teacher, settings: SampleSettings
 ) -> Candidate:
     """Ask for one sample; exactly one candidate comes back, ok or with a status."""
+    if example.uses_tools:
+        return _with_tools(example, index, teacher=teacher)
     request = sample_request(example, index, teacher=teacher, settings=settings)
     try:
         reply = await teacher.ask(request)
@@ -200,9 +204,8 @@ async def sample_all(
         number, index, example = unit
         if budget_spent:
             fault = Fault(status=statuses.OVER_BUDGET, detail=budget_spent[0])
-            key = sample_request(example, index, teacher=teacher, settings=settings).key
-            candidate = _unsampled(
-                example_id=example.example_id, teacher=teacher.name, fault=fault, request_key=key
+            candidate = _over_budget(
+                example, index, teacher=teacher, settings=settings, fault=fault
             )
         else:
             candidate = await sample_one(example, index, teacher=teacher, settings=settings)
@@ -212,6 +215,30 @@ async def sample_all(
 
     await run_bounded(units(), one, outstanding=outstanding)
     return [c for number in range(len(groups.finished)) for c in groups.finished[number]]
+
+
+def _with_tools(example: Example, index: int, *, teacher: Teacher) -> Candidate:
+    """The record that a teacher was not asked: it would have to be given the tools."""
+    fault = Fault(status=statuses.USES_TOOLS, detail="tools belong to the prompt of this example")
+    return _unsampled(
+        example_id=example.example_id,
+        teacher=teacher.name,
+        fault=fault,
+        request_key=None,
+        distinction=f"{statuses.USES_TOOLS} {index}",
+    )
+
+
+def _over_budget(
+    example: Example, index: int, *, teacher: Teacher, settings: SampleSettings, fault: Fault
+) -> Candidate:
+    """The record that a teacher was not asked any more."""
+    if example.uses_tools:
+        return _with_tools(example, index, teacher=teacher)
+    key = sample_request(example, index, teacher=teacher, settings=settings).key
+    return _unsampled(
+        example_id=example.example_id, teacher=teacher.name, fault=fault, request_key=key
+    )
 
 
 class _Groups:
@@ -253,6 +280,7 @@ def _unsampled(
     fault: Fault,
     request_key: str | None,
     finish_reason: str | None = None,
+    distinction: str | None = None,
 ) -> Candidate:
     return Candidate(
         candidate_id=candidate_id_of(
@@ -261,7 +289,7 @@ def _unsampled(
             parent_id=None,
             teacher=teacher,
             messages=(),
-            distinction=request_key,
+            distinction=request_key or distinction,
         ),
         example_id=example_id,
         step=SAMPLE,

@@ -60,6 +60,10 @@ OVER_BUDGET = "over_budget"
 PARENT_FAILED = "parent_failed"
 """Not asked, because the candidate to refine has no text."""
 
+USES_TOOLS = "uses_tools"
+"""Not asked, because tools belong to the row: a new instruction would stand in front of calls
+made for the old one, or the teacher would have to call tools itself."""
+
 RETRIED = frozenset(
     {
         UNPARSEABLE,
@@ -93,6 +97,7 @@ REFINEMENT_STATUSES = frozenset(
         NOT_IN_JOURNAL,
         OVER_BUDGET,
         PARENT_FAILED,
+        USES_TOOLS,
     }
     | RETRIED
 )

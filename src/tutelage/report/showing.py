@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tutelage.data.tables import messages_from_arrow
+from tutelage.data.turn_text import turn_text
 from tutelage.metrics import METRICS
 from tutelage.report.database import Database, quoted
 from tutelage.report.summary import Refinement, Text
@@ -151,7 +152,7 @@ def _text(messages: list[dict[str, str]] | None) -> Text:
     users = [turn.content for turn in turns if turn.role == "user"]
     return Text(
         instruction=users[-1] if users else "",
-        response=turns[-1].content if turns and turns[-1].role == "assistant" else "",
+        response=turn_text(turns[-1]) if turns and turns[-1].role == "assistant" else "",
     )
 
 

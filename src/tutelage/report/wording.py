@@ -92,6 +92,8 @@ REASON_WORDS: Mapping[str, str] = {
     # scoring
     "empty_instruction": "the instruction is empty",
     "empty_response": "the response is empty",
+    "untrained_response": "the row says that its response is not to be trained on",
+    "uses_tools": "the step cannot be done on a row with calls of tools",
     "too_long": "too long for the student",
     "no_target_tokens": "no token left to score",
     "nonfinite": "no finite number",

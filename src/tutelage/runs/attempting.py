@@ -241,14 +241,16 @@ def _solved(example: Example) -> tuple[Message, ...]:
 
 
 async def _ask(unit: _Unit, teacher: AttendedTeacher) -> Attempt:
+    blank = Attempt(
+        example_id=unit.example.example_id, kind=unit.kind, index=unit.index, status=FAILED
+    )
+    if unit.example.uses_tools:  # nobody gives it the tools that belong to its prompt
+        return blank
     request = sample_request(unit.example, unit.index, teacher=teacher, settings=unit.sampling)
     try:
         reply: Reply | None = await teacher.ask(request)
     except TeacherError:
         reply = None
-    blank = Attempt(
-        example_id=unit.example.example_id, kind=unit.kind, index=unit.index, status=FAILED
-    )
     if reply is None:
         return blank
     return replace(

@@ -18,12 +18,19 @@ BY_TURNS = ("llamafactory", "sharegpt")
 """Formats of LLaMA-Factory, which takes no conversation that does not alternate."""
 
 
-def alternates(messages: Sequence[Mapping[str, str]]) -> bool:
-    """Whether user and assistant speak in turn, after at most one system message at the start."""
+def alternates(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether asker and assistant speak in turn, after at most one system message at the start.
+
+    A tool's result stands where the user would speak.
+    """
+    asks = {"user", "tool"}
     turns = [message["role"] for message in messages]
     if turns[:1] == ["system"]:
         turns = turns[1:]
-    return len(turns) % 2 == 0 and turns == ["user", "assistant"] * (len(turns) // 2)
+    return len(turns) % 2 == 0 and all(
+        (role in asks) if place % 2 == 0 else role == "assistant"
+        for place, role in enumerate(turns)
+    )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.overruling import Override, overrides_of
@@ -159,8 +160,10 @@ def _candidate(
         lines.append(f"  note: {_printable(candidate['detail'])}")
     if candidate["criticism"]:
         lines += _text("criticism", candidate["criticism"], full=full)
+    if candidate.get("tools"):
+        lines += _text("tools", candidate["tools"], full=full)
     for message in candidate["messages"]:
-        lines += _text(message["role"], message["content"], full=full)
+        lines += _text(message["role"], turn_text(message), full=full)
     if scores and scores["status"] != "ok":
         detail = f": {_printable(scores['detail'])}" if scores["detail"] else ""
         lines.append(f"  not scored, {scores['status']}{detail}")

@@ -1,6 +1,5 @@
 """A chosen set, written for the program that trains on it."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -8,13 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tutelage.data import TableWriter, write_jsonl
 from tutelage.data.tables import MESSAGES, plain_turns
+from tutelage.data.thinking import join_thinking
 from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.runs import snippets
 from tutelage.runs.data_card import Card, alternates
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.tables import open_tables, stream
+from tutelage.runs.turn_formats import (
+    FUNCTION_CALL,
+    OBSERVATION,
+    Turn,
+    flat_turns,
+    openai_turns,
+    tools_list,
+)
 
 PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
 """Columns beside `messages` that say where a row came from; trainers ignore them."""
@@ -22,11 +32,9 @@ PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason
 WEIGHT = "weight"
 """The column that says how much a row should count in training, where a rule gives weights."""
 
-Turn = dict[str, Any]
-
 _SELECTED = """
-select c.messages, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason, d.rule,
-       h.weight
+select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
+       d.rule, h.weight
 from chosen h
 join decisions d on d.example_id = h.example_id
 join candidates c on c.candidate_id = h.candidate_id
@@ -35,7 +43,7 @@ where d.kept
 order by e.row, d.example_id, h.rank
 """
 _NULL = """
-select c.messages, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
+select c.messages{c_tools}, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
        'null_' || n."null" as reason, n."null" as rule
 from nulls n
 join candidates c on c.candidate_id = n.candidate_id
@@ -44,7 +52,7 @@ where n."null" = ?
 order by e.row, n.example_id, n.candidate_id
 """
 _REJECTED = """
-select e.messages, d.example_id, d.reason, d.rule, e.source, e.row
+select e.messages{e_tools}, d.example_id, d.reason, d.rule, e.source, e.row
 from decisions d
 left join examples e on e.example_id = d.example_id
 where not d.kept
@@ -65,8 +73,9 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
     run.need(run.decisions)
     tables = open_tables(run)
     try:
+        tools = _tools(run)
         if chosen == "selected":
-            yield from map(_plain_row, stream(tables, _SELECTED))
+            yield from map(_plain_row, stream(tables, _SELECTED.format_map(tools)))
             return
         names = [
             n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
@@ -76,9 +85,28 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
                 f"there is no set {chosen!r} in {run.root}",
                 hint=f"sets are {', '.join(['selected', *names])}",
             )
-        yield from map(_plain_row, stream(tables, _NULL, [chosen]))
+        yield from map(_plain_row, stream(tables, _NULL.format_map(tools), [chosen]))
     finally:
         tables.close()
+
+
+def _tools(run: RunFolder) -> dict[str, str]:
+    """The columns with the tools, where a candidate has some: a set without has no such column."""
+    return {
+        "c_tools": ", c.tools" if has_tools(run.candidates) else "",
+        "e_tools": ", e.tools" if has_tools(run.examples) else "",
+    }
+
+
+def has_tools(table: Path) -> bool:
+    """Whether a row of a Parquet table of candidates or examples has tools."""
+    with pq.ParquetFile(table) as file:
+        if "tools" not in file.schema_arrow.names:  # a table of an older version
+            return False
+        return any(
+            batch.column(0).null_count < batch.num_rows
+            for batch in file.iter_batches(columns=["tools"])
+        )
 
 
 def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +118,8 @@ def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     """The examples of which nothing was chosen, with the reason, in the order of the input."""
     tables = open_tables(run)
     try:
-        yield from map(_plain_row, stream(tables, _REJECTED))
+        for row in stream(tables, _REJECTED.format_map(_tools(run))):
+            yield {**row, "messages": openai_turns(plain_turns(row["messages"] or ()))}
     finally:
         tables.close()
 
@@ -119,12 +148,29 @@ def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str
 
 def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """`messages` plus provenance: a row of selected.jsonl."""
-    return _with_provenance(row, {"messages": row["messages"]})
+    return _with_provenance(row, {"messages": openai_turns(row["messages"]), **_tools_text(row)})
+
+
+def _tools_text(row: Mapping[str, Any], *, none: str = "null") -> dict[str, str]:
+    """The tools as a column of JSON text, which every row of a set with tools has."""
+    return {"tools": row["tools"] or none} if "tools" in row else {}
 
 
 def _to_prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
-    messages: list[Turn] = row["messages"]
-    return _with_provenance(row, {"prompt": messages[:-1], "completion": messages[-1:]})
+    messages = openai_turns(row["messages"])
+    pair = {"prompt": messages[:-1], "completion": messages[-1:]}
+    return _with_provenance(row, {**pair, **_tools_text(row)})
+
+
+def _to_axolotl(row: Mapping[str, Any]) -> dict[str, Any]:
+    messages = openai_turns(row["messages"], untrained={"train": False})
+    tools = {"tools": tools_list(row)} if "tools" in row else {}
+    return _with_provenance(row, {"messages": messages, **tools})
+
+
+def _to_stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a Parquet file, whose turns have the type of our own tables."""
+    return _with_provenance(row, {"messages": row["messages"], **_tools_text(row)})
 
 
 def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,105 +181,71 @@ def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
             f"system message at most, and not {roles}",
             hint="--to trl, --to messages and --to axolotl hold any conversation",
         )
+    if row.get("tools") or any(
+        turn["role"] == "tool" or turn.get("tool_calls") for turn in row["messages"]
+    ):
+        raise DataError(
+            f"example {row['example_id']}: alpaca has no place for tools",
+            hint="--to trl, --to axolotl and --to llamafactory hold them",
+        )
     *context, response = row["messages"]
     system = "".join(m["content"] for m in context if m["role"] == "system")
-    turns = [m["content"] for m in context if m["role"] != "system"]
+    turns = [_said(m) for m in context if m["role"] != "system"]
     fields: dict[str, Any] = {
         "instruction": turns[-1],
         "input": "",
-        "output": response["content"],
+        "output": _said(response),
         "system": system,
         "history": [list(pair) for pair in zip(turns[0:-1:2], turns[1:-1:2], strict=True)],
     }
     return _with_provenance(row, fields)
 
 
+def _said(turn: Turn) -> str:
+    return join_thinking(turn.get("reasoning"), turn["content"])
+
+
+_OF_LLAMAFACTORY = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "tool": OBSERVATION,
+    FUNCTION_CALL: FUNCTION_CALL,
+}
+_OF_SHAREGPT = {**_OF_LLAMAFACTORY, "user": "human", "assistant": "gpt"}
+
+
+def _to_llamafactory(row: Mapping[str, Any]) -> dict[str, Any]:
+    turns = flat_turns(
+        row["messages"],
+        role="role",
+        content="content",
+        names=_OF_LLAMAFACTORY,
+        example=row["example_id"],
+    )
+    return _with_provenance(row, {"messages": turns, **_tools_text(row, none="")})
+
+
 def _to_sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
-    names = {"user": "human", "assistant": "gpt", "system": "system"}
-    turns = [{"from": names[m["role"]], "value": m["content"]} for m in row["messages"]]
-    return _with_provenance(row, {"conversations": turns})
-
-
-def _trl(file: Path) -> str:
-    return (
-        "from datasets import load_dataset\n"
-        "from trl import SFTConfig, SFTTrainer\n\n"
-        f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
-        'data = data.select_columns(["prompt", "completion"])\n'
-        "# loss on the completion only, as it was scored, and nothing cut without a word\n"
-        "args = SFTConfig(completion_only_loss=True, max_length=None)\n"
-        'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
+    turns = flat_turns(
+        row["messages"],
+        role="from",
+        content="value",
+        names=_OF_SHAREGPT,
+        example=row["example_id"],
     )
-
-
-def _axolotl(file: Path) -> str:
-    return (
-        "datasets:\n"
-        f"  - path: {file.name}\n"
-        "    ds_type: json\n"
-        "    type: chat_template\n"
-        "    field_messages: messages\n"
-        "    message_property_mappings:\n"
-        "      role: role\n"
-        "      content: content\n"
-        "    roles_to_train: [assistant]\n"
-        "    train_on_eos: turn\n"
-    )
-
-
-def _llamafactory(file: Path) -> str:
-    entry = {
-        "tutelage": {
-            "file_name": file.name,
-            "formatting": "sharegpt",
-            "columns": {"messages": "messages"},
-            "tags": {
-                "role_tag": "role",
-                "content_tag": "content",
-                "user_tag": "user",
-                "assistant_tag": "assistant",
-                "system_tag": "system",
-            },
-        }
-    }
-    return json.dumps(entry, indent=2) + "\n"
-
-
-def _llamafactory_alpaca(file: Path) -> str:
-    # Once any column is named, LLaMA-Factory forgets its defaults: all must be.
-    columns = {
-        "prompt": "instruction",
-        "query": "input",
-        "response": "output",
-        "system": "system",
-        "history": "history",
-    }
-    entry = {"file_name": file.name, "formatting": "alpaca", "columns": columns}
-    return json.dumps({"tutelage": entry}, indent=2) + "\n"
-
-
-def _llamafactory_sharegpt(file: Path) -> str:
-    entry = {
-        "file_name": file.name,
-        "formatting": "sharegpt",
-        "columns": {"messages": "conversations"},
-    }
-    return json.dumps({"tutelage": entry}, indent=2) + "\n"
-
-
-def _plain(file: Path) -> str:
-    return f'load_dataset("json", data_files="{file.name}", split="train")\n'
+    return _with_provenance(row, {"conversations": turns, **_tools_text(row, none="")})
 
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target(name="messages", convert=as_training_row, snippet=_plain),
-        Target(name="trl", convert=_to_prompt_completion, snippet=_trl),
-        Target(name="axolotl", convert=as_training_row, snippet=_axolotl),
-        Target(name="llamafactory", convert=as_training_row, snippet=_llamafactory),
-        Target(name="alpaca", convert=_to_alpaca, snippet=_llamafactory_alpaca),
-        Target(name="sharegpt", convert=_to_sharegpt, snippet=_llamafactory_sharegpt),
+        Target(name="messages", convert=as_training_row, snippet=snippets.plain),
+        Target(name="trl", convert=_to_prompt_completion, snippet=snippets.trl),
+        Target(name="axolotl", convert=_to_axolotl, snippet=snippets.axolotl),
+        Target(name="llamafactory", convert=_to_llamafactory, snippet=snippets.llamafactory),
+        Target(name="alpaca", convert=_to_alpaca, snippet=snippets.llamafactory_alpaca),
+        Target(name="sharegpt", convert=_to_sharegpt, snippet=snippets.llamafactory_sharegpt),
     )
 }
 
@@ -267,12 +279,13 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
             hint="`tutelage report` says why nothing was chosen",
         )
     card = Card(run=run, chosen=chosen, file=file)
-    rows = map(target.convert, card.noted(chain([first], found)))
+    noted = card.noted(chain([first], found))
     match file.suffix:
         case ".jsonl":
-            count = write_jsonl(file, rows)
+            count = write_jsonl(file, map(target.convert, noted))
         case ".parquet" if to in ("messages", "axolotl", "llamafactory"):
-            count = _write_parquet(file, rows)
+            stored = _to_llamafactory if to == "llamafactory" else _to_stored
+            count = _write_parquet(file, map(stored, noted), tools="tools" in first)
         case suffix:
             raise SettingsError(
                 f"{file}: cannot write {suffix or 'a file without ending'} for {to}",
@@ -289,10 +302,11 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
     }
 
 
-def _write_parquet(file: Path, rows: Iterator[dict[str, Any]]) -> int:
+def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], *, tools: bool) -> int:
     schema = pa.schema(
         [
             pa.field("messages", MESSAGES),
+            *([pa.field("tools", pa.string())] if tools else []),
             *(pa.field(name, pa.string()) for name in PROVENANCE),
             pa.field(WEIGHT, pa.float64()),
         ]

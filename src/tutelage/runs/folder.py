@@ -212,7 +212,8 @@ class RunFolder:
             {"schema_version": SCHEMA_VERSION, **manifest}, indent=2, ensure_ascii=False
         )
         temporary = self.manifest.with_suffix(".json.part")
-        with temporary.open("w", encoding="utf-8") as file:
+        # A file name that is not UTF-8 holds lone surrogates: JSON has an escape for each.
+        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -293,9 +293,11 @@ def _solutions(run: RunFolder) -> list[Candidate]:
                         parent_id=None,
                         teacher=None,
                         messages=messages,
+                        tools=example.tools,
                     ),
                     example_id=example.example_id,
                     messages=messages,
+                    tools=example.tools,
                 )
             )
     return found

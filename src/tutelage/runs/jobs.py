@@ -1,6 +1,6 @@
 """Whole jobs, for the command line and for Python: each is a short list of stages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from tutelage.data import Row, content_hash, read
+from tutelage.data import content_hash, read
 from tutelage.errors import RunError, SettingsError
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
 from tutelage.runs.contract import check_contract
 from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.loading import with_responses
 from tutelage.runs.opening import (
     Doors,
     Reader,
@@ -67,7 +68,7 @@ def run_all(
     run = RunFolder(root=Path(settings.out)).create()
     with run.locked():
         check_contract(run, model=settings.student.model)
-        tallies = {"load": _load(run, settings, progress=progress)}
+        tallies = {"load": stages.need_responses(_load(run, settings, progress=progress))}
         with opened_student(settings.student, doors) as student:
             note(run, student=dict(student.describe()))
             if settings.teacher is not None:
@@ -250,6 +251,7 @@ def refine_data(
         loaded = run_stage(
             run, loading, lambda: stages.load(run, settings=parts.data, progress=progress)
         )
+        stages.need_responses(loaded)
         with ExitStack() as stack:
             reader = stack.enter_context(opened_student(parts.student)) if parts.student else None
             refined = _refine(
@@ -320,17 +322,16 @@ def score_data(
     wanted = checked(ScoreSettings, {**values, "engine": engine, "ray": ray or {}}, place="score")
     doors = doors or Doors()
 
-    def rows() -> Iterable[Row]:
-        return read(reading.path, settings=reading)
+    found = read(reading.path, settings=reading)
 
     with opened_student(settings, doors) as model:
         scorer, shown, workers = None, progress, None
         if wanted.engine == "ray":
             workers = ray_job(settings, model, wanted, out=out, doors=doors)
-            scorer = workers.scorer(lambda: candidates_of(rows()), progress=progress)
+            scorer = workers.scorer(lambda: candidates_of(found), progress=progress)
             shown = Silent()
         tally = score_file(
-            rows(),
+            with_responses(found),
             student=model,
             metrics=wanted.metrics,
             out=out,
@@ -340,7 +341,10 @@ def score_data(
         )
         if workers is not None:
             workers.forget()
-        return {**tally, "student": dict(model.describe())}
+        more = {"notes": found.notes} if found.notes else {}
+        if found.unanswered:
+            more["unanswered"] = list(found.unanswered)
+        return {**tally, **more, "student": dict(model.describe())}
 
 
 def select_again(

@@ -1,11 +1,11 @@
 """Make a run folder of rows alone: a pool made elsewhere needs neither a teacher nor a student."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import content_hash
-from tutelage.errors import RunError
+from tutelage.data import Row, Rows, content_hash
+from tutelage.errors import DataError, RunError
 from tutelage.runs import stages
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import begin
@@ -46,3 +46,20 @@ def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict
         taking = Stage(name="refine", key=content_hash(key, None), outputs=(run.candidates,))
         run_stage(run, taking, lambda: stages.take_as_loaded(run))
     return {"load": tally, "run": str(out)}
+
+
+def with_responses(found: Rows) -> Iterator[Row]:
+    """The same rows; before a table of nothing is written, an error says what is missing.
+
+    Raises:
+        DataError: There are examples, and not one of them has a response.
+    """
+    examples = answered = 0
+    for row in found:
+        examples += row.example is not None
+        answered += bool(row.candidates or row.repeated)
+        yield row
+    if examples and not answered:
+        raise DataError(
+            " ".join(found.notes), hint="`tutelage sample` lets a teacher answer instructions"
+        )

@@ -230,6 +230,7 @@ def own_candidates(original: Candidate, attempts: Sequence[Attempt]) -> list[Can
             parent_id=original.candidate_id,
             teacher=OWN,
             messages=messages,
+            tools=original.tools,
             distinction=None if messages else attempt.request_key or str(attempt.index),
         )
         found[candidate_id] = Candidate(
@@ -239,6 +240,7 @@ def own_candidates(original: Candidate, attempts: Sequence[Attempt]) -> list[Can
             step=RESPONSE_REFLECTION,
             teacher=OWN,
             messages=messages,
+            tools=original.tools,
             status=OK if messages else status,
             request_key=attempt.request_key,
         )

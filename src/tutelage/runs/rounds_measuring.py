@@ -164,11 +164,13 @@ def _answer_of(example: Example, text: str, index: int) -> Candidate:
             parent_id=None,
             teacher=None,
             messages=messages,
+            tools=example.tools,
             distinction=str(index),
         ),
         example_id=example.example_id,
         step=SAMPLE,
         messages=messages,
+        tools=example.tools,
     )
 
 

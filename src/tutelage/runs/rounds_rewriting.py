@@ -289,7 +289,11 @@ def _with_attempts(
         return list(refused)
     teacher = doors.as_teacher(student, settings.batch)
     examples = [
-        Example(example_id=one.candidate.candidate_id, messages=one.candidate.context)
+        Example(
+            example_id=one.candidate.candidate_id,
+            messages=one.candidate.context,
+            tools=one.candidate.tools,
+        )
         for one in wanted
     ]
     with opened_journal(run, teacher) as journal:

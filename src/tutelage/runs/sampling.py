@@ -300,6 +300,7 @@ def stored_examples(path: Path) -> Iterator[Example]:
                     reference=row["reference"],
                     source=row["source"],
                     extra=row["extra"],
+                    tools=row.get("tools"),
                 )
 
 

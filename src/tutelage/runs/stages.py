@@ -39,6 +39,7 @@ from tutelage.data.tables import (
     candidates_from_table,
     messages_to_arrow,
 )
+from tutelage.errors import DataError
 from tutelage.refinement import RefineSettings
 from tutelage.runs.absence import attended
 from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
@@ -152,7 +153,8 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
         TableWriter(run.loaded, CANDIDATES) as loaded,
     ):
         seen: set[str] = set()
-        for row in read(settings.path, settings=settings):
+        found = read(settings.path, settings=settings)
+        for row in found:
             statuses[row.status] += 1
             rows.append([_row(row)])
             if row.example is not None and row.example.example_id not in seen:
@@ -168,7 +170,22 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
         "rows_by_status": dict(sorted(statuses.items())),
         "examples": len(seen),
         "candidates_by_step": dict(sorted(steps.items())),
+        **({"notes": found.notes} if found.notes else {}),
     }
+
+
+def need_responses(tally: Tally) -> Tally:
+    """The tally of the load stage, where there is something to score or to rewrite.
+
+    Raises:
+        DataError: No row came with a response.
+    """
+    if tally["examples"] and not tally["candidates_by_step"]:
+        raise DataError(
+            " ".join(tally.get("notes", ())) or "no row has a response",
+            hint="`tutelage sample` lets a teacher answer instructions that have none",
+        )
+    return tally
 
 
 def _row(row: Row) -> dict[str, object]:
@@ -193,6 +210,7 @@ def _example(row: Row) -> dict[str, object]:
         "reference": example.reference,
         "source": example.source,
         "extra": example.extra,
+        "tools": example.tools,
     }
 
 

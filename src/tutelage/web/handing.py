@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.data.tables import plain_turns
 from tutelage.errors import SettingsError
-from tutelage.runs.exporting import as_training_row
+from tutelage.runs.exporting import as_training_row, has_tools
 from tutelage.web.asking import Question, condition, order_by
 from tutelage.web.indexing import quoted, text
 from tutelage.web.listing import asked
@@ -77,15 +77,26 @@ def _as_jsonl(shelf: Shelf, question: Question) -> Iterator[bytes]:
             f"(select n from e where kept and {where} order by {order})",
             parameters,
         )
+        with_tools = ("tools",) if has_tools(shelf.run.candidates) else ()
+        tools = "k.tools," if with_tools else ""
         found = tables.execute(
-            "select k.messages, k.example_id, k.candidate_id, k.step, k.teacher, "
+            f"select k.messages, {tools} k.example_id, k.candidate_id, k.step, k.teacher, "
             "e.source::varchar, e.reason::varchar "
             f"from read_parquet({text(shelf.run.candidates)}, file_row_number = true) k "
             "join (select k, n from c where chosen and n in (select n from wanted)) c "
             "on c.k = k.file_row_number join wanted w on w.n = c.n join e on e.n = c.n "
             "order by w.at"
         )
-        names = ("messages", "example_id", "candidate_id", "step", "teacher", "source", "reason")
+        names = (
+            "messages",
+            *with_tools,
+            "example_id",
+            "candidate_id",
+            "step",
+            "teacher",
+            "source",
+            "reason",
+        )
         rule = shelf.manifest.get("stages", {}).get("select", {}).get("tally", {}).get("rule", {})
         while rows := found.fetchmany(_BATCH_ROWS):
             lines = []

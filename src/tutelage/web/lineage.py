@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError
 from tutelage.report.visible import visible
 from tutelage.report.wordiff import difference
@@ -47,6 +48,7 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
         "source": example["source"],
         "reference": example["reference"],
         "extra": _extra(example["extra"]),
+        "tools": example.get("tools"),
         "messages": _turns(example["messages"]),
         "versions": versions,
         "reason": reason,
@@ -102,7 +104,7 @@ def _version(candidate: Mapping[str, Any], score: Mapping[str, Any] | None) -> d
     shown["criticism"] = candidate["criticism"]
     if messages:
         shown["instruction"], shown["response"] = _pair(messages)
-        shown["earlier"] = _turns(messages[:-2])
+        shown["earlier"] = _turns(_beside_the_pair(messages))
     if score is not None:
         shown["score_detail"] = score["detail"]
         shown["numbers"] = {
@@ -113,14 +115,25 @@ def _version(candidate: Mapping[str, Any], score: Mapping[str, Any] | None) -> d
     return shown
 
 
-def _pair(messages: list[dict[str, str]]) -> tuple[str, str]:
+def _pair(messages: list[dict[str, Any]]) -> tuple[str, str]:
     users = [m["content"] for m in messages if m["role"] == "user"]
-    response = messages[-1]["content"] if messages[-1]["role"] == "assistant" else ""
+    response = turn_text(messages[-1]) if messages[-1]["role"] == "assistant" else ""
     return (users[-1] if users else ""), response
 
 
-def _turns(messages: Iterable[Mapping[str, str]] | None) -> list[dict[str, str]]:
-    return [{"role": m["role"], "content": m["content"]} for m in messages or ()]
+def _beside_the_pair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns that are neither the last user turn nor the response."""
+    last = max((i for i, turn in enumerate(messages) if turn["role"] == "user"), default=-1)
+    return [turn for i, turn in enumerate(messages[:-1]) if i != last]
+
+
+def _turns(messages: Iterable[Mapping[str, Any]] | None) -> list[dict[str, str]]:
+    return [{"role": _speaker(m), "content": turn_text(m)} for m in messages or ()]
+
+
+def _speaker(turn: Mapping[str, Any]) -> str:
+    name = turn.get("name")
+    return f"{turn['role']} ({name})" if name else str(turn["role"])
 
 
 def _extra(text: str | None) -> dict[str, Any] | None:

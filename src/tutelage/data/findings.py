@@ -1,0 +1,187 @@
+"""What a pass over the rows found out about the data as a whole, for the person who gave it."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tutelage.data.candidate import ORIGINAL, Candidate
+from tutelage.data.example import Message
+from tutelage.data.fields import ALIASES, FieldMap
+from tutelage.data.turns import ROLE_OF
+from tutelage.data.values import clean_text
+from tutelage.errors import DataError
+
+_FIELDS_SHOWN = 20
+_ROWS_LOOKED_AT = 200
+_LONG_TEXT = 40
+_LIKE_A_RESPONSE = re.compile(
+    r"respon|answer|output|complet|solution|reply|generat|assistant|target|chosen|reason|"
+    r"attempt|rationale|explanation|summary|translation",
+    re.IGNORECASE,
+)
+_NO_GUESS = re.compile(
+    r"(^|[._])(id|uuid|url|hash|split|index|style|type|source)s?$", re.IGNORECASE
+)
+_KNOWN = frozenset(alias for aliases in ALIASES.values() for alias in aliases)
+
+_HINTS: Mapping[str, str] = {
+    "unsupported_content": "only text can be read: leave out rows with images, sound or video",
+    "unsupported_role": f"the known roles are {', '.join(ROLE_OF)}",
+    "no_user_turn": "a conversation needs a turn of the user in front of the answer",
+    "unexpected_turns": "a conversation ends with one assistant turn, behind the last user turn "
+    "and what tools returned",
+    "bad_type": "the field holds another kind of value than its name suggests; if it is not what "
+    "it was taken for, name the right one: --map instruction=FIELD --map response=FIELD",
+    "bad_candidates": "compare the row with what `tutelage export` writes",
+    "malformed_json": "a JSONL file has one JSON object on each line, a JSON file a list of them",
+    "malformed_csv": "every record needs as many fields as the header",
+    "bad_encoding": "convert it to UTF-8, such as: iconv -f LATIN1 -t UTF-8 OLD > NEW",
+    "not_an_object": "rows are JSON objects, or records under a header",
+    "nested_too_deeply": "rows are plain objects: is it the right file?",
+    "row_too_large": "is it the right file? A row is one example",
+    "broken_file": "is the file complete?",
+}
+"""The next step for each reason for which a whole source may be unreadable."""
+
+
+@dataclass(slots=True)
+class _File:
+    examples: int = 0
+    answered: int = 0
+
+
+@dataclass(slots=True)
+class Findings:
+    """What has been found out so far.
+
+    Attributes:
+        fields: Who knows which names the rows have.
+        one_response_each: Whether rows of one instruction may be responses to choose from, which
+            nobody has said.
+    """
+
+    fields: FieldMap
+    one_response_each: bool = True
+    _files: dict[str, _File] = field(default_factory=dict)
+    _texts: dict[str, list[int]] = field(default_factory=dict)
+    _looked_at: int = 0
+    _instructions: set[int] = field(default_factory=set)
+    _sharing: int = 0
+
+    def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
+        """Take note of a row that is an example.
+
+        Args:
+            file: Where it stands.
+            row: The row as it was read.
+            found: Its versions.
+        """
+        told = self._files.get(file)
+        if told is None:
+            told = self._files[file] = _File()
+        told.examples += 1
+        if found:
+            told.answered += 1
+            if self.one_response_each and len(found) == 1 and found[0].step == ORIGINAL:
+                self._share(found[0].messages)
+        elif self._looked_at < _ROWS_LOOKED_AT and isinstance(row, Mapping):
+            self._looked_at += 1
+            self._look_at(row, inside="")
+
+    def _share(self, messages: tuple[Message, ...]) -> None:
+        before = len(self._instructions)
+        self._instructions.add(hash(tuple([turn.content for turn in messages[:-1]])))
+        # A repeated row has the same response and is counted as a duplicate; this is about others.
+        self._sharing += bool(messages) and len(self._instructions) == before
+
+    def _look_at(self, row: Mapping[object, object], *, inside: str) -> None:
+        for key, value in row.items():
+            name = clean_text(f"{inside}{key}")
+            if isinstance(value, Mapping) and not inside:
+                self._look_at(value, inside=f"{name}.")
+            elif isinstance(value, str) and value.strip() and name.lower() not in _KNOWN:
+                self._texts.setdefault(name, []).append(len(value))
+
+    def likely_response(self) -> str | None:
+        """The name of a column that nobody asked for and that looks like responses."""
+        means = {
+            name: sum(lengths) / len(lengths)
+            for name, lengths in self._texts.items()
+            if not _NO_GUESS.search(name)
+        }
+        named = [name for name in means if _LIKE_A_RESPONSE.search(name)]
+        long = [name for name, mean in means.items() if mean >= _LONG_TEXT]
+        return max(named or long, key=lambda name: means[name], default=None)
+
+    @property
+    def unanswered(self) -> tuple[str, ...]:
+        """The files that have examples and not one response."""
+        return tuple(n for n, file in self._files.items() if file.examples and not file.answered)
+
+    def notes(self) -> list[str]:
+        """What a person should know about the data, in sentences."""
+        found = []
+        for name in self.unanswered:
+            guess = self.likely_response()
+            looks = f" ({guess} looks like one)" if guess else ""
+            found.append(
+                f"{name}: no row has a response, only an instruction; if a column holds the "
+                f"responses{looks}: --map response={guess or 'NAME'}"
+            )
+        if self._sharing:
+            found.append(
+                f"{self._sharing:,} rows ask what an earlier row asks and answer it otherwise; no "
+                "column names a model. If they are several responses to one instruction to choose "
+                "from, read them with --as samples"
+            )
+        return found
+
+
+def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
+    """Refuse a mapping to a name that no row has.
+
+    Args:
+        fields: Who knows the names.
+        place: Where the rows are, for the message.
+        rows: Which rows were looked at, for the message.
+
+    Raises:
+        DataError: There is such a name; the hint says the nearest one there is.
+    """
+    unfound = fields.unfound
+    if not unfound or not fields.names:
+        return
+    ours, name = next(iter(unfound.items()))
+    names = list(fields.names)
+    folded = {known.lower(): known for known in reversed(names)}
+    near = difflib.get_close_matches(name.lower(), folded, n=1)
+    if not near:
+        last = {known.rpartition(".")[2].lower(): known for known in reversed(names)}
+        near = difflib.get_close_matches(name.rpartition(".")[2].lower(), last, n=1)
+        folded = last
+    listed = ", ".join(names[:_FIELDS_SHOWN]) + (", ..." if len(names) > _FIELDS_SHOWN else "")
+    meant = f"did you mean --map {ours}={folded[near[0]]}? " if near else ""
+    raise DataError(
+        f"{place}: --map {ours}={name}: {rows} has a field {name!r}",
+        hint=f"{meant}the fields are {listed}",
+    )
+
+
+def hint_for(statuses: Counter[str], names: Iterable[str], guess: str | None) -> str:
+    """The next step where not one row could be read.
+
+    Args:
+        statuses: How many rows have which reason.
+        names: The fields found.
+        guess: A column that looks like responses, or None.
+    """
+    most = statuses.most_common(1)[0][0]
+    if most in _HINTS:
+        return _HINTS[most]
+    listed = ", ".join(list(names)[:_FIELDS_SHOWN])
+    return (
+        f"the fields found are {listed or 'none'}; say what they "
+        f"are: --map instruction=FIELD --map response={guess or 'FIELD'}"
+    )

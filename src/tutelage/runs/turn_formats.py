@@ -1,0 +1,82 @@
+"""Turns as each trainer spells them: calls of tools, thinking, and what is not trained on."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tutelage.data.thinking import join_thinking
+from tutelage.errors import DataError
+
+Turn = dict[str, Any]
+
+FUNCTION_CALL, OBSERVATION = "function_call", "observation"
+"""What LLaMA-Factory calls a turn with calls of tools, and one with what they returned."""
+
+
+def openai_turns(
+    turns: Iterable[Mapping[str, Any]], *, untrained: Turn | None = None
+) -> list[Turn]:
+    """Turns as chat templates take them: calls as objects, thinking as `reasoning_content`.
+
+    Args:
+        turns: Rows of the `MESSAGES` type without the fields they do not have.
+        untrained: What marks a turn that is never trained on; without it, OpenAI's `weight: 0`.
+    """
+    found = []
+    for turn in turns:
+        plain: Turn = {"role": turn["role"], "content": turn["content"]}
+        if turn.get("reasoning") is not None:
+            plain["reasoning_content"] = turn["reasoning"]
+        if turn.get("tool_calls") is not None:
+            plain["tool_calls"] = json.loads(turn["tool_calls"])
+        plain |= {n: turn[n] for n in ("tool_call_id", "name") if turn.get(n) is not None}
+        if turn.get("trained") is False:
+            plain |= {"weight": 0} if untrained is None else untrained
+        found.append(plain)
+    return found
+
+
+def flat_turns(
+    turns: Iterable[Mapping[str, Any]],
+    *,
+    role: str,
+    content: str,
+    names: Mapping[str, str],
+    example: object,
+) -> list[Turn]:
+    """Turns of a role and a text each, as ShareGPT and LLaMA-Factory have them.
+
+    Thinking stands in front of the text; calls of tools are a turn of their own kind.
+
+    Args:
+        turns: Rows of the `MESSAGES` type without the fields they do not have.
+        role: The name of the field with the role.
+        content: The name of the field with the text.
+        names: How each of our roles is called there.
+        example: The example's id, for the error.
+
+    Raises:
+        DataError: A turn says something and calls tools, which one turn cannot hold there.
+    """
+    found = []
+    for turn in turns:
+        text = join_thinking(turn.get("reasoning"), turn["content"])
+        if turn.get("tool_calls") is None:
+            found.append({role: names[turn["role"]], content: text})
+            continue
+        if turn["content"].strip():
+            raise DataError(
+                f"example {example}: a turn says something and calls tools, and the format has "
+                "no turn for both",
+                hint="--to trl, --to messages and --to axolotl hold any conversation",
+            )
+        calls = [call["function"] for call in json.loads(turn["tool_calls"])]
+        written = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
+        text = join_thinking(turn.get("reasoning"), written)
+        found.append({role: names[FUNCTION_CALL], content: text})
+    return found
+
+
+def tools_list(row: Mapping[str, Any]) -> list[Any] | None:
+    """The tools of a row as objects; None where it has none."""
+    return json.loads(row["tools"]) if row.get("tools") else None

@@ -1,0 +1,332 @@
+"""Shapes of data sets on the hub, by their columns; every row here is made up."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tutelage.data import ReadSettings, read
+from tutelage.data.candidate import Candidate
+
+ASK, SAY = "What is 6 times 7?", "It is 42."
+CHAT = [{"role": "user", "content": ASK}, {"role": "assistant", "content": SAY}]
+GPT = [{"from": "human", "value": ASK}, {"from": "gpt", "value": SAY}]
+
+PAIRS = {
+    "MetaMathQA": {"type": "X", "query": ASK, "original_question": "6*7?", "response": SAY},
+    "GSM8K": {"question": ASK, "answer": SAY},
+    "GSM-Symbolic": {
+        "id": 1,
+        "instance": 0,
+        "question": ASK,
+        "answer": SAY,
+        "original_id": 3,
+        "original_question": "What is 5 times 7?",
+        "original_answer": "35",
+        "canary": "x",
+    },
+    "OpenMathInstruct-2": {
+        "problem": ASK,
+        "generated_solution": SAY,
+        "expected_answer": "42",
+        "problem_source": "made up",
+    },
+    "NuminaMath-CoT": {"source": "s", "problem": ASK, "solution": SAY, "messages": CHAT},
+    "NuminaMath-TIR": {"problem": ASK, "solution": SAY, "messages": CHAT},
+    "NuminaMath-1.5": {
+        "problem": ASK,
+        "solution": SAY,
+        "answer": "42",
+        "problem_type": "Algebra",
+        "question_type": "math-word-problem",
+        "source": "s",
+        "synthetic": False,
+    },
+    "OpenThoughts": {
+        "system": "",
+        "conversations": [{"from": "user", "value": ASK}, {"from": "assistant", "value": SAY}],
+    },
+    "OpenThoughts3": {"difficulty": 4, "source": "s", "domain": "m", "conversations": GPT},
+    "OpenR1-Math": {
+        "problem": ASK,
+        "solution": "6*7=42",
+        "answer": "42",
+        "source": "s",
+        "messages": CHAT,
+        "correctness_count": 1,
+        "uuid": "u",
+        "finish_reasons": None,
+    },
+    "LIMO": {"question": ASK, "solution": SAY, "answer": "42"},
+    "Tulu-3": {"id": "a", "messages": CHAT, "source": "s"},
+    "SlimOrca": {
+        "conversations": [
+            {"from": "human", "value": ASK, "weight": 0.0},
+            {"from": "gpt", "value": SAY, "weight": 1.0},
+        ]
+    },
+    "OpenHermes": {
+        "conversations": GPT,
+        "source": "s",
+        "category": None,
+        "system_prompt": None,
+        "model": None,
+        "custom_instruction": None,
+    },
+    "UltraChat 200k": {"prompt": ASK, "prompt_id": "p", "messages": CHAT},
+    "UltraChat": {"id": "1", "data": [ASK, SAY]},
+    "UltraFeedback binarized": {
+        "prompt": ASK,
+        "prompt_id": "p",
+        "messages": CHAT,
+        "chosen": CHAT,
+        "rejected": [CHAT[0], {"role": "assistant", "content": "41"}],
+        "score_chosen": 9.0,
+    },
+    "Capybara": {"source": "s", "conversation": [{"input": ASK, "output": SAY}]},
+    "Magpie": {
+        "uuid": "u",
+        "model": "m",
+        "instruction": ASK,
+        "response": SAY,
+        "conversations": GPT,
+        "gen_input_configs": {"temperature": 1.0},
+        "difficulty": "easy",
+    },
+    "LIMA": {"conversations": [ASK, SAY], "source": "s"},
+    "FLAN": {"inputs": ASK, "targets": SAY, "task_name": "t", "template_type": "zs"},
+    "Dolly": {"instruction": ASK, "context": "", "response": SAY, "category": "open_qa"},
+    "no_robots": {"prompt": ASK, "prompt_id": "p", "messages": CHAT, "category": "Open QA"},
+    "OASST trees": {
+        "message_tree_id": "t",
+        "prompt": {
+            "text": ASK,
+            "role": "prompter",
+            "replies": [
+                {"text": "43", "role": "assistant", "rank": 1, "replies": []},
+                {"text": SAY, "role": "assistant", "rank": 0, "replies": []},
+            ],
+        },
+    },
+    "OASST guanaco": {"text": f"### Human: {ASK}### Assistant: {SAY}"},
+    "DPO": {"prompt": ASK, "chosen": SAY, "rejected": "43"},
+    "DPO, turns": {"prompt": CHAT[:1], "chosen": CHAT[1:], "rejected": CHAT[1:]},
+    "DPO, no prompt": {"chosen": CHAT, "rejected": CHAT},
+    "DPO, marked text": {
+        "chosen": f"\n\nHuman: {ASK}\n\nAssistant: {SAY}",
+        "rejected": f"\n\nHuman: {ASK}\n\nAssistant: no",
+    },
+    "DPO, LLaMA-Factory": {"conversations": GPT[:1], "chosen": GPT[1], "rejected": GPT[1]},
+    "DPO, LLaMA-Factory v1": {"chosen_messages": CHAT, "rejected_messages": CHAT},
+    "Orca DPO": {"system": "", "question": ASK, "chosen": SAY, "rejected": "43"},
+    "KTO": {"prompt": ASK, "completion": SAY, "label": True},
+    "KTO, LLaMA-Factory": {"messages": CHAT, "kto_tag": True},
+    "LLaMA-Factory v1": {
+        "messages": [
+            {"role": "user", "content": [{"type": "text", "value": ASK}], "loss_weight": 0.0},
+            {"role": "assistant", "content": [{"type": "text", "value": SAY}], "loss_weight": 1.0},
+        ]
+    },
+    "answers beside the turns": {"messages": CHAT[:1], "response": SAY},
+}
+
+
+def first(row: dict) -> Candidate:
+    (found,) = read([row])
+    assert found.status == "ok", found.detail
+    return found.candidates[0]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_is_read_from_every_shape(name: str) -> None:
+    candidate = first(PAIRS[name])
+    assert candidate.status == "ok", candidate.detail
+    assert candidate.step == "original"
+    assert [(m.role, m.content) for m in candidate.messages] == [("user", ASK), ("assistant", SAY)]
+
+
+def test_references_of_the_shapes_that_have_one() -> None:
+    for name in ("OpenMathInstruct-2", "NuminaMath-1.5", "LIMO", "OpenR1-Math"):
+        (row,) = read([PAIRS[name]])
+        assert row.example.reference == "42", name
+
+
+def test_what_nobody_asked_for_is_kept_in_extra() -> None:
+    (row,) = read([PAIRS["UltraFeedback binarized"]])
+    assert json.loads(row.example.extra)["rejected"][1]["content"] == "41"
+    assert first(PAIRS["MetaMathQA"]).response == SAY
+
+
+def test_thinking_that_stands_in_a_column_of_its_own() -> None:
+    for row in (
+        {"question": ASK, "attempt": SAY, "thinking_trajectories": ["6*7"], "solution": "42"},
+        {
+            "question": ASK,
+            "deepseek_attempt": SAY,
+            "deepseek_thinking_trajectory": "6*7",
+            "solution": "42",
+            "gemini_attempt": "no",
+            "gemini_thinking_trajectory": "no",
+        },
+        {
+            "problem": ASK,
+            "deepseek_solution": SAY,
+            "deepseek_reasoning": "6*7",
+            "ground_truth_solution": "42",
+        },
+    ):
+        (found,) = read([row])
+        (candidate,) = found.candidates
+        assert (candidate.response, candidate.messages[-1].reasoning) == (SAY, "6*7")
+        assert found.example.reference == "42"
+
+
+def test_generations_are_samples_beside_the_row_s_own() -> None:
+    row = {
+        "problem": ASK,
+        "solution": "s",
+        "answer": "42",
+        "messages": CHAT,
+        "generations": [SAY, "I say 42."],
+        "correctness_math_verify": [True, True],
+    }
+    (found,) = read([row])
+    assert [(c.step, c.response) for c in found.candidates] == [
+        ("original", SAY),
+        ("sample", SAY),
+        ("sample", "I say 42."),
+    ]
+    assert json.loads(found.example.extra)["correctness_math_verify"] == [True, True]
+
+
+def test_completions_of_ultrafeedback_keep_their_scores() -> None:
+    row = {
+        "source": "s",
+        "instruction": ASK,
+        "models": ["a", "b"],
+        "completions": [
+            {"model": "a", "response": SAY, "overall_score": 8.0},
+            {"model": "b", "response": "43", "overall_score": 2.0},
+        ],
+    }
+    (found,) = read([row])
+    assert [(c.teacher, c.response) for c in found.candidates] == [("a", SAY), ("b", "43")]
+    extra = json.loads(found.example.extra)
+    assert [item["overall_score"] for item in extra["completions"]] == [8.0, 2.0]
+
+
+def test_messages_of_a_tree_become_a_conversation_for_each_answer() -> None:
+    def message(own: str, parent: str | None, role: str, text: str) -> dict:
+        return {
+            "message_id": own,
+            "parent_id": parent,
+            "message_tree_id": "a",
+            "role": role,
+            "text": text,
+            "lang": "en",
+            "rank": None,
+        }
+
+    found = list(
+        read(
+            [
+                message("a", None, "prompter", ASK),
+                message("b", "a", "assistant", SAY),
+                message("c", "b", "prompter", "Sure?"),
+                message("d", "c", "assistant", "Yes."),
+                message("e", "a", "assistant", "42"),
+                message("f", "z", "assistant", "lost"),
+            ]
+        )
+    )
+    statuses = [row.status for row in found]
+    part = "part_of_a_conversation"
+    assert statuses == [part, "ok", part, "ok", "ok", "missing_fields"]
+    said = [[m.content for m in row.candidates[0].messages] for row in found if row.candidates]
+    assert said == [[ASK, SAY], [ASK, SAY, "Sure?", "Yes."], [ASK, "42"]]
+
+
+def test_questions_with_a_verifier_are_questions(tmp_path) -> None:
+    rows = [
+        {
+            "data_source": "made/up",
+            "prompt": CHAT[:1],
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": "42"},
+            "extra_info": {"index": 0, "split": "train", "answer": "6*7=42 #### 42"},
+        }
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "verl.parquet")
+    found = read(str(tmp_path / "verl.parquet"))
+    (row,) = found
+    assert (row.example.reference, row.candidates, row.example.source) == ("42", (), "made/up")
+    assert "--map response=extra_info.answer" in found.notes[0]
+    (row,) = read([{"messages": CHAT[:1], "ground_truth": "42", "dataset": "gsm"}])
+    assert (row.example.reference, row.candidates, row.example.source) == ("42", (), "gsm")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": ASK, "completion": "bad", "label": False},
+        {"prompt": CHAT[:1], "completion": CHAT[1:], "label": False},
+        {"messages": CHAT, "kto_tag": False},
+        {"prompt": ASK, "completion": "bad", "label": "False"},
+        {"messages": [CHAT[0], {**CHAT[1], "weight": 0}]},
+        {"messages": [CHAT[0], {**CHAT[1], "train": False}]},
+        {"messages": [CHAT[0], {**CHAT[1], "loss_weight": 0.0}]},
+        {"messages": [CHAT[0], {**CHAT[1], "loss": False}]},
+        {"conversations": [GPT[0], {**GPT[1], "weight": "0"}]},
+        {"instruction": ASK, "output": "bad", "model": "m", "label": False},
+    ],
+)
+def test_what_is_not_to_be_trained_on_has_no_text(row: dict) -> None:
+    candidate = first(row)
+    assert (candidate.status, candidate.messages) == ("untrained_response", ())
+    assert candidate.detail
+
+
+def test_the_last_turn_that_is_trained_on_is_the_response() -> None:
+    talk = [*CHAT, {"role": "user", "content": "Sure?"}, {"role": "assistant", "content": "No."}]
+    candidate = first({"messages": [*talk[:3], {**talk[3], "train": False}]})
+    assert candidate.response == SAY
+    (row,) = read([{"messages": [*talk[:3], {**talk[3], "train": False}]}])
+    assert json.loads(row.example.extra)["turns_behind"][1]["content"] == "No."
+    candidate = first({"messages": [talk[0], {**talk[1], "weight": 0}, *talk[2:]]})
+    assert (candidate.response, candidate.messages[1].trained) == ("No.", False)
+
+
+def test_an_original_is_before_a_refinement_only_where_there_is_one() -> None:
+    both = {"original_question": "old?", "original_answer": "old"}
+    assert first({**both, "question": ASK, "answer": SAY}).response == SAY
+    assert first(both).response == "old"
+    (row,) = read([{**both, "refined_question": ASK, "refined_answer": SAY}])
+    assert [c.response for c in row.candidates] == ["old", SAY]
+    (row,) = read([{**both, "question": ASK}])
+    assert (row.candidates, row.example.instruction) == ((), ASK)
+    (row,) = read([{"original_question": "old?", "rewritten_question": ASK, "response": SAY}])
+    assert row.candidates == ()
+
+
+def test_rows_that_share_an_instruction_are_told_and_read_as_samples_when_asked() -> None:
+    rows = [{"question": ASK, "answer": text} for text in ("42", "forty-two", "six sevens")]
+    found = read(rows)
+    assert [row.candidates[0].step for row in found] == ["original"] * 3
+    assert found.notes[0].startswith("2 rows ask what an earlier row asks")
+    assert "--as samples" in found.notes[0]
+    asked = read(rows, ReadSettings(shape="samples"))
+    assert [row.candidates[0].step for row in asked] == ["sample"] * 3
+    assert len({row.example.example_id for row in asked}) == 1
+    assert asked.notes == []
+    numbered = read([{**row, "sample_index": i} for i, row in enumerate(rows)])
+    assert [row.candidates[0].step for row in numbered] == ["sample"] * 3
+
+
+def test_a_response_that_stands_twice_in_its_row_is_one_sample() -> None:
+    row = {"instruction": ASK, "responses": [SAY, SAY]}
+    first_row, second_row = read([row, row])
+    assert [len(first_row.candidates), len(first_row.repeated)] == [1, 0]
+    assert first_row.status == "ok"
+    assert "1 of 2 candidates are repeated" in first_row.detail
+    assert (second_row.status, second_row.candidates) == ("duplicate", ())
