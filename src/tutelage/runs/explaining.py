@@ -19,23 +19,26 @@ SHOWN_CHARACTERS = 400
 NUMBERS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr", "response_tokens")
 
 
-def explain_example(root: Path, name: str, *, full: bool = False) -> str:
+def explain_example(
+    root: Path, name: str, *, full: bool = False, selection: str | None = None
+) -> str:
     """Say everything that is known about one example, in words.
 
     Args:
         root: The run folder.
         name: An id or the beginning of one, or `row:N` for the 0-based input row.
         full: Show the texts whole.
+        selection: The named selection whose decision is shown; None is the run's own.
 
     Raises:
         DataError: There is no such example, or the beginning fits several.
         RunError: There is no run.
     """
-    run = RunFolder(root=root).existing()
+    run = RunFolder(root=root).existing().selected_as(selection)
     for table in (run.rows, run.examples, run.candidates):
         run.need(table)
-    manifest = run.read_manifest()
-    student = manifest.get("student", {}).get("fingerprint")
+    manifest = run.shown_manifest()
+    student = deciding_student(manifest)
     tables = open_tables(run, student=student)
     try:
         example_id = _find(tables, name)
@@ -75,6 +78,13 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
     if override is not None:
         lines += [_overruled(override)]
     return "\n".join(lines)
+
+
+def deciding_student(manifest: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the student whose scores decided, or of the run's own before that."""
+    tally = manifest.get("stages", {}).get("select", {}).get("tally", {})
+    found = tally.get("student") or manifest.get("student", {}).get("fingerprint")
+    return None if found is None else str(found)
 
 
 def _overruled(override: Override) -> str:

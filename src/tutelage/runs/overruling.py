@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import duckdb
 import pyarrow as pa
 
-from tutelage.data import content_hash
+from tutelage.data import content_hash, open_guarded
 from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
 from tutelage.selection import OVERRULED
@@ -226,7 +226,8 @@ def _append(
     # ASCII escapes keep lone surrogates of a note writable.
     line = (json.dumps(asdict(entry)) + "\n").encode()
     try:
-        with run.overrides.open("a+b") as file:
+        descriptor = open_guarded(run.overrides, flags=os.O_RDWR | os.O_APPEND)
+        with os.fdopen(descriptor, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _drop_torn_line(file)
             file.write(line)

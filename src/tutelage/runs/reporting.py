@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tutelage.data import write_text
 from tutelage.errors import MissingExtraError
 from tutelage.runs.beside import sections_beside
 from tutelage.runs.folder import RunFolder, sound
@@ -42,9 +43,7 @@ def write_report(
             f"the report cannot be drawn: {error}", hint="pip install 'tutelage[report]'"
         ) from error
     page = render_html(summarise(tables_of(run)), more=sections_beside(run, beside))
-    part = run.report.with_suffix(".html.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(run.report)
+    write_text(run.report, page)
     progress.advance()
     progress.end()
     return run.report

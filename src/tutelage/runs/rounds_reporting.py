@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import ORIGINAL
+from tutelage.data import ORIGINAL, write_text
 from tutelage.drift import Limit
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.rounds_folder import RoundsFolder
@@ -113,7 +113,5 @@ def _can_draw() -> bool:
 
 
 def _write(run: RunFolder, page: str) -> Path:
-    part = run.report.with_suffix(".html.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(run.report)
+    write_text(run.report, page)
     return run.report
