@@ -16,10 +16,23 @@ from tutelage.errors import MissingExtraError
     type=click.Path(path_type=Path, file_okay=False),
     help="A second student's run over the same rows, to see where the two disagree.",
 )
+@click.option(
+    "--selection",
+    "selections",
+    multiple=True,
+    help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
+    "with the second.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
 @click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
 def view(
-    run: Path, *, row: str | None, beside: Path | None, port: int | None, browser: bool
+    run: Path,
+    *,
+    row: str | None,
+    beside: Path | None,
+    selections: tuple[str, ...],
+    port: int | None,
+    browser: bool,
 ) -> None:
     """Look at every decision of RUN in a browser, and overrule those you know better.
 
@@ -30,6 +43,7 @@ def view(
     Example:
       tutelage view runs/demo --row row:6
       tutelage view runs/small --beside runs/large
+      tutelage view runs/demo --selection main --selection strict
     """
     try:
         from tutelage.web import serve
@@ -38,6 +52,10 @@ def view(
             f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
         ) from error
 
+    if len(selections) + (beside is not None) > 2:  # noqa: PLR2004
+        raise click.UsageError("the viewer compares two: give --selection twice, or --beside once")
+    first, second = (*selections, None, None)[:2]
+
     def opened(link: str) -> None:
         click.echo(link)
         say("Ctrl-C stops the viewer.")
@@ -45,7 +63,16 @@ def view(
             click.launch(link)
 
     with shown_progress() as progress:
-        serve(run, port=port, row=row, beside=beside, opened=opened, progress=progress)
+        serve(
+            run,
+            port=port,
+            row=row,
+            beside=beside,
+            selection=first,
+            compared=second,
+            opened=opened,
+            progress=progress,
+        )
 
 
 COMMANDS = (view,)

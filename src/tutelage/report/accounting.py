@@ -40,7 +40,8 @@ def _seconds(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, stage in _mapping(manifest.get("stages")).items():
         seconds = _number(_mapping(stage).get("seconds"))
         if seconds is not None:
-            yield str(name), seconds
+            kind, _, which = str(name).partition(":")
+            yield f"{kind} {which[:8]}".rstrip(), seconds
     for name, value in _mapping(manifest.get("seconds")).items():
         seconds = _number(value)
         if seconds is not None:

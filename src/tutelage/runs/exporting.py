@@ -14,6 +14,7 @@ from tutelage.data.tables import MESSAGES, plain_turns
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.runs.data_card import Card, alternates
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.staleness import stale_outputs
 from tutelage.runs.tables import open_tables, stream
 
 PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
@@ -285,7 +286,7 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
         "set": chosen,
         "snippet": target.snippet(file),
         "card": str(card.write()),
-        "notes": card.notes(to),
+        "notes": [*card.notes(to), *(line.text for line in stale_outputs(run))],
     }
 
 

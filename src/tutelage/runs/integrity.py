@@ -17,14 +17,15 @@ _OPTIONAL = frozenset(
 )
 """Columns that tables of an older version may lack."""
 
-_VERDICTS = pa.schema({name: pa.string() for name in ("candidate_id", "verdict", "evidence")})
-_FILTERS = pa.schema(
-    [
-        pa.field("candidate_id", pa.string()),
-        pa.field("kept", pa.bool_()),
-        pa.field("reason", pa.string()),
-    ]
+_VERDICTS = pa.schema(
+    [pa.field(name, pa.string()) for name in ("candidate_id", "verdict", "evidence")]
 )
+_FILTER_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("candidate_id", pa.string()),
+    ("kept", pa.bool_()),
+    ("reason", pa.string()),
+)
+_FILTERS = pa.schema(_FILTER_COLUMNS)
 _SCHEMAS = {
     "rows.parquet": ROWS,
     "examples.parquet": EXAMPLES,
