@@ -85,7 +85,7 @@ class RunMachine(RuleBasedStateMachine):
         rows = [{**row, "reference": str(n)} for n, row in enumerate(fakes.rows(ROWS))]
         self.data = fakes.write_rows(self.place / "data.jsonl", rows)
         self.filters = self.place / "filters.yaml"
-        self.filters.write_text("filters:\n  - kind: length\n    min: 12\n    unit: characters\n")
+        self.filters.write_text("filters:\n  - kind: length\n    minimum: 12\n")
         self.run = RunFolder(root=self.place / "run")
         self.asked: list[str] = []
         self.doors = fakes.doors(asked=self.asked)

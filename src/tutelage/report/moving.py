@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -91,10 +92,23 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     ends = Counter(row["ended"] for row in rows if row["ended"])
     ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
     return (
-        f"{count(len(rows), 'round')} of judging and training; {guard}.",
+        f"{_rounds_done(rows)}; {guard}.",
         f"The loops ended because of: {ended or 'nothing yet'}.",
         *loops_sentences(moved.loops),
     )
+
+
+def _rounds_done(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many rounds there were, of how many loops and seeds."""
+    rounds = len({row["round"] for row in rows})
+    loops = len({row["loop"] for row in rows})
+    seeds = len({row["seed"] for row in rows})
+    said = f"{count(rounds, 'round')} of judging and training"
+    if loops * seeds > 1:
+        said += f" in {count(loops, 'loop')} with {count(seeds, 'seed')} each"
+    if rounds * loops * seeds != len(rows):
+        said += f", {count(len(rows), 'judgement')} so far"
+    return said
 
 
 def rounds_sections(moved: Moved) -> tuple[Section, ...]:

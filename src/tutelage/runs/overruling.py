@@ -124,7 +124,13 @@ def override_history(run: RunFolder) -> Iterator[Override]:
     """
     if not run.overrides.exists():
         return
-    *lines, _ = run.overrides.read_bytes().split(b"\n")
+    try:
+        *lines, _ = run.overrides.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunError(
+            f"{run.overrides}: cannot be read: {error.strerror or error}",
+            hint="restore it, or move it away if no person overruled anything",
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

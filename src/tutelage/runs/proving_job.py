@@ -106,6 +106,12 @@ def _worth_it(compared: list[Compared], quick: ProveSettings, config: Path) -> l
     for c in compared:
         if (c.arm, c.against, c.measure) != (quick.choice, quick.reference, "value"):
             continue
+        if c.interval.standard_error == 0.0:
+            found.append(
+                f"{c.task}: nothing varied between items and seeds in the quick look, so it says "
+                "nothing of what the full experiment could find."
+            )
+            continue
         # The standard error falls with the root of seeds: at worst all of it comes from them.
         shrink = (len(quick.seeds) / len(full.seeds)) ** 0.5
         detectable = 2.8 * c.interval.standard_error * shrink

@@ -87,12 +87,7 @@ def write_frontier_report(
     from tutelage.report import Fact, render_page
     from tutelage.report.standing import frontier_sections
 
-    opening = [
-        (
-            f"{summary['kept']} of {summary['examples']} examples are what this student can learn "
-            "from now; they stand in selected.jsonl in the order of a curriculum."
-        )
-    ]
+    opening = [frontier_words(summary)]
     if summary["warning"]:
         opening.append(f"Warning: {summary['warning']}.")
     page = render_page(
@@ -106,6 +101,22 @@ def write_frontier_report(
         sections=frontier_sections(frontiers),
     )
     return _write(run, page)
+
+
+def frontier_words(summary: dict[str, Any]) -> str:
+    """How many examples a frontier keeps, and where they are."""
+    kept, examples = summary["kept"], summary["examples"]
+    if not kept:
+        return (
+            f"None of {examples} examples is in the band that this student can learn from now, so "
+            "selected.jsonl is empty."
+        )
+    verb = "example is" if kept == 1 else "examples are"
+    place = "it is" if kept == 1 else "they are"
+    return (
+        f"{kept} of {examples} {verb} what this student can learn from now; {place} in "
+        "selected.jsonl, in the order of a curriculum."
+    )
 
 
 def _can_draw() -> bool:

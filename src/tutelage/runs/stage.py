@@ -258,7 +258,14 @@ def metrics_there(run: RunFolder, stage: Stage) -> tuple[str, ...]:
 
 
 def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Stage:
-    """The stage that decides on every example; each named selection has its own."""
+    """The stage that decides on every example; each named selection has its own.
+
+    Raises:
+        RunError: No student has scored the run.
+    """
+    stages = run.read_manifest().get("stages", {})
+    if not any(name.partition(":")[0] == "score" for name in stages):
+        key_of(run, "score")
     parts = {name: digest_of(run, name) for name in _selected_from(run, settings, student=student)}
     return Stage(
         name=run.select_stage,
