@@ -66,6 +66,8 @@ def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **
         )
     if line := tally.get("gate_note"):
         say(f"Note: {line}.")
+    for line in tally.get("out_of_date", ()):
+        say(f"Note: {line}")
     print_json(tally)
 
 

@@ -5,6 +5,7 @@ interrupted with what is finished kept. Libraries are imported inside the comman
 so that `--help` answers at once.
 """
 
+import errno
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from tutelage import __version__
 from tutelage.errors import SettingsError, TutelageError
 
 INTERRUPTED = 130
+
+_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES))
+_DISK_HINT = (
+    "check that it may be read and written and that its disk is not full; what is finished is kept"
+)
 
 
 class _Misuse(click.ClickException):
@@ -52,6 +58,12 @@ class PlainErrors(click.Group):
             text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
             kind = _Misuse if isinstance(error, SettingsError) else click.ClickException
             raise kind(text) from error
+        except OSError as error:
+            if error.filename is None and error.errno not in _DISK:
+                raise
+            place = error.filename or "a file"
+            text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
+            raise click.ClickException(text) from error
         except KeyboardInterrupt:
             click.echo("stopped; what is finished is kept: the same command continues", err=True)
             ctx.exit(INTERRUPTED)

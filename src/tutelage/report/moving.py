@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -14,7 +13,7 @@ from tutelage.report.moving_charts import (
     drift_chart,
     measure_words,
 )
-from tutelage.report.moving_loops import loop_words, loops_sections, loops_sentences
+from tutelage.report.moving_loops import loop_words, loops_sections, loops_sentences, rounds_done
 from tutelage.report.sankey import Stop, Way, draw, draw_narrow
 from tutelage.report.section import Cell, Column, Figure, Section, Table
 from tutelage.report.telling import Fact
@@ -92,23 +91,10 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     ends = Counter(row["ended"] for row in rows if row["ended"])
     ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
     return (
-        f"{_rounds_done(rows)}; {guard}.",
+        f"{rounds_done(rows)}; {guard}.",
         f"The loops ended because of: {ended or 'nothing yet'}.",
         *loops_sentences(moved.loops),
     )
-
-
-def _rounds_done(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many rounds there were, of how many loops and seeds."""
-    rounds = len({row["round"] for row in rows})
-    loops = len({row["loop"] for row in rows})
-    seeds = len({row["seed"] for row in rows})
-    said = f"{count(rounds, 'round')} of judging and training"
-    if loops * seeds > 1:
-        said += f" in {count(loops, 'loop')} with {count(seeds, 'seed')} each"
-    if rounds * loops * seeds != len(rows):
-        said += f", {count(len(rows), 'judgement')} so far"
-    return said
 
 
 def rounds_sections(moved: Moved) -> tuple[Section, ...]:

@@ -12,6 +12,7 @@ from tutelage.runs.folder import RunFolder
 from tutelage.runs.overruling import Override, overrides_of
 from tutelage.runs.selecting import gates_of, with_pool_metrics
 from tutelage.runs.settings import checked
+from tutelage.runs.staleness import stale_outputs
 from tutelage.runs.tables import open_tables, stream
 from tutelage.selection import SelectSettings, explain
 
@@ -77,6 +78,9 @@ def explain_example(
     lines += [textwrap.fill(f"- {s}", width=98, subsequent_indent="  ") for s in sentences]
     if override is not None:
         lines += [_overruled(override)]
+    for one in stale_outputs(run):
+        if one.path == run.decisions:
+            lines += [textwrap.fill(f"Note: {one.text}", width=98, subsequent_indent="  ")]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from tutelage.runs.opening import note
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import checked
 from tutelage.runs.stage import noted
+from tutelage.runs.staleness import stale_outputs
 from tutelage.selection import SelectSettings
 
 
@@ -56,6 +57,8 @@ def select_again(
     _need_scores_of(run, student)
     with run.locked():
         tally = stages.select_once(run, settings=settings, student=fingerprint, progress=progress)
+        if older := [one.text for one in stale_outputs(run)]:
+            tally = {**tally, "out_of_date": older}
         if run.selection is not None:
             return {**tally, "selection": run.selection, "out": str(run.decided_in)}
         # Only now: what was refused must not be what the next call starts from.
