@@ -108,6 +108,16 @@ def tables_of(run: RunFolder) -> "ReportTables":
             tables.close()
     return ReportTables(
         **more,
-        manifest=run.shown_manifest(),
+        manifest=_for_people(run.shown_manifest()),
         title=run.root.name if run.selection is None else f"{run.root.name}, {run.selection}",
     )
+
+
+def _for_people(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest without the digests by which stages know their inputs and outputs."""
+    stages = {
+        name: {key: value for key, value in done.items() if key not in ("made", "read")}
+        for name, done in manifest.get("stages", {}).items()
+        if isinstance(done, dict)
+    }
+    return {**manifest, "stages": stages} if "stages" in manifest else manifest
