@@ -76,6 +76,8 @@ def _input(summary: Summary) -> str:
     flow = summary.flow
     rows, examples = flow.rows(), flow.examples
     if rows == examples:
+        if rows == 1:
+            return "The one input row became an example."
         return f"All {count(rows, 'input row')} became examples." if rows else "There were no rows."
     ended: Counter[str] = Counter()
     for path in flow.paths:
