@@ -1,6 +1,7 @@
 """A run folder cut short, edited by hand or asked nonsense: a reason, never a traceback."""
 
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.damaged_folders import WAYS, try_folders
 from tests.runs.fakes import doors, rows, settings, write_rows
 from tests.runs.ledger import check_ledger
 from tutelage.errors import DataError, RunError, SettingsError
@@ -115,3 +117,45 @@ def test_an_export_of_nothing_leaves_the_file_of_an_earlier_export(
 def test_an_example_that_is_none_is_a_message(run: RunFolder, name: str) -> None:
     with pytest.raises(DataError, match=r"no input row|several examples|no example"):
         explain_example(run.root, name)
+
+
+@pytest.mark.parametrize("way", ["flip", "cut_out", "change_type", "replace_by_text"])
+def test_a_table_damaged_in_the_middle_is_named(run: RunFolder, way: str) -> None:
+    WAYS[way](run.scores, random.Random(3))
+    with pytest.raises(RunError, match=r"scores\.parquet: is damaged") as caught:
+        again(run, rule="grape")
+    assert caught.value.hint
+
+
+def test_a_share_of_the_damaged_folders() -> None:
+    found = try_folders(24, seed=11)
+    assert sum(found.values()) == 24
+    assert not [name for name in found if name.endswith("traceback")]
+
+
+def test_a_link_in_the_place_of_the_lock_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    (run.root / ".lock").unlink(missing_ok=True)
+    (run.root / ".lock").symlink_to(precious)
+    with pytest.raises(RunError, match="is a symbolic link"):
+        again(run, rule="grape")
+    assert precious.read_text() == "keep me"
+
+
+def test_leftovers_are_removed_by_the_next_command_that_writes(run: RunFolder) -> None:
+    for name in (".scores.parquet.999999999.0123abcd.tmp", "candidates.part"):
+        (run.root / name).write_text("half")
+    again(run, rule="grape")
+    assert not [p for p in run.root.iterdir() if p.suffix in (".tmp", ".part")]
+
+
+def test_a_selection_whose_files_do_not_belong_together_is_made_again(run: RunFolder) -> None:
+    before = run.decisions.read_bytes()
+    again(run, rule="all_original")
+    other = run.selected.read_bytes()
+    again(run, rule="srt")
+    assert run.decisions.read_bytes() == before
+    run.selected.write_bytes(other)  # as a kill between the two files would leave it
+    again(run, rule="srt")
+    assert run.selected.read_bytes() != other

@@ -7,7 +7,7 @@ import click
 
 from tutelage.cli.options import counts_by_name, weights_by_name
 from tutelage.cli.showing import shown_progress
-from tutelage.cli.terminal import print_json, show
+from tutelage.cli.terminal import print_json, say, show
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -18,6 +18,7 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.option("--mode", type=click.Choice(["safe", "paper"]), help="The truth table of srt.")
 @click.option("--margin", type=float, help="srt: how much better a refinement must be.")
 @click.option("--gate", type=click.Choice(["off", "not_wrong", "right"]), help="Which verdicts.")
+@click.option("--gate-check", help="Which check feeds the gate; by default the last one done.")
 @click.option("--gate-order", type=click.Choice(["before", "after"]), help="The rule, or after it.")
 @click.option("--use-filters/--ignore-filters", default=None, help="What filters.parquet says.")
 @click.option("--keep-per-example", type=click.IntRange(min=1), help="Most candidates of each.")
@@ -37,8 +38,9 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.option("--seed", type=int, help="Of every draw and of the nulls.")
 @click.option("--max-unscored", "max_unscored_fraction", type=float, help="Stop above this share.")
 @click.option("--student", help="Fingerprint of the student whose scores decide, if several.")
+@click.option("--name", help="Write to RUN/selections/NAME; the other selections stay.")
 @click.option("--afresh", is_flag=True, help="Forget the settings of the last selection.")
-def select(run: Path, *, student: str | None, afresh: bool, **flags: Any) -> None:
+def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **flags: Any) -> None:
     """Decide again on every example of RUN, from the stored scores alone.
 
     Settings that are not given are those of the last selection, where it had the same rule.
@@ -49,6 +51,7 @@ def select(run: Path, *, student: str | None, afresh: bool, **flags: Any) -> Non
     Example:
       tutelage select runs/demo --rule srt --mode paper
       tutelage select runs/samples --rule grape --gate right --keep-per-example 4
+      tutelage select runs/demo --mode paper --name strict
     """
     from tutelage.runs import select_again
 
@@ -59,7 +62,13 @@ def select(run: Path, *, student: str | None, afresh: bool, **flags: Any) -> Non
     if flags["mix"] is not None:
         given["mix"] = _mix(flags["mix"])
     with shown_progress() as progress:
-        tally = select_again(run, given=given, student=student, progress=progress, afresh=afresh)
+        tally = select_again(
+            run, given=given, student=student, progress=progress, afresh=afresh, name=name
+        )
+    if line := tally.get("gate_note"):
+        say(f"Note: {line}.")
+    for line in tally.get("out_of_date", ()):
+        say(f"Note: {line}")
     print_json(tally)
 
 
@@ -72,8 +81,9 @@ def _mix(text: str) -> dict[str, Any]:
 @click.command()
 @click.argument("run", type=_RUN)
 @click.argument("example")
+@click.option("--selection", help="A selection made with `select --name`; default the run's own.")
 @click.option("--full", is_flag=True, help="Show the texts whole, not their beginnings.")
-def explain(run: Path, example: str, *, full: bool) -> None:
+def explain(run: Path, example: str, *, selection: str | None, full: bool) -> None:
     """Show one EXAMPLE of RUN: its candidates, their numbers, and why the decision fell as it did.
 
     EXAMPLE is an id (its first characters are enough) or `row:N`, the 0-based input row.
@@ -84,7 +94,7 @@ def explain(run: Path, example: str, *, full: bool) -> None:
     """
     from tutelage.runs import explain_example
 
-    show(explain_example(run, example, full=full))
+    show(explain_example(run, example, full=full, selection=selection))
 
 
 COMMANDS = (select, explain)

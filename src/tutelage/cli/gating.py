@@ -158,10 +158,12 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A Parquet file; without it DATA is a run folder, and its candidates are checked.",
 )
-def verify(data: str, *, check: str, out: Path | None, **options: Any) -> None:
+@click.option("--name", help="What these verdicts of a run are called; by default the check.")
+def verify(data: str, *, check: str, out: Path | None, name: str | None, **options: Any) -> None:
     """Check whether the responses of DATA are right: a verdict with its evidence for each row.
 
-    Verdicts are right, wrong, no_answer and cannot_check. DATA is a file, or a run folder.
+    Verdicts are right, wrong, no_answer and cannot_check. DATA is a file, or a run folder. A run
+    keeps the verdicts of each check; `tutelage select --gate-check` says which one counts.
 
     \b
     Example:
@@ -176,7 +178,11 @@ def verify(data: str, *, check: str, out: Path | None, **options: Any) -> None:
     with shown_progress() as progress:
         if out is None:
             tally = verify_run(
-                Path(data), check=settings, teacher=_judge(options), progress=progress
+                Path(data),
+                check=settings,
+                teacher=_judge(options),
+                progress=progress,
+                name=name,
             )
         else:
             names = ("instruction", "response", "reference", "candidate_id", "choices", "tests")

@@ -22,20 +22,31 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     help="A chapter about another folder: a second student's run over the same rows, an "
     "experiment of `tutelage prove`, a ranking. Repeatable.",
 )
-def report(run: Path, *, text: bool, beside: tuple[Path, ...]) -> None:
+@click.option(
+    "--selection",
+    "selections",
+    multiple=True,
+    help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
+    "with the second.",
+)
+def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple[str, ...]) -> None:
     """Write report.html of RUN: one page, self-contained, to forward.
 
     \b
     Example:
       tutelage report runs/demo --text
       tutelage report runs/small --beside runs/large
+      tutelage report runs/demo --selection main --selection strict
     """
     from tutelage.runs import report_text, write_report
 
+    first, *compared = selections or (None,)
+    others = tuple(filter(None, compared))
+
     if text:
-        show(report_text(run, beside=beside))
+        show(report_text(run, beside=beside, selection=first, compared=others))
     else:
-        show(str(write_report(run, beside=beside)))
+        show(str(write_report(run, beside=beside, selection=first, compared=others)))
 
 
 @click.command()
@@ -59,7 +70,8 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...]) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A .jsonl file, or .parquet for messages.",
 )
-def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
+@click.option("--selection", help="A selection made with `select --name`; default the run's own.")
+def export(run: Path, *, to: str, chosen: str, out: Path, selection: str | None) -> None:
     """Write a set of RUN for a trainer, and print what to paste into its configuration.
 
     \b
@@ -69,7 +81,9 @@ def export(run: Path, *, to: str, chosen: str, out: Path) -> None:
     from tutelage.runs import RunFolder
     from tutelage.runs import export as write
 
-    print_json(write(RunFolder(root=run).existing(), to=to, file=out, chosen=chosen))
+    print_json(
+        write(RunFolder(root=run).existing().selected_as(selection), to=to, file=out, chosen=chosen)
+    )
 
 
 @click.command()

@@ -5,6 +5,7 @@ interrupted with what is finished kept. Libraries are imported inside the comman
 so that `--help` answers at once.
 """
 
+import errno
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,11 @@ from tutelage.cli.terminal import escaped, say, show_bug
 from tutelage.errors import SettingsError, TutelageError
 
 INTERRUPTED = 130
+
+_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES))
+_DISK_HINT = (
+    "check that it may be read and written and that its disk is not full; what is finished is kept"
+)
 
 
 class _Misuse(click.ClickException):
@@ -84,6 +90,12 @@ class PlainErrors(click.Group):
             text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
             kind = _Misuse if isinstance(error, SettingsError) else click.ClickException
             raise kind(escaped(text)) from error
+        except OSError as error:
+            if error.filename is None and error.errno not in _DISK:
+                raise
+            place = error.filename or "a file"
+            text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
+            raise click.ClickException(escaped(text)) from error
         except KeyboardInterrupt:
             say("stopped; what is finished is kept: the same command continues")
             ctx.exit(INTERRUPTED)

@@ -42,7 +42,16 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     show_default="selected",
     help="Only where DATA is a run: selected, or a null such as random or all_original.",
 )
-def train(data: Path, *, student: str, out: Path, chosen: str | None, **flags: Any) -> None:
+@click.option("--selection", help="Only where DATA is a run: a selection made with `select`.")
+def train(
+    data: Path,
+    *,
+    student: str,
+    out: Path,
+    chosen: str | None,
+    selection: str | None,
+    **flags: Any,
+) -> None:
     """Train the student on DATA, a file of rows or a run folder, with TRL.
 
     Loss is on responses and their end of turn, exactly where the student was scored. A training
@@ -60,7 +69,13 @@ def train(data: Path, *, student: str, out: Path, chosen: str | None, **flags: A
     settings = given | arguments
     with shown_progress() as progress:
         done = work(
-            data, model=student, settings=settings, chosen=chosen, out=out, progress=progress
+            data,
+            model=student,
+            settings=settings,
+            chosen=chosen,
+            selection=selection,
+            out=out,
+            progress=progress,
         )
     print_json(done)
 
@@ -129,7 +144,15 @@ def evaluate(
     type=click.IntRange(min=0),
     help="Stop after so many trainings, to continue another time; 0 only reports.",
 )
-def prove(config: Path, *, out: Path | None, quick: bool, most_cells: int | None) -> None:
+@click.option("--selection", help="The choice is this selection of each run, made with `select`.")
+def prove(
+    config: Path,
+    *,
+    out: Path | None,
+    quick: bool,
+    most_cells: int | None,
+    selection: str | None,
+) -> None:
     """Train on each set, evaluate, and say whether the choice helped.
 
     CONFIG names students, arms, seeds and tasks; see docs/prove.md. The same command continues
@@ -143,7 +166,14 @@ def prove(config: Path, *, out: Path | None, quick: bool, most_cells: int | None
     from tutelage.runs.proving_job import prove as work
 
     with shown_progress() as progress:
-        found = work(config, out=out, quick=quick, most_cells=most_cells, progress=progress)
+        found = work(
+            config,
+            out=out,
+            quick=quick,
+            most_cells=most_cells,
+            selection=selection,
+            progress=progress,
+        )
     print_json(found)
 
 

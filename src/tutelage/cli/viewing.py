@@ -18,10 +18,23 @@ from tutelage.errors import MissingExtraError
     type=click.Path(path_type=Path, file_okay=False),
     help="A second student's run over the same rows, to see where the two disagree.",
 )
+@click.option(
+    "--selection",
+    "selections",
+    multiple=True,
+    help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
+    "with the second.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
 @click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
 def view(
-    run: Path, *, row: str | None, beside: Path | None, port: int | None, browser: bool
+    run: Path,
+    *,
+    row: str | None,
+    beside: Path | None,
+    selections: tuple[str, ...],
+    port: int | None,
+    browser: bool,
 ) -> None:
     """Look at every decision of RUN in a browser, and overrule those you know better.
 
@@ -32,6 +45,7 @@ def view(
     Example:
       tutelage view runs/demo --row row:6
       tutelage view runs/small --beside runs/large
+      tutelage view runs/demo --selection main --selection strict
     """
     try:
         from tutelage.web import launch_page, serve
@@ -40,6 +54,9 @@ def view(
             f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
         ) from error
 
+    if len(selections) + (beside is not None) > 2:  # noqa: PLR2004
+        raise click.UsageError("the viewer compares two: give --selection twice, or --beside once")
+    first, second = (*selections, None, None)[:2]
     with ExitStack() as stack:
 
         def opened(link: str) -> None:
@@ -51,7 +68,16 @@ def view(
                 click.launch(str(page))
 
         progress = stack.enter_context(shown_progress())
-        serve(run, port=port, row=row, beside=beside, opened=opened, progress=progress)
+        serve(
+            run,
+            port=port,
+            row=row,
+            beside=beside,
+            selection=first,
+            compared=second,
+            opened=opened,
+            progress=progress,
+        )
 
 
 COMMANDS = (view,)

@@ -18,6 +18,7 @@ from tutelage.data.example import (
     uses_tools,
 )
 from tutelage.data.fields import FIELD_NAMES, FieldName, Shape
+from tutelage.data.file_lock import lock_file, open_guarded
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
 from tutelage.data.read import (
     DUPLICATE,
@@ -45,10 +46,15 @@ from tutelage.data.token_table import TargetTokens
 from tutelage.data.write import (
     TableWriter,
     candidates_row,
+    copy_file,
+    make_folder,
+    remove_leftovers,
     replacing,
+    temporary_beside,
     write_jsonl,
     write_messages,
     write_table,
+    write_text,
 )
 
 __all__ = [
@@ -86,14 +92,21 @@ __all__ = [
     "candidates_row",
     "content_hash",
     "context_of",
+    "copy_file",
     "example_id_of",
     "instruction_of",
+    "lock_file",
+    "make_folder",
+    "open_guarded",
     "read",
     "read_records",
+    "remove_leftovers",
     "replacing",
     "response_of",
+    "temporary_beside",
     "uses_tools",
     "write_jsonl",
     "write_messages",
     "write_table",
+    "write_text",
 ]

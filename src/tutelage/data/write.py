@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,6 +23,7 @@ from tutelage.errors import DataError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BATCH_ROWS = 8192
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -38,16 +41,67 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
+    with temporary_beside(path) as temporary:
         yield temporary
         with writing(path):
             _sync(temporary)
             temporary.replace(path)
             _sync(path.parent)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give an unused path in the folder of `path`; whatever is there at the end is removed."""
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        DataError: It cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_leftovers(folder: Path) -> list[str]:
+    """Remove the temporary files that killed programs left in a folder of ours.
+
+    Temporary files of a program that still runs stay. Links are removed, not followed.
+
+    Args:
+        folder: Such as a run folder whose lock is held.
+
+    Returns:
+        The names of the files that were removed.
+    """
+    removed = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".part", ".tmp") or (path.is_dir() and not path.is_symlink()):
+            continue
+        named = _TEMPORARY.fullmatch(path.name)
+        if named is not None and _is_running(int(named[1])):
+            continue
+        with writing(path):
+            path.unlink(missing_ok=True)
+        removed.append(path.name)
+    return removed
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:
@@ -78,6 +132,26 @@ def writing(path: Path) -> Iterator[None]:
             f"{path}: cannot be written: {error.strerror or error}",
             hint="check that the folder exists and may be written to",
         ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, all or nothing.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with replacing(path) as temporary, _opened(temporary, path=path) as file, writing(path):
+        file.write(clean_text(text).encode())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, all or nothing.
+
+    Raises:
+        DataError: The source cannot be read, or the target cannot be written.
+    """
+    with replacing(target) as temporary, writing(target):
+        shutil.copyfile(source, temporary)
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
@@ -211,8 +285,11 @@ class TableWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
             with writing(self.path):
-                writer = pq.ParquetWriter(str(temporary), self.schema, compression="zstd")
-            self._file = stack.enter_context(writer)
+                temporary.open("xb").close()  # never through a link that somebody put there
+                self._file = pq.ParquetWriter(
+                    str(temporary), self.schema, compression="zstd", write_page_checksum=True
+                )
+            stack.callback(self._abandon)
             self._stack = stack.pop_all()
         return self
 
@@ -229,6 +306,11 @@ class TableWriter:
                     self._file.close()
             else:
                 raise error
+
+    def _abandon(self) -> None:
+        """Close the file whose rows do not matter any more, or which is closed already."""
+        with suppress(OSError, pa.ArrowException):  # a full disk is full at the end, too
+            self._file.close()
 
     def append(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append rows. Columns a row lacks are null; columns the schema lacks are an error."""

@@ -300,6 +300,7 @@ def read_filters(path: Path) -> FiltersSettings:
     except ValidationError as error:
         problems = [
             f"{path}: {'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-            for found in error.errors()
+            for found in error.errors(include_context=False)
         ]
-        raise SettingsError("\n".join(problems), hint="see docs/filters.md") from error
+    # Not chained to pydantic's error, which would keep the frames of our checks alive for good.
+    raise SettingsError("\n".join(problems), hint="see docs/filters.md")

@@ -36,11 +36,20 @@ def read_account(manifest: Mapping[str, Any]) -> Account:
     )
 
 
+def _stage_words(name: str, *, decider: str | None) -> str:
+    """A stage as people read it; that of the student that decided is the one called `score`."""
+    kind, _, which = name.partition(":")
+    if kind == "score" and which:
+        return "score" if which == decider else f"scores of student {which[:8]}"
+    return f"{kind} {which}".rstrip()
+
+
 def _seconds(manifest: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    decider = decider_of(manifest)
     for name, stage in _mapping(manifest.get("stages")).items():
         seconds = _number(_mapping(stage).get("seconds"))
         if seconds is not None:
-            yield str(name), seconds
+            yield _stage_words(str(name), decider=decider), seconds
     for name, value in _mapping(manifest.get("seconds")).items():
         seconds = _number(value)
         if seconds is not None:

@@ -13,7 +13,7 @@ from tutelage.report.moving_charts import (
     drift_chart,
     measure_words,
 )
-from tutelage.report.moving_loops import loop_words, loops_sections, loops_sentences
+from tutelage.report.moving_loops import loop_words, loops_sections, loops_sentences, rounds_done
 from tutelage.report.sankey import Stop, Way, draw, draw_narrow
 from tutelage.report.section import Cell, Column, Figure, Section, Table
 from tutelage.report.telling import Fact
@@ -91,7 +91,7 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     ends = Counter(row["ended"] for row in rows if row["ended"])
     ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
     return (
-        f"{count(len(rows), 'round')} of judging and training; {guard}.",
+        f"{rounds_done(rows)}; {guard}.",
         f"The loops ended because of: {ended or 'nothing yet'}.",
         *loops_sentences(moved.loops),
     )

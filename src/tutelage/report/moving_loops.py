@@ -1,6 +1,6 @@
 """The chapter that sets the loops beside each other, and its sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -82,3 +82,16 @@ def _sentence(row: Mapping[str, Any]) -> str:
         f"less {loop_words(row['against'])} {row['mean']:+.3f} "
         f"({row['low']:+.3f} to {row['high']:+.3f}); {verdict}."
     )
+
+
+def rounds_done(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many rounds there were, of how many loops and seeds."""
+    rounds = len({row["round"] for row in rows})
+    loops = len({row["loop"] for row in rows})
+    seeds = len({row["seed"] for row in rows})
+    said = f"{count(rounds, 'round')} of judging and training"
+    if loops * seeds > 1:
+        said += f" in {count(loops, 'loop')} with {count(seeds, 'seed')} each"
+    if rounds * loops * seeds != len(rows):
+        said += f", {count(len(rows), 'judgement')} so far"
+    return said

@@ -15,6 +15,12 @@ from tutelage.report.wording import (
     share,
 )
 
+WITHOUT_STUDENT = frozenset(("random", "longest", "all_original", "all_refined", "keep_all"))
+"""Rules that compare no number of the student."""
+
+_TO_THE_CHOICE = frozenset(("load", "refine", "sample", "score", "select"))
+"""The stages that lead to the decisions."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
@@ -54,7 +60,7 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
                 label="paid to the teacher",
             )
         )
-    seconds = sum(s for _, s in summary.account.seconds)
+    seconds = sum(s for name, s in summary.account.seconds if name.split()[0] in _TO_THE_CHOICE)
     if seconds:
         found.append(Fact(value=duration(seconds), label="from reading to choosing"))
     return tuple(found)
@@ -70,6 +76,8 @@ def _input(summary: Summary) -> str:
     flow = summary.flow
     rows, examples = flow.rows(), flow.examples
     if rows == examples:
+        if rows == 1:
+            return "The one input row became an example."
         return f"All {count(rows, 'input row')} became examples." if rows else "There were no rows."
     ended: Counter[str] = Counter()
     for path in flow.paths:
@@ -92,7 +100,8 @@ def _choice(summary: Summary) -> str:
             f"The student {student} scored {count(summary.scored, 'version')} of them. "
             "Nothing has been chosen yet."
         )
-    who = f"The student {student}" if student else "The rule"
+    by_itself = (summary.rule or "").split(",")[0].strip() in WITHOUT_STUDENT
+    who = f"The student {student}" if student and not by_itself else "The rule"
     kept, refused = summary.kept, flow.rows("refused")
     refusals: Counter[str] = Counter()
     for path in flow.paths:
@@ -167,7 +176,7 @@ def _cost(summary: Summary) -> str:
         said.append(f"{who} got {times} requests{from_journal}.")
     if summary.account.cost is not None:
         said.append(f"That cost {money(summary.account.cost, summary.account.currency)}.")
-    seconds = sum(s for _, s in summary.account.seconds)
+    seconds = sum(s for name, s in summary.account.seconds if name.split()[0] in _TO_THE_CHOICE)
     if seconds:
         said.append(f"The run took {duration(seconds)}.")
     return " ".join(said)

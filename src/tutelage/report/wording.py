@@ -26,7 +26,7 @@ SET_WORDS: Mapping[str, str] = {
 
 REASON_WORDS: Mapping[str, str] = {
     # kept
-    "original_kept": "the original passes and no refinement beats it",
+    "original_kept": "the original stays: by this rule no refinement beats it",
     "instruction_reflection_won": "the new instruction and response beat the original",
     "response_reflection_won": "the new response beats the original's",
     "both_reflections_won": "the new instruction won, then its new response",

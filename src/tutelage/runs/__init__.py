@@ -9,7 +9,7 @@ from tutelage.runs.exporting import TARGETS, export
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.frontier import find_frontier
 from tutelage.runs.gating import compare_filters, filter_run, verify_file, verify_run
-from tutelage.runs.jobs import refine_data, run_all, score_data, select_again
+from tutelage.runs.jobs import refine_data, run_all, score_data
 from tutelage.runs.loading import load_data
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.proving_job import prove
@@ -19,6 +19,7 @@ from tutelage.runs.ranking_agreement import rank_agreement
 from tutelage.runs.recomputing import delta_losses, metric_agreement, recompute
 from tutelage.runs.reporting import report_text, write_report
 from tutelage.runs.rescoring import score_run
+from tutelage.runs.reselection import select_again
 from tutelage.runs.rounds import run_rounds
 from tutelage.runs.rounds_settings import RoundsSettings, load_rounds_settings
 from tutelage.runs.sampling import sample_data

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 from tutelage.correlation import spearman, spearman_interval
 from tutelage.errors import RunError
 from tutelage.metrics import METRICS
-from tutelage.runs.explaining import settings_of
-from tutelage.runs.folder import RunFolder
+from tutelage.runs.explaining import deciding_student, settings_of
+from tutelage.runs.folder import MAIN, RunFolder
 from tutelage.runs.overruling import overrides_of
 from tutelage.runs.selecting import decided
+from tutelage.runs.staleness import stale_outputs
 
 if TYPE_CHECKING:
     from tutelage.report import Figure, Section, Table
@@ -44,17 +45,21 @@ where a.student = $a and b.student = $b and a.status = 'ok' and b.status = 'ok'
 """
 
 
-def sections_beside(run: RunFolder, others: Sequence[Path] = ()) -> "list[Section]":
+def sections_beside(
+    run: RunFolder, others: Sequence[Path] = (), *, compared: Sequence[str] = ()
+) -> "list[Section]":
     """The chapters about what else there is.
 
     Args:
         run: The run that is reported on.
         others: Folders of other runs over the same data, of experiments, or of rankings.
+        compared: Names of other selections of the run.
 
     Raises:
         RunError: A folder is none of these.
     """
-    found = [*_overruled(run), *_other_students(run)]
+    found = [*_stale(run), *_overruled(run), *_other_students(run)]
+    found += [_other_selection(run, name, at) for at, name in enumerate(compared)]
     for at, folder in enumerate(others):
         if (folder / "comparisons.parquet").exists():
             found.append(_experiment(folder, at))
@@ -109,7 +114,7 @@ def _other_students(run: RunFolder) -> "Iterator[Section]":
     """Students beside the one that decided, whose scores lie in the same table."""
     if not (run.scores.exists() and run.decisions.exists()):
         return
-    manifest = run.read_manifest()
+    manifest = run.shown_manifest()
     mine = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("student")
     names = pq.read_table(run.scores, columns=["student"])["student"].unique().to_pylist()
     for at, other in enumerate(sorted(str(n) for n in names if n not in (mine, None))):
@@ -118,6 +123,66 @@ def _other_students(run: RunFolder) -> "Iterator[Section]":
         yield _second_student(
             run, theirs, scores=run.scores, student=other, name=other[:8], key=f"student-{at}"
         )
+
+
+def _stale(run: RunFolder) -> "Iterator[Section]":
+    """What is older than what it was made from."""
+    from tutelage.report import Section
+
+    lines = [line.text for line in stale_outputs(run) if line.path != run.report]
+    if lines:
+        yield Section(
+            key="stale",
+            title="Some files are out of date",
+            paragraphs=tuple(lines),
+        )
+
+
+def _other_selection(run: RunFolder, name: str, at: int) -> "Section":
+    """How another selection of the same run decides."""
+    from tutelage.report import Column, Section, Table
+
+    other = run.selected_as(name)
+    mine, theirs = run.selection or MAIN, other.selection or MAIN
+    with duckdb.connect() as tables:
+        for view, folder in (("mine", run), ("other", other)):
+            tables.read_parquet(str(folder.need(folder.decisions))).create_view(view)
+        cases: Counter[int] = Counter()
+        steps: Counter[tuple[str, str]] = Counter()
+        for case, a, b, n in tables.execute(_COMPARED).fetchall():
+            cases[case] += n
+            steps[str(a or "nothing"), str(b or "nothing")] += n
+        kept = [
+            tables.execute(f"select count(*) from {view} where kept").fetchall()[0][0]  # noqa: S608
+            for view in ("mine", "other")
+        ]
+    total = cases.total()
+    rules = [settings_of(folder, folder.shown_manifest()).rule for folder in (run, other)]
+    return Section(
+        key=f"selection-{at}",
+        title=f"Compared with the selection {theirs}",
+        paragraphs=(
+            (
+                f"The selection {mine} (rule {rules[0]}) keeps {kept[0]:,} of {total:,} examples, "
+                f"the selection {theirs} (rule {rules[1]}) keeps {kept[1]:,}. They decide alike on "
+                f"{cases[0] + cases[4]:,} of them."
+            ),
+        ),
+        tables=(
+            Table(
+                caption=f"Decisions of {mine} and of {theirs}",
+                columns=(Column(name="case"), Column(name="examples", style="count")),
+                rows=(
+                    ("both keep the same version", cases[0]),
+                    ("both keep a version, but not the same", cases[1]),
+                    (f"only {mine} keeps one", cases[2]),
+                    (f"only {theirs} keeps one", cases[3]),
+                    ("neither keeps one", cases[4]),
+                ),
+            ),
+            _steps_table(steps, theirs, mine=mine),
+        ),
+    )
 
 
 def _second_run(run: RunFolder, other: RunFolder, at: int) -> "Section":
@@ -138,7 +203,7 @@ def _second_student(
 ) -> "Section":
     from tutelage.report import Section
 
-    mine = str(run.read_manifest().get("student", {}).get("fingerprint"))
+    mine = str(deciding_student(run.shown_manifest()))
     with duckdb.connect() as tables:
         tables.read_parquet(str(run.need(run.decisions))).create_view("mine")
         tables.register("other", theirs)
@@ -199,16 +264,18 @@ def _agreement_figure(cases: Counter[int], total: int, name: str) -> "Figure":
     )
 
 
-def _steps_table(steps: Counter[tuple[str, str]], name: str) -> "Table":
+def _steps_table(
+    steps: Counter[tuple[str, str]], name: str, *, mine: str = "this student"
+) -> "Table":
     from tutelage.report import Column, Table
     from tutelage.report.wording import step_words
 
     there = sorted({s for pair in steps for s in pair}, key=lambda s: (s == "nothing", s))
     words = {s: s if s == "nothing" else step_words(s) for s in there}
     return Table(
-        caption=f"What this student keeps (rows) and what {name} keeps (columns)",
+        caption=f"What {mine} keeps (rows) and what {name} keeps (columns)",
         columns=(
-            Column(name="this student"),
+            Column(name=mine),
             *(Column(name=words[s], style="count") for s in there),
         ),
         rows=tuple((words[a], *(steps[a, b] for b in there)) for a in there),

@@ -98,7 +98,7 @@ class Card:
         return self.path
 
     def _text(self) -> str:
-        manifest = self.run.read_manifest()
+        manifest = self.run.shown_manifest()
         settings = manifest.get("settings", {})
         student, teacher = _decider(manifest), manifest.get("teacher", {})
         rule = settings.get("select", {}) if self.chosen == "selected" else {"null": self.chosen}

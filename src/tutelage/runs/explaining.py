@@ -13,6 +13,7 @@ from tutelage.runs.folder import RunFolder
 from tutelage.runs.overruling import Override, overrides_of
 from tutelage.runs.selecting import gates_of, with_pool_metrics
 from tutelage.runs.settings import checked
+from tutelage.runs.staleness import stale_outputs
 from tutelage.runs.tables import open_tables, stream
 from tutelage.selection import SelectSettings, explain
 
@@ -20,23 +21,26 @@ SHOWN_CHARACTERS = 400
 NUMBERS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr", "response_tokens")
 
 
-def explain_example(root: Path, name: str, *, full: bool = False) -> str:
+def explain_example(
+    root: Path, name: str, *, full: bool = False, selection: str | None = None
+) -> str:
     """Say everything that is known about one example, in words.
 
     Args:
         root: The run folder.
         name: An id or the beginning of one, or `row:N` for the 0-based input row.
         full: Show the texts whole.
+        selection: The named selection whose decision is shown; None is the run's own.
 
     Raises:
         DataError: There is no such example, or the beginning fits several.
         RunError: There is no run.
     """
-    run = RunFolder(root=root).existing()
+    run = RunFolder(root=root).existing().selected_as(selection)
     for table in (run.rows, run.examples, run.candidates):
         run.need(table)
-    manifest = run.read_manifest()
-    student = manifest.get("student", {}).get("fingerprint")
+    manifest = run.shown_manifest()
+    student = deciding_student(manifest)
     tables = open_tables(run, student=student)
     try:
         example_id = _find(tables, name)
@@ -78,7 +82,17 @@ def explain_example(root: Path, name: str, *, full: bool = False) -> str:
     ]
     if override is not None:
         lines += [_overruled(override)]
+    for one in stale_outputs(run):
+        if one.path == run.decisions:
+            lines += [textwrap.fill(f"Note: {one.text}", width=98, subsequent_indent="  ")]
     return "\n".join(lines)
+
+
+def deciding_student(manifest: Mapping[str, Any]) -> str | None:
+    """The fingerprint of the student whose scores decided, or of the run's own before that."""
+    tally = manifest.get("stages", {}).get("select", {}).get("tally", {})
+    found = tally.get("student") or manifest.get("student", {}).get("fingerprint")
+    return None if found is None else str(found)
 
 
 def _overruled(override: Override) -> str:

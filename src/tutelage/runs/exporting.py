@@ -16,6 +16,7 @@ from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.runs import snippets
 from tutelage.runs.data_card import Card, alternates
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.staleness import stale_outputs
 from tutelage.runs.tables import open_tables, stream
 from tutelage.runs.turn_formats import (
     FUNCTION_CALL,
@@ -298,7 +299,7 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
         "set": chosen,
         "snippet": target.snippet(file),
         "card": str(card.write()),
-        "notes": card.notes(to),
+        "notes": [*card.notes(to), *(line.text for line in stale_outputs(run))],
     }
 
 

@@ -1,26 +1,85 @@
 """The run folder: the only place that decides where a file lies."""
 
-import fcntl
-import hashlib
 import json
-import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tutelage.data import lock_file, remove_leftovers, write_text
 from tutelage.data.tables import SCHEMA_VERSION
-from tutelage.errors import RunError
+from tutelage.errors import RunError, SettingsError
+from tutelage.runs.integrity import checksum, is_whole, sound
 
-_PARQUET = b"PAR1"
+__all__ = ["MAIN", "RunFolder", "checksum", "is_whole", "sound"]
+
+MAIN = "main"
+"""The name of the selection whose files lie in the run folder itself."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """The paths of one run. Nothing is created until `create` is called."""
+    """The paths of one run. Nothing is created until `create` is called.
+
+    Attributes:
+        root: The folder.
+        selection: The named selection whose decision files are meant; None is the main one.
+    """
 
     root: Path
+    selection: str | None = None
+
+    @property
+    def decided_in(self) -> Path:
+        """The folder of the decision files of this selection."""
+        return self.root if self.selection is None else self.root / "selections" / self.selection
+
+    @property
+    def select_stage(self) -> str:
+        """The name in the manifest of the stage that made this selection."""
+        return "select" if self.selection is None else f"select:{self.selection}"
+
+    def with_selection(self, name: str | None) -> "RunFolder":
+        """The same run with the decision files of another selection.
+
+        Args:
+            name: Letters, digits, `.`, `_` and `-`; `main` or None is the run's own selection.
+
+        Raises:
+            SettingsError: It cannot be the name of a selection.
+        """
+        if name is None or name == MAIN:
+            return replace(self, selection=None)
+        if not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"{name!r} cannot be the name of a selection",
+                hint="use letters, digits, '.', '_' and '-', such as strict-2",
+            )
+        return replace(self, selection=name)
+
+    def selected_as(self, name: str | None) -> "RunFolder":
+        """The same run with the decision files of a selection that has been made.
+
+        Raises:
+            SettingsError: There is no selection of that name; the hint lists those there are.
+        """
+        run = self.with_selection(name)
+        if run.selection is not None and not run.decisions.exists():
+            raise SettingsError(
+                f"{self.root}: has no selection {run.selection!r}",
+                hint=f"selections are {', '.join([MAIN, *self.selections()])}; "
+                f"`tutelage select RUN --name {run.selection}` makes this one",
+            )
+        return run
+
+    def selections(self) -> list[str]:
+        """The names of the selections beside the main one, in alphabetical order."""
+        found = (self.root / "selections").glob("*/decisions.parquet")
+        return sorted(path.parent.name for path in found if _NAME.fullmatch(path.parent.name))
 
     @property
     def manifest(self) -> Path:
@@ -58,6 +117,11 @@ class RunFolder:
         return self.root / "scores.parquet"
 
     @property
+    def earlier_scores(self) -> Path:
+        """Scores of candidates that are gone; they are used again if the candidates come back."""
+        return self.root / "earlier_scores.parquet"
+
+    @property
     def statistics(self) -> Path:
         """What the student thought of every target token, where the settings ask for it."""
         return self.root / "statistics.parquet"
@@ -65,7 +129,7 @@ class RunFolder:
     @property
     def decisions(self) -> Path:
         """Exactly one row an example."""
-        return self.root / "decisions.parquet"
+        return self.decided_in / "decisions.parquet"
 
     @property
     def overrides(self) -> Path:
@@ -75,7 +139,7 @@ class RunFolder:
     @property
     def nulls(self) -> Path:
         """Sets of the same size, chosen without the student."""
-        return self.root / "nulls.parquet"
+        return self.decided_in / "nulls.parquet"
 
     @property
     def verdicts(self) -> Path:
@@ -90,22 +154,22 @@ class RunFolder:
     @property
     def chosen(self) -> Path:
         """Every chosen candidate; some rules keep several of an example."""
-        return self.root / "chosen.parquet"
+        return self.decided_in / "chosen.parquet"
 
     @property
     def selected(self) -> Path:
         """The chosen candidates, for training."""
-        return self.root / "selected.jsonl"
+        return self.decided_in / "selected.jsonl"
 
     @property
     def rejected(self) -> Path:
         """The examples of which nothing was chosen, with the reason."""
-        return self.root / "rejected.jsonl"
+        return self.decided_in / "rejected.jsonl"
 
     @property
     def report(self) -> Path:
         """The page people forward."""
-        return self.root / "report.html"
+        return self.decided_in / "report.html"
 
     def create(self) -> "RunFolder":
         """Make the folder, or accept one that is empty or a run already.
@@ -164,14 +228,14 @@ class RunFolder:
         Raises:
             RunError: Another process holds it.
         """
-        with (self.root / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        with lock_file(self.root / ".lock") as free:
+            if not free:
                 raise RunError(
                     f"{self.root}: another process is working on this run",
                     hint="wait for it to end, or give another --out",
-                ) from error
+                )
+            for folder in (self.root, *(self.root / "selections").glob("*/")):
+                remove_leftovers(folder)
             yield
 
     def read_manifest(self) -> dict[str, Any]:
@@ -184,7 +248,12 @@ class RunFolder:
             return {}
         try:
             manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except OSError as error:
+            raise RunError(
+                f"{self.manifest}: cannot be read: {error.strerror or error}",
+                hint="check that it is a file that you may read",
+            ) from error
+        except (ValueError, RecursionError) as error:
             raise RunError(
                 f"{self.manifest}: is not valid JSON: {error}",
                 hint="restore it, or start again in a new folder: paid replies are in the journal "
@@ -211,46 +280,21 @@ class RunFolder:
         text = json.dumps(
             {"schema_version": SCHEMA_VERSION, **manifest}, indent=2, ensure_ascii=False
         )
-        temporary = self.manifest.with_suffix(".json.part")
         # A file name that is not UTF-8 holds lone surrogates: JSON has an escape for each.
-        with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.manifest)
+        text = text.encode(errors="backslashreplace").decode()
+        write_text(self.manifest, text + "\n")
 
+    def shown_manifest(self) -> dict[str, Any]:
+        """The manifest as it reads for this selection: `select` is the stage that made it.
 
-def is_whole(path: Path) -> bool:
-    """Whether a file is there, and ends as a file of its kind does."""
-    if not path.is_file():
-        return False
-    if path.suffix != ".parquet":
-        return True
-    with path.open("rb") as file:
-        if file.seek(0, os.SEEK_END) < 2 * len(_PARQUET):
-            return False
-        file.seek(-len(_PARQUET), os.SEEK_END)
-        return file.read() == _PARQUET
-
-
-def sound(path: Path) -> Path:
-    """The same path, once it is sure that the file was not cut short or overwritten.
-
-    Raises:
-        RunError: It was.
-    """
-    if is_whole(path):
-        return path
-    raise RunError(
-        f"{path}: is damaged: it does not end as a Parquet file does",
-        hint="delete it: `tutelage run CONFIG.yaml` writes it again and asks nobody twice",
-    )
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        Raises:
+            RunError: As `read_manifest`.
+        """
+        manifest = self.read_manifest()
+        if self.selection is None:
+            return manifest
+        stages = dict(manifest.get("stages", {}))
+        mine = stages.get(self.select_stage, {})
+        rule = mine.get("tally", {}).get("rule", {})
+        settings = {**manifest.get("settings", {}), "select": rule}
+        return {**manifest, "settings": settings, "stages": {**stages, "select": mine}}

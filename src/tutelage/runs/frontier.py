@@ -48,9 +48,8 @@ from tutelage.runs.predicting import FEATURES, features_of, predicted_rates
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.rounds_reporting import write_frontier_report
 from tutelage.runs.sampling import stored_examples
-from tutelage.runs.scoring import score_to_table
-from tutelage.runs.settings import DataSettings, checked
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.settings import DataSettings, ScoreSettings, checked
+from tutelage.runs.stage import Stage, Tally, key_of, run_stage
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
 from tutelage.verification import VerifySettings
@@ -136,12 +135,7 @@ def find_frontier(
             inputs=inputs,
             seed=settings.attempts.seed,
         )
-        load_key = stages.load_key(settings.data, inputs)
-        run_stage(
-            run,
-            Stage(name="load", key=load_key, outputs=(run.rows, run.examples, run.loaded)),
-            lambda: stages.load(run, settings=settings.data, progress=progress),
-        )
+        stages.load_once(run, settings=settings.data, inputs=inputs, progress=progress)
         asked = settings.asked_through or own_teacher(settings.student, batch=settings.batch)
         attempted = _attempt(folder, settings, asked, doors=doors, progress=progress)
         _score(folder, settings, doors=doors, progress=progress)
@@ -189,7 +183,7 @@ def _attempt(
     stage = Stage(
         name="attempt",
         key=content_hash(
-            _done(run, "load"),
+            key_of(run, "load"),
             job.attempts.model_dump(mode="json"),
             job.attempted,
             job.check.model_dump(mode="json", include={"check", "ignore_case"}),
@@ -248,27 +242,12 @@ def _score(folder: FrontierFolder, job: FrontierJob, *, doors: Doors, progress: 
             table.append([candidate_to_row(candidate)])
     with opened_student(job.student, doors) as student:
         note(run, student=dict(student.describe()))
-        stage = Stage(
-            name="score",
-            key=content_hash(
-                checksum(run.candidates),
-                FEATURES,
-                student.fingerprint,
-                job.student.model_dump(mode="json", exclude={"use_cache", "cache_path"}),
-            ),
-            outputs=(run.scores,),
-        )
-        return run_stage(
+        return stages.score(
             run,
-            stage,
-            lambda: score_to_table(
-                stages.stored_candidates(run.candidates),
-                student=student,
-                metrics=FEATURES[1:],
-                out=run.scores,
-                total=stages.rows_in(run.candidates),
-                progress=progress,
-            ),
+            student=student,
+            reading=job.student,
+            settings=checked(ScoreSettings, {"metrics": FEATURES[1:]}, place="frontier"),
+            progress=progress,
         )
 
 
@@ -385,8 +364,3 @@ def summary_of(found: Frontier) -> dict[str, Any]:
         "reasons": dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
         "warning": found.warning,
     }
-
-
-def _done(run: RunFolder, stage: str) -> str:
-    key: str = run.read_manifest()["stages"][stage]["key"]
-    return key

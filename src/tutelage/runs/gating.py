@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from tutelage.data import Record, read_records, write_table
+from tutelage.data import Record, content_hash, read_records, write_table
 from tutelage.errors import SettingsError
 from tutelage.filters import (
     Comparison,
@@ -30,7 +31,9 @@ from tutelage.runs.judging import judged
 from tutelage.runs.opening import Doors, opened_journal, run_id
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import DataSettings, checked
+from tutelage.runs.stage import Stage, note_stage, verify_stage
 from tutelage.runs.tables import open_tables, stream
+from tutelage.runs.verdict_parts import write_verdicts
 from tutelage.teacher import TeacherSettings
 from tutelage.verification import (
     VERDICTS,
@@ -141,8 +144,11 @@ def verify_run(
     progress: Progress,
     teacher: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Check every candidate of a run against its example's reference. Writes verdicts.parquet.
+
+    The verdicts of other checks stay.
 
     Args:
         root: The run folder.
@@ -151,20 +157,47 @@ def verify_run(
         progress: Told of each candidate.
         teacher: Settings of the model that judges, for the check `judge`.
         doors: How the judge is reached.
+        name: What these verdicts are called; by default the check. Verdicts of the same name are
+            replaced.
 
     Returns:
         How many candidates have which verdict.
+
+    Raises:
+        RunError: The run has no candidates, or a table is damaged.
     """
     run = RunFolder(root=root).existing()
     run.need(run.candidates)
+    with run.locked():
+        started = monotonic()
+        tally = verify_candidates(
+            run, check=check, progress=progress, teacher=teacher, doors=doors, name=name
+        )
+        stage = verify_stage(run, tally["check"], dict(check))
+        note_stage(run, stage, tally, seconds=monotonic() - started)
+    return tally
+
+
+def verify_candidates(
+    run: RunFolder,
+    *,
+    check: Mapping[str, Any],
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Check the candidates of a run whose lock is held; the arguments are those of `verify_run`."""
     tables = open_tables(run)
     progress.begin("verify", total=pq.read_metadata(run.candidates).num_rows, unit="candidates")
     try:
         claims = stream(tables, _CLAIMS)
         if check.get("check") == "agreement":
             found = _by_majority(claims, check)
+            which = "agreement"
         else:
             settings = checked(VerifySettings, check, place="verify")
+            which = settings.check
             if settings.check == "judge" and teacher is not None:
                 found = iter(
                     judged(
@@ -182,9 +215,10 @@ def verify_run(
         verdicts = verdicts_to_table(found)
     finally:
         tables.close()
-    write_table(run.verdicts, verdicts)
+    which = name or which
+    write_verdicts(run, which, verdicts)
     progress.end()
-    return _tally(verdicts, run.verdicts)
+    return {**_tally(verdicts, run.verdicts), "check": which}
 
 
 def _counted(verdicts: Iterable[Verdict], progress: Progress) -> Iterator[Verdict]:
@@ -273,6 +307,7 @@ def filter_run(
     Returns:
         The tally of each filter and of all together.
     """
+    started = monotonic()
     run, settings, candidates, scores = _filtering(root, config)
     progress.begin("filter", total=candidates.num_rows, unit="candidates")
     filtered = asyncio.run(
@@ -285,11 +320,8 @@ def filter_run(
             progress=progress,
         )
     )
-    write_table(run.filters, filtered.final)
-    progress.advance(candidates.num_rows)
-    progress.end()
     kept = sum(bool(value) for value in filtered.final["kept"].to_pylist())
-    return {
+    tally = {
         "candidates": candidates.num_rows,
         "kept": kept,
         "filters": {
@@ -297,6 +329,18 @@ def filter_run(
         },
         "out": str(run.filters),
     }
+    with run.locked():
+        write_table(run.filters, filtered.final)
+        stage = Stage(
+            name="filter",
+            key=content_hash("filter", settings.model_dump(mode="json")),
+            outputs=(run.filters,),
+            reads=("candidates.parquet",),
+        )
+        note_stage(run, stage, tally, seconds=monotonic() - started)
+    progress.advance(candidates.num_rows)
+    progress.end()
+    return tally
 
 
 def compare_filters(
@@ -355,5 +399,5 @@ def _filtering(
 ) -> tuple[RunFolder, FiltersSettings, pa.Table, pa.Table | None]:
     run = RunFolder(root=root).existing()
     candidates = pq.read_table(run.need(run.candidates))
-    scores = pq.read_table(run.scores) if run.scores.exists() else None
+    scores = pq.read_table(run.need(run.scores)) if run.scores.exists() else None
     return run, read_filters(config), candidates, scores

@@ -5,15 +5,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from tutelage.data import content_hash, read
-from tutelage.errors import RunError, SettingsError
+from tutelage.data import read
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
 from tutelage.runs.contract import check_contract
-from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.folder import RunFolder
 from tutelage.runs.loading import with_responses
 from tutelage.runs.opening import (
     Doors,
@@ -24,23 +22,18 @@ from tutelage.runs.opening import (
     prompts_used,
     secret_free,
 )
-from tutelage.runs.overruling import overrides_digest
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ray_scoring import ray_job
 from tutelage.runs.ray_settings import RaySettings
 from tutelage.runs.ray_teacher import doors_of
 from tutelage.runs.reporting import write_report
 from tutelage.runs.scoring import candidates_of, score_file
-from tutelage.runs.selecting import gate_checksums
 from tutelage.runs.settings import DataSettings, RunSettings, ScoreSettings, checked
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.stage import Tally, refine_stage, run_stage
 from tutelage.runs.words import in_words
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
-
-READ_BY = ("fingerprint", "dtype", "device", "template", "max_length", "backend")
-"""What of a student's description its numbers depend on."""
 
 
 def run_all(
@@ -82,11 +75,13 @@ def run_all(
                     progress=progress,
                 )
             else:
-                tallies["refine"] = _take_as_loaded(run)
+                tallies["refine"] = stages.take_once(run)
             tallies["score"] = _score(run, student, settings, doors=doors, progress=progress)
             note(run, student=dict(student.describe()))
             fingerprint = student.fingerprint
-        tallies["select"] = _select(run, settings.select, student=fingerprint, progress=progress)
+        tallies["select"] = stages.select_once(
+            run, settings=settings.select, student=fingerprint, progress=progress
+        )
         page = write_report(run.root, progress=progress) if with_page else ""
     summary: dict[str, Any] = {**tallies, "run": str(run.root), "report": str(page)}
     return {**summary, "in_words": in_words(summary)}
@@ -95,14 +90,7 @@ def run_all(
 def _load(run: RunFolder, settings: RunSettings, *, progress: Progress) -> Tally:
     inputs = stages.input_checksums(settings.data)
     begin(run, settings=secret_free(settings), inputs=inputs, seed=settings.select.seed)
-    stage = Stage(
-        name="load",
-        key=stages.load_key(settings.data, inputs),
-        outputs=(run.rows, run.examples, run.loaded),
-    )
-    return run_stage(
-        run, stage, lambda: stages.load(run, settings=settings.data, progress=progress)
-    )
+    return stages.load_once(run, settings=settings.data, inputs=inputs, progress=progress)
 
 
 def _refine(
@@ -116,19 +104,12 @@ def _refine(
     progress: Progress,
 ) -> Tally:
     note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
-    stage = Stage(
-        name="refine",
-        key=content_hash(
-            _key_of(run, "load"),
-            refine.model_dump(mode="json"),
-            teacher.teacher_name,
-            dict(teacher.extra_body),
-            *([list(teacher.omit)] if teacher.omit else []),
-            prompts_used(refine),
-            student.describe()["fingerprint"] if student else None,
-            select.model_dump(mode="json", include={"rule", "mode", "margin"}),
-        ),
-        outputs=(run.candidates,),
+    stage = refine_stage(
+        run,
+        refine=refine,
+        teacher=teacher,
+        student=str(student.describe()["fingerprint"]) if student else None,
+        select=select,
     )
 
     def work() -> Tally:
@@ -145,70 +126,20 @@ def _refine(
     return run_stage(run, stage, work, again=stages.worth_asking_again)
 
 
-def _take_as_loaded(run: RunFolder) -> Tally:
-    stage = Stage(
-        name="refine", key=content_hash(_key_of(run, "load"), None), outputs=(run.candidates,)
-    )
-    return run_stage(run, stage, lambda: stages.take_as_loaded(run))
-
-
 def _score(
     run: RunFolder, student: Reader, settings: RunSettings, *, doors: Doors, progress: Progress
 ) -> Tally:
-    wanted = settings.score
-    description = student.describe()
-    stage = Stage(
-        name="score",
-        key=content_hash(
-            _key_of(run, "refine"),
-            checksum(run.candidates),
-            wanted.model_dump(mode="json", include={"metrics"}),
-            {name: description[name] for name in READ_BY},
-            settings.student.model_dump(
-                mode="json", include={"on_overflow", "turns", "score_end_of_turn"}
-            ),
-        ),
-        outputs=(run.scores, *((run.statistics,) if wanted.statistics else ())),
-    )
     workers = None
-    if wanted.engine == "ray":
-        workers = ray_job(settings.student, student, wanted, out=run.scores, doors=doors)
-    return run_stage(
+    if settings.score.engine == "ray":
+        workers = ray_job(settings.student, student, settings.score, out=run.scores, doors=doors)
+    return stages.score(
         run,
-        stage,
-        lambda: stages.score(
-            run, student=student, settings=wanted, progress=progress, workers=workers
-        ),
+        student=student,
+        reading=settings.student,
+        settings=settings.score,
+        progress=progress,
+        workers=workers,
     )
-
-
-def _select(run: RunFolder, settings: SelectSettings, *, student: str, progress: Progress) -> Tally:
-    stage = Stage(
-        name="select",
-        key=content_hash(
-            _key_of(run, "score"),
-            settings.model_dump(mode="json"),
-            student,
-            gate_checksums(run, settings),
-            *filter(None, [overrides_digest(run)]),  # selected.jsonl holds what persons decided
-        ),
-        outputs=(run.decisions, run.chosen, run.nulls, run.selected, run.rejected),
-    )
-    return run_stage(
-        run,
-        stage,
-        lambda: stages.select(run, settings=settings, student=student, progress=progress),
-    )
-
-
-def _key_of(run: RunFolder, stage: str) -> str:
-    done = run.read_manifest().get("stages", {}).get(stage)
-    if done is None:
-        raise RunError(
-            f"{run.root}: the stage {stage!r} has not been done", hint="start with `tutelage run`"
-        )
-    key: str = done["key"]
-    return key
 
 
 def refine_data(
@@ -243,14 +174,7 @@ def refine_data(
     with run.locked():
         inputs = stages.input_checksums(parts.data)
         begin(run, settings=parts.model_dump(mode="json"), inputs=inputs, seed=0)
-        loading = Stage(
-            name="load",
-            key=stages.load_key(parts.data, inputs),
-            outputs=(run.rows, run.examples, run.loaded),
-        )
-        loaded = run_stage(
-            run, loading, lambda: stages.load(run, settings=parts.data, progress=progress)
-        )
+        loaded = stages.load_once(run, settings=parts.data, inputs=inputs, progress=progress)
         stages.need_responses(loaded)
         with ExitStack() as stack:
             reader = stack.enter_context(opened_student(parts.student)) if parts.student else None
@@ -345,53 +269,3 @@ def score_data(
         if found.unanswered:
             more["unanswered"] = list(found.unanswered)
         return {**tally, **more, "student": dict(model.describe())}
-
-
-def select_again(
-    root: Path,
-    *,
-    given: Mapping[str, Any],
-    student: str | None,
-    progress: Progress,
-    afresh: bool = False,
-) -> dict[str, Any]:
-    """Decide again from stored scores; nobody is asked.
-
-    Args:
-        root: The run folder.
-        given: Settings of the selection that differ from those of the last one.
-        student: Fingerprint of the student whose scores decide; None takes the run's own.
-        progress: Told how far it is.
-        afresh: Whether what is not given is the default, and not what it was last time.
-
-    Returns:
-        The tally of the selection.
-    """
-    run = RunFolder(root=root).existing()
-    run.need(run.scores)
-    manifest = run.read_manifest()
-    before = manifest.get("settings", {}).get("select", {})
-    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
-        before = {}
-    settings = checked(SelectSettings, {**before, **given}, place="select")
-    fingerprint = student or manifest.get("student", {}).get("fingerprint")
-    _need_scores_of(run, student)
-    with run.locked():
-        tally = _select(run, settings, student=fingerprint, progress=progress)
-        # Only now: what was refused must not be what the next call starts from.
-        note(
-            run,
-            settings={**manifest.get("settings", {}), "select": settings.model_dump(mode="json")},
-            seeds={"select": settings.seed},
-        )
-        return tally
-
-
-def _need_scores_of(run: RunFolder, student: str | None) -> None:
-    column = pq.read_table(run.scores, columns=["student"])["student"]
-    there = sorted({str(name) for name in column.unique().to_pylist()})
-    if student is not None and student not in there:
-        raise SettingsError(
-            f"{run.scores}: holds no scores of a student {student!r}",
-            hint=f"--student takes one of {', '.join(there)}",
-        )

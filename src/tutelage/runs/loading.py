@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import Row, Rows, content_hash
+from tutelage.data import Row, Rows
 from tutelage.errors import DataError, RunError
 from tutelage.runs import stages
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.opening import begin
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import DataSettings, checked
-from tutelage.runs.stages import Stage, run_stage
 
 
 def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
@@ -38,13 +37,8 @@ def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict
             )
         inputs = stages.input_checksums(settings)
         begin(run, settings={"data": settings.model_dump(mode="json")}, inputs=inputs, seed=0)
-        key = stages.load_key(settings, inputs)
-        loading = Stage(name="load", key=key, outputs=(run.rows, run.examples, run.loaded))
-        tally = run_stage(
-            run, loading, lambda: stages.load(run, settings=settings, progress=progress)
-        )
-        taking = Stage(name="refine", key=content_hash(key, None), outputs=(run.candidates,))
-        run_stage(run, taking, lambda: stages.take_as_loaded(run))
+        tally = stages.load_once(run, settings=settings, inputs=inputs, progress=progress)
+        stages.take_once(run)
     return {"load": tally, "run": str(out)}
 
 

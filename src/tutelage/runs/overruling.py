@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import duckdb
 import pyarrow as pa
 
-from tutelage.data import content_hash
+from tutelage.data import content_hash, open_guarded
 from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
 from tutelage.selection import OVERRULED
@@ -124,7 +124,13 @@ def override_history(run: RunFolder) -> Iterator[Override]:
     """
     if not run.overrides.exists():
         return
-    *lines, _ = run.overrides.read_bytes().split(b"\n")
+    try:
+        *lines, _ = run.overrides.read_bytes().split(b"\n")
+    except OSError as error:
+        raise RunError(
+            f"{run.overrides}: cannot be read: {error.strerror or error}",
+            hint="restore it, or move it away if no person overruled anything",
+        ) from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -226,7 +232,8 @@ def _append(
     # ASCII escapes keep lone surrogates of a note writable.
     line = (json.dumps(asdict(entry)) + "\n").encode()
     try:
-        with run.overrides.open("a+b") as file:
+        descriptor = open_guarded(run.overrides, flags=os.O_RDWR | os.O_APPEND)
+        with os.fdopen(descriptor, "a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             _drop_torn_line(file)
             file.write(line)

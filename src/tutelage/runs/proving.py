@@ -23,7 +23,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import replacing, write_table
+from tutelage.data import open_guarded, replacing, write_table
 from tutelage.errors import DivergedError, RunError
 from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
 from tutelage.runs.folder import RunFolder
@@ -115,7 +115,9 @@ class _Turns:
     def __init__(self, path: Path | None, *, seconds: float) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = None if path is None else path.open("a")
+        self._file = None
+        if path is not None:
+            self._file = os.fdopen(open_guarded(path, flags=os.O_WRONLY | os.O_APPEND), "a")
         self._seconds = seconds
         self._since: float | None = None
 

@@ -20,6 +20,7 @@ def prove(
     quick: bool,
     most_cells: int | None,
     progress: Progress,
+    selection: str | None = None,
 ) -> dict[str, Any]:
     """Do an experiment, or what is left of it, and write what it found so far.
 
@@ -29,11 +30,14 @@ def prove(
         quick: Only choice and reference, with fewer examples, seeds and items.
         most_cells: Stop after so many trainings, to continue another time; 0 only reports.
         progress: Told of each cell.
+        selection: The choice is this selection of each run, instead of what CONFIG says.
 
     Returns:
         The sentences, how much is done, and where the report is.
     """
     settings = load_prove_settings(config, out=out)
+    if selection is not None:
+        settings = settings.with_choice(selection)
     if quick:
         settings = settings.quick()
     done = run_experiment(settings, progress=progress, most_cells=most_cells)
@@ -101,6 +105,12 @@ def _worth_it(compared: list[Compared], quick: ProveSettings, config: Path) -> l
     found = []
     for c in compared:
         if (c.arm, c.against, c.measure) != (quick.choice, quick.reference, "value"):
+            continue
+        if c.interval.standard_error == 0.0:
+            found.append(
+                f"{c.task}: nothing varied between items and seeds in the quick look, so it says "
+                "nothing of what the full experiment could find."
+            )
             continue
         # The standard error falls with the root of seeds: at worst all of it comes from them.
         shrink = (len(quick.seeds) / len(full.seeds)) ** 0.5

@@ -79,10 +79,14 @@ def arm_rows(
 
 def _of_rule(arm: ArmSettings, student: ProveStudent, settings: ProveSettings) -> list[SetRow]:
     chooser = next(s for s in settings.students if s.name == (arm.chooser or student.name))
-    if chooser.run is None or student.run is None or arm.select is None:
+    if chooser.run is None or student.run is None or (arm.select or arm.selection) is None:
         raise RunError(f"arm {arm.name}: {chooser.name} has no run")
     run = RunFolder(root=chooser.run).existing()
-    chosen = decided(run, settings=arm.select, student=_scored_by(run, chooser)).chosen
+    if arm.select is not None:
+        chosen = decided(run, settings=arm.select, student=_scored_by(run, chooser)).chosen
+    else:
+        named = run.selected_as(arm.selection)
+        chosen = pq.read_table(named.need(named.chosen))
     examples, candidates = (
         [str(name) for name in chosen[column].to_pylist()]
         for column in ("example_id", "candidate_id")

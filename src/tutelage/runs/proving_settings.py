@@ -27,6 +27,9 @@ class ArmSettings(BaseModel):
 
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     select: SelectSettings | None = Field(default=None, description="A rule over the run's scores.")
+    selection: str | None = Field(
+        default=None, description="A selection of the run, made with `tutelage select --name`."
+    )
     chooser: str | None = Field(
         default=None,
         description="The student whose scores decide; by default the one that is trained.",
@@ -40,12 +43,13 @@ class ArmSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if (self.select is None) == (self.file is None):
-            raise ValueError("an arm has either `select` or `file`")
+        origins = (self.select, self.file, self.selection)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("an arm has either `select`, `selection` or `file`")
         if self.name == UNTRAINED:
             raise ValueError(f"{UNTRAINED!r} is what the student is called before training")
-        if self.chooser is not None and self.select is None:
-            raise ValueError("`chooser` belongs to `select`")
+        if self.chooser is not None and self.file is not None:
+            raise ValueError("`chooser` belongs to `select` or `selection`")
         return self
 
 
@@ -123,8 +127,8 @@ class ProveSettings(BaseModel):
     def _can_be_done(self) -> Self:
         if not self.tasks and not self.held_out:
             raise ValueError("nothing is measured: give tasks, or held_out")
-        if any(a.select for a in self.arms) and any(s.run is None for s in self.students):
-            raise ValueError("an arm with `select` needs a `run` of every student")
+        if any(a.file is None for a in self.arms) and any(s.run is None for s in self.students):
+            raise ValueError("an arm with `select` or `selection` needs a `run` of every student")
         if self.held_out and all(s.run is None for s in self.students):
             raise ValueError("held_out takes examples from a `run`")
         if len(set(self.seeds)) < len(self.seeds):
@@ -158,6 +162,14 @@ class ProveSettings(BaseModel):
                     f"students, {student.name}, train, {where}: {first['msg']}"
                 ) from error
         return self
+
+    def with_choice(self, selection: str) -> "ProveSettings":
+        """The same experiment, in which the choice is a named selection of each run."""
+        update = {"select": None, "file": None, "selection": selection}
+        arms = (
+            arm.model_copy(update=update) if arm.name == self.choice else arm for arm in self.arms
+        )
+        return self.model_copy(update={"arms": tuple(arms)})
 
     def quick(self) -> "ProveSettings":
         """The same question in minutes: fewer examples, items, seeds and arms."""

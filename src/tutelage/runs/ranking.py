@@ -32,7 +32,7 @@ from tutelage.runs.ranking_grace import Graced, grace_scores, with_grace
 from tutelage.runs.ranking_pool import EntrantKind, Pool, pool_answers
 from tutelage.runs.ranking_settings import RankSettings
 from tutelage.runs.settings import checked
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.stage import Stage, Tally, run_stage
 
 LOOK_EVERY_QUESTIONS = 5
 _NOT_IN_ANSWERS = {"out", "by", "level", "draws", "student", "predictors", "report", "grace"}

@@ -28,6 +28,7 @@ from tutelage.runs.ranking_answers import answers_table, style_of
 from tutelage.runs.ranking_pool import PoolAnswer, in_asking_order, question_of
 from tutelage.runs.ranking_settings import RankSettings
 from tutelage.runs.settings import checked, yaml_value
+from tutelage.runs.stage import Stage, note_stage
 from tutelage.teacher import TeacherSettings
 
 
@@ -103,13 +104,8 @@ def ask_and_rank(
         write_table(folder.answers, table)
         write_table(run.candidates, candidates_to_table(asking.candidates))
         tally = {**answers_tally(table), **about}
-        manifest = run.read_manifest()
-        manifest.setdefault("stages", {})["answers"] = {
-            "key": "asked",
-            "seconds": round(monotonic() - started, 3),
-            "tally": tally,
-        }
-        run.write_manifest(manifest)
+        stage = Stage(name="answers", key="asked", outputs=(folder.answers,))
+        note_stage(run, stage, tally, seconds=monotonic() - started)
         return ranked_of(folder, settings, "teachers", tally)
 
 

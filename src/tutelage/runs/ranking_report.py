@@ -78,6 +78,14 @@ def not_told_apart(ranked: Ranked) -> list[str]:
     return [name for name in names[1:] if name not in worse]
 
 
+def may_be_best(ranked: Ranked) -> list[str]:
+    """Those of which it is not known that another one is better, the first among them."""
+    rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
+    return [
+        row["entrant"] for row in rows if row["value"] is not None and row["rank_best"] in (None, 1)
+    ]
+
+
 def settled_after(ranked: Ranked) -> int | None:
     """After how many questions the first place was settled for good, or None."""
     rows = [] if ranked.settling is None else ranked.settling.to_pylist()
@@ -126,8 +134,9 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
         return f"After {after} questions the first place is settled at {percent}."
     last = rows[-1]
     return (
-        f"After {last['questions']} questions the first place is not settled at {percent}: "
-        f"{len(last['in_running'])} may still be first."
+        f"After {last['questions']} questions the first place is not settled at {percent}: the "
+        "stopping rule, which is stricter because it looks several times, would go on with "
+        f"{len(last['in_running'])}."
     )
 
 
@@ -199,7 +208,7 @@ def _facts(ranked: Ranked) -> tuple[Fact, ...]:
     if left_out:
         facts.append(Fact(value=f"{left_out:,}", label="rows left out"))
     if ranked.kind == "teachers":
-        facts.append(Fact(value=f"{len(not_told_apart(ranked)) + 1}", label="may be the best"))
+        facts.append(Fact(value=f"{len(may_be_best(ranked))}", label="may be the best"))
     return tuple(facts)
 
 
@@ -297,7 +306,7 @@ def _settling_section(ranked: Ranked) -> Section:
 
     rows = ranked.settling.to_pylist() if ranked.settling is not None else []
     points = [(row["questions"], len(row["in_running"])) for row in rows]
-    caption = "How many may still be first"
+    caption = "How many the stopping rule would still ask"
     return Section(
         key="settling",
         title="When one may stop asking",
@@ -307,7 +316,7 @@ def _settling_section(ranked: Ranked) -> Section:
                 title=caption,
                 alt=f"{caption}, after each number of questions.",
                 draw=partial(
-                    line_chart, [("may still be first", points)], x="questions", y=ranked.kind
+                    line_chart, [("in the running", points)], x="questions", y=ranked.kind
                 ),
                 table=Table(
                     caption=caption,

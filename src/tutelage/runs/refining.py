@@ -13,7 +13,7 @@ In the eager order, for when no student is at hand, every branch is written: thr
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -79,7 +79,13 @@ def lazy_parents(student: Reader, select: SelectSettings) -> Parents:
 
 
 def refine_candidates(
-    loaded: Iterable[Candidate], *, refining: Refining, out: Path, total: int, progress: Progress
+    loaded: Iterable[Candidate],
+    *,
+    refining: Refining,
+    out: Path,
+    total: int,
+    progress: Progress,
+    samples: Mapping[str, Sequence[Candidate]] | None = None,
 ) -> dict[str, Any]:
     """Write every loaded candidate and everything the teacher makes of it to one table.
 
@@ -89,6 +95,7 @@ def refine_candidates(
         out: The candidates table.
         total: How many examples there are, for the progress.
         progress: Told of each reflection that is done.
+        samples: Responses that were sampled earlier, by example; they stay.
 
     Returns:
         The tally: candidates by step and status, and what the teacher was paid.
@@ -98,7 +105,9 @@ def refine_candidates(
     progress.begin("refine", total=total * replies, unit="reflections")
     with TableWriter(out, CANDIDATES) as table:
         statuses, teacher, usability = asyncio.run(
-            _refine(loaded, refining=refining, table=table, progress=progress)
+            _refine(
+                loaded, refining=refining, table=table, progress=progress, samples=samples or {}
+            )
         )
     progress.end(note=paid_in_words(teacher))
     return {
@@ -109,7 +118,12 @@ def refine_candidates(
 
 
 async def _refine(
-    loaded: Iterable[Candidate], *, refining: Refining, table: TableWriter, progress: Progress
+    loaded: Iterable[Candidate],
+    *,
+    refining: Refining,
+    table: TableWriter,
+    progress: Progress,
+    samples: Mapping[str, Sequence[Candidate]],
 ) -> tuple[Counter[str], AttendedTeacher, Usability]:
     statuses: Counter[str] = Counter()
     usability = Usability()
@@ -122,7 +136,8 @@ async def _refine(
             statuses.update(f"{c.step}:{c.status}" for c in written)
             usability.add(written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
-            for candidate in sorted(candidates + written, key=lambda c: order[c.example_id]):
+            kept = [c for example_id in order for c in samples.get(example_id, ())]
+            for candidate in sorted(candidates + written + kept, key=lambda c: order[c.example_id]):
                 table.append([candidate_to_row(candidate)])
         return statuses, teacher, usability
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from tutelage.data import write_text
 from tutelage.errors import MissingExtraError
 from tutelage.runs.beside import sections_beside
 from tutelage.runs.folder import RunFolder, sound
 from tutelage.runs.overruling import overrides_of
 from tutelage.runs.progress import Progress, Silent
+from tutelage.runs.stage import Stage, note_stage
+from tutelage.runs.staleness import report_reads
 from tutelage.runs.tables import open_tables
 
 if TYPE_CHECKING:
@@ -16,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    root: Path, *, beside: Sequence[Path] = (), progress: Progress | None = None
+    root: Path,
+    *,
+    beside: Sequence[Path] = (),
+    progress: Progress | None = None,
+    selection: str | None = None,
+    compared: Sequence[str] = (),
 ) -> Path:
     """Write report.html of a run.
 
@@ -24,6 +33,8 @@ def write_report(
         root: The run folder.
         beside: Other runs over the same data, experiments and rankings, each a chapter.
         progress: Told when it is done.
+        selection: The named selection that is reported on; None is the run's own.
+        compared: Other selections of the run, each a chapter.
 
     Returns:
         Its path.
@@ -32,8 +43,9 @@ def write_report(
         MissingExtraError: The libraries that draw are not installed.
         RunError: There is no run.
     """
-    run = RunFolder(root=root).existing()
+    run = RunFolder(root=root).existing().selected_as(selection)
     progress = progress or Silent()
+    started = monotonic()
     progress.begin("report", total=1, unit="page")
     try:
         from tutelage.report import render_html, summarise
@@ -41,25 +53,40 @@ def write_report(
         raise MissingExtraError(
             f"the report cannot be drawn: {error}", hint="pip install 'tutelage[report]'"
         ) from error
-    page = render_html(summarise(tables_of(run)), more=sections_beside(run, beside))
-    part = run.report.with_suffix(".html.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(run.report)
+    page = render_html(
+        summarise(tables_of(run)), more=sections_beside(run, beside, compared=compared)
+    )
+    write_text(run.report, page)
+    stage = Stage(
+        name="report" if run.selection is None else f"report:{run.selection}",
+        key="drawn",
+        outputs=(run.report,),
+        reads=tuple(report_reads(run)),
+    )
+    note_stage(run, stage, {}, seconds=monotonic() - started)
     progress.advance()
     progress.end()
     return run.report
 
 
-def report_text(root: Path, *, beside: Sequence[Path] = ()) -> str:
-    """The same facts as the page, for a terminal.
+def report_text(
+    root: Path,
+    *,
+    beside: Sequence[Path] = (),
+    selection: str | None = None,
+    compared: Sequence[str] = (),
+) -> str:
+    """The same facts as the page, for a terminal; the arguments are those of `write_report`.
 
     Raises:
         RunError: There is no run.
     """
     from tutelage.report import render_text, summarise
 
-    run = RunFolder(root=root).existing()
-    return render_text(summarise(tables_of(run)), more=sections_beside(run, beside))
+    run = RunFolder(root=root).existing().selected_as(selection)
+    return render_text(
+        summarise(tables_of(run)), more=sections_beside(run, beside, compared=compared)
+    )
 
 
 def tables_of(run: RunFolder) -> "ReportTables":
@@ -81,6 +108,16 @@ def tables_of(run: RunFolder) -> "ReportTables":
             tables.close()
     return ReportTables(
         **more,
-        manifest=run.read_manifest(),
-        title=run.root.name,
+        manifest=_for_people(run.shown_manifest()),
+        title=run.root.name if run.selection is None else f"{run.root.name}, {run.selection}",
     )
+
+
+def _for_people(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest without the digests by which stages know their inputs and outputs."""
+    stages = {
+        name: {key: value for key, value in done.items() if key not in ("made", "read")}
+        for name, done in manifest.get("stages", {}).items()
+        if isinstance(done, dict)
+    }
+    return {**manifest, "stages": stages} if "stages" in manifest else manifest

@@ -44,7 +44,7 @@ from tutelage.runs.rounds_reporting import write_rounds_report
 from tutelage.runs.rounds_settings import LOOPS, LoopName, RoundDoors, RoundsSettings
 from tutelage.runs.rounds_tables import write_tables
 from tutelage.runs.settings import RunSettings
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.stage import Stage, Tally, run_stage
 from tutelage.student import StudentSettings
 from tutelage.student.settings import template_values
 

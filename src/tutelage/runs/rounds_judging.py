@@ -8,7 +8,6 @@ select    scores, verdicts                    -> decisions, chosen, selected
 rewrite   what was refused goes back          -> more candidates; scored and selected again
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,21 +21,20 @@ from tutelage.data import (
     TableWriter,
     candidate_id_of,
     content_hash,
+    copy_file,
 )
 from tutelage.data.tables import CANDIDATES, candidate_to_row
 from tutelage.runs import stages
 from tutelage.runs.absence import need_all
 from tutelage.runs.attempting import ANSWERED, Attempt, attempt_all
 from tutelage.runs.folder import RunFolder, checksum
-from tutelage.runs.gating import verify_run
-from tutelage.runs.jobs import READ_BY
+from tutelage.runs.gating import verify_candidates
 from tutelage.runs.opening import Reader, begin, note, opened_journal, opened_student, run_id
 from tutelage.runs.progress import Progress
 from tutelage.runs.rounds_rewriting import rewrite_refused, won_back
 from tutelage.runs.rounds_settings import LoopName, RoundDoors, RoundsSettings
 from tutelage.runs.sampling import stored_examples
-from tutelage.runs.selecting import gate_checksums
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.stage import Stage, Tally, run_stage, verify_stage
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 
@@ -152,13 +150,12 @@ def _take_pool(judging: Judging) -> Tally:
         name="pool",
         key=content_hash([checksum(source) for source, _ in pairs]),
         outputs=tuple(target for _, target in pairs),
+        shared=(run.candidates,),
     )
 
     def work() -> Tally:
         for source, target in pairs:
-            part = target.with_suffix(".part")
-            shutil.copyfile(source, part)
-            part.replace(target)
+            copy_file(source, target)
         return {"from": before.root.name, "candidates": stages.rows_in(run.candidates)}
 
     return run_stage(run, stage, work)
@@ -177,6 +174,7 @@ def _answer(
         name="answer",
         key=content_hash(checksum(run.loaded), own.model_dump(mode="json"), teacher.teacher_name),
         outputs=(run.candidates,),
+        shared=(run.candidates,),
     )
 
     def work() -> Tally:
@@ -258,43 +256,17 @@ def _decide(
     run = judging.run
     if settings.check is not None:
         _check(run, settings, progress=progress)
-    description = student.describe()
-    scoring = Stage(
-        name="score",
-        key=content_hash(
-            checksum(run.candidates),
-            settings.score.model_dump(mode="json"),
-            {name: description[name] for name in READ_BY},
-        ),
-        outputs=(run.scores,),
-    )
-    run_stage(
+    stages.score(
         run,
-        scoring,
-        lambda: stages.score(run, student=student, settings=settings.score, progress=progress),
+        student=student,
+        reading=judging.student,
+        settings=settings.score,
+        progress=progress,
     )
-    selecting = Stage(
-        name="select",
-        key=content_hash(
-            scoring.key,
-            select.model_dump(mode="json"),
-            student.fingerprint,
-            gate_checksums(run, select),
-        ),
-        outputs=(run.decisions, run.nulls, run.selected, run.rejected),
-    )
-    return run_stage(
-        run,
-        selecting,
-        lambda: stages.select(run, settings=select, student=student.fingerprint, progress=progress),
-    )
+    return stages.select_once(run, settings=select, student=student.fingerprint, progress=progress)
 
 
 def _check(run: RunFolder, settings: RoundsSettings, *, progress: Progress) -> Tally:
     check = settings.check.model_dump(mode="json") if settings.check else {}
-    stage = Stage(
-        name="check",
-        key=content_hash(checksum(run.candidates), check["check"], check["ignore_case"]),
-        outputs=(run.verdicts,),
-    )
-    return run_stage(run, stage, lambda: verify_run(run.root, check=check, progress=progress))
+    stage = verify_stage(run, check["check"], check["ignore_case"])
+    return run_stage(run, stage, lambda: verify_candidates(run, check=check, progress=progress))

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import ORIGINAL
+from tutelage.data import ORIGINAL, write_text
 from tutelage.drift import Limit
 from tutelage.runs.folder import RunFolder
 from tutelage.runs.rounds_folder import RoundsFolder
@@ -87,12 +87,7 @@ def write_frontier_report(
     from tutelage.report import Fact, render_page
     from tutelage.report.standing import frontier_sections
 
-    opening = [
-        (
-            f"{summary['kept']} of {summary['examples']} examples are what this student can learn "
-            "from now; they stand in selected.jsonl in the order of a curriculum."
-        )
-    ]
+    opening = [frontier_words(summary)]
     if summary["warning"]:
         opening.append(f"Warning: {summary['warning']}.")
     page = render_page(
@@ -108,12 +103,26 @@ def write_frontier_report(
     return _write(run, page)
 
 
+def frontier_words(summary: dict[str, Any]) -> str:
+    """How many examples a frontier keeps, and where they are."""
+    kept, examples = summary["kept"], summary["examples"]
+    if not kept:
+        return (
+            f"None of {examples} examples is in the band that this student can learn from now, so "
+            "selected.jsonl is empty."
+        )
+    verb = "example is" if kept == 1 else "examples are"
+    place = "it is" if kept == 1 else "they are"
+    return (
+        f"{kept} of {examples} {verb} what this student can learn from now; {place} in "
+        "selected.jsonl, in the order of a curriculum."
+    )
+
+
 def _can_draw() -> bool:
     return all(find_spec(name) is not None for name in ("altair", "vl_convert"))
 
 
 def _write(run: RunFolder, page: str) -> Path:
-    part = run.report.with_suffix(".html.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(run.report)
+    write_text(run.report, page)
     return run.report

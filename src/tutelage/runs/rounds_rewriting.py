@@ -30,7 +30,7 @@ from tutelage.runs.progress import Progress
 from tutelage.runs.refining import paid_in_words
 from tutelage.runs.rounds_settings import RewriteSettings, RoundDoors, RoundsSettings
 from tutelage.runs.sampling import stored_examples
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.stage import Stage, Tally, run_stage
 from tutelage.student import StudentSettings
 
 _COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
@@ -122,7 +122,10 @@ def rewrite_refused(
     # what was added already is not added twice. Where the pool was copied anew, it is added anew.
     pool = run.read_manifest()["stages"].get("pool", {}).get("key")
     gathering = Stage(
-        name=f"{stage}-gather", key=content_hash(key, pool), outputs=(run.candidates,)
+        name=f"{stage}-gather",
+        key=content_hash(key, pool),
+        outputs=(run.candidates,),
+        shared=(run.candidates,),
     )
     run_stage(run, gathering, lambda: add_candidates(run, stages.stored_candidates(texts)))
     return tally

@@ -23,7 +23,7 @@ from tutelage.runs.ray_settings import RaySettings
 from tutelage.runs.ray_teacher import doors_of
 from tutelage.runs.refining import paid_in_words
 from tutelage.runs.settings import DataSettings, checked
-from tutelage.runs.stages import Stage, Tally, run_stage
+from tutelage.runs.stage import Stage, Tally, key_of, run_stage
 from tutelage.runs.words import ASKED_AGAIN
 from tutelage.teacher import Journal, TeacherSettings
 from tutelage.verification import Claim, VerifySettings, verify_table
@@ -115,15 +115,7 @@ def sample_data(
     with run.locked():
         inputs = stages.input_checksums(job.data)
         begin(run, settings=job.model_dump(mode="json"), inputs=inputs, seed=job.sample.seed)
-        loaded = run_stage(
-            run,
-            Stage(
-                name="load",
-                key=stages.load_key(job.data, inputs),
-                outputs=(run.rows, run.examples, run.loaded),
-            ),
-            lambda: stages.load(run, settings=job.data, progress=progress),
-        )
+        loaded = stages.load_once(run, settings=job.data, inputs=inputs, progress=progress)
         note(run, teacher={"name": "+".join(job.names)})
         sampled = _sample(run, job, doors=doors, progress=progress)
     return {"load": loaded, "sample": sampled, "run": str(out)}
@@ -133,7 +125,7 @@ def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress)
     stage = Stage(
         name=f"sample:{'+'.join(job.names)}",
         key=content_hash(
-            run.read_manifest()["stages"]["load"]["key"],
+            key_of(run, "load"),
             job.sample.model_dump(mode="json"),
             None if job.accept is None else job.accept.model_dump(mode="json"),
             [
@@ -142,6 +134,8 @@ def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress)
             ],
         ),
         outputs=(run.candidates,),
+        shared=(run.candidates,),
+        reads=("examples.parquet",),
     )
 
     def work() -> Tally:

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 
 from tutelage.filters import make_embedder
 from tutelage.metrics import with_lark
-from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.folder import RunFolder
 from tutelage.runs.settings import EmbedderChoice, checked
 from tutelage.runs.tables import open_tables
+from tutelage.runs.verdict_parts import verdicts_for_gate
 from tutelage.selection import Selected, SelectSettings, gate
 from tutelage.selection import select as decide
 
@@ -57,18 +58,12 @@ def gates_of(run: RunFolder, settings: SelectSettings) -> pa.Table:
         candidates=run.need(run.candidates),
         settings=settings,
         filters=_if_there(run, run.filters),
-        verdicts=_if_there(run, run.verdicts),
+        verdicts=None if settings.gate == "off" else verdicts_for_gate(run, settings.gate_check),
     )
 
 
 def _if_there(run: RunFolder, path: Path) -> Path | None:
     return run.need(path) if path.exists() else None
-
-
-def gate_checksums(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
-    """What the gates depend on, for the key of the stage."""
-    used = {run.filters: settings.use_filters, run.verdicts: settings.gate != "off"}
-    return {path.name: checksum(path) for path, on in used.items() if on and path.exists()}
 
 
 def _with_lark(

@@ -204,10 +204,13 @@ def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Mode
     except ValidationError as error:
         problems = [
             f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: {problem['msg']}"
-            for problem in error.errors()
+            for problem in error.errors(include_context=False)
         ]
-        count = f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} wrong"
-        raise SettingsError(
-            f"{place}: {count}\n  " + "\n  ".join(problems),
-            hint="docs/configuration.md lists every setting with its default",
-        ) from error
+    # Raised out here so that pydantic's error is not chained to it: that one keeps what a check
+    # raised, with its frames, out of reach of the garbage collector, and other libraries that are
+    # imported in those frames then report leaks when the program ends.
+    count = f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} wrong"
+    raise SettingsError(
+        f"{place}: {count}\n  " + "\n  ".join(problems),
+        hint="docs/configuration.md lists every setting with its default",
+    )

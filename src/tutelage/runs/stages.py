@@ -6,27 +6,26 @@
     select    scores    -> decisions, nulls, selected, rejected
     report    all       -> report
 
-A stage whose settings and inputs are what they were is not repeated. What a stage that was
-interrupted had already paid for lies in the journal and the cache, so starting again is cheap.
+Whether a stage has to be done is decided in `stage.py`. What a stage that was interrupted had
+already paid for is in the teacher cache and the student's cache, so starting again is cheap.
 """
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from glob import glob
+from itertools import groupby
 from pathlib import Path
-from time import monotonic
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import (
+    SAMPLE,
     Candidate,
     Row,
     TableWriter,
-    content_hash,
+    make_folder,
     read,
     write_jsonl,
     write_table,
@@ -43,100 +42,32 @@ from tutelage.errors import DataError
 from tutelage.refinement import RefineSettings
 from tutelage.runs.absence import attended
 from tutelage.runs.exporting import as_training_row, chosen_rows, rejected_rows
-from tutelage.runs.folder import RunFolder, checksum, is_whole
+from tutelage.runs.folder import RunFolder, checksum, is_whole, sound
 from tutelage.runs.opening import Doors, Reader, opened_journal, run_id
 from tutelage.runs.overruling import overrides_of
 from tutelage.runs.progress import Progress, Silent
 from tutelage.runs.ray_scoring import RayScoring
 from tutelage.runs.refining import Refining, lazy_parents, refine_candidates
+from tutelage.runs.score_parts import one_students_part
 from tutelage.runs.scoring import score_to_table
 from tutelage.runs.selecting import decided
 from tutelage.runs.settings import DataSettings, ScoreSettings
+from tutelage.runs.stage import (
+    Tally,
+    load_stage,
+    metrics_there,
+    run_stage,
+    score_stage,
+    select_stage,
+    take_stage,
+)
+from tutelage.runs.verdict_parts import choice_in_words, feeding_check
 from tutelage.runs.words import ASKED_AGAIN
 from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
 
 BATCH_ROWS = 4096
-
-Tally = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """One stage of one run.
-
-    Attributes:
-        name: As it stands in the manifest.
-        key: Hash of everything its outputs depend on.
-        outputs: The files it writes.
-    """
-
-    name: str
-    key: str
-    outputs: tuple[Path, ...]
-
-
-def run_stage(
-    run: RunFolder,
-    stage: Stage,
-    work: Callable[[], Tally],
-    *,
-    again: Callable[[Tally], bool] = lambda _: False,
-) -> Tally:
-    """Do a stage's work unless it was done already, and note it in the manifest.
-
-    Args:
-        run: The run folder.
-        stage: What it is and what its outputs depend on.
-        work: Does it.
-        again: Whether a tally leaves something to try again, such as a server that was away.
-
-    Returns:
-        The stage's tally, of now or of then.
-    """
-    manifest = run.read_manifest()
-    done = manifest.get("stages", {}).get(stage.name)
-    if done and done["key"] == stage.key and all(map(is_whole, stage.outputs)):
-        tally: Tally = done["tally"]
-        if not again(tally):
-            return _as_cached(tally)
-    started = monotonic()
-    tally = work()
-    manifest = run.read_manifest()
-    manifest.setdefault("stages", {})[stage.name] = {
-        "key": stage.key,
-        "seconds": round(monotonic() - started, 3),
-        "tally": tally,
-    }
-    run.write_manifest(manifest)
-    return tally
-
-
-def _as_cached(tally: Tally) -> Tally:
-    """The tally of a stage that is not repeated: what was asked then is cached now, and free."""
-    paid = ("teacher", "teachers")
-    return {name: _asked_before(value) if name in paid else value for name, value in tally.items()}
-
-
-def _asked_before(counts: Any) -> Any:
-    if not isinstance(counts, dict):
-        return counts
-    if "answered" not in counts:
-        return {name: _asked_before(inner) for name, inner in counts.items()}
-    return {
-        **counts,
-        "answered": 0,
-        "from_journal": counts["from_journal"] + counts["answered"],
-        "cost": 0.0,
-        "cost_estimated": 0.0,
-        "cost_from_journal": counts["cost_from_journal"] + counts["cost"],
-        "spent_before": counts["spent_before"] + counts["cost"],
-    }
-
-
-def load_key(settings: DataSettings, inputs: Mapping[str, str]) -> str:
-    """What the tables of the load stage depend on."""
-    return content_hash("load", settings.model_dump(mode="json"), dict(inputs))
 
 
 def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally:
@@ -186,6 +117,14 @@ def need_responses(tally: Tally) -> Tally:
             hint="`tutelage sample` lets a teacher answer instructions that have none",
         )
     return tally
+
+
+def load_once(
+    run: RunFolder, *, settings: DataSettings, inputs: Mapping[str, str], progress: Progress
+) -> Tally:
+    """Load, unless the same files were loaded with the same settings."""
+    stage = load_stage(run, settings, inputs)
+    return run_stage(run, stage, lambda: load(run, settings=settings, progress=progress))
 
 
 def _row(row: Row) -> dict[str, object]:
@@ -252,6 +191,7 @@ def refine(
         return refine_candidates(
             stored_candidates(run.loaded),
             refining=refining,
+            samples=samples_there(run),
             out=run.candidates,
             total=examples,
             progress=progress,
@@ -259,49 +199,95 @@ def refine(
 
 
 def take_as_loaded(run: RunFolder) -> Tally:
-    """Without a teacher the candidates are those that came with the data."""
-    part = run.candidates.with_suffix(".part")
-    shutil.copyfile(run.loaded, part)
-    part.replace(run.candidates)
+    """Without a teacher the candidates are those that came with the data, and earlier samples."""
+    samples = samples_there(run)
+    with TableWriter(run.candidates, CANDIDATES) as table:
+        for _, group in groupby(stored_candidates(run.loaded), key=lambda c: c.example_id):
+            versions = list(group)
+            versions += samples.pop(versions[0].example_id, [])
+            table.append(map(candidate_to_row, versions))
+        table.append(candidate_to_row(c) for group in samples.values() for c in group)
     return {"teacher_candidates": {}, "teacher": None}
+
+
+def take_once(run: RunFolder) -> Tally:
+    """Take the candidates as they were loaded, unless that was done."""
+    return run_stage(run, take_stage(run), lambda: take_as_loaded(run))
+
+
+def samples_there(run: RunFolder) -> dict[str, list[Candidate]]:
+    """The responses that teachers sampled earlier to examples that are there, by example.
+
+    Raises:
+        RunError: The table that holds them is damaged.
+    """
+    if not run.candidates.exists():
+        return {}
+    sampled = [n for n in run.read_manifest().get("stages", {}) if n.startswith("sample:")]
+    if not sampled and not is_whole(run.candidates):
+        return {}  # it is written again from what was loaded and from the teacher cache
+    there = set(pq.read_table(run.examples, columns=["example_id"])["example_id"].to_pylist())
+    found: dict[str, list[Candidate]] = {}
+    for candidate in stored_candidates(sound(run.candidates)):
+        is_paid = candidate.step == SAMPLE and candidate.request_key is not None
+        if is_paid and candidate.example_id in there:
+            found.setdefault(candidate.example_id, []).append(candidate)
+    return found
 
 
 def score(
     run: RunFolder,
     *,
     student: Reader,
+    reading: StudentSettings,
     settings: ScoreSettings,
     progress: Progress,
     workers: RayScoring | None = None,
 ) -> Tally:
-    """Let the student read every candidate.
+    """Let a student read every candidate; the scores of other students stay.
 
-    Writes scores.parquet, and statistics.parquet where it is asked for.
+    Writes scores.parquet, and statistics.parquet where it is asked for. Metrics that the same
+    reading had before are kept.
 
     Args:
         run: The run folder.
         student: Who reads; with workers, only what it is.
+        reading: How it reads.
         settings: What is computed.
         progress: Told of each candidate.
         workers: Who reads in its stead.
     """
-    shown, scorer = progress, None
-    if workers is not None:
-        scorer = workers.scorer(lambda: stored_candidates(run.candidates), progress=progress)
-        shown = Silent()
-    tally = score_to_table(
-        stored_candidates(run.candidates),
-        student=student,
-        metrics=settings.metrics,
-        out=run.scores,
-        total=rows_in(run.candidates),
-        progress=shown,
-        statistics=run.statistics if settings.statistics else None,
-        scorer=scorer,
-    )
-    if workers is not None:
-        workers.forget()
-    return tally
+    stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
+    before = metrics_there(run, stage)
+    metrics = tuple(dict.fromkeys((*before, *settings.metrics)))
+    if workers is not None and metrics != workers.metrics:
+        workers = replace(workers, metrics=metrics)
+
+    def work() -> Tally:
+        shown, scorer = progress, None
+        if workers is not None:
+            scorer = workers.scorer(lambda: stored_candidates(run.candidates), progress=progress)
+            shown = Silent()
+        with one_students_part(run, student.fingerprint, statistics=settings.statistics) as out:
+            tally = score_to_table(
+                stored_candidates(run.candidates),
+                student=student,
+                metrics=metrics,
+                out=out[0],
+                total=rows_in(run.candidates),
+                progress=shown,
+                statistics=out[1],
+                scorer=scorer,
+            )
+        if workers is not None:
+            workers.forget()
+        return {**tally, "metrics": list(metrics), "statistics": settings.statistics}
+
+    def again(tally: Tally) -> bool:
+        lacks = set(settings.metrics) - set(before)
+        return bool(lacks) or (settings.statistics and not tally.get("statistics"))
+
+    return run_stage(run, stage, work, again=again)
 
 
 def select(
@@ -312,6 +298,7 @@ def select(
     Writes decisions.parquet, chosen.parquet, nulls.parquet, selected.jsonl and rejected.jsonl.
     """
     progress.begin("select", total=None, unit="examples")
+    make_folder(run.decided_in)
     chosen = decided(run, settings=settings, student=student)
     write_table(run.decisions, chosen.decisions)
     write_table(run.chosen, chosen.chosen)
@@ -335,8 +322,29 @@ def select(
         "unscored": dict(coverage.unscored),
         "rule": settings.model_dump(mode="json"),
         "student": student,
+        **gate_words(run, settings),
         **({"overruled": overruled} if (overruled := len(overrides_of(run))) else {}),
     }
+
+
+def select_once(
+    run: RunFolder, *, settings: SelectSettings, student: str | None, progress: Progress
+) -> Tally:
+    """Select, unless the same was selected from the same scores, verdicts and overrides."""
+    run.need(run.scores)
+    stage = select_stage(run, settings, student=student)
+    return run_stage(
+        run, stage, lambda: select(run, settings=settings, student=student, progress=progress)
+    )
+
+
+def gate_words(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
+    """Which check fed the gate, and a line where nobody said so and there are several."""
+    check = None if settings.gate == "off" else feeding_check(run, settings.gate_check)
+    if check is None:
+        return {}
+    line = choice_in_words(run, settings.gate_check)
+    return {"gate_check": check, **({} if line is None else {"gate_note": line})}
 
 
 def steps_kept(decisions: pa.Table) -> dict[str, int]:
@@ -347,7 +355,7 @@ def steps_kept(decisions: pa.Table) -> dict[str, int]:
 
 def stored_candidates(path: Path) -> Iterator[Candidate]:
     """The candidates of a table on disk, in its order, a batch at a time."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(sound(path)) as file:
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             yield from candidates_from_table(pa.Table.from_batches([batch]))
 

@@ -31,6 +31,7 @@ def train(
     model: str,
     settings: Mapping[str, Any],
     chosen: str | None,
+    selection: str | None = None,
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def train(
         model: The student to start from.
         settings: Settings of the training.
         chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
+        selection: Of a run: a named selection; None is the run's own. Of a file: None.
         out: A folder of its own.
         progress: Told of each step.
 
@@ -54,15 +56,16 @@ def train(
     wanted = checked(TrainSettings, settings, place="train")
     rows = data
     if data.is_dir():
-        run = RunFolder(root=data).existing()
+        run = RunFolder(root=data).existing().selected_as(selection)
         found = [as_training_row(row) for row in chosen_rows(run, chosen=chosen or "selected")]
         rows = _written(found, out)
     elif not data.is_file():
         raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")
-    elif chosen is not None:
+    elif chosen is not None or selection is not None:
+        given = f"--set {chosen}" if chosen is not None else f"--selection {selection}"
         raise SettingsError(
-            f"--set {chosen}: {data} is a file, which holds one set",
-            hint="leave --set out, or give the run folder",
+            f"{given}: {data} is a file, which holds one set",
+            hint=f"leave {given.split(maxsplit=1)[0]} out, or give the run folder",
         )
     trained = train_student(rows, model=model, settings=wanted, out=out, progress=progress)
     return asdict(trained)

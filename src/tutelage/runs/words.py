@@ -23,14 +23,15 @@ def in_words(summary: Mapping[str, Any]) -> str:
         *_scores(summary["score"]),
         *_choice(select),
     ]
-    lines.append(f"Report: {summary['report']}")
+    if summary["report"]:
+        lines.append(f"Report: {summary['report']}")
     return "\n".join(lines)
 
 
 def _rows(load: Mapping[str, Any]) -> str:
     others = {k: n for k, n in load["rows_by_status"].items() if k != "ok"}
     aside = f" ({_counted(others)})" if others else ""
-    return f"Rows: {load['rows']} read, {load['examples']} examples{aside}."
+    return f"Rows: {load['rows']} read, {_of(load['examples'], 'example')}{aside}."
 
 
 def _teacher(refine: Mapping[str, Any]) -> list[str]:
@@ -64,7 +65,7 @@ def _scores(score: Mapping[str, Any]) -> list[str]:
     statuses = score["scores_by_status"]
     unscored = {k: n for k, n in statuses.items() if k != "ok"}
     aside = f"; not scored, and never chosen: {_counted(unscored)}" if unscored else ""
-    return [f"Student: {statuses.get('ok', 0)} candidates scored{aside}."]
+    return [f"Student: {_of(statuses.get('ok', 0), 'candidate')} scored{aside}."]
 
 
 def _choice(select: Mapping[str, Any]) -> list[str]:
@@ -76,11 +77,16 @@ def _choice(select: Mapping[str, Any]) -> list[str]:
         "sample": "a sampled response",
     }
     steps = ", ".join(f"{names.get(k, k)} {n}" for k, n in select["steps_kept"].items())
-    lines = [f"Choice: {kept} of {examples} examples kept" + (f": {steps}." if steps else ".")]
+    chosen = f"Choice: {kept} of {_of(examples, 'example')} kept"
+    lines = [f"{chosen}: {steps}." if steps else f"{chosen}."]
     lines += [f"  {n:>6}  {reason}" for reason, n in select["reasons"].items()]
     if select.get("overruled"):
         lines.append(f"A person overruled {select['overruled']} of these (overrides.jsonl).")
     return lines
+
+
+def _of(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -55,7 +55,7 @@ OVERRULED = "overruled_by_person"
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
-        ORIGINAL_KEPT: "The original stays: it passes, and no refinement beat it.",
+        ORIGINAL_KEPT: "The original stays: by this rule no refinement beats it.",
         INSTRUCTION_REFLECTION_WON: "The instruction reflection beat the original, and no response "
         "reflection beat it.",
         RESPONSE_REFLECTION_WON: "The response reflection beat the original.",

@@ -97,6 +97,12 @@ class SelectSettings(BaseModel):
         description="Which verdicts may be chosen, where the run has verdicts.parquet: all; all "
         "but wrong and no_answer; only right.",
     )
+    gate_check: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The check whose verdicts feed the gate, where a run has those of several; by "
+        "default the one that was done last.",
+    )
     gate_order: Literal["before", "after"] = Field(
         default="before",
         description="before: only what passes the gate is compared. after: what was chosen is "

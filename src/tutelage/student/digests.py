@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-import os
+from contextlib import suppress
 from pathlib import Path
 
+from tutelage.data import write_text
+from tutelage.errors import DataError
 from tutelage.student.places import cache_folder
 
 _WORTH_REMEMBERING_BYTES = 1 << 20
@@ -45,11 +47,7 @@ def sha256(path: Path) -> str:
 
 
 def _remember(place: Path, content: dict[str, object]) -> None:
-    """Write a note beside its final name and rename it; without it, hashing is only slower."""
-    partial = place.with_suffix(f".{os.getpid()}.part")
-    try:
+    """Write a note for the next time; without it, hashing is only slower."""
+    with suppress(OSError, DataError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(place)
-    except OSError:
-        partial.unlink(missing_ok=True)
+        write_text(place, json.dumps(content))

@@ -100,7 +100,7 @@ def open_index(run: RunFolder, *, scratch: Path, progress: Progress) -> Path:
     for path in (run.examples, run.candidates):
         run.need(path)
     key = index_key(run)
-    folder = run.root / FOLDER
+    folder = run.decided_in / FOLDER
     places = [folder, scratch]
     for place in places:
         path = place / "index.duckdb"
@@ -131,7 +131,7 @@ def _is_of(path: Path, key: str) -> bool:
 
 
 def _build(run: RunFolder, path: Path, *, key: str, progress: Progress) -> None:
-    manifest = run.read_manifest()
+    manifest = run.shown_manifest()
     spill = path.with_suffix(".spill")
     with duckdb.connect(
         str(path), config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill)}

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tutelage.data.tables import CANDIDATES, SCORES
 from tutelage.errors import DataError, SettingsError, TutelageError
 from tutelage.report.wording import STEP_WORDS, reason_words
 from tutelage.runs.selecting import with_pool_metrics
 from tutelage.runs.settings import checked
+from tutelage.runs.verdict_parts import feeding_check
 from tutelage.selection import GATES, SelectSettings, compared_columns, explain, gate
 from tutelage.selection.gates import shut_out
 from tutelage.selection.pool import load_pool
@@ -45,7 +47,7 @@ _OF_ONE_EXAMPLE = frozenset(
         "best_is",
     )
 )
-_GATES = ("use_filters", "gate", "gate_order")
+_GATES = ("use_filters", "gate", "gate_order", "gate_check")
 _MOST_MARGINS = 12
 """Gains that are tried; with more versions the largest margins are left out."""
 
@@ -191,8 +193,17 @@ def _evidence(shelf: Shelf, example_id: str) -> Evidence:
         candidates=candidates,
         scores=shelf.scores.take(rows) if shelf.scores is not None else [],
         filters=_part(shelf, shelf.run.filters, ids),
-        verdicts=_part(shelf, shelf.run.verdicts, ids),
+        verdicts=_verdicts(shelf, ids),
     )
+
+
+def _verdicts(shelf: Shelf, ids: list[str]) -> pa.Table | None:
+    """The verdicts of the check that feeds the gate."""
+    found = _part(shelf, shelf.run.verdicts, ids)
+    if found is None or "check" not in found.column_names:
+        return found
+    check = feeding_check(shelf.run, _recorded(shelf).gate_check)
+    return None if check is None else found.filter(pc.equal(found["check"], pa.scalar(check)))
 
 
 def _part(shelf: Shelf, path: Path, ids: list[str]) -> pa.Table | None:

@@ -91,6 +91,17 @@ def _words(step: str | None) -> str | None:
     return None if step is None else STEP_WORDS.get(step, step)
 
 
+def second_selection(run: RunFolder, name: str) -> Second:
+    """Another selection of the same run.
+
+    Raises:
+        SettingsError: There is no selection of that name.
+    """
+    other = run.selected_as(name)
+    student = other.shown_manifest().get("stages", {}).get("select", {}).get("tally", {})
+    return Second(run=other, name=f"selection {name}", student=student.get("student"))
+
+
 def open_second(root: Path) -> Second:
     """The run of a second student.
 

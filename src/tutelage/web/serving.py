@@ -15,7 +15,7 @@ from tutelage.web.app import build_app
 from tutelage.web.guarding import LOOPBACK, new_token
 from tutelage.web.indexing import open_index
 from tutelage.web.lineage import example_named
-from tutelage.web.second import open_second
+from tutelage.web.second import open_second, second_selection
 from tutelage.web.shelf import Shelf
 
 USUAL_PORT = 8347
@@ -28,6 +28,8 @@ def serve(
     port: int | None = None,
     row: str | None = None,
     beside: Path | None = None,
+    selection: str | None = None,
+    compared: str | None = None,
     opened: Callable[[str], None],
     progress: Progress | None = None,
     doors: Doors | None = None,
@@ -39,6 +41,8 @@ def serve(
         port: Where to listen; None takes the usual one, or any that is free.
         row: An example to open, as `tutelage explain` names it.
         beside: The run of a second student over the same rows.
+        selection: The named selection that is shown; None is the run's own.
+        compared: Another selection of the same run, to see where the two differ.
         opened: Called with the link once the server listens.
         progress: Told while the index is made.
         doors: How the student is reached; tests put a fake behind them.
@@ -47,8 +51,10 @@ def serve(
         RunError: There is no run, a table is missing, or the port is taken.
         DataError: There is no such row.
     """
-    run = RunFolder(root=root).existing()
+    run = RunFolder(root=root).existing().selected_as(selection)
     second = None if beside is None else open_second(beside)
+    if compared is not None:
+        second = second_selection(run, compared)
     with tempfile.TemporaryDirectory(prefix="tutelage-view-") as scratch, _listening(port) as door:
         index = open_index(run, scratch=Path(scratch), progress=progress or Silent())
         at = door.getsockname()[1]

@@ -129,7 +129,7 @@ class Shelf:
             statuses=self.meta.statuses,
             beside=second is not None,
         )
-        self.manifest = run.read_manifest()
+        self.manifest = run.shown_manifest()
         self.candidates = RowsOnDisk(run.candidates)
         self.examples = RowsOnDisk(run.examples)
         self.scores = RowsOnDisk(run.scores) if run.scores.exists() else None

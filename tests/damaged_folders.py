@@ -1,0 +1,206 @@
+"""Run folders that were damaged in every way: an error that names the file, and nothing lost.
+
+    python -m tests.damaged_folders --folders 400
+
+prints how many commands met which outcome. A traceback, a changed file after an error, or a
+result made from a damaged table ends the program with an assertion.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.runs import fakes
+from tutelage.errors import TutelageError
+from tutelage.runs import (
+    RunFolder,
+    Silent,
+    explain_example,
+    export,
+    report_text,
+    run_all,
+    score_run,
+    select_again,
+    verify_run,
+)
+
+TABLES = ("rows", "examples", "loaded", "candidates", "scores", "decisions", "chosen", "nulls")
+FILES = (*TABLES, "verdicts", "manifest", "selected", "overrides")
+
+
+def flip(path: Path, draw: random.Random) -> None:
+    """Change some bytes in the middle."""
+    content = bytearray(path.read_bytes().ljust(16))
+    for _ in range(8):
+        content[draw.randrange(4, max(5, len(content) - 8))] ^= draw.randrange(1, 256)
+    path.write_bytes(bytes(content))
+
+
+def cut(path: Path, draw: random.Random) -> None:
+    """Leave only the beginning."""
+    content = path.read_bytes()
+    path.write_bytes(content[: draw.randrange(len(content) + 1)])
+
+
+def cut_out(path: Path, draw: random.Random) -> None:
+    """Leave out a piece of the middle; beginning and end are as they were."""
+    content = path.read_bytes()
+    at = draw.randrange(4, max(5, len(content) // 2))
+    path.write_bytes(content[:at] + content[at + 16 :])
+
+
+def replace_by_text(path: Path, draw: random.Random) -> None:
+    """Something else under its name."""
+    path.write_bytes(draw.choice([b"", b"\0" * 64, b"[1, 2]", b"null\n", b"PAR1PAR1", b"{"]))
+
+
+def change_type(path: Path, draw: random.Random) -> None:
+    """Another type of a column, or no such column."""
+    if path.suffix != ".parquet":
+        return cut(path, draw)
+    table = pq.read_table(path)
+    at = draw.randrange(table.num_columns)
+    if draw.random() < 0.5:
+        return pq.write_table(table.remove_column(at), path)
+    wrong = pa.array([{"x": 1}] * table.num_rows, pa.struct([pa.field("x", pa.int64())]))
+    return pq.write_table(table.set_column(at, table.column_names[at], wrong), path)
+
+
+def other_version(path: Path, _draw: random.Random) -> None:
+    """A manifest of a version that is not known."""
+    manifest = path.with_name("manifest.json")
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(values | {"schema_version": 99}))
+
+
+def become_folder(path: Path, _draw: random.Random) -> None:
+    """A folder under the name of the file."""
+    path.unlink()
+    path.mkdir()
+
+
+WAYS: Mapping[str, Callable[[Path, random.Random], None]] = {
+    one.__name__: one
+    for one in (flip, cut, cut_out, replace_by_text, change_type, other_version, become_folder)
+}
+
+
+def uses(data: Path, out: Path) -> Mapping[str, Callable[[RunFolder], object]]:
+    """The commands, each over one run folder."""
+    return {
+        "select": lambda run: select_again(
+            run.root, given={"rule": "grape"}, student=None, progress=Silent()
+        ),
+        "explain": lambda run: explain_example(run.root, "row:1"),
+        "report": lambda run: report_text(run.root),
+        "export": lambda run: export(run, to="messages", file=out / "train.jsonl"),
+        "verify": lambda run: verify_run(run.root, check={"check": "exact"}, progress=Silent()),
+        "score": lambda run: score_run(
+            run.root,
+            student={"model": "c"},
+            metrics=["ifd", "r_ifd"],
+            progress=Silent(),
+            doors=fakes.doors(),
+        ),
+        "run": lambda run: run_all(
+            fakes.settings(data, run.root), progress=Silent(), doors=fakes.doors(), with_page=False
+        ),
+    }
+
+
+def whole_run(folder: Path) -> tuple[Path, Path]:
+    """A run of two students and a check, and its data."""
+    rows = [{**row, "reference": str(n)} for n, row in enumerate(fakes.rows(4))]
+    data = fakes.write_rows(folder / "data.jsonl", rows)
+    run = folder / "run"
+    run_all(fakes.settings(data, run), progress=Silent(), doors=fakes.doors(), with_page=False)
+    score_run(
+        run,
+        student={"model": "b"},
+        metrics=["ifd", "r_ifd"],
+        progress=Silent(),
+        doors=fakes.doors(),
+    )
+    verify_run(run, check={"check": "exact"}, progress=Silent())
+    (run / "overrides.jsonl").write_text("")
+    return data, run
+
+
+def try_folders(folders: int, *, seed: int) -> Counter[str]:
+    """Damage so many copies of a run, and give each one command.
+
+    Args:
+        folders: How many.
+        seed: Of what is damaged, how, and which command follows.
+
+    Returns:
+        How many ended how, by command.
+    """
+    found: Counter[str] = Counter()
+    faults: list[str] = []
+    draw = random.Random(seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data, whole = whole_run(folder)
+        for number in range(folders):
+            run = RunFolder(root=folder / f"damaged-{number}")
+            shutil.copytree(whole, run.root)
+            target: Path = getattr(run, draw.choice(FILES))
+            way = draw.choice(list(WAYS))
+            WAYS[way](target, draw)
+            command, use = draw.choice(list(uses(data, folder).items()))
+            ended, wrong = outcome(run, use)
+            found[f"{command}: {ended}"] += 1
+            if wrong:
+                faults.append(f"{number}: {way} {target.name}, {command}: {wrong}")
+            shutil.rmtree(run.root)
+    assert not faults, "\n".join(faults)
+    return found
+
+
+def outcome(run: RunFolder, use: Callable[[RunFolder], object]) -> tuple[str, str]:
+    """How one command ended, and what is wrong with that; an empty text where nothing is.
+
+    An error has to name its place, and to leave what cannot be made again as it was.
+    """
+    before = _contents(run.root)
+    try:
+        use(run)
+    except TutelageError as error:
+        changed = [name for name, content in before.items() if _contents(run.root)[name] != content]
+        if changed:
+            return "refused", f"{', '.join(changed)} changed although {error}"
+        named = str(run.root) in str(error) or error.hint
+        return "refused", "" if named else f"names no place: {error}"
+    except Exception as error:  # noqa: BLE001  (what is looked for)
+        return "traceback", f"{type(error).__name__}: {error}"
+    return "done", ""
+
+
+def _contents(root: Path) -> dict[str, Any]:
+    files = [root / name for name in ("overrides.jsonl", "scores.parquet", "verdicts.parquet")]
+    return {file.name: file.read_bytes() if file.is_file() else None for file in files}
+
+
+def main() -> None:
+    """Try so many folders."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folders", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=os.getpid())
+    wanted = parser.parse_args()
+    found = try_folders(wanted.folders, seed=wanted.seed)
+    print(json.dumps({"seed": wanted.seed, **found}, indent=2))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
