@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError, SettingsError
-from tutelage.gate.detectors import Detector, fit_detector
+from tutelage.gate.contamination import suspected_rows
+from tutelage.gate.detectors import TREES, Detector, fit_detector
 from tutelage.gate.features import NAMES
 from tutelage.gate.gate_model import CalibratedGate, FaultResult
 from tutelage.gate.planted_faults import Part
@@ -35,6 +36,10 @@ MIN_EXAMPLES = 60
 _MIN_PLANTS = 12
 """The fewest plants in the fit rows for which a fault has a detector."""
 _HELD_OUT = 0.4
+_ROUNDS = 3
+"""How often rows that look faulty are set aside before the detectors are fitted."""
+_QUICK_TREES = 20
+"""Trees of the detectors by which they are found."""
 _WEIGHTS = {"mild": 0.3}
 """How much a plant counts beside a strong one, whose weight is 1."""
 
@@ -52,12 +57,14 @@ class GateRow:
         features_F: As `features_of` gives them.
         fault: The planted fault; None for a clean row.
         dose: `mild`, `strong`, or another word for rows of the user; None for a clean row.
+        measured: Whether the row counts where it is held out; false for a further view of a row.
     """
 
     example_id: str
     features_F: Numbers = field(repr=False)
     fault: str | None = None
     dose: str | None = None
+    measured: bool = True
 
 
 def part_of(example_id: str, *, seed: int) -> Part:
@@ -91,6 +98,42 @@ def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -
             f"max_false_refusals is {max_false_refusals}; it must be above 0 and at most 0.5",
             hint="0.05 refuses about one clean row in twenty",
         )
+    fit, held = _split(rows, seed=seed)
+    faults, skipped = _faults_with_plants(fit, held)
+    if not faults or not any(r.fault is None for r in held):
+        raise TooFewRowsError(
+            f"no fault could be planted into {_MIN_PLANTS} rows",
+            hint="give more rows or longer responses, or set quality_gate: off",
+        )
+    fitting, suspected = _without_suspected(fit, faults, seed=seed)
+    thresholds = choose_thresholds(fitting.scored(), max_false_refusals=max_false_refusals)
+    detectors = fitting.detectors()
+    held_clean = [r for r in held if r.fault is None]
+    held_faulty = [r for r in held if r.fault in faults]
+    clean, aside = _clean_of(held_clean, held_faulty, detectors, seed=seed)
+    if not clean:
+        raise TooFewRowsError(
+            f"all {len(held_clean)} held-out rows look faulty",
+            hint="clean the data first (`tutelage filter`), or set quality_gate: off",
+        )
+    gate = CalibratedGate(
+        detectors=detectors,
+        thresholds=tuple(thresholds.log_odds_D.tolist()),
+        max_false_refusals=max_false_refusals,
+        expected_false_refusals=thresholds.expected,
+        false_refusals=_refused(clean, detectors, thresholds.log_odds_D),
+        results=(),
+        skipped=skipped,
+        suspected=_counts(faults, suspected + aside),
+        fit_examples=len({r.example_id for r in fit if r.fault is None}),
+        held_out_examples=len({r.example_id for r in held_clean}),
+        seed=seed,
+    )
+    return _measured(gate, fitting, [*clean, *held_faulty], max_false_refusals=max_false_refusals)
+
+
+def _split(rows: Sequence[GateRow], *, seed: int) -> tuple[list[GateRow], list[GateRow]]:
+    """Fit rows and held-out rows, each in an order that does not depend on the one given."""
     ordered = sorted(
         rows, key=lambda r: (r.example_id, r.fault or "", r.dose or "", r.features_F.tobytes())
     )
@@ -101,34 +144,57 @@ def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -
             hint="give more rows, or set quality_gate: off",
         )
     fit = [r for r in ordered if part_of(r.example_id, seed=seed) == "fit"]
-    held = [r for r in ordered if part_of(r.example_id, seed=seed) == "held_out"]
+    held = [r for r in ordered if r.measured and part_of(r.example_id, seed=seed) == "held_out"]
+    return fit, held
+
+
+def _without_suspected(
+    fit: Sequence[GateRow], faults: Sequence[str], *, seed: int
+) -> "tuple[_Fitting, list[int]]":
+    """The fit rows without those of the user that look faulty, and the faults of these."""
     clean = [r for r in fit if r.fault is None]
-    faults, skipped = _faults_with_plants(fit, held, ordered)
-    if not faults or not any(r.fault is None for r in held):
-        raise TooFewRowsError(
-            f"no fault could be planted into {_MIN_PLANTS} rows",
-            hint="give more rows or longer responses, or set quality_gate: off",
+    faulty = [r for r in fit if r.fault in faults]
+    aside: list[int] = []
+    for _ in range(_ROUNDS):
+        quick = _Fitting(clean=clean, faulty=faulty, faults=faults, seed=seed, trees=_QUICK_TREES)
+        found_N = suspected_rows(quick.scored(), strong_M=quick.strong_M)
+        if not (found_N >= 0).any() or (found_N >= 0).sum() > len(clean) - _MIN_PLANTS:
+            break
+        aside += [int(d) for d in found_N if d >= 0]
+        clean = [r for r, d in zip(clean, found_N, strict=True) if d < 0]
+    return _Fitting(clean=clean, faulty=faulty, faults=faults, seed=seed), aside
+
+
+def _clean_of(
+    clean: Sequence[GateRow],
+    faulty: Sequence[GateRow],
+    detectors: Sequence[Detector],
+    *,
+    seed: int,
+) -> tuple[list[GateRow], list[int]]:
+    """Held-out rows without those that look faulty to the fitted detectors."""
+    faults = [d.fault for d in detectors]
+    aside: list[int] = []
+    left = list(clean)
+    for _ in range(_ROUNDS):
+        scored = Scored(
+            clean_N_D=_log_odds(left, detectors),
+            clean_fold_N=_folds(left, seed),
+            faulty_M_D=_log_odds(faulty, detectors),
+            fault_M=np.array([faults.index(str(r.fault)) for r in faulty], dtype=np.int64),
+            weight_M=np.ones(len(faulty)),
         )
-    fitting = _Fitting(
-        clean=clean, faulty=[r for r in fit if r.fault in faults], faults=faults, seed=seed
-    )
-    thresholds = choose_thresholds(fitting.scored(), max_false_refusals=max_false_refusals)
-    detectors = fitting.detectors()
-    gate = CalibratedGate(
-        detectors=detectors,
-        thresholds=tuple(thresholds.log_odds_D.tolist()),
-        max_false_refusals=max_false_refusals,
-        expected_false_refusals=thresholds.expected,
-        false_refusals=_refused(
-            [r for r in held if r.fault is None], detectors, thresholds.log_odds_D
-        ),
-        results=(),
-        skipped=skipped,
-        fit_examples=len({r.example_id for r in clean}),
-        held_out_examples=len({r.example_id for r in held if r.fault is None}),
-        seed=seed,
-    )
-    return _measured(gate, fitting, held, max_false_refusals=max_false_refusals)
+        strong_M = np.array([r.dose not in _WEIGHTS for r in faulty])
+        found_N = suspected_rows(scored, strong_M=strong_M)
+        if not (found_N >= 0).any():
+            break
+        aside += [int(d) for d in found_N if d >= 0]
+        left = [r for r, d in zip(left, found_N, strict=True) if d < 0]
+    return left, aside
+
+
+def _counts(faults: Sequence[str], suspected: Sequence[int]) -> dict[str, int]:
+    return {fault: suspected.count(d) for d, fault in enumerate(faults) if d in suspected}
 
 
 class _Fitting:
@@ -141,7 +207,10 @@ class _Fitting:
         faulty: Sequence[GateRow],
         faults: Sequence[str],
         seed: int,
+        trees: int = TREES,
     ) -> None:
+        self.trees = trees
+        self.strong_M = np.array([r.dose not in _WEIGHTS for r in faulty])
         self.faults = list(faults)
         self.X_clean = _matrix(clean)
         self.X_faulty = _matrix(faulty)
@@ -197,10 +266,11 @@ class _Fitting:
 
 
 def _faults_with_plants(
-    fit: Sequence[GateRow], held: Sequence[GateRow], rows: Sequence[GateRow]
+    fit: Sequence[GateRow], held: Sequence[GateRow]
 ) -> tuple[list[str], dict[str, str]]:
+    """The faults that have enough plants on both sides, and why the others have no detector."""
     faults, skipped = [], {}
-    for fault in dict.fromkeys(sorted(r.fault for r in rows if r.fault is not None)):
+    for fault in sorted({r.fault for r in (*fit, *held) if r.fault is not None}):
         plants = len({r.example_id for r in fit if r.fault == fault})
         if plants < _MIN_PLANTS or not any(r.fault == fault for r in held):
             skipped[fault] = f"planted into {plants} fit rows; a detector needs {_MIN_PLANTS}"
@@ -246,9 +316,13 @@ def _measured(
 
 
 def _refused(rows: Sequence[GateRow], detectors: Sequence[Detector], at_D: Numbers) -> Share:
+    over_N = (_log_odds(rows, detectors) > at_D).any(axis=1)
+    return share_of(int(over_N.sum()), len(rows))
+
+
+def _log_odds(rows: Sequence[GateRow], detectors: Sequence[Detector]) -> Numbers:
     X_N_F = _matrix(rows)
-    over = [d.log_odds(X_N_F) > t for d, t in zip(detectors, at_D, strict=True)]
-    return share_of(int(np.any(over, axis=0).sum()), len(rows))
+    return np.stack([d.log_odds(X_N_F) for d in detectors], axis=1)
 
 
 def _matrix(rows: Sequence[GateRow]) -> Numbers:

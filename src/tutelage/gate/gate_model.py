@@ -73,6 +73,8 @@ class CalibratedGate:
         false_refusals: The share on held-out clean rows.
         results: By fault and dose, on held-out rows.
         skipped: Faults without a detector, and why.
+        suspected: How many of the user's rows looked like which fault, and so did not count as
+            clean: a lower bound.
         fit_examples: How many examples the detectors saw.
         held_out_examples: How many measured them.
         seed: Of the split.
@@ -85,6 +87,7 @@ class CalibratedGate:
     false_refusals: Share
     results: tuple[FaultResult, ...]
     skipped: Mapping[str, str]
+    suspected: Mapping[str, int]
     fit_examples: int
     held_out_examples: int
     seed: int
@@ -142,6 +145,7 @@ class CalibratedGate:
                 for r in self.results
             ],
             "skipped": dict(self.skipped),
+            "suspected": dict(self.suspected),
             "detectors": [
                 {"threshold": t, **d.as_json(names=NAMES)}
                 for d, t in zip(self.detectors, self.thresholds, strict=True)
@@ -170,6 +174,7 @@ class CalibratedGate:
                 false_refusals=_share_from(stored["false_refusals"]),
                 results=tuple(_result_from(r) for r in stored["results"]),
                 skipped=dict(stored["skipped"]),
+                suspected={str(k): int(n) for k, n in stored["suspected"].items()},
                 fit_examples=int(stored["fit_examples"]),
                 held_out_examples=int(stored["held_out_examples"]),
                 seed=int(stored["seed"]),

@@ -13,6 +13,7 @@ from tutelage.errors import RunError, SettingsError
 from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
 from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.gate_stage import calibrate, ensure_calibrated
 from tutelage.runs.opening import (
     Doors,
     Reader,
@@ -82,6 +83,10 @@ def run_all(
                 tallies["refine"] = _take_as_loaded(run)
             tallies["score"] = _score(run, student, settings, doors=doors, progress=progress)
             note(run, student=dict(student.describe()))
+            if settings.select.quality_gate == "calibrated":
+                tallies["quality_gate"] = calibrate(
+                    run, settings.select, student=student, progress=progress
+                )
             fingerprint = student.fingerprint
         tallies["select"] = _select(run, settings.select, student=fingerprint, progress=progress)
         page = write_report(run.root, progress=progress) if with_page else ""
@@ -348,7 +353,7 @@ def select_again(
     progress: Progress,
     afresh: bool = False,
 ) -> dict[str, Any]:
-    """Decide again from stored scores; nobody is asked.
+    """Decide again from stored scores; nobody is asked, unless a quality gate has to be fitted.
 
     Args:
         root: The run folder.
@@ -370,6 +375,8 @@ def select_again(
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
     _need_scores_of(run, student)
     with run.locked():
+        if settings.quality_gate == "calibrated":
+            ensure_calibrated(run, settings, fingerprint=fingerprint, progress=progress)
         tally = _select(run, settings, student=fingerprint, progress=progress)
         # Only now: what was refused must not be what the next call starts from.
         note(

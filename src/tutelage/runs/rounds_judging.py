@@ -28,6 +28,7 @@ from tutelage.runs import stages
 from tutelage.runs.absence import need_all
 from tutelage.runs.attempting import ANSWERED, Attempt, attempt_all
 from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.gate_stage import calibrate
 from tutelage.runs.gating import verify_run
 from tutelage.runs.jobs import READ_BY
 from tutelage.runs.opening import Reader, begin, note, opened_journal, opened_student, run_id
@@ -271,6 +272,8 @@ def _decide(
         scoring,
         lambda: stages.score(run, student=student, settings=settings.score, progress=progress),
     )
+    if select.quality_gate == "calibrated":
+        calibrate(run, select, student=student, progress=progress)
     selecting = Stage(
         name="select",
         key=content_hash(

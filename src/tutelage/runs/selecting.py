@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tutelage.filters import make_embedder
 from tutelage.metrics import with_lark
 from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.gate_results import quality_table
 from tutelage.runs.settings import EmbedderChoice, checked
 from tutelage.runs.tables import open_tables
 from tutelage.selection import Selected, SelectSettings, gate
@@ -36,7 +37,7 @@ def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) ->
     Raises:
         DataError: The tables do not belong together, or lack what the rule compares.
     """
-    gates = gates_of(run, settings)
+    gates = gates_of(run, settings, student=student)
     scores: Path | pa.Table = run.need(run.scores)
     if settings.rule == "lark":
         scores = _with_lark(run.scores, gates, settings, student)
@@ -51,13 +52,20 @@ def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) ->
     )
 
 
-def gates_of(run: RunFolder, settings: SelectSettings) -> pa.Table:
-    """The candidates of a run that may not be chosen, by its filters and its verdicts."""
+def gates_of(run: RunFolder, settings: SelectSettings, *, student: str | None = None) -> pa.Table:
+    """The candidates of a run that may not be chosen, by filters, verdicts and quality gate.
+
+    Args:
+        run: The run folder.
+        settings: Which of them count.
+        student: Whose quality gate it has to be; None takes the one that is there.
+    """
     return gate(
         candidates=run.need(run.candidates),
         settings=settings,
         filters=_if_there(run, run.filters),
         verdicts=_if_there(run, run.verdicts),
+        quality=quality_table(run, settings, student=student),
     )
 
 
@@ -67,7 +75,11 @@ def _if_there(run: RunFolder, path: Path) -> Path | None:
 
 def gate_checksums(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
     """What the gates depend on, for the key of the stage."""
-    used = {run.filters: settings.use_filters, run.verdicts: settings.gate != "off"}
+    used = {
+        run.filters: settings.use_filters,
+        run.verdicts: settings.gate != "off",
+        run.quality_gate_table: settings.quality_gate != "off",
+    }
     return {path.name: checksum(path) for path, on in used.items() if on and path.exists()}
 
 

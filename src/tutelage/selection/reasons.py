@@ -40,10 +40,12 @@ CHOSEN_NO_ANSWER = "chosen_no_answer"
 CHOSEN_CANNOT_CHECK = "chosen_cannot_check"
 
 FILTERED_OUT = "filtered_out"
+REFUSED_BY_GATE = "quality_gate"
 OTHER_KIND = "other_kind"
 SHUT_OUT: Mapping[str, str] = MappingProxyType(
     {
         FILTERED_OUT: "was dropped by the filters",
+        REFUSED_BY_GATE: "was refused by the quality gate",
         "wrong": "is wrong",
         "no_answer": "has no answer that could be checked",
         "cannot_check": "could not be checked, and only right answers may be chosen",

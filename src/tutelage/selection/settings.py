@@ -102,6 +102,27 @@ class SelectSettings(BaseModel):
         description="before: only what passes the gate is compared. after: what was chosen is "
         "dropped if it does not pass.",
     )
+    quality_gate: Literal["off", "calibrated"] = Field(
+        default="off",
+        description="calibrated: versions in which detectors, fitted on faults that are planted "
+        "into the run's own rows, find a fault may not be chosen.",
+    )
+    max_false_refusals: float = Field(
+        default=0.05,
+        gt=0.0,
+        le=0.5,
+        description="quality_gate: the share of clean versions that may be refused.",
+    )
+    quality_gate_examples: int = Field(
+        default=150,
+        ge=60,
+        description="quality_gate: how many examples faults are planted into; each costs the "
+        "student about 24 readings.",
+    )
+    quality_gate_rejected: str | None = Field(
+        default=None,
+        description="quality_gate: a file of rows that a person rejected, as one more fault.",
+    )
     keep_per_example: int = Field(
         default=1,
         ge=1,
