@@ -21,7 +21,7 @@ from tutelage.runs.settings import RunSettings, checked
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 
-ROWS = gate_rows(120)
+ROWS = gate_rows(90)
 BAD = {"echo": range(5), "doubling": range(5, 10), "wrong_letters": range(10, 15)}
 
 
@@ -44,7 +44,7 @@ def doors() -> Doors:
     return Doors(open_student=open_student)
 
 
-def write_pairs(folder: Path, count: int = 120) -> Path:
+def write_pairs(folder: Path, count: int = 90) -> Path:
     """Refined pairs: some refinements have a fault."""
     faulty = {n: fault for fault, numbers in BAD.items() for n in numbers}
     lines = []
@@ -93,7 +93,7 @@ def test_faulty_refinements_are_refused_in_front_of_the_rule(
     assert gate["fitted"]
     run = RunFolder(root=folder / "run")
     results = pq.read_table(run.quality_gate_table).to_pylist()
-    assert len(results) == 240
+    assert len(results) == 180
     rows = {r["example_id"]: r["row"] for r in pq.read_table(run.examples).to_pylist()}
     steps = {r["candidate_id"]: r["step"] for r in pq.read_table(run.candidates).to_pylist()}
     refused = {
@@ -104,7 +104,7 @@ def test_faulty_refinements_are_refused_in_front_of_the_rule(
     assert len(refused & set(range(15))) >= 14
     assert len(refused - set(range(15))) <= 10
     kept = {rows[d["example_id"]] for d in pq.read_table(run.decisions).to_pylist() if d["kept"]}
-    assert kept == set(range(120)) - refused
+    assert kept == set(range(90)) - refused
 
 
 def test_the_run_says_how_many_were_refused(summary: dict[str, Any]) -> None:
@@ -154,7 +154,7 @@ def test_off_decides_as_if_there_were_no_gate(folder: Path, summary: dict[str, A
     assert summary
     run = RunFolder(root=folder / "run")
     found = decided(run, settings=SelectSettings(rule="all_refined"), student=None)
-    assert found.coverage.kept == 120
+    assert found.coverage.kept == 90
     assert not found.coverage.gated
 
 

@@ -1,14 +1,12 @@
 """Rows of the user that already have a fault, and so must not count as clean.
 
 A gate is fitted with the user's own rows as the clean side. If half of them are mismatched, a
-budget of 5 % false refusals would forbid to refuse any. So the share of rows that look like a
-planted fault is estimated first, from below: where a threshold lets t of the plants through its
-upper side and u of the user's rows, at most u / t of the rows have the fault, and far up, where
-clean rows no longer reach, it is about that many. The lowest such ratio, at the lower end of its
-interval, is the share of rows that are set aside, those with the highest log-odds.
-
-A few rows that look faulty are therefore still counted as clean, which is the safe side: the
-thresholds are then stricter than they need to be.
+budget of 5 % false refusals would forbid to refuse any. So rows that look like a planted fault are
+set aside first. Where a threshold has t of the plants and u of the user's rows above it, about
+u / t of the rows have the fault, provided that clean rows do not reach so far. Whether they do
+shows in the ratio itself: with clean rows above the thresholds it rises quickly as they fall.
+Where it stays as it is from half of the plants to nine tenths, that share of the rows is set aside,
+and every row that looks more faulty than the typical plant.
 """
 
 import math
@@ -16,18 +14,20 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.gate.thresholds import Scored, share_of
+from tutelage.gate.thresholds import Scored
 
 Numbers = NDArray[np.float64]
 
-_LEAST_CAUGHT = 0.3
-"""Thresholds are looked at that at least so many of the plants are above."""
-_LEVEL = 0.98
-"""Of the interval whose lower end counts: one-sided 99 %."""
+_TYPICAL, _MOST = 0.5, 0.9
+"""Shares of the plants above the two thresholds at which the ratio is compared."""
+_MOST_SHARE = 0.75
+"""Above this the detector cannot tell plants from the user's rows, and nothing is set aside."""
+_STEADY = 1.6
+"""How much higher the ratio may be at the lower threshold."""
 
 
 def faulty_fraction(user_N: Numbers, planted_M: Numbers) -> float:
-    """The least share of the user's rows that have a fault, in [0, 1].
+    """The share of the user's rows that have a fault, in [0, 1]; 0 where it cannot be told.
 
     Args:
         user_N: Log-odds of the user's rows by the detector of the fault.
@@ -35,21 +35,24 @@ def faulty_fraction(user_N: Numbers, planted_M: Numbers) -> float:
 
     Examples:
         >>> rows = np.concatenate([np.zeros(100), np.full(100, 9.0)])
-        >>> round(faulty_fraction(rows, np.full(50, 9.0)), 2)
-        0.42
+        >>> faulty_fraction(rows, np.full(50, 9.0))
+        0.5
         >>> faulty_fraction(np.zeros(100), np.full(50, 9.0))
         0.0
     """
-    if not len(user_N) or not len(planted_M):
+    typical, low = _ratio(user_N, planted_M, _TYPICAL), _ratio(user_N, planted_M, _MOST)
+    if typical is None or low is None or low > _STEADY * typical + 1e-12:
         return 0.0
-    least = 1.0
-    for at in np.unique(planted_M):
-        caught = float((planted_M >= at).mean())
-        if caught < _LEAST_CAUGHT:
-            break
-        above = share_of(int((user_N >= at).sum()), len(user_N), level=_LEVEL)
-        least = min(least, above.low / caught)
-    return least
+    share = min(typical, low)
+    return 0.0 if share > _MOST_SHARE else share
+
+
+def _ratio(user_N: Numbers, planted_M: Numbers, caught: float) -> float | None:
+    """Rows over plants above the threshold that so many of the plants reach."""
+    if not len(user_N) or not len(planted_M):
+        return None
+    at = np.sort(planted_M)[::-1][max(0, math.ceil(caught * len(planted_M)) - 1)]
+    return float((user_N >= at).mean() / (planted_M >= at).mean())
 
 
 def suspected_rows(scored: Scored, *, strong_M: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -63,8 +66,12 @@ def suspected_rows(scored: Scored, *, strong_M: NDArray[np.bool_]) -> NDArray[np
     for d in range(scored.clean_N_D.shape[1]):
         own_M = scored.fault_M == d
         own_M = own_M & strong_M if (own_M & strong_M).any() else own_M
-        user_N = scored.clean_N_D[:, d]
-        count = math.floor(faulty_fraction(user_N, scored.faulty_M_D[own_M, d]) * len(user_N))
+        user_N, planted_M = scored.clean_N_D[:, d], scored.faulty_M_D[own_M, d]
+        share = faulty_fraction(user_N, planted_M)
+        if share == 0.0:
+            continue
+        typical = int((user_N >= np.median(planted_M)).sum())
+        count = max(math.floor(share * len(user_N) + 1e-9), typical)
         highest = np.argsort(-user_N, kind="stable")[:count]
         free = highest[found_N[highest] == -1]
         found_N[free] = d

@@ -36,7 +36,7 @@ MIN_EXAMPLES = 60
 _MIN_PLANTS = 12
 """The fewest plants in the fit rows for which a fault has a detector."""
 _HELD_OUT = 0.4
-_ROUNDS = 3
+_ROUNDS = 5
 """How often rows that look faulty are set aside before the detectors are fitted."""
 _QUICK_TREES = 20
 """Trees of the detectors by which they are found."""

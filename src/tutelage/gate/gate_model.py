@@ -74,7 +74,7 @@ class CalibratedGate:
         results: By fault and dose, on held-out rows.
         skipped: Faults without a detector, and why.
         suspected: How many of the user's rows looked like which fault, and so did not count as
-            clean: a lower bound.
+            clean.
         fit_examples: How many examples the detectors saw.
         held_out_examples: How many measured them.
         seed: Of the split.

@@ -27,6 +27,7 @@ from tutelage.errors import RunError, SettingsError
 from tutelage.gate import (
     DOSES,
     FAULTS,
+    MIN_EXAMPLES,
     NAMES,
     VERSION,
     GateRow,
@@ -160,7 +161,8 @@ def _fit_and_judge(
     run: RunFolder, settings: SelectSettings, *, student: Reader, progress: Progress
 ) -> Tally:
     written = [c for c in stored_candidates(run.candidates) if c.status == OK]
-    plants = list(_plants(_sample(written, settings), settings))
+    enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
+    plants = list(_plants(_sample(written, settings), settings)) if enough else []
     rejected = list(_rejected(settings))
     progress.begin("quality gate", total=len(written) + len(plants) + len(rejected), unit="texts")
     versions, unread = _versions(written, student, progress)
@@ -193,6 +195,7 @@ def _fit_and_judge(
         "fitted": True,
         "refused": dict(sorted(refused.items(), key=lambda item: (-item[1], item[0]))),
         "judged": len(found),
+        "suspected": dict(gate.suspected),
         "fit_examples": gate.fit_examples,
         "held_out_examples": gate.held_out_examples,
         "false_refusals": {
