@@ -7,7 +7,7 @@ from tests.gate.gate_rows import CountingStudent, fit_rows, gate_rows, read_one
 from tutelage.gate import GateRow, features_of, fit_gate, plant
 from tutelage.gate.contamination import faulty_fraction
 
-ROWS = gate_rows(120)
+ROWS = gate_rows(100)
 SHOWN = ("mismatch", "wrong_letters", "echo", "refusal")
 
 
@@ -32,7 +32,7 @@ def test_without_plants_nothing_is_suspected() -> None:
     assert faulty_fraction(np.zeros(0), np.ones(5)) == 0.0
 
 
-@pytest.mark.parametrize("fault", ["echo", "wrong_letters"])
+@pytest.mark.parametrize("fault", ["echo"])
 def test_a_third_of_faulty_rows_does_not_use_up_the_budget(fault: str) -> None:
     student, rows = CountingStudent(), fit_rows(ROWS, faults=SHOWN)
     spoilt = {row.row_id: row for number, row in enumerate(ROWS) if number % 3 == 0}

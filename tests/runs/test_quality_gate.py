@@ -101,8 +101,8 @@ def test_faulty_refinements_are_refused_in_front_of_the_rule(
         for r in results
         if steps[r["candidate_id"]] != "original" and not r["passed"]
     }
-    assert len(refused & set(range(15))) >= 14
-    assert len(refused - set(range(15))) <= 10
+    assert len(refused & set(range(10))) >= 9
+    assert len(refused - set(range(10))) <= 9
     kept = {rows[d["example_id"]] for d in pq.read_table(run.decisions).to_pylist() if d["kept"]}
     assert kept == set(range(90)) - refused
 

@@ -24,6 +24,8 @@ _MOST_SHARE = 0.75
 """Above this the detector cannot tell plants from the user's rows, and nothing is set aside."""
 _STEADY = 1.6
 """How much higher the ratio may be at the lower threshold."""
+_CHANCE = 2
+"""So many rows more may be above it: few rows are an uneven sample."""
 
 
 def faulty_fraction(user_N: Numbers, planted_M: Numbers) -> float:
@@ -40,19 +42,22 @@ def faulty_fraction(user_N: Numbers, planted_M: Numbers) -> float:
         >>> faulty_fraction(np.zeros(100), np.full(50, 9.0))
         0.0
     """
-    typical, low = _ratio(user_N, planted_M, _TYPICAL), _ratio(user_N, planted_M, _MOST)
-    if typical is None or low is None or low > _STEADY * typical + 1e-12:
+    if not len(user_N) or not len(planted_M):
         return 0.0
-    share = min(typical, low)
+    (typical, typical_share), (low, low_share) = (
+        _above(user_N, planted_M, caught) for caught in (_TYPICAL, _MOST)
+    )
+    steady = _STEADY * typical * low_share / typical_share + _CHANCE
+    if typical == 0 or low > steady:
+        return 0.0
+    share = min(typical / typical_share, low / low_share) / len(user_N)
     return 0.0 if share > _MOST_SHARE else share
 
 
-def _ratio(user_N: Numbers, planted_M: Numbers, caught: float) -> float | None:
-    """Rows over plants above the threshold that so many of the plants reach."""
-    if not len(user_N) or not len(planted_M):
-        return None
+def _above(user_N: Numbers, planted_M: Numbers, caught: float) -> tuple[int, float]:
+    """How many rows, and which share of the plants, reach the threshold of such a share."""
     at = np.sort(planted_M)[::-1][max(0, math.ceil(caught * len(planted_M)) - 1)]
-    return float((user_N >= at).mean() / (planted_M >= at).mean())
+    return int((user_N >= at).sum()), float((planted_M >= at).mean())
 
 
 def suspected_rows(scored: Scored, *, strong_M: NDArray[np.bool_]) -> NDArray[np.int64]:

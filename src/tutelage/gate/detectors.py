@@ -167,6 +167,7 @@ def fit_detector(
     X_N_F: Numbers,
     faulty_N: NDArray[np.bool_],
     weight_N: Numbers | None = None,
+    bins: "Bins | None" = None,
     trees: int = TREES,
 ) -> Detector:
     """Fit a detector by gradient boosting of the log loss.
@@ -179,6 +180,7 @@ def fit_detector(
         X_N_F: Features, NaN where missing.
         faulty_N: Which rows have the fault.
         weight_N: Further weights of rows, such as less for a mild dose.
+        bins: The bins of these rows, where they are known.
         trees: How many.
 
     Raises:
@@ -188,33 +190,46 @@ def fit_detector(
         raise DataError(f"fault {fault}: a detector needs faulty and clean rows")
     weights_N = np.ones(len(faulty_N)) if weight_N is None else weight_N.astype(np.float64)
     for side_N in (faulty_N, ~faulty_N):
-        weights_N = np.where(
-            side_N, weights_N * len(faulty_N) / 2 / weights_N[side_N].sum(), weights_N
-        )
-    edges = [_edges(X_N_F[:, f]) for f in range(X_N_F.shape[1])]
-    binned = _Binned(X_N_F, edges)
+        total = weights_N[side_N].sum()
+        weights_N = np.where(side_N, weights_N * len(faulty_N) / 2 / total, weights_N)
+    bins = bins or Bins.of(X_N_F)
     target_N, odds_N = faulty_N.astype(np.float64), np.zeros(len(faulty_N))
     grown: list[Tree] = []
     for _ in range(trees):
         p_N = 1 / (1 + np.exp(-odds_N))
-        tree = _grow(binned, weights_N * (target_N - p_N), weights_N * p_N * (1 - p_N))
+        tree = _grow(bins, weights_N * (target_N - p_N), weights_N * p_N * (1 - p_N))
         grown.append(tree)
         odds_N = odds_N + tree.log_odds(X_N_F)
     return Detector(fault=fault, start=0.0, trees=tuple(grown))
 
 
-class _Binned:
-    """Features as bin numbers: bin 0 is missing, bin b holds values up to edge b."""
+class Bins:
+    """Features as bin numbers: bin 0 is missing, bin b holds values up to edge b.
 
-    def __init__(self, X_N_F: Numbers, edges: Sequence[Numbers]) -> None:
+    Args:
+        bin_N_F: The bins.
+        edges: The edges of each feature.
+    """
+
+    def __init__(self, bin_N_F: NDArray[np.int64], edges: Sequence[Numbers]) -> None:
         self.edges = edges
+        self.bin_N_F = bin_N_F
+        self.width = BINS + 2
+        self._flat_N_F = bin_N_F + np.arange(len(edges)) * self.width
+
+    @classmethod
+    def of(cls, X_N_F: Numbers) -> Self:
+        """Bins at the quantiles of each feature."""
+        edges = [_edges(X_N_F[:, f]) for f in range(X_N_F.shape[1])]
         bins = [
             np.where(np.isnan(X_N_F[:, f]), 0, np.searchsorted(edge, X_N_F[:, f]) + 1)
             for f, edge in enumerate(edges)
         ]
-        self.bin_N_F = np.stack(bins, axis=1).astype(np.int64)
-        self.width = BINS + 2
-        self._flat_N_F = self.bin_N_F + np.arange(len(edges)) * self.width
+        return cls(np.stack(bins, axis=1).astype(np.int64), edges)
+
+    def take(self, rows_N: NDArray[np.int64]) -> "Bins":
+        """The bins of some rows."""
+        return Bins(self.bin_N_F[rows_N], self.edges)
 
     def sums(self, rows_N: NDArray[np.int64], values_N: Numbers) -> Numbers:
         """Sums of the values by feature and bin."""
@@ -231,7 +246,8 @@ class _Binned:
         g_F_B, h_F_B = self.sums(rows_N, gradient_N), self.sums(rows_N, hessian_N)
         g, h = float(gradient_N[rows_N].sum()), float(hessian_N[rows_N].sum())
         best, found = 1e-9, None
-        for missing_left in (True, False):
+        has_missing = bool(h_F_B[:, 0].any())
+        for missing_left in (True, False) if has_missing else (False,):
             start = 0 if missing_left else 1
             g_left = np.cumsum(g_F_B[:, start:], axis=1)[:, 1 - start : -1]
             h_left = np.cumsum(h_F_B[:, start:], axis=1)[:, 1 - start : -1]
@@ -255,7 +271,7 @@ class _Binned:
         return split, np.where(bins_N == 0, missing_left, bins_N <= place + 1)
 
 
-def _grow(binned: _Binned, gradient_N: Numbers, hessian_N: Numbers) -> Tree:
+def _grow(binned: Bins, gradient_N: Numbers, hessian_N: Numbers) -> Tree:
     rows_N = np.arange(len(gradient_N))
 
     def value(rows: NDArray[np.int64]) -> float:

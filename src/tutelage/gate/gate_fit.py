@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tutelage.errors import DataError, SettingsError
 from tutelage.gate.contamination import suspected_rows
-from tutelage.gate.detectors import TREES, Detector, fit_detector
+from tutelage.gate.detectors import TREES, Bins, Detector, fit_detector
 from tutelage.gate.features import NAMES
 from tutelage.gate.gate_model import CalibratedGate, FaultResult
 from tutelage.gate.planted_faults import Part
@@ -36,7 +36,7 @@ MIN_EXAMPLES = 60
 _MIN_PLANTS = 12
 """The fewest plants in the fit rows for which a fault has a detector."""
 _HELD_OUT = 0.4
-_ROUNDS = 5
+_ROUNDS = 4
 """How often rows that look faulty are set aside before the detectors are fitted."""
 _QUICK_TREES = 20
 """Trees of the detectors by which they are found."""
@@ -214,6 +214,8 @@ class _Fitting:
         self.faults = list(faults)
         self.X_clean = _matrix(clean)
         self.X_faulty = _matrix(faulty)
+        self.X_all = np.concatenate([self.X_clean, self.X_faulty])
+        self.bins = Bins.of(self.X_all)
         self.fold_clean = _folds(clean, seed)
         self.fold_faulty = _folds(faulty, seed)
         self.fault_M = np.array([self.faults.index(str(r.fault)) for r in faulty], dtype=np.int64)
@@ -259,10 +261,17 @@ class _Fitting:
 
     def _detector(self, d: int, clean: NDArray[np.bool_], faulty: NDArray[np.bool_]) -> Detector:
         own = faulty & (self.fault_M == d)
-        X_N_F = np.concatenate([self.X_clean[clean], self.X_faulty[own]])
-        faulty_N = np.repeat([False, True], [int(clean.sum()), int(own.sum())])
+        rows_N = np.flatnonzero(np.concatenate([clean, own]))
+        faulty_N = rows_N >= len(clean)
         weight_N = np.concatenate([np.ones(int(clean.sum())), self.weight_M[own]])
-        return fit_detector(fault=self.faults[d], X_N_F=X_N_F, faulty_N=faulty_N, weight_N=weight_N)
+        return fit_detector(
+            fault=self.faults[d],
+            X_N_F=self.X_all[rows_N],
+            bins=self.bins.take(rows_N),
+            faulty_N=faulty_N,
+            weight_N=weight_N,
+            trees=self.trees,
+        )
 
 
 def _faults_with_plants(
