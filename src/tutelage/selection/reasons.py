@@ -35,6 +35,8 @@ BEST_OF_N = "best_of_n"
 KEPT_ALL = "kept_all"
 COVERED = "covered_by_others"
 OUTSIDE_MIX = "outside_mix"
+LENGTH_MATCHED = "length_matched"
+NOT_MATCHED = "not_matched"
 CHOSEN_WRONG = "chosen_wrong"
 CHOSEN_NO_ANSWER = "chosen_no_answer"
 CHOSEN_CANNOT_CHECK = "chosen_cannot_check"
@@ -88,6 +90,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         BEST_OF_N: "It is the best of its instruction's candidates by the column that was named.",
         KEPT_ALL: "Every candidate that may be chosen is kept.",
         COVERED: "Examples that are kept cover it: as many as were asked for are more diverse.",
+        LENGTH_MATCHED: "It was drawn for its length: that of a version another rule keeps.",
+        NOT_MATCHED: "The lengths of what another rule keeps are matched by other examples.",
         OUTSIDE_MIX: "With it, the shares of the mix would not hold.",
         CHOSEN_WRONG: "The student's choice is wrong.",
         CHOSEN_NO_ANSWER: "The student's choice has no answer that could be checked.",

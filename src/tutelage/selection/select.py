@@ -28,6 +28,7 @@ from tutelage.selection.columns import (
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
 from tutelage.selection.cutting import cut
 from tutelage.selection.gates import GATES, refused_late, shut_out
+from tutelage.selection.matched import decide_length_matched, decide_permuted
 from tutelage.selection.mixing import mixed
 from tutelage.selection.null_sets import draw_nulls
 from tutelage.selection.pool import Pool, TableSource, load_pool
@@ -42,7 +43,7 @@ from tutelage.selection.ranked import (
     decide_srt_pairwise,
 )
 from tutelage.selection.reasons import OUTSIDE_MIX, refused_reason
-from tutelage.selection.settings import RuleName, SelectSettings
+from tutelage.selection.settings import BASELINES, RuleName, SelectSettings
 from tutelage.selection.srt import decide_srt
 from tutelage.selection.verdict import Verdict, Words, words
 
@@ -222,6 +223,8 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
             return ("mean_surprisal", "brier")
         case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
             return ()
+        case "permuted" | "length_matched":
+            return ()  # those of the rule it is made from: see `compared_columns`
         case _:
             assert_never(rule)
 
@@ -236,7 +239,7 @@ def compared_columns(settings: SelectSettings) -> tuple[str, ...]:
         return ("lark", "lark_weight")
     if settings.best_by is not None:
         return (settings.best_by,)
-    return needed_metrics(settings.rule)
+    return needed_metrics(settings.compared_rule)
 
 
 _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
@@ -257,6 +260,9 @@ _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
 
 def decide(pool: Pool, settings: SelectSettings) -> Verdict:
     """Apply the rule that the settings name, before any cut."""
+    if settings.rule in BASELINES:
+        baseline = decide_permuted if settings.rule == "permuted" else decide_length_matched
+        return baseline(pool, settings, rule=_RULES[settings.of])
     return _RULES[settings.rule](pool, settings)
 
 

@@ -18,6 +18,8 @@ RuleName: TypeAlias = Literal[
     "longest",
     "all_original",
     "all_refined",
+    "permuted",
+    "length_matched",
 ]
 
 SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
@@ -25,6 +27,9 @@ SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", 
 
 OTHER_SOURCES = "*"
 """In quotas: every source that is not named."""
+
+BASELINES: tuple[RuleName, ...] = ("permuted", "length_matched")
+"""The rules that are made from another one, which the setting `of` names."""
 
 LENGTHS = {"long": 1.0, "short": 4.0}
 """Long to short answers for students of up to 3B parameters (arXiv 2502.12143)."""
@@ -78,6 +83,11 @@ class SelectSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: RuleName = "srt"
+    of: RuleName = Field(
+        default="srt",
+        description="permuted, length_matched: the rule whose scores are exchanged among examples "
+        "of about the same length, or whose lengths are matched.",
+    )
     mode: Literal["safe", "paper"] = Field(
         default="safe", description="The truth table of the srt rule."
     )
@@ -189,7 +199,9 @@ class SelectSettings(BaseModel):
             raise ValueError("give keep_fraction or keep_count, not both")
         if self.quotas and (self.keep_fraction is not None or self.keep_count is not None):
             raise ValueError("give quotas, or keep_fraction or keep_count, not both")
-        if self.rule == "ifd_top" and not self.cuts:
+        if self.rule in BASELINES and self.of in (*BASELINES, "lark", "best_of_n"):
+            raise ValueError(f"rule {self.rule} cannot be made from {self.of}")
+        if self.compared_rule == "ifd_top" and not self.cuts:
             raise ValueError("rule ifd_top needs keep_fraction, keep_count or quotas")
         if self.diversity and not self.cuts:
             raise ValueError("diversity needs keep_fraction, keep_count or quotas")
@@ -200,6 +212,11 @@ class SelectSettings(BaseModel):
         if (self.rule == "best_of_n") != (self.best_by is not None):
             raise ValueError("best_by names the column for rule best_of_n, and only for it")
         return self
+
+    @property
+    def compared_rule(self) -> RuleName:
+        """The rule whose metrics are compared: for a baseline the one it is made from."""
+        return self.of if self.rule in BASELINES else self.rule
 
     @property
     def cuts(self) -> bool:
