@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.evaluation.pairing import ItemValues, Paired, pair
-from tutelage.evaluation.statistics import Interval, detectable_effect, holm
+from tutelage.evaluation.statistics import Interval, detectable_effect, fixed_sequence, holm
 from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings
 
 Measure: TypeAlias = Literal["value", "right"]
@@ -52,7 +52,8 @@ class Compared:
         arm: The arm that a mean above 0 speaks for.
         against: The other one.
         interval: Of arm minus against.
-        p_corrected: Its p-value, corrected after Holm for all comparisons of the same outcome.
+        p_corrected: Its p-value, corrected for all comparisons of the same outcome, after Holm or
+            in the fixed sequence.
         comparisons: How many there are of the same outcome, this one among them.
         detectable_corrected: The smallest true difference that is found with a chance of 80 % even
             after the correction for all of them.
@@ -120,7 +121,8 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
     outcomes = sorted({(task, measure) for *_, task, measure in cells})
     for task, measure in outcomes:
         made = list(_of_outcome(cells, keys, settings, task=task, measure=measure))
-        corrected = holm([c.interval.p_value for c in made])
+        in_order = settings.correction == "fixed_sequence"
+        corrected = (fixed_sequence if in_order else holm)([c.interval.p_value for c in made])
         found += [
             replace(
                 c,
@@ -130,7 +132,7 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
                     c.interval.standard_error,
                     c.interval.freedom,
                     level=settings.level,
-                    comparisons=len(made),
+                    comparisons=1 if in_order else len(made),
                 ),
             )
             for c, p in zip(made, corrected, strict=True)
