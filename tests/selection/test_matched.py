@@ -129,3 +129,24 @@ def test_a_baseline_does_not_depend_on_the_order_of_rows(rule: str) -> None:
 def test_a_baseline_of_a_rule_that_it_cannot_be_made_from_is_refused(of: str) -> None:
     with pytest.raises(ValidationError, match="cannot be made from"):
         SelectSettings(rule="permuted", of=of)
+
+
+def test_the_chosen_and_the_refused_version_are_of_the_same_rows_and_never_the_same() -> None:
+    chosen_rows, refused_rows = (
+        chosen(SelectSettings(rule=rule, of="srt")).decisions.to_pylist()
+        for rule in ("chosen_version", "refused_version")
+    )
+    real = chosen(SelectSettings(rule="srt")).decisions["candidate_id"].to_pylist()
+    kept = [row["candidate_id"] for row in chosen_rows]
+    other = [row["candidate_id"] for row in refused_rows]
+    assert kept == real
+    assert [a is None for a in kept] == [b is None for b in other]
+    assert all(a != b for a, b in zip(kept, other, strict=True) if a is not None)
+
+
+def test_a_version_that_the_gate_refused_is_the_refused_one() -> None:
+    gates = pa.Table.from_pylist(
+        [{"candidate_id": "0003r", "status": "quality_gate", "late": False}], schema=GATES
+    )
+    settings = SelectSettings(rule="refused_version", of="grape")
+    assert chosen(settings, gates=gates).decisions["candidate_id"][3].as_py() == "0003r"

@@ -227,10 +227,22 @@ def _of_outcome(
 def _pairs(settings: ProveSettings) -> list[tuple[str, str]]:
     names = [arm.name for arm in settings.arms]
     pairs = [(settings.choice, settings.reference)]
+    contrasts = _contrasts(settings)
     pairs += [(n, settings.reference) for n in names if n not in pairs[0]]
     pairs += [(settings.choice, n) for n in names if n not in pairs[0]]
     pairs += [(settings.reference, UNTRAINED)]
-    return pairs
+    return [*contrasts, *(p for p in pairs if p not in contrasts)]
+
+
+def _contrasts(settings: ProveSettings) -> list[tuple[str, str]]:
+    """Arms of the chosen and the refused version of the same rows: the contrast with most power."""
+    by_rule: dict[str, dict[str, str]] = {"chosen_version": {}, "refused_version": {}}
+    for arm in settings.arms:
+        if arm.select is not None and arm.select.rule in by_rule:
+            rest = arm.select.model_dump(mode="json", exclude={"rule"})
+            by_rule[arm.select.rule][str([arm.chooser, sorted(rest.items())])] = arm.name
+    chosen, refused = by_rule["chosen_version"], by_rule["refused_version"]
+    return [(name, refused[key]) for key, name in chosen.items() if key in refused]
 
 
 def _seed(arm: str, seed: int, settings: ProveSettings) -> int:

@@ -13,10 +13,17 @@ from typing import TypeAlias
 import numpy as np
 
 from tutelage.selection.best import first
-from tutelage.selection.columns import NONE, Floats, Indexes
+from tutelage.selection.columns import NONE, Bools, Floats, Indexes
 from tutelage.selection.draws import draws
 from tutelage.selection.pool import Pool
-from tutelage.selection.reasons import LENGTH_MATCHED, NOT_MATCHED, SHUT_OUT
+from tutelage.selection.reasons import (
+    CHOSEN_VERSION,
+    LENGTH_MATCHED,
+    NO_CONTRAST,
+    NOT_MATCHED,
+    REFUSED_VERSION,
+    SHUT_OUT,
+)
 from tutelage.selection.settings import SelectSettings
 from tutelage.selection.verdict import Verdict, why_unscored
 
@@ -67,8 +74,7 @@ def permuted(pool: Pool, *, seed: int) -> Pool:
 
 def _alike(pool: Pool, ends_E: Indexes) -> Mapping[tuple[object, ...], Indexes]:
     """The rows of the examples that have the same versions, one line an example."""
-    shut_out = np.array([status in SHUT_OUT for status in pool.statuses])
-    scored_N = pool.usable_N | (pool.written_N & shut_out[pool.status_N])
+    scored_N = _scored(pool)
     found: dict[tuple[object, ...], list[Indexes]] = {}
     for start, end in zip(pool.starts_E.tolist(), ends_E.tolist(), strict=True):
         rows = np.arange(start, end)
@@ -85,6 +91,43 @@ def _alike(pool: Pool, ends_E: Indexes) -> Mapping[tuple[object, ...], Indexes]:
         )
         found.setdefault(key, []).append(rows)
     return {key: np.stack(lines) for key, lines in found.items()}
+
+
+def _scored(pool: Pool) -> Bools:
+    """Which candidates were scored, those among them that a gate shut out."""
+    shut_out = np.array([status in SHUT_OUT for status in pool.statuses], dtype=np.bool_)
+    scored_N: Bools = pool.usable_N | (pool.written_N & shut_out[pool.status_N])
+    return scored_N
+
+
+def decide_chosen_version(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
+    """What a rule keeps, of the examples that have another version."""
+    chosen_E, refused_E = _contrast(pool, settings, rule)
+    return _one_side(pool, np.where(refused_E != NONE, chosen_E, NONE), CHOSEN_VERSION)
+
+
+def decide_refused_version(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
+    """The other version of the same examples: the furthest from what the rule keeps.
+
+    It may be one that a gate refused: that is what the contrast is about. It was scored.
+    """
+    _, refused_E = _contrast(pool, settings, rule)
+    return _one_side(pool, refused_E, REFUSED_VERSION)
+
+
+def _contrast(pool: Pool, settings: SelectSettings, rule: Decides) -> tuple[Indexes, Indexes]:
+    chosen_E = rule(pool, settings).chosen_E
+    of_chosen_N = np.where(chosen_E != NONE, pool.changed_N[chosen_E], 0)[pool.example_N]
+    others_N = _scored(pool) & (np.arange(len(pool.step_N)) != chosen_E[pool.example_N])
+    others_N = others_N & (chosen_E != NONE)[pool.example_N]
+    distance_N = np.abs(pool.changed_N.astype(np.float64) - of_chosen_N)
+    return chosen_E, pool.best(others_N, distance_N, highest=True)
+
+
+def _one_side(pool: Pool, kept_E: Indexes, reason: str) -> Verdict:
+    reason_E = np.full(pool.examples, NO_CONTRAST, dtype=np.object_)
+    reason_E[kept_E != NONE] = reason
+    return Verdict(chosen_E=kept_E, reason_E=reason_E, evidence={})
 
 
 def decide_length_matched(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:

@@ -28,7 +28,12 @@ from tutelage.selection.columns import (
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
 from tutelage.selection.cutting import cut
 from tutelage.selection.gates import GATES, refused_late, shut_out
-from tutelage.selection.matched import decide_length_matched, decide_permuted
+from tutelage.selection.matched import (
+    decide_chosen_version,
+    decide_length_matched,
+    decide_permuted,
+    decide_refused_version,
+)
 from tutelage.selection.mixing import mixed
 from tutelage.selection.null_sets import draw_nulls
 from tutelage.selection.pool import Pool, TableSource, load_pool
@@ -223,7 +228,7 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
             return ("mean_surprisal", "brier")
         case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
             return ()
-        case "permuted" | "length_matched":
+        case "permuted" | "length_matched" | "chosen_version" | "refused_version":
             return ()  # those of the rule it is made from: see `compared_columns`
         case _:
             assert_never(rule)
@@ -258,11 +263,18 @@ _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
 }
 
 
+_MADE_FROM: Mapping[RuleName, Callable[..., Verdict]] = {
+    "permuted": decide_permuted,
+    "length_matched": decide_length_matched,
+    "chosen_version": decide_chosen_version,
+    "refused_version": decide_refused_version,
+}
+
+
 def decide(pool: Pool, settings: SelectSettings) -> Verdict:
     """Apply the rule that the settings name, before any cut."""
     if settings.rule in BASELINES:
-        baseline = decide_permuted if settings.rule == "permuted" else decide_length_matched
-        return baseline(pool, settings, rule=_RULES[settings.of])
+        return _MADE_FROM[settings.rule](pool, settings, rule=_RULES[settings.of])
     return _RULES[settings.rule](pool, settings)
 
 

@@ -20,6 +20,8 @@ RuleName: TypeAlias = Literal[
     "all_refined",
     "permuted",
     "length_matched",
+    "chosen_version",
+    "refused_version",
 ]
 
 SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
@@ -28,7 +30,12 @@ SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", 
 OTHER_SOURCES = "*"
 """In quotas: every source that is not named."""
 
-BASELINES: tuple[RuleName, ...] = ("permuted", "length_matched")
+BASELINES: tuple[RuleName, ...] = (
+    "permuted",
+    "length_matched",
+    "chosen_version",
+    "refused_version",
+)
 """The rules that are made from another one, which the setting `of` names."""
 
 LENGTHS = {"long": 1.0, "short": 4.0}
@@ -85,8 +92,8 @@ class SelectSettings(BaseModel):
     rule: RuleName = "srt"
     of: RuleName = Field(
         default="srt",
-        description="permuted, length_matched: the rule whose scores are exchanged among examples "
-        "of about the same length, or whose lengths are matched.",
+        description="permuted, length_matched, chosen_version, refused_version: the rule that they "
+        "are made from.",
     )
     mode: Literal["safe", "paper"] = Field(
         default="safe", description="The truth table of the srt rule."
