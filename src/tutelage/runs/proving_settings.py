@@ -96,8 +96,8 @@ class ProveSettings(BaseModel):
     correction: Literal["holm", "fixed_sequence"] = Field(
         default="holm",
         description="Of the p-values of one outcome. fixed_sequence: chosen against refused "
-        "versions, choice against reference, then the other arms in their order; each at the full level while all before it "
-        "are significant.",
+        "versions, choice against reference, then the other arms in their order; each at the full "
+        "level while all before it are significant.",
     )
     keep_models: bool = Field(default=False, description="Keep what was trained; it is large.")
     lock: Path | None = Field(
