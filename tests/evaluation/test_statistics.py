@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tutelage.errors import DataError
 from tutelage.evaluation.statistics import (
     bootstrap_means,
+    fixed_sequence,
     holm,
     paired_interval,
     standard_error,
@@ -62,6 +63,19 @@ def test_the_bootstrap_resamples_both_seeds_and_items() -> None:
     assert set(np.round(bootstrap_means(only_seeds, seed=0), 9)) == {0.0, 0.5, 1.0}
     only_items = np.array([[0.0, 1.0]] * 5)
     assert set(np.round(bootstrap_means(only_items, seed=0), 9)) == {0.0, 0.5, 1.0}
+
+
+def test_a_fixed_sequence_stops_at_the_first_that_fails() -> None:
+    assert fixed_sequence([0.01, 0.02, 0.3, 0.001]) == [0.01, 0.02, 0.3, 0.3]
+    assert fixed_sequence([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_the_first_of_a_fixed_sequence_is_not_corrected(values: list[float]) -> None:
+    corrected = fixed_sequence(values)
+    assert corrected[0] == values[0]
+    assert corrected == sorted(corrected)
+    assert all(a >= b for a, b in zip(corrected, values, strict=True))
 
 
 def test_holm_by_hand() -> None:

@@ -15,11 +15,18 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.argument("run", type=_RUN)
 @click.option("--rule", help="srt, grape, rsr, lark or another; docs/rules.md explains each.")
+@click.option("--of", help="permuted, length_matched: the rule that they are made from.")
 @click.option("--mode", type=click.Choice(["safe", "paper"]), help="The truth table of srt.")
 @click.option("--margin", type=float, help="srt: how much better a refinement must be.")
 @click.option("--gate", type=click.Choice(["off", "not_wrong", "right"]), help="Which verdicts.")
 @click.option("--gate-check", help="Which check feeds the gate; by default the last one done.")
 @click.option("--gate-order", type=click.Choice(["before", "after"]), help="The rule, or after it.")
+@click.option(
+    "--quality-gate",
+    type=click.Choice(["off", "calibrated"]),
+    help="Refuse versions in which fitted detectors find a fault.",
+)
+@click.option("--max-false-refusals", type=float, help="Of clean versions, by the quality gate.")
 @click.option("--use-filters/--ignore-filters", default=None, help="What filters.parquet says.")
 @click.option("--keep-per-example", type=click.IntRange(min=1), help="Most candidates of each.")
 @click.option("--one-teacher/--any-teacher", default=None, help="All of an example by one teacher.")
@@ -44,8 +51,9 @@ def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **
     """Decide again on every example of RUN, from the stored scores alone.
 
     Settings that are not given are those of the last selection, where it had the same rule.
-    Neither the teacher nor the student is asked. What filters and verdicts of RUN refuse is not
-    chosen. Writes decisions, chosen, nulls, selected and rejected.
+    Neither the teacher nor the student is asked, except to fit a quality gate for the first
+    time. What filters and verdicts of RUN refuse is not chosen. Writes decisions, chosen, nulls,
+    selected and rejected.
 
     \b
     Example:

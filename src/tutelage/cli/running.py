@@ -29,8 +29,20 @@ from tutelage.cli.terminal import print_json, say, show
     metavar="NAME=VALUE",
     help="A setting that wins over the file, such as select.margin=0.02. Repeatable.",
 )
+@click.option(
+    "--quality-gate",
+    type=click.Choice(["off", "calibrated"]),
+    help="Refuse versions in which fitted detectors find a fault; select.quality_gate.",
+)
 @click.option("--dry-run", is_flag=True, help="Read the data, say what it would cost, and stop.")
-def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: bool) -> None:
+def run(
+    config: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    quality_gate: str | None,
+    dry_run: bool,
+) -> None:
     """Load, refine, score, select and report, as CONFIG says.
 
     Continues where it stopped: what was paid for or read once is not asked for again.
@@ -45,6 +57,8 @@ def run(config: Path, out: Path | None, overrides: tuple[str, ...], *, dry_run: 
     values = dict(override_of(text) for text in overrides)
     if out is not None:
         values["out"] = str(out)
+    if quality_gate is not None:
+        values["select.quality_gate"] = quality_gate
     settings = load_settings(config, overrides=values)
     with shown_progress() as progress:
         if dry_run:

@@ -218,6 +218,25 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def fixed_sequence(p_values: Sequence[float]) -> list[float]:
+    """P-values of hypotheses that are tested in an order fixed beforehand.
+
+    Each is tested at the full level as long as all before it were significant, so its corrected
+    p-value is the largest up to it. The order must be written down before the results are seen.
+
+    Args:
+        p_values: In that order.
+
+    Returns:
+        For each the level at which it would be significant in the sequence.
+
+    Examples:
+        >>> fixed_sequence([0.01, 0.2, 0.03])
+        [0.01, 0.2, 0.2]
+    """
+    return [max(p_values[: place + 1]) for place in range(len(p_values))]
+
+
 def _normal(x_R: Differences) -> Differences:
     """The normal cumulative distribution function."""
     return np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in x_R])

@@ -118,7 +118,9 @@ def _other_students(run: RunFolder) -> "Iterator[Section]":
     mine = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("student")
     names = pq.read_table(run.scores, columns=["student"])["student"].unique().to_pylist()
     for at, other in enumerate(sorted(str(n) for n in names if n not in (mine, None))):
-        settings = settings_of(run, manifest).model_copy(update={"max_unscored_fraction": 1.0})
+        settings = settings_of(run, manifest).model_copy(
+            update={"max_unscored_fraction": 1.0, "quality_gate": "off"}
+        )
         theirs = decided(run, settings=settings, student=other).decisions
         yield _second_student(
             run, theirs, scores=run.scores, student=other, name=other[:8], key=f"student-{at}"

@@ -10,6 +10,7 @@ import duckdb
 from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError, RunError
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.gate_results import in_words, results_of
 from tutelage.runs.overruling import Override, overrides_of
 from tutelage.runs.selecting import gates_of, with_pool_metrics
 from tutelage.runs.settings import checked
@@ -62,8 +63,12 @@ def explain_example(
     override = overrides_of(run).get(example_id)
     if override is not None:
         chosen = [override.candidate_id]
+    judged = results_of(run, example_id)
     for candidate in candidates:
-        lines += _candidate(candidate, scores.get(candidate["candidate_id"], {}), chosen, full=full)
+        name = candidate["candidate_id"]
+        lines += _candidate(candidate, scores.get(name, {}), chosen, full=full)
+        if name in judged:
+            lines[-1:] = [f"  {in_words(judged[name])}", ""]
     if not decided:
         return "\n".join([*lines, "Nothing has been decided yet: run `tutelage select`."])
     settings = settings_of(run, manifest)

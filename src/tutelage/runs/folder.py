@@ -152,6 +152,16 @@ class RunFolder:
         return self.root / "filters.parquet"
 
     @property
+    def quality_gate(self) -> Path:
+        """The calibrated gate: detectors, thresholds, and how they did on held-out rows."""
+        return self.root / "quality_gate.json"
+
+    @property
+    def quality_gate_table(self) -> Path:
+        """What the calibrated gate decided on each candidate."""
+        return self.root / "quality_gate.parquet"
+
+    @property
     def chosen(self) -> Path:
         """Every chosen candidate; some rules keep several of an example."""
         return self.decided_in / "chosen.parquet"
@@ -215,6 +225,8 @@ class RunFolder:
         writers = {
             self.scores: "tutelage run, or tutelage score RUN --student MODEL",
             self.decisions: "tutelage select RUN",
+            self.quality_gate: "tutelage select RUN --quality-gate calibrated",
+            self.quality_gate_table: "tutelage select RUN --quality-gate calibrated",
         }
         raise RunError(
             f"{path}: is not there yet",

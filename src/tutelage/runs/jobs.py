@@ -12,6 +12,7 @@ from tutelage.refinement import RefineSettings
 from tutelage.runs import stages
 from tutelage.runs.contract import check_contract
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.gate_stage import calibrate
 from tutelage.runs.loading import with_responses
 from tutelage.runs.opening import (
     Doors,
@@ -78,6 +79,10 @@ def run_all(
                 tallies["refine"] = stages.take_once(run)
             tallies["score"] = _score(run, student, settings, doors=doors, progress=progress)
             note(run, student=dict(student.describe()))
+            if settings.select.quality_gate == "calibrated":
+                tallies["quality_gate"] = calibrate(
+                    run, settings.select, student=student, progress=progress
+                )
             fingerprint = student.fingerprint
         tallies["select"] = stages.select_once(
             run, settings=settings.select, student=fingerprint, progress=progress

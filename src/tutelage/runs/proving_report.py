@@ -222,7 +222,7 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
             Column(name="shown"),
         ),
         rows=tuple(cells),
-        note="p after Holm over all comparisons of the same outcome. `would find`: the true "
+        note="p corrected over all comparisons of the same outcome. `would find`: the true "
         "difference that this design finds four times in five, alone and with the correction. "
         "Left out: finished seeds of which one side has no value at all; items without a value.",
     )
@@ -342,9 +342,10 @@ def _how_section(settings: ProveSettings) -> Section:
         "draw the examples and order them. Arms with the same seed go through the questions in the "
         "same order, each through those that its set has: they share as many as their sets do."
     )
+    correction = "after Holm" if settings.correction == "holm" else "in a fixed sequence"
     measured = (
         "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
-        "Student's t; p-values are corrected after Holm. "
+        f"Student's t; p-values are corrected {correction}. "
         f"{UNTRAINED.capitalize()} is the student as it came."
     )
     return Section(key="how", title="How this was done", paragraphs=(trained, measured))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.evaluation.pairing import ItemValues, Paired, pair
-from tutelage.evaluation.statistics import Interval, detectable_effect, holm
+from tutelage.evaluation.statistics import Interval, detectable_effect, fixed_sequence, holm
 from tutelage.runs.proving_settings import UNTRAINED, Balance, ProveSettings
 
 Measure: TypeAlias = Literal["value", "right"]
@@ -52,7 +52,8 @@ class Compared:
         arm: The arm that a mean above 0 speaks for.
         against: The other one.
         interval: Of arm minus against.
-        p_corrected: Its p-value, corrected after Holm for all comparisons of the same outcome.
+        p_corrected: Its p-value, corrected for all comparisons of the same outcome, after Holm or
+            in the fixed sequence.
         comparisons: How many there are of the same outcome, this one among them.
         detectable_corrected: The smallest true difference that is found with a chance of 80 % even
             after the correction for all of them.
@@ -120,7 +121,8 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
     outcomes = sorted({(task, measure) for *_, task, measure in cells})
     for task, measure in outcomes:
         made = list(_of_outcome(cells, keys, settings, task=task, measure=measure))
-        corrected = holm([c.interval.p_value for c in made])
+        in_order = settings.correction == "fixed_sequence"
+        corrected = (fixed_sequence if in_order else holm)([c.interval.p_value for c in made])
         found += [
             replace(
                 c,
@@ -130,7 +132,7 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
                     c.interval.standard_error,
                     c.interval.freedom,
                     level=settings.level,
-                    comparisons=len(made),
+                    comparisons=1 if in_order else len(made),
                 ),
             )
             for c, p in zip(made, corrected, strict=True)
@@ -225,10 +227,22 @@ def _of_outcome(
 def _pairs(settings: ProveSettings) -> list[tuple[str, str]]:
     names = [arm.name for arm in settings.arms]
     pairs = [(settings.choice, settings.reference)]
+    contrasts = _contrasts(settings)
     pairs += [(n, settings.reference) for n in names if n not in pairs[0]]
     pairs += [(settings.choice, n) for n in names if n not in pairs[0]]
     pairs += [(settings.reference, UNTRAINED)]
-    return pairs
+    return [*contrasts, *(p for p in pairs if p not in contrasts)]
+
+
+def _contrasts(settings: ProveSettings) -> list[tuple[str, str]]:
+    """Arms of the chosen and the refused version of the same rows: the contrast with most power."""
+    by_rule: dict[str, dict[str, str]] = {"chosen_version": {}, "refused_version": {}}
+    for arm in settings.arms:
+        if arm.select is not None and arm.select.rule in by_rule:
+            rest = arm.select.model_dump(mode="json", exclude={"rule"})
+            by_rule[arm.select.rule][str([arm.chooser, sorted(rest.items())])] = arm.name
+    chosen, refused = by_rule["chosen_version"], by_rule["refused_version"]
+    return [(name, refused[key]) for key, name in chosen.items() if key in refused]
 
 
 def _seed(arm: str, seed: int, settings: ProveSettings) -> int:

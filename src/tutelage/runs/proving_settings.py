@@ -96,6 +96,12 @@ class ProveSettings(BaseModel):
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     level: float = Field(default=0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    correction: Literal["holm", "fixed_sequence"] = Field(
+        default="holm",
+        description="Of the p-values of one outcome. fixed_sequence: chosen against refused "
+        "versions, choice against reference, then the other arms in their order; each at the full "
+        "level while all before it are significant.",
+    )
     keep_models: bool = Field(default=False, description="Keep what was trained; it is large.")
     lock: Path | None = Field(
         default=None,

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from tutelage.errors import SettingsError
 from tutelage.runs import stages
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.gate_stage import ensure_calibrated
 from tutelage.runs.opening import note
 from tutelage.runs.progress import Progress
 from tutelage.runs.settings import checked
@@ -26,7 +27,7 @@ def select_again(
     afresh: bool = False,
     name: str | None = None,
 ) -> dict[str, Any]:
-    """Decide again from stored scores; nobody is asked.
+    """Decide again from stored scores; nobody is asked, unless a quality gate has to be fitted.
 
     Args:
         root: The run folder.
@@ -56,6 +57,8 @@ def select_again(
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
     _need_scores_of(run, student)
     with run.locked():
+        if settings.quality_gate == "calibrated":
+            ensure_calibrated(run, settings, fingerprint=fingerprint, progress=progress)
         tally = stages.select_once(run, settings=settings, student=fingerprint, progress=progress)
         if older := [one.text for one in stale_outputs(run)]:
             tally = {**tally, "out_of_date": older}

@@ -28,6 +28,7 @@ from tutelage.runs import stages
 from tutelage.runs.absence import need_all
 from tutelage.runs.attempting import ANSWERED, Attempt, attempt_all
 from tutelage.runs.folder import RunFolder, checksum
+from tutelage.runs.gate_stage import calibrate
 from tutelage.runs.gating import verify_candidates
 from tutelage.runs.opening import Reader, begin, note, opened_journal, opened_student, run_id
 from tutelage.runs.progress import Progress
@@ -263,6 +264,8 @@ def _decide(
         settings=settings.score,
         progress=progress,
     )
+    if select.quality_gate == "calibrated":
+        calibrate(run, select, student=student, progress=progress)
     return stages.select_once(run, settings=select, student=student.fingerprint, progress=progress)
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tutelage.filters import make_embedder
 from tutelage.metrics import with_lark
 from tutelage.runs.folder import RunFolder
+from tutelage.runs.gate_results import quality_table
 from tutelage.runs.settings import EmbedderChoice, checked
 from tutelage.runs.tables import open_tables
 from tutelage.runs.verdict_parts import verdicts_for_gate
@@ -37,7 +38,7 @@ def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) ->
     Raises:
         DataError: The tables do not belong together, or lack what the rule compares.
     """
-    gates = gates_of(run, settings)
+    gates = gates_of(run, settings, student=student)
     scores: Path | pa.Table = run.need(run.scores)
     if settings.rule == "lark":
         scores = _with_lark(run.scores, gates, settings, student)
@@ -52,13 +53,20 @@ def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) ->
     )
 
 
-def gates_of(run: RunFolder, settings: SelectSettings) -> pa.Table:
-    """The candidates of a run that may not be chosen, by its filters and its verdicts."""
+def gates_of(run: RunFolder, settings: SelectSettings, *, student: str | None = None) -> pa.Table:
+    """The candidates of a run that may not be chosen, by filters, verdicts and quality gate.
+
+    Args:
+        run: The run folder.
+        settings: Which of them count.
+        student: Whose quality gate it has to be; None takes the one that is there.
+    """
     return gate(
         candidates=run.need(run.candidates),
         settings=settings,
         filters=_if_there(run, run.filters),
         verdicts=None if settings.gate == "off" else verdicts_for_gate(run, settings.gate_check),
+        quality=quality_table(run, settings, student=student),
     )
 
 

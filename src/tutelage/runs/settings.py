@@ -90,8 +90,12 @@ class RunSettings(BaseModel):
         lost = beyond(self.score.metrics, "ranks") if self.student.backend == "vllm" else ()
         if lost:
             raise ValueError(f"score.metrics: {', '.join(lost)} cannot be had from a vLLM server")
+        if self.student.backend == "vllm" and self.select.quality_gate != "off":
+            raise ValueError(
+                "select.quality_gate: calibrated needs entropies, which a vLLM server does not give"
+            )
         by = self.select.best_by
-        needed = (*needed_metrics(self.select.rule), *((by,) if by in METRICS else ()))
+        needed = (*needed_metrics(self.select.compared_rule), *((by,) if by in METRICS else ()))
         computed = scores_schema(self.score.metrics).names
         missing = [n for n in needed if n not in computed]
         if self.select.diversity is not None:

@@ -280,6 +280,37 @@ def metrics_there(run: RunFolder, stage: Stage) -> tuple[str, ...]:
     return earlier_metrics(done["tally"])
 
 
+def quality_gate_stage(
+    run: RunFolder, settings: SelectSettings, *, student: str, version: int, rejected: str | None
+) -> Stage:
+    """The stage that fits a quality gate on the run's own rows and judges every candidate.
+
+    Args:
+        run: The run folder.
+        settings: `max_false_refusals`, `quality_gate_examples` and `seed` decide the gate.
+        student: The fingerprint of the student that reads the planted faults.
+        version: Of the gate's code.
+        rejected: The checksum of the rows that a person rejected, if there are any.
+
+    Raises:
+        RunError: This student has not scored the run.
+    """
+    return Stage(
+        name="quality_gate",
+        key=content_hash(
+            "quality_gate",
+            version,
+            key_of(run, f"score:{student}"),
+            settings.max_false_refusals,
+            settings.quality_gate_examples,
+            settings.seed,
+            rejected,
+        ),
+        outputs=(run.quality_gate, run.quality_gate_table),
+        reads=("candidates.parquet", f"scores:{student}"),
+    )
+
+
 def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Stage:
     """The stage that decides on every example; each named selection has its own.
 
@@ -312,6 +343,8 @@ def _selected_from(
     yield "overrides"  # selected.jsonl holds what persons decided
     if settings.use_filters:
         yield "filters.parquet"
+    if settings.quality_gate != "off":
+        yield "quality_gate.parquet"
     if settings.gate != "off":
         check = feeding_check(run, settings.gate_check)
         if check is not None:

@@ -21,6 +21,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
         _rows(load),
         *_teacher(summary["refine"]),
         *_scores(summary["score"]),
+        *_quality_gate(summary.get("quality_gate")),
         *_choice(select),
     ]
     if summary["report"]:
@@ -66,6 +67,21 @@ def _scores(score: Mapping[str, Any]) -> list[str]:
     unscored = {k: n for k, n in statuses.items() if k != "ok"}
     aside = f"; not scored, and never chosen: {_counted(unscored)}" if unscored else ""
     return [f"Student: {_of(statuses.get('ok', 0), 'candidate')} scored{aside}."]
+
+
+def _quality_gate(gate: Mapping[str, Any] | None) -> list[str]:
+    if gate is None:
+        return []
+    if not gate["fitted"]:
+        return [f"Quality gate: not fitted, so nothing is refused by it ({gate['detail']})."]
+    share = gate["false_refusals"]
+    refused = f"{sum(gate['refused'].values())} of {gate['judged']} candidates refused"
+    interval = f"95 % CI {share['low']:.1%} to {share['high']:.1%}"
+    held_out = f"of held-out clean candidates {share['share']:.1%} were refused ({interval})"
+    return [
+        f"Quality gate: {refused} ({_counted(gate['refused']) or 'none'}).",
+        f"Quality gate: {held_out}.",
+    ]
 
 
 def _choice(select: Mapping[str, Any]) -> list[str]:

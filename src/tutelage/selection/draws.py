@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tutelage.selection.columns import Column, Floats, column_of, to_floats
 
-Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix"]
+Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_matched"]
 
 _HEX_DIGITS = 13
 """How many of the 32 digits of an MD5 are used: 52 bits fit a float64 without rounding."""

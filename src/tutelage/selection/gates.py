@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from tutelage.errors import DataError
 from tutelage.selection.columns import NONE, Bools, Indexes, column_of, filled, to_numpy
 from tutelage.selection.pool import Pool, TableSource
-from tutelage.selection.reasons import FILTERED_OUT
+from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE
 from tutelage.selection.settings import SelectSettings
 from tutelage.selection.verdict import Words
 
 _FIELDS: dict[str, pa.DataType] = {
     "candidate_id": pa.string(),
-    "status": pa.string(),  # filtered_out, wrong, no_answer or cannot_check
+    "status": pa.string(),  # filtered_out, quality_gate, wrong, no_answer or cannot_check
     "late": pa.bool_(),  # whether it is compared, and dropped if it was chosen
 }
 GATES = pa.schema(_FIELDS)
@@ -30,6 +30,11 @@ _FILTERED = """
 select c.candidate_id, '{word}' as status, false as late
 from c join f on f.candidate_id = c.candidate_id
 where c.status = 'ok' and not f.kept
+"""
+_FAULTY = """
+select c.candidate_id, '{word}' as status, false as late
+from c join q on q.candidate_id = c.candidate_id
+where c.status = 'ok' and not q.passed
 """
 _REFUSED = """
 select c.candidate_id, v.verdict as status, {late} as late
@@ -44,18 +49,22 @@ def gate(
     settings: SelectSettings,
     filters: TableSource | None = None,
     verdicts: TableSource | None = None,
+    quality: TableSource | None = None,
 ) -> pa.Table:
     """The candidates with text that may not be chosen, and why.
 
     Args:
         candidates: A table of the CANDIDATES schema, or a path; the id and the status are read.
-        settings: `use_filters`, `gate` and `gate_order`.
+        settings: `use_filters`, `quality_gate`, `gate` and `gate_order`.
         filters: What the filters decided: `candidate_id` and `kept`; None: there are none.
         verdicts: What was verified: `candidate_id` and `verdict`; None: nothing was.
+        quality: What the calibrated gate decided: `candidate_id` and `passed`, null where it could
+            not judge; None: there is no such gate.
 
     Returns:
         A table of the GATES schema, ascending by id; one row for each candidate that is out. One
-        that the filters dropped is `filtered_out`, whatever its verdict.
+        that the filters dropped is `filtered_out`, and one that the calibrated gate refused is
+        `quality_gate`, whatever the verdict.
 
     Raises:
         DataError: A candidate with text has no decision or no verdict: the table is older than
@@ -69,6 +78,11 @@ def gate(
             _view(tables, "f", filters)
             _check_complete(tables, "f", name="filters", command="tutelage filter RUN")
             parts.append(_FILTERED.format(word=FILTERED_OUT))
+        if quality is not None and settings.quality_gate != "off":
+            _view(tables, "q", quality)
+            command = "tutelage select RUN --quality-gate calibrated"
+            _check_complete(tables, "q", name="results of the quality gate", command=command)
+            parts.append(_FAULTY.format(word=REFUSED_BY_GATE))
         if verdicts is not None and settings.gate != "off":
             _view(tables, "v", verdicts)
             _check_complete(tables, "v", name="verdicts", command="tutelage verify RUN")
@@ -83,7 +97,9 @@ def gate(
             return GATES.empty_table()
         # An id that both name is given the first word: 'filtered_out' is never late.
         query = f"""
-            select candidate_id, first(status order by late, status <> '{FILTERED_OUT}') as status,
+            select candidate_id, first(
+                status order by late, status <> '{FILTERED_OUT}', status <> '{REFUSED_BY_GATE}'
+            ) as status,
                 bool_and(late) as late
             from ({" union all ".join(parts)}) group by 1 order by 1
         """  # noqa: S608  (words of ours only)
@@ -110,7 +126,7 @@ def _check_complete(
         raise DataError(
             f"the {name} know nothing of {missing} of {written} candidates with text",
             hint=f"they are older than the candidates: run `{command}` again, or switch it off "
-            "(use_filters: false, gate: off)",
+            "(use_filters: false, quality_gate: off, gate: off)",
         )
 
 

@@ -35,15 +35,22 @@ BEST_OF_N = "best_of_n"
 KEPT_ALL = "kept_all"
 COVERED = "covered_by_others"
 OUTSIDE_MIX = "outside_mix"
+LENGTH_MATCHED = "length_matched"
+NOT_MATCHED = "not_matched"
+CHOSEN_VERSION = "chosen_version"
+REFUSED_VERSION = "refused_version"
+NO_CONTRAST = "no_contrast"
 CHOSEN_WRONG = "chosen_wrong"
 CHOSEN_NO_ANSWER = "chosen_no_answer"
 CHOSEN_CANNOT_CHECK = "chosen_cannot_check"
 
 FILTERED_OUT = "filtered_out"
+REFUSED_BY_GATE = "quality_gate"
 OTHER_KIND = "other_kind"
 SHUT_OUT: Mapping[str, str] = MappingProxyType(
     {
         FILTERED_OUT: "was dropped by the filters",
+        REFUSED_BY_GATE: "was refused by the quality gate",
         "wrong": "is wrong",
         "no_answer": "has no answer that could be checked",
         "cannot_check": "could not be checked, and only right answers may be chosen",
@@ -86,6 +93,11 @@ REASONS: Mapping[str, str] = MappingProxyType(
         BEST_OF_N: "It is the best of its instruction's candidates by the column that was named.",
         KEPT_ALL: "Every candidate that may be chosen is kept.",
         COVERED: "Examples that are kept cover it: as many as were asked for are more diverse.",
+        LENGTH_MATCHED: "It was drawn for its length: that of a version another rule keeps.",
+        NOT_MATCHED: "The lengths of what another rule keeps are matched by other examples.",
+        CHOSEN_VERSION: "Another rule keeps it, and there is another version that it did not keep.",
+        REFUSED_VERSION: "Another rule keeps another version of this example.",
+        NO_CONTRAST: "Another rule keeps nothing of it, or there is only one version with a score.",
         OUTSIDE_MIX: "With it, the shares of the mix would not hold.",
         CHOSEN_WRONG: "The student's choice is wrong.",
         CHOSEN_NO_ANSWER: "The student's choice has no answer that could be checked.",

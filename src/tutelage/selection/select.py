@@ -28,6 +28,12 @@ from tutelage.selection.columns import (
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
 from tutelage.selection.cutting import cut
 from tutelage.selection.gates import GATES, refused_late, shut_out
+from tutelage.selection.matched import (
+    decide_chosen_version,
+    decide_length_matched,
+    decide_permuted,
+    decide_refused_version,
+)
 from tutelage.selection.mixing import mixed
 from tutelage.selection.null_sets import draw_nulls
 from tutelage.selection.pool import Pool, TableSource, load_pool
@@ -42,7 +48,7 @@ from tutelage.selection.ranked import (
     decide_srt_pairwise,
 )
 from tutelage.selection.reasons import OUTSIDE_MIX, refused_reason
-from tutelage.selection.settings import RuleName, SelectSettings
+from tutelage.selection.settings import BASELINES, RuleName, SelectSettings
 from tutelage.selection.srt import decide_srt
 from tutelage.selection.verdict import Verdict, Words, words
 
@@ -222,6 +228,8 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
             return ("mean_surprisal", "brier")
         case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
             return ()
+        case "permuted" | "length_matched" | "chosen_version" | "refused_version":
+            return ()  # those of the rule it is made from: see `compared_columns`
         case _:
             assert_never(rule)
 
@@ -236,7 +244,7 @@ def compared_columns(settings: SelectSettings) -> tuple[str, ...]:
         return ("lark", "lark_weight")
     if settings.best_by is not None:
         return (settings.best_by,)
-    return needed_metrics(settings.rule)
+    return needed_metrics(settings.compared_rule)
 
 
 _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
@@ -255,8 +263,18 @@ _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
 }
 
 
+_MADE_FROM: Mapping[RuleName, Callable[..., Verdict]] = {
+    "permuted": decide_permuted,
+    "length_matched": decide_length_matched,
+    "chosen_version": decide_chosen_version,
+    "refused_version": decide_refused_version,
+}
+
+
 def decide(pool: Pool, settings: SelectSettings) -> Verdict:
     """Apply the rule that the settings name, before any cut."""
+    if settings.rule in BASELINES:
+        return _MADE_FROM[settings.rule](pool, settings, rule=_RULES[settings.of])
     return _RULES[settings.rule](pool, settings)
 
 

@@ -18,6 +18,10 @@ RuleName: TypeAlias = Literal[
     "longest",
     "all_original",
     "all_refined",
+    "permuted",
+    "length_matched",
+    "chosen_version",
+    "refused_version",
 ]
 
 SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
@@ -25,6 +29,14 @@ SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", 
 
 OTHER_SOURCES = "*"
 """In quotas: every source that is not named."""
+
+BASELINES: tuple[RuleName, ...] = (
+    "permuted",
+    "length_matched",
+    "chosen_version",
+    "refused_version",
+)
+"""The rules that are made from another one, which the setting `of` names."""
 
 LENGTHS = {"long": 1.0, "short": 4.0}
 """Long to short answers for students of up to 3B parameters (arXiv 2502.12143)."""
@@ -78,6 +90,11 @@ class SelectSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rule: RuleName = "srt"
+    of: RuleName = Field(
+        default="srt",
+        description="permuted, length_matched, chosen_version, refused_version: the rule that they "
+        "are made from.",
+    )
     mode: Literal["safe", "paper"] = Field(
         default="safe", description="The truth table of the srt rule."
     )
@@ -107,6 +124,27 @@ class SelectSettings(BaseModel):
         default="before",
         description="before: only what passes the gate is compared. after: what was chosen is "
         "dropped if it does not pass.",
+    )
+    quality_gate: Literal["off", "calibrated"] = Field(
+        default="off",
+        description="calibrated: versions in which detectors, fitted on faults that are planted "
+        "into the run's own rows, find a fault may not be chosen.",
+    )
+    max_false_refusals: float = Field(
+        default=0.05,
+        gt=0.0,
+        le=0.5,
+        description="quality_gate: the share of clean versions that may be refused.",
+    )
+    quality_gate_examples: int = Field(
+        default=150,
+        ge=60,
+        description="quality_gate: how many examples faults are planted into; each costs the "
+        "student about 24 readings.",
+    )
+    quality_gate_rejected: str | None = Field(
+        default=None,
+        description="quality_gate: a file of rows that a person rejected, as one more fault.",
     )
     keep_per_example: int = Field(
         default=1,
@@ -174,7 +212,9 @@ class SelectSettings(BaseModel):
             raise ValueError("give keep_fraction or keep_count, not both")
         if self.quotas and (self.keep_fraction is not None or self.keep_count is not None):
             raise ValueError("give quotas, or keep_fraction or keep_count, not both")
-        if self.rule == "ifd_top" and not self.cuts:
+        if self.rule in BASELINES and self.of in (*BASELINES, "lark", "best_of_n"):
+            raise ValueError(f"rule {self.rule} cannot be made from {self.of}")
+        if self.compared_rule == "ifd_top" and not self.cuts:
             raise ValueError("rule ifd_top needs keep_fraction, keep_count or quotas")
         if self.diversity and not self.cuts:
             raise ValueError("diversity needs keep_fraction, keep_count or quotas")
@@ -185,6 +225,11 @@ class SelectSettings(BaseModel):
         if (self.rule == "best_of_n") != (self.best_by is not None):
             raise ValueError("best_by names the column for rule best_of_n, and only for it")
         return self
+
+    @property
+    def compared_rule(self) -> RuleName:
+        """The rule whose metrics are compared: for a baseline the one it is made from."""
+        return self.of if self.rule in BASELINES else self.rule
 
     @property
     def cuts(self) -> bool:

@@ -39,6 +39,7 @@ _OF_ONE_EXAMPLE = frozenset(
         "mode",
         "margin",
         "use_filters",
+        "quality_gate",
         "gate",
         "gate_order",
         "keep_per_example",
@@ -47,7 +48,7 @@ _OF_ONE_EXAMPLE = frozenset(
         "best_is",
     )
 )
-_GATES = ("use_filters", "gate", "gate_order", "gate_check")
+_GATES = ("use_filters", "quality_gate", "gate", "gate_order", "gate_check")
 _MOST_MARGINS = 12
 """Gains that are tried; with more versions the largest margins are left out."""
 
@@ -61,22 +62,25 @@ class Evidence:
         scores: Their rows of the scores table, of the student that decides.
         filters: Their rows of filters.parquet; None where the run has none.
         verdicts: Their rows of verdicts.parquet; None where the run has none.
+        quality: Their rows of quality_gate.parquet; None where the run has none.
     """
 
     candidates: Sequence[Mapping[str, Any]]
     scores: Sequence[Mapping[str, Any]]
     filters: pa.Table | None
     verdicts: pa.Table | None
+    quality: pa.Table | None = None
 
     def gates(self, settings: SelectSettings) -> pa.Table:
         """Who may not be chosen, under these settings."""
-        if self.filters is None and self.verdicts is None:
+        if self.filters is None and self.verdicts is None and self.quality is None:
             return GATES.empty_table()
         return gate(
             candidates=_without_texts(self.candidates),
             settings=settings,
             filters=self.filters,
             verdicts=self.verdicts,
+            quality=self.quality,
         )
 
 
@@ -194,6 +198,7 @@ def _evidence(shelf: Shelf, example_id: str) -> Evidence:
         scores=shelf.scores.take(rows) if shelf.scores is not None else [],
         filters=_part(shelf, shelf.run.filters, ids),
         verdicts=_verdicts(shelf, ids),
+        quality=_part(shelf, shelf.run.quality_gate_table, ids),
     )
 
 

@@ -1,0 +1,188 @@
+"""Thresholds of several detectors under one joint budget of false refusals.
+
+A row is refused if any detector is above its threshold, so the false refusals of all detectors add
+up. Thresholds start above every clean row and are then lowered one clean row at a time, each time
+for the detector that wins most faulty rows by it, with a preference for faults of which little is
+refused yet. How many clean rows may be spent is itself chosen by cross-validation, since thresholds
+that are chosen on some rows refuse fewer of these than of others.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+Indexes = NDArray[np.int64]
+
+FOLDS = 5
+_MARGINS = (4.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.25)
+"""Log-odds above the highest clean row, strictest first, for samples too small to spend a row."""
+_NEED = 0.03
+"""Added to a refused share before its logarithm is taken; a small one favours neglected faults."""
+_LOOK_AHEAD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A share of counted rows with its Wilson interval.
+
+    Attributes:
+        count: How many of them.
+        rows: Of how many, at least 1.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+    """
+
+    count: int
+    rows: int
+    low: float
+    high: float
+
+    @property
+    def fraction(self) -> float:
+        """The share itself, in [0, 1]."""
+        return self.count / self.rows
+
+
+def share_of(count: int, rows: int, *, level: float = 0.95) -> Share:
+    """A share with its Wilson interval, which holds for small counts too.
+
+    Examples:
+        >>> found = share_of(3, 100)
+        >>> found.fraction, round(found.low, 3), round(found.high, 3)
+        (0.03, 0.01, 0.085)
+    """
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p, wide = count / rows, 1 + z * z / rows
+    middle = (p + z * z / (2 * rows)) / wide
+    reach = z / wide * math.sqrt(p * (1 - p) / rows + z * z / (4 * rows * rows))
+    low = 0.0 if count == 0 else max(0.0, middle - reach)
+    high = 1.0 if count == rows else min(1.0, middle + reach)
+    return Share(count=count, rows=rows, low=low, high=high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """Cross-fitted log-odds of clean and faulty rows by D detectors.
+
+    Attributes:
+        clean_N_D: Of clean rows.
+        clean_fold_N: The fold of each; rows of one example are in one fold.
+        faulty_M_D: Of faulty rows.
+        fault_M: The index of the fault of each, in [0, number of faults).
+        weight_M: How much each counts.
+    """
+
+    clean_N_D: Numbers
+    clean_fold_N: Indexes
+    faulty_M_D: Numbers
+    fault_M: Indexes
+    weight_M: Numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """A threshold for each detector.
+
+    Attributes:
+        log_odds_D: A row is refused where a detector is above it.
+        expected: The share of clean rows refused in cross-validation.
+    """
+
+    log_odds_D: Numbers
+    expected: float
+
+
+def choose_thresholds(scored: Scored, *, max_false_refusals: float) -> Thresholds:
+    """The loosest thresholds whose cross-validated share of refused clean rows is in the budget.
+
+    Args:
+        scored: Cross-fitted log-odds.
+        max_false_refusals: The share of clean rows that may be refused, in (0, 1).
+
+    Returns:
+        Thresholds from all rows. Where even the strictest refuse more in cross-validation, these
+        are returned, and `expected` says so.
+    """
+    clean = len(scored.clean_N_D)
+    most = math.floor(max_false_refusals * clean)
+    ladder = [(0, margin) for margin in _MARGINS] + [(spent, 0.0) for spent in range(most + 1)]
+    folds = sorted(set(scored.clean_fold_N.tolist()))
+    refused = np.zeros(len(ladder))
+    for fold in folds:
+        inside_N = scored.clean_fold_N == fold
+        rest_N_D, own_N_D = scored.clean_N_D[~inside_N], scored.clean_N_D[inside_N]
+        scale = len(rest_N_D) / clean
+        path = _lowering(rest_N_D, scored, most=math.ceil(most * scale))
+        for step, (spent, margin) in enumerate(ladder):
+            found_D = path[min(len(path) - 1, round(spent * scale))] + margin
+            refused[step] += int((own_N_D > found_D).any(axis=1).sum())
+    shares = refused / clean
+    allowed = [step for step, share in enumerate(shares) if share <= max_false_refusals]
+    best = max(allowed, default=0)
+    spent, margin = ladder[best]
+    path = _lowering(scored.clean_N_D, scored, most=most)
+    return Thresholds(
+        log_odds_D=path[min(len(path) - 1, spent)] + margin, expected=float(shares[best])
+    )
+
+
+def _lowering(clean_N_D: Numbers, scored: Scored, *, most: int) -> list[Numbers]:
+    """Thresholds that refuse 0, 1, ... clean rows, as many as were asked for."""
+    detectors = clean_N_D.shape[1]
+    at_D = np.array(
+        [_between(clean_N_D[:, d].max(), scored.faulty_M_D[:, d]) for d in range(detectors)]
+    )
+    path, open_N = [at_D.copy()], np.ones(len(clean_N_D), dtype=np.bool_)
+    while len(path) <= most:
+        best: tuple[float, int, int, float] | None = None
+        refused_M: NDArray[np.bool_] = np.any(scored.faulty_M_D > at_D, axis=1)
+        now = _utility(refused_M, scored)
+        for d in range(detectors):
+            left = np.sort(clean_N_D[open_N, d])[::-1]
+            for cost in range(1, min(_LOOK_AHEAD, len(left) - 1, most + 1 - len(path)) + 1):
+                lower = _between(left[cost], scored.faulty_M_D[:, d], below=left[cost - 1])
+                more_M = np.logical_or(refused_M, scored.faulty_M_D[:, d] > lower)
+                gain = _utility(more_M, scored) - now
+                if best is None or gain / cost > best[0] + 1e-12:
+                    best = (gain / cost, d, cost, lower)
+        if best is None or best[0] <= 0:
+            break
+        _, d, cost, lower = best
+        at_D[d] = lower
+        open_N &= ~(clean_N_D[:, d] > lower)
+        path += [at_D.copy()] * cost
+    return path
+
+
+def _between(highest: float, faulty_M: Numbers, *, below: float = math.inf) -> float:
+    """A threshold in the gap above a clean row: halfway to the next faulty one, at most 1 away."""
+    above = faulty_M[(faulty_M > highest) & (faulty_M < below)]
+    nearest = float(above.min()) if len(above) else min(below, highest + 1.0)
+    return float(highest + min(1.0, (nearest - highest) / 2))
+
+
+def _utility(refused_M: NDArray[np.bool_], scored: Scored) -> float:
+    total = np.bincount(scored.fault_M, weights=scored.weight_M)
+    caught = np.bincount(scored.fault_M, weights=scored.weight_M * refused_M, minlength=len(total))
+    there = total > 0
+    return float(np.log(caught[there] / total[there] + _NEED).sum())
+
+
+def auc(positive: Sequence[float] | Numbers, negative: Sequence[float] | Numbers) -> float | None:
+    """The probability that a positive number is higher than a negative one; ties count half.
+
+    Examples:
+        >>> auc([2.0, 3.0], [1.0, 2.0])
+        0.875
+    """
+    a, b = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
+    if not len(a) or not len(b):
+        return None
+    order = np.sort(b)
+    below = np.searchsorted(order, a, side="left") + np.searchsorted(order, a, side="right")
+    return float(below.mean() / 2 / len(b))

@@ -1,0 +1,55 @@
+"""The user's own faulty rows: set aside, so that they do not use up the budget."""
+
+import numpy as np
+import pytest
+
+from tests.gate.gate_rows import CountingStudent, fit_rows, gate_rows, read_one
+from tutelage.gate import GateRow, features_of, fit_gate, plant
+from tutelage.gate.contamination import faulty_fraction
+
+ROWS = gate_rows(100)
+SHOWN = ("mismatch", "wrong_letters", "echo", "refusal")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.7])
+def test_the_share_of_faulty_rows_is_found(share: float) -> None:
+    rng, found = np.random.default_rng(0), []
+    for _ in range(20):
+        faulty = int(share * 400)
+        user_N = np.concatenate([rng.normal(size=400 - faulty), rng.normal(5, size=faulty)])
+        found.append(faulty_fraction(user_N, rng.normal(5, size=100)))
+    assert abs(np.mean(found) - share) <= 0.06
+
+
+def test_a_fault_that_cannot_be_told_sets_nothing_aside() -> None:
+    rng = np.random.default_rng(0)
+    found = [faulty_fraction(rng.normal(size=400), rng.normal(size=100)) for _ in range(20)]
+    assert set(found) == {0.0}
+
+
+def test_without_plants_nothing_is_suspected() -> None:
+    assert faulty_fraction(np.ones(5), np.zeros(0)) == 0.0
+    assert faulty_fraction(np.zeros(0), np.ones(5)) == 0.0
+
+
+@pytest.mark.parametrize("fault", ["echo"])
+def test_a_third_of_faulty_rows_does_not_use_up_the_budget(fault: str) -> None:
+    student, rows = CountingStudent(), fit_rows(ROWS, faults=SHOWN)
+    spoilt = {row.row_id: row for number, row in enumerate(ROWS) if number % 3 == 0}
+
+    def own(row: GateRow) -> GateRow:
+        if row.fault is not None or row.example_id not in spoilt:
+            return row
+        source = spoilt[row.example_id]
+        text = plant(source, fault=fault, dose="strong", others=ROWS, seed=77).response
+        read = read_one(student, f"own {row.example_id}", source, str(text))
+        return GateRow(example_id=row.example_id, features_F=features_of(read))
+
+    dirty = [own(row) for row in rows]
+    gate = fit_gate(dirty, max_false_refusals=0.05, seed=0)
+    assert gate.suspected[fault] >= 0.7 * len(spoilt)
+    judged = gate.judge(np.stack([r.features_F for r in dirty if r.fault is None]))
+    names = [r.example_id for r in dirty if r.fault is None]
+    refused = {name for name, j in zip(names, judged, strict=True) if not j.passed}
+    assert len(refused & set(spoilt)) >= 0.9 * len(spoilt)
+    assert len(refused - set(spoilt)) <= 0.1 * len(ROWS)

@@ -1,0 +1,124 @@
+"""Detectors: what they learn, that they survive a file, and thresholds under a budget."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.errors import DataError
+from tutelage.gate import Detector, auc, fit_detector, share_of
+from tutelage.gate.thresholds import Scored, choose_thresholds
+
+NAMES = ("a", "b", "c")
+
+
+def two_corners(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Faulty where a and b are both high or both low: no single feature and no line tells."""
+    X_N_F = np.random.default_rng(seed).normal(size=(rows, 3))
+    faulty_N = (X_N_F[:, 0] > 0) == (X_N_F[:, 1] > 0)
+    return X_N_F + 0.3 * np.sign(X_N_F), faulty_N
+
+
+def test_a_detector_learns_what_no_line_can_tell() -> None:
+    X_N_F, faulty_N = two_corners()
+    detector = fit_detector(fault="corners", X_N_F=X_N_F, faulty_N=faulty_N)
+    fresh_N_F, fresh_N = two_corners(seed=1)
+    odds_N = detector.log_odds(fresh_N_F)
+    assert auc(odds_N[fresh_N], odds_N[~fresh_N]) > 0.97
+
+
+def test_a_missing_feature_is_a_sign_of_its_own() -> None:
+    X_N_F = np.random.default_rng(0).normal(size=(200, 3))
+    faulty_N = np.arange(200) % 2 == 0
+    X_N_F[faulty_N, 1] = np.nan
+    detector = fit_detector(fault="missing", X_N_F=X_N_F, faulty_N=faulty_N)
+    assert (detector.log_odds(X_N_F) > 0).tolist() == faulty_N.tolist()
+
+
+def test_a_detector_survives_its_file() -> None:
+    X_N_F, faulty_N = two_corners()
+    detector = fit_detector(fault="corners", X_N_F=X_N_F, faulty_N=faulty_N)
+    stored = json.loads(json.dumps(detector.as_json(names=NAMES)))
+    back = Detector.from_json(stored, names=NAMES)
+    assert back == detector
+    with pytest.raises(DataError, match="not a detector"):
+        Detector.from_json(stored, names=("a", "c"))
+
+
+def test_the_evidence_names_the_feature_that_decided() -> None:
+    X_N_F = np.random.default_rng(0).normal(size=(200, 3))
+    detector = fit_detector(fault="high_b", X_N_F=X_N_F, faulty_N=X_N_F[:, 1] > 0.5)
+    evidence = detector.evidence(np.array([0.0, 2.0, 0.0]), names=NAMES)
+    assert next(iter(evidence)) == "b"
+    assert sum(evidence.values()) == pytest.approx(
+        detector.log_odds(np.array([[0.0, 2.0, 0.0]]))[0] - detector.start
+    )
+
+
+def test_a_detector_needs_both_kinds_of_rows() -> None:
+    with pytest.raises(DataError, match="needs faulty and clean rows"):
+        fit_detector(fault="x", X_N_F=np.zeros((3, 1)), faulty_N=np.ones(3, dtype=bool))
+
+
+def scored(seed: int, rows: int = 600, detectors: int = 6, apart: float = 3.0) -> Scored:
+    """Detectors that each see their own fault; faults lie apart from clean rows."""
+    rng = np.random.default_rng(seed)
+    fault_M = np.repeat(np.arange(detectors), 80)
+    faulty_M_D = rng.normal(size=(len(fault_M), detectors))
+    faulty_M_D[np.arange(len(fault_M)), fault_M] += apart
+    return Scored(
+        clean_N_D=rng.normal(size=(rows, detectors)),
+        clean_fold_N=np.arange(rows) % 5,
+        faulty_M_D=faulty_M_D,
+        fault_M=fault_M,
+        weight_M=np.ones(len(fault_M)),
+    )
+
+
+@pytest.mark.parametrize("budget", [0.02, 0.05, 0.2])
+def test_the_budget_holds_jointly_on_new_rows(budget: float) -> None:
+    shares = []
+    for seed in range(8):
+        found = choose_thresholds(scored(seed), max_false_refusals=budget)
+        assert found.expected <= budget
+        fresh = scored(seed + 100, rows=4000)
+        shares.append((fresh.clean_N_D > found.log_odds_D).any(axis=1).mean())
+    assert np.mean(shares) <= budget * 1.25
+    assert np.mean(shares) >= budget * 0.3
+
+
+def test_a_larger_budget_refuses_more_faults() -> None:
+    caught = []
+    for budget in (0.01, 0.05, 0.2):
+        given_rows = scored(3, apart=2.0)
+        found = choose_thresholds(given_rows, max_false_refusals=budget)
+        caught.append((given_rows.faulty_M_D > found.log_odds_D).any(axis=1).mean())
+    assert caught == sorted(caught)
+    assert caught[0] < caught[-1]
+
+
+def test_where_nothing_can_be_told_hardly_anything_is_refused() -> None:
+    found = choose_thresholds(scored(0, apart=0.0), max_false_refusals=0.05)
+    fresh = scored(50, rows=4000)
+    assert (fresh.clean_N_D > found.log_odds_D).any(axis=1).mean() <= 0.08
+
+
+@given(st.integers(0, 50), st.integers(1, 50))
+def test_an_interval_holds_its_share(count: int, more: int) -> None:
+    share = share_of(count, count + more)
+    assert 0 <= share.low <= share.fraction <= share.high <= 1
+    wider = share_of(count, count + more, level=0.99)
+    assert wider.low <= share.low
+    assert wider.high >= share.high
+
+
+def test_wilson_by_hand() -> None:
+    share = share_of(5, 100)
+    assert (round(share.low, 4), round(share.high, 4)) == (0.0215, 0.1118)
+
+
+def test_auc_is_one_half_for_ties_and_none_for_nothing() -> None:
+    assert auc([1.0], [1.0]) == 0.5
+    assert auc([], [1.0]) is None
