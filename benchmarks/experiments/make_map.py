@@ -238,7 +238,7 @@ def config(
             {"name": "arc_easy", "kind": "choice", "path": "arc_easy.jsonl"},
         ],
         "train": {"epochs": 1, "learning_rate": rate, "batch_examples": 4},
-        "evaluate": {"dtype": "bfloat16"},
+        "evaluate": {"dtype": "float32"},
     }
     path = out / f"{name}.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -33,7 +33,7 @@ def test_what_fails_is_1_with_a_message_and_nothing_on_stdout(
 ) -> None:
     failed = call(*(word.format(tmp_path) for word in words))
     assert failed.exit_code == 1
-    assert failed.stderr.startswith("Error: ")
+    assert "Error: " in failed.stderr
     assert failed.stdout == ""
 
 

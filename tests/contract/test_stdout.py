@@ -23,9 +23,10 @@ OPEN = {
 
 LOAD = ["candidates_by_step*", "examples", "rows", "rows_by_status*"]
 RULE = [
-    "best_by", "best_is", "diversity", "diversity_of", "embedder.kind", "gate", "gate_order",
-    "keep_count", "keep_fraction", "keep_per_example", "margin", "max_unscored_fraction", "mix",
-    "mode", "one_teacher", "per_source", "quotas*", "rule", "seed", "use_filters",
+    "best_by", "best_is", "diversity", "diversity_of", "embedder.kind", "gate", "gate_check",
+    "gate_order", "keep_count", "keep_fraction", "keep_per_example", "margin", "max_false_refusals",
+    "max_unscored_fraction", "mix", "mode", "of", "one_teacher", "per_source", "quality_gate",
+    "quality_gate_examples", "quality_gate_rejected", "quotas*", "rule", "seed", "use_filters",
 ]  # fmt: skip
 SELECT = [
     "candidates", "examples", "gated*", "kept", "reasons*", "rows_kept",
@@ -44,7 +45,8 @@ RUN = [
     *(f"refine.teacher.{name}" for name in TEACHER),
     "refine.teacher_candidates*",
     "report", "run",
-    "score.response_tokens", "score.scores_by_status*", "score.student",
+    "score.metrics", "score.response_tokens", "score.scores_by_status*", "score.statistics",
+    "score.student",
     *(f"select.{name}" for name in SELECT),
 ]  # fmt: skip
 FILTERED = [
@@ -93,7 +95,7 @@ def test_the_summary_of_a_run(tmp_path: Path) -> None:
 
 
 def test_select(run: Path) -> None:
-    assert printed("select", run) == sorted(SELECT)
+    assert printed("select", run) == sorted([*SELECT, "gate_check", "out_of_date"])
 
 
 def test_load(run: Path, tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_load(run: Path, tmp_path: Path) -> None:
 
 
 def test_verify(run: Path, tmp_path: Path) -> None:
-    assert printed("verify", run, "--check", "number") == ["out", "rows", "verdicts*"]
+    assert printed("verify", run, "--check", "number") == ["check", "out", "rows", "verdicts*"]
     data = run.parent / "data.jsonl"
     words = ("verify", data, "--check", "number", "--response", "output")
     assert printed(*words, "--out", tmp_path / "v.parquet") == ["out", "rows", "verdicts*"]
@@ -141,7 +143,10 @@ def test_metrics(run: Path) -> None:
 
 
 def test_doctor() -> None:
-    assert printed("doctor") == ["cpus", "devices", "extras*", "healthy", "versions*"]
+    assert printed("doctor") == [
+        "cpus", "devices", "extras*", "healthy", "sandbox.bubblewrap", "sandbox.jail",
+        "sandbox.used", "versions*",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("out", [True, False])

@@ -121,6 +121,21 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
+def _server_options() -> tuple[Callable[[Function], Function], ...]:
+    """Where a student that a server holds is found."""
+    return (
+        click.option(
+            "--student-url", help="Of a vLLM server with the student: http://HOST:8000/v1."
+        ),
+        click.option(
+            "--served-model", help="The student's name on a vLLM server with several models."
+        ),
+        click.option(
+            "--student-key-env", help="The environment variable with the vLLM server's key."
+        ),
+    )
+
+
 def student_options(*, default: str | None = None) -> Callable[[Function], Function]:
     """Which student reads, and how."""
 
@@ -168,16 +183,7 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
                 show_default=True,
                 help="Who computes; vllm needs --student-url and --dtype.",
             ),
-            click.option(
-                "--student-url", help="Of a vLLM server with the student: http://HOST:8000/v1."
-            ),
-            click.option(
-                "--served-model", help="The student's name on a vLLM server with several models."
-            ),
-            click.option(
-                "--student-key-env",
-                help="The environment variable with the vLLM server's key.",
-            ),
+            *_server_options(),
             click.option("--no-cache", is_flag=True, help="Read everything again."),
         )
         function = template_options(function)

@@ -51,12 +51,7 @@ def run_harness(
         ) from error
     parts = student.parts
     manager = TaskManager(include_path=task.path, include_defaults=task.path is None)
-    name = str(task.harness_task)
-    if name not in manager.all_tasks:
-        raise SettingsError(
-            f"task {task.name}: the harness knows no task {name!r}",
-            hint="`lm_eval ls tasks` lists them; `path` names a folder with your own",
-        )
+    name = _known_name(manager, task)
     loaded = _loaded(manager.load([name])["tasks"], task)
     chosen = _filter_of(loaded, task)
     documents = _drawn_documents(loaded, limit=task.limit, seed=settings.seed)
@@ -102,6 +97,17 @@ def run_harness(
         "metrics": {k: v for k, v in found["results"][name].items() if isinstance(v, int | float)},
     }
     return list(harness_results(samples, metric=metric, negated=higher is False)), about
+
+
+def _known_name(manager: Any, task: TaskSettings) -> str:
+    """The name of the task in the harness, once it is sure that the harness has it."""
+    name = str(task.harness_task)
+    if name not in manager.all_tasks:
+        raise SettingsError(
+            f"task {task.name}: the harness knows no task {name!r}",
+            hint="`lm_eval ls tasks` lists them; `path` names a folder with your own",
+        )
+    return name
 
 
 def harness_results(
