@@ -13,7 +13,7 @@ import logging
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ class RayScoring:
     pool: RaySettings
     folder: WorkFolder
     open_student: Callable[[StudentSettings], Reader] = open_student
+
+    def computing(self, metrics: tuple[str, ...]) -> "RayScoring":
+        """The same job for these metrics."""
+        return replace(self, metrics=metrics)
 
     def scorer(
         self, candidates: Callable[[], Iterable[Candidate]], *, progress: Progress

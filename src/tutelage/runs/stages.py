@@ -12,7 +12,6 @@ already paid for is in the teacher cache and the student's cache, so starting ag
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from glob import glob
 from itertools import groupby
 from pathlib import Path
@@ -260,8 +259,8 @@ def score(
     stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
     before = metrics_there(run, stage)
     metrics = tuple(dict.fromkeys((*before, *settings.metrics)))
-    if workers is not None and metrics != workers.metrics:
-        workers = replace(workers, metrics=metrics)
+    if workers is not None:
+        workers = workers.computing(metrics)
 
     def work() -> Tally:
         shown, scorer = progress, None
