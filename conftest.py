@@ -11,8 +11,9 @@ import pytest
 NEEDS = {
     "student": ("torch", "transformers"),
     "training": ("torch", "trl"),
-    "report": ("altair", "vl_convert"),
-    "web": ("starlette", "uvicorn"),
+    "models": ("torch", "transformers"),
+    "reporting": ("altair", "vl_convert"),
+    "viewer": ("starlette", "uvicorn"),
 }
 """Rooms whose tests can only be collected where these libraries are installed."""
 

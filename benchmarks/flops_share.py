@@ -22,8 +22,8 @@ import torch
 from score_speed import MODELS
 
 from tutelage.student import StudentSettings, open_student
-from tutelage.student.passage import passage_of
-from tutelage.student.reader import PassageReader
+from tutelage.student.passage_reader import PassageReader
+from tutelage.student.passages import passage_of
 
 HERE = Path(__file__).parent
 LENGTHS = (64, 128, 256, 512, 1024, 2048)

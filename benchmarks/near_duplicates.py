@@ -25,11 +25,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tutelage.data.tables import CANDIDATES
+from tutelage.data.schemas import CANDIDATES
 from tutelage.filters import NearDuplicatesSettings, apply_filters
+from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.minhash import bucket, choose_bands, jaccard, shingle_sets
-from tutelage.filters.pool import pool_of
-from tutelage.filters.words import spaced_words
+from tutelage.filters.ngrams import spaced_words
 
 SLOW_ROWS = 8_000  # the exact search is slow for long texts and low thresholds
 QUICK = 0.8

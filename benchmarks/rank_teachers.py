@@ -9,7 +9,7 @@ import json
 import time
 from pathlib import Path
 
-from tutelage.runs import rank_teachers
+from tutelage.experiments.rank import rank_teachers
 
 ARGUMENTS = (
     ("pool", {"help": "A file of answers of several teachers."}),

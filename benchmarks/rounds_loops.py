@@ -172,7 +172,7 @@ def shown(value: float | None) -> str:
 
 
 def summary(out: Path) -> None:
-    from tutelage.runs.rounds_tables import flip_summary
+    from tutelage.experiments.rounds.tables import flip_summary
 
     for row in pq.read_table(out / "out" / "rounds.parquet").to_pylist():
         print({name: value for name, value in row.items() if name != "student"})
@@ -208,8 +208,8 @@ def main() -> None:
     else:
         open_task(given.data, given.out)
         held_out(given.data, given.out, texts=30, instructions=16)
-    from tutelage.cli.showing import shown_progress
-    from tutelage.runs import RoundsSettings, run_rounds
+    from tutelage.cli.console import shown_progress
+    from tutelage.experiments.rounds import RoundsSettings, run_rounds
 
     seeds = [int(seed) for seed in given.seeds.split(",")]
     values = settings(given.task, given.out, seeds=seeds, rounds=given.rounds)

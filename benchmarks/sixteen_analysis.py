@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from tutelage.evaluation.statistics import bootstrap_means, paired_interval
+from tutelage.stats.paired_design import bootstrap_means, paired_interval
 from tutelage.verification import find_agreement
 
 PREFERENCES = (

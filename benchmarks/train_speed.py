@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from tutelage.runs import Silent
+from tutelage.progress import Silent
 from tutelage.student import open_student
 from tutelage.training import TrainSettings, encode_file
 from tutelage.training import trainer as trainer_module

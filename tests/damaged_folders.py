@@ -20,11 +20,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.runs import fakes
+from tests.pipeline import fakes
 from tutelage.errors import TutelageError
-from tutelage.runs import (
+from tutelage.pipeline import (
     RunFolder,
-    Silent,
     explain_example,
     export,
     report_text,
@@ -33,6 +32,7 @@ from tutelage.runs import (
     select_again,
     verify_run,
 )
+from tutelage.progress import Silent
 
 TABLES = ("rows", "examples", "loaded", "candidates", "scores", "decisions", "chosen", "nulls")
 FILES = (*TABLES, "verdicts", "manifest", "selected", "overrides")

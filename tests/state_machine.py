@@ -20,11 +20,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.runs import fakes
+from tests.pipeline import fakes
 from tutelage.errors import TutelageError
-from tutelage.runs import (
+from tutelage.pipeline import (
     RunFolder,
-    Silent,
     export,
     filter_run,
     run_all,
@@ -34,8 +33,9 @@ from tutelage.runs import (
     verify_run,
     write_report,
 )
-from tutelage.runs.overruling import overrule, withdraw
-from tutelage.runs.staleness import stale_outputs
+from tutelage.pipeline.overrides import overrule, withdraw
+from tutelage.pipeline.staleness import stale_outputs
+from tutelage.progress import Silent
 from tutelage.teacher import Journal
 
 COUNTS: Counter[str] = Counter()

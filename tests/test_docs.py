@@ -8,7 +8,7 @@ import click
 import pytest
 
 from tutelage.cli import main
-from tutelage.cli.manual import PAGES
+from tutelage.cli.docs_generator import PAGES
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -17,7 +17,9 @@ DOCS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_made_from_the_code_is_up_to_date(name: str) -> None:
     written = (ROOT / "docs" / name).read_text(encoding="utf-8")
-    assert written == PAGES[name]().rstrip() + "\n", "run: python -m tutelage.cli.manual docs"
+    assert written == PAGES[name]().rstrip() + "\n", (
+        "run: python -m tutelage.cli.docs_generator docs"
+    )
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: str(p.relative_to(ROOT)))

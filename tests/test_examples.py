@@ -38,7 +38,7 @@ def test_every_row_of_an_example_is_read(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
 def test_every_configuration_is_valid(path: Path, here: Path) -> None:
-    from tutelage.runs import load_settings
+    from tutelage.pipeline import load_settings
 
     settings = load_settings(path, overrides={})
     assert Path(str(settings.data.path)).is_file()

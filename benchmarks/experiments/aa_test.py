@@ -12,12 +12,12 @@ import json
 from pathlib import Path
 
 from tutelage.data import content_hash
-from tutelage.runs import Silent
-from tutelage.runs.proving import read_results, run_experiment
-from tutelage.runs.proving_results import compare_all
-from tutelage.runs.proving_settings import ProveSettings
+from tutelage.experiments.prove.compare import compare_all
+from tutelage.experiments.prove.config import ProveSettings
+from tutelage.experiments.prove.run import read_results, run_experiment
+from tutelage.progress import Silent
 from tutelage.student import StudentSettings
-from tutelage.student.opening import OpenStudent
+from tutelage.student.components import OpenStudent
 
 
 def small_student(folder: Path, tokenizer: str) -> Path:

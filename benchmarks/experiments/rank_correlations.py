@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tutelage.runs.ranking_outcomes import correlations, outcomes_of
+from tutelage.experiments.rank.outcomes import correlations, outcomes_of
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import io
 import sys
 from pathlib import Path
 
-from tutelage.runs.proving import read_results
+from tutelage.experiments.prove.run import read_results
 
 PLACE = ("student", "arm", "train_seed", "balance", "task", "item_id")
 COLUMNS = (*PLACE, "value", "correct", "status")

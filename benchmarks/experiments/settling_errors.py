@@ -12,8 +12,8 @@ from statistics import NormalDist
 import numpy as np
 import pyarrow as pa
 
-from tutelage.ranking import PREDICTORS, WatchSettings, settling
-from tutelage.ranking.settling import influences
+from tutelage.experiments.rank import PREDICTORS, WatchSettings, settling
+from tutelage.experiments.rank.sequential_stopping import influences
 
 QUESTIONS, EVERY, FEWEST = 300, 5, 25
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from tutelage.correlation import spearman
-from tutelage.ranking import predictors_for
-from tutelage.ranking.cells import cells_of
+from tutelage.experiments.rank import predictors_for
+from tutelage.experiments.rank.answer_grid import cells_of
+from tutelage.stats.rank_correlation import spearman
 
 COUNTS = (3, 6, 12, 25, 50, 100, 200, 400, 800)
 DRAWS = 200

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from tutelage.runs.proving import read_results
-from tutelage.runs.proving_results import Compared, compare_all
-from tutelage.runs.proving_settings import load_prove_settings
+from tutelage.experiments.prove.compare import Compared, compare_all
+from tutelage.experiments.prove.config import load_prove_settings
+from tutelage.experiments.prove.run import read_results
 
 
 def cell(c: Compared) -> str:

@@ -29,10 +29,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
-from tutelage.correlation import spearman
 from tutelage.data import content_hash, write_jsonl
-from tutelage.runs.proving import read_results
-from tutelage.runs.ranking_outcomes import correlations
+from tutelage.experiments.prove.run import read_results
+from tutelage.experiments.rank.outcomes import correlations
+from tutelage.stats.rank_correlation import spearman
 
 DOUBTFUL = frozenset(
     f"{n:04}" for n in (368, 403, 454, 649, 652, 749, 768, 782, 823, 952, 962, 1016, 1309)

@@ -11,19 +11,20 @@ Names are loaded when they are first used, so that `import tutelage` is quick.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tutelage.version import __version__
+
 if TYPE_CHECKING:
     from tutelage.data import Candidate, Example, Message, Row, read
     from tutelage.errors import TutelageError
-    from tutelage.runs import Student
+    from tutelage.pipeline import Student
 
-__version__ = "0.1.0"
 
 _ROOMS = {
     "Candidate": "tutelage.data",
     "Example": "tutelage.data",
     "Message": "tutelage.data",
     "Row": "tutelage.data",
-    "Student": "tutelage.runs",
+    "Student": "tutelage.pipeline",
     "TutelageError": "tutelage.errors",
     "read": "tutelage.data",
 }

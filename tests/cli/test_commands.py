@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.runs.fakes import doors, rows, settings, write_rows
+from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.cli import main
-from tutelage.runs import Silent, run_all
+from tutelage.pipeline import run_all
+from tutelage.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +115,13 @@ def test_ctrl_c_leaves_a_run_that_continues(tmp_path: Path) -> None:
         "import sys, time\n"
         "from pathlib import Path\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
-        "from tests.runs.fakes import doors, improves, settings\n"
-        "import tutelage.runs.jobs as jobs, tutelage.runs as runs\n"
+        "from tests.pipeline.fakes import doors, improves, settings\n"
+        "import tutelage.pipeline.resources as resources\n"
         "from tutelage.cli import main\n"
         "def slow(request):\n"
         "    time.sleep(0.2)\n"
         "    return improves(request)\n"
-        "jobs.Doors = lambda: doors(slow)\n"
+        "resources.Doors = lambda **_: doors(slow)\n"
         f"main(['run', {str(tmp_path / 'c.yaml')!r}])\n"
     )
     (tmp_path / "c.yaml").write_text(

@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.runs.fakes import doors, rows, settings, write_rows
+from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.cli import main
-from tutelage.runs import Silent, run_all
+from tutelage.pipeline import run_all
+from tutelage.progress import Silent
 
 
 @pytest.fixture(scope="module")

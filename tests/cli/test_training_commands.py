@@ -7,10 +7,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from tests.runs.fakes import doors, rows, scored_as, settings, write_rows
+from tests.pipeline.fakes import doors, rows, scored_as, settings, write_rows
 from tests.tiny_student import save_student
 from tutelage.cli import main
-from tutelage.runs import Silent, jobs, run_all
+from tutelage.pipeline import jobs, run_all
+from tutelage.progress import Silent
 from tutelage.student import StudentSettings
 
 pytest.importorskip("trl")

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.runs.fakes import doors, rows, settings, write_rows
+from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.cli import main
-from tutelage.runs import Silent, run_all
+from tutelage.pipeline import run_all
+from tutelage.progress import Silent
 
 FILTERS = "filters: [{kind: length, maximum: 100}, {kind: exact_duplicates}]\n"
 

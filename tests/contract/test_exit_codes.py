@@ -7,7 +7,7 @@ import click
 import pytest
 
 from tests.contract.conftest import call
-from tests.runs.fakes import rows, write_rows
+from tests.pipeline.fakes import rows, write_rows
 from tutelage.cli import main
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from tests.contract.conftest import FILTERS, call
-from tests.runs.fakes import doors, rows, settings, write_rows
-from tutelage.runs import Silent, run_all
+from tests.pipeline.fakes import doors, rows, settings, write_rows
+from tutelage.pipeline import run_all
+from tutelage.progress import Silent
 
 OPEN = {
     "rows_by_status", "candidates_by_step", "teacher_candidates", "failures", "scores_by_status",

@@ -14,11 +14,7 @@ from tutelage.data import (
     example_id_of,
     response_of,
 )
-from tutelage.data.tables import (
-    CANDIDATES,
-    candidates_from_table,
-    candidates_to_table,
-)
+from tutelage.data.schemas import CANDIDATES, candidates_from_table, candidates_to_table
 from tutelage.errors import DataError
 
 texts = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=10)

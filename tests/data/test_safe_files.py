@@ -108,7 +108,7 @@ def test_a_table_is_not_written_through_a_link(
 ) -> None:
     precious = tmp_path / "precious.txt"
     precious.write_text("keep me")
-    monkeypatch.setattr("tutelage.data.write.secrets.token_hex", lambda _: "0123abcd")
+    monkeypatch.setattr("tutelage.data.writers.secrets.token_hex", lambda _: "0123abcd")
     temporary = tmp_path / f".t.parquet.{os.getpid()}.0123abcd.tmp"
     temporary.symlink_to(precious)
     with pytest.raises(TutelageError, match="cannot be written"):

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tutelage.data import ReadSettings, TableWriter, read, streams
-from tutelage.data.tables import ROWS
+from tutelage.data import ReadSettings, TableWriter, byte_streams, read
+from tutelage.data.schemas import ROWS
 from tutelage.errors import DataError
 
 
@@ -127,12 +127,12 @@ def test_a_table_whose_name_is_not_utf_8_can_be_read(tmp_path: Path) -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> int:
     """Rows may have 64 kB only, so that tests stay small."""
-    from tutelage.data import json_values, records
+    from tutelage.data import file_records, json_stream
 
     size = 1 << 16
     for module, name in (
-        *((streams, "ROW_BYTES"), (records, "ROW_BYTES"), (json_values, "ROW_BYTES")),
-        (records, "_FIELD_CHARACTERS"),
+        *((byte_streams, "ROW_BYTES"), (file_records, "ROW_BYTES"), (json_stream, "ROW_BYTES")),
+        (file_records, "_FIELD_CHARACTERS"),
     ):
         monkeypatch.setattr(module, name, size)
     return size
@@ -172,7 +172,7 @@ def test_a_huge_row_of_other_formats_has_a_reason(tmp_path: Path, small: int, na
 def test_what_unpacks_without_end_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "_BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(byte_streams, "_BOMB_BYTES", 1 << 20)
     path = tmp_path / "rows.jsonl.gz"
     with gzip.open(path, "wb") as file:
         file.write(json.dumps(ROW).encode() + b"\n")

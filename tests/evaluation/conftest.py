@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.tiny_student import save_student
 
 

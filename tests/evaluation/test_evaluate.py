@@ -7,16 +7,16 @@ from typing import Any, Literal, TypeAlias
 
 import pyarrow.parquet as pq
 import pytest
-from tests.tiny_student import save_student
 
+from tests.tiny_student import save_student
 from tutelage.data import Unscored, content_hash, write_table
 from tutelage.errors import SettingsError
 from tutelage.evaluation import RESULTS, EvaluateSettings, TaskSettings, evaluate_student
+from tutelage.evaluation import answer_generation as generating_module
 from tutelage.evaluation import evaluate as evaluate_module
-from tutelage.evaluation import generating as generating_module
-from tutelage.evaluation.generating import Answer, answer_all
+from tutelage.evaluation.answer_generation import Answer, answer_all
 from tutelage.evaluation.items import Item
-from tutelage.runs import Silent
+from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 
 pytest.importorskip("transformers")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 import pytest
 
-from tutelage.data.tables import CANDIDATES
+from tutelage.data.schemas import CANDIDATES
 
 MakeCandidates = Callable[..., pa.Table]
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
+from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.classifier import classify
-from tutelage.filters.pool import pool_of
-from tutelage.filters.settings import ClassifierSettings, TextSource
+from tutelage.filters.config import ClassifierSettings, TextSource
 
 pytest.importorskip("fasttext")
 

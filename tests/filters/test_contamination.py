@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.filters import EvaluationIndex, Item, read_items
+from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.config import ContaminationSettings, TextSource
 from tutelage.filters.contamination import drop_contaminated
-from tutelage.filters.pool import pool_of
-from tutelage.filters.settings import ContaminationSettings, TextSource
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 

@@ -10,18 +10,27 @@ from tutelage.filters import (
     FILTER_DECISIONS,
     FilterSettings,
     FiltersSettings,
-    band,
     contamination,
-    decision,
+    decisions,
     duplicates,
     echo,
-    numbers,
-    rating,
+    llm_difficulty,
+    numeric,
     similarity,
+    value_band,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
-MODULES = (band, contamination, decision, duplicates, echo, numbers, rating, similarity)
+MODULES = (
+    value_band,
+    contamination,
+    decisions,
+    duplicates,
+    echo,
+    numeric,
+    llm_difficulty,
+    similarity,
+)
 KINDS = [kind.model_fields["kind"].default for kind in get_args(get_args(FilterSettings)[0])]
 REASONS = sorted(
     {

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.config import ExactDuplicatesSettings
 from tutelage.filters.duplicates import drop_exact_duplicates
-from tutelage.filters.pool import pool_of
-from tutelage.filters.settings import ExactDuplicatesSettings
 
 rows = st.lists(
     st.tuples(st.sampled_from(["a", "A ", "b", "c"]), st.sampled_from(["e1", "e2", "e3"])),

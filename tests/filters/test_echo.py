@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.filters import EchoSettings, apply_filters
+from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.echo import drop_echoes, repeated_share
-from tutelage.filters.pool import pool_of
 
 ASKED = "Name two red fruits that grow in gardens."
 PAIRS = [

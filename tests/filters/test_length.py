@@ -2,9 +2,9 @@ import pyarrow as pa
 import pytest
 
 from tutelage.errors import SettingsError
+from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.config import LengthSettings
 from tutelage.filters.length import measure_length
-from tutelage.filters.pool import pool_of
-from tutelage.filters.settings import LengthSettings
 
 
 @pytest.fixture

@@ -5,13 +5,8 @@ import pyarrow as pa
 import pytest
 
 from tutelage.filters import apply_filters
-from tutelage.filters.contamination import drop_contaminated
-from tutelage.filters.echo import drop_echoes, repeated_share
-from tutelage.filters.embedding import HashedWords
-from tutelage.filters.length import measure_length
-from tutelage.filters.near import drop_near_duplicates
-from tutelage.filters.pool import pool_of
-from tutelage.filters.settings import (
+from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.config import (
     ContaminationSettings,
     EchoSettings,
     LengthSettings,
@@ -19,7 +14,12 @@ from tutelage.filters.settings import (
     TextSource,
     WordsEmbedder,
 )
-from tutelage.filters.words import segmented_words, word_equivalents
+from tutelage.filters.contamination import drop_contaminated
+from tutelage.filters.echo import drop_echoes, repeated_share
+from tutelage.filters.embeddings import HashedWords
+from tutelage.filters.length import measure_length
+from tutelage.filters.near_duplicates import drop_near_duplicates
+from tutelage.filters.ngrams import segmented_words, word_equivalents
 
 SENTENCES = {
     "chinese": "农夫有七头棕色的牛，他在市场上卖掉了两头，农场里还剩下几头牛？",

@@ -5,7 +5,7 @@ from math import isfinite
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from tutelage.data.tables import SCORES
+from tutelage.data.schemas import SCORES
 
 METRICS = ("ifd", "r_ifd", "grape", "rsr")
 VALUES = [0.25, 0.5, 0.75, 1.0, 1.25]

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
-from test_select import RULES, decide, many
+from test_decide import RULES, decide, many
 
 from tutelage.selection import NULL_NAMES, REASONS
-from tutelage.selection.settings import RuleName
+from tutelage.selection.config import RuleName
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules.md").read_text(encoding="utf-8")
 

@@ -11,10 +11,10 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from selection_pools import merged, pools, tables
 
-from tutelage.data.tables import CHOSEN, DECISIONS
+from tutelage.data.schemas import CHOSEN, DECISIONS
 from tutelage.errors import DataError
 from tutelage.selection import GATES, SelectSettings, gate, nulls, select
-from tutelage.selection.mixing import assign
+from tutelage.selection.mixture import assign
 
 few = effort(max_examples=8, deadline=None)
 

@@ -6,16 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tiny_student import CHATML, byte_pairs
 
-from tutelage.data import (
-    VIEW_NAMES,
-    Candidate,
-    Message,
-    Reading,
-    TokenStats,
-    candidate_id_of,
-)
+from tests.tiny_student import CHATML, byte_pairs
+from tutelage.data import VIEW_NAMES, Candidate, Message, Reading, TokenStats, candidate_id_of
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 GOLDEN = SHARED / "golden"

@@ -8,9 +8,9 @@ import pytest
 
 from tutelage.data import VIEW_NAMES, Reading, Unscored
 from tutelage.errors import StudentError
-from tutelage.student import Cache, StudentModel, StudentSettings, TextPair, chunks
+from tutelage.student import Cache, StudentModel, StudentSettings, TextPair, batching
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.passage import Measured
+from tutelage.student.passages import Measured
 
 
 class CountingEngine:
@@ -49,7 +49,7 @@ def rows(candidate_of):
 
 @pytest.fixture
 def student_of(tiny_llama, tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_CANDIDATES", 8)
+    monkeypatch.setattr(batching, "CHUNK_CANDIDATES", 8)
 
     def build(name="cache", *, stop_at=None, most=None, lanes=2, **settings):
         options = {"dtype": "bfloat16", "batch_tokens": 150} | settings

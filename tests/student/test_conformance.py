@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.student.families import (
     FAMILIES,
     SEEING_FAMILIES,
@@ -22,11 +23,10 @@ from tests.student.families import (
     VOCABULARY,
     save_family,
 )
-
+from tutelage.models.folder import find_folder
 from tutelage.student import StudentSettings
-from tutelage.student.engines import open_engine
-from tutelage.student.folder import find_folder
-from tutelage.student.passage import passage_of
+from tutelage.student.engine_choice import open_engine
+from tutelage.student.passages import passage_of
 
 TABLE = Path(__file__).parents[2] / "docs" / "conformance-models.md"
 LENGTHS = (90, 3, 47, 8, 2, 21)

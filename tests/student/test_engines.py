@@ -89,7 +89,7 @@ def test_bfloat16_stays_near_float32_in_c_and_in_torch(tiny_llama, some_candidat
 
 
 def test_a_prefix_that_is_shared_is_computed_once(tiny_llama, some_candidates):
-    from tutelage.student.packing import lay_out
+    from tutelage.student.packed_layout import lay_out
 
     builder = opened(tiny_llama).parts.builder
     first, second = (builder.encode(c, "response").given[0] for c in some_candidates[:2])

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.tiny_student import save_student
 
+from tests.tiny_student import save_student
 from tutelage.data import Candidate, Message, Unscored
 from tutelage.student import StudentSettings, open_student
 from tutelage.student.gradients import projected_gradients

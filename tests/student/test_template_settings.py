@@ -4,11 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.tiny_student import save_student
 
+from tests.tiny_student import save_student
 from tutelage.data import VIEW_NAMES, Message, Unscored
 from tutelage.errors import SettingsError
-from tutelage.runs.settings import checked
+from tutelage.pipeline.config import checked
 from tutelage.student import StudentSettings, check_template, open_student
 
 TEMPLATE = (
@@ -53,7 +53,7 @@ def test_each_setting_changes_fingerprint_and_keys(folder, candidate_of):
 
 def test_the_contract_belongs_to_the_fingerprint(folder, monkeypatch):
     before = student_of(folder).fingerprint
-    monkeypatch.setattr("tutelage.student.opening.SCORING_CONTRACT", 3)
+    monkeypatch.setattr("tutelage.student.components.SCORING_CONTRACT", 3)
     assert student_of(folder).fingerprint != before
 
 

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from tutelage.data import Message, TargetTokens
 from tutelage.student.chat_template import open_chat_template
-from tutelage.student.passage import EncodedSide, Refusal
+from tutelage.student.passages import EncodedSide, Refusal
 from tutelage.student.template import ALPACA_TEXT, parse_raw_template
-from tutelage.student.text import fast_tokenizer
+from tutelage.student.tokenizer import fast_tokenizer
 from tutelage.student.views import ViewBuilder, blank_reason
 
 words = st.text(alphabet="abc -:\n#.ü漢", min_size=1, max_size=40).filter(str.strip)

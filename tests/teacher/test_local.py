@@ -14,15 +14,15 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from tutelage.errors import SettingsError, TeacherError  # noqa: E402
-from tutelage.teacher import (  # noqa: E402  # noqa: E402
+from tutelage.teacher import (  # noqa: E402
     Journal,
     LocalTeacher,
     Request,
     TeacherSettings,
-    local_model,
+    local_generation,
     open_teacher,
 )
-from tutelage.teacher.local_model import LocalModel, _choose  # noqa: E402
+from tutelage.teacher.local_generation import LocalModel, _choose  # noqa: E402
 
 RequestFor = Callable[..., Request]
 TEMPLATE = (
@@ -166,14 +166,14 @@ def test_an_interrupted_batch_ends_at_once(
 ) -> None:
     ask(teacher, request_for())  # the model is loaded
     tokens: list[int] = []
-    choose = local_model._choose
+    choose = local_generation._choose
 
     def slow(*args: Any, **kwargs: Any) -> int:
         tokens.append(1)
         time.sleep(0.05)
         return max(1, choose(*args, **kwargs))  # never ends by itself
 
-    monkeypatch.setattr(local_model, "_choose", slow)
+    monkeypatch.setattr(local_generation, "_choose", slow)
 
     async def scene() -> None:
         asking = asyncio.create_task(teacher.ask(request_for("x", max_tokens=40)))

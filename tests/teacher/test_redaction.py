@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.teacher import wire
+from tutelage.teacher import openai_format
 from tutelage.teacher.redaction import KEY, Redactor
 
 SECRET = "sk-Not/a+Real_Key-" + "0123456789"
@@ -58,7 +58,9 @@ def test_the_key_is_replaced_in_every_wrapping(name: str) -> None:
 def test_the_key_is_in_no_value_and_no_name_of_a_body(name: str) -> None:
     wrapped = WRAPPINGS[name](SECRET)
     body = {"choices": [{"message": {"content": f"you sent {wrapped}!", wrapped: [wrapped]}}]}
-    parsed = wire.parse_body(json.dumps(body).encode(), place="here", redactor=Redactor(SECRET))
+    parsed = openai_format.parse_body(
+        json.dumps(body).encode(), place="here", redactor=Redactor(SECRET)
+    )
     assert isinstance(parsed, dict)
     text = json.dumps(parsed, ensure_ascii=False)
     assert text.count(KEY) == 3
@@ -103,5 +105,5 @@ def test_a_streamed_answer_is_scrubbed_after_its_pieces_are_joined() -> None:
     ]
     events.append({"choices": [{"delta": {}, "finish_reason": "stop"}]})
     data = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
-    parsed: Any = wire.parse_body(data, place="here", redactor=Redactor(SECRET))
+    parsed: Any = openai_format.parse_body(data, place="here", redactor=Redactor(SECRET))
     assert parsed["choices"][0]["message"]["content"] == KEY

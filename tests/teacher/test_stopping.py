@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tutelage.errors import BudgetError, TeacherStoppedError
-from tutelage.refinement.crowd import run_bounded
+from tutelage.refinement.concurrency import run_bounded
 from tutelage.teacher import Journal, Prices, Reply, Request, TeacherSettings, open_teacher
 from tutelage.teacher.journal_file import VERSION
 

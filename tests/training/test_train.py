@@ -17,7 +17,7 @@ from tutelage.data import Candidate, Message, Reading
 from tutelage.errors import DataError, RunError, StudentError
 from tutelage.student import StudentSettings, open_student
 from tutelage.training import TrainSettings, encode_file, train_student
-from tutelage.training.rows import NO_LOSS
+from tutelage.training.tokenized_rows import NO_LOSS
 from tutelage.training.train import last_checkpoint, student_settings
 
 pytest.importorskip("trl")

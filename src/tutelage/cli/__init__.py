@@ -1,5 +1,5 @@
-"""The command line: parse, call one stage, print."""
+"""The command line: parse, call one function, print."""
 
-from tutelage.cli.main import main
+from tutelage.cli.command_group import main
 
 __all__ = ["main"]

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tutelage.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tutelage.pipeline.resources import Doors
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -366,3 +369,11 @@ def counts_by_name(parts: Iterable[str], *, option: str) -> dict[str, int]:
         if not number.is_integer():
             raise SettingsError(f"{option} {name}={number:g}: expected a whole number")
     return {name: int(number) for name, number in found.items()}
+
+
+def doors_with_workers() -> "Doors":
+    """The doors to student and teacher, with Ray's workers for `--engine ray`."""
+    from tutelage.distributed import RayWorkers
+    from tutelage.pipeline.resources import Doors
+
+    return Doors(workers=RayWorkers())

@@ -1,5 +1,6 @@
 """What is an example, and how is it written down?"""
 
+from tutelage.data.attempts import Attempts
 from tutelage.data.candidate import (
     INSTRUCTION_REFLECTION,
     OK,
@@ -17,19 +18,14 @@ from tutelage.data.example import (
     response_of,
     uses_tools,
 )
-from tutelage.data.fields import FIELD_NAMES, FieldName, Shape
+from tutelage.data.field_aliases import FIELD_NAMES, FieldName, Shape
+from tutelage.data.file_formats import Format
 from tutelage.data.file_lock import lock_file, open_guarded
+from tutelage.data.file_records import Record
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
-from tutelage.data.read import (
-    DUPLICATE,
-    ROW_OK,
-    ReadSettings,
-    Row,
-    Rows,
-    read,
-    read_records,
-)
-from tutelage.data.reading import (
+from tutelage.data.readers import DUPLICATE, ROW_OK, ReadSettings, Row, Rows, read, read_records
+from tutelage.data.sources import Source
+from tutelage.data.token_stats import (
     RANK_CLIP,
     SCORING_CONTRACT,
     VIEW_NAMES,
@@ -39,11 +35,8 @@ from tutelage.data.reading import (
     Unscored,
     ViewName,
 )
-from tutelage.data.records import Record
-from tutelage.data.sniff import Format
-from tutelage.data.source import Source
 from tutelage.data.token_table import TargetTokens
-from tutelage.data.write import (
+from tutelage.data.writers import (
     TableWriter,
     candidates_row,
     copy_file,
@@ -70,6 +63,7 @@ __all__ = [
     "SCORING_CONTRACT",
     "STEPS",
     "VIEW_NAMES",
+    "Attempts",
     "Candidate",
     "Example",
     "FieldName",

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tutelage.data.candidate import ORIGINAL, Candidate
+from tutelage.data.chat_messages import ROLE_OF
 from tutelage.data.example import Message
-from tutelage.data.fields import ALIASES, FieldMap
-from tutelage.data.turns import ROLE_OF
-from tutelage.data.values import clean_text
+from tutelage.data.field_aliases import ALIASES, FieldMap
+from tutelage.data.field_values import clean_text
 from tutelage.errors import DataError
 
 _FIELDS_SHOWN = 20

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tutelage.data.example import Message
-from tutelage.data.values import UnreadableRowError
+from tutelage.data.field_values import UnreadableRowError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.data.reading import (
+from tutelage.data.token_stats import (
     VIEW_NAMES,
     Reading,
     ReadingOutcome,

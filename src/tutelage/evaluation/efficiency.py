@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from tutelage.errors import DataError
-from tutelage.evaluation.statistics import Differences, standard_error, t_quantile
+from tutelage.stats.paired_design import Differences, standard_error, t_quantile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,18 +19,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.data import Unscored, content_hash, replacing, write_table
-from tutelage.data.progress import Progress, Silent
 from tutelage.errors import RunError, SettingsError
-from tutelage.evaluation.answering import constraints_met, exact_match
-from tutelage.evaluation.generating import Answer, answer_all
-from tutelage.evaluation.harness import folder_digest, run_harness
+from tutelage.evaluation.answer_generation import Answer, answer_all
+from tutelage.evaluation.answer_tasks import constraints_met, exact_match
+from tutelage.evaluation.config import EvaluateSettings, TaskSettings
 from tutelage.evaluation.items import Item, read_items, read_references
-from tutelage.evaluation.likelihood import choose, gain, held_out
-from tutelage.evaluation.reasoning import reasoning_quality
+from tutelage.evaluation.likelihood_tasks import choose, gain, held_out
+from tutelage.evaluation.lm_eval_harness import folder_digest, run_harness
 from tutelage.evaluation.results import UNITS, ItemResult, results_table
-from tutelage.evaluation.settings import EvaluateSettings, TaskSettings
+from tutelage.evaluation.step_value import reasoning_quality
+from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.student.settings import template_values
+from tutelage.student.config import template_values
 
 _VERSIONS = ("tutelage", "torch", "transformers", "lm_eval", "math-verify")
 

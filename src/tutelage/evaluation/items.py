@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 from tutelage.data import ORIGINAL, Candidate, content_hash, read, read_records
 from tutelage.errors import DataError
-from tutelage.evaluation.choices import choices_of, right_index
-from tutelage.evaluation.settings import TaskSettings
+from tutelage.evaluation.config import TaskSettings
+from tutelage.evaluation.multiple_choice import choices_of, right_index
 from tutelage.verification import Constraint
 
 _USUAL: Mapping[str, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.evaluation.settings import TaskKind
+from tutelage.evaluation.config import TaskKind
 
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     ("item_id", pa.string()),

@@ -9,28 +9,8 @@ in the same order. Nothing is removed.
                      +----> items of evaluation sets -----------+
 """
 
-from tutelage.filters.applying import (
-    Filtered,
-    FilterResult,
-    apply_filters,
-    apply_filters_async,
-    try_filters,
-    try_filters_async,
-)
 from tutelage.filters.comparison import Comparison, compare
-from tutelage.filters.contamination import EvaluationIndex, Hits
-from tutelage.filters.decision import (
-    FILTER_DECISIONS,
-    FINAL_DECISIONS,
-    FilterDecision,
-    decisions_from_table,
-    decisions_to_table,
-)
-from tutelage.filters.embedding import Embedder, make_embedder
-from tutelage.filters.items import Item, read_items
-from tutelage.filters.judging import Means
-from tutelage.filters.length import TokenCounter
-from tutelage.filters.settings import (
+from tutelage.filters.config import (
     ClassifierSettings,
     ColumnSettings,
     ContaminationSettings,
@@ -49,6 +29,26 @@ from tutelage.filters.settings import (
     TextSource,
     read_filters,
 )
+from tutelage.filters.contamination import EvaluationIndex, Hits
+from tutelage.filters.decisions import (
+    FILTER_DECISIONS,
+    FINAL_DECISIONS,
+    FilterDecision,
+    decisions_from_table,
+    decisions_to_table,
+)
+from tutelage.filters.dispatch import Means
+from tutelage.filters.embeddings import Embedder, make_embedder
+from tutelage.filters.length import TokenCounter
+from tutelage.filters.pipeline import (
+    Filtered,
+    FilterResult,
+    apply_filters,
+    apply_filters_async,
+    try_filters,
+    try_filters_async,
+)
+from tutelage.filters.reference_texts import Item, read_items
 
 __all__ = [
     "FILTER_DECISIONS",

@@ -16,13 +16,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError
-from tutelage.filters.decision import NO_RESPONSE
-from tutelage.filters.extra import need
-from tutelage.filters.items import Item, read_items
-from tutelage.filters.numbers import Numbers, numbers
-from tutelage.filters.pool import Pool
-from tutelage.filters.settings import ClassifierSettings
-from tutelage.filters.words import segmented_words
+from tutelage.filters.candidate_texts import Pool
+from tutelage.filters.config import ClassifierSettings
+from tutelage.filters.decisions import NO_RESPONSE
+from tutelage.filters.ngrams import segmented_words
+from tutelage.filters.numeric import Numbers, numbers
+from tutelage.filters.optional_imports import need
+from tutelage.filters.reference_texts import Item, read_items
 
 NO_WORDS = "no_words"
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.correlation import spearman
 from tutelage.errors import DataError
-from tutelage.filters.applying import FilterResult
-from tutelage.filters.pool import compute, pool_of
+from tutelage.filters.candidate_texts import compute, pool_of
+from tutelage.filters.pipeline import FilterResult
+from tutelage.stats.rank_correlation import spearman
 
 _FILTERS: dict[str, pa.DataType] = {
     "filter": pa.string(),

@@ -24,19 +24,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.decision import Verdicts
+from tutelage.filters.candidate_texts import Pool, TextColumn, compute
+from tutelage.filters.config import ContaminationSettings
+from tutelage.filters.decisions import Verdicts
 from tutelage.filters.duplicates import example_codes
-from tutelage.filters.items import Item, read_items
-from tutelage.filters.pool import Pool, TextColumn, compute
-from tutelage.filters.settings import ContaminationSettings
-from tutelage.filters.words import (
-    Runs,
-    Symbols,
-    runs_of,
-    to_form,
-    word_equivalents,
-    word_symbols,
-)
+from tutelage.filters.ngrams import Runs, Symbols, runs_of, to_form, word_equivalents, word_symbols
+from tutelage.filters.reference_texts import Item, read_items
 
 CLEAN = "clean"
 CONTAMINATED = "contaminated"

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.decision import NO_RESPONSE, Verdicts
-from tutelage.filters.numbers import column_numbers
-from tutelage.filters.pool import Pool, TextColumn, compute
-from tutelage.filters.settings import DuplicatesSettings, ExactDuplicatesSettings
-from tutelage.filters.words import Form, to_form
+from tutelage.filters.candidate_texts import Pool, TextColumn, compute
+from tutelage.filters.config import DuplicatesSettings, ExactDuplicatesSettings
+from tutelage.filters.decisions import NO_RESPONSE, Verdicts
+from tutelage.filters.ngrams import Form, to_form
+from tutelage.filters.numeric import column_numbers
 
 UNIQUE = "unique"
 KEPT_OF_DUPLICATES = "kept_of_duplicates"

@@ -7,12 +7,12 @@ known before `r_ifd` decides.
 
 from dataclasses import replace
 
-from tutelage.filters.band import ABOVE_MAXIMUM, keep_band
-from tutelage.filters.decision import NO_RESPONSE, Verdicts
-from tutelage.filters.numbers import numbers
-from tutelage.filters.pool import Pool, compute
-from tutelage.filters.settings import EchoSettings
-from tutelage.filters.words import segmented_words, words_of
+from tutelage.filters.candidate_texts import Pool, compute
+from tutelage.filters.config import EchoSettings
+from tutelage.filters.decisions import NO_RESPONSE, Verdicts
+from tutelage.filters.ngrams import segmented_words, words_of
+from tutelage.filters.numeric import numbers
+from tutelage.filters.value_band import ABOVE_MAXIMUM, keep_band
 
 ECHOES = "echoes_instruction"
 """The reason where a response repeats (nearly) all of its instruction."""

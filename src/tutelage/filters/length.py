@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.errors import SettingsError
-from tutelage.filters.decision import NO_RESPONSE
-from tutelage.filters.numbers import Numbers, column_numbers, numbers
-from tutelage.filters.pool import Pool, compute
-from tutelage.filters.settings import LengthSettings
-from tutelage.filters.words import word_symbols
+from tutelage.filters.candidate_texts import Pool, compute
+from tutelage.filters.config import LengthSettings
+from tutelage.filters.decisions import NO_RESPONSE
+from tutelage.filters.ngrams import word_symbols
+from tutelage.filters.numeric import Numbers, column_numbers, numbers
 
 TokenCounter: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
 """Counts the tokens of each text, in order."""

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.pool import TextColumn, compute
-from tutelage.filters.settings import NearDuplicatesSettings
-from tutelage.filters.words import Runs, character_symbols, mix, runs_or_whole, word_symbols
+from tutelage.filters.candidate_texts import TextColumn, compute
+from tutelage.filters.config import NearDuplicatesSettings
+from tutelage.filters.ngrams import Runs, character_symbols, mix, runs_or_whole, word_symbols
 
 HASHES = 128
 """Minima in a signature. More would find the same pairs with fewer false candidates, slower."""

@@ -4,7 +4,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.filters.decision import NO_RESPONSE, Verdicts
+from tutelage.filters.candidate_texts import Pool, TextColumn
+from tutelage.filters.config import SemanticDuplicatesSettings, SimilaritySettings
+from tutelage.filters.decisions import NO_RESPONSE, Verdicts
 from tutelage.filters.duplicates import (
     NO_RIVAL,
     SEMANTIC_DUPLICATE,
@@ -13,11 +15,9 @@ from tutelage.filters.duplicates import (
     example_codes,
     preference_order,
 )
-from tutelage.filters.embedding import Embedder
-from tutelage.filters.items import read_items
-from tutelage.filters.numbers import Numbers, numbers
-from tutelage.filters.pool import Pool, TextColumn
-from tutelage.filters.settings import SemanticDuplicatesSettings, SimilaritySettings
+from tutelage.filters.embeddings import Embedder
+from tutelage.filters.numeric import Numbers, numbers
+from tutelage.filters.reference_texts import read_items
 
 NO_WORDS = "no_words"
 """The reason where a text has nothing to embed."""

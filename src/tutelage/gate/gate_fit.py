@@ -20,14 +20,7 @@ from tutelage.gate.detectors import TREES, Bins, Detector, fit_detector
 from tutelage.gate.features import NAMES
 from tutelage.gate.gate_model import CalibratedGate, FaultResult
 from tutelage.gate.planted_faults import Part
-from tutelage.gate.thresholds import (
-    FOLDS,
-    Scored,
-    Share,
-    auc,
-    choose_thresholds,
-    share_of,
-)
+from tutelage.gate.thresholds import FOLDS, Scored, Share, auc, choose_thresholds, share_of
 
 Numbers = NDArray[np.float64]
 

@@ -5,11 +5,12 @@ means and which way is better, and the rows of the scores table. A metric that h
 is None and its candidate `nonfinite`: a failure is never a number.
 """
 
-from tutelage.metrics.correlation import AGREEMENT, agreement
-from tutelage.metrics.pairs import ifd, ifd_loss, ppl, r_ifd
-from tutelage.metrics.pools import lark, lark_weights, with_lark
+from tutelage.metrics.corpus import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
+from tutelage.metrics.group import lark, lark_weights, with_lark
+from tutelage.metrics.metric_agreement import AGREEMENT, agreement
+from tutelage.metrics.perplexity_ratios import ifd, ifd_loss, ppl, r_ifd
 from tutelage.metrics.registry import METRICS
-from tutelage.metrics.request import (
+from tutelage.metrics.requirements import (
     beyond,
     needs_steps,
     needs_text,
@@ -18,7 +19,7 @@ from tutelage.metrics.request import (
     table_metrics,
     views_for,
 )
-from tutelage.metrics.responses import (
+from tutelage.metrics.response import (
     brier,
     grape,
     high_entropy_sum,
@@ -27,8 +28,7 @@ from tutelage.metrics.responses import (
     rsr,
     upd,
 )
-from tutelage.metrics.scoring import NONFINITE, compute, finish_scores, score_row, scores_schema
-from tutelage.metrics.sets import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
+from tutelage.metrics.score_rows import NONFINITE, compute, finish_scores, score_row, scores_schema
 from tutelage.metrics.spec import Better, Level, Material, MetricSpec, Statistics
 from tutelage.metrics.steps import (
     LALP_WINDOW_STEPS,

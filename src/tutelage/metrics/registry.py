@@ -5,22 +5,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tutelage.data import ViewName
-from tutelage.metrics import pairs, responses, steps
+from tutelage.metrics import perplexity_ratios, response, steps
 from tutelage.metrics.spec import Material, MetricSpec
 
 
 def _upd(material: Material) -> float:
     vocabulary_tokens = material.reading.vocabulary_tokens
     if vocabulary_tokens is None:
-        raise responses.missing_statistics("vocabulary size")
-    return responses.upd(
+        raise response.missing_statistics("vocabulary size")
+    return response.upd(
         response_given_instruction=material.answer, vocabulary_tokens=vocabulary_tokens
     )
 
 
 def _lalp(material: Material) -> float:
     if material.steps is None:
-        raise responses.missing_statistics("readings of its steps")
+        raise response.missing_statistics("readings of its steps")
     return steps.lalp(material.steps)
 
 
@@ -41,7 +41,7 @@ _SPECS = (
         views=_RESPONSE_VIEWS,
         source="Selective Reflection-Tuning, eq. 3 (arXiv 2402.10110)",
         deviation=_SAME_TOKENS,
-        compute=lambda m: pairs.ifd(
+        compute=lambda m: perplexity_ratios.ifd(
             response=m.view("response"), response_given_instruction=m.answer
         ),
     ),
@@ -56,7 +56,7 @@ _SPECS = (
         views=_RESPONSE_VIEWS,
         source="Cherry LLM (arXiv 2308.12032)",
         deviation=_SAME_TOKENS,
-        compute=lambda m: pairs.ifd_loss(
+        compute=lambda m: perplexity_ratios.ifd_loss(
             response=m.view("response"), response_given_instruction=m.answer
         ),
     ),
@@ -71,7 +71,7 @@ _SPECS = (
         views=_INSTRUCTION_VIEWS,
         source="Selective Reflection-Tuning, eq. 8 (arXiv 2402.10110)",
         deviation=f"our own wording of the reverse request; {_SAME_TOKENS}",
-        compute=lambda m: pairs.r_ifd(
+        compute=lambda m: perplexity_ratios.r_ifd(
             instruction=m.view("instruction"),
             instruction_given_response=m.view("instruction_given_response"),
         ),
@@ -84,7 +84,7 @@ _SPECS = (
         level="pair",
         valid_range=(1.0, math.inf),
         source="common; a baseline of Selective Reflection-Tuning (arXiv 2402.10110)",
-        compute=lambda m: pairs.ppl(response_given_instruction=m.answer),
+        compute=lambda m: perplexity_ratios.ppl(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="grape",
@@ -95,7 +95,7 @@ _SPECS = (
         valid_range=(-math.inf, 0.0),
         source="GRAPE (arXiv 2502.04194)",
         deviation="end-of-turn tokens are not scored; the paper does not say",
-        compute=lambda m: responses.grape(response_given_instruction=m.answer),
+        compute=lambda m: response.grape(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="rsr",
@@ -107,7 +107,7 @@ _SPECS = (
         statistics="ranks",
         source="Rank-Surprisal Ratio, trajectory level (arXiv 2601.14249)",
         deviation="no epsilon under the fraction; noisy on short responses, as the authors warn",
-        compute=lambda m: responses.rsr(response_given_instruction=m.answer),
+        compute=lambda m: response.rsr(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="mean_surprisal",
@@ -117,7 +117,7 @@ _SPECS = (
         level="candidate",
         valid_range=(0.0, math.inf),
         source="a baseline of Rank-Surprisal Ratio (arXiv 2601.14249)",
-        compute=lambda m: responses.mean_surprisal(response_given_instruction=m.answer),
+        compute=lambda m: response.mean_surprisal(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="mean_rank",
@@ -128,7 +128,7 @@ _SPECS = (
         valid_range=(1.0, 100.0),
         statistics="ranks",
         source="a baseline of Rank-Surprisal Ratio (arXiv 2601.14249)",
-        compute=lambda m: responses.mean_rank(response_given_instruction=m.answer),
+        compute=lambda m: response.mean_rank(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="brier",
@@ -140,7 +140,7 @@ _SPECS = (
         statistics="full",
         source="LARK (arXiv 2605.30651)",
         deviation="the whole vocabulary; the authors' code renormalises the 50 likeliest tokens",
-        compute=lambda m: responses.brier(response_given_instruction=m.answer),
+        compute=lambda m: response.brier(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="lark",
@@ -237,7 +237,7 @@ _SPECS = (
         statistics="full",
         source="High-Entropy Sum (arXiv 2605.22389)",
         deviation="at least one token is counted",
-        compute=lambda m: responses.high_entropy_sum(response_given_instruction=m.answer),
+        compute=lambda m: response.high_entropy_sum(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="delta_loss",

@@ -1,8 +1,8 @@
 """What would the teacher improve, or write?"""
 
-from tutelage.refinement.draft import Draft, Fault, parse_reply, parse_sample
+from tutelage.refinement.config import RefineSettings, SampleSettings
 from tutelage.refinement.prompt import Prompt, load_prompt
-from tutelage.refinement.reflect import (
+from tutelage.refinement.reflection import (
     candidate_of_reply,
     form_of,
     prompt_of,
@@ -12,7 +12,7 @@ from tutelage.refinement.reflect import (
     reflect_response,
     reflection_request,
 )
-from tutelage.refinement.rewriting import (
+from tutelage.refinement.refused_rewrite import (
     Complaint,
     Refused,
     rewrite,
@@ -20,6 +20,7 @@ from tutelage.refinement.rewriting import (
     rewrite_request,
     rewrite_step,
 )
+from tutelage.refinement.reply_parser import Draft, Fault, parse_reply, parse_sample
 from tutelage.refinement.sample import (
     SAME_TEXT,
     sample_all,
@@ -28,9 +29,8 @@ from tutelage.refinement.sample import (
     sample_request,
     sample_requests,
 )
-from tutelage.refinement.settings import RefineSettings, SampleSettings
+from tutelage.refinement.sample_waves import Accept, Crowd, sample_in_waves
 from tutelage.refinement.statuses import REFINEMENT_STATUSES
-from tutelage.refinement.waves import Accept, Crowd, sample_in_waves
 
 __all__ = [
     "REFINEMENT_STATUSES",

@@ -20,11 +20,11 @@ from tutelage.data import (
 )
 from tutelage.errors import TeacherError
 from tutelage.refinement import statuses
-from tutelage.refinement.crowd import DEFAULT_OUTSTANDING, run_bounded
-from tutelage.refinement.draft import Draft, DraftOrFault, Fault, parse_sample
-from tutelage.refinement.judge import fault_of_sample
-from tutelage.refinement.reflect import fault_of_error
-from tutelage.refinement.settings import SampleSettings
+from tutelage.refinement.concurrency import DEFAULT_OUTSTANDING, run_bounded
+from tutelage.refinement.config import SampleSettings
+from tutelage.refinement.reflection import fault_of_error
+from tutelage.refinement.reply_checks import fault_of_sample
+from tutelage.refinement.reply_parser import Draft, DraftOrFault, Fault, parse_sample
 from tutelage.teacher import Reply, Request, Teacher
 
 SAME_TEXT = "the same text as "

@@ -3,7 +3,7 @@
 from tutelage.data import INSTRUCTION_REFLECTION, Candidate, Message
 from tutelage.data.turn_text import turn_text
 from tutelage.refinement import statuses
-from tutelage.refinement.draft import Fault
+from tutelage.refinement.reply_parser import Fault
 
 
 def fault_of_tools(parent: Candidate, *, step: str) -> Fault | None:

@@ -4,16 +4,16 @@ Exactly one decision an example, with its reason and the numbers it rested on, a
 nulls: sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
 """
 
+from tutelage.selection.baselines import NULL_NAMES
+from tutelage.selection.candidate_table import TableSource
+from tutelage.selection.config import MixSettings, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage
+from tutelage.selection.decide import Selected, compared_columns, needed_metrics, nulls, select
 from tutelage.selection.diversity import cover
-from tutelage.selection.explain import explain
+from tutelage.selection.explanation import explain
 from tutelage.selection.gates import GATES, gate
-from tutelage.selection.null_sets import NULL_NAMES
-from tutelage.selection.parents import choose_parents
-from tutelage.selection.pool import TableSource
+from tutelage.selection.parent_choice import choose_parents
 from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
-from tutelage.selection.select import Selected, compared_columns, needed_metrics, nulls, select
-from tutelage.selection.settings import MixSettings, RuleName, SelectSettings
 
 __all__ = [
     "GATES",

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.errors import DataError
-from tutelage.selection.columns import Bools, count_values, take
-from tutelage.selection.pool import NOT_SCORED, Pool
+from tutelage.selection.arrow_columns import Bools, count_values, take
+from tutelage.selection.candidate_table import NOT_SCORED, Pool
+from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import SHUT_OUT
-from tutelage.selection.settings import SelectSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tutelage.errors import DataError
-from tutelage.selection.columns import NONE, Bools, Indexes, column_of, filled, to_numpy
-from tutelage.selection.pool import Pool, TableSource
+from tutelage.selection.arrow_columns import NONE, Bools, Indexes, column_of, filled, to_numpy
+from tutelage.selection.candidate_table import Pool, TableSource
+from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE
-from tutelage.selection.settings import SelectSettings
-from tutelage.selection.verdict import Words
+from tutelage.selection.rule_result import Words
 
 _FIELDS: dict[str, pa.DataType] = {
     "candidate_id": pa.string(),

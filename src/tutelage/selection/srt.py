@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION
-from tutelage.selection.columns import NONE, Bools, Floats, Indexes
-from tutelage.selection.pool import Pool
+from tutelage.selection.arrow_columns import NONE, Bools, Floats, Indexes
+from tutelage.selection.candidate_table import Pool
+from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import (
     BOTH_REFLECTIONS_WON,
     IFD_NOT_BELOW_1,
@@ -25,8 +26,7 @@ from tutelage.selection.reasons import (
     R_IFD_NOT_BELOW_1,
     RESPONSE_REFLECTION_WON,
 )
-from tutelage.selection.settings import SelectSettings
-from tutelage.selection.verdict import Verdict, Words, why_out, why_unscored, words
+from tutelage.selection.rule_result import Verdict, Words, why_out, why_unscored, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,20 +12,15 @@ line, `H` features, `V` vocabulary, `A` attention heads, `K` key-value heads, `D
 head. Counted are only targets: position t of the logits predicts token t + 1.
 """
 
-from tutelage.student.bundled import BUNDLED, BundledModel, bundled_model
+from tutelage.student.batching import chunks_of
 from tutelage.student.cache import Cache
-from tutelage.student.chunks import chunks_of
-from tutelage.student.examination import check_template, devices
-from tutelage.student.folder import resolve_device, resolve_dtype
-from tutelage.student.memory import give_memory_back
-from tutelage.student.model import StudentModel, TextPair, open_student
-from tutelage.student.reads import Reads
-from tutelage.student.settings import Statistics, StudentSettings
-from tutelage.student.table import TableStudent
+from tutelage.student.config import Statistics, StudentSettings
+from tutelage.student.diagnostics import check_template, devices
+from tutelage.student.fakes import TableStudent
+from tutelage.student.protocol import Reads
+from tutelage.student.student import StudentModel, TextPair, open_student
 
 __all__ = [
-    "BUNDLED",
-    "BundledModel",
     "Cache",
     "Reads",
     "Statistics",
@@ -33,12 +28,8 @@ __all__ = [
     "StudentSettings",
     "TableStudent",
     "TextPair",
-    "bundled_model",
     "check_template",
     "chunks_of",
     "devices",
-    "give_memory_back",
     "open_student",
-    "resolve_device",
-    "resolve_dtype",
 ]

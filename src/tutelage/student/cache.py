@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.data.databases import write_ahead
+from tutelage.data.sqlite_files import write_ahead
 from tutelage.errors import StudentError
-from tutelage.student.passage import Measured, Refusal
+from tutelage.student.passages import Measured, Refusal
 
 KEY_BYTES = 16
 _VERSION = 2

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from tutelage.data import Message
 from tutelage.errors import SettingsError
 from tutelage.student.jinja_environment import TEMPLATE_ERRORS
-from tutelage.student.span import PROBE, Span, find_turn
 from tutelage.student.template import Rendered, RewrittenError, TemplateRefusedError
 from tutelage.student.thinking import REASONING_FIELDS
+from tutelage.student.turn_spans import PROBE, Span, find_turn
 
 RenderMessages: TypeAlias = Callable[[list[dict[str, Any]], bool, list[Any] | None], str]
 """Messages, whether to add the generation prompt, and tools, to text."""

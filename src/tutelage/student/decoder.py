@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tutelage.student.ops import Heads, Norm, Ops
-from tutelage.student.packing import Line
-from tutelage.student.products import ROWS, Product, product
-from tutelage.student.tiles import Tiling, attend, tile
+from tutelage.student.attention_tiles import Tiling, attend, tile
+from tutelage.student.decoder_steps import Heads, Norm, Ops
+from tutelage.student.packed_layout import Line
+from tutelage.student.packed_matmul import ROWS, Product, product
 
 if TYPE_CHECKING:
     from torch import Tensor

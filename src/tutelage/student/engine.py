@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from tutelage.student.passage import Measured, Passage, Refusal
+from tutelage.student.passages import Measured, Passage, Refusal
 
 
 class OutOfMemoryError(Exception):

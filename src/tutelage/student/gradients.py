@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.data import Candidate, Unscored
-from tutelage.student.loading import load_model
-from tutelage.student.model import StudentModel
-from tutelage.student.passage import Passage, Refusal
+from tutelage.models.loading import load_model
+from tutelage.student.passages import Passage, Refusal
+from tutelage.student.student import StudentModel
 from tutelage.student.views import blank_reason
 
 NO_LOSS = -100

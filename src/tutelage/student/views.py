@@ -26,13 +26,7 @@ from numpy.typing import NDArray
 
 from tutelage.data import OK, Candidate, Message, Unscored, ViewName
 from tutelage.errors import DataError, SpanMismatchError
-from tutelage.student.passage import (
-    TURN_BREAK,
-    EncodedSide,
-    Refusal,
-    SideName,
-    passage_of,
-)
+from tutelage.student.passages import TURN_BREAK, EncodedSide, Refusal, SideName, passage_of
 from tutelage.student.template import (
     Rendered,
     RewrittenError,
@@ -40,8 +34,8 @@ from tutelage.student.template import (
     TemplateRefusedError,
     reverse_prompt,
 )
-from tutelage.student.text import Tokenize, Tokens
 from tutelage.student.thinking import without_thinking
+from tutelage.student.tokenizer import Tokenize, Tokens
 
 RESPONSE_VIEWS: tuple[ViewName, ViewName] = ("response_given_instruction", "response")
 INSTRUCTION_VIEWS: tuple[ViewName, ViewName] = ("instruction_given_response", "instruction")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from tutelage.errors import TeacherBusyError, TeacherError, TeacherUnreachableError
-from tutelage.teacher.settings import TeacherSettings
+from tutelage.teacher.config import TeacherSettings
 
 SHOWN = 300
 """Characters of a server's own words that are repeated in a message."""

@@ -21,8 +21,8 @@ from typing import Self, TypeAlias
 
 from tutelage.errors import JournalError
 from tutelage.teacher import journal_file
-from tutelage.teacher.ask import Request
 from tutelage.teacher.journal_entry import Entry, entry_of_row, request_to_json
+from tutelage.teacher.protocol import Request
 
 GROUP = 256
 """The most writes that share one commit."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.errors import UnusableReplyError
-from tutelage.teacher.ask import Reply, Request
+from tutelage.teacher.protocol import Reply, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote
 
-from tutelage.data.databases import write_ahead
+from tutelage.data.sqlite_files import write_ahead
 from tutelage.errors import JournalError
 
 APPLICATION_ID = 0x7475746C

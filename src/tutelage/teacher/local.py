@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tutelage.errors import MissingExtraError, SettingsError, TeacherError
-from tutelage.teacher.ask import Reply, Request
-from tutelage.teacher.settings import TeacherSettings
+from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.protocol import Reply, Request
 
 if TYPE_CHECKING:
-    from tutelage.teacher.local_model import LocalModel
+    from tutelage.teacher.local_generation import LocalModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class LocalTeacher:
 
     def _answer(self, requests: list[Request]) -> list[Reply | Exception]:
         if self._model is None:
-            from tutelage.teacher.local_model import load
+            from tutelage.teacher.local_generation import load
 
             self._model = load(self._settings)
         started = time.monotonic()

@@ -6,15 +6,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from tutelage.errors import (
-    SettingsError,
-    TeacherError,
-    TeacherUnreachableError,
-    UnusableReplyError,
-)
-from tutelage.teacher import wire
-from tutelage.teacher.ask import Reply, Request
-from tutelage.teacher.attempts import Circuit, attempts
+from tutelage.errors import SettingsError, TeacherError, TeacherUnreachableError, UnusableReplyError
+from tutelage.teacher import openai_format
+from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.endpoint_probe import PROBE_TOKENS, Abilities, obeys_schema, probe
 from tutelage.teacher.http_client import (
     MOST_REPLY_BYTES,
     RedirectError,
@@ -22,10 +17,10 @@ from tutelage.teacher.http_client import (
     new_client,
 )
 from tutelage.teacher.http_errors import Failed
-from tutelage.teacher.pace import Pace
-from tutelage.teacher.probe import PROBE_TOKENS, Abilities, obeys_schema, probe
+from tutelage.teacher.protocol import Reply, Request
+from tutelage.teacher.rate_limit import Pace
 from tutelage.teacher.redaction import Redactor
-from tutelage.teacher.settings import TeacherSettings
+from tutelage.teacher.retry import Circuit, attempts
 
 if TYPE_CHECKING:
     import httpx2
@@ -145,11 +140,13 @@ class OpenAITeacher:
     async def attempt(self, request: Request) -> Reply | Failed:
         """Send a request once and say what came of it; never raises for what a server did."""
         started = time.monotonic()
-        answer = await self.post(wire.body_of(request, self.settings) | dict(request.extra or {}))
+        answer = await self.post(
+            openai_format.body_of(request, self.settings) | dict(request.extra or {})
+        )
         if isinstance(answer, Failed):
             return answer
         seconds = time.monotonic() - started
-        return wire.reply_of(answer, request, seconds=seconds, place=self.endpoint)
+        return openai_format.reply_of(answer, request, seconds=seconds, place=self.endpoint)
 
     async def post(self, body: dict[str, object]) -> dict[str, object] | Failed:
         """Send a JSON body to `/chat/completions` once.
@@ -163,10 +160,12 @@ class OpenAITeacher:
         if len(response.content) > MOST_REPLY_BYTES:  # a client of the caller's own has no limit
             return self._too_large(f"a reply of {len(response.content):,} bytes")
         # A server may repeat the key it was sent; nothing behind this line has seen it.
-        parsed = wire.parse_body(response.content, place=self.endpoint, redactor=self._redactor)
+        parsed = openai_format.parse_body(
+            response.content, place=self.endpoint, redactor=self._redactor
+        )
         if isinstance(parsed, Failed):
             return parsed
-        within = wire.failure_within(
+        within = openai_format.failure_within(
             parsed,
             _headers_of(response),
             place=self.endpoint,
@@ -187,7 +186,7 @@ class OpenAITeacher:
             async with asyncio.timeout(self.settings.timeout_seconds):
                 return await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
         except openai.APIStatusError as error:
-            return wire.failure_of(
+            return openai_format.failure_of(
                 error.status_code,
                 _headers_of(error.response),
                 error.response.content,

@@ -1,9 +1,9 @@
 """A teacher that only repeats what a journal holds: offline, free, and the same every time."""
 
 from tutelage.errors import NotInJournalError
-from tutelage.teacher.ask import Reply, Request
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import answer_of
+from tutelage.teacher.protocol import Reply, Request
 
 
 class ReplayTeacher:

@@ -6,10 +6,10 @@
 `B` rows, `T` positions, as in the student's room. Loss is on responses and their end of turn.
 """
 
-from tutelage.training.rows import Encoded, LeftOut, TrainingRow, encode_file
-from tutelage.training.settings import TrainSettings
+from tutelage.training.config import TrainSettings
+from tutelage.training.tokenized_rows import Encoded, LeftOut, TrainingRow, encode_file
 from tutelage.training.train import Trained, refuse_other_rows, train_student
-from tutelage.training.truth import RowTruth, Truth, check_truth
+from tutelage.training.trainer_parity import RowTruth, Truth, check_truth
 
 __all__ = [
     "Encoded",

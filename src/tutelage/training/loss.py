@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.rows import NO_LOSS
+from tutelage.training.tokenized_rows import NO_LOSS
 
 TOKENS = 512
 """Tokens whose logits are held together: 512 of them are 0.25 GiB for a vocabulary of 262k."""

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import content_hash, replacing
-from tutelage.data.progress import Progress, Silent
 from tutelage.errors import MissingExtraError, RunError, TutelageError
-from tutelage.student import StudentModel, StudentSettings, give_memory_back, open_student
-from tutelage.student.settings import template_values
-from tutelage.training.rows import Encoded, encode_file
-from tutelage.training.settings import TrainSettings, steps_of
+from tutelage.models import give_memory_back
+from tutelage.progress import Progress, Silent
+from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.student.config import template_values
+from tutelage.training.config import TrainSettings, steps_of
+from tutelage.training.tokenized_rows import Encoded, encode_file
 
 LIBRARIES = ("tutelage", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _NOT_IN_KEY = {"threads", "checkpoint_steps", "microbatch_examples"}
@@ -252,12 +253,7 @@ def _train(
     progress: Progress,
 ) -> Trained:
     try:
-        from tutelage.training.trainer import (
-            build_trainer,
-            check_answers,
-            quiet,
-            save_trained,
-        )
+        from tutelage.training.trainer import build_trainer, check_answers, quiet, save_trained
     except ImportError as error:
         raise MissingExtraError(
             f"training needs TRL: {error}", hint="pip install 'tutelage[train]'"

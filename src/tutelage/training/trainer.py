@@ -16,16 +16,16 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as hf_logging
 from trl import SFTConfig, SFTTrainer
 
-from tutelage.data.progress import Progress
 from tutelage.errors import DivergedError
-from tutelage.student.folder import cpu_multiplies_bfloat16
-from tutelage.student.loading import load_weights
-from tutelage.student.opening import OpenStudent
-from tutelage.student.text import load_hf_tokenizer
+from tutelage.models.folder import cpu_multiplies_bfloat16
+from tutelage.models.loading import load_weights
+from tutelage.progress import Progress
+from tutelage.student.components import OpenStudent
+from tutelage.student.tokenizer import load_hf_tokenizer
+from tutelage.training.config import TrainSettings, steps_of
 from tutelage.training.loss import base_of, summed_loss
-from tutelage.training.order import LikeLengths
-from tutelage.training.rows import Encoded
-from tutelage.training.settings import TrainSettings, steps_of
+from tutelage.training.row_order import LikeLengths
+from tutelage.training.tokenized_rows import Encoded
 
 CPU_MICROBATCH = 4
 _TOKENIZER_FILES = (

@@ -4,25 +4,25 @@ Every check gives a `Verdict`: `right`, `wrong`, `no_answer` or `cannot_check`, 
 Nothing here is a score, and no failure is a number. `verify_table` is the door for many rows.
 """
 
-from tutelage.verification.agreement import Agreement, find_agreement, verdicts_by_majority
-from tutelage.verification.answers import Found, NotFound, find_answer
+from tutelage.verification.answer_extraction import Found, NotFound, find_answer
 from tutelage.verification.claim import Claim, Constraint, claim_of
-from tutelage.verification.constraints import CHECKERS, check_constraint, check_constraints
-from tutelage.verification.judge import judge
-from tutelage.verification.maths import HardClaim, check_maths
-from tutelage.verification.programs import check_program, find_program
-from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sandbox
-from tutelage.verification.settings import CheckName, VerifySettings
-from tutelage.verification.texts import check_choice, check_exact
-from tutelage.verification.verdict import RULINGS, Ruling, Verdict
-from tutelage.verification.verify import (
+from tutelage.verification.code_check import check_program, find_program
+from tutelage.verification.config import CheckName, VerifySettings
+from tutelage.verification.ifeval import CHECKERS, check_constraint, check_constraints
+from tutelage.verification.llm_judge import judge
+from tutelage.verification.majority_vote import Agreement, find_agreement, verdicts_by_majority
+from tutelage.verification.math_equivalence import HardClaim, check_maths
+from tutelage.verification.math_pool import MathsWorkers
+from tutelage.verification.run import (
     VERDICTS,
     claims_of,
     verdicts_to_table,
     verify_responses,
     verify_table,
 )
-from tutelage.verification.workers import MathsWorkers
+from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sandbox
+from tutelage.verification.text_match import check_choice, check_exact
+from tutelage.verification.verdict import RULINGS, Ruling, Verdict
 
 __all__ = [
     "CHECKERS",

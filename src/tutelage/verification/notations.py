@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from tutelage.verification.quantities import Quantity, read_quantity
+from tutelage.verification.number_parsing import Quantity, read_quantity
 
 _BASE_WORDS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,

@@ -162,7 +162,7 @@ def _run(
             "parts": _parts(),
             "box_mebibytes": BOX_MEBIBYTES,
             "limits": _limits(seconds, mebibytes),
-            "command": [_python(), "-I", "-B", "-S", "-u", "-c", _source("harness.py")],
+            "command": [_python(), "-I", "-B", "-S", "-u", "-c", _source("code_harness.py")],
             "environment": {
                 "PATH": "/usr/bin:/bin",
                 "HOME": "/box",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.student.conformance.checks import Checked, Setup, check_row, check_turns
 from tests.student.conformance.conversations import ROWS
 from tests.student.conformance.families import FAMILIES

@@ -1,0 +1,138 @@
+"""The group of commands, and how errors look.
+
+Data goes to stdout, everything for people to stderr. Exit codes: 0 done, 1 failed, 2 misuse, 130
+interrupted with what is finished kept. Libraries are imported inside the command that needs them,
+so that `--help` answers at once.
+"""
+
+import errno
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from tutelage.cli.terminal import escaped, say, show_bug
+from tutelage.errors import SettingsError, TutelageError
+from tutelage.version import __version__
+
+INTERRUPTED = 130
+
+_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES))
+_DISK_HINT = (
+    "check that it may be read and written and that its disk is not full; what is finished is kept"
+)
+
+
+class _Misuse(click.ClickException):
+    exit_code = 2
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM, and SIGINT in a job in the background, stop a command as Ctrl-C does."""
+
+    def forward(_signal: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _escaping() -> Iterator[None]:
+    """Escape the messages of click's own errors, which repeat what was typed."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = escaped(error.message)
+        raise
+
+
+class PlainErrors(click.Group):
+    """Show this package's errors as a message and a hint; let bugs keep their traceback.
+
+    No message reaches the terminal with control characters in it.
+    """
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        """Run as a program: tracebacks of bugs are escaped too."""
+        if args is None:
+            sys.excepthook = show_bug
+        return super().main(args, *more, **options)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the words of the command line."""
+        with _escaping():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, translating the errors that are raised on purpose."""
+        try:
+            with _interruptible(), _escaping():
+                return super().invoke(ctx)
+        except TutelageError as error:
+            text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
+            kind = _Misuse if isinstance(error, SettingsError) else click.ClickException
+            raise kind(escaped(text)) from error
+        except OSError as error:
+            if error.filename is None and error.errno not in _DISK:
+                raise
+            place = error.filename or "a file"
+            text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
+            raise click.ClickException(escaped(text)) from error
+        except KeyboardInterrupt:
+            say("stopped; what is finished is kept: the same command continues")
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, package_name="tutelage")
+def main() -> None:
+    """Let the student choose.
+
+    A teacher model improves instruction data; the student that will be trained on it says, row by
+    row, which version it can learn from; every decision is kept with its reason.
+
+    \b
+    Start here:
+      tutelage demo                     the main job on embedded examples, offline
+      tutelage run CONFIG.yaml          load, refine, score, select, report
+      tutelage score DATA --student M   only the student's numbers
+    """
+
+
+def _register() -> None:
+    from tutelage.cli.commands import rank, report, rounds, run, score, select, train, verify, view
+
+    for module in (
+        run,
+        score,
+        select,
+        report,
+        verify,
+        train,
+        rank,
+        rounds,
+        view,
+    ):
+        for command in module.COMMANDS:
+            main.add_command(command)
+
+
+_register()

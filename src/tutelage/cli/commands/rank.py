@@ -1,0 +1,239 @@
+"""Commands that rank: rank teachers, rank sources, rank agreement."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.console import shown_progress
+from tutelage.cli.options import (
+    Function,
+    data_options,
+    data_settings,
+    student_options,
+    student_values,
+)
+from tutelage.cli.terminal import print_json
+
+_OUT = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_CHECKS = ("maths", "number", "choice", "exact")
+
+
+def _rank_options(*, questions: int) -> Callable[[Function], Function]:
+    def add(function: Function) -> Function:
+        options = (
+            click.option(
+                "--questions",
+                type=click.IntRange(min=1),
+                default=questions,
+                show_default=True,
+                help="How many are drawn; of each source, for sources.",
+            ),
+            click.option(
+                "--predictors",
+                default="rsr,ifd,r_ifd,likelihood,length",
+                show_default=True,
+                help="What the student's readings become; r_ifd takes most of the time.",
+            ),
+            click.option(
+                "--by",
+                default="rsr",
+                show_default=True,
+                help="Decides; also car, accuracy, reward, style_distance where there are numbers.",
+            ),
+            click.option("--check", type=click.Choice(_CHECKS), help="Check answers."),
+            click.option("--right-field", help="A field that says whether an answer is right."),
+            click.option("--reward-field", help="A field with its quality, at least 0: gives car."),
+            click.option(
+                "--car-weight", type=click.FloatRange(min=0), default=1.0, show_default=True
+            ),
+            click.option(
+                "--own-answers",
+                is_flag=True,
+                help="Let the student answer too: gives style_distance.",
+            ),
+            click.option(
+                "--grace",
+                type=click.IntRange(min=10),
+                help="Also the gradient score GRACE, on so many questions; for small students.",
+            ),
+            click.option("--level", type=float, default=0.95, show_default=True),
+            click.option("--seed", type=int, default=0, show_default=True),
+            click.option("--out", required=True, type=_OUT, help="A folder of its own."),
+        )
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _job(pool: str, options: dict[str, Any]) -> dict[str, Any]:
+    fields = {
+        "right": options["right_field"],
+        "reward": options["reward_field"],
+        "domain": options.get("domain_field"),
+    }
+    return {
+        "data": data_settings(pool, options),
+        "student": student_values(options),
+        "out": str(options["out"]),
+        "questions": options["questions"],
+        "predictors": [p.strip() for p in options["predictors"].split(",") if p.strip()],
+        "by": options["by"],
+        "fields": {name: value for name, value in fields.items() if value is not None},
+        "check": None if options["check"] is None else {"check": options["check"]},
+        "car_weight": options["car_weight"],
+        "own": {} if options["own_answers"] else None,
+        "grace": None if options["grace"] is None else {"questions": options["grace"]},
+        "level": options["level"],
+        "seed": options["seed"],
+    }
+
+
+@click.group()
+def rank() -> None:
+    """Which teacher, and which sources, teach this student?
+
+    \b
+    Example:
+      tutelage rank teachers pool.jsonl --student smollm2-135m --out ranked/teachers
+      tutelage rank sources data.jsonl --student smollm2-135m --out ranked/sources
+      tutelage rank agreement ranked/one ranked/other --out ranked/agreement
+    """
+
+
+@rank.command()
+@click.argument("pool")
+@data_options
+@student_options()
+@click.option("--domain-field", help="A field with the kind of question; default: the source.")
+@click.option(
+    "--ask",
+    type=_FILE,
+    help="A YAML list of teachers: POOL holds questions, and these are asked first.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(min=1),
+    help="With --ask: at most so many questions to each teacher; default --questions.",
+)
+@click.option(
+    "--block",
+    type=click.IntRange(min=1),
+    default=25,
+    show_default=True,
+    help="With --ask: questions between two looks at who may still be first.",
+)
+@_rank_options(questions=200)
+def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
+    """Rank the teachers of POOL, whose answers to shared questions it holds.
+
+    One row a teacher: the numbers the student gives its answers, each with an interval over
+    questions, its best and worst possible rank, and whether the first place is settled.
+
+    \b
+    Example:
+      tutelage rank teachers pool.jsonl --student smollm2-135m --right-field is_correct \\
+          --out ranked/teachers
+      tutelage rank teachers questions.jsonl --ask teachers.yaml --budget 200 \\
+          --student smollm2-135m --out ranked/asked
+    """
+    from tutelage.experiments.rank import rank_teachers
+    from tutelage.experiments.rank.page import ranked_summary
+
+    budget, block = options.pop("budget"), options.pop("block")
+    with shown_progress() as progress:
+        if ask is None:
+            found = rank_teachers(_job(pool, options), progress=progress)
+        else:
+            from tutelage.experiments.rank.racing import ask_and_rank, teachers_of
+
+            asked = teachers_of(ask)
+            limit = budget or options["questions"]
+            found = ask_and_rank(
+                _job(pool, options), teachers=asked, budget=limit, block=block, progress=progress
+            )
+    print_json(ranked_summary(found, level=options["level"]))
+
+
+@rank.command()
+@click.argument("pool")
+@data_options
+@student_options()
+@_rank_options(questions=100)
+@click.option(
+    "--probe",
+    type=_FILE,
+    help="A YAML file with tasks: try the sources out by training; see docs/rank.md.",
+)
+@click.option(
+    "--most-cells", type=click.IntRange(min=0), help="Stop after so many trainings; go on later."
+)
+def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options: Any) -> None:
+    """Rank the sources of POOL, and with --probe train on a little of each.
+
+    Successive halving finds the best by training, a sweep trains on the best 1, 2, 4, 8 and all.
+    The winner's measured gain is corrected for its luck.
+
+    \b
+    Example:
+      tutelage rank sources data.jsonl --student smollm2-135m --out ranked/sources
+      tutelage rank sources data.jsonl --student smollm2-135m --probe probe.yaml \\
+          --out ranked/sources
+    """
+    from tutelage.experiments.rank import rank_sources
+    from tutelage.experiments.rank.page import ranked_summary
+
+    job = _job(pool, options)
+    with shown_progress() as progress:
+        found = rank_sources(job, progress=progress)
+        summary = ranked_summary(found, level=options["level"])
+        if probe is not None:
+            from tutelage.experiments.rank.proxy_page import probed_summary, write_probed
+            from tutelage.experiments.rank.proxy_training import probe_settings, probe_sources
+
+            probed = probe_sources(
+                found,
+                data=job["data"],
+                student=job["student"],
+                probe=probe_settings(probe),
+                most_cells=most_cells,
+                progress=progress,
+            )
+            write_probed(found, probed, level=options["level"])
+            summary |= {"probes": probed_summary(found, probed)}
+    print_json(summary)
+
+
+@rank.command()
+@click.argument("rankings", nargs=-1, required=True, type=_OUT)
+@click.option("--predictors", help="Comma-separated; default all that every ranking has.")
+@click.option("--out", required=True, type=_OUT, help="A folder of its own.")
+def agreement(rankings: tuple[Path, ...], *, predictors: str | None, out: Path) -> None:
+    """Compare RANKINGS: one pool as judged by several students, or by stages of one.
+
+    Rank correlations, how often they would choose another answer, what their selected sets share.
+
+    \b
+    Example:
+      tutelage rank agreement ranked/smollm2 ranked/gemma3 --out ranked/agreement
+    """
+    from tutelage.experiments.rank import rank_agreement
+    from tutelage.experiments.rank.student_agreement import agreement_in_words
+
+    names = None if predictors is None else [p.strip() for p in predictors.split(",")]
+    table = rank_agreement(list(rankings), out=out, predictors=names)
+    print_json(
+        {
+            "in_words": agreement_in_words(table),
+            "out": str(out),
+            "report": str(out / "report.html"),
+            "agreement": table.to_pylist(),
+        }
+    )
+
+
+COMMANDS = (rank,)

@@ -1,0 +1,144 @@
+"""Commands that show or hand on what there is: report, export, doctor."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.console import shown_progress
+from tutelage.cli.options import template_options, template_values
+from tutelage.cli.terminal import print_json, say, show
+
+_RUN = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option("--text", is_flag=True, help="Print the same facts instead of writing a page.")
+@click.option(
+    "--beside",
+    multiple=True,
+    type=_RUN,
+    help="A chapter about another folder: a second student's run over the same rows, an "
+    "experiment of `tutelage prove`, a ranking. Repeatable.",
+)
+@click.option(
+    "--selection",
+    "selections",
+    multiple=True,
+    help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
+    "with the second.",
+)
+def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple[str, ...]) -> None:
+    """Write report.html of RUN: one page, self-contained, to forward.
+
+    \b
+    Example:
+      tutelage report runs/demo --text
+      tutelage report runs/small --beside runs/large
+      tutelage report runs/demo --selection main --selection strict
+    """
+    from tutelage.pipeline import report_text, write_report
+
+    first, *compared = selections or (None,)
+    others = tuple(filter(None, compared))
+
+    if text:
+        show(report_text(run, beside=beside, selection=first, compared=others))
+    else:
+        show(str(write_report(run, beside=beside, selection=first, compared=others)))
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option(
+    "--to",
+    default="messages",
+    show_default=True,
+    help="messages, trl, axolotl, llamafactory, alpaca or sharegpt.",
+)
+@click.option(
+    "--set",
+    "chosen",
+    default="selected",
+    show_default=True,
+    help="selected, or a null: random, random_version, longest, all_refined, all_original.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A .jsonl file, or .parquet for messages.",
+)
+@click.option("--selection", help="A selection made with `select --name`; default the run's own.")
+def export(run: Path, *, to: str, chosen: str, out: Path, selection: str | None) -> None:
+    """Write a set of RUN for a trainer, and print what to paste into its configuration.
+
+    \b
+    Example:
+      tutelage export runs/demo --to llamafactory --out train.jsonl
+    """
+    from tutelage.pipeline import RunFolder
+    from tutelage.pipeline import export as write
+
+    print_json(
+        write(RunFolder(root=run).existing().selected_as(selection), to=to, file=out, chosen=chosen)
+    )
+
+
+@click.command()
+@click.option("--student", help="Also open this student and check its template.")
+@click.option("--template", default="chat", show_default=True)
+@template_options
+@click.option(
+    "--trainer-truth",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="An exported file: are the tokens that TRL trains on those that were scored?",
+)
+@click.option("--trainer-max-length", type=click.IntRange(min=1), help="The trainer's limit.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Compare only so many rows; by default all."
+)
+def doctor(
+    student: str | None,
+    template: str,
+    file: Path | None,
+    trainer_max_length: int | None,
+    limit: int | None,
+    **options: Any,
+) -> None:
+    """Say what is installed, which devices there are, and whether the student's template works.
+
+    \b
+    Example:
+      tutelage doctor --student smollm2-135m
+      tutelage doctor --trainer-truth train.jsonl --student smollm2-135m
+    """
+    from tutelage.pipeline import examine
+    from tutelage.pipeline.train_stage import trainer_truth
+
+    findings: dict[str, Any]
+    if file is None:
+        findings = examine(student=student, template=template, arguments=template_values(options))
+    elif student is None:
+        raise click.UsageError("--trainer-truth needs --student")
+    else:
+        with shown_progress() as progress:
+            findings = trainer_truth(
+                file,
+                student=student,
+                template=template,
+                arguments=template_values(options),
+                max_length=trainer_max_length,
+                limit=limit,
+                progress=progress,
+            )
+        if left := findings["not_compared"]:
+            say(f"Warning: {left} of {findings['rows_in_file']} rows were not compared.")
+    print_json(findings)
+    if not findings["healthy"]:
+        raise SystemExit(1)
+
+
+COMMANDS = (report, export, doctor)

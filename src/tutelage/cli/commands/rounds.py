@@ -1,0 +1,200 @@
+"""Commands about how data and students move: drift, frontier, rounds."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.console import fail_if_away, shown_progress
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    student_options,
+    student_values,
+    template_options,
+    template_values,
+)
+from tutelage.cli.terminal import print_json, say
+
+_CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@data_options
+@click.option("--student", help="Measure the likelihood of each text under this student.")
+@click.option("--current", help="And under this one, such as the trained student.")
+@click.option("--template", default="chat", show_default=True, help="Of both students.")
+@template_options
+@click.option("--check", type=click.Choice(_CHECKS), help="Check responses against references.")
+@click.option(
+    "--embedder",
+    metavar="FOLDER",
+    help="Measure the spread in the space of this model2vec model; `words` needs no model.",
+)
+@click.option(
+    "--versions",
+    type=click.Choice(["all", "original", "refined"]),
+    default="all",
+    show_default=True,
+    help="Which versions of rows that have several.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also a Parquet file of lines."
+)
+def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any) -> None:
+    """Account for how far the texts of each DATA have moved from those of the first.
+
+    Length, word distribution, diversity, likelihood, accuracy and the share of each teacher, each
+    with a 95 % interval. DATA are files, or run folders (their chosen sets); one run folder alone
+    is compared with its own originals.
+
+    \b
+    Example:
+      tutelage drift round-0.jsonl round-1.jsonl round-2.jsonl --student smollm2-135m
+      tutelage drift runs/demo --embedder words --out drift.parquet
+    """
+    from tutelage.experiments.drift import drift_files
+
+    reading = data_settings("", options)
+    del reading["path"]
+    job: dict[str, Any] = {"reading": reading, "versions": options["versions"], "seed": seed}
+    for name in ("student", "current"):
+        if options[name] is not None:
+            job[name] = {
+                "model": options[name],
+                "template": options["template"],
+                **template_values(options),
+            }
+    if options["check"] is not None:
+        job["check"] = {"check": options["check"]}
+    if options["embedder"] is not None:
+        job["embedder"] = _embedder(options["embedder"])
+    with shown_progress() as progress:
+        print_json(drift_files(data, job=job, out=out, progress=progress))
+
+
+def _embedder(name: str) -> dict[str, str]:
+    return {"kind": "words"} if name == "words" else {"kind": "model2vec", "model": name}
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@student_options()
+@click.option(
+    "--base-url",
+    help="Ask the student at this OpenAI-compatible endpoint instead of in this process.",
+)
+@click.option("--served-as", help="The student's name at that endpoint.")
+@click.option("--sampled", type=click.IntRange(min=0), default=4, show_default=True)
+@click.option("--greedy", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--shots", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--temperature", type=float, default=0.8, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=256, show_default=True)
+@click.option("--system", help="A system prompt, to ask for short answers for example.")
+@click.option(
+    "--attempted",
+    type=click.IntRange(min=1),
+    help="Attempt only so many examples, and place the others by prediction.",
+)
+@click.option("--check", type=click.Choice(_CHECKS), default="maths", show_default=True)
+@click.option("--keep", "keep_fraction", type=float, default=0.5, show_default=True)
+@click.option("--low", type=float, help="A fixed band instead: its lowest pass rate.")
+@click.option("--high", type=float, help="And its highest.")
+@click.option(
+    "--order",
+    type=click.Choice(["easy_first", "hard_first", "band_first"]),
+    default="easy_first",
+    show_default=True,
+    help="Of the exported set.",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="The folder of an earlier frontier, to see both in the report. Repeatable.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
+def frontier(data: str, *, out: Path, **options: Any) -> None:
+    """Find out what the student knows of DATA, and choose what it can learn from now.
+
+    The student answers each checkable example a few times. Each is placed as known, maybe known,
+    weakly known or unknown; the band of what it gets right now and then is written to
+    OUT/selected.jsonl, in the order of a curriculum.
+
+    \b
+    Example:
+      tutelage frontier problems.jsonl --student smollm2-135m --sampled 4 --out runs/frontier
+    """
+    from tutelage.experiments.frontier import find_frontier
+
+    with shown_progress() as progress:
+        found = find_frontier(_frontier_job(data, out, options), progress=progress)
+    if found["warning"]:
+        say(f"Warning: {found['warning']}.")
+    print_json(found)
+    fail_if_away(found["answers"])
+
+
+def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+    attempts = ("sampled", "greedy", "shots", "temperature", "max_tokens", "system", "seed")
+    bands = ("keep_fraction", "low", "high", "order")
+    asked = None
+    if options["base_url"] is not None:
+        asked = {
+            "model": options["served_as"] or options["student"],
+            "base_url": options["base_url"],
+            "concurrency": options["batch"],
+        }
+    return {
+        "data": data_settings(data, options),
+        "student": student_values(options),
+        "asked_through": asked,
+        "batch": options["batch"],
+        "attempts": {name: options[name] for name in attempts},
+        "attempted": options["attempted"],
+        "check": {"check": options["check"]},
+        "band": {name: options[name] for name in bands if options[name] is not None},
+        "beside": options["beside"],
+        "out": str(out),
+    }
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder.")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A setting that wins over the file, such as rounds=5. Repeatable.",
+)
+def rounds(config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
+    """Judge, train on what was taken, judge again, as CONFIG says.
+
+    In each round the current student judges every candidate and is trained on what it takes. The
+    drift account of each round is held against a guard that was set before: a round that breaks
+    it is not accepted. Beside the gate the same loop can be done without it, with a random
+    choice, and with the student as its own teacher. Continues where it stopped.
+
+    \b
+    Example:
+      tutelage rounds rounds.yaml --set rounds=3
+    """
+    from tutelage.cli.commands.run import override_of
+    from tutelage.experiments.rounds import load_rounds_settings, run_rounds
+
+    values = dict(override_of(text) for text in overrides)
+    if out is not None:
+        values["out"] = str(out)
+    settings = load_rounds_settings(config, overrides=values)
+    with shown_progress() as progress:
+        print_json(run_rounds(settings, progress=progress))
+
+
+COMMANDS = (drift, frontier, rounds)

@@ -1,0 +1,180 @@
+"""Commands that train and measure: train, evaluate, prove."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.console import shown_progress
+from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values
+from tutelage.cli.terminal import print_json
+
+_OUT = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--student", required=True, help="A folder, a hub id or an alias.")
+@click.option("--out", required=True, type=_OUT, help="OUT/model is the trained student.")
+@click.option("--method", type=click.Choice(["full", "lora"]), default="full", show_default=True)
+@click.option("--epochs", type=int, default=1, show_default=True)
+@click.option("--learning-rate", type=float, help="Default 2e-5, or 2e-4 for lora.")
+@click.option("--batch", "batch_examples", type=int, default=8, show_default=True)
+@click.option("--microbatch", "microbatch_examples", type=int, help="Computed at once.")
+@click.option("--max-tokens", type=int, help="Longer rows are left out, never cut.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of multiplications; weights stay in float32.",
+)
+@click.option("--template", default="chat", show_default=True, help="As it was scored.")
+@template_options
+@click.option("--turns", type=click.Choice(["last", "all"]), default="last", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--threads", type=int, help="Of the CPU.")
+@click.option("--checkpoint-steps", type=int, default=200, show_default=True)
+@click.option(
+    "--set",
+    "chosen",
+    show_default="selected",
+    help="Only where DATA is a run: selected, or a null such as random or all_original.",
+)
+@click.option("--selection", help="Only where DATA is a run: a selection made with `select`.")
+def train(
+    data: Path,
+    *,
+    student: str,
+    out: Path,
+    chosen: str | None,
+    selection: str | None,
+    **flags: Any,
+) -> None:
+    """Train the student on DATA, a file of rows or a run folder, with TRL.
+
+    Loss is on responses and their end of turn, exactly where the student was scored. A training
+    that was killed continues with the same command.
+
+    \b
+    Example:
+      tutelage train runs/demo --student smollm2-135m --out trained/choice
+      tutelage train runs/demo --set random --student smollm2-135m --out trained/random
+    """
+    from tutelage.pipeline.train_stage import train as work
+
+    arguments = template_values(flags)
+    given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
+    settings = given | arguments
+    with shown_progress() as progress:
+        done = work(
+            data,
+            model=student,
+            settings=settings,
+            chosen=chosen,
+            selection=selection,
+            out=out,
+            progress=progress,
+        )
+    print_json(done)
+
+
+@click.command()
+@click.argument("student")
+@click.option(
+    "--task",
+    "given",
+    multiple=True,
+    metavar="KIND=PATH",
+    help="held_out, choice, exact_match, ifeval or steps with a file; lm_eval with a task's name.",
+)
+@click.option(
+    "--tasks",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A YAML list of tasks; see docs/evaluate.md.",
+)
+@click.option("--out", required=True, type=_OUT, help="A folder for rows and manifest.")
+@click.option("--limit", type=click.IntRange(min=1), help="Items of each task.")
+@click.option("--template", default="chat", show_default=True)
+@template_options
+@click.option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--batch", "batch_examples", type=int, default=16, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of items.")
+def evaluate(
+    student: str, *, given: tuple[str, ...], file: Path | None, limit: int | None, **flags: Any
+) -> None:
+    """Evaluate STUDENT, such as the model folder of a training. One row an item is kept.
+
+    \b
+    Example:
+      tutelage evaluate trained/choice/model --task choice=arc_easy.jsonl \\
+          --task held_out=references.jsonl --limit 200 --out trained/choice/evaluated
+    """
+    from tutelage.pipeline.train_stage import evaluate as work
+    from tutelage.pipeline.train_stage import tasks_of
+
+    out = flags.pop("out")
+    arguments = template_values(flags)
+    flags = {n: v for n, v in flags.items() if n not in TEMPLATE_NAMES} | arguments
+    with shown_progress() as progress:
+        found = work(
+            student,
+            tasks=tasks_of(file=file, given=given, limit=limit),
+            settings=flags,
+            out=out,
+            progress=progress,
+        )
+    print_json(found)
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=_OUT, help="Instead of the folder that CONFIG names.")
+@click.option("--quick", is_flag=True, help="Choice and reference only, in minutes.")
+@click.option(
+    "--most-cells",
+    type=click.IntRange(min=0),
+    help="Stop after so many trainings, to continue another time; 0 only reports.",
+)
+@click.option("--selection", help="The choice is this selection of each run, made with `select`.")
+def prove(
+    config: Path,
+    *,
+    out: Path | None,
+    quick: bool,
+    most_cells: int | None,
+    selection: str | None,
+) -> None:
+    """Train on each set, evaluate, and say whether the choice helped.
+
+    CONFIG names students, arms, seeds and tasks; see docs/prove.md. The same command continues
+    what was killed. Nulls stand beside the choice, every difference has its interval.
+
+    \b
+    Example:
+      tutelage prove experiment.yaml --quick
+      tutelage prove experiment.yaml
+    """
+    from tutelage.experiments.prove.prove_job import prove as work
+
+    with shown_progress() as progress:
+        found = work(
+            config,
+            out=out,
+            quick=quick,
+            most_cells=most_cells,
+            selection=selection,
+            progress=progress,
+        )
+    print_json(found)
+
+
+COMMANDS = (train, evaluate, prove)

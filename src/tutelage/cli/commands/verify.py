@@ -1,0 +1,240 @@
+"""Commands about correctness and fitness: load, sample, verify, filter."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.console import fail_if_away, say_notes, shown_progress
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    doors_with_workers,
+    engine_options,
+    optional_teacher_options,
+    ray_values,
+    teacher_values,
+)
+from tutelage.cli.terminal import print_json
+from tutelage.errors import SettingsError
+
+_RUN = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@click.option("--out", required=True, type=_RUN, help="The run folder.")
+def load(data: str, *, out: Path, **options: Any) -> None:
+    """Read DATA into the run folder OUT, and no more: neither a teacher nor a student is needed.
+
+    For responses that were written elsewhere, such as a pool of several models' answers.
+
+    \b
+    Example:
+      tutelage load answers.jsonl --out runs/pool
+      tutelage verify runs/pool
+      tutelage score runs/pool --student smollm2-135m --metrics grape
+      tutelage select runs/pool --rule grape --gate right
+    """
+    from tutelage.pipeline import load_data
+
+    with shown_progress() as progress:
+        tally = load_data(data=data_settings(data, options), out=out, progress=progress)
+    say_notes(tally)
+    print_json(tally)
+
+
+CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", "agreement")
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@optional_teacher_options
+@click.option(
+    "--teachers",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Instead of --teacher: a YAML list of teachers, each with a `share`.",
+)
+@click.option(
+    "--n",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    help="Responses an instruction gets; with --accepted, the most that are asked for.",
+)
+@click.option(
+    "--accepted",
+    type=click.IntRange(min=1),
+    help="Ask until so many responses of an instruction pass --accept.",
+)
+@click.option("--accept", type=click.Choice(["maths", "number", "choice", "exact"]))
+@click.option("--temperature", type=float, default=0.8, show_default=True)
+@click.option("--max-tokens", type=int, default=1024, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--system", help="A system prompt for the teacher only; not kept in the data.")
+@click.option(
+    "--keep-reasoning",
+    is_flag=True,
+    help="Keep what the teacher thought before it answered as the `reasoning` of the turn.",
+)
+@click.option("--out", required=True, type=_RUN, help="The run folder.")
+@engine_options
+def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **options: Any) -> None:
+    """Let teachers answer each instruction of DATA N times, into the run folder OUT.
+
+    Call it again with another teacher and the same OUT: both teachers' samples are kept. Equal
+    responses to one instruction by the teachers of one call are joined.
+
+    \b
+    Example:
+      tutelage sample problems.jsonl --teacher qwen --base-url http://127.0.0.1:8081/v1 \\
+          --n 16 --out runs/samples
+      tutelage sample problems.jsonl --teachers teachers.yaml --n 32 --accepted 4 \\
+          --accept maths --out runs/four-right
+    """
+    from tutelage.pipeline import sample_data
+
+    names = ("n", "accepted", "temperature", "max_tokens", "seed", "system", "keep_reasoning")
+    with shown_progress() as progress:
+        tally = sample_data(
+            data=data_settings(data, options),
+            teachers=_teachers(teachers, options),
+            sample={name: options[name] for name in names if options[name] is not None},
+            accept=None if options["accept"] is None else {"check": options["accept"]},
+            out=out,
+            progress=progress,
+            engine=engine,
+            ray=ray_values(options),
+            doors=doors_with_workers(),
+        )
+    say_notes(tally)
+    print_json(tally)
+    fail_if_away(tally["sample"])
+
+
+def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
+    from tutelage.pipeline import yaml_value
+
+    if (path is None) == (options["teacher"] is None):
+        raise SettingsError(
+            "give --teacher or --teachers, one of the two", hint="see docs/teachers.md"
+        )
+    if path is None:
+        return [teacher_values(options)]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    listed = yaml_value(text, place=str(path))
+    if not isinstance(listed, list):
+        raise SettingsError(
+            f"{path}: expected a list of teachers", hint="each as under `teacher`, with a `share`"
+        )
+    return listed
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@click.option(
+    "--check",
+    type=click.Choice(CHECKS),
+    default="maths",
+    show_default=True,
+    help="agreement: with the majority of the example's answers; of a run only.",
+)
+@optional_teacher_options
+@click.option("--instruction", default="instruction", show_default=True, help="judge: its field.")
+@click.option("--response", default="response", show_default=True, help="Its field.")
+@click.option("--reference", default="reference", show_default=True, help="Its field.")
+@click.option("--candidate-id", help="The field of an id that comes back.")
+@click.option("--choices", default="choices", show_default=True, help="choice: their field.")
+@click.option("--tests", default="tests", show_default=True, help="code: their field.")
+@click.option("--processes", type=click.IntRange(min=1), help="How many rows at once.")
+@click.option("--time-limit", type=click.IntRange(min=1), help="Seconds for one row's step.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A Parquet file; without it DATA is a run folder, and its candidates are checked.",
+)
+@click.option("--name", help="What these verdicts of a run are called; by default the check.")
+def verify(data: str, *, check: str, out: Path | None, name: str | None, **options: Any) -> None:
+    """Check whether the responses of DATA are right: a verdict with its evidence for each row.
+
+    Verdicts are right, wrong, no_answer and cannot_check. DATA is a file, or a run folder. A run
+    keeps the verdicts of each check; `tutelage select --gate-check` says which one counts.
+
+    \b
+    Example:
+      tutelage verify data.jsonl --check maths --reference gold --response output --out V.parquet
+      tutelage verify runs/samples
+      tutelage verify runs/samples --check judge --teacher qwen --base-url http://127.0.0.1:8081/v1
+    """
+    from tutelage.pipeline import verify_file, verify_run
+
+    limits = {"processes": options["processes"], "time_limit_seconds": options["time_limit"]}
+    settings = {"check": check} | {n: v for n, v in limits.items() if v is not None}
+    with shown_progress() as progress:
+        if out is None:
+            tally = verify_run(
+                Path(data),
+                check=settings,
+                teacher=_judge(options),
+                progress=progress,
+                name=name,
+            )
+        else:
+            names = ("instruction", "response", "reference", "candidate_id", "choices", "tests")
+            tally = verify_file(
+                data=data_settings(data, options),
+                check=settings,
+                fields={name: options[name] for name in names if options[name] is not None},
+                out=out,
+                teacher=_judge(options),
+                progress=progress,
+            )
+    print_json(tally)
+
+
+def _judge(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    return None if options["teacher"] is None else teacher_values(options)
+
+
+@click.command(name="filter")
+@click.argument("run", type=_RUN)
+@click.option(
+    "--config",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A YAML file with a list `filters`; see docs/filters.md.",
+)
+@click.option("--compare", is_flag=True, help="Apply each on its own and put them side by side.")
+@optional_teacher_options
+def filter_candidates(run: Path, *, config: Path, compare: bool, **options: Any) -> None:
+    """Decide on the candidates of RUN by length, duplicates, contamination and the like.
+
+    Writes filters.parquet: one row a candidate with the reason. Removes nothing.
+
+    \b
+    Example:
+      tutelage filter runs/demo --config filters.yaml
+      tutelage filter runs/demo --config filters.yaml --compare
+
+    A filter that asks a teacher (teacher_rating) needs --teacher.
+    """
+    from tutelage.pipeline import compare_filters, filter_run
+
+    teacher = _judge(options)
+    with shown_progress() as progress:
+        if not compare:
+            print_json(filter_run(run, config=config, teacher=teacher, progress=progress))
+            return
+        found = compare_filters(run, config=config, teacher=teacher, progress=progress)
+    tables = ("filters", "overlaps", "reasons")
+    print_json({name: getattr(found, name).to_pylist() for name in tables})
+
+
+COMMANDS = (load, sample, verify, filter_candidates)

@@ -1,0 +1,83 @@
+"""The command that opens a browser's view of a run: view."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from tutelage.cli.console import shown_progress
+from tutelage.cli.terminal import say, show
+from tutelage.errors import MissingExtraError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--row", help="Open this example: an id, its beginning, or row:N.")
+@click.option(
+    "--beside",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A second student's run over the same rows, to see where the two disagree.",
+)
+@click.option(
+    "--selection",
+    "selections",
+    multiple=True,
+    help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
+    "with the second.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
+@click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
+def view(
+    run: Path,
+    *,
+    row: str | None,
+    beside: Path | None,
+    selections: tuple[str, ...],
+    port: int | None,
+    browser: bool,
+) -> None:
+    """Look at every decision of RUN in a browser, and overrule those you know better.
+
+    Serves this machine only, to whoever has the link that is printed. The first time, a narrow
+    index of the run is made beside its tables. Ctrl-C stops it.
+
+    \b
+    Example:
+      tutelage view runs/demo --row row:6
+      tutelage view runs/small --beside runs/large
+      tutelage view runs/demo --selection main --selection strict
+    """
+    try:
+        from tutelage.viewer import launch_page, serve
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
+        ) from error
+
+    if len(selections) + (beside is not None) > 2:  # noqa: PLR2004
+        raise click.UsageError("the viewer compares two: give --selection twice, or --beside once")
+    first, second = (*selections, None, None)[:2]
+    with ExitStack() as stack:
+
+        def opened(link: str) -> None:
+            show(link)
+            say("Ctrl-C stops the viewer.")
+            if browser:
+                # The link holds the token, and everybody can read the arguments of a process.
+                page = stack.enter_context(launch_page(link))
+                click.launch(str(page))
+
+        progress = stack.enter_context(shown_progress())
+        serve(
+            run,
+            port=port,
+            row=row,
+            beside=beside,
+            selection=first,
+            compared=second,
+            opened=opened,
+            progress=progress,
+        )
+
+
+COMMANDS = (view,)

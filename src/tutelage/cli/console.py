@@ -1,0 +1,234 @@
+"""What a person sees on stderr while a stage works, and on stdout when it is done."""
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from tutelage.cli.terminal import on_one_line, say
+from tutelage.errors import TeacherStoppedError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+    from tutelage.progress import Progress
+
+PLAIN_EVERY_SECONDS = 10.0
+"""The longest silence in a log file while a stage works."""
+
+BEAT_SECONDS = 5.0
+"""How often a log file is looked after while nothing is done: a line at least every ten seconds."""
+
+_PACE_SECONDS = 900.0
+"""What is left is told from the pace of so long: one training alone may take minutes."""
+
+_PACE_MARKS = 64
+_PACE_LEAST_MARKS = 3
+
+
+@contextmanager
+def shown_progress() -> "Iterator[Progress]":
+    """A progress on stderr: live bars on a terminal, a line now and then in a log file."""
+    if sys.stderr.isatty():
+        with _bars() as bars:
+            yield _Live(bars)
+    else:
+        lines = _Lines()
+        with _heart(lines):
+            yield lines
+
+
+@contextmanager
+def _heart(lines: "_Lines") -> Iterator[None]:
+    """Beats while a stage works, so that a long batch is no silence."""
+    stopped = Event()
+
+    def beat() -> None:
+        while not stopped.wait(BEAT_SECONDS):
+            lines.beat()
+
+    thread = Thread(target=beat, name="tutelage-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _bars() -> "RichProgress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description:<8}", markup=False),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}", markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=Console(stderr=True),
+        transient=False,
+        speed_estimate_period=_PACE_SECONDS,
+    )
+
+
+class _Live:
+    def __init__(self, bars: "RichProgress") -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def begin(self, stage: str, *, total: int | None, unit: str) -> None:
+        self._task = self._bars.add_task(
+            on_one_line(stage), total=total, unit=on_one_line(unit), rate="", note=""
+        )
+
+    def tell(self, text: str) -> None:
+        self._bars.console.print(on_one_line(text), markup=False, highlight=False)
+
+    def advance(self, count: int = 1, *, note: str | None = None) -> None:
+        if self._task is None:
+            return
+        self._bars.update(self._task, advance=count)
+        task = next(t for t in self._bars.tasks if t.id == self._task)
+        rate = _rate(task.speed) if task.speed else ""
+        if note is None:
+            self._bars.update(self._task, rate=rate)
+        else:
+            self._bars.update(self._task, rate=rate, note=on_one_line(note))
+
+    def end(self, *, note: str | None = None) -> None:
+        if self._task is None:
+            return
+        task = next(t for t in self._bars.tasks if t.id == self._task)
+        self._bars.update(self._task, total=task.completed)
+        if note is not None:
+            self._bars.update(self._task, note=on_one_line(note))
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._stage, self._unit, self._note = "", "", ""
+        self._total: int | None = None
+        self._done = 0
+        self._started = self._said = 0.0
+        self._marks: deque[tuple[float, int]] = deque(maxlen=_PACE_MARKS)
+        self._working = False
+        self._lock = Lock()
+
+    def begin(self, stage: str, *, total: int | None, unit: str) -> None:
+        with self._lock:
+            self._stage, self._total, self._unit, self._done, self._note = stage, total, unit, 0, ""
+            self._started = self._said = monotonic()
+            self._marks = deque([(self._started, 0)], maxlen=_PACE_MARKS)
+            self._working = True
+        amount = f"{total:,} {unit}" if total is not None else f"reading {unit}"
+        say(on_one_line(f"{stage}: {amount}"))
+
+    def tell(self, text: str) -> None:
+        say(on_one_line(text))
+
+    def advance(self, count: int = 1, *, note: str | None = None) -> None:
+        with self._lock:
+            self._done += count
+            self._note = note if note is not None else self._note
+            now = monotonic()
+            # What an earlier start finished is there within the first second: it is no pace.
+            if now - self._marks[-1][0] >= 1:
+                self._marks.append((now, self._done))
+            elif len(self._marks) == 1:
+                self._marks[0] = (self._started, self._done)
+            if now - self._said >= PLAIN_EVERY_SECONDS:
+                self._said = now
+                self._say(self._pace(now), left=True)
+
+    def beat(self) -> None:
+        """Say where the stage is, where nothing has been said for a while."""
+        with self._lock:
+            now = monotonic()
+            if self._working and now - self._said >= PLAIN_EVERY_SECONDS - BEAT_SECONDS:
+                self._said = now
+                self._say(self._pace(now), left=True)
+
+    def end(self, *, note: str | None = None) -> None:
+        with self._lock:
+            self._working = False
+            self._note = note if note is not None else self._note
+            seconds = monotonic() - self._started
+            self._say(self._done / seconds if seconds else 0.0, left=False)
+
+    def _pace(self, now: float) -> float:
+        """Units a second, of late; 0 while it is not known: a first batch tells of its start."""
+        if len(self._marks) < _PACE_LEAST_MARKS:
+            return 0.0
+        while len(self._marks) > _PACE_LEAST_MARKS and now - self._marks[0][0] > _PACE_SECONDS:
+            self._marks.popleft()
+        since, done = self._marks[0]
+        return (self._done - done) / (now - since)
+
+    def _say(self, pace: float, *, left: bool) -> None:
+        of = f" of {self._total:,}" if self._total is not None else ""
+        rate = f", {_rate(pace)}" if pace else ""
+        remaining = ""
+        if left and self._total and pace and self._done < self._total:
+            remaining = f", {(self._total - self._done) / pace:,.0f} s left"
+        note = f", {self._note}" if self._note else ""
+        say(
+            on_one_line(
+                f"{self._stage}: {self._done:,}{of} {self._unit}{rate}, "
+                f"{monotonic() - self._started:,.1f} s{remaining}{note}"
+            )
+        )
+
+
+def _rate(pace: float) -> str:
+    return f"{pace:,.1f}/s" if pace >= 1 else f"{1 / pace:,.1f} s each"
+
+
+def say_notes(tally: Mapping[str, Any]) -> None:
+    """What a person should know about the data, line by line on stderr.
+
+    Args:
+        tally: Of the stage that read it, or of several stages by name.
+    """
+    for stage in (tally, tally.get("load", {})):
+        for note in stage.get("notes", ()) if isinstance(stage, Mapping) else ():
+            say(f"note: {note}")
+
+
+def fail_if_away(tally: Mapping[str, Any]) -> None:
+    """Exit with 1 after all else was done where the teacher did not answer what was asked.
+
+    Args:
+        tally: Of the stage that asked the teacher.
+
+    Raises:
+        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
+    """
+    if tally.get("capped"):
+        raise TeacherStoppedError(
+            str(tally["capped"]),
+            hint="raise max_cost and start again; replies so far are in the teacher cache",
+        )
+    if tally.get("unusable") and not tally.get("away"):
+        raise TeacherStoppedError(
+            str(tally["unusable"]),
+            hint=tally.get("unusable_hint") or "see status and detail in candidates.parquet",
+        )
+    if tally.get("away"):
+        raise TeacherStoppedError(
+            str(tally["away"]), hint="the same command asks again, and only for what failed"
+        )

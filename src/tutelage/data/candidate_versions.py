@@ -1,0 +1,131 @@
+"""Make the candidates of an example, each with its text or with the reason it has none."""
+
+from dataclasses import dataclass
+
+from tutelage.data.candidate import INSTRUCTION_REFLECTION, OK, RESPONSE_REFLECTION, Candidate
+from tutelage.data.example import Message, instruction_of
+from tutelage.data.ids import candidate_id_of
+
+EMPTY_INSTRUCTION = "empty_instruction"
+"""The instruction is missing or blank."""
+
+EMPTY_RESPONSE = "empty_response"
+"""The response is missing or blank."""
+
+UNTRAINED = "untrained_response"
+"""The row says that its response is no training target: weight 0, train false, label false."""
+
+UNCHANGED = "unchanged"
+"""The refinement is its parent, word for word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What a candidate is to be made from.
+
+    Attributes:
+        step: One of `tutelage.data.candidate.STEPS`.
+        context: Everything in front of the response.
+        response: The assistant turn; its text may be blank.
+        parent_id: The candidate it was made from, if any.
+        teacher: Who wrote it; None for the user's own text.
+        status: A status it is known to have, or None to go by its text.
+        detail: For people, beside a status.
+        tools: The tools of its prompt, as JSON text.
+    """
+
+    step: str
+    context: tuple[Message, ...]
+    response: Message
+    parent_id: str | None = None
+    teacher: str | None = None
+    status: str | None = None
+    detail: str | None = None
+    tools: str | None = None
+
+
+def is_blank(response: Message) -> bool:
+    """Whether an assistant turn says nothing: no text, no call of a tool, no thinking."""
+    return not (
+        response.content.strip() or response.tool_calls or (response.reasoning or "").strip()
+    )
+
+
+def candidate_of(version: Version, *, example_id: str) -> Candidate:
+    """Make a candidate. Where its instruction or response is blank it has a status and no text."""
+    status = version.status or _status_of(version)
+    messages = (*version.context, version.response) if status == OK else ()
+    candidate_id = candidate_id_of(
+        example_id=example_id,
+        step=version.step,
+        parent_id=version.parent_id,
+        teacher=version.teacher,
+        messages=messages,
+        distinction=None if status == OK else status,
+        tools=version.tools,
+    )
+    return Candidate(
+        candidate_id=candidate_id,
+        example_id=example_id,
+        parent_id=version.parent_id,
+        step=version.step,
+        teacher=version.teacher,
+        messages=messages,
+        status=status,
+        detail=version.detail,
+        tools=version.tools,
+    )
+
+
+def refinement_of(
+    original: Version,
+    *,
+    context: tuple[Message, ...],
+    response: Message,
+    parent_id: str,
+    teacher: str | None,
+    example_id: str,
+) -> Candidate:
+    """Somebody's refinement of the original.
+
+    It is an instruction reflection if the instruction differs by more than white space, and
+    otherwise a response reflection of the original's own context. A new instruction whose
+    response is blank stays without text: it is never paired with the old response.
+
+    Args:
+        original: What was refined.
+        context: The refined context.
+        response: The refined response; blank where there is none.
+        parent_id: The id of the original's candidate.
+        teacher: Who refined it.
+        example_id: The example both are versions of.
+    """
+    same_instruction = _words(context) == _words(original.context)
+    same = (
+        same_instruction
+        and response.content.strip() == original.response.content.strip()
+        and (response.tool_calls, response.reasoning)
+        == (original.response.tool_calls, original.response.reasoning)
+    )
+    version = Version(
+        step=RESPONSE_REFLECTION if same_instruction else INSTRUCTION_REFLECTION,
+        context=original.context if same_instruction else context,
+        response=response,
+        parent_id=parent_id,
+        teacher=teacher,
+        status=UNCHANGED if same and not is_blank(response) else None,
+        tools=original.tools,
+    )
+    return candidate_of(version, example_id=example_id)
+
+
+def _words(context: tuple[Message, ...]) -> list[tuple[str, list[str], str | None]]:
+    return [(turn.role, turn.content.split(), turn.tool_calls) for turn in context]
+
+
+def _status_of(version: Version) -> str:
+    if not instruction_of(version.context).strip():
+        return EMPTY_INSTRUCTION
+    if is_blank(version.response):
+        return EMPTY_RESPONSE
+    return OK if version.response.trained else UNTRAINED

@@ -1,0 +1,328 @@
+"""Turn what a row calls a conversation into our own messages.
+
+    a list of     {"role", "content"} or {"from", "value"}, in any spelling of the roles
+                  texts: user and assistant by turns (LIMA, UltraChat)
+                  {"input", "output"}: a pair of turns each (Capybara)
+    text          such a list as JSON; or turns marked "### Human:" or "Human:"
+
+Calls of tools may stand in `tool_calls`, in `function_call`, in a turn of their own with that
+role, or in a content part.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeGuard
+
+import numpy as np
+
+from tutelage.data.example import Message
+from tutelage.data.field_values import (
+    UnreadableRowError,
+    clean_text,
+    is_list,
+    is_nothing,
+    shown,
+    text_of,
+    text_of_part,
+)
+from tutelage.data.thinking import split_thinking
+from tutelage.data.tool_calls import Call, calls_in, calls_of, calls_text, result_in, with_ids
+from tutelage.data.turn_content import Content, content_of
+
+_CALLS = "calls"  # no role of a message: such a turn belongs to the assistant
+ROLE_OF = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+    "environment": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+    "tool_result": "tool",
+    "function_call": _CALLS,
+    "tool_call": _CALLS,
+    "tool_calls": _CALLS,
+}
+"""Role names in the wild (OpenAI, ShareGPT, OASST, Gemini), and which of ours each means."""
+
+ROLE_KEYS = ("role", "from")
+_CONTENT_KEYS = ("content", "value", "text")
+_REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_SWITCHES = ("train", "trained", "training", "trainable", "loss", "weight", "loss_weight")
+"""Fields of a turn that say whether it is trained on."""
+_USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
+_ON = frozenset((1, 1.0, True, "1", "1.0", "true", "True"))
+_OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "False"))
+_MARKED = re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """The turns of a row.
+
+    Attributes:
+        turns: In order.
+        fields: What turns hold beside what a message has room for, with the place of the turn;
+            for provenance.
+    """
+
+    turns: tuple[Message, ...]
+    fields: tuple[Mapping[str, object], ...] = ()
+
+
+def is_conversation(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether the value is a non-empty list of turns: mappings that name a role."""
+    if not is_list(value) or len(value) == 0:
+        return False
+    return all(isinstance(turn, Mapping) and any(k in turn for k in ROLE_KEYS) for turn in value)
+
+
+def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
+    """The turns of a conversation in any spelling named above.
+
+    Args:
+        value: The field's value.
+        name: The field's name, for the reason.
+        tools: Whether the row lists its tools: only then are calls that are written into a text
+            taken out of it, since the template writes both in its own way.
+
+    Raises:
+        UnreadableRowError: `bad_type`, `unsupported_role` or `unsupported_content`.
+    """
+    if isinstance(value, str):
+        value = _listed_in(value, name=name)
+    if not is_list(value):
+        raise UnreadableRowError(
+            "bad_type", f"field {name!r} should be a list of turns, found {shown(value)}"
+        )
+    if len(value) > 1 and all(isinstance(turn, str) for turn in value):
+        return Conversation(turns=tuple(_alternating(value)))
+    if len(value) and all(_is_exchange(turn) for turn in value):
+        return Conversation(turns=tuple(_exchanges(value, name=name)))
+    return _Reading(name=name, tools=tools).read(value)
+
+
+def _listed_in(text: str, *, name: str) -> object:
+    if text.lstrip().startswith("["):
+        try:
+            found: object = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UnreadableRowError("bad_type", f"field {name!r} is not JSON: {error}") from error
+        return found
+    return marked_turns(text) or text
+
+
+def marked_turns(text: str) -> list[dict[str, str]] | None:
+    """Turns of a text that marks each with "### Human:" or "Human:" at the start of a line.
+
+    Returns:
+        None where the text does not start with such a mark.
+    """
+    parts = _MARKED.split(text if text.startswith("\n") else f"\n\n{text.lstrip()}")
+    if len(parts) < 3 or parts[0].strip():  # noqa: PLR2004  (a mark and a text)
+        return None
+    said = zip(parts[1::2], parts[2::2], strict=True)
+    return [{"role": role.lower(), "content": content.strip()} for role, content in said]
+
+
+def _alternating(texts: Sequence[object]) -> Iterator[Message]:
+    for place, text in enumerate(texts):
+        yield Message(role="assistant" if place % 2 else "user", content=clean_text(str(text)))
+
+
+def _is_exchange(turn: object) -> bool:
+    return isinstance(turn, Mapping) and "input" in turn and "output" in turn
+
+
+def _exchanges(turns: Sequence[object], *, name: str) -> Iterator[Message]:
+    for place, turn in enumerate(turns):
+        if isinstance(turn, Mapping):
+            for role, key in (("user", "input"), ("assistant", "output")):
+                text = text_of(turn[key], name=f"{name}[{place}]") or ""
+                yield Message(role=role, content=text)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """One conversation as it is read: the turns so far, and the calls that wait for a result."""
+
+    name: str
+    tools: bool
+    turns: list[Message] = field(default_factory=list)
+    fields: list[Mapping[str, object]] = field(default_factory=list)
+    waiting: list[Call] = field(default_factory=list)
+    made: int = 0
+
+    def read(self, turns: Iterable[object]) -> Conversation:
+        for index, turn in enumerate(turns):
+            place = f"{self.name}[{index}]"
+            if not isinstance(turn, Mapping):
+                raise UnreadableRowError(
+                    "bad_type", f"{place} should be a turn, found {shown(turn)}"
+                )
+            spelled = next((turn[k] for k in ROLE_KEYS if turn.get(k) is not None), None)
+            role = _role_of(spelled)
+            if role is None:
+                raise UnreadableRowError(
+                    "unsupported_role",
+                    f"{place} has the role {shown(spelled)}; known: {', '.join(ROLE_OF)}",
+                )
+            key = next((k for k in _CONTENT_KEYS if turn.get(k) is not None), "")
+            content = turn[key] if key else None
+            # Most turns are this and no more.
+            if isinstance(content, str) and len(turn) == 2 and role in ("system", "user"):  # noqa: PLR2004
+                self.turns.append(Message(role=role, content=clean_text(content)))
+            else:
+                self._add(turn, role, content, key=key, place=place, index=index)
+        return Conversation(turns=tuple(self.turns), fields=tuple(self.fields))
+
+    def _add(
+        self,
+        turn: Mapping[str, object],
+        role: str,
+        value: object,
+        *,
+        key: str,
+        place: str,
+        index: int,
+    ) -> None:
+        used = {*_USED, key}
+        trained = _is_trained(turn, used)
+        if role == "tool":
+            self._add_result(turn, value, place=place)
+        elif role == _CALLS:
+            self._add_calls(value, place=place, trained=trained)
+        else:
+            found = content_of(value, place=place)
+            if role == "assistant":
+                found.reasoning = _reasoning_of(turn, used) or found.reasoning
+                for more in ("tool_calls", "function_call"):
+                    if not is_nothing(turn.get(more)):
+                        found.calls += calls_of(turn[more], name=f"{place}.{more}")
+                self._add_answer(found, turn, trained=trained)
+            else:
+                for result in found.results:
+                    self._answered(result)
+                if found.text or not found.results:
+                    name = _name_of(turn)
+                    self.turns.append(Message(role=role, content=found.text, name=name))
+        rest = {k: v for k, v in turn.items() if k not in used and not is_nothing(v)}
+        if rest:
+            self.fields.append({"turn": index, **rest})
+
+    def _add_answer(self, found: Content, turn: Mapping[str, object], *, trained: bool) -> None:
+        written = calls_in(found.text) if self.tools and not found.calls else None
+        if written is not None:
+            found.text, found.calls = written
+        message = Message(
+            role="assistant",
+            content=found.text,
+            reasoning=found.reasoning,
+            tool_calls=self._calls_text(found.calls),
+            name=_name_of(turn),
+            trained=trained,
+        )
+        self.turns.append(message)
+
+    def _add_calls(self, value: object, *, place: str, trained: bool) -> None:
+        """A turn of its own for calls: it goes on what the assistant just said, if it did."""
+        reasoning = None
+        if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
+            thinking = split_thinking(value)
+            reasoning, value = thinking.thoughts, thinking.answer
+        calls = calls_of(value, name=place)
+        if self.turns and self.turns[-1].role == "assistant" and trained == self.turns[-1].trained:
+            before = self.turns.pop()
+            earlier = self.waiting if before.tool_calls else []
+            self.turns.append(replace(before, tool_calls=self._calls_text([*earlier, *calls])))
+            return
+        text = self._calls_text(calls)
+        self.turns.append(
+            Message(
+                role="assistant", content="", reasoning=reasoning, tool_calls=text, trained=trained
+            )
+        )
+
+    def _calls_text(self, calls: list[Call]) -> str | None:
+        """The calls of a turn, which then wait for what they return."""
+        self.waiting = with_ids(calls, made=self.made)
+        self.made += sum("id" not in call for call in calls)
+        return calls_text(self.waiting)
+
+    def _add_result(self, turn: Mapping[str, object], value: object, *, place: str) -> None:
+        if isinstance(value, str):
+            text = clean_text(value)
+        elif is_list(value) and all(text_of_part(part) is not None for part in value):
+            text = text_of(value, name=place) or ""
+        else:
+            text = "" if value is None else clean_text(json.dumps(value, ensure_ascii=False))
+        made_id = turn.get("tool_call_id")
+        self._answered(
+            Message(
+                role="tool",
+                content=result_in(text) if self.waiting else text,
+                tool_call_id=None if made_id is None else str(made_id),
+                name=_name_of(turn),
+            )
+        )
+
+    def _answered(self, result: Message) -> None:
+        """Add what a tool returned, joined to the call it answers."""
+        waiting = self.waiting
+        if result.tool_call_id is not None:
+            self.waiting = [call for call in waiting if call["id"] != result.tool_call_id]
+        elif waiting:
+            named = [c for c in waiting if c["function"]["name"] == result.name]
+            call = (named or waiting)[0]
+            self.waiting = [other for other in waiting if other is not call]
+            result = replace(result, tool_call_id=call["id"])
+        self.turns.append(result)
+
+
+def _role_of(spelled: object) -> str | None:
+    if not isinstance(spelled, str):
+        return None
+    return ROLE_OF.get(spelled) or ROLE_OF.get(spelled.strip().lower().replace("-", "_"))
+
+
+def _name_of(turn: Mapping[str, object]) -> str | None:
+    name = turn.get("name")
+    return clean_text(name) if isinstance(name, str) and name.strip() else None
+
+
+def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
+    """Whether a turn may be trained on; what merely says so counts as used."""
+    trained = True
+    for key in _SWITCHES:
+        value = turn.get(key)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, str | int | float):
+            trained = trained and value not in _OFF
+            if value in _ON or value in _OFF:
+                used.add(key)
+    return trained
+
+
+def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:
+    """The thinking that a turn keeps apart from its content."""
+    for key in _REASONING_KEYS:
+        value = turn.get(key)
+        if isinstance(value, str) and value.strip():
+            used.add(key)
+            return clean_text(value)
+    return None

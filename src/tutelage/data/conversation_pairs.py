@@ -1,0 +1,320 @@
+"""Read a row's own conversation: what is asked, and what is answered."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tutelage.data.chat_messages import Conversation, is_conversation, marked_turns, turns_of
+from tutelage.data.example import Message
+from tutelage.data.field_aliases import FieldName, Fields, Shape
+from tutelage.data.field_values import (
+    UnreadableRowError,
+    clean_text,
+    is_list,
+    is_nothing,
+    is_scalar,
+    shown,
+    text_of,
+)
+from tutelage.data.response import split_response
+from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_text, with_ids
+
+_OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
+"""Names of a response that may stand beside the turns it answers; others name a reference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A conversation taken apart.
+
+    Attributes:
+        context: Everything in front of the response.
+        response: The assistant turn at the end; None where the row has no field for one.
+        bare: The instruction before its input was joined to it.
+        given: The input that was joined to it; empty where there is none.
+        tools: The tools of the row, as JSON text, or None.
+        notes: What the turns hold that no message has room for; kept for provenance.
+        detail: For people: why the response is no training target, where it is none.
+    """
+
+    context: tuple[Message, ...]
+    response: Message | None
+    bare: str = ""
+    given: str = ""
+    tools: str | None = None
+    notes: Mapping[str, object] = field(default_factory=dict)
+    detail: str | None = None
+
+    @property
+    def instruction(self) -> str:
+        """The last user turn."""
+        return next(turn.content for turn in reversed(self.context) if turn.role == "user")
+
+
+def text_in(fields: Fields, field_name: FieldName) -> str | None:
+    """The text of one field, which then counts as used; None where it is missing or null.
+
+    Raises:
+        UnreadableRowError: The field holds no text.
+    """
+    name, value = fields.take(field_name)
+    return text_of(value, name=name)
+
+
+def note_in(fields: Fields, field_name: FieldName) -> str | None:
+    """The text of a field that a row can do without; None where it is blank.
+
+    A value that is no single text is left alone, unless the user said that this is the field.
+
+    Raises:
+        UnreadableRowError: `bad_type`, for a field the user named.
+    """
+    name = fields.name(field_name)
+    if name is None:
+        return None
+    if not is_scalar(fields.peek(field_name)):
+        if fields.is_mapped(name):
+            raise UnreadableRowError("bad_type", f"field {name!r} should be text or a number")
+        return None
+    text = text_in(fields, field_name)
+    return text if text and text.strip() else None
+
+
+def answer(text: str) -> Message:
+    """An assistant turn of this text."""
+    return Message(role="assistant", content=text)
+
+
+def pair_of(fields: Fields, shape: Shape) -> Pair:
+    """The row's own conversation: its context, and its response if it has a field for one.
+
+    Args:
+        fields: The row, seen by our names.
+        shape: `messages` insists on turns; any other shape takes turns where there are some.
+
+    Raises:
+        UnreadableRowError: There is no instruction, something that is not text, or media.
+    """
+    _refuse_media(fields)
+    tools = _tools(fields)
+    pair = _conversation(fields, shape, tools=tools is not None)
+    if tools is not None and any(
+        turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
+    ):
+        # The system prompt describes them already: rendered again they would stand there twice.
+        pair = replace(pair, notes={**pair.notes, "tools": tools})
+        tools = None
+    if tools is not None:
+        pair = replace(pair, tools=tools)
+    return _labelled(fields, pair)
+
+
+def _refuse_media(fields: Fields) -> None:
+    for name in fields.media:
+        value = fields.raw(name)
+        if not is_nothing(value):
+            raise UnreadableRowError(
+                "unsupported_content",
+                f"field {name!r} holds {shown(value)}; images, sound and video cannot be scored",
+            )
+
+
+def _tools(fields: Fields) -> str | None:
+    if fields.peek("tools") is None:
+        return None
+    name, value = fields.take("tools")
+    return tools_text(value, name=name)
+
+
+def _labelled(fields: Fields, pair: Pair) -> Pair:
+    """The pair, its response no training target where a label (as KTO has it) is false."""
+    if pair.response is None:
+        return pair
+    value = fields.peek("label")
+    said = value.strip().lower() if isinstance(value, str) else value
+    if said is False or said == "false":
+        name, _ = fields.take("label")
+        response = replace(pair.response, trained=False)
+        return replace(pair, response=response, detail=f"{name} is false")
+    if said is True or said == "true":
+        fields.take("label")
+    if not pair.response.trained:
+        return replace(pair, detail="every assistant turn says that it is not trained on")
+    return pair
+
+
+def _conversation(fields: Fields, shape: Shape, *, tools: bool) -> Pair:
+    if shape == "messages" or fields.peek("messages") is not None:
+        name, value = fields.take("messages")
+        if value is None:
+            raise fields.missing("list of messages")
+        pair = _of_turns(fields, turns_of(value, name=name, tools=tools), name=name)
+        if pair.response is None and (fields.name("response") or "").lower() in _OF_THE_TURN:
+            return replace(pair, response=_response(fields, tools=tools))
+        return pair
+    if fields.peek("instruction") is None:
+        return _without_instruction(fields, tools=tools)
+    return _with_instruction(fields, tools=tools)
+
+
+def _with_instruction(fields: Fields, *, tools: bool) -> Pair:
+    name, value = fields.take("instruction")
+    if isinstance(value, Mapping) and is_list(value.get("replies")):
+        return _of_turns(fields, Conversation(turns=tuple(_best_thread(value))), name=name)
+    if is_conversation(value):
+        return _of_prompt(fields, value, name=name, tools=tools)
+    instruction = text_of(value, name=name) or ""
+    whole = _whole_response(fields, tools=tools)
+    if whole is not None:  # a preference set repeats its prompt in front of the answer
+        return whole
+    given = text_in(fields, "input") or ""
+    context = (
+        *_system(fields),
+        *_history(fields),
+        Message(role="user", content=joined(instruction, given)),
+    )
+    response = _response(fields, tools=tools)
+    return Pair(context=context, response=response, bare=instruction, given=given)
+
+
+def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: bool) -> Pair:
+    """The pair of a row whose prompt is a list of turns."""
+    pair = _of_turns(fields, turns_of(value, name=name, tools=tools), name=name)
+    if pair.response is not None:
+        raise UnreadableRowError("unexpected_turns", f"field {name!r} should end with a user")
+    whole = _whole_response(fields, tools=tools)
+    return whole or replace(pair, response=_response(fields, tools=tools))
+
+
+def _of_turns(fields: Fields, found: Conversation, *, name: str) -> Pair:
+    turns = found.turns
+    if turns and turns[0].role != "system":
+        turns = (*_system(fields), *turns)
+    split = split_response(turns, name=name)
+    notes: dict[str, object] = {}
+    if found.fields:
+        notes["turn_fields"] = list(found.fields)
+    if split.behind:
+        notes["turns_behind"] = [
+            {"role": turn.role, "content": turn.content} for turn in split.behind
+        ]
+    if split.response is not None and not split.response.trained:
+        notes["untrained_response"] = split.response.content
+    return Pair(context=split.context, response=split.response, notes=notes)
+
+
+def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
+    """The pair of a row that has no field for an instruction, but a whole conversation."""
+    whole = _whole_response(fields, tools=tools)
+    if whole is not None:
+        return whole
+    for name in ("data", "text"):
+        value = fields.raw(name)
+        turns: Any = marked_turns(value) if isinstance(value, str) else value
+        texts = is_list(turns) and len(turns) > 1 and all(isinstance(t, str) for t in turns)
+        if turns and (texts or is_conversation(turns)):
+            fields.use(name)
+            return _of_turns(fields, turns_of(turns, name=name, tools=tools), name=name)
+    raise fields.missing("instruction")
+
+
+def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
+    """The pair of a response field that holds the whole conversation, as preference sets do."""
+    value = fields.peek("response")
+    turns = marked_turns(value) if isinstance(value, str) and "Human:" in value[:20] else value
+    if not is_conversation(turns) or len(turns) == 1:
+        return None
+    found = turns_of(turns, name="response", tools=tools)
+    if not any(turn.role == "user" for turn in found.turns):
+        return None  # a completion of several turns goes on with the prompt
+    name, _ = fields.take("response")
+    return _of_turns(fields, found, name=name)
+
+
+def _best_thread(root: Mapping[str, object]) -> list[Message]:
+    """The conversation of a tree of replies that follows the reply ranked best at each turn."""
+    turns: list[Message] = []
+    node: object = root
+    while isinstance(node, Mapping):
+        role = "assistant" if node.get("role") == "assistant" else "user"
+        turns.append(Message(role=role, content=text_of(node.get("text"), name="text") or ""))
+        replies = node.get("replies")
+        known = [r for r in replies if isinstance(r, Mapping)] if is_list(replies) else []
+        node = min(known, key=_rank, default=None)
+    if turns[-1].role == "user" and len(turns) > 1:
+        turns.pop()  # a question nobody answered
+    return turns
+
+
+def _rank(reply: Mapping[str, object]) -> float:
+    rank = reply.get("rank")
+    return float(rank) if isinstance(rank, int | float) else 0.0
+
+
+def joined(instruction: str, given: str) -> str:
+    """An instruction and the input it is given, with a newline between where both say something."""
+    if not given.strip():
+        return instruction
+    return f"{instruction}\n{given}" if instruction.strip() else given
+
+
+def _response(fields: Fields, *, tools: bool) -> Message | None:
+    """The response; None where the row has no field for one, empty where that field is null."""
+    name, value = fields.take("response")
+    if value is None:
+        calls = _calls_as_answer(fields) if tools else None
+        if calls is not None:
+            return calls
+        # A rationale is an extra beside an answer: where it is null, nothing was to be answered.
+        names = {own.lower() for own in fields.names("response")}
+        return answer("") if names - {"rationale"} else None
+    if isinstance(value, Mapping) and is_conversation([value]):
+        value = [value]
+    if is_conversation(value):
+        turns = turns_of(value, name=name, tools=tools).turns
+        if len(turns) != 1 or turns[0].role != "assistant":
+            raise UnreadableRowError(
+                "unexpected_turns", f"field {name!r} should be one assistant turn"
+            )
+        return _thought_through(fields, turns[0])
+    return _thought_through(fields, answer(text_of(value, name=name) or ""))
+
+
+def _thought_through(fields: Fields, response: Message) -> Message:
+    """The response with the thinking that the row keeps in a column of its own."""
+    value = fields.peek("reasoning")
+    if is_list(value) and len(value):
+        value = value[0]  # several attempts; the response is the first one's
+    if response.reasoning is not None or not isinstance(value, str) or not value.strip():
+        return response
+    fields.take("reasoning")
+    return replace(response, reasoning=clean_text(value))
+
+
+def _calls_as_answer(fields: Fields) -> Message | None:
+    """The calls a row of xLAM or APIGen expects as its answer."""
+    value = fields.raw("answers")
+    if value is None:
+        return None
+    fields.use("answers")
+    calls = with_ids(calls_of(value, name="answers"))
+    return Message(role="assistant", content="", tool_calls=calls_text(calls))
+
+
+def _system(fields: Fields) -> tuple[Message, ...]:
+    system = note_in(fields, "system")
+    return () if system is None else (Message(role="system", content=system),)
+
+
+def _history(fields: Fields) -> tuple[Message, ...]:
+    """Earlier turns as LLaMA-Factory writes them: a list of [instruction, response] pairs."""
+    if not is_list(fields.peek("history")):
+        return ()
+    name, value = fields.take("history")
+    turns: list[Message] = []
+    for pair in value if is_list(value) else ():
+        if not is_list(pair) or len(pair) != 2:  # noqa: PLR2004  (a pair has two)
+            raise UnreadableRowError("bad_type", f"field {name!r} should be a list of pairs")
+        for role, said in zip(("user", "assistant"), pair, strict=True):
+            turns.append(Message(role=role, content=text_of(said, name=name) or ""))
+    return tuple(turns)

@@ -1,0 +1,395 @@
+"""Which field of a row is the instruction, which the response? Foreign names stop here."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+from tutelage.data.field_values import UnreadableRowError, clean_text, is_list
+
+FieldName: TypeAlias = Literal[
+    "instruction",
+    "input",
+    "response",
+    "system",
+    "history",
+    "messages",
+    "refined_instruction",
+    "refined_input",
+    "refined_response",
+    "refined_messages",
+    "responses",
+    "candidates",
+    "model",
+    "sample",
+    "reference",
+    "source",
+    "tools",
+    "reasoning",
+    "label",
+]
+"""Our own names for what a row can hold; the keys of `ReadSettings.fields`."""
+
+FIELD_NAMES: tuple[FieldName, ...] = get_args(FieldName)
+
+Shape: TypeAlias = Literal[
+    "auto",
+    "messages",
+    "prompt_completion",
+    "alpaca",
+    "question_answer",
+    "refined",
+    "pool",
+    "samples",
+    "candidates",
+]
+
+_RESPONSES = ("response", "output", "completion", "solution", "rationale", "answer")
+_BY_A_MODEL = ("attempt", "deepseek_attempt")
+"""What a model answered, in sets where `solution` is what it is checked against (s1K)."""
+_INSTRUCTIONS = ("instruction", "question", "prompt", "query", "problem", "input", "inputs")
+_ASKS = ("instruction", "question", "prompt", "query", "problem")
+_REFINED = ("refined", "revised")
+
+ALIASES: Mapping[FieldName, tuple[str, ...]] = {
+    "instruction": (
+        *(f"original_{name}" for name in ("instruction", "question", "prompt")),
+        *_INSTRUCTIONS,
+    ),
+    "input": ("original_input", "input", "context"),
+    "response": (
+        *(f"original_{name}" for name in _RESPONSES),
+        *("response", "output", "completion", "chosen", "chosen_messages"),
+        *("generated_solution", "deepseek_solution", *_BY_A_MODEL),
+        *("solution", "rationale", "answer", "targets"),
+    ),
+    "system": ("system", "system_prompt"),
+    "history": ("history",),
+    "messages": ("messages", "conversations", "conversation", "dialog", "dialogue"),
+    "refined_instruction": tuple(
+        f"{how}_{name}" for how in _REFINED for name in ("instruction", "question", "prompt")
+    ),
+    "refined_input": tuple(f"{how}_input" for how in _REFINED),
+    "refined_response": tuple(f"{how}_{name}" for how in _REFINED for name in _RESPONSES),
+    "refined_messages": tuple(f"{how}_messages" for how in _REFINED),
+    "responses": ("responses", "outputs", "completions", "samples", "generations", "candidates"),
+    "candidates": ("candidates",),
+    "model": ("teacher", "refiner", "model", "generator", "teacher_model", "model_name"),
+    "sample": (
+        *("sample", "sample_index", "sample_idx", "sample_number", "generation_index"),
+        *("generation_idx", "response_index", "response_idx", "completion_index", "rollout_index"),
+    ),
+    "reference": (
+        "reward_model.ground_truth",
+        "reference",
+        "reference_answer",
+        "reference_output",
+        "gold",
+        "gold_answer",
+        "ground_truth",
+        "ground_truth_solution",
+        "correct_answer",
+        "expected_answer",
+        "answer",
+        "final_answer",
+    ),
+    "source": ("source", "source_dataset", "dataset", "data_source"),
+    "tools": ("tools", "functions"),
+    "reasoning": (
+        *("reasoning_content", "thinking", "deepseek_reasoning"),
+        *("deepseek_thinking_trajectory", "thinking_trajectories"),
+    ),
+    "label": ("label", "kto_tag"),
+}
+"""The names each field goes by, the likeliest first. Case does not matter."""
+
+_FORCED: Mapping[Shape, Mapping[FieldName, tuple[str, ...]]] = {
+    "prompt_completion": {"instruction": ("prompt",), "response": ("completion",)},
+    "alpaca": {"instruction": ("instruction",), "response": ("output", "response")},
+    "question_answer": {"instruction": ("question",), "response": ("answer",)},
+}
+"""A shape that is named leaves only its own names for the pair."""
+
+
+def is_null(value: object) -> bool:
+    """Whether a value says "missing": null, or NaN, which is how data frames spell it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+MEDIA_COLUMNS = ("image", "images", "video", "videos", "audio", "audios")
+"""Columns that are part of a prompt and hold no text."""
+_PLAIN: frozenset[FieldName] = frozenset(
+    ("instruction", "input", "response", "system", "history", "reference", "source")
+)
+"""Fields that leave no question what shape a row has."""
+_REFINEMENT = {"refined_instruction", "refined_response", "refined_messages"}
+_PLANS_KEPT = 256
+_NAMES_KEPT = 1000
+_NESTED = ("reward_model.ground_truth",)
+"""Fields inside fields that are looked for without being asked for."""
+
+
+class _Plan(NamedTuple):
+    """What a set of column names means.
+
+    Attributes:
+        known: For each of our fields, the row's own names for it, the likeliest first.
+        media: Columns that hold images, sound or video.
+        is_plain: Whether there are no fields but those of one pair.
+    """
+
+    known: Mapping[FieldName, tuple[str, ...]]
+    media: tuple[str, ...]
+    is_plain: bool
+
+
+class FieldMap:
+    """Finds our fields in rows; remembers the answer for each set of column names.
+
+    Args:
+        mapping: The user's own mapping, from our name to the row's. It wins over every alias,
+            and a field named in it serves for nothing else.
+        shape: A forced shape narrows the aliases of the pair.
+        without: Fields to be found by the mapping only, not by an alias.
+    """
+
+    def __init__(
+        self,
+        mapping: Mapping[FieldName, str],
+        *,
+        shape: Shape = "auto",
+        without: Sequence[FieldName] = (),
+    ) -> None:
+        self._mapping = dict(mapping)
+        self._claimed = frozenset(mapping.values())
+        self._aliases = {**ALIASES, **_FORCED.get(shape, {}), **dict.fromkeys(without, ())}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._paths = tuple(name for name in (*mapping.values(), *_NESTED) if "." in name)
+        self._roots = frozenset(path.partition(".")[0] for path in self._paths)
+        self._found: set[str] = set()
+        self.names: dict[str, None] = {}
+        """The names of the fields of the rows so far, those inside objects dotted."""
+
+    def open(self, row: Mapping[str, object]) -> "Fields":
+        """The fields of one row."""
+        inner = self._inner(row) if not self._roots.isdisjoint(row) else {}
+        whole = {**row, **inner} if inner else row
+        names = tuple(whole)
+        plan = self._plans.get(names)
+        if plan is None:
+            if len(self._plans) >= _PLANS_KEPT:  # rows that all differ must not fill the memory
+                self._plans.clear()
+            known = self._plan(names)
+            plan = self._plans[names] = _Plan(
+                known=known,
+                media=tuple(n for n in names if n in MEDIA_COLUMNS and n not in self._claimed),
+                is_plain=known.keys() <= _PLAIN,
+            )
+            self._note(row, names)
+        return Fields(whole, plan, claimed=self._claimed, inner=frozenset(inner))
+
+    def _inner(self, row: Mapping[str, object]) -> dict[str, object]:
+        """The values of dotted names, such as `reward_model.ground_truth`."""
+        found = {}
+        for path in self._paths:
+            if path not in row:
+                value = value_at(row, path)
+                if value is not None:
+                    found[path] = value
+        return found
+
+    def _note(self, row: Mapping[str, object], names: Iterable[object]) -> None:
+        self._found |= self._claimed & set(names)
+        if len(self.names) < _NAMES_KEPT:
+            self.names |= dict.fromkeys(clean_text(str(name)) for name in names)
+            self.names |= dict.fromkeys(
+                clean_text(f"{name}.{key}")
+                for name, value in row.items()
+                if isinstance(value, Mapping)
+                for key in list(value)[:_PLANS_KEPT]
+            )
+
+    def excuse_roots(self) -> None:
+        """Take a dotted name for found where the field it begins with is there: it may be null."""
+        roots = {name for name in self._claimed if name.partition(".")[0] in self.names}
+        self._found |= roots
+
+    @property
+    def unfound(self) -> dict[FieldName, str]:
+        """The part of the mapping whose names no row so far has had."""
+        return {ours: own for ours, own in self._mapping.items() if own not in self._found}
+
+    def _plan(self, names: tuple[str, ...]) -> dict[FieldName, tuple[str, ...]]:
+        free = [name for name in names if name not in self._claimed]
+        spelled = {name.strip().lower(): name for name in reversed(free)}
+        plan: dict[FieldName, tuple[str, ...]] = {}
+        for field, aliases in self._aliases.items():
+            mapped = self._mapping.get(field)
+            if mapped is None:
+                found = tuple(spelled[alias] for alias in aliases if alias in spelled)
+            else:
+                found = tuple(name for name in names if name == mapped)
+            if found:
+                plan[field] = found
+        if not _REFINEMENT & plan.keys():
+            self._as_seeds(plan, spelled)
+        responses = plan.get("response", ("",))
+        if responses[0].lower() in _BY_A_MODEL and "reference" not in self._mapping:
+            known = tuple(name for name in responses if name.lower() == "solution")
+            plan["reference"] = (*plan.get("reference", ()), *known)
+        if "model" in plan and "model" not in self._mapping and not _REFINEMENT & plan.keys():
+            # A refiner wrote the refinement; a row that has none is not a row of a pool.
+            plan["model"] = tuple(n for n in plan["model"] if n.lower() != "refiner")
+        if plan.get("model") and "reference" not in self._mapping:
+            # Beside a model's name the final answer is what the model said, not what is right.
+            references = plan.get("reference", ())
+            plan["reference"] = tuple(n for n in references if n.lower() != "final_answer")
+        return plan
+
+    def _as_seeds(self, plan: dict[FieldName, tuple[str, ...]], spelled: Mapping[str, str]) -> None:
+        """In a row without a refinement, what is called the original is a seed of the row.
+
+        It is read only where the row has nothing else for that half. An original response never
+        joins another instruction than its own, nor a new response the original instruction.
+        """
+        seeds = {name for own in plan.values() for name in own if _is_seed(name)}
+        if not seeds:
+            return
+        asks = [name for name in plan.get("instruction", ()) if not _is_seed(name)]
+        others = [n for n in spelled if not _is_seed(n) and any(ask in n for ask in _ASKS)]
+        for ours in ("instruction", "response", "input"):
+            if ours in self._mapping or ours not in plan:
+                continue
+            plain = tuple(name for name in plan[ours] if name not in seeds)
+            own = tuple(name for name in plan[ours] if name in seeds)
+            if ours == "instruction":
+                found = plain or own
+            elif asks or "instruction" in self._mapping:
+                found = plain or (() if _asks_originally(spelled) else own)
+            else:  # the original is all that is asked
+                found = own if own or others else plain
+            plan[ours] = found
+            if not found:
+                del plan[ours]
+
+
+def _asks_originally(spelled: Mapping[str, str]) -> bool:
+    """Whether a row has an original instruction, under any name."""
+    return any(_is_seed(name) and any(ask in name for ask in _ASKS) for name in spelled)
+
+
+def _is_seed(name: str) -> bool:
+    return name.strip().lower().startswith("original_")
+
+
+def value_at(row: Mapping[str, object], path: str) -> object:
+    """The value of a dotted name; None where the row has none.
+
+    Examples:
+        >>> value_at({"meta": {"answers": ["4", "5"]}}, "meta.answers.1")
+        '5'
+    """
+    value: object = row
+    for step in path.split("."):
+        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return None
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif is_list(value) and step.isascii() and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+class Fields:
+    """One row seen by our names. What nobody asked for is the row's `rest`.
+
+    Args:
+        row: The row as it was read.
+        plan: What its column names mean.
+        claimed: The row's names that the user mapped; one may serve for several of our fields.
+        inner: Dotted names that were added to the row for values inside its fields.
+    """
+
+    __slots__ = ("_claimed", "_inner", "_plan", "_row", "_used", "is_plain", "media")
+
+    def __init__(
+        self,
+        row: Mapping[str, object],
+        plan: _Plan,
+        *,
+        claimed: frozenset[str] = frozenset(),
+        inner: frozenset[str] = frozenset(),
+    ) -> None:
+        self._row = row
+        self._inner = inner
+        self._claimed = claimed
+        self._plan = plan.known
+        self.media = plan.media
+        self.is_plain = plan.is_plain
+        self._used: set[str] = set()
+
+    def has(self, field: FieldName) -> bool:
+        """Whether the row has the field at all, be it null."""
+        return field in self._plan
+
+    def names(self, field: FieldName) -> tuple[str, ...]:
+        """The row's own names for a field, the likeliest first, be their values null."""
+        return self._plan.get(field, ())
+
+    def name(self, field: FieldName) -> str | None:
+        """The row's own name for the value that `peek` would give."""
+        names = self._plan.get(field)
+        if names is None:
+            return None
+        for name in names:
+            if not is_null(self._row[name]) and (name not in self._used or name in self._claimed):
+                return name
+        return None
+
+    def peek(self, field: FieldName) -> object:
+        """The first value that is not null and not used yet; None where there is none."""
+        if field not in self._plan:
+            return None
+        name = self.name(field)
+        return None if name is None else self._row[name]
+
+    def take(self, field: FieldName) -> tuple[str, object]:
+        """The row's own name for a field and its value, which then counts as used.
+
+        Returns:
+            The name and the value; our own name and None where there is no value.
+        """
+        name = self.name(field)
+        if name is None:
+            return field, None
+        self._used.add(name)
+        return name, self._row[name]
+
+    def raw(self, name: str) -> object:
+        """The value of a field by the row's own name; None where it is missing, null or used."""
+        value = self._row.get(name)
+        taken = name in self._used or name in self._claimed
+        return None if taken or is_null(value) else value
+
+    def use(self, name: str) -> None:
+        """Count a field as used, by the row's own name."""
+        self._used.add(name)
+
+    def is_mapped(self, name: str) -> bool:
+        """Whether the user said what this field of the row is."""
+        return name in self._claimed
+
+    def rest(self) -> dict[str, object]:
+        """The fields that were not used and are not null, in the row's own order."""
+        used = self._used | self._inner if self._inner else self._used
+        return {k: v for k, v in self._row.items() if k not in used and not is_null(v)}
+
+    def missing(self, wanted: str) -> UnreadableRowError:
+        """The reason for a row without what its shape needs."""
+        found = ", ".join(sorted(map(str, self._row))[:20]) or "none"
+        return UnreadableRowError("missing_fields", f"no {wanted}; fields found: {found}")

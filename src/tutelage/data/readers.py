@@ -1,0 +1,329 @@
+"""Read instruction data of any known format and shape, and account for every row."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tutelage.data.candidate import Candidate
+from tutelage.data.conversation_trees import Trees
+from tutelage.data.example import Example
+from tutelage.data.field_aliases import FieldMap, FieldName, Shape
+from tutelage.data.field_values import UnreadableRowError, clean_text
+from tutelage.data.file_formats import Format
+from tutelage.data.file_records import Problem, Record
+from tutelage.data.findings import Findings, hint_for, refuse_unfound
+from tutelage.data.row_parser import ParsedRow, parse_row
+from tutelage.data.sources import IN_MEMORY, Part, Source, parts_of
+from tutelage.errors import DataError
+
+ROW_OK = "ok"
+"""The row is an example. Each of its candidates has a status of its own."""
+
+DUPLICATE = "duplicate"
+"""Everything the row holds has been read from earlier rows."""
+
+_FIELDS_KEPT = 20
+_ROWS_AHEAD = 64
+"""How many rows are looked at before the first is given, where names are mapped: a mistyped name
+is an error before anything is done with the rows."""
+
+
+class ReadSettings(BaseModel):
+    """How to read the data.
+
+    Attributes:
+        format: The format of the files; `auto` goes by their content.
+        shape: The shape of the rows; `auto` goes by each row's fields. A forced shape makes a
+            row that lacks its fields unreadable. `samples`: rows of one instruction are
+            responses to choose from.
+        fields: The row's own names for our fields, where they differ from the usual ones, with
+            dots for a field inside a field (`reward_model.ground_truth`). A field named here
+            serves for nothing else; a name that no row has is an error.
+        source_name: The source of all rows but those that a mapped `source` field speaks for.
+            Without it a row's own source field counts, and then the name of the file.
+        teacher_name: Who wrote the refinements and samples of rows that do not say.
+        limit: Stop after this many rows, at least 1.
+        split: Which split of a dataset that has several.
+        subset: Which configuration of a hub dataset that has several.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Format = "auto"
+    shape: Shape = "auto"
+    fields: dict[FieldName, str] = Field(default_factory=dict)
+    source_name: str | None = None
+    teacher_name: str | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    split: str | None = None
+    subset: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What became of one row of the input.
+
+    Attributes:
+        row: 0-based, counted over all files in order.
+        file: The file it stands in, as the user wrote it.
+        line: 1-based: the line it starts on, or its position in a file without lines.
+        status: `ok`, `duplicate`, or why it is no example: `malformed_json`, `malformed_csv`,
+            `bad_encoding`, `nested_too_deeply`, `row_too_large`, `broken_file`, `not_an_object`,
+            `missing_fields`, `bad_type`, `no_user_turn`, `unexpected_turns`,
+            `unsupported_role`, `unsupported_content`, `bad_candidates`,
+            `part_of_a_conversation`.
+        detail: For people: the place and what was found there, or how much of the row repeats
+            what was read before.
+        example: What it holds; rows with the same content have the same example. None where
+            the row is no example.
+        candidates: The versions it is the first to bring; a parent before what was made from
+            it, unless an earlier row brought the parent.
+        repeated: The versions it holds that an earlier row has brought.
+    """
+
+    row: int
+    file: str
+    line: int
+    status: str
+    detail: str | None = None
+    example: Example | None = None
+    candidates: tuple[Candidate, ...] = ()
+    repeated: tuple[Candidate, ...] = ()
+
+
+class Rows:
+    """The rows of a source. Each iteration reads it anew, in bounded memory.
+
+    Only the ids of what has been read are kept, about 100 bytes a candidate.
+
+    Raises:
+        DataError: From the iteration: a file is damaged from the start, not one of its rows
+            could be read, or no row has a field that is mapped.
+
+    Attributes:
+        notes: After an iteration that came to its end: what a person should know about the data
+            as a whole, such as that no row has a response.
+        unanswered: Likewise: the files that have examples and not one response.
+    """
+
+    def __init__(self, parts: tuple[Part, ...], settings: ReadSettings) -> None:
+        self._parts = parts
+        self.settings = settings
+        self.notes: list[str] = []
+        self.unanswered: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files, in the order in which they are read."""
+        return tuple(part.name for part in self._parts)
+
+    def __iter__(self) -> Iterator[Row]:
+        reading = _Pass(self.settings)
+        records: Iterator[tuple[Part, Record]] = islice(self._records(), self.settings.limit)
+        if self.settings.fields:
+            records = self._looked_ahead(records)
+        for part, record in records:
+            yield reading.row_of(record, part)
+        reading.finish(self.files)
+        self.notes = reading.findings.notes()
+        self.unanswered = reading.findings.unanswered
+
+    def _looked_ahead(
+        self, records: Iterator[tuple[Part, Record]]
+    ) -> Iterator[tuple[Part, Record]]:
+        """The same records, once it is sure that mapped names are there, as far as that can be.
+
+        Raises:
+            DataError: No row has a mapped name: these are all there are, or all have the same
+                columns.
+        """
+        ahead = list(islice(records, _ROWS_AHEAD))
+        names = FieldMap(self.settings.fields, shape=self.settings.shape)
+        for _, record in ahead:
+            if isinstance(record.value, Mapping):
+                names.open(record.value)
+        place = _shown(self.files)
+        if len(ahead) < _ROWS_AHEAD:
+            refuse_unfound(names, place=place, rows="no row")
+        elif len(self._parts) == 1 and self._parts[0].same_columns:
+            names.excuse_roots()
+            refuse_unfound(names, place=place, rows="no row")
+        return chain(ahead, records)
+
+    def _records(self) -> Iterator[tuple[Part, Record]]:
+        for part in self._parts:
+            for record in part.open():
+                yield part, record
+
+
+def read(source: Source, settings: ReadSettings | None = None) -> Rows:
+    """Read instruction data.
+
+    Args:
+        source: A path, a folder, a glob pattern or several of them; the id of a hub dataset; a
+            `datasets` object, a table or data frame; or any iterable of mappings.
+        settings: How to read it; without them everything is found out from the content.
+
+    Returns:
+        An iterable with one `Row` for every row of the input, in order. Blank lines are no
+        rows.
+
+    Raises:
+        DataError: There is no such source, or it is in no format that can be read.
+
+    Examples:
+        >>> rows = read([{"question": "2 + 2?", "answer": "4"}, {"question": "2 + 3?"}, ["?"]])
+        >>> [(row.status, len(row.candidates)) for row in rows]
+        [('ok', 1), ('ok', 0), ('not_an_object', 0)]
+    """
+    settings = settings or ReadSettings()
+    parts = parts_of(source, forced=settings.format, split=settings.split, subset=settings.subset)
+    return Rows(parts, settings)
+
+
+def read_records(source: Source, settings: ReadSettings | None = None) -> Iterator[Record]:
+    """The records of a source as they are, before anybody asks what their fields mean.
+
+    Args:
+        source: As for `read`.
+        settings: The format, the split and the limit count.
+
+    Returns:
+        One record for each row that `read` would give, in the same order.
+
+    Raises:
+        DataError: There is no such source, or it is in no format that can be read.
+    """
+    settings = settings or ReadSettings()
+    parts = parts_of(source, forced=settings.format, split=settings.split, subset=settings.subset)
+    return islice((record for part in parts for record in part.open()), settings.limit)
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One pass over the rows: what has been seen so far."""
+
+    settings: ReadSettings
+    fields: FieldMap = field(init=False)
+    seen: set[bytes] = field(default_factory=set)
+    rows: int = 0
+    examples: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    names: dict[str, None] = field(default_factory=dict)
+    first_detail: str | None = None
+    findings: Findings = field(init=False)
+    trees: Trees = field(default_factory=Trees)
+
+    def __post_init__(self) -> None:
+        named = self.settings.source_name is not None
+        self.fields = FieldMap(
+            self.settings.fields,
+            shape=self.settings.shape,
+            without=("source",) if named else (),
+        )
+        asked = self.settings.shape in ("pool", "samples") or "model" in self.settings.fields
+        self.findings = Findings(self.fields, one_response_each=not asked)
+
+    def row_of(self, record: Record, part: Part) -> Row:
+        parsed = self._parsed(record, part)
+        row = self.rows
+        self.rows += 1
+        if isinstance(parsed, Problem):
+            return self._failed(parsed, record, part, row=row)
+        self.examples += 1
+        candidates = parsed.candidates
+        known_before = [c for c in candidates if not self._is_new(c.candidate_id)]
+        repeated: tuple[Candidate, ...] = ()
+        known, detail = False, None
+        if known_before:
+            candidates, repeated = _told_apart(parsed.candidates, known_before)
+            known = not candidates
+            detail = (
+                f"{part.name}:{record.line}: {len(known_before)} of {len(parsed.candidates)} "
+                "candidates are repeated"
+            )
+        elif not candidates:
+            known = not self._is_new(parsed.example.example_id)
+            detail = f"{part.name}:{record.line}: the example is repeated" if known else None
+        if not known:
+            self.findings.add(part.name, record.value, parsed.candidates)
+        return Row(
+            row=row,
+            file=part.name,
+            line=record.line,
+            status=DUPLICATE if known else ROW_OK,
+            detail=detail,
+            example=parsed.example,
+            candidates=candidates,
+            repeated=repeated,
+        )
+
+    def _is_new(self, hexadecimal: str) -> bool:
+        digest = bytes.fromhex(hexadecimal)
+        before = len(self.seen)
+        self.seen.add(digest)
+        return len(self.seen) > before
+
+    def _parsed(self, record: Record, part: Part) -> ParsedRow | Problem:
+        if record.problem is not None:
+            return record.problem
+        if not isinstance(record.value, Mapping):
+            return Problem("not_an_object", f"found {type(record.value).__name__}")
+        settings = self.settings
+        try:
+            value = record.value
+            if "parent_id" in value:
+                value = self.trees.row_of(value)
+            return parse_row(
+                self.fields.open(value),
+                shape=settings.shape,
+                source=settings.source_name or part.source,
+                teacher=settings.teacher_name,
+            )
+        except UnreadableRowError as error:
+            return Problem(error.status, error.detail)
+        except RecursionError:
+            return Problem("nested_too_deeply", "brackets within brackets without end")
+
+    def _failed(self, problem: Problem, record: Record, part: Part, *, row: int) -> Row:
+        detail = clean_text(f"{part.name}:{record.line}: {problem.detail}")
+        self.statuses[problem.status] += 1
+        self.first_detail = self.first_detail or detail
+        if isinstance(record.value, Mapping) and len(self.names) < _FIELDS_KEPT:
+            self.names |= dict.fromkeys(clean_text(str(name)) for name in record.value)
+        return Row(row=row, file=part.name, line=record.line, status=problem.status, detail=detail)
+
+    def finish(self, files: tuple[str, ...]) -> None:
+        """Refuse a source that gave nothing but reasons."""
+        place = _shown(files)
+        if not self.rows and files != (IN_MEMORY,):
+            raise DataError(f"{place}: holds no rows", hint="is it the right file?")
+        refuse_unfound(self.fields, place=place, rows=f"none of the {self.rows:,} rows")
+        if self.examples or not self.rows:
+            return
+        tally = ", ".join(f"{rows} {status}" for status, rows in self.statuses.most_common())
+        raise DataError(
+            f"{place}: none of the {self.rows} rows could be read ({tally}); "
+            f"the first: {self.first_detail}",
+            hint=hint_for(self.statuses, self.names, self.findings.likely_response()),
+        )
+
+
+def _told_apart(
+    candidates: tuple[Candidate, ...], known: list[Candidate]
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
+    """The candidates that are new, and those that an earlier row brought.
+
+    One that stands twice in its own row is new once.
+    """
+    places = {id(candidate) for candidate in known}
+    new = tuple(c for c in candidates if id(c) not in places)
+    return new, tuple(c for c in known if c not in new)
+
+
+def _shown(files: tuple[str, ...]) -> str:
+    return ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")  # noqa: PLR2004

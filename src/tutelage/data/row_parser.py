@@ -1,0 +1,324 @@
+"""Turn one row of any known shape into an example and its candidates.
+
+    shape              what the row holds                      what comes of it
+    messages           messages | conversations                the original
+    prompt_completion  prompt, completion (text or turns)      the original
+    alpaca             instruction[, input], output            the original
+    question_answer    question, answer                        the original
+    refined            the above and refined_* fields          the original and one reflection
+    pool               instruction, model, output (long)       one sample
+                       instruction, responses (wide)           samples, and the original if there
+    candidates         messages, candidates (our own export)   what was exported
+
+A row without any response is an example without an original. An original or a candidate whose
+text is empty keeps its place with a status and has no text.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tutelage.data.candidate import ORIGINAL, SAMPLE, Candidate
+from tutelage.data.candidate_versions import Version, candidate_of, is_blank, refinement_of
+from tutelage.data.chat_messages import turns_of
+from tutelage.data.conversation_pairs import Pair, answer, joined, note_in, pair_of, text_in
+from tutelage.data.example import Example, Message
+from tutelage.data.exported_candidates import listed_candidates
+from tutelage.data.field_aliases import Fields, Shape
+from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, is_scalar, text_of
+from tutelage.data.ids import example_id_of
+from tutelage.data.response import split_response
+
+_NO_SAMPLE = ("original", "chosen")
+"""How the names of responses begin that are the row's own, whoever wrote them."""
+_ITEM_RESPONSES = ("response", "output", "text", "completion", "content", "generated_text")
+_INT_BITS = 10_000
+"""Python refuses to write integers of more than 4300 digits (14,000 bits)."""
+_ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+_ITEM_MODELS = ("model", "teacher", "generator", "model_name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedRow:
+    """What one row holds.
+
+    Attributes:
+        example: The row as an example.
+        candidates: Its versions, a parent before what was made from it; may be empty.
+    """
+
+    example: Example
+    candidates: tuple[Candidate, ...]
+
+
+def parse_row(
+    fields: Fields, *, shape: Shape, source: str | None, teacher: str | None
+) -> ParsedRow:
+    """Turn one row into an example and its candidates.
+
+    Args:
+        fields: The row, seen by our names.
+        shape: The shape it must have, or `auto` to go by its fields.
+        source: For rows that do not name one.
+        teacher: Who wrote the refinements or samples of rows that do not say.
+
+    Raises:
+        UnreadableRowError: With one of the statuses `missing_fields`, `bad_type`,
+            `no_user_turn`, `unexpected_turns`, `unsupported_role`, `unsupported_content`,
+            `bad_candidates`.
+    """
+    found = _shape_of(fields) if shape == "auto" else shape
+    pair = pair_of(fields, found)
+    match found:
+        case "refined":
+            return _refined(fields, pair, source=source, teacher=teacher)
+        case "pool" | "samples":
+            return _pool(fields, pair, source=source, teacher=teacher)
+        case "candidates":
+            return _listed(fields, pair, source=source)
+        case _:
+            example = _example(fields, pair, source=source)
+            return ParsedRow(example=example, candidates=_originals(example, pair))
+
+
+def _shape_of(fields: Fields) -> Shape:
+    """The shape the fields suggest. A pair of any naming is called `alpaca` here."""
+    if fields.is_plain:
+        return "alpaca"
+    if _has_listed(fields):
+        return "candidates"
+    if _has_refined(fields):
+        return "refined"
+    if is_list(fields.peek("responses")):
+        return "pool"
+    if fields.peek("messages") is not None:
+        return "messages"
+    response = fields.name("response")
+    named = is_scalar(fields.peek("model")) or _is_number(fields.peek("sample"))
+    # What is called the original stays one, whoever is named as its writer.
+    is_sample = response is not None and not response.lower().startswith(_NO_SAMPLE)
+    return "pool" if named and is_sample else "alpaca"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _has_listed(fields: Fields) -> bool:
+    listed = fields.peek("candidates")
+    return is_list(listed) and any(isinstance(c, Mapping) and "step" in c for c in listed)
+
+
+def _has_refined(fields: Fields) -> bool:
+    return (
+        fields.peek("refined_response") is not None
+        or fields.peek("refined_instruction") is not None
+        or fields.peek("refined_messages") is not None
+        or (fields.has("refined_response") and fields.peek("instruction") is not None)
+    )
+
+
+def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
+    """The example of a row whose other fields have been taken."""
+    reference = note_in(fields, "reference")
+    named = note_in(fields, "source")
+    own = pair.response
+    untold = own is None or is_blank(own) or not own.trained
+    messages = pair.context if own is None or untold else (*pair.context, own)
+    extra = fields.rest()
+    for name, note in pair.notes.items():
+        extra.setdefault(name, note)
+    return Example(
+        example_id=example_id_of(messages, reference=reference, tools=pair.tools),
+        messages=messages,
+        reference=reference,
+        source=named or source,
+        extra=_extra(extra),
+        tools=pair.tools,
+    )
+
+
+def _originals(example: Example, pair: Pair) -> tuple[Candidate, ...]:
+    if pair.response is None:
+        return ()
+    version = _version(pair, pair.response, step=ORIGINAL, detail=pair.detail)
+    return (candidate_of(version, example_id=example.example_id),)
+
+
+def _version(
+    pair: Pair,
+    response: Message,
+    *,
+    step: str,
+    teacher: str | None = None,
+    detail: str | None = None,
+) -> Version:
+    return Version(
+        step=step,
+        context=pair.context,
+        response=response,
+        teacher=teacher,
+        detail=detail,
+        tools=pair.tools,
+    )
+
+
+def _refined(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None) -> ParsedRow:
+    response = answer("") if pair.response is None else pair.response
+    old = replace(pair, response=response)
+    name, turns = fields.take("refined_messages")
+    if turns is not None:
+        found = turns_of(turns, name=name, tools=pair.tools is not None)
+        split = split_response(found.turns, name=name)
+        context, refined = split.context, split.response or answer("")
+    elif fields.has("refined_response") or fields.peek("refined_instruction") is not None:
+        context = _with_instruction(old.context, _refined_instruction(fields, old))
+        refined = answer(text_in(fields, "refined_response") or "")
+    else:
+        raise fields.missing("refined response")
+    refiner = note_in(fields, "model") or teacher
+    example = _example(fields, old, source=source)
+    (original,) = _originals(example, old)
+    refinement = refinement_of(
+        _version(old, response, step=ORIGINAL),
+        context=context,
+        response=refined,
+        parent_id=original.candidate_id,
+        teacher=refiner,
+        example_id=example.example_id,
+    )
+    return ParsedRow(example=example, candidates=(original, refinement))
+
+
+def _with_instruction(context: tuple[Message, ...], content: str) -> tuple[Message, ...]:
+    """The context with another last user turn.
+
+    Calls of tools that followed the old one stay only where the instruction is the same.
+    """
+    at = max(i for i, turn in enumerate(context) if turn.role == "user")
+    last = context[at]
+    behind = context[at + 1 :] if content.split() == last.content.split() else ()
+    return (*context[:at], Message(role="user", content=content, name=last.name), *behind)
+
+
+def _refined_instruction(fields: Fields, pair: Pair) -> str:
+    """The refined instruction with its input; the original's where the row has no other.
+
+    A row without a refined input keeps the original input; an empty one takes it away.
+    """
+    instruction = text_in(fields, "refined_instruction") or ""
+    given = text_in(fields, "refined_input")
+    if not instruction.strip() and not (given or "").strip():
+        return pair.instruction
+    bare = instruction if instruction.strip() else (pair.bare or pair.instruction)
+    return joined(bare, pair.given if given is None else given)
+
+
+def _pool(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None) -> ParsedRow:
+    writer = note_in(fields, "model") or teacher
+    responses = fields.peek("responses")
+    if not is_list(responses):
+        if pair.response is None:
+            raise fields.missing("response, and no list of responses")
+        example = _example(fields, replace(pair, response=None), source=source)
+        version = _version(pair, pair.response, step=SAMPLE, teacher=writer, detail=pair.detail)
+        sample = candidate_of(version, example_id=example.example_id)
+        return ParsedRow(example=example, candidates=(sample,))
+    name, _ = fields.take("responses")
+    written = [_item(item, name=f"{name}[{i}]", teacher=writer) for i, item in enumerate(responses)]
+    if any(item.fields for item in written):
+        notes = {**pair.notes, name: [dict(item.fields) for item in written]}
+        pair = replace(pair, notes=notes)
+    example = _example(fields, pair, source=source)
+    samples = (
+        candidate_of(
+            _version(pair, item.response, step=SAMPLE, teacher=item.teacher),
+            example_id=example.example_id,
+        )
+        for item in written
+    )
+    return ParsedRow(example=example, candidates=(*_originals(example, pair), *samples))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Item:
+    """One response in a list of them, who wrote it, and what else the list says of it."""
+
+    response: Message
+    teacher: str | None
+    fields: Mapping[str, object]
+
+
+def _item(item: object, *, name: str, teacher: str | None) -> _Item:
+    if not isinstance(item, Mapping):
+        return _Item(response=answer(text_of(item, name=name) or ""), teacher=teacher, fields={})
+    key = next((k for k in _ITEM_RESPONSES if item.get(k) is not None), None)
+    if key is None and not any(k in item for k in _ITEM_RESPONSES):
+        raise UnreadableRowError(
+            "bad_type", f"{name} has none of the fields {', '.join(_ITEM_RESPONSES)}"
+        )
+    model = next((k for k in _ITEM_MODELS if item.get(k) is not None), None)
+    thinking = next((k for k in _ITEM_THOUGHTS if isinstance(item.get(k), str)), None)
+    response = answer("" if key is None else text_of(item[key], name=name) or "")
+    if thinking is not None and item[thinking].strip():
+        response = replace(response, reasoning=clean_text(item[thinking]))
+    writer = None if model is None else text_of(item[model], name=name)
+    used = {key, model, thinking, "role"}
+    rest = {k: v for k, v in item.items() if k not in used and v is not None}
+    return _Item(response=response, teacher=writer or teacher, fields=rest)
+
+
+def _listed(fields: Fields, pair: Pair, *, source: str | None) -> ParsedRow:
+    name, listed = fields.take("candidates")
+    if not is_list(listed):
+        raise fields.missing("list of candidates")
+    example = _example(fields, pair, source=source)
+    originals = _originals(example, pair)
+    rest = listed_candidates(
+        listed, name=name, pair=pair, originals=originals, example_id=example.example_id
+    )
+    return ParsedRow(example=example, candidates=(*originals, *rest))
+
+
+def _extra(rest: Mapping[str, object]) -> str | None:
+    """The other fields as JSON text. What JSON has no word for is written as text or null."""
+    if not rest:
+        return None
+    try:
+        text = json.dumps(rest, ensure_ascii=False, allow_nan=False, default=_plain)
+    except (ValueError, TypeError):  # not a number, keys that are no text, a circle, a huge int
+        text = json.dumps(_plain(rest), ensure_ascii=False)
+    return clean_text(text)
+
+
+def _plain(value: object, inside: tuple[int, ...] = ()) -> object:
+    """The nearest thing that JSON can hold."""
+    if id(value) in inside:
+        return "(a circle)"
+    deeper = (*inside, id(value))
+    match value:
+        case Mapping():
+            return {str(k): _plain(v, deeper) for k, v in value.items()}
+        case _ if is_list(value):
+            return [_plain(v, deeper) for v in value]
+        case np.generic():
+            return _plain(value.item(), deeper)
+        case _:
+            return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case int() if value.bit_length() > _INT_BITS:
+            return f"(an integer of {value.bit_length()} bits)"
+        case bytes() | bytearray():
+            return f"({len(value)} bytes)"
+        case None | str() | int():
+            return value
+        case _:
+            return str(value)

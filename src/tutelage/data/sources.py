@@ -1,0 +1,175 @@
+"""Open whatever the user calls data, as one stream of records."""
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tutelage.data.arrow_records import arrow_records, parquet_records, stream_records
+from tutelage.data.byte_streams import chunks_of
+from tutelage.data.file_formats import DataFile, Format, chosen_split, files_of, is_data_name, sniff
+from tutelage.data.file_records import Record, Records, csv_records, jsonl_records
+from tutelage.data.json_stream import json_records
+from tutelage.errors import DataError, MissingExtraError
+
+Source: TypeAlias = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]
+"""Paths, folders, patterns, a hub dataset id, a table, a `datasets` object, or rows."""
+
+IN_MEMORY = "<rows>"
+"""What stands for the file where the rows were given in Python."""
+
+_HUB_ID = re.compile(r"(?:hf://datasets/)?([\w-][\w.-]*/[\w-][\w.-]*)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A file, or something in memory, that gives records.
+
+    Attributes:
+        name: Of the file as the user wrote it, of the hub dataset, or `IN_MEMORY`.
+        source: What rows that name no source come from: the file's stem; None in memory.
+        same_columns: Whether all rows have the same columns, as in a table.
+        open: Starts to read from the first record.
+    """
+
+    name: str
+    source: str | None
+    same_columns: bool = False
+    open: Callable[[], Iterator[Record]]
+
+
+def parts_of(
+    source: Source, *, forced: Format, split: str | None, subset: str | None
+) -> tuple[Part, ...]:
+    """Find everything a source consists of. Files are looked at, but not read.
+
+    Args:
+        source: Anything of `Source`.
+        forced: The format that all files must have, or `auto`.
+        split: Which split of a dataset with several.
+        subset: Which configuration of a hub dataset with several.
+
+    Raises:
+        DataError: There is no such thing, or nothing that can be read.
+        MissingExtraError: It is no file but may be a hub dataset, and the library that loads
+            those is not installed.
+    """
+    if isinstance(source, str | Path):
+        hub_id = _hub_id(source)
+        if hub_id is not None:
+            return (_loaded(hub_id, split=split, subset=subset),)
+        return tuple(_file_part(sniff(p, forced=forced)) for p in files_of(source, split=split))
+    if (
+        isinstance(source, list | tuple)
+        and source
+        and all(isinstance(item, str | Path) for item in source)
+    ):
+        return tuple(
+            part
+            for item in source
+            for part in parts_of(item, forced=forced, split=split, subset=subset)
+        )
+    return (_memory_part(source, split=split),)
+
+
+def _file_part(file: DataFile) -> Part:
+    name = _printable(file.path.name)
+    return Part(
+        name=_printable(str(file.path)),
+        source=name.lstrip(".").split(".", 1)[0] or name,
+        same_columns=file.format in ("csv", "parquet", "arrow"),
+        open=lambda: _file_records(file),
+    )
+
+
+def _printable(name: str) -> str:
+    r"""A file's name as every table can hold it: bytes of it that are not UTF-8 as `\xff`."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _file_records(file: DataFile) -> Records:
+    match file.format:
+        case "parquet":
+            return parquet_records(file.path)
+        case "arrow":
+            return arrow_records(file.path)
+        case "csv":
+            chunks = chunks_of(file.path, packing=file.packing)
+            return csv_records(chunks, delimiter=file.delimiter)
+        case "jsonl":
+            return jsonl_records(chunks_of(file.path, packing=file.packing))
+        case "json":
+            return json_records(chunks_of(file.path, packing=file.packing))
+
+
+def _memory_part(source: object, *, split: str | None, name: str = IN_MEMORY) -> Part:
+    if isinstance(source, Mapping):
+        splits = [str(key) for key in source]
+        if not splits or not all(hasattr(rows, "column_names") for rows in source.values()):
+            raise DataError(
+                f"a single mapping with the keys {', '.join(splits[:8])} is not a source",
+                hint="pass a list of rows, even of one: [row]",
+            )
+        source = source[chosen_split(splits, split=split, place=name)]
+    if hasattr(source, "__arrow_c_stream__"):
+        table: Any = source
+        return Part(name=name, source=None, same_columns=True, open=lambda: stream_records(table))
+    if isinstance(source, str | bytes) or not isinstance(source, Iterable):
+        raise DataError(
+            f"cannot read rows from {type(source).__name__}",
+            hint="pass a path, a hub dataset id, a table, or an iterable of mappings",
+        )
+    return Part(name=name, source=None, open=_Opener(source))
+
+
+class _Opener:
+    """Opens rows in memory, and says so if they can be read only once and already were."""
+
+    def __init__(self, rows: Iterable[object]) -> None:
+        self._rows = rows
+        self._opened = False
+
+    def __call__(self) -> Iterator[Record]:
+        iterator = iter(self._rows)
+        if iterator is self._rows and self._opened:
+            raise DataError(
+                "these rows can be read only once, and have been",
+                hint="pass a list, or something that starts again when it is iterated again",
+            )
+        self._opened = True
+        return (Record(line, row, None) for line, row in enumerate(iterator, start=1))
+
+
+def _hub_id(source: str | Path) -> str | None:
+    """The hub dataset a source names, unless a file of that name is there."""
+    match = _HUB_ID.fullmatch(str(source))
+    if match is None:
+        return None
+    if str(source).startswith("hf://"):
+        return match[1]
+    path = Path(source)
+    if path.exists() or path.parent.exists() or is_data_name(path.name):
+        return None
+    return match[1]
+
+
+def _loaded(hub_id: str, *, split: str | None, subset: str | None) -> Part:
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{hub_id}: no such file or folder, and hub datasets cannot be loaded",
+            hint="check the path; to read it from the hub: pip install 'tutelage[datasets]'",
+        ) from error
+    try:
+        loaded = datasets.load_dataset(hub_id, subset, split=split)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{hub_id}: no such file, and the hub dataset cannot be loaded: {error}",
+            hint="check the path, or the name and the connection",
+        ) from error
+    part = _memory_part(loaded, split=split, name=hub_id)
+    return replace(part, source=hub_id.rsplit("/", 1)[-1])

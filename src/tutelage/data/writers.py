@@ -1,0 +1,356 @@
+"""Write JSONL and Parquet so that a file is either whole or not there at all."""
+
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data.candidate import Candidate
+from tutelage.data.example import Example, Message
+from tutelage.data.field_values import clean_text
+from tutelage.data.schemas import messages_to_arrow, plain_turns
+from tutelage.errors import DataError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BATCH_ROWS = 8192
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; move it to `path` if the block ends well.
+
+    What was at `path` stays there until the new file is whole and on disk. If the block fails,
+    or the program is stopped, the temporary file is removed; if the program is killed, a hidden
+    file ending in `.tmp` stays behind and `path` is untouched.
+
+    Args:
+        path: The name the file is to have. Its folder must exist.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with temporary_beside(path) as temporary:
+        yield temporary
+        with writing(path):
+            _sync(temporary)
+            temporary.replace(path)
+            _sync(path.parent)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """Give an unused path in the folder of `path`; whatever is there at the end is removed."""
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        DataError: It cannot be made.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_leftovers(folder: Path) -> list[str]:
+    """Remove the temporary files that killed programs left in a folder of ours.
+
+    Temporary files of a program that still runs stay. Links are removed, not followed.
+
+    Args:
+        folder: Such as a run folder whose lock is held.
+
+    Returns:
+        The names of the files that were removed.
+    """
+    removed = []
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in (".part", ".tmp") or (path.is_dir() and not path.is_symlink()):
+            continue
+        named = _TEMPORARY.fullmatch(path.name)
+        if named is not None and _is_running(int(named[1])):
+            continue
+        with writing(path):
+            path.unlink(missing_ok=True)
+        removed.append(path.name)
+    return removed
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync(path: Path) -> None:
+    """Have the disk, and not only the operating system, know what was written."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk says into an error that names the file.
+
+    Raises:
+        DataError: The disk is full, or the file cannot be written for another reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DataError(
+                f"{path}: cannot be written: the disk is full",
+                hint="free some space and run again; nothing was left half-written",
+            ) from error
+        raise DataError(
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="check that the folder exists and may be written to",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, all or nothing.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with replacing(path) as temporary, _opened(temporary, path=path) as file, writing(path):
+        file.write(clean_text(text).encode())
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file, all or nothing.
+
+    Raises:
+        DataError: The source cannot be read, or the target cannot be written.
+    """
+    with replacing(target) as temporary, writing(target):
+        shutil.copyfile(source, temporary)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
+    """Write one JSON object a line, UTF-8, all or nothing.
+
+    Args:
+        path: The file; one that is there is replaced.
+        rows: What JSON can hold. Lone surrogates become U+FFFD.
+
+    Returns:
+        How many lines were written.
+
+    Raises:
+        DataError: A row holds something JSON has no word for, such as NaN, or the file cannot
+            be written.
+    """
+    count = 0
+    with replacing(path) as temporary, _opened(temporary, path=path) as file:
+        for row in rows:
+            line = _line(row, path=path, number=count + 1)
+            with writing(path):
+                file.write(line)
+            count += 1
+    return count
+
+
+@contextmanager
+def _opened(temporary: Path, *, path: Path) -> Iterator[BinaryIO]:
+    with writing(path):
+        file = temporary.open("xb")
+    try:
+        yield file
+    except BaseException:
+        with suppress(OSError):  # closing writes what is still waiting, and may fail again
+            file.close()
+        raise
+    with writing(path):
+        file.close()
+
+
+def _line(row: Mapping[str, object], *, path: Path, number: int) -> bytes:
+    try:
+        text = _ENCODER.encode(row)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}:{number}: cannot be written as JSON: {error}") from error
+    return clean_text(text).encode() + b"\n"
+
+
+def write_messages(
+    path: Path, rows: Iterable[tuple[Sequence[Message], Mapping[str, object]]]
+) -> int:
+    """Write conversations that trainers read: `messages` first, then where each came from.
+
+    Args:
+        path: The file, such as `selected.jsonl`; one that is there is replaced.
+        rows: Each conversation with its provenance columns.
+
+    Returns:
+        How many lines were written.
+
+    Raises:
+        DataError: A provenance column is called `messages`, or as for `write_jsonl`.
+    """
+    return write_jsonl(path, (_message_row(path, messages, more) for messages, more in rows))
+
+
+def _message_row(
+    path: Path, messages: Sequence[Message], provenance: Mapping[str, object]
+) -> dict[str, object]:
+    if "messages" in provenance:
+        raise DataError(f"{path}: a provenance column may not be called 'messages'")
+    return {"messages": plain_turns(messages_to_arrow(messages)), **provenance}
+
+
+def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[str, object]:
+    """An example with all its candidates as one JSON row, which `read` reads back.
+
+    Args:
+        example: The example.
+        candidates: Its versions, each parent before what was made from it.
+
+    Returns:
+        `messages` (the original), `candidates`, and the reference, source and tools it has.
+    """
+    listed = [
+        {
+            "candidate_id": c.candidate_id,
+            "step": c.step,
+            "parent": c.parent_id,
+            "teacher": c.teacher,
+            "status": c.status,
+            "messages": plain_turns(messages_to_arrow(c.messages)),
+        }
+        for c in candidates
+    ]
+    row: dict[str, object] = {
+        "messages": plain_turns(messages_to_arrow(example.messages)),
+        "candidates": listed,
+    }
+    named = {"reference": example.reference, "source": example.source, "tools": example.tools}
+    return row | {name: value for name, value in named.items() if value is not None}
+
+
+class TableWriter:
+    """Writes a Parquet table in pieces; it appears under its name when it is whole.
+
+    Use it as a context manager. If the block fails, nothing is left behind.
+
+        with TableWriter(path, ROWS) as table:
+            table.append([{"row": 0, "file": "a.jsonl", ...}])
+
+    Args:
+        path: The file; one that is there is replaced.
+        schema: Of everything that is appended.
+
+    Attributes:
+        rows: How many rows have been appended.
+
+    Raises:
+        DataError: What is appended does not fit the schema, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.schema = schema
+        self.rows = 0
+        self._columns = frozenset(schema.names)
+        self._waiting: list[Mapping[str, object]] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            temporary = stack.enter_context(replacing(self.path))
+            with writing(self.path):
+                temporary.open("xb").close()  # never through a link that somebody put there
+                self._file = pq.ParquetWriter(
+                    str(temporary), self.schema, compression="zstd", write_page_checksum=True
+                )
+            stack.callback(self._abandon)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            if error is None:
+                self._flush()
+                with writing(self.path):
+                    self._file.close()
+            else:
+                raise error
+
+    def _abandon(self) -> None:
+        """Close the file whose rows do not matter any more, or which is closed already."""
+        with suppress(OSError, pa.ArrowException):  # a full disk is full at the end, too
+            self._file.close()
+
+    def append(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Append rows. Columns a row lacks are null; columns the schema lacks are an error."""
+        for row in rows:
+            if not self._columns.issuperset(row):
+                unknown = ", ".join(sorted(set(row) - self._columns))
+                raise DataError(f"{self.path}: the table has no column {unknown}")
+            self._waiting.append(row)
+            self.rows += 1
+            if len(self._waiting) >= _BATCH_ROWS:
+                self._flush()
+
+    def append_table(self, table: pa.Table) -> None:
+        """Append a whole table, which may have its columns in another order."""
+        self._flush()
+        try:
+            fitting = table.select(self.schema.names).cast(self.schema)
+        except (pa.ArrowException, KeyError) as error:
+            raise DataError(f"{self.path}: does not fit the table: {error}") from error
+        with writing(self.path):
+            self._file.write_table(fitting)
+        self.rows += table.num_rows
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            batch = pa.RecordBatch.from_pylist(self._waiting, schema=self.schema)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            raise DataError(f"{self.path}: a row does not fit the table: {error}") from error
+        with writing(self.path):
+            self._file.write_batch(batch)
+        self._waiting = []
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a whole table to a Parquet file, all or nothing.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    with TableWriter(path, table.schema) as writer:
+        writer.append_table(table)

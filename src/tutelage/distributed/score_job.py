@@ -1,0 +1,255 @@
+"""The score stage on many workers: chunks of candidates out, their rows back.
+
+    candidates --> chunks (Parquet) --> Ray Data --> parts (Parquet) --> rows in order
+    (this process)                   (a pool of workers)              (this process)
+
+A chunk is exactly what the student in this process would plan together, so that a worker reads the
+same batches and gives the same numbers. A part that is there is not asked for again, so a job that
+was killed goes on where it was. A worker that is killed is started again and reads its chunk again;
+the batches of it that were finished wait in the cache.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage import errors
+from tutelage.data import OK, Candidate, content_hash, write_table
+from tutelage.data.schemas import CANDIDATES, candidate_to_row
+from tutelage.data.token_table import arrays_of
+from tutelage.distributed.cluster import joined, worker_environment
+from tutelage.distributed.score_worker import GAVE_UP, LIVES, ScoringWorker, WorkFolder
+from tutelage.errors import RunError, TutelageError
+from tutelage.models import resolve_device, resolve_dtype
+from tutelage.pipeline.config import ScoreSettings
+from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.resources import Reader
+from tutelage.pipeline.score_stage import Scorer
+from tutelage.progress import Progress
+from tutelage.student import StudentSettings, chunks_of, open_student
+
+FAILED = "student_failed"
+_NOT_IN_KEY = {"use_cache", "cache_path"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayScoring:
+    """One scoring job for many workers.
+
+    Attributes:
+        settings: Of the student.
+        fingerprint: Of the student.
+        metrics: Names of per-candidate metrics.
+        statistics: Also bring the token statistics.
+        pool: How many workers, and where.
+        folder: Where chunks and parts lie while it goes on.
+        open_student: How a worker opens its student; it is sent there.
+    """
+
+    settings: StudentSettings
+    fingerprint: str
+    metrics: tuple[str, ...]
+    statistics: bool = False
+    pool: RaySettings
+    folder: WorkFolder
+    open_student: Callable[[StudentSettings], Reader] = open_student
+
+    def computing(self, metrics: tuple[str, ...]) -> "RayScoring":
+        """The same job for these metrics."""
+        return replace(self, metrics=metrics)
+
+    def scorer(
+        self, candidates: Callable[[], Iterable[Candidate]], *, progress: Progress
+    ) -> Scorer:
+        """Have every candidate scored; what is returned gives the rows.
+
+        Args:
+            candidates: Gives all of them, in the same order whenever it is called.
+            progress: Told of each chunk that is back.
+
+        Raises:
+            TutelageError: As `work`.
+        """
+        progress.begin("score", total=None, unit="candidates")
+        self.work(candidates(), progress=progress)
+        progress.end()
+        return self.rows
+
+    def work(self, candidates: Iterable[Candidate], *, progress: Progress) -> int:
+        """Have every candidate scored, and keep the parts.
+
+        Args:
+            candidates: Consumed once; never all in memory.
+            progress: Told of each chunk that is back. A stage must have begun.
+
+        Returns:
+            How many candidates there are.
+
+        Raises:
+            TutelageError: What stopped a worker: the student cannot be loaded, for example. What
+                is finished is kept.
+        """
+        self.folder.create()
+        waiting: list[Path] = []
+        total = 0
+        for name, chunk in self._named(candidates):
+            total += len(chunk)
+            if self.folder.part(name).exists():
+                progress.advance(len(chunk), note="from an earlier start")
+                continue
+            waiting.append(self.folder.chunk(name))
+            rows = [candidate_to_row(candidate) for candidate in chunk]
+            write_table(waiting[-1], pa.Table.from_pylist(rows, schema=CANDIDATES))
+        if waiting:
+            self._ask(waiting, progress=progress)
+        return total
+
+    def rows(self, candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
+        """The rows of the scores table, in the order of the candidates.
+
+        Args:
+            candidates: The same that `work` was given, once more.
+        """
+        for name, chunk in self._named(candidates):
+            part = self.folder.part(name)
+            if part.exists():
+                yield from arrays_of(pq.read_table(part))
+            else:
+                yield from (self._given_up(candidate) for candidate in chunk)
+
+    def forget(self) -> None:
+        """Remove chunks and parts: their rows stand in a table now."""
+        self.folder.remove()
+
+    def _named(self, candidates: Iterable[Candidate]) -> Iterator[tuple[str, list[Candidate]]]:
+        """The chunks, each under a name that holds everything that decides its numbers."""
+        for number, chunk in enumerate(chunks_of(candidates)):
+            key = content_hash(
+                self.fingerprint,
+                self.settings.model_dump(mode="json", exclude=_NOT_IN_KEY),
+                list(self.metrics),
+                self.statistics,
+                [[c.candidate_id, c.example_id, c.status] for c in chunk],
+            )
+            yield f"{number:06d}-{key}.parquet", chunk
+
+    def _ask(self, chunks: Sequence[Path], *, progress: Progress) -> None:
+        with joined(self.pool) as ray, closing(_reports(ray, self, chunks)) as reports:
+            for report in reports:
+                problem = report["problem"]
+                if problem is not None and problem["kind"] != GAVE_UP:
+                    raise _as_error(problem)
+                progress.advance(report["rows"])
+
+    def _given_up(self, candidate: Candidate) -> dict[str, Any]:
+        reason, detail = FAILED, f"the worker that read it died {LIVES} times"
+        if candidate.status != OK:
+            reason, detail = candidate.status, candidate.detail or ""
+        return {
+            "candidate_id": candidate.candidate_id,
+            "example_id": candidate.example_id,
+            "student": self.fingerprint,
+            "status": reason,
+            "detail": detail,
+        }
+
+
+def ray_job(
+    student: StudentSettings,
+    reader: Reader,
+    score: ScoreSettings,
+    *,
+    out: Path,
+    open_student: Callable[[StudentSettings], Reader],
+) -> RayScoring:
+    """The job that writes `out`.
+
+    What a student leaves to the machine is decided here, once: on machines that differ, workers
+    would decide differently, and numbers of two dtypes must not meet in one table.
+
+    Args:
+        student: Settings of the student that each worker opens.
+        reader: The student in this process.
+        score: Settings of the scores.
+        out: The table of scores.
+        open_student: How a worker opens its student; it is sent there.
+    """
+    if score.ray.worker_gpus and student.device == "auto":
+        student = student.model_copy(update={"device": "cuda"})
+    dtype = resolve_dtype(student, resolve_device(student))
+    return RayScoring(
+        settings=student.model_copy(update={"dtype": dtype}),
+        fingerprint=reader.fingerprint,
+        metrics=score.metrics,
+        statistics=score.statistics,
+        pool=score.ray,
+        folder=WorkFolder(root=out.with_name(f".{out.name}.ray")),
+        open_student=open_student,
+    )
+
+
+def _reports(
+    ray: Any, job: RayScoring, chunks: Sequence[Path]
+) -> Generator[dict[str, Any], None, None]:
+    """What the workers say of each chunk, as it comes."""
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    arguments = {
+        "student": job.settings.model_dump(),
+        "metrics": job.metrics,
+        "statistics": job.statistics,
+        "fingerprint": job.fingerprint,
+        "folder": WorkFolder(root=job.folder.root.resolve()),
+        "open_student": job.open_student,
+    }
+    with ray.data.DataContext.current(context), _quiet():
+        # Names, not rows: Ray joins small blocks of rows, and then one worker would get them all.
+        scored = ray.data.from_items(
+            [{"part": path.name} for path in chunks], override_num_blocks=len(chunks)
+        ).map_batches(
+            ScoringWorker,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_constructor_kwargs=arguments,
+            # One at a time: at the end no chunk waits for a busy worker while another is idle.
+            compute=ray.data.ActorPoolStrategy(
+                size=min(job.pool.workers, len(chunks)), max_tasks_in_flight_per_actor=1
+            ),
+            num_cpus=job.pool.worker_cpus,
+            num_gpus=job.pool.worker_gpus or None,
+            runtime_env=worker_environment(job.pool),
+        )
+        try:
+            found = iter(scored.iter_batches(batch_size=None, batch_format="pyarrow"))
+            with closing(found) as blocks:
+                for block in blocks:
+                    yield from block.to_pylist()
+        except ray.exceptions.RayError as error:
+            raise RunError(
+                f"the workers cannot go on: {str(error).splitlines()[0]}",
+                hint="the same command continues; `ray status` shows what the cluster has",
+            ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray warns whenever fewer chunks than workers have arrived, as at every start."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+        yield
+
+
+def _as_error(problem: Mapping[str, Any]) -> Exception:
+    kind = getattr(errors, problem["kind"] or "", None)
+    if isinstance(kind, type) and issubclass(kind, TutelageError):
+        return kind(problem["message"], hint=problem["hint"])
+    return RuntimeError(f"a worker failed:\n{problem['message']}")

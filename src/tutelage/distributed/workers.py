@@ -1,0 +1,39 @@
+"""The pool of Ray workers that a caller hands to the pipeline."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tutelage.distributed.score_job import RayScoring, ray_job
+from tutelage.distributed.teacher_pool import opens_on_ray
+from tutelage.pipeline.config import ScoreSettings
+from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.resources import OpensTeacher, Reader
+from tutelage.student import StudentSettings
+
+
+class RayWorkers:
+    """Scoring and local teachers on Ray; Ray is imported when the first job starts."""
+
+    def scoring_job(
+        self,
+        student: StudentSettings,
+        reader: Reader,
+        score: ScoreSettings,
+        *,
+        out: Path,
+        open_student: Callable[[StudentSettings], Reader],
+    ) -> RayScoring:
+        """The job that writes `out`.
+
+        Args:
+            student: Settings of the student that each worker opens.
+            reader: The student in this process.
+            score: Settings of the scores.
+            out: The table of scores.
+            open_student: How a worker opens its student; it is sent there.
+        """
+        return ray_job(student, reader, score, out=out, open_student=open_student)
+
+    def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
+        """Opens teachers; those that are models in this process are spread over the pool."""
+        return opens_on_ray(pool)

@@ -1,0 +1,88 @@
+"""The settings of an evaluation: which tasks, and how a student answers."""
+
+from typing import Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tutelage.student.config import TemplateSettings
+
+TaskKind: TypeAlias = Literal[
+    "held_out", "gain", "choice", "exact_match", "ifeval", "steps", "lm_eval"
+]
+LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "gain", "choice")
+"""Tasks that only read: cheap, and the most sensitive for small students."""
+GENERATED_KINDS: tuple[TaskKind, ...] = ("exact_match", "ifeval", "steps")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class TaskSettings(BaseModel):
+    """One task."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="In tables and file names.")
+    kind: TaskKind = Field(
+        description="held_out: log-likelihood of reference answers; gain: how much the "
+        "instruction helps with them; choice: the most likely of several answers; "
+        "exact_match: a generated answer against a reference; ifeval: generated text against "
+        "constraints a program checks; steps: what each generated reasoning step adds; "
+        "lm_eval: a task of the lm-evaluation-harness."
+    )
+    path: str | None = Field(
+        default=None, description="The items; for lm_eval a folder with task files of one's own."
+    )
+    fields: dict[str, str] = Field(
+        default_factory=dict, description="Our names for fields, where the file has others."
+    )
+    step: Literal["original", "refined"] = Field(
+        default="original", description="held_out, gain: which version of rows that have two."
+    )
+    prompt: str = Field(
+        default="{question}", description="exact_match, steps, choice: the instruction."
+    )
+    check: Literal["maths", "number", "exact"] = Field(
+        default="maths", description="exact_match: how answers are compared."
+    )
+    lead: str = Field(
+        default="\nThe answer is ",
+        description="steps: stands between the reasoning and the answer.",
+    )
+    max_new_tokens: int = Field(default=256, ge=1, description="Of a generated answer.")
+    limit: int | None = Field(
+        default=None, ge=1, description="Only so many items, drawn by their ids."
+    )
+    harness_task: str | None = Field(default=None, description="lm_eval: its name there.")
+    shots: int = Field(default=0, ge=0, description="lm_eval: examples in the prompt.")
+    harness_filter: str | None = Field(
+        default=None,
+        exclude_if=_is_none,  # what was hashed before this setting was there stays as it was
+        description="lm_eval: which of a task's filters reads the answers; its first one unless "
+        "it is named (of GSM8K strict-match).",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "lm_eval":
+            if self.harness_task is None:
+                raise ValueError("a task of kind lm_eval needs harness_task")
+        elif self.path is None:
+            raise ValueError(f"a task of kind {self.kind} needs path")
+        if self.harness_filter is not None and self.kind != "lm_eval":
+            raise ValueError(f"harness_filter does nothing in a task of kind {self.kind}")
+        if "{question}" not in self.prompt:
+            raise ValueError("prompt must hold {question}")
+        return self
+
+
+class EvaluateSettings(TemplateSettings):
+    """How the student is opened and how it answers."""
+
+    template: str = Field(default="chat", description="chat, alpaca, or a template file.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    max_length: int | None = Field(default=None, ge=2, description="In tokens; longer is too_long.")
+    batch_examples: int = Field(default=16, ge=1, description="Answers generated at once.")
+    seed: int = Field(default=0, ge=0, description="Of the draw of items and of the harness.")

@@ -1,0 +1,177 @@
+"""The measures themselves: pure functions of weighted texts.
+
+A weight says how often a text counts: 1 in the set itself, what a draw says in a resampling.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.experiments.drift.ngram_sets import Grams
+from tutelage.stats.bootstrap import Numbers
+
+COMPRESSED_BLOCK_BYTES = 16_384
+"""Sets of different size are compressed in blocks of this size: a longer text compresses better
+for no other reason than its length. zlib looks back 32 KiB."""
+
+
+def weighted_mean(values: Numbers, weights: Numbers) -> float | None:
+    """The mean of the values that are there (not NaN), or None where there is none."""
+    there = np.isfinite(values)
+    total = float(weights[there].sum())
+    if total <= 0:
+        return None
+    return float((values[there] * weights[there]).sum() / total)
+
+
+def jensen_shannon(counts_a: Numbers, counts_b: Numbers) -> float | None:
+    """The Jensen-Shannon divergence of two distributions, in bits.
+
+    JS(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2 with H in bits (Lin, 1991).
+
+    Args:
+        counts_a: Non-negative, one for each symbol; need not add up to 1.
+        counts_b: The same symbols in the same order.
+
+    Returns:
+        In [0, 1]: 0 for equal distributions, 1 for distributions that share no symbol; None where
+        one of them counts nothing. Two samples of one distribution do not come out at 0: compare
+        with the noise that `account` measures.
+
+    Examples:
+        >>> import numpy as np
+        >>> jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 3.0]))
+        1.0
+    """
+    total_a, total_b = float(counts_a.sum()), float(counts_b.sum())
+    if total_a <= 0 or total_b <= 0:
+        return None
+    p, q = counts_a / total_a, counts_b / total_b
+    found = _entropy_bits((p + q) / 2) - (_entropy_bits(p) + _entropy_bits(q)) / 2
+    return min(1.0, max(0.0, found))
+
+
+def _entropy_bits(p: Numbers) -> float:
+    there = p[p > 0]
+    return float(-(there * np.log2(there)).sum())
+
+
+def counts_of(grams: Grams, weights: Numbers) -> Numbers:
+    """How often each run occurs, each text counted by its weight."""
+    return np.bincount(
+        grams.codes_R, weights=weights[grams.texts_R], minlength=grams.vocabulary
+    ).astype(np.float64)
+
+
+def distinct(counts: Numbers, *, runs: float) -> float | None:
+    """Distinct-n at an equal number of runs: how many different ones `runs` draws would show.
+
+    Distinct-n (Li et al., 2016, arXiv 1510.03055) falls with the amount of text, so sets are
+    compared at the same amount: with the shares p of the set, the expected number of different
+    runs among `runs` independent draws is sum(1 - (1 - p)^runs) (rarefaction with replacement).
+
+    Args:
+        counts: How often each run occurs.
+        runs: At how many runs sets are compared, above 0; at most those of the smallest set.
+
+    Returns:
+        Different runs as a share of all, in (0, 1]; None where there is no run. The plain
+        distinct-n of a set is higher: it is not drawn with replacement.
+
+    Examples:
+        >>> import numpy as np
+        >>> distinct(np.array([2.0, 2.0]), runs=2.0)
+        0.75
+    """
+    total = float(counts.sum())
+    if total <= 0 or runs <= 0:
+        return None
+    p = counts[counts > 0] / total
+    if len(p) == 1:
+        return min(1.0, 1.0 / runs)
+    return min(1.0, float(-np.expm1(runs * np.log1p(-p)).sum() / runs))
+
+
+def compression_ratio(texts: Sequence[str], *, block_bytes: int = COMPRESSED_BLOCK_BYTES) -> float:
+    """How many times smaller zlib makes the texts, at least about 0.5; repetition makes it higher.
+
+    Texts are joined by line breaks in the order given, compressed block by block (level 6), and
+    the sizes are added up; the last block may be shorter. As a measure of diversity: Shaib et al.,
+    2024 (arXiv 2403.00553), who compress the whole set with gzip.
+
+    Args:
+        texts: At least one that is not empty.
+        block_bytes: The size of a block.
+    """
+    data = "\n".join(texts).encode("utf-8", "surrogatepass")
+    blocks = range(0, len(data), block_bytes)
+    packed = sum(len(zlib.compress(data[at : at + block_bytes], 6)) for at in blocks)
+    return len(data) / packed if packed else 1.0
+
+
+def spread(vectors: NDArray[np.float32], weights: Numbers) -> float | None:
+    """The mean cosine distance of two different texts.
+
+    Args:
+        vectors: One row of length 1 for each text; rows of zeros (empty texts) take no part.
+        weights: How often each text counts; a text is never paired with itself.
+
+    Returns:
+        In [0, 2]: 0 where all texts point one way, 1 where they have nothing in common; None where
+        fewer than two texts count.
+    """
+    there = (np.abs(vectors).sum(axis=1) > 0) & (weights > 0)
+    rows = vectors[there].astype(np.float64)
+    w = weights[there]
+    pairs = float(w.sum() ** 2 - (w**2).sum())
+    if pairs <= 0:
+        return None
+    total = (w[:, None] * rows).sum(axis=0)
+    squares = float((w**2 * (rows**2).sum(axis=1)).sum())
+    return 1.0 - (float(total @ total) - squares) / pairs
+
+
+def log_ratio(
+    current: Sequence[Numbers], untrained: Sequence[Numbers], weights: Numbers
+) -> float | None:
+    """An estimate of how far the current student is from the untrained one, in nats a token.
+
+    On texts that the current student sampled at temperature 1 the mean of log p - log q over their
+    tokens is an unbiased estimate of the divergence KL(current || untrained) per token, each
+    position given the text before it. On other texts it is the difference of their losses.
+
+    Args:
+        current: For each text the log-probabilities of its tokens under the current student.
+        untrained: The same tokens under the untrained one.
+        weights: How often each text counts.
+
+    Returns:
+        0 where both agree; None where no token counts.
+    """
+    sums = np.array([float((a - b).sum()) for a, b in zip(current, untrained, strict=True)])
+    sizes = np.array([len(a) for a in current], dtype=np.float64)
+    tokens = float((sizes * weights).sum())
+    return float((sums * weights).sum() / tokens) if tokens > 0 else None
+
+
+def share_by_teacher(
+    texts: Sequence[str], teachers: Sequence[str | None], weights: Numbers
+) -> dict[str | None, float]:
+    """The share of all characters that each teacher wrote; the shares add up to 1.
+
+    Args:
+        texts: The responses.
+        teachers: Who wrote each; None for the user's own text.
+        weights: How often each text counts.
+    """
+    sizes = np.array([len(text) for text in texts], dtype=np.float64) * weights
+    total = float(sizes.sum())
+    shares: dict[str | None, float] = {}
+    for teacher, size in zip(teachers, sizes.tolist(), strict=True):
+        shares[teacher] = shares.get(teacher, 0.0) + size
+    if total <= 0 or not math.isfinite(total):
+        return {}
+    return {teacher: size / total for teacher, size in shares.items()}

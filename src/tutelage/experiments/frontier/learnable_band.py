@@ -1,0 +1,266 @@
+"""Which examples a student can learn from now: neither known nor out of reach.
+
+An example with the pass rate p has the learnability p (1 - p): 1/4 at a half, 0 where the student
+is always right or always wrong. The band moves with the student: it holds as many examples as are
+asked for, those of the highest learnability, wherever they lie.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, TypeAlias
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tutelage.data.attempts import Attempts
+from tutelage.experiments.frontier.slick_classes import KNOWLEDGE, Knowledge, place, place_rate
+
+Basis: TypeAlias = Literal["attempts", "predicted", "none"]
+
+IN_BAND = "in_band"
+TOO_EASY = "too_easy"
+TOO_HARD = "too_hard"
+NOT_PLACED = "not_placed"
+BAND_FULL = "band_full"
+
+MOSTLY_UNKNOWN = 0.5
+"""From this share of unknown examples on, the set is warned about."""
+
+HISTOGRAM_BINS = 10
+
+_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("example_id", pa.string()),
+    ("knowledge", pa.string()),  # known, maybe_known, weakly_known, unknown; null if not placed
+    ("basis", pa.string()),  # attempts, predicted, or none
+    ("greedy", pa.int32()),
+    ("greedy_right", pa.int32()),
+    ("sampled", pa.int32()),
+    ("sampled_right", pa.int32()),
+    ("pass_rate", pa.float64()),  # measured; null without attempts
+    ("predicted", pa.float64()),  # from token statistics; null where there are none
+    ("rate", pa.float64()),  # what the band goes by: measured and smoothed, or predicted
+    ("learnability", pa.float64()),  # rate (1 - rate), in [0, 1/4]
+    ("kept", pa.bool_()),
+    ("reason", pa.string()),  # in_band, band_full, too_easy, too_hard, or why it is not placed
+    ("curriculum", pa.int64()),  # place in the order of training, from 0; null where not kept
+)
+FRONTIER = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
+
+
+class BandSettings(BaseModel):
+    """Which examples the student should learn from now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_fraction: float = Field(
+        default=0.5,
+        gt=0.0,
+        le=1.0,
+        description="Adaptive band: the share of placed examples that it holds.",
+    )
+    keep_count: int | None = Field(
+        default=None, ge=1, description="Adaptive band: how many instead of a share."
+    )
+    low: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Fixed band: the lowest pass rate."
+    )
+    high: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Fixed band: the highest pass rate."
+    )
+    keep_unknown: bool = Field(
+        default=False,
+        description="Whether examples of which no attempt is right may be in the band.",
+    )
+    order: Literal["easy_first", "hard_first", "band_first"] = Field(
+        default="easy_first",
+        description="Of the exported set: by falling or rising pass rate, or the most learnable "
+        "first.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.low, self.high
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"the band's low end {low} is above its high end {high}")
+        return self
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the band stays where it is whatever the student can do."""
+        return self.low is not None or self.high is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placing:
+    """What is known of one example before the band is drawn.
+
+    Attributes:
+        example_id: The example.
+        attempts: Checked ones; none where it was not attempted.
+        predicted: The pass rate that token statistics predict, in (0, 1), or None.
+        missing: Why there is nothing, where that is so: `no_reference`, `not_attempted`, ...
+        tie: Smaller comes first among examples of one rate: a loss in nats, for example.
+    """
+
+    example_id: str
+    attempts: Attempts | None = None
+    predicted: float | None = None
+    missing: str = NOT_PLACED
+    tie: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frontier:
+    """Where the student stands.
+
+    Attributes:
+        table: The FRONTIER schema, one row an example, in the order given.
+        shares: By class, among the placed examples; they add up to 1.
+        placed: How many examples have a class.
+        histogram: How many of the attempted examples have a pass rate in each tenth; 1 counts to
+            the last.
+        band: Lowest and highest pass rate (smoothed or predicted) that is kept; None where nothing
+            is.
+        warning: What to think of before training on this set, or None.
+    """
+
+    table: pa.Table
+    shares: Mapping[Knowledge, float]
+    placed: int
+    histogram: tuple[int, ...]
+    band: tuple[float, float] | None
+    warning: str | None
+
+
+def draw_frontier(placings: Sequence[Placing], settings: BandSettings) -> Frontier:
+    """Place examples, choose the band, and put what it holds in an order.
+
+    It depends on ids and numbers, not on the order of examples.
+
+    Args:
+        placings: One for each example.
+        settings: The band and the order.
+    """
+    rows = [_row(one) for one in placings]
+    ties = {one.example_id: one.tie for one in placings}
+    _choose(rows, ties, settings)
+    kept = [row for row in rows if row["kept"]]
+    for place_in_order, row in enumerate(_ordered(kept, ties, settings)):
+        row["curriculum"] = place_in_order
+    counts = Counter(row["knowledge"] for row in rows if row["knowledge"] is not None)
+    placed = counts.total()
+    shares: dict[Knowledge, float] = {
+        name: counts[name] / placed if placed else 0.0 for name in KNOWLEDGE
+    }
+    rates = [row["rate"] for row in kept]
+    return Frontier(
+        table=pa.Table.from_pylist(rows, schema=FRONTIER),
+        shares=shares,
+        placed=placed,
+        histogram=histogram([row["pass_rate"] for row in rows if row["pass_rate"] is not None]),
+        band=(min(rates), max(rates)) if rates else None,
+        warning=_warning(shares, placed),
+    )
+
+
+def histogram(rates: Sequence[float], *, bins: int = HISTOGRAM_BINS) -> tuple[int, ...]:
+    """How many pass rates lie in each of equally wide bins of [0, 1]; 1 counts to the last.
+
+    Examples:
+        >>> histogram([0.0, 0.05, 1.0], bins=2)
+        (2, 1)
+    """
+    counts = [0] * bins
+    for rate in rates:
+        counts[min(int(rate * bins), bins - 1)] += 1
+    return tuple(counts)
+
+
+def _row(one: Placing) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(FRONTIER.names)
+    row |= {"example_id": one.example_id, "predicted": one.predicted, "kept": False}
+    attempts = one.attempts
+    if attempts is not None and attempts.checked:
+        rate = attempts.smoothed_rate
+        row |= {
+            "knowledge": place(attempts),
+            "basis": "attempts",
+            "greedy": attempts.greedy,
+            "greedy_right": attempts.greedy_right,
+            "sampled": attempts.sampled,
+            "sampled_right": attempts.sampled_right,
+            "pass_rate": attempts.pass_rate,
+        }
+    elif one.predicted is not None:
+        rate = one.predicted
+        row |= {"knowledge": place_rate(rate, least=UNKNOWN_BELOW), "basis": "predicted"}
+    else:
+        return row | {"basis": "none", "reason": one.missing}
+    return row | {"rate": rate, "learnability": None if rate is None else rate * (1 - rate)}
+
+
+UNKNOWN_BELOW = 0.1
+"""A predicted pass rate at or below this counts as unknown: a prediction is never 0."""
+
+
+def _choose(
+    rows: Sequence[dict[str, Any]], ties: Mapping[str, float], settings: BandSettings
+) -> None:
+    """Mark what is kept, and say of the others why not."""
+    placed = [row for row in rows if row["knowledge"] is not None]
+    open_rows = []
+    for row in placed:
+        below = settings.fixed and _rate(row) < (settings.low or 0.0)
+        if below or (row["knowledge"] == "unknown" and not settings.keep_unknown):
+            row["reason"] = TOO_HARD
+        elif settings.fixed and _rate(row) > (1.0 if settings.high is None else settings.high):
+            row["reason"] = TOO_EASY
+        else:
+            open_rows.append(row)
+    wanted = settings.keep_count or round(settings.keep_fraction * len(placed))
+    count = len(open_rows) if settings.fixed and settings.keep_count is None else wanted
+    open_rows.sort(key=lambda row: (-_learnability(row), ties[_id(row)], _id(row)))
+    chosen = open_rows[:count]
+    rates = [_rate(row) for row in chosen]
+    for row in chosen:
+        row |= {"kept": True, "reason": IN_BAND}
+    for row in open_rows[count:]:
+        if rates and _rate(row) > max(rates):
+            row["reason"] = TOO_EASY
+        elif rates and _rate(row) < min(rates):
+            row["reason"] = TOO_HARD
+        else:
+            row["reason"] = BAND_FULL
+
+
+def _ordered(
+    kept: Sequence[dict[str, Any]], ties: Mapping[str, float], settings: BandSettings
+) -> list[dict[str, Any]]:
+    sign = 1.0 if settings.order == "hard_first" else -1.0
+    number = _learnability if settings.order == "band_first" else _rate
+    return sorted(kept, key=lambda row: (sign * number(row), -sign * ties[_id(row)], _id(row)))
+
+
+def _warning(shares: Mapping[Knowledge, float], placed: int) -> str | None:
+    if not placed or shares["unknown"] < MOSTLY_UNKNOWN:
+        return None
+    return (
+        f"{shares['unknown']:.0%} of the {placed} placed examples are unknown to the student: "
+        "where they are facts, training on them teaches it to say what it does not know (arXiv "
+        "2405.05904); keep the learnable band, or stop early"
+    )
+
+
+def _id(row: Mapping[str, Any]) -> str:
+    return str(row["example_id"])
+
+
+def _rate(row: Mapping[str, Any]) -> float:
+    rate: float = row["rate"]
+    return rate
+
+
+def _learnability(row: Mapping[str, Any]) -> float:
+    learnability: float = row["learnability"]
+    return learnability

@@ -1,0 +1,372 @@
+"""The frontier of a student: what it knows, and what it can learn from now.
+
+load      data       -> rows, examples, loaded
+attempt   examples   -> attempts       (the student answers, every answer is checked)
+score     originals  -> scores         (the student reads the solutions)
+frontier  all        -> frontier, selected
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from tutelage.data import (
+    OK,
+    ORIGINAL,
+    Attempts,
+    Candidate,
+    Example,
+    Message,
+    TableWriter,
+    candidate_id_of,
+    content_hash,
+    write_jsonl,
+    write_table,
+)
+from tutelage.data.schemas import CANDIDATES, candidate_to_row
+from tutelage.experiments.frontier.learnable_band import (
+    BandSettings,
+    Frontier,
+    Placing,
+    draw_frontier,
+)
+from tutelage.experiments.frontier.page import write_frontier_report
+from tutelage.experiments.frontier.rate_prediction import FEATURES, features_of, predicted_rates
+from tutelage.pipeline import stages
+from tutelage.pipeline.config import DataSettings, ScoreSettings, checked
+from tutelage.pipeline.resources import Doors, begin, note, opened_journal, opened_student, run_id
+from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.sample_stage import stored_examples
+from tutelage.pipeline.scoring_contract import check_contract
+from tutelage.pipeline.stage import Stage, Tally, key_of, run_stage
+from tutelage.pipeline.student_attempts import (
+    ANSWERED,
+    CUT,
+    AttemptSettings,
+    attempt_all,
+    checked_attempts,
+    count_attempts,
+    own_teacher,
+)
+from tutelage.progress import Progress, Silent
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+from tutelage.verification import VerifySettings
+
+NO_REFERENCE = "no_reference"
+NOT_ATTEMPTED = "not_attempted"
+_MANY_CUT = 0.25
+"""Of the answers; above it the pass rates are in doubt, and the command says so."""
+
+
+class FrontierJob(BaseModel):
+    """What `find_frontier` was asked to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataSettings
+    student: StudentSettings
+    asked_through: TeacherSettings | None = Field(
+        default=None,
+        description="How the student is asked: an endpoint that serves it. Without it the model "
+        "runs in this process.",
+    )
+    batch: int = Field(default=16, ge=1, description="Answers written at once in this process.")
+    attempts: AttemptSettings = Field(default_factory=AttemptSettings)
+    attempted: int | None = Field(
+        default=None,
+        ge=1,
+        description="How many examples are attempted; the others are placed by prediction.",
+    )
+    check: VerifySettings = Field(default_factory=VerifySettings)
+    band: BandSettings = Field(default_factory=BandSettings)
+    beside: tuple[str, ...] = Field(
+        default=(), description="Folders of earlier frontiers, which the report shows beside it."
+    )
+    out: str = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontierFolder:
+    """Where the tables of the frontier lie beside those of every run."""
+
+    run: RunFolder
+
+    @property
+    def attempts(self) -> Path:
+        """One row an answer of the student."""
+        return self.run.root / "attempts.parquet"
+
+    @property
+    def frontier(self) -> Path:
+        """One row an example: what the student knows of it, and whether it is in the band."""
+        return self.run.root / "frontier.parquet"
+
+
+def find_frontier(
+    job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
+) -> dict[str, Any]:
+    """Place the examples of a data set by what a student knows, and choose what to learn next.
+
+    Continues where it stopped: answers are in the journal, readings in the cache.
+
+    Args:
+        job: See `FrontierJob`.
+        progress: Told how far each stage is.
+        doors: How student and teacher are reached.
+
+    Returns:
+        Shares by class, the band, the histogram, how well token statistics predict pass rates,
+        and a warning where most of the set is unknown.
+
+    Raises:
+        SettingsError: Some settings are wrong.
+    """
+    settings = checked(FrontierJob, job, place="frontier")
+    progress, doors = progress or Silent(), doors or Doors()
+    folder = FrontierFolder(run=RunFolder(root=Path(settings.out)).create())
+    run = folder.run
+    with run.locked():
+        inputs = stages.input_checksums(settings.data)
+        begin(
+            run,
+            settings=settings.model_dump(mode="json"),
+            inputs=inputs,
+            seed=settings.attempts.seed,
+        )
+        stages.load_once(run, settings=settings.data, inputs=inputs, progress=progress)
+        asked = settings.asked_through or own_teacher(settings.student, batch=settings.batch)
+        attempted = _attempt(folder, settings, asked, doors=doors, progress=progress)
+        _score(folder, settings, doors=doors, progress=progress)
+        tally = _draw(folder, settings)
+        warnings = [tally["warning"], _cut_warning(attempted, settings.attempts)]
+        tally = {**tally, "warning": "; ".join(filter(None, warnings)) or None}
+        page = write_frontier_report(run, _frontiers(folder, settings), tally)
+    away = attempted["teacher"].get("away")
+    counts = {name: attempted.get(name, 0) for name in ("cut", "failed")}
+    answers = {"asked": attempted["attempts"], **counts, "away": away}
+    return {
+        **tally,
+        "answers": answers,
+        "run": str(run.root),
+        "report": None if page is None else str(page),
+    }
+
+
+def _cut_warning(attempted: Tally, settings: AttemptSettings) -> str | None:
+    """Answers that were cut say more about their bound than about the student."""
+    cut, asked = attempted.get("cut", 0), attempted["attempts"]
+    if cut <= _MANY_CUT * asked:
+        return None
+    return (
+        f"{cut} of {asked} answers were cut at {settings.max_tokens} tokens and count as wrong "
+        "where they can be checked: raise --max-tokens, or ask for short answers with --system"
+    )
+
+
+def _frontiers(folder: FrontierFolder, job: FrontierJob) -> list[tuple[str, pa.Table]]:
+    earlier = [FrontierFolder(run=RunFolder(root=Path(name)).existing()) for name in job.beside]
+    every = [*earlier, folder]
+    return [(one.run.root.name, pq.read_table(one.run.need(one.frontier))) for one in every]
+
+
+def _attempt(
+    folder: FrontierFolder,
+    job: FrontierJob,
+    asked: TeacherSettings,
+    *,
+    doors: Doors,
+    progress: Progress,
+) -> Tally:
+    run = folder.run
+    stage = Stage(
+        name="attempt",
+        key=content_hash(
+            key_of(run, "load"),
+            job.attempts.model_dump(mode="json"),
+            job.attempted,
+            job.check.model_dump(mode="json", include={"check", "ignore_case"}),
+            asked.teacher_name,
+        ),
+        outputs=(folder.attempts,),
+    )
+
+    def work() -> Tally:
+        examples = list(stored_examples(run.examples))
+        wanted = _attempted(examples, job)
+        with opened_journal(run, asked) as journal:
+            attempts, tally = attempt_all(
+                wanted,
+                settings=job.attempts,
+                teacher=asked,
+                journal=journal,
+                run=run_id(run),
+                doors=doors,
+                progress=progress,
+                pool=examples,
+            )
+        references = {example.example_id: example.reference for example in wanted}
+        write_table(folder.attempts, checked_attempts(attempts, references, job.check))
+        return {
+            "attempts": len(attempts),
+            "cut": sum(attempt.status == CUT for attempt in attempts),
+            "failed": sum(attempt.status not in (ANSWERED, CUT) for attempt in attempts),
+            "examples": len(wanted),
+            "teacher": tally,
+        }
+
+    def unanswered(tally: Tally) -> bool:
+        return bool(tally["teacher"]["failed"] or tally["teacher"].get("away"))
+
+    return run_stage(run, stage, work, again=unanswered)
+
+
+def _attempted(examples: Sequence[Example], job: FrontierJob) -> list[Example]:
+    """The checkable examples that are attempted: all, or so many of the smallest hashes."""
+    checkable = [example for example in examples if example.reference is not None]
+    if job.attempted is None:
+        return checkable
+    drawn = sorted(
+        checkable, key=lambda e: content_hash("attempted", job.attempts.seed, e.example_id)
+    )
+    chosen = {example.example_id for example in drawn[: job.attempted]}
+    return [example for example in checkable if example.example_id in chosen]
+
+
+def _score(folder: FrontierFolder, job: FrontierJob, *, doors: Doors, progress: Progress) -> Tally:
+    run = folder.run
+    check_contract(run, model=job.student.model)
+    with TableWriter(run.candidates, CANDIDATES) as table:
+        for candidate in _solutions(run):
+            table.append([candidate_to_row(candidate)])
+    with opened_student(job.student, doors) as student:
+        note(run, student=dict(student.describe()))
+        return stages.score(
+            run,
+            student=student,
+            reading=job.student,
+            settings=checked(ScoreSettings, {"metrics": FEATURES[1:]}, place="frontier"),
+            progress=progress,
+        )
+
+
+def _solutions(run: RunFolder) -> list[Candidate]:
+    """The text whose statistics speak for an example: its own response, or its reference."""
+    own = {
+        candidate.example_id: candidate
+        for candidate in stages.stored_candidates(run.loaded)
+        if candidate.step == ORIGINAL and candidate.status == OK
+    }
+    found = []
+    for example in stored_examples(run.examples):
+        if example.example_id in own:
+            found.append(own[example.example_id])
+        elif example.reference:
+            messages = (*example.context, Message(role="assistant", content=example.reference))
+            found.append(
+                Candidate(
+                    candidate_id=candidate_id_of(
+                        example_id=example.example_id,
+                        step=ORIGINAL,
+                        parent_id=None,
+                        teacher=None,
+                        messages=messages,
+                        tools=example.tools,
+                    ),
+                    example_id=example.example_id,
+                    messages=messages,
+                    tools=example.tools,
+                )
+            )
+    return found
+
+
+def _draw(folder: FrontierFolder, job: FrontierJob) -> Tally:
+    run = folder.run
+    stage = Stage(
+        name="frontier",
+        key=content_hash(
+            checksum(folder.attempts), checksum(run.scores), job.band.model_dump(mode="json")
+        ),
+        outputs=(folder.frontier, run.selected),
+    )
+
+    def work() -> Tally:
+        examples = list(stored_examples(run.examples))
+        attempts = count_attempts(pq.read_table(folder.attempts))
+        features = features_of(pq.read_table(run.scores))
+        predicted, accuracy = predicted_rates(attempts, features)
+        found = draw_frontier(
+            [_placing(e, attempts, predicted, features) for e in examples], job.band
+        )
+        write_table(folder.frontier, found.table)
+        write_jsonl(run.selected, exported(found, run))
+        return {**summary_of(found), "prediction": accuracy}
+
+    return run_stage(run, stage, work)
+
+
+def _placing(
+    example: Example,
+    attempts: Mapping[str, Attempts],
+    predicted: Mapping[str, float],
+    features: Mapping[str, NDArray[np.float64]],
+) -> Placing:
+    row = features.get(example.example_id)
+    return Placing(
+        example_id=example.example_id,
+        attempts=attempts.get(example.example_id),
+        # A prediction of an answer that nobody could check would be of no use.
+        predicted=predicted.get(example.example_id) if example.reference else None,
+        missing=NOT_ATTEMPTED if example.reference else NO_REFERENCE,
+        tie=0.0 if row is None else float(row[0]),
+    )
+
+
+def exported(found: Frontier, run: RunFolder) -> list[dict[str, Any]]:
+    """The kept examples in the order of the curriculum, as rows for a trainer."""
+    texts = {
+        candidate.example_id: candidate
+        for candidate in stages.stored_candidates(run.candidates)
+        if candidate.status == OK
+    }
+    kept = [row for row in found.table.to_pylist() if row["kept"]]
+    kept.sort(key=lambda row: row["curriculum"])
+    return [
+        {
+            "messages": [
+                {"role": m.role, "content": m.content} for m in texts[row["example_id"]].messages
+            ],
+            "example_id": row["example_id"],
+            "curriculum": row["curriculum"],
+            "knowledge": row["knowledge"],
+            "rate": row["rate"],
+        }
+        for row in kept
+        if row["example_id"] in texts
+    ]
+
+
+def summary_of(found: Frontier) -> dict[str, Any]:
+    """What a frontier comes to, for a manifest and for people."""
+    rows = found.table.to_pylist()
+    reasons: dict[str, int] = {}
+    for row in rows:
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    return {
+        "examples": len(rows),
+        "placed": found.placed,
+        "shares": dict(found.shares),
+        "histogram": list(found.histogram),
+        "band": None if found.band is None else list(found.band),
+        "kept": sum(bool(row["kept"]) for row in rows),
+        "reasons": dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
+        "warning": found.warning,
+    }

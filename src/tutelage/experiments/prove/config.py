@@ -1,0 +1,258 @@
+"""One YAML file says what an experiment is: which sets, which students, which seeds."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tutelage.errors import SettingsError
+from tutelage.evaluation import EvaluateSettings, TaskSettings
+from tutelage.pipeline.config import checked, yaml_value
+from tutelage.selection import SelectSettings
+from tutelage.student.config import TemplateSettings
+from tutelage.training import TrainSettings
+
+Balance: TypeAlias = Literal["examples", "tokens"]
+UNTRAINED = "untrained"
+HELD_OUT_TASKS = frozenset({"held_out_original", "held_out_refined"})
+"""What `held_out` measures; the second where the runs have refinements."""
+QUICK_EXAMPLES, QUICK_SEEDS, QUICK_ITEMS = 64, 2, 80
+
+
+class ArmSettings(BaseModel):
+    """One set to train on: what a rule chooses in the student's run, or rows of one's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    select: SelectSettings | None = Field(default=None, description="A rule over the run's scores.")
+    selection: str | None = Field(
+        default=None, description="A selection of the run, made with `tutelage select --name`."
+    )
+    chooser: str | None = Field(
+        default=None,
+        description="The student whose scores decide; by default the one that is trained.",
+    )
+    file: Path | None = Field(default=None, description="Rows, instead of a rule.")
+    draw: int = Field(
+        default=0,
+        description="Arms with the same number draw the same questions for a seed; another number "
+        "draws independently, as an A/A test wants it.",
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        origins = (self.select, self.file, self.selection)
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("an arm has either `select`, `selection` or `file`")
+        if self.name == UNTRAINED:
+            raise ValueError(f"{UNTRAINED!r} is what the student is called before training")
+        if self.chooser is not None and self.file is not None:
+            raise ValueError("`chooser` belongs to `select` or `selection`")
+        return self
+
+
+class ProveStudent(TemplateSettings):
+    """One student and the run that holds its scores."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
+    model: str
+    template: str = "chat"
+    run: Path | None = Field(default=None, description="A run folder whose scores are its own.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Instead of `train` below.")
+
+
+class ProveSettings(BaseModel):
+    """Everything that decides what an experiment does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path
+    students: tuple[ProveStudent, ...] = Field(min_length=1)
+    arms: tuple[ArmSettings, ...] = Field(min_length=2)
+    choice: str = Field(default="choice", description="The arm that is on trial.")
+    reference: str = Field(default="random", description="The arm it has to beat.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(0, 1, 2), min_length=1, description="Of the draw of examples and of the training."
+    )
+    examples: int = Field(default=300, ge=2, description="Of each set.")
+    balance: tuple[Balance, ...] = Field(
+        default=("examples", "tokens"),
+        min_length=1,
+        description="examples: as many examples in each set. tokens: as many trained tokens as "
+        "the reference has.",
+    )
+    held_out: int = Field(
+        default=0,
+        ge=0,
+        description="So many examples of the runs are kept out of every set, and the likelihood "
+        "of their answers is measured.",
+    )
+    tasks: tuple[TaskSettings, ...] = ()
+    primary: str | None = Field(
+        default=None, description="The task that decides; by default the first."
+    )
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    level: float = Field(default=0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    correction: Literal["holm", "fixed_sequence"] = Field(
+        default="holm",
+        description="Of the p-values of one outcome. fixed_sequence: chosen against refused "
+        "versions, choice against reference, then the other arms in their order; each at the full "
+        "level while all before it are significant.",
+    )
+    keep_models: bool = Field(default=False, description="Keep what was trained; it is large.")
+    lock: Path | None = Field(
+        default=None,
+        description="A file that is held while a cell works, so that others who hold the same "
+        "file get their turn at the machine between cells.",
+    )
+    turn_seconds: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="lock: hold it over several cells until so much time has passed.",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_there(self) -> Self:
+        arms, students = {a.name for a in self.arms}, {s.name for s in self.students}
+        everybody = [*(a.name for a in self.arms), *(s.name for s in self.students)]
+        twice = [name for name, count in Counter(everybody).items() if count > 1]
+        if twice:
+            raise ValueError(f"two arms or students are called {twice[0]!r}")
+        for which in ("choice", "reference"):
+            if getattr(self, which) not in arms:
+                raise ValueError(f"{which}: there is no arm {getattr(self, which)!r}")
+        for arm in self.arms:
+            if arm.chooser is not None and arm.chooser not in students:
+                raise ValueError(f"arm {arm.name}: there is no student {arm.chooser!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
+        if not self.tasks and not self.held_out:
+            raise ValueError("nothing is measured: give tasks, or held_out")
+        if any(a.file is None for a in self.arms) and any(s.run is None for s in self.students):
+            raise ValueError("an arm with `select` or `selection` needs a `run` of every student")
+        if self.held_out and all(s.run is None for s in self.students):
+            raise ValueError("held_out takes examples from a `run`")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed stands twice")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_given_in_vain(self) -> Self:
+        names = {task.name for task in self.tasks}
+        if self.held_out:
+            names |= HELD_OUT_TASKS
+        if self.primary is not None and self.primary not in names:
+            raise ValueError(f"primary: there is no task {self.primary!r}, but {sorted(names)}")
+        given = {
+            "train": _changed(self.train, TrainSettings()),
+            "evaluate": _changed(self.evaluate, EvaluateSettings()),
+        }
+        given |= {f"students, {s.name}, train": set(s.train) for s in self.students}
+        for place, fields in given.items():
+            for name in sorted(fields & {"seed", "template"}):
+                if (place, name) != ("evaluate", "seed"):
+                    better = "seeds" if name == "seed" else "the student's own template"
+                    raise ValueError(f"{place}: {name} does nothing here; set {better}")
+        for student in self.students:
+            try:
+                TrainSettings.model_validate(self.train.model_dump() | student.train)
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise ValueError(
+                    f"students, {student.name}, train, {where}: {first['msg']}"
+                ) from error
+        return self
+
+    def with_choice(self, selection: str) -> "ProveSettings":
+        """The same experiment, in which the choice is a named selection of each run."""
+        update = {"select": None, "file": None, "selection": selection}
+        arms = (
+            arm.model_copy(update=update) if arm.name == self.choice else arm for arm in self.arms
+        )
+        return self.model_copy(update={"arms": tuple(arms)})
+
+    def quick(self) -> "ProveSettings":
+        """The same question in minutes: fewer examples, items, seeds and arms."""
+        small = tuple(
+            task.model_copy(update={"limit": min(task.limit or QUICK_ITEMS, QUICK_ITEMS)})
+            for task in self.tasks
+        )
+        arms = tuple(a for a in self.arms if a.name in (self.choice, self.reference))
+        return self.model_copy(
+            update={
+                "out": self.out.with_name(f"{self.out.name}-quick"),
+                "students": self._needed(arms),
+                "arms": arms,
+                "seeds": self.seeds[:QUICK_SEEDS],
+                "examples": min(self.examples, QUICK_EXAMPLES),
+                "balance": ("examples",),
+                "held_out": min(self.held_out, QUICK_ITEMS),
+                "tasks": small,
+            }
+        )
+
+    def _needed(self, arms: tuple[ArmSettings, ...]) -> tuple[ProveStudent, ...]:
+        """The first student, and whoever chooses or holds examples out for it."""
+        needed = {self.students[0].name, *(arm.chooser for arm in arms)}
+        kept = [s for s in self.students if s.name in needed]
+        if self.held_out and all(s.run is None for s in kept):
+            kept.append(next(s for s in self.students if s.run is not None))
+        return tuple(kept)
+
+
+def _changed(settings: BaseModel, default: BaseModel) -> set[str]:
+    names = type(settings).model_fields
+    return {name for name in names if getattr(settings, name) != getattr(default, name)}
+
+
+def load_prove_settings(path: Path, *, out: Path | None = None) -> ProveSettings:
+    """Read an experiment's YAML file; relative paths in it are those of its own folder.
+
+    Raises:
+        SettingsError: It cannot be read, or some settings are wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}", hint="give a YAML file") from error
+    values = yaml_value(text, place=str(path))
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: expected settings by name", hint="see docs/prove.md")
+    if out is not None:
+        values["out"] = str(out.absolute())
+    found = checked(ProveSettings, values, place=str(path))
+    return _placed(found, path.absolute().parent)
+
+
+def _placed(settings: ProveSettings, folder: Path) -> ProveSettings:
+    """The same settings with paths that do not depend on where one stands."""
+    return settings.model_copy(
+        update={
+            "out": folder / settings.out,
+            "students": tuple(
+                s.model_copy(
+                    update={
+                        "run": None if s.run is None else folder / s.run,
+                        # A name of the hub or an alias is no folder.
+                        "model": str(folder / s.model) if (folder / s.model).is_dir() else s.model,
+                    }
+                )
+                for s in settings.students
+            ),
+            "arms": tuple(
+                a.model_copy(update={"file": None if a.file is None else folder / a.file})
+                for a in settings.arms
+            ),
+            "tasks": tuple(
+                t.model_copy(update={"path": None if t.path is None else str(folder / t.path)})
+                for t in settings.tasks
+            ),
+            "lock": None if settings.lock is None else folder / settings.lock,
+        }
+    )

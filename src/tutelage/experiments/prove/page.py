@@ -1,0 +1,351 @@
+"""What an experiment found: one sentence first, then the table, then the pictures."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+from tutelage.evaluation import UNITS
+from tutelage.experiments.prove.compare import Compared
+from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
+from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table
+
+BALANCE_WORDS: Mapping[Balance, str] = {
+    "examples": "the same number of examples",
+    "tokens": "the same number of trained tokens",
+}
+_RIGHT = "share right"
+
+
+def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
+    """What came out, in one sentence for each student and balance; choice less reference.
+
+    Args:
+        compared: All comparisons.
+        settings: The experiment.
+        primary: The task that decides.
+    """
+    found = _headline_rows(compared, settings, primary=primary)
+    if not found:
+        pair = f"{settings.choice} and {settings.reference}"
+        said = f"Nothing can be said: of the arms {pair} no seed is finished on {primary} with"
+        return [f"{said} values of both, or they come to the same rows."]
+    return [sentence(c, settings) for c in found]
+
+
+def _headline_rows(
+    compared: Sequence[Compared], settings: ProveSettings, *, primary: str
+) -> list[Compared]:
+    return [
+        c
+        for c in compared
+        if (c.arm, c.against) == (settings.choice, settings.reference)
+        and c.task == primary
+        and c.measure == "value"
+    ]
+
+
+def sentence(c: Compared, settings: ProveSettings) -> str:
+    """One comparison in plain words, with its interval and what it could have found."""
+    i = c.interval
+    shown = is_shown(c, settings)
+    if " - " in c.student:
+        one, other = c.student.split(" - ", 1)
+        start = (
+            f"What training on {c.arm} instead of {c.against}, with {BALANCE_WORDS[c.balance]}, "
+            f"changes in {c.task} is {_signed(i.mean)} {unit_of(c, settings)} larger for {one} "
+            f"than for {other}"
+        )
+        verdict = "this difference is shown" if shown else "no difference could be shown"
+    else:
+        start = (
+            f"Training {c.student} on {c.arm} instead of {c.against}, with "
+            f"{BALANCE_WORDS[c.balance]}, changed {c.task} by {_signed(i.mean)} "
+            f"{unit_of(c, settings)}"
+        )
+        better = "better" if i.mean > 0 else "worse"
+        verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"
+    percent = round(100 * settings.level)
+    if i.seeds == 1:
+        verdict += " (with one seed the interval covers items only)"
+    if i.standard_error == 0.0:
+        found = (
+            "Nothing varied between items and seeds, so nothing is known of what could be found."
+        )
+    else:
+        found = (
+            f"A true difference of {i.detectable:.3g} would be found four times in five, "
+            f"{c.detectable_corrected:.3g} with the correction for {c.comparisons} comparisons."
+        )
+    if c.seeds_left_out:
+        found += (
+            f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training came to no value "
+            "at all; that is a failure of one side, not a chance."
+        )
+    return (
+        f"{start} ({percent} % interval {_signed(i.low)} to "
+        f"{_signed(i.high)}; {_counted(i.seeds, 'seed')}, {_counted(i.items, 'item')}): {verdict}. "
+        f"{found}"
+    )
+
+
+def is_shown(c: Compared, settings: ProveSettings) -> bool:
+    """Whether 0 is outside the interval and the corrected p-value is below 1 - level.
+
+    With one seed nothing is shown: its interval knows other questions, not another training.
+    """
+    several = c.interval.seeds > 1
+    return several and c.interval.excludes_zero and c.p_corrected < 1 - settings.level
+
+
+def unit_of(c: Compared, settings: ProveSettings) -> str:
+    """What the numbers of a comparison count."""
+    if c.measure == "right":
+        return _RIGHT
+    kinds = {task.name: task.kind for task in settings.tasks}
+    return UNITS[kinds.get(c.task, "held_out")]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def facts_of(
+    compared: Sequence[Compared], settings: ProveSettings, done: Mapping[str, Any]
+) -> tuple[Fact, ...]:
+    """The headline numbers."""
+    return (
+        Fact(value=f"{done['done']:,} of {done['cells']:,}", label="trainings finished"),
+        Fact(value=f"{settings.examples:,}", label="examples in a set"),
+        Fact(value=f"{len(settings.seeds)}", label="seeds"),
+        Fact(
+            value=f"{sum(is_shown(c, settings) for c in compared):,} of {len(compared):,}",
+            label="comparisons that show a difference",
+        ),
+    )
+
+
+def sections_of(
+    compared: Sequence[Compared],
+    settings: ProveSettings,
+    *,
+    primary: str,
+    sets: Sequence[Mapping[str, Any]],
+    cells: Sequence[Mapping[str, Any]],
+) -> list[Section]:
+    """The chapters of the page.
+
+    Args:
+        compared: All comparisons.
+        settings: The experiment.
+        primary: The task that decides.
+        sets: Of the manifest: the whole set of each arm.
+        cells: Of the manifest: what each training was given.
+    """
+    ordered = sorted(compared, key=lambda c: (c.task != primary, c.task, c.measure))
+    tasks = list(dict.fromkeys(c.task for c in ordered))
+    chapters = [
+        Section(
+            key=f"task-{number}",
+            title=f"{task}{' (decides)' if task == primary else ''}",
+            paragraphs=_about(task, settings),
+            tables=(_table([c for c in ordered if c.task == task], settings),),
+        )
+        for number, task in enumerate(tasks)
+    ]
+    pictures = [_figure(ordered, settings, primary=primary)] if ordered else []
+    if pictures:
+        chapters.append(
+            Section(
+                key="pictures",
+                title="All arms against the reference",
+                figures=tuple(f for group in pictures for f in group),
+            )
+        )
+    return [*chapters, _sets_section(sets, cells, settings), _how_section(settings)]
+
+
+def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
+    kinds = {t.name: t.kind for t in settings.tasks}
+    unit = UNITS[kinds.get(task, "held_out")]
+    return (f"Unit: {unit}. Higher is better; a mean above 0 speaks for the first arm.",)
+
+
+def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
+    number = tuple(
+        Column(name=name, style="number")
+        for name in (
+            "difference",
+            "from",
+            "to",
+            "p corrected",
+            "would find",
+            "would find, corrected",
+        )
+    )
+    cells: list[tuple[Cell, ...]] = [
+        (
+            f"{c.arm} - {c.against}",
+            c.student,
+            c.balance,
+            "share right" if c.measure == "right" else "value",
+            c.interval.mean,
+            c.interval.low,
+            c.interval.high,
+            c.p_corrected,
+            c.interval.detectable if c.interval.standard_error else None,
+            c.detectable_corrected if c.interval.standard_error else None,
+            c.interval.seeds,
+            c.seeds_left_out,
+            c.interval.items,
+            c.items_left_out,
+            "yes" if is_shown(c, settings) else "no",
+        )
+        for c in rows
+    ]
+    return Table(
+        caption="Differences with their intervals",
+        columns=(
+            Column(name="arms"),
+            Column(name="student"),
+            Column(name="equal"),
+            Column(name="measure"),
+            *number,
+            Column(name="seeds", style="count"),
+            Column(name="seeds left out", style="count"),
+            Column(name="items", style="count"),
+            Column(name="items left out", style="count"),
+            Column(name="shown"),
+        ),
+        rows=tuple(cells),
+        note="p corrected over all comparisons of the same outcome. `would find`: the true "
+        "difference that this design finds four times in five, alone and with the correction. "
+        "Left out: finished seeds of which one side has no value at all; items without a value.",
+    )
+
+
+def _figure(
+    compared: Sequence[Compared], settings: ProveSettings, *, primary: str
+) -> tuple[Figure, ...]:
+    found = []
+    for student in settings.students:
+        for balance in settings.balance:
+            rows = [
+                (c.arm, c.interval.mean, c.interval.low, c.interval.high)
+                for c in compared
+                if (c.student, c.balance, c.task, c.measure)
+                == (student.name, balance, primary, "value")
+                and c.against == settings.reference
+            ]
+            if rows:
+                found.append(_picture(rows, student.name, balance, settings, primary=primary))
+    return tuple(found)
+
+
+def _picture(
+    rows: Sequence[tuple[str, float, float, float]],
+    student: str,
+    balance: Balance,
+    settings: ProveSettings,
+    *,
+    primary: str,
+) -> Figure:
+    from tutelage.reporting.charts import interval_chart
+
+    caption = f"{primary}: arm less {settings.reference}, {student}, equal {balance}"
+    return Figure(
+        title=caption,
+        alt=f"{caption}: mean difference with its interval for each arm.",
+        draw=partial(
+            interval_chart, rows, chosen=settings.choice, unit=f"less {settings.reference}"
+        ),
+        table=Table(
+            caption=caption,
+            columns=(
+                Column(name="arm"),
+                *(Column(name=n, style="number") for n in ("mean", "from", "to")),
+            ),
+            rows=tuple(rows),
+        ),
+        in_text=False,
+    )
+
+
+def _sets_section(
+    sets: Sequence[Mapping[str, Any]], cells: Sequence[Mapping[str, Any]], settings: ProveSettings
+) -> Section:
+    return Section(
+        key="sets",
+        title="The sets",
+        paragraphs=(
+            "Every cell draws its rows from the whole set of its arm.",
+            "Two arms can only differ by the rows that they do not have in common.",
+        ),
+        tables=(
+            _in_common_table(cells, settings),
+            Table(
+                caption="The whole set of each arm",
+                columns=(
+                    Column(name="student"),
+                    Column(name="arm"),
+                    Column(name="rows", style="count"),
+                    Column(name="trained tokens a row", style="number"),
+                    Column(name="rows that do not fit", style="count"),
+                ),
+                rows=tuple(
+                    (s["student"], s["arm"], s["rows"], s["mean_tokens"], s["do_not_fit"])
+                    for s in sets
+                ),
+            ),
+        ),
+    )
+
+
+def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings) -> Table:
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        if cell["rows"]:
+            groups.setdefault((cell["student"], cell["balance"], cell["arm"]), []).append(cell)
+    beside = (settings.choice, settings.reference)
+    return Table(
+        caption="What is trained on, and how much of it other arms have, too",
+        columns=(
+            Column(name="student"),
+            Column(name="equal"),
+            Column(name="arm"),
+            Column(name="rows", style="number"),
+            *(Column(name=f"also in {arm}", style="number") for arm in beside),
+        ),
+        rows=tuple(
+            (
+                *place,
+                fmean(cell["rows"] for cell in group),
+                *(fmean(cell["in_common"][arm] for cell in group) for arm in beside),
+            )
+            for place, group in groups.items()
+        ),
+        note="Rows a training, mean over the seeds. In common: the same version of the same "
+        "question.",
+    )
+
+
+def _how_section(settings: ProveSettings) -> Section:
+    train = settings.train
+    trained = (
+        f"Every student was trained from the same weights ({train.method}, {train.epochs} "
+        f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows a "
+        f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
+        "draw the examples and order them. Arms with the same seed go through the questions in the "
+        "same order, each through those that its set has: they share as many as their sets do."
+    )
+    correction = "after Holm" if settings.correction == "holm" else "in a fixed sequence"
+    measured = (
+        "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
+        f"Student's t; p-values are corrected {correction}. "
+        f"{UNTRAINED.capitalize()} is the student as it came."
+    )
+    return Section(key="how", title="How this was done", paragraphs=(trained, measured))

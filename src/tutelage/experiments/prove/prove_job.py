@@ -1,0 +1,125 @@
+"""`tutelage prove`: do what is left, then say what was found."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import replacing, write_table
+from tutelage.experiments.prove.compare import Compared, compare_all, comparisons_table
+from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
+from tutelage.experiments.prove.page import facts_of, headline, sections_of
+from tutelage.experiments.prove.run import read_results, run_experiment
+from tutelage.progress import Progress
+
+
+def prove(
+    config: Path,
+    *,
+    out: Path | None,
+    quick: bool,
+    most_cells: int | None,
+    progress: Progress,
+    selection: str | None = None,
+) -> dict[str, Any]:
+    """Do an experiment, or what is left of it, and write what it found so far.
+
+    Args:
+        config: A YAML file.
+        out: Instead of the folder it names.
+        quick: Only choice and reference, with fewer examples, seeds and items.
+        most_cells: Stop after so many trainings, to continue another time; 0 only reports.
+        progress: Told of each cell.
+        selection: The choice is this selection of each run, instead of what CONFIG says.
+
+    Returns:
+        The sentences, how much is done, and where the report is.
+    """
+    settings = load_prove_settings(config, out=out)
+    if selection is not None:
+        settings = settings.with_choice(selection)
+    if quick:
+        settings = settings.quick()
+    done = run_experiment(settings, progress=progress, most_cells=most_cells)
+    if not done["done"]:
+        return {**done, "out": str(settings.out), "in_words": ["Nothing is finished yet."]}
+    found = report_experiment(settings, done)
+    if quick:
+        found["in_words"] += _worth_it(found.pop("compared"), settings, config)
+    found.pop("compared", None)
+    return {**done, **found}
+
+
+def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[str, Any]:
+    """Write results.parquet, comparisons.parquet, report.md and report.html of an experiment.
+
+    Args:
+        settings: The experiment.
+        done: How many cells there are and how many are done.
+    """
+    from tutelage.reporting import render_markdown_page, render_page
+
+    results = read_results(settings.out)
+    write_table(settings.out / "results.parquet", results)
+    compared = compare_all(results, settings)
+    write_table(settings.out / "comparisons.parquet", comparisons_table(compared))
+    manifest = json.loads((settings.out / "manifest.json").read_text(encoding="utf-8"))
+    primary = settings.primary or manifest["tasks"][0]["name"]
+    opening = headline(compared, settings, primary=primary)
+    if done.get("diverged"):
+        opening.append(
+            f"{done['diverged']} of {done['cells']} trainings diverged and came to no value; "
+            "results.parquet says which. A lower learning rate may keep them."
+        )
+    page: dict[str, Any] = {
+        "opening": opening,
+        "facts": facts_of(compared, settings, done),
+        "sections": sections_of(
+            compared,
+            settings,
+            primary=primary,
+            sets=manifest["sets"],
+            cells=manifest["cells"],
+        ),
+    }
+    title = f"{settings.out.name}: did choosing help?"
+    _write(settings.out / "report.md", render_markdown_page(title=title, **page))
+    html = render_page(title=settings.out.name, about="did choosing help?", **page)
+    _write(settings.out / "report.html", html)
+    return {
+        "in_words": opening,
+        "out": str(settings.out),
+        "report": str(settings.out / "report.html"),
+        "compared": compared,
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _worth_it(compared: list[Compared], quick: ProveSettings, config: Path) -> list[str]:
+    """What the quick look says about the full experiment."""
+    full = load_prove_settings(config)
+    found = []
+    for c in compared:
+        if (c.arm, c.against, c.measure) != (quick.choice, quick.reference, "value"):
+            continue
+        if c.interval.standard_error == 0.0:
+            found.append(
+                f"{c.task}: nothing varied between items and seeds in the quick look, so it says "
+                "nothing of what the full experiment could find."
+            )
+            continue
+        # The standard error falls with the root of seeds: at worst all of it comes from them.
+        shrink = (len(quick.seeds) / len(full.seeds)) ** 0.5
+        detectable = 2.8 * c.interval.standard_error * shrink
+        larger = abs(c.interval.mean) >= detectable
+        verdict = "is worth it" if larger else "would probably show no difference"
+        found.append(
+            f"{c.task}: with all {len(full.seeds)} seeds a difference of about {detectable:.2g} "
+            f"could be found, and the quick look sees {c.interval.mean:+.2g}: the full experiment "
+            f"{verdict} here."
+        )
+    return found

@@ -1,0 +1,254 @@
+"""An experiment: train each student on each set with each seed, evaluate, and compare.
+
+    OUT/manifest.json      settings, versions, and which cell belongs to which arm; before work
+    OUT/tasks/             the held-out references
+    OUT/cells/KEY/         one training and its evaluation, complete when its manifest says so
+    OUT/results.parquet    every item of every cell
+    OUT/comparisons.parquet, report.html, report.md
+
+A cell is named by the hash of what it depends on, so arms that come to the same rows share it, and
+whatever a killed experiment had finished is found again.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import open_guarded, replacing, write_table
+from tutelage.errors import DivergedError, RunError
+from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
+from tutelage.experiments.prove.arms import write_set
+from tutelage.experiments.prove.config import ProveSettings
+from tutelage.experiments.prove.plan import (
+    Cell,
+    Plan,
+    file_digest,
+    plan_experiment,
+    rows_in_common,
+    train_settings,
+)
+from tutelage.pipeline.resources import versions
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.progress import Progress
+from tutelage.student.config import template_values
+from tutelage.training import train_student
+
+_GAP_SECONDS = 1.0
+DIVERGED = "diverged"
+"""The status of the one row that stands for the items of a training that diverged."""
+
+
+def run_experiment(
+    settings: ProveSettings, *, progress: Progress, most_cells: int | None = None
+) -> dict[str, Any]:
+    """Do what an experiment has left to do.
+
+    Args:
+        settings: The experiment.
+        progress: Told of each cell.
+        most_cells: Stop after so many, to continue another time.
+
+    Returns:
+        How many cells there are, how many are done, and of these how many diverged.
+
+    Raises:
+        RunError: Another process works on it, or the folder is that of something else.
+    """
+    settings.out.mkdir(parents=True, exist_ok=True)
+    with RunFolder(root=settings.out).locked():
+        _check_ours(settings.out)
+        plan = plan_experiment(settings, progress=progress)
+        _write_manifest(settings, plan)
+        keys = list(dict.fromkeys(cell.key for cell in plan.cells))
+        first = {cell.key: cell for cell in reversed(plan.cells)}
+        open_keys = [key for key in keys if not is_done(settings.out / "cells" / key)]
+        progress.begin("prove", total=len(keys), unit="cells")
+        progress.advance(len(keys) - len(open_keys))
+        with _Turns(settings.lock, seconds=settings.turn_seconds) as turns:
+            for key in open_keys[: most_cells if most_cells is not None else len(open_keys)]:
+                cell = first[key]
+                turns.wait()
+                if not is_done(settings.out / "cells" / key):  # by another, while this waited
+                    _run_cell(cell, settings, plan.tasks)
+                turns.give_way()
+                note = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
+                progress.advance(note=note)
+        progress.end()
+    finished = [key for key in keys if is_done(settings.out / "cells" / key)]
+    diverged = sum(DIVERGED in _about(settings.out / "cells" / key) for key in finished)
+    return {"cells": len(keys), "done": len(finished), "diverged": diverged}
+
+
+def _check_ours(out: Path) -> None:
+    """Nothing else may keep its manifest here: it would be replaced."""
+    manifest = out / "manifest.json"
+    if not manifest.exists():
+        return
+    try:
+        kind = json.loads(manifest.read_text(encoding="utf-8")).get("kind")
+    except (ValueError, AttributeError):
+        kind = None
+    if kind != "experiment":
+        raise RunError(
+            f"{manifest}: is not the manifest of an experiment",
+            hint="give the experiment a folder of its own: out in the configuration, or --out",
+        )
+
+
+class _Turns:
+    """Turns at a machine that other programs use too, by a lock that all of them hold.
+
+    Args:
+        path: The lock, or None where nobody else has to be thought of.
+        seconds: A turn that lasts at least so long ends with its cell.
+    """
+
+    def __init__(self, path: Path | None, *, seconds: float) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = None
+        if path is not None:
+            self._file = os.fdopen(open_guarded(path, flags=os.O_WRONLY | os.O_APPEND), "a")
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def wait(self) -> None:
+        """Begin a turn, unless one is going on."""
+        if self._file is not None and self._since is None:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._since = monotonic()
+
+    def give_way(self) -> None:
+        """End the turn if it has lasted long enough."""
+        if self._file is None or self._since is None:
+            return
+        if monotonic() - self._since >= self._seconds:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._since = None
+            sleep(_GAP_SECONDS)  # whoever waits has to notice
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a cell is complete."""
+    return _about(folder).get("state") == "done" and (folder / "results.parquet").is_file()
+
+
+def _about(folder: Path) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = json.loads(
+            (folder / "manifest.json").read_text(encoding="utf-8")
+        )
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:
+    folder = settings.out / "cells" / cell.key
+    folder.mkdir(parents=True, exist_ok=True)
+    student = next(s for s in settings.students if s.name == cell.student)
+    about: dict[str, Any] = {"rows": len(cell.rows), "tokens": cell.tokens}
+    evaluate = settings.evaluate.model_copy(
+        update={"template": student.template, **template_values(student)}
+    )
+    model = student.model
+    try:
+        if cell.rows:
+            write_set(folder / "rows.jsonl", cell.rows)
+            train = train_settings(settings, student, seed=cell.seed)
+            trained = train_student(
+                folder / "rows.jsonl", model=student.model, settings=train, out=folder / "trained"
+            )
+            about["trained"] = {**asdict(trained), "path": "trained/model"}
+            model = trained.path
+    except DivergedError as error:  # a result of this arm: the others go on, and the report says so
+        about["diverged"] = str(error)
+        table = _nothing(tasks, error, seed=evaluate.seed)
+    else:
+        table = evaluate_student(model, tasks, evaluate, folder / "evaluated")
+    write_table(folder / "results.parquet", table)
+    with replacing(folder / "manifest.json") as temporary:
+        text = json.dumps({"state": "done", "key": cell.key, **about}, indent=2)
+        temporary.write_text(text + "\n", encoding="utf-8")
+    if not settings.keep_models:
+        shutil.rmtree(folder / "trained" / "model", ignore_errors=True)
+
+
+def _nothing(tasks: Sequence[TaskSettings], error: DivergedError, *, seed: int) -> pa.Table:
+    """What a training that diverged came to: for each task one row with a status and no value."""
+    row = ItemResult(item_id="", status=DIVERGED, detail=str(error))
+    return pa.concat_tables(results_table([row], task=task.name, seed=seed) for task in tasks)
+
+
+def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
+    common = rows_in_common(plan.cells, beside=(settings.choice, settings.reference))
+    manifest = {
+        "kind": "experiment",
+        "settings": settings.model_dump(mode="json"),
+        "versions": versions(),
+        "processors": os.cpu_count(),
+        "sets": list(plan.sets),
+        "tasks": [
+            {
+                **task.model_dump(mode="json", exclude_defaults=True),
+                "sha256": file_digest(task.path, out=settings.out),
+            }
+            for task in plan.tasks
+        ],
+        "cells": [
+            {
+                "key": c.key,
+                "student": c.student,
+                "arm": c.arm,
+                "seed": c.seed,
+                "balance": c.balance,
+                "rows": len(c.rows),
+                "tokens": c.tokens,
+                "in_common": in_common,
+            }
+            for c, in_common in zip(plan.cells, common, strict=True)
+        ],
+    }
+    with replacing(settings.out / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def read_results(out: Path) -> pa.Table:
+    """Every item of every finished cell, with student, arm, train_seed, balance and cell (its key).
+
+    Raises:
+        RunError: There is no experiment, or no cell is finished.
+    """
+    path = out / "manifest.json"
+    if not path.is_file():
+        raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` makes one")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    tables = []
+    for cell in manifest["cells"]:
+        folder = out / "cells" / cell["key"]
+        if not is_done(folder):
+            continue
+        table = pq.read_table(folder / "results.parquet")
+        columns = {"key": "cell", "balance": "balance", "seed": "train_seed"}
+        for name, column in {**columns, "arm": "arm", "student": "student"}.items():
+            table = table.add_column(0, column, pa.array([cell[name]] * table.num_rows))
+        tables.append(table)
+    if not tables:
+        raise RunError(f"{out}: no cell is finished yet", hint="the same command continues")
+    return pa.concat_tables(tables)

@@ -1,0 +1,67 @@
+"""Rank teachers or sources for a student.
+
+Standings with intervals over questions, who cannot be told apart, when one may stop asking, how
+far students agree, and what becomes of a winner.
+"""
+
+from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.pool_agreement import (
+    AGREEMENT,
+    SHARES,
+    choice_agreement,
+    joined,
+    overlap,
+    within_agreement,
+)
+from tutelage.experiments.rank.predictors import PREDICTORS, Predictor, predictors_for
+from tutelage.experiments.rank.run import rank_sources, rank_teachers
+from tutelage.experiments.rank.sequential_stopping import (
+    SETTLING,
+    WatchSettings,
+    asking_order,
+    settling,
+    still_running,
+)
+from tutelage.experiments.rank.standings import PAIRS, STANDINGS, Standings, rank
+from tutelage.experiments.rank.student_agreement import rank_agreement
+from tutelage.experiments.rank.style import style_distances
+from tutelage.experiments.rank.successive_halving import (
+    Rung,
+    Shrunk,
+    Winner,
+    rungs_of,
+    shrink,
+    split_winner,
+)
+
+__all__ = [
+    "AGREEMENT",
+    "PAIRS",
+    "PREDICTORS",
+    "SETTLING",
+    "SHARES",
+    "STANDINGS",
+    "Predictor",
+    "Ranked",
+    "Rung",
+    "Shrunk",
+    "Standings",
+    "WatchSettings",
+    "Winner",
+    "asking_order",
+    "choice_agreement",
+    "joined",
+    "overlap",
+    "predictors_for",
+    "rank",
+    "rank_agreement",
+    "rank_sources",
+    "rank_teachers",
+    "rungs_of",
+    "settling",
+    "shrink",
+    "split_winner",
+    "still_running",
+    "style_distances",
+    "within_agreement",
+]

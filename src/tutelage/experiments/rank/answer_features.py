@@ -1,0 +1,145 @@
+"""From answers of a pool to one table with all numbers that rankings are made of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.data import OK
+from tutelage.experiments.rank.answer_pool import PoolAnswer, examples_of, question_of
+from tutelage.experiments.rank.config import OwnAnswers, RankSettings
+from tutelage.experiments.rank.style import style_distances
+from tutelage.pipeline.resources import Doors, Reader, opened_journal, run_id
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.score_stage import score_candidates
+from tutelage.pipeline.student_attempts import (
+    ANSWERED,
+    CUT,
+    AttemptSettings,
+    attempt_all,
+    own_teacher,
+)
+from tutelage.progress import Progress
+from tutelage.verification import Claim, VerifySettings, verify_table
+
+_PLACE: list[tuple[str, pa.DataType]] = [
+    ("question", pa.string()),  # hash of the conversation before the answer
+    ("entrant", pa.string()),  # the teacher, or the source
+    ("domain", pa.string()),
+    ("candidate_id", pa.string()),
+    ("status", pa.string()),  # ok, or why the student has no number
+    ("detail", pa.string()),
+    ("response_tokens", pa.float64()),
+]
+_NUMBER = {"right": 1.0, "wrong": 0.0, "no_answer": 0.0}
+
+
+def answers_table(
+    answers: Sequence[PoolAnswer],
+    settings: RankSettings,
+    *,
+    student: Reader,
+    progress: Progress,
+    style: Sequence[float | None] | None = None,
+) -> pa.Table:
+    """One row an answer: who, to what, what the student makes of it, whether it is right.
+
+    Args:
+        answers: Question by question: answers that share a context are read together.
+        settings: What is wanted.
+        student: Who reads.
+        progress: Told of each answer.
+        style: The distance of each answer's style, where it is wanted.
+
+    Returns:
+        The columns above and one a number, null where there is none.
+    """
+    metrics = settings.metrics
+    progress.begin("read", total=len(answers), unit="answers")
+    rows: list[dict[str, Any]] = []
+    scored = score_candidates((a.candidate for a in answers), student=student, metrics=metrics)
+    for answer, score in zip(answers, scored, strict=True):
+        rows.append(
+            {
+                "question": answer.question,
+                "entrant": answer.entrant,
+                "domain": answer.domain or None,
+                "candidate_id": answer.candidate.candidate_id,
+                "status": score["status"],
+                "detail": score["detail"],
+                "response_tokens": score["response_tokens"],
+                **{name: score[name] for name in metrics},
+            }
+        )
+        progress.advance()
+    progress.end()
+    more: dict[str, Sequence[float | None]] = {}
+    if settings.check is not None:
+        more["right"] = _checked(answers, settings.check)
+    elif settings.fields.right is not None:
+        more["right"] = [answer.right for answer in answers]
+    if settings.fields.reward is not None:
+        more["reward"] = [answer.reward for answer in answers]
+    if style is not None:
+        more["style_distance"] = style
+    schema = pa.schema([*_PLACE, *((name, pa.float64()) for name in metrics)])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    for name, values in more.items():
+        table = table.append_column(name, pa.array(values, type=pa.float64()))
+    return table
+
+
+def _checked(answers: Sequence[PoolAnswer], check: VerifySettings) -> list[float | None]:
+    """1 for right, 0 for wrong or no answer, None where it cannot be checked."""
+    found: list[float | None] = [None] * len(answers)
+    places = [i for i, answer in enumerate(answers) if answer.candidate.status == OK]
+    claims = (
+        Claim(
+            response=answers[i].candidate.response,
+            reference=answers[i].example.reference,
+            instruction=answers[i].candidate.instruction,
+        )
+        for i in places
+    )
+    for i, verdict in zip(places, verify_table(claims, check), strict=True):
+        found[i] = _NUMBER.get(verdict.verdict)
+    return found
+
+
+def style_of(
+    answers: Sequence[PoolAnswer],
+    own: OwnAnswers,
+    settings: RankSettings,
+    *,
+    run: RunFolder,
+    doors: Doors,
+    progress: Progress,
+) -> list[float | None]:
+    """The distance of every answer from the student's own answer; None where there is none.
+
+    The student answers once, without sampling; its answers are in the run's journal.
+    """
+    asked = own.asked_through or own_teacher(settings.student, batch=own.batch)
+    examples = examples_of(answers)
+    with opened_journal(run, asked) as journal:
+        attempts, _ = attempt_all(
+            examples,
+            settings=AttemptSettings(greedy=1, sampled=0, max_tokens=own.max_tokens),
+            teacher=asked,
+            journal=journal,
+            run=run_id(run),
+            doors=doors,
+            progress=progress,
+        )
+    question = {example.example_id: question_of(example) for example in examples}
+    texts: Mapping[str, str] = {
+        question[attempt.example_id]: attempt.text
+        for attempt in attempts
+        if attempt.status in (ANSWERED, CUT) and attempt.text.strip()
+    }
+    there = [i for i, answer in enumerate(answers) if answer.candidate.status == OK]
+    found: list[float | None] = [None] * len(answers)
+    pairs = [(answers[i].question, answers[i].candidate.response) for i in there]
+    for i, distance in zip(there, style_distances(pairs, own=texts), strict=True):
+        found[i] = distance
+    return found

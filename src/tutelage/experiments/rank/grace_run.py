@@ -1,0 +1,161 @@
+"""GRACE of the teachers of a pool: gradients of the student, kept teacher by teacher."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from tutelage.data import OK, Unscored, content_hash, write_table
+from tutelage.experiments.rank.answer_pool import PoolAnswer
+from tutelage.experiments.rank.grace import FEWEST_QUESTIONS, grace
+from tutelage.experiments.rank.standings import STANDINGS
+from tutelage.pipeline.run_dir import is_whole
+from tutelage.progress import Progress
+from tutelage.student import StudentSettings, open_student
+
+_GRADIENTS = pa.schema(
+    [
+        ("question", pa.string()),
+        ("candidate_id", pa.string()),
+        ("status", pa.string()),
+        ("gradient", pa.list_(pa.float32())),  # null where there is none
+    ]
+)
+
+
+class GraceSettings(BaseModel):
+    """How GRACE is computed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    questions: int = Field(
+        default=64, ge=FEWEST_QUESTIONS, description="Of each teacher; a backward pass each."
+    )
+    dimensions: int = Field(
+        default=32, ge=2, description="Gradients are projected to; fewer than the questions."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graced:
+    """GRACE of one teacher.
+
+    Attributes:
+        value: Mean over splits; lower is better. None with too few gradients.
+        spread: Standard deviation over splits, which share their questions: not an interval.
+        questions: With a gradient.
+    """
+
+    value: float | None
+    spread: float | None
+    questions: int
+
+
+def grace_scores(
+    answers: Sequence[PoolAnswer],
+    settings: GraceSettings,
+    *,
+    student: StudentSettings,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Graced]:
+    """GRACE of every teacher or source, on its first questions in the order of asking.
+
+    Args:
+        answers: In that order.
+        settings: How.
+        student: A small model: every answer costs a backward pass in float32.
+        folder: Where gradients are kept; a second call computes only what is not there.
+        seed: Of the projection and the splits.
+        progress: Told of each answer.
+    """
+    from tutelage.student.gradients import projected_gradients
+
+    asked: dict[str, dict[str, None]] = {}  # of each, since sources share no questions
+    for answer in answers:
+        asked.setdefault(answer.entrant, {})[answer.question] = None
+    allowed = {name: set(list(found)[: settings.questions]) for name, found in asked.items()}
+    wanted = [a for a in answers if a.question in allowed[a.entrant] and a.candidate.status == OK]
+    wanted.sort(key=lambda a: a.entrant)  # stable: questions keep their order
+    found: dict[str, Graced] = {}
+    progress.begin("gradients", total=len(wanted), unit="answers")
+    model = open_student(student)
+    try:
+        for entrant, group in groupby(wanted, key=lambda a: a.entrant):
+            mine = list(group)
+            ids = [a.candidate.candidate_id for a in mine]
+            key = content_hash("gradients", model.fingerprint, ids, settings.dimensions, seed)
+            path = folder / f"{key}.parquet"
+            if not is_whole(path):
+                folder.mkdir(parents=True, exist_ok=True)
+                gradients = projected_gradients(
+                    (a.candidate for a in mine),
+                    student=model,
+                    dimensions=settings.dimensions,
+                    seed=seed,
+                )
+                rows = []
+                for answer, gradient in zip(mine, gradients, strict=True):
+                    rows.append(_row(answer, gradient))
+                    progress.advance()
+                write_table(path, pa.Table.from_pylist(rows, schema=_GRADIENTS))
+            else:
+                progress.advance(len(mine))
+            found[entrant] = _graced(pq.read_table(path), seed=seed)
+    finally:
+        model.close()
+    progress.end()
+    return found
+
+
+def _row(answer: PoolAnswer, gradient: Any) -> dict[str, Any]:
+    failed = isinstance(gradient, Unscored)
+    return {
+        "question": answer.question,
+        "candidate_id": answer.candidate.candidate_id,
+        "status": gradient.reason if failed else OK,
+        "gradient": None if failed else gradient.tolist(),
+    }
+
+
+def _graced(table: pa.Table, *, seed: int) -> Graced:
+    rows = [row for row in table.to_pylist() if row["gradient"] is not None]
+    rows = [row for row in rows if any(row["gradient"])]
+    names = sorted({row["question"] for row in rows})
+    if len(names) < FEWEST_QUESTIONS:
+        return Graced(value=None, spread=None, questions=len(names))
+    place = {name: index for index, name in enumerate(names)}
+    scores = grace(
+        np.array([row["gradient"] for row in rows], dtype=np.float64),
+        np.array([place[row["question"]] for row in rows]),
+        seed=seed,
+    )
+    return Graced(
+        value=float(scores.mean()), spread=float(scores.std(ddof=1)), questions=len(names)
+    )
+
+
+def with_grace(standings: pa.Table, scores: Mapping[str, Graced]) -> pa.Table:
+    """The standings with the rows of the predictor `grace`: value and rank, no interval."""
+    known = {name: g.value for name, g in scores.items() if g.value is not None}
+    ordered = sorted(scores, key=lambda name: (name not in known, known.get(name, 0.0), name))
+    rows = [
+        {
+            "domain": "all",
+            "predictor": "grace",
+            "entrant": name,
+            "better": "lower",
+            "value": known.get(name),
+            "rank": 1 + sum(v < known[name] for v in known.values()) if name in known else None,
+            "questions": scores[name].questions,
+        }
+        for name in ordered
+    ]
+    return pa.concat_tables([standings, pa.Table.from_pylist(rows, schema=STANDINGS)])

@@ -1,0 +1,361 @@
+"""What a ranking says: in sentences, as a table, as a page with its pictures."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.data import replacing
+from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.predictors import PREDICTORS
+from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
+
+ALL = "all"
+NAMES_SHOWN = 6
+_NUMBER = ".4g"
+_IN_COLOUR = (
+    "In colour: those that cannot be told apart from the first, by intervals that hold for all "
+    "pairs together."
+)
+_FOLLOWED = (
+    "Followed by confidence sequences, which hold however often one looks. They need more "
+    "questions than one look at the end."
+)
+
+
+def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
+    """One row a teacher or source, best first: every number with its interval and its rank.
+
+    Returns:
+        `entrant`, `answers`, `unscored` (answers without the student's numbers), then for each
+        predictor NAME, NAME_low, NAME_high, NAME_rank, NAME_rank_best, NAME_rank_worst.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for row in _of(ranked.standings, domain=domain):
+        entry = rows.setdefault(row["entrant"], {"entrant": row["entrant"]})
+        name = row["predictor"]
+        entry[name] = row["value"]
+        for part in ("low", "high", "rank", "rank_best", "rank_worst"):
+            entry[f"{name}_{part}"] = row[part]
+    unscored = _unscored(ranked)
+    for entrant, entry in rows.items():
+        entry["answers"], entry["unscored"] = unscored[entrant]
+    last = len(rows) + 1
+    ordered = sorted(
+        rows.values(), key=lambda r: (r.get(f"{ranked.by}_rank") or last, r["entrant"])
+    )
+    columns = ["entrant", "answers", "unscored"]
+    columns += [name for row in ordered[:1] for name in row if name not in columns]
+    return pa.table({name: [row.get(name) for row in ordered] for name in columns})
+
+
+def _of(table: pa.Table, *, domain: str, predictor: str | None = None) -> list[dict[str, Any]]:
+    return [
+        row
+        for row in table.to_pylist()
+        if row["domain"] == domain and predictor in (None, row["predictor"])
+    ]
+
+
+def _unscored(ranked: Ranked) -> Mapping[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    columns = ("entrant", "status")
+    for entrant, status in zip(*(ranked.answers[c].to_pylist() for c in columns), strict=True):
+        answers, without = found.get(entrant, (0, 0))
+        found[entrant] = (answers + 1, without + (status != "ok"))
+    return found
+
+
+def not_told_apart(ranked: Ranked) -> list[str]:
+    """Those that cannot be told apart from the first by the predictor that decides."""
+    rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
+    names = [row["entrant"] for row in rows if row["value"] is not None]
+    pairs = _of(ranked.pairs, domain=ALL, predictor=ranked.by)
+    # A pair with too few questions has no row: nothing is known of it.
+    worse = {p["b"] for p in pairs if p["a"] == names[0] and p["told_apart"]} if names else set()
+    return [name for name in names[1:] if name not in worse]
+
+
+def may_be_best(ranked: Ranked) -> list[str]:
+    """Those of which it is not known that another one is better, the first among them."""
+    rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
+    return [
+        row["entrant"] for row in rows if row["value"] is not None and row["rank_best"] in (None, 1)
+    ]
+
+
+def settled_after(ranked: Ranked) -> int | None:
+    """After how many questions the first place was settled for good, or None."""
+    rows = [] if ranked.settling is None else ranked.settling.to_pylist()
+    at = next((row for row in rows if row["settled"]), None)
+    return None if at is None or at["leader"] != rows[-1]["leader"] else int(at["questions"])
+
+
+def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
+    """What came out, in a few sentences."""
+    rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
+    first = next((row for row in rows if row["value"] is not None), None)
+    if first is None:
+        return [f"No entrant has a number for {ranked.by}: nothing can be ranked."]
+    of = sum(row["value"] is not None for row in rows)
+    interval = ""
+    if first["low"] is not None:
+        interval = f", interval {first['low']:{_NUMBER}} to {first['high']:{_NUMBER}}"
+    noun = ranked.kind
+    opening = (
+        f"By {ranked.by} ({first['better']} is better) {first['entrant']} is first of {of} {noun} "
+        f"for {ranked.student.get('model', 'the student')}: {first['value']:{_NUMBER}}{interval}, "
+        f"{first['questions']} questions."
+    )
+    said = [opening]
+    close = not_told_apart(ranked)
+    if close:
+        more = f" and {len(close) - NAMES_SHOWN} more" if len(close) > NAMES_SHOWN else ""
+        names = ", ".join(close[:NAMES_SHOWN])
+        said.append(f"{len(close)} others cannot be told apart from it: {names}{more}.")
+    elif of > 1:
+        said.append("Every other one is surely worse by this number.")
+    looks = [] if ranked.settling is None else ranked.settling.to_pylist()
+    if looks:
+        said.append(_settled_words(ranked, looks, level=level))
+    said.append(
+        "These numbers predict; only training shows which set teaches. See the page on ranking "
+        "for how well they predicted so far."
+    )
+    return said
+
+
+def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: float) -> str:
+    percent = f"{100 * level:g} %"
+    after = settled_after(ranked)
+    if after is not None:
+        return f"After {after} questions the first place is settled at {percent}."
+    last = rows[-1]
+    return (
+        f"After {last['questions']} questions the first place is not settled at {percent}: the "
+        "stopping rule, which is stricter because it looks several times, would go on with "
+        f"{len(last['in_running'])}."
+    )
+
+
+def ranked_summary(ranked: Ranked, *, level: float = 0.95) -> dict[str, Any]:
+    """What the command prints."""
+    table = entrants_table(ranked)
+    return {
+        "in_words": in_words(ranked, level=level),
+        "out": ranked.out,
+        "report": str(Path(ranked.out) / "report.html"),
+        **ranked.tally,
+        ranked.kind: [{k: v for k, v in row.items() if v is not None} for row in table.to_pylist()],
+    }
+
+
+def write_ranking(
+    ranked: Ranked,
+    *,
+    level: float,
+    opening: Sequence[str] = (),
+    more: Sequence[Section] = (),
+) -> None:
+    """Write report.html and plots/ (SVG and PNG) into the folder of the ranking.
+
+    Args:
+        ranked: What came out.
+        level: Of its intervals.
+        opening: Sentences that go first.
+        more: Sections that go first.
+    """
+    root = Path(ranked.out)
+    sections = [*more, *sections_of(ranked)]
+    student = ranked.student.get("model", "the student")
+    page = render_page(
+        title=root.name,
+        about=f"which {ranked.kind} teach {student}",
+        opening=[*opening, *in_words(ranked, level=level)],
+        facts=_facts(ranked),
+        sections=sections,
+    )
+    with replacing(root / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    write_plots(root / "plots", sections)
+
+
+def write_plots(folder: Path, sections: Sequence[Section]) -> None:
+    """Every figure of some sections as SECTION-N.svg and SECTION-N.png."""
+    from tutelage.experiments.rank.charts import as_picture, png_of
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        for number, figure in enumerate(section.figures, start=1):
+            svg = figure.draw()
+            name = f"{section.key}-{number}"
+            with replacing(folder / f"{name}.svg") as temporary:
+                temporary.write_text(as_picture(svg), encoding="utf-8")
+            with replacing(folder / f"{name}.png") as temporary:
+                temporary.write_bytes(png_of(svg))
+
+
+def _facts(ranked: Ranked) -> tuple[Fact, ...]:
+    tally = ranked.tally
+    facts = [
+        Fact(value=f"{tally['entrants']:,}", label=ranked.kind),
+        Fact(value=f"{tally['questions']:,}", label="questions"),
+        Fact(value=f"{tally['answers']:,}", label="answers read"),
+    ]
+    left_out = sum(tally.get("rows_left_out", {}).values())
+    if left_out:
+        facts.append(Fact(value=f"{left_out:,}", label="rows left out"))
+    if ranked.kind == "teachers":
+        facts.append(Fact(value=f"{len(may_be_best(ranked))}", label="may be the best"))
+    return tuple(facts)
+
+
+def sections_of(ranked: Ranked) -> list[Section]:
+    """The chapters: the table, a picture of each predictor, how it settled, the domains."""
+    names = _texts(ranked.standings, "predictor")
+    names.sort(key=lambda name: name != ranked.by)
+    sections = [
+        Section(
+            key="ranking",
+            title=f"The {ranked.kind}",
+            paragraphs=tuple(
+                f"{n}: {PREDICTORS[n].summary} Better: {PREDICTORS[n].better}."
+                for n in names
+                if n in PREDICTORS
+            ),
+            tables=(_wide(ranked, names),),
+        ),
+        Section(
+            key="intervals",
+            title="With intervals",
+            paragraphs=(_IN_COLOUR,),
+            figures=tuple(_standing_figure(ranked, name) for name in names),
+        ),
+    ]
+    if ranked.settling is not None and ranked.settling.num_rows > 1:
+        sections.append(_settling_section(ranked))
+    domains = [d for d in _texts(ranked.standings, "domain") if d != ALL]
+    if domains:
+        sections.append(_domain_section(ranked, domains))
+    return sections
+
+
+def _texts(table: pa.Table, column: str) -> list[str]:
+    return list(dict.fromkeys(map(str, table[column].to_pylist())))
+
+
+def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
+    rows: list[tuple[Cell, ...]] = []
+    for row in entrants_table(ranked).to_pylist():
+        best, worst = row[f"{ranked.by}_rank_best"], row[f"{ranked.by}_rank_worst"]
+        ranks = f"{best} to {worst}" if best is not None else None
+        rows.append(
+            (
+                *(row["entrant"], row[f"{ranked.by}_rank"], ranks),
+                *(row[n] for n in names),
+                *(row["answers"], row["unscored"]),
+            )
+        )
+    return Table(
+        caption=f"Best first by {ranked.by}",
+        columns=(
+            Column(name=ranked.kind.removesuffix("s")),
+            Column(name="rank", style="count"),
+            Column(name="possible ranks"),
+            *(Column(name=name, style="number") for name in names),
+            Column(name="answers", style="count"),
+            Column(name="not scored", style="count"),
+        ),
+        rows=tuple(rows),
+        note="Possible ranks hold for all entrants together. Answers that were not scored "
+        "(too long, empty) are in no mean.",
+    )
+
+
+def _standing_figure(ranked: Ranked, name: str) -> Figure:
+    from tutelage.experiments.rank.charts import standing_chart
+
+    found = _of(ranked.standings, domain=ALL, predictor=name)
+    known = [row for row in found if row["value"] is not None]
+    rows = [(row["entrant"], row["value"], row["low"], row["high"]) for row in known]
+    first = [row["entrant"] for row in known if row["rank_best"] == 1]
+    better = known[0]["better"] if known else "neither"
+    unit = f"{name} ({better} is better)" if better != "neither" else name
+    caption = f"{name} of the {ranked.kind}, with intervals over questions"
+    return Figure(
+        title=caption,
+        alt=f"{caption}: one line for each, best first.",
+        draw=partial(standing_chart, rows, unit=unit, first=first),
+        table=Table(
+            caption=caption,
+            columns=(
+                Column(name=ranked.kind.removesuffix("s")),
+                *(Column(name=n, style="number") for n in (name, "from", "to")),
+            ),
+            rows=tuple(rows),
+        ),
+        layout="wide",
+        in_text=False,
+    )
+
+
+def _settling_section(ranked: Ranked) -> Section:
+    from tutelage.experiments.rank.charts import line_chart
+
+    rows = ranked.settling.to_pylist() if ranked.settling is not None else []
+    points = [(row["questions"], len(row["in_running"])) for row in rows]
+    caption = "How many the stopping rule would still ask"
+    return Section(
+        key="settling",
+        title="When one may stop asking",
+        paragraphs=(_FOLLOWED,),
+        figures=(
+            Figure(
+                title=caption,
+                alt=f"{caption}, after each number of questions.",
+                draw=partial(
+                    line_chart, [("in the running", points)], x="questions", y=ranked.kind
+                ),
+                table=Table(
+                    caption=caption,
+                    columns=(
+                        Column(name="questions", style="count"),
+                        Column(name="may be first", style="count"),
+                        Column(name="leader"),
+                    ),
+                    rows=tuple((r["questions"], len(r["in_running"]), r["leader"]) for r in rows),
+                ),
+                in_text=False,
+            ),
+        ),
+    )
+
+
+def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
+    rows: list[tuple[Cell, ...]] = []
+    for domain in domains:
+        found = _of(ranked.standings, domain=domain, predictor=ranked.by)
+        for row in found[:3]:
+            if row["value"] is not None:
+                best, worst = row["rank_best"], row["rank_worst"]
+                ranks = f"{best} to {worst}" if best is not None else None
+                rows.append((domain, row["rank"], row["entrant"], row["value"], ranks))
+    return Section(
+        key="domains",
+        title="By domain",
+        tables=(
+            Table(
+                caption=f"The first three of each domain by {ranked.by}",
+                columns=(
+                    Column(name="domain"),
+                    Column(name="rank", style="count"),
+                    Column(name=ranked.kind.removesuffix("s")),
+                    Column(name=ranked.by, style="number"),
+                    Column(name="possible ranks"),
+                ),
+                rows=tuple(rows),
+            ),
+        ),
+    )

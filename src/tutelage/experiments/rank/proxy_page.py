@@ -1,0 +1,173 @@
+"""What trying out sources says: in sentences, and as sections of the page."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.outcomes import correlations
+from tutelage.experiments.rank.page import write_ranking
+from tutelage.experiments.rank.proxy_config import Probed
+from tutelage.reporting import Cell, Column, Figure, Section, Table
+from tutelage.stats.rank_correlation import MIN_PAIRS
+
+_GAIN = (
+    "Gain: over the mean of all sources of the rung. Shrunk: pulled towards the mean by the share "
+    "of the spread that is noise; what a repeat would come to."
+)
+
+
+def probed_in_words(probed: Probed) -> list[str]:
+    """What the trainings came to, in a few sentences."""
+    said = []
+    if probed.winner:
+        w = probed.winner
+        said.append(
+            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of "
+            f"the last rung as measured, {w['split']:+.3g} without the luck of winning; a half of "
+            f"the data chooses it {w['again_fraction']:.0%} of the time."
+        )
+    if probed.unfinished:
+        said.append(f"{probed.unfinished} trainings are not done; the same command continues.")
+    for row in probed.sweep.to_pylist():
+        if row["less_all"] is not None:
+            shown = row["low"] > 0 or row["high"] < 0
+            better = "better" if row["less_all"] > 0 else "worse"
+            verdict = f"it is {better}" if shown else "no difference could be shown"
+            said.append(
+                f"{row['mix']} ({', '.join(row['sources'])}) less the mix of all: "
+                f"{row['less_all']:+.3g} ({row['low']:+.3g} to {row['high']:+.3g}): {verdict}."
+            )
+    for name, rows in probed.left_out.items():
+        said.append(f"{name} took no part: it has {rows} rows.")
+    return said
+
+
+def predictions_checked(ranked: Ranked, probed: Probed) -> pa.Table:
+    """Did the predictions predict? Each predictor with what the first rung's trainings came to.
+
+    Returns:
+        The CORRELATIONS schema; empty until all trainings of the first rung are done.
+    """
+    first = [row for row in probed.probes.to_pylist() if row["rung"] == 1]
+    measured = {row["source"]: row["value"] for row in first if row["value"] is not None}
+    outcomes = {"small trainings": measured} if len(measured) > MIN_PAIRS else {}
+    return correlations(ranked.standings, outcomes)
+
+
+def _checked_in_words(ranked: Ranked, probed: Probed) -> list[str]:
+    return [
+        f"{row['predictor']} ({row['better']} is claimed to be better) goes with the first small "
+        f"trainings by {row['spearman']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}; Spearman, "
+        f"{row['entrants']} sources)."
+        for row in predictions_checked(ranked, probed).to_pylist()
+        if row["predictor"] == ranked.by and row["spearman"] is not None
+    ]
+
+
+def probed_summary(ranked: Ranked, probed: Probed) -> dict[str, Any]:
+    """What the command prints."""
+    return {
+        "in_words": [*probed_in_words(probed), *_checked_in_words(ranked, probed)],
+        "order": list(probed.order),
+        "winner": dict(probed.winner),
+        "left_out": dict(probed.left_out),
+        "unfinished": probed.unfinished,
+        "rungs": probed.probes.to_pylist(),
+        "sweep": probed.sweep.to_pylist(),
+        "predictions": predictions_checked(ranked, probed).to_pylist(),
+    }
+
+
+def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
+    """Write the page of the ranking again, with what the trainings say in front."""
+    write_ranking(
+        ranked,
+        level=level,
+        opening=[*probed_in_words(probed), *_checked_in_words(ranked, probed)],
+        more=probed_sections(ranked, probed),
+    )
+
+
+def probed_sections(ranked: Ranked, probed: Probed) -> list[Section]:
+    """The rungs, whether the predictions held, and the sweep where it is finished."""
+    sections = [
+        Section(
+            key="probes",
+            title="Small trainings",
+            paragraphs=(_GAIN,),
+            tables=(_rungs_table(probed.probes.to_pylist()),),
+        )
+    ]
+    checked = predictions_checked(ranked, probed).to_pylist()
+    if checked:
+        sections.append(_checked_section(checked))
+    if probed.sweep.num_rows:
+        sections.append(_sweep_section(probed.sweep.to_pylist()))
+    return sections
+
+
+def _rungs_table(rows: list[dict[str, Any]]) -> Table:
+    names = ("rung", "source", "predicted_rank", "examples", "value", "gain", "shrunk_gain")
+    cells: list[tuple[Cell, ...]] = [
+        (*(row[n] for n in names), "yes" if row["goes_on"] else "no") for row in rows
+    ]
+    return Table(
+        caption="Rung by rung, best first",
+        columns=(
+            Column(name="rung", style="count"),
+            Column(name="source"),
+            Column(name="predicted rank", style="count"),
+            Column(name="examples", style="count"),
+            *(Column(name=n, style="number") for n in ("value", "gain", "shrunk gain")),
+            Column(name="goes on"),
+        ),
+        rows=tuple(cells),
+    )
+
+
+def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
+    names = ("predictor", "better", "spearman", "low", "high", "entrants")
+    table = Table(
+        caption="Spearman's correlation with the trainings of the first rung",
+        columns=(
+            Column(name="predictor"),
+            Column(name="claimed to be better"),
+            *(Column(name=n, style="number") for n in ("correlation", "from", "to")),
+            Column(name="sources", style="count"),
+        ),
+        rows=tuple(tuple(row[n] for n in names) for row in rows),
+        note="With few sources the intervals are wide: after Bonett and Wright, 95 %.",
+    )
+    return Section(key="predictions", title="Did the predictions hold?", tables=(table,))
+
+
+def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
+    from tutelage.experiments.rank.charts import standing_chart
+
+    names = ("mix", "value", "less_all", "low", "high")
+    table = Table(
+        caption="Mixes with as many examples in all",
+        columns=(
+            Column(name="mix"),
+            *(Column(name=n, style="number") for n in ("value", "less all", "from", "to")),
+        ),
+        rows=tuple(tuple(row[n] for n in names) for row in rows),
+        note="Measured on items and seeds that the rungs did not choose by.",
+    )
+    points = [
+        (row["mix"], row["less_all"] or 0.0, row["low"], row["high"])
+        for row in rows
+    ]  # fmt: skip
+    best = max(rows, key=lambda row: row["value"])["mix"]
+    figure = Figure(
+        title="How many sources to mix",
+        alt="The value of each mix less that of all sources, with its interval.",
+        draw=partial(standing_chart, points, unit="less the mix of all", first=[best]),
+        table=table,
+        layout="wide",
+        in_text=False,
+    )
+    return Section(key="sweep", title="How many of the best to mix", figures=(figure,))

@@ -1,0 +1,217 @@
+"""When may one stop asking? A watch over the first place that may be looked at as often as wanted.
+
+An ordinary interval is right for one look; who looks after every question and stops at the first
+interval that excludes 0 is wrong far more often than stated. So the differences between teachers
+are followed by an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
+Time-uniform central limit theory and asymptotic confidence sequences, Annals of Statistics 2024,
+theorem 2.2), which holds at all looks together:
+
+    mean of t terms +- s_t * sqrt((2 (t rho^2 + 1) / (t^2 rho^2)) * log(sqrt(t rho^2 + 1) / alpha))
+
+A ratio of means is followed by its linearisation: the terms are how far each question moves the
+ratio (influence values). E entrants share alpha by Bonferroni over E - 1 rivals; a wrong first
+place, or any first place where all are equal, then comes up with a probability of at most alpha in
+large samples. The first looks are skipped, for which "in large samples" would be a joke.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tutelage.errors import SettingsError
+from tutelage.experiments.rank.answer_grid import Cells, Places, cells_of
+from tutelage.experiments.rank.predictors import Numbers, Predictor
+
+FEWEST_QUESTIONS = 25
+"""No claim before so many questions: the sequence is asymptotic."""
+TUNED_FOR_QUESTIONS = 150
+"""Where the sequence is tightest; it holds at all counts."""
+
+_SETTLING: list[tuple[str, pa.DataType]] = [
+    ("questions", pa.int32()),
+    ("leader", pa.string()),
+    ("value", pa.float64()),  # the leader's
+    ("in_running", pa.list_(pa.string())),  # those that may still be first
+    ("settled", pa.bool_()),  # whether only the leader is left
+]
+SETTLING = pa.schema(_SETTLING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSettings:
+    """How the first place is watched.
+
+    Attributes:
+        level: The probability of never claiming a wrong first place, in (0, 1).
+        fewest: No claim before so many questions.
+        tuned_for: Where the sequence is tightest.
+    """
+
+    level: float = 0.95
+    fewest: int = FEWEST_QUESTIONS
+    tuned_for: int = TUNED_FOR_QUESTIONS
+
+    def __post_init__(self) -> None:
+        if not 0 < self.level < 1:
+            raise SettingsError(f"level {self.level} must lie between 0 and 1")
+        if self.fewest < 2 or self.tuned_for < 1:  # noqa: PLR2004  (a spread needs two)
+            raise SettingsError("the watch needs at least 2 questions")
+
+
+def asking_order(questions: Sequence[str], *, seed: int) -> list[str]:
+    """Questions in an order that only their ids and the seed decide."""
+
+    def key(question: str) -> bytes:
+        text = f"{seed} {question}".encode("utf-8", "surrogatepass")
+        return blake2b(text, digest_size=16).digest()
+
+    return sorted(questions, key=key)
+
+
+def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> float:
+    """Half the width of the confidence sequence after so many terms.
+
+    Args:
+        spread: Standard deviation of the terms, at least 0.
+        terms: How many, at least 1.
+        alpha: Of the whole sequence, two-sided.
+        tuned_for: Where it is tightest.
+    """
+    twice = -2 * math.log(alpha)
+    rho2 = (twice + math.log(twice) + 1) / tuned_for if twice > 0 else 1 / tuned_for
+    reach = terms * rho2 + 1
+    return spread * math.sqrt(2 * reach / (terms**2 * rho2) * math.log(math.sqrt(reach) / alpha))
+
+
+def settling(
+    answers: pa.Table,
+    predictor: Predictor,
+    *,
+    looks: Sequence[int],
+    settings: WatchSettings | None = None,
+    seed: int = 0,
+) -> pa.Table:
+    """Who leads after so many questions, and who may still be first.
+
+    An entrant that was surely worse than another at an earlier look stays out.
+
+    Args:
+        answers: As for `cells_of`; the entrants answer the same questions.
+        predictor: What is ranked by.
+        looks: After how many questions; ascending.
+        settings: How surely.
+        seed: Of the order of questions.
+
+    Returns:
+        The SETTLING schema, one row a look that there are questions for.
+    """
+    settings = settings or WatchSettings()
+    cells = cells_of(answers, columns=predictor.columns)
+    place = {question: index for index, question in enumerate(cells.questions)}
+    order = np.array([place[q] for q in asking_order(cells.questions, seed=seed)])
+    out: set[int] = set()
+    rows = []
+    for look in looks:
+        if look > len(order):
+            break
+        row, out = _look(cells, predictor, order[:look], out, settings)
+        rows.append(row)
+    return pa.Table.from_pylist(rows, schema=SETTLING)
+
+
+def still_running(
+    answers: pa.Table, predictor: Predictor, *, settings: WatchSettings | None = None
+) -> tuple[str, ...]:
+    """Those that may still be first, given all answers so far; sorted.
+
+    Raises:
+        DataError: There is no answer.
+    """
+    cells = cells_of(answers, columns=predictor.columns)
+    every = np.arange(len(cells.questions))
+    row, _ = _look(cells, predictor, every, set(), settings or WatchSettings())
+    return tuple(row["in_running"])
+
+
+def _look(
+    cells: Cells, predictor: Predictor, places: Places, out: set[int], settings: WatchSettings
+) -> tuple[dict[str, Any], set[int]]:
+    columns, there = cells.grid(predictor)
+    columns = [values[:, places] for values in columns]
+    there = there[:, places]
+    value_E, influence_E_T = influences(columns, there, predictor)
+    better_E = predictor.sign * value_E
+    known = [e for e in range(len(better_E)) if np.isfinite(better_E[e])]
+    if not known:
+        return {"questions": len(places), "in_running": list(cells.entrants), "settled": False}, out
+    alpha = (1 - settings.level) / max(1, len(cells.entrants) - 1)
+    out = set(out)
+    for worse in known:
+        if worse in out:
+            continue
+        # Only those still running compete, so that the last one can never go out.
+        for rival in (e for e in known if e not in out):
+            if better_E[rival] > better_E[worse] and _surely_better(
+                predictor.sign * (influence_E_T[rival] - influence_E_T[worse]),
+                there[rival] & there[worse],
+                alpha=alpha,
+                settings=settings,
+            ):
+                out.add(worse)
+                break
+    running = [e for e in range(len(cells.entrants)) if e not in out]
+    leader = max(set(known) & set(running), key=lambda e: (better_E[e], -e))
+    row = {
+        "questions": len(places),
+        "leader": cells.entrants[leader],
+        "value": float(value_E[leader]),
+        "in_running": [cells.entrants[e] for e in running],
+        "settled": running == [leader],
+    }
+    return row, out
+
+
+def influences(
+    columns: Sequence[Numbers], there: Any, predictor: Predictor
+) -> tuple[Numbers, Numbers]:
+    """The predictor of each entrant, and how each question moves it.
+
+    Args:
+        columns: E by T, 0 where there is nothing.
+        there: E by T, where all columns have a number.
+        predictor: What is computed.
+
+    Returns:
+        The value of each entrant; and E by T the terms whose mean over the entrant's questions is
+        its value: value + slope * (column - mean), NaN where there is nothing.
+    """
+    counts_E = there.sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = [values.sum(axis=1) / counts_E for values in columns]
+    value_E = predictor.of_means(means)
+    terms = np.full(there.shape, np.nan)
+    for e in np.flatnonzero(np.isfinite(value_E)):
+        at = [float(mean[e]) for mean in means]
+        moved = sum(
+            slope * (values[e] - mean)
+            for slope, values, mean in zip(predictor.slopes(at), columns, at, strict=True)
+        )
+        terms[e] = np.where(there[e], value_E[e] + moved, np.nan)
+    return value_E, terms
+
+
+def _surely_better(
+    difference_T: Numbers, both_T: Any, *, alpha: float, settings: WatchSettings
+) -> bool:
+    terms = difference_T[both_T]
+    if len(terms) < settings.fewest:
+        return False
+    width = half_width(
+        float(terms.std(ddof=1)), terms=len(terms), alpha=alpha, tuned_for=settings.tuned_for
+    )
+    return bool(terms.mean() > width) and width > 0

@@ -1,0 +1,305 @@
+"""Does compatibility depend on the student? One pool as several students or stages judge it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import replacing, write_table
+from tutelage.errors import RunError, SettingsError
+from tutelage.experiments.rank.pool_agreement import (
+    AGREEMENT,
+    SHARES,
+    choice_agreement,
+    joined,
+    overlap,
+    within_agreement,
+)
+from tutelage.experiments.rank.predictors import Predictor, predictors_for
+from tutelage.experiments.rank.run import RankFolder
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
+from tutelage.stats import wilson
+from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One student's judgement of a pool: the folder of a ranking.
+
+    Attributes:
+        name: What the student is called here.
+        answers: One row an answer, with its numbers.
+        values: The value of each entrant, by predictor and entrant.
+        weight: Of CAR, as it was set.
+    """
+
+    name: str
+    answers: pa.Table
+    values: Mapping[str, Mapping[str, float]]
+    weight: float
+
+
+def judged(root: Path, *, name: str | None = None) -> Judged:
+    """Read the folder of a ranking.
+
+    Raises:
+        RunError: There is none.
+    """
+    folder = RankFolder(run=RunFolder(root=root).existing())
+    for path in (folder.answers, folder.standings):
+        if not path.is_file():
+            raise RunError(f"{path}: is not there", hint="`tutelage rank teachers` writes it")
+    manifest = folder.run.read_manifest()
+    values: dict[str, dict[str, float]] = {}
+    for row in pq.read_table(folder.standings).to_pylist():
+        if row["domain"] == ALL and row["value"] is not None:
+            values.setdefault(row["predictor"], {})[row["entrant"]] = row["value"]
+    return Judged(
+        name=name or root.name,
+        answers=pq.read_table(folder.answers),
+        values=values,
+        weight=float(manifest["settings"].get("car_weight", 1.0)),
+    )
+
+
+def rank_agreement(
+    roots: Sequence[Path], *, out: Path | None = None, predictors: Sequence[str] | None = None
+) -> pa.Table:
+    """Compare how several students, or checkpoints of one, judge the same pool.
+
+    Args:
+        roots: Folders of `rank_teachers` or `rank_sources`, one a student, over the same pool.
+        out: A folder for agreement.parquet, report.html and plots; None writes nothing.
+        predictors: Which; by default all that every ranking has.
+
+    Returns:
+        The AGREEMENT schema: pair of students by predictor by measure. `kendall_answers` is the
+        mean over questions, with the interval of its mean; `flipped` is the share of questions to
+        which the two would choose different answers.
+
+    Raises:
+        SettingsError: Fewer than two rankings, or a predictor that one does not have.
+        DataError: Two of them share no answer.
+    """
+    if len(roots) < 2:  # noqa: PLR2004  (a pair)
+        raise SettingsError("agreement needs two rankings at least", hint="give their folders")
+    judges = _named(roots)
+    common = [
+        p
+        for p in predictors_for(judges[0].answers.column_names, beta=judges[0].weight)
+        if all(p.name in judge.values for judge in judges)
+    ]
+    if predictors is not None:
+        missing = set(predictors) - {p.name for p in common}
+        if missing:
+            raise SettingsError(
+                f"not every ranking has {', '.join(sorted(missing))}",
+                hint=f"all have {', '.join(p.name for p in common)}",
+            )
+        common = [p for p in common if p.name in predictors]
+    rows = [
+        {"one": one.name, "other": other.name, "predictor": predictor.name, **row}
+        for one, other in combinations(judges, 2)
+        for predictor in common
+        for row in _compared(one, other, predictor)
+    ]
+    table = pa.Table.from_pylist(rows, schema=AGREEMENT)
+    if out is not None:
+        _write(out, table, judges)
+    return table
+
+
+def _named(roots: Sequence[Path]) -> list[Judged]:
+    names = [root.name for root in roots]
+    return [
+        judged(root, name=root.name if names.count(root.name) == 1 else str(root)) for root in roots
+    ]
+
+
+def _compared(one: Judged, other: Judged, predictor: Predictor) -> list[dict[str, Any]]:
+    ours, theirs = one.values[predictor.name], other.values[predictor.name]
+    names = sorted(ours.keys() & theirs.keys())
+    a, b = (np.array([values[name] for name in names]) for values in (ours, theirs))
+    rho = spearman(a, b)
+    low, high = (None, None) if rho is None else spearman_interval(rho, n=len(names))
+    rows: list[dict[str, Any]] = [
+        {"measure": "spearman_entrants", "value": rho, "low": low, "high": high, "chance": 0.0},
+        {"measure": "kendall_entrants", "value": kendall(a, b), "chance": 0.0},
+    ]
+    for row in rows:
+        row["n"] = len(names)
+    if predictor.name in ("length", "accuracy", "reward"):
+        return rows  # the answer's own, whoever reads it
+    both, alone = joined(one.answers, other.answers, predictor)
+    return [*rows, *_of_answers(both), {"measure": "read_by_one_only", "value": alone, "n": alone}]
+
+
+def _of_answers(both: pa.Table) -> list[dict[str, Any]]:
+    taus = within_agreement(both)
+    rows: list[dict[str, Any]] = []
+    if len(taus) > 1:
+        mean, error = float(taus.mean()), float(taus.std(ddof=1) / len(taus) ** 0.5)
+        bounds = {"low": mean - 1.96 * error, "high": mean + 1.96 * error}
+        rows.append(
+            {"measure": "kendall_answers", "value": mean, **bounds, "chance": 0.0, "n": len(taus)}
+        )
+    same, of, chance = choice_agreement(both)
+    if of:
+        found = wilson(of - same, of)
+        rows.append(
+            {
+                "measure": "flipped",
+                "value": found.value,
+                "low": found.low,
+                "high": found.high,
+                "chance": 1 - chance,
+                "n": of,
+            }
+        )
+    for share in SHARES:
+        shared, size, pool = overlap(both, share=share)
+        rows.append(
+            {
+                "measure": f"overlap_best_{round(100 * share)}_percent",
+                "value": shared / size,
+                "chance": size / pool,
+                "n": size,
+            }
+        )
+    return rows
+
+
+def _write(out: Path, table: pa.Table, judges: Sequence[Judged]) -> None:
+    from tutelage.experiments.rank.page import write_plots
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_table(out / "agreement.parquet", table)
+    sections = agreement_sections(table, judges)
+    page = render_page(
+        title=out.name,
+        about="does the judgement depend on the student?",
+        opening=agreement_in_words(table),
+        facts=(
+            Fact(value=f"{len(judges)}", label="students or stages"),
+            Fact(value=f"{judges[0].answers.num_rows:,}", label="answers"),
+        ),
+        sections=sections,
+    )
+    with replacing(out / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    with replacing(out / "agreement.json") as temporary:
+        temporary.write_text(json.dumps(table.to_pylist(), indent=2) + "\n", encoding="utf-8")
+    write_plots(out / "plots", sections)
+
+
+def agreement_in_words(table: pa.Table) -> list[str]:
+    """One sentence for each pair and predictor that chooses among answers."""
+    said = []
+    rows = table.to_pylist()
+    for flipped in (row for row in rows if row["measure"] == "flipped"):
+        pair = (flipped["one"], flipped["other"], flipped["predictor"])
+        rho = next(
+            row["value"]
+            for row in rows
+            if (row["one"], row["other"], row["predictor"]) == pair
+            and row["measure"] == "spearman_entrants"
+        )
+        ranks = (
+            "" if rho is None else f" and order the entrants with a rank correlation of {rho:.2f}"
+        )
+        said.append(
+            f"By {pair[2]}, {pair[0]} and {pair[1]} would choose different answers to "
+            f"{flipped['value']:.0%} of {flipped['n']} questions ({flipped['low']:.0%} to "
+            f"{flipped['high']:.0%}; unrelated judges: {flipped['chance']:.0%}){ranks}."
+        )
+    return said or ["The rankings share no predictor that chooses among answers."]
+
+
+def agreement_sections(table: pa.Table, judges: Sequence[Judged]) -> list[Section]:
+    """A table and a picture of each predictor."""
+    rows = table.to_pylist()
+    sections = []
+    for number, predictor in enumerate(dict.fromkeys(row["predictor"] for row in rows)):
+        mine = [row for row in rows if row["predictor"] == predictor]
+        sections.append(
+            Section(
+                key=f"agreement-{number}",
+                title=f"By {predictor}",
+                tables=(_table(mine, predictor),),
+                figures=_figures(mine, judges, predictor),
+            )
+        )
+    return sections
+
+
+def _table(rows: Sequence[Mapping[str, Any]], predictor: str) -> Table:
+    cells: list[tuple[Cell, ...]] = [
+        tuple(row[n] for n in ("one", "other", "measure", "value", "low", "high", "chance", "n"))
+        for row in rows
+    ]
+    return Table(
+        caption=f"Agreement by {predictor}",
+        columns=(
+            *(Column(name=n) for n in ("one", "other", "measure")),
+            *(Column(name=n, style="number") for n in ("value", "from", "to", "by chance")),
+            Column(name="n", style="count"),
+        ),
+        rows=tuple(cells),
+    )
+
+
+def _figures(
+    rows: Sequence[Mapping[str, Any]], judges: Sequence[Judged], predictor: str
+) -> tuple[Figure, ...]:
+    from tutelage.experiments.rank.charts import scatter_chart
+    from tutelage.reporting.charts import heat_chart
+
+    names = [judge.name for judge in judges]
+    values = {
+        (row["one"], row["other"]): row["value"]
+        for row in rows
+        if row["measure"] == "spearman_entrants"
+    }
+    caption = f"Rank correlation of entrants by {predictor}"
+    pairs = tuple((a, b, v) for (a, b), v in values.items())
+    heat = Figure(
+        title=caption,
+        alt=f"{caption}, student by student.",
+        draw=partial(heat_chart, names, values),
+        table=Table(
+            caption=caption,
+            columns=(Column(name="one"), Column(name="other"), Column(name="rho", style="number")),
+            rows=pairs,
+        ),
+        in_text=False,
+    )
+    one, other = judges[0], judges[1]
+    ours, theirs = one.values[predictor], other.values[predictor]
+    points = [(name, ours[name], theirs[name]) for name in sorted(ours.keys() & theirs.keys())]
+    title = f"{predictor}: {one.name} and {other.name}"
+    scatter = Figure(
+        title=title,
+        alt=f"{title}: one point an entrant.",
+        draw=partial(scatter_chart, points, x=one.name, y=other.name),
+        table=Table(
+            caption=title,
+            columns=(
+                Column(name="entrant"),
+                Column(name=one.name, style="number"),
+                Column(name=other.name, style="number"),
+            ),
+            rows=tuple(points),
+        ),
+        in_text=False,
+    )
+    return heat, scatter

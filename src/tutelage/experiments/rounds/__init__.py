@@ -1,0 +1,50 @@
+"""Rounds: select, train, and select again, with limits on drift."""
+
+from tutelage.experiments.rounds.config import RoundsSettings, load_rounds_settings
+from tutelage.experiments.rounds.decision_changes import (
+    CHANGED,
+    FLIPS,
+    Direction,
+    FlipTally,
+    flips,
+    tally_flips,
+)
+from tutelage.experiments.rounds.limits import (
+    DEFAULT_LIMITS,
+    GUARD_BROKEN,
+    NO_FLIPS,
+    NO_GAIN,
+    NOTHING_CHOSEN,
+    ROUNDS_DONE,
+    Checked,
+    Limit,
+    RoundOutcome,
+    StopSettings,
+    check_guard,
+    stop_reason,
+)
+from tutelage.experiments.rounds.loop import run_rounds
+
+__all__ = [
+    "CHANGED",
+    "DEFAULT_LIMITS",
+    "FLIPS",
+    "GUARD_BROKEN",
+    "NOTHING_CHOSEN",
+    "NO_FLIPS",
+    "NO_GAIN",
+    "ROUNDS_DONE",
+    "Checked",
+    "Direction",
+    "FlipTally",
+    "Limit",
+    "RoundOutcome",
+    "RoundsSettings",
+    "StopSettings",
+    "check_guard",
+    "flips",
+    "load_rounds_settings",
+    "run_rounds",
+    "stop_reason",
+    "tally_flips",
+]

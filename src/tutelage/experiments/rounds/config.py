@@ -1,0 +1,194 @@
+"""The settings of a loop of rounds: those of a run, and what is done again and again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
+from tutelage.experiments.rounds.limits import DEFAULT_LIMITS, Limit, StopSettings
+from tutelage.filters import EmbedderSettings
+from tutelage.pipeline.config import DataSettings, RunSettings, checked, file_values
+from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.student_attempts import AttemptSettings, own_teacher
+from tutelage.progress import Progress
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+from tutelage.training import TrainSettings, train_student
+from tutelage.verification import VerifySettings
+
+LoopName: TypeAlias = Literal["gate", "no_gate", "random", "self_teaching"]
+LOOPS: tuple[LoopName, ...] = ("gate", "no_gate", "random", "self_teaching")
+"""In the order in which they are done: the random choice is as large as the gate's."""
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class HeldOutSettings(_Settings):
+    """What every student is measured by; none of it is ever trained on."""
+
+    tasks: tuple[TaskSettings, ...] = Field(
+        default=(),
+        description="Tasks of the evaluation. The first that is right or wrong gives the accuracy, "
+        "the first of kind held_out the likelihood of human text.",
+    )
+    instructions: DataSettings | None = Field(
+        default=None, description="Instructions that each student answers, to see how it writes."
+    )
+    answers: AttemptSettings = Field(
+        default_factory=lambda: AttemptSettings(
+            sampled=1, greedy=0, temperature=1.0, max_tokens=96
+        ),
+        description="At temperature 1 and top_p 1 the divergence is estimated without bias.",
+    )
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+
+
+class RewriteSettings(_Settings):
+    """Refused, therefore rewritten."""
+
+    attempts: int = Field(
+        default=0, ge=0, le=10, description="How often an example goes back in a round; 0: never."
+    )
+    what: Literal["examples", "refinements"] = Field(
+        default="refinements",
+        description="examples: those of which nothing was chosen. refinements: also those whose "
+        "refinement lost to the original.",
+    )
+    show_attempt: bool = Field(
+        default=True, description="Show the teacher the student's own attempt where it matters."
+    )
+    max_examples: int | None = Field(
+        default=None, ge=1, description="At most so many in a round, drawn by their ids."
+    )
+    teacher: TeacherSettings | None = Field(
+        default=None,
+        description="Who rewrites; by default the run's teacher. With one here and none there, "
+        "refinements that came with the data are judged as they are.",
+    )
+
+
+class RoundsSettings(RunSettings):
+    """Everything that decides what a loop of rounds does."""
+
+    rounds: int = Field(default=3, ge=1, description="How often the student is trained.")
+    loops: tuple[LoopName, ...] = Field(
+        default=("gate",), min_length=1, description=f"Of {', '.join(LOOPS)}."
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(0,), min_length=1, description="Each loop is done once with each."
+    )
+    start_from: Literal["current", "untrained"] = Field(
+        default="current", description="Which student the next one is trained from."
+    )
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    held_out: HeldOutSettings = Field(default_factory=HeldOutSettings)
+    rewrite: RewriteSettings = Field(default_factory=RewriteSettings)
+    check: VerifySettings | None = Field(
+        default=None, description="Check candidates against references, for the correctness gate."
+    )
+    guard: tuple[Limit, ...] = Field(
+        default=DEFAULT_LIMITS, description="Bounds on the drift account of a round; rounds.md."
+    )
+    guarded: tuple[LoopName, ...] = Field(
+        default=("gate",),
+        description="The loops that the guard and the stop rule may end; the others do all their "
+        "rounds, and the report says what they broke.",
+    )
+    stop: StopSettings = Field(default_factory=StopSettings)
+    no_gate: SelectSettings = Field(
+        default_factory=lambda: SelectSettings(rule="all_refined", gate="off"),
+        description="What is taken without the gate.",
+    )
+    random: SelectSettings = Field(
+        default_factory=lambda: SelectSettings(rule="random", gate="off"),
+        description="How versions are drawn; as many as the gate kept in that round.",
+    )
+    own_answers: AttemptSettings = Field(
+        default_factory=lambda: AttemptSettings(
+            sampled=1, greedy=0, temperature=0.7, max_tokens=256
+        ),
+        description="self_teaching: how the student answers each instruction.",
+    )
+    embedder: EmbedderSettings | None = Field(
+        default=None, description="Measures the spread of texts; as in docs/filters.md."
+    )
+    batch: int = Field(default=16, ge=1, description="Answers written at once in this process.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name in ("loops", "seeds"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} names one twice")
+        if self.rewrite.attempts and self.rewriter is None:
+            raise ValueError(
+                "rewrite.attempts needs a teacher, or rewrite.teacher: who else would rewrite?"
+            )
+        return self
+
+    @property
+    def rewriter(self) -> TeacherSettings | None:
+        """Who writes anew what was refused."""
+        return self.rewrite.teacher or self.teacher
+
+
+def load_rounds_settings(
+    path: Path, *, overrides: Mapping[str, Any] | None = None
+) -> RoundsSettings:
+    """Read the YAML file of a loop of rounds.
+
+    Raises:
+        SettingsError: The file cannot be read, or some settings are wrong: all of them are named.
+    """
+    return checked(RoundsSettings, file_values(path, overrides=overrides), place=str(path))
+
+
+def train_with(
+    rows: Path, model: str, settings: TrainSettings, out: Path, progress: Progress
+) -> Mapping[str, Any]:
+    """Train a student; the mapping holds its `path` and what the training came to."""
+    done = train_student(rows, model=model, settings=settings, out=out, progress=progress)
+    names = ("path", "steps", "rows", "tokens", "loss_tokens", "first_loss", "last_loss", "seconds")
+    return {name: getattr(done, name) for name in names}
+
+
+def evaluate_with(
+    model: str,
+    tasks: Sequence[TaskSettings],
+    settings: EvaluateSettings,
+    out: Path,
+    progress: Progress,
+) -> pa.Table:
+    """Evaluate a student: rows of the evaluation's RESULTS schema."""
+    return evaluate_student(model, tasks, settings, out, progress=progress)
+
+
+def as_teacher_with(student: StudentSettings, batch: int) -> TeacherSettings:
+    """The student as a teacher in this process."""
+    return own_teacher(student, batch=batch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundDoors:
+    """How rounds reach models; tests put fakes behind them.
+
+    Attributes:
+        doors: Those of an ordinary run.
+        train: From a file of rows, a student, settings and a folder to the trained student's path.
+        evaluate: From a student, tasks, settings and a folder to rows of the RESULTS schema.
+        as_teacher: From a student to the settings under which it is asked.
+    """
+
+    doors: Doors = field(default_factory=Doors)
+    train: Callable[[Path, str, TrainSettings, Path, Progress], Mapping[str, Any]] = train_with
+    evaluate: Callable[
+        [str, Sequence[TaskSettings], EvaluateSettings, Path, Progress], pa.Table
+    ] = evaluate_with
+    as_teacher: Callable[[StudentSettings, int], TeacherSettings] = as_teacher_with

@@ -1,0 +1,314 @@
+"""Rounds: the student judges, is trained on what it took, and judges again.
+
+    pool --> judge --> train --> observe --> account --> guard --> accepted? --> judge ...
+               ^                                           |
+               +-- the previous student is kept <-- refused+
+
+Each round is an ordinary run folder. Everything that costs money or hours is durable before it is
+used, so the same command continues after a kill.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import content_hash, write_table
+from tutelage.experiments.drift import Line, lines_from_table, lines_to_table
+from tutelage.experiments.rounds.compare_loops import gained, last_compared
+from tutelage.experiments.rounds.config import LOOPS, LoopName, RoundDoors, RoundsSettings
+from tutelage.experiments.rounds.decision_changes import FlipTally, flips, tally_flips
+from tutelage.experiments.rounds.limits import (
+    GUARD_BROKEN,
+    NOTHING_CHOSEN,
+    ROUNDS_DONE,
+    RoundOutcome,
+    check_guard,
+    stop_reason,
+)
+from tutelage.experiments.rounds.measure import UNTRAINED, Observed, measure, observe
+from tutelage.experiments.rounds.model import Round
+from tutelage.experiments.rounds.report import write_rounds_report
+from tutelage.experiments.rounds.rounds_dir import RoundsFolder
+from tutelage.experiments.rounds.select_round import Judging, judge
+from tutelage.experiments.rounds.tables import write_tables
+from tutelage.pipeline.config import RunSettings
+from tutelage.pipeline.jobs import run_all
+from tutelage.pipeline.resources import begin
+from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.stage import Stage, Tally, run_stage
+from tutelage.progress import Progress, Silent
+from tutelage.student import StudentSettings
+from tutelage.student.config import template_values
+
+
+def run_rounds(
+    settings: RoundsSettings, *, progress: Progress | None = None, doors: RoundDoors | None = None
+) -> dict[str, Any]:
+    """Do all loops with all seeds; continue where it stopped.
+
+    Args:
+        settings: Everything that decides what is done.
+        progress: Told how far each stage is.
+        doors: How models are reached; tests put fakes behind them.
+
+    Returns:
+        One entry a round, and the paths of the accounts.
+
+    Raises:
+        TutelageError: Any of this package's errors; what is finished is kept.
+    """
+    progress, doors = progress or Silent(), doors or RoundDoors()
+    folder = RoundsFolder(root=Path(settings.out))
+    folder.run.create()
+    with folder.run.locked():
+        begin(
+            folder.run, settings=settings.model_dump(mode="json"), inputs={}, seed=settings.seeds[0]
+        )
+        _pool(folder, settings, doors=doors, progress=progress)
+        before = observe(
+            UNTRAINED,
+            settings.student,
+            settings,
+            out=folder.untrained,
+            doors=doors,
+            progress=progress,
+        )
+        done: list[Round] = []
+        for seed in settings.seeds:
+            for loop in (name for name in LOOPS if name in settings.loops):
+                looping = _Loop(
+                    folder=folder,
+                    settings=settings,
+                    seed=seed,
+                    loop=loop,
+                    before=before,
+                    doors=doors,
+                    progress=progress,
+                )
+                for one in looping.rounds():
+                    done.append(one)
+                    # What is done can be read while the rest goes on.
+                    write_tables(folder, done, before.results)
+        report = _report(folder)
+    return {
+        "rounds": [in_brief(one) for one in done],
+        "loops": last_compared(pq.read_table(folder.loops)),
+        "out": str(folder.root),
+        "report": report["page"],
+    }
+
+
+def _report(folder: RoundsFolder) -> Tally:
+    tables = (folder.rounds, folder.drift, folder.flips, folder.loops, folder.rewrites)
+    stage = Stage(
+        name="report",
+        key=content_hash([checksum(path) for path in tables]),
+        outputs=(folder.run.report,),
+    )
+
+    def work() -> Tally:
+        page = write_rounds_report(folder)
+        return {"page": None if page is None else str(page)}
+
+    return run_stage(folder.run, stage, work)
+
+
+def _pool(
+    folder: RoundsFolder, settings: RoundsSettings, *, doors: RoundDoors, progress: Progress
+) -> None:
+    names = set(RunSettings.model_fields) - {"out"}
+    values = {name: getattr(settings, name) for name in names}
+    pool = RunSettings(**values, out=str(folder.pool.root))
+    run_all(pool, progress=progress, doors=doors.doors, with_page=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loop:
+    """One loop with one seed."""
+
+    folder: RoundsFolder
+    settings: RoundsSettings
+    seed: int
+    loop: LoopName
+    before: Observed
+    doors: RoundDoors
+    progress: Progress
+
+    def rounds(self) -> Iterator[Round]:
+        """Every round until the loop ends; the last one judges only."""
+        student = self.settings.student
+        done: list[Round] = []
+        while not done or done[-1].ended is None:
+            one, student = self._round(len(done), student, done)
+            done.append(one)
+            yield one
+
+    def _round(
+        self, number: int, student: StudentSettings, done: list[Round]
+    ) -> tuple[Round, StudentSettings]:
+        run = self.folder.judged(self.seed, self.loop, number)
+        earlier = self.folder.judged(self.seed, self.loop, number - 1) if number else None
+        judged = judge(
+            Judging(
+                run=run,
+                before=earlier or self.folder.pool,
+                student=student,
+                loop=self.loop,
+                seed=self.seed,
+                number=number,
+                like=self._gate(number),
+            ),
+            self.settings,
+            doors=self.doors,
+            progress=self.progress,
+        )
+        start = self.folder.judged(self.seed, self.loop, 0)
+        one = Round(
+            seed=self.seed,
+            loop=self.loop,
+            number=number,
+            judged=judged,
+            flips=None if earlier is None else flips_between(earlier, run),
+            flips_from_start=None if earlier is None else flips_between(start, run),
+        )
+        ended = self._ended(one, done)
+        if ended is not None:
+            return _with(one, ended=ended), student
+        return self._train(one, run, student, done)
+
+    def _gate(self, number: int) -> RunFolder | None:
+        """The gate's round of this number, or its last one before."""
+        for earlier in range(number, -1, -1):
+            gate = self.folder.judged(self.seed, "gate", earlier)
+            if "select" in gate.read_manifest().get("stages", {}):
+                return gate
+        return None
+
+    def _ended(self, one: Round, done: list[Round]) -> str | None:
+        if one.number == self.settings.rounds:
+            return ROUNDS_DONE
+        if not one.judged["kept"]:
+            return NOTHING_CHOSEN
+        if self.loop not in self.settings.guarded:
+            return None  # a comparator does as many rounds as it was asked for
+        # The flips are known before the training whose gain is not: the last round counts twice.
+        outcomes = [earlier.outcome for earlier in done]
+        if outcomes and one.flips is not None:
+            outcomes[-1] = RoundOutcome(
+                flip_fraction=one.flips.fraction, gained=outcomes[-1].gained
+            )
+        return stop_reason(outcomes, self.settings.stop)
+
+    def _train(
+        self, one: Round, run: RunFolder, student: StudentSettings, done: list[Round]
+    ) -> tuple[Round, StudentSettings]:
+        settings = self.settings
+        out = self.folder.student(self.seed, self.loop, one.number + 1)
+        start = student if settings.start_from == "current" else settings.student
+        train = settings.train.model_copy(
+            update={
+                "seed": settings.train.seed + 1000 * self.seed + one.number,
+                "template": student.template,
+                "turns": student.turns,
+                **template_values(student),
+            }
+        )
+        trained = self.doors.train(run.selected, start.model, train, out, self.progress)
+        after_settings = student.model_copy(update={"model": str(trained["path"])})
+        after = observe(
+            f"{self.loop} {one.number + 1}",
+            after_settings,
+            settings,
+            out=out,
+            doors=self.doors,
+            progress=self.progress,
+        )
+        lines = self._account(run, student, after)
+        checked = check_guard(lines, settings.guard)
+        broken = any(limit.verdict == "broken" for limit in checked)
+        accepted = not broken or self.loop not in settings.guarded
+        one = _with(
+            one,
+            trained=trained,
+            lines=lines,
+            checked=checked,
+            accepted=accepted,
+            results=after.results,
+            gained=self._gained(after, done),
+            ended=None if accepted else GUARD_BROKEN,
+        )
+        return one, after_settings if accepted else student
+
+    def _gained(self, after: Observed, done: list[Round]) -> bool | None:
+        """Against the student `stop.patience` trainings before; all of them were accepted."""
+        earlier = [self.before.results, *(one.results for one in done)]
+        patience = self.settings.stop.patience
+        return gained(after.results, earlier[-patience]) if len(earlier) >= patience else None
+
+    def _account(
+        self, run: RunFolder, student: StudentSettings, after: Observed
+    ) -> tuple[Line, ...]:
+        file = run.root / "drift.parquet"
+        stage = Stage(
+            name="account",
+            key=content_hash(
+                checksum(run.decisions),
+                after.student.model,
+                [one.candidate_id for one in (*after.answers, *self.before.answers)],
+                None if after.results is None else after.results.to_pylist(),
+                self.settings.model_dump(mode="json", include={"check", "embedder"}),
+            ),
+            outputs=(file,),
+        )
+
+        def work() -> Tally:
+            lines = measure(
+                run,
+                before=self.before,
+                after=after,
+                judge=student,
+                settings=self.settings,
+                doors=self.doors,
+                progress=self.progress,
+            )
+            write_table(file, lines_to_table(lines))
+            return {"lines": len(lines)}
+
+        run_stage(run, stage, work)
+        return lines_from_table(pq.read_table(file))
+
+
+def _with(one: Round, **values: Any) -> Round:
+    names = Round.__dataclass_fields__
+    return Round(**{name: getattr(one, name) for name in names} | values)
+
+
+def flips_between(before: RunFolder, after: RunFolder) -> FlipTally:
+    """How many decisions differ between two judgements of the same examples."""
+    return tally_flips(flips_table(before, after))
+
+
+def flips_table(before: RunFolder, after: RunFolder) -> pa.Table:
+    """Which decisions differ, example by example."""
+    return flips(pq.read_table(before.decisions), pq.read_table(after.decisions))
+
+
+def in_brief(one: Round) -> dict[str, Any]:
+    """A round for a person who waits at a terminal, and for scripts."""
+    broken = [limit.in_words() for limit in one.checked if limit.verdict == "broken"]
+    return {
+        "seed": one.seed,
+        "loop": one.loop,
+        "round": one.number,
+        "examples": one.judged["examples"],
+        "kept": one.judged["kept"],
+        "flipped": None if one.flips is None else one.flips.changed,
+        "accepted": one.accepted,
+        **({"broken": broken} if broken else {}),
+        **({"ended": one.ended} if one.ended else {}),
+        **({"rewrites": one.judged["rewrites"]} if one.judged.get("rewrites") else {}),
+    }

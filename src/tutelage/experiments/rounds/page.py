@@ -1,0 +1,393 @@
+"""Chapters about students that move: flips between rounds, drift with its guard, the frontier."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tutelage.experiments.rounds.charts import DriftPoint, GuardLine, drift_chart, measure_words
+from tutelage.experiments.rounds.limits import Limit
+from tutelage.experiments.rounds.loops_page import (
+    loop_words,
+    loops_sections,
+    loops_sentences,
+    rounds_done,
+)
+from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table
+from tutelage.reporting.headline import Fact
+from tutelage.reporting.number_format import count, number
+from tutelage.reporting.sankey import Stop, Way, draw, draw_narrow
+
+SHOWN: tuple[tuple[str, str], ...] = (
+    ("held_out", "accuracy"),
+    ("held_out", "nll_human"),
+    ("student", "divergence"),
+    ("student", "words"),
+    ("student", "distinct_2"),
+    ("student", "compression_ratio"),
+    ("student", "spread"),
+    ("student", "js_words"),
+    ("student", "nll_untrained"),
+    ("data", "words"),
+    ("data", "distinct_2"),
+    ("data", "js_words"),
+    ("data", "nll_untrained"),
+    ("data", "nll_current"),
+    ("data", "accuracy"),
+)
+"""What is drawn, in this order; the table beside it holds everything."""
+
+_FATES = {
+    "refined": ("a refinement taken", "refinement"),
+    "original": ("the original taken", "original"),
+    "refused": ("refused", "refused"),
+}
+_MOST_REASONS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The accounts of a loop of rounds.
+
+    Attributes:
+        title: The name of the folder.
+        rounds: One row a round, as in rounds.parquet.
+        drift: As in drift.parquet.
+        flips: As in flips.parquet.
+        loops: As in loops.parquet.
+        fates: `seed`, `loop`, `round`, `example_id` and `fate` (refined, original or refused).
+        limits: The guard.
+    """
+
+    title: str
+    rounds: pa.Table
+    drift: pa.Table
+    flips: pa.Table
+    loops: pa.Table
+    fates: pa.Table
+    limits: Sequence[Limit]
+
+
+def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
+    """The headline numbers of a loop of rounds."""
+    rows = moved.rounds.to_pylist()
+    trained = [row for row in rows if row["accepted"] is not None]
+    refused = sum(row["accepted"] is False for row in trained)
+    return (
+        Fact(value=f"{len({row['loop'] for row in rows})}", label="loops"),
+        Fact(value=f"{len({row['seed'] for row in rows})}", label="seeds"),
+        Fact(value=f"{len(trained)}", label="trainings"),
+        Fact(value=f"{refused}", label="refused by the guard"),
+    )
+
+
+def rounds_opening(moved: Moved) -> tuple[str, ...]:
+    """What came out, in a few sentences."""
+    rows = moved.rounds.to_pylist()
+    broken = Counter(row["loop"] for row in rows if row["broken"])
+    said = [f"{loop_words(loop)}: {count(n, 'round')} broke a bound" for loop, n in broken.items()]
+    guard = "; ".join(said) if said else "no round broke a bound of the guard"
+    ends = Counter(row["ended"] for row in rows if row["ended"])
+    ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
+    return (
+        f"{rounds_done(rows)}; {guard}.",
+        f"The loops ended because of: {ended or 'nothing yet'}.",
+        *loops_sentences(moved.loops),
+    )
+
+
+def rounds_sections(moved: Moved) -> tuple[Section, ...]:
+    """The chapters of a loop of rounds."""
+    return (
+        _account_section(moved),
+        *loops_sections(moved.loops),
+        *_drift_sections(moved),
+        *_flow_sections(moved),
+        *_reason_sections(moved),
+        *_rewrite_sections(moved),
+    )
+
+
+def _account_section(moved: Moved) -> Section:
+    columns = (
+        Column(name="seed", style="count"),
+        Column(name="loop"),
+        Column(name="round", style="count"),
+        Column(name="taken", style="count"),
+        Column(name="of", style="count"),
+        Column(name="changed decisions", style="count"),
+        Column(name="changed since the untrained student", style="count"),
+        Column(name="the trained student is"),
+        Column(name="why"),
+    )
+    verdicts: dict[bool | None, str | None] = {True: "kept", False: "refused", None: None}
+    rows: list[tuple[Cell, ...]] = []
+    for row in moved.rounds.to_pylist():
+        changed = None
+        if row["compared"] is not None:
+            changed = row["gained"] + row["lost"] + row["other_version"]
+        why = "; ".join([*(row["broken"] or []), (row["ended"] or "").replace("_", " ")])
+        rows.append(
+            (
+                row["seed"],
+                loop_words(row["loop"]),
+                row["round"],
+                row["kept"],
+                row["examples"],
+                changed,
+                row["flipped_from_start"],
+                verdicts[row["accepted"]],
+                why.strip("; "),
+            )
+        )
+    return Section(
+        key="rounds",
+        title="The rounds",
+        paragraphs=(
+            (
+                "In each round the student of that round judges every candidate; round 0 is the "
+                "untrained student. What it takes trains the next one."
+            ),
+        ),
+        tables=(Table(caption="Every round", columns=columns, rows=tuple(rows)),),
+    )
+
+
+def _drift_sections(moved: Moved) -> tuple[Section, ...]:
+    lines = moved.drift.to_pylist()
+    figures = [
+        figure
+        for subject, measure in SHOWN
+        if (figure := _drift_figure(moved, lines, subject, measure)) is not None
+    ]
+    if not figures:
+        return ()
+    return (
+        Section(
+            key="drift",
+            title="What drifted, and the guard",
+            paragraphs=(
+                (
+                    "Each point is the student after a round, with its 95 % interval over "
+                    "instructions; round 0 is the untrained student or the original data. Dashed "
+                    "lines are the bounds that were set before the loop started."
+                ),
+            ),
+            figures=tuple(figures),
+        ),
+    )
+
+
+def _drift_figure(
+    moved: Moved, lines: Sequence[Mapping[str, object]], subject: str, measure: str
+) -> Figure | None:
+    points = drift_points(lines, subject, measure)
+    if len({point.round for point in points}) < 2:  # noqa: PLR2004  (nothing moves in one round)
+        return None
+    words, unit = measure_words(subject, measure)
+    guard = guard_lines(moved.limits, points, subject, measure)
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (loop_words(p.loop), p.seed, p.round, p.value, p.low, p.high) for p in points
+    )
+    columns = (
+        Column(name="loop"),
+        Column(name="seed", style="count"),
+        Column(name="after round", style="count"),
+        Column(name=unit, style="number"),
+        Column(name="low", style="number"),
+        Column(name="high", style="number"),
+    )
+    bounds = [f"{line.word} {number(line.at)}" for line in guard]
+    return Figure(
+        title=words,
+        alt=f"{words} after each round, one line for each loop and seed",
+        draw=lambda: drift_chart(points, guard, unit=unit),
+        table=Table(caption=words, columns=columns, rows=rows),
+        note=f"The guard: {', '.join(bounds)}." if bounds else "",
+        in_text=False,
+    )
+
+
+def drift_points(
+    lines: Sequence[Mapping[str, object]], subject: str, measure: str
+) -> list[DriftPoint]:
+    """The points of one measure: the baseline at 0, the account of round R at R + 1."""
+    points = []
+    for line in lines:
+        if (line["subject"], line["measure"]) != (subject, measure):
+            continue
+        is_baseline = line["baseline"] is None
+        if is_baseline and line["round"] != 0:
+            continue
+        points.append(
+            DriftPoint(
+                seed=int(str(line["seed"])),
+                loop=str(line["loop"]),
+                round=0 if is_baseline else int(str(line["round"])) + 1,
+                value=float(str(line["value"])),
+                low=None if line["low"] is None else float(str(line["low"])),
+                high=None if line["high"] is None else float(str(line["high"])),
+            )
+        )
+    return sorted(points, key=lambda p: (p.loop, p.seed, p.round))
+
+
+def guard_lines(
+    limits: Sequence[Limit], points: Sequence[DriftPoint], subject: str, measure: str
+) -> list[GuardLine]:
+    """Where the bounds lie on the axis of the measure; those of changes need the baseline."""
+    base = next((point.value for point in points if point.round == 0), None)
+    found = []
+    for limit in limits:
+        if (limit.subject, limit.measure) != (subject, measure):
+            continue
+        for word, bound in (("at least", limit.low), ("at most", limit.high)):
+            if bound is None or (base is None and limit.of != "value"):
+                continue
+            at = bound
+            if base is not None and limit.of == "change":
+                at = base + bound
+            elif base is not None and limit.of == "ratio":
+                at = base * bound
+            found.append(GuardLine(at=at, word=word))
+    return found
+
+
+def _flow_sections(moved: Moved) -> tuple[Section, ...]:
+    ways_of: dict[tuple[int, str], dict[str, dict[int, str]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
+    for row in moved.fates.to_pylist():
+        ways_of[row["seed"], row["loop"]][row["example_id"]][row["round"]] = row["fate"]
+    figures = [
+        figure
+        for (seed, loop), examples in ways_of.items()
+        if (figure := _flow_figure(seed, loop, examples)) is not None
+    ]
+    if not figures:
+        return ()
+    return (
+        Section(
+            key="flips",
+            title="Which decisions flipped",
+            paragraphs=(
+                (
+                    "Every example from round to round: a band is as wide as the number of "
+                    "examples that went this way."
+                ),
+            ),
+            figures=tuple(figures),
+        ),
+    )
+
+
+def _flow_figure(seed: int, loop: str, examples: Mapping[str, Mapping[int, str]]) -> Figure | None:
+    rounds = sorted({number for fates in examples.values() for number in fates})
+    if len(rounds) < 2:  # noqa: PLR2004  (nothing can flip)
+        return None
+    paths = Counter(
+        tuple(fates[number] for number in rounds)
+        for fates in examples.values()
+        if len(fates) == len(rounds)
+    )
+    order = {fate: index for index, fate in enumerate(_FATES)}
+    ordered = sorted(paths.items(), key=lambda item: [order[fate] for fate in item[0]])
+    ways = [
+        Way(
+            stops=tuple(
+                Stop(column=column, name=_FATES[fate][0], colour=_FATES[fate][1])
+                for column, fate in enumerate(path)
+            ),
+            rows=n,
+        )
+        for path, n in ordered
+    ]
+    heads = [f"student {number}" if number else "untrained student" for number in rounds]
+    columns = (*(Column(name=head) for head in heads), Column(name="examples", style="count"))
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (*(_FATES[fate][0] for fate in path), n) for path, n in ordered
+    )
+    title = f"{loop_words(loop)}, seed {seed}"
+    return Figure(
+        title=title,
+        alt=f"How the decisions of {len(examples)} examples flow between rounds: {title}",
+        draw=lambda: draw(ways, heads=heads),
+        draw_narrow=lambda: draw_narrow(ways),
+        table=Table(caption=title, columns=columns, rows=rows),
+        layout="wide",
+        in_text=False,
+    )
+
+
+def _reason_sections(moved: Moved) -> tuple[Section, ...]:
+    counted: Counter[tuple[str, str, str, str]] = Counter()
+    examples: dict[tuple[str, str, str, str], str] = {}
+    for row in moved.flips.to_pylist():
+        if row["kind"] == "round" and row["direction"] in ("gained", "lost", "other_version"):
+            key = (row["loop"], row["direction"], row["reason_before"], row["reason_after"])
+            counted[key] += 1
+            examples.setdefault(key, row["example_id"])
+    if not counted:
+        return ()
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            loop_words(loop),
+            direction.replace("_", " "),
+            before.replace("_", " "),
+            after.replace("_", " "),
+            n,
+            examples[loop, direction, before, after],
+        )
+        for (loop, direction, before, after), n in counted.most_common(_MOST_REASONS)
+    )
+    columns = (
+        Column(name="loop"),
+        Column(name="direction"),
+        Column(name="reason before"),
+        Column(name="reason after"),
+        Column(name="decisions", style="count"),
+        Column(name="one of them"),
+    )
+    note = ""
+    if len(counted) > _MOST_REASONS:
+        note = f"{len(counted) - _MOST_REASONS} rarer pairs of reasons are in flips.parquet."
+    return (
+        Section(
+            key="reasons",
+            title="Why they flipped",
+            tables=(
+                Table(caption="Changed decisions by reason", columns=columns, rows=rows, note=note),
+            ),
+        ),
+    )
+
+
+def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
+    rows = [row for row in moved.rounds.to_pylist() if row["rewrites_asked"]]
+    if not rows:
+        return ()
+    columns = (
+        Column(name="seed", style="count"),
+        Column(name="round", style="count"),
+        Column(name="sent back", style="count"),
+        Column(name="won back", style="count"),
+        Column(name="share", style="share"),
+    )
+    cells: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            row["seed"],
+            row["round"],
+            row["rewrites_asked"],
+            row["rewrites_won_back"],
+            row["rewrites_won_back"] / row["rewrites_asked"],
+        )
+        for row in rows
+    )
+    return (
+        Section(
+            key="rewrites",
+            title="Refused, therefore rewritten",
+            tables=(Table(caption="What came back", columns=columns, rows=cells),),
+        ),
+    )

@@ -1,0 +1,160 @@
+"""Texts as vectors of length 1, whose product is the cosine of the angle between them."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tutelage.filters.config import (
+    EmbedderSettings,
+    Model2VecEmbedder,
+    SentenceTransformersEmbedder,
+    WordsEmbedder,
+)
+from tutelage.filters.ngrams import mix, word_symbols
+from tutelage.filters.optional_imports import need
+
+_TEXTS_AT_A_TIME = 512
+
+
+class Embedder(Protocol):
+    """Anything that turns texts into vectors."""
+
+    @property
+    def name(self) -> str:
+        """What reports say about where the vectors come from."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed all texts that will be compared with each other, in one call.
+
+        Returns:
+            float32, one row of length 1 for each text; a row of zeros where there is nothing
+            to embed.
+        """
+        ...
+
+
+class HashedWords:
+    """Bags of weighted words: no model and no knowledge of language.
+
+    Each word is a fixed random direction, made from a hash of the word; a text is the sum of its
+    words, weighted by how rare they are among the texts of the call (TF-IDF). The product of two
+    texts is the cosine of their bags of words, up to a random error of about one over the root of
+    the number of dimensions. Two texts are near when they share rare words; a synonym is a
+    stranger. A vector depends on the other texts of the call, but not on their order.
+
+    Not compressed by an SVD, as is often done: with that, "Explain the concept of the blockchain"
+    and "Explain the concept of cogging torque" came out at 0.99, because the rare word that tells
+    them apart is what the compression leaves out.
+    """
+
+    def __init__(self, settings: WordsEmbedder) -> None:
+        """Take the number of dimensions from the settings."""
+        self._dimensions = settings.dimensions
+
+    @property
+    def name(self) -> str:
+        """Says that this is no model."""
+        return f"words (TF-IDF, hashed to {self._dimensions} dimensions, no model)"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed`."""
+        symbols = word_symbols(pa.array(texts, pa.string()))
+        words, codes = np.unique(symbols.hashes_S, return_inverse=True)
+        parents = np.repeat(np.arange(len(texts)), symbols.counts_N)
+        size = max(len(words), 1)
+        pairs, counts = np.unique(parents * size + codes, return_counts=True)
+        of_text, of_word = pairs // size, pairs % size
+        texts_with = np.bincount(of_word, minlength=len(words))
+        rarity = np.log((1 + len(texts)) / (1 + texts_with)) + 1.0
+        weights = ((1.0 + np.log(counts)) * rarity[of_word]).astype(np.float32)
+        vectors = np.zeros((len(texts), self._dimensions), dtype=np.float32)
+        found, starts = np.unique(of_text, return_index=True)
+        ends = np.append(starts[1:], len(of_text))
+        for first in range(0, len(found), _TEXTS_AT_A_TIME):
+            last = min(first + _TEXTS_AT_A_TIME, len(found)) - 1
+            begin, end = int(starts[first]), int(ends[last])
+            directions = _directions(words[of_word[begin:end]], self._dimensions)
+            vectors[found[first : last + 1]] = np.add.reduceat(
+                weights[begin:end, None] * directions, starts[first : last + 1] - begin, axis=0
+            )
+        return _unit_length(vectors)
+
+
+def _directions(words: NDArray[np.uint64], dimensions: int) -> NDArray[np.float32]:
+    """A random-looking row of 1 and -1 for each word."""
+    blocks = [mix(words + np.uint64(block)) for block in range(-(-dimensions // 64))]
+    octets = np.stack(blocks, axis=1).astype("<u8").view(np.uint8)
+    bits = np.unpackbits(octets.reshape(len(words), -1), axis=1)[:, :dimensions]
+    return bits.astype(np.float32) * 2.0 - 1.0
+
+
+class StaticModel:
+    """A model2vec model: one vector a token, averaged."""
+
+    def __init__(self, settings: Model2VecEmbedder) -> None:
+        """Load the model from a folder or the hub."""
+        library = need("model2vec", package="model2vec")
+        self._model = library.StaticModel.from_pretrained(settings.model, force_download=False)
+        self._settings = settings
+
+    @property
+    def name(self) -> str:
+        """The model's name or folder."""
+        return f"model2vec {self._settings.model}"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed`."""
+        return _unit_length(self._model.encode(list(texts), use_multiprocessing=False))
+
+
+class SentenceModel:
+    """A sentence-transformers model, loaded from safetensors only, without foreign code."""
+
+    def __init__(self, settings: SentenceTransformersEmbedder) -> None:
+        """Load the model from a folder or the hub."""
+        library = need("sentence_transformers", package="sentence-transformers")
+        self._model = library.SentenceTransformer(
+            settings.model, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
+        self._settings = settings
+
+    @property
+    def name(self) -> str:
+        """The model's name or folder."""
+        return f"sentence-transformers {self._settings.model}"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Embedder.embed`. An empty text is embedded as nothing."""
+        vectors = _unit_length(
+            self._model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
+        )
+        vectors[[not text.strip() for text in texts]] = 0.0
+        return vectors
+
+
+def make_embedder(settings: EmbedderSettings) -> Embedder:
+    """The embedder that the settings name.
+
+    Raises:
+        MissingExtraError: Its library is not installed.
+    """
+    match settings:
+        case WordsEmbedder():
+            return HashedWords(settings)
+        case Model2VecEmbedder():
+            return StaticModel(settings)
+        case SentenceTransformersEmbedder():
+            return SentenceModel(settings)
+
+
+def _unit_length(vectors: Any) -> NDArray[np.float32]:
+    rows = np.asarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.divide(
+        rows, lengths, out=np.zeros_like(rows), where=lengths > 0
+    ).astype(np.float32)
+    return unit

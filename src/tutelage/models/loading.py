@@ -1,0 +1,182 @@
+"""Loading a model with transformers, from safetensors and without foreign code."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tutelage.errors import MissingExtraError, StudentError
+from tutelage.models.adapter_merge import merged
+from tutelage.models.config import DtypeName, ModelSettings
+from tutelage.models.folder import StudentFolder
+
+
+def load_model(
+    folder: StudentFolder, settings: ModelSettings, *, device: str, dtype: DtypeName
+) -> Any:
+    """Load a causal language model for reading: no gradients, no dropout.
+
+    Raises:
+        MissingExtraError: torch or transformers is not installed.
+        StudentError: The folder cannot be loaded, or the device cannot be used.
+    """
+    model = load_weights(folder, settings, dtype=dtype)
+    try:
+        model = model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise StudentError(
+            f"device {device!r} cannot be used: {error}", hint="set device to cpu"
+        ) from error
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: DtypeName) -> Any:
+    """Load a causal language model as transformers does, on the CPU.
+
+    A model that also sees is loaded whole, and reads text. An adapter is merged into the weights
+    of its base model.
+
+    Raises:
+        MissingExtraError: A library is not installed.
+        StudentError: The folder cannot be loaded, or lacks weights that the model needs.
+    """
+    try:
+        import torch
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise MissingExtraError(
+            "reading a student needs torch and transformers",
+            hint="pip install 'tutelage[student]'",
+        ) from error
+    path, trusted = str(folder.model_path), settings.trust_remote_code
+    missing: list[str] = []
+    with _explained(folder), _quiet():
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trusted, local_files_only=True)
+        for kind in _kinds(config):
+            model, about = kind.from_pretrained(
+                path,
+                dtype=getattr(torch, dtype),
+                trust_remote_code=trusted,
+                use_safetensors=settings.weights == "safetensors",
+                local_files_only=True,
+                output_loading_info=True,
+            )
+            missing = sorted(about["missing_keys"])
+            if not missing:
+                return model if folder.adapter is None else merged(model, folder.adapter)
+    raise StudentError(
+        f"{folder.model_path}: {len(missing)} weights of the model are not in its files, such as "
+        f"{missing[0]}: transformers would make them up",
+        hint="is it a language model's folder, complete, and with the right config.json?",
+    )
+
+
+def _kinds(config: Any) -> list[Any]:
+    """The classes of transformers that may load a model, the one its config names first."""
+    import transformers as hf
+    from transformers.models.auto import modeling_auto as known
+
+    classes = [
+        (hf.AutoModelForCausalLM, known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
+        (hf.AutoModelForImageTextToText, known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
+        (hf.AutoModelForMultimodalLM, known.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES),
+    ]
+    named = set(getattr(config, "architectures", None) or ())
+    own = [kind for kind, names in classes if config.model_type in names]
+    own.sort(
+        key=lambda kind: (
+            not any(
+                k is kind and names[config.model_type] in named
+                for k, names in classes
+                if config.model_type in names
+            )
+        )
+    )
+    return own or [hf.AutoModelForCausalLM]  # which says what it cannot load
+
+
+@contextmanager
+def _explained(folder: StudentFolder) -> Iterator[None]:
+    """Turn whatever a damaged or unknown model folder makes transformers raise into one error."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (StudentError, MissingExtraError):
+        raise
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise StudentError(
+            f"{folder.model_path}: the model cannot be loaded: {error}",
+            hint="code from a model's repository only runs with trust_remote_code",
+        ) from error
+    except (
+        RuntimeError,  # shapes that do not fit, or no memory
+        TypeError,
+        AttributeError,
+        IndexError,
+        ArithmeticError,
+        AssertionError,
+        StrictDataclassError,
+        SafetensorError,
+    ) as error:
+        raise StudentError(
+            f"{folder.model_path}: the model cannot be loaded: {type(error).__name__}: {error}",
+            hint="are config.json and the weights those of one model, and complete?",
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loading bar of transformers off the screen, where our own progress stands."""
+    from transformers.utils import logging as hf_logging
+
+    shown = hf_logging.is_progress_bar_enabled()
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    hf_logging.disable_progress_bar()
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if shown:
+            hf_logging.enable_progress_bar()
+
+
+@contextmanager
+def memory_errors(kind: type[Exception]) -> Iterator[None]:
+    """Turn every way in which torch says that memory is short into one exception.
+
+    Args:
+        kind: The exception to raise instead.
+    """
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise kind(str(error)) from error
+    except RuntimeError as error:
+        # The allocator of the CPU has no exception class of its own.
+        if "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error):
+            raise kind(str(error)) from error
+        raise
+
+
+@contextmanager
+def forward_errors(kind: type[Exception]) -> Iterator[None]:
+    """Turn what a forward pass raises on rows it cannot take into one exception.
+
+    Learned positions that end early, an index outside a table, a length that a model's chunks do
+    not divide: each costs the rows concerned and not the run.
+
+    Args:
+        kind: The exception to raise instead.
+    """
+    try:
+        yield
+    except (IndexError, ValueError, RuntimeError, TypeError, AssertionError) as error:
+        first = (str(error).strip() or "without a message").splitlines()[0]
+        raise kind(f"{type(error).__name__}: {first}") from error

@@ -1,0 +1,53 @@
+"""One run folder and its stages, from reading the data to the report."""
+
+from tutelage.pipeline.check_stages import compare_filters, filter_run, verify_file, verify_run
+from tutelage.pipeline.config import RunSettings, load_settings, yaml_value
+from tutelage.pipeline.cost_estimate import estimate_refine, estimate_run
+from tutelage.pipeline.demo_run import run_demo
+from tutelage.pipeline.environment_check import examine
+from tutelage.pipeline.explanation import explain_example
+from tutelage.pipeline.export_stage import TARGETS, export
+from tutelage.pipeline.jobs import refine_data, run_all, score_data
+from tutelage.pipeline.load_stage import load_data
+from tutelage.pipeline.recompute_metrics import delta_losses, metric_agreement, recompute
+from tutelage.pipeline.report_stage import report_text, write_report
+from tutelage.pipeline.reselection import select_again
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.sample_stage import sample_data
+from tutelage.pipeline.score_run_stage import score_run
+from tutelage.pipeline.score_stage import Student
+from tutelage.pipeline.train_stage import evaluate, train, trainer_truth
+
+__all__ = [
+    "TARGETS",
+    "RunFolder",
+    "RunSettings",
+    "Student",
+    "compare_filters",
+    "delta_losses",
+    "estimate_refine",
+    "estimate_run",
+    "evaluate",
+    "examine",
+    "explain_example",
+    "export",
+    "filter_run",
+    "load_data",
+    "load_settings",
+    "metric_agreement",
+    "recompute",
+    "refine_data",
+    "report_text",
+    "run_all",
+    "run_demo",
+    "sample_data",
+    "score_data",
+    "score_run",
+    "select_again",
+    "train",
+    "trainer_truth",
+    "verify_file",
+    "verify_run",
+    "write_report",
+    "yaml_value",
+]

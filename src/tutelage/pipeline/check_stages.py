@@ -1,0 +1,403 @@
+"""The correctness gate and the filters, over a file or over a run."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from tutelage.data import Record, content_hash, read_records, write_table
+from tutelage.errors import SettingsError
+from tutelage.filters import (
+    Comparison,
+    FiltersSettings,
+    Means,
+    apply_filters_async,
+    compare,
+    read_filters,
+    try_filters_async,
+)
+from tutelage.pipeline.config import DataSettings, checked
+from tutelage.pipeline.judge_teacher import judged
+from tutelage.pipeline.resources import Doors, opened_journal, run_id
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.sql_views import open_tables, stream
+from tutelage.pipeline.stage import Stage, note_stage, verify_stage
+from tutelage.pipeline.teacher_outage import attended
+from tutelage.pipeline.verdict_parts import write_verdicts
+from tutelage.progress import Progress
+from tutelage.refinement import SAME_TEXT
+from tutelage.teacher import TeacherSettings
+from tutelage.verification import (
+    VERDICTS,
+    Claim,
+    Verdict,
+    VerifySettings,
+    claims_of,
+    verdicts_by_majority,
+    verdicts_to_table,
+    verify_responses,
+    verify_table,
+)
+
+Result = TypeVar("Result")
+
+_NO_TEXT = Verdict(verdict="no_answer", evidence="the response is empty")
+
+_CLAIMS = """
+select c.candidate_id, c.example_id, c.status, c.detail, c.messages, e.reference
+from candidates c left join examples e on e.example_id = c.example_id
+order by e.row, c.example_id, c.candidate_id
+"""
+
+
+def verify_file(
+    *,
+    data: Mapping[str, Any],
+    check: Mapping[str, Any],
+    fields: Mapping[str, str],
+    out: Path,
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> dict[str, Any]:
+    """Check the responses of a file against its references.
+
+    Args:
+        data: Settings of the data room, with `path`.
+        check: Settings of the verification.
+        fields: Which field holds the response, the reference and so on; see `verify_responses`.
+        out: The Parquet file: one row for each input row, in order, with the columns `row`,
+            `candidate_id`, `verdict` and `evidence`.
+        progress: Told of each row read.
+        teacher: Settings of the model that judges, for the check `judge`. Its replies are kept
+            beside `out`, so that nobody is asked twice.
+        doors: How the judge is reached.
+
+    Returns:
+        How many rows have which verdict.
+
+    Raises:
+        DataError: The file cannot be read, or a field is not there.
+    """
+    reading = checked(DataSettings, data, place="data")
+    _refuse_agreement(check)
+    settings = checked(VerifySettings, check, place="verify")
+    broken: dict[int, str] = {}
+
+    def rows() -> Iterator[Mapping[str, object]]:
+        blank = dict.fromkeys(fields.values())
+        for number, record in enumerate(read_records(reading.path, settings=reading)):
+            progress.advance()
+            if record.problem is None and isinstance(record.value, Mapping):
+                yield record.value
+            else:
+                broken[number] = _why(record)
+                yield blank
+
+    progress.begin("verify", total=None, unit="rows")
+    named: dict[str, Any] = {f"{name}_field": field for name, field in fields.items()}
+    if settings.check == "judge" and teacher is not None:
+        verdicts = verdicts_to_table(
+            judged(
+                claims_of(rows(), settings, **named),
+                teacher=teacher,
+                journal=out.with_suffix(".journal.sqlite"),
+                run=f"verify {out.name}",
+                doors=doors,
+                progress=progress,
+            )
+        )
+    else:
+        verdicts = verify_responses(rows(), settings, **named)
+    if broken:
+        verdicts = _with_broken(verdicts, broken)
+    write_table(out, verdicts)
+    progress.end()
+    return _tally(verdicts, out)
+
+
+def _why(record: Record) -> str:
+    if record.problem is not None:
+        return f"{record.problem.status}: {record.problem.detail}"
+    return f"not_an_object: found {type(record.value).__name__}"
+
+
+def _with_broken(verdicts: pa.Table, broken: Mapping[int, str]) -> pa.Table:
+    rows = verdicts.to_pylist()
+    for number, reason in broken.items():
+        rows[number] |= {"verdict": "cannot_check", "evidence": reason}
+    return pa.Table.from_pylist(rows, schema=VERDICTS)
+
+
+def verify_run(
+    root: Path,
+    *,
+    check: Mapping[str, Any],
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Check every candidate of a run against its example's reference. Writes verdicts.parquet.
+
+    The verdicts of other checks stay.
+
+    Args:
+        root: The run folder.
+        check: Settings of the verification; or `{"check": "agreement"}`, with `minimum_share`,
+            which takes the majority of an example's answers for right where there is no reference.
+        progress: Told of each candidate.
+        teacher: Settings of the model that judges, for the check `judge`.
+        doors: How the judge is reached.
+        name: What these verdicts are called; by default the check. Verdicts of the same name are
+            replaced.
+
+    Returns:
+        How many candidates have which verdict.
+
+    Raises:
+        RunError: The run has no candidates, or a table is damaged.
+    """
+    run = RunFolder(root=root).existing()
+    run.need(run.candidates)
+    with run.locked():
+        started = monotonic()
+        tally = verify_candidates(
+            run, check=check, progress=progress, teacher=teacher, doors=doors, name=name
+        )
+        stage = verify_stage(run, tally["check"], dict(check))
+        note_stage(run, stage, tally, seconds=monotonic() - started)
+    return tally
+
+
+def verify_candidates(
+    run: RunFolder,
+    *,
+    check: Mapping[str, Any],
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Check the candidates of a run whose lock is held; the arguments are those of `verify_run`."""
+    tables = open_tables(run)
+    progress.begin("verify", total=pq.read_metadata(run.candidates).num_rows, unit="candidates")
+    try:
+        claims = stream(tables, _CLAIMS)
+        if check.get("check") == "agreement":
+            found = _by_majority(claims, check)
+            which = "agreement"
+        else:
+            settings = checked(VerifySettings, check, place="verify")
+            which = settings.check
+            if settings.check == "judge" and teacher is not None:
+                found = iter(
+                    judged(
+                        _claims(claims),
+                        teacher=teacher,
+                        journal=run.journal,
+                        run=run_id(run),
+                        doors=doors,
+                        on_done=progress.advance,
+                        progress=progress,
+                    )
+                )
+            else:
+                found = _counted(verify_table(_claims(claims), settings), progress)
+        verdicts = verdicts_to_table(found)
+    finally:
+        tables.close()
+    which = name or which
+    write_verdicts(run, which, verdicts)
+    progress.end()
+    return {**_tally(verdicts, run.verdicts), "check": which}
+
+
+def _counted(verdicts: Iterable[Verdict], progress: Progress) -> Iterator[Verdict]:
+    for verdict in verdicts:
+        progress.advance()
+        yield verdict
+
+
+def _by_majority(rows: Iterable[Mapping[str, Any]], check: Mapping[str, Any]) -> Iterator[Verdict]:
+    settings = checked(_Majority, check, place="verify")
+    for _, group in groupby(rows, key=lambda row: row["example_id"]):
+        versions = list(group)
+        verdicts = verdicts_by_majority(
+            _votes(versions),
+            minimum_share=settings.minimum_share,
+            instruction=next((_asked(row) for row in versions if row["messages"]), None),
+        )
+        for row, verdict in zip(versions, verdicts, strict=True):
+            verdict_of_text = verdict if row["messages"] else _NO_TEXT
+            yield replace(verdict_of_text, candidate_id=row["candidate_id"])
+
+
+def _votes(versions: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """The text of each version; a sample that repeats another votes with that one's text."""
+    texts = {
+        row["candidate_id"]: row["messages"][-1]["content"] for row in versions if row["messages"]
+    }
+    return [
+        texts.get(row["candidate_id"]) or texts.get((row["detail"] or "").removeprefix(SAME_TEXT))
+        for row in versions
+    ]
+
+
+class _Majority(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    minimum_share: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
+def _refuse_agreement(check: Mapping[str, Any]) -> None:
+    if check.get("check") == "agreement":
+        raise SettingsError(
+            "check 'agreement' compares the answers of one example, which a file does not tell",
+            hint="make a run of it first, then `tutelage verify RUN --check agreement`",
+        )
+
+
+def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[Claim]:
+    for row in rows:
+        turns = row["messages"] or []
+        yield Claim(
+            candidate_id=row["candidate_id"],
+            response=turns[-1]["content"] if turns else None,
+            instruction=_asked(row),
+            reference=row["reference"],
+        )
+
+
+def _asked(row: Mapping[str, Any]) -> str | None:
+    asked = [m["content"] for m in row["messages"] or [] if m["role"] == "user"]
+    return asked[-1] if asked else None
+
+
+def _tally(verdicts: pa.Table, out: Path) -> dict[str, Any]:
+    counts = Counter(str(verdict) for verdict in verdicts["verdict"].to_pylist())
+    return {"rows": verdicts.num_rows, "verdicts": dict(sorted(counts.items())), "out": str(out)}
+
+
+def filter_run(
+    root: Path,
+    *,
+    config: Path,
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> dict[str, Any]:
+    """Apply filters to the candidates of a run. Writes filters.parquet; removes nothing.
+
+    Args:
+        root: The run folder.
+        config: A YAML file with a list `filters`.
+        progress: Told when it begins and ends.
+        teacher: Settings of the teacher, for filters that ask one.
+        doors: How the teacher is reached.
+
+    Returns:
+        The tally of each filter and of all together.
+    """
+    started = monotonic()
+    run, settings, candidates, scores = _filtering(root, config)
+    progress.begin("filter", total=candidates.num_rows, unit="candidates")
+    filtered = asyncio.run(
+        _with_means(
+            run,
+            lambda means: apply_filters_async(candidates, filters=settings.filters, means=means),
+            scores=scores,
+            teacher=teacher,
+            doors=doors,
+            progress=progress,
+        )
+    )
+    kept = sum(bool(value) for value in filtered.final["kept"].to_pylist())
+    tally = {
+        "candidates": candidates.num_rows,
+        "kept": kept,
+        "filters": {
+            r.name: {**r.tally(), "seconds": round(r.seconds, 2)} for r in filtered.results
+        },
+        "out": str(run.filters),
+    }
+    with run.locked():
+        write_table(run.filters, filtered.final)
+        stage = Stage(
+            name="filter",
+            key=content_hash("filter", settings.model_dump(mode="json")),
+            outputs=(run.filters,),
+            reads=("candidates.parquet",),
+        )
+        note_stage(run, stage, tally, seconds=monotonic() - started)
+    progress.advance(candidates.num_rows)
+    progress.end()
+    return tally
+
+
+def compare_filters(
+    root: Path,
+    *,
+    config: Path,
+    progress: Progress,
+    teacher: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> Comparison:
+    """Apply each filter on its own and put them side by side; writes nothing."""
+    run, settings, candidates, scores = _filtering(root, config)
+    progress.begin("filter", total=len(settings.filters), unit="filters")
+    results = asyncio.run(
+        _with_means(
+            run,
+            lambda means: try_filters_async(candidates, filters=settings.filters, means=means),
+            scores=scores,
+            teacher=teacher,
+            doors=doors,
+            progress=progress,
+        )
+    )
+    progress.advance(len(results))
+    progress.end()
+    return compare(results, candidates)
+
+
+async def _with_means(
+    run: RunFolder,
+    work: Callable[[Means], Awaitable[Result]],
+    *,
+    scores: pa.Table | None,
+    teacher: Mapping[str, Any] | None,
+    doors: Doors | None,
+    progress: Progress,
+) -> Result:
+    if teacher is None:
+        return await work(Means(scores=scores))
+    settings = checked(TeacherSettings, teacher, place="teacher")
+    with opened_journal(run, settings) as journal:
+        opening = attended(
+            settings,
+            journal,
+            run=run_id(run),
+            doors=doors or Doors(),
+            progress=progress,
+            requests="one request for each candidate that is rated",
+        )
+        async with opening as asked:
+            return await work(Means(scores=scores, teacher=asked))
+
+
+def _filtering(
+    root: Path, config: Path
+) -> tuple[RunFolder, FiltersSettings, pa.Table, pa.Table | None]:
+    run = RunFolder(root=root).existing()
+    candidates = pq.read_table(run.need(run.candidates))
+    scores = pq.read_table(run.need(run.scores)) if run.scores.exists() else None
+    return run, read_filters(config), candidates, scores

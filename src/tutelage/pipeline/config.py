@@ -1,0 +1,220 @@
+"""One YAML file says what a run is. Each room owns its own settings; here they are put together."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from tutelage.data import ReadSettings
+from tutelage.errors import SettingsError
+from tutelage.filters import EmbedderSettings
+from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
+from tutelage.pipeline.ray_config import EngineName, RaySettings
+from tutelage.refinement import RefineSettings
+from tutelage.selection import SelectSettings, needed_metrics
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+DEFAULT_METRICS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr")
+
+
+class DataSettings(ReadSettings):
+    """Where the rows are and how to read them."""
+
+    path: str | tuple[str, ...] = Field(
+        description="A file, a folder, a glob, a hub data set, or a list of these."
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _names_something(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not path or "" in (path if isinstance(path, tuple) else ()):
+            # An empty name would be the folder one stands in.
+            raise ValueError("must not be empty")
+        return path
+
+
+class ScoreSettings(BaseModel):
+    """What is computed from the student's readings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    metrics: tuple[str, ...] = Field(
+        default=DEFAULT_METRICS, min_length=1, description="Columns of scores.parquet."
+    )
+    statistics: bool = Field(
+        default=False,
+        description="Also keep what the student thought of each token, in statistics.parquet.",
+    )
+    engine: EngineName = Field(
+        default="local", description="local: the student in this process. ray: a pool of workers."
+    )
+    ray: RaySettings = Field(default_factory=RaySettings)
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return known_metrics(names)
+
+
+class EmbedderChoice(BaseModel):
+    """How texts become vectors, for a choice by diversity; the filters room has the embedders."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    embedder: EmbedderSettings
+
+
+class RunSettings(BaseModel):
+    """Everything that decides what a run does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data: DataSettings
+    student: StudentSettings
+    out: str = Field(min_length=1, description="The run folder.")
+    teacher: TeacherSettings | None = Field(
+        default=None, description="Leave out to judge refinements that came with the data."
+    )
+    refine: RefineSettings = Field(default_factory=RefineSettings)
+    score: ScoreSettings = Field(default_factory=ScoreSettings)
+    select: SelectSettings = Field(default_factory=SelectSettings)
+
+    @model_validator(mode="after")
+    def _scores_what_the_rule_compares(self) -> Self:
+        # Said before the teacher was paid and the student has read for hours, not after.
+        lost = beyond(self.score.metrics, "ranks") if self.student.backend == "vllm" else ()
+        if lost:
+            raise ValueError(f"score.metrics: {', '.join(lost)} cannot be had from a vLLM server")
+        if self.student.backend == "vllm" and self.select.quality_gate != "off":
+            raise ValueError(
+                "select.quality_gate: calibrated needs entropies, which a vLLM server does not give"
+            )
+        by = self.select.best_by
+        needed = (*needed_metrics(self.select.compared_rule), *((by,) if by in METRICS else ()))
+        computed = scores_schema(self.score.metrics).names
+        missing = [n for n in needed if n not in computed]
+        if self.select.diversity is not None:
+            checked(EmbedderChoice, {"embedder": dict(self.select.embedder)}, place="select")
+        if missing:
+            raise ValueError(
+                f"rule {self.select.rule} compares {', '.join(missing)}, "
+                "which is not among score.metrics"
+            )
+        return self
+
+
+def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The same names, once it is sure that each is a metric of the scores table.
+
+    Raises:
+        ValueError: One is not; the message lists those that are.
+    """
+    allowed = table_metrics()
+    for name in names:
+        if name not in allowed:
+            kind = f"a {METRICS[name].level} metric" if name in METRICS else "unknown"
+            raise ValueError(f"{name!r} is {kind}; per-candidate metrics are {', '.join(allowed)}")
+    return tuple(dict.fromkeys(names))
+
+
+def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> RunSettings:
+    """Read a run's YAML file.
+
+    Args:
+        path: The file.
+        overrides: Flags by dotted name, such as `select.rule`; they win over the file.
+
+    Returns:
+        The checked settings.
+
+    Raises:
+        SettingsError: The file cannot be read, or some settings are wrong: all of them are named.
+    """
+    return checked(RunSettings, file_values(path, overrides=overrides), place=str(path))
+
+
+def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The values of a YAML file of settings, unchecked, with flags in their places.
+
+    Args:
+        path: The file.
+        overrides: Flags by dotted name; they win over the file.
+
+    Raises:
+        SettingsError: The file cannot be read, or does not hold settings by name.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: cannot be read: {error.strerror}", hint="give the path of a YAML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{path}: is not UTF-8 text: {error.reason} at byte {error.start}",
+            hint="give the path of a YAML file",
+        ) from error
+    values = yaml_value(text, place=str(path))
+    if not isinstance(values, dict):
+        raise SettingsError(
+            f"{path}: holds {type(values).__name__}, expected settings by name",
+            hint="see docs/configuration.md for a complete example",
+        )
+    for dotted, value in (overrides or {}).items():
+        _put(values, dotted.split("."), value)
+    return values
+
+
+def yaml_value(text: str, *, place: str) -> Any:
+    """What a YAML text holds.
+
+    Raises:
+        SettingsError: It is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError: such as a 13th month
+        raise SettingsError(
+            f"{place}: is not valid YAML: {error}", hint="see docs/configuration.md"
+        ) from error
+
+
+def _put(values: dict[str, Any], names: list[str], value: object) -> None:
+    for name in names[:-1]:
+        inner = values.get(name)
+        if not isinstance(inner, dict):
+            inner = values[name] = {}
+        values = inner
+    values[names[-1]] = value
+
+
+def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Model:
+    """Build settings, or say everything that is wrong with them at once.
+
+    Raises:
+        SettingsError: One line a problem, with its dotted path.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: {problem['msg']}"
+            for problem in error.errors(include_context=False)
+        ]
+    # Raised out here so that pydantic's error is not chained to it: that one keeps what a check
+    # raised, with its frames, out of reach of the garbage collector, and other libraries that are
+    # imported in those frames then report leaks when the program ends.
+    count = f"{len(problems)} setting{'s are' if len(problems) > 1 else ' is'} wrong"
+    raise SettingsError(
+        f"{place}: {count}\n  " + "\n  ".join(problems),
+        hint="docs/configuration.md lists every setting with its default",
+    )

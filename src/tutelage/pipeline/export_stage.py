@@ -1,0 +1,324 @@
+"""A chosen set, written for the program that trains on it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import TableWriter, write_jsonl
+from tutelage.data.schemas import MESSAGES, plain_turns
+from tutelage.data.thinking import join_thinking
+from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.pipeline import trainer_snippets
+from tutelage.pipeline.dataset_card import Card, alternates
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.sql_views import open_tables, stream
+from tutelage.pipeline.staleness import stale_outputs
+from tutelage.pipeline.turn_formats import (
+    FUNCTION_CALL,
+    OBSERVATION,
+    Turn,
+    flat_turns,
+    openai_turns,
+    tools_list,
+)
+
+PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
+"""Columns beside `messages` that say where a row came from; trainers ignore them."""
+
+WEIGHT = "weight"
+"""The column that says how much a row should count in training, where a rule gives weights."""
+
+_SELECTED = """
+select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
+       d.rule, h.weight
+from chosen h
+join decisions d on d.example_id = h.example_id
+join candidates c on c.candidate_id = h.candidate_id
+left join examples e on e.example_id = d.example_id
+where d.kept
+order by e.row, d.example_id, h.rank
+"""
+_NULL = """
+select c.messages{c_tools}, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
+       'null_' || n."null" as reason, n."null" as rule
+from nulls n
+join candidates c on c.candidate_id = n.candidate_id
+left join examples e on e.example_id = n.example_id
+where n."null" = ?
+order by e.row, n.example_id, n.candidate_id
+"""
+_REJECTED = """
+select e.messages{e_tools}, d.example_id, d.reason, d.rule, e.source, e.row
+from decisions d
+left join examples e on e.example_id = d.example_id
+where not d.kept
+order by e.row, d.example_id
+"""
+
+
+def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[str, Any]]:
+    """The rows of a set, in the order of the input.
+
+    Args:
+        run: The run folder.
+        chosen: `selected`, or the name of a null.
+
+    Raises:
+        SettingsError: There is no such set; the hint lists those there are.
+    """
+    run.need(run.decisions)
+    tables = open_tables(run)
+    try:
+        tools = _tools(run)
+        if chosen == "selected":
+            yield from map(_plain_row, stream(tables, _SELECTED.format_map(tools)))
+            return
+        names = [
+            n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
+        ]
+        if chosen not in names:
+            raise SettingsError(
+                f"there is no set {chosen!r} in {run.root}",
+                hint=f"sets are {', '.join(['selected', *names])}",
+            )
+        yield from map(_plain_row, stream(tables, _NULL.format_map(tools), [chosen]))
+    finally:
+        tables.close()
+
+
+def _tools(run: RunFolder) -> dict[str, str]:
+    """The columns with the tools, where a candidate has some: a set without has no such column."""
+    return {
+        "c_tools": ", c.tools" if has_tools(run.candidates) else "",
+        "e_tools": ", e.tools" if has_tools(run.examples) else "",
+    }
+
+
+def has_tools(table: Path) -> bool:
+    """Whether a row of a Parquet table of candidates or examples has tools."""
+    with pq.ParquetFile(table) as file:
+        if "tools" not in file.schema_arrow.names:  # a table of an older version
+            return False
+        return any(
+            batch.column(0).null_count < batch.num_rows
+            for batch in file.iter_batches(columns=["tools"])
+        )
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row, its turns without the fields that they do not have."""
+    return {**row, "messages": plain_turns(row["messages"] or ())}
+
+
+def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
+    """The examples of which nothing was chosen, with the reason, in the order of the input."""
+    tables = open_tables(run)
+    try:
+        for row in stream(tables, _REJECTED.format_map(_tools(run))):
+            yield {**row, "messages": openai_turns(plain_turns(row["messages"] or ()))}
+    finally:
+        tables.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A program to export for.
+
+    Attributes:
+        name: As the user names it.
+        convert: One of our rows to one of its rows.
+        snippet: What to paste into its configuration, given the file's name.
+    """
+
+    name: str
+    convert: Callable[[Mapping[str, Any]], dict[str, Any]]
+    snippet: Callable[[Path], str]
+
+
+def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
+    # Every row has every column as text: a column that begins after the first ten megabytes, or
+    # is null until then, is one that `datasets` (and so every trainer) refuses to load.
+    fields |= {name: row.get(name) or "" for name in PROVENANCE}
+    return fields if row.get(WEIGHT) is None else fields | {WEIGHT: row[WEIGHT]}
+
+
+def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """`messages` plus provenance: a row of selected.jsonl."""
+    return _with_provenance(row, {"messages": openai_turns(row["messages"]), **_tools_text(row)})
+
+
+def _tools_text(row: Mapping[str, Any], *, none: str = "null") -> dict[str, str]:
+    """The tools as a column of JSON text, which every row of a set with tools has."""
+    return {"tools": row["tools"] or none} if "tools" in row else {}
+
+
+def _to_prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
+    messages = openai_turns(row["messages"])
+    pair = {"prompt": messages[:-1], "completion": messages[-1:]}
+    return _with_provenance(row, {**pair, **_tools_text(row)})
+
+
+def _to_axolotl(row: Mapping[str, Any]) -> dict[str, Any]:
+    messages = openai_turns(row["messages"], untrained={"train": False})
+    tools = {"tools": tools_list(row)} if "tools" in row else {}
+    return _with_provenance(row, {"messages": messages, **tools})
+
+
+def _to_stored(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of a Parquet file, whose turns have the type of our own tables."""
+    return _with_provenance(row, {"messages": row["messages"], **_tools_text(row)})
+
+
+def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
+    if not alternates(row["messages"]):  # a history holds pairs: other turns would change roles
+        roles = ", ".join(message["role"] for message in row["messages"])
+        raise DataError(
+            f"example {row['example_id']}: alpaca holds user and assistant by turns, after one "
+            f"system message at most, and not {roles}",
+            hint="--to trl, --to messages and --to axolotl hold any conversation",
+        )
+    if row.get("tools") or any(
+        turn["role"] == "tool" or turn.get("tool_calls") for turn in row["messages"]
+    ):
+        raise DataError(
+            f"example {row['example_id']}: alpaca has no place for tools",
+            hint="--to trl, --to axolotl and --to llamafactory hold them",
+        )
+    *context, response = row["messages"]
+    system = "".join(m["content"] for m in context if m["role"] == "system")
+    turns = [_said(m) for m in context if m["role"] != "system"]
+    fields: dict[str, Any] = {
+        "instruction": turns[-1],
+        "input": "",
+        "output": _said(response),
+        "system": system,
+        "history": [list(pair) for pair in zip(turns[0:-1:2], turns[1:-1:2], strict=True)],
+    }
+    return _with_provenance(row, fields)
+
+
+def _said(turn: Turn) -> str:
+    return join_thinking(turn.get("reasoning"), turn["content"])
+
+
+_OF_LLAMAFACTORY = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "tool": OBSERVATION,
+    FUNCTION_CALL: FUNCTION_CALL,
+}
+_OF_SHAREGPT = {**_OF_LLAMAFACTORY, "user": "human", "assistant": "gpt"}
+
+
+def _to_llamafactory(row: Mapping[str, Any]) -> dict[str, Any]:
+    turns = flat_turns(
+        row["messages"],
+        role="role",
+        content="content",
+        names=_OF_LLAMAFACTORY,
+        example=row["example_id"],
+    )
+    return _with_provenance(row, {"messages": turns, **_tools_text(row, none="")})
+
+
+def _to_sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
+    turns = flat_turns(
+        row["messages"],
+        role="from",
+        content="value",
+        names=_OF_SHAREGPT,
+        example=row["example_id"],
+    )
+    return _with_provenance(row, {"conversations": turns, **_tools_text(row, none="")})
+
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for target in (
+        Target(name="messages", convert=as_training_row, snippet=trainer_snippets.plain),
+        Target(name="trl", convert=_to_prompt_completion, snippet=trainer_snippets.trl),
+        Target(name="axolotl", convert=_to_axolotl, snippet=trainer_snippets.axolotl),
+        Target(
+            name="llamafactory", convert=_to_llamafactory, snippet=trainer_snippets.llamafactory
+        ),
+        Target(name="alpaca", convert=_to_alpaca, snippet=trainer_snippets.llamafactory_alpaca),
+        Target(
+            name="sharegpt", convert=_to_sharegpt, snippet=trainer_snippets.llamafactory_sharegpt
+        ),
+    )
+}
+
+
+def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> dict[str, Any]:
+    """Write a set for a trainer.
+
+    Args:
+        run: The run folder.
+        to: One of `TARGETS`.
+        file: `.jsonl`, or `.parquet` for messages.
+        chosen: `selected`, or the name of a null.
+
+    Returns:
+        The count of rows, the file, the snippet to paste, the data card that was written beside
+        the file, and what a person should know before training.
+
+    Raises:
+        SettingsError: The target, the set or the file's ending is not one there is.
+        RunError: Nothing was chosen, so there is nothing to write.
+        DataError: A conversation cannot be held by the target; nothing is written.
+    """
+    if to not in TARGETS:
+        raise SettingsError(f"unknown target {to!r}", hint=f"targets are {', '.join(TARGETS)}")
+    target = TARGETS[to]
+    found = chosen_rows(run, chosen=chosen)
+    first = next(found, None)
+    if first is None:  # before a file of an earlier export is replaced by an empty one
+        raise RunError(
+            f"{run.root}: the set {chosen!r} is empty, so {file} was not written",
+            hint="`tutelage report` says why nothing was chosen",
+        )
+    card = Card(run=run, chosen=chosen, file=file)
+    noted = card.noted(chain([first], found))
+    match file.suffix:
+        case ".jsonl":
+            count = write_jsonl(file, map(target.convert, noted))
+        case ".parquet" if to in ("messages", "axolotl", "llamafactory"):
+            stored = _to_llamafactory if to == "llamafactory" else _to_stored
+            count = _write_parquet(file, map(stored, noted), tools="tools" in first)
+        case suffix:
+            raise SettingsError(
+                f"{file}: cannot write {suffix or 'a file without ending'} for {to}",
+                hint="give a file that ends in .jsonl, or in .parquet for messages",
+            )
+    return {
+        "rows": count,
+        "file": str(file),
+        "to": to,
+        "set": chosen,
+        "snippet": target.snippet(file),
+        "card": str(card.write()),
+        "notes": [*card.notes(to), *(line.text for line in stale_outputs(run))],
+    }
+
+
+def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], *, tools: bool) -> int:
+    schema = pa.schema(
+        [
+            pa.field("messages", MESSAGES),
+            *([pa.field("tools", pa.string())] if tools else []),
+            *(pa.field(name, pa.string()) for name in PROVENANCE),
+            pa.field(WEIGHT, pa.float64()),
+        ]
+    )
+    count = 0
+    with TableWriter(file, schema) as writer:
+        for row in rows:
+            writer.append([{name: row.get(name) for name in schema.names}])
+            count += 1
+    return count

@@ -1,0 +1,138 @@
+"""The results of a run's quality gate: its two files, and what they say in words."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import Candidate, write_table
+from tutelage.errors import RunError
+from tutelage.gate import CalibratedGate, Judgement
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.selection import SelectSettings
+
+_COLUMNS: dict[str, pa.DataType] = {
+    "candidate_id": pa.string(),
+    "example_id": pa.string(),
+    "student": pa.string(),
+    "status": pa.string(),  # judged; not_fitted; or why the student could not read it
+    "passed": pa.bool_(),  # null unless judged
+    "fault": pa.string(),  # the most likely one, also of what passed
+    "excess": pa.float64(),  # log-odds above that detector's threshold
+    "evidence": pa.string(),  # JSON: feature to value and log-odds, the largest first
+}
+QUALITY_GATE = pa.schema(_COLUMNS)
+JUDGED, NOT_FITTED = "judged", "not_fitted"
+
+
+def read_gate(run: RunFolder) -> CalibratedGate | None:
+    """The fitted gate of a run, or None where there were too few rows.
+
+    Raises:
+        RunError: There is no gate, or its file is damaged.
+    """
+    stored = _stored(run)
+    return None if stored.get("status") == NOT_FITTED else CalibratedGate.from_json(stored["gate"])
+
+
+def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Path | None:
+    """The table of the gate's results, once it is sure that it belongs to a selection.
+
+    Raises:
+        RunError: The gate was not calibrated, or for another student or another budget.
+    """
+    if settings.quality_gate == "off":
+        return None
+    stored = _stored(run)
+    wanted = {"student": student, "max_false_refusals": settings.max_false_refusals}
+    for name, value in wanted.items():
+        if value is not None and stored.get(name) != value:
+            raise RunError(
+                f"{run.quality_gate}: was fitted with {name} {stored.get(name)}, not {value}",
+                hint=f"`tutelage select {run.root} --quality-gate calibrated` fits it again",
+            )
+    return run.need(run.quality_gate_table)
+
+
+def _stored(run: RunFolder) -> dict[str, Any]:
+    path = run.need(run.quality_gate)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{path}: is not valid JSON: {error}", hint="delete it: it is fitted again"
+        ) from error
+    if not isinstance(stored, dict):
+        raise RunError(f"{path}: is not a quality gate", hint="delete it: it is fitted again")
+    return stored
+
+
+def write_gate(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the document of a gate in one step."""
+    part = path.with_suffix(".json.part")
+    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def write_results(
+    run: RunFolder,
+    written: Sequence[Candidate],
+    found: Mapping[str, Judgement],
+    unread: Mapping[str, str],
+    *,
+    student: str,
+) -> None:
+    """One row for each candidate with text, in the order of the candidates."""
+    rows = []
+    for candidate in written:
+        row: dict[str, Any] = {
+            "candidate_id": candidate.candidate_id,
+            "example_id": candidate.example_id,
+            "student": student,
+            "status": unread.get(candidate.candidate_id, NOT_FITTED),
+        }
+        judgement = found.get(candidate.candidate_id)
+        if judgement is not None:
+            row |= {
+                "status": JUDGED,
+                "passed": judgement.passed,
+                "fault": judgement.fault,
+                "excess": judgement.excess,
+                "evidence": json.dumps(judgement.evidence),
+            }
+        rows.append(row)
+    write_table(run.quality_gate_table, pa.Table.from_pylist(rows, schema=QUALITY_GATE))
+
+
+def results_of(run: RunFolder, example_id: str) -> dict[str, dict[str, Any]]:
+    """The gate's results for one example, by candidate id; empty where there is no gate."""
+    if not run.quality_gate_table.exists():
+        return {}
+    table = pq.read_table(
+        run.quality_gate_table, filters=[("example_id", "==", example_id)], schema=QUALITY_GATE
+    )
+    return {row["candidate_id"]: row for row in table.to_pylist()}
+
+
+def in_words(result: Mapping[str, Any]) -> str:
+    """One result for a person.
+
+    Examples:
+        >>> in_words({"status": "judged", "passed": False, "fault": "echo", "excess": 2.5,
+        ...           "evidence": '{"longest_copy": [1.0, 3.2], "marks": [null, 0.1]}'})
+        'quality gate: refused, most likely echo (2.50 above the threshold; longest_copy 1.000)'
+    """
+    if result["status"] != JUDGED:
+        return f"quality gate: not judged ({result['status']})"
+    numbers = [
+        f"{name} {value:.3f}"
+        for name, (value, part) in json.loads(result["evidence"]).items()
+        if value is not None and part > 0
+    ]
+    word = "passed, nearest" if result["passed"] else "refused, most likely"
+    side = "below" if result["excess"] <= 0 else "above"
+    place = "; ".join([f"{abs(result['excess']):.2f} {side} the threshold", *numbers])
+    return f"quality gate: {word} {result['fault']} ({place})"

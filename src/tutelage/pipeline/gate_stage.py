@@ -1,0 +1,330 @@
+"""The stage `quality_gate`: a calibrated gate is fitted on a run's own rows and judges all of them.
+
+candidates, scores --> a sample of examples, with planted faults --> the student reads them
+    --> quality_gate.json (the fitted gate) --> quality_gate.parquet (a result for each candidate)
+
+Every reading comes from the student's cache where it is there, so only the plants cost time.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tutelage.data import OK, ORIGINAL, VIEW_NAMES, Candidate, Reading, content_hash, read
+from tutelage.errors import RunError, SettingsError
+from tutelage.gate import (
+    DOSES,
+    FAULTS,
+    MIN_EXAMPLES,
+    NAMES,
+    VERSION,
+    GateRow,
+    PlantRow,
+    ScoredText,
+    TooFewRowsError,
+    features_of,
+    fit_gate,
+    part_of,
+    plain_features,
+    plant,
+)
+from tutelage.gate.features import DIFFERENCES
+from tutelage.pipeline.config import checked
+from tutelage.pipeline.gate_results import NOT_FITTED, write_gate, write_results
+from tutelage.pipeline.resources import Doors, Reader, opened_student
+from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.stage import Stage, Tally, noted, quality_gate_stage, run_stage
+from tutelage.pipeline.stages import stored_candidates
+from tutelage.progress import Progress
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+
+REJECTED = "rejected"
+"""The fault of rows that the user gives as rejected by a person."""
+_CLEAN_MOST = 4000
+"""The most clean candidates that a gate is fitted and measured on."""
+
+
+def calibrate(
+    run: RunFolder, settings: SelectSettings, *, student: Reader, progress: Progress
+) -> Tally:
+    """Fit the gate of a run and judge every candidate, unless that was done already.
+
+    It is done again when the candidates, the student, how it reads, the seed or the settings of
+    the gate change.
+
+    Args:
+        run: A run folder with scores.
+        settings: `max_false_refusals`, `quality_gate_examples`, `quality_gate_rejected`, `seed`.
+        student: Who reads the plants.
+        progress: Told of each text that is read.
+
+    Returns:
+        What was fitted and how many were refused; or why nothing was fitted.
+    """
+    stage = _stage(run, settings, fingerprint=student.fingerprint)
+    return run_stage(
+        run, stage, lambda: _fit_and_judge(run, settings, student=student, progress=progress)
+    )
+
+
+def ensure_calibrated(
+    run: RunFolder,
+    settings: SelectSettings,
+    *,
+    fingerprint: str,
+    progress: Progress,
+    doors: Doors | None = None,
+) -> None:
+    """Calibrate the gate of a run whose student is not open; it is opened only if needed.
+
+    Raises:
+        RunError: The student whose scores decide cannot be found by what the manifest says.
+    """
+    stage, manifest = _stage(run, settings, fingerprint=fingerprint), run.read_manifest()
+    done = noted(run, stage.name)
+    if done and done["key"] == stage.key and all(path.exists() for path in stage.outputs):
+        return
+    told = manifest.get("student", {})
+    described = {name: told[name] for name in ("model", "template", "dtype") if told.get(name)}
+    for values in (manifest.get("settings", {}).get("student"), described):
+        if not values:
+            continue
+        wanted = checked(StudentSettings, values, place=str(run.manifest))
+        with opened_student(wanted, doors) as student:
+            if student.fingerprint == fingerprint:
+                calibrate(run, settings, student=student, progress=progress)
+                return
+    raise RunError(
+        f"{run.root}: the quality gate needs the student {fingerprint} to read planted faults, and "
+        "the manifest describes another one",
+        hint="`tutelage score RUN --student MODEL` makes MODEL the student of this run",
+    )
+
+
+def _stage(run: RunFolder, settings: SelectSettings, *, fingerprint: str) -> Stage:
+    rejected = settings.quality_gate_rejected
+    return quality_gate_stage(
+        run,
+        settings,
+        student=fingerprint,
+        version=VERSION,
+        rejected=None if rejected is None else _rejected_digest(rejected),
+    )
+
+
+def _rejected_digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise SettingsError(
+            f"quality_gate_rejected: there is no file {path}",
+            hint="give a file of rows in any shape that `data.path` takes",
+        )
+    return checksum(Path(path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Version:
+    """One candidate that was read, with its features."""
+
+    candidate_id: str
+    example_id: str
+    step: str
+    features_F: Any
+
+
+def _fit_and_judge(
+    run: RunFolder, settings: SelectSettings, *, student: Reader, progress: Progress
+) -> Tally:
+    written = [c for c in stored_candidates(run.candidates) if c.status == OK]
+    enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
+    plants = list(_plants(_sample(written, settings), settings)) if enough else []
+    rejected = list(_rejected(settings))
+    progress.begin("quality gate", total=len(written) + len(plants) + len(rejected), unit="texts")
+    versions, unread = _versions(written, student, progress)
+    rows = _clean_rows(versions, seed=settings.seed)
+    originals = {v.example_id: v.features_F for v in versions if v.step == ORIGINAL}
+    rows += _planted_rows(plants, originals, student, progress)
+    rows += _rejected_rows(rejected, student, progress)
+    about = {
+        "version": VERSION,
+        "student": student.fingerprint,
+        "max_false_refusals": settings.max_false_refusals,
+        "seed": settings.seed,
+        "candidates_sha256": checksum(run.candidates),
+        "planted_examples": len({p.example_id for p, _, _ in plants}),
+    }
+    try:
+        gate = fit_gate(rows, max_false_refusals=settings.max_false_refusals, seed=settings.seed)
+    except TooFewRowsError as error:
+        write_gate(run.quality_gate, {**about, "status": NOT_FITTED, "detail": str(error)})
+        write_results(run, written, {}, {}, student=student.fingerprint)
+        progress.end(note="not fitted")
+        return {"fitted": False, "detail": str(error)}
+    write_gate(run.quality_gate, {**about, "status": "fitted", "gate": gate.as_json()})
+    found = gate.judge(np.stack([v.features_F for v in versions]))
+    by_id = {v.candidate_id: j for v, j in zip(versions, found, strict=True)}
+    write_results(run, written, by_id, unread, student=student.fingerprint)
+    refused = Counter(j.fault for j in found if not j.passed)
+    progress.end(note=f"{refused.total()} refused")
+    return {
+        "fitted": True,
+        "refused": dict(sorted(refused.items(), key=lambda item: (-item[1], item[0]))),
+        "judged": len(found),
+        "suspected": dict(gate.suspected),
+        "fit_examples": gate.fit_examples,
+        "held_out_examples": gate.held_out_examples,
+        "false_refusals": {
+            "share": gate.false_refusals.fraction,
+            "low": gate.false_refusals.low,
+            "high": gate.false_refusals.high,
+        },
+    }
+
+
+def _sample(written: Sequence[Candidate], settings: SelectSettings) -> list[Candidate]:
+    """One version of each drawn example: the last that was written, so a refinement if any."""
+    last: dict[str, Candidate] = {}
+    for candidate in sorted(written, key=lambda c: (c.step != ORIGINAL, c.candidate_id)):
+        last[candidate.example_id] = candidate
+    drawn = sorted(last, key=lambda name: content_hash("gate sample", settings.seed, name))
+    return [last[name] for name in drawn[: settings.quality_gate_examples]]
+
+
+def _plants(
+    sample: Sequence[Candidate], settings: SelectSettings
+) -> Iterator[tuple[Candidate, str, str]]:
+    """The faulty versions of the sample: candidate, fault and dose."""
+    rows = [
+        PlantRow(row_id=c.example_id, instruction=c.instruction, response=c.response)
+        for c in sample
+    ]
+    for row, candidate in zip(rows, sample, strict=True):
+        part = part_of(row.row_id, seed=settings.seed)
+        for fault in FAULTS:
+            for dose in DOSES:
+                found = plant(
+                    row, fault=fault, dose=dose, others=rows, seed=settings.seed, part=part
+                )
+                if found.response is not None:
+                    yield _with_response(candidate, found.response, fault, dose), fault, dose
+
+
+def _with_response(candidate: Candidate, text: str, *what: str) -> Candidate:
+    turn = replace(candidate.messages[-1], content=text)
+    return replace(
+        candidate,
+        candidate_id=content_hash("planted", candidate.candidate_id, *what, text),
+        messages=(*candidate.messages[:-1], turn),
+    )
+
+
+def _rejected(settings: SelectSettings) -> Iterator[Candidate]:
+    """The rows that a person rejected: the most changed version of each."""
+    if settings.quality_gate_rejected is None:
+        return
+    for row in read(settings.quality_gate_rejected):
+        versions = [c for c in (*row.repeated, *row.candidates) if c.status == OK]
+        if versions:
+            yield versions[-1]
+
+
+def _read(
+    candidates: Sequence[Candidate], student: Reader, progress: Progress
+) -> Iterator[tuple[Candidate, ScoredText | str]]:
+    """Each candidate with its reading and texts, or the reason why it has none."""
+    outcomes = student.read(candidates, views=VIEW_NAMES, statistics="full")
+    for candidate, outcome in zip(candidates, outcomes, strict=True):
+        progress.advance()
+        if isinstance(outcome, Reading):
+            yield (
+                candidate,
+                ScoredText(
+                    reading=outcome,
+                    instruction=candidate.instruction,
+                    response=student.response_text(candidate),
+                ),
+            )
+        else:
+            yield candidate, outcome.reason
+
+
+def _versions(
+    written: Sequence[Candidate], student: Reader, progress: Progress
+) -> tuple[list[_Version], dict[str, str]]:
+    """The features of all candidates; originals first, since refinements are compared with them."""
+    ordered = sorted(written, key=lambda c: (c.step != ORIGINAL,))
+    originals: dict[str, Mapping[str, float]] = {}
+    versions, unread = [], {}
+    for candidate, text in _read(ordered, student, progress):
+        if isinstance(text, str):
+            unread[candidate.candidate_id] = text
+            continue
+        original = None
+        if candidate.step == ORIGINAL:
+            originals[candidate.example_id] = plain_features(text)
+        else:
+            original = originals.get(candidate.example_id)
+        versions.append(
+            _Version(
+                candidate_id=candidate.candidate_id,
+                example_id=candidate.example_id,
+                step=candidate.step,
+                features_F=features_of(text, original=original),
+            )
+        )
+    return versions, unread
+
+
+def _clean_rows(versions: Iterable[_Version], *, seed: int) -> list[GateRow]:
+    """The user's rows as they are, which count as clean; a draw of them where there are many."""
+    drawn = sorted(versions, key=lambda v: content_hash("gate clean", seed, v.candidate_id))
+    return [GateRow(example_id=v.example_id, features_F=v.features_F) for v in drawn[:_CLEAN_MOST]]
+
+
+def _planted_rows(
+    plants: Sequence[tuple[Candidate, str, str]],
+    originals: Mapping[str, Any],
+    student: Reader,
+    progress: Progress,
+) -> list[GateRow]:
+    """Plants with their features; each also as if its row had no original, for fitting alone."""
+    rows = []
+    what = {c.candidate_id: (fault, dose) for c, fault, dose in plants}
+    for candidate, text in _read([c for c, _, _ in plants], student, progress):
+        if isinstance(text, str):
+            continue  # a plant is not the user's: nothing is lost with it
+        fault, dose = what[candidate.candidate_id]
+        original_F = originals.get(candidate.example_id)
+        known = None if original_F is None else dict(zip(NAMES, original_F, strict=True))
+        compared = known if candidate.step != ORIGINAL else None
+        row = GateRow(
+            example_id=candidate.example_id,
+            features_F=features_of(text, original=compared),
+            fault=fault,
+            dose=dose,
+        )
+        rows.append(row)
+        if compared is not None:
+            alone_F = row.features_F.copy()
+            alone_F[-len(DIFFERENCES) :] = np.nan
+            rows.append(replace(row, features_F=alone_F, measured=False))
+    return rows
+
+
+def _rejected_rows(
+    rejected: Sequence[Candidate], student: Reader, progress: Progress
+) -> list[GateRow]:
+    return [
+        GateRow(
+            example_id=candidate.example_id,
+            features_F=features_of(text),
+            fault=REJECTED,
+            dose="given",
+        )
+        for candidate, text in _read(rejected, student, progress)
+        if not isinstance(text, str)
+    ]

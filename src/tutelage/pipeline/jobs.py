@@ -1,0 +1,284 @@
+"""Whole jobs, for the command line and for Python: each is a short list of stages."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tutelage.data import read
+from tutelage.pipeline import stages
+from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
+from tutelage.pipeline.gate_stage import calibrate
+from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.report_stage import write_report
+from tutelage.pipeline.resources import (
+    Doors,
+    Reader,
+    begin,
+    note,
+    opened_student,
+    prompts_used,
+    scoring_job,
+    secret_free,
+    teacher_doors,
+)
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.score_stage import candidates_of, score_file
+from tutelage.pipeline.scoring_contract import check_contract
+from tutelage.pipeline.stage import Tally, refine_stage, run_stage
+from tutelage.pipeline.summary_text import in_words
+from tutelage.progress import Progress, Silent
+from tutelage.refinement import RefineSettings
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+
+
+def run_all(
+    settings: RunSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    with_page: bool = True,
+) -> dict[str, Any]:
+    """Load, refine, score, select and report; continue where it stopped.
+
+    Args:
+        settings: Everything that decides what the run does.
+        progress: Told how far each stage is.
+        doors: How student and teacher are reached; tests put fakes behind them.
+        with_page: Whether the report is drawn; `report` is an empty text where it is not.
+
+    Returns:
+        The tallies of the stages by name, the paths of the outputs, and `in_words`.
+
+    Raises:
+        TutelageError: Any of this package's errors; what is finished is kept.
+    """
+    doors = doors or Doors()
+    run = RunFolder(root=Path(settings.out)).create()
+    with run.locked():
+        check_contract(run, model=settings.student.model)
+        tallies = {"load": stages.need_responses(_load(run, settings, progress=progress))}
+        with opened_student(settings.student, doors) as student:
+            note(run, student=dict(student.describe()))
+            if settings.teacher is not None:
+                tallies["refine"] = _refine(
+                    run,
+                    refine=settings.refine,
+                    teacher=settings.teacher,
+                    student=student,
+                    select=settings.select,
+                    doors=teacher_doors(
+                        doors, engine=settings.score.engine, pool=settings.score.ray
+                    ),
+                    progress=progress,
+                )
+            else:
+                tallies["refine"] = stages.take_once(run)
+            tallies["score"] = _score(run, student, settings, doors=doors, progress=progress)
+            note(run, student=dict(student.describe()))
+            if settings.select.quality_gate == "calibrated":
+                tallies["quality_gate"] = calibrate(
+                    run, settings.select, student=student, progress=progress
+                )
+            fingerprint = student.fingerprint
+        tallies["select"] = stages.select_once(
+            run, settings=settings.select, student=fingerprint, progress=progress
+        )
+        page = write_report(run.root, progress=progress) if with_page else ""
+    summary: dict[str, Any] = {**tallies, "run": str(run.root), "report": str(page)}
+    return {**summary, "in_words": in_words(summary)}
+
+
+def _load(run: RunFolder, settings: RunSettings, *, progress: Progress) -> Tally:
+    inputs = stages.input_checksums(settings.data)
+    begin(run, settings=secret_free(settings), inputs=inputs, seed=settings.select.seed)
+    return stages.load_once(run, settings=settings.data, inputs=inputs, progress=progress)
+
+
+def _refine(
+    run: RunFolder,
+    *,
+    refine: RefineSettings,
+    teacher: TeacherSettings,
+    student: Reader | None,
+    select: SelectSettings,
+    doors: Doors,
+    progress: Progress,
+) -> Tally:
+    note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
+    stage = refine_stage(
+        run,
+        refine=refine,
+        teacher=teacher,
+        student=str(student.describe()["fingerprint"]) if student else None,
+        select=select,
+    )
+
+    def work() -> Tally:
+        return stages.refine(
+            run,
+            refine=refine,
+            teacher=teacher,
+            student=student,
+            select=select,
+            doors=doors,
+            progress=progress,
+        )
+
+    return run_stage(run, stage, work, again=stages.worth_asking_again)
+
+
+def _score(
+    run: RunFolder, student: Reader, settings: RunSettings, *, doors: Doors, progress: Progress
+) -> Tally:
+    workers = None
+    if settings.score.engine == "ray":
+        workers = scoring_job(
+            settings.student, student, settings.score, out=run.scores, doors=doors
+        )
+    return stages.score(
+        run,
+        student=student,
+        reading=settings.student,
+        settings=settings.score,
+        progress=progress,
+        workers=workers,
+    )
+
+
+def refine_data(
+    *,
+    data: Mapping[str, Any],
+    teacher: Mapping[str, Any],
+    refine: Mapping[str, Any],
+    student: str | None,
+    out: Path,
+    progress: Progress,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> dict[str, Any]:
+    """Load rows and let a teacher reflect on them, into a run folder.
+
+    Args:
+        data: Settings of the data room, with `path`.
+        teacher: Settings of the teacher room.
+        refine: Settings of the refinement room.
+        student: Who chooses on the way; None writes every branch.
+        out: The run folder.
+        progress: Told how far each stage is.
+        engine: `ray` spreads a local teacher over a pool of workers.
+        ray: Settings of the pool.
+        doors: How student and teacher are reached; tests put fakes behind them.
+
+    Returns:
+        The tallies of both stages.
+    """
+    pool = checked(RaySettings, ray or {}, place="ray")
+    parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
+    run = RunFolder(root=out).create()
+    with run.locked():
+        inputs = stages.input_checksums(parts.data)
+        begin(run, settings=parts.model_dump(mode="json"), inputs=inputs, seed=0)
+        loaded = stages.load_once(run, settings=parts.data, inputs=inputs, progress=progress)
+        stages.need_responses(loaded)
+        with ExitStack() as stack:
+            reader = (
+                stack.enter_context(opened_student(parts.student, doors)) if parts.student else None
+            )
+            refined = _refine(
+                run,
+                refine=parts.refine,
+                teacher=parts.teacher,
+                student=reader,
+                select=SelectSettings(),
+                doors=teacher_doors(doors, engine=engine, pool=pool),
+                progress=progress,
+            )
+    return {"load": loaded, "refine": refined, "run": str(out)}
+
+
+class RefineJob(BaseModel):
+    """What `refine_data` was asked to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data: DataSettings
+    teacher: TeacherSettings
+    refine: RefineSettings
+    student: StudentSettings | None
+    out: str
+
+
+def refine_settings(*, student: str | None, out: Path, **rooms: Mapping[str, Any]) -> RefineJob:
+    """The checked settings of a refine job.
+
+    Raises:
+        SettingsError: Some are wrong; all of them are named.
+    """
+    chooser = None if student is None else {"model": student}
+    return checked(RefineJob, {**rooms, "student": chooser, "out": str(out)}, place="refine")
+
+
+def score_data(
+    *,
+    data: Mapping[str, Any],
+    student: Mapping[str, Any],
+    metrics: Sequence[str],
+    out: Path,
+    progress: Progress,
+    statistics: Path | None = None,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
+    doors: Doors | None = None,
+) -> dict[str, Any]:
+    """Let a student read rows, and write its numbers: one row per input row, in order.
+
+    Args:
+        data: Settings of the data room, with `path`.
+        student: Settings of the student room.
+        metrics: Names of per-candidate metrics.
+        out: The Parquet file.
+        progress: Told how far it is.
+        statistics: Where the statistics of every token are to be kept, or None.
+        engine: `local` reads in this process, `ray` in a pool of workers.
+        ray: Settings of the pool.
+        doors: How the student is reached.
+
+    Returns:
+        The tally of statuses, and what the student is.
+    """
+    reading = checked(DataSettings, data, place="data")
+    settings = checked(StudentSettings, student, place="student")
+    values = {"metrics": tuple(metrics), "statistics": statistics is not None}
+    wanted = checked(ScoreSettings, {**values, "engine": engine, "ray": ray or {}}, place="score")
+    doors = doors or Doors()
+
+    found = read(reading.path, settings=reading)
+
+    with opened_student(settings, doors) as model:
+        scorer, shown, workers = None, progress, None
+        if wanted.engine == "ray":
+            workers = scoring_job(settings, model, wanted, out=out, doors=doors)
+            scorer = workers.scorer(lambda: candidates_of(found), progress=progress)
+            shown = Silent()
+        tally = score_file(
+            with_responses(found),
+            student=model,
+            metrics=wanted.metrics,
+            out=out,
+            progress=shown,
+            statistics=statistics,
+            scorer=scorer,
+        )
+        if workers is not None:
+            workers.forget()
+        more = {"notes": found.notes} if found.notes else {}
+        if found.unanswered:
+            more["unanswered"] = list(found.unanswered)
+        return {**tally, **more, "student": dict(model.describe())}

@@ -1,0 +1,251 @@
+"""Numbers from what is stored, without a model: metrics, how they agree, what training changed."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tutelage.data import OK, TableWriter, write_table
+from tutelage.data.token_table import IS_TOKENS, arrays_of, stored_tokens
+from tutelage.errors import DataError
+from tutelage.metrics import METRICS, agreement, score_row, scores_schema
+from tutelage.pipeline.config import ScoreSettings, checked
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.score_stage import finish_table
+from tutelage.pipeline.score_tables import PLACE
+from tutelage.progress import Progress
+
+_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
+    ("candidate_id", pa.string()),
+    ("example_id", pa.string()),
+    ("status", pa.string()),  # ok, or why there is no number
+    ("response_tokens", pa.int32()),
+    ("nll_base", pa.float64()),
+    ("nll_current", pa.float64()),
+    ("delta_loss", pa.float64()),  # nats per token; above 0: likelier than before
+)
+DELTAS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
+NOT_IN_BOTH = "not_in_both"
+OTHER_TOKENS = "other_tokens"
+_NLL = "nll_response_given_instruction"
+_RESAMPLES = 2000
+_ROWS = 256
+
+
+def recompute(
+    statistics: Path, *, metrics: Sequence[str], out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Compute metrics from token statistics that were stored. No model is loaded.
+
+    Args:
+        statistics: What `score --statistics` or `score.statistics` of a run has written.
+        metrics: Names of per-candidate metrics.
+        out: The scores table to write, in the order of the statistics.
+        progress: Told of each row.
+
+    Returns:
+        The tally of statuses.
+
+    Raises:
+        DataError: The file holds no token statistics, or not those that a metric needs.
+    """
+    names = checked(ScoreSettings, {"metrics": tuple(metrics)}, place="--metrics").metrics
+    file = _opened(statistics)
+    with file:
+        place = [field for field in PLACE if field.name in file.schema_arrow.names]
+        statuses: Counter[str] = Counter()
+        progress.begin("recompute", total=file.metadata.num_rows, unit="candidates")
+        with TableWriter(out, pa.schema([*place, *scores_schema(names)])) as table:
+            try:
+                for row in _recomputed(file, names):
+                    table.append([row])
+                    statuses[str(row["status"])] += 1
+                    progress.advance()
+            except DataError as error:
+                raise DataError(
+                    f"{statistics}: {error}",
+                    hint="score again with --statistics and this metric; what was read is cached",
+                ) from error
+    finish_table(out, metrics=names)
+    progress.end()
+    return {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}
+
+
+def _opened(statistics: Path) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(statistics)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{statistics}: cannot be read: {error}") from error
+    found = file.schema_arrow.metadata or {}
+    if not IS_TOKENS.items() <= found.items():
+        file.close()
+        raise DataError(
+            f"{statistics}: holds no token statistics",
+            hint="`tutelage score DATA --student M --statistics FILE --out S.parquet` writes some",
+        )
+    return file
+
+
+def _recomputed(file: pq.ParquetFile, metrics: Sequence[str]) -> Iterator[dict[str, object]]:
+    place = [field.name for field in PLACE if field.name in file.schema_arrow.names]
+    for batch in file.iter_batches(batch_size=_ROWS):
+        for row in arrays_of(pa.Table.from_batches([batch])):
+            stored = stored_tokens(row)
+            answer = stored.targets.get("response")
+            yield {
+                **{name: row[name] for name in place},
+                **score_row(
+                    stored.outcome,
+                    metrics=metrics,
+                    response=None if answer is None else answer.text,
+                    steps=stored.steps,
+                ),
+                "example_id": row["example_id"],
+                "student": row["student"],
+                "contract": row.get("contract"),
+            }
+
+
+def metric_agreement(source: Path, *, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """How the metrics of a scores table agree with each other and with length.
+
+    Args:
+        source: A run folder or a scores table.
+        metrics: Which columns; by default every metric the table has.
+
+    Returns:
+        One row a pair of columns and student, as `tutelage.metrics.agreement` describes, the
+        strongest agreement first.
+
+    Raises:
+        DataError: The table has no such column.
+    """
+    table = scores_at(source)
+    names = list(metrics) or [name for name in table.column_names if name in METRICS]
+    if not names:
+        raise DataError(f"{source}: no column is a metric", hint="`tutelage score` writes some")
+    rows = []
+    for student in pc.unique(table["student"]).to_pylist():
+        if student is None:  # rows that could not be read have no student
+            continue
+        own = table.filter(pc.field("student") == student)
+        rows += [{"student": student, **row} for row in agreement(own, names).to_pylist()]
+    return sorted(rows, key=lambda r: (r["student"], -abs(r["spearman"] or 0), r["a"], r["b"]))
+
+
+def scores_at(source: Path) -> pa.Table:
+    """The scores table of a run, or the table at a path.
+
+    Raises:
+        DataError: There is none.
+    """
+    path = RunFolder(root=source).scores if source.is_dir() else source
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"{path}: cannot be read: {error}", hint="give a run folder or a scores table"
+        ) from error
+    if not {"student", "candidate_id", "status"} <= set(table.column_names):
+        raise DataError(
+            f"{path}: is no scores table, it has {', '.join(table.column_names[:6])}, ...",
+            hint="`tutelage score` writes one",
+        )
+    return table
+
+
+def delta_losses(base: Path, current: Path, *, out: Path | None, seed: int = 0) -> dict[str, Any]:
+    """What training has changed: the loss under one student less that under another.
+
+    Args:
+        base: Scores by the student before: a run folder or a scores table.
+        current: Scores of the same candidates by the student after.
+        out: A table with a row for each candidate of either, or None.
+        seed: Of the resampling.
+
+    Returns:
+        How many candidates are in which state, the mean over them in nats per token with its 95 %
+        interval (resampled by example), and the share that became likelier.
+
+    Raises:
+        DataError: A file is no scores table of one student, or no candidate is in both.
+    """
+    before, after = _by_candidate(base), _by_candidate(current)
+    rows = [
+        _delta(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])
+    ]
+    table = pa.Table.from_pylist(rows, schema=DELTAS)
+    if out is not None:
+        write_table(out, table)
+    good = [row for row in rows if row["status"] == OK]
+    if not good:
+        raise DataError(
+            f"{base} and {current} have no scored candidate in common",
+            hint="score the same data with both students, with --metrics that read the response",
+        )
+    deltas = np.array([row["delta_loss"] for row in good])
+    examples = [row["example_id"] or row["candidate_id"] for row in good]
+    low, high = _interval(deltas, examples, seed=seed)
+    return {
+        "candidates": len(rows),
+        "by_status": dict(sorted(Counter(str(row["status"]) for row in rows).items())),
+        "examples": len(set(examples)),
+        "mean_delta_loss": float(deltas.mean()),
+        "interval_95": [low, high],
+        "share_likelier": float((deltas > 0).mean()),
+        "seed": seed,
+        **({} if out is None else {"out": str(out)}),
+    }
+
+
+def _by_candidate(source: Path) -> dict[str, dict[str, Any]]:
+    table = scores_at(source)
+    students = {name for name in pc.unique(table["student"]).to_pylist() if name is not None}
+    if len(students) != 1 or _NLL not in table.column_names:
+        raise DataError(
+            f"{source}: scores of {len(students)} students, expected one that read the response",
+            hint="`tutelage score` into a file of its own for each student",
+        )
+    columns = ["candidate_id", "example_id", "status", "response_tokens", _NLL]
+    found = table.filter(pc.is_valid(table["candidate_id"])).select(columns)
+    return {row["candidate_id"]: row for row in found.to_pylist()}
+
+
+def _delta(
+    name: str, before: dict[str, Any] | None, after: dict[str, Any] | None
+) -> dict[str, Any]:
+    either = before or after or {}
+    row = {"candidate_id": name, "example_id": either.get("example_id"), "status": NOT_IN_BOTH}
+    if before is None or after is None:
+        return row
+    for side in (before, after):
+        if side["status"] != OK or side[_NLL] is None:
+            return row | {"status": side["status"] if side["status"] != OK else NOT_IN_BOTH}
+    if before["response_tokens"] != after["response_tokens"]:
+        # Another tokenizer or template: nats per token of other tokens are no difference.
+        return row | {"status": OTHER_TOKENS}
+    return row | {
+        "status": OK,
+        "response_tokens": before["response_tokens"],
+        "nll_base": before[_NLL],
+        "nll_current": after[_NLL],
+        "delta_loss": before[_NLL] - after[_NLL],
+    }
+
+
+def _interval(deltas: Any, examples: Sequence[str], *, seed: int) -> tuple[float, float]:
+    """The 95 % interval of a mean, by drawing whole examples again and again."""
+    _, owner = np.unique(np.array(examples, dtype=str), return_inverse=True)
+    sums, counts = np.bincount(owner, weights=deltas), np.bincount(owner)
+    generator = np.random.default_rng(seed)
+    means = np.empty(_RESAMPLES)
+    for index in range(_RESAMPLES):
+        drawn = generator.integers(0, len(sums), size=len(sums))
+        means[index] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,196 @@
+"""The refine stage: the teacher writes, the student chooses on the way.
+
+Examples are taken a chunk at a time, in the order of the input. In the lazy order each chunk goes
+through four steps, so that at most two replies per example are paid for:
+
+    teacher  reflects on the instruction of every original
+    student  reads both, and the rule says which instruction goes on
+    teacher  reflects on the response of that one only
+    student  reads it in the score stage
+
+In the eager order, for when no student is at hand, every branch is written: three replies.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.data import (
+    INSTRUCTION_REFLECTION,
+    OK,
+    ORIGINAL,
+    RESPONSE_REFLECTION,
+    Candidate,
+    TableWriter,
+)
+from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
+from tutelage.metrics import scores_schema
+from tutelage.pipeline.resources import Reader
+from tutelage.pipeline.score_stage import score_candidates
+from tutelage.pipeline.teacher_outage import AttendedTeacher, Usability, tally_of
+from tutelage.progress import Progress
+from tutelage.refinement import RefineSettings, reflect_all
+from tutelage.selection import SelectSettings, choose_parents, needed_metrics
+
+CHUNK_EXAMPLES = 256
+"""How many examples go through the four steps together; bounds memory and the batch plan."""
+
+Parents = Callable[[Sequence[Candidate]], Sequence[Candidate]]
+"""From all candidates of a chunk so far to the one of each example whose response is reflected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refining:
+    """What the refine stage needs.
+
+    Attributes:
+        open_teacher: Who writes; opened inside the event loop that asks.
+        settings: What is written.
+        parents: The student's choice between the instructions; None for the eager order.
+    """
+
+    open_teacher: Callable[[], AbstractAsyncContextManager[AttendedTeacher]]
+    settings: RefineSettings
+    parents: Parents | None
+
+
+def lazy_parents(student: Reader, select: SelectSettings) -> Parents:
+    """Let the student choose, by the rule that will decide in the end."""
+    metrics = needed_metrics(select.rule) or ("ifd", "r_ifd")
+
+    def parents(candidates: Sequence[Candidate]) -> list[Candidate]:
+        scored = list(score_candidates(candidates, student=student, metrics=metrics))
+        chosen = choose_parents(
+            candidates=candidates_to_table(candidates),
+            scores=pa.Table.from_pylist(scored, schema=scores_schema(metrics)),
+            settings=select,
+        )
+        by_id = {c.candidate_id: c for c in candidates}
+        return [by_id[candidate_id] for candidate_id in chosen.values()]
+
+    return parents
+
+
+def refine_candidates(
+    loaded: Iterable[Candidate],
+    *,
+    refining: Refining,
+    out: Path,
+    total: int,
+    progress: Progress,
+    samples: Mapping[str, Sequence[Candidate]] | None = None,
+) -> dict[str, Any]:
+    """Write every loaded candidate and everything the teacher makes of it to one table.
+
+    Args:
+        loaded: Originals and imported refinements; the candidates of an example stand together.
+        refining: Who writes, what, and who chooses.
+        out: The candidates table.
+        total: How many examples there are, for the progress.
+        progress: Told of each reflection that is done.
+        samples: Responses that were sampled earlier, by example; they stay.
+
+    Returns:
+        The tally: candidates by step and status, and what the teacher was paid.
+    """
+    branches = 2 if refining.parents is None and len(refining.settings.steps) > 1 else 1
+    replies = sum(branches if step == "response" else 1 for step in refining.settings.steps)
+    progress.begin("refine", total=total * replies, unit="reflections")
+    with TableWriter(out, CANDIDATES) as table:
+        statuses, teacher, usability = asyncio.run(
+            _refine(
+                loaded, refining=refining, table=table, progress=progress, samples=samples or {}
+            )
+        )
+    progress.end(note=paid_in_words(teacher))
+    return {
+        "teacher_candidates": dict(sorted(statuses.items())),
+        **tally_of(teacher),
+        **usability.tally(teacher),
+    }
+
+
+async def _refine(
+    loaded: Iterable[Candidate],
+    *,
+    refining: Refining,
+    table: TableWriter,
+    progress: Progress,
+    samples: Mapping[str, Sequence[Candidate]],
+) -> tuple[Counter[str], AttendedTeacher, Usability]:
+    statuses: Counter[str] = Counter()
+    usability = Usability()
+    async with refining.open_teacher() as teacher:
+        for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
+            candidates = [c for group in chunk for c in group]
+            written = await _refine_chunk(
+                candidates, teacher=teacher, refining=refining, progress=progress
+            )
+            statuses.update(f"{c.step}:{c.status}" for c in written)
+            usability.add(written)
+            order = {group[0].example_id: index for index, group in enumerate(chunk)}
+            kept = [c for example_id in order for c in samples.get(example_id, ())]
+            for candidate in sorted(candidates + written + kept, key=lambda c: order[c.example_id]):
+                table.append([candidate_to_row(candidate)])
+        return statuses, teacher, usability
+
+
+async def _refine_chunk(
+    candidates: Sequence[Candidate],
+    *,
+    teacher: AttendedTeacher,
+    refining: Refining,
+    progress: Progress,
+) -> list[Candidate]:
+    settings = refining.settings
+
+    async def reflect(parents: Sequence[Candidate], step: str) -> list[Candidate]:
+        return await reflect_all(
+            parents,
+            step=step,
+            teacher=teacher,
+            settings=settings,
+            on_done=lambda _: progress.advance(note=paid_in_words(teacher)),
+        )
+
+    written: list[Candidate] = []
+    if "instruction" in settings.steps:
+        originals = [c for c in candidates if c.step == ORIGINAL and c.status == OK]
+        written += await reflect(originals, INSTRUCTION_REFLECTION)
+    if "response" in settings.steps:
+        so_far = [*candidates, *written]
+        if refining.parents is None:
+            parents = [c for c in so_far if c.step in _REFLECTABLE and c.status == OK]
+        else:
+            parents = list(refining.parents([c for c in so_far if c.step in _REFLECTABLE]))
+        written += await reflect(parents, RESPONSE_REFLECTION)
+    return written
+
+
+_REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
+
+
+def paid_in_words(teacher: AttendedTeacher) -> str:
+    """What was asked and paid so far, in a few words."""
+    tally = teacher.tally
+    words = f"{tally.answered} new calls, {tally.from_journal} cached"
+    if tally.failed:
+        words += f", {tally.failed} failed"
+    if tally.currency is not None:
+        words += f", {tally.cost:.4f} {tally.currency}"
+    if teacher.away is not None:
+        words += f", {teacher.away}"
+    return words
+
+
+def _chunks(loaded: Iterable[Candidate], *, size: int) -> Iterator[list[list[Candidate]]]:
+    groups = (list(group) for _, group in groupby(loaded, key=lambda c: c.example_id))
+    while chunk := list(islice(groups, size)):
+        yield chunk

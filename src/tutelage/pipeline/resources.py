@@ -1,0 +1,277 @@
+"""Open what a run needs: its manifest, its journal, its teacher, its student."""
+
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from tutelage.data import (
+    INSTRUCTION_REFLECTION,
+    RESPONSE_REFLECTION,
+    Candidate,
+    TargetTokens,
+    content_hash,
+)
+from tutelage.data.token_table import TextName
+from tutelage.errors import SettingsError
+from tutelage.pipeline.config import RunSettings, ScoreSettings
+from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.progress import Progress
+from tutelage.refinement import RefineSettings, prompt_of
+from tutelage.student import Reads, Statistics, StudentSettings, open_student
+from tutelage.teacher import Journal, JournaledTeacher, TeacherSettings, open_teacher
+from tutelage.version import __version__
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy", "openai")
+
+
+def versions() -> dict[str, str]:
+    """The versions that can change a result: this package, Python and the libraries that count."""
+    found = {"tutelage": __version__, "python": sys.version.split()[0]}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["platform"] = platform.platform()
+    return found
+
+
+def begin(
+    run: RunFolder, *, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int
+) -> None:
+    """Write the manifest before work starts; keep what earlier stages noted.
+
+    Args:
+        run: The run folder.
+        settings: Resolved settings, without secrets: none of our settings holds one.
+        inputs: SHA-256 by input file.
+        seed: Of the selection and its nulls.
+    """
+    manifest = run.read_manifest()
+    manifest.setdefault("created", _now())
+    manifest.setdefault("run_id", content_hash("run", manifest["created"], str(run.root.name)))
+    manifest["updated"] = _now()
+    manifest["settings"] = dict(settings)
+    manifest["versions"] = versions()
+    manifest["inputs"] = dict(inputs)
+    manifest["seeds"] = {"select": seed}
+    run.write_manifest(manifest)
+
+
+def note(run: RunFolder, **facts: Any) -> None:
+    """Put facts into the manifest that were not known when it was first written."""
+    manifest = run.read_manifest()
+    manifest.update(facts)
+    run.write_manifest(manifest)
+
+
+def run_id(run: RunFolder) -> str:
+    """The name of this run in a journal; the same whenever it is started again."""
+    name: str = run.read_manifest()["run_id"]
+    return name
+
+
+def prompts_used(settings: RefineSettings) -> dict[str, str]:
+    """The name and the fingerprint of each prompt, by step."""
+    steps = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
+    used = {}
+    for name in settings.steps:
+        prompt = prompt_of(steps[name], settings)
+        used[steps[name]] = f"{prompt.name}@{prompt.fingerprint}"
+    return used
+
+
+def journal_path(run: RunFolder, teacher: TeacherSettings) -> Path:
+    """Where the replies of this run are kept."""
+    return teacher.journal or run.journal
+
+
+@contextmanager
+def opened_journal(run: RunFolder, teacher: TeacherSettings) -> Iterator[Journal]:
+    """The journal of a run; a replay from somebody else's journal never writes to it."""
+    path = journal_path(run, teacher)
+    foreign = teacher.kind == "replay" and teacher.journal is not None
+    with Journal(path, read_only=foreign) as journal:
+        yield journal
+
+
+class Reader(Reads, Protocol):
+    """What a stage asks of a student, beyond reading."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of weights, tokenizer and template."""
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """What the manifest says about it."""
+        ...
+
+    @property
+    def measures(self) -> Statistics:
+        """The most statistics that can be had."""
+        ...
+
+    def response_text(self, candidate: Candidate) -> str:
+        """The text that its response tokens are counted in."""
+        ...
+
+    def last_response_text(self, candidate: Candidate) -> str:
+        """The text behind `context_text`: the last turn that is read, as it is rendered."""
+        ...
+
+    def targets(self, candidate: Candidate, side: TextName) -> TargetTokens:
+        """The target tokens of one side of a candidate that has a reading."""
+        ...
+
+    def close(self) -> None:
+        """Give memory and files back."""
+        ...
+
+
+class OpensTeacher(Protocol):
+    """Opens a teacher from its settings; `tutelage.teacher.open_teacher` does."""
+
+    def __call__(
+        self, settings: TeacherSettings, journal: Journal, *, run: str | None = None
+    ) -> JournaledTeacher:
+        """The teacher, not entered yet."""
+        ...
+
+
+class ScoringJob(Protocol):
+    """One scoring job on a pool of workers."""
+
+    def scorer(
+        self, candidates: Callable[[], Iterable[Candidate]], *, progress: Progress
+    ) -> Callable[[Iterable[Candidate]], Iterator[dict[str, Any]]]:
+        """Score every candidate; the function that is returned gives their rows."""
+        ...
+
+    def computing(self, metrics: tuple[str, ...]) -> "ScoringJob":
+        """The same job for these metrics."""
+        ...
+
+    def work(self, candidates: Iterable[Candidate], *, progress: Progress) -> int:
+        """Score every candidate, keep the results and return how many candidates there are."""
+        ...
+
+    def rows(self, candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
+        """The rows of the scores table, in the order of the candidates."""
+        ...
+
+    def forget(self) -> None:
+        """Remove what the job kept: its rows are in a table now."""
+        ...
+
+
+class Workers(Protocol):
+    """A pool of workers that scores candidates and runs local teachers."""
+
+    def scoring_job(
+        self,
+        student: StudentSettings,
+        reader: Reader,
+        score: ScoreSettings,
+        *,
+        out: Path,
+        open_student: Callable[[StudentSettings], Reader],
+    ) -> ScoringJob:
+        """The job that writes `out`."""
+        ...
+
+    def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
+        """Opens teachers; those that are models in this process are spread over the pool."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """How a run reaches its student and its teacher; tests put fakes behind them.
+
+    Attributes:
+        open_student: From settings to a student whose weights are loaded when they are needed.
+        open_teacher: From settings to a teacher.
+        workers: A pool of workers for `engine: ray`; None: there is none.
+    """
+
+    open_student: Callable[[StudentSettings], Reader] = open_student
+    open_teacher: OpensTeacher = open_teacher
+    workers: Workers | None = None
+
+
+@contextmanager
+def opened_student(settings: StudentSettings, doors: Doors | None = None) -> Iterator[Reader]:
+    """The student; it is closed at the end."""
+    student = (doors or Doors()).open_student(settings)
+    try:
+        yield student
+    finally:
+        student.close()
+
+
+def secret_free(settings: RunSettings) -> dict[str, Any]:
+    """The settings as the manifest shows them: settings name keys, they never hold one."""
+    return settings.model_dump(mode="json")
+
+
+def _now() -> str:
+    return datetime.now(tz=UTC).isoformat(timespec="seconds")
+
+
+def workers_of(doors: Doors) -> Workers:
+    """The pool of workers that was handed in.
+
+    Raises:
+        SettingsError: The settings ask for workers, and none were handed in.
+    """
+    if doors.workers is None:
+        raise SettingsError(
+            "engine ray: no workers were handed in",
+            hint="in Python: doors=Doors(workers=RayWorkers()) from tutelage.distributed",
+        )
+    return doors.workers
+
+
+def scoring_job(
+    student: StudentSettings, reader: Reader, score: ScoreSettings, *, out: Path, doors: Doors
+) -> ScoringJob:
+    """The scoring job of a pool of workers, which writes `out`.
+
+    Args:
+        student: Settings of the student that each worker opens.
+        reader: The student in this process.
+        score: Settings of the scores.
+        out: The table of scores.
+        doors: How the student is opened, and the pool.
+
+    Raises:
+        SettingsError: No workers were handed in.
+    """
+    return workers_of(doors).scoring_job(
+        student, reader, score, out=out, open_student=doors.open_student
+    )
+
+
+def teacher_doors(doors: Doors | None, *, engine: str, pool: RaySettings) -> Doors:
+    """The doors of a stage that asks a teacher; a fake behind one stays where it is.
+
+    Args:
+        doors: Those that were handed in.
+        engine: `ray` spreads local teachers over a pool of workers.
+        pool: Settings of the pool.
+
+    Raises:
+        SettingsError: The engine is `ray`, and no workers were handed in.
+    """
+    doors = doors or Doors()
+    if engine != "ray" or doors.open_teacher is not open_teacher:
+        return doors
+    return replace(doors, open_teacher=workers_of(doors).teacher_opener(pool))

@@ -1,0 +1,312 @@
+"""The run folder: the only place that decides where a file lies."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import lock_file, remove_leftovers, write_text
+from tutelage.data.schemas import SCHEMA_VERSION
+from tutelage.errors import RunError, SettingsError
+from tutelage.pipeline.integrity import checksum, is_whole, sound
+
+__all__ = ["MAIN", "RunFolder", "checksum", "is_whole", "sound"]
+
+MAIN = "main"
+"""The name of the selection whose files lie in the run folder itself."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """The paths of one run. Nothing is created until `create` is called.
+
+    Attributes:
+        root: The folder.
+        selection: The named selection whose decision files are meant; None is the main one.
+    """
+
+    root: Path
+    selection: str | None = None
+
+    @property
+    def decided_in(self) -> Path:
+        """The folder of the decision files of this selection."""
+        return self.root if self.selection is None else self.root / "selections" / self.selection
+
+    @property
+    def select_stage(self) -> str:
+        """The name in the manifest of the stage that made this selection."""
+        return "select" if self.selection is None else f"select:{self.selection}"
+
+    def with_selection(self, name: str | None) -> "RunFolder":
+        """The same run with the decision files of another selection.
+
+        Args:
+            name: Letters, digits, `.`, `_` and `-`; `main` or None is the run's own selection.
+
+        Raises:
+            SettingsError: It cannot be the name of a selection.
+        """
+        if name is None or name == MAIN:
+            return replace(self, selection=None)
+        if not _NAME.fullmatch(name):
+            raise SettingsError(
+                f"{name!r} cannot be the name of a selection",
+                hint="use letters, digits, '.', '_' and '-', such as strict-2",
+            )
+        return replace(self, selection=name)
+
+    def selected_as(self, name: str | None) -> "RunFolder":
+        """The same run with the decision files of a selection that has been made.
+
+        Raises:
+            SettingsError: There is no selection of that name; the hint lists those there are.
+        """
+        run = self.with_selection(name)
+        if run.selection is not None and not run.decisions.exists():
+            raise SettingsError(
+                f"{self.root}: has no selection {run.selection!r}",
+                hint=f"selections are {', '.join([MAIN, *self.selections()])}; "
+                f"`tutelage select RUN --name {run.selection}` makes this one",
+            )
+        return run
+
+    def selections(self) -> list[str]:
+        """The names of the selections beside the main one, in alphabetical order."""
+        found = (self.root / "selections").glob("*/decisions.parquet")
+        return sorted(path.parent.name for path in found if _NAME.fullmatch(path.parent.name))
+
+    @property
+    def manifest(self) -> Path:
+        """What was asked for, from what, with which versions; written before work starts."""
+        return self.root / "manifest.json"
+
+    @property
+    def journal(self) -> Path:
+        """Every teacher reply."""
+        return self.root / "journal.sqlite"
+
+    @property
+    def rows(self) -> Path:
+        """Input row number to example, or why the row could not be read."""
+        return self.root / "rows.parquet"
+
+    @property
+    def examples(self) -> Path:
+        """One row an example."""
+        return self.root / "examples.parquet"
+
+    @property
+    def loaded(self) -> Path:
+        """The candidates that came with the data: originals and imported refinements."""
+        return self.root / "loaded.parquet"
+
+    @property
+    def candidates(self) -> Path:
+        """All candidates: those that came with the data, then those the teacher wrote."""
+        return self.root / "candidates.parquet"
+
+    @property
+    def scores(self) -> Path:
+        """Candidate by student."""
+        return self.root / "scores.parquet"
+
+    @property
+    def earlier_scores(self) -> Path:
+        """Scores of candidates that are gone; they are used again if the candidates come back."""
+        return self.root / "earlier_scores.parquet"
+
+    @property
+    def statistics(self) -> Path:
+        """What the student thought of every target token, where the settings ask for it."""
+        return self.root / "statistics.parquet"
+
+    @property
+    def decisions(self) -> Path:
+        """Exactly one row an example."""
+        return self.decided_in / "decisions.parquet"
+
+    @property
+    def overrides(self) -> Path:
+        """What persons decided whatever the rule says; only ever appended to."""
+        return self.root / "overrides.jsonl"
+
+    @property
+    def nulls(self) -> Path:
+        """Sets of the same size, chosen without the student."""
+        return self.decided_in / "nulls.parquet"
+
+    @property
+    def verdicts(self) -> Path:
+        """Whether each candidate is right."""
+        return self.root / "verdicts.parquet"
+
+    @property
+    def filters(self) -> Path:
+        """What the filters decided on each candidate."""
+        return self.root / "filters.parquet"
+
+    @property
+    def quality_gate(self) -> Path:
+        """The calibrated gate: detectors, thresholds, and how they did on held-out rows."""
+        return self.root / "quality_gate.json"
+
+    @property
+    def quality_gate_table(self) -> Path:
+        """What the calibrated gate decided on each candidate."""
+        return self.root / "quality_gate.parquet"
+
+    @property
+    def chosen(self) -> Path:
+        """Every chosen candidate; some rules keep several of an example."""
+        return self.decided_in / "chosen.parquet"
+
+    @property
+    def selected(self) -> Path:
+        """The chosen candidates, for training."""
+        return self.decided_in / "selected.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        """The examples of which nothing was chosen, with the reason."""
+        return self.decided_in / "rejected.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page people forward."""
+        return self.decided_in / "report.html"
+
+    def create(self) -> "RunFolder":
+        """Make the folder, or accept one that is empty or a run already.
+
+        Raises:
+            RunError: Something else lies there.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self.root}: cannot be created: {error.strerror}", hint="choose another --out"
+            ) from error
+        others = [p.name for p in self.root.iterdir() if not p.name.startswith(".")]
+        if others and not self.manifest.exists() and not self.journal.exists():
+            raise RunError(
+                f"{self.root}: is not a run folder, it holds {others[0]!r}",
+                hint="choose an empty or a new folder for --out",
+            )
+        return self
+
+    def existing(self) -> "RunFolder":
+        """This folder, once it is sure that a run lies there.
+
+        Raises:
+            RunError: There is no run.
+        """
+        if not self.manifest.exists():
+            raise RunError(
+                f"{self.root}: there is no run here (no manifest.json)",
+                hint="give the folder that `tutelage run` or `tutelage refine` wrote",
+            )
+        return self
+
+    def need(self, path: Path) -> Path:
+        """A file of this run that has to be there, and whole.
+
+        Raises:
+            RunError: It is not; the hint names the command that writes it.
+        """
+        if path.exists():
+            return sound(path)
+        writers = {
+            self.scores: "tutelage run, or tutelage score RUN --student MODEL",
+            self.decisions: "tutelage select RUN",
+            self.quality_gate: "tutelage select RUN --quality-gate calibrated",
+            self.quality_gate_table: "tutelage select RUN --quality-gate calibrated",
+        }
+        raise RunError(
+            f"{path}: is not there yet",
+            hint=f"{writers.get(path, 'tutelage run CONFIG.yaml')} writes it",
+        )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one writing process; the lock goes with the process.
+
+        Raises:
+            RunError: Another process holds it.
+        """
+        with lock_file(self.root / ".lock") as free:
+            if not free:
+                raise RunError(
+                    f"{self.root}: another process is working on this run",
+                    hint="wait for it to end, or give another --out",
+                )
+            for folder in (self.root, *(self.root / "selections").glob("*/")):
+                remove_leftovers(folder)
+            yield
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest, or an empty one where the run has not started.
+
+        Raises:
+            RunError: It is not JSON, or of a newer version of this package.
+        """
+        if not self.manifest.exists():
+            return {}
+        try:
+            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RunError(
+                f"{self.manifest}: cannot be read: {error.strerror or error}",
+                hint="check that it is a file that you may read",
+            ) from error
+        except (ValueError, RecursionError) as error:
+            raise RunError(
+                f"{self.manifest}: is not valid JSON: {error}",
+                hint="restore it, or start again in a new folder: paid replies are in the journal "
+                "and can be shared with `teacher.journal`",
+            ) from error
+        parts = ("settings", "student", "stages")
+        if not isinstance(manifest, dict) or not all(
+            isinstance(manifest.get(part, {}), dict) for part in parts
+        ):
+            raise RunError(
+                f"{self.manifest}: is not a manifest that tutelage wrote",
+                hint="restore it, or start again in a new folder",
+            )
+        version = manifest.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"{self.manifest}: schema version {version}, this tutelage reads {SCHEMA_VERSION}",
+                hint="use the tutelage that wrote it, or start again in a new folder",
+            )
+        return manifest
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Replace the manifest in one step."""
+        text = json.dumps(
+            {"schema_version": SCHEMA_VERSION, **manifest}, indent=2, ensure_ascii=False
+        )
+        # A file name that is not UTF-8 holds lone surrogates: JSON has an escape for each.
+        text = text.encode(errors="backslashreplace").decode()
+        write_text(self.manifest, text + "\n")
+
+    def shown_manifest(self) -> dict[str, Any]:
+        """The manifest as it reads for this selection: `select` is the stage that made it.
+
+        Raises:
+            RunError: As `read_manifest`.
+        """
+        manifest = self.read_manifest()
+        if self.selection is None:
+            return manifest
+        stages = dict(manifest.get("stages", {}))
+        mine = stages.get(self.select_stage, {})
+        rule = mine.get("tally", {}).get("rule", {})
+        settings = {**manifest.get("settings", {}), "select": rule}
+        return {**manifest, "settings": settings, "stages": {**stages, "select": mine}}

@@ -1,0 +1,388 @@
+"""The score stage, and `tutelage.Student`: where the student's readings become metrics."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import (
+    OK,
+    Candidate,
+    Reading,
+    ReadingOutcome,
+    Row,
+    TargetTokens,
+    TokenStats,
+    Unscored,
+    write_table,
+)
+from tutelage.data.token_table import (
+    TEXT_NAMES,
+    TOKEN_COLUMNS,
+    TOKENS,
+    TextName,
+    text_of,
+    token_columns,
+)
+from tutelage.errors import SettingsError
+from tutelage.metrics import (
+    beyond,
+    finish_scores,
+    needs_steps,
+    needs_text,
+    score_row,
+    scores_schema,
+    statistics_for,
+    step_views,
+    views_for,
+)
+from tutelage.pipeline.config import DEFAULT_METRICS, checked, known_metrics
+from tutelage.pipeline.reading_counter import ReadingCounter
+from tutelage.pipeline.resources import Reader
+from tutelage.pipeline.score_tables import PLACE, ScoreTables
+from tutelage.progress import Progress, Silent
+from tutelage.student import StudentSettings, TextPair, open_student
+
+STEP_CHUNK_CANDIDATES = 128
+"""How many candidates have their steps read together, for metrics that read step by step."""
+
+
+def stored_schema(metrics: Sequence[str], *, statistics: bool) -> pa.Schema:
+    """Every column that `score_candidates` fills."""
+    more = [TOKENS.field(name) for name in TOKEN_COLUMNS] if statistics else []
+    return pa.schema([*scores_schema(metrics), *more])
+
+
+Scorer: TypeAlias = Callable[[Iterable[Candidate]], Iterator[dict[str, Any]]]
+"""From candidates to their rows, in the order given."""
+
+
+def score_candidates(
+    candidates: Iterable[Candidate],
+    *,
+    student: Reader,
+    metrics: Sequence[str],
+    statistics: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """One row of the scores table for each candidate, in the order given.
+
+    A candidate that cannot be scored has its reason as status and no number.
+
+    Args:
+        candidates: Read chunk by chunk.
+        student: Who reads.
+        metrics: Names of per-candidate metrics.
+        statistics: Measure all token statistics, and add the columns of the token table.
+    """
+    waiting: deque[Candidate] = deque()
+
+    def noted() -> Iterator[Candidate]:
+        for candidate in candidates:
+            waiting.append(candidate)
+            yield candidate
+
+    with_text = needs_text(metrics)
+    _check_measured(student, metrics)
+    wanted = student.measures if statistics else statistics_for(metrics)
+    outcomes = student.read(noted(), views=views_for(metrics), statistics=wanted)
+    for outcome, steps in _with_steps(outcomes, waiting, student=student, metrics=metrics):
+        candidate = waiting.popleft()
+        readable = candidate.status == OK
+        response = student.response_text(candidate) if with_text and readable else None
+        more = {}
+        if statistics and isinstance(outcome, Reading):
+            more = token_columns(
+                outcome, targets=_targets(outcome, candidate, student), steps=steps
+            )
+        yield {
+            **more,
+            **score_row(outcome, metrics=metrics, response=response, steps=steps),
+            "example_id": candidate.example_id,
+            "student": student.fingerprint,
+        }
+
+
+def _check_measured(student: Reader, metrics: Sequence[str]) -> None:
+    """Before anything is read: a metric that cannot be had is said, not left out."""
+    lost = beyond(metrics, student.measures)
+    if lost:
+        backend = student.describe()["backend"]
+        raise SettingsError(
+            f"{', '.join(lost)}: cannot be had from the backend {backend}, which gives "
+            "log-probabilities and ranks but no entropies and no sums of squares",
+            hint="leave them out, or read with backend packed or transformers",
+        )
+
+
+def _with_steps(
+    outcomes: Iterator[ReadingOutcome],
+    waiting: deque[Candidate],
+    *,
+    student: Reader,
+    metrics: Sequence[str],
+) -> Iterator[tuple[ReadingOutcome, list[TokenStats] | None]]:
+    """Beside each outcome the readings of its steps, where a metric asks for them.
+
+    A candidate of which a step could not be read is unscored for that step's reason.
+    """
+    if not needs_steps(metrics):
+        yield from ((outcome, None) for outcome in outcomes)
+        return
+    while chunk := list(islice(outcomes, STEP_CHUNK_CANDIDATES)):
+        pairs: list[TextPair] = []
+        for outcome, candidate in zip(chunk, list(islice(waiting, len(chunk))), strict=True):
+            if isinstance(outcome, Reading):
+                before = student.context_text(candidate)
+                pairs += [
+                    TextPair(
+                        pair_id=outcome.candidate_id,
+                        context=before + view.earlier,
+                        target=view.step,
+                    )
+                    for view in step_views(student.last_response_text(candidate))
+                ]
+        found: dict[str, list[TokenStats | Unscored]] = {}
+        for pair, stats in zip(pairs, student.read_pairs(pairs), strict=True):
+            found.setdefault(pair.pair_id, []).append(stats)
+        for outcome in chunk:
+            steps = found.get(outcome.candidate_id, [])
+            lost = next((s for s in steps if isinstance(s, Unscored)), None)
+            yield lost or outcome, [s for s in steps if isinstance(s, TokenStats)]
+
+
+def _targets(
+    reading: Reading, candidate: Candidate, student: Reader
+) -> dict[TextName, TargetTokens]:
+    """The tokens of the texts that were read."""
+    names = {text_of(view) for view in reading.views}
+    return {name: student.targets(candidate, name) for name in TEXT_NAMES if name in names}
+
+
+def finish_table(path: Path, *, metrics: Sequence[str]) -> None:
+    """Fill in the metrics of a scores table that need all candidates, where some were asked for."""
+    if {"lark", "casl"} & set(metrics):
+        write_table(path, finish_scores(pq.read_table(path), metrics=metrics))
+
+
+def score_to_table(
+    candidates: Iterable[Candidate],
+    *,
+    student: Reader,
+    metrics: Sequence[str],
+    out: Path,
+    total: int,
+    progress: Progress,
+    statistics: Path | None = None,
+    scorer: Scorer | None = None,
+) -> dict[str, Any]:
+    """Score candidates and write the scores table.
+
+    Args:
+        candidates: All of them, once.
+        student: Who reads.
+        metrics: Names of per-candidate metrics.
+        out: The scores table.
+        total: How many candidates there are, for the progress.
+        progress: Told of each candidate.
+        statistics: Where the token statistics are to be kept, or None.
+        scorer: Who gives the rows; by default the student in this process.
+
+    Returns:
+        The tally: how many candidates have which status, and the student's fingerprint.
+    """
+    statuses: Counter[str] = Counter()
+    tokens = 0
+    scorer = scorer or here(student, metrics, statistics=statistics is not None)
+    progress.begin("score", total=total, unit="candidates")
+    counter = ReadingCounter(progress)
+    with (
+        ScoreTables(out, scores_schema(metrics), statistics=statistics) as tables,
+        counter.watching(student),
+    ):
+        for row in scorer(counter.asked(candidates)):
+            tables.append(row)
+            statuses[row["status"]] += 1
+            tokens += row["response_tokens"] or 0
+            counter.came()
+    finish_table(out, metrics=metrics)
+    progress.end()
+    return {
+        "student": student.fingerprint,
+        "scores_by_status": dict(sorted(statuses.items())),
+        "response_tokens": tokens,
+    }
+
+
+def here(student: Reader, metrics: Sequence[str], *, statistics: bool = False) -> Scorer:
+    """A scorer that reads in this process."""
+    return partial(score_candidates, student=student, metrics=metrics, statistics=statistics)
+
+
+def versions_of(row: Row) -> tuple[Candidate, ...]:
+    """The candidates that a row has rows for, in their order."""
+    return (*row.repeated, *row.candidates)
+
+
+def candidates_of(rows: Iterable[Row]) -> Iterator[Candidate]:
+    """All candidates in the order in which `score_rows` hands them to its scorer."""
+    for row in rows:
+        yield from versions_of(row)
+
+
+def score_rows(
+    rows: Iterable[Row], *, scorer: Scorer, metrics: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """One row for each input row and candidate, in the order of the input.
+
+    An input row that could not be read has one row too: its reason as status and no number. A row
+    with several candidates (a refined pair, a wide pool) has one row for each of them.
+    """
+    places: deque[tuple[Row, int]] = deque()
+
+    def candidates() -> Iterator[Candidate]:
+        for row in rows:
+            versions = versions_of(row)
+            places.append((row, len(versions)))
+            yield from versions
+
+    scored = scorer(candidates())
+    blank = dict.fromkeys(scores_schema(metrics).names)
+
+    def unread() -> Iterator[dict[str, Any]]:
+        while places and not places[0][1]:
+            row, _ = places.popleft()
+            yield {
+                **blank,
+                "row": row.row,
+                "status": row.status if row.example is None else "no_candidates",
+                "detail": row.detail,
+                "example_id": row.example.example_id if row.example else None,
+            }
+
+    steps: deque[str] = deque()
+    for scores in scored:
+        yield from unread()
+        row, left = places[0]
+        if not steps:
+            steps.extend(c.step for c in versions_of(row))
+        yield {**scores, "row": row.row, "step": steps.popleft()}
+        if left == 1:
+            places.popleft()
+        else:
+            places[0] = (row, left - 1)
+    yield from unread()
+
+
+class Student:
+    """A model that will be trained, as a judge of what it can learn from.
+
+    Args:
+        model: A folder, a hub id, or the alias of a bundled model.
+        **settings: Anything `StudentSettings` takes, such as `template`, `dtype`, `device`.
+
+    Raises:
+        SettingsError: A setting is wrong.
+        StudentError: The model cannot be found or used.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> student = tt.Student("smollm2-135m")                       # doctest: +SKIP
+        >>> student.score(tt.read("data.jsonl"), metrics=["ifd"])      # doctest: +SKIP
+    """
+
+    def __init__(self, model: str, **settings: Any) -> None:
+        values: Mapping[str, Any] = {"model": model, **settings}
+        self.settings = checked(StudentSettings, values, place=f"student {model}")
+        self.model = open_student(self.settings)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the weights, the tokenizer and the template."""
+        return self.model.fingerprint
+
+    def score(self, rows: Iterable[Row], *, metrics: Sequence[str] = DEFAULT_METRICS) -> pa.Table:
+        """Score rows as the student reads them.
+
+        Args:
+            rows: What `tutelage.read` gives.
+            metrics: Names of per-candidate metrics.
+
+        Returns:
+            One row for each input row (and candidate, where a row has several), in order, with
+            the columns of `tutelage score`.
+
+        Raises:
+            ValueError: A metric is unknown.
+        """
+        names = known_metrics(tuple(metrics))
+        schema = rows_schema(names)
+        scored = list(score_rows(rows, scorer=here(self.model, names), metrics=names))
+        return finish_scores(pa.Table.from_pylist(scored, schema=schema), metrics=names)
+
+    def close(self) -> None:
+        """Let go of the model and the cache."""
+        self.model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def rows_schema(metrics: Sequence[str]) -> pa.Schema:
+    """The table of `tutelage score`: the scores table with the input row in front."""
+    return pa.schema([*PLACE, *scores_schema(metrics)])
+
+
+def score_file(
+    rows: Iterable[Row],
+    *,
+    student: Reader,
+    metrics: Sequence[str],
+    out: Path,
+    progress: Progress | None = None,
+    statistics: Path | None = None,
+    scorer: Scorer | None = None,
+) -> dict[str, Any]:
+    """Score rows into one Parquet file.
+
+    Args:
+        rows: All of them, once.
+        student: Who reads.
+        metrics: Names of per-candidate metrics.
+        out: The file.
+        progress: Told of each row.
+        statistics: Where the token statistics are to be kept, or None.
+        scorer: Who gives the rows; by default the student in this process.
+
+    Returns:
+        The tally of statuses.
+    """
+    progress = progress or Silent()
+    statuses: Counter[str] = Counter()
+    scorer = scorer or here(student, metrics, statistics=statistics is not None)
+    progress.begin("score", total=None, unit="rows")
+    counter = ReadingCounter(progress)
+    chosen = scorer
+
+    def counted(candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
+        return chosen(counter.asked(candidates))
+
+    with (
+        ScoreTables(out, rows_schema(metrics), statistics=statistics) as tables,
+        counter.watching(student),
+    ):
+        for row in score_rows(rows, scorer=counted, metrics=metrics):
+            tables.append(row)
+            statuses[row["status"]] += 1
+            counter.came()
+    finish_table(out, metrics=metrics)
+    progress.end()
+    tally = {"rows": statuses.total(), "by_status": dict(sorted(statuses.items())), "out": str(out)}
+    return tally if statistics is None else {**tally, "statistics": str(statistics)}

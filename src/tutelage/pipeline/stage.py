@@ -1,0 +1,369 @@
+"""One stage of a run: what its outputs depend on, whether it has to be done, and what it noted.
+
+Nothing else writes the part `stages` of a manifest. A stage is done again when its key has changed
+or when its outputs are not as it left them, whether a kill, a disk or another stage changed them.
+A table that several stages share (the scores of several students, the verdicts of several checks,
+the candidates of several teachers) is looked at part by part, so that one stage neither drops nor
+vouches for the part of another.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from tutelage.data import content_hash
+from tutelage.errors import RunError
+from tutelage.pipeline.config import DataSettings
+from tutelage.pipeline.overrides import overrides_digest
+from tutelage.pipeline.resources import prompts_used
+from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole
+from tutelage.pipeline.score_parts import earlier_metrics, scores_digest
+from tutelage.pipeline.verdict_parts import feeding_check, verdicts_digest
+from tutelage.refinement import RefineSettings
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+
+Tally = dict[str, Any]
+
+READ_BY = ("fingerprint", "dtype", "device", "template", "max_length", "backend")
+"""What of a student's description its numbers depend on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of one run.
+
+    Attributes:
+        name: As it stands in the manifest, such as `load` or `score:FINGERPRINT`.
+        key: Hash of everything its outputs depend on.
+        outputs: The files it writes.
+        shared: Those of the outputs that other stages write, too: they only have to be whole.
+        reads: Names of what it reads, as `digest_of` takes them. A change makes it stale.
+        part: The name of its part of a shared table, as `digest_of` takes it.
+    """
+
+    name: str
+    key: str
+    outputs: tuple[Path, ...]
+    shared: tuple[Path, ...] = ()
+    reads: tuple[str, ...] = ()
+    part: str | None = field(default=None)
+
+
+def run_stage(
+    run: RunFolder,
+    stage: Stage,
+    work: Callable[[], Tally],
+    *,
+    again: Callable[[Tally], bool] = lambda _: False,
+) -> Tally:
+    """Do a stage's work unless it was done already, and note it in the manifest.
+
+    Args:
+        run: The run folder.
+        stage: What it is and what its outputs depend on.
+        work: Does it.
+        again: Whether a tally leaves something to try again, such as a server that was away.
+
+    Returns:
+        The stage's tally, of now or of then.
+    """
+    done = noted(run, stage.name)
+    if done is not None and done.get("key") == stage.key and _as_left(run, stage, done):
+        tally: Tally = done["tally"]
+        if not again(tally):
+            return _as_cached(tally)
+    started = monotonic()
+    tally = work()
+    note_stage(run, stage, tally, seconds=monotonic() - started)
+    return tally
+
+
+def _as_cached(tally: Tally) -> Tally:
+    """The tally of a stage that is not repeated: what was asked then is cached now, and free."""
+    paid = ("teacher", "teachers")
+    return {name: _asked_before(value) if name in paid else value for name, value in tally.items()}
+
+
+def _asked_before(counts: Any) -> Any:
+    if not isinstance(counts, dict):
+        return counts
+    if "answered" not in counts:
+        return {name: _asked_before(inner) for name, inner in counts.items()}
+    return {
+        **counts,
+        "answered": 0,
+        "from_journal": counts["from_journal"] + counts["answered"],
+        "cost": 0.0,
+        "cost_estimated": 0.0,
+        "cost_from_journal": counts["cost_from_journal"] + counts["cost"],
+        "spent_before": counts["spent_before"] + counts["cost"],
+    }
+
+
+def note_stage(run: RunFolder, stage: Stage, tally: Tally, *, seconds: float) -> None:
+    """Write into the manifest that a stage was done.
+
+    Args:
+        run: The run folder.
+        stage: The stage.
+        tally: What it came to.
+        seconds: How long it took.
+    """
+    manifest = run.read_manifest()
+    stages = manifest.setdefault("stages", {})
+    stages.pop(stage.name, None)  # the stages stand in the order in which they were done
+    stages[stage.name] = {
+        "key": stage.key,
+        "seconds": round(seconds, 3),
+        "tally": tally,
+        "made": _made(run, stage),
+        "read": {name: digest_of(run, name) for name in stage.reads},
+    }
+    run.write_manifest(manifest)
+
+
+def noted(run: RunFolder, name: str) -> Mapping[str, Any] | None:
+    """What a stage noted in the manifest, or None where it has not been done."""
+    found = run.read_manifest().get("stages", {}).get(name)
+    return found if isinstance(found, dict) and isinstance(found.get("tally"), dict) else None
+
+
+def key_of(run: RunFolder, name: str) -> str:
+    """The key of a stage that has been done.
+
+    Raises:
+        RunError: It has not.
+    """
+    done = noted(run, name)
+    if done is None or "key" not in done:
+        raise RunError(
+            f"{run.root}: the stage {name!r} has not been done", hint="start with `tutelage run`"
+        )
+    return str(done["key"])
+
+
+def _as_left(run: RunFolder, stage: Stage, done: Mapping[str, Any]) -> bool:
+    """Whether the outputs are those that the stage wrote."""
+    if not all(map(is_whole, stage.outputs)):
+        return False
+    made = done.get("made")
+    return made is None or made == _made(run, stage)  # None: by a version that did not note it
+
+
+def _made(run: RunFolder, stage: Stage) -> dict[str, str | None]:
+    made: dict[str, str | None] = {
+        str(path.relative_to(run.root)): checksum(path)
+        for path in stage.outputs
+        if path not in stage.shared
+    }
+    if stage.part is not None:
+        made[stage.part] = digest_of(run, stage.part)
+    return made
+
+
+def digest_of(run: RunFolder, name: str) -> str | None:
+    """A hash of something that stages read, or None where it is not there.
+
+    Args:
+        run: The run folder.
+        name: A file of the run folder, `overrides`, `scores:FINGERPRINT`, or `verdicts:CHECK`.
+    """
+    kind, _, which = name.partition(":")
+    if kind == "scores":
+        return scores_digest(run, which)
+    if kind == "verdicts":
+        return verdicts_digest(run, which)
+    if kind == "overrides":
+        return overrides_digest(run)
+    path = run.root / name
+    return checksum(path) if path.is_file() else None
+
+
+def load_stage(run: RunFolder, settings: DataSettings, inputs: Mapping[str, str]) -> Stage:
+    """The stage that reads the user's rows."""
+    return Stage(
+        name="load",
+        key=content_hash("load", settings.model_dump(mode="json"), dict(inputs)),
+        outputs=(run.rows, run.examples, run.loaded),
+    )
+
+
+def take_stage(run: RunFolder) -> Stage:
+    """The stage that takes the candidates as they came with the data."""
+    return Stage(
+        name="refine",
+        key=content_hash(key_of(run, "load"), None),
+        outputs=(run.candidates,),
+        shared=(run.candidates,),
+        reads=("loaded.parquet",),
+    )
+
+
+def refine_stage(
+    run: RunFolder,
+    *,
+    refine: RefineSettings,
+    teacher: TeacherSettings,
+    student: str | None,
+    select: SelectSettings,
+) -> Stage:
+    """The stage in which a teacher rewrites what was loaded.
+
+    Args:
+        run: The run folder.
+        refine: What is written.
+        teacher: Who writes.
+        student: The fingerprint of the student that chooses on the way, or None.
+        select: The rule by which it chooses.
+    """
+    return Stage(
+        name="refine",
+        key=content_hash(
+            key_of(run, "load"),
+            refine.model_dump(mode="json"),
+            teacher.teacher_name,
+            dict(teacher.extra_body),
+            *([list(teacher.omit)] if teacher.omit else []),
+            prompts_used(refine),
+            student,
+            select.model_dump(mode="json", include={"rule", "mode", "margin"}),
+        ),
+        outputs=(run.candidates,),
+        shared=(run.candidates,),
+        reads=("loaded.parquet",),
+    )
+
+
+def score_stage(
+    run: RunFolder,
+    description: Mapping[str, object],
+    *,
+    reading: StudentSettings,
+    statistics: bool = False,
+) -> Stage:
+    """The stage in which one student reads every candidate; each student has its own.
+
+    Which metrics are computed is not part of the key: those of earlier times stay.
+
+    Args:
+        run: The run folder.
+        description: What the student says about itself.
+        reading: How it reads.
+        statistics: Whether the token statistics are kept.
+    """
+    fingerprint = str(description["fingerprint"])
+    outputs = (run.scores, *((run.statistics,) if statistics else ()))
+    return Stage(
+        name=f"score:{fingerprint}",
+        key=content_hash(
+            "score",
+            checksum(run.candidates),
+            {name: description[name] for name in READ_BY},
+            reading.model_dump(mode="json", include={"on_overflow", "turns", "score_end_of_turn"}),
+        ),
+        outputs=outputs,
+        shared=outputs,
+        reads=("candidates.parquet",),
+        part=f"scores:{fingerprint}",
+    )
+
+
+def metrics_there(run: RunFolder, stage: Stage) -> tuple[str, ...]:
+    """The metrics that a score stage computed before, where they would be the same now."""
+    done = noted(run, stage.name)
+    if done is None or done.get("key") != stage.key:
+        return ()
+    return earlier_metrics(done["tally"])
+
+
+def quality_gate_stage(
+    run: RunFolder, settings: SelectSettings, *, student: str, version: int, rejected: str | None
+) -> Stage:
+    """The stage that fits a quality gate on the run's own rows and judges every candidate.
+
+    Args:
+        run: The run folder.
+        settings: `max_false_refusals`, `quality_gate_examples` and `seed` decide the gate.
+        student: The fingerprint of the student that reads the planted faults.
+        version: Of the gate's code.
+        rejected: The checksum of the rows that a person rejected, if there are any.
+
+    Raises:
+        RunError: This student has not scored the run.
+    """
+    return Stage(
+        name="quality_gate",
+        key=content_hash(
+            "quality_gate",
+            version,
+            key_of(run, f"score:{student}"),
+            settings.max_false_refusals,
+            settings.quality_gate_examples,
+            settings.seed,
+            rejected,
+        ),
+        outputs=(run.quality_gate, run.quality_gate_table),
+        reads=("candidates.parquet", f"scores:{student}"),
+    )
+
+
+def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Stage:
+    """The stage that decides on every example; each named selection has its own.
+
+    Raises:
+        RunError: No student has scored the run.
+    """
+    stages = run.read_manifest().get("stages", {})
+    if not any(name.partition(":")[0] == "score" for name in stages):
+        key_of(run, "score")
+    parts = {name: digest_of(run, name) for name in _selected_from(run, settings, student=student)}
+    return Stage(
+        name=run.select_stage,
+        key=content_hash(
+            "select",
+            settings.model_dump(mode="json"),
+            student,
+            {name: digest for name, digest in parts.items() if digest is not None},
+        ),
+        outputs=(run.decisions, run.chosen, run.nulls, run.selected, run.rejected),
+        reads=tuple(parts),
+    )
+
+
+def _selected_from(
+    run: RunFolder, settings: SelectSettings, *, student: str | None
+) -> Iterator[str]:
+    """Names of what decisions depend on."""
+    yield "candidates.parquet"
+    yield "scores.parquet" if student is None else f"scores:{student}"
+    yield "overrides"  # selected.jsonl holds what persons decided
+    if settings.use_filters:
+        yield "filters.parquet"
+    if settings.quality_gate != "off":
+        yield "quality_gate.parquet"
+    if settings.gate != "off":
+        check = feeding_check(run, settings.gate_check)
+        if check is not None:
+            yield f"verdicts:{check}"
+
+
+def verify_stage(run: RunFolder, name: str, *parts: object) -> Stage:
+    """The stage that checks every candidate; each check has its own.
+
+    Args:
+        run: The run folder.
+        name: Of the check, as in verdicts.parquet.
+        parts: What the verdicts depend on beside the candidates.
+    """
+    return Stage(
+        name=f"verify:{name}",
+        key=content_hash("verify", checksum(run.candidates), *parts),
+        outputs=(run.verdicts,),
+        shared=(run.verdicts,),
+        reads=("candidates.parquet", "examples.parquet"),
+        part=f"verdicts:{name}",
+    )

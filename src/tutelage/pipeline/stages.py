@@ -1,0 +1,376 @@
+"""The stages of a run, top to bottom: each reads tables, calls one room, writes one table.
+
+    load      data      -> rows, examples, loaded
+    refine    loaded    -> candidates     (asks the teacher; the student chooses on the way)
+    score     candidates-> scores
+    select    scores    -> decisions, nulls, selected, rejected
+    report    all       -> report
+
+Whether a stage has to be done is decided in `stage.py`. What a stage that was interrupted had
+already paid for is in the teacher cache and the student's cache, so starting again is cheap.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from glob import glob
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tutelage.data import (
+    SAMPLE,
+    Candidate,
+    Row,
+    TableWriter,
+    make_folder,
+    read,
+    write_jsonl,
+    write_table,
+)
+from tutelage.data.schemas import (
+    CANDIDATES,
+    EXAMPLES,
+    ROWS,
+    candidate_to_row,
+    candidates_from_table,
+    messages_to_arrow,
+)
+from tutelage.errors import DataError
+from tutelage.pipeline.config import DataSettings, ScoreSettings
+from tutelage.pipeline.export_stage import as_training_row, chosen_rows, rejected_rows
+from tutelage.pipeline.overrides import overrides_of
+from tutelage.pipeline.refine_stage import Refining, lazy_parents, refine_candidates
+from tutelage.pipeline.resources import Doors, Reader, ScoringJob, opened_journal, run_id
+from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole, sound
+from tutelage.pipeline.score_parts import one_students_part
+from tutelage.pipeline.score_stage import score_to_table
+from tutelage.pipeline.select_stage import decided
+from tutelage.pipeline.stage import (
+    Tally,
+    load_stage,
+    metrics_there,
+    run_stage,
+    score_stage,
+    select_stage,
+    take_stage,
+)
+from tutelage.pipeline.summary_text import ASKED_AGAIN
+from tutelage.pipeline.teacher_outage import attended
+from tutelage.pipeline.verdict_parts import choice_in_words, feeding_check
+from tutelage.progress import Progress, Silent
+from tutelage.refinement import RefineSettings
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+from tutelage.teacher import TeacherSettings
+
+BATCH_ROWS = 4096
+
+
+def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally:
+    """Read the user's rows; account for every one of them.
+
+    Writes rows.parquet, examples.parquet and loaded.parquet.
+    """
+    statuses: Counter[str] = Counter()
+    steps: Counter[str] = Counter()
+    progress.begin("load", total=None, unit="rows")
+    with (
+        TableWriter(run.rows, ROWS) as rows,
+        TableWriter(run.examples, EXAMPLES) as examples,
+        TableWriter(run.loaded, CANDIDATES) as loaded,
+    ):
+        seen: set[str] = set()
+        found = read(settings.path, settings=settings)
+        for row in found:
+            statuses[row.status] += 1
+            rows.append([_row(row)])
+            if row.example is not None and row.example.example_id not in seen:
+                seen.add(row.example.example_id)
+                examples.append([_example(row)])
+            for candidate in row.candidates:
+                steps[candidate.step] += 1
+                loaded.append([candidate_to_row(candidate)])
+            progress.advance()
+    progress.end()
+    return {
+        "rows": statuses.total(),
+        "rows_by_status": dict(sorted(statuses.items())),
+        "examples": len(seen),
+        "candidates_by_step": dict(sorted(steps.items())),
+        **({"notes": found.notes} if found.notes else {}),
+    }
+
+
+def need_responses(tally: Tally) -> Tally:
+    """The tally of the load stage, where there is something to score or to rewrite.
+
+    Raises:
+        DataError: No row came with a response.
+    """
+    if tally["examples"] and not tally["candidates_by_step"]:
+        raise DataError(
+            " ".join(tally.get("notes", ())) or "no row has a response",
+            hint="`tutelage sample` lets a teacher answer instructions that have none",
+        )
+    return tally
+
+
+def load_once(
+    run: RunFolder, *, settings: DataSettings, inputs: Mapping[str, str], progress: Progress
+) -> Tally:
+    """Load, unless the same files were loaded with the same settings."""
+    stage = load_stage(run, settings, inputs)
+    return run_stage(run, stage, lambda: load(run, settings=settings, progress=progress))
+
+
+def _row(row: Row) -> dict[str, object]:
+    return {
+        "row": row.row,
+        "file": row.file,
+        "line": row.line,
+        "example_id": row.example.example_id if row.example else None,
+        "status": row.status,
+        "detail": row.detail,
+    }
+
+
+def _example(row: Row) -> dict[str, object]:
+    example = row.example
+    if example is None:
+        return {}
+    return {
+        "example_id": example.example_id,
+        "row": row.row,
+        "messages": messages_to_arrow(example.messages),
+        "reference": example.reference,
+        "source": example.source,
+        "extra": example.extra,
+        "tools": example.tools,
+    }
+
+
+def worth_asking_again(tally: Tally) -> bool:
+    """Whether some of the teacher's candidates failed for reasons that may have passed."""
+    return any(key.partition(":")[2] in ASKED_AGAIN for key in tally["teacher_candidates"])
+
+
+def refine(
+    run: RunFolder,
+    *,
+    refine: RefineSettings,
+    teacher: TeacherSettings,
+    student: Reader | None,
+    select: SelectSettings,
+    doors: Doors,
+    progress: Progress,
+) -> Tally:
+    """Let the teacher write; with a student, let it choose on the way.
+
+    Writes candidates.parquet: what was loaded, then what the teacher made of it.
+    """
+    examples = rows_in(run.examples)
+    with opened_journal(run, teacher) as journal:
+        refining = Refining(
+            open_teacher=lambda: attended(
+                teacher,
+                journal,
+                run=run_id(run),
+                doors=doors,
+                progress=progress,
+                requests=f"up to {examples * len(refine.steps):,} requests"
+                if student is not None
+                else f"up to {examples * (2 * len(refine.steps) - 1):,} requests",
+            ),
+            settings=refine,
+            parents=None if student is None else lazy_parents(student, select),
+        )
+        return refine_candidates(
+            stored_candidates(run.loaded),
+            refining=refining,
+            samples=samples_there(run),
+            out=run.candidates,
+            total=examples,
+            progress=progress,
+        )
+
+
+def take_as_loaded(run: RunFolder) -> Tally:
+    """Without a teacher the candidates are those that came with the data, and earlier samples."""
+    samples = samples_there(run)
+    with TableWriter(run.candidates, CANDIDATES) as table:
+        for _, group in groupby(stored_candidates(run.loaded), key=lambda c: c.example_id):
+            versions = list(group)
+            versions += samples.pop(versions[0].example_id, [])
+            table.append(map(candidate_to_row, versions))
+        table.append(candidate_to_row(c) for group in samples.values() for c in group)
+    return {"teacher_candidates": {}, "teacher": None}
+
+
+def take_once(run: RunFolder) -> Tally:
+    """Take the candidates as they were loaded, unless that was done."""
+    return run_stage(run, take_stage(run), lambda: take_as_loaded(run))
+
+
+def samples_there(run: RunFolder) -> dict[str, list[Candidate]]:
+    """The responses that teachers sampled earlier to examples that are there, by example.
+
+    Raises:
+        RunError: The table that holds them is damaged.
+    """
+    if not run.candidates.exists():
+        return {}
+    sampled = [n for n in run.read_manifest().get("stages", {}) if n.startswith("sample:")]
+    if not sampled and not is_whole(run.candidates):
+        return {}  # it is written again from what was loaded and from the teacher cache
+    there = set(pq.read_table(run.examples, columns=["example_id"])["example_id"].to_pylist())
+    found: dict[str, list[Candidate]] = {}
+    for candidate in stored_candidates(sound(run.candidates)):
+        is_paid = candidate.step == SAMPLE and candidate.request_key is not None
+        if is_paid and candidate.example_id in there:
+            found.setdefault(candidate.example_id, []).append(candidate)
+    return found
+
+
+def score(
+    run: RunFolder,
+    *,
+    student: Reader,
+    reading: StudentSettings,
+    settings: ScoreSettings,
+    progress: Progress,
+    workers: ScoringJob | None = None,
+) -> Tally:
+    """Let a student read every candidate; the scores of other students stay.
+
+    Writes scores.parquet, and statistics.parquet where it is asked for. Metrics that the same
+    reading had before are kept.
+
+    Args:
+        run: The run folder.
+        student: Who reads; with workers, only what it is.
+        reading: How it reads.
+        settings: What is computed.
+        progress: Told of each candidate.
+        workers: Who reads in its stead.
+    """
+    stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
+    before = metrics_there(run, stage)
+    metrics = tuple(dict.fromkeys((*before, *settings.metrics)))
+    if workers is not None:
+        workers = workers.computing(metrics)
+
+    def work() -> Tally:
+        shown, scorer = progress, None
+        if workers is not None:
+            scorer = workers.scorer(lambda: stored_candidates(run.candidates), progress=progress)
+            shown = Silent()
+        with one_students_part(run, student.fingerprint, statistics=settings.statistics) as out:
+            tally = score_to_table(
+                stored_candidates(run.candidates),
+                student=student,
+                metrics=metrics,
+                out=out[0],
+                total=rows_in(run.candidates),
+                progress=shown,
+                statistics=out[1],
+                scorer=scorer,
+            )
+        if workers is not None:
+            workers.forget()
+        return {**tally, "metrics": list(metrics), "statistics": settings.statistics}
+
+    def again(tally: Tally) -> bool:
+        lacks = set(settings.metrics) - set(before)
+        return bool(lacks) or (settings.statistics and not tally.get("statistics"))
+
+    return run_stage(run, stage, work, again=again)
+
+
+def select(
+    run: RunFolder, *, settings: SelectSettings, student: str | None, progress: Progress
+) -> Tally:
+    """Decide on every example, from stored scores alone.
+
+    Writes decisions.parquet, chosen.parquet, nulls.parquet, selected.jsonl and rejected.jsonl.
+    """
+    progress.begin("select", total=None, unit="examples")
+    make_folder(run.decided_in)
+    chosen = decided(run, settings=settings, student=student)
+    write_table(run.decisions, chosen.decisions)
+    write_table(run.chosen, chosen.chosen)
+    write_table(run.nulls, chosen.nulls)
+    progress.advance(chosen.decisions.num_rows)
+    write_jsonl(run.selected, map(as_training_row, chosen_rows(run)))
+    write_jsonl(run.rejected, rejected_rows(run))
+    progress.end(note=f"{chosen.coverage.kept} kept")
+    coverage = chosen.coverage
+    return {
+        "examples": coverage.examples,
+        "kept": coverage.kept,
+        "rows_kept": chosen.chosen.num_rows,
+        "gated": dict(coverage.gated),
+        "reasons": dict(chosen.tally),
+        "steps_kept": steps_kept(chosen.decisions),
+        "candidates": coverage.candidates,
+        "written": coverage.written,
+        "scored": coverage.scored,
+        "unwritten": dict(coverage.unwritten),
+        "unscored": dict(coverage.unscored),
+        "rule": settings.model_dump(mode="json"),
+        "student": student,
+        **gate_words(run, settings),
+        **({"overruled": overruled} if (overruled := len(overrides_of(run))) else {}),
+    }
+
+
+def select_once(
+    run: RunFolder, *, settings: SelectSettings, student: str | None, progress: Progress
+) -> Tally:
+    """Select, unless the same was selected from the same scores, verdicts and overrides."""
+    run.need(run.scores)
+    stage = select_stage(run, settings, student=student)
+    return run_stage(
+        run, stage, lambda: select(run, settings=settings, student=student, progress=progress)
+    )
+
+
+def gate_words(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
+    """Which check fed the gate, and a line where nobody said so and there are several."""
+    check = None if settings.gate == "off" else feeding_check(run, settings.gate_check)
+    if check is None:
+        return {}
+    line = choice_in_words(run, settings.gate_check)
+    return {"gate_check": check, **({} if line is None else {"gate_note": line})}
+
+
+def steps_kept(decisions: pa.Table) -> dict[str, int]:
+    """How many chosen candidates came from which step."""
+    kept = decisions.filter(decisions["kept"])["step"]
+    return dict(sorted(Counter(str(step) for step in kept.to_pylist()).items()))
+
+
+def stored_candidates(path: Path) -> Iterator[Candidate]:
+    """The candidates of a table on disk, in its order, a batch at a time."""
+    with pq.ParquetFile(sound(path)) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            yield from candidates_from_table(pa.Table.from_batches([batch]))
+
+
+def input_checksums(settings: DataSettings) -> dict[str, str]:
+    """SHA-256 of each input file, by its path as the user gave it; hub sets are not files."""
+    given = [settings.path] if isinstance(settings.path, str) else list(settings.path)
+    paths = [Path(found) for pattern in given for found in (sorted(glob(pattern)) or [pattern])]  # noqa: PTH207
+    files = [
+        file
+        for path in paths
+        for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
+    ]
+    return {str(file): checksum(file) for file in files if file.is_file()}
+
+
+def rows_in(path: Path) -> int:
+    """How many rows a table on disk has."""
+    rows: int = pq.read_metadata(path).num_rows
+    return rows

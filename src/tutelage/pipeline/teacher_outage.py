@@ -1,0 +1,255 @@
+"""A teacher that goes away: what it cannot answer is a status, and the run goes on.
+
+A wrong key or a wrong model ends a run at once, since a person has to mend it. A server that is
+away may come back by itself: what the journal holds is used, every other reflection fails with the
+reason, the rest of the run is made, and the same command asks again for just those.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from tutelage.data import OK, Candidate
+from tutelage.errors import (
+    BudgetError,
+    NotInJournalError,
+    TeacherError,
+    TeacherStoppedError,
+    TeacherUnreachableError,
+)
+from tutelage.pipeline.resources import Doors
+from tutelage.progress import Progress, Silent
+from tutelage.refinement.statuses import DUPLICATE_SAMPLE, PARENT_FAILED, UNCHANGED
+from tutelage.teacher import (
+    OPENAI_URL,
+    Journal,
+    JournaledTeacher,
+    Reply,
+    Request,
+    Tally,
+    TeacherSettings,
+)
+
+SHOWN_ALIKE = 3
+"""Failures of one kind that are reported one by one."""
+
+REPORT_EVERY_SECONDS = 10.0
+"""Further failures of the same kind are counted and reported this often."""
+
+
+class FailureReport:
+    """Reports retries, time-outs and refusals when they happen, without flooding a log.
+
+    Args:
+        name: The teacher's.
+        tell: Takes a line for people.
+        clock: Seconds; only differences count.
+    """
+
+    def __init__(
+        self, name: str, tell: Callable[[str], None], *, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._name, self._tell, self._clock = name, tell, clock
+        self._seen: dict[str, int] = {}
+        self._held: dict[str, int] = {}
+        self._said: dict[str, float] = {}
+        self.first_hint: str | None = None
+
+    def __call__(self, error: TeacherError, *, again: bool) -> None:
+        """Report one failed attempt."""
+        self.first_hint = self.first_hint or error.hint
+        kind, now = type(error).__name__, self._clock()
+        self._seen[kind] = self._seen.get(kind, 0) + 1
+        waited = now - self._said.get(kind, now)
+        if self._seen[kind] > SHOWN_ALIKE and waited < REPORT_EVERY_SECONDS:
+            self._held[kind] = self._held.get(kind, 0) + 1
+            return
+        self._said[kind] = now
+        held = self._held.pop(kind, 0)
+        more = f" ({held} more before it)" if held else ""
+        then = "asking again" if again else f"hint: {error.hint}" if error.hint else "given up"
+        self._tell(f"{self._name}: {error}{more}; {then}")
+
+
+class AttendedTeacher:
+    """A teacher whose going away is told apart from a failure of one reply.
+
+    Args:
+        inner: The teacher, entered.
+        away: Why only its journal can be asked, if so.
+
+    Attributes:
+        away: Why nobody is asked any more; None while the teacher answers.
+        capped: Why nobody is asked any more because of the cap on cost; None below it.
+        report: Reports what fails.
+    """
+
+    def __init__(
+        self,
+        inner: JournaledTeacher,
+        *,
+        away: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._inner = inner
+        self._progress = progress or Silent()
+        self.away = away
+        self.capped: str | None = None
+        self.report = FailureReport(inner.name, self._progress.tell)
+        inner.on_failure = self.report
+
+    @property
+    def name(self) -> str:
+        """As the teacher's."""
+        return self._inner.name
+
+    @property
+    def supports_schema(self) -> bool:
+        """As the teacher's."""
+        return self._inner.supports_schema
+
+    @property
+    def tally(self) -> Tally:
+        """As the teacher's."""
+        return self._inner.tally
+
+    async def ask(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            TeacherError: This one has no reply; the next one may have.
+            TeacherStoppedError: No request will have one until somebody mends the settings.
+        """
+        try:
+            return await self._inner.ask(request)
+        except BudgetError as over:
+            if self.capped is None:
+                self.capped = f"stopped asking {self.name} at the cap on cost: {over}"
+                self._progress.tell(self.capped)
+            raise
+        except TeacherStoppedError as stopped:
+            if not stopped.may_pass:
+                raise
+            self.away = str(stopped)
+            raise TeacherUnreachableError(self.away, hint=stopped.hint) from stopped
+        except NotInJournalError as missing:
+            if self.away is None:
+                raise
+            raise TeacherUnreachableError(self.away, hint=missing.hint) from missing
+
+
+@asynccontextmanager
+async def attended(
+    settings: TeacherSettings,
+    journal: Journal,
+    *,
+    run: str,
+    doors: Doors,
+    progress: Progress | None = None,
+    requests: str = "requests",
+) -> AsyncIterator[AttendedTeacher]:
+    """Open a teacher; if it is away, open what its journal remembers.
+
+    Args:
+        settings: Who is asked.
+        journal: Where replies are kept.
+        run: The name of the run that pays.
+        doors: How teachers are opened.
+        progress: Told what is going to be asked, and of what fails.
+        requests: How many will be asked, such as `up to 48 requests`.
+
+    Raises:
+        TeacherError: It cannot be opened, and waiting would not help.
+    """
+    teacher = doors.open_teacher(settings, journal, run=run)
+    away: str | None = None
+    try:
+        await teacher.open()
+    except TeacherError as error:
+        await teacher.aclose()
+        if not error.retryable:
+            raise
+        away = str(error)
+        remembered = settings.model_copy(update={"kind": "replay", "name": settings.teacher_name})
+        teacher = doors.open_teacher(remembered, journal, run=run)
+        await teacher.open()
+    progress = progress or Silent()
+    progress.tell(asking_in_words(settings, requests=requests))
+    if away is not None:
+        progress.tell(f"{settings.teacher_name}: {away}; only its cached replies are used")
+    try:
+        yield AttendedTeacher(teacher, away=away, progress=progress)
+    finally:
+        await teacher.aclose()
+
+
+def tally_of(teacher: AttendedTeacher) -> dict[str, object]:
+    """What was asked and paid, and why the asking stopped, if it did."""
+    capped = {"capped": teacher.capped} if teacher.capped else {}
+    return {"teacher": teacher.tally.as_dict(), "away": teacher.away, **capped}
+
+
+def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
+    """What is going to be asked of whom.
+
+    Examples:
+        >>> settings = TeacherSettings(model="m", base_url="http://127.0.0.1:1/v1", concurrency=4)
+        >>> asking_in_words(settings, requests="48 requests")
+        'Asking m at http://127.0.0.1:1/v1: 48 requests, 4 concurrent'
+    """
+    name = settings.teacher_name
+    match settings.kind:
+        case "replay":
+            return f"Replaying {name} from the teacher cache: {requests}"
+        case "local":
+            return f"Asking {name} in this process: {requests}, {settings.concurrency} a batch"
+        case "openai":
+            at = settings.base_url or OPENAI_URL
+            return f"Asking {name} at {at}: {requests}, {settings.concurrency} concurrent"
+
+
+class Usability:
+    """Whether any reply of a teacher could be used, and the first reason why one could not."""
+
+    def __init__(self) -> None:
+        self._usable = False
+        self._failed = 0
+        self._first: str | None = None
+
+    def add(self, candidates: Iterable[Candidate]) -> None:
+        """Count what a teacher's replies became."""
+        for candidate in candidates:
+            if candidate.status in (OK, UNCHANGED, DUPLICATE_SAMPLE):
+                self._usable = True
+            elif candidate.status != PARENT_FAILED:
+                self._failed += 1
+                self._first = self._first or f"{candidate.status}: {candidate.detail}"
+
+    def tally(self, *teachers: AttendedTeacher) -> dict[str, object]:
+        """Under `unusable` why no reply could be used; empty where one could, or none was asked."""
+        if self._usable or not self._failed:
+            return {}
+        names = ", ".join(teacher.name for teacher in teachers)
+        hints = (teacher.report.first_hint for teacher in teachers)
+        return {
+            "unusable": f"none of {self._failed} replies of {names} could be used; the first: "
+            f"{self._first}",
+            "unusable_hint": next((hint for hint in hints if hint), None),
+        }
+
+
+def need_all(tally: Mapping[str, object], *, what: str) -> None:
+    """Go no further where somebody went away: what follows would be built on what is missing.
+
+    Args:
+        tally: Has under `away` why the asking stopped, or None.
+        what: What was being asked, for the message.
+
+    Raises:
+        TeacherUnreachableError: Somebody is away; the journal keeps what was answered.
+    """
+    if tally.get("away"):
+        raise TeacherUnreachableError(
+            f"{what}: {tally['away']}",
+            hint="the same command goes on from here, and asks only for what is missing",
+        )

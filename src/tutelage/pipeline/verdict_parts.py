@@ -1,0 +1,103 @@
+"""The verdicts of a run, check by check: which there are, and which feeds the gate."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tutelage.data import content_hash, write_table
+from tutelage.errors import SettingsError
+from tutelage.pipeline.run_dir import RunFolder, sound
+
+UNNAMED = "unnamed"
+"""The check of verdicts that were written before they had the name of one."""
+
+
+def checks_of(run: RunFolder) -> list[str]:
+    """The checks that a run has verdicts of, the one that was done last at the end."""
+    if not run.verdicts.exists():
+        return []
+    there = {str(name) for name in _verdicts(run)["check"].unique().to_pylist()}
+    done = [
+        name.partition(":")[2]
+        for name in run.read_manifest().get("stages", {})
+        if name.startswith("verify:")
+    ]
+    order = {name: place for place, name in enumerate(done)}
+    return sorted(there, key=lambda name: (order.get(name, -1), name))
+
+
+def feeding_check(run: RunFolder, wanted: str | None) -> str | None:
+    """The check whose verdicts the gate reads: the one that is wanted, or the last one done.
+
+    Returns:
+        Its name, or None where nothing was verified.
+
+    Raises:
+        SettingsError: The run has no verdicts of the one that is wanted.
+    """
+    there = checks_of(run)
+    if wanted is None:
+        return there[-1] if there else None
+    if wanted not in there:
+        found = f"the run has verdicts of {', '.join(there)}" if there else "nothing was verified"
+        raise SettingsError(
+            f"gate_check: {run.root} has no verdicts of the check {wanted!r}",
+            hint=f"{found}; `tutelage verify RUN --check {wanted}` makes them",
+        )
+    return wanted
+
+
+def choice_in_words(run: RunFolder, wanted: str | None) -> str | None:
+    """Which of several checks feeds the gate, where nobody said; None where it is clear."""
+    there = checks_of(run)
+    if wanted is not None or len(there) < 2:  # noqa: PLR2004
+        return None
+    return (
+        f"the run has verdicts of {len(there)} checks ({', '.join(sorted(there))}); the gate uses "
+        f"the last one that was done, {there[-1]}: --gate-check names another"
+    )
+
+
+def verdicts_for_gate(run: RunFolder, wanted: str | None) -> pa.Table | None:
+    """The verdicts that the gate reads, or None where nothing was verified."""
+    check = feeding_check(run, wanted)
+    return None if check is None else verdicts_of(run, check)
+
+
+def verdicts_of(run: RunFolder, check: str) -> pa.Table:
+    """The verdicts of one check."""
+    every = _verdicts(run)
+    return every.filter(pc.equal(every["check"], pa.scalar(check)))
+
+
+def verdicts_digest(run: RunFolder, check: str) -> str | None:
+    """A hash of the verdicts of one check, or None where there are none."""
+    if not run.verdicts.exists():
+        return None
+    found = verdicts_of(run, check)
+    if not found.num_rows:
+        return None
+    rows = found.select(["candidate_id", "verdict"]).sort_by("candidate_id")
+    return content_hash([column.to_pylist() for column in rows.columns])
+
+
+def write_verdicts(run: RunFolder, check: str, verdicts: pa.Table) -> None:
+    """Put the verdicts of one check in the place of its earlier ones; the others stay.
+
+    Raises:
+        RunError: The table with the others is damaged; it is left as it is.
+    """
+    parts = []
+    if run.verdicts.exists():
+        every = _verdicts(run)
+        parts.append(every.filter(pc.not_equal(every["check"], pa.scalar(check))))
+    column = pa.array([check] * verdicts.num_rows, pa.string())
+    parts.append(verdicts.append_column("check", column))
+    write_table(run.verdicts, pa.concat_tables(parts, promote_options="default"))
+
+
+def _verdicts(run: RunFolder) -> pa.Table:
+    table = pq.read_table(sound(run.verdicts))
+    if "check" not in table.column_names:
+        table = table.append_column("check", pa.array([UNNAMED] * table.num_rows, pa.string()))
+    return table

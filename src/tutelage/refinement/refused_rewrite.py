@@ -1,0 +1,187 @@
+"""Refused, therefore rewritten: the teacher is told why the student refused a pair.
+
+    refused candidate + complaint (+ the student's own attempt) --> teacher --> another candidate
+
+The request is the reflection's own prompt with the reason under it, so replies are laid out, read
+and judged exactly as those of a reflection; the new candidate's parent is the refused one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from tutelage.data import INSTRUCTION_REFLECTION, OK, RESPONSE_REFLECTION, Candidate, Message
+from tutelage.refinement import statuses
+from tutelage.refinement.concurrency import DEFAULT_OUTSTANDING, run_bounded
+from tutelage.refinement.config import RefineSettings
+from tutelage.refinement.prompt import normalised
+from tutelage.refinement.reflection import ask_until_usable, failed, reflection_request
+from tutelage.refinement.reply_parser import Fault
+from tutelage.teacher import Request, Teacher
+
+Complaint: TypeAlias = Literal["too_surprising", "too_easy", "instruction_misleads", "wrong"]
+
+_SEEDS_APART = 1000
+"""So that a later attempt is another request even where its text is the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    step: str
+    reason: str
+    wish: str
+
+
+ASKS: Mapping[Complaint, _Ask] = MappingProxyType(
+    {
+        "too_surprising": _Ask(
+            RESPONSE_REFLECTION,
+            "The response is too surprising for the student: it is too far from what the student "
+            "could say by itself.",
+            "Write a response that is just as correct but takes smaller steps, in plainer words "
+            "and shorter sentences, and stays as close to the student's own way of answering as "
+            "the truth allows.",
+        ),
+        "too_easy": _Ask(
+            INSTRUCTION_REFLECTION,
+            "The pair is too easy for the student: it could have written the response by itself.",
+            "Make the instruction harder, so that answering it needs one more step of reasoning "
+            "or more precise knowledge, and answer the harder instruction completely.",
+        ),
+        "instruction_misleads": _Ask(
+            INSTRUCTION_REFLECTION,
+            "The instruction misleads the student: it does not help to predict the response, or "
+            "the response does not show what was asked.",
+            "Repair the instruction, so that it asks clearly for just what the response gives, "
+            "and write a response that follows from it.",
+        ),
+        "wrong": _Ask(
+            RESPONSE_REFLECTION,
+            "The response is wrong: its final result was checked.",
+            "Find the mistake, correct it, and write the whole response again with the right "
+            "result.",
+        ),
+    }
+)
+"""What each complaint asks the teacher for: which step, the reason and the wish."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A candidate that goes back to the teacher.
+
+    Attributes:
+        candidate: The parent of what will be written; its status is ok.
+        complaint: Why the student refused it.
+        attempt: What the student answers by itself, to be shown; None shows nothing.
+        reference: The right answer, shown where the response is wrong; None shows nothing.
+        number: Which attempt of this example it is, from 0.
+    """
+
+    candidate: Candidate
+    complaint: Complaint
+    attempt: str | None = None
+    reference: str | None = None
+    number: int = 0
+
+
+def rewrite_step(complaint: Complaint) -> str:
+    """Which step a complaint asks for: a new response, or a new instruction with its response."""
+    return ASKS[complaint].step
+
+
+def rewrite_request(
+    refused: Refused, *, teacher: Teacher, settings: RefineSettings, attempt: int = 0
+) -> Request:
+    """What the teacher is asked; sends nothing.
+
+    Args:
+        refused: What goes back, and why.
+        teacher: Only its name and abilities are used.
+        settings: Prompt, limits, seed and temperatures of the reflection.
+        attempt: As for a reflection: later ones have another seed and temperature.
+    """
+    ask = ASKS[refused.complaint]
+    plain = reflection_request(
+        refused.candidate, step=ask.step, teacher=teacher, settings=settings, attempt=attempt
+    )
+    *before, user = plain.messages
+    asked = Message(role="user", content=f"{user.content}\n\n{_reason(refused)}")
+    seed = (plain.seed or 0) + _SEEDS_APART * refused.number
+    return replace(plain, messages=(*before, asked), seed=seed)
+
+
+def _reason(refused: Refused) -> str:
+    ask = ASKS[refused.complaint]
+    parts = [
+        "A student model that will be trained on this pair has refused it.",
+        f"=== WHY IT WAS REFUSED ===\n{ask.reason}",
+    ]
+    if refused.attempt is not None:
+        parts.append(f"=== THE STUDENT'S OWN ATTEMPT ===\n{refused.attempt}")
+    if refused.reference is not None and refused.complaint == "wrong":
+        parts.append(f"=== THE RIGHT RESULT ===\n{refused.reference}")
+    parts.append(f"=== WHAT TO DO ===\n{ask.wish} Do not mention the student or this refusal.")
+    return "\n\n".join(parts)
+
+
+async def rewrite(refused: Refused, *, teacher: Teacher, settings: RefineSettings) -> Candidate:
+    """Ask the teacher to write a refused candidate anew.
+
+    Args:
+        refused: What goes back, and why.
+        teacher: Whom to ask.
+        settings: Prompt, limits, attempts.
+
+    Returns:
+        Exactly one candidate whose parent is the refused one; a failure has a status.
+    """
+    parent, step = refused.candidate, ASKS[refused.complaint].step
+    return await ask_until_usable(
+        parent,
+        lambda n: rewrite_request(refused, teacher=teacher, settings=settings, attempt=n),
+        step=step,
+        teacher=teacher,
+        settings=settings,
+        accept=lambda outcome: _without_echo(outcome, refused, teacher=teacher.name),
+    )
+
+
+def _without_echo(candidate: Candidate, refused: Refused, *, teacher: str) -> Candidate:
+    """A text that repeats our reason to its reader is not one to train on."""
+    if candidate.status != OK:
+        return candidate
+    ask = ASKS[refused.complaint]
+    text = normalised(" ".join(m.content for m in candidate.messages[-2:]))
+    said = [own for own in (ask.reason, ask.wish) if normalised(own) in text]
+    if not said:
+        return candidate
+    fault = Fault(status=statuses.ECHOED_PROMPT, detail=f"it repeats {said[0][:60]!r}")
+    return failed(
+        refused.candidate,
+        step=candidate.step,
+        teacher=teacher,
+        fault=fault,
+        request_key=candidate.request_key,
+        finish_reason=candidate.finish_reason,
+    )
+
+
+async def rewrite_all(
+    refused: Iterable[Refused],
+    *,
+    teacher: Teacher,
+    settings: RefineSettings,
+    on_done: Callable[[Candidate], None] | None = None,
+    outstanding: int = DEFAULT_OUTSTANDING,
+) -> list[Candidate]:
+    """Rewrite many; exactly one outcome each, in the order given."""
+
+    async def one(_: int, item: Refused) -> Candidate:
+        outcome = await rewrite(item, teacher=teacher, settings=settings)
+        if on_done is not None:
+            on_done(outcome)
+        return outcome
+
+    return await run_bounded(refused, one, outstanding=outstanding)

@@ -1,0 +1,37 @@
+"""What happened? The tables of a run in; a page, Markdown or text out.
+
+Nothing is asked of a model here and nothing is written: `summarise` counts and measures with
+DuckDB over Arrow tables or Parquet files, and the renderers turn the summary into text. All text
+that came with the data is shown as data: escaped, with what is invisible made visible.
+"""
+
+from tutelage.reporting.blocks import Cell, Column, Comparison, Figure, Section, Side, Span, Table
+from tutelage.reporting.headline import Fact, facts, opening
+from tutelage.reporting.html_page import render_html, render_page
+from tutelage.reporting.queries import ReportTables, TableSource
+from tutelage.reporting.run_summary import Summary
+from tutelage.reporting.summary_builder import summarise
+from tutelage.reporting.text_page import render_markdown, render_markdown_page, render_text
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Comparison",
+    "Fact",
+    "Figure",
+    "ReportTables",
+    "Section",
+    "Side",
+    "Span",
+    "Summary",
+    "Table",
+    "TableSource",
+    "facts",
+    "opening",
+    "render_html",
+    "render_markdown",
+    "render_markdown_page",
+    "render_page",
+    "render_text",
+    "summarise",
+]

@@ -1,0 +1,233 @@
+"""Numbers and reasons in words that a person who has never seen the tool understands."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tutelage.reporting.blocks import Cell, Style
+
+UNKNOWN = "\u2013"
+
+STEP_WORDS: Mapping[str, str] = {
+    "original": "original",
+    "instruction_reflection": "new instruction and response",
+    "response_reflection": "new response",
+    "sample": "sampled response",
+}
+"""What each step wrote."""
+
+SET_WORDS: Mapping[str, str] = {
+    "chosen": "the student's choice",
+    "random": "random",
+    "random_version": "a random version of each",
+    "longest": "longest",
+    "all_refined": "all refined",
+    "all_original": "all original",
+}
+
+REASON_WORDS: Mapping[str, str] = {
+    # kept
+    "original_kept": "the original stays: by this rule no refinement beats it",
+    "instruction_reflection_won": "the new instruction and response beat the original",
+    "response_reflection_won": "the new response beats the original's",
+    "both_reflections_won": "the new instruction won, then its new response",
+    "original_out_refinement_passes": "the original fails, a refinement passes",
+    "no_original_refinement_passes": "there is no original, a refinement passes",
+    "highest_grape": "the likeliest response for the student",
+    "lowest_rsr": "the lowest rank-surprisal ratio",
+    "highest_lark": "the response to learn fastest from",
+    "lowest_r_ifd": "the response that points best to its instruction",
+    "best_of_n": "the best by the column that was named",
+    "kept_all": "every version that may be chosen is kept",
+    "in_the_cut": "within the number asked for",
+    "drawn": "drawn at random",
+    "most_refined": "the most refined version",
+    # not kept
+    "ifd_not_below_1": "the instruction does not help with the response (ifd 1 or more)",
+    "r_ifd_not_below_1": "the response does not point to the instruction (r_ifd 1 or more)",
+    "no_original": "there is no original, and no refinement passes",
+    "no_candidates": "there is no version to choose from",
+    "no_response_reflection": "there is no new response to compare",
+    "response_reflection_not_better": "the new response is no better",
+    "below_cut": "below the number asked for",
+    "not_drawn": "not drawn at random",
+    "no_refinement": "there is no refinement",
+    "covered_by_others": "others that are kept cover it",
+    "outside_mix": "the shares of the mix would not hold",
+    "chosen_wrong": "the student's choice is wrong",
+    "chosen_no_answer": "the student's choice has no answer to check",
+    "chosen_cannot_check": "the student's choice could not be checked",
+    "overruled_by_person": "a person decided, whatever the rule says",
+    "no_reason": "no reason was recorded",
+    "no_decision": "no decision was recorded",
+    "scored": "scored, not decided yet",
+    "not_scored": "not scored",
+    # reading
+    "example": "read as an example",
+    "same_example": "another version of an earlier row",
+    "duplicate": "repeats an earlier row",
+    "unreadable": "could not be read",
+    # writing
+    "alone": "no refinement asked for",
+    "written": "refined",
+    "refused": "the teacher declined",
+    "cut_by_length": "the reply was cut at the token limit",
+    "echoed_prompt": "the reply repeats our prompt",
+    "unparseable": "the reply does not follow the format",
+    "half_parsed": "half of the reply is missing",
+    "unclear_end": "nothing says that the reply is whole",
+    "unchanged": "the reply changes nothing",
+    "half_changed": "only one half is new where both had to be",
+    "lost_input": "the new instruction lost the text it is about",
+    "under_min_length": "the new text is too short",
+    "over_max_length": "the new text is too long",
+    "degenerate": "the new text loops",
+    "meta_talk": "the new text talks about the task",
+    "wrong_language": "the new text is in another script",
+    "duplicate_sample": "repeats an earlier sample",
+    "teacher_failed": "the teacher could not be reached",
+    "not_in_journal": "the reply was never recorded",
+    "over_budget": "the cap on cost was reached",
+    "over_limit": "beyond the number to refine",
+    "parent_failed": "its parent has no text",
+    # scoring
+    "empty_instruction": "the instruction is empty",
+    "empty_response": "the response is empty",
+    "untrained_response": "the row says that its response is not to be trained on",
+    "uses_tools": "the step cannot be done on a row with calls of tools",
+    "too_long": "too long for the student",
+    "no_target_tokens": "no token left to score",
+    "nonfinite": "no finite number",
+    "token_out_of_range": "has a token that the student does not have",
+    "student_failed": "the student failed on it",
+}
+"""What each reason means. A reason that is not here is shown as it stands."""
+
+_THOUSAND, _TEN, _HUNDRED = 1000, 10, 100
+_MINUTE, _HOUR = 60, 3600
+
+
+def reason_words(reason: str) -> str:
+    """A reason in plain words; `<step>_<status>` names the step too.
+
+    Examples:
+        >>> reason_words("original_too_long")
+        'original: too long for the student'
+        >>> reason_words("a_new_reason")
+        'a new reason'
+    """
+    if reason in REASON_WORDS:
+        return REASON_WORDS[reason]
+    for step, said in STEP_WORDS.items():
+        status = reason.removeprefix(f"{step}_")
+        if status != reason and status in REASON_WORDS:
+            return f"{said}: {REASON_WORDS[status]}"
+    return reason.replace("_", " ")
+
+
+def step_words(step: str) -> str:
+    """What a step wrote, in plain words."""
+    return STEP_WORDS.get(step, step.replace("_", " "))
+
+
+def set_words(name: str) -> str:
+    """The name of the choice or of a null, in plain words."""
+    return SET_WORDS.get(name, name.replace("_", " "))
+
+
+def number(value: float | None) -> str:
+    """A number with three significant digits; large ones with thousands separators.
+
+    Examples:
+        >>> [number(v) for v in (0.12345, 12.3456, 12345.6, 1.0)]
+        ['0.123', '12.3', '12,346', '1']
+    """
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    size = abs(value)
+    if value == round(value) and size < _THOUSAND:
+        return f"{round(value)}"
+    if size >= _THOUSAND:
+        return f"{value:,.0f}"
+    if size >= _HUNDRED:
+        return f"{value:.0f}"
+    if size >= _TEN:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if size >= 0.001 else f"{value:.2g}"  # noqa: PLR2004  (three digits)
+
+
+def money(amount: float, currency: str | None) -> str:
+    """An amount with its currency.
+
+    Examples:
+        >>> money(1.37, "USD"), money(0.00042, "EUR"), money(1234.5, None)
+        ('1.37 USD', '0.00042 EUR', '1,234.50')
+    """
+    digits = f"{amount:,.2f}" if amount == 0 or amount >= 0.1 else f"{amount:.2g}"  # noqa: PLR2004  (a cent tells nothing below)
+    return f"{digits} {currency}" if currency else digits
+
+
+def share(fraction: float | None) -> str:
+    """A fraction in [0, 1] as a percentage.
+
+    Examples:
+        >>> [share(f) for f in (0.5, 0.004, 1.0)]
+        ['50 %', '0.4 %', '100 %']
+    """
+    if fraction is None:
+        return UNKNOWN
+    percent = 100 * fraction
+    if 0 < percent < _TEN or 90 < percent < _HUNDRED:  # noqa: PLR2004  (where a digit tells)
+        return f"{percent:.1f} %"
+    return f"{percent:.0f} %"
+
+
+def count(value: float, singular: str, plural: str | None = None) -> str:
+    """A count with its noun.
+
+    Examples:
+        >>> count(1, "row"), count(1200, "row"), count(2, "copy", "copies")
+        ('1 row', '1,200 rows', '2 copies')
+    """
+    noun = singular if value == 1 else plural or f"{singular}s"
+    return f"{value:,.0f} {noun}"
+
+
+def duration(seconds: float) -> str:
+    """A time span for people.
+
+    Examples:
+        >>> duration(3.21), duration(75), duration(7322)
+        ('3.2 s', '1 min 15 s', '2 h 2 min')
+    """
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    if seconds < _HOUR:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours} h {minutes} min"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a list within a sentence.
+
+    Examples:
+        >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
+        ('a', 'a and b', 'a, b and c')
+    """
+    if len(words) < 2:  # noqa: PLR2004  (nothing to join)
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def cell(value: Cell, style: Style) -> str:
+    """One cell of a table as text."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, str):
+        return value
+    if style == "share":
+        return share(value)
+    if style == "count":
+        return f"{value:,.0f}"
+    return number(value)

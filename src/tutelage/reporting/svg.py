@@ -1,0 +1,131 @@
+"""Draw a chart offline and make the SVG fit to stand in a page among others."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from tutelage.errors import MissingExtraError
+from tutelage.reporting.theme import LIGHT, colour
+
+if TYPE_CHECKING:
+    import altair as alt
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_NOISE = ("role", "class", "pointer-events", "cursor")
+_SHAPES = frozenset(
+    f"{_SVG}{name}"
+    for name in ("svg", "g", "path", "rect", "line", "text", "tspan", "circle", "defs", "clipPath")
+)
+_COLOUR_OF = {value: colour(name) for name, value in LIGHT.items()}
+_ID = re.compile(r"url\(#([^)]+)\)")
+_LONG = re.compile(r"-?\d+\.\d{3,}")
+
+FONT = "system-ui, sans-serif"
+
+
+def config() -> dict[str, Any]:
+    """How all charts look: the palette, one font, few lines."""
+    text = {"labelColor": LIGHT["quiet"], "titleColor": LIGHT["ink"], "titleFontWeight": "normal"}
+    return {
+        "background": None,
+        "font": FONT,
+        "padding": {"left": 16, "right": 6, "top": 4, "bottom": 4},
+        "axis": {
+            **text,
+            "labelFontSize": 11,
+            "titleFontSize": 12,
+            "domainColor": LIGHT["line"],
+            "tickColor": LIGHT["line"],
+            "gridColor": LIGHT["grid"],
+        },
+        "header": {"labelColor": LIGHT["ink"], "labelFontSize": 12, "title": None},
+        "legend": {
+            **text,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "orient": "top",
+            "title": None,
+            "columnPadding": 22,
+        },
+        "text": {"color": LIGHT["ink"], "fontSize": 11},
+        "view": {"stroke": None},
+    }
+
+
+def svg_of(chart: "alt.TopLevelMixin") -> str:
+    """The chart as SVG.
+
+    Raises:
+        MissingExtraError: vl-convert is not installed.
+    """
+    try:
+        import vl_convert  # noqa: PLC0415  (a page without pictures needs no picture library)
+    except ImportError as error:
+        raise missing_pictures() from error
+    specification = {**chart.to_dict(validate=False), "config": config()}
+    return vl_convert.vegalite_to_svg(specification)
+
+
+def missing_pictures() -> MissingExtraError:
+    """The error for a page with pictures where nothing can draw them."""
+    return MissingExtraError(
+        "the report's pictures need altair and vl-convert-python, which are not installed",
+        hint="pip install 'tutelage[report]', or ask for the report as text",
+    )
+
+
+def fit_for_page(svg: str, *, key: str, label: str) -> str:
+    """Make an SVG safe and at home in a page.
+
+    Colours of the palette become CSS variables, ids become unique, sizes follow the page, and
+    whatever is neither shape nor text is left out.
+
+    Args:
+        svg: As drawn.
+        key: Unique in the page; goes before every id.
+        label: What screen readers say instead of the picture.
+    """
+    root = ET.fromstring(svg)  # noqa: S314  (our own drawing; entities cannot come from data)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag not in _SHAPES or _is_empty(child):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        kept = {
+            name: _value(name, value, key=key)
+            for name, value in element.attrib.items()
+            if name not in _NOISE and not name.startswith(("aria-", "on", "{"))
+        }
+        element.attrib.clear()
+        element.attrib.update(kept)
+    _frame(root, label=label)
+    return ET.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _is_empty(element: ET.Element) -> bool:
+    return element.get("display") == "none" or (
+        element.tag == f"{_SVG}path" and element.get("d", "") in ("", "M0,0h0v0h0Z")
+    )
+
+
+def _value(name: str, value: str, *, key: str) -> str:
+    if name == "id":
+        return f"{key}-{value}"
+    if name in ("fill", "stroke"):
+        return _COLOUR_OF.get(value.lower(), value)
+    if name in ("d", "transform", "points"):
+        return _LONG.sub(lambda match: f"{float(match[0]):.2f}", value)
+    return _ID.sub(rf"url(#{key}-\1)", value)
+
+
+def _frame(root: ET.Element, *, label: str) -> None:
+    width = root.get("width", "0")
+    box: Mapping[str, str] = {"viewBox": root.get("viewBox", "")}
+    root.attrib.clear()
+    root.attrib.update(box)
+    root.set("role", "img")
+    root.set("aria-label", label)
+    root.set("style", f"--w:{float(width):.0f}px")
+    root.set("font-family", FONT)

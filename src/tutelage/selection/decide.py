@@ -1,0 +1,326 @@
+"""Decide on every example.
+
+pool -> gates -> mix -> rule -> cut (share, count, quotas, diversity) -> late gate -> decisions
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tutelage.data import STEPS
+from tutelage.data.schemas import CHOSEN, DECISIONS
+from tutelage.selection.arrow_columns import (
+    NONE,
+    Bools,
+    Indexes,
+    column_of,
+    constant,
+    count_values,
+    from_floats,
+    take,
+    to_numpy,
+)
+from tutelage.selection.baselines import draw_nulls
+from tutelage.selection.budget import cut
+from tutelage.selection.candidate_table import Pool, TableSource, load_pool
+from tutelage.selection.config import BASELINES, RuleName, SelectSettings
+from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
+from tutelage.selection.gates import GATES, refused_late, shut_out
+from tutelage.selection.matched_baselines import (
+    decide_chosen_version,
+    decide_length_matched,
+    decide_permuted,
+    decide_refused_version,
+)
+from tutelage.selection.mixture import mixed
+from tutelage.selection.pool_rules import (
+    decide_best_of_n,
+    decide_grape,
+    decide_keep_all,
+    decide_lark,
+    decide_longest,
+    decide_random,
+    decide_rsr,
+    decide_srt_pairwise,
+)
+from tutelage.selection.reasons import OUTSIDE_MIX, refused_reason
+from tutelage.selection.rule_result import Verdict, Words, words
+from tutelage.selection.simple_rules import decide_all_original, decide_all_refined, decide_ifd_top
+from tutelage.selection.srt import decide_srt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """One decision an example, and the nulls beside it.
+
+    Attributes:
+        decisions: The DECISIONS schema and the rule's evidence, ascending by example id.
+        chosen: The CHOSEN schema: every chosen candidate, by example id, then rank.
+        nulls: The NULLS schema; see `tutelage.selection.baselines.draw_nulls`.
+        tally: How many examples were given each reason, most frequent first.
+        coverage: How much of the data could be judged.
+    """
+
+    decisions: pa.Table
+    chosen: pa.Table
+    nulls: pa.Table
+    tally: Mapping[str, int]
+    coverage: Coverage
+
+
+def select(
+    *,
+    candidates: TableSource,
+    scores: TableSource,
+    settings: SelectSettings,
+    examples: TableSource | None = None,
+    student: str | None = None,
+    gates: pa.Table | None = None,
+    embeddings: pa.Table | None = None,
+) -> Selected:
+    """Decide on every example, and draw the nulls of the decision.
+
+    Args:
+        candidates: A table of the CANDIDATES schema, or a path; texts are not read.
+        scores: A table of the SCORES schema with the metrics that the rule needs, or a path.
+        settings: The rule and how strict it is.
+        examples: Every example that must have a decision; None takes those with candidates.
+        student: The fingerprint of the student whose scores decide, where there are several.
+        gates: Who may not be chosen, from `tutelage.selection.gate`; None: all may.
+        embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
+
+    Returns:
+        Exactly one decision an example. It depends on the ids, the scores and the seed, not on the
+        order of rows.
+
+    Raises:
+        DataError: Tables that do not belong together, a metric that was not computed, or more
+            candidates without a score than the settings allow.
+    """
+    needed = compared_columns(settings)
+    pool = load_pool(
+        candidates=candidates,
+        scores=scores,
+        metrics=tuple(dict.fromkeys((*needed, "response_tokens"))),
+        examples=examples,
+        student=student,
+    )
+    gates = GATES.empty_table() if gates is None else gates
+    open_pool = shut_out(pool, gates, late=False)
+    verdict = _chosen(open_pool, settings, embeddings=embeddings)
+    verdict = _checked_late(open_pool, verdict, gates)
+    coverage = coverage_of(open_pool, kept=int((verdict.chosen_E != NONE).sum()), needed=needed)
+    check_coverage(coverage, settings)
+    chosen = _chosen_table(pool, verdict)
+    return Selected(
+        decisions=_decisions(pool, verdict, settings.rule),
+        chosen=chosen,
+        nulls=draw_nulls(
+            shut_out(pool, gates, late=True), kept_E=_counts(pool, verdict), seed=settings.seed
+        ),
+        tally=count_values(pa.array(verdict.reason_E, pa.string())),
+        coverage=coverage,
+    )
+
+
+def _chosen(pool: Pool, settings: SelectSettings, *, embeddings: pa.Table | None) -> Verdict:
+    if settings.mix is None:
+        return cut(pool, decide(pool, settings), settings, embeddings=embeddings)
+    pool, left_out_E = mixed(pool, settings.mix, seed=settings.seed)
+    verdict = _without(pool, decide(pool, settings), left_out_E, words(pool, OUTSIDE_MIX))
+    return cut(pool, verdict, settings, embeddings=embeddings)
+
+
+def _without(pool: Pool, verdict: Verdict, out_E: Bools, reason_E: Words) -> Verdict:
+    """The verdict without what it kept of some examples, and why."""
+    out_E = out_E & (verdict.chosen_E != NONE)
+    rank_N = verdict.rank_N
+    return replace(
+        verdict,
+        chosen_E=np.where(out_E, NONE, verdict.chosen_E),
+        reason_E=np.where(out_E, reason_E, verdict.reason_E),
+        rank_N=None if rank_N is None else np.where(out_E[pool.example_N], NONE, rank_N),
+    )
+
+
+def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
+    """Drop what was chosen and is not right; the others of the example move up."""
+    word_N = refused_late(pool, gates)
+    refused_N = word_N != ""
+    if not refused_N.any():
+        return verdict
+    first_word_E = np.where(verdict.chosen_E != NONE, word_N[verdict.chosen_E], "")
+    reason_E = np.array([refused_reason(str(word)) for word in first_word_E], dtype=np.object_)
+    if verdict.rank_N is None:
+        return _without(pool, verdict, first_word_E != "", reason_E)
+    places_N = np.where((verdict.rank_N != NONE) & ~refused_N, verdict.rank_N, np.nan)
+    rank_N = pool.ranks(~np.isnan(places_N), places_N, highest=False)
+    chosen_E = np.full(pool.examples, NONE, dtype=np.int64)
+    firsts = np.flatnonzero(rank_N == 0)
+    chosen_E[pool.example_N[firsts]] = firsts
+    emptied_E = (verdict.chosen_E != NONE) & (chosen_E == NONE)
+    return replace(
+        verdict,
+        chosen_E=chosen_E,
+        rank_N=rank_N,
+        reason_E=np.where(emptied_E, reason_E, verdict.reason_E),
+    )
+
+
+def nulls(
+    *,
+    candidates: TableSource,
+    scores: TableSource,
+    decisions: pa.Table,
+    settings: SelectSettings,
+    student: str | None = None,
+    chosen: pa.Table | None = None,
+    gates: pa.Table | None = None,
+) -> pa.Table:
+    """Draw the nulls of decisions that were made before, for example with another seed.
+
+    Args:
+        candidates: As in `select`.
+        scores: As in `select`.
+        decisions: A table of the DECISIONS schema.
+        settings: The seed is read.
+        student: As in `select`.
+        chosen: A table of the CHOSEN schema, where several candidates of an example were kept.
+        gates: As in `select`.
+
+    Returns:
+        A table of the NULLS schema; with the settings of the decisions, the same as
+        `Selected.nulls`.
+
+    Raises:
+        DataError: Tables that do not belong together.
+    """
+    pool = load_pool(
+        candidates=candidates,
+        scores=scores,
+        metrics=("response_tokens",),
+        examples=decisions.select(["example_id"]),
+        student=student,
+    )
+    if chosen is None:
+        chosen = decisions.filter(decisions["kept"])
+    index = to_numpy(pc.index_in(column_of(chosen, "example_id"), value_set=pool.example_ids))
+    kept_E: Indexes = np.bincount(index.astype(np.int64), minlength=pool.examples)
+    if gates is not None:
+        pool = shut_out(pool, gates, late=True)
+    return draw_nulls(pool, kept_E=kept_E, seed=settings.seed)
+
+
+def needed_metrics(rule: RuleName) -> tuple[str, ...]:
+    """The metrics that a rule compares; the others need only that a candidate was scored."""
+    match rule:
+        case "srt" | "srt_pairwise":
+            return ("ifd", "r_ifd")
+        case "ifd_top":
+            return ("ifd",)
+        case "grape" | "rsr":
+            return (rule,)
+        case "lark":
+            return ("mean_surprisal", "brier")
+        case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
+            return ()
+        case "permuted" | "length_matched" | "chosen_version" | "refused_version":
+            return ()  # those of the rule it is made from: see `compared_columns`
+        case _:
+            assert_never(rule)
+
+
+def compared_columns(settings: SelectSettings) -> tuple[str, ...]:
+    """The columns of the scores that a selection compares.
+
+    They are the metrics of the rule, but for lark what was made of them over each pool, and for
+    best_of_n the column the user named.
+    """
+    if settings.rule == "lark":
+        return ("lark", "lark_weight")
+    if settings.best_by is not None:
+        return (settings.best_by,)
+    return needed_metrics(settings.compared_rule)
+
+
+_RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
+    "srt": decide_srt,
+    "srt_pairwise": decide_srt_pairwise,
+    "grape": decide_grape,
+    "rsr": decide_rsr,
+    "lark": decide_lark,
+    "best_of_n": decide_best_of_n,
+    "keep_all": decide_keep_all,
+    "ifd_top": decide_ifd_top,
+    "random": decide_random,
+    "longest": decide_longest,
+    "all_original": decide_all_original,
+    "all_refined": decide_all_refined,
+}
+
+
+_MADE_FROM: Mapping[RuleName, Callable[..., Verdict]] = {
+    "permuted": decide_permuted,
+    "length_matched": decide_length_matched,
+    "chosen_version": decide_chosen_version,
+    "refused_version": decide_refused_version,
+}
+
+
+def decide(pool: Pool, settings: SelectSettings) -> Verdict:
+    """Apply the rule that the settings name, before any cut."""
+    if settings.rule in BASELINES:
+        return _MADE_FROM[settings.rule](pool, settings, rule=_RULES[settings.of])
+    return _RULES[settings.rule](pool, settings)
+
+
+def _counts(pool: Pool, verdict: Verdict) -> Indexes:
+    """How many candidates of each example are kept."""
+    if verdict.rank_N is None:
+        one: Indexes = (verdict.chosen_E != NONE).astype(np.int64)
+        return one
+    counted: Indexes = np.add.reduceat((verdict.rank_N != NONE).astype(np.int64), pool.starts_E)
+    return counted
+
+
+def _chosen_table(pool: Pool, verdict: Verdict) -> pa.Table:
+    if verdict.rank_N is None:
+        rows = verdict.chosen_E[verdict.chosen_E != NONE]
+        rank = np.zeros(len(rows), dtype=np.int64)
+    else:
+        kept = np.flatnonzero(verdict.rank_N != NONE)
+        rows = kept[np.lexsort((verdict.rank_N[kept], pool.example_N[kept]))]
+        rank = verdict.rank_N[rows]
+    weight_N = verdict.weight_N
+    weight = np.full(len(rows), np.nan) if weight_N is None else weight_N[rows]
+    return pa.table(
+        [
+            take(pool.example_ids, pool.example_N[rows]),
+            take(pool.candidate_ids, rows),
+            pa.array(rank, pa.int32()),
+            from_floats(weight),
+        ],
+        schema=CHOSEN,
+    )
+
+
+def _decisions(pool: Pool, verdict: Verdict, rule: RuleName) -> pa.Table:
+    kept_E = verdict.chosen_E != NONE
+    step_E = np.where(kept_E, pool.step_N[verdict.chosen_E], NONE)
+    fields = [*DECISIONS, *(pa.field(name, pa.float64()) for name in verdict.evidence)]
+    return pa.table(
+        [
+            pool.example_ids,
+            take(pool.candidate_ids, verdict.chosen_E),
+            take(pa.array(STEPS, pa.string()), step_E),
+            pa.array(kept_E),
+            pa.array(verdict.reason_E, pa.string()),
+            constant(rule, pool.examples),
+            *(from_floats(values) for values in verdict.evidence.values()),
+        ],
+        schema=pa.schema(fields),
+    )

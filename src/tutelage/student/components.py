@@ -1,0 +1,271 @@
+"""Everything about a student that is found out once, and only when it is needed."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tutelage.data import SCORING_CONTRACT, content_hash
+from tutelage.errors import SettingsError
+from tutelage.models.config import DtypeName
+from tutelage.models.folder import (
+    StudentFolder,
+    find_folder,
+    resolve_device,
+    resolve_dtype,
+    resolve_max_length,
+)
+from tutelage.models.memory import give_memory_back
+from tutelage.student.cache_keys import Scope
+from tutelage.student.chat_template import ChatTemplate, open_chat_template
+from tutelage.student.config import StudentSettings
+from tutelage.student.engine import Engine
+from tutelage.student.engine_choice import open_engine
+from tutelage.student.jinja_environment import TEMPLATE_ERRORS, compile_template, reads_clock
+from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
+from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer
+from tutelage.student.views import ViewBuilder
+
+_JINJA_SUFFIXES = (".jinja", ".jinja2", ".j2")
+_LIBRARIES = ("torch", "transformers", "tokenizers")
+
+
+class OpenStudent:
+    """A student's parts, each made at its first use; nothing is loaded before.
+
+    Folder, hashes and limits need neither torch nor transformers. Tokenizer and template need
+    transformers; the engine needs torch.
+    """
+
+    def __init__(self, settings: StudentSettings) -> None:
+        self.settings = settings
+        self._engine: Engine | None = None
+
+    @cached_property
+    def folder(self) -> StudentFolder:
+        """The student's folder."""
+        return find_folder(self.settings)
+
+    @cached_property
+    def device(self) -> str:
+        """cpu, cuda, cuda:N, or server where the model is in another process."""
+        if self.settings.base_url is not None:
+            return "server"
+        return resolve_device(self.settings)
+
+    @cached_property
+    def dtype(self) -> DtypeName:
+        """The type the student computes in."""
+        return resolve_dtype(self.settings, self.device)
+
+    @cached_property
+    def max_length(self) -> int:
+        """The most tokens a view may have."""
+        return resolve_max_length(self.settings, self.folder)
+
+    @cached_property
+    def template_source(self) -> str:
+        """The text of the template.
+
+        Raises:
+            SettingsError: There is no such template.
+        """
+        name = self.settings.template
+        if name == "alpaca":
+            return ALPACA_TEXT
+        if name == "chat":
+            source = self.folder.chat_template()
+            if not source:
+                raise SettingsError(
+                    f"{self.settings.model} has no chat template",
+                    hint="base models need a raw template: --template alpaca, or a file",
+                )
+            return source
+        try:
+            return Path(name).expanduser().read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"template {name!r} cannot be read: {error}",
+                hint="give chat, alpaca or the path of a template file",
+            ) from error
+
+    @property
+    def template_name(self) -> str:
+        """`chat`, `alpaca`, or the name of the user's file."""
+        name = self.settings.template
+        return name if name in {"chat", "alpaca"} else Path(name).name
+
+    @cached_property
+    def template_digest(self) -> str:
+        """Content hash of everything that decides which text is read.
+
+        The template with its arguments and the date it takes for today, whether thinking is read,
+        the wording of the reverse prompt, and the version of the scoring contract.
+        """
+        settings = self.settings
+        return content_hash(
+            "chat" if self._is_chat else "raw",
+            self.template_source,
+            self.folder.chat_template(tools=True) if settings.template == "chat" else "",
+            reverse_digest(),
+            SCORING_CONTRACT,
+            dict(settings.template_args) if self._is_chat else {},
+            settings.template_date.isoformat() if self.reads_clock else None,
+            settings.thinking,
+        )
+
+    @property
+    def reads_clock(self) -> bool:
+        """Whether the template asks for today's date."""
+        return self._is_chat and reads_clock(self.template_source)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Content hash of weights, architecture, tokenizer and template."""
+        return content_hash(self.folder.digest(), self.template_digest)
+
+    @cached_property
+    def scope(self) -> Scope:
+        """Under what readings of this student are filed."""
+        settings = self.settings
+        kind = self.device.partition(":")[0]
+        model = content_hash(self.folder.digest(), self.dtype, kind, settings.backend)
+        if settings.served_model is not None:  # a server may have several, such as adapters
+            model = content_hash(model, settings.served_model)
+        encoding = content_hash(
+            model,
+            self.template_digest,
+            self.max_length,
+            settings.on_overflow,
+            # Where the tokens of pooled turns start was counted otherwise once.
+            "all, joined" if settings.turns == "all" else settings.turns,
+            settings.score_end_of_turn,
+        )
+        return Scope(model=model, encoding=encoding)
+
+    @cached_property
+    def builder(self) -> ViewBuilder:
+        """Turns candidates into passages. Needs transformers."""
+        return ViewBuilder(
+            template=self.template,
+            tokenizer=fast_tokenizer(self._hf_tokenizer, place=str(self.folder.path)),
+            max_length=self.max_length,
+            truncate=self.settings.on_overflow == "truncate",
+            all_turns=self.settings.turns == "all",
+            score_end_of_turn=self.settings.score_end_of_turn,
+            answers_only=self.settings.thinking == "exclude",
+            control_tokens=control_token_pattern(self._hf_tokenizer),
+        )
+
+    @cached_property
+    def template(self) -> Template:
+        """The template. Needs transformers."""
+        if self._is_chat:
+            return self.chat_template
+        return parse_raw_template(
+            self.template_source, name=self.template_name, end=self._hf_tokenizer.eos_token or ""
+        )
+
+    @cached_property
+    def chat_template(self) -> ChatTemplate:
+        """The chat template. Needs transformers."""
+        tokenizer, settings = self._hf_tokenizer, self.settings
+        variables = {**tokenizer.special_tokens_map, **settings.template_args}
+        sources = {False: self.template_source, True: self.template_source}
+        if settings.template == "chat":
+            sources[True] = self.folder.chat_template(tools=True) or self.template_source
+        try:
+            renders = {
+                with_tools: compile_template(
+                    source, today=settings.template_date, variables=variables
+                )
+                for with_tools, source in sources.items()
+            }
+        except TEMPLATE_ERRORS as error:
+            raise SettingsError(
+                f"template {self.template_name}: is not a template: {error}",
+                hint="use a raw template for this model: --template alpaca, or a file of your own",
+            ) from error
+
+        def render(messages: list[dict[str, Any]], generate: bool, tools: list[Any] | None) -> str:  # noqa: FBT001  (`RenderMessages`)
+            return renders[tools is not None](messages, generate, tools)
+
+        return open_chat_template(
+            render,
+            name=self.template_name,
+            source=self.template_source,
+            bos=tokenizer.bos_token,
+            control_tokens=control_token_pattern(tokenizer),
+        )
+
+    def engine(self) -> Engine:
+        """The loaded model; loaded at the first call. Needs torch."""
+        if self._engine is None:
+            self._engine = open_engine(
+                self.folder, self.settings, device=self.device, dtype=self.dtype
+            )
+        return self._engine
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens. Needs transformers."""
+        return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def decode_all(self, ids: Sequence[int]) -> str:
+        """The text of token ids, with special tokens. Needs transformers."""
+        return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=False))
+
+    def describe(self) -> Mapping[str, object]:
+        """What a manifest should say about the student."""
+        return {
+            "model": self.settings.model,
+            "adapter_of": None if self.folder.adapter is None else self.folder.adapter.base_name,
+            "fingerprint": self.fingerprint,
+            "model_type": self.folder.model_type,
+            "dtype": self.dtype,
+            "device": self.device,
+            "template": self.template_name,
+            "template_digest": self.template_digest,
+            "contract": SCORING_CONTRACT,
+            **self._template_described(),
+            "backend": self.settings.backend,
+            "engine": None if self._engine is None else self._engine.name,
+            "max_length": self.max_length,
+            "versions": {name: _version(name) for name in _LIBRARIES},
+        }
+
+    def _template_described(self) -> dict[str, object]:
+        settings = self.settings
+        found: dict[str, object] = {}
+        if settings.template_args:
+            found["template_args"] = dict(settings.template_args)
+        if self.reads_clock:
+            found["template_date"] = settings.template_date.isoformat()
+        if settings.thinking != "include":
+            found["thinking"] = settings.thinking
+        return found
+
+    def close(self) -> None:
+        """Give the memory of the loaded model back."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+            give_memory_back()
+
+    @property
+    def _is_chat(self) -> bool:
+        name = self.settings.template
+        return name == "chat" or name.endswith(_JINJA_SUFFIXES)
+
+    @cached_property
+    def _hf_tokenizer(self) -> Any:
+        return load_hf_tokenizer(
+            self.folder.tokenizer_path, trust_remote_code=self.settings.trust_remote_code
+        )
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None

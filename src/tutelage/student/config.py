@@ -1,0 +1,167 @@
+"""The settings of the student's room."""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from tutelage.models.config import DtypeName
+
+BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
+Statistics: TypeAlias = Literal["nll", "ranks", "full"]
+"""`nll`: log-probabilities only; `ranks`: ranks too; `full`: also entropies and sums of squares."""
+
+
+TEMPLATE_DATE = date(2026, 1, 1)
+"""What templates take for today unless a setting says otherwise, so that scores stay the same."""
+_SET_BY_US = {
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "raise_exception",
+    "strftime_now",
+}
+
+
+def _is_default(value: object) -> bool:
+    return value in ({}, TEMPLATE_DATE, "include")
+
+
+class TemplateSettings(BaseModel):
+    """How rows become text: the same for scoring, training and evaluation.
+
+    Settings with their default values are left out when they are written or hashed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    template_args: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        exclude_if=_is_default,
+        description="Arguments of the chat template, such as enable_thinking: false.",
+    )
+    template_date: date = Field(
+        default=TEMPLATE_DATE,
+        exclude_if=_is_default,
+        description="The date (YYYY-MM-DD) that a chat template takes for today.",
+    )
+    thinking: Literal["include", "exclude"] = Field(
+        default="include",
+        exclude_if=_is_default,
+        description="include: thinking is part of the response. exclude: it is removed from "
+        "assistant turns before they are rendered.",
+    )
+
+    @field_validator("template_args")
+    @classmethod
+    def _arguments_are_free(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted(_SET_BY_US & set(value))
+        if taken:
+            raise ValueError(f"{taken[0]!r} is set by tutelage; template_date sets the date")
+        return value
+
+
+def template_values(settings: TemplateSettings) -> Mapping[str, Any]:
+    """The settings of `TemplateSettings` of other settings that extend them, by name."""
+    return {name: getattr(settings, name) for name in TemplateSettings.model_fields}
+
+
+class StudentSettings(TemplateSettings):
+    """Which model reads, through which template, and within which bounds."""
+
+    model: str = Field(
+        description="A model folder, a hub id, or the alias of a bundled model (smollm2-135m)."
+    )
+    template: str = Field(
+        default="chat",
+        description="`chat` (the student's own), `alpaca`, or the path of a template file.",
+    )
+    dtype: Literal["auto"] | DtypeName = Field(
+        default="auto", description="auto: bfloat16 where the hardware computes in it, or float32."
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N.",
+    )
+    backend: BackendName = Field(
+        default="auto",
+        description="auto: `packed` for the decoders it knows on a CPU, `transformers` elsewhere. "
+        "vllm: a vLLM server, see base_url.",
+    )
+    base_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Of the vLLM server that serves `model`, such as http://127.0.0.1:8000/v1.",
+    )
+    served_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The student's name on the vLLM server; needed where it serves several models.",
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        description="The environment variable with the vLLM server's key; the key is never stored.",
+    )
+    requests_in_flight: int = Field(
+        default=4, ge=1, description="How many requests a vLLM server gets at the same time."
+    )
+    native: bool = Field(
+        default=True, description="Compile some steps for this CPU, where there is a C compiler."
+    )
+    batch_tokens: int = Field(
+        default=4096,
+        ge=1,
+        description="At most this many tokens make a batch; a CPU reads two batches at once.",
+    )
+    max_length: int | None = Field(
+        default=None,
+        ge=2,
+        description="The most tokens a view may have; by default the model's own limit, or 8192.",
+    )
+    on_overflow: Literal["drop", "truncate"] = Field(
+        default="drop",
+        description="drop: status too_long. truncate: cut the target on both sides alike.",
+    )
+    turns: Literal["last", "all"] = Field(
+        default="last", description="Which assistant turns are read; all turns are pooled."
+    )
+    score_end_of_turn: bool = Field(
+        default=False, description="Count the token that ends the turn as part of the response."
+    )
+    trust_remote_code: bool = Field(
+        default=False, description="Run Python code from the model's repository."
+    )
+    weights: Literal["safetensors", "pickle"] = Field(
+        default="safetensors", description="pickle: also load .bin files, which can run code."
+    )
+    use_cache: bool = Field(default=True, description="Keep readings and reuse them.")
+    cache_path: Path | None = Field(
+        default=None, description="By default readings.sqlite in tutelage's cache folder."
+    )
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _is_a_name_not_a_key(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", value):
+            raise ValueError(
+                "must be the NAME of an environment variable, in capitals, not the key"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _server_is_described(self) -> Self:
+        if (self.backend == "vllm") != (self.base_url is not None):
+            raise ValueError("backend vllm and base_url (--student-url) belong together")
+        if self.backend != "vllm" and (self.served_model or self.api_key_env):
+            raise ValueError("served_model and api_key_env are for backend vllm")
+        if self.backend == "vllm" and self.dtype == "auto":
+            # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
+            raise ValueError(
+                "say in dtype (--dtype) what the server computes in: its own flag --dtype"
+            )
+        return self

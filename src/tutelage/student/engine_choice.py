@@ -1,0 +1,62 @@
+"""Which engine reads which student."""
+
+import logging
+
+from tutelage.errors import StudentError
+from tutelage.models.config import DtypeName
+from tutelage.models.folder import StudentFolder
+from tutelage.models.loading import load_model
+from tutelage.student.config import StudentSettings
+from tutelage.student.decoder_steps import TorchOps
+from tutelage.student.engine import Engine
+from tutelage.student.engine_vllm import open_vllm
+from tutelage.student.native_kernels import load_native
+
+_log = logging.getLogger(__name__)
+
+
+def open_engine(
+    folder: StudentFolder, settings: StudentSettings, *, device: str, dtype: DtypeName
+) -> Engine:
+    """Load a student into the engine that the settings ask for, or the fastest that can read it.
+
+    Raises:
+        StudentError: The model cannot be loaded, or not into the engine that was asked for.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    if settings.base_url is not None:
+        return open_vllm(settings)
+    from tutelage.student.engine_packed import open_packed
+    from tutelage.student.engine_transformers import TransformersEngine
+
+    model = load_model(folder, settings, device=device, dtype=dtype)
+    ops = _ops(settings, device=device, dtype=dtype)
+    if settings.backend == "packed" or (settings.backend == "auto" and device == "cpu"):
+        lanes = _lanes(device)
+        packed = open_packed(model, batch_tokens=settings.batch_tokens, lanes=lanes, ops=ops)
+        if packed is not None:
+            return packed
+        if settings.backend == "packed":
+            raise StudentError(
+                f"{settings.model}: the packed engine cannot read a {folder.model_type} model",
+                hint="set backend to auto or transformers",
+            )
+        _log.info("%s: read through transformers' own forward pass", settings.model)
+        model = load_model(folder, settings, device=device, dtype=dtype)
+    return TransformersEngine(model, batch_tokens=settings.batch_tokens, ops=ops)
+
+
+def _lanes(device: str) -> int:
+    """Two halves of a processor's threads read faster than all of them together."""
+    import torch
+
+    return 2 if device == "cpu" and torch.get_num_threads() % 2 == 0 else 1
+
+
+def _ops(settings: StudentSettings, *, device: str, dtype: DtypeName) -> TorchOps:
+    """The steps in C where they can be had, or in torch."""
+    if device != "cpu" or not settings.native:
+        return TorchOps()
+    import torch
+
+    return load_native(dtype=dtype, threads=torch.get_num_threads()) or TorchOps()

@@ -1,0 +1,172 @@
+"""Engine that reads through the prompt log-probabilities of a vLLM server.
+
+Token ids go out, numbers come back, several requests at the same time.
+
+The server gives each prompt token's log-probability and its rank, not the distribution: entropies
+and sums of squares cannot be had.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from tutelage.data import RANK_CLIP
+from tutelage.errors import StudentError
+from tutelage.student.config import StudentSettings
+from tutelage.student.engine import ForwardError
+from tutelage.student.passages import Measured, Passage, Refusal
+from tutelage.student.vllm_client import Served, TooLongError, VllmClient
+
+_BUDGETS_A_REQUEST = 16
+"""A server packs what it is given by itself, so a request holds many batches."""
+
+_LEAST_LOGPROB = -1000.0
+"""JSON has no minus infinity, so servers write a number in its place: vLLM -9999. No model in
+float32 gives a token so little; what is at or below this is a stand-in, and not a measurement."""
+
+_MOST_LOGPROB = 0.01
+"""A probability above 1, beyond rounding, is not a measurement either."""
+
+
+class VllmEngine:
+    """A model in another process, perhaps on another machine.
+
+    Args:
+        client: Reaches it.
+        served: What it serves.
+        batch_tokens: A sixteenth of the tokens of a request.
+        in_flight: How many requests are sent at the same time.
+    """
+
+    def __init__(
+        self, client: VllmClient, served: Served, *, batch_tokens: int, in_flight: int
+    ) -> None:
+        self._client = client
+        self._served = served
+        self._tokens = batch_tokens * _BUDGETS_A_REQUEST
+        self._in_flight = in_flight
+
+    @property
+    def name(self) -> str:
+        """What the manifest calls it."""
+        return "vllm"
+
+    @property
+    def lanes(self) -> int:
+        """One: a batch is sent as several requests at the same time."""
+        return 1
+
+    def refusal(self, passage: Passage) -> Refusal | None:
+        """`too_long` where the server says how many tokens it takes, and these are more.
+
+        It has to write one token, too.
+        """
+        limit, tokens = self._served.max_tokens, len(passage.ids_T)
+        if limit is None or tokens < limit:
+            return None
+        return Refusal(
+            reason="too_long",
+            detail=f"{tokens} tokens with its context, the server takes {limit - 1} and one more "
+            f"(start it with --max-model-len {tokens + 1})",
+        )
+
+    def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
+        """Batches of as many requests as are sent at the same time, the longest passages first."""
+        order = sorted(range(len(passages)), key=lambda i: (-len(passages[i].ids_T), i))
+        requests = self._requests(order, [len(p.ids_T) for p in passages])
+        return [
+            [index for request in requests[start : start + self._in_flight] for index in request]
+            for start in range(0, len(requests), self._in_flight)
+        ]
+
+    def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
+        """Read one batch, in the order given; ranks are measured where the server gives them.
+
+        Raises:
+            StudentError: The server does not give what is needed.
+            ForwardError: It does not take as many tokens as a passage has.
+        """
+        requests = self._requests(range(len(passages)), [len(p.ids_T) for p in passages])
+        prompts = [[passages[i].ids_T.tolist() for i in request] for request in requests]
+        ask = partial(self._client.prompt_logprobs, model=self._served.name)
+        try:
+            if len(prompts) == 1:
+                answers = [ask(prompts[0])]
+            else:
+                with ThreadPoolExecutor(self._in_flight, thread_name_prefix="vllm") as pool:
+                    answers = list(pool.map(ask, prompts))
+        except TooLongError as error:
+            raise ForwardError(str(error), reason="too_long") from error
+        found = [tokens for answer in answers for tokens in answer]
+        return [
+            self._measured(p, tokens, full=full) for p, tokens in zip(passages, found, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Nothing to give back: the server goes on."""
+
+    def _requests(self, order: Iterable[int], lengths: Sequence[int]) -> list[list[int]]:
+        """Divide passages, in the order given, into requests under the token budget."""
+        requests: list[list[int]] = []
+        spent = 0
+        for index in order:
+            if not requests or spent + lengths[index] > self._tokens:
+                requests.append([])
+                spent = 0
+            requests[-1].append(index)
+            spent += lengths[index]
+        return requests
+
+    def _measured(
+        self, passage: Passage, tokens: Sequence[dict[str, dict[str, float | None]]], *, full: bool
+    ) -> Measured:
+        start = passage.target_start
+        try:
+            own = [
+                token[str(name)]
+                for token, name in zip(tokens[start:], passage.ids_T[start:].tolist(), strict=True)
+            ]
+            logprobs_T = np.array([_logprob(entry["logprob"]) for entry in own], dtype=np.float32)
+            given = [entry.get("rank") for entry in own]
+            ranks = [int(rank) for rank in given if rank is not None]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StudentError(
+                f"{self._client.base_url}: measured other tokens than it was sent: {error!r}",
+                hint="does it serve the model, and the tokenizer, that the setting `model` names?",
+            ) from error
+        ranked = len(ranks) == len(own)
+        if full and not ranked:
+            raise StudentError(
+                f"{self._client.base_url}: gives no ranks with its log-probabilities",
+                hint="leave out the metrics that need ranks (rsr), or use a vLLM server",
+            )
+        return Measured(
+            logprobs_T=np.minimum(logprobs_T, 0),
+            ranks_T=np.clip(ranks, 1, RANK_CLIP).astype(np.uint8) if ranked else None,
+        )
+
+
+def _logprob(value: float | None) -> float:
+    """A log-probability as the server gives it; what only stands in for one is not a number."""
+    if value is None:
+        return math.nan
+    number = float(value)
+    return number if _LEAST_LOGPROB < number < _MOST_LOGPROB else math.nan
+
+
+def open_vllm(settings: StudentSettings) -> VllmEngine:
+    """Reach the server that the settings name and find out what it serves.
+
+    Raises:
+        StudentError: It cannot be reached, or does not serve the student.
+    """
+    client = VllmClient(str(settings.base_url), api_key_env=settings.api_key_env)
+    return VllmEngine(
+        client,
+        client.served(wanted=settings.served_model, student=settings.model),
+        batch_tokens=settings.batch_tokens,
+        in_flight=settings.requests_in_flight,
+    )

@@ -1,0 +1,152 @@
+"""Laying passages out in one line of tokens, without padding and without reading a prefix twice.
+
+Sorted by their ids, passages with a common beginning stand beside each other. Each then only adds
+the tokens that the one before does not have; `where_T` says where all of its tokens stand:
+
+    A   s s s x x x           line      s s s x x x y y z
+    B   s s s y y             index     0 1 2 3 4 5 6 7 8
+    C   s s s y z             where(C)  0 1 2 6 8
+
+A token's state depends on nothing but the tokens in front of it, so sharing changes no number
+beyond rounding. All candidates of one instruction share its context this way, and all views of a
+batch share the start of the template.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.student.passages import Passage
+
+_WORTH_A_BATCH_TOKENS = 1024
+_WORTH_SHARING_TOKENS = 8
+_FAMILY_FRACTION = 1 / 2
+_WORTH_SHARING_FRACTION = 1 / 32
+"""A shorter common prefix is read again: one stretch of line is cheaper to attend to than two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strand:
+    """One passage in the line.
+
+    Attributes:
+        where_T: int64: the place in the line of each of its tokens.
+        shared: How many tokens it found there already.
+    """
+
+    where_T: NDArray[np.int64]
+    shared: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """The tokens of one batch.
+
+    Attributes:
+        ids_N: int64.
+        positions_N: int64: how many tokens stand in front of each in its passage.
+        strands: One for each passage, in the order they were given.
+    """
+
+    ids_N: NDArray[np.int64]
+    positions_N: NDArray[np.int64]
+    strands: tuple[Strand, ...]
+
+
+def lay_out(passages: Sequence[Passage]) -> Line:
+    """Lay the passages of one batch out in one line."""
+    strands: dict[int, Strand] = {}
+    ids: list[NDArray[np.int32]] = []
+    positions: list[NDArray[np.int64]] = []
+    length = 0
+    before: int | None = None
+    for index in _sorted(passages):
+        ids_T = passages[index].ids_T
+        shared = 0 if before is None else _shared(passages[before].ids_T, ids_T)
+        new = len(ids_T) - shared
+        known = np.empty(0, np.int64) if before is None else strands[before].where_T[:shared]
+        where_T = np.concatenate([known, np.arange(length, length + new)])
+        strands[index] = Strand(where_T=where_T, shared=shared)
+        ids.append(ids_T[shared:])
+        positions.append(np.arange(shared, len(ids_T)))
+        length += new
+        before = index
+    return Line(
+        ids_N=np.concatenate(ids).astype(np.int64),
+        positions_N=np.concatenate(positions).astype(np.int64),
+        strands=tuple(strands[index] for index in range(len(passages))),
+    )
+
+
+def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[int]]:
+    """Batches of passages that share prefixes, under a budget of tokens that are computed.
+
+    Passages that share much of their length form a family, and a family that fits into one batch
+    is not split over two: its context would be computed twice. A passage that is longer than the
+    budget is a batch of its own. Batches are of about one size and, where that is possible, an
+    even number, so that two lanes end together; how many lanes there are changes nothing here,
+    since the plan decides the last bits of a number.
+
+    Returns:
+        Indices; each is in exactly one batch.
+    """
+    families = _families(passages)
+    sizes = [sum(new for _, new in family) for family in families]
+    share = _share(sum(sizes), batch_tokens=batch_tokens)
+    batches: list[list[int]] = [[]]
+    spent = planned = 0
+    for family, size in zip(families, sizes, strict=True):
+        alone = len(passages[family[0][0]].ids_T) + size - family[0][1]
+        too_much = batch_tokens < spent + size and alone <= batch_tokens
+        if batches[-1] and (too_much or planned + size / 2 > share * len(batches)):
+            batches.append([])
+        planned += size
+        for index, new in family:
+            if batches[-1] and spent + new > batch_tokens:
+                batches.append([])
+            if not batches[-1]:
+                spent = 0
+            batches[-1].append(index)
+            spent += new if len(batches[-1]) > 1 else len(passages[index].ids_T)
+    return [batch for batch in batches if batch]
+
+
+def _share(tokens: int, *, batch_tokens: int) -> float:
+    """How many tokens each batch should have."""
+    count = max(1, -(-tokens // batch_tokens))
+    if tokens >= 2 * _WORTH_A_BATCH_TOKENS:
+        count += count % 2
+    return tokens / count
+
+
+def _families(passages: Sequence[Passage]) -> list[list[tuple[int, int]]]:
+    """Runs of passages that share much with the one before, each with how much it adds to it."""
+    families: list[list[tuple[int, int]]] = []
+    before: int | None = None
+    for index in _sorted(passages):
+        ids_T = passages[index].ids_T
+        shared = 0 if before is None else _shared(passages[before].ids_T, ids_T)
+        if not families or shared < len(ids_T) * _FAMILY_FRACTION:
+            families.append([])
+        families[-1].append((index, len(ids_T) - shared))
+        before = index
+    return families
+
+
+def _sorted(passages: Sequence[Passage]) -> list[int]:
+    """Indices in the order of the ids; equal passages stay in the order given."""
+    return sorted(
+        range(len(passages)),
+        key=lambda i: (passages[i].ids_T.astype(">i4").tobytes(), i),
+    )
+
+
+def _shared(before_T: NDArray[np.int32], ids_T: NDArray[np.int32]) -> int:
+    """How many tokens a passage takes over from the one before it."""
+    shortest = min(len(before_T), len(ids_T))
+    differs_T = before_T[:shortest] != ids_T[:shortest]
+    common = int(differs_T.argmax()) if differs_T.any() else shortest
+    worth = max(_WORTH_SHARING_TOKENS, len(ids_T) * _WORTH_SHARING_FRACTION)
+    return common if common >= worth else 0

@@ -1,0 +1,188 @@
+"""Reading passages: what the cache has, then the rest in batches.
+
+How batches are planned decides the last bits of a number, so the plan must not depend on what
+an earlier run happened to finish:
+
+1. all distinct passages of a chunk are planned, whether they are cached or not;
+2. a batch that is wholly missing is read as planned, and cached in one transaction;
+3. what is missing from the other batches is planned anew, together, and cached in one
+   transaction at the very end.
+
+A run that was killed finds its finished batches wholly there and the others as they were, so it
+reads the same batches as it would have and ends with the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tutelage.models.memory import give_memory_back
+from tutelage.student.cache import Cache
+from tutelage.student.concurrent_batches import map_in_lanes
+from tutelage.student.engine import Engine, ForwardError, KnowsLimits, OutOfMemoryError
+from tutelage.student.passages import Measured, Passage, Refusal
+
+
+@dataclass(slots=True, kw_only=True)
+class PassageReader:
+    """Reads the passages of one chunk after another.
+
+    Attributes:
+        open_engine: Loads the model at its first call.
+        cache: Where readings are kept, or None.
+        on_batch: Told, after each batch, how many passages of the chunk are read, and of how many.
+    """
+
+    open_engine: Callable[[], Engine]
+    cache: Cache | None
+    on_batch: Callable[[int, int], None] | None = None
+
+    def known(self, keys: Sequence[bytes], *, full: bool) -> dict[bytes, Measured]:
+        """What the cache has of these passages."""
+        return {} if self.cache is None else self.cache.get_passages(keys, full=full)
+
+    def read(
+        self, passages: Mapping[bytes, Passage], *, full: bool
+    ) -> dict[bytes, Measured | Refusal]:
+        """Read the distinct passages of a chunk.
+
+        Args:
+            passages: By key, in an order that does not depend on the cache.
+            full: Whether all four statistics are wanted.
+
+        Returns:
+            For each key the statistics, or why there are none: `token_out_of_range`, `too_long`,
+            `nonfinite` or `student_failed`.
+        """
+        found: dict[bytes, Measured | Refusal] = dict(self.known(list(passages), full=full))
+        if len(found) == len(passages):
+            return found
+        engine = self.open_engine()
+        refused = _refusals(engine, {k: p for k, p in passages.items() if k not in found})
+        found |= refused
+        readable = {key: passage for key, passage in passages.items() if key not in refused}
+        keys, texts = list(readable), list(readable.values())
+        whole: list[list[int]] = []
+        rest: list[int] = []
+        plan = engine.plan(texts)
+        for batch in plan:
+            missing = [index for index in batch if keys[index] not in found]
+            if len(missing) == len(batch):
+                whole.append(batch)
+            else:
+                rest += missing
+        for batch, read in _read_batches(engine, plan, whole, texts, full=full):
+            self._keep(engine, {keys[i]: m for i, m in zip(batch, read, strict=True)}, into=found)
+            self._report(len(found), len(passages))
+        if rest:
+            rest.sort()
+            plan = [[rest[i] for i in batch] for batch in engine.plan([texts[i] for i in rest])]
+            late: dict[bytes, Measured | Refusal] = {}
+            for batch, read in _read_batches(engine, plan, plan, texts, full=full):
+                late |= {keys[i]: m for i, m in zip(batch, read, strict=True)}
+                self._report(len(found) + len(late), len(passages))
+            self._keep(engine, late, into=found)
+        return found
+
+    def _report(self, done: int, total: int) -> None:
+        if self.on_batch is not None:
+            self.on_batch(done, total)
+
+    def _keep(
+        self,
+        engine: Engine,
+        read: Mapping[bytes, Measured | Refusal],
+        *,
+        into: dict[bytes, Measured | Refusal],
+    ) -> None:
+        into |= read
+        good = {key: m for key, m in read.items() if isinstance(m, Measured)}
+        if self.cache is not None and good:
+            self.cache.put_passages(good, engine=engine.name)
+
+
+def _refusals(engine: Engine, passages: Mapping[bytes, Passage]) -> dict[bytes, Refusal]:
+    """The passages that the model cannot take, each with the reason."""
+    if not isinstance(engine, KnowsLimits):
+        return {}
+    asked = ((key, engine.refusal(passage)) for key, passage in passages.items())
+    return {key: refusal for key, refusal in asked if refusal is not None}
+
+
+def _read_batches(
+    engine: Engine,
+    plan: Sequence[list[int]],
+    batches: Sequence[list[int]],
+    texts: Sequence[Passage],
+    *,
+    full: bool,
+) -> Iterator[tuple[list[int], list[Measured | Refusal]]]:
+    """Each of some batches of a plan with what was read, in their order.
+
+    The plan alone decides how many threads a batch has, not what of it is read already. A batch
+    that failed beside another one, for want of memory or otherwise, is read by itself, after all
+    others.
+    """
+
+    def read_beside(batch: list[int]) -> list[Measured | Refusal] | None:
+        try:
+            return _checked(engine.read([texts[i] for i in batch], full=full))
+        except ForwardError:
+            return None
+        except OutOfMemoryError:
+            pass
+        give_memory_back()  # not before the error, which holds the memory, is let go
+        return None
+
+    lanes = engine.lanes if len(plan) > 1 else 1
+    crowded: list[list[int]] = []
+    for batch, read in zip(batches, map_in_lanes(read_beside, batches, lanes=lanes), strict=True):
+        if read is None:
+            crowded.append(batch)
+        else:
+            yield batch, read
+    for batch in crowded:
+        yield batch, _read_batch(engine, [texts[i] for i in batch], full=full)
+
+
+def _read_batch(
+    engine: Engine, passages: Sequence[Passage], *, full: bool
+) -> list[Measured | Refusal]:
+    """Read a batch, in halves where it does not fit into memory or the forward pass fails.
+
+    The error is let go before the halves are read: its traceback holds the frames of the failed
+    forward pass, and with them the memory that the halves need.
+    """
+    short = False
+    try:
+        return _checked(engine.read(passages, full=full))
+    except OutOfMemoryError as error:
+        reason, what, why = "student_failed", "out of memory at", _first_line(error)
+        short = True
+    except ForwardError as error:
+        reason, what, why = error.reason, "the forward pass failed on", _first_line(error)
+    if short:
+        give_memory_back()
+    if len(passages) == 1:
+        tokens = len(passages[0].ids_T)
+        return [Refusal(reason=reason, detail=f"{what} {tokens} tokens: {why}")]
+    half = len(passages) // 2
+    return [
+        *_read_batch(engine, passages[:half], full=full),
+        *_read_batch(engine, passages[half:], full=full),
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _checked(measured: Sequence[Measured]) -> list[Measured | Refusal]:
+    return [m if m.is_finite else _not_finite(m) for m in measured]
+
+
+def _not_finite(measured: Measured) -> Refusal:
+    tokens = len(measured.logprobs_T)
+    return Refusal(
+        reason="nonfinite",
+        detail=f"the log-probability of at least one of {tokens} tokens is not a finite number",
+    )

@@ -1,0 +1,402 @@
+"""The student: candidates in, readings out, in the same order, each text read once."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+from tutelage.data import (
+    VIEW_NAMES,
+    Candidate,
+    Reading,
+    ReadingOutcome,
+    TargetTokens,
+    TokenStats,
+    Unscored,
+    ViewName,
+)
+from tutelage.errors import DataError, SettingsError
+from tutelage.models.cache_paths import readings_path
+from tutelage.student.batching import chunks, chunks_of
+from tutelage.student.cache import Cache, SideRecord
+from tutelage.student.cache_keys import Scope
+from tutelage.student.components import OpenStudent
+from tutelage.student.config import Statistics, StudentSettings
+from tutelage.student.passage_reader import PassageReader
+from tutelage.student.passages import (
+    TURN_BREAK,
+    EncodedSide,
+    Measured,
+    Passage,
+    Refusal,
+    SideName,
+    pooled_stats,
+)
+from tutelage.student.template import Rendered
+from tutelage.student.views import INSTRUCTION_VIEWS, RESPONSE_VIEWS, blank_reason
+
+_VIEWS_OF: Mapping[SideName, tuple[ViewName, ViewName]] = {
+    "response": RESPONSE_VIEWS,
+    "instruction": INSTRUCTION_VIEWS,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPair:
+    """Any context and any target that follows it, without a template.
+
+    Attributes:
+        pair_id: By which the caller knows it.
+        context: May be empty where the student's tokenizer adds a BOS token by itself.
+        target: What is read after it.
+    """
+
+    pair_id: str
+    context: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """One side of one item of a chunk: where it is filed and how it is encoded."""
+
+    key: bytes
+    given: bool
+    alone: bool
+    encode: Callable[[], EncodedSide | Refusal]
+
+
+class StudentModel:
+    """A language model that reads.
+
+    Nothing is loaded until something has to be read that the cache does not have. Usable as a
+    context manager.
+
+    Args:
+        settings: Which model, through which template.
+        cache: Where readings are kept and looked up, or None to read everything anew.
+    """
+
+    def __init__(self, settings: StudentSettings, *, cache: Cache | None) -> None:
+        self.parts = OpenStudent(settings)
+        self._reader = PassageReader(open_engine=self.parts.engine, cache=cache)
+
+    def watch(self, on_batch: Callable[[int, int], None] | None) -> None:
+        """Be told, after each batch, how many passages of a chunk are read, and of how many."""
+        self._reader.on_batch = on_batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of weights, architecture, tokenizer and template; not of the dtype."""
+        return self.parts.fingerprint
+
+    def describe(self) -> Mapping[str, object]:
+        """What a manifest should say about the student."""
+        return self.parts.describe()
+
+    def close(self) -> None:
+        """Give memory and files back; both are taken again when something is read again."""
+        self.parts.close()
+        if self._reader.cache is not None:
+            self._reader.cache.close()
+
+    def read(
+        self,
+        candidates: Iterable[Candidate],
+        *,
+        views: Collection[ViewName],
+        statistics: Statistics = "nll",
+    ) -> Iterator[ReadingOutcome]:
+        """Read candidates.
+
+        Args:
+            candidates: Read chunk by chunk; never all in memory.
+            views: Which views are wanted; at least one.
+            statistics: `nll` for log-probabilities, `ranks` for ranks too, `full` for entropies
+                and sums of squares as well. More than that may come.
+
+        Yields:
+            One outcome for each candidate, in the order given.
+
+        Raises:
+            SettingsError: There is no such view, or the backend does not measure these
+                statistics.
+            StudentError: The student cannot be loaded, or the cache cannot be used.
+        """
+        unknown = set(views) - set(VIEW_NAMES)
+        if unknown or not views:
+            raise SettingsError(
+                f"unknown views {sorted(unknown)}" if unknown else "no views are asked for",
+                hint=f"views are {', '.join(VIEW_NAMES)}",
+            )
+        self._check_measures(statistics)
+        return self._outcomes(candidates, views=frozenset(views), full=statistics != "nll")
+
+    def recall(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[ReadingOutcome | None]:
+        """What the cache knows of candidates; neither weights nor tokenizer are loaded.
+
+        Args:
+            candidates: Looked up one by one.
+            views: Which views are wanted.
+
+        Yields:
+            One outcome for each candidate, in the order given, with all four statistics where
+            they were measured; None where it was not read, or not in all those views.
+        """
+        for candidate in candidates:
+            yield self._recalled(candidate, frozenset(views))
+
+    def _recalled(self, candidate: Candidate, views: frozenset[ViewName]) -> ReadingOutcome | None:
+        cache, blank = self._reader.cache, blank_reason(candidate)
+        if cache is None or blank is not None:
+            return blank
+        sides = [side for side, names in _VIEWS_OF.items() if views & set(names)]
+        wanted = {side: self._wanted_side(candidate, side, views) for side in sides}
+        records = cache.get_sides(want.key for want in wanted.values())
+        if len(records) < len({want.key for want in wanted.values()}):
+            return None
+        keys = [key for want in wanted.values() for key in _keys(records[want.key], want)]
+        for full in (True, False):
+            known = self._reader.known(keys, full=full)
+            if all(key in known and known[key].is_finite for key in keys):
+                own = {side: records[want.key] for side, want in wanted.items()}
+                return _outcome(candidate.candidate_id, own, views=views, measured=known)
+        return None
+
+    def read_pairs(
+        self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
+    ) -> Iterator[TokenStats | Unscored]:
+        """Read targets after contexts that are neither chats nor instructions.
+
+        Context and target are tokenised once, together, as everywhere; where the tokenizer adds a
+        BOS token by itself, it stands in front.
+
+        Yields:
+            One outcome for each pair, in the order given; an `Unscored` carries the pair's id.
+        """
+        self._check_measures(statistics)
+        full = statistics != "nll"
+        for chunk in chunks(pairs, size=lambda pair: len(pair.context) + len(pair.target)):
+            wanted = [self._wanted_pair(pair) for pair in chunk]
+            records, measured = self._resolve(wanted, full=full)
+            for pair, want in zip(chunk, wanted, strict=True):
+                record = records[want.key]
+                stats = _stats(record, given=True, measured=measured)
+                if isinstance(stats, Refusal):
+                    yield _unscored(pair.pair_id, stats)
+                else:
+                    yield stats
+
+    @property
+    def measures(self) -> Statistics:
+        """The most that can be had: `ranks` from a vLLM server, else `full`."""
+        return "ranks" if self.parts.settings.backend == "vllm" else "full"
+
+    def _check_measures(self, statistics: Statistics) -> None:
+        if statistics == "full" and self.measures != "full":
+            raise SettingsError(
+                "a vLLM server gives log-probabilities and ranks, not the distribution: "
+                "entropies and sums of squares cannot be had",
+                hint="read with backend packed or transformers",
+            )
+
+    def context_text(self, candidate: Candidate) -> str:
+        """The text in front of a candidate's response, as the template renders it.
+
+        Raises:
+            DataError: The template does not accept this conversation, or rewrites it.
+        """
+        return self._rendered(candidate)[-1].context
+
+    def response_text(self, candidate: Candidate) -> str:
+        """The text of which a reading's `response_starts_T` are offsets: all turns that count."""
+        return TURN_BREAK.join(turn.target for turn in self._rendered(candidate))
+
+    def last_response_text(self, candidate: Candidate) -> str:
+        """The text that stands behind `context_text` in the rendered row."""
+        return self._rendered(candidate)[-1].target
+
+    def _rendered(self, candidate: Candidate) -> list[Rendered]:
+        return self.parts.builder.render_targets(candidate)
+
+    def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
+        """The tokens of a candidate's response, or of its instruction, that a reading counts.
+
+        Needs the tokenizer, also where all readings come from the cache.
+
+        Raises:
+            DataError: The candidate cannot be read; `read` says so without an exception.
+        """
+        encoded = self.parts.builder.encode(candidate, side)
+        if isinstance(encoded, Refusal):
+            raise DataError(f"candidate {candidate.candidate_id}: {encoded.reason}")
+        return TargetTokens(text=encoded.text, ids_T=encoded.ids_T, starts_T=encoded.starts_T)
+
+    def _outcomes(
+        self, candidates: Iterable[Candidate], *, views: frozenset[ViewName], full: bool
+    ) -> Iterator[ReadingOutcome]:
+        sides = [side for side, names in _VIEWS_OF.items() if views & set(names)]
+        for chunk in chunks_of(candidates):
+            blanks = [blank_reason(candidate) for candidate in chunk]
+            wanted: list[_Wanted] = []
+            for candidate, blank in zip(chunk, blanks, strict=True):
+                if blank is None:
+                    wanted += [self._wanted_side(candidate, side, views) for side in sides]
+            records, measured = self._resolve(wanted, full=full)
+            ready = iter(wanted)
+            for candidate, blank in zip(chunk, blanks, strict=True):
+                if blank is not None:
+                    yield blank
+                    continue
+                own = {side: records[next(ready).key] for side in sides}
+                outcome = _outcome(candidate.candidate_id, own, views=views, measured=measured)
+                if isinstance(outcome, Reading):
+                    outcome = replace(
+                        outcome, vocabulary_tokens=self.parts.folder.vocabulary_tokens
+                    )
+                yield outcome
+
+    def _wanted_side(
+        self, candidate: Candidate, side: SideName, views: frozenset[ViewName]
+    ) -> _Wanted:
+        given, alone = _VIEWS_OF[side]
+        return _Wanted(
+            key=self.parts.scope.side_key(candidate, side),
+            given=given in views,
+            alone=alone in views,
+            encode=lambda: self.parts.builder.encode(candidate, side),
+        )
+
+    def _wanted_pair(self, pair: TextPair) -> _Wanted:
+        return _Wanted(
+            key=self.parts.scope.pair_key(pair.context, pair.target),
+            given=True,
+            alone=False,
+            encode=lambda: self.parts.builder.encode_pair(pair.context, pair.target),
+        )
+
+    def _resolve(
+        self, wanted: Sequence[_Wanted], *, full: bool
+    ) -> tuple[dict[bytes, SideRecord | Refusal], Mapping[bytes, Measured | Refusal]]:
+        """Find what the cache has of a chunk; if that is not all, encode and read the chunk."""
+        cache = self._reader.cache
+        records = {} if cache is None else cache.get_sides(want.key for want in wanted)
+        if all(want.key in records for want in wanted):
+            keys = [key for want in wanted for key in _keys(records[want.key], want)]
+            known = self._reader.known(keys, full=full)
+            if all(key in known for key in keys):
+                return records, known
+        passages: dict[bytes, Passage] = {}
+        fresh: dict[bytes, SideRecord | Refusal] = {}
+        for want in wanted:
+            encoded = want.encode()
+            record = (
+                encoded
+                if isinstance(encoded, Refusal)
+                else _record(encoded, want, self.parts.scope, into=passages)
+            )
+            if want.key not in records:
+                fresh[want.key] = record
+            records[want.key] = record
+        if cache is not None and fresh:
+            cache.put_sides(fresh)
+        return records, self._reader.read(passages, full=full)
+
+
+def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> StudentModel:
+    """Open a student. Nothing is loaded or fetched before something has to be read.
+
+    Args:
+        settings: Which model, through which template.
+        cache: A cache to share between students; by default the one the settings name.
+
+    Examples:
+        >>> student = open_student(StudentSettings(model="smollm2-135m"))
+        >>> student.close()
+    """
+    if cache is None and settings.use_cache:
+        cache = Cache(settings.cache_path or readings_path())
+    return StudentModel(settings, cache=cache if settings.use_cache else None)
+
+
+def _record(
+    side: EncodedSide, want: _Wanted, scope: Scope, *, into: dict[bytes, Passage]
+) -> SideRecord:
+    """File a side's passages under their keys; those that are wanted are also to be read."""
+    given = [(scope.passage_key(passage), passage) for passage in side.given]
+    alone = [(scope.passage_key(passage), passage) for passage in side.alone]
+    if want.given:
+        into |= given
+    if want.alone:
+        into |= alone
+    return SideRecord(
+        given=tuple(key for key, _ in given),
+        alone=tuple(key for key, _ in alone),
+        straddles=side.straddles,
+        truncated=side.truncated,
+        starts_T=side.starts_T,
+        stripped=side.stripped,
+        control_tokens_in_data=side.control_tokens_in_data,
+    )
+
+
+def _keys(record: SideRecord | Refusal, want: _Wanted) -> tuple[bytes, ...]:
+    if isinstance(record, Refusal):
+        return ()
+    return (*(record.given if want.given else ()), *(record.alone if want.alone else ()))
+
+
+def _stats(
+    record: SideRecord | Refusal, *, given: bool, measured: Mapping[bytes, Measured | Refusal]
+) -> TokenStats | Refusal:
+    """The statistics of one view, or the first reason why it has none."""
+    if isinstance(record, Refusal):
+        return record
+    parts: list[Measured] = []
+    for key in record.given if given else record.alone:
+        part = measured[key]
+        if isinstance(part, Refusal):
+            return part
+        parts.append(part)
+    return pooled_stats(parts)
+
+
+def _outcome(
+    candidate_id: str,
+    records: Mapping[SideName, SideRecord | Refusal],
+    *,
+    views: frozenset[ViewName],
+    measured: Mapping[bytes, Measured | Refusal],
+) -> ReadingOutcome:
+    found: dict[ViewName, TokenStats] = {}
+    for side, record in records.items():
+        for view, given in zip(_VIEWS_OF[side], (True, False), strict=True):
+            if view not in views:
+                continue
+            stats = _stats(record, given=given, measured=measured)
+            if isinstance(stats, Refusal):
+                return _unscored(candidate_id, stats)
+            found[view] = stats
+    sides = {side: r for side, r in records.items() if isinstance(r, SideRecord)}
+    response, instruction = sides.get("response"), sides.get("instruction")
+    return Reading(
+        candidate_id=candidate_id,
+        views=found,
+        straddles=any(side.straddles for side in sides.values()),
+        truncated=any(side.truncated for side in sides.values()),
+        stripped=any(side.stripped for side in sides.values()),
+        control_tokens_in_data=any(side.control_tokens_in_data for side in sides.values()),
+        response_starts_T=None if response is None else response.starts_T,
+        instruction_starts_T=None if instruction is None else instruction.starts_T,
+    )
+
+
+def _unscored(name: str, refusal: Refusal) -> Unscored:
+    return Unscored(candidate_id=name, reason=refusal.reason, detail=refusal.detail)

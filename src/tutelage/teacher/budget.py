@@ -1,0 +1,255 @@
+"""What was asked, what came back and what it cost; and the cap on the cost."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+
+from tutelage.errors import BudgetError, TeacherError
+from tutelage.teacher.config import Prices
+from tutelage.teacher.protocol import Request
+
+MESSAGE_OVERHEAD_TOKENS = 32
+"""More than any chat template in use spends on one turn's header and end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """A snapshot of what a teacher was asked since it was opened.
+
+    Attributes:
+        asked: Requests that came in, each one counted once.
+        from_journal: Of these, answered without sending anything.
+        answered: Of these, answered by the teacher now.
+        failed: Of these, ended in an error.
+        under_way: Of these, not ended yet.
+        failures: Attempts that failed, by kind of error; one request may fail several times.
+        prompt_tokens: Of the replies of now, as far as the server counted.
+        completion_tokens: Likewise.
+        seconds: Summed over the replies of now; more than the clock's where they overlap.
+        cost: Paid now, in `currency`.
+        cost_estimated: The part of `cost` of replies whose tokens the server did not count; for
+            these the most they can have cost is taken.
+        cost_from_journal: What the replies from the journal had cost when they were asked for.
+        spent_before: What this run had paid before it was started again; counts to the cap.
+        max_cost: The cap on `cost + spent_before`, or None.
+        currency: Of all costs, or None where no prices were given: costs are then 0.
+    """
+
+    asked: int = 0
+    from_journal: int = 0
+    answered: int = 0
+    failed: int = 0
+    under_way: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+    cost_estimated: float = 0.0
+    cost_from_journal: float = 0.0
+    spent_before: float = 0.0
+    max_cost: float | None = None
+    currency: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """Everything that is counted, for a manifest."""
+        counted = {f.name: getattr(self, f.name) for f in fields(self)}
+        return counted | {"failures": dict(self.failures)}
+
+    def in_words(self) -> str:
+        """One short line for people.
+
+        Examples:
+            >>> Tally(asked=5, answered=3, from_journal=2, cost=0.5, currency="USD").in_words()
+            '3 new calls, 2 cached, 0.50 USD'
+        """
+        parts = [f"{self.answered} new {'call' if self.answered == 1 else 'calls'}"]
+        if self.from_journal:
+            parts.append(f"{self.from_journal} cached")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        if self.currency is not None:
+            total = self.cost + self.spent_before
+            cap = f" of {self.max_cost:.2f}" if self.max_cost is not None else ""
+            parts.append(f"{total:.2f}{cap} {self.currency}")
+        return ", ".join(parts)
+
+
+def prompt_tokens_at_most(request: Request) -> int:
+    """An upper bound on the tokens of a prompt, without a tokenizer.
+
+    A byte-level tokenizer never makes more than one token of a byte. English text has about a
+    quarter of this.
+    """
+    text = sum(len(m.content.encode("utf-8", "surrogatepass")) for m in request.messages)
+    schema = "" if request.schema is None else json.dumps(dict(request.schema))
+    return text + len(schema) + MESSAGE_OVERHEAD_TOKENS * (len(request.messages) + 1)
+
+
+class Account:
+    """Counts, and holds money back before it is spent.
+
+    Before a call is sent, the most it can cost is reserved. A call that does not fit beside the
+    reservations of the others waits for them; one that does not fit even without them is refused.
+    A server that counts more tokens than could be reserved (thinking beyond `max_tokens`) costs
+    more than was held back: the cap is then passed by that much of the calls that are under way,
+    and no other call is sent. Attempts that failed are counted as free, since a server that does
+    not answer sends no count.
+
+    Args:
+        prices: Without them everything costs 0.
+        max_cost: The cap, in the currency of the prices.
+        spent_before: What this run had paid before it was started again.
+    """
+
+    def __init__(
+        self,
+        *,
+        prices: Prices | None = None,
+        max_cost: float | None = None,
+        spent_before: float = 0.0,
+    ) -> None:
+        self.prices = prices
+        self.currency = prices.currency if prices else None
+        self._max_cost = max_cost
+        self._spent_before = spent_before
+        self._counts: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+        self._seconds = 0.0
+        self._cost = 0.0
+        self._cost_estimated = 0.0
+        self._cost_from_journal = 0.0
+        self._reserved: list[float] = []
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def cost_at_most(self, request: Request) -> float:
+        """The most one attempt can cost."""
+        if self.prices is None:
+            return 0.0
+        return self.prices.cost(
+            prompt_tokens=prompt_tokens_at_most(request), completion_tokens=request.max_tokens
+        )
+
+    @asynccontextmanager
+    async def reserved(self, request: Request) -> AsyncIterator[None]:
+        """Hold the most this request can cost until the block ends.
+
+        Raises:
+            BudgetError: Sending it could bring the cost above the cap.
+        """
+        amount = self.cost_at_most(request)
+        if self._max_cost is not None:
+            while not self._fits(amount):
+                if not self._fits(amount, beside_reservations=False):
+                    raise self._over(amount)
+                settled = asyncio.get_running_loop().create_future()
+                self._waiting.append(settled)
+                await settled
+        self._reserved.append(amount)
+        try:
+            yield
+        finally:
+            self._reserved.remove(amount)
+            self._wake()
+
+    def asked(self) -> None:
+        """A request came in."""
+        self._counts["asked"] += 1
+
+    def met(self, *, cost: float) -> None:
+        """An answer was found in the journal, with text or without."""
+        self._cost_from_journal += cost
+
+    def found(self) -> None:
+        """A request was answered without sending anything."""
+        self._counts["from_journal"] += 1
+
+    def paid(
+        self,
+        request: Request,
+        *,
+        prompt_tokens: int | None,
+        completion_tokens: int | None,
+        seconds: float,
+    ) -> float:
+        """An answer came.
+
+        Returns:
+            Its cost; where the server did not count the tokens, the most it can have been.
+        """
+        self._counts["prompt_tokens"] += prompt_tokens or 0
+        self._counts["completion_tokens"] += completion_tokens or 0
+        self._seconds += seconds
+        if self.prices is None:
+            return 0.0
+        if prompt_tokens is None or completion_tokens is None:
+            cost = self.cost_at_most(request)
+            self._cost_estimated += cost
+        else:
+            cost = self.prices.cost(
+                prompt_tokens=prompt_tokens, completion_tokens=completion_tokens
+            )
+        self._cost += cost
+        return cost
+
+    def answered(self) -> None:
+        """A request that was sent ended with a reply."""
+        self._counts["answered"] += 1
+
+    def failed(self) -> None:
+        """A request ended with an error."""
+        self._counts["failed"] += 1
+
+    def attempt_failed(self, error: TeacherError) -> None:
+        """One attempt failed, whether or not another follows."""
+        self._failures[type(error).__name__] += 1
+
+    def abandoned(self) -> None:
+        """The asker of a request went away before it ended: it does not count."""
+        self._counts["asked"] -= 1
+
+    @property
+    def tally(self) -> Tally:
+        """Everything so far."""
+        ended = self._counts["from_journal"] + self._counts["answered"] + self._counts["failed"]
+        return Tally(
+            asked=self._counts["asked"],
+            from_journal=self._counts["from_journal"],
+            answered=self._counts["answered"],
+            failed=self._counts["failed"],
+            under_way=self._counts["asked"] - ended,
+            failures=MappingProxyType(dict(sorted(self._failures.items()))),
+            prompt_tokens=self._counts["prompt_tokens"],
+            completion_tokens=self._counts["completion_tokens"],
+            seconds=self._seconds,
+            cost=self._cost,
+            cost_estimated=self._cost_estimated,
+            cost_from_journal=self._cost_from_journal,
+            spent_before=self._spent_before,
+            max_cost=self._max_cost,
+            currency=self.currency,
+        )
+
+    def _fits(self, amount: float, *, beside_reservations: bool = True) -> bool:
+        if self._max_cost is None:
+            return True
+        held = sum(self._reserved) if beside_reservations else 0.0
+        return self._spent_before + self._cost + held + amount <= self._max_cost
+
+    def _over(self, amount: float) -> BudgetError:
+        spent = self._spent_before + self._cost
+        return BudgetError(
+            f"the next call may cost {amount:.4g} {self.currency}, {spent:.4g} of "
+            f"{self._max_cost:.4g} {self.currency} is spent",
+            hint="raise max_cost and start the run again; replies so far are in the teacher cache",
+        )
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for settled in waiting:
+            if not settled.done() and not settled.get_loop().is_closed():
+                settled.set_result(None)

@@ -1,0 +1,286 @@
+"""A teacher with a memory: it asks once, pays once and never forgets."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from tutelage.errors import SettingsError, TeacherError, UnusableReplyError
+from tutelage.teacher.budget import Account, Tally
+from tutelage.teacher.journal import Journal
+from tutelage.teacher.journal_entry import Entry, answer_of
+from tutelage.teacher.protocol import Reply, Request, Teacher
+
+
+class OnFailure(Protocol):
+    """Told of each attempt that brought no usable reply, when it happens."""
+
+    def __call__(self, error: TeacherError, *, again: bool) -> None:
+        """One attempt failed; `again` where another follows."""
+        ...
+
+
+def _nobody(error: TeacherError, *, again: bool) -> None:
+    """Tell nobody."""
+
+
+@runtime_checkable
+class Opening(Protocol):
+    """A teacher that has something to find out first and something to let go of at the end."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is asked."""
+        ...
+
+    async def open(self) -> None:
+        """Find out what the endpoint can do, where that is to be found out."""
+        ...
+
+    async def close(self) -> None:
+        """Let connections go."""
+        ...
+
+
+class JournaledTeacher:
+    """Looks in the journal first, asks the teacher behind it once, and keeps what it answers.
+
+    Equal requests that are under way at the same time are sent once. A reply is durable before
+    the caller has it. A caller that is cancelled does not take back the writing of a reply that
+    has come. Two processes that ask the same at the same moment both pay; the journal keeps the
+    reply that was written first, and both get that one.
+
+    The key of a request here includes what the settings add to its body, so use
+    `Reply.request_key`, not the key of the request as it was handed in.
+
+    Args:
+        inner: The teacher behind it.
+        journal: Where replies are kept.
+        account: Counts, prices and the cap.
+        extra: What the settings add to the body of every request.
+        omit: What the settings leave out of the body of every request.
+        run: A name for the run that pays. Money it spent before it was started again counts to
+            its cap; see `Journal.spent`.
+        slots: At most this many requests are between being sent and being durable, so that a
+            process that is killed loses at most so many replies. None sets no limit.
+
+    Attributes:
+        on_failure: Told of each attempt that brought no usable reply.
+    """
+
+    def __init__(
+        self,
+        inner: Teacher,
+        journal: Journal,
+        *,
+        account: Account | None = None,
+        extra: Mapping[str, object] | None = None,
+        omit: tuple[str, ...] = (),
+        run: str | None = None,
+        slots: int | None = None,
+    ) -> None:
+        self._slots: AbstractAsyncContextManager[None] = (
+            asyncio.Semaphore(slots) if slots is not None else nullcontext()
+        )
+        self._inner = inner
+        self._journal = journal
+        self._account = account or Account()
+        self._extra = dict(extra) if extra else None
+        self._omit = omit
+        self._run = run
+        self._records = not journal.read_only
+        self._under_way: dict[str, asyncio.Future[Reply]] = {}
+        self.on_failure: OnFailure = _nobody
+
+    @property
+    def name(self) -> str:
+        """The name of the teacher behind it."""
+        return self._inner.name
+
+    @property
+    def supports_schema(self) -> bool:
+        """Whether a request may carry a JSON schema; known after entering the context."""
+        return self._inner.supports_schema
+
+    @property
+    def tally(self) -> Tally:
+        """What was asked, answered and paid so far."""
+        return self._account.tally
+
+    def completed(self, request: Request) -> Request:
+        """The request as it is sent and keyed."""
+        if request.model != self.name:
+            raise SettingsError(
+                f"a request to {request.model!r} was handed to the teacher {self.name!r}",
+                hint="build requests with Request(model=teacher.name, ...)",
+            )
+        if self._extra is None and not self._omit:
+            return request
+        return replace(request, extra=self._extra, omit=self._omit)
+
+    async def ask(self, request: Request) -> Reply:
+        """Answer one request.
+
+        Raises:
+            TeacherError: No usable reply could be had. Retrying has already been done.
+            BudgetError: Sending it could bring the cost above the cap.
+            TeacherStoppedError: Every call fails alike, so nothing more is sent.
+            JournalError: The journal cannot be written, so nothing more is sent.
+        """
+        request = self.completed(request)
+        self._account.asked()
+        try:
+            return await self._answer(request)
+        except TeacherError:
+            self._account.failed()
+            raise
+        except BaseException:  # cancelled, or a bug: nothing ended, and nothing is hidden
+            self._account.abandoned()
+            raise
+
+    async def _answer(self, request: Request) -> Reply:
+        key = request.key
+        while True:
+            entry = self._journal.get(key)
+            if entry is not None:
+                self._account.met(cost=entry.cost)
+                reply = answer_of(entry)
+                self._account.found()
+                return reply
+            under_way = self._under_way.get(key)
+            if under_way is None:
+                return await self._lead(request, key)
+            await asyncio.wait([under_way])
+            if not under_way.cancelled():  # else its asker went away: ask ourselves
+                reply = replace(under_way.result(), from_journal=True)
+                self._account.found()
+                return reply
+
+    async def _lead(self, request: Request, key: str) -> Reply:
+        """Ask on behalf of everybody who asks the same meanwhile."""
+        outcome: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._under_way[key] = outcome
+        try:
+            reply = await self._send(request)
+        except TeacherError as error:
+            outcome.set_exception(error)
+            outcome.exception()  # perhaps nobody else waits; then it is not "never retrieved"
+            raise
+        else:
+            outcome.set_result(reply)
+            return reply
+        finally:
+            del self._under_way[key]
+            if not outcome.done():
+                outcome.cancel()
+
+    async def _send(self, request: Request) -> Reply:
+        async with self._slots:
+            return await self._send_and_keep(request)
+
+    async def _send_and_keep(self, request: Request) -> Reply:
+        if self._records:
+            await self._journal.check_writable()
+        async with self._account.reserved(request):
+            try:
+                reply = await self._inner.ask(request)
+            except UnusableReplyError as error:
+                entry = self._entry_of_unusable(request, error)
+                self._account.attempt_failed(error)
+                self.on_failure(error, again=False)
+            except TeacherError as error:
+                await self.note_failure(request, error)
+                raise
+            else:
+                entry = self._entry_of(request, reply)
+        kept = await self._journal.keep(request, entry) if self._records else entry
+        reply = answer_of(kept, from_journal=False)
+        self._account.answered()
+        return reply
+
+    async def note_failure(
+        self, request: Request, error: TeacherError, *, again: bool = False
+    ) -> None:
+        """Count, report and record an attempt that brought no answer."""
+        self._account.attempt_failed(error)
+        self.on_failure(error, again=again)
+        if self._records:
+            kind = type(error).__name__
+            await self._journal.note_failure(request, kind=kind, message=str(error))
+
+    def _entry_of(self, request: Request, reply: Reply) -> Entry:
+        cost = self._account.paid(
+            request,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            seconds=reply.seconds,
+        )
+        return Entry(
+            request_key=request.key,
+            model=reply.model,
+            text=reply.text,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            cost=cost,
+            currency=self._account.currency,
+            seconds=reply.seconds,
+            run=self._run,
+            reasoning=reply.reasoning,
+        )
+
+    def _entry_of_unusable(self, request: Request, error: UnusableReplyError) -> Entry:
+        cost = self._account.paid(
+            request,
+            prompt_tokens=error.prompt_tokens,
+            completion_tokens=error.completion_tokens,
+            seconds=error.seconds,
+        )
+        return Entry(
+            request_key=request.key,
+            model=request.model,
+            text=None,
+            problem=str(error),
+            finish_reason=error.finish_reason,
+            prompt_tokens=error.prompt_tokens,
+            completion_tokens=error.completion_tokens,
+            cost=cost,
+            currency=self._account.currency,
+            seconds=error.seconds,
+            run=self._run,
+            reasoning=error.reasoning,
+        )
+
+    async def open(self) -> None:
+        """Find out what the endpoint can do, unless that is known; entering the context does it.
+
+        Raises:
+            TeacherError: The endpoint could not be asked.
+        """
+        if isinstance(self._inner, Opening):
+            await self._inner.open()
+            if self._records:
+                await self._journal.keep_ability(
+                    teacher=self.name,
+                    endpoint=self._inner.endpoint,
+                    obeys_schema=self.supports_schema,
+                )
+
+    async def aclose(self) -> None:
+        """Let connections go. The journal stays open: it belongs to whoever opened it."""
+        if isinstance(self._inner, Opening):
+            await self._inner.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,91 @@
+"""The front door: a teacher from its settings."""
+
+from typing import TYPE_CHECKING
+
+from tutelage.errors import JournalError, TeacherError
+from tutelage.teacher.budget import Account
+from tutelage.teacher.caching import JournaledTeacher
+from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.journal import Journal
+from tutelage.teacher.local import LocalTeacher
+from tutelage.teacher.openai_client import OpenAITeacher, endpoint_of
+from tutelage.teacher.protocol import Request, Teacher
+from tutelage.teacher.replay import ReplayTeacher
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+def open_teacher(
+    settings: TeacherSettings,
+    journal: Journal,
+    *,
+    run: str | None = None,
+    local: Teacher | None = None,
+    http_client: "httpx2.AsyncClient | None" = None,
+) -> JournaledTeacher:
+    """Open a teacher. Nothing is sent yet.
+
+    Use it as an async context manager: entering finds out whether the endpoint obeys JSON
+    schemas, where the settings leave that to `auto`; leaving closes its connections. Without
+    entering, `auto` means no unless the journal remembers.
+
+    Args:
+        settings: Who and how.
+        journal: Where replies are kept.
+        run: A name for the run that pays, the same whenever it is started again. With it the cap
+            on cost holds for the whole run, and without it for this process.
+        local: Who answers in place of a model in this process, where the kind is local.
+        http_client: Another transport, for tests and for proxies.
+
+    Raises:
+        SettingsError: The key is not in the environment.
+        JournalError: The journal is read-only, but this teacher would be paid.
+    """
+    if journal.read_only and settings.kind != "replay":
+        raise JournalError(
+            f"{journal.path}: replies cannot be kept in a journal that is only read",
+            hint="set the teacher's kind to replay, or open a journal that can be written",
+        )
+    currency = settings.prices.currency if settings.prices else None
+    spent = journal.spent(run=run, currency=currency) if run and currency else 0.0
+    account = Account(prices=settings.prices, max_cost=settings.max_cost, spent_before=spent)
+
+    async def note_retry(request: Request, error: TeacherError) -> None:
+        await teacher.note_failure(request, error, again=True)
+
+    inner: Teacher
+    match settings.kind:
+        case "openai":
+            inner = OpenAITeacher(
+                settings,
+                supports_schema=_known_schema(settings, journal, endpoint=endpoint_of(settings)),
+                on_retry=note_retry,
+                http_client=http_client,
+            )
+        case "replay":
+            inner = ReplayTeacher(
+                name=settings.teacher_name,
+                journal=journal,
+                supports_schema=bool(_known_schema(settings, journal)),
+            )
+        case "local":
+            inner = LocalTeacher(settings) if local is None else local
+    teacher = JournaledTeacher(
+        inner,
+        journal,
+        account=account,
+        extra=settings.extra_body or None,
+        omit=settings.omit,
+        run=run,
+        slots=settings.concurrency,
+    )
+    return teacher
+
+
+def _known_schema(
+    settings: TeacherSettings, journal: Journal, *, endpoint: str | None = None
+) -> bool | None:
+    if settings.supports_schema == "auto":
+        return journal.obeys_schema(teacher=settings.teacher_name, endpoint=endpoint)
+    return settings.supports_schema == "yes"

@@ -1,0 +1,264 @@
+"""Requests and answers as the OpenAI chat API spells them."""
+
+import json
+from collections.abc import Collection, Mapping
+
+from tutelage.errors import TeacherUnreachableError, UnusableReplyError
+from tutelage.teacher import http_errors
+from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.event_stream import body_of_events
+from tutelage.teacher.finish_reasons import UNKNOWN, ending_of
+from tutelage.teacher.http_errors import (
+    REFUSING,
+    SHOWN,
+    Failed,
+    is_object,
+    retry_after_seconds,
+    status_in,
+)
+from tutelage.teacher.protocol import Reply, Request
+from tutelage.teacher.redaction import Redactor
+
+__all__ = [
+    "REFUSING",
+    "Failed",
+    "body_of",
+    "failure_of",
+    "failure_within",
+    "parse_body",
+    "reply_of",
+    "retry_after_seconds",
+]
+
+MOST_TOKENS = 2**40
+
+_NOTHING = Redactor(None)
+
+
+def body_of(request: Request, settings: TeacherSettings) -> dict[str, object]:
+    """The JSON body of a request, without `extra_body`; what `omit` names is left out."""
+    body: dict[str, object] = {
+        "model": settings.model,
+        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        settings.max_tokens_field: request.max_tokens,
+    }
+    if request.seed is not None:
+        body["seed"] = request.seed
+    if request.schema is not None:
+        schema = {"name": "reply", "strict": True, "schema": dict(request.schema)}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return {name: value for name, value in body.items() if name not in settings.omit}
+
+
+def parse_body(
+    data: bytes, *, place: str, redactor: Redactor = _NOTHING
+) -> dict[str, object] | Failed:
+    """The JSON object of a 200, or the failure of a server that says 200 and means something else.
+
+    Half an answer or a proxy's HTML page usually goes away, so it may be asked again. Bytes that
+    are no text become U+FFFD, so that one of them does not cost a reply.
+    """
+    body = _decoded(data)
+    if isinstance(body, str):
+        body = body_of_events(body) or body
+    body = redactor.value(body)
+    if isinstance(body, list) and len(body) == 1 and is_object(body[0]) and "error" in body[0]:
+        body = body[0]
+    return body if is_object(body) else _nonsense(body, place=place)
+
+
+def failure_of(
+    status: int,
+    headers: Mapping[str, str],
+    data: bytes,
+    *,
+    place: str,
+    settings: TeacherSettings,
+    sent: Collection[str] = (),
+    redactor: Redactor = _NOTHING,
+) -> Failed:
+    """What an HTTP status other than success means; see `http_errors.failure_of`."""
+    return http_errors.failure_of(
+        status,
+        headers,
+        redactor.value(_decoded(data)),
+        place=place,
+        settings=settings,
+        sent=sent,
+    )
+
+
+def failure_within(
+    body: Mapping[str, object],
+    headers: Mapping[str, str],
+    *,
+    place: str,
+    settings: TeacherSettings,
+    sent: Collection[str] = (),
+) -> Failed | None:
+    """The failure that the body of a 200 reports, or None where it reports none.
+
+    Proxies in front of several providers answer 200 and put the provider's error inside: at the
+    top, or in the choice with what the provider had written before it failed.
+    """
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    error = choice.get("error") if is_object(choice) else None
+    if not error and not choice:
+        error = body.get("error") or body.get("errors")
+        if not error and (body.get("object") == "error" or status_in(body) is not None):
+            error = body
+    if isinstance(error, list) and error:
+        error = error[0]
+    if not error:
+        return None
+    status = status_in(error) or status_in(body) or 500
+    return http_errors.failure_of(
+        status,
+        headers,
+        {"error": error},
+        place=f"{place}: HTTP 200 with an error inside",
+        settings=settings,
+        sent=sent,
+    )
+
+
+def reply_of(
+    body: Mapping[str, object], request: Request, *, seconds: float, place: str
+) -> Reply | Failed:
+    """The reply in the body of a 200.
+
+    Args:
+        body: The JSON object that came.
+        request: What was asked.
+        seconds: How long it took.
+        place: The endpoint, for messages.
+
+    Returns:
+        The reply, or a failure: with `UnusableReplyError` where there is a well-formed answer
+        without text.
+    """
+    choices = body.get("choices")
+    if not isinstance(choices, list):
+        return _nonsense(dict(body), place=place)
+    usage = body.get("usage")
+    counts = usage if is_object(usage) else {}
+    choice = choices[0] if choices else None
+    message = choice.get("message") if is_object(choice) else None
+    finish = choice.get("finish_reason") if is_object(choice) else None
+    finish_reason = finish if isinstance(finish, str) and finish else UNKNOWN
+    if ending_of(finish_reason) == "failed":
+        error = TeacherUnreachableError(
+            f"{place}: HTTP 200, but the answer broke off (finish_reason {finish_reason})",
+            hint="the server or the provider behind it failed while it answered",
+        )
+        return Failed(error=error, status=200)
+    text = _text_in(message.get("content")) if is_object(message) else None
+    reasoning = _reasoning_in(message) if is_object(message) else None
+    if text is None:
+        why, hint = _why_no_text(message, finish_reason)
+        unusable = UnusableReplyError(f"{place}: {why}", hint=hint)
+        unusable.finish_reason = finish_reason
+        unusable.prompt_tokens = _count(counts.get("prompt_tokens"))
+        unusable.completion_tokens = _count(counts.get("completion_tokens"))
+        unusable.seconds = seconds
+        unusable.reasoning = reasoning
+        return Failed(error=unusable, status=200)
+    model = body.get("model")
+    return Reply(
+        request_key=request.key,
+        model=model if isinstance(model, str) and model else request.model,
+        text=text,
+        finish_reason=finish_reason,
+        prompt_tokens=_count(counts.get("prompt_tokens")),
+        completion_tokens=_count(counts.get("completion_tokens")),
+        seconds=seconds,
+        reasoning=reasoning,
+    )
+
+
+def _decoded(data: bytes) -> object:
+    """The JSON value of some bytes, or their text where they are no JSON."""
+    text = data.decode(json.detect_encoding(data), "replace").removeprefix("\ufeff")
+    try:
+        value: object = json.loads(text, strict=False)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def _why_no_text(message: object, finish_reason: str) -> tuple[str, str]:
+    if not is_object(message):
+        return "answered without any choice", "the server may not speak the chat API"
+    refusal = message.get("refusal")
+    if isinstance(refusal, str) and refusal:
+        return f"refused: {refusal[:SHOWN]}", "the teacher will not answer this example"
+    if message.get("tool_calls"):
+        return "called a tool instead of answering", "turn tools off on the server"
+    if _reasoning_in(message):
+        return (
+            f"reasoned without answering (finish_reason {finish_reason})",
+            "raise max_tokens, or turn reasoning off with extra_body",
+        )
+    return f"answered without text (finish_reason {finish_reason})", "try another seed or model"
+
+
+def _text_in(content: object) -> str | None:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):  # some servers send parts
+        texts = [part.get("text") for part in content if is_object(part) and not _is_thought(part)]
+        parts = [text for text in texts if isinstance(text, str)]
+        return "".join(parts) if parts else None
+    return None
+
+
+def _reasoning_in(message: Mapping[str, object]) -> str | None:
+    """What the model thought before it answered, wherever the server puts it; None for nothing."""
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        text = _thought(message.get(name))
+        if text:
+            return text
+    content = message.get("content")
+    parts = content if isinstance(content, list) else message.get("reasoning_details")
+    if isinstance(parts, list):
+        thoughts = [_thought(part) for part in parts if is_object(part) and _is_thought(part)]
+        return "".join(filter(None, thoughts)) or None
+    return None
+
+
+def _is_thought(part: Mapping[str, object]) -> bool:
+    kind = part.get("type")
+    return isinstance(kind, str) and kind.startswith(("thinking", "reasoning"))
+
+
+def _thought(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(map(_thought, value))
+    if is_object(value):
+        for name in ("thinking", "text", "reasoning", "summary", "content"):
+            text = _thought(value.get(name))
+            if text:
+                return text
+    return ""
+
+
+def _nonsense(body: object, *, place: str) -> Failed:
+    text = body if isinstance(body, str) else json.dumps(body)
+    error = TeacherUnreachableError(
+        f"{place}: HTTP 200, but not an answer of the chat API: "
+        f"{' '.join(text[: 4 * SHOWN].split())[:SHOWN]}",
+        hint="check that base_url is the API (it usually ends in /v1), not a web page or a proxy",
+    )
+    return Failed(error=error, status=200)
+
+
+def _count(value: object) -> int | None:
+    """A plausible number of tokens, or None."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value < MOST_TOKENS else None

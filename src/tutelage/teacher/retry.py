@@ -1,0 +1,144 @@
+"""The one retry policy, and when to stop asking at all."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_result,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from tutelage.errors import TeacherError, TeacherStoppedError, UnusableReplyError
+from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.http_errors import KEY_REFUSED, REFUSING, Failed
+from tutelage.teacher.protocol import Reply
+
+FIRST_WAIT_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 60.0
+"""Without word from the server; if it names a time, `max_wait_seconds` is the limit."""
+
+REFUSALS_TO_STOP = 3
+"""So many calls refused for their key, model or address before any was answered end the asking."""
+
+REJECTIONS_TO_STOP = 20
+"""So many requests rejected for any other reason before any was answered: it is not their text."""
+
+DEAD_CALLS_TO_STOP = 5
+"""So many requests in a row that no attempt could get answered, or `concurrency` if more."""
+
+
+Answer = TypeVar("Answer")
+
+
+async def attempts(
+    attempt: Callable[[], Awaitable[Answer | Failed]],
+    *,
+    settings: TeacherSettings,
+    sleep: Callable[[float], Awaitable[None]],
+    before_retry: Callable[[Failed], Awaitable[None]] | None = None,
+) -> Answer | Failed:
+    """Attempt until there is a reply, a failure that would come again, or no attempt left.
+
+    Waits are exponential with full jitter, from 1 s up to 60 s, or what the server asked for
+    (plus jitter of at most a second) if that is longer. A server that asks for more than
+    `max_wait_seconds` is not waited for.
+
+    Args:
+        attempt: Sends once.
+        settings: How often, and how long at most.
+        sleep: How to wait.
+        before_retry: Told of a failure after which another attempt follows.
+
+    Returns:
+        The last attempt's outcome.
+    """
+    backoff = wait_random_exponential(
+        multiplier=FIRST_WAIT_SECONDS, max=min(LONGEST_BACKOFF_SECONDS, settings.max_wait_seconds)
+    )
+    spread = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=FIRST_WAIT_SECONDS)
+
+    def worth_another(outcome: Answer | Failed) -> bool:
+        if not isinstance(outcome, Failed) or not outcome.error.retryable:
+            return False
+        return (outcome.wait_seconds or 0.0) <= settings.max_wait_seconds
+
+    def wait(state: RetryCallState) -> float:
+        failed = _failure_in(state)
+        asked = failed.wait_seconds if failed else None
+        return backoff(state) if asked is None else asked + spread(state)
+
+    async def tell(state: RetryCallState) -> None:
+        failed = _failure_in(state)
+        if failed and before_retry:
+            await before_retry(failed)
+
+    def last(state: RetryCallState) -> Failed | None:
+        return _failure_in(state)
+
+    retrying = AsyncRetrying(
+        sleep=sleep,
+        stop=stop_after_attempt(settings.max_attempts),
+        wait=wait,
+        retry=retry_if_result(worth_another),
+        before_sleep=tell,
+        retry_error_callback=last,
+    )
+    return await retrying(attempt)
+
+
+def _failure_in(state: RetryCallState) -> Failed | None:
+    outcome = state.outcome.result() if state.outcome is not None else None
+    return outcome if isinstance(outcome, Failed) else None
+
+
+class Circuit:
+    """Stops the asking when every further call would fail as the ones before it did.
+
+    Args:
+        concurrency: How many calls are under way at once.
+    """
+
+    def __init__(self, *, concurrency: int) -> None:
+        self._dead_to_stop = max(DEAD_CALLS_TO_STOP, concurrency)
+        self._any_answer = False
+        self._refused = 0
+        self._rejected = 0
+        self._dead = 0
+        self._stopped: tuple[str, TeacherError] | None = None
+
+    def check(self) -> None:
+        """Raise the reason to stop, if there is one.
+
+        Raises:
+            TeacherStoppedError: With the words of the last failure.
+        """
+        if self._stopped is not None:
+            why, last = self._stopped
+            stopped = TeacherStoppedError(f"{why}; the last: {last}", hint=last.hint)
+            stopped.may_pass = last.retryable
+            raise stopped
+
+    def saw(self, outcome: Reply | Failed) -> None:
+        """Learn from what came of one request, after all its attempts."""
+        if isinstance(outcome, Reply) or isinstance(outcome.error, UnusableReplyError):
+            self._any_answer = True
+            self._dead = 0
+        elif outcome.error.retryable:
+            self._dead += 1
+            if self._dead >= self._dead_to_stop:
+                self._stop(f"{self._dead} requests in a row got no answer", outcome)
+        elif outcome.about_one:
+            self._dead = 0
+        elif self._any_answer and outcome.status in KEY_REFUSED:
+            self._stop("the key is no longer accepted, or the account is empty", outcome)
+        elif not self._any_answer:
+            self._refused += outcome.status in REFUSING or outcome.status is None
+            self._rejected += 1
+            if self._refused >= REFUSALS_TO_STOP or self._rejected >= REJECTIONS_TO_STOP:
+                self._stop(f"the first {self._rejected} requests were all refused", outcome)
+
+    def _stop(self, why: str, outcome: Failed) -> None:
+        self._stopped = (f"stopped asking: {why}", outcome.error)

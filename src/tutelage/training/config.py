@@ -1,0 +1,81 @@
+"""The settings of a training."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from tutelage.student.config import TemplateSettings
+
+FULL_LEARNING_RATE = 2e-5
+LORA_LEARNING_RATE = 2e-4
+
+
+class TrainSettings(TemplateSettings):
+    """How a student is trained on rows, apart from which rows and which student."""
+
+    method: Literal["full", "lora"] = Field(
+        default="full",
+        description="full: every weight. lora: low-rank adapters, merged at the end.",
+    )
+    epochs: int = Field(default=1, ge=1, description="How often each row is seen.")
+    learning_rate: float | None = Field(
+        default=None,
+        gt=0.0,
+        allow_inf_nan=False,
+        description=f"At its peak; by default {FULL_LEARNING_RATE} (full), "
+        f"{LORA_LEARNING_RATE} (lora).",
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="What becomes of the learning rate after its peak."
+    )
+    warmup_fraction: float = Field(
+        default=0.1, ge=0.0, lt=1.0, description="The share of steps on which it rises to its peak."
+    )
+    batch_examples: int = Field(default=8, ge=1, description="Rows of one optimizer step.")
+    microbatch_examples: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows computed at once; by default the whole batch, on a CPU 4.",
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=2,
+        description="The most tokens a row may have; longer rows are left out and said so, never "
+        "cut. By default the student's own limit.",
+    )
+    seed: int = Field(default=0, ge=0, description="Of the order of rows, dropout and adapters.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto",
+        description="What is multiplied; weights and optimizer stay in float32. auto: bfloat16 "
+        "where the hardware computes in it.",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="auto, cpu, cuda or cuda:N.",
+    )
+    template: str = Field(
+        default="chat", description="As the student was scored: chat, alpaca, or a template file."
+    )
+    turns: Literal["last", "all"] = Field(
+        default="last", description="Which assistant turns carry loss."
+    )
+    lora_rank: int = Field(default=16, ge=1, description="lora: the rank of the adapters.")
+    lora_alpha: int = Field(default=32, ge=1, description="lora: their weight is alpha / rank.")
+    checkpoint_steps: int = Field(
+        default=200, ge=1, description="A killed training continues from the last of these."
+    )
+    threads: int | None = Field(default=None, ge=1, description="Of the CPU; by default all.")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate, or the default of the method."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return FULL_LEARNING_RATE if self.method == "full" else LORA_LEARNING_RATE
+
+
+def steps_of(rows: int, settings: TrainSettings) -> int:
+    """How many optimizer steps a training takes."""
+    return math.ceil(rows / settings.batch_examples) * settings.epochs

@@ -1,0 +1,140 @@
+"""From rows to the token ids a trainer sees, with loss exactly where the student was scored.
+
+    ids      <turns> <header> R1 R2 <end>
+    labels    -100    -100    R1 R2 <end>      -100: no loss
+
+The ids and the border come from the student's own room, so a training cannot disagree with the
+scores about what a response is.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.data import Candidate, read
+from tutelage.errors import DataError
+from tutelage.student import StudentModel
+from tutelage.student.passages import Passage, Refusal
+from tutelage.student.views import blank_reason
+
+NO_LOSS = -100
+"""What torch and every trainer understand as a position without loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRow:
+    """One sequence to train on.
+
+    Attributes:
+        row: 0-based row of the file it comes from.
+        ids: Token ids, context first.
+        labels: The same ids where there is loss, `NO_LOSS` elsewhere.
+    """
+
+    row: int
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    @property
+    def loss_tokens(self) -> int:
+        """How many tokens carry loss; at least 1."""
+        return sum(label != NO_LOSS for label in self.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A row that is not trained on, and why."""
+
+    row: int
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """What became of every row of a file.
+
+    Attributes:
+        rows: The sequences, in the order of the file; a row with several turns has several.
+        left_out: The rows that give none.
+    """
+
+    rows: tuple[TrainingRow, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all sequences, with their contexts."""
+        return sum(len(row.ids) for row in self.rows)
+
+    @property
+    def loss_tokens(self) -> int:
+        """Tokens that carry loss."""
+        return sum(row.loss_tokens for row in self.rows)
+
+    @property
+    def left_out_by_reason(self) -> Mapping[str, int]:
+        """How many rows are left out for which reason."""
+        return dict(sorted(Counter(row.reason for row in self.left_out).items()))
+
+
+def encode_file(path: Path, student: StudentModel) -> Encoded:
+    """Encode every row of a file, as the student's template renders it.
+
+    Args:
+        path: Any file of rows that `tutelage.read` understands. A row that stands twice is
+            trained on twice.
+        student: Opened with `score_end_of_turn`, so that the end of the turn carries loss too.
+
+    Raises:
+        DataError: The file cannot be read, or not one of its rows can be trained on.
+    """
+    rows: list[TrainingRow] = []
+    left_out: list[LeftOut] = []
+    for row, candidate, why in _candidates(path):
+        refused = LeftOut(row=row, reason=why or "no_response")
+        if candidate is None:
+            left_out.append(refused)
+            continue
+        encoded = encode_candidate(candidate, student)
+        if isinstance(encoded, Refusal):
+            left_out.append(LeftOut(row=row, reason=encoded.reason, detail=encoded.detail))
+            continue
+        rows += [training_row(row, passage) for passage in encoded]
+    if not rows:
+        reasons = Counter(row.reason for row in left_out).most_common()
+        tally = ", ".join(f"{count} {reason}" for reason, count in reasons)
+        raise DataError(
+            f"{path}: none of its rows can be trained on ({tally})",
+            hint="each row needs an instruction and a response that fit the student's limit",
+        )
+    return Encoded(rows=tuple(rows), left_out=tuple(left_out))
+
+
+def encode_candidate(candidate: Candidate, student: StudentModel) -> tuple[Passage, ...] | Refusal:
+    """The response of a candidate after its context, or why there is none."""
+    blank = blank_reason(candidate)
+    if blank is not None:
+        return Refusal(reason=blank.reason, detail=blank.detail)
+    side = student.parts.builder.encode(candidate, "response")
+    return side if isinstance(side, Refusal) else side.given
+
+
+def training_row(row: int, passage: Passage) -> TrainingRow:
+    """A passage with loss on its target only."""
+    ids = tuple(int(token) for token in passage.ids_T)
+    start = passage.target_start
+    return TrainingRow(row=row, ids=ids, labels=(NO_LOSS,) * start + ids[start:])
+
+
+def _candidates(path: Path) -> Iterator[tuple[int, Candidate | None, str | None]]:
+    """Each row with the one version it is to be trained on: its first."""
+    for row in read(str(path)):
+        versions = (*row.candidates, *row.repeated)
+        if row.example is None:
+            yield row.row, None, row.status
+        elif len(versions) > 1:
+            yield row.row, None, "several_candidates"
+        else:
+            yield row.row, versions[0] if versions else None, None

@@ -1,0 +1,218 @@
+r"""Where in a response is its final answer?
+
+A response says its answer in some marked way (`#### 42`, `\boxed{42}`, a JSON field, "The answer is
+42", `A: 42`, the output of a program it ran), or else the last number it mentions is taken.
+Every answer found says how it was found, for the evidence.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tutelage.verification.number_parsing import numbers_in, read_quantity, same_quantity
+
+LONGEST_RESPONSE = 60_000
+"""Characters, from the end, that are searched; answers stand at the end."""
+
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)$", re.MULTILINE)
+_JSON_FIELD = re.compile(
+    r'"(?:final_|correct_)?answer"\s*:\s*(?:"((?:[^"\\]|\\.)*)"?|([^",}\s][^,}\n]*))',
+    re.IGNORECASE | re.DOTALL,
+)
+_PHRASE = re.compile(
+    r"\banswer\b[ \t*_]*(?:(?:is|was|should be|would be|will be|=|:)[ \t*_]*)+\s*"
+    r"(?=(\S[^\n]{0,1000}))",  # looked at, not consumed: the line may say it twice
+    re.IGNORECASE,
+)
+_A_LINE = re.compile(r"^[ \t*]*A[ \t*]*:[ \t*]*(?=[^\n]*\d)(\S[^\n]{0,60})$", re.MULTILINE)
+_OUTPUT = re.compile(r"```output[ \t]*\n(.{0,4000}?)\n?```", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(\d+))")
+_BRACE = re.compile(r"[{}]")
+_BOLD = re.compile(r"\*\*([^*\n]+)\*\*")
+_RUN_ON = re.compile(
+    r"\n\s*(?:#+\s*)?(?:Q|Question|Problem|Instruction|Human|User)\b[ \t]*\d*[ \t]*:", re.IGNORECASE
+)
+_CALCULATOR = re.compile(r"<<[^<>\n]*>>")
+_CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
+_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
+_WEAK = ("after 'answer'", "after 'A:'")
+_BOXES_APART = 12
+"""Characters between two boxes up to which they are one answer: `\\boxed{3}` or `\\boxed{4}`."""
+_LONGEST_BOX = 2_000
+_MOST_BOXES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An answer and how it was found.
+
+    Attributes:
+        text: The answer as written, without what marked it.
+        how: For the evidence: `after ####`, `boxed`, `JSON field`, ...
+        start: Where it starts in the text that was searched, in characters.
+    """
+
+    text: str
+    how: str
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotFound:
+    """There is no answer, and why."""
+
+    why: str
+
+
+def find_answer(response: str, *, instruction: str | None = None) -> Found | NotFound:
+    """The final answer of a response.
+
+    Among marked answers the one that starts last counts, since people and models correct
+    themselves forwards; but a sentence about "the answer" that is not itself a plain number does
+    not overrule `####`, a box or a field. Text after a line such as `Question:` that follows a
+    marked answer was not asked for (base models run on) and is ignored.
+
+    Args:
+        response: What the model wrote: prose, Markdown, LaTeX, JSON or a program and its output.
+        instruction: What was asked. Where nothing is marked and the last number only repeats one
+            of it ("12 pages each night to finish in 10 days"), the answer is the one number of
+            the last sentence that does not, if there is just one.
+
+    Returns:
+        The answer, never empty, or why there is none.
+
+    Examples:
+        >>> find_answer("6 * 7 = 42, so the answer is 42.").text
+        '42'
+        >>> find_answer("First 6, then 7. That makes 42 apples.")
+        Found(text='42', how='last number', start=28)
+        >>> find_answer("Read 12 pages each night to finish in 10 days.",
+        ...             instruction="A book has 120 pages. How many a night in 10 days?").text
+        '12'
+    """
+    text = _CALCULATOR.sub("", response[-LONGEST_RESPONSE:])
+    marked = sorted((f for f in _marked(text) if f.text), key=lambda f: f.start)
+    if not marked:
+        return _unmarked(text, instruction)
+    run_on = _RUN_ON.search(text, marked[0].start)
+    if run_on is not None:
+        marked = [f for f in marked if f.start < run_on.start()]
+    return _strongest(marked)
+
+
+def _strongest(marked: list[Found]) -> Found:
+    """The last one, unless it is a remark about a stronger one ("The answer is correct")."""
+    last = marked[-1]
+    if last.how in _WEAK and read_quantity(last.text) is None:
+        return next((f for f in reversed(marked) if f.how not in _WEAK), last)
+    return last
+
+
+def _marked(text: str) -> Iterator[Found]:
+    for match in _HASHES.finditer(text):
+        yield Found(text=match[1].strip(), how="after ####", start=match.start(1))
+    yield from _boxes(text)
+    for match in _JSON_FIELD.finditer(text):
+        value = _json_text(match[1]) if match[1] is not None else match[2].strip()
+        if value:
+            yield Found(text=value, how="JSON field", start=match.start())
+    for match in _PHRASE.finditer(text):
+        sentence = _first_sentence(match[1])
+        if sentence:
+            yield Found(text=sentence, how="after 'answer'", start=match.start(1))
+    for match in _A_LINE.finditer(text):
+        yield Found(text=_first_sentence(match[1]), how="after 'A:'", start=match.start(1))
+    for match in _OUTPUT.finditer(text):
+        lines = match[1].strip().splitlines()
+        if lines:
+            yield Found(text=lines[-1].strip(), how="program output", start=match.start(1))
+
+
+def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
+    if not text.strip():
+        return NotFound(why="the response is empty")
+    if re.match(r'\s*(?:```(?:json)?\s*)?\{\s*"', text):
+        return NotFound(why="the response is JSON without an answer field")
+    prose = _CODE.sub("", text)
+    if not prose.strip():
+        return NotFound(why="the response is code without its output")
+    last_line = prose.strip().splitlines()[-1]
+    for match in reversed(list(_BOLD.finditer(last_line))):
+        bold = match[1].strip(" :.$")
+        if read_quantity(bold) is not None:
+            return Found(text=bold, how="bold text in the last line", start=text.rfind(match[0]))
+    return _last_number(prose, instruction, text=text)
+
+
+def _last_number(prose: str, instruction: str | None, *, text: str) -> Found | NotFound:
+    numbers = numbers_in(prose)
+    if not numbers:
+        return NotFound(why="the response holds no number and no marked answer")
+    last, last_line = numbers[-1].text, prose.strip().splitlines()[-1]
+    is_a_result = text[: text.rfind(last)].rstrip(" $\\({[").endswith("=")
+    fresh = None if instruction is None or is_a_result else _only_new(last_line, instruction)
+    if fresh is not None and fresh != last:
+        how = "the only new number in the last sentence"
+        return Found(text=fresh, how=how, start=text.rfind(fresh))
+    return Found(text=last, how="last number", start=text.rfind(last))
+
+
+def _only_new(last_line: str, instruction: str) -> str | None:
+    """The one number of the last sentence that does not repeat a number of the instruction."""
+    given = numbers_in(instruction)
+    said = numbers_in(_SENTENCE_END.split(last_line.strip(" .!?*"))[-1])
+    fresh = [n for n in said if not any(same_quantity(n, old) for old in given)]
+    return fresh[0].text if len(fresh) == 1 else None
+
+
+def _boxes(text: str) -> Iterator[Found]:
+    contents: list[str] = []
+    previous_end = start = 0
+    for match in list(_BOX.finditer(text))[-_MOST_BOXES:]:
+        if match[1] is not None:
+            content, end = match[1], match.end()
+        else:
+            end = _closing_brace(text, match.end())
+            content = text[match.end() : end - 1]
+        if not content.strip():
+            continue
+        between = text[previous_end : match.start()] if contents else ""
+        # A fresh box starts a fresh answer unless it stands right beside the one before.
+        if contents and ("\n" in between or len(between) > _BOXES_APART):
+            contents = []
+        if not contents:
+            start = match.start()
+        contents.append(content.strip())
+        previous_end = end
+        joint = " or " if "or" in between else " and "
+        alike = list(dict.fromkeys(contents))
+        yield Found(text=joint.join(alike), how="boxed", start=start)
+
+
+def _closing_brace(text: str, start: int) -> int:
+    """One past the brace that closes the one before `start`, or past where the search stops."""
+    depth = 1
+    stop = min(len(text), start + _LONGEST_BOX)
+    for brace in _BRACE.finditer(text, start, stop):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            return brace.end()
+    return stop + 1
+
+
+def _json_text(raw: str) -> str:
+    try:
+        value = json.loads(f'"{raw}"', strict=False)
+    except ValueError:
+        # Models write LaTeX into JSON without doubling the backslashes.
+        value = raw.replace('\\"', '"').replace("\\n", "\n")
+    return str(value).strip().strip("`\"'").strip()
+
+
+def _first_sentence(text: str) -> str:
+    text = text.strip()
+    end = _SENTENCE_END.search(text)
+    if end is not None and end.start() > 0:
+        text = text[: end.start()]
+    return text.strip().strip("*_`").strip()

@@ -1,0 +1,370 @@
+"""Does a response reach the reference answer of a mathematical question?
+
+Plain quantities are compared here, exactly and at once. What needs algebra becomes a
+`HardClaim`, which only a worker process may decide (see `maths_worker.py`): `math-verify` uses
+`signal.alarm`, and a formula such as `9^{9^{9^9}}` can take all memory.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tutelage.data.thinking import split_thinking
+from tutelage.verification.answer_extraction import Found, NotFound, find_answer
+from tutelage.verification.notations import (
+    is_time_or_ratio,
+    read_based,
+    read_parts,
+    same_based,
+    same_time_or_ratio,
+)
+from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
+from tutelage.verification.plain_formulas import both_signs
+from tutelage.verification.structured_answers import all_same, named_parts, same_sets
+from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
+
+LONGEST_ANSWER = 1_000
+"""Characters of an answer; what is longer is no answer but prose."""
+
+_NO_FACTOR = r"(?!\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
+"""What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
+_MARKUP = (
+    (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\\displaystyle\b\s*"), ""),
+    (re.compile(r"\\[,;:!>]|\\ |~|\{,\}"), ""),
+    (re.compile(r"\\left|\\right|\\(?:qquad|quad)"), ""),
+    (re.compile(r"\\\$"), "$"),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\^\s*\{?\\circ\}?|\\degree"), "°"),
+    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r" \1/\2"),
+    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r"\1/\2"),
+)
+_POWER_UNIT = re.compile(
+    r"(?<=[\d\s)])((?:mm|cm|dm|km|ft|yd|mi|inches|feet|meters|metres|miles|yards)|(?<=\s)(?:m|in))"
+    r"\s*(?:\^\s*\{?([23])\}?|([\u00b2\u00b3]))"
+)
+_POWERS = {"2": "square", "3": "cubic", "\u00b2": "square", "\u00b3": "cubic"}
+_DELIMITERS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("`", "`"), ("**", "**"))
+_FORMULA = re.compile(
+    r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
+)
+_LATEX_NAMES = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}|(?<![A-Za-z])(?:pi|infinity)(?![A-Za-z])")
+_WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
+_PROSE_WORDS = 2
+_NAMED = re.compile(r"^[a-zA-Z]\w{0,20}(?:\([a-z]\))?\s*(?:=|:)\s*(?=\S)")
+_UNKNOWN = re.compile(r"(?<![A-Za-z\\{])[abcnpqrtuvxyz](?![A-Za-z])")
+_HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
+_TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
+_BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
+_SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
+_ELLIPSIS = re.compile(r"\.\.\.|\u2026|\\[lcd]dots|\\dots")
+_IN = re.compile(r"^[a-zA-Z]\w{0,20}\s*(?:\\in\b|\u2208)\s*(?=\S)")
+
+Same = Callable[[str, str], bool | None]
+"""Whether two expressions are equal; None where this cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardClaim:
+    """An answer and a reference that only algebra can compare.
+
+    Attributes:
+        answer: The answer as found, without markup around it.
+        reference: The reference answer, likewise.
+        how: How the answer was found.
+    """
+
+    answer: str
+    reference: str
+    how: str
+
+
+def check_maths(  # noqa: PLR0911  (one return a kind of answer)
+    response: str, reference: str, *, instruction: str | None = None
+) -> Verdict | HardClaim:
+    """Compare a response's final answer with a reference answer.
+
+    Args:
+        response: What the model wrote; see `tutelage.verification.answer_extraction.find_answer`.
+        reference: The right answer: a number, a formula, or a solution that marks its answer
+            (`#### 42`).
+        instruction: What was asked, if it is known; tells an answer from a repeated number.
+
+    Returns:
+        A verdict, or a claim that a worker has to decide.
+
+    Examples:
+        >>> check_maths("That makes 2 * 20 = 40 euros. #### 40", "40").verdict
+        'right'
+        >>> check_maths("The answer is 12 or 13.", "13").verdict
+        'wrong'
+    """
+    target = _reference_answer(reference)
+    if target is None:
+        return cannot_check(f"no reference answer: {reference[:80]!r}")
+    found = find_answer(response, instruction=instruction)
+    if isinstance(found, NotFound):
+        return no_answer(f"{found.why}; reference {target!r}")
+    if len(found.text) > LONGEST_ANSWER:
+        return cannot_check(f"the answer ({found.how}) has {len(found.text)} characters")
+    answer = strip_markup(found.text)
+    if not answer:
+        return no_answer(f"the answer ({found.how}) is empty: {found.text!r}")
+    quantity = read_quantity(target) or read_parts(target)
+    if quantity is not None and read_based(answer) is not None:
+        return _ruled(same_based(answer, target), found, answer, target)
+    if quantity is not None and is_time_or_ratio(answer):
+        return _ruled(None, found, answer, target)
+    if quantity is not None:
+        return _against_number(found, answer, quantity)
+    return _against_formula(found, answer, target)
+
+
+def _against_formula(found: Found, answer: str, target: str) -> Verdict | HardClaim:
+    if is_time_or_ratio(target) or is_time_or_ratio(answer):
+        return _ruled(same_time_or_ratio(answer, target), found, answer, target)
+    if read_based(target) is not None:
+        return _ruled(same_based(answer, target), found, answer, target)
+    if _ELLIPSIS.search(answer + target) and not _same_text(answer, target):
+        return cannot_check(f"a list that goes on: answer {answer!r}, reference {target!r}")
+    same = compare_expressions(answer, target, _same_number)
+    if same is not None:
+        return rule(same=same, answer=answer, reference=target, how=found.how)
+    if _is_prose(answer) or _WORDS.fullmatch(_LATEX_NAMES.sub("", answer)):
+        return cannot_check(f"words: answer {answer!r} ({found.how}), reference {target!r}")
+    return HardClaim(answer=answer, reference=target, how=found.how)
+
+
+def _ruled(same: bool | None, found: Found, answer: str, target: str) -> Verdict:  # noqa: FBT001
+    """The verdict of a comparison of two notations."""
+    if same is None:
+        return cannot_check(f"answer {answer!r} ({found.how}) against {target!r}: may be the same")
+    return rule(same=same, answer=answer, reference=target, how=found.how)
+
+
+def rule(*, same: bool, answer: str, reference: str, how: str) -> Verdict:
+    """The verdict of a comparison that could be made."""
+    if same:
+        return right(f"answer {answer!r} ({how}) equals reference {reference!r}")
+    return wrong(f"answer {answer!r} ({how}) differs from reference {reference!r}")
+
+
+def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
+    answer: str, reference: str, same: Same
+) -> bool | None:
+    """Compare two expressions, or two lists, tuples or sets of them.
+
+    Brackets tell what it is: `(1, 2)` and `[1, 2)` are ordered and their brackets count; `{1, 2}`
+    and a bare `1, 2` are not ordered. `1, 2` and `1 or 2` are the same: both give all solutions.
+
+    Args:
+        answer: Without markup.
+        reference: Without markup.
+        same: Compares two single expressions.
+
+    Returns:
+        Whether they are equal, or None where `same` could not tell.
+    """
+    by_name = _compare_named(answer, reference, same)
+    if by_name is not None:
+        return by_name[0]
+    ours, theirs = _members(answer), _members(reference)
+    if ours is None and theirs is None:
+        return _same_text(answer, reference) or same(answer, reference)
+    if ours is None or theirs is None:
+        single = answer if ours is None else reference
+        if read_quantity(single) is not None or _WORDS.fullmatch(single):
+            return False
+        return same(answer, reference)  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
+    (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
+    if our_kind != their_kind or len(our_parts) != len(their_parts):
+        return False
+    if our_kind == "set":
+        return same_sets(our_parts, their_parts, same)
+    return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
+
+
+def strip_markup(text: str) -> str:
+    r"""Take away what only tells how an expression looks: delimiters, spacing, `\text`, `x =`.
+
+    Examples:
+        >>> strip_markup(r"$x = 1{,}200\text{ m}$")
+        '1200 m'
+        >>> strip_markup("**$18$**.")
+        '18'
+    """
+    text = text.strip()
+    for _ in range(4):  # each round may uncover another: **$18$**.
+        before = text
+        text = text.rstrip(".,;").strip().strip("\"'").strip()
+        for left, right_ in _DELIMITERS:
+            inner = text[len(left) : len(text) - len(right_)]
+            if len(text) > len(left + right_) and text.startswith(left) and text.endswith(right_):
+                text = text if left in inner else inner.strip()
+        if text == before:
+            break
+    for pattern, replacement in _MARKUP:
+        text = pattern.sub(replacement, text)
+    text = _POWER_UNIT.sub(lambda m: f" {_POWERS[m[2] or m[3]]} {m[1]}", text)
+    text = _IN.sub("", text)
+    named = _NAMED.match(text)
+    # The name in y = 2x + 1 belongs to an equation, unlike the one in x = 5.
+    is_equation = (
+        named is not None and "(" not in named[0] and _UNKNOWN.search(text, named.end()) is not None
+    )
+    keeps_name = is_equation or named_parts(text) is not None
+    return (text if keeps_name else _NAMED.sub("", text)).strip()
+
+
+def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None] | None:
+    """Compare two texts of which one names its values at least, as a tuple of one; else None."""
+    ours, theirs = named_parts(answer), named_parts(reference)
+    if ours is not None and theirs is not None:
+        if ours.keys() != theirs.keys():
+            return (None if len(ours) == len(theirs) else False,)
+        return (all_same(same(ours[name], theirs[name]) for name in ours),)
+    if ours is None and theirs is None:
+        return None
+    named, other = (ours, reference) if ours is not None else (theirs, answer)
+    members = _members(other)
+    if named is None or members is None:
+        return None
+    if len(named) != len(members[1]):
+        return (False,)
+    values = list(named.values())
+    pairs = zip(values, members[1], strict=True)
+    in_order = all_same(same(*(p if ours is not None else p[::-1])) for p in pairs)
+    any_order = same_sets(values, members[1], same)
+    # (1, 2) gives the values in their order; 2, 1 may do so or not.
+    return (in_order if in_order or members[0] != "set" or not any_order else None,)
+
+
+def _reference_answer(reference: str) -> str | None:
+    reference = split_thinking(reference).answer
+    found = find_answer(reference) if "####" in reference or "\\boxed" in reference else None
+    text = found.text if isinstance(found, Found) else reference
+    text = strip_markup(text)
+    return text if text and len(text) <= LONGEST_ANSWER else None
+
+
+def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict | HardClaim:
+    quantity = read_quantity(answer) or read_parts(answer)
+    note = found.how
+    picked = None if quantity is not None else _only_number(answer, found.how)
+    if quantity is None and picked is None:
+        *before, last_sentence = _SENTENCES.split(answer)
+        picked = _only_number(last_sentence, found.how) if before else None
+    if picked is not None:
+        quantity, why = picked
+        note = f"{found.how}, {why}"
+    if quantity is not None:
+        same = same_measure(quantity, reference)
+        if same is None:
+            return cannot_check(
+                f"answer {quantity.text!r} ({note}) and reference {reference.text!r} "
+                "are not in the same unit"
+            )
+        return rule(same=same, answer=quantity.text, reference=reference.text, how=note)
+    if _hedges(answer) or (_looks_formal(answer) and _members(answer) is not None):
+        return wrong(f"the answer {answer!r} ({found.how}) gives more than one number")
+    if _looks_formal(answer) and not _is_prose(answer):
+        return HardClaim(answer=answer, reference=reference.text, how=found.how)
+    if not numbers_in(answer):
+        return no_answer(f"no number in the answer {answer!r} ({found.how})")
+    return cannot_check(
+        f"more than one number in the answer {answer!r} ({found.how}); reference {reference.text!r}"
+    )
+
+
+def _hedges(answer: str) -> bool:
+    """Whether an answer offers several numbers to choose from: `12 or 13`, `3 or maybe 4 eggs`.
+
+    `5 minutes or 300 seconds` and `5 arms and 3 legs, or 8 limbs` do not: they say one thing twice.
+    """
+    parts = [part.strip(" ,") for part in _HEDGE.split(answer)]
+    read = [read_quantity(part) for part in parts if part]
+    if len(read) < 2 or None in read:  # noqa: PLR2004  (one number is no choice)
+        return False
+    values = {q.values for q in read if q is not None}
+    units = {q.unit for q in read if q is not None and q.unit}
+    return len(values) > 1 and len(units) <= 1
+
+
+def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
+    """The one number an answer in words or an equation comes down to."""
+    if _HEDGE.search(answer):
+        return None
+    *before, result = re.split(r"=|≈|\\approx\b", answer)
+    if before and (quantity := read_quantity(strip_markup(result))) is not None:
+        return quantity, "right side of the last ="
+    if how == "after 'answer'":
+        for tail in _TAIL.finditer(answer):
+            if (quantity := read_quantity(answer[: tail.start()])) is not None:
+                return quantity, "what it starts with"
+    # The 4 of x + 4 is not the answer, nor is the 12 of 12x or of 12 / y.
+    is_formula = _looks_formal(answer) and not _is_prose(answer)
+    numbers = numbers_in(answer)
+    if len(numbers) == 1 and not is_formula and not _FORMULA.search(answer):
+        return numbers[0], "its only number"
+    return None
+
+
+def _is_prose(text: str) -> bool:
+    """Whether a text has too many words for a formula; algebra would read letters as unknowns."""
+    return len(_WORD.findall(_LATEX_NAMES.sub("", text))) >= _PROSE_WORDS
+
+
+def _looks_formal(text: str) -> bool:
+    """Whether a text looks like a formula rather than like words."""
+    return bool(re.search(r"[\\^_=+*/\u00d7÷√π]|\d\s*-|\d[a-z]\b|^[a-z]$", text)) or not re.search(
+        r"[A-Za-z]{2}", text
+    )
+
+
+def _same_text(answer: str, reference: str) -> bool:
+    return answer.casefold() == reference.casefold() and (
+        answer == reference or _WORDS.fullmatch(answer) is not None
+    )
+
+
+def _same_number(answer: str, reference: str) -> bool | None:
+    if _WORDS.fullmatch(answer) and _WORDS.fullmatch(reference):
+        # Two words differ for sure; "the red one" and "red" may not.
+        return None if " " in answer + reference else False
+    ours, theirs = read_quantity(answer), read_quantity(reference)
+    if ours is None or theirs is None:
+        return None
+    return same_measure(ours, theirs)
+
+
+def _members(text: str) -> tuple[str, list[str]] | None:
+    """The kind of a collection and its parts; None where the text is a single expression."""
+    signed = both_signs(text)
+    if signed is not None and "," not in text:
+        return "set", list(signed)
+    bracketed = _BRACKETED.fullmatch(text)
+    if bracketed is not None:
+        left, inner, right_ = (part.lstrip("\\") for part in bracketed.groups())
+        parts = _split(inner)
+        if len(parts) > 1 and not any(c in inner for c in "()[]"):
+            return ("set" if left == "{" else left + right_), parts
+        return None
+    if read_quantity(text) is not None or re.search(r"[()\[\]{}]", text):
+        return None
+    parts = [part for part in re.split(r",|;|\bor\b|\band\b", text) if part.strip()]
+    if len(parts) > 1 and all(len(part.split()) <= 3 for part in parts):  # noqa: PLR2004  (prose)
+        return "set", [_NAMED.sub("", part.strip()) for part in parts]
+    return None
+
+
+def _split(inner: str) -> list[str]:
+    r"""Split at commas that are not inside braces: `\frac{1,2}{3}, 4` has two parts."""
+    parts, depth, start = [], 0, 0
+    for index, character in enumerate(inner):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character in ",;" and not depth:
+            parts.append(inner[start:index].strip())
+            start = index + 1
+    parts.append(inner[start:].strip())
+    return parts

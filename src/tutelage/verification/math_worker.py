@@ -1,0 +1,174 @@
+"""The process that compares formulas: `python -m tutelage.verification.math_worker SECONDS MIB`.
+
+It reads one claim per line of its standard input and writes one verdict per line, as JSON. It is
+a process of its own so that a formula that hangs or eats memory takes only itself down.
+"""
+
+import importlib
+import importlib.util
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tutelage.errors import MissingExtraError
+from tutelage.verification.algebra import any_equal
+from tutelage.verification.math_equivalence import HardClaim, compare_expressions, rule
+from tutelage.verification.number_parsing import read_quantity, same_measure
+from tutelage.verification.plain_formulas import as_latex
+from tutelage.verification.verdict import Verdict, cannot_check
+
+READY = "ready"
+"""The first line a worker writes, once math-verify is loaded."""
+EXTRA_MISSING = 3
+"""The exit status that says math-verify is not installed."""
+_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What sympy is seen to raise on formulas that make no sense to it."""
+
+
+def require_math_verify() -> None:
+    """Make sure that formulas can be compared.
+
+    Raises:
+        MissingExtraError: math-verify is not installed.
+    """
+    if importlib.util.find_spec("math_verify") is None:
+        raise MissingExtraError(
+            "comparing formulas needs math-verify",
+            hint="pip install 'tutelage[maths]', or use check 'number' for plain numbers",
+        )
+
+
+def decide(claim: HardClaim, *, seconds: int = 5) -> Verdict:
+    """Compare two formulas with math-verify.
+
+    Must run in the main thread of its process: math-verify sets an alarm signal.
+
+    Args:
+        claim: The answer and the reference, without markup.
+        seconds: Time limit of each step, at least 1.
+
+    Returns:
+        `cannot_check` where one side is not understood or the comparison fails.
+    """
+    trouble: list[str] = []
+
+    def same(answer: str, reference: str) -> bool | None:
+        ours, theirs = read_quantity(answer), read_quantity(reference)
+        if ours is not None and theirs is not None:
+            return same_measure(ours, theirs)
+        return _same_formula(answer, reference, seconds=seconds, trouble=trouble)
+
+    result = compare_expressions(claim.answer, claim.reference, same)
+    if result is None:
+        why = "; ".join(dict.fromkeys(trouble)) or "the two cannot be compared"
+        return cannot_check(
+            f"{why}: answer {claim.answer!r} ({claim.how}), reference {claim.reference!r}"
+        )
+    return rule(
+        same=result,
+        answer=claim.answer,
+        reference=claim.reference,
+        how=f"{claim.how}, by algebra",
+    )
+
+
+class _TooSlowError(Exception):
+    """A comparison took longer than it may."""
+
+
+def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[str]) -> bool | None:
+    timeout_error: type[BaseException] = importlib.import_module(
+        "math_verify.errors"
+    ).TimeoutException
+    try:
+        ours = _parse(answer, seconds=seconds)
+        theirs = _parse(reference, seconds=seconds)
+        for name, text, parsed in (("answer", answer, ours), ("reference", reference, theirs)):
+            if not parsed:
+                trouble.append(f"{name} {text!r} is not understood as a formula")
+        if not ours or not theirs:
+            return None
+        with _limited(seconds):
+            return any_equal(ours, theirs)
+    except (timeout_error, _TooSlowError):
+        trouble.append(f"no result within {seconds} s")
+    except _FAILURES as error:
+        trouble.append(f"{type(error).__name__}: {error}"[:200])
+    return None
+
+
+@contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """Interrupts what takes too long; only in the main thread, like math-verify's own limit."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise _TooSlowError
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _parse(text: str, *, seconds: int) -> list[object]:
+    """What math-verify understands the whole text to be; its guesses in plain text are left out."""
+    library = importlib.import_module("math_verify")
+    found = library.parse(
+        f"${as_latex(text)}$",
+        extraction_config=[library.LatexExtractionConfig()],
+        fallback_mode="no_fallback",
+        extraction_mode="first_match",
+        parsing_timeout=seconds,
+        raise_on_error=True,
+    )
+    return list(found)
+
+
+def main(arguments: list[str], lines: Iterable[str]) -> None:
+    """Decide claims, one JSON line in, one JSON line out, until the input ends."""
+    seconds, mebibytes = int(arguments[0]), int(arguments[1])
+    _limit_memory(mebibytes)
+    logging.disable(logging.CRITICAL)
+    try:
+        require_math_verify()
+        importlib.import_module("math_verify")  # before the first claim's time starts to run
+    except MissingExtraError:
+        sys.exit(EXTRA_MISSING)
+    out = sys.stdout
+    out.write(READY + "\n")
+    out.flush()
+    for line in lines:
+        verdict = decide(HardClaim(**json.loads(line)), seconds=seconds)
+        out.write(json.dumps([verdict.verdict, verdict.evidence]) + "\n")
+        out.flush()
+
+
+def _limit_memory(mebibytes: int) -> None:
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+    except ImportError:
+        return
+    size = mebibytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:], sys.stdin)

@@ -1,0 +1,298 @@
+"""The web application: addresses to answers. Every text of the data leaves through `_answer`."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from tutelage.errors import DataError, SettingsError, TutelageError
+from tutelage.pipeline.overrides import overrule, withdraw
+from tutelage.pipeline.resources import Doors
+from tutelage.reporting.sanitize import visible
+from tutelage.reporting.theme import DARK, LIGHT, css_variables
+from tutelage.viewer.answer_cache import Answers
+from tutelage.viewer.counterfactuals import judgement_of, otherwise, would_be
+from tutelage.viewer.example_detail import differences_of, example_named, lineage_of, lost_rows
+from tutelage.viewer.export import FORMATS, handed_out
+from tutelage.viewer.list_view import PAGE_ROWS, facets_of, plot_of, rows_of
+from tutelage.viewer.query import Question, question_of
+from tutelage.viewer.run_store import Shelf
+from tutelage.viewer.security import Guard
+from tutelage.viewer.start_page import about
+from tutelage.viewer.token_heatmap import Heat
+
+MAX_BODY_BYTES = 64 * 1024
+KEPT_ANSWERS = 200
+_KINDS = {
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+_FOREVER = "public, max-age=31536000, immutable"
+_NOT_SHOWN = frozenset(("value",))
+
+
+class Viewer:
+    """The handlers of one opened run.
+
+    Args:
+        shelf: The opened run.
+        doors: How the student is reached.
+    """
+
+    def __init__(self, shelf: Shelf, *, doors: Doors | None = None) -> None:
+        self.shelf = shelf
+        self.heat = Heat(shelf, doors=doors)
+        self.answers = Answers(KEPT_ANSWERS)
+
+    def question(self, request: Request) -> Question:
+        """What the address asks for."""
+        return question_of(request.query_params.multi_items(), self.shelf.names)
+
+    def kept(self, key: tuple[object, ...], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """An answer of late; those that are not complete are not kept."""
+        answer: dict[str, Any] = self.answers.of(
+            (self.shelf.version, *key), work, keep=lambda found: found["progress"] == 1.0
+        )
+        return answer
+
+    def about(self, _: Request) -> dict[str, Any]:
+        """What the page needs at its start."""
+        return about(self.shelf)
+
+    def rows(self, request: Request) -> dict[str, Any]:
+        """A stretch of the list."""
+        question = self.question(request)
+        start = _whole(request, "start", 0)
+        count = _whole(request, "count", PAGE_ROWS)
+        found = rows_of(self.shelf, question, start=start, count=count)
+        return {**found, "version": self.shelf.version, "stale": self.shelf.is_stale}
+
+    def facets(self, request: Request) -> dict[str, Any]:
+        """The filters' counts."""
+        question = self.question(request)
+        return self.kept(("facets", question.key), lambda: facets_of(self.shelf, question))
+
+    def plot(self, request: Request) -> dict[str, Any]:
+        """The picture."""
+        question = self.question(request)
+        x, y = (request.query_params.get(name, "") for name in ("x", "y"))
+        whose = request.query_params.get("whose", "any")
+        if whose not in ("original", "chosen", "any"):
+            raise DataError(f"whose may not be {whose!r}", hint="original, chosen or any")
+        return self.kept(
+            ("plot", question.key, x, y, whose),
+            lambda: plot_of(self.shelf, question, x=x, y=y, whose=whose),  # type: ignore[arg-type]
+        )
+
+    def example(self, request: Request) -> dict[str, Any]:
+        """One example with its versions."""
+        return lineage_of(self.shelf, request.path_params["example"])
+
+    def named(self, request: Request) -> dict[str, Any]:
+        """The example that a name such as row:3 means."""
+        return {"id": example_named(self.shelf, request.query_params.get("name", ""))}
+
+    def differences(self, request: Request) -> dict[str, Any]:
+        """Two versions word by word."""
+        left, right = (request.query_params.get(name, "") for name in ("left", "right"))
+        example = request.path_params["example"]
+        return dict(differences_of(self.shelf, example, left=left, right=right))
+
+    def judgement(self, request: Request) -> dict[str, Any]:
+        """Why it was decided so."""
+        return judgement_of(self.shelf, request.path_params["example"])
+
+    def otherwise(self, request: Request) -> dict[str, Any]:
+        """How others would decide."""
+        return otherwise(self.shelf, request.path_params["example"])
+
+    def would_be(self, request: Request) -> dict[str, Any]:
+        """How one other rule would decide."""
+        given = request.query_params
+        values: dict[str, Any] = {n: given[n] for n in ("rule", "mode", "margin") if n in given}
+        return would_be(self.shelf, request.path_params["example"], values)
+
+    def tokens(self, request: Request) -> dict[str, Any]:
+        """A version token by token."""
+        candidate = request.query_params.get("candidate", "")
+        return self.heat.of(
+            request.path_params["example"], candidate, read=request.method == "POST"
+        )
+
+    def lost(self, _: Request) -> dict[str, Any]:
+        """Input rows that are no example."""
+        return {"rows": lost_rows(self.shelf)}
+
+    def overrule(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
+        """A person decides."""
+        example, candidate = request.path_params["example"], body.get("candidate_id")
+        note = body.get("note", "")
+        if not isinstance(note, str) or not isinstance(candidate, str | None):
+            raise DataError("candidate_id must be an id or null, and note a text")
+        if body.get("withdraw"):
+            withdraw(self.shelf.run, example, note=note)
+        else:
+            overrule(self.shelf.run, example, candidate_id=candidate, note=note)
+        self.shelf.refresh()
+        return lineage_of(self.shelf, example)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.heat.close()
+        self.shelf.close()
+
+
+def build_app(
+    shelf: Shelf, *, token: str, port: int, doors: Doors | None = None
+) -> tuple[ASGIApp, Viewer]:
+    """The application of one run.
+
+    Args:
+        shelf: The opened run.
+        token: The secret of the link.
+        port: Where it will listen; only requests to that port are answered.
+        doors: How the student is reached; tests put a fake behind them.
+
+    Returns:
+        The guarded application, and its handlers, which have to be closed.
+    """
+    viewer = Viewer(shelf, doors=doors)
+    page, assets = _page()
+    example = "/api/examples/{example}"
+    gets: Iterable[tuple[str, Callable[[Request], dict[str, Any]]]] = (
+        ("/api/about", viewer.about),
+        ("/api/rows", viewer.rows),
+        ("/api/facets", viewer.facets),
+        ("/api/plot", viewer.plot),
+        ("/api/named", viewer.named),
+        ("/api/lost", viewer.lost),
+        (example, viewer.example),
+        (f"{example}/differences", viewer.differences),
+        (f"{example}/judgement", viewer.judgement),
+        (f"{example}/otherwise", viewer.otherwise),
+        (f"{example}/would-be", viewer.would_be),
+        (f"{example}/tokens", viewer.tokens),
+    )
+
+    async def serve_page(_: Request) -> Response:
+        return HTMLResponse(page)
+
+    async def serve_asset(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in assets:
+            return JSONResponse({"error": f"there is no {name!r}"}, status_code=404)
+        kind = _KINDS[name.rpartition(".")[2]]
+        return Response(assets[name], media_type=kind, headers={"cache-control": _FOREVER})
+
+    async def serve_export(request: Request) -> Response:
+        return await _exported(viewer, request)
+
+    async def serve_overrule(request: Request) -> Response:
+        return await _changed(viewer.overrule, request)
+
+    routes = [
+        Route("/", serve_page),
+        Route("/assets/{digest}/{name}", serve_asset),
+        *(Route(path, _answering(handler), methods=["GET"]) for path, handler in gets),
+        Route(f"{example}/tokens", _answering(viewer.tokens), methods=["POST"]),
+        Route(f"{example}/overrule", serve_overrule, methods=["POST"]),
+        Route("/api/export", serve_export, methods=["GET"]),
+    ]
+    app = Starlette(routes=routes, exception_handlers={TutelageError: _said})
+    return Guard(app, token=token, port=port), viewer
+
+
+def _answering(handler: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        return _answer(await run_in_threadpool(handler, request))
+
+    return answer
+
+
+async def _changed(
+    handler: Callable[[Request, dict[str, Any]], dict[str, Any]], request: Request
+) -> Response:
+    raw = b""
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > MAX_BODY_BYTES:
+            raise DataError("the request is too large")
+    try:
+        body = json.loads(raw)
+    except ValueError as error:
+        raise DataError(f"the request is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise DataError("the request is not a JSON object")
+    return _answer(await run_in_threadpool(handler, request, body))
+
+
+async def _exported(viewer: Viewer, request: Request) -> Response:
+    form = request.query_params.get("format", "jsonl")
+    question = viewer.question(request)
+    lines = await run_in_threadpool(handed_out, viewer.shelf, question, form=form)
+    name = f"attachment; filename=shown.{form}"
+    return StreamingResponse(lines, media_type=FORMATS[form], headers={"content-disposition": name})
+
+
+def _answer(value: dict[str, Any]) -> Response:
+    """JSON in which nothing is invisible; `value`s are kept, since they come back as filters."""
+    return JSONResponse(_shown(value))
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {k: v if k in _NOT_SHOWN else _shown(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
+    return value
+
+
+async def _said(_: Request, error: Exception) -> Response:
+    """An error of ours, as the page shows it."""
+    status = 400 if isinstance(error, DataError | SettingsError) else 500
+    hint = getattr(error, "hint", None)
+    return JSONResponse(_shown({"error": str(error), "hint": hint}), status_code=status)
+
+
+def _whole(request: Request, name: str, otherwise_: int) -> int:
+    given = request.query_params.get(name, "")
+    if not given:
+        return otherwise_
+    if not (given.isascii() and given.isdigit() and len(given) < 10):  # noqa: PLR2004
+        raise DataError(f"{name} must be a whole number, not {given!r}")
+    return int(given)
+
+
+def _page() -> tuple[str, dict[str, bytes]]:
+    """The page, and what it loads: under an address that holds a hash of all of it."""
+    folder = files("tutelage.viewer").joinpath("assets")
+    assets = {
+        entry.name: entry.read_bytes()
+        for entry in folder.iterdir()
+        if entry.name.rpartition(".")[2] in _KINDS
+    }
+    # Shades of heat stay pale enough for the ink on them.
+    light, dark = f"--heat:1;{css_variables(LIGHT)}", f"--heat:0.7;{css_variables(DARK)}"
+    assets["palette.css"] = (
+        f":root{{color-scheme:light;{light}}}"
+        f"@media (prefers-color-scheme:dark){{:root{{color-scheme:dark;{dark}}}}}"
+        f":root[data-theme=light]{{color-scheme:light;{light}}}"
+        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}"
+    ).encode()
+    digest = hashlib.sha256(b"".join(name.encode() + assets[name] for name in sorted(assets)))
+    page = folder.joinpath("page.html").read_text(encoding="utf-8")
+    return page.replace("{assets}", f"/assets/{digest.hexdigest()[:16]}"), assets

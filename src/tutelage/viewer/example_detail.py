@@ -1,0 +1,195 @@
+"""One example with everything that is known about it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tutelage.data.turn_text import turn_text
+from tutelage.errors import DataError
+from tutelage.pipeline.overrides import Override, override_history
+from tutelage.reporting.number_format import STEP_WORDS, reason_words
+from tutelage.reporting.sanitize import visible
+from tutelage.reporting.text_diff import difference
+from tutelage.viewer.run_store import Shelf
+
+DIFF_CHARACTERS = 12_000
+"""Of longer texts only this much is compared word by word."""
+
+_DETAILS = ("candidate_id", "parent_id", "step", "teacher", "status", "finish_reason", "detail")
+_NOT_NUMBERS = frozenset(("candidate_id", "example_id", "student"))
+
+
+def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
+    """An example, its versions with texts and numbers, and what was decided.
+
+    Raises:
+        DataError: There is no such example.
+    """
+    n, er, reason, kept, overruled = _located(shelf, example_id)
+    example = shelf.examples.take([er])[0]
+    listed = shelf.ask("select k, s, status, chosen from c where n = $n", {"n": n})
+    decided = dict(shelf.ask("select k, chosen from ix.c where n = $n", {"n": n}))
+    texts = shelf.candidates.take([int(row[0]) for row in listed])
+    scores = _scores(shelf, [row[1] for row in listed])
+    versions = [
+        {
+            **_version(candidate, score),
+            "status": status,
+            "in_force": bool(chosen),
+            "by_rule": bool(decided[k]),
+        }
+        for (k, _, status, chosen), candidate, score in zip(listed, texts, scores, strict=True)
+    ]
+    override = shelf.overrides.get(example_id)
+    return {
+        "n": n,
+        "id": example_id,
+        "row": example["row"],
+        "source": example["source"],
+        "reference": example["reference"],
+        "extra": _extra(example["extra"]),
+        "tools": example.get("tools"),
+        "messages": _turns(example["messages"]),
+        "versions": versions,
+        "reason": reason,
+        "reason_words": None if reason is None else reason_words(reason),
+        "kept": kept,
+        "overruled": overruled,
+        "override": None if override is None else _entry(override),
+        "second": _second(shelf, example_id, versions),
+        "history": [_entry(e) for e in override_history(shelf.run) if e.example_id == example_id],
+    }
+
+
+def _second(shelf: Shelf, example_id: str, versions: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if shelf.second is None:
+        return None
+    with shelf.cursor() as tables:
+        ids = [str(version["candidate_id"]) for version in versions]
+        return shelf.second.about(tables, example_id, ids)
+
+
+def _located(shelf: Shelf, example_id: str) -> tuple[int, int, str | None, bool, bool]:
+    found = shelf.ask(
+        "select n, er, reason::varchar, kept, overruled from e where example_id = $id",
+        {"id": example_id},
+    )
+    if not found:
+        raise DataError(f"there is no example {example_id!r} in this run")
+    n, er, reason, kept, overruled = found[0]
+    return n, er, reason, kept, overruled
+
+
+def example_named(shelf: Shelf, name: str) -> str | None:
+    """The id of an example that is named as `tutelage explain` names it, or None."""
+    if name.startswith("row:") and name[4:].isascii() and name[4:].isdigit():
+        found = shelf.ask("select example_id from e where row = $row", {"row": int(name[4:])})
+        return str(found[0][0]) if found else None
+    query = "select example_id from e where starts_with(example_id, $id) limit 2"
+    found = shelf.ask(query, {"id": name}) if name else []
+    return str(found[0][0]) if len(found) == 1 else None
+
+
+def _scores(shelf: Shelf, rows: Iterable[int | None]) -> list[dict[str, Any] | None]:
+    wanted = list(rows)
+    there = [row for row in wanted if row is not None]
+    found = iter(shelf.scores.take(there)) if shelf.scores is not None else iter(())
+    return [None if row is None else next(found) for row in wanted]
+
+
+def _version(candidate: Mapping[str, Any], score: Mapping[str, Any] | None) -> dict[str, Any]:
+    messages = candidate["messages"]
+    shown: dict[str, Any] = {name: candidate[name] for name in _DETAILS}
+    shown["step_words"] = STEP_WORDS.get(candidate["step"], candidate["step"])
+    shown["criticism"] = candidate["criticism"]
+    if messages:
+        shown["instruction"], shown["response"] = _pair(messages)
+        shown["earlier"] = _turns(_beside_the_pair(messages))
+    if score is not None:
+        shown["score_detail"] = score["detail"]
+        shown["numbers"] = {
+            name: value
+            for name, value in score.items()
+            if name not in _NOT_NUMBERS and isinstance(value, int | float)
+        }
+    return shown
+
+
+def _pair(messages: list[dict[str, Any]]) -> tuple[str, str]:
+    users = [m["content"] for m in messages if m["role"] == "user"]
+    response = turn_text(messages[-1]) if messages[-1]["role"] == "assistant" else ""
+    return (users[-1] if users else ""), response
+
+
+def _beside_the_pair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns that are neither the last user turn nor the response."""
+    last = max((i for i, turn in enumerate(messages) if turn["role"] == "user"), default=-1)
+    return [turn for i, turn in enumerate(messages[:-1]) if i != last]
+
+
+def _turns(messages: Iterable[Mapping[str, Any]] | None) -> list[dict[str, str]]:
+    return [{"role": _speaker(m), "content": turn_text(m)} for m in messages or ()]
+
+
+def _speaker(turn: Mapping[str, Any]) -> str:
+    name = turn.get("name")
+    return f"{turn['role']} ({name})" if name else str(turn["role"])
+
+
+def _extra(text: str | None) -> dict[str, Any] | None:
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {"extra": text}
+    return value if isinstance(value, dict) else {"extra": value}
+
+
+def _entry(entry: Override) -> dict[str, Any]:
+    return {
+        "time": entry.time,
+        "candidate_id": entry.candidate_id,
+        "note": entry.note,
+        "withdrawn": entry.withdrawn,
+        "was_candidate_id": entry.was_candidate_id,
+        "was_reason": entry.was_reason,
+        "was_words": None if entry.was_reason is None else reason_words(entry.was_reason),
+    }
+
+
+def differences_of(
+    shelf: Shelf, example_id: str, *, left: str, right: str
+) -> dict[str, list[list[list[str]]]]:
+    """Two versions word by word: for instruction and response the spans of either side.
+
+    Raises:
+        DataError: There is no such example, or no such version of it with text.
+    """
+    n, *_ = _located(shelf, example_id)
+    pairs = []
+    for wanted in (left, right):
+        texts = [c["messages"] for _, c in shelf.versions(n) if c["candidate_id"] == wanted]
+        if not texts or not texts[0]:
+            raise DataError(f"example {example_id} has no version {wanted!r} with text")
+        pairs.append(_pair(texts[0]))
+    return {
+        name: [
+            [[span.kind, visible(span.text)] for span in side]
+            for side in difference(pairs[0][at], pairs[1][at], characters=DIFF_CHARACTERS)
+        ]
+        for at, name in enumerate(("instruction", "response"))
+    }
+
+
+def lost_rows(shelf: Shelf, *, most: int = 500) -> list[dict[str, Any]]:
+    """Input rows that are no example, and why, in the order of the input."""
+    if not shelf.run.rows.exists():
+        return []
+    query = (
+        'select "row", file, line, example_id, status, detail from read_parquet($path) '
+        "where status <> 'ok' order by \"row\" limit $most"
+    )
+    found = shelf.ask(query, {"path": str(shelf.run.rows), "most": most})
+    names = ("row", "file", "line", "example_id", "status", "detail")
+    return [dict(zip(names, row, strict=True)) | {"words": reason_words(row[4])} for row in found]

@@ -1,0 +1,224 @@
+"""What is shown: the filters and the order, from the address of the page to SQL.
+
+The address holds everything, so that a link shows another person the same rows:
+
+    q         words that must all be in one version's text
+    outcome   kept_original, kept_refined, refused, overruled      (repeatable, any of them)
+    source, reason, step, teacher, status                          (repeatable, any of them)
+    beside    how a second student decides, where there is one     (repeatable, any of them)
+    range     METRIC:WHOSE:LOW:HIGH, where WHOSE is original, chosen or any (repeatable, all)
+    sort      row, source, reason, METRIC:WHOSE or gain:METRIC; a minus in front turns it around
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+from tutelage.data import ORIGINAL
+from tutelage.errors import DataError
+from tutelage.viewer.index import OTHERS, quoted
+
+Whose: TypeAlias = Literal["original", "chosen", "any"]
+FACETS = ("outcome", "reason", "step", "source", "teacher", "status", "beside")
+OUTCOMES: Mapping[str, str] = {
+    "kept_refined": f"kept and step <> '{ORIGINAL}'",
+    "kept_original": f"kept and step = '{ORIGINAL}'",
+    "refused": "not kept",
+    "overruled": "overruled",
+}
+NO_SOURCE = ""
+_MASKS = {"teacher": "teachers", "status": "statuses"}
+_PREFIX = {"original": "o_", "chosen": "k_"}
+MAX_QUERY_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """A metric of some version lies between two numbers, both included."""
+
+    metric: str
+    whose: Whose
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The names that may stand in a question."""
+
+    metrics: Sequence[str]
+    teachers: Sequence[str]
+    statuses: Sequence[str]
+    beside: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Which examples are shown, and in which order.
+
+    Attributes:
+        words: What the text of one version must hold; empty for everything.
+        facets: Accepted values by facet; a facet without values accepts all.
+        ranges: All must hold; those of `any` in one and the same version.
+        sort: As in the address.
+    """
+
+    words: str = ""
+    facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranges: tuple[Range, ...] = ()
+    sort: str = "row"
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What the set of examples depends on; not their order."""
+        return (self.words, tuple(sorted(self.facets.items())), self.ranges)
+
+
+def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question:
+    """Read the address of a page.
+
+    Raises:
+        DataError: It asks for a metric, a facet's order or a range that there is not.
+    """
+    words, sort = "", "row"
+    facets: dict[str, list[str]] = {}
+    ranges: list[Range] = []
+    for name, value in parameters:
+        if name == "q":
+            words = value.strip()[:MAX_QUERY_CHARACTERS]
+        elif name == "beside" and not names.beside:
+            continue  # the link was copied from a viewer with a second student
+        elif name in FACETS:
+            facets.setdefault(name, []).append(value)
+        elif name == "range":
+            ranges.append(_range(value, names))
+        elif name == "sort":
+            sort = value
+    order_by(sort, names)
+    return Question(
+        words=words,
+        facets={name: tuple(sorted(set(values))) for name, values in facets.items()},
+        ranges=tuple(ranges),
+        sort=sort,
+    )
+
+
+def _range(value: str, names: Names) -> Range:
+    metric, _, rest = value.partition(":")
+    whose, *bounds = rest.split(":")
+    if metric not in names.metrics or whose not in get_args(Whose) or len(bounds) != 2:  # noqa: PLR2004
+        raise DataError(
+            f"range {value!r} is not METRIC:WHOSE:LOW:HIGH",
+            hint=f"metrics are {', '.join(names.metrics)}; whose is original, chosen or any",
+        )
+    try:
+        low, high = (
+            float(b) if b else bound for b, bound in zip(bounds, (-math.inf, math.inf), strict=True)
+        )
+    except ValueError as error:
+        raise DataError(f"range {value!r}: a bound is not a number") from error
+    if math.isnan(low) or math.isnan(high):
+        raise DataError(f"range {value!r}: a bound is not a number")
+    return Range(metric=metric, whose=whose, low=low, high=high)  # type: ignore[arg-type]
+
+
+def condition(question: Question, names: Names) -> tuple[str, dict[str, object]]:
+    """The question as a condition on `e`, with its parameters.
+
+    What is looked for in texts and among all versions is expected in the tables `hits` and
+    `ranged`, since the same answer serves several questions.
+    """
+    facets, parameters = facets_condition(question, names)
+    rest, more = rest_condition(question)
+    return f"{facets} and {rest}", parameters | more
+
+
+def facets_condition(
+    question: Question, names: Names, *, without: str | None = None
+) -> tuple[str, dict[str, object]]:
+    """The part of a condition that the facets are, one of them left out to count its values."""
+    parts: list[str] = []
+    parameters: dict[str, object] = {}
+    for facet, values in question.facets.items():
+        if facet != without and values:
+            parts.append(_facet(facet, values, names, parameters))
+    return " and ".join(parts) or "true", parameters
+
+
+def rest_condition(question: Question) -> tuple[str, dict[str, object]]:
+    """The part of a condition that words and ranges are."""
+    parts: list[str] = []
+    parameters: dict[str, object] = {}
+    for at, wanted in enumerate(w for w in question.ranges if w.whose != "any"):
+        column = quoted(_PREFIX[wanted.whose] + wanted.metric)
+        parts.append(_between(column, wanted, f"r{at}", parameters))
+    if any(w.whose == "any" for w in question.ranges):
+        parts.append("n in (select n from ranged)")
+    if question.words:
+        parts.append("n in (select n from hits)")
+    return " and ".join(parts) or "true", parameters
+
+
+def versions_query(question: Question) -> tuple[str, dict[str, object]] | None:
+    """The examples that have a version within the ranges of `any`, as a query; None without."""
+    parameters: dict[str, object] = {}
+    held = [
+        _between(quoted(w.metric), w, f"v{at}", parameters)
+        for at, w in enumerate(w for w in question.ranges if w.whose == "any")
+    ]
+    if not held:
+        return None
+    return f"select distinct n from c where {' and '.join(held)} order by n", parameters
+
+
+def _between(column: str, wanted: Range, name: str, parameters: dict[str, object]) -> str:
+    parts = [f"{column} is not null"]
+    for bound, sign, suffix in ((wanted.low, ">=", "l"), (wanted.high, "<=", "h")):
+        if math.isfinite(bound):
+            parameters[name + suffix] = bound
+            parts.append(f"{column} {sign} ${name}{suffix}")
+    return " and ".join(parts)
+
+
+def _facet(facet: str, values: Sequence[str], names: Names, parameters: dict[str, object]) -> str:
+    if facet == "outcome":
+        known = [f"({OUTCOMES[v]})" for v in values if v in OUTCOMES]
+        return f"({' or '.join(known)})" if known else "false"
+    if facet in _MASKS:
+        listed = names.teachers if facet == "teacher" else names.statuses
+        mask = sum(1 << listed.index(v) for v in set(values) if v in listed)
+        parameters[facet] = mask
+        return f"({_MASKS[facet]} & ${facet}::ubigint) <> 0"
+    parameters[facet] = [v for v in values if v != NO_SOURCE]
+    inside = f"{facet}::varchar in (select unnest(${facet}::varchar[]))"
+    return f"({inside} or {facet} is null)" if NO_SOURCE in values else inside
+
+
+def order_by(sort: str, names: Names) -> str:
+    """An order as SQL; equal ones stay in the order of the input.
+
+    Raises:
+        DataError: There is no such order.
+    """
+    down = sort.startswith("-")
+    first, _, second = sort.removeprefix("-").partition(":")
+    way = "desc" if down else "asc"
+    if first == "row" and not second:
+        return f"n {way}"
+    if first in ("source", "reason") and not second:
+        return f"{first}::varchar {way} nulls last, n"
+    if first in names.metrics and second in _PREFIX:
+        return f"{quoted(_PREFIX[second] + first)} {way} nulls last, n"
+    if first == "gain" and second in names.metrics:
+        gain = f"{quoted('k_' + second)} - {quoted('o_' + second)}"
+        return f"{gain} {way} nulls last, n"
+    raise DataError(
+        f"there is no order {sort!r}",
+        hint="row, source, reason, METRIC:original, METRIC:chosen or gain:METRIC",
+    )
+
+
+def is_others(name: str) -> bool:
+    """Whether a name stands for all those that have no bit of their own."""
+    return name == OTHERS

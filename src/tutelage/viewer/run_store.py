@@ -1,0 +1,253 @@
+"""An opened run: its index, what persons decided since, and its texts by row number."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tutelage.data import ORIGINAL
+from tutelage.pipeline import RunFolder
+from tutelage.pipeline.overrides import Override, overrides_of
+from tutelage.selection import OVERRULED
+from tutelage.viewer.answer_cache import Answers
+from tutelage.viewer.comparison_run import Second
+from tutelage.viewer.index import MEMORY_LIMIT, index_key, quoted, text
+from tutelage.viewer.query import Names
+from tutelage.viewer.text_search import Search, Searches
+
+KEPT_RANGES = 8
+"""Sets of examples that have a version within some ranges: four bytes an example each."""
+
+KEPT_BYTES = 128 * 1024**2
+"""Of row groups that stay in memory, a file; the tool itself writes some 8,000 rows in each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """What the index says about itself; see `tutelage.viewer.index`."""
+
+    key: str
+    metrics: tuple[str, ...]
+    teachers: tuple[str, ...]
+    statuses: tuple[str, ...]
+    student: str | None
+    students: tuple[str, ...]
+    examples: int
+    kept: int
+    candidates: int
+    ranges: dict[str, list[float | None]]
+    lost: dict[str, int]
+    without_original: int
+
+
+class RowsOnDisk:
+    """Rows of a Parquet file by their number, a row group at a time.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        rows: How many there are.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._file = pq.ParquetFile(path)
+        counts = [
+            self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)
+        ]
+        self._starts = np.cumsum([0, *counts])
+        self.rows = int(self._starts[-1])
+        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+
+    def take(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows, in the order of their numbers as given."""
+        with self._lock:
+            return [self._row(number) for number in numbers]
+
+    def table(self, number: int) -> pa.Table:
+        """One row, as a table."""
+        with self._lock:
+            return self._slice(number)
+
+    def _row(self, number: int) -> dict[str, Any]:
+        row: dict[str, Any] = self._slice(number).to_pylist()[0]
+        return row
+
+    def _slice(self, number: int) -> pa.Table:
+        group = int(np.searchsorted(self._starts, number, side="right")) - 1
+        if group not in self._kept:
+            self._kept[group] = self._file.read_row_group(group)
+            while len(self._kept) > 1 and sum(t.nbytes for t in self._kept.values()) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(group)
+        return self._kept[group].slice(number - int(self._starts[group]), 1)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._kept.clear()
+            self._file.close()
+
+
+class Shelf:
+    """An opened run.
+
+    Args:
+        run: The run folder.
+        index: The path that `open_index` gave.
+        second: The run of a second student over the same rows.
+    """
+
+    def __init__(self, run: RunFolder, index: Path, *, second: Second | None = None) -> None:
+        self.run = run
+        self.second = second
+        self._tables = duckdb.connect(
+            config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True}
+        )
+        self._tables.execute("set enable_progress_bar = false")
+        self._tables.execute(f"attach {text(index)} as ix (read_only)")
+        found = self._tables.execute("select name, value from ix.meta").fetchall()
+        values: dict[str, Any] = {name: json.loads(value) for name, value in found}
+        for name in ("metrics", "teachers", "statuses", "students"):
+            values[name] = tuple(values[name])
+        self.meta = Meta(**values)
+        self.names = Names(
+            metrics=self.meta.metrics,
+            teachers=self.meta.teachers,
+            statuses=self.meta.statuses,
+            beside=second is not None,
+        )
+        self.manifest = run.shown_manifest()
+        self.candidates = RowsOnDisk(run.candidates)
+        self.examples = RowsOnDisk(run.examples)
+        self.scores = RowsOnDisk(run.scores) if run.scores.exists() else None
+        self.statistics = RowsOnDisk(run.statistics) if run.statistics.exists() else None
+        self.searches = Searches(self._search)
+        self.ranged = Answers(KEPT_RANGES)
+        self.combinations = Answers(KEPT_RANGES)
+        self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
+        self.overrides: dict[str, Override] = {}
+        self.version = 0
+        self._deciding = threading.Lock()
+        if second is not None:
+            second.compare(self._tables, run)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Put what persons decided into force."""
+        with self._deciding:  # two that replace the same table at once: DuckDB refuses one
+            self.overrides = overrides_of(self.run)
+            rows = [self._patched(override) for override in self.overrides.values()]
+            wanted = [row for row in rows if row is not None]
+            schema = pa.schema([("n", pa.int32()), ("k", pa.int32())])
+            with self.cursor() as tables:
+                tables.execute("begin transaction")
+                tables.register("wanted", pa.Table.from_pylist(wanted, schema=schema))
+                tables.execute(self._patch_query())
+                tables.execute(self._examples_query(patched=bool(wanted)))
+                tables.execute(
+                    "create or replace view c as select c.* replace (case when p.n is null then "
+                    "c.chosen else c.k = p.chosen_k end as chosen) from ix.c c "
+                    "left join patched p on p.n = c.n"
+                    if wanted
+                    else "create or replace view c as select * from ix.c"
+                )
+                tables.execute("commit")
+            self.version += 1
+
+    def _examples_query(self, *, patched: bool) -> str:
+        examples = "select * from ix.e"
+        if patched:
+            examples += " where n not in (select n from patch) union all select * from patch"
+        if self.second is not None:
+            examples = f"select u.*, b.beside from ({examples}) u left join beside b on b.n = u.n"
+        return f"create or replace view e as {examples}"
+
+    def _patch_query(self) -> str:
+        numbers = "".join(f", o.{quoted('o_' + m)}, k.{quoted(m)}" for m in self.meta.metrics)
+        return (
+            "create or replace table patched as select n, coalesce(k, -1) as chosen_k from wanted;"
+            "create or replace table patch as select o.n, o.example_id, o.row, o.er, o.source, "
+            f"o.snippet, '{OVERRULED}' as reason, w.k is not null as kept, k.step as step, "
+            f"o.candidates, o.teachers, o.statuses, true as overruled {numbers} "
+            "from ix.e o join wanted w on w.n = o.n left join ix.c k on k.n = w.n and k.k = w.k"
+        )
+
+    def _patched(self, override: Override) -> dict[str, int | None] | None:
+        """The example's number and the candidate's row, where both are still there."""
+        found = self.ask("select n from ix.e where example_id = $id", {"id": override.example_id})
+        if not found:
+            return None
+        n = int(found[0][0])
+        if override.candidate_id is None:
+            return {"n": n, "k": None}
+        for row, candidate in self.versions(n):
+            if candidate["candidate_id"] == override.candidate_id:
+                return {"n": n, "k": row} if candidate["status"] == "ok" else None
+        return None
+
+    def versions(self, n: int) -> list[tuple[int, dict[str, Any]]]:
+        """An example's candidates with their row numbers, the original first."""
+        rows = [int(k) for (k,) in self.ask("select k from ix.c where n = $n", {"n": n})]
+        return list(zip(rows, self.candidates.take(rows), strict=True))
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own, for one request."""
+        tables = self._tables.cursor()
+        try:
+            yield tables
+        finally:
+            tables.close()
+
+    def ask(self, query: str, parameters: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with self.cursor() as tables:
+            return tables.execute(query, parameters or {}).fetchall()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a table of the run was written again since the index was made."""
+        return index_key(self.run) != self.meta.key
+
+    def _search(self, words: str) -> Search:
+        if self._numbers is None:
+            with self.cursor() as tables:
+                of_row = tables.execute("select k, n from ix.c").fetchnumpy()
+                found = _by_row(of_row["k"], of_row["n"], self.run.candidates)
+                self._numbers = ((self.run.candidates, found),)
+                if self.meta.without_original:
+                    of_row = tables.execute(
+                        "select er, n from ix.e where n not in (select n from ix.c where "
+                        f"step = '{ORIGINAL}' and status not like 'empty%')"
+                    ).fetchnumpy()
+                    more = _by_row(of_row["er"], of_row["n"], self.run.examples)
+                    self._numbers += ((self.run.examples, more),)
+        return Search(words, sources=self._numbers, examples=self.meta.examples)
+
+    def close(self) -> None:
+        """Close everything."""
+        self.searches.close()
+        for rows in (self.candidates, self.examples, self.scores, self.statistics):
+            if rows is not None:
+                rows.close()
+        self._tables.close()
+
+
+def _by_row(rows: NDArray[np.int32], examples: NDArray[np.int32], path: Path) -> NDArray[np.int32]:
+    """The example of each row of a file; -1 for rows that do not count."""
+    of_row = np.full(pq.read_metadata(path).num_rows, -1, dtype=np.int32)
+    of_row[np.asarray(rows)] = np.asarray(examples)
+    return of_row

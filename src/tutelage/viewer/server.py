@@ -1,0 +1,117 @@
+"""Open a run and serve it until the person has seen enough."""
+
+import socket
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import urlencode
+
+import uvicorn
+
+from tutelage.errors import DataError, RunError
+from tutelage.pipeline import RunFolder
+from tutelage.pipeline.resources import Doors
+from tutelage.progress import Progress, Silent
+from tutelage.viewer.app import build_app
+from tutelage.viewer.comparison_run import open_second, second_selection
+from tutelage.viewer.example_detail import example_named
+from tutelage.viewer.index import open_index
+from tutelage.viewer.run_store import Shelf
+from tutelage.viewer.security import LOOPBACK, new_token
+
+USUAL_PORT = 8347
+"""Tried first, so that a link to a row is good tomorrow too."""
+
+
+def serve(
+    root: Path,
+    *,
+    port: int | None = None,
+    row: str | None = None,
+    beside: Path | None = None,
+    selection: str | None = None,
+    compared: str | None = None,
+    opened: Callable[[str], None],
+    progress: Progress | None = None,
+    doors: Doors | None = None,
+) -> None:
+    """Serve the viewer on the loopback address until it is stopped.
+
+    Args:
+        root: The run folder.
+        port: Where to listen; None takes the usual one, or any that is free.
+        row: An example to open, as `tutelage explain` names it.
+        beside: The run of a second student over the same rows.
+        selection: The named selection that is shown; None is the run's own.
+        compared: Another selection of the same run, to see where the two differ.
+        opened: Called with the link once the server listens.
+        progress: Told while the index is made.
+        doors: How the student is reached; tests put a fake behind them.
+
+    Raises:
+        RunError: There is no run, a table is missing, or the port is taken.
+        DataError: There is no such row.
+    """
+    run = RunFolder(root=root).existing().selected_as(selection)
+    second = None if beside is None else open_second(beside)
+    if compared is not None:
+        second = second_selection(run, compared)
+    with tempfile.TemporaryDirectory(prefix="tutelage-view-") as scratch, _listening(port) as door:
+        index = open_index(run, scratch=Path(scratch), progress=progress or Silent())
+        at = door.getsockname()[1]
+        token = new_token()
+        shelf = Shelf(run, index, second=second)
+        app, viewer = build_app(shelf, token=token, port=at, doors=doors)
+        try:
+            example = None if row is None else _named(shelf, row)
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    app,
+                    log_level="warning",
+                    access_log=False,
+                    server_header=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=1,
+                    proxy_headers=False,
+                    ws="none",
+                )
+            )
+            opened(link(at, token, row=example))
+            server.run(sockets=[door])
+        finally:
+            viewer.close()
+
+
+def _named(shelf: Shelf, row: str) -> str:
+    example = example_named(shelf, row)
+    if example is None:
+        raise DataError(
+            f"there is no one example {row!r} in this run",
+            hint="give an example_id of decisions.parquet, or row:N",
+        )
+    return example
+
+
+def link(port: int, token: str, *, row: str | None = None) -> str:
+    """The address that opens the viewer."""
+    wanted: Mapping[str, str] = {"token": token, **({"row": row} if row else {})}
+    return f"http://{LOOPBACK}:{port}/?{urlencode(wanted)}"
+
+
+def _listening(port: int | None) -> socket.socket:
+    for at in (port,) if port is not None else (USUAL_PORT, 0):
+        door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((LOOPBACK, at))
+        except OSError as error:
+            door.close()
+            if port is not None:
+                raise RunError(
+                    f"port {port} cannot be listened on: {error.strerror}",
+                    hint="leave out --port to take one that is free",
+                ) from error
+            continue
+        door.listen(128)
+        return door
+    raise RunError(f"no port of {LOOPBACK} can be listened on")

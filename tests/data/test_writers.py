@@ -1,0 +1,170 @@
+"""A file is whole, or it is not there."""
+
+import errno
+import json
+import os
+import resource
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tutelage.data import (
+    Message,
+    TableWriter,
+    read,
+    replacing,
+    write_jsonl,
+    write_messages,
+    write_table,
+)
+from tutelage.data.schemas import ROWS
+from tutelage.errors import DataError
+
+SCHEMA = pa.schema([pa.field("id", pa.int64()), pa.field("text", pa.string())])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def failing(error: BaseException):
+    yield {"id": 1}
+    raise error
+
+
+def test_jsonl_is_one_object_a_line_in_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    assert write_jsonl(path, [{"a": "é\n"}, {"b": [1, None]}, {"c": "\ud800"}]) == 3
+    assert path.read_bytes() == '{"a": "é\\n"}\n{"b": [1, null]}\n{"c": "\ufffd"}\n'.encode()
+    assert write_jsonl(path, []) == 0
+    assert path.read_bytes() == b""
+
+
+def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    write_jsonl(tmp_path / "out.jsonl", [])
+    assert (tmp_path / "out.jsonl").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), KeyboardInterrupt(), OSError(errno.EIO, "x")])
+def test_a_failure_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path, error) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text("old")
+    with pytest.raises(type(error)):
+        write_jsonl(path, failing(error))
+    table = tmp_path / "out.parquet"
+    with pytest.raises(type(error)), TableWriter(table, SCHEMA) as writer:
+        writer.append(failing(error))
+    assert names(tmp_path) == ["out.jsonl"]
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, b"x"])
+def test_what_json_has_no_word_for_is_an_error_that_names_the_line(tmp_path: Path, value) -> None:
+    with pytest.raises(DataError, match=r"out\.jsonl:2: "):
+        write_jsonl(tmp_path / "out.jsonl", [{}, {"v": value}])
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_said_plainly_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (
+        lambda: write_jsonl(tmp_path / "out", [{"a": 1}]),
+        lambda: write_table(tmp_path / "out", SCHEMA.empty_table()),
+    ):
+        with pytest.raises(DataError, match="disk is full") as caught:
+            write()
+        assert "free some space" in caught.value.hint
+        assert names(tmp_path) == []
+
+
+def test_a_disk_that_fills_while_writing_leaves_nothing(tmp_path: Path) -> None:
+    # A limit on the size of files makes the system refuse to write on, as a full disk does.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    noise = [{"id": i, "text": os.urandom(500).hex()} for i in range(1000)]
+    try:
+        with pytest.raises(DataError, match="disk is full"):
+            write_jsonl(tmp_path / "out.jsonl", noise)
+        with (
+            pytest.raises(DataError, match="disk is full"),
+            TableWriter(tmp_path / "t", SCHEMA) as table,
+        ):
+            table.append(noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be written"):
+        write_jsonl(tmp_path / "no" / "out", [])
+    with (
+        pytest.raises(DataError, match="cannot be written"),
+        TableWriter(tmp_path / "no" / "t", SCHEMA),
+    ):
+        pass
+
+
+def test_the_new_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert path.read_text() == "new"
+    assert names(tmp_path) == ["page.html"]
+
+
+def test_a_table_is_written_in_pieces_and_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    with TableWriter(path, SCHEMA) as table:
+        table.append({"id": i, "text": str(i)} for i in range(20_000))
+        table.append([{"id": 20_000}])
+        table.append_table(pa.table({"text": ["x"], "id": pa.array([20_001], pa.int32())}))
+        assert not path.exists()
+    assert table.rows == 20_002
+    written = pq.read_table(path)
+    assert written.schema == SCHEMA
+    assert written["id"].to_pylist() == list(range(20_002))
+    assert written["text"].to_pylist()[-2:] == [None, "x"]
+
+
+def test_an_empty_table_has_its_schema(tmp_path: Path) -> None:
+    with TableWriter(tmp_path / "t", ROWS):
+        pass
+    assert pq.read_schema(tmp_path / "t") == ROWS
+
+
+@pytest.mark.parametrize("row", [{"id": "x"}, {"other": 1}, {"text": "\ud800"}, {"id": 2**70}])
+def test_a_row_that_does_not_fit_is_an_error_that_names_the_file(tmp_path: Path, row: dict) -> None:
+    with (
+        pytest.raises(DataError, match=r"t\.parquet"),
+        TableWriter(tmp_path / "t.parquet", SCHEMA) as table,
+    ):
+        table.append([row])
+    with (
+        pytest.raises(DataError, match=r"t\.parquet"),
+        TableWriter(tmp_path / "t.parquet", SCHEMA) as table,
+    ):
+        table.append_table(pa.table({"x": [1]}))
+    assert names(tmp_path) == []
+
+
+def test_written_conversations_are_read_back(tmp_path: Path) -> None:
+    turns = (Message(role="user", content="q"), Message(role="assistant", content="a"))
+    path = tmp_path / "selected.jsonl"
+    assert (
+        write_messages(path, [(turns, {"candidate_id": "c", "step": "sample", "teacher": "T"})])
+        == 1
+    )
+    assert list(json.loads(path.read_text())) == ["messages", "candidate_id", "step", "teacher"]
+    (row,) = read(path)
+    assert row.candidates[0].messages == turns
+    with pytest.raises(DataError, match="messages"):
+        write_messages(path, [(turns, {"messages": 1})])

@@ -1,0 +1,107 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.data import Message, context_of, response_of
+from tutelage.data.schemas import CANDIDATES, EXAMPLES, messages_to_arrow
+from tutelage.errors import DataError
+from tutelage.filters.candidate_texts import pool_of
+
+turns = st.builds(
+    Message, role=st.sampled_from(["system", "user", "assistant"]), content=st.text(max_size=6)
+)
+conversations = st.lists(
+    st.tuples(st.lists(turns, max_size=4), turns).map(
+        lambda parts: (*parts[0], Message(role="user", content="u"), parts[1])
+    ),
+    max_size=5,
+)
+
+
+def _examples(rows):
+    return pa.Table.from_pylist(
+        [
+            {"example_id": f"e{i}", "messages": messages_to_arrow(messages)}
+            for i, messages in enumerate(rows)
+        ],
+        schema=EXAMPLES,
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(conversations)
+def test_columns_hold_the_same_texts_as_the_nouns_of_data(rows):
+    pool = pool_of(_examples(rows))
+    assert pool.instructions.to_pylist() == [context_of(m)[-1].content for m in rows]
+    assert pool.responses.to_pylist() == [response_of(m) for m in rows]
+
+
+@settings(deadline=None, max_examples=50)
+@given(conversations)
+def test_every_other_turn_is_an_earlier_one(rows):
+    pool = pool_of(_examples(rows))
+    for earlier, messages in zip(pool.earlier.to_pylist(), rows, strict=True):
+        rest = list(messages)
+        if response_of(messages) is not None:
+            rest.pop()
+        rest.pop(len(context_of(messages)) - 1)
+        assert earlier == "".join(f"{m.content}\n" for m in rest)
+
+
+def test_a_sliced_table_reads_its_own_rows():
+    table = _examples(
+        [
+            (Message(role="user", content=f"q{i}"), Message(role="assistant", content=f"a{i}"))
+            for i in range(5)
+        ]
+    )
+    pool = pool_of(table.slice(2, 2))
+    assert pool.instructions.to_pylist() == ["q2", "q3"]
+    assert pool.responses.to_pylist() == ["a2", "a3"]
+
+
+def test_earlier_turns_are_joined():
+    messages = [
+        Message(role="system", content="be kind"),
+        Message(role="user", content="first"),
+        Message(role="assistant", content="one"),
+        Message(role="user", content="second"),
+        Message(role="assistant", content="two"),
+    ]
+    pool = pool_of(_examples([messages]))
+    assert pool.earlier.to_pylist() == ["be kind\nfirst\none\n"]
+
+
+def test_taking_keeps_ids_and_texts_together(make_candidates):
+    pool = pool_of(make_candidates([("a", "1"), ("b", "2"), ("c", None)])).take(np.array([2, 0]))
+    assert pool.candidate_ids == ["c002", "c000"]
+    assert pool.instructions.to_pylist() == [None, "a"]
+    assert pool.statuses == ["teacher_failed", "ok"]
+
+
+def test_both_is_missing_where_the_response_is(make_candidates):
+    pool = pool_of(make_candidates([("a", "1"), ("c", None)]))
+    assert pool.text("both").to_pylist() == ["a\n1", None]
+
+
+def test_an_id_that_stands_there_twice_is_refused(make_candidates):
+    with pytest.raises(DataError, match="candidate x stands in the table twice"):
+        pool_of(make_candidates([("a", "1"), ("b", "2")], ids=["x", "x"]))
+
+
+def test_a_table_without_messages_is_refused():
+    with pytest.raises(DataError, match="no column messages"):
+        pool_of(pa.table({"candidate_id": ["a"]}))
+
+
+def test_an_ok_row_without_a_user_turn_is_refused():
+    row = {"candidate_id": "a", "example_id": "e", "status": "ok"}
+    row["messages"] = [{"role": "assistant", "content": "hello"}]
+    with pytest.raises(DataError, match="without a user turn"):
+        pool_of(pa.Table.from_pylist([row], schema=CANDIDATES))
+
+
+def test_an_empty_table_is_an_empty_pool(make_candidates):
+    assert len(pool_of(make_candidates([]))) == 0

@@ -1,0 +1,61 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.errors import SettingsError
+from tutelage.filters import FiltersSettings, read_filters
+from tutelage.filters.config import LengthSettings, NearDuplicatesSettings
+
+GOOD = """
+filters:
+  - {kind: length, of: response, unit: words, minimum: 3}
+  - kind: near_duplicates
+    minimum_similarity: 0.7
+    keep: longest
+  - kind: contamination
+    evaluation: [{path: bench.jsonl, fields: [question, choices]}]
+  - {kind: similarity, targets: {texts: [a]}, embedder: {kind: model2vec, model: folder}}
+"""
+
+
+def test_a_yaml_file_becomes_filters_in_its_order(tmp_path):
+    path = tmp_path / "filters.yaml"
+    path.write_text(GOOD)
+    filters = read_filters(path).filters
+    assert filters[0] == LengthSettings(unit="words", minimum=3)
+    assert filters[1] == NearDuplicatesSettings(minimum_similarity=0.7, keep="longest")
+    assert [f.kind for f in filters[2:]] == ["contamination", "similarity"]
+
+
+def test_all_problems_are_named_at_once_with_their_place(tmp_path):
+    path = tmp_path / "filters.yaml"
+    path.write_text(
+        "filters:\n  - {kind: length, minimun: 3}\n  - {kind: exact_duplicates, keep: best}\n"
+        "  - {kind: magic}\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        read_filters(path)
+    message = str(caught.value)
+    assert "filters.0.length.minimun: Extra inputs are not permitted" in message
+    assert "filters.1.exact_duplicates" in message
+    assert "'magic'" in message
+
+
+@pytest.mark.parametrize("content", ["filters: []", "filters: [", "nothing: 1", ""])
+def test_a_file_without_filters_is_refused(tmp_path, content):
+    path = tmp_path / "filters.yaml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=r"filters\.yaml"):
+        read_filters(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"gone\.yaml"):
+        read_filters(tmp_path / "gone.yaml")
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(0.01, 1.0))
+def test_settings_survive_json(similarity):
+    settings = FiltersSettings(filters=(NearDuplicatesSettings(minimum_similarity=similarity),))
+    assert FiltersSettings.model_validate_json(settings.model_dump_json()) == settings

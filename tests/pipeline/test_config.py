@@ -1,0 +1,92 @@
+"""Settings that are wrong are named, all at once, before any work."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.pipeline.fakes import settings
+from tutelage.cli import main
+from tutelage.errors import SettingsError
+from tutelage.pipeline import RunSettings, load_settings
+from tutelage.pipeline.config import checked
+
+
+def made(**more: Any) -> RunSettings:
+    return settings(Path("data.jsonl"), Path("run"), **more)
+
+
+@pytest.mark.parametrize("path", ["", [], [""], ["a.jsonl", ""]])
+def test_an_empty_path_is_not_the_folder_one_stands_in(path: object) -> None:
+    with pytest.raises(SettingsError, match=r"data\.path: .*must not be empty"):
+        checked(
+            RunSettings,
+            {"data": {"path": path}, "student": {"model": "m"}, "out": "o"},
+            place="x",
+        )
+
+
+def test_an_empty_out_is_not_the_folder_one_stands_in() -> None:
+    with pytest.raises(SettingsError, match="out: String should have at least 1 character"):
+        checked(
+            RunSettings, {"data": {"path": "d"}, "student": {"model": "m"}, "out": ""}, place="x"
+        )
+
+
+@pytest.mark.parametrize(
+    ("rule", "metrics", "missing"),
+    [("srt", ["ppl", "ifd"], "r_ifd"), ("grape", ["ifd"], "grape"), ("rsr", ["ifd"], "rsr")],
+)
+def test_a_rule_whose_metrics_are_not_scored_is_refused_before_the_student_reads(
+    rule: str, metrics: list[str], missing: str
+) -> None:
+    with pytest.raises(SettingsError, match=rf"rule {rule} compares {missing}, which"):
+        made(score={"metrics": metrics}, select={"rule": rule})
+    made(score={"metrics": [*metrics, missing]}, select={"rule": rule})
+    made(score={"metrics": ["ppl"]}, select={"rule": "random"})
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "auto", '"yes"'])
+def test_a_bare_yes_is_a_word_where_words_are_expected(tmp_path: Path, word: str) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "data: {path: d.jsonl}\nstudent: {model: m}\nout: o\n"
+        f"teacher: {{model: t, supports_schema: {word}}}\n"
+    )
+    teacher = load_settings(config).teacher
+    assert teacher is not None
+    assert teacher.supports_schema == word.strip('"')
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", b"a: [", b"\tb: 1", b"- 1", b"", b"a: 2020-13-45"]
+)
+def test_a_file_that_is_no_settings_is_misuse_that_names_it(tmp_path: Path, content: bytes) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_bytes(content)
+    result = CliRunner().invoke(main, ["run", str(config)])
+    assert result.exit_code == 2
+    assert str(config) in result.stderr
+    assert "hint: " in result.stderr
+
+
+def test_a_flag_whose_value_is_no_yaml_is_misuse_that_names_it(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("out: x\n")
+    result = CliRunner().invoke(main, ["run", str(config), "--set", "select.rule=[a"])
+    assert result.exit_code == 2
+    assert "--set select.rule=[a" in result.stderr
+
+
+def test_what_a_metric_is_made_of_counts_as_scored() -> None:
+    assert made(select={"rule": "lark"}, score={"metrics": ["lark"]}).select.rule == "lark"
+    with pytest.raises(SettingsError, match="rule best_of_n compares ppl"):
+        made(select={"rule": "best_of_n", "best_by": "ppl"}, score={"metrics": ["ifd"]})
+
+
+def test_an_embedder_that_there_is_not_is_refused_before_the_student_reads() -> None:
+    diverse = {"rule": "grape", "keep_count": 2, "diversity": "k_center"}
+    made(select=diverse, score={"metrics": ["grape"]})
+    with pytest.raises(SettingsError, match="embedder"):
+        made(select={**diverse, "embedder": {"kind": "wods"}}, score={"metrics": ["grape"]})

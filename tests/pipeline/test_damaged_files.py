@@ -1,0 +1,154 @@
+"""A run folder cut short, edited by hand or asked nonsense: a reason, never a traceback."""
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.damaged_folders import WAYS, try_folders
+from tests.pipeline.fakes import doors, rows, settings, write_rows
+from tests.pipeline.ledger import check_ledger
+from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.pipeline import RunFolder, explain_example, export, report_text, run_all, select_again
+from tutelage.progress import Silent
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    data = write_rows(folder / "data.jsonl", rows(6))
+    run_all(settings(data, folder / "run"), progress=Silent(), doors=doors())
+    return folder
+
+
+@pytest.fixture
+def run(whole: Path, tmp_path: Path) -> RunFolder:
+    shutil.copytree(whole / "run", tmp_path / "run")
+    return RunFolder(root=tmp_path / "run")
+
+
+def again(run: RunFolder, **given: object) -> object:
+    return select_again(run.root, given=given, student=None, progress=Silent())
+
+
+USES: dict[str, Callable[[RunFolder], object]] = {
+    "select": lambda run: again(run, rule="grape"),
+    "explain": lambda run: explain_example(run.root, "row:1"),
+    "report": lambda run: report_text(run.root),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("name", ["candidates", "scores", "examples"])
+def test_a_table_that_was_cut_short_is_named(run: RunFolder, name: str, use: str) -> None:
+    path: Path = getattr(run, name)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(RunError, match=rf"{name}\.parquet: is damaged"):
+        USES[use](run)
+
+
+@pytest.mark.parametrize("name", ["rows", "candidates", "scores", "decisions"])
+def test_the_same_command_makes_a_damaged_table_again_and_asks_nobody(
+    whole: Path, run: RunFolder, name: str
+) -> None:
+    path: Path = getattr(run, name)
+    path.write_bytes(path.read_bytes()[:300])
+    asked: list[str] = []
+    run_all(settings(whole / "data.jsonl", run.root), progress=Silent(), doors=doors(asked=asked))
+    assert asked == []
+    check_ledger(run)
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("text", ["[1]", '{"schema_version": 1, "stages": []}', "{", "null"])
+def test_a_manifest_that_is_none_is_an_error_that_names_it(
+    run: RunFolder, text: str, use: str
+) -> None:
+    run.manifest.write_text(text)
+    with pytest.raises(RunError, match=r"manifest\.json"):
+        USES[use](run)
+
+
+def test_a_manifest_without_its_stages_is_no_traceback(run: RunFolder) -> None:
+    manifest = run.read_manifest()
+    del manifest["stages"]
+    run.write_manifest(manifest)
+    with pytest.raises(RunError, match="by which rule"):
+        explain_example(run.root, "row:1")
+    with pytest.raises(RunError, match="has not been done"):
+        again(run, rule="grape")
+
+
+def test_a_refused_selection_does_not_change_what_the_next_one_starts_from(run: RunFolder) -> None:
+    before = run.manifest.read_bytes()
+    with pytest.raises(SettingsError, match="no scores of a student 'nobody'"):
+        select_again(run.root, given={"rule": "rsr"}, student="nobody", progress=Silent())
+    assert run.manifest.read_bytes() == before
+
+
+def test_an_export_of_nothing_leaves_the_file_of_an_earlier_export(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    kept = json.dumps({"rows": "of an earlier export"})
+    file = tmp_path / "train.jsonl"
+    file.write_text(kept)
+    decisions = pq.read_table(run.decisions)
+    nothing = pa.array([False] * decisions.num_rows)
+    place = decisions.schema.get_field_index("kept")
+    pq.write_table(decisions.set_column(place, "kept", nothing), run.decisions)
+    with pytest.raises(RunError, match="is empty"):
+        export(run, to="messages", file=file)
+    assert file.read_text() == kept
+
+
+@pytest.mark.parametrize("name", ["", "zzz", "a'b\"; --", "row:-1", "row:²", "row:99", "row:1e3"])
+def test_an_example_that_is_none_is_a_message(run: RunFolder, name: str) -> None:
+    with pytest.raises(DataError, match=r"no input row|several examples|no example"):
+        explain_example(run.root, name)
+
+
+@pytest.mark.parametrize("way", ["flip", "cut_out", "change_type", "replace_by_text"])
+def test_a_table_damaged_in_the_middle_is_named(run: RunFolder, way: str) -> None:
+    WAYS[way](run.scores, random.Random(3))
+    with pytest.raises(RunError, match=r"scores\.parquet: is damaged") as caught:
+        again(run, rule="grape")
+    assert caught.value.hint
+
+
+def test_a_share_of_the_damaged_folders() -> None:
+    found = try_folders(24, seed=11)
+    assert sum(found.values()) == 24
+    assert not [name for name in found if name.endswith("traceback")]
+
+
+def test_a_link_in_the_place_of_the_lock_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    (run.root / ".lock").unlink(missing_ok=True)
+    (run.root / ".lock").symlink_to(precious)
+    with pytest.raises(RunError, match="is a symbolic link"):
+        again(run, rule="grape")
+    assert precious.read_text() == "keep me"
+
+
+def test_leftovers_are_removed_by_the_next_command_that_writes(run: RunFolder) -> None:
+    for name in (".scores.parquet.999999999.0123abcd.tmp", "candidates.part"):
+        (run.root / name).write_text("half")
+    again(run, rule="grape")
+    assert not [p for p in run.root.iterdir() if p.suffix in (".tmp", ".part")]
+
+
+def test_a_selection_whose_files_do_not_belong_together_is_made_again(run: RunFolder) -> None:
+    before = run.decisions.read_bytes()
+    again(run, rule="all_original")
+    other = run.selected.read_bytes()
+    again(run, rule="srt")
+    assert run.decisions.read_bytes() == before
+    run.selected.write_bytes(other)  # as a kill between the two files would leave it
+    again(run, rule="srt")
+    assert run.selected.read_bytes() != other

@@ -1,0 +1,183 @@
+"""The calibrated gate in a run: fitted once, in front of any rule, and explained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.gate.gate_rows import CountingStudent, gate_rows
+from tutelage.errors import RunError, SettingsError
+from tutelage.gate import FAULTS, plant
+from tutelage.pipeline import explain_example, run_all
+from tutelage.pipeline.config import RunSettings, checked
+from tutelage.pipeline.gate_results import read_gate
+from tutelage.pipeline.gate_stage import ensure_calibrated
+from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.select_stage import decided
+from tutelage.progress import Silent
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+
+ROWS = gate_rows(90)
+BAD = {"echo": range(5), "doubling": range(5, 10), "wrong_letters": range(10, 15)}
+
+
+class _Counted(CountingStudent):
+    read_by: dict[str, int] = {"texts": 0}  # noqa: RUF012  (counts over all students of a test)
+
+    def read(self, candidates: Any, **more: Any) -> Any:
+        def noted() -> Any:
+            for candidate in candidates:
+                self.read_by["texts"] += 1
+                yield candidate
+
+        return super().read(noted(), **more)
+
+
+def doors() -> Doors:
+    def open_student(settings: StudentSettings) -> CountingStudent:
+        return _Counted(name=settings.model)
+
+    return Doors(open_student=open_student)
+
+
+def write_pairs(folder: Path, count: int = 90) -> Path:
+    """Refined pairs: some refinements have a fault."""
+    faulty = {n: fault for fault, numbers in BAD.items() for n in numbers}
+    lines = []
+    for number, row in enumerate(ROWS[:count]):
+        refined = row.response
+        if number in faulty:
+            planted = plant(row, fault=faulty[number], dose="strong", others=ROWS, seed=9)
+            refined = str(planted.response)
+        lines.append(
+            {
+                "instruction": row.instruction,
+                "original_output": " ".join(row.response.split()[:-3]) + " at last.",
+                "refined_output": refined,
+            }
+        )
+    path = folder / "pairs.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def settings_of(folder: Path, data: Path, **select: Any) -> RunSettings:
+    values = {
+        "data": {"path": str(data)},
+        "student": {"model": "counting"},
+        "out": str(folder / "run"),
+        "select": {"rule": "all_refined", "quality_gate_examples": 60, **select},
+    }
+    return checked(RunSettings, values, place="test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gate")
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> dict[str, Any]:
+    settings = settings_of(folder, write_pairs(folder), quality_gate="calibrated")
+    return run_all(settings, progress=Silent(), doors=doors(), with_page=False)
+
+
+def test_faulty_refinements_are_refused_in_front_of_the_rule(
+    folder: Path, summary: dict[str, Any]
+) -> None:
+    gate = summary["quality_gate"]
+    assert gate["fitted"]
+    run = RunFolder(root=folder / "run")
+    results = pq.read_table(run.quality_gate_table).to_pylist()
+    assert len(results) == 180
+    rows = {r["example_id"]: r["row"] for r in pq.read_table(run.examples).to_pylist()}
+    steps = {r["candidate_id"]: r["step"] for r in pq.read_table(run.candidates).to_pylist()}
+    refused = {
+        rows[r["example_id"]]
+        for r in results
+        if steps[r["candidate_id"]] != "original" and not r["passed"]
+    }
+    assert len(refused & set(range(10))) >= 9
+    assert len(refused - set(range(10))) <= 9
+    kept = {rows[d["example_id"]] for d in pq.read_table(run.decisions).to_pylist() if d["kept"]}
+    assert kept == set(range(90)) - refused
+
+
+def test_the_run_says_how_many_were_refused(summary: dict[str, Any]) -> None:
+    assert "Quality gate: of held-out clean candidates" in summary["in_words"]
+
+
+def test_explain_names_the_fault_and_the_numbers(folder: Path, summary: dict[str, Any]) -> None:
+    assert summary["quality_gate"]["fitted"]
+    told = explain_example(folder / "run", "row:0")
+    assert "quality gate: refused, most likely echo" in told
+    assert "above the threshold" in told
+    assert "was refused by the quality gate: it cannot be chosen" in " ".join(told.split())
+
+
+def test_the_gate_is_a_file_with_its_measures(folder: Path, summary: dict[str, Any]) -> None:
+    gate = read_gate(RunFolder(root=folder / "run"))
+    assert gate is not None
+    assert summary["quality_gate"]["false_refusals"]["share"] == gate.false_refusals.fraction
+    assert {r.fault for r in gate.results} | set(gate.skipped) == set(FAULTS)
+    assert all(r.left_out_auc is not None for r in gate.results)
+
+
+def test_nothing_is_read_again_when_nothing_changed(folder: Path, summary: dict[str, Any]) -> None:
+    settings = settings_of(folder, folder / "pairs.jsonl", quality_gate="calibrated")
+    before = _Counted.read_by["texts"]
+    again = run_all(settings, progress=Silent(), doors=doors(), with_page=False)
+    assert again["quality_gate"] == summary["quality_gate"]
+    assert _Counted.read_by["texts"] == before
+
+
+def test_another_budget_or_student_needs_a_gate_of_its_own(
+    folder: Path, summary: dict[str, Any]
+) -> None:
+    assert summary
+    run = RunFolder(root=folder / "run")
+    wanted = SelectSettings(rule="all_refined", quality_gate="calibrated", max_false_refusals=0.2)
+    with pytest.raises(RunError, match=r"fitted with max_false_refusals 0\.05, not 0\.2"):
+        decided(run, settings=wanted, student=None)
+    same = wanted.model_copy(update={"max_false_refusals": 0.05})
+    with pytest.raises(RunError, match="fitted with student"):
+        decided(run, settings=same, student="somebody")
+    with pytest.raises(RunError, match="describes another one"):
+        ensure_calibrated(run, wanted, fingerprint="somebody", progress=Silent(), doors=doors())
+
+
+def test_off_decides_as_if_there_were_no_gate(folder: Path, summary: dict[str, Any]) -> None:
+    assert summary
+    run = RunFolder(root=folder / "run")
+    found = decided(run, settings=SelectSettings(rule="all_refined"), student=None)
+    assert found.coverage.kept == 90
+    assert not found.coverage.gated
+
+
+def test_below_the_minimum_it_says_so_and_refuses_nothing(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, write_pairs(tmp_path, 30), quality_gate="calibrated")
+    found = run_all(settings, progress=Silent(), doors=doors(), with_page=False)
+    assert found["quality_gate"]["fitted"] is False
+    assert "30 clean examples" in found["quality_gate"]["detail"]
+    assert "Quality gate: not fitted" in found["in_words"]
+    assert found["select"]["kept"] == 30
+    assert read_gate(RunFolder(root=tmp_path / "run")) is None
+    assert "quality gate: not judged (not_fitted)" in explain_example(tmp_path / "run", "row:0")
+
+
+def test_a_server_without_entropies_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    values = settings_of(tmp_path, tmp_path / "x.jsonl").model_dump(mode="json")
+    values["student"] = {
+        "model": "m",
+        "backend": "vllm",
+        "base_url": "http://127.0.0.1:1/v1",
+        "dtype": "float32",
+    }
+    values["select"]["quality_gate"] = "calibrated"
+    values["score"]["metrics"] = ["ifd", "r_ifd"]
+    with pytest.raises(SettingsError, match="needs entropies"):
+        checked(RunSettings, values, place="test")

@@ -1,0 +1,37 @@
+"""A run that was scored under another contract is not scored again without a word."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tutelage.data import SCORING_CONTRACT, Unscored, write_table
+from tutelage.errors import RunError
+from tutelage.metrics import score_row, scores_schema
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.scoring_contract import check_contract
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = RunFolder(root=tmp_path / "run").create()
+    row = score_row(Unscored(candidate_id="c", reason="too_long"), metrics=["ifd"])
+    write_table(run.scores, pa.Table.from_pylist([row], schema=scores_schema(["ifd"])))
+    return run
+
+
+def test_a_run_without_scores_or_with_scores_of_this_contract_is_fine(run, tmp_path):
+    check_contract(run, model="m")
+    check_contract(RunFolder(root=tmp_path / "new").create(), model="m")
+
+
+@pytest.mark.parametrize("older", ["without the column", "null"])
+def test_a_run_of_an_older_contract_gets_one_line_with_the_command(run, older):
+    table = pq.read_table(run.scores).drop_columns(["contract"])
+    if older == "null":
+        table = table.append_column("contract", pa.nulls(1, pa.int32()))
+    write_table(run.scores, table)
+    with pytest.raises(RunError) as error:
+        check_contract(run, model="smollm2-135m")
+    assert "scored under contract 1" in str(error.value)
+    assert f"contract {SCORING_CONTRACT}" in str(error.value)
+    assert error.value.hint == f"rescore with `tutelage score {run.root} --student smollm2-135m`"

@@ -1,0 +1,35 @@
+import pytest
+
+from tutelage.data import STEPS
+from tutelage.refinement.statuses import REFINEMENT_STATUSES
+from tutelage.reporting.number_format import (
+    REASON_WORDS,
+    SET_WORDS,
+    STEP_WORDS,
+    number,
+    reason_words,
+)
+from tutelage.selection import NULL_NAMES, REASONS
+
+
+def test_every_reason_of_the_rules_has_words() -> None:
+    assert set(REASONS) <= set(REASON_WORDS)
+
+
+def test_every_status_of_a_refinement_has_words() -> None:
+    assert REFINEMENT_STATUSES - {"ok"} <= set(REASON_WORDS)
+
+
+def test_every_step_and_null_has_words() -> None:
+    assert set(STEPS) == set(STEP_WORDS)
+    assert set(NULL_NAMES) <= set(SET_WORDS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_without_a_number_is_told_apart_from_a_reason(step: str) -> None:
+    assert reason_words(f"{step}_too_long") == f"{STEP_WORDS[step]}: too long for the student"
+
+
+def test_what_is_no_number_is_not_shown_as_one() -> None:
+    assert number(None) == number(float("nan")) == number(float("inf"))
+    assert not any(c.isdigit() for c in number(None))
