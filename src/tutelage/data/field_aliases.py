@@ -1,11 +1,11 @@
 """Which field of a row is the instruction, which the response? Foreign names stop here."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
-from tutelage.data.field_values import UnreadableRowError, clean_text, is_list
+from tutelage.data.field_values import UnreadableRowError, clean_text, value_at
+from tutelage.data.text_columns import TextColumns, pair_columns, turn_columns
 
 FieldName: TypeAlias = Literal[
     "instruction",
@@ -122,6 +122,8 @@ _PLAIN: frozenset[FieldName] = frozenset(
     ("instruction", "input", "response", "system", "history", "reference", "source")
 )
 """Fields that leave no question what shape a row has."""
+_PAIRS = ("auto", "prompt_completion", "alpaca", "question_answer")
+"""Shapes of one pair."""
 _REFINEMENT = {"refined_instruction", "refined_response", "refined_messages"}
 _PLANS_KEPT = 256
 _NAMES_KEPT = 1000
@@ -136,11 +138,13 @@ class _Plan(NamedTuple):
         known: For each of our fields, the row's own names for it, the likeliest first.
         media: Columns that hold images, sound or video.
         is_plain: Whether there are no fields but those of one pair.
+        columns: Where a plain row has its texts; None where rows are read field by field.
     """
 
     known: Mapping[FieldName, tuple[str, ...]]
     media: tuple[str, ...]
     is_plain: bool
+    columns: TextColumns | None
 
 
 class FieldMap:
@@ -161,6 +165,7 @@ class FieldMap:
         without: Sequence[FieldName] = (),
     ) -> None:
         self._mapping = dict(mapping)
+        self._shape = shape
         self._claimed = frozenset(mapping.values())
         self._aliases = {**ALIASES, **_FORCED.get(shape, {}), **dict.fromkeys(without, ())}
         self._plans: dict[tuple[str, ...], _Plan] = {}
@@ -179,14 +184,28 @@ class FieldMap:
         if plan is None:
             if len(self._plans) >= _PLANS_KEPT:  # rows that all differ must not fill the memory
                 self._plans.clear()
-            known = self._plan(names)
-            plan = self._plans[names] = _Plan(
-                known=known,
-                media=tuple(n for n in names if n in MEDIA_COLUMNS and n not in self._claimed),
-                is_plain=known.keys() <= _PLAIN,
-            )
+            plan = self._plans[names] = self._planned(names)
             self._note(row, names)
         return Fields(whole, plan, claimed=self._claimed, inner=frozenset(inner))
+
+    def columns_of(self, row: Mapping[str, object]) -> TextColumns | None:
+        """Where a plain row has its texts; None where the row must be opened.
+
+        The first row of each set of column names must be.
+        """
+        plan = self._plans.get(tuple(row))
+        return None if plan is None else plan.columns
+
+    def _planned(self, names: tuple[str, ...]) -> _Plan:
+        known = self._plan(names)
+        media = tuple(n for n in names if n in MEDIA_COLUMNS and n not in self._claimed)
+        is_plain, columns = known.keys() <= _PLAIN, None
+        if not media and self._roots.isdisjoint(names):
+            if is_plain and self._shape in _PAIRS:
+                columns = pair_columns(names, known, claimed=self._claimed)
+            elif self._shape in ("auto", "messages"):
+                columns = turn_columns(names, known, claimed=self._claimed)
+        return _Plan(known=known, media=media, is_plain=is_plain, columns=columns)
 
     def _inner(self, row: Mapping[str, object]) -> dict[str, object]:
         """The values of dotted names, such as `reward_model.ground_truth`."""
@@ -280,29 +299,6 @@ def _asks_originally(spelled: Mapping[str, str]) -> bool:
 
 def _is_seed(name: str) -> bool:
     return name.strip().lower().startswith("original_")
-
-
-def value_at(row: Mapping[str, object], path: str) -> object:
-    """The value of a dotted name; None where the row has none.
-
-    Examples:
-        >>> value_at({"meta": {"answers": ["4", "5"]}}, "meta.answers.1")
-        '5'
-    """
-    value: object = row
-    for step in path.split("."):
-        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                return None
-        if isinstance(value, Mapping):
-            value = value.get(step)
-        elif is_list(value) and step.isascii() and step.isdigit() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
 
 
 class Fields:

@@ -124,6 +124,29 @@ def is_list(value: object) -> TypeGuard[Sequence[object]]:
     return isinstance(value, Sequence)
 
 
+def value_at(row: Mapping[str, object], path: str) -> object:
+    """The value of a dotted name; None where the row has none.
+
+    Examples:
+        >>> value_at({"meta": {"answers": ["4", "5"]}}, "meta.answers.1")
+        '5'
+    """
+    value: object = row
+    for step in path.split("."):
+        if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                return None
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif is_list(value) and step.isascii() and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
 def is_nothing(value: object) -> bool:
     """Whether a value says nothing: null, an empty text, an empty list or object."""
     if is_list(value) or isinstance(value, str | bytes | Mapping):

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple, TypeAlias
 
 from tutelage.data.byte_streams import ROW_BYTES, BrokenStreamError, Chunks, lines_of
@@ -35,10 +35,16 @@ class Record(NamedTuple):
     problem: Problem | None
 
 
+_new_record = tuple.__new__
+"""Makes a record without the call that a named tuple puts in front of this."""
+
 Records: TypeAlias = Generator[Record, None, None]
 
 DECODER = json.JSONDecoder(parse_constant=lambda _name: None)
 """Strict JSON, but NaN and the infinities, which data frames write for "missing", are null."""
+
+_scan: Callable[[str, int], tuple[object, int]] = vars(DECODER)["scan_once"]
+"""A value that starts right here, and where it ends: `decode` without a look for white space."""
 
 
 def problem_at(line: int, status: str, detail: str) -> Record:
@@ -48,6 +54,12 @@ def problem_at(line: int, status: str, detail: str) -> Record:
 
 def value_of(text: str, *, line: int) -> Record:
     """One JSON value from its text."""
+    try:
+        value, end = _scan(text, 0)
+        if end == len(text) or text[end:] == "\r":
+            return _new_record(Record, (line, value, None))
+    except (ValueError, RecursionError, StopIteration):
+        pass  # `decode` says what is wrong, and skips white space in front
     try:
         return Record(line, DECODER.decode(text), None)
     except RecursionError:

@@ -91,10 +91,16 @@ class Findings:
             self._look_at(row, inside="")
 
     def _share(self, messages: tuple[Message, ...]) -> None:
-        before = len(self._instructions)
-        self._instructions.add(hash(tuple([turn.content for turn in messages[:-1]])))
-        # A repeated row has the same response and is counted as a duplicate; this is about others.
-        self._sharing += bool(messages) and len(self._instructions) == before
+        if not messages:
+            return
+        is_pair = len(messages) == 2  # noqa: PLR2004  (most are)
+        turns = messages[0].content if is_pair else tuple([m.content for m in messages[:-1]])
+        asked = hash(turns)
+        if asked in self._instructions:
+            # A repeated row has the same response and is counted as a duplicate, not here.
+            self._sharing += 1
+        else:
+            self._instructions.add(asked)
 
     def _look_at(self, row: Mapping[object, object], *, inside: str) -> None:
         for key, value in row.items():

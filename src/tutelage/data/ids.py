@@ -1,14 +1,16 @@
 """Ids are hashes of content, so that the same text has the same id on every machine."""
 
-import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from json.encoder import encode_basestring
 
 from tutelage.data.example import Message
 
 ID_HEX_DIGITS = 20
 """80 bits: among 100 million ids the chance of any collision is below 1 in 10^8."""
 
+_DIGEST_BYTES = ID_HEX_DIGITS // 2
 _ENCODER = json.JSONEncoder(
     ensure_ascii=False, sort_keys=True, separators=(",", ":"), check_circular=False
 )
@@ -29,8 +31,12 @@ def content_hash(*parts: object) -> str:
         >>> content_hash("a", "b") == content_hash("ab")
         False
     """
-    data = _ENCODER.encode(parts).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(data, digest_size=ID_HEX_DIGITS // 2).hexdigest()
+    return _hash_of(_ENCODER.encode(parts))
+
+
+def _hash_of(text: str) -> str:
+    data = text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
+    return blake2b(data, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def message_parts(message: Message) -> list[object]:
@@ -62,12 +68,44 @@ def message_parts(message: Message) -> list[object]:
     return [message.role, message.content, more]
 
 
+def _turns_json(messages: Iterable[Message]) -> str:
+    """JSON text of the `message_parts` of each turn, as `content_hash` would write it."""
+    return "[" + ",".join([_turn_json(message) for message in messages]) + "]"
+
+
+def _turn_json(message: Message) -> str:
+    parts = message_parts(message)
+    if len(parts) == 2:  # noqa: PLR2004  (role and content)
+        return f'["{message.role}",{encode_basestring(message.content)}]'
+    return _ENCODER.encode(parts)
+
+
+def _json_of(value: str | None) -> str:
+    return "null" if value is None else encode_basestring(value)
+
+
 def example_id_of(
     messages: Sequence[Message], *, reference: str | None = None, tools: str | None = None
 ) -> str:
     """The id of an example: its original messages, its reference and its tools, if any."""
-    parts = [message_parts(m) for m in messages]
-    return content_hash("example", parts, reference, *([] if tools is None else [tools]))
+    text = _turns_json(messages)
+    more = "" if tools is None else f",{encode_basestring(tools)}"
+    return _hash_of(f'["example",{text},{_json_of(reference)}{more}]')
+
+
+def original_ids_of(messages: Iterable[Message], *, reference: str | None) -> tuple[str, str]:
+    """The ids of an example without tools and of its original, all of whose turns are plain.
+
+    Args:
+        messages: The original conversation; of each turn only role and content count.
+        reference: The known right answer, if any.
+
+    Returns:
+        What `example_id_of` and `candidate_id_of` give, in a third of the time.
+    """
+    turns = ",".join([f'["{m.role}",{encode_basestring(m.content)}]' for m in messages])
+    example_id = _hash_of(f'["example",[{turns}],{_json_of(reference)}]')
+    return example_id, _hash_of(f'["candidate","{example_id}","original",null,null,[{turns}],null]')
 
 
 def candidate_id_of(
@@ -94,6 +132,10 @@ def candidate_id_of(
     Returns:
         20 hexadecimal digits.
     """
-    text = [message_parts(m) for m in messages]
-    more = [] if tools is None else [tools]
-    return content_hash("candidate", example_id, step, parent_id, teacher, text, distinction, *more)
+    text = _turns_json(messages)
+    more = "" if tools is None else f",{encode_basestring(tools)}"
+    of_example, how = encode_basestring(example_id), encode_basestring(step)
+    return _hash_of(
+        f'["candidate",{of_example},{how},{_json_of(parent_id)},{_json_of(teacher)},{text},'
+        f"{_json_of(distinction)}{more}]"
+    )

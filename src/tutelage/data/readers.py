@@ -16,6 +16,7 @@ from tutelage.data.field_values import UnreadableRowError, clean_text
 from tutelage.data.file_formats import Format
 from tutelage.data.file_records import Problem, Record
 from tutelage.data.findings import Findings, hint_for, refuse_unfound
+from tutelage.data.plain_rows import plain_row, setters_of
 from tutelage.data.row_parser import ParsedRow, parse_row
 from tutelage.data.sources import IN_MEMORY, Part, Source, parts_of
 from tutelage.errors import DataError
@@ -26,6 +27,7 @@ ROW_OK = "ok"
 DUPLICATE = "duplicate"
 """Everything the row holds has been read from earlier rows."""
 
+_NO_CANDIDATES: tuple[Candidate, ...] = ()
 _FIELDS_KEPT = 20
 _ROWS_AHEAD = 64
 """How many rows are looked at before the first is given, where names are mapped: a mistyped name
@@ -95,6 +97,10 @@ class Row:
     repeated: tuple[Candidate, ...] = ()
 
 
+_set_row, _set_file, _set_line, _set_status, *_SETTERS = setters_of(Row)
+_set_detail, _set_example, _set_candidates, _set_repeated = _SETTERS
+
+
 class Rows:
     """The rows of a source. Each iteration reads it anew, in bounded memory.
 
@@ -126,8 +132,9 @@ class Rows:
         records: Iterator[tuple[Part, Record]] = islice(self._records(), self.settings.limit)
         if self.settings.fields:
             records = self._looked_ahead(records)
+        row_of = reading.row_of
         for part, record in records:
-            yield reading.row_of(record, part)
+            yield row_of(record, part)
         reading.finish(self.files)
         self.notes = reading.findings.notes()
         self.unanswered = reading.findings.unanswered
@@ -216,10 +223,12 @@ class _Pass:
     names: dict[str, None] = field(default_factory=dict)
     first_detail: str | None = None
     findings: Findings = field(init=False)
+    source_name: str | None = field(init=False)
     trees: Trees = field(default_factory=Trees)
 
     def __post_init__(self) -> None:
-        named = self.settings.source_name is not None
+        self.source_name = self.settings.source_name
+        named = self.source_name is not None
         self.fields = FieldMap(
             self.settings.fields,
             shape=self.settings.shape,
@@ -229,44 +238,61 @@ class _Pass:
         self.findings = Findings(self.fields, one_response_each=not asked)
 
     def row_of(self, record: Record, part: Part) -> Row:
+        value = record.value
+        if type(value) is dict and "parent_id" not in value:
+            columns = self.fields.columns_of(value)
+            if columns is not None:
+                source = self.source_name or part.source
+                plain = plain_row(value, columns, source=source)
+                if plain is not None:
+                    return self._row(record, part, *plain)
         parsed = self._parsed(record, part)
+        if isinstance(parsed, Problem):
+            return self._failed(parsed, record, part)
+        return self._row(record, part, parsed.example, parsed.candidates)
+
+    def _row(
+        self, record: Record, part: Part, example: Example, found: tuple[Candidate, ...]
+    ) -> Row:
+        """The row of an example, without the candidates that an earlier row brought."""
         row = self.rows
         self.rows += 1
-        if isinstance(parsed, Problem):
-            return self._failed(parsed, record, part, row=row)
         self.examples += 1
-        candidates = parsed.candidates
-        known_before = [c for c in candidates if not self._is_new(c.candidate_id)]
-        repeated: tuple[Candidate, ...] = ()
+        candidates, repeated = found, _NO_CANDIDATES
+        if len(found) == 1:
+            known_before = _NO_CANDIDATES if self._is_new(found[0].candidate_id) else found
+        else:
+            known_before = tuple([c for c in found if not self._is_new(c.candidate_id)])
         known, detail = False, None
         if known_before:
-            candidates, repeated = _told_apart(parsed.candidates, known_before)
+            candidates, repeated = _told_apart(found, known_before)
             known = not candidates
             detail = (
-                f"{part.name}:{record.line}: {len(known_before)} of {len(parsed.candidates)} "
+                f"{part.name}:{record.line}: {len(known_before)} of {len(found)} "
                 "candidates are repeated"
             )
-        elif not candidates:
-            known = not self._is_new(parsed.example.example_id)
+        elif not found:
+            known = not self._is_new(example.example_id)
             detail = f"{part.name}:{record.line}: the example is repeated" if known else None
         if not known:
-            self.findings.add(part.name, record.value, parsed.candidates)
-        return Row(
-            row=row,
-            file=part.name,
-            line=record.line,
-            status=DUPLICATE if known else ROW_OK,
-            detail=detail,
-            example=parsed.example,
-            candidates=candidates,
-            repeated=repeated,
-        )
+            self.findings.add(part.name, record.value, found)
+        made = object.__new__(Row)
+        _set_row(made, row)
+        _set_file(made, part.name)
+        _set_line(made, record.line)
+        _set_status(made, DUPLICATE if known else ROW_OK)
+        _set_detail(made, detail)
+        _set_example(made, example)
+        _set_candidates(made, candidates)
+        _set_repeated(made, repeated)
+        return made
 
     def _is_new(self, hexadecimal: str) -> bool:
         digest = bytes.fromhex(hexadecimal)
-        before = len(self.seen)
+        if digest in self.seen:
+            return False
         self.seen.add(digest)
-        return len(self.seen) > before
+        return True
 
     def _parsed(self, record: Record, part: Part) -> ParsedRow | Problem:
         if record.problem is not None:
@@ -281,7 +307,7 @@ class _Pass:
             return parse_row(
                 self.fields.open(value),
                 shape=settings.shape,
-                source=settings.source_name or part.source,
+                source=self.source_name or part.source,
                 teacher=settings.teacher_name,
             )
         except UnreadableRowError as error:
@@ -289,7 +315,9 @@ class _Pass:
         except RecursionError:
             return Problem("nested_too_deeply", "brackets within brackets without end")
 
-    def _failed(self, problem: Problem, record: Record, part: Part, *, row: int) -> Row:
+    def _failed(self, problem: Problem, record: Record, part: Part) -> Row:
+        row = self.rows
+        self.rows += 1
         detail = clean_text(f"{part.name}:{record.line}: {problem.detail}")
         self.statuses[problem.status] += 1
         self.first_detail = self.first_detail or detail
@@ -314,7 +342,7 @@ class _Pass:
 
 
 def _told_apart(
-    candidates: tuple[Candidate, ...], known: list[Candidate]
+    candidates: tuple[Candidate, ...], known: tuple[Candidate, ...]
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """The candidates that are new, and those that an earlier row brought.
 

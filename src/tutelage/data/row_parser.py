@@ -136,7 +136,7 @@ def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
         messages=messages,
         reference=reference,
         source=named or source,
-        extra=_extra(extra),
+        extra=extra_of(extra),
         tools=pair.tools,
     )
 
@@ -283,12 +283,12 @@ def _listed(fields: Fields, pair: Pair, *, source: str | None) -> ParsedRow:
     return ParsedRow(example=example, candidates=(*originals, *rest))
 
 
-def _extra(rest: Mapping[str, object]) -> str | None:
+def extra_of(rest: Mapping[str, object]) -> str | None:
     """The other fields as JSON text. What JSON has no word for is written as text or null."""
     if not rest:
         return None
     try:
-        text = json.dumps(rest, ensure_ascii=False, allow_nan=False, default=_plain)
+        text = _ENCODER.encode(rest)
     except (ValueError, TypeError):  # not a number, keys that are no text, a circle, a huge int
         text = json.dumps(_plain(rest), ensure_ascii=False)
     return clean_text(text)
@@ -308,6 +308,9 @@ def _plain(value: object, inside: tuple[int, ...] = ()) -> object:
             return _plain(value.item(), deeper)
         case _:
             return _plain_scalar(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_plain)
 
 
 def _plain_scalar(value: object) -> object:

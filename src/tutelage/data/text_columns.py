@@ -1,0 +1,126 @@
+"""Where the texts of a plain row are: worked out once for each set of column names."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+_NOT_BESIDE_TURNS = frozenset(
+    (
+        *("refined_instruction", "refined_input", "refined_response", "refined_messages"),
+        *("responses", "candidates", "tools", "label"),
+    )
+)
+"""Fields that make more of a row than its turns."""
+
+
+class TextColumns(NamedTuple):
+    """Where the texts of a plain row are: one pair, or one list of turns.
+
+    Each name is the one that `Fields.take` would choose, taking one field after another in the
+    order in which `parse_row` does, if the row has a text there.
+
+    Attributes:
+        turns: The list of turns; None for a pair.
+        instruction: Of a pair; empty beside turns.
+        response: Of a pair; empty beside turns.
+        given: The input of a pair, if there is a column for it; likewise the next three.
+        system: The system prompt of a pair.
+        reference: The known right answer.
+        source: Where the row came from.
+        unused: Columns that hold nothing in a plain row: null or an empty list.
+        required: Columns that hold a text in a plain row: where they are null, another column
+            takes their place.
+        rest: All other columns, in the row's own order.
+    """
+
+    turns: str | None
+    instruction: str
+    response: str
+    given: str | None
+    system: str | None
+    reference: str | None
+    source: str | None
+    unused: tuple[str, ...]
+    required: frozenset[str]
+    rest: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Taking:
+    """The columns that are used one after another, if each holds something."""
+
+    known: Mapping[Any, tuple[str, ...]]
+    claimed: frozenset[str]
+    used: set[str] = field(default_factory=set)
+    required: set[str] = field(default_factory=set)
+
+    def take(self, wanted: str) -> str | None:
+        names = self.known.get(wanted, ())
+        free = [name for name in names if name not in self.used or name in self.claimed]
+        if not free:
+            return None
+        self.used.add(free[0])
+        if len(free) > 1:
+            self.required.add(free[0])
+        return free[0]
+
+
+def pair_columns(
+    names: Iterable[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
+) -> TextColumns | None:
+    """The columns of rows that hold one pair; None where they lack one half of it.
+
+    Args:
+        names: All columns.
+        known: For each of our fields, the columns that may hold it, the likeliest first.
+        claimed: Columns that the user mapped; one may serve for several fields.
+    """
+    taking = _Taking(known, claimed)
+    instruction, given, system = map(taking.take, ("instruction", "input", "system"))
+    unused = known.get("history", ())
+    response, reference, source = map(taking.take, ("response", "reference", "source"))
+    if instruction is None or response is None or not taking.used.isdisjoint(unused):
+        return None
+    return TextColumns(
+        turns=None,
+        instruction=instruction,
+        response=response,
+        given=given,
+        system=system,
+        reference=reference,
+        source=source,
+        unused=unused,
+        required=frozenset(taking.required),
+        rest=tuple(n for n in names if n not in taking.used and n not in unused),
+    )
+
+
+def turn_columns(
+    names: Iterable[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
+) -> TextColumns | None:
+    """The columns of rows that hold one list of turns; None where they hold more than that.
+
+    Args:
+        names: All columns.
+        known: For each of our fields, the columns that may hold it, the likeliest first.
+        claimed: Columns that the user mapped; one may serve for several fields.
+    """
+    if not _NOT_BESIDE_TURNS.isdisjoint(known):
+        return None
+    taking = _Taking(known, claimed)
+    turns, reference, source = map(taking.take, ("messages", "reference", "source"))
+    unused = known.get("system", ())
+    if turns is None or not taking.used.isdisjoint(unused):
+        return None
+    return TextColumns(
+        turns=turns,
+        instruction="",
+        response="",
+        given=None,
+        system=None,
+        reference=reference,
+        source=source,
+        unused=unused,
+        required=frozenset(taking.required),
+        rest=tuple(n for n in names if n not in taking.used and n not in unused),
+    )
