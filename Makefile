@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
-EXTRAS := demo,report,maths,filters,datasets,train,eval,ray,ui
+EXTRAS := all
 
 # Two processes on two cores: a torch thread that spins while it waits slows everything else down.
 export OMP_WAIT_POLICY ?= PASSIVE

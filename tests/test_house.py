@@ -5,6 +5,7 @@ import re
 import resource
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,11 @@ def test_help_answers_quickly_and_without_torch() -> None:
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert done.stdout.splitlines()[-1] == "[]"
     assert seconds < 1, f"--help took {seconds:.2f} s"
+
+
+def test_the_extra_all_installs_every_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    (everything,) = extras["all"]
+    names = everything.removeprefix("tutelage[").removesuffix("]").split(",")
+    assert sorted(names) == sorted(extras.keys() - {"all"})

@@ -33,7 +33,7 @@ def test_as_takes_every_shape_there_is() -> None:
 
 def test_questions_are_loaded_and_the_missing_responses_are_named(tmp_path: Path) -> None:
     data = lines(tmp_path / "q.jsonl", {"problem": "6*7?", "model_output": "42"})
-    result = call("load", data, "--out", str(tmp_path / "run"))
+    result = call("load", data, "--out", str(tmp_path / "run"), "--json")
     assert result.exit_code == 0, result.stderr
     assert "--map response=model_output" in result.stderr
     assert json.loads(result.stdout)["load"]["examples"] == 1
@@ -50,8 +50,8 @@ def test_rows_of_one_instruction_are_samples_when_asked(tmp_path: Path) -> None:
     data = lines(tmp_path / "q.jsonl", PAIR, {**PAIR, "output": "Lochnagar."})
     result = call("load", data, "--out", str(tmp_path / "a"))
     assert "--as samples" in result.stderr
-    result = call("load", data, "--as", "samples", "--out", str(tmp_path / "b"))
-    assert result.stderr.count("note:") == 0
+    result = call("load", data, "--as", "samples", "--out", str(tmp_path / "b"), "--json")
+    assert result.stderr.count("Note:") == 0
     tally = json.loads(result.stdout)["load"]
     assert (tally["examples"], tally["candidates_by_step"]) == (1, {"sample": 2})
 

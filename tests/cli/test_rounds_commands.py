@@ -51,7 +51,7 @@ def test_frontier_passes_its_flags_on(tmp_path: Path, monkeypatch: pytest.Monkey
     data = write_rows(tmp_path / "data.jsonl", rows(3))
     words = ("frontier", data, "--student", "m", "--sampled", 8, "--shots", 2, "--low", 0.2)
     served = ("--base-url", "http://127.0.0.1:9/v1", "--served-as", "name", "--batch", 4)
-    result = run(*words, *served, "--out", tmp_path / "run")
+    result = run(*words, *served, "--out", tmp_path / "run", "--json")
     assert result.exit_code == 0, result.output
     (job,) = jobs
     assert job["attempts"]["sampled"] == 8

@@ -58,6 +58,7 @@ def test_recompute_makes_a_metric_without_a_model(run: Path, tmp_path: Path) -> 
         "upd,mean_rank",
         "--out",
         str(out),
+        "--json",
     )
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["rows"] == pq.read_table(out).num_rows
@@ -68,7 +69,8 @@ def test_agreement_is_printed_for_people_and_as_json(run: Path) -> None:
     shown = call("metrics", "--agreement", str(run))
     assert shown.exit_code == 0, shown.stderr
     assert "response_tokens" in shown.stdout
-    assert "[" in shown.stdout
+    assert "95 % CI" in shown.stdout
+    assert "spearman" in shown.stdout
     found = json.loads(call("metrics", "--agreement", str(run), "--json").stdout)["agreement"]
     assert {"a", "b", "spearman", "low", "high", "n", "examples"} <= set(found[0])
 
@@ -81,7 +83,7 @@ def test_agreement_of_something_else_is_refused_with_the_next_step(tmp_path: Pat
 
 def test_delta_compares_two_tables_of_scores(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "d.parquet"
-    result = call("delta", str(run), str(run / "scores.parquet"), "--out", str(out))
+    result = call("delta", str(run), str(run / "scores.parquet"), "--out", str(out), "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["mean_delta_loss"] == 0.0
     assert pq.read_table(out).num_rows == json.loads(result.stdout)["candidates"]

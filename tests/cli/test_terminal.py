@@ -156,7 +156,7 @@ def test_a_command_whose_teacher_gave_nothing_usable_fails_with_the_first_reason
         assert code == 0
         assert "0 cached" in text
         sent = len(endpoint.seen)
-        code, text = run(*words, "--omit", "seed", "--out", str(tmp_path / "b"))
+        code, text = run(*words, "--omit", "seed", "--out", str(tmp_path / "b"), "--json")
         assert code == 0
         assert '"answered": 0' in text
         assert len(endpoint.seen) == sent

@@ -40,14 +40,14 @@ def test_a_set_of_a_run_is_trained_on_and_the_student_evaluated(
 ) -> None:
     trained = call(
         "train", place / "run", "--student", place / "student", "--out", tmp_path / "t",
-        "--set", "random", "--dtype", "float32", "--learning-rate", "0.01",
+        "--set", "random", "--dtype", "float32", "--learning-rate", "0.01", "--json",
     )  # fmt: skip
     assert trained.exit_code == 0, trained.stderr
     found = json.loads(trained.stdout)
     assert found["steps"] >= 1
     evaluated = call(
         "evaluate", found["path"], "--task", f"held_out={place / 'references.jsonl'}",
-        "--out", tmp_path / "e", "--dtype", "float32",
+        "--out", tmp_path / "e", "--dtype", "float32", "--json",
     )  # fmt: skip
     assert evaluated.exit_code == 0, evaluated.stderr
     task = json.loads(evaluated.stdout)["tasks"]["references"]
@@ -125,11 +125,11 @@ def test_an_experiment_stops_where_it_is_told_to_and_reports(place: Path, tmp_pa
     }
     path = tmp_path / "experiment.yaml"
     path.write_text(yaml.safe_dump(config))
-    first = call("prove", path, "--most-cells", "1")
+    first = call("prove", path, "--most-cells", "1", "--json")
     assert first.exit_code == 0, first.stderr
     assert json.loads(first.stdout)["done"] == 1
     assert "Nothing can be said" in json.loads(first.stdout)["in_words"][0]
-    last = json.loads(call("prove", path).stdout)
+    last = json.loads(call("prove", path, "--json").stdout)
     assert last["done"] == last["cells"] == 3
     assert Path(last["report"]).is_file()
 
@@ -137,7 +137,7 @@ def test_an_experiment_stops_where_it_is_told_to_and_reports(place: Path, tmp_pa
 def test_the_doctor_compares_an_export_with_the_scores(place: Path, tmp_path: Path) -> None:
     exported = call("export", place / "run", "--to", "trl", "--out", tmp_path / "train.jsonl")
     assert exported.exit_code == 0, exported.stderr
-    words = ["doctor", "--trainer-truth", tmp_path / "train.jsonl"]
+    words = ["doctor", "--trainer-truth", tmp_path / "train.jsonl", "--json"]
     assert call(*words).exit_code == 2
     sound = call(*words, "--student", place / "student")
     assert sound.exit_code == 0, sound.stderr

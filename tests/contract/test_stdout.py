@@ -84,7 +84,7 @@ def keys(value: Any, path: str = "") -> Iterator[str]:
 
 
 def printed(*words: object) -> list[str]:
-    done = call(*words)
+    done = call(*words, "--json")
     assert done.exit_code == 0, done.stderr
     return sorted(keys(json.loads(done.stdout)))
 
@@ -137,9 +137,9 @@ def test_delta(run: Path, tmp_path: Path) -> None:
 
 def test_metrics(run: Path) -> None:
     names = ["better", "formula", "level", "name", "needs", "source", "statistics", "summary"]
-    assert printed("metrics", "--json") == [f"metrics[].{name}" for name in names]
+    assert printed("metrics") == [f"metrics[].{name}" for name in names]
     names = ["a", "b", "examples", "high", "low", "n", "spearman", "student"]
-    found = printed("metrics", "--agreement", run, "--json")
+    found = printed("metrics", "--agreement", run)
     assert found == [f"agreement[].{name}" for name in names]
 
 

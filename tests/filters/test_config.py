@@ -36,7 +36,7 @@ def test_all_problems_are_named_at_once_with_their_place(tmp_path):
     with pytest.raises(SettingsError) as caught:
         read_filters(path)
     message = str(caught.value)
-    assert "filters.0.length.minimun: Extra inputs are not permitted" in message
+    assert "filters.0.length.minimun: unknown key `minimun`; did you mean `minimum`?" in message
     assert "filters.1.exact_duplicates" in message
     assert "'magic'" in message
 

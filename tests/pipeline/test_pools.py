@@ -57,7 +57,7 @@ def wide_rows(count: int = 6):
 
 
 def call(*words: str) -> dict:
-    result = CliRunner().invoke(main, list(words))
+    result = CliRunner().invoke(main, [*words, "--json"])
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 

@@ -74,7 +74,8 @@ def test_exactly_k_are_accepted_and_a_run_again_asks_nobody(tmp_path):
         "responses": 18,
     }
     assert len(asked) == len(candidates(tmp_path)) < 6 * 20
-    result = CliRunner().invoke(main, ["verify", str(tmp_path / "run"), "--check", "number"])
+    words = ["verify", str(tmp_path / "run"), "--check", "number", "--json"]
+    result = CliRunner().invoke(main, words)
     assert json.loads(result.stdout)["verdicts"]["right"] == 18
     (tmp_path / "run" / "candidates.parquet").unlink()
     again = sampled(tmp_path, asked=asked, **job)

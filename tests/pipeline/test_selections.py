@@ -183,7 +183,7 @@ def test_where_nobody_names_the_check_the_last_one_counts_and_a_line_says_so(dat
     verify(run, "number")
     assert "gate_note" not in select(run, rule="srt")
     verify(run, "number", name="again")
-    found = CliRunner().invoke(main, ["select", str(run.root), "--rule", "keep_all"])
+    found = CliRunner().invoke(main, ["select", str(run.root), "--rule", "keep_all", "--json"])
     assert found.exit_code == 0, found.output
     assert "the gate uses the last one that was done, again" in found.stderr
     assert json.loads(found.stdout)["gate_check"] == "again"

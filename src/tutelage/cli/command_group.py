@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from tutelage.cli.output import add_output_flags, explain_error, output_flags
 from tutelage.cli.terminal import escaped, say, show_bug
 from tutelage.errors import SettingsError, TutelageError
 from tutelage.version import __version__
@@ -25,6 +26,18 @@ _DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.E
 _DISK_HINT = (
     "check that it may be read and written and that its disk is not full; what is finished is kept"
 )
+
+
+SECTIONS = {
+    "Start": ("demo", "init", "run"),
+    "Data": ("load", "audit", "filter", "verify", "drift"),
+    "Teachers": ("refine", "sample", "rank"),
+    "Student": ("score", "metrics", "recompute", "delta", "frontier"),
+    "Selection": ("select", "explain"),
+    "Training and proof": ("train", "evaluate", "prove", "rounds"),
+    "Tools": ("report", "view", "export", "doctor"),
+}
+"""The commands by the step of the work they belong to, in the order of `--help`."""
 
 
 class _Misuse(click.ClickException):
@@ -61,8 +74,29 @@ def _escaping() -> Iterator[None]:
 class PlainErrors(click.Group):
     """Show this package's errors as a message and a hint; let bugs keep their traceback.
 
-    No message reaches the terminal with control characters in it.
+    No message reaches the terminal with control characters in it. Every command gets `--json`,
+    `-v` and `-q`, and `--help` lists the commands by the step of the work they belong to.
     """
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Register a command, with the flags that every command has."""
+        add_output_flags(cmd)
+        super().add_command(cmd, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands by the step of the work they belong to."""
+        width = max(map(len, self.commands), default=0)
+        limit = formatter.width - 6 - width
+        placed = {name for names in SECTIONS.values() for name in names}
+        others = tuple(sorted(self.commands.keys() - placed))
+        for title, names in (*SECTIONS.items(), ("Other", others)):
+            known = [name for name in names if name in self.commands]
+            rows = [
+                (name.ljust(width), self.commands[name].get_short_help_str(limit)) for name in known
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         """Run as a program: tracebacks of bugs are escaped too."""
@@ -87,12 +121,14 @@ class PlainErrors(click.Group):
             with _interruptible(), _escaping():
                 return super().invoke(ctx)
         except TutelageError as error:
+            explain_error(error)
             text = f"{error}\nhint: {error.hint}" if error.hint else str(error)
             kind = _Misuse if isinstance(error, SettingsError) else click.ClickException
             raise kind(escaped(text)) from error
         except OSError as error:
             if error.filename is None and error.errno not in _DISK:
                 raise
+            explain_error(error)
             place = error.filename or "a file"
             text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
             raise click.ClickException(escaped(text)) from error
@@ -104,24 +140,27 @@ class PlainErrors(click.Group):
 @click.group(cls=PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="tutelage")
 def main() -> None:
-    """Let the student choose.
+    """Choose training data with the model that will be trained on it.
 
-    A teacher model improves instruction data; the student that will be trained on it says, row by
-    row, which version it can learn from; every decision is kept with its reason.
+    A teacher model rewrites instruction data. The student model scores every version by its own
+    token likelihoods, and one version of each example is chosen. Every decision keeps its reason.
 
     \b
     Start here:
-      tutelage demo                     the main job on embedded examples, offline
-      tutelage run CONFIG.yaml          load, refine, score, select, report
-      tutelage score DATA --student M   only the student's numbers
+      tutelage demo                     try everything on embedded examples, offline
+      tutelage init                     write a configuration file to start from
+      tutelage run tutelage.yaml        load, rewrite, score, select and report
     """
 
 
 def _register() -> None:
+    from tutelage.cli import config_file
     from tutelage.cli.commands import rank, report, rounds, run, score, select, train, verify, view
 
+    main.params.extend(output_flags())
     for module in (
         run,
+        config_file,
         score,
         select,
         report,

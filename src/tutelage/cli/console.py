@@ -8,6 +8,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from tutelage.cli.output import inform, is_quiet
 from tutelage.cli.terminal import on_one_line, say
 from tutelage.errors import TeacherStoppedError
 
@@ -32,8 +33,12 @@ _PACE_LEAST_MARKS = 3
 
 @contextmanager
 def shown_progress() -> "Iterator[Progress]":
-    """A progress on stderr: live bars on a terminal, a line now and then in a log file."""
-    if sys.stderr.isatty():
+    """A progress on stderr: live bars on a terminal, a line now and then in a log file, or none."""
+    if is_quiet():
+        from tutelage.progress import Silent
+
+        yield Silent()
+    elif sys.stderr.isatty():
         with _bars() as bars:
             yield _Live(bars)
     else:
@@ -206,7 +211,7 @@ def say_notes(tally: Mapping[str, Any]) -> None:
     """
     for stage in (tally, tally.get("load", {})):
         for note in stage.get("notes", ()) if isinstance(stage, Mapping) else ():
-            say(f"note: {note}")
+            inform(f"Note: {note}")
 
 
 def fail_if_away(tally: Mapping[str, Any]) -> None:
@@ -230,5 +235,6 @@ def fail_if_away(tally: Mapping[str, Any]) -> None:
         )
     if tally.get("away"):
         raise TeacherStoppedError(
-            str(tally["away"]), hint="the same command asks again, and only for what failed"
+            str(tally["away"]),
+            hint="run the same command again to retry only the calls that failed",
         )

@@ -11,7 +11,8 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
-from tutelage.cli.command_group import main
+from tutelage.cli.command_group import SECTIONS, main
+from tutelage.cli.settings_options import SCHEMA
 
 WIDTH = 96
 
@@ -21,9 +22,14 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "Data goes to stdout, everything for people to stderr. Exit codes: 0 done, 1 failed,",
-        "2 misuse, 130 interrupted with what is finished kept.",
+        "Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed,",
+        "2 misuse, 130 interrupted; finished work is kept.",
         "",
+        "Results are printed as text. Every command takes `--json` (the result as JSON, for",
+        "programs), `-v` (more detail, with the code location of errors) and `-q` (only the result",
+        "and errors).",
+        "",
+        *_overview(),
     ]
     root = click.Context(
         main,
@@ -35,6 +41,15 @@ def commands_page() -> str:
     for name, command in sorted(main.commands.items()):
         lines += _help_of(command, name=name, parent=root, title=f"tutelage {name}")
     return "\n".join(lines)
+
+
+def _overview() -> Iterator[str]:
+    """The commands by the step of the work they belong to."""
+    for title, names in SECTIONS.items():
+        known = [name for name in names if name in main.commands]
+        links = ", ".join(f"[{name}](#tutelage-{name})" for name in known)
+        yield from (f"* **{title}:** {links}",)
+    yield ""
 
 
 def _help_of(
@@ -59,7 +74,13 @@ def settings_page() -> str:
         "",
         "`tutelage run CONFIG.yaml` reads one YAML file. Unknown names are errors, and all that is",
         "wrong is reported at once. `--set name=value` wins over the file. Only `data.path`,",
-        "`student.model` and `out` must be given. The smallest useful file:",
+        "`student.model` and `out` must be given.",
+        "",
+        "`tutelage init` writes a commented file to start from, and beside it the JSON schema with",
+        "which editors complete and check settings ([config-schema.json](config-schema.json)). The",
+        "first line of the file, `# yaml-language-server: $schema=tutelage-schema.json`, names it.",
+        "",
+        "The smallest useful file:",
         "",
         "```yaml",
         "data: {path: pairs.jsonl}           # rows with an original and somebody's refinement",
@@ -165,11 +186,23 @@ def _yaml(value: object) -> str:
     return text.replace("\n...", "").strip()
 
 
-PAGES = {"cli.md": commands_page, "configuration.md": settings_page}
+def schema_page() -> str:
+    """docs/config-schema.json: the JSON schema of a run's YAML file, for editors."""
+    from tutelage.pipeline.config_file import schema_text
+
+    return schema_text()
+
+
+PAGES = {
+    "cli.md": commands_page,
+    "configuration.md": settings_page,
+    "config-schema.json": schema_page,
+}
 
 
 def write(folder: Path) -> None:
-    """Write all pages into a folder."""
+    """Write all pages into a folder, and the schema from which options are made."""
+    SCHEMA.write_text(schema_page(), encoding="utf-8")
     for name, page in PAGES.items():
         (folder / name).write_text(page().rstrip() + "\n", encoding="utf-8")
 

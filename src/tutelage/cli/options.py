@@ -2,48 +2,32 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import click
 
+from tutelage.cli.settings_options import Function, add_options, setting_option, setting_schema
 from tutelage.errors import SettingsError
 
-if TYPE_CHECKING:
-    from tutelage.pipeline.resources import Doors
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-SHAPES = (
-    *("auto", "messages", "prompt_completion", "alpaca", "question_answer", "refined", "pool"),
-    *("samples", "candidates"),
-)
+SHAPES = tuple(setting_schema("data.shape")["enum"])
 """What `--as` takes: the shapes that `tutelage.data` reads."""
 
 
 def data_options(function: Function) -> Function:
     """How the input is read."""
-    options = (
+    return add_options(
         click.option(
             "--map",
             "mapping",
             multiple=True,
             metavar="OURS=THEIRS",
-            help="Field names that differ, such as instruction=question; dots reach inside a "
-            "field. Repeatable.",
+            help="A field name that differs from the usual one, such as instruction=question; a "
+            "dot reaches a field inside a field. Repeatable.",
         ),
-        click.option(
-            "--as",
-            "shape",
-            type=click.Choice(SHAPES),
-            help="What the rows are; `samples`: rows of one instruction are responses to choose "
-            "from. By default the fields tell.",
-        ),
-        click.option("--limit", type=click.IntRange(min=1), help="Read only the first rows."),
-        click.option("--source", "source_name", help="The source of rows that do not name one."),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+        setting_option("data.shape", "--as", "shape", default=None),
+        setting_option("data.limit"),
+        setting_option("data.source_name", "--source", "source_name"),
+    )(function)
 
 
 def data_settings(path: str, reading: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +53,7 @@ TEMPLATE_NAMES = ("template_args", "template_date", "thinking")
 
 def template_options(function: Function) -> Function:
     """How the chat template is called."""
-    options = (
+    return add_options(
         click.option(
             "--template-arg",
             "template_args",
@@ -78,22 +62,14 @@ def template_options(function: Function) -> Function:
             help="An argument of the chat template, its value as JSON or as plain text, such as "
             "enable_thinking=false. Repeatable.",
         ),
-        click.option(
-            "--template-date",
+        setting_option(
+            "student.template_date",
+            default=None,
             metavar="YYYY-MM-DD",
-            help="The date that a chat template takes for today; by default 2026-01-01.",
+            help="The date that a chat template takes for today; 2026-01-01 by default.",
         ),
-        click.option(
-            "--thinking",
-            type=click.Choice(["include", "exclude"]),
-            default="include",
-            show_default=True,
-            help="exclude: thinking is removed from assistant turns before they are rendered.",
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+        setting_option("student.thinking"),
+    )(function)
 
 
 def template_values(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,77 +100,32 @@ def _json_or_text(value: str) -> Any:
         return value
 
 
-def _server_options() -> tuple[Callable[[Function], Function], ...]:
-    """Where a student that a server holds is found."""
-    return (
-        click.option(
-            "--student-url", help="Of a vLLM server with the student: http://HOST:8000/v1."
-        ),
-        click.option(
-            "--served-model", help="The student's name on a vLLM server with several models."
-        ),
-        click.option(
-            "--student-key-env", help="The environment variable with the vLLM server's key."
-        ),
-    )
-
-
 def student_options(*, default: str | None = None) -> Callable[[Function], Function]:
     """Which student reads, and how."""
-
-    def add(function: Function) -> Function:
-        options = (
-            click.option(
-                "--student",
-                default=default,
-                show_default=default is not None,
-                required=default is None,
-                help="A folder, a hub id, or the alias of a bundled model such as smollm2-135m.",
-            ),
-            click.option(
-                "--template",
-                default="chat",
-                show_default=True,
-                help="chat, alpaca, or the path of a template of your own.",
-            ),
-            click.option(
-                "--dtype",
-                type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-                default="auto",
-                show_default=True,
-            ),
-            click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
-            click.option("--max-length", type=click.IntRange(min=2), help="In tokens."),
-            click.option(
-                "--on-overflow",
-                type=click.Choice(["drop", "truncate"]),
-                default="drop",
-                show_default=True,
-                help="A candidate that is too long is left unscored, or cut on both sides alike.",
-            ),
-            click.option(
-                "--turns",
-                type=click.Choice(["last", "all"]),
-                default="last",
-                show_default=True,
-                help="Which assistant turns of a conversation count.",
-            ),
-            click.option(
-                "--backend",
-                type=click.Choice(["auto", "packed", "transformers", "vllm"]),
-                default="auto",
-                show_default=True,
-                help="Who computes; vllm needs --student-url and --dtype.",
-            ),
-            *_server_options(),
-            click.option("--no-cache", is_flag=True, help="Read everything again."),
-        )
-        function = template_options(function)
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    return add_options(
+        setting_option(
+            "student.model",
+            "--student",
+            default=default,
+            required=default is None,
+        ),
+        setting_option("student.template"),
+        setting_option("student.dtype"),
+        setting_option("student.device"),
+        setting_option("student.max_length"),
+        setting_option("student.on_overflow"),
+        setting_option("student.turns"),
+        setting_option(
+            "student.backend",
+            help="auto: packed for the decoders it knows on a CPU, transformers elsewhere. vllm: a "
+            "vLLM server, which needs --student-url and --dtype.",
+        ),
+        setting_option("student.base_url", "--student-url"),
+        setting_option("student.served_model"),
+        setting_option("student.api_key_env", "--student-key-env"),
+        click.option("--no-cache", is_flag=True, help="Score everything again."),
+        template_options,
+    )
 
 
 def engine_options(function: Function) -> Function:
@@ -267,43 +198,26 @@ def optional_teacher_options(function: Function) -> Function:
 
 
 def _teacher_options(function: Function, *, required: bool) -> Function:
-    options = (
-        click.option("--teacher", required=required, help="Its name as its server knows it."),
-        click.option(
-            "--base-url", help="An OpenAI-compatible endpoint, such as http://127.0.0.1:8081/v1."
-        ),
-        click.option("--api-key-env", help="NAME of the environment variable with the key."),
-        click.option(
-            "--teacher-kind",
-            type=click.Choice(["openai", "local", "replay"]),
-            default="openai",
-            show_default=True,
-            help="An endpoint, a transformers model in this process, or only the journal.",
-        ),
-        click.option("--concurrency", type=int, default=8, show_default=True),
+    return add_options(
+        setting_option("teacher.model", "--teacher", required=required),
+        setting_option("teacher.base_url"),
+        setting_option("teacher.api_key_env"),
+        setting_option("teacher.kind", "--teacher-kind"),
+        setting_option("teacher.concurrency"),
         click.option(
             "--omit",
             metavar="NAMES",
-            help="Leave these out of every request, for endpoints that refuse them: seed, top_p, "
-            "temperature; comma-separated.",
+            help=f"{setting_schema('teacher.omit')['description']} Comma-separated: seed, top_p, "
+            "temperature.",
         ),
+        setting_option("teacher.max_tokens_field"),
+        setting_option("teacher.max_cost"),
         click.option(
-            "--max-tokens-field",
-            type=click.Choice(["max_tokens", "max_completion_tokens"]),
-            default="max_tokens",
-            show_default=True,
-            help="What the endpoint calls the limit of a reply's tokens.",
+            "--prices",
+            metavar="IN,OUT",
+            help="The price of a million prompt tokens and of a million completion tokens.",
         ),
-        click.option(
-            "--max-cost", type=float, help="Send no more calls at this cost; needs --prices."
-        ),
-        click.option(
-            "--prices", metavar="IN,OUT", help="Price of a million prompt and completion tokens."
-        ),
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
+    )(function)
 
 
 def teacher_values(options: Mapping[str, Any]) -> dict[str, Any]:

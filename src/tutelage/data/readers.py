@@ -35,34 +35,41 @@ is an error before anything is done with the rows."""
 
 
 class ReadSettings(BaseModel):
-    """How to read the data.
-
-    Attributes:
-        format: The format of the files; `auto` goes by their content.
-        shape: The shape of the rows; `auto` goes by each row's fields. A forced shape makes a
-            row that lacks its fields unreadable. `samples`: rows of one instruction are
-            responses to choose from.
-        fields: The row's own names for our fields, where they differ from the usual ones, with
-            dots for a field inside a field (`reward_model.ground_truth`). A field named here
-            serves for nothing else; a name that no row has is an error.
-        source_name: The source of all rows but those that a mapped `source` field speaks for.
-            Without it a row's own source field counts, and then the name of the file.
-        teacher_name: Who wrote the refinements and samples of rows that do not say.
-        limit: Stop after this many rows, at least 1.
-        split: Which split of a dataset that has several.
-        subset: Which configuration of a hub dataset that has several.
-    """
+    """How to read the data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Format = "auto"
-    shape: Shape = "auto"
-    fields: dict[FieldName, str] = Field(default_factory=dict)
-    source_name: str | None = None
-    teacher_name: str | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
-    split: str | None = None
-    subset: str | None = None
+    format: Format = Field(
+        default="auto", description="The format of the files; auto detects it from their content."
+    )
+    shape: Shape = Field(
+        default="auto",
+        description="The shape of the rows; auto detects it from each row's fields. A row that "
+        "lacks the fields of a given shape cannot be read. samples: rows of one instruction are "
+        "responses to choose from.",
+    )
+    fields: dict[FieldName, str] = Field(
+        default_factory=dict,
+        description="Field names that differ from the usual ones, such as {instruction: question};"
+        " a dot reaches a field inside a field (reward_model.ground_truth). A field named here is "
+        "used for nothing else; a name that no row has is an error.",
+    )
+    source_name: str | None = Field(
+        default=None,
+        description="The source of rows without a mapped `source` field; by default the row's own "
+        "source field, or the name of the file.",
+    )
+    teacher_name: str | None = Field(
+        default=None,
+        description="The writer of rewrites and samples in rows that do not name one.",
+    )
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Read only this many rows."
+    )
+    split: str | None = Field(default=None, description="The split of a data set that has several.")
+    subset: str | None = Field(
+        default=None, description="The configuration of a hub data set that has several."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tutelage.data.key_suggestions import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.filters.candidate_texts import Part
 from tutelage.filters.ngrams import Form
@@ -299,8 +300,9 @@ def read_filters(path: Path) -> FiltersSettings:
         return FiltersSettings.model_validate(content)
     except ValidationError as error:
         problems = [
-            f"{path}: {'.'.join(str(part) for part in found['loc'])}: {found['msg']}"
-            for found in error.errors(include_context=False)
+            f"{path}: {'.'.join(str(part) for part in found['loc'])}: "
+            f"{problem_in_words(FiltersSettings, found)}"
+            for found in error.errors()
         ]
     # Not chained to pydantic's error, which would keep the frames of our checks alive for good.
     raise SettingsError("\n".join(problems), hint="see docs/filters.md")

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tutelage.data import ReadSettings
+from tutelage.data.key_suggestions import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
 from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
@@ -207,8 +208,9 @@ def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Mode
         return kind.model_validate(values)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: {problem['msg']}"
-            for problem in error.errors(include_context=False)
+            f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: "
+            f"{problem_in_words(kind, problem)}"
+            for problem in error.errors()
         ]
     # Raised out here so that pydantic's error is not chained to it: that one keeps what a check
     # raised, with its frames, out of reach of the garbage collector, and other libraries that are

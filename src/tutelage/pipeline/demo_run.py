@@ -54,7 +54,7 @@ def run_demo(
     """
     settings = demo_settings(out, student=student)
     say(
-        f"{TEACHER} has reflected on these examples before; its replies are replayed. "
-        f"Now {settings.student.model} reads every version and chooses."
+        f"Replaying recorded replies of the teacher {TEACHER}. "
+        f"The student {settings.student.model} scores every version."
     )
     return run_all(settings, progress=progress)

@@ -209,3 +209,48 @@ def _text(label: str, text: str, *, full: bool) -> list[str]:
         f"{label}: {shown}", width=96, replace_whitespace=False, drop_whitespace=False
     ) or [f"{label}:"]
     return [f"  {line}" for block in (head, *rest) for line in block.splitlines()]
+
+
+def example_facts(root: Path, name: str, *, selection: str | None = None) -> dict[str, Any]:
+    """What is known about one example, for programs.
+
+    Args:
+        root: The run folder.
+        name: As for `explain_example`.
+        selection: As for `explain_example`.
+
+    Returns:
+        `example` (its columns), `candidates` (each with its `scores`, or None), `decision` (or
+        None), `chosen` (the ids of the candidates) and `overruled` (None, or what a person decided
+        instead: `candidate_id`, which is None where nothing is kept, `note` and `time`).
+
+    Raises:
+        DataError: There is no such example, or the beginning fits several.
+        RunError: There is no run.
+    """
+    run = RunFolder(root=root).existing().selected_as(selection)
+    for table in (run.rows, run.examples, run.candidates):
+        run.need(table)
+    tables = open_tables(run, student=deciding_student(run.shown_manifest()))
+    try:
+        example_id = _find(tables, name)
+        (example,) = _rows(tables, "select * from examples where example_id = ?", example_id)
+        candidates = _rows(tables, _CANDIDATES, example_id)
+        scored = _rows(tables, _SCORES, example_id) if run.scores.exists() else []
+        decided: list[dict[str, Any]] = []
+        kept: list[dict[str, Any]] = []
+        if run.decisions.exists():
+            decided = _rows(tables, "select * from decided where example_id = ?", example_id)
+            kept = _rows(tables, _CHOSEN, example_id)
+    finally:
+        tables.close()
+    scores = {row["candidate_id"]: row for row in scored}
+    override = overrides_of(run).get(example_id)
+    return {
+        "example": example,
+        "candidates": [{**c, "scores": scores.get(c["candidate_id"])} for c in candidates],
+        "decision": decided[0] if decided else None,
+        "chosen": [row["candidate_id"] for row in kept],
+        "overruled": override
+        and {"candidate_id": override.candidate_id, "note": override.note, "time": override.time},
+    }

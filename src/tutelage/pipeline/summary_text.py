@@ -16,26 +16,36 @@ def in_words(summary: Mapping[str, Any]) -> str:
     Returns:
         A few lines of text.
     """
-    load, select = summary["load"], summary["select"]
     lines = [
-        _rows(load),
-        *_teacher(summary["refine"]),
-        *_scores(summary["score"]),
-        *_quality_gate(summary.get("quality_gate")),
-        *_choice(select),
+        *sentences(summary),
+        *(f"  {n:>6}  {reason}" for reason, n in summary["select"]["reasons"].items()),
+        *overruled(summary["select"]),
     ]
     if summary["report"]:
         lines.append(f"Report: {summary['report']}")
     return "\n".join(lines)
 
 
-def _rows(load: Mapping[str, Any]) -> str:
+def sentences(summary: Mapping[str, Any]) -> list[str]:
+    """The same without the reasons, for those who show these as a table."""
+    return [
+        rows_read(summary["load"]),
+        *rewritten(summary["refine"]),
+        *_scores(summary["score"]),
+        *_quality_gate(summary.get("quality_gate")),
+        chosen(summary["select"]),
+    ]
+
+
+def rows_read(load: Mapping[str, Any]) -> str:
+    """How many rows were read, and what became of those that are no example."""
     others = {k: n for k, n in load["rows_by_status"].items() if k != "ok"}
     aside = f" ({_counted(others)})" if others else ""
     return f"Rows: {load['rows']} read, {_of(load['examples'], 'example')}{aside}."
 
 
-def _teacher(refine: Mapping[str, Any]) -> list[str]:
+def rewritten(refine: Mapping[str, Any]) -> list[str]:
+    """What the teacher wrote, and what it cost; empty where none was asked."""
     written = refine["teacher_candidates"]
     if not written:
         return []
@@ -46,26 +56,26 @@ def _teacher(refine: Mapping[str, Any]) -> list[str]:
         if status != "ok":
             bad[status] = bad.get(status, 0) + n
     total = sum(written.values())
-    aside = f"; the others are no candidates ({_counted(bad)})" if bad else ""
+    aside = f"; not usable: {_counted(bad)}" if bad else ""
     paid = refine["teacher"]
     cost = ""
     if paid["currency"] and paid["answered"]:
         cost = f" for {paid['cost']:.4f} {paid['currency']}"
-    asked = f"{paid['answered']} new calls, {paid['from_journal']} cached{cost}"
-    lines = [f"Teacher: {good} of {total} reflections are usable ({asked}){aside}."]
+    asked = f"{_of(paid['answered'], 'new call')}, {paid['from_journal']} cached{cost}"
+    lines = [f"Teacher: {good} of {_of(total, 'rewrite')} usable ({asked}){aside}."]
     if refine.get("away"):
         lines.append(f"Teacher: {refine['away']}.")
     if refine.get("capped"):
         lines.append(f"Teacher: {refine['capped']}.")
     if bad.keys() & ASKED_AGAIN:
-        lines.append("The same command asks again, and only for what the teacher failed to answer.")
+        lines.append("Run the same command again to retry only the calls that failed.")
     return lines
 
 
 def _scores(score: Mapping[str, Any]) -> list[str]:
     statuses = score["scores_by_status"]
     unscored = {k: n for k, n in statuses.items() if k != "ok"}
-    aside = f"; not scored, and never chosen: {_counted(unscored)}" if unscored else ""
+    aside = f"; not scored: {_counted(unscored)}" if unscored else ""
     return [f"Student: {_of(statuses.get('ok', 0), 'candidate')} scored{aside}."]
 
 
@@ -84,21 +94,24 @@ def _quality_gate(gate: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _choice(select: Mapping[str, Any]) -> list[str]:
+def chosen(select: Mapping[str, Any]) -> str:
+    """How many examples were kept, and in which version."""
     kept, examples = select["kept"], select["examples"]
     names = {
-        "original": "the original",
-        "instruction_reflection": "the instruction reflection",
-        "response_reflection": "the response reflection",
-        "sample": "a sampled response",
+        "original": "original",
+        "instruction_reflection": "rewritten instruction",
+        "response_reflection": "rewritten response",
+        "sample": "sampled response",
     }
     steps = ", ".join(f"{names.get(k, k)} {n}" for k, n in select["steps_kept"].items())
-    chosen = f"Choice: {kept} of {_of(examples, 'example')} kept"
-    lines = [f"{chosen}: {steps}." if steps else f"{chosen}."]
-    lines += [f"  {n:>6}  {reason}" for reason, n in select["reasons"].items()]
-    if select.get("overruled"):
-        lines.append(f"A person overruled {select['overruled']} of these (overrides.jsonl).")
-    return lines
+    counted = f"Choice: {kept} of {_of(examples, 'example')} kept"
+    return f"{counted}: {steps}." if steps else f"{counted}."
+
+
+def overruled(select: Mapping[str, Any]) -> list[str]:
+    """How many decisions a person changed; empty where none."""
+    changed = select.get("overruled")
+    return [f"A person changed {changed} of these decisions (overrides.jsonl)."] if changed else []
 
 
 def _of(count: int, noun: str) -> str:

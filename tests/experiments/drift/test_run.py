@@ -94,6 +94,6 @@ def test_versions_that_no_row_has_are_an_error(tmp_path: Path) -> None:
 def test_the_command_prints_the_account(tmp_path: Path) -> None:
     one = file_of(tmp_path / "one.jsonl", "It is {n}.")
     two = file_of(tmp_path / "two.jsonl", "It was {n}.")
-    result = CliRunner().invoke(main, ["drift", str(one), str(two), "--check", "number"])
+    result = CliRunner().invoke(main, ["drift", str(one), str(two), "--check", "number", "--json"])
     assert result.exit_code == 0, result.output
     assert '"measure": "distinct_2"' in result.stdout

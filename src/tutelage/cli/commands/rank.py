@@ -7,14 +7,10 @@ from typing import Any
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import (
-    Function,
-    data_options,
-    data_settings,
-    student_options,
-    student_values,
-)
-from tutelage.cli.terminal import print_json
+from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.output import show_result
+from tutelage.cli.settings_options import Function
+from tutelage.cli.study_summaries import agreement_text, ranking_text
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -95,7 +91,7 @@ def _job(pool: str, options: dict[str, Any]) -> dict[str, Any]:
 
 @click.group()
 def rank() -> None:
-    """Which teacher, and which sources, teach this student?
+    """Rank teachers or sources by how well they suit the student.
 
     \b
     Example:
@@ -129,10 +125,11 @@ def rank() -> None:
 )
 @_rank_options(questions=200)
 def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
-    """Rank the teachers of POOL, whose answers to shared questions it holds.
+    """Rank the teachers whose answers are in POOL.
 
-    One row a teacher: the numbers the student gives its answers, each with an interval over
-    questions, its best and worst possible rank, and whether the first place is settled.
+    POOL holds the answers of several teachers to the same questions. The result has one row per
+    teacher: each metric of its answers with an interval over questions, and its best and worst
+    possible rank.
 
     \b
     Example:
@@ -156,7 +153,7 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
             found = ask_and_rank(
                 _job(pool, options), teachers=asked, budget=limit, block=block, progress=progress
             )
-    print_json(ranked_summary(found, level=options["level"]))
+    show_result(ranked_summary(found, level=options["level"]), text=ranking_text)
 
 
 @rank.command()
@@ -173,10 +170,11 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
     "--most-cells", type=click.IntRange(min=0), help="Stop after so many trainings; go on later."
 )
 def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options: Any) -> None:
-    """Rank the sources of POOL, and with --probe train on a little of each.
+    """Rank the sources of POOL.
 
-    Successive halving finds the best by training, a sweep trains on the best 1, 2, 4, 8 and all.
-    The winner's measured gain is corrected for its luck.
+    With --probe, the student is also trained on small samples: successive halving finds the best
+    source, and a sweep trains on the best 1, 2, 4, 8 and all. The measured gain of the winner is
+    corrected for selection bias.
 
     \b
     Example:
@@ -205,7 +203,7 @@ def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options:
             )
             write_probed(found, probed, level=options["level"])
             summary |= {"probes": probed_summary(found, probed)}
-    print_json(summary)
+    show_result(summary, text=ranking_text)
 
 
 @rank.command()
@@ -213,9 +211,10 @@ def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options:
 @click.option("--predictors", help="Comma-separated; default all that every ranking has.")
 @click.option("--out", required=True, type=_OUT, help="A folder of its own.")
 def agreement(rankings: tuple[Path, ...], *, predictors: str | None, out: Path) -> None:
-    """Compare RANKINGS: one pool as judged by several students, or by stages of one.
+    """Compare rankings of one pool by several students.
 
-    Rank correlations, how often they would choose another answer, what their selected sets share.
+    RANKINGS are folders of `rank teachers` or `rank sources`. Reports rank correlations, how often
+    the students would choose different answers, and what their selected sets have in common.
 
     \b
     Example:
@@ -226,14 +225,13 @@ def agreement(rankings: tuple[Path, ...], *, predictors: str | None, out: Path) 
 
     names = None if predictors is None else [p.strip() for p in predictors.split(",")]
     table = rank_agreement(list(rankings), out=out, predictors=names)
-    print_json(
-        {
-            "in_words": agreement_in_words(table),
-            "out": str(out),
-            "report": str(out / "report.html"),
-            "agreement": table.to_pylist(),
-        }
-    )
+    found = {
+        "in_words": agreement_in_words(table),
+        "out": str(out),
+        "report": str(out / "report.html"),
+        "agreement": table.to_pylist(),
+    }
+    show_result(found, text=agreement_text)
 
 
 COMMANDS = (rank,)

@@ -7,14 +7,15 @@ import click
 
 from tutelage.cli.console import shown_progress
 from tutelage.cli.options import template_options, template_values
-from tutelage.cli.terminal import print_json, say, show
+from tutelage.cli.output import inform, show_result
+from tutelage.cli.summaries import doctor_text, export_text, truth_text
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
 @click.argument("run", type=_RUN)
-@click.option("--text", is_flag=True, help="Print the same facts instead of writing a page.")
+@click.option("--text", is_flag=True, help="Print the report as text instead of writing a page.")
 @click.option(
     "--beside",
     multiple=True,
@@ -30,7 +31,9 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     "with the second.",
 )
 def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple[str, ...]) -> None:
-    """Write report.html of RUN: one page, self-contained, to forward.
+    """Write the HTML report of a run.
+
+    report.html of RUN is one self-contained page.
 
     \b
     Example:
@@ -44,9 +47,12 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
     others = tuple(filter(None, compared))
 
     if text:
-        show(report_text(run, beside=beside, selection=first, compared=others))
+        told = report_text(run, beside=beside, selection=first, compared=others)
+        show_result({"text": told}, text=lambda found: [found["text"]], was_json=False)
     else:
-        show(str(write_report(run, beside=beside, selection=first, compared=others)))
+        page = write_report(run, beside=beside, selection=first, compared=others)
+        facts = {"report": str(page)}
+        show_result(facts, text=lambda found: [f"Report: {found['report']}"], was_json=False)
 
 
 @click.command()
@@ -72,7 +78,9 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
 )
 @click.option("--selection", help="A selection made with `select --name`; default the run's own.")
 def export(run: Path, *, to: str, chosen: str, out: Path, selection: str | None) -> None:
-    """Write a set of RUN for a trainer, and print what to paste into its configuration.
+    """Export a set of a run for a trainer.
+
+    Writes a set of RUN, and prints what to paste into the configuration of the trainer.
 
     \b
     Example:
@@ -81,9 +89,8 @@ def export(run: Path, *, to: str, chosen: str, out: Path, selection: str | None)
     from tutelage.pipeline import RunFolder
     from tutelage.pipeline import export as write
 
-    print_json(
-        write(RunFolder(root=run).existing().selected_as(selection), to=to, file=out, chosen=chosen)
-    )
+    folder = RunFolder(root=run).existing().selected_as(selection)
+    show_result(write(folder, to=to, file=out, chosen=chosen), text=export_text)
 
 
 @click.command()
@@ -108,7 +115,9 @@ def doctor(
     limit: int | None,
     **options: Any,
 ) -> None:
-    """Say what is installed, which devices there are, and whether the student's template works.
+    """Check the installation, the devices and a student.
+
+    Lists versions, extras and devices. With --student, also checks its chat template.
 
     \b
     Example:
@@ -135,8 +144,8 @@ def doctor(
                 progress=progress,
             )
         if left := findings["not_compared"]:
-            say(f"Warning: {left} of {findings['rows_in_file']} rows were not compared.")
-    print_json(findings)
+            inform(f"Warning: {left} of {findings['rows_in_file']} rows were not compared.")
+    show_result(findings, text=doctor_text if file is None else truth_text)
     if not findings["healthy"]:
         raise SystemExit(1)
 

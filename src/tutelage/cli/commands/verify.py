@@ -16,7 +16,14 @@ from tutelage.cli.options import (
     ray_values,
     teacher_values,
 )
-from tutelage.cli.terminal import print_json
+from tutelage.cli.output import show_result
+from tutelage.cli.summaries import (
+    compared_filters_text,
+    filter_text,
+    load_text,
+    sample_text,
+    verify_text,
+)
 from tutelage.errors import SettingsError
 
 _RUN = click.Path(path_type=Path, file_okay=False)
@@ -27,9 +34,10 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @data_options
 @click.option("--out", required=True, type=_RUN, help="The run folder.")
 def load(data: str, *, out: Path, **options: Any) -> None:
-    """Read DATA into the run folder OUT, and no more: neither a teacher nor a student is needed.
+    """Read rows into a run folder, and do nothing else.
 
-    For responses that were written elsewhere, such as a pool of several models' answers.
+    Reads DATA, for example a pool of answers by several models, and writes the run folder OUT.
+    Neither a teacher nor a student is needed.
 
     \b
     Example:
@@ -43,7 +51,7 @@ def load(data: str, *, out: Path, **options: Any) -> None:
     with shown_progress() as progress:
         tally = load_data(data=data_settings(data, options), out=out, progress=progress)
     say_notes(tally)
-    print_json(tally)
+    show_result(tally, text=load_text)
 
 
 CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", "agreement")
@@ -83,10 +91,11 @@ CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", 
 @click.option("--out", required=True, type=_RUN, help="The run folder.")
 @engine_options
 def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **options: Any) -> None:
-    """Let teachers answer each instruction of DATA N times, into the run folder OUT.
+    """Let teachers answer each instruction several times.
 
-    Call it again with another teacher and the same OUT: both teachers' samples are kept. Equal
-    responses to one instruction by the teachers of one call are joined.
+    Reads the instructions of DATA and writes N responses to each into the run folder OUT. Run it
+    again with another teacher and the same OUT to add that teacher's responses. Equal responses
+    to one instruction from the same command are stored once.
 
     \b
     Example:
@@ -111,7 +120,7 @@ def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **option
             doors=doors_with_workers(),
         )
     say_notes(tally)
-    print_json(tally)
+    show_result(tally, text=sample_text)
     fail_if_away(tally["sample"])
 
 
@@ -162,10 +171,11 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
 )
 @click.option("--name", help="What these verdicts of a run are called; by default the check.")
 def verify(data: str, *, check: str, out: Path | None, name: str | None, **options: Any) -> None:
-    """Check whether the responses of DATA are right: a verdict with its evidence for each row.
+    """Check whether responses are correct.
 
-    Verdicts are right, wrong, no_answer and cannot_check. DATA is a file, or a run folder. A run
-    keeps the verdicts of each check; `tutelage select --gate-check` says which one counts.
+    Writes a verdict with its evidence for each row: right, wrong, no_answer or cannot_check. DATA
+    is a file or a run folder. A run folder keeps the verdicts of each check; `tutelage select
+    --gate-check` says which one is used.
 
     \b
     Example:
@@ -196,7 +206,7 @@ def verify(data: str, *, check: str, out: Path | None, name: str | None, **optio
                 teacher=_judge(options),
                 progress=progress,
             )
-    print_json(tally)
+    show_result(tally, text=verify_text)
 
 
 def _judge(options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -211,12 +221,15 @@ def _judge(options: Mapping[str, Any]) -> dict[str, Any] | None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A YAML file with a list `filters`; see docs/filters.md.",
 )
-@click.option("--compare", is_flag=True, help="Apply each on its own and put them side by side.")
+@click.option(
+    "--compare", is_flag=True, help="Apply each filter on its own and compare them; writes nothing."
+)
 @optional_teacher_options
 def filter_candidates(run: Path, *, config: Path, compare: bool, **options: Any) -> None:
-    """Decide on the candidates of RUN by length, duplicates, contamination and the like.
+    """Filter by length, duplicates, contamination and more.
 
-    Writes filters.parquet: one row a candidate with the reason. Removes nothing.
+    Writes filters.parquet of RUN, with the decision on each candidate and its reason. Removes
+    nothing; `tutelage select` uses the decisions.
 
     \b
     Example:
@@ -230,11 +243,13 @@ def filter_candidates(run: Path, *, config: Path, compare: bool, **options: Any)
     teacher = _judge(options)
     with shown_progress() as progress:
         if not compare:
-            print_json(filter_run(run, config=config, teacher=teacher, progress=progress))
+            tally = filter_run(run, config=config, teacher=teacher, progress=progress)
+            show_result(tally, text=filter_text)
             return
         found = compare_filters(run, config=config, teacher=teacher, progress=progress)
     tables = ("filters", "overlaps", "reasons")
-    print_json({name: getattr(found, name).to_pylist() for name in tables})
+    facts = {name: getattr(found, name).to_pylist() for name in tables}
+    show_result(facts, text=compared_filters_text)
 
 
 COMMANDS = (load, sample, verify, filter_candidates)

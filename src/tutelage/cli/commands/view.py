@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.terminal import say, show
+from tutelage.cli.output import inform, show_result
 from tutelage.errors import MissingExtraError
 
 
@@ -36,10 +36,10 @@ def view(
     port: int | None,
     browser: bool,
 ) -> None:
-    """Look at every decision of RUN in a browser, and overrule those you know better.
+    """Browse the decisions of a run, and correct them.
 
-    Serves this machine only, to whoever has the link that is printed. The first time, a narrow
-    index of the run is made beside its tables. Ctrl-C stops it.
+    Prints a link to a local page that shows the decisions of RUN. It can be opened on this machine
+    only. The first start writes an index beside the tables of the run. Ctrl-C stops it.
 
     \b
     Example:
@@ -60,8 +60,8 @@ def view(
     with ExitStack() as stack:
 
         def opened(link: str) -> None:
-            show(link)
-            say("Ctrl-C stops the viewer.")
+            show_result({"link": link}, text=lambda found: [found["link"]], was_json=False)
+            inform("Ctrl-C stops the viewer.")
             if browser:
                 # The link holds the token, and everybody can read the arguments of a process.
                 page = stack.enter_context(launch_page(link))

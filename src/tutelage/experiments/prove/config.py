@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from tutelage.data.key_suggestions import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings
 from tutelage.pipeline.config import checked, yaml_value
@@ -165,7 +166,8 @@ class ProveSettings(BaseModel):
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise ValueError(
-                    f"students, {student.name}, train, {where}: {first['msg']}"
+                    f"students, {student.name}, train, {where}: "
+                    f"{problem_in_words(TrainSettings, first)}"
                 ) from error
         return self
 

@@ -114,7 +114,8 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
     if close:
         more = f" and {len(close) - NAMES_SHOWN} more" if len(close) > NAMES_SHOWN else ""
         names = ", ".join(close[:NAMES_SHOWN])
-        said.append(f"{len(close)} others cannot be told apart from it: {names}{more}.")
+        others = "1 other" if len(close) == 1 else f"{len(close)} others"
+        said.append(f"{others} cannot be told apart from it: {names}{more}.")
     elif of > 1:
         said.append("Every other one is surely worse by this number.")
     looks = [] if ranked.settling is None else ranked.settling.to_pylist()

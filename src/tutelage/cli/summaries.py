@@ -1,0 +1,262 @@
+"""The text of the results of data, teacher, student and selection commands.
+
+Each function turns the facts that a command prints as JSON into sentences and tables. A sentence
+repeats numbers of these facts and concludes nothing from them.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage.cli.output import Block
+from tutelage.cli.text_table import Table
+
+Facts = Mapping[str, Any]
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun in the right number.
+
+    Examples:
+        >>> counted(1, "row"), counted(1200, "row")
+        ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iterable[Table]:
+    """A table of counts, the largest first; no table where there is nothing to count.
+
+    Args:
+        title: What is counted.
+        name: The column of the names.
+        values: Counts by name.
+        of: The column of the counts.
+    """
+    if values:
+        ordered = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+        yield Table(title=title, columns=(name, of), rows=tuple(ordered))
+
+
+def run_text(found: Facts) -> Iterable[Block]:
+    """The result of `run` and `demo`."""
+    from tutelage.pipeline.summary_text import overruled, sentences
+
+    yield from sentences(found)
+    yield from counts("", "reason", found["select"]["reasons"], of="examples")
+    yield from overruled(found["select"])
+    yield f"Report: {found['report']}" if found["report"] else f"Run folder: {found['run']}"
+
+
+def estimate_text(found: Facts) -> Iterable[Block]:
+    """The result of `--dry-run`."""
+    calls = counted(found["calls"], "call")
+    cached = found["calls_in_journal"]
+    yield f"Data: {counted(found['rows'], 'row')} read. Nothing was sent to the teacher."
+    yield f"Teacher: {calls} to send, {cached:,} answered from the teacher cache."
+    tokens = f"about {found['prompt_tokens']:,} prompt tokens"
+    yield f"Tokens: {tokens}, at most {found['max_completion_tokens']:,} completion tokens."
+    if found["currency"] is None:
+        yield "Cost: unknown, because no prices are set (--prices, or teacher.prices)."
+    else:
+        expected, most = found["cost_expected"], found["cost_at_most"]
+        yield f"Cost: about {expected:.4f} {found['currency']}, at most {most:.4f}."
+    yield f"Note: {found['note']}."
+
+
+def load_text(found: Facts) -> Iterable[Block]:
+    """The result of `load`."""
+    from tutelage.pipeline.summary_text import rows_read
+
+    yield rows_read(found["load"])
+    yield from counts("", "candidates", found["load"]["candidates_by_step"], of="count")
+    yield f"Run folder: {found['run']}"
+
+
+def refine_text(found: Facts) -> Iterable[Block]:
+    """The result of `refine`."""
+    from tutelage.pipeline.summary_text import rewritten, rows_read
+
+    yield rows_read(found["load"])
+    written = rewritten(found["refine"])
+    yield from written or ["Teacher: no rewrites."]
+    yield f"Run folder: {found['run']}"
+
+
+def sample_text(found: Facts) -> Iterable[Block]:
+    """The result of `sample`."""
+    from tutelage.pipeline.summary_text import rows_read
+
+    sampled = found["sample"]
+    statuses = sampled["statuses"]
+    good, total = statuses.get("ok", 0), sum(statuses.values())
+    yield rows_read(found["load"])
+    yield f"Teacher: {good:,} of {counted(total, 'response')} usable."
+    yield from counts(
+        "", "status", {k: n for k, n in statuses.items() if k != "ok"}, of="responses"
+    )
+    teachers = sampled.get("teachers") or {"": sampled["teacher"]}
+    for name, paid in teachers.items():
+        who = f"{name}: " if name else "Calls: "
+        cost = f", cost {paid['cost']:.4f} {paid['currency']}" if paid["currency"] else ""
+        yield f"{who}{paid['answered']:,} new, {paid['from_journal']:,} cached{cost}."
+    if accepted := sampled.get("accepted"):
+        full, short = accepted["instructions_full"], accepted["instructions_short"]
+        yield (
+            f"Accepted: {counted(accepted['responses'], 'response')}; {full:,} of "
+            f"{counted(full + short, 'instruction')} reached {accepted['wanted']}."
+        )
+    yield f"Run folder: {found['run']}"
+
+
+def verify_text(found: Facts) -> Iterable[Block]:
+    """The result of `verify`."""
+    rows = counted(found["rows"], "response")
+    check = f" with the check {found['check']}" if "check" in found else ""
+    yield f"Verified {rows}{check}."
+    yield from counts("", "verdict", found["verdicts"], of="responses")
+    yield f"Verdicts: {found['out']}"
+
+
+def filter_text(found: Facts) -> Iterable[Block]:
+    """The result of `filter`."""
+    yield f"Filters kept {found['kept']:,} of {counted(found['candidates'], 'candidate')}."
+    rows = tuple(
+        (name, reason, count)
+        for name, reasons in found["filters"].items()
+        for reason, count in reasons.items()
+        if reason != "seconds"
+    )
+    if rows:
+        yield Table(title="", columns=("filter", "reason", "candidates"), rows=rows)
+    yield f"Decisions: {found['out']}"
+
+
+def compared_filters_text(found: Facts) -> Iterable[Block]:
+    """The result of `filter --compare`."""
+    yield "Each filter on its own; nothing was written."
+    names = ("filter", "kept", "candidates", "kept_fraction", "length_correlation")
+    yield table_of("", names, found["filters"])
+    if found["overlaps"]:
+        names = ("filter_a", "filter_b", "kept_by_both", "kept_by_either", "jaccard")
+        yield table_of("Overlap of what two filters keep", names, found["overlaps"])
+    dropped = [row for row in found["reasons"] if not row["kept"]]
+    if dropped:
+        yield table_of("Reasons for dropping", ("filter", "reason", "candidates"), dropped)
+
+
+def score_text(found: Facts) -> Iterable[Block]:
+    """The result of `score`, of a file or of a run."""
+    statuses = found.get("scores_by_status") or found.get("by_status") or {}
+    total = sum(statuses.values())
+    student = found["student"]
+    name = (
+        student.get("model", student.get("fingerprint"))
+        if isinstance(student, Mapping)
+        else student
+    )
+    yield f"Scored {statuses.get('ok', 0):,} of {counted(total, 'row')} with {name}."
+    yield from counts("", "status", {k: n for k, n in statuses.items() if k != "ok"}, of="rows")
+    yield f"Scores: {found['out']}"
+
+
+def recompute_text(found: Facts) -> Iterable[Block]:
+    """The result of `recompute`."""
+    statuses = found["by_status"]
+    good = statuses.get("ok", 0)
+    yield f"Computed metrics for {good:,} of {counted(found['rows'], 'candidate')}."
+    yield from counts(
+        "", "status", {k: n for k, n in statuses.items() if k != "ok"}, of="candidates"
+    )
+    yield f"Scores: {found['out']}"
+
+
+def delta_text(found: Facts) -> Iterable[Block]:
+    """The result of `delta`."""
+    low, high = found["interval_95"]
+    scored = found["by_status"].get("ok", 0)
+    yield (
+        f"Mean loss before minus after: {found['mean_delta_loss']:+.4f} nats per token "
+        f"(95 % CI {low:+.4f} to {high:+.4f}; {counted(scored, 'candidate')} of "
+        f"{counted(found['examples'], 'example')})."
+    )
+    yield f"More likely after training: {found['share_likelier']:.1%} of these candidates."
+    others = {k: n for k, n in found["by_status"].items() if k != "ok"}
+    yield from counts("Not compared", "status", others, of="candidates")
+    if "out" in found:
+        yield f"Differences: {found['out']}"
+
+
+def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
+    """The result of `select` in a run folder."""
+    from tutelage.pipeline.summary_text import chosen, overruled
+
+    rule = found["rule"]
+    mode = f", mode {rule['mode']}" if rule["rule"] == "srt" else ""
+    yield f"Rule: {rule['rule']}{mode}."
+    yield chosen(found)
+    if found["rows_kept"] != found["kept"]:
+        yield f"Rows: {found['rows_kept']:,} candidates of these examples are kept."
+    yield from counts("", "reason", found["reasons"], of="examples")
+    yield from counts(
+        "Not allowed to be chosen", "verdict or filter", found["gated"], of="candidates"
+    )
+    yield from overruled(found)
+    folder = Path(found["out"]) if "selection" in found else run
+    yield f"Selected rows: {folder / 'selected.jsonl'}"
+
+
+def export_text(found: Facts) -> Iterable[Block]:
+    """The result of `export`: what to paste stands alone, without indentation."""
+    yield f"Wrote {counted(found['rows'], 'row')} of the set {found['set']} for {found['to']}."
+    yield from (f"Note: {note}" for note in found["notes"])
+    yield f"Data card: {found['card']}"
+    yield f"\nPaste this into your training configuration:\n\n{found['snippet'].rstrip()}\n"
+    yield f"File: {found['file']}"
+
+
+def doctor_text(found: Facts) -> Iterable[Block]:
+    """The result of `doctor`."""
+    yield Table(title="Versions", columns=("name", "version"), rows=_pairs(found["versions"]))
+    yield Table(title="Extras", columns=("name", "status"), rows=_pairs(found["extras"]))
+    yield f"Processors: {found['cpus']}"
+    yield f"Devices: {'; '.join(found['devices']) or 'unknown, torch is not installed'}"
+    yield f"Sandbox for programs: {found['sandbox']['used']}"
+    student = found.get("student")
+    if student is None:
+        return
+    if "error" in student:
+        yield f"Student {student['model']}: {student['error']}"
+        if student["hint"]:
+            yield f"hint: {student['hint']}"
+        return
+    yield f"Student {student.get('model')}: test example {student['probe']}."
+    problems = student["template_problems"]
+    yield from (f"Template: {problem}" for problem in problems)
+    if not problems:
+        yield "Template: no problems found."
+
+
+def truth_text(found: Facts) -> Iterable[Block]:
+    """The result of `doctor --trainer-truth`."""
+    rows, same = found["rows"], found["findings"].get("same", 0)
+    yield f"Compared {rows:,} of {counted(found['rows_in_file'], 'row')} of {found['file']}."
+    yield f"{same:,} of them are trained on exactly the scored tokens."
+    yield from counts("", "finding", found["findings"], of="rows")
+    yield f"Tokens: {found['scored_tokens']:,} scored, {found['loss_tokens']:,} with loss."
+    if found["not_the_same"]:
+        names = tuple(found["not_the_same"][0])
+        yield table_of("First rows that differ", names, found["not_the_same"])
+
+
+def _pairs(values: Mapping[str, object]) -> tuple[tuple[object, ...], ...]:
+    return tuple(values.items())
+
+
+def table_of(title: str, names: tuple[str, ...], rows: Iterable[Facts]) -> Table:
+    """Some columns of rows, under their names without underscores."""
+    return Table(
+        title=title,
+        columns=tuple(name.replace("_", " ") for name in names),
+        rows=tuple(tuple(row.get(name) for name in names) for row in rows),
+    )

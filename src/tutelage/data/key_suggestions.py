@@ -1,0 +1,181 @@
+"""Suggestions for mistyped keys of settings: what was probably meant.
+
+A key that a settings model does not have is compared with the keys it has at that place, at any
+depth: inside optional settings, lists, mappings and choices between several models.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher, get_close_matches
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+Place: TypeAlias = tuple[int | str, ...]
+
+_MATCHES = 3
+_CLOSE = 0.75
+_SIMILAR = 0.6
+"""The least similarity of a suggestion; an equal name at another place comes between the two."""
+
+_TIE = 0.05
+"""Names that are this much less similar than the closest one are not suggested beside it."""
+
+_MOST_DEPTH = 6
+"""Settings inside settings; deeper ones are not searched."""
+
+
+def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
+    """What is wrong with a setting, with a suggestion where its key or value is unknown.
+
+    Args:
+        kind: The model that was checked.
+        problem: One of the `errors()` of pydantic's ValidationError, with its context.
+
+    Returns:
+        A sentence without the place. A value is repeated only where it is close to one that is
+        allowed: it may be a secret in the wrong place.
+    """
+    place = tuple(problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return _unknown_key(kind, place)
+    if problem["type"] in ("literal_error", "enum"):
+        return f"{problem['msg']}{_close_value(problem)}"
+    return str(problem["msg"])
+
+
+def _unknown_key(kind: type[BaseModel], place: Place) -> str:
+    key = str(place[-1])
+    models = models_at(kind, place[:-1])
+    known = list(dict.fromkeys(name for model in models for name in names_of(model)))
+    elsewhere: dict[str, list[str]] = {}
+    for path in paths_of(kind):
+        elsewhere.setdefault(path.rpartition(".")[2], []).append(path)
+    found = (
+        close_matches(key, known, cutoff=_CLOSE)
+        or elsewhere.get(_plain(key), [])
+        or close_matches(key, known, cutoff=_SIMILAR)
+    )
+    if not found:
+        names = close_matches(key, list(elsewhere), cutoff=_CLOSE)
+        found = [path for name in names for path in elsewhere[name]]
+    if not found:
+        return f"unknown key `{key}`; known keys are {', '.join(sorted(known))}"
+    return f"unknown key `{key}`; did you mean {_alternatives(found[:_MATCHES])}?"
+
+
+def close_matches(name: str, known: Sequence[str], *, cutoff: float = 0.6) -> list[str]:
+    """The known names that a mistyped one is close to, the closest first.
+
+    Args:
+        name: As it was typed. Case, and hyphens or spaces instead of underscores, do not count.
+        known: The names there are.
+        cutoff: The least similarity, from 0 to 1 for equal names.
+
+    Examples:
+        >>> close_matches("selct", ["select", "score", "out"])
+        ['select']
+        >>> close_matches("Max-Length", ["max_length", "model"])
+        ['max_length']
+    """
+    plain = {_plain(one): one for one in reversed(known)}
+    found = get_close_matches(_plain(name), list(plain), n=_MATCHES, cutoff=cutoff)
+    likeness = [SequenceMatcher(None, one, _plain(name)).ratio() for one in found]
+    least = likeness[0] - _TIE if likeness else 1.0
+    return [plain[one] for one, near in zip(found, likeness, strict=True) if near > least]
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _close_value(problem: Mapping[str, Any]) -> str:
+    given = problem.get("input")
+    expected = str(problem.get("ctx", {}).get("expected", ""))
+    allowed = [part for index, part in enumerate(expected.split("'")) if index % 2]
+    found = close_matches(given, allowed) if isinstance(given, str) else []
+    return f"; did you mean {_alternatives(found[:1])}?" if found else ""
+
+
+def _alternatives(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+
+
+def models_at(kind: type[BaseModel], place: Place) -> list[type[BaseModel]]:
+    """The models that the settings at a place may have.
+
+    Args:
+        kind: The model of the whole.
+        place: Names of fields, positions in lists, keys of mappings, and the names or tags by
+            which pydantic tells the models of a choice apart.
+    """
+    types: list[Any] = [kind]
+    for part in place:
+        types = [inner for one in types for inner in _step(one, part)]
+    return list(dict.fromkeys(model for one in types for model in _models_in(one)))
+
+
+def _step(kind: Any, part: int | str) -> list[Any]:
+    """The types behind one part of a place."""
+    models = list(_models_in(kind))
+    if len(models) > 1:  # pydantic then says by which model it checked
+        tagged = [m for m in models if part == m.__name__ or part in _tags_of(m)]
+        if tagged:
+            return list(tagged)
+    fields = [m.model_fields[str(part)].annotation for m in models if part in m.model_fields]
+    return fields or list(_elements(kind))
+
+
+def _elements(kind: Any) -> Iterator[Any]:
+    """The types of the elements of lists and the values of mappings, also inside a choice."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is None:
+        return
+    if origin is Annotated:
+        yield from _elements(arguments[0])
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        yield arguments[1]
+    elif isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset):
+        yield from (one for one in arguments if one is not Ellipsis)
+    else:
+        for one in arguments:
+            yield from _elements(one)
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    """A model, or the models of a choice; not those inside lists and mappings."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+        return
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        yield from _models_in(arguments[0])
+    elif origin in (Union, UnionType):
+        for one in arguments:
+            yield from _models_in(one)
+
+
+def _tags_of(model: type[BaseModel]) -> set[object]:
+    """The fixed words of a model, such as `length` of `kind: Literal["length"]`."""
+    return {
+        value
+        for field in model.model_fields.values()
+        if get_origin(field.annotation) is Literal
+        for value in get_args(field.annotation)
+    }
+
+
+def names_of(model: type[BaseModel]) -> list[str]:
+    """The keys of a model as they are written in a file."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def paths_of(kind: type[BaseModel], *, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """The dotted names of all settings of a model, through models inside models."""
+    if depth > _MOST_DEPTH:
+        return
+    for name, field in kind.model_fields.items():
+        yield f"{prefix}{name}"
+        for model in _models_in(field.annotation):
+            yield from paths_of(model, prefix=f"{prefix}{name}.", depth=depth + 1)
