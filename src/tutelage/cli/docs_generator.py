@@ -11,6 +11,7 @@ from typing import Any
 import click
 from pydantic import BaseModel
 
+from tutelage.cli.api_reference import api_page
 from tutelage.cli.command_group import SECTIONS, main
 from tutelage.cli.settings_options import SCHEMA
 
@@ -194,6 +195,7 @@ def schema_page() -> str:
 
 
 PAGES = {
+    "api.md": api_page,
     "cli.md": commands_page,
     "configuration.md": settings_page,
     "config-schema.json": schema_page,

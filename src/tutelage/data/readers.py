@@ -121,11 +121,15 @@ class Rows:
         notes: After an iteration that came to its end: what a person should know about the data
             as a whole, such as that no row has a response.
         unanswered: Likewise: the files that have examples and not one response.
+        source: What `read` was given.
     """
 
-    def __init__(self, parts: tuple[Part, ...], settings: ReadSettings) -> None:
+    def __init__(
+        self, parts: tuple[Part, ...], settings: ReadSettings, *, source: Source = ()
+    ) -> None:
         self._parts = parts
         self.settings = settings
+        self.source = source
         self.notes: list[str] = []
         self.unanswered: tuple[str, ...] = ()
 
@@ -196,7 +200,7 @@ def read(source: Source, settings: ReadSettings | None = None) -> Rows:
     """
     settings = settings or ReadSettings()
     parts = parts_of(source, forced=settings.format, split=settings.split, subset=settings.subset)
-    return Rows(parts, settings)
+    return Rows(parts, settings, source=source)
 
 
 def read_records(source: Source, settings: ReadSettings | None = None) -> Iterator[Record]:

@@ -290,7 +290,7 @@ def _tally(verdicts: pa.Table, out: Path) -> dict[str, Any]:
 def filter_run(
     root: Path,
     *,
-    config: Path,
+    config: Path | FiltersSettings,
     progress: Progress,
     teacher: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
@@ -299,7 +299,7 @@ def filter_run(
 
     Args:
         root: The run folder.
-        config: A YAML file with a list `filters`.
+        config: A YAML file with a list `filters`, or what it would hold.
         progress: Told when it begins and ends.
         teacher: Settings of the teacher, for filters that ask one.
         doors: How the teacher is reached.
@@ -346,7 +346,7 @@ def filter_run(
 def compare_filters(
     root: Path,
     *,
-    config: Path,
+    config: Path | FiltersSettings,
     progress: Progress,
     teacher: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
@@ -395,9 +395,10 @@ async def _with_means(
 
 
 def _filtering(
-    root: Path, config: Path
+    root: Path, config: Path | FiltersSettings
 ) -> tuple[RunFolder, FiltersSettings, pa.Table, pa.Table | None]:
     run = RunFolder(root=root).existing()
     candidates = pq.read_table(run.need(run.candidates))
     scores = pq.read_table(run.need(run.scores)) if run.scores.exists() else None
-    return run, read_filters(config), candidates, scores
+    settings = config if isinstance(config, FiltersSettings) else read_filters(config)
+    return run, settings, candidates, scores

@@ -166,9 +166,20 @@ def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> di
             f"{path}: holds {type(values).__name__}, expected settings by name",
             hint="see docs/configuration.md for a complete example",
         )
-    for dotted, value in (overrides or {}).items():
-        _put(values, dotted.split("."), value)
-    return values
+    return with_overrides(values, overrides or {})
+
+
+def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Unchecked settings with other values in some places.
+
+    Args:
+        values: The settings by name.
+        overrides: Values by dotted name, such as `select.rule`; they win.
+    """
+    found = dict(values)
+    for dotted, value in overrides.items():
+        _put(found, dotted.split("."), value)
+    return found
 
 
 def yaml_value(text: str, *, place: str) -> Any:
@@ -192,8 +203,7 @@ def yaml_value(text: str, *, place: str) -> Any:
 def _put(values: dict[str, Any], names: list[str], value: object) -> None:
     for name in names[:-1]:
         inner = values.get(name)
-        if not isinstance(inner, dict):
-            inner = values[name] = {}
+        inner = values[name] = dict(inner) if isinstance(inner, Mapping) else {}
         values = inner
     values[names[-1]] = value
 

@@ -49,7 +49,7 @@ def estimate_refine(
     data: Mapping[str, Any],
     teacher: Mapping[str, Any],
     refine: Mapping[str, Any],
-    student: str | None,
+    student: str | Mapping[str, Any] | None,
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.pipeline.config import RunSettings, checked
 from tutelage.pipeline.jobs import run_all
+from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
 from tutelage.refinement import RefineSettings
 
@@ -40,6 +41,7 @@ def run_demo(
     student: Mapping[str, Any],
     progress: Progress,
     say: Callable[[str], None],
+    doors: Doors | None = None,
 ) -> dict[str, Any]:
     """Do the main job on embedded examples, offline.
 
@@ -48,6 +50,7 @@ def run_demo(
         student: Settings of the student room.
         progress: Told how far each stage is.
         say: Told, in a sentence, what happens next.
+        doors: How student and teacher are reached.
 
     Returns:
         What `run_all` returns.
@@ -57,4 +60,4 @@ def run_demo(
         f"Replaying recorded replies of the teacher {TEACHER}. "
         f"The student {settings.student.model} scores every version."
     )
-    return run_all(settings, progress=progress)
+    return run_all(settings, progress=progress, doors=doors)

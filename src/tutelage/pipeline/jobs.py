@@ -156,7 +156,7 @@ def refine_data(
     data: Mapping[str, Any],
     teacher: Mapping[str, Any],
     refine: Mapping[str, Any],
-    student: str | None,
+    student: str | Mapping[str, Any] | None,
     out: Path,
     progress: Progress,
     engine: str = "local",
@@ -169,12 +169,12 @@ def refine_data(
         data: Settings of the data room, with `path`.
         teacher: Settings of the teacher room.
         refine: Settings of the refinement room.
-        student: Who chooses on the way; None writes every branch.
+        student: Who chooses on the way, by name or with settings; None writes every branch.
         out: The run folder.
         progress: Told how far each stage is.
         engine: `ray` spreads a local teacher over a pool of workers.
         ray: Settings of the pool.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        doors: How student and teacher are reached.
 
     Returns:
         The tallies of both stages.
@@ -188,9 +188,9 @@ def refine_data(
         loaded = stages.load_once(run, settings=parts.data, inputs=inputs, progress=progress)
         stages.need_responses(loaded)
         with ExitStack() as stack:
-            reader = (
-                stack.enter_context(opened_student(parts.student, doors)) if parts.student else None
-            )
+            reader: Reader | None = None
+            if parts.student is not None:
+                reader = stack.enter_context(opened_student(parts.student, doors))
             refined = _refine(
                 run,
                 refine=parts.refine,
@@ -215,13 +215,15 @@ class RefineJob(BaseModel):
     out: str
 
 
-def refine_settings(*, student: str | None, out: Path, **rooms: Mapping[str, Any]) -> RefineJob:
+def refine_settings(
+    *, student: str | Mapping[str, Any] | None, out: Path, **rooms: Mapping[str, Any]
+) -> RefineJob:
     """The checked settings of a refine job.
 
     Raises:
         SettingsError: Some are wrong; all of them are named.
     """
-    chooser = None if student is None else {"model": student}
+    chooser = {"model": student} if isinstance(student, str) else student
     return checked(RefineJob, {**rooms, "student": chooser, "out": str(out)}, place="refine")
 
 

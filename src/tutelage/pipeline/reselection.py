@@ -10,7 +10,7 @@ from tutelage.errors import SettingsError
 from tutelage.pipeline import stages
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_stage import ensure_calibrated
-from tutelage.pipeline.resources import note
+from tutelage.pipeline.resources import Doors, note
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.stage import noted
 from tutelage.pipeline.staleness import stale_outputs
@@ -26,6 +26,7 @@ def select_again(
     progress: Progress,
     afresh: bool = False,
     name: str | None = None,
+    doors: Doors | None = None,
 ) -> dict[str, Any]:
     """Decide again from stored scores; nobody is asked, unless a quality gate has to be fitted.
 
@@ -37,6 +38,7 @@ def select_again(
         afresh: Whether what is not given is the default, and not what it was last time.
         name: Write it to `selections/NAME/` and leave the other selections as they are; None or
             `main` is the run's own selection.
+        doors: How the student is reached, where a quality gate has to be fitted.
 
     Returns:
         The tally of the selection.
@@ -58,7 +60,9 @@ def select_again(
     _need_scores_of(run, student)
     with run.locked():
         if settings.quality_gate == "calibrated":
-            ensure_calibrated(run, settings, fingerprint=fingerprint, progress=progress)
+            ensure_calibrated(
+                run, settings, fingerprint=fingerprint, progress=progress, doors=doors
+            )
         tally = stages.select_once(run, settings=settings, student=fingerprint, progress=progress)
         if older := [one.text for one in stale_outputs(run)]:
             tally = {**tally, "out_of_date": older}

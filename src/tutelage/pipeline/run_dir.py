@@ -18,6 +18,9 @@ __all__ = ["MAIN", "RunFolder", "checksum", "is_whole", "sound"]
 MAIN = "main"
 """The name of the selection whose files lie in the run folder itself."""
 
+GIVEN = ("input.jsonl", "input.arrow")
+"""Files with rows that Python code passed in memory; they may be written before the manifest."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -193,7 +196,8 @@ class RunFolder:
             raise RunError(
                 f"{self.root}: cannot be created: {error.strerror}", hint="choose another --out"
             ) from error
-        others = [p.name for p in self.root.iterdir() if not p.name.startswith(".")]
+        found = [p.name for p in self.root.iterdir() if not p.name.startswith(".")]
+        others = [name for name in found if name not in GIVEN]
         if others and not self.manifest.exists() and not self.journal.exists():
             raise RunError(
                 f"{self.root}: is not a run folder, it holds {others[0]!r}",

@@ -1,6 +1,7 @@
 """One YAML file says what an experiment is: which sets, which students, which seeds."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -213,12 +214,29 @@ def _changed(settings: BaseModel, default: BaseModel) -> set[str]:
     return {name for name in names if getattr(settings, name) != getattr(default, name)}
 
 
-def load_prove_settings(path: Path, *, out: Path | None = None) -> ProveSettings:
+def load_prove_settings(
+    path: Path | Mapping[str, Any], *, out: Path | None = None
+) -> ProveSettings:
     """Read an experiment's YAML file; relative paths in it are those of its own folder.
+
+    Args:
+        path: The file, or what it would hold: then relative paths are those of the working
+            directory.
+        out: Instead of the folder it names.
 
     Raises:
         SettingsError: It cannot be read, or some settings are wrong.
     """
+    if isinstance(path, Mapping):
+        values, place, folder = dict(path), "prove", Path.cwd()
+    else:
+        values, place, folder = _values_of(path), str(path), path.absolute().parent
+    if out is not None:
+        values["out"] = str(out.absolute())
+    return _placed(checked(ProveSettings, values, place=place), folder)
+
+
+def _values_of(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -226,10 +244,7 @@ def load_prove_settings(path: Path, *, out: Path | None = None) -> ProveSettings
     values = yaml_value(text, place=str(path))
     if not isinstance(values, dict):
         raise SettingsError(f"{path}: expected settings by name", hint="see docs/prove.md")
-    if out is not None:
-        values["out"] = str(out.absolute())
-    found = checked(ProveSettings, values, place=str(path))
-    return _placed(found, path.absolute().parent)
+    return values
 
 
 def _placed(settings: ProveSettings, folder: Path) -> ProveSettings:

@@ -14,7 +14,7 @@ from tutelage.progress import Progress
 
 
 def prove(
-    config: Path,
+    config: Path | Mapping[str, Any],
     *,
     out: Path | None,
     quick: bool,
@@ -25,7 +25,7 @@ def prove(
     """Do an experiment, or what is left of it, and write what it found so far.
 
     Args:
-        config: A YAML file.
+        config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
         quick: Only choice and reference, with fewer examples, seeds and items.
         most_cells: Stop after so many trainings, to continue another time; 0 only reports.
@@ -99,7 +99,9 @@ def _write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _worth_it(compared: list[Compared], quick: ProveSettings, config: Path) -> list[str]:
+def _worth_it(
+    compared: list[Compared], quick: ProveSettings, config: Path | Mapping[str, Any]
+) -> list[str]:
     """What the quick look says about the full experiment."""
     full = load_prove_settings(config)
     found = []

@@ -1,0 +1,229 @@
+"""Functions that say which candidates are right or fit to use: verify, filter."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Unpack
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from tutelage.api.inputs import Data, data_values
+from tutelage.api.options import (
+    DataOptions,
+    FilterCallOptions,
+    TeacherOptions,
+    VerifyCallOptions,
+    VerifyOptions,
+    grouped,
+)
+from tutelage.api.progress import ShownProgress, told
+from tutelage.api.results import FilterComparison, Filtered, Verdicts
+from tutelage.api.table_result import BY_DECISION, BY_VERDICT
+from tutelage.api.workspace import (
+    Workspace,
+    no_reading,
+    opened,
+    optional,
+    run_of,
+    teacher_of,
+    workspace,
+)
+from tutelage.pipeline.resources import Doors
+
+_FIELDS = ("instruction", "response", "reference", "candidate_id", "choices", "tests")
+
+
+def verify(
+    data: Data,
+    check: str = "maths",
+    *,
+    teacher: str | Mapping[str, Any] | BaseModel | None = None,
+    instruction: str = "instruction",
+    response: str = "response",
+    reference: str = "reference",
+    candidate_id: str | None = None,
+    choices: str = "choices",
+    tests: str = "tests",
+    minimum_share: float = 0.0,
+    name: str | None = None,
+    out: str | Path | None = None,
+    progress: ShownProgress = None,
+    doors: Doors | None = None,
+    **options: Unpack[VerifyCallOptions],
+) -> Verdicts:
+    """A verdict on every response: right, wrong, no_answer or cannot_check, with the evidence.
+
+    Args:
+        data: A path or rows in memory (see `read`), or a run: then its candidates are checked, and
+            the verdicts of other checks stay.
+        check: `maths`, `number`, `choice`, `exact`, `code`, `constraints`, `judge`, or `agreement`
+            with the majority of an example's answers (of a run only).
+        teacher: For `judge`: the model that judges, by name or with settings.
+        instruction: The field of the rows that holds the instruction.
+        response: The field with the response.
+        reference: The field with the right answer.
+        candidate_id: A field with an id that the verdict carries too.
+        choices: For `choice`: the field with the choices.
+        tests: For `code`: the field with the tests.
+        minimum_share: For `agreement`: the least share of answers that a majority needs, in [0, 1].
+        name: Of a run: what the verdicts are called; by default the check.
+        out: A Parquet file to write as well.
+        progress: None, a bool, or a progress of your own.
+        doors: How the judge is reached; tests put a fake behind them.
+        **options: How data is read (see `read`), how responses are checked (`processes`,
+            `time_limit_seconds`, ...) and how the judge is asked (`base_url`, ...).
+
+    Returns:
+        One row for each input row, in order, or for each candidate of a run.
+
+    Raises:
+        DataError: The data cannot be read, or a field is not there.
+        SettingsError: A setting is wrong.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> rows = [{"response": "So it is 12.", "reference": "12"},
+        ...         {"response": "So it is 13.", "reference": "12"}]
+        >>> tt.verify(rows, "number")
+        Verdicts: 2 rows, 1 kept, 1 dropped (wrong 1)
+    """
+    from tutelage.pipeline import verify_file, verify_run
+
+    reading, asking, checking = grouped(
+        options, DataOptions, TeacherOptions, VerifyOptions, function="verify"
+    )
+    settings: dict[str, Any] = {"check": check, **checking}
+    if check == "agreement":
+        settings["minimum_share"] = minimum_share
+    run = opened(data)
+    place = Workspace(path=run.path) if run is not None and not run.is_temporary else None
+    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+        folder = Path(scratch)
+        # Replies are kept beside the verdicts, or in the user's cache where those go away.
+        place = place or (Workspace(path=Path(out)) if out is not None else workspace(None))
+        judge = optional(teacher, lambda given: teacher_of(given, asking, place=place))
+        job: dict[str, Any] = {
+            "check": settings,
+            "teacher": judge,
+            "progress": shown,
+            "doors": doors,
+        }
+        if run is not None:
+            no_reading(reading, function="verify")
+            tally = verify_run(run.path, name=name, **job)
+            table = _verdicts_of(run.verdicts.table, tally["check"])
+            if out is not None:
+                _write(Path(out), table)
+            return Verdicts(table=table, summary=tally, outcome=BY_VERDICT, run=run)
+        given = dict(
+            zip(
+                _FIELDS,
+                (instruction, response, reference, candidate_id, choices, tests),
+                strict=True,
+            )
+        )
+        file = Path(out) if out is not None else folder / "verdicts.parquet"
+        tally = verify_file(
+            data=data_values(data, reading, folder=folder),
+            fields={field: there for field, there in given.items() if there is not None},
+            out=file,
+            **job,
+        )
+        table = pq.read_table(file)
+    summary = tally if out is not None else {k: v for k, v in tally.items() if k != "out"}
+    return Verdicts(table=table, summary=summary, outcome=BY_VERDICT)
+
+
+def _verdicts_of(table: Any, check: str) -> Any:
+    return table.filter(pc.equal(table["check"], pa.scalar(check)))
+
+
+def _write(file: Path, table: Any) -> None:
+    from tutelage.data import write_table
+
+    write_table(file, table)
+
+
+def filter(  # noqa: A001  (the name of the command)
+    data: Data,
+    config: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any] | BaseModel,
+    *,
+    compare: bool = False,
+    teacher: str | Mapping[str, Any] | BaseModel | None = None,
+    progress: ShownProgress = None,
+    doors: Doors | None = None,
+    **options: Unpack[FilterCallOptions],
+) -> Filtered | FilterComparison:
+    """The decision of filters on every candidate: length, duplicates, contamination and the like.
+
+    Args:
+        data: A run, or a path or rows in memory (see `read`), of which a temporary run is made.
+        config: A list of filters, each with its `kind` and settings, or a YAML file with a list
+            `filters`; see docs/filters.md.
+        compare: Apply each filter on its own and compare them; nothing is written.
+        teacher: For filters that ask a teacher: its name or settings.
+        progress: None, a bool, or a progress of your own.
+        doors: How the teacher is reached; tests put a fake behind them.
+        **options: How data is read (see `read`) and how the teacher is asked (`base_url`, ...).
+
+    Returns:
+        One row for each candidate: whether it is kept, the reason, what was measured and which
+        filter dropped it. Or the comparison. `run` is the run: pass it on to `select`.
+
+    Raises:
+        SettingsError: A filter or a setting is wrong.
+        DataError: The data cannot be read.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> rows = [{"instruction": "Name a colour.", "output": "Blue."},
+        ...         {"instruction": "Write a long list of words.", "output": "word " * 50}]
+        >>> tt.filter(rows, [{"kind": "length", "maximum": 10}])
+        Filtered: 2 rows, 1 kept, 1 dropped (above_maximum 1)
+    """
+    from tutelage.pipeline import compare_filters, filter_run
+
+    reading, asking = grouped(options, DataOptions, TeacherOptions, function="filter")
+    settings = _filters(config)
+    with told(progress) as shown:
+        run = run_of(data, reading, function="filter", progress=shown)
+        place = workspace(None) if run.is_temporary else Workspace(path=run.path)
+        job: dict[str, Any] = {
+            "config": settings,
+            "teacher": optional(teacher, lambda given: teacher_of(given, asking, place=place)),
+            "progress": shown,
+            "doors": doors,
+        }
+        if not compare:
+            tally = filter_run(run.path, **job)
+            return Filtered(table=run.filters.table, summary=tally, outcome=BY_DECISION, run=run)
+        return _compared(compare_filters(run.path, **job), run=run)
+
+
+def _compared(found: Any, *, run: Any) -> FilterComparison:
+    names = ("filters", "overlaps", "reasons")
+    return FilterComparison(
+        table=found.filters,
+        summary={name: getattr(found, name).to_pylist() for name in names},
+        overlaps=found.overlaps,
+        by_reason=found.reasons,
+        run=run,
+    )
+
+
+def _filters(config: Any) -> Any:
+    """A path as it is, anything else as checked settings."""
+    from tutelage.filters import FiltersSettings
+    from tutelage.pipeline.config import checked
+
+    if isinstance(config, str | Path):
+        return Path(config)
+    if isinstance(config, FiltersSettings):
+        return config
+    if isinstance(config, Mapping) and "filters" in config:
+        return checked(FiltersSettings, config, place="filter")
+    listed = [config] if isinstance(config, Mapping | BaseModel) else list(config)
+    return checked(FiltersSettings, {"filters": tuple(listed)}, place="filter")

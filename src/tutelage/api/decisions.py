@@ -1,0 +1,365 @@
+"""Functions about decisions: select, explain, export, report, view."""
+
+import json
+import webbrowser
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Unpack
+
+import click
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tutelage.api.opened_run import Run
+from tutelage.api.options import SelectOptions, grouped
+from tutelage.api.progress import ShownProgress, told
+from tutelage.api.results import Exported, Report, Scores, Selection
+from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
+from tutelage.api.workspace import loaded_run, needed_run, workspace
+from tutelage.data import write_table
+from tutelage.errors import MissingExtraError, SettingsError
+from tutelage.pipeline.resources import Doors
+from tutelage.progress import Progress
+
+
+def select(
+    run: Run | Scores | str | Path | Any,
+    rule: str | None = None,
+    *,
+    student: str | None = None,
+    name: str | None = None,
+    afresh: bool = False,
+    progress: ShownProgress = None,
+    doors: Doors | None = None,
+    **options: Unpack[SelectOptions],
+) -> Selection:
+    """The decision on every example, from stored scores alone.
+
+    Settings that are not given are those of the last selection, where it had the same rule. What
+    filters and verdicts of the run refuse is not chosen.
+
+    Args:
+        run: A run: its folder, `tutelage.Run`, or the result of another function. Or the result
+            of `score` on data, of which a temporary run is made.
+        rule: `srt` (default), `grape`, `rsr`, `lark` or another; docs/rules.md explains each.
+        student: The fingerprint of the student whose scores decide, if there are several.
+        name: Write a named selection; the others stay.
+        afresh: Forget the settings of the last selection.
+        progress: None, a bool, or a progress of your own.
+        doors: How the student is reached, where a quality gate has to be fitted.
+        **options: Settings of the selection: `mode`, `margin`, `gate`, `keep_fraction` in (0, 1],
+            `keep_count`, `per_source`, `quotas`, `diversity`, `seed`, ...
+
+    Returns:
+        One row for each example: the chosen candidate or none, and the reason. `selected` has the
+        rows to train on, `rejected` the examples of which nothing was chosen, `baselines` the sets
+        of the same size that were chosen without the student.
+
+    Raises:
+        SettingsError: A setting is wrong, or there are no scores of that student.
+        RunError: There is no run, or nothing has been scored.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> chosen = tt.select("runs/demo", "srt", mode="paper")            # doctest: +SKIP
+        >>> chosen.dropped.to_pandas()["reason"].value_counts()             # doctest: +SKIP
+    """
+    from tutelage.pipeline import select_again
+
+    (settings,) = grouped(options, SelectOptions, function="select")
+    given = settings if rule is None else {"rule": rule, **settings}
+    with told(progress) as shown:
+        if isinstance(run, Scores) and run.run is None:
+            found = _run_of_scores(run, progress=shown)
+        else:
+            found = needed_run(run)
+        tally = select_again(
+            found.path,
+            given=given,
+            student=student,
+            progress=shown,
+            afresh=afresh,
+            name=name if name is not None else found.selection,
+            doors=doors,
+        )
+        for line in (tally.get("gate_note"), *tally.get("out_of_date", ())):
+            if line:
+                shown.tell(f"Note: {line}")
+    if tally.get("selection") != found.selection:
+        found = needed_run(found, selection=tally.get("selection") or "main")
+    return Selection(table=found.decisions.table, summary=tally, outcome=BY_DECISION, run=found)
+
+
+def _run_of_scores(scores: Scores, *, progress: Progress) -> Run:
+    """A temporary run with the rows that were scored and with their scores."""
+    from tutelage.metrics import METRICS
+    from tutelage.pipeline.config import checked
+    from tutelage.pipeline.resources import note
+    from tutelage.pipeline.stage import note_stage, score_stage
+    from tutelage.student import StudentSettings
+
+    if scores.data is None:
+        raise SettingsError(
+            "these scores do not say of which rows they are",
+            hint="select from the result of tutelage.score, or from a run",
+        )
+    data, reading = scores.data
+    run = loaded_run(data, reading, place=workspace(None), progress=progress)
+    table = scores.table.drop_columns(
+        [name for name in ("row", "step") if name in scores.table.column_names]
+    )
+    write_table(run.folder.scores, _first_of_each(table))
+    description = scores.summary["student"]
+    note(run.folder, student=dict(description))
+    stage = score_stage(
+        run.folder, description, reading=checked(StudentSettings, scores.student, place="student")
+    )
+    metrics = [column for column in table.column_names if column in METRICS]
+    tally = {"student": description["fingerprint"], "metrics": metrics, "statistics": False}
+    note_stage(run.folder, stage, tally, seconds=0.0)
+    return run
+
+
+def _first_of_each(table: pa.Table) -> pa.Table:
+    """One row for each candidate: an input row that repeats another one has its numbers again."""
+    table = table.filter(pc.is_valid(table["candidate_id"]))
+    first: dict[object, int] = {}
+    for place, name in enumerate(table["candidate_id"].to_pylist()):
+        first.setdefault(name, place)
+    return table.take(pa.array(list(first.values()), pa.int64()))
+
+
+def explain(
+    run: Run | str | Path | Any,
+    example: str | int,
+    *,
+    selection: str | None = None,
+    full: bool = False,
+) -> str:
+    """One example in words: its candidates, their numbers, and the reason of the decision.
+
+    Args:
+        run: A run: its folder, `tutelage.Run`, or the result of another function.
+        example: An id or its first characters, `row:N`, or N: the 0-based input row.
+        selection: A named selection; by default the run's own.
+        full: Show whole texts, not only their beginnings.
+
+    Returns:
+        Text of several lines, for `print`.
+
+    Raises:
+        DataError: There is no such example, or several ids begin like that.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> print(tt.explain("runs/demo", "row:3"))                         # doctest: +SKIP
+    """
+    return needed_run(run, selection=selection).explain(example, full=full)
+
+
+def export(
+    run: Run | str | Path | Any,
+    to: str = "messages",
+    *,
+    chosen: str = "selected",
+    out: str | Path | None = None,
+    selection: str | None = None,
+) -> Exported:
+    """A set of a run in the form of a trainer, with what to paste into its configuration.
+
+    Args:
+        run: A run: its folder, `tutelage.Run`, or the result of another function.
+        to: `messages`, `trl`, `axolotl`, `llamafactory`, `alpaca` or `sharegpt`.
+        chosen: `selected`, or a baseline: `random`, `random_version`, `longest`, `all_refined`,
+            `all_original`.
+        out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
+            beside it.
+        selection: A named selection; by default the run's own.
+
+    Returns:
+        The rows, with `snippet`, `card` and `notes`. `to_dataset()` gives a `datasets.Dataset`.
+
+    Raises:
+        SettingsError: The target, the set or the file's ending is not one there is.
+        RunError: Nothing was chosen.
+        DataError: A conversation cannot be held by the target.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> train_set = tt.export("runs/demo", "trl").to_dataset()          # doctest: +SKIP
+    """
+    from tutelage.pipeline import export as write
+
+    found = needed_run(run, selection=selection)
+    with TemporaryDirectory(prefix="tutelage-") as scratch:
+        file = Path(out) if out is not None else Path(scratch) / "train.jsonl"
+        tally = write(found.folder, to=to, file=file, chosen=chosen)
+        table, rows = _exported(file)
+        card = Path(tally["card"]).read_text(encoding="utf-8")
+        here = "" if out is not None else f"{scratch}/"
+    plain = {k: v.replace(here, "") if here and isinstance(v, str) else v for k, v in tally.items()}
+    return Exported(
+        table=table,
+        summary=plain,
+        run=found,
+        rows=rows,
+        file=Path(out) if out is not None else None,
+        snippet=plain["snippet"],
+        card=card.replace(here, "") if here else card,
+        notes=tuple(tally["notes"]),
+    )
+
+
+def _exported(file: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The rows of a file that was exported, as a table and as they are."""
+    if file.suffix == ".parquet":
+        table = pq.read_table(file)
+        return table, table.to_pylist()
+    with file.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    return pa.table(columns), rows
+
+
+def _column(values: list[Any]) -> "pa.Array[Any]":
+    """A column; where its values have no one type, as JSON text."""
+    column: pa.Array[Any]
+    try:
+        column = pa.array(values)
+    except pa.ArrowException:
+        column = pa.array([None if value is None else json.dumps(value) for value in values])
+    return column
+
+
+def report(
+    run: Run | str | Path | Any,
+    *,
+    text: bool = False,
+    beside: Sequence[Run | str | Path] = (),
+    selections: str | Sequence[str] = (),
+    progress: ShownProgress = None,
+) -> Report:
+    """The report of a run: one self-contained page, or the same facts as text.
+
+    Args:
+        run: A run: its folder, `tutelage.Run`, or the result of another function.
+        text: Only make the text; no page is written.
+        beside: Other folders, a chapter about each: a second student's run over the same rows, an
+            experiment of `prove`, a ranking.
+        selections: Named selections, or `main`; of two, the first is shown and compared with the
+            second.
+        progress: None, a bool, or a progress of your own.
+
+    Returns:
+        The decisions, with `page` and `html`, or with `text`. A notebook shows the decisions.
+
+    Raises:
+        MissingExtraError: The libraries that draw are not installed.
+        RunError: There is no run.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> tt.report("runs/demo").page                                     # doctest: +SKIP
+        >>> print(tt.report("runs/demo", text=True))                        # doctest: +SKIP
+    """
+    from tutelage.pipeline import report_text, write_report
+
+    names = (selections,) if isinstance(selections, str) else tuple(selections)
+    first, others = (names or (None,))[0], names[1:]
+    found = needed_run(run, selection=first)
+    job: dict[str, Any] = {
+        "beside": [one.path if isinstance(one, Run) else Path(one) for one in beside],
+        "selection": found.selection,
+        "compared": others,
+    }
+    has_decisions = found.folder.decisions.exists()
+    shown_table = found.decisions if has_decisions else found.rows
+    facts: dict[str, Any] = {
+        "table": shown_table.table,
+        "outcome": BY_DECISION if has_decisions else BY_ROW_STATUS,
+        "run": found,
+    }
+    if text:
+        words = report_text(found.path, **job)
+        return Report(**facts, summary={"text": words}, text=words)
+    with told(progress) as shown:
+        page = write_report(found.path, progress=shown, **job)
+    html = page.read_text(encoding="utf-8")
+    return Report(**facts, summary={"report": str(page)}, page=page, html=html)
+
+
+def view(
+    run: Run | str | Path | Any,
+    *,
+    row: str | int | None = None,
+    beside: Run | str | Path | None = None,
+    selections: str | Sequence[str] = (),
+    port: int | None = None,
+    browser: bool = True,
+    progress: ShownProgress = None,
+    doors: Doors | None = None,
+) -> None:
+    """Every decision of a run in a browser, to look at and to overrule.
+
+    Serves this machine only, to whoever has the link that is printed. Returns when it is stopped:
+    with Ctrl-C, or by interrupting the kernel of a notebook.
+
+    Args:
+        run: A run: its folder, `tutelage.Run`, or the result of another function.
+        row: Open this example: an id, its first characters, `row:N` or N.
+        beside: A second student's run over the same rows, to see where the two disagree.
+        selections: Named selections, or `main`; of two, the first is shown and compared with the
+            second.
+        port: Listen here; 8347 is tried first.
+        browser: Open the link in a browser.
+        progress: None, a bool, or a progress of your own.
+        doors: How the student is reached; tests put a fake behind them.
+
+    Raises:
+        MissingExtraError: The libraries of the viewer are not installed.
+        RunError: There is no run, or the port is taken.
+        DataError: There is no such row.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> tt.view("runs/demo", row=6)                                     # doctest: +SKIP
+    """
+    try:
+        from tutelage.viewer import launch_page, serve
+    except ImportError as error:
+        raise MissingExtraError(
+            f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
+        ) from error
+
+    names = (selections,) if isinstance(selections, str) else tuple(selections)
+    if len(names) + (beside is not None) > 2:  # noqa: PLR2004
+        raise SettingsError(
+            "the viewer compares two", hint="give two selections, or `beside` and one at most"
+        )
+    found = needed_run(run)
+    first, second = (*names, None, None)[:2]
+    with ExitStack() as stack:
+
+        def opened(link: str) -> None:
+            click.echo(link)
+            if browser:
+                # The link holds the token, and everybody can read the arguments of a process.
+                page = stack.enter_context(launch_page(link))
+                webbrowser.open(Path(page).as_uri())
+
+        shown = stack.enter_context(told(progress))
+        serve(
+            found.path,
+            port=port,
+            row=f"row:{row}" if isinstance(row, int) else row,
+            beside=None if beside is None else needed_run(beside).path,
+            selection=first if first is not None else found.selection,
+            compared=second,
+            opened=opened,
+            progress=shown,
+            doors=doors,
+        )

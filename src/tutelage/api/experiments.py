@@ -1,0 +1,262 @@
+"""Functions that follow students and data over time: rounds, drift, frontier."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, Unpack
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from tutelage.api.inputs import Data, data_values, is_path, is_settings
+from tutelage.api.options import (
+    AttemptOptions,
+    BandOptions,
+    DataOptions,
+    DriftCallOptions,
+    FrontierCallOptions,
+    StudentOptions,
+    TemplateOptions,
+    grouped,
+    model_values,
+)
+from tutelage.api.progress import ShownProgress, told
+from tutelage.api.results import FolderResult, Frontier, Rounds
+from tutelage.api.table_result import BY_DECISION, Result
+from tutelage.api.workspace import opened, optional, raise_if_stopped, student_of, workspace
+from tutelage.errors import SettingsError
+from tutelage.pipeline.resources import Doors
+
+
+def rounds(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    progress: ShownProgress = None,
+    doors: Any = None,
+) -> Rounds:
+    """Rounds of selection and training, watched for drift; it continues where it stopped.
+
+    In each round the current student chooses, and is trained on what it chose.
+
+    Args:
+        config: A YAML file, or what it would hold; see docs/rounds.md.
+        out: Instead of the folder that `config` names; None makes a temporary one if it names none.
+        overrides: Settings by dotted name, such as `{"rounds": 3}`.
+        progress: None, a bool, or a progress of your own.
+        doors: How models are reached; tests put fakes behind them.
+
+    Returns:
+        One row for each round, loop and seed; `tables` has `drift`, `flips`, `loops` and
+        `rewrites`.
+
+    Raises:
+        SettingsError: Some settings are wrong: all of them are named.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> tt.rounds("rounds.yaml", overrides={"rounds": 3})               # doctest: +SKIP
+    """
+    from tutelage.experiments.rounds import RoundsSettings, run_rounds
+    from tutelage.pipeline.config import checked, file_values, with_overrides
+
+    if is_path(config):
+        values = file_values(Path(str(config)), overrides=overrides)
+        named = str(config)
+    else:
+        given: Any = config
+        values, named = with_overrides(model_values(given, {}), overrides or {}), "rounds"
+    place = workspace(out if out is not None else values.get("out"), name="rounds")
+    source = values.get("data")
+    if source is not None and not is_settings(source):
+        values["data"] = data_values(source, {}, folder=place.path)
+    settings = checked(RoundsSettings, {**values, "out": str(place.path)}, place=named)
+    with told(progress) as shown:
+        summary = run_rounds(settings, progress=shown, doors=doors)
+    names = ("rounds", "drift", "flips", "loops", "rewrites")
+    tables = _tables_in(place.path, names)
+    return Rounds(
+        table=tables.pop("rounds"),
+        summary=summary,
+        out=place.path,
+        scratch=place.scratch,
+        tables=tables,
+    )
+
+
+def _tables_in(folder: Path, names: Sequence[str]) -> dict[str, pa.Table]:
+    files = {name: folder / f"{name}.parquet" for name in names}
+    return {name: pq.read_table(file) for name, file in files.items() if file.exists()}
+
+
+def drift(
+    *data: Data,
+    student: Any = None,
+    current: Any = None,
+    check: str | Mapping[str, Any] | None = None,
+    embedder: str | Mapping[str, Any] | None = None,
+    versions: Literal["all", "original", "refined"] = "all",
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: ShownProgress = None,
+    doors: Doors | None = None,
+    **options: Unpack[DriftCallOptions],
+) -> Result:
+    """How far the texts of each data set have moved from those of the first.
+
+    Args:
+        *data: Paths or rows in memory (see `read`), or runs, which stand for their chosen sets;
+            one run alone is compared with its own originals.
+        student: Measure the likelihood of each text under this student: its name or settings.
+        current: And under this one, such as the trained student.
+        check: Check responses against references: `maths`, `number`, `choice`, ...
+        embedder: Measure the spread of the texts: `words`, the folder of a model2vec model, or
+            settings.
+        versions: Which versions of rows that have several.
+        seed: Of the resampling that gives the intervals.
+        out: A Parquet file to write as well.
+        progress: None, a bool, or a progress of your own.
+        doors: How students are reached; tests put fakes behind them.
+        **options: How data is read (see `read`) and how templates are rendered.
+
+    Returns:
+        One row for each measure and data set, with its 95 % interval.
+
+    Raises:
+        SettingsError: There is only one set, and it is no run.
+        DataError: A set has no text.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> tt.drift("round-0.jsonl", "round-1.jsonl").to_pandas()          # doctest: +SKIP
+    """
+    from tutelage.experiments.drift import drift_files
+
+    reading, template = grouped(options, DataOptions, TemplateOptions, function="drift")
+    if isinstance(embedder, str):
+        named = {"kind": "model2vec", "model": embedder}
+        embedder = {"kind": "words"} if embedder == "words" else named
+    job: dict[str, Any] = {"reading": reading, "versions": versions, "seed": seed}
+    for name, given in (("student", student), ("current", current)):
+        if given is not None:
+            job[name] = model_values(given, template)
+    if check is not None:
+        job["check"] = {"check": check} if isinstance(check, str) else check
+    if embedder is not None:
+        job["embedder"] = embedder
+    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+        folder = Path(scratch)
+        paths = [_named_set(one, number, folder) for number, one in enumerate(data, start=1)]
+        file = Path(out) if out is not None else folder / "drift.parquet"
+        summary = drift_files(paths, job=job, out=file, progress=shown, doors=doors)
+        table = pq.read_table(file)
+    if out is None:
+        del summary["out"]
+    return Result(table=table, summary=summary)
+
+
+def _named_set(data: Data, number: int, folder: Path) -> Path:
+    """The path of a set; its name is how the lines call it."""
+    run = opened(data)
+    if run is not None:
+        return run.path
+    if is_path(data):
+        return Path(data)
+    values = data_values(data, {}, folder=folder / "given")
+    if set(values) != {"path"} or not isinstance(values["path"], str):
+        raise SettingsError(
+            f"data set {number}: expected one file, rows in memory, or a run",
+            hint="options of the reader are keywords of this function",
+        )
+    path = Path(values["path"])
+    if path.is_relative_to(folder):
+        path = path.rename(folder / f"data-{number}{path.suffix}")
+    return path
+
+
+def frontier(
+    data: Data,
+    student: Any,
+    *,
+    asked_through: Mapping[str, Any] | BaseModel | None = None,
+    batch: int = 16,
+    attempted: int | None = None,
+    check: str | Mapping[str, Any] = "maths",
+    beside: Sequence[Any] = (),
+    out: str | Path | None = None,
+    progress: ShownProgress = None,
+    doors: Doors | None = None,
+    **options: Unpack[FrontierCallOptions],
+) -> Frontier:
+    """What the student knows of some data, and what it can learn from now.
+
+    The student answers each checkable example a few times. Each is known, maybe known, weakly known
+    or unknown; a band of pass rates is kept.
+
+    Args:
+        data: Rows with references, as a path or in memory (see `read`).
+        student: The model: its name or settings.
+        asked_through: Settings of an endpoint that serves it; by default it answers in this
+            process.
+        batch: Answers written at once in this process.
+        attempted: Attempt only so many examples, and place the others by prediction.
+        check: How answers are checked.
+        beside: Results or folders of earlier frontiers, which the report compares.
+        out: The run folder; None makes a temporary one.
+        progress: None, a bool, or a progress of your own.
+        doors: How the student is reached; tests put a fake behind them.
+        **options: How data is read (see `read`), how the student reads, how it answers (`sampled`,
+            `greedy`, `temperature`, `max_tokens`, ...) and what is kept (`keep_fraction`, `low`,
+            `high`, `order`, ...).
+
+    Returns:
+        One row for each example, with its class and pass rate in [0, 1]; `summary["warning"]` says
+        where most of the data is unknown.
+
+    Raises:
+        SettingsError: Some settings are wrong.
+        TeacherStoppedError: The endpoint did not answer everything; what is finished is kept.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> found = tt.frontier("problems.jsonl", "smollm2-135m", sampled=4)   # doctest: +SKIP
+        >>> found.kept                                                       # doctest: +SKIP
+    """
+    from tutelage.experiments.frontier import find_frontier
+
+    reading, seeing, attempts, band = grouped(
+        options, DataOptions, StudentOptions, AttemptOptions, BandOptions, function="frontier"
+    )
+    place = workspace(out, name="frontier")
+    values, doors = student_of(student, seeing, doors=doors)
+    job = {
+        "data": data_values(data, reading, folder=place.path),
+        "student": values,
+        "asked_through": optional(
+            asked_through, lambda given: {"model": values["model"], **model_values(given, {})}
+        ),
+        "batch": batch,
+        "attempts": attempts,
+        "attempted": attempted,
+        "check": {"check": check} if isinstance(check, str) else check,
+        "band": band,
+        "beside": tuple(str(one.out if isinstance(one, FolderResult) else one) for one in beside),
+        "out": str(place.path),
+    }
+    with told(progress) as shown:
+        summary = find_frontier(job, progress=shown, doors=doors)
+        if summary["warning"]:
+            shown.tell(f"Warning: {summary['warning']}.")
+    raise_if_stopped(summary["answers"])
+    tables = _tables_in(place.path, ("frontier", "attempts"))
+    table = tables.pop("frontier")
+    return Frontier(
+        table=table,
+        summary=summary,
+        outcome=BY_DECISION,
+        out=place.path,
+        scratch=place.scratch,
+        tables=tables,
+    )

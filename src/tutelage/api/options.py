@@ -1,0 +1,332 @@
+"""The keywords that functions of the Python API share, and how they become settings.
+
+Each group of keywords is the settings of one package under the same names. Type checkers and
+editors know them through `Unpack`; a test holds them to the settings models.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypedDict, get_type_hints
+
+from pydantic import BaseModel
+
+from tutelage.errors import SettingsError
+
+
+class DataOptions(TypedDict, total=False):
+    """How rows are read: the settings `data` of a run's YAML file, except `path`."""
+
+    format: str
+    shape: str
+    fields: Mapping[str, str]
+    source_name: str | None
+    teacher_name: str | None
+    limit: int | None
+    split: str | None
+    subset: str | None
+
+
+class TemplateOptions(TypedDict, total=False):
+    """How the chat template of a student is rendered."""
+
+    template: str
+    template_args: Mapping[str, Any]
+    template_date: Any
+    thinking: str
+
+
+class StudentOptions(TemplateOptions, total=False):
+    """How the student reads: the settings `student` of a run's YAML file, except `model`."""
+
+    dtype: str
+    device: str
+    backend: str
+    base_url: str | None
+    served_model: str | None
+    api_key_env: str | None
+    requests_in_flight: int
+    native: bool
+    batch_tokens: int
+    max_length: int | None
+    on_overflow: str
+    turns: str
+    score_end_of_turn: bool
+    trust_remote_code: bool
+    weights: str
+    use_cache: bool
+    cache_path: str | Path | None
+
+
+class TeacherOptions(TypedDict, total=False):
+    """How the teacher is asked: the settings `teacher` of a YAML file, except its names."""
+
+    kind: str
+    base_url: str | None
+    api_key_env: str | None
+    max_tokens_field: str
+    omit: tuple[str, ...]
+    concurrency: int
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    timeout_seconds: float
+    max_attempts: int
+    max_wait_seconds: float
+    prices: Mapping[str, float] | None
+    max_cost: float | None
+    supports_schema: str
+    extra_body: Mapping[str, Any]
+    device: str | None
+    dtype: str
+    journal: str | Path | None
+
+
+class RefineOptions(TypedDict, total=False):
+    """What the teacher writes: the settings `refine` of a run's YAML file, except `steps`."""
+
+    prompt_version: str
+    instruction_prompt: str | Path | None
+    response_prompt: str | Path | None
+    instruction_criteria: tuple[str, ...]
+    response_criteria: tuple[str, ...]
+    use_schema: str
+    max_tokens: int
+    temperature: float
+    retry_temperature: float
+    top_p: float
+    seed: int
+    attempts: int
+    min_instruction_chars: int
+    max_instruction_chars: int
+    min_response_chars: int
+    max_response_chars: int
+
+
+class SampleOptions(TypedDict, total=False):
+    """How responses are sampled."""
+
+    accepted: int | None
+    system: str | None
+    keep_reasoning: bool
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int
+    min_response_chars: int
+    max_response_chars: int
+
+
+class VerifyOptions(TypedDict, total=False):
+    """How responses are checked."""
+
+    processes: int
+    time_limit_seconds: int
+    memory_mebibytes: int
+    program_memory_mebibytes: int
+    allow_weak_sandbox: bool
+    ignore_case: bool
+
+
+class SelectOptions(TypedDict, total=False):
+    """How candidates are selected: the settings `select` of a run's YAML file, except `rule`."""
+
+    of: str
+    mode: str
+    margin: float
+    use_filters: bool
+    gate: str
+    gate_check: str | None
+    gate_order: str
+    quality_gate: str
+    max_false_refusals: float
+    quality_gate_examples: int
+    quality_gate_rejected: str | None
+    keep_per_example: int
+    one_teacher: bool
+    best_by: str | None
+    best_is: str
+    mix: Mapping[str, Any] | None
+    keep_fraction: float | None
+    keep_count: int | None
+    per_source: bool
+    quotas: Mapping[str, int]
+    diversity: str | None
+    diversity_of: str
+    embedder: Mapping[str, Any]
+    seed: int
+    max_unscored_fraction: float
+
+
+class TrainOptions(TemplateOptions, total=False):
+    """How a student is trained."""
+
+    method: str
+    epochs: int
+    learning_rate: float | None
+    schedule: str
+    warmup_fraction: float
+    batch_examples: int
+    microbatch_examples: int | None
+    max_tokens: int | None
+    seed: int
+    dtype: str
+    device: str
+    turns: str
+    lora_rank: int
+    lora_alpha: int
+    checkpoint_steps: int
+    threads: int | None
+
+
+class EvaluateOptions(TemplateOptions, total=False):
+    """How a student is evaluated."""
+
+    dtype: str
+    device: str
+    max_length: int | None
+    batch_examples: int
+    seed: int
+
+
+class AttemptOptions(TypedDict, total=False):
+    """How a student answers the examples of a frontier."""
+
+    sampled: int
+    greedy: int
+    shots: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    system: str | None
+    seed: int
+
+
+class BandOptions(TypedDict, total=False):
+    """Which pass rates of a frontier are kept."""
+
+    keep_fraction: float
+    keep_count: int | None
+    low: float | None
+    high: float | None
+    keep_unknown: bool
+    order: str
+
+
+class RefineCallOptions(DataOptions, TeacherOptions, RefineOptions, total=False):
+    """The keywords of `tutelage.refine`."""
+
+
+class SampleCallOptions(DataOptions, TeacherOptions, SampleOptions, total=False):
+    """The keywords of `tutelage.sample`."""
+
+
+class ScoreCallOptions(DataOptions, StudentOptions, total=False):
+    """The keywords of `tutelage.score` and of the rankings."""
+
+
+class VerifyCallOptions(DataOptions, TeacherOptions, VerifyOptions, total=False):
+    """The keywords of `tutelage.verify`."""
+
+
+class FilterCallOptions(DataOptions, TeacherOptions, total=False):
+    """The keywords of `tutelage.filter`."""
+
+
+class DriftCallOptions(DataOptions, TemplateOptions, total=False):
+    """The keywords of `tutelage.experiments.drift`."""
+
+
+class FrontierCallOptions(DataOptions, StudentOptions, AttemptOptions, BandOptions, total=False):
+    """The keywords of `tutelage.frontier`."""
+
+
+GROUPS: tuple[type[Any], ...] = (
+    DataOptions,
+    TemplateOptions,
+    StudentOptions,
+    TeacherOptions,
+    RefineOptions,
+    SampleOptions,
+    VerifyOptions,
+    SelectOptions,
+    TrainOptions,
+    EvaluateOptions,
+    AttemptOptions,
+    BandOptions,
+)
+"""The groups that are the settings of one package."""
+
+_COMMAND_LINE = {
+    "mapping": "fields",
+    "map": "fields",
+    "source": "source_name",
+    "teacher_kind": "kind",
+    "student_url": "base_url",
+    "student_key_env": "api_key_env",
+    "no_cache": "use_cache=False",
+    "batch": "batch_examples",
+    "microbatch": "microbatch_examples",
+    "time_limit": "time_limit_seconds",
+    "max_unscored": "max_unscored_fraction",
+    "keep": "keep_fraction",
+}
+"""Flags of the command line whose keyword in Python has another name."""
+
+
+def grouped(
+    options: Mapping[str, Any], *groups: type[Any], function: str
+) -> tuple[dict[str, Any], ...]:
+    """The keywords of a call, as one dictionary of settings for each group.
+
+    Args:
+        options: The keywords as they were given.
+        groups: The TypedDicts that the function takes, in the order of the result.
+        function: The name of the function, for the message.
+
+    Raises:
+        SettingsError: The function takes no such keyword; the hint names the nearest.
+
+    Examples:
+        >>> grouped({"limit": 3, "dtype": "float32"}, DataOptions, StudentOptions, function="score")
+        ({'limit': 3}, {'dtype': 'float32'})
+    """
+    names = [set(get_type_hints(group)) for group in groups]
+    known = sorted(set().union(*names))
+    for name in options:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = _COMMAND_LINE.get(name) or (near[0] if near else None)
+            raise SettingsError(
+                f"{function}() takes no keyword {name!r}",
+                hint=f"did you mean {meant}?" if meant else f"it takes {', '.join(known)}",
+            )
+    return tuple({k: v for k, v in options.items() if k in group} for group in names)
+
+
+def model_values(
+    given: str | Path | Mapping[str, Any] | BaseModel, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings of a student or a teacher, from its name or from settings.
+
+    Args:
+        given: The name of a model, a mapping of settings, or a settings model.
+        options: Keywords; they win over the settings.
+    """
+    if isinstance(given, BaseModel):
+        return {**given.model_dump(exclude_unset=True), **options}
+    if isinstance(given, Mapping):
+        return {**given, **options}
+    return {"model": str(given), **options}
+
+
+def names_in(given: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
+    """Names from a sequence, or from a text in which commas separate them.
+
+    Examples:
+        >>> names_in("ifd, rsr")
+        ('ifd', 'rsr')
+    """
+    if given is None:
+        return ()
+    parts = given.split(",") if isinstance(given, str) else given
+    return tuple(name.strip() for name in parts if name.strip())

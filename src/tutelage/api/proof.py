@@ -1,0 +1,277 @@
+"""Functions that train and measure: train, evaluate, prove."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Unpack
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from tutelage.api.inputs import Data, data_values, is_path
+from tutelage.api.options import EvaluateOptions, TrainOptions, grouped, model_values
+from tutelage.api.progress import ShownProgress, told
+from tutelage.api.results import Evaluated, Proof, Trained
+from tutelage.api.table_result import BY_STATUS
+from tutelage.api.workspace import opened, workspace
+from tutelage.errors import SettingsError
+from tutelage.pipeline import Student
+
+
+def train(
+    data: Data,
+    student: Any,
+    *,
+    out: str | Path | None = None,
+    chosen: str | None = None,
+    selection: str | None = None,
+    progress: ShownProgress = None,
+    **options: Unpack[TrainOptions],
+) -> Trained:
+    """A student trained with TRL on some rows or on a set of a run.
+
+    Loss is on responses and their end of turn, exactly where the student was scored. A training
+    that was killed continues with the same call.
+
+    Args:
+        data: A path or rows in memory (see `read`), or a run.
+        student: The model to start from: a folder, a hub id or an alias, or a trained student.
+        out: A folder of its own; `out/model` is the trained student. None makes a temporary one.
+        chosen: Of a run: `selected` (default), or a baseline such as `random`.
+        selection: Of a run: a named selection; by default the run's own.
+        progress: None, a bool, or a progress of your own.
+        **options: Settings of the training: `method`, `epochs`, `learning_rate`, `batch_examples`,
+            `max_tokens`, `seed`, `template`, ...
+
+    Returns:
+        One row with steps, tokens and losses in nats per token; `model` is the folder of the
+        trained student, and `tables["left_out"]` has the rows that were not trained on.
+
+    Raises:
+        MissingExtraError: TRL is not installed.
+        RunError: Another training lies in `out`.
+        DataError: None of the rows can be trained on.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> trained = tt.train("runs/demo", "smollm2-135m", out="trained/choice")  # doctest: +SKIP
+        >>> tt.evaluate(trained, {"choice": "arc_easy.jsonl"})                   # doctest: +SKIP
+    """
+    from tutelage.pipeline.train_stage import train as work
+
+    (settings,) = grouped(options, TrainOptions, function="train")
+    place = workspace(out, name="training")
+    run = opened(data)
+    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+        if run is not None:
+            rows = run.path
+            selection = selection if selection is not None else run.selection
+        else:
+            rows = _file_of(data, Path(scratch))
+        summary = work(
+            rows,
+            model=_model_of(student),
+            settings=settings,
+            chosen=chosen,
+            selection=selection,
+            out=place.path,
+            progress=shown,
+        )
+    left_out = _left_out(place.path)
+    plain = {k: v for k, v in summary.items() if not isinstance(v, Mapping)}
+    return Trained(
+        table=pa.Table.from_pylist([plain]),
+        summary=summary,
+        out=place.path,
+        scratch=place.scratch,
+        tables={"left_out": left_out},
+    )
+
+
+def _file_of(data: Data, folder: Path) -> Path:
+    values = data_values(data, {}, folder=folder)
+    path = values.pop("path")
+    if values or not isinstance(path, str):
+        raise SettingsError(
+            "a training takes one file, without settings of the reader",
+            hint="make a run of it first: tutelage.load(data, ...)",
+        )
+    return Path(path)
+
+
+def _left_out(out: Path) -> pa.Table:
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    return pa.Table.from_pylist(manifest.get("rows", {}).get("left_out_rows", []))
+
+
+def _model_of(student: Any) -> str:
+    if isinstance(student, Trained):
+        return str(student.model)
+    if isinstance(student, Student):
+        return student.settings.model
+    if isinstance(student, Mapping | BaseModel):
+        values = model_values(student, {})
+        if set(values) != {"model"}:
+            raise SettingsError(
+                f"student: {', '.join(sorted(set(values) - {'model'}))} are settings of reading",
+                hint="give the name of the model, and settings of this function as keywords",
+            )
+        return str(values["model"])
+    return str(student)
+
+
+def evaluate(
+    student: Any,
+    tasks: str | Path | Mapping[str, Any] | Sequence[Any],
+    *,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    progress: ShownProgress = None,
+    **options: Unpack[EvaluateOptions],
+) -> Evaluated:
+    """The results of a student on tasks: one row for each item.
+
+    Args:
+        student: A folder, a hub id or an alias, or a trained student.
+        tasks: Items by kind, such as `{"choice": "arc_easy.jsonl"}`, where items are a path or
+            rows in memory; a list of tasks with `name`, `kind` and `path`; or a YAML file. Kinds
+            are held_out, gain, choice, exact_match, ifeval, steps and lm_eval.
+        out: A folder for rows and manifest; None makes a temporary one.
+        limit: Items of each task, at least 1.
+        progress: None, a bool, or a progress of your own.
+        **options: Settings of the evaluation: `template`, `dtype`, `batch_examples`, `seed`, ...
+
+    Returns:
+        One row for each item, with its status; `summary["tasks"]` has the mean of each task.
+
+    Raises:
+        SettingsError: A task or a setting is wrong.
+        DataError: The items of a task cannot be read, or there are none.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> found = tt.evaluate("smollm2-135m", {"choice": "arc_easy.jsonl"})   # doctest: +SKIP
+        >>> found.summary["tasks"]["arc_easy"]["right_fraction"]                # doctest: +SKIP
+        0.41
+    """
+    from tutelage.pipeline.train_stage import evaluate as work
+
+    (settings,) = grouped(options, EvaluateOptions, function="evaluate")
+    place = workspace(out, name="evaluation")
+    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+        wanted = _tasks(tasks, limit=limit, folder=Path(scratch))
+        summary = work(
+            _model_of(student), tasks=wanted, settings=settings, out=place.path, progress=shown
+        )
+    table = pa.concat_tables(pq.read_table(place.path / f"{task.name}.parquet") for task in wanted)
+    return Evaluated(
+        table=table, summary=summary, outcome=BY_STATUS, out=place.path, scratch=place.scratch
+    )
+
+
+def _tasks(tasks: Any, *, limit: int | None, folder: Path) -> list[Any]:
+    from tutelage.evaluation import TaskSettings
+    from tutelage.pipeline.config import checked
+    from tutelage.pipeline.train_stage import tasks_of
+
+    if is_path(tasks):
+        text = str(tasks)
+        named = "=" in text and not Path(text).exists()
+        return tasks_of(
+            file=None if named else Path(text), given=[text] if named else [], limit=limit
+        )
+    if isinstance(tasks, Mapping) and "kind" not in tasks:
+        tasks = [_task_of(kind, items) for kind, items in tasks.items()]
+    listed = [tasks] if isinstance(tasks, Mapping | BaseModel) else list(tasks)
+    found: list[Any] = []
+    for number, task in enumerate(listed):
+        if isinstance(task, str):
+            found += tasks_of(file=None, given=[task], limit=limit)
+            continue
+        values = {**model_values(task, {}), **({} if limit is None else {"limit": limit})}
+        if values.get("path") is not None and not is_path(values["path"]):
+            place = folder / str(number)
+            values["path"] = data_values(values["path"], {}, folder=place)["path"]
+        if values.get("path") is not None:
+            values["path"] = str(values["path"])
+        found.append(checked(TaskSettings, values, place=f"task {values.get('name', number)}"))
+    if not found:
+        raise SettingsError("no tasks are given", hint="such as {'choice': 'arc_easy.jsonl'}")
+    return found
+
+
+def _task_of(kind: str, items: Any) -> Any:
+    if kind == "lm_eval" or is_path(items):
+        return f"{kind}={items}"
+    return {"name": kind, "kind": kind, "path": items}
+
+
+def prove(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = None,
+    quick: bool = False,
+    most_cells: int | None = None,
+    selection: str | None = None,
+    progress: ShownProgress = None,
+) -> Proof:
+    r"""The comparison of a selection with its baselines, by training on each and evaluating.
+
+    The same call continues what was stopped.
+
+    Args:
+        config: A YAML file, or what it would hold: students, arms, seeds and tasks; see
+            docs/prove.md. Paths in a mapping are relative to the working directory.
+        out: Instead of the folder that `config` names.
+        quick: Selection and reference only, in minutes.
+        most_cells: Stop after so many trainings, to continue another time; 0 only reports.
+        selection: Take this named selection of each run.
+        progress: None, a bool, or a progress of your own.
+
+    Returns:
+        One row for each difference, with its interval; `in_words` says what was found. Without a
+        finished training there are no rows.
+
+    Raises:
+        SettingsError: Some settings are wrong.
+        RunError: A run that is named cannot be used.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> print(*tt.prove("experiment.yaml", quick=True).in_words, sep="\n")   # doctest: +SKIP
+    """
+    from tutelage.experiments.prove import prove as work
+
+    place = None
+    source: Path | Mapping[str, Any]
+    if isinstance(config, str | Path):
+        source = Path(config)
+    else:
+        source = model_values(config, {})
+        if out is None and source.get("out") is None:
+            place = workspace(None, name="experiment")
+            out = place.path
+        if out is not None:
+            source = {**source, "out": str(Path(out).absolute())}
+    with told(progress) as shown:
+        summary = work(
+            source,
+            out=None if out is None else Path(out),
+            quick=quick,
+            most_cells=most_cells,
+            selection=selection,
+            progress=shown,
+        )
+    folder = Path(summary["out"])
+    files = {name: folder / f"{name}.parquet" for name in ("comparisons", "results")}
+    tables = {name: pq.read_table(file) for name, file in files.items() if file.exists()}
+    return Proof(
+        table=tables.get("comparisons", pa.table({})),
+        summary=summary,
+        out=folder,
+        scratch=None if place is None else place.scratch,
+        in_words=tuple(summary["in_words"]),
+        tables=tables,
+    )
