@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         view,
     )
     from tutelage.data import Candidate, Example, Message, Row
+    from tutelage.data.extensions import extension
     from tutelage.errors import TutelageError
     from tutelage.pipeline import Student
 
@@ -75,6 +76,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "extension",
     "filter",
     "frontier",
     "list_metrics",
@@ -103,6 +105,7 @@ _ELSEWHERE = {
     "Row": "tutelage.data",
     "Student": "tutelage.pipeline",
     "TutelageError": "tutelage.errors",
+    "extension": "tutelage.data.extensions",
 }
 """Public names that are not of `tutelage.api`."""
 

@@ -20,6 +20,7 @@ NAMES = [
     "evaluate",
     "explain",
     "export",
+    "extension",
     "filter",
     "frontier",
     "list_metrics",

@@ -1,5 +1,6 @@
 """Numbers from what is stored, without a model."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,28 @@ def test_a_table_of_two_students_is_not_a_base(tmp_path: Path) -> None:
     pq.write_table(pa.concat_tables(map(pq.read_table, (one, two))), tmp_path / "both.parquet")
     with pytest.raises(DataError, match="scores of 2 students"):
         delta_losses(tmp_path / "both.parquet", one, out=None)
+
+
+def test_each_source_has_its_loss_before_and_after(tmp_path: Path) -> None:
+    values = [{**row, "source": "odd" if n % 2 else "even"} for n, row in enumerate(texts(5))]
+    values.append({"instruction": "Say it.", "output": " ", "source": "blank"})
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in values))
+    base = score(values, tmp_path, "ppl", name="base", student=at(2.0, "base"))
+    current = score(values, tmp_path, "ppl", name="current", student=at(1.5, "current"))
+    found = delta_losses(base, current, out=tmp_path / "d.parquet", by="source", data=data)
+    even, odd, blank = found["by_source"]
+    assert (even["source"], even["candidates"], even["examples"]) == ("even", 3, 3)
+    assert (odd["source"], odd["candidates"]) == ("odd", 2)
+    assert (even["nll_base"], even["nll_current"]) == pytest.approx((2.0, 1.5))
+    assert even["mean_delta_loss"] == pytest.approx(0.5)
+    assert blank["by_status"] == {"empty_response": 1}
+    assert blank["nll_base"] is None
+    assert "mean_delta_loss" not in blank  # nothing was measured: no number
+    table = pq.read_table(tmp_path / "d.parquet")
+    assert table["source"].to_pylist() == [row["source"] for row in values]
+    with pytest.raises(DataError, match="--by source") as caught:
+        delta_losses(base, current, out=None, by="source")
+    assert "--data" in str(caught.value.hint)
+    steps = delta_losses(base, current, out=None, by="step", data=data)["by_step"]
+    assert [(row["step"], row["candidates"]) for row in steps] == [("original", 6)]

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -139,7 +140,12 @@ class PlainErrors(click.Group):
 
 @click.group(cls=PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, package_name="tutelage")
-def main() -> None:
+@click.option(
+    "--extensions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A Python file with your own metrics, rules, filters, checks and exports. It is run.",
+)
+def main(extensions: Path | None) -> None:
     """Choose training data with the model that will be trained on it.
 
     A teacher model rewrites instruction data. The student model scores every version by its own
@@ -151,6 +157,10 @@ def main() -> None:
       tutelage init                     write a configuration file to start from
       tutelage run tutelage.yaml        load, rewrite, score, select and report
     """
+    if extensions is not None:
+        from tutelage.data.extensions import load_extensions
+
+        load_extensions(extensions)
 
 
 def _register() -> None:

@@ -285,6 +285,26 @@ def counts_by_name(parts: Iterable[str], *, option: str) -> dict[str, int]:
     return {name: int(number) for name, number in found.items()}
 
 
+def tracker_options(function: Function) -> Function:
+    """Where the numbers of trainings are shown while they run."""
+    options = (
+        click.option(
+            "--tracker",
+            type=click.Choice(["trackio", "wandb", "mlflow"]),
+            help="Also show losses and results there while it works; trackio is local.",
+        ),
+        click.option(
+            "--tracker-project",
+            default="tutelage",
+            show_default=True,
+            help="What the tracker keeps the runs under.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def doors_with_workers() -> "Doors":
     """The doors to student and teacher, with Ray's workers for `--engine ray`."""
     from tutelage.distributed import RayWorkers

@@ -247,6 +247,13 @@ class ContaminationSettings(_Filter):
     )
 
 
+class ExtensionSettings(_Filter):
+    """Ask a user's function about each candidate."""
+
+    kind: Literal["extension"] = "extension"
+    function: str = Field(description="The filter's name in the file of extensions.")
+
+
 FilterSettings: TypeAlias = Annotated[
     LengthSettings
     | TeacherRatingSettings
@@ -259,7 +266,8 @@ FilterSettings: TypeAlias = Annotated[
     | ExactDuplicatesSettings
     | NearDuplicatesSettings
     | SemanticDuplicatesSettings
-    | ContaminationSettings,
+    | ContaminationSettings
+    | ExtensionSettings,
     Field(discriminator="kind"),
 ]
 

@@ -14,6 +14,7 @@ from tutelage.filters.config import (
     DuplicatesSettings,
     EchoSettings,
     ExactDuplicatesSettings,
+    ExtensionSettings,
     FilterSettings,
     IfdSettings,
     LengthSettings,
@@ -28,6 +29,7 @@ from tutelage.filters.decisions import Verdicts
 from tutelage.filters.duplicates import drop_exact_duplicates
 from tutelage.filters.echo import drop_echoes
 from tutelage.filters.embeddings import make_embedder
+from tutelage.filters.extension_filter import judge_by_extension
 from tutelage.filters.length import TokenCounter, measure_length
 from tutelage.filters.llm_difficulty import rate_difficulty
 from tutelage.filters.near_duplicates import drop_near_duplicates
@@ -68,14 +70,22 @@ async def judge(pool: Pool, settings: FilterSettings, means: Means) -> Verdicts:
             return _judge_duplicates(pool, settings, means)
         case SimilaritySettings():
             return _judge_similarity(pool, settings)
-        case ClassifierSettings():
-            return _judge_class(pool, settings)
+        case ClassifierSettings() | ExtensionSettings():
+            return _judge_one_by_one(pool, settings)
         case TeacherRatingSettings():
             if means.teacher is None:
                 raise SettingsError("the filter teacher_rating needs a teacher")
             return keep_band(pool, await rate_difficulty(pool, settings, means.teacher), settings)
         case _:
             return keep_band(pool, _look_up(pool, settings, means), settings)
+
+
+def _judge_one_by_one(pool: Pool, settings: ClassifierSettings | ExtensionSettings) -> Verdicts:
+    match settings:
+        case ClassifierSettings():
+            return _judge_class(pool, settings)
+        case ExtensionSettings():
+            return judge_by_extension(pool, settings.function)
 
 
 def _look_up(

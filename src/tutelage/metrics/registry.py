@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tutelage.data import ViewName
+from tutelage.data.extensions import Extension, extensions_of, finite_or_none, when_loaded
+from tutelage.errors import SettingsError
 from tutelage.metrics import perplexity_ratios, response, steps
 from tutelage.metrics.spec import Material, MetricSpec
 
@@ -276,10 +278,53 @@ _SPECS = (
     ),
 )
 
-METRICS: Mapping[str, MetricSpec] = MappingProxyType({spec.name: spec for spec in _SPECS})
-"""Every metric by name, in the order of the documentation."""
+_BY_NAME = {spec.name: spec for spec in _SPECS}
+METRICS: Mapping[str, MetricSpec] = MappingProxyType(_BY_NAME)
+"""Every metric by name, in the order of the documentation; those of extensions at the end."""
 
 SCORABLE: tuple[str, ...] = tuple(
     spec.name for spec in _SPECS if spec.compute is not None or spec.name in {"lark", "casl"}
 )
 """The metrics that can be a column of the scores table: not those of sets or of two students."""
+
+
+def scorable() -> tuple[str, ...]:
+    """The metrics that can be a column of the scores table, with those of extensions."""
+    return (*SCORABLE, *extensions_of("metric"))
+
+
+def _add_extensions() -> None:
+    """Let METRICS hold what the file of extensions defines that is loaded now."""
+    for name in set(_BY_NAME) - {spec.name for spec in _SPECS}:
+        del _BY_NAME[name]
+    for name, found in extensions_of("metric").items():
+        if name in _BY_NAME:
+            raise SettingsError(
+                f"extension metric {name}: is the name of a metric of tutelage",
+                hint="give the function another name",
+            )
+        _BY_NAME[name] = _spec_of(found)
+
+
+def _spec_of(found: Extension) -> MetricSpec:
+    def compute(material: Material) -> float | None:
+        about = f"candidate {material.reading.candidate_id}"
+        return finite_or_none(found.call(material, about=about), who=found, about=about)
+
+    return MetricSpec(
+        name=found.name,
+        summary=found.summary or "A metric of an extension.",
+        formula="see the file of extensions",
+        better=found.options.get("better", "neither"),
+        level="candidate",
+        valid_range=(-math.inf, math.inf),
+        views=tuple(found.options.get("views", ("response_given_instruction",))),
+        statistics=found.options.get("statistics", "nll"),
+        needs="a file of extensions, and the response's text",
+        source="an extension",
+        compute=compute,
+    )
+
+
+when_loaded(_add_extensions)
+_add_extensions()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tutelage.data import VIEW_NAMES, ViewName
 from tutelage.errors import SettingsError
-from tutelage.metrics.registry import METRICS, SCORABLE
+from tutelage.metrics.registry import METRICS, scorable
 from tutelage.metrics.spec import MetricSpec, Statistics
 
 LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")
@@ -14,7 +14,7 @@ LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")
 
 def table_metrics() -> tuple[str, ...]:
     """The metrics that can be a column of the scores table: not those of sets or two students."""
-    return SCORABLE
+    return scorable()
 
 
 def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
@@ -32,15 +32,15 @@ def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
     found: dict[str, MetricSpec] = {}
     for name in names:
         if name not in METRICS:
-            close = difflib.get_close_matches(name, SCORABLE, n=1)
+            close = difflib.get_close_matches(name, scorable(), n=1)
             meant = f"did you mean {close[0]!r}? " if close else ""
             raise SettingsError(
-                f"unknown metric {name!r}", hint=f"{meant}metrics are {', '.join(SCORABLE)}"
+                f"unknown metric {name!r}", hint=f"{meant}metrics are {', '.join(scorable())}"
             )
-        if name not in SCORABLE:
+        if name not in scorable():
             raise SettingsError(
                 f"{name!r} is not a score of one candidate: it needs {METRICS[name].needs}",
-                hint=f"call tutelage.metrics.{name}, or score with {', '.join(SCORABLE)}",
+                hint=f"call tutelage.metrics.{name}, or score with {', '.join(scorable())}",
             )
         for part in (*METRICS[name].made_of, name):
             found.setdefault(part, METRICS[part])

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import Record, content_hash, read_records, write_table
+from tutelage.data.extensions import extensions_digest
 from tutelage.errors import SettingsError
 from tutelage.filters import (
     Comparison,
@@ -173,8 +174,12 @@ def verify_run(
         tally = verify_candidates(
             run, check=check, progress=progress, teacher=teacher, doors=doors, name=name
         )
-        stage = verify_stage(run, tally["check"], dict(check))
-        note_stage(run, stage, tally, seconds=monotonic() - started)
+        own = [extensions_digest("check")] if check.get("check") == "extension" else []
+        stage = verify_stage(run, tally["check"], dict(check), *own)
+        made_by = {
+            "kind": check.get("check", "maths")
+        }  # under a name of its own, a judge stays one
+        note_stage(run, stage, {**tally, **made_by}, seconds=monotonic() - started)
     return tally
 
 
@@ -215,6 +220,8 @@ def verify_candidates(
         verdicts = verdicts_to_table(found)
     finally:
         tables.close()
+    if check.get("check") == "extension":
+        which = str(check.get("function"))
     which = name or which
     write_verdicts(run, which, verdicts)
     progress.end()
@@ -264,6 +271,10 @@ def _refuse_agreement(check: Mapping[str, Any]) -> None:
             "check 'agreement' compares the answers of one example, which a file does not tell",
             hint="make a run of it first, then `tutelage verify RUN --check agreement`",
         )
+
+
+def _asks_extension(settings: FiltersSettings) -> bool:
+    return any(wanted.kind == "extension" for wanted in settings.filters)
 
 
 def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[Claim]:
@@ -333,7 +344,11 @@ def filter_run(
         write_table(run.filters, filtered.final)
         stage = Stage(
             name="filter",
-            key=content_hash("filter", settings.model_dump(mode="json")),
+            key=content_hash(
+                "filter",
+                settings.model_dump(mode="json"),
+                *([extensions_digest("filter")] if _asks_extension(settings) else []),
+            ),
             outputs=(run.filters,),
             reads=("candidates.parquet",),
         )

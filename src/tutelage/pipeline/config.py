@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tutelage.data import ReadSettings
+from tutelage.data.extensions import extensions_of, load_extensions
 from tutelage.data.key_suggestions import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
@@ -84,6 +85,20 @@ class RunSettings(BaseModel):
     refine: RefineSettings = Field(default_factory=RefineSettings)
     score: ScoreSettings = Field(default_factory=ScoreSettings)
     select: SelectSettings = Field(default_factory=SelectSettings)
+    extensions: str | None = Field(
+        default=None,
+        description="A Python file with your own metrics, rules, filters, checks and exports; see "
+        "extensions.md. It is run.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _load_extensions(cls, values: Any) -> Any:
+        # First of all: the names that it defines are checked like all others.
+        named = values.get("extensions") if isinstance(values, dict) else None
+        if isinstance(named, str):
+            load_extensions(Path(named))
+        return values
 
     @model_validator(mode="after")
     def _scores_what_the_rule_compares(self) -> Self:
@@ -95,8 +110,18 @@ class RunSettings(BaseModel):
             raise ValueError(
                 "select.quality_gate: calibrated needs entropies, which a vLLM server does not give"
             )
+        own = [name for name in self.score.metrics if name in extensions_of("metric")]
+        if own and self.score.engine == "ray":
+            raise ValueError(
+                f"score.metrics: {', '.join(own)} is of an extension, which Ray's workers do not "
+                "have; leave score.engine at local"
+            )
         by = self.select.best_by
-        needed = (*needed_metrics(self.select.compared_rule), *((by,) if by in METRICS else ()))
+        needed = (
+            *needed_metrics(self.select.compared_rule),
+            *_needed_by_extension(self.select),
+            *((by,) if by in METRICS else ()),
+        )
         computed = scores_schema(self.score.metrics).names
         missing = [n for n in needed if n not in computed]
         if self.select.diversity is not None:
@@ -107,6 +132,12 @@ class RunSettings(BaseModel):
                 "which is not among score.metrics"
             )
         return self
+
+
+def _needed_by_extension(select: SelectSettings) -> tuple[str, ...]:
+    """The metrics that the rule of an extension compares."""
+    rule = extensions_of("rule").get(select.function or "")
+    return () if rule is None else tuple(rule.options.get("metrics", ()))
 
 
 def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:

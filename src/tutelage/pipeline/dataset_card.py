@@ -41,11 +41,13 @@ class Card:
         run: Where the set was made.
         chosen: `selected`, or the name of a null.
         file: The exported file.
+        made_by: What stands as the rule, where it is neither that of the selection nor a null.
     """
 
     run: RunFolder
     chosen: str
     file: Path
+    made_by: Mapping[str, Any] | None = None
     _rows: int = 0
     _several_turns: int = 0
     _out_of_turn: int = 0
@@ -102,6 +104,7 @@ class Card:
         settings = manifest.get("settings", {})
         student, teacher = _decider(manifest), manifest.get("teacher", {})
         rule = settings.get("select", {}) if self.chosen == "selected" else {"null": self.chosen}
+        rule = rule if self.made_by is None else self.made_by
         head = {
             "language": NOT_SAID,
             "license": NOT_SAID,

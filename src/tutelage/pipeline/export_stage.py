@@ -1,6 +1,6 @@
 """A chosen set, written for the program that trains on it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import TableWriter, write_jsonl
+from tutelage.data.extensions import extensions_of
 from tutelage.data.schemas import MESSAGES, plain_turns
 from tutelage.data.thinking import join_thinking
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline import trainer_snippets
 from tutelage.pipeline.dataset_card import Card, alternates
+from tutelage.pipeline.row_weights import TRAIN_WEIGHT, Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.staleness import stale_outputs
@@ -144,7 +146,8 @@ def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str
     # Every row has every column as text: a column that begins after the first ten megabytes, or
     # is null until then, is one that `datasets` (and so every trainer) refuses to load.
     fields |= {name: row.get(name) or "" for name in PROVENANCE}
-    return fields if row.get(WEIGHT) is None else fields | {WEIGHT: row[WEIGHT]}
+    weights = {WEIGHT: row.get(WEIGHT), TRAIN_WEIGHT: row.get(TRAIN_WEIGHT, row.get(WEIGHT))}
+    return fields | {name: value for name, value in weights.items() if value is not None}
 
 
 def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,7 +162,8 @@ def _tools_text(row: Mapping[str, Any], *, none: str = "null") -> dict[str, str]
 
 def _to_prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
     messages = openai_turns(row["messages"])
-    pair = {"prompt": messages[:-1], "completion": messages[-1:]}
+    pair: dict[str, Any] = {"prompt": messages[:-1], "completion": messages[-1:]}
+    pair["teacher_id"] = row.get("teacher") or ""  # what multi-teacher distillation reads
     return _with_provenance(row, {**pair, **_tools_text(row)})
 
 
@@ -216,14 +220,15 @@ _OF_LLAMAFACTORY = {
 _OF_SHAREGPT = {**_OF_LLAMAFACTORY, "user": "human", "assistant": "gpt"}
 
 
-def _to_llamafactory(row: Mapping[str, Any]) -> dict[str, Any]:
-    turns = flat_turns(
-        row["messages"],
-        role="role",
-        content="content",
-        names=_OF_LLAMAFACTORY,
-        example=row["example_id"],
+def llamafactory_turns(messages: Iterable[Mapping[str, Any]], *, example: object) -> list[Turn]:
+    """Turns as LLaMA-Factory has them, with the fields `role` and `content`."""
+    return flat_turns(
+        messages, role="role", content="content", names=_OF_LLAMAFACTORY, example=example
     )
+
+
+def _to_llamafactory(row: Mapping[str, Any]) -> dict[str, Any]:
+    turns = llamafactory_turns(row["messages"], example=row["example_id"])
     return _with_provenance(row, {"messages": turns, **_tools_text(row, none="")})
 
 
@@ -255,14 +260,26 @@ TARGETS: Mapping[str, Target] = {
 }
 
 
-def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> dict[str, Any]:
+def export(
+    run: RunFolder,
+    *,
+    to: str,
+    file: Path,
+    chosen: str = "selected",
+    weights: Weights = "auto",
+    routes: Path | None = None,
+    **preferences: Any,
+) -> dict[str, Any]:
     """Write a set for a trainer.
 
     Args:
         run: The run folder.
-        to: One of `TARGETS`.
+        to: One of `TARGETS`, or of the formats of preferences.
         file: `.jsonl`, or `.parquet` for messages.
         chosen: `selected`, or the name of a null.
+        weights: Where `train_weight` comes from: the rule (auto), `likelihood`, or `off`.
+        routes: For distillation: a routing table; see `read_routes`.
+        **preferences: `pairs`, `check` and `pairs_per_prompt`, for the formats of preferences.
 
     Returns:
         The count of rows, the file, the snippet to paste, the data card that was written beside
@@ -273,10 +290,22 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
         RunError: Nothing was chosen, so there is nothing to write.
         DataError: A conversation cannot be held by the target; nothing is written.
     """
-    if to not in TARGETS:
-        raise SettingsError(f"unknown target {to!r}", hint=f"targets are {', '.join(TARGETS)}")
-    target = TARGETS[to]
-    found = chosen_rows(run, chosen=chosen)
+    from tutelage.pipeline.distillation_export import DISTILLATION, export_prompts
+    from tutelage.pipeline.preference_export import PREFERENCE_TARGETS, preferences_for
+
+    wanted = preferences_for(to, chosen=chosen, given=preferences)
+    if wanted is not None:
+        return wanted(run, file)
+    if to == DISTILLATION:
+        return export_prompts(run, file=file, chosen=chosen, routes=routes)
+    if routes is not None:
+        raise SettingsError(f"--routes: --to {to} has no routes", hint="use --to distillation")
+    target = TARGETS.get(to) or _extension_target(to)
+    if target is None:
+        own = extensions_of("export")
+        targets = ", ".join((*TARGETS, DISTILLATION, *PREFERENCE_TARGETS, *own))
+        raise SettingsError(f"unknown target {to!r}", hint=f"targets are {targets}")
+    found = weighted_rows(chosen_rows(run, chosen=chosen), run, weights=weights)
     first = next(found, None)
     if first is None:  # before a file of an earlier export is replaced by an empty one
         raise RunError(
@@ -307,13 +336,32 @@ def export(run: RunFolder, *, to: str, file: Path, chosen: str = "selected") -> 
     }
 
 
+def _extension_target(name: str) -> Target | None:
+    """A format that a file of extensions defines, if there is one of that name."""
+    found = extensions_of("export").get(name)
+    if found is None:
+        return None
+
+    def convert(row: Mapping[str, Any]) -> dict[str, Any]:
+        about = f"example {row['example_id']}"
+        made = found.call(as_training_row(row), about=about)
+        if not isinstance(made, dict):
+            raise DataError(
+                f"extension export {name}: gave {type(made).__name__} for {about}",
+                hint="give a dictionary: one row of the file",
+            )
+        return made
+
+    return Target(name=name, convert=convert, snippet=trainer_snippets.plain)
+
+
 def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], *, tools: bool) -> int:
     schema = pa.schema(
         [
             pa.field("messages", MESSAGES),
             *([pa.field("tools", pa.string())] if tools else []),
             *(pa.field(name, pa.string()) for name in PROVENANCE),
-            pa.field(WEIGHT, pa.float64()),
+            *(pa.field(name, pa.float64()) for name in (WEIGHT, TRAIN_WEIGHT)),
         ]
     )
     count = 0

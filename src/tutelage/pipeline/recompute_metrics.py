@@ -1,7 +1,7 @@
 """Numbers from what is stored, without a model: metrics, how they agree, what training changed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tutelage.data import OK, TableWriter, write_table
 from tutelage.data.token_table import IS_TOKENS, arrays_of, stored_tokens
 from tutelage.errors import DataError
 from tutelage.metrics import METRICS, agreement, score_row, scores_schema
+from tutelage.pipeline.candidate_groups import Group, groups_of
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
@@ -159,7 +160,15 @@ def scores_at(source: Path) -> pa.Table:
     return table
 
 
-def delta_losses(base: Path, current: Path, *, out: Path | None, seed: int = 0) -> dict[str, Any]:
+def delta_losses(
+    base: Path,
+    current: Path,
+    *,
+    out: Path | None,
+    seed: int = 0,
+    by: Group | None = None,
+    data: Path | None = None,
+) -> dict[str, Any]:
     """What training has changed: the loss under one student less that under another.
 
     Args:
@@ -167,10 +176,13 @@ def delta_losses(base: Path, current: Path, *, out: Path | None, seed: int = 0) 
         current: Scores of the same candidates by the student after.
         out: A table with a row for each candidate of either, or None.
         seed: Of the resampling.
+        by: Also each source, step or teacher by itself; the table gains a column of that name.
+        data: The rows that were scored, where neither of the two is a run folder.
 
     Returns:
         How many candidates are in which state, the mean over them in nats per token with its 95 %
-        interval (resampled by example), and the share that became likelier.
+        interval (resampled by example), and the share that became likelier; with `by` the same of
+        each group, with both losses.
 
     Raises:
         DataError: A file is no scores table of one student, or no candidate is in both.
@@ -180,6 +192,11 @@ def delta_losses(base: Path, current: Path, *, out: Path | None, seed: int = 0) 
         _delta(name, before.get(name), after.get(name)) for name in dict.fromkeys([*before, *after])
     ]
     table = pa.Table.from_pylist(rows, schema=DELTAS)
+    groups = None
+    if by is not None:
+        groups = groups_of((base, current), by=by, data=data)
+        names = [groups.get(row["candidate_id"]) for row in rows]
+        table = table.append_column(by, pa.array(names, pa.string()))
     if out is not None:
         write_table(out, table)
     good = [row for row in rows if row["status"] == OK]
@@ -188,19 +205,51 @@ def delta_losses(base: Path, current: Path, *, out: Path | None, seed: int = 0) 
             f"{base} and {current} have no scored candidate in common",
             hint="score the same data with both students, with --metrics that read the response",
         )
+    return {
+        **_said(rows, seed=seed),
+        "seed": seed,
+        **({} if groups is None else {f"by_{by}": _each(rows, groups, by=str(by), seed=seed)}),
+        **({} if out is None else {"out": str(out)}),
+    }
+
+
+def _said(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, Any]:
+    """What the deltas of some candidates come to; no numbers where none has one."""
+    good = [row for row in rows if row["status"] == OK]
+    told: dict[str, Any] = {
+        "candidates": len(rows),
+        "by_status": dict(sorted(Counter(str(row["status"]) for row in rows).items())),
+    }
+    if not good:
+        return {**told, "examples": 0}
     deltas = np.array([row["delta_loss"] for row in good])
     examples = [row["example_id"] or row["candidate_id"] for row in good]
     low, high = _interval(deltas, examples, seed=seed)
     return {
-        "candidates": len(rows),
-        "by_status": dict(sorted(Counter(str(row["status"]) for row in rows).items())),
+        **told,
         "examples": len(set(examples)),
         "mean_delta_loss": float(deltas.mean()),
         "interval_95": [low, high],
         "share_likelier": float((deltas > 0).mean()),
-        "seed": seed,
-        **({} if out is None else {"out": str(out)}),
     }
+
+
+def _each(
+    rows: Sequence[dict[str, Any]], groups: Mapping[str, str | None], *, by: str, seed: int
+) -> list[dict[str, Any]]:
+    """The same of each group, the largest first, with the mean loss before and after."""
+    members: dict[str | None, list[dict[str, Any]]] = {}
+    for row in rows:
+        members.setdefault(groups.get(row["candidate_id"]), []).append(row)
+    found = []
+    for name in sorted(members, key=lambda n: (-len(members[n]), n or "")):
+        good = [row for row in members[name] if row["status"] == OK]
+        means = {
+            column: float(np.mean([row[column] for row in good])) if good else None
+            for column in ("nll_base", "nll_current")
+        }
+        found.append({by: name, **means, **_said(members[name], seed=seed)})
+    return found
 
 
 def _by_candidate(source: Path) -> dict[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from tutelage.errors import RunError
 from tutelage.metrics import METRICS
 from tutelage.pipeline.explanation import deciding_student, settings_of
+from tutelage.pipeline.fault_rates import fault_section
 from tutelage.pipeline.overrides import overrides_of
 from tutelage.pipeline.run_dir import MAIN, RunFolder
 from tutelage.pipeline.select_stage import decided
@@ -58,7 +59,7 @@ def sections_beside(
     Raises:
         RunError: A folder is none of these.
     """
-    found = [*_stale(run), *_overruled(run), *_other_students(run)]
+    found = [*fault_section(run), *_stale(run), *_overruled(run), *_other_students(run)]
     found += [_other_selection(run, name, at) for at, name in enumerate(compared)]
     for at, folder in enumerate(others):
         if (folder / "comparisons.parquet").exists():

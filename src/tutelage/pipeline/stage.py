@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from tutelage.data import content_hash
+from tutelage.data.extensions import extensions_digest
 from tutelage.errors import RunError
 from tutelage.pipeline.config import DataSettings
 from tutelage.pipeline.overrides import overrides_digest
@@ -264,6 +265,7 @@ def score_stage(
             checksum(run.candidates),
             {name: description[name] for name in READ_BY},
             reading.model_dump(mode="json", include={"on_overflow", "turns", "score_end_of_turn"}),
+            *filter(None, [extensions_digest("metric")]),
         ),
         outputs=outputs,
         shared=outputs,
@@ -325,8 +327,11 @@ def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | Non
         name=run.select_stage,
         key=content_hash(
             "select",
-            settings.model_dump(mode="json"),
+            settings.model_dump(
+                mode="json", exclude={"function"} if settings.function is None else None
+            ),
             student,
+            *([extensions_digest("rule")] if settings.rule == "extension" else []),
             {name: digest for name, digest in parts.items() if digest is not None},
         ),
         outputs=(run.decisions, run.chosen, run.nulls, run.selected, run.rejected),

@@ -12,6 +12,7 @@ from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, summary_of
 from tutelage.pipeline.config import checked, yaml_value
 from tutelage.pipeline.export_stage import as_training_row, chosen_rows
+from tutelage.pipeline.row_weights import Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.progress import Progress
 from tutelage.student import StudentModel, StudentSettings, open_student
@@ -27,6 +28,7 @@ def train(
     settings: Mapping[str, Any],
     chosen: str | None,
     selection: str | None = None,
+    weights: str = "auto",
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -38,6 +40,8 @@ def train(
         settings: Settings of the training.
         chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
         selection: Of a run: a named selection; None is the run's own. Of a file: None.
+        weights: How much the loss of a row counts: `auto` (its column train_weight, or the rule
+            of the run), `likelihood` (of a run), or `off`.
         out: A folder of its own.
         progress: Told of each step.
 
@@ -48,11 +52,17 @@ def train(
         SettingsError: There is no such file, run or set, or a setting is wrong.
         RunError: Another training lies in `out`, of which nothing is changed.
     """
-    wanted = checked(TrainSettings, settings, place="train")
+    wanted = checked(
+        TrainSettings,
+        {**settings, **({"row_weights": "off"} if weights == "off" else {})},
+        place="train",
+    )
     rows = data
     if data.is_dir():
         run = RunFolder(root=data).existing().selected_as(selection)
-        found = [as_training_row(row) for row in chosen_rows(run, chosen=chosen or "selected")]
+        chosen_of = chosen_rows(run, chosen=chosen or "selected")
+        kind: Weights = "likelihood" if weights == "likelihood" else "auto"
+        found = [as_training_row(row) for row in weighted_rows(chosen_of, run, weights=kind)]
         rows = _written(found, out)
     elif not data.is_file():
         raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")
@@ -61,6 +71,11 @@ def train(
         raise SettingsError(
             f"{given}: {data} is a file, which holds one set",
             hint=f"leave {given.split(maxsplit=1)[0]} out, or give the run folder",
+        )
+    elif weights == "likelihood":
+        raise SettingsError(
+            f"--weights likelihood: {data} is a file, which has no scores",
+            hint="give the run folder, or a file with a column train_weight",
         )
     trained = train_student(rows, model=model, settings=wanted, out=out, progress=progress)
     return asdict(trained)

@@ -22,6 +22,7 @@ RuleName: TypeAlias = Literal[
     "length_matched",
     "chosen_version",
     "refused_version",
+    "extension",
 ]
 
 SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
@@ -94,6 +95,9 @@ class SelectSettings(BaseModel):
         default="srt",
         description="permuted, length_matched, chosen_version, refused_version: the rule that they "
         "are made from.",
+    )
+    function: str | None = Field(
+        default=None, description="extension: the rule's name in the file of extensions."
     )
     mode: Literal["safe", "paper"] = Field(
         default="safe", description="The truth table of the srt rule."
@@ -224,6 +228,10 @@ class SelectSettings(BaseModel):
             )
         if (self.rule == "best_of_n") != (self.best_by is not None):
             raise ValueError("best_by names the column for rule best_of_n, and only for it")
+        if (self.rule == "extension") != (self.function is not None):
+            raise ValueError("function names the rule of an extension, and only for it")
+        if self.of == "extension":
+            raise ValueError("no baseline can be made from an extension")
         return self
 
     @property

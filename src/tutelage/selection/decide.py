@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tutelage.data import STEPS
+from tutelage.data.extensions import extension_named
 from tutelage.data.schemas import CHOSEN, DECISIONS
 from tutelage.selection.arrow_columns import (
     NONE,
@@ -29,6 +30,7 @@ from tutelage.selection.budget import cut
 from tutelage.selection.candidate_table import Pool, TableSource, load_pool
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
+from tutelage.selection.extension_rule import decide_extension
 from tutelage.selection.gates import GATES, refused_late, shut_out
 from tutelage.selection.matched_baselines import (
     decide_chosen_version,
@@ -228,8 +230,8 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
             return ("mean_surprisal", "brier")
         case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
             return ()
-        case "permuted" | "length_matched" | "chosen_version" | "refused_version":
-            return ()  # those of the rule it is made from: see `compared_columns`
+        case "permuted" | "length_matched" | "chosen_version" | "refused_version" | "extension":
+            return ()  # those of the rule it is made from, or of the function: `compared_columns`
         case _:
             assert_never(rule)
 
@@ -242,6 +244,8 @@ def compared_columns(settings: SelectSettings) -> tuple[str, ...]:
     """
     if settings.rule == "lark":
         return ("lark", "lark_weight")
+    if settings.rule == "extension":
+        return tuple(extension_named("rule", settings.function).options.get("metrics", ()))
     if settings.best_by is not None:
         return (settings.best_by,)
     return needed_metrics(settings.compared_rule)
@@ -260,6 +264,7 @@ _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
     "longest": decide_longest,
     "all_original": decide_all_original,
     "all_refined": decide_all_refined,
+    "extension": decide_extension,
 }
 
 

@@ -59,9 +59,13 @@ SHUT_OUT: Mapping[str, str] = MappingProxyType(
 )
 """Why a candidate that has text and perhaps numbers may not be chosen."""
 OVERRULED = "overruled_by_person"
+CHOSEN_BY_EXTENSION = "chosen_by_extension"
+DROPPED_BY_EXTENSION = "dropped_by_extension"
 
 REASONS: Mapping[str, str] = MappingProxyType(
     {
+        CHOSEN_BY_EXTENSION: "The rule of an extension chose it.",
+        DROPPED_BY_EXTENSION: "The rule of an extension chose no version.",
         ORIGINAL_KEPT: "The original stays: by this rule no refinement beats it.",
         INSTRUCTION_REFLECTION_WON: "The instruction reflection beat the original, and no response "
         "reflection beat it.",

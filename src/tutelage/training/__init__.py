@@ -8,19 +8,37 @@
 
 from tutelage.training.config import TrainSettings
 from tutelage.training.tokenized_rows import Encoded, LeftOut, TrainingRow, encode_file
+from tutelage.training.trackers import (
+    PROJECT,
+    TRACKERS,
+    Followed,
+    Tracker,
+    Tracking,
+    current_tracking,
+    tracked,
+    tracked_run,
+)
 from tutelage.training.train import Trained, refuse_other_rows, train_student
 from tutelage.training.trainer_parity import RowTruth, Truth, check_truth
 
 __all__ = [
+    "PROJECT",
+    "TRACKERS",
     "Encoded",
+    "Followed",
     "LeftOut",
     "RowTruth",
+    "Tracker",
+    "Tracking",
     "TrainSettings",
     "Trained",
     "TrainingRow",
     "Truth",
     "check_truth",
+    "current_tracking",
     "encode_file",
     "refuse_other_rows",
+    "tracked",
+    "tracked_run",
     "train_student",
 ]

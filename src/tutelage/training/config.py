@@ -61,6 +61,11 @@ class TrainSettings(TemplateSettings):
     turns: Literal["last", "all"] = Field(
         default="last", description="Which assistant turns carry loss."
     )
+    row_weights: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: the loss of a row counts as its column train_weight says, relative to "
+        "the mean; rows without one count 1. off: all rows count the same.",
+    )
     lora_rank: int = Field(default=16, ge=1, description="lora: the rank of the adapters.")
     lora_alpha: int = Field(default=32, ge=1, description="lora: their weight is alpha / rank.")
     checkpoint_steps: int = Field(

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from tutelage.training.tokenized_rows import NO_LOSS
+from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT
 
 TOKENS = 512
 """Tokens whose logits are held together: 512 of them are 0.25 GiB for a vocabulary of 262k."""
@@ -30,31 +31,67 @@ def summed_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
     Args:
         model: A model whose logits are one product of its last hidden states with its head.
-        inputs: `labels` (B, T), `NO_LOSS` where there is no loss; the rest is the model's.
+        inputs: `labels` (B, T), `NO_LOSS` where there is no loss; perhaps `train_weight` (B,), how
+            much the loss of each row counts; the rest is the model's.
 
     Returns:
-        The sum in nats, with its gradient, and the number of tokens summed over.
+        The weighted sum in nats, with its gradient, and the number of tokens summed over.
     """
-    given = {name: value for name, value in inputs.items() if name != "labels"}
+    given = {name: value for name, value in inputs.items() if name not in ("labels", TRAIN_WEIGHT)}
     hidden_B_T_H = model.base_model(**given, use_cache=False).last_hidden_state[:, :-1]
     labels_B_T = inputs["labels"][:, 1:]
     counted = labels_B_T != NO_LOSS
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
     weight = model.get_output_embeddings().weight
     apply: Any = SummedLoss.apply
-    loss = apply(hidden_B_T_H[counted], weight, labels_B_T[counted], dtype or weight.dtype)
+    row_weight_N = token_weights(inputs.get(TRAIN_WEIGHT), counted)
+    loss = apply(
+        hidden_B_T_H[counted], weight, labels_B_T[counted], dtype or weight.dtype, row_weight_N
+    )
     return loss, counted.sum()
+
+
+def token_weights(weight_B: Tensor | None, counted_B_T: Tensor) -> Tensor | None:
+    """The weight of each token with loss, float32: that of its row."""
+    if weight_B is None:
+        return None
+    return weight_B.float()[:, None].expand(counted_B_T.shape)[counted_B_T]
+
+
+def weighted_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """The same sum from a model's own logits, for heads that are more than one product.
+
+    Args:
+        model: A causal language model.
+        inputs: As of `summed_loss`.
+
+    Returns:
+        The weighted sum in nats, and the number of tokens summed over.
+    """
+    given = {name: value for name, value in inputs.items() if name not in ("labels", TRAIN_WEIGHT)}
+    logits_B_T_V = model(**given, use_cache=False).logits[:, :-1]
+    labels_B_T = inputs["labels"][:, 1:]
+    counted = labels_B_T != NO_LOSS
+    nats_N = cross_entropy(logits_B_T_V[counted].float(), labels_B_T[counted], reduction="none")
+    weight_N = token_weights(inputs.get(TRAIN_WEIGHT), counted)
+    return (nats_N if weight_N is None else nats_N * weight_N).sum(), counted.sum()
 
 
 class SummedLoss(torch.autograd.Function):
     """The sum of -log p(target) in nats, with both gradients computed on the way.
 
-    `forward(hidden_N_H, weight_V_H, targets_N, dtype)`: products are in `dtype`, sums in float32.
+    `forward(hidden_N_H, weight_V_H, targets_N, dtype, row_weight_N)`: products are in `dtype`, sums
+    in float32; each token counts as `row_weight_N` says, all the same where it is None.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden_N_H: Tensor, weight_V_H: Tensor, targets_N: Tensor, dtype: torch.dtype
+    def forward(  # noqa: PLR0917  (autograd passes all by position)
+        ctx: Any,
+        hidden_N_H: Tensor,
+        weight_V_H: Tensor,
+        targets_N: Tensor,
+        dtype: torch.dtype,
+        row_weight_N: Tensor | None = None,
     ) -> Tensor:
         """Return the sum, a float32 scalar; keep what `backward` scales."""
         rows, multiplied = hidden_N_H.detach().to(dtype), weight_V_H.detach().to(dtype)
@@ -65,7 +102,14 @@ class SummedLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32)
         for start in range(0, len(rows), TOKENS):
             part = slice(start, start + TOKENS)
-            total += _part(rows[part], multiplied, targets_N[part], to_hidden[part], to_weight)
+            total += _part(
+                rows[part],
+                multiplied,
+                targets_N[part],
+                to_hidden[part],
+                to_weight,
+                row_weight_N=None if row_weight_N is None else row_weight_N[part],
+            )
         ctx.save_for_backward(to_hidden.to(hidden_N_H.dtype), to_weight)
         ctx.weight_dtype = weight_V_H.dtype
         return total
@@ -75,7 +119,7 @@ class SummedLoss(torch.autograd.Function):
         """Scale both gradients with that of the sum."""
         to_hidden, to_weight = ctx.saved_tensors
         scaled = None if to_weight is None else to_weight.mul_(outer[0]).to(ctx.weight_dtype)
-        return to_hidden * outer[0], scaled, None, None
+        return to_hidden * outer[0], scaled, None, None, None
 
 
 def _part(
@@ -84,6 +128,8 @@ def _part(
     targets_N: Tensor,
     to_hidden_N_H: Tensor,
     to_weight_V_H: Tensor | None,
+    *,
+    row_weight_N: Tensor | None,
 ) -> Tensor:
     """Add the gradients of some tokens to both; return their summed loss."""
     logits_N_V = torch.empty((len(rows_N_H), len(weight_V_H)), dtype=rows_N_H.dtype)
@@ -92,11 +138,14 @@ def _part(
         logits_N_V[:, part] = rows_N_H @ weight_V_H[part].T
         sums.append(logits_N_V[:, part].float().logsumexp(dim=1))
     log_sum_N = torch.stack(sums).logsumexp(dim=0)
-    loss = (log_sum_N - logits_N_V.gather(1, targets_N[:, None])[:, 0].float()).sum()
+    nats_N = log_sum_N - logits_N_V.gather(1, targets_N[:, None])[:, 0].float()
+    loss = (nats_N if row_weight_N is None else nats_N * row_weight_N).sum()
     for part in _slices(len(weight_V_H)):
         slope_N_C = logits_N_V[:, part].float().sub_(log_sum_N[:, None]).exp_()
         here = ((targets_N >= part.start) & (targets_N < part.stop)).nonzero()[:, 0]
         slope_N_C[here, targets_N[here] - part.start] -= 1.0
+        if row_weight_N is not None:
+            slope_N_C *= row_weight_N[:, None]
         slope = slope_N_C.to(rows_N_H.dtype)
         to_hidden_N_H += slope @ weight_V_H[part]
         if to_weight_V_H is not None:

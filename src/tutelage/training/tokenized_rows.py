@@ -7,6 +7,8 @@ The ids and the border come from the student's own room, so a training cannot di
 scores about what a response is.
 """
 
+import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +23,12 @@ from tutelage.student.views import blank_reason
 NO_LOSS = -100
 """What torch and every trainer understand as a position without loss."""
 
+TRAIN_WEIGHT = "train_weight"
+"""The column of a file of rows that says how much the loss of a row counts."""
+
+ZERO_WEIGHT = "zero_weight"
+"""Why a row is left out whose weight is 0."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRow:
@@ -30,11 +38,13 @@ class TrainingRow:
         row: 0-based row of the file it comes from.
         ids: Token ids, context first.
         labels: The same ids where there is loss, `NO_LOSS` elsewhere.
+        weight: How much its loss counts, above 0; 1 where nothing was said.
     """
 
     row: int
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    weight: float = 1.0
 
     @property
     def loss_tokens(self) -> int:
@@ -74,25 +84,37 @@ class Encoded:
         return sum(row.loss_tokens for row in self.rows)
 
     @property
+    def relative_weights(self) -> tuple[float, ...] | None:
+        """The weight of each sequence, divided by their mean; None where all weigh the same."""
+        weights = [row.weight for row in self.rows]
+        if len(set(weights)) <= 1:
+            return None
+        mean = math.fsum(weights) / len(weights)
+        return tuple(weight / mean for weight in weights)
+
+    @property
     def left_out_by_reason(self) -> Mapping[str, int]:
         """How many rows are left out for which reason."""
         return dict(sorted(Counter(row.reason for row in self.left_out).items()))
 
 
-def encode_file(path: Path, student: StudentModel) -> Encoded:
+def encode_file(path: Path, student: StudentModel, *, weighted: bool = True) -> Encoded:
     """Encode every row of a file, as the student's template renders it.
 
     Args:
         path: Any file of rows that `tutelage.read` understands. A row that stands twice is
             trained on twice.
         student: Opened with `score_end_of_turn`, so that the end of the turn carries loss too.
+        weighted: Whether the column `train_weight` counts, where the file has one.
 
     Raises:
-        DataError: The file cannot be read, or not one of its rows can be trained on.
+        DataError: The file cannot be read, a weight is no number of 0 or more, or not one of its
+            rows can be trained on.
     """
     rows: list[TrainingRow] = []
     left_out: list[LeftOut] = []
-    for row, candidate, why in _candidates(path):
+    for row, candidate, why, extra in _candidates(path):
+        weight = _weight_of(extra, place=f"{path}, row {row}") if weighted else 1.0
         refused = LeftOut(row=row, reason=why or "no_response")
         if candidate is None:
             left_out.append(refused)
@@ -101,7 +123,10 @@ def encode_file(path: Path, student: StudentModel) -> Encoded:
         if isinstance(encoded, Refusal):
             left_out.append(LeftOut(row=row, reason=encoded.reason, detail=encoded.detail))
             continue
-        rows += [training_row(row, passage) for passage in encoded]
+        if weight == 0.0:
+            left_out.append(LeftOut(row=row, reason=ZERO_WEIGHT))
+            continue
+        rows += [training_row(row, passage, weight=weight) for passage in encoded]
     if not rows:
         reasons = Counter(row.reason for row in left_out).most_common()
         tally = ", ".join(f"{count} {reason}" for reason, count in reasons)
@@ -121,20 +146,38 @@ def encode_candidate(candidate: Candidate, student: StudentModel) -> tuple[Passa
     return side if isinstance(side, Refusal) else side.given
 
 
-def training_row(row: int, passage: Passage) -> TrainingRow:
+def training_row(row: int, passage: Passage, *, weight: float = 1.0) -> TrainingRow:
     """A passage with loss on its target only."""
     ids = tuple(int(token) for token in passage.ids_T)
     start = passage.target_start
-    return TrainingRow(row=row, ids=ids, labels=(NO_LOSS,) * start + ids[start:])
+    return TrainingRow(row=row, ids=ids, labels=(NO_LOSS,) * start + ids[start:], weight=weight)
 
 
-def _candidates(path: Path) -> Iterator[tuple[int, Candidate | None, str | None]]:
-    """Each row with the one version it is to be trained on: its first."""
+def _weight_of(extra: str | None, *, place: str) -> float:
+    """The weight that a row names; 1 where it names none.
+
+    Raises:
+        DataError: It is not a number of 0 or more.
+    """
+    found = None if extra is None else json.loads(extra).get(TRAIN_WEIGHT)
+    if found is None:
+        return 1.0
+    number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    if not number or not math.isfinite(found) or found < 0:
+        raise DataError(
+            f"{place}: {TRAIN_WEIGHT} is {found!r}, which is not a number of 0 or more",
+            hint="mend that row, or train with --weights off",
+        )
+    return float(found)
+
+
+def _candidates(path: Path) -> Iterator[tuple[int, Candidate | None, str | None, str | None]]:
+    """Each row with the one version it is to be trained on, its first, and its other fields."""
     for row in read(str(path)):
         versions = (*row.candidates, *row.repeated)
         if row.example is None:
-            yield row.row, None, row.status
+            yield row.row, None, row.status, None
         elif len(versions) > 1:
-            yield row.row, None, "several_candidates"
+            yield row.row, None, "several_candidates", None
         else:
-            yield row.row, versions[0] if versions else None, None
+            yield row.row, versions[0] if versions else None, None, row.example.extra

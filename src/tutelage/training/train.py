@@ -26,6 +26,7 @@ from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.config import template_values
 from tutelage.training.config import TrainSettings, steps_of
 from tutelage.training.tokenized_rows import Encoded, encode_file
+from tutelage.training.trackers import tracked_run
 
 LIBRARIES = ("tutelage", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _NOT_IN_KEY = {"threads", "checkpoint_steps", "microbatch_examples"}
@@ -106,12 +107,17 @@ def train_student(
                 model,
                 adapter.base_name,
             )
-        encoded = encode_file(rows, student)
+        encoded = encode_file(rows, student, weighted=settings.row_weights == "auto")
         about = _about(rows, student, settings, encoded)
         out.mkdir(parents=True, exist_ok=True)
         _write(out, {"key": key, "state": "started", **about})
         try:
-            trained = _train(encoded, student, settings, out=out, progress=progress)
+            resumed = last_checkpoint(_checkpoints(out)) is not None
+            followed = _followed(about, out)
+            with tracked_run(str(out), config=followed, resumed=resumed) as tracking:
+                trained = _train(encoded, student, settings, out=out, progress=progress)
+                if tracking is not None:
+                    tracking.log(_totals(trained))
         except TutelageError as error:
             _write(out, {"key": key, "state": "failed", **about, "error": str(error)})
             raise
@@ -121,6 +127,22 @@ def train_student(
         student.close()
         give_memory_back()
     return trained
+
+
+def _followed(about: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """What a tracker shows as the settings of a training."""
+    rows = {name: about["rows"][name] for name in ("file", "trained_on", "weighted")}
+    return {
+        "out": str(out),
+        "student": about["student"]["model"],
+        **{f"rows_{name}": value for name, value in rows.items()},
+        **{f"train_{name}": value for name, value in about["settings"].items()},
+    }
+
+
+def _totals(trained: Trained) -> dict[str, float]:
+    names = ("rows", "steps", "tokens", "loss_tokens", "last_loss", "seconds")
+    return {f"train/total_{name}": getattr(trained, name) for name in names}
 
 
 def student_settings(model: str, settings: TrainSettings) -> StudentSettings:
@@ -140,6 +162,8 @@ def student_settings(model: str, settings: TrainSettings) -> StudentSettings:
 def _key(rows: Path, student: StudentModel, settings: TrainSettings) -> str:
     digest = sha256(rows.read_bytes()).hexdigest()
     kept = settings.model_dump(mode="json", exclude=_NOT_IN_KEY)
+    if settings.row_weights == "auto":  # trainings from before there were weights keep their key
+        del kept["row_weights"]
     return content_hash("train", digest, student.fingerprint, kept)
 
 
@@ -157,6 +181,7 @@ def _about(
             "file": rows.name,
             "sha256": sha256(rows.read_bytes()).hexdigest(),
             "trained_on": len(encoded.rows),
+            "weighted": encoded.relative_weights is not None,
             "left_out": dict(encoded.left_out_by_reason),
             "left_out_rows": [asdict(row) for row in encoded.left_out],
         },

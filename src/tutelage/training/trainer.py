@@ -23,9 +23,10 @@ from tutelage.progress import Progress
 from tutelage.student.components import OpenStudent
 from tutelage.student.tokenizer import load_hf_tokenizer
 from tutelage.training.config import TrainSettings, steps_of
-from tutelage.training.loss import base_of, summed_loss
+from tutelage.training.loss import base_of, summed_loss, weighted_loss
 from tutelage.training.row_order import LikeLengths
-from tutelage.training.tokenized_rows import Encoded
+from tutelage.training.tokenized_rows import TRAIN_WEIGHT, Encoded
+from tutelage.training.trackers import current_tracking
 
 CPU_MICROBATCH = 4
 _TOKENIZER_FILES = (
@@ -77,6 +78,8 @@ def build_trainer(
             callbacks=[watch],
         )
     trainer.remove_callback(PrinterCallback)
+    if encoded.relative_weights is not None:
+        trainer.data_collator = _WithWeights(trainer.data_collator)
     return trainer
 
 
@@ -92,12 +95,32 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], **more: Any) -> Any:
         alone = self.accelerator.num_processes == 1
-        if more.get("return_outputs") or not (alone and has_plain_head(base_of(self.model))):
+        plain = alone and has_plain_head(base_of(self.model))
+        if more.get("return_outputs") or not (plain or TRAIN_WEIGHT in inputs):
             return super().compute_loss(model, inputs, **more)
         with self.accelerator.autocast():
-            loss, count = summed_loss(base_of(self.model), inputs)
+            if plain:
+                loss, count = summed_loss(base_of(self.model), inputs)
+            else:
+                loss, count = weighted_loss(model, inputs)
         in_batch = more.get("num_items_in_batch")
-        return loss / (count if in_batch is None else in_batch)
+        if in_batch is None:
+            return loss / count
+        # The gradients of processes are averaged, and the count is that of all of them.
+        return loss * self.accelerator.num_processes / in_batch
+
+
+class _WithWeights:
+    """A collator that adds the weight of each row to what another one makes of the rest."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        weights = [row[TRAIN_WEIGHT] for row in rows]
+        rest = [{name: v for name, v in row.items() if name != TRAIN_WEIGHT} for row in rows]
+        batch: dict[str, Any] = self._inner(rest)
+        return {**batch, TRAIN_WEIGHT: torch.tensor(weights, dtype=torch.float32)}
 
 
 def has_plain_head(model: Any) -> bool:
@@ -114,10 +137,12 @@ def has_plain_head(model: Any) -> bool:
 
 
 def _dataset(encoded: Encoded) -> Dataset:
+    weights = encoded.relative_weights
     return Dataset.from_dict(
         {
             "input_ids": [list(row.ids) for row in encoded.rows],
             "labels": [list(row.labels) for row in encoded.rows],
+            **({} if weights is None else {TRAIN_WEIGHT: list(weights)}),
         }
     )
 
@@ -156,6 +181,7 @@ def _arguments(
         disable_tqdm=True,
         report_to="none",
         dataloader_pin_memory=not on_cpu,
+        remove_unused_columns=encoded.relative_weights is None,  # the weights are a column
     )
 
 
@@ -288,6 +314,11 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             raise _diverged(f"the loss is {loss} at step {_step(state)}")
         state.log_history[-1]["seconds"] = time.monotonic() - self._started
         self._note = f"loss {loss:.3f}"
+        tracking = current_tracking()
+        if tracking is not None:
+            names = ("loss", "learning_rate", "grad_norm", "epoch")
+            numbers = {f"train/{name}": logs[name] for name in names if name in logs}
+            tracking.log(numbers, step=state.global_step)
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-CheckName: TypeAlias = Literal["maths", "number", "choice", "exact", "code", "constraints", "judge"]
+CheckName: TypeAlias = Literal[
+    "maths", "number", "choice", "exact", "code", "constraints", "judge", "extension"
+]
 
 
 class VerifySettings(BaseModel):
@@ -18,7 +20,10 @@ class VerifySettings(BaseModel):
         description="maths: final answer against a reference, with algebra where needed (extra "
         "maths); number: the same without algebra; choice: a letter or the text of one of the "
         "choices; exact: the text; code: run the tests in a sandbox; constraints: IFEval-kind "
-        "instructions; judge: ask a model.",
+        "instructions; judge: ask a model; extension: ask a function of the user.",
+    )
+    function: str | None = Field(
+        default=None, description="extension: the check's name in the file of extensions."
     )
     processes: int = Field(
         default=max(1, min(8, os.cpu_count() or 1)),

@@ -19,6 +19,7 @@ from tutelage.teacher import Teacher
 from tutelage.verification.claim import Claim, Constraint
 from tutelage.verification.code_check import check_program
 from tutelage.verification.config import VerifySettings
+from tutelage.verification.extension_check import check_by_extension
 from tutelage.verification.ifeval import check_constraints
 from tutelage.verification.llm_judge import judge
 from tutelage.verification.math_equivalence import HardClaim, check_maths
@@ -145,6 +146,7 @@ def claims_of(
         "code": (response_field, tests_field),
         "constraints": (response_field, kinds_field),
         "judge": (response_field, instruction_field),
+        "extension": (response_field,),
     }.get(settings.check, (response_field, reference_field))
     for row, value in enumerate(rows):
         missing = [name for name in needed if name not in value]
@@ -207,8 +209,6 @@ def _begin(
     response = answer_of(claim.response or "")
     if isinstance(response, Verdict):
         return response
-    if settings.check == "constraints":
-        return check_constraints(response, claim.constraints)
     if settings.check == "code":
         return pool.submit(check_program, response, claim.tests, settings)
     outcome = _compare(claim, response, settings)
@@ -231,6 +231,10 @@ def answer_of(response: str) -> str | Verdict:
 
 
 def _compare(claim: Claim, response: str, settings: VerifySettings) -> Verdict | HardClaim:
+    if settings.check == "constraints":
+        return check_constraints(response, claim.constraints)
+    if settings.check == "extension":
+        return check_by_extension(replace(claim, response=response), settings.function)
     if claim.reference is None:
         return cannot_check("there is no reference")
     if settings.check == "exact":

@@ -61,7 +61,8 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
     "--to",
     default="messages",
     show_default=True,
-    help="messages, trl, axolotl, llamafactory, alpaca or sharegpt.",
+    help="messages, trl, axolotl, llamafactory, alpaca or sharegpt; preferences: dpo, kto, "
+    "llamafactory-dpo or llamafactory-kto; distillation: prompts with teacher_id.",
 )
 @click.option(
     "--set",
@@ -77,20 +78,52 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
     help="A .jsonl file, or .parquet for messages.",
 )
 @click.option("--selection", help="A selection made with `select --name`; default the run's own.")
-def export(run: Path, *, to: str, chosen: str, out: Path, selection: str | None) -> None:
+@click.option(
+    "--weights",
+    type=click.Choice(["auto", "likelihood", "off"]),
+    default="auto",
+    show_default=True,
+    help="The column train_weight. auto: as the rule says (lark). likelihood: the student's mean "
+    "probability of the response.",
+)
+@click.option(
+    "--routes",
+    type=click.Path(path_type=Path, exists=True),
+    help="Distillation: the folder of `tutelage rank teachers`, or a JSON file; the teacher of "
+    "each source.",
+)
+@click.option(
+    "--pairs",
+    type=click.Choice(["checked", "likelihood"]),
+    help="Preferences: where they come from. checked (default): a verifier, a judge or a person. "
+    "likelihood: the student's own, which says nothing about quality.",
+)
+@click.option("--check", help="Preferences: only the verdicts of this check count; default all.")
+@click.option(
+    "--pairs-per-prompt",
+    type=click.IntRange(min=1),
+    help="Preferences: the most pairs of one prompt; default all.",
+)
+def export(
+    run: Path, *, to: str, chosen: str, out: Path, selection: str | None, **preferences: Any
+) -> None:
     """Export a set of a run for a trainer.
 
     Writes a set of RUN, and prints what to paste into the configuration of the trainer.
 
+    The formats of preferences hold responses to the same prompt, one preferred to the other, with
+    the reason; they are made of all candidates of the run.
+
     \b
     Example:
       tutelage export runs/demo --to llamafactory --out train.jsonl
+      tutelage export runs/samples --to dpo --out pairs.jsonl
     """
     from tutelage.pipeline import RunFolder
     from tutelage.pipeline import export as write
 
     folder = RunFolder(root=run).existing().selected_as(selection)
-    show_result(write(folder, to=to, file=out, chosen=chosen), text=export_text)
+    show_result(write(folder, to=to, file=out, chosen=chosen, **preferences), text=export_text)
 
 
 @click.command()

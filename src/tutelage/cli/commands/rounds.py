@@ -13,6 +13,7 @@ from tutelage.cli.options import (
     student_values,
     template_options,
     template_values,
+    tracker_options,
 )
 from tutelage.cli.output import inform, show_result
 from tutelage.cli.study_summaries import drift_text, frontier_text, rounds_text
@@ -176,7 +177,15 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
     metavar="NAME=VALUE",
     help="A setting that wins over the file, such as rounds=5. Repeatable.",
 )
-def rounds(config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
+@tracker_options
+def rounds(
+    config: Path,
+    *,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    tracker: str | None,
+    tracker_project: str,
+) -> None:
     """Repeat selection and training, as CONFIG says.
 
     In each round the current student scores every candidate, and is trained on those it selects.
@@ -190,12 +199,16 @@ def rounds(config: Path, out: Path | None, overrides: tuple[str, ...]) -> None:
     """
     from tutelage.cli.commands.run import override_of
     from tutelage.experiments.rounds import load_rounds_settings, run_rounds
+    from tutelage.training import tracked
 
     values = dict(override_of(text) for text in overrides)
     if out is not None:
         values["out"] = str(out)
     settings = load_rounds_settings(config, overrides=values)
-    with shown_progress() as progress:
+    with (
+        tracked(tracker, project=tracker_project, group=str(settings.out)),
+        shown_progress() as progress,
+    ):
         found = run_rounds(settings, progress=progress)
     show_result(found, text=rounds_text)
 

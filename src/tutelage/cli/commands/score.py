@@ -133,7 +133,19 @@ def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
     help="A Parquet file with a row for each candidate.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
-def delta(base: Path, current: Path, *, out: Path | None, seed: int) -> None:
+@click.option(
+    "--by",
+    type=click.Choice(["source", "step", "teacher"]),
+    help="Also each of these by itself, with its loss before and after.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="With --by: the rows that were scored, where neither is a run folder.",
+)
+def delta(
+    base: Path, current: Path, *, out: Path | None, seed: int, by: Any, data: Path | None
+) -> None:
     """Compare the loss on the same rows before and after training.
 
     BASE and CURRENT are run folders or scores tables of the same candidates. The difference is the
@@ -143,10 +155,12 @@ def delta(base: Path, current: Path, *, out: Path | None, seed: int) -> None:
     \b
     Example:
       tutelage delta before.parquet after.parquet --out deltas.parquet
+      tutelage delta before.parquet after.parquet --by source --data data.jsonl
     """
     from tutelage.pipeline import delta_losses
 
-    show_result(delta_losses(base, current, out=out, seed=seed), text=delta_text)
+    found = delta_losses(base, current, out=out, seed=seed, by=by, data=data)
+    show_result(found, text=delta_text)
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values
+from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values, tracker_options
 from tutelage.cli.output import show_result
 from tutelage.cli.study_summaries import evaluate_text, prove_text, train_text
 
@@ -44,6 +44,15 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     help="Only where DATA is a run: selected, or a null such as random or all_original.",
 )
 @click.option("--selection", help="Only where DATA is a run: a selection made with `select`.")
+@tracker_options
+@click.option(
+    "--weights",
+    type=click.Choice(["auto", "likelihood", "off"]),
+    default="auto",
+    show_default=True,
+    help="How much the loss of a row counts. auto: as its column train_weight says, or the rule "
+    "of the run (lark). likelihood: a run's mean probability of the response. off: all the same.",
+)
 def train(
     data: Path,
     *,
@@ -51,6 +60,9 @@ def train(
     out: Path,
     chosen: str | None,
     selection: str | None,
+    weights: str,
+    tracker: str | None,
+    tracker_project: str,
     **flags: Any,
 ) -> None:
     """Train the student with TRL.
@@ -64,17 +76,19 @@ def train(
       tutelage train runs/demo --set random --student smollm2-135m --out trained/random
     """
     from tutelage.pipeline.train_stage import train as work
+    from tutelage.training import tracked
 
     arguments = template_values(flags)
     given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
     settings = given | arguments
-    with shown_progress() as progress:
+    with tracked(tracker, project=tracker_project), shown_progress() as progress:
         done = work(
             data,
             model=student,
             settings=settings,
             chosen=chosen,
             selection=selection,
+            weights=weights,
             out=out,
             progress=progress,
         )
@@ -148,6 +162,7 @@ def evaluate(
     help="Stop after so many trainings, to continue another time; 0 only reports.",
 )
 @click.option("--selection", help="The choice is this selection of each run, made with `select`.")
+@tracker_options
 def prove(
     config: Path,
     *,
@@ -155,6 +170,8 @@ def prove(
     quick: bool,
     most_cells: int | None,
     selection: str | None,
+    tracker: str | None,
+    tracker_project: str,
 ) -> None:
     """Train on the selection and on baselines, and compare.
 
@@ -168,8 +185,13 @@ def prove(
       tutelage prove experiment.yaml
     """
     from tutelage.experiments.prove.prove_job import prove as work
+    from tutelage.training import tracked
 
-    with shown_progress() as progress:
+    group = str(out or config)
+    with (
+        tracked(tracker, project=tracker_project, group=group),
+        shown_progress() as progress,
+    ):
         found = work(
             config,
             out=out,

@@ -54,7 +54,17 @@ def load(data: str, *, out: Path, **options: Any) -> None:
     show_result(tally, text=load_text)
 
 
-CHECKS = ("maths", "number", "choice", "exact", "code", "constraints", "judge", "agreement")
+CHECKS = (
+    "maths",
+    "number",
+    "choice",
+    "exact",
+    "code",
+    "constraints",
+    "judge",
+    "agreement",
+    "extension",
+)
 
 
 @click.command()
@@ -170,6 +180,7 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
     help="A Parquet file; without it DATA is a run folder, and its candidates are checked.",
 )
 @click.option("--name", help="What these verdicts of a run are called; by default the check.")
+@click.option("--function", help="extension: the check's name in the file of --extensions.")
 def verify(data: str, *, check: str, out: Path | None, name: str | None, **options: Any) -> None:
     """Check whether responses are correct.
 
@@ -186,6 +197,7 @@ def verify(data: str, *, check: str, out: Path | None, name: str | None, **optio
     from tutelage.pipeline import verify_file, verify_run
 
     limits = {"processes": options["processes"], "time_limit_seconds": options["time_limit"]}
+    limits["function"] = options["function"]
     settings = {"check": check} | {n: v for n, v in limits.items() if v is not None}
     with shown_progress() as progress:
         if out is None:

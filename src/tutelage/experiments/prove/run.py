@@ -38,9 +38,10 @@ from tutelage.experiments.prove.plan import (
 )
 from tutelage.pipeline.resources import versions
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.tracked_numbers import task_means
 from tutelage.progress import Progress
 from tutelage.student.config import template_values
-from tutelage.training import train_student
+from tutelage.training import tracked_run, train_student
 
 _GAP_SECONDS = 1.0
 DIVERGED = "diverged"
@@ -160,6 +161,17 @@ def _about(folder: Path) -> Mapping[str, Any]:
 
 
 def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:
+    names = ("student", "arm", "seed", "balance", "tokens", "key")
+    config = {name: getattr(cell, name) for name in names} | {"rows": len(cell.rows)}
+    name = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
+    with tracked_run(name, config=config) as tracking:
+        _train_and_evaluate(cell, settings, tasks)
+        if tracking is not None:
+            table = pq.read_table(settings.out / "cells" / cell.key / "results.parquet")
+            tracking.log(task_means(table))
+
+
+def _train_and_evaluate(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:
     folder = settings.out / "cells" / cell.key
     folder.mkdir(parents=True, exist_ok=True)
     student = next(s for s in settings.students if s.name == cell.student)

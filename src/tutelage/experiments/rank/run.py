@@ -29,6 +29,7 @@ from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors, begin, note, opened_student
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.stage import Stage, Tally, run_stage
+from tutelage.pipeline.teacher_routes import routes_of, write_routes
 from tutelage.progress import Progress, Silent
 
 LOOK_EVERY_QUESTIONS = 5
@@ -202,6 +203,7 @@ def ranked_of(
             seed=settings.seed,
         )
         write_table(folder.settling, watch)
+        write_routes(folder.run.root, routes_of(standings, found.pairs, by=main.name), by=main.name)
     manifest = folder.run.read_manifest()
     seconds = manifest["stages"]["answers"]["seconds"]
     ranked = Ranked(

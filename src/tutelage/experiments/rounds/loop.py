@@ -40,9 +40,14 @@ from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.resources import begin
 from tutelage.pipeline.run_dir import RunFolder, checksum
 from tutelage.pipeline.stage import Stage, Tally, run_stage
+from tutelage.pipeline.tracked_numbers import round_numbers
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings
 from tutelage.student.config import template_values
+from tutelage.training import tracked_run
+
+DRIFT_FILE = "drift.parquet"
+"""The account of a round, in its folder; written last."""
 
 
 def run_rounds(
@@ -178,7 +183,15 @@ class _Loop:
         ended = self._ended(one, done)
         if ended is not None:
             return _with(one, ended=ended), student
-        return self._train(one, run, student, done)
+        if (run.root / DRIFT_FILE).exists():  # all of it was done, and followed, before
+            return self._train(one, run, student, done)
+        name = f"seed {self.seed} {self.loop} round {number + 1}"
+        config = {"seed": self.seed, "loop": self.loop, "round": number, "kept": judged["kept"]}
+        with tracked_run(name, config=config) as tracking:
+            one, student = self._train(one, run, student, done)
+            if tracking is not None:
+                tracking.log(round_numbers(one))
+        return one, student
 
     def _gate(self, number: int) -> RunFolder | None:
         """The gate's round of this number, or its last one before."""
@@ -252,7 +265,7 @@ class _Loop:
     def _account(
         self, run: RunFolder, student: StudentSettings, after: Observed
     ) -> tuple[Line, ...]:
-        file = run.root / "drift.parquet"
+        file = run.root / DRIFT_FILE
         stage = Stage(
             name="account",
             key=content_hash(
