@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tutelage.data import Candidate, Example, Message, Row
     from tutelage.data.extensions import extension
     from tutelage.errors import TutelageError
+    from tutelage.experiments.audit import audit
     from tutelage.pipeline import Student
 
 
@@ -69,6 +70,7 @@ __all__ = [
     "TutelageError",
     "__version__",
     "agreement",
+    "audit",
     "delta",
     "demo",
     "doctor",
@@ -105,7 +107,7 @@ _ELSEWHERE = {
     "Row": "tutelage.data",
     "Student": "tutelage.pipeline",
     "TutelageError": "tutelage.errors",
-    "extension": "tutelage.data.extensions",
+    "audit": "tutelage.experiments.audit",
 }
 """Public names that are not of `tutelage.api`."""
 

@@ -13,6 +13,7 @@ NAMES = [
     "TutelageError",
     "__version__",
     "agreement",
+    "audit",
     "delta",
     "demo",
     "doctor",

@@ -1,6 +1,6 @@
 """The Python API: each command as one function of the same name with the same arguments."""
 
-from tutelage.api.checks import filter, verify
+from tutelage.api.checks import filter, verify  # noqa: A004  (the name of the command)
 from tutelage.api.complete_run import demo, run
 from tutelage.api.decisions import explain, export, report, select, view
 from tutelage.api.experiments import drift, frontier, rounds

@@ -154,6 +154,7 @@ def main(extensions: Path | None) -> None:
     \b
     Start here:
       tutelage demo                     try everything on embedded examples, offline
+      tutelage audit DATA --student M   which share is faulty, and is choosing likely to pay?
       tutelage init                     write a configuration file to start from
       tutelage run tutelage.yaml        load, rewrite, score, select and report
     """
@@ -164,13 +165,14 @@ def main(extensions: Path | None) -> None:
 
 
 def _register() -> None:
-    from tutelage.cli import config_file
+    from tutelage.cli import audit, config_file
     from tutelage.cli.commands import rank, report, rounds, run, score, select, train, verify, view
 
     main.params.extend(output_flags())
     for module in (
         run,
         config_file,
+        audit,
         score,
         select,
         report,

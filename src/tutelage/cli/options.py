@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tutelage.cli.settings_options import Function, add_options, setting_option, setting_schema
 from tutelage.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tutelage.pipeline.resources import Doors
 
 SHAPES = tuple(setting_schema("data.shape")["enum"])
 """What `--as` takes: the shapes that `tutelage.data` reads."""

@@ -54,6 +54,12 @@ def prove_text(found: Facts) -> Iterable[Block]:
     )
 
 
+def plan_text(found: Facts) -> Iterable[Block]:
+    """The result of `prove --plan`."""
+    words = found["in_words"]
+    yield from [words] if isinstance(words, str) else words
+
+
 def ranking_text(found: Facts) -> Iterable[Block]:
     """The result of `rank teachers` and `rank sources`."""
     yield from found["in_words"]

@@ -15,9 +15,17 @@ from tutelage.gate.features import (
     features_of,
     plain_features,
 )
-from tutelage.gate.gate_fit import MIN_EXAMPLES, GateRow, TooFewRowsError, fit_gate, part_of
+from tutelage.gate.gate_fit import (
+    MIN_EXAMPLES,
+    GateRow,
+    TooFewRowsError,
+    fit_gate,
+    part_of,
+    unsuspected,
+)
 from tutelage.gate.gate_model import VERSION, CalibratedGate, FaultResult, Judgement
 from tutelage.gate.planted_faults import CORRUPTIONS, DOSES, FAULTS, Dose, Plant, PlantRow, plant
+from tutelage.gate.prevalence import Prevalence, break_even_share, prevalences
 from tutelage.gate.thresholds import Share, auc, share_of
 
 __all__ = [
@@ -37,15 +45,19 @@ __all__ = [
     "Judgement",
     "Plant",
     "PlantRow",
+    "Prevalence",
     "ScoredText",
     "Share",
     "TooFewRowsError",
     "auc",
+    "break_even_share",
     "features_of",
     "fit_detector",
     "fit_gate",
     "part_of",
     "plain_features",
     "plant",
+    "prevalences",
     "share_of",
+    "unsuspected",
 ]

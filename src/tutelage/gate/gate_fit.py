@@ -125,6 +125,21 @@ def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -
     return _measured(gate, fitting, [*clean, *held_faulty], max_false_refusals=max_false_refusals)
 
 
+def unsuspected(
+    clean: Sequence[GateRow], planted: Sequence[GateRow], gate: CalibratedGate
+) -> list[GateRow]:
+    """Rows that may count as clean: without those that look like a planted fault to a gate.
+
+    Args:
+        clean: The user's rows, none of which the gate was fitted on.
+        planted: Plants that it was not fitted on either.
+        gate: The gate.
+    """
+    faults = {detector.fault for detector in gate.detectors}
+    faulty = [r for r in planted if r.fault in faults]
+    return _clean_of(clean, faulty, gate.detectors, seed=gate.seed)[0]
+
+
 def _split(rows: Sequence[GateRow], *, seed: int) -> tuple[list[GateRow], list[GateRow]]:
     """Fit rows and held-out rows, each in an order that does not depend on the one given."""
     ordered = sorted(

@@ -22,6 +22,7 @@ from tutelage.gate import (
     MIN_EXAMPLES,
     NAMES,
     VERSION,
+    Dose,
     GateRow,
     PlantRow,
     ScoredText,
@@ -35,6 +36,7 @@ from tutelage.gate import (
 from tutelage.gate.features import DIFFERENCES
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import NOT_FITTED, write_gate, write_results
+from tutelage.pipeline.reading_counter import ReadingCounter
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.run_dir import RunFolder, checksum
 from tutelage.pipeline.stage import Stage, Tally, noted, quality_gate_stage, run_stage
@@ -127,7 +129,7 @@ def _rejected_digest(path: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Version:
+class GateVersion:
     """One candidate that was read, with its features."""
 
     candidate_id: str
@@ -136,26 +138,76 @@ class _Version:
     features_F: Any
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateMaterial:
+    """What a gate is fitted on, as the student read it.
+
+    Attributes:
+        versions: The candidates.
+        unread: Why others could not be read, by candidate id.
+        clean: The candidates as rows that count as clean.
+        planted: Rows with planted faults, and those that a person rejected.
+        planted_examples: Into how many examples faults were planted.
+    """
+
+    versions: Sequence[GateVersion]
+    unread: Mapping[str, str]
+    clean: Sequence[GateRow]
+    planted: Sequence[GateRow]
+    planted_examples: int
+
+    @property
+    def rows(self) -> list[GateRow]:
+        """All rows to fit on."""
+        return [*self.clean, *self.planted]
+
+
+def read_material(
+    written: Sequence[Candidate],
+    settings: SelectSettings,
+    *,
+    student: Reader,
+    progress: Progress,
+    doses: Sequence[Dose] = DOSES,
+) -> GateMaterial:
+    """Plant faults into a sample of candidates, and let the student read both.
+
+    Args:
+        written: Candidates with text. Of too few examples nothing is planted.
+        settings: `quality_gate_examples`, `quality_gate_rejected` and `seed`.
+        student: Who reads.
+        progress: Told of each text that is read.
+        doses: In which doses faults are planted.
+    """
+    enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
+    plants = list(_plants(_sample(written, settings), settings, doses)) if enough else []
+    rejected = list(_rejected(settings))
+    progress.begin("quality gate", total=len(written) + len(plants) + len(rejected), unit="texts")
+    versions, unread = read_versions(written, student=student, progress=progress)
+    originals = {v.example_id: v.features_F for v in versions if v.step == ORIGINAL}
+    planted = _planted_rows(plants, originals, student, progress)
+    return GateMaterial(
+        versions=versions,
+        unread=unread,
+        clean=_clean_rows(versions, seed=settings.seed),
+        planted=[*planted, *_rejected_rows(rejected, student, progress)],
+        planted_examples=len({p.example_id for p, _, _ in plants}),
+    )
+
+
 def _fit_and_judge(
     run: RunFolder, settings: SelectSettings, *, student: Reader, progress: Progress
 ) -> Tally:
     written = [c for c in stored_candidates(run.candidates) if c.status == OK]
-    enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
-    plants = list(_plants(_sample(written, settings), settings)) if enough else []
-    rejected = list(_rejected(settings))
-    progress.begin("quality gate", total=len(written) + len(plants) + len(rejected), unit="texts")
-    versions, unread = _versions(written, student, progress)
-    rows = _clean_rows(versions, seed=settings.seed)
-    originals = {v.example_id: v.features_F for v in versions if v.step == ORIGINAL}
-    rows += _planted_rows(plants, originals, student, progress)
-    rows += _rejected_rows(rejected, student, progress)
+    material = read_material(written, settings, student=student, progress=progress)
+    versions, rows = material.versions, material.rows
     about = {
         "version": VERSION,
         "student": student.fingerprint,
         "max_false_refusals": settings.max_false_refusals,
         "seed": settings.seed,
         "candidates_sha256": checksum(run.candidates),
-        "planted_examples": len({p.example_id for p, _, _ in plants}),
+        "planted_examples": material.planted_examples,
     }
     try:
         gate = fit_gate(rows, max_false_refusals=settings.max_false_refusals, seed=settings.seed)
@@ -167,7 +219,7 @@ def _fit_and_judge(
     write_gate(run.quality_gate, {**about, "status": "fitted", "gate": gate.as_json()})
     found = gate.judge(np.stack([v.features_F for v in versions]))
     by_id = {v.candidate_id: j for v, j in zip(versions, found, strict=True)}
-    write_results(run, written, by_id, unread, student=student.fingerprint)
+    write_results(run, written, by_id, material.unread, student=student.fingerprint)
     refused = Counter(j.fault for j in found if not j.passed)
     progress.end(note=f"{refused.total()} refused")
     return {
@@ -195,7 +247,7 @@ def _sample(written: Sequence[Candidate], settings: SelectSettings) -> list[Cand
 
 
 def _plants(
-    sample: Sequence[Candidate], settings: SelectSettings
+    sample: Sequence[Candidate], settings: SelectSettings, doses: Sequence[Dose]
 ) -> Iterator[tuple[Candidate, str, str]]:
     """The faulty versions of the sample: candidate, fault and dose."""
     rows = [
@@ -205,7 +257,7 @@ def _plants(
     for row, candidate in zip(rows, sample, strict=True):
         part = part_of(row.row_id, seed=settings.seed)
         for fault in FAULTS:
-            for dose in DOSES:
+            for dose in doses:
                 found = plant(
                     row, fault=fault, dose=dose, others=rows, seed=settings.seed, part=part
                 )
@@ -236,25 +288,27 @@ def _read(
     candidates: Sequence[Candidate], student: Reader, progress: Progress
 ) -> Iterator[tuple[Candidate, ScoredText | str]]:
     """Each candidate with its reading and texts, or the reason why it has none."""
-    outcomes = student.read(candidates, views=VIEW_NAMES, statistics="full")
-    for candidate, outcome in zip(candidates, outcomes, strict=True):
-        progress.advance()
-        if isinstance(outcome, Reading):
-            yield (
-                candidate,
-                ScoredText(
-                    reading=outcome,
-                    instruction=candidate.instruction,
-                    response=student.response_text(candidate),
-                ),
-            )
-        else:
-            yield candidate, outcome.reason
+    counter = ReadingCounter(progress)
+    with counter.watching(student):
+        outcomes = student.read(counter.asked(candidates), views=VIEW_NAMES, statistics="full")
+        for candidate, outcome in zip(candidates, outcomes, strict=True):
+            counter.came()
+            if isinstance(outcome, Reading):
+                yield (
+                    candidate,
+                    ScoredText(
+                        reading=outcome,
+                        instruction=candidate.instruction,
+                        response=student.response_text(candidate),
+                    ),
+                )
+            else:
+                yield candidate, outcome.reason
 
 
-def _versions(
-    written: Sequence[Candidate], student: Reader, progress: Progress
-) -> tuple[list[_Version], dict[str, str]]:
+def read_versions(
+    written: Sequence[Candidate], *, student: Reader, progress: Progress
+) -> tuple[list[GateVersion], dict[str, str]]:
     """The features of all candidates; originals first, since refinements are compared with them."""
     ordered = sorted(written, key=lambda c: (c.step != ORIGINAL,))
     originals: dict[str, Mapping[str, float]] = {}
@@ -269,7 +323,7 @@ def _versions(
         else:
             original = originals.get(candidate.example_id)
         versions.append(
-            _Version(
+            GateVersion(
                 candidate_id=candidate.candidate_id,
                 example_id=candidate.example_id,
                 step=candidate.step,
@@ -279,7 +333,7 @@ def _versions(
     return versions, unread
 
 
-def _clean_rows(versions: Iterable[_Version], *, seed: int) -> list[GateRow]:
+def _clean_rows(versions: Iterable[GateVersion], *, seed: int) -> list[GateRow]:
     """The user's rows as they are, which count as clean; a draw of them where there are many."""
     drawn = sorted(versions, key=lambda v: content_hash("gate clean", seed, v.candidate_id))
     return [GateRow(example_id=v.example_id, features_F=v.features_F) for v in drawn[:_CLEAN_MOST]]

@@ -8,7 +8,8 @@ import click
 from tutelage.cli.console import shown_progress
 from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values, tracker_options
 from tutelage.cli.output import show_result
-from tutelage.cli.study_summaries import evaluate_text, prove_text, train_text
+from tutelage.cli.study_summaries import evaluate_text, plan_text, prove_text, train_text
+from tutelage.errors import SettingsError
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 
@@ -163,6 +164,21 @@ def evaluate(
 )
 @click.option("--selection", help="The choice is this selection of each run, made with `select`.")
 @tracker_options
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Train nothing: print the smallest difference that can be found, the cost in hours, and "
+    "whether to increase seeds or items.",
+)
+@click.option("--pilot", type=_OUT, help="--plan: the experiment that says how much items vary.")
+@click.option(
+    "--variances", help="--plan: named variances of earlier experiments instead; see docs/prove.md."
+)
+@click.option(
+    "--seconds-per-cell",
+    type=click.FloatRange(min=0, min_open=True),
+    help="--plan: instead of what finished cells took.",
+)
 def prove(
     config: Path,
     *,
@@ -172,6 +188,8 @@ def prove(
     selection: str | None,
     tracker: str | None,
     tracker_project: str,
+    plan: bool,
+    **planning: Any,
 ) -> None:
     """Train on the selection and on baselines, and compare.
 
@@ -181,12 +199,20 @@ def prove(
 
     \b
     Example:
+      tutelage prove experiment.yaml --plan
       tutelage prove experiment.yaml --quick
       tutelage prove experiment.yaml
     """
+    from tutelage.experiments.prove.forecast import forecast
     from tutelage.experiments.prove.prove_job import prove as work
     from tutelage.training import tracked
 
+    given = [f"--{name.replace('_', '-')}" for name, value in planning.items() if value is not None]
+    if plan:
+        show_result(forecast(config, out=out, quick=quick, **planning), text=plan_text)
+        return
+    if given:
+        raise SettingsError(f"{given[0]} belongs to --plan", hint="add --plan")
     group = str(out or config)
     with (
         tracked(tracker, project=tracker_project, group=group),

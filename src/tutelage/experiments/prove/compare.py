@@ -193,7 +193,7 @@ def _of_outcome(
     for balance in settings.balance:
         tables: dict[str, Paired] = {}
         for student in students:
-            for arm, against in _pairs(settings):
+            for arm, against in pairs_of(settings):
                 paired = _paired(
                     cells, settings, student=student, balance=balance, arm=arm, against=against,
                     task=task, measure=measure,
@@ -224,7 +224,8 @@ def _of_outcome(
                 )  # fmt: skip
 
 
-def _pairs(settings: ProveSettings) -> list[tuple[str, str]]:
+def pairs_of(settings: ProveSettings) -> list[tuple[str, str]]:
+    """The comparisons of one student on one outcome, in the order of a fixed sequence."""
     names = [arm.name for arm in settings.arms]
     pairs = [(settings.choice, settings.reference)]
     contrasts = _contrasts(settings)

@@ -176,6 +176,7 @@ def _train_and_evaluate(cell: Cell, settings: ProveSettings, tasks: Sequence[Tas
     folder.mkdir(parents=True, exist_ok=True)
     student = next(s for s in settings.students if s.name == cell.student)
     about: dict[str, Any] = {"rows": len(cell.rows), "tokens": cell.tokens}
+    started = monotonic()
     evaluate = settings.evaluate.model_copy(
         update={"template": student.template, **template_values(student)}
     )
@@ -195,6 +196,7 @@ def _train_and_evaluate(cell: Cell, settings: ProveSettings, tasks: Sequence[Tas
     else:
         table = evaluate_student(model, tasks, evaluate, folder / "evaluated")
     write_table(folder / "results.parquet", table)
+    about["seconds"] = round(monotonic() - started, 2)  # for the cost of the next plan
     with replacing(folder / "manifest.json") as temporary:
         text = json.dumps({"state": "done", "key": cell.key, **about}, indent=2)
         temporary.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,73 @@
+"""The command `audit`: before any training, is choosing likely to pay?"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.console import say_notes, shown_progress
+from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.output import show_result
+
+
+@click.command()
+@click.argument("data")
+@data_options
+@student_options()
+@click.option(
+    "--examples",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    help="How many examples are drawn and read.",
+)
+@click.option(
+    "--planted",
+    type=click.IntRange(min=60),
+    default=120,
+    show_default=True,
+    help="Into how many of them faults are planted; each costs about 12 readings.",
+)
+@click.option(
+    "--max-false-refusals",
+    type=click.FloatRange(min=0.0, max=0.5, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="The share of clean rows that the gate may refuse.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder for audit.html, audit.json and gate.json; by default audit-NAME.",
+)
+def audit(data: str, *, out: Path | None, **options: Any) -> None:
+    """Estimate which share of DATA is faulty, and whether choosing is likely to pay.
+
+    Takes minutes and trains nothing: known faults are planted into a sample of your rows, and the
+    student's numbers show how well it finds them. Works on rows with an original and a rewrite, on
+    sampled responses and on plain rows. Ends with one recommendation and its basis.
+
+    \b
+    Example:
+      tutelage audit pairs.jsonl --student smollm2-135m
+      tutelage audit rows.parquet --student models/mine --examples 300 --out audits/mine
+    """
+    from tutelage.experiments.audit import AuditSettings, audit_data, default_out
+    from tutelage.pipeline.config import checked
+
+    values = {
+        "data": data_settings(data, options),
+        "student": student_values(options),
+        "out": default_out(data) if out is None else out,
+        **{n: options[n] for n in ("examples", "planted", "max_false_refusals", "seed")},
+    }
+    settings = checked(AuditSettings, values, place="audit")
+    with shown_progress() as progress:
+        found = audit_data(settings, progress=progress)
+    say_notes(found)
+    words = found.pop("in_words")
+    show_result(found, text=lambda _: [words], was_json=False)
+
+
+COMMANDS = (audit,)

@@ -1,0 +1,49 @@
+"""Settings of `tutelage audit`: which rows are read, by which student, and how closely."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tutelage.gate import MIN_EXAMPLES
+from tutelage.pipeline.config import DataSettings
+from tutelage.selection import SelectSettings
+from tutelage.student import StudentSettings
+
+
+class AuditSettings(BaseModel):
+    """Everything that decides what an audit finds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data: DataSettings
+    student: StudentSettings
+    out: Path
+    examples: int = Field(
+        default=600, ge=1, description="How many examples are drawn and read, of those there are."
+    )
+    planted: int = Field(
+        default=120,
+        ge=MIN_EXAMPLES,
+        description="Into how many of them faults are planted; each costs about 12 readings.",
+    )
+    max_false_refusals: float = Field(
+        default=0.05, gt=0.0, le=0.5, description="The share of clean rows the gate may refuse."
+    )
+    seed: int = Field(default=0, description="Of the draw, the planted faults and the intervals.")
+
+    @model_validator(mode="after")
+    def _student_gives_entropies(self) -> Self:
+        if self.student.backend == "vllm":
+            raise ValueError("an audit needs entropies, which a vLLM server does not give")
+        return self
+
+    @property
+    def gate(self) -> SelectSettings:
+        """The same as settings of the calibrated gate."""
+        return SelectSettings(
+            quality_gate="calibrated",
+            quality_gate_examples=self.planted,
+            max_false_refusals=self.max_false_refusals,
+            seed=self.seed,
+        )

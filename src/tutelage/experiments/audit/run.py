@@ -1,0 +1,398 @@
+"""`tutelage audit`: in minutes and without training, whether choosing is likely to pay.
+
+rows --> a sample --> planted faults --> the student reads both --> a calibrated gate
+    --> estimated shares of faulty rows, the gate's rates, break-even shares, one recommendation
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from tutelage.data import ORIGINAL, Candidate, Row, content_hash, read, write_text
+from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.experiments.audit.config import AuditSettings
+from tutelage.experiments.audit.findings import (
+    BEYOND,
+    PASSED,
+    AuditReadings,
+    SideFinding,
+    break_even_table,
+    is_beyond,
+    kind_of,
+    recommendation_of,
+    sides_of,
+)
+from tutelage.experiments.audit.page import SHOWN, page_of
+from tutelage.experiments.audit.sample import AuditSample, draw_sample
+from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_of, text_of
+from tutelage.gate import CalibratedGate, TooFewRowsError, fit_gate
+from tutelage.pipeline.config import checked
+from tutelage.pipeline.gate_results import write_gate
+from tutelage.pipeline.gate_stage import GateMaterial, GateVersion, read_material, read_versions
+from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.resources import Doors, Reader, opened_student
+from tutelage.pipeline.resources import versions as library_versions
+from tutelage.pipeline.stages import input_checksums
+from tutelage.progress import Progress, Silent
+from tutelage.reporting.number_format import count, duration
+
+VERSION = 1
+"""Of audit.json."""
+FITTED_A_PLANT = 1.5
+"""The gate is fitted and measured on so many examples for each into which faults are planted."""
+
+_WRONG_ANSWERS = (
+    "Fluent wrong answers: the student's numbers cannot tell them from right ones. "
+    "`tutelage verify` checks answers."
+)
+_OWN_ROWS = (
+    "Your own rows are the clean side of the gate. A fault is told from them only where it stands "
+    "out clearly, and a fault that more than three quarters of the rows have passes for normal."
+)
+_DOSE = (
+    "Shares are those of faults like the planted ones at their strong dose. Another kind of fault "
+    "is found only if it resembles one that was planted."
+)
+_HARM = (
+    "Whether a faulty row harms this student, and whether a clean rewrite helps it, is not "
+    "measured: that needs training (`tutelage prove`)."
+)
+_MEANT = "A translation or a template that was asked for looks faulty, too: read the examples."
+_LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _MEANT, _DOSE, _HARM)
+
+
+def audit(
+    data: str | Path | Iterable[Row],
+    *,
+    student: str | Mapping[str, Any],
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    doors: Doors | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Estimate how many rows are faulty, and whether choosing is likely to pay. Nothing is trained.
+
+    Args:
+        data: A path, a folder, a glob or a hub data set; or what `tutelage.read` gives.
+        student: A folder, a hub id or an alias; or settings of the student room.
+        out: The folder for audit.html, audit.json and gate.json; by default audit-NAME.
+        progress: Told how far it is.
+        doors: How the student is reached.
+        **settings: Anything else `AuditSettings` takes, such as `examples` and `seed`.
+
+    Returns:
+        What audit.json holds, with `page` (its path) and `in_words`.
+
+    Raises:
+        TutelageError: A setting is wrong, or the data or the student cannot be used.
+    """
+    rows = None if isinstance(data, str | Path) else data
+    values = {
+        "data": {"path": str(data) if rows is None else "rows in memory"},
+        "student": {"model": student} if isinstance(student, str) else dict(student),
+        "out": default_out("rows" if rows is not None else str(data)) if out is None else out,
+        **settings,
+    }
+    return audit_data(
+        checked(AuditSettings, values, place="audit"),
+        progress=progress or Silent(),
+        doors=doors,
+        rows=rows,
+    )
+
+
+def default_out(data: str) -> Path:
+    """The folder of an audit whose user names none.
+
+    Examples:
+        >>> str(default_out("data/pairs.jsonl.gz"))
+        'audit-pairs'
+    """
+    name = Path(data).name.partition(".")[0]
+    return Path(f"audit-{''.join(c if c.isalnum() or c in '-_' else '-' for c in name) or 'data'}")
+
+
+def audit_data(
+    settings: AuditSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    rows: Iterable[Row] | None = None,
+) -> dict[str, Any]:
+    """Do an audit and write its folder.
+
+    Args:
+        settings: Everything that decides what it finds.
+        progress: Told how far it is.
+        doors: How the student is reached.
+        rows: Read instead of `settings.data`.
+
+    Returns:
+        What audit.json holds, with `page` and `in_words`.
+
+    Raises:
+        DataError: No row has a response, or the student could read none of those drawn.
+        RunError: The folder is a run folder.
+    """
+    started = monotonic()
+    _check_out(settings.out)
+    found = read(settings.data.path, settings=settings.data) if rows is None else None
+    source = rows if found is None else with_responses(found)
+    sample = draw_sample(
+        source if source is not None else (),
+        examples=settings.examples,
+        seed=settings.seed,
+        progress=progress,
+    )
+    if not sample.candidates:
+        raise DataError(
+            f"{settings.data.path}: no example has a response to audit",
+            hint="`tutelage sample` lets a teacher answer instructions that have none",
+        )
+    with opened_student(settings.student, doors) as student:
+        _check_measures(student)
+        readings, unread = _read(sample, settings, student=student, progress=progress)
+        described = dict(student.describe())
+    if not readings.versions:
+        raise DataError(
+            f"{settings.data.path}: the student could read none of {len(sample.candidates)} texts "
+            f"({', '.join(sorted(set(unread.values())))})",
+            hint="`tutelage doctor --student` checks the template",
+        )
+    gate, detail = _fitted(readings.material, settings, progress)
+    sides = sides_of(readings, gate, seed=settings.seed)
+    seconds = monotonic() - started
+    return _written(
+        settings,
+        sample=sample,
+        readings=readings,
+        unread=unread,
+        gate=gate,
+        sides=sides,
+        about={
+            "version": VERSION,
+            "data": settings.data.model_dump(mode="json"),
+            "inputs": input_checksums(settings.data) if rows is None else {},
+            "student": described,
+            "settings": settings.model_dump(mode="json", exclude={"data", "student", "out"}),
+            "versions": library_versions(),
+            "seconds": round(seconds, 1),
+            "detail": detail,
+            **({"notes": found.notes} if found is not None and found.notes else {}),
+        },
+    )
+
+
+def _check_out(out: Path) -> None:
+    if (out / "manifest.json").exists():
+        raise RunError(
+            f"{out}: is a run folder or an experiment", hint="give the audit another --out"
+        )
+
+
+def _check_measures(student: Reader) -> None:
+    if student.measures != "full":
+        raise SettingsError(
+            "an audit needs entropies, which this student's backend does not give",
+            hint="read with backend packed or transformers",
+        )
+
+
+def _read(
+    sample: AuditSample, settings: AuditSettings, *, student: Reader, progress: Progress
+) -> tuple[AuditReadings, dict[str, str]]:
+    """What the student read, and why it could not read the rest.
+
+    The gate is fitted on a part of the examples. If rows that are faulty already were many beside
+    the planted ones, its detectors would learn that these are clean.
+    """
+    names = list(dict.fromkeys(c.example_id for c in sample.candidates))
+    fitted_on = set(names[: round(FITTED_A_PLANT * settings.planted)])
+    material = read_material(
+        [c for c in sample.candidates if c.example_id in fitted_on],
+        settings.gate,
+        student=student,
+        progress=progress,
+        doses=("strong",),
+    )
+    further = [c for c in sample.candidates if c.example_id not in fitted_on]
+    progress.end()
+    progress.begin("further examples", total=len(further), unit="texts")
+    reserve, unread = read_versions(further, student=student, progress=progress)
+    return (
+        AuditReadings(material=material, reserve=reserve),
+        {**material.unread, **unread},
+    )
+
+
+def _fitted(
+    material: GateMaterial, settings: AuditSettings, progress: Progress
+) -> tuple[CalibratedGate | None, str | None]:
+    """The gate, or why there is none."""
+    try:
+        gate = fit_gate(
+            material.rows, max_false_refusals=settings.max_false_refusals, seed=settings.seed
+        )
+    except TooFewRowsError as error:
+        progress.end(note="not fitted")
+        return None, str(error)
+    progress.end(note="fitted")
+    return gate, None
+
+
+def _written(
+    settings: AuditSettings,
+    *,
+    sample: AuditSample,
+    readings: AuditReadings,
+    unread: Mapping[str, str],
+    gate: CalibratedGate | None,
+    sides: Sequence[SideFinding],
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    main, alone = sides[0], len(sides) == 1
+    noun = noun_of(main, alone=alone)
+    advice = recommendation_of(main, checkable=2 * sample.with_reference >= sample.drawn)
+    opening = headline(advice, main, noun=noun, detail=about["detail"])
+    examples = _examples(sample, readings.versions, gate, seed=settings.seed)
+    report = _report(
+        sample,
+        readings,
+        unread,
+        sides,
+        {
+            **about,
+            "status": "not_enough_rows" if gate is None else "ok",
+            "recommendation": None
+            if advice is None
+            else {
+                "advice": advice.advice,
+                "because": advice.because,
+                "words": label_of(advice, noun=noun),
+            },
+            "basis": opening[1:],
+        },
+    )
+    report["examples"] = [
+        {k: v for k, v in e.items() if k not in ("version", "original")} for e in examples
+    ]
+    start = (
+        f"Audit of {settings.data.path} by {settings.student.model}: "
+        f"{count(sample.drawn, 'example')} of {sample.examples:,}, "
+        f"{count(len(readings.versions), 'text')} read and faults planted into "
+        f"{count(readings.material.planted_examples, 'example')}, {duration(about['seconds'])}."
+    )
+    page = page_of(
+        {
+            "title": Path(str(settings.data.path)).name,
+            "sides": sides,
+            "gate": gate,
+            "opening": [*opening, start],
+            "facts": facts_of(sides, examples=sample.drawn, seconds=about["seconds"]),
+            "limits": _LIMITS,
+        },
+        shown=[e for e in examples if e["shown"]],
+    )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    written = settings.out / "audit.html"
+    write_text(written, page)
+    write_text(settings.out / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    (settings.out / "gate.json").unlink(missing_ok=True)  # of an earlier audit
+    if gate is not None:
+        stored = {"status": "fitted", "student": about["student"]["fingerprint"]}
+        write_gate(settings.out / "gate.json", {**stored, "gate": gate.as_json()})
+    words = text_of(sides, opening=opening, start=start, page=str(written))
+    return {**report, "page": str(written), "in_words": words}
+
+
+def _report(
+    sample: AuditSample,
+    readings: AuditReadings,
+    unread: Mapping[str, str],
+    sides: Sequence[SideFinding],
+    start: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What audit.json holds, but for the examples."""
+    return {
+        **start,
+        "rows": {"rows": sample.rows, "by_status": dict(sample.rows_by_status)},
+        "sample": {
+            "examples": sample.examples,
+            "without_response": sample.without_response,
+            "drawn": sample.drawn,
+            "texts_read": len(readings.versions),
+            "without_text": dict(sample.without_text),
+            "unread": _tally(unread.values()),
+            "with_reference": sample.with_reference,
+            "planted_examples": readings.material.planted_examples,
+        },
+        "sides": [asdict(side) for side in sides],
+        "break_even": {
+            "formula": "q / (1 - q) > (FPR / TPR) (B / H)",
+            "not_measured": ["B", "H"],
+            "rows": [asdict(row) for row in break_even_table(sides[0])],
+        },
+        "limits": list(_LIMITS),
+    }
+
+
+def _tally(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons).items()))
+
+
+def _examples(
+    sample: AuditSample,
+    versions: Sequence[GateVersion],
+    gate: CalibratedGate | None,
+    *,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Every text that was refused or is beyond the student; `shown` are those on the page."""
+    by_id = {c.candidate_id: c for c in sample.candidates}
+    originals = {c.example_id: c for c in sample.candidates if c.step == ORIGINAL}
+    judged = gate.judge(np.stack([v.features_F for v in versions])) if gate else None
+    found: list[dict[str, Any]] = []
+    for place, version in enumerate(versions):
+        judgement = None if judged is None else judged[place]
+        kind = PASSED if judgement is None else kind_of(judgement)
+        if kind == PASSED and not is_beyond(version):
+            continue
+        candidate = by_id[version.candidate_id]
+        refused = judgement is not None and not judgement.passed
+        found.append(
+            {
+                "row": sample.row_of[version.candidate_id],
+                "example_id": version.example_id,
+                "candidate_id": version.candidate_id,
+                "step": version.step,
+                "kind": kind if refused else BEYOND,
+                "fault": judgement.fault if judgement is not None and refused else None,
+                "excess": judgement.excess if judgement is not None and refused else None,
+                "evidence": dict(judgement.evidence) if judgement is not None and refused else {},
+                "version": candidate,
+                "original": None if version.step == ORIGINAL else originals.get(version.example_id),
+            }
+        )
+    found.sort(key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
+    shown: dict[str, int] = {}
+    for example in sorted(found, key=lambda e: e["step"] == ORIGINAL):
+        shown[example["kind"]] = shown.get(example["kind"], 0) + 1
+        example["shown"] = shown[example["kind"]] <= SHOWN
+    return [_with_words(e) for e in sorted(found, key=lambda e: (e["kind"], not e["shown"]))]
+
+
+def _with_words(example: dict[str, Any]) -> dict[str, Any]:
+    version: Candidate = example["version"]
+    title = "Original" if version.step == ORIGINAL else "Rewrite"
+    about = "Far beyond the student: very surprising even after the instruction."
+    if example["fault"] is not None:
+        fault = example["fault"].replace("_", " ")
+        over = example["excess"]
+        about = f"{title}: most like the planted fault “{fault}”, {over:.2f} above its threshold."
+    return {**example, "title": title, "about": about}

@@ -1,0 +1,322 @@
+"""Forecast of an experiment (`tutelage prove --plan`): what it could find, and its cost."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.data import read_records
+from tutelage.errors import DataError, SettingsError
+from tutelage.evaluation import TaskSettings
+from tutelage.experiments.prove.compare import pairs_of
+from tutelage.experiments.prove.config import (
+    HELD_OUT_TASKS,
+    UNTRAINED,
+    ProveSettings,
+    load_prove_settings,
+)
+from tutelage.experiments.prove.power import (
+    STORED,
+    STORED_FOR,
+    Components,
+    Design,
+    components_of,
+    design,
+    what_to_increase,
+)
+from tutelage.experiments.prove.run import read_results
+from tutelage.pipeline.config import checked
+from tutelage.stats.paired_items import Paired, pair
+
+_HOUR = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pilot:
+    """Finished cells of an experiment.
+
+    Attributes:
+        folder: Of the experiment.
+        settings: Its settings.
+        results: Every item of every finished cell.
+    """
+
+    folder: Path
+    settings: ProveSettings
+    results: pa.Table
+
+
+def forecast(
+    config: Path,
+    *,
+    out: Path | None = None,
+    quick: bool = False,
+    pilot: Path | None = None,
+    variances: str | None = None,
+    seconds_per_cell: float | None = None,
+) -> dict[str, Any]:
+    """What the experiment of a file could find, its cost, and which of seeds and items to increase.
+
+    Components of variance come from the pilot, from cells of the experiment itself or of its quick
+    look that are finished, or from earlier experiments (`proving_power.STORED`), in this order.
+
+    Args:
+        config: A YAML file.
+        out: Instead of the folder it names.
+        quick: Plan the quick look.
+        pilot: The folder of another experiment.
+        variances: One of `STORED`, instead of a pilot.
+        seconds_per_cell: Instead of what finished cells took.
+
+    Returns:
+        The plans by student, the cost, and sentences.
+
+    Raises:
+        SettingsError: Nothing is known of the variances of the primary task.
+        RunError: There is no pilot in the folder.
+    """
+    settings = load_prove_settings(config, out=out)
+    settings = settings.quick() if quick else settings
+    if variances is not None and variances not in STORED:
+        raise SettingsError(
+            f"--variances {variances}: there is no such name", hint=f"one of {', '.join(STORED)}"
+        )
+    found = _pilot(settings, pilot)
+    seconds, told = _seconds(settings, found, given=seconds_per_cell)
+    done = sum(1 for _ in _manifests(settings.out))
+    plans = [
+        _of_student(settings, student.name, found, variances=variances, seconds=seconds)
+        for student in settings.students
+    ]
+    cells = cells_of(settings, seeds=len(settings.seeds))
+    hours = None if seconds is None else max(0, cells - done) * seconds / _HOUR
+    cost = f"{cells} cells at most, {done} of them done"
+    cost += f": about {hours:.2g} hours for the others ({told})." if hours is not None else (
+        ". How long they take is not known: give --seconds-per-cell, or finish one."
+    )  # fmt: skip
+    return {
+        "plan": plans,
+        "cells": cells,
+        "done": done,
+        "seconds_per_cell": seconds,
+        "hours": hours,
+        "in_words": [*(sentence for p in plans for sentence in p.pop("words")), cost],
+    }
+
+
+def cells_of(settings: ProveSettings, *, seeds: int) -> int:
+    """How many cells an experiment has at most: arms that come to the same rows share theirs."""
+    of_student = len(settings.balance) * len(settings.arms) * seeds + 1
+    return len(settings.students) * of_student
+
+
+def _pilot(settings: ProveSettings, folder: Path | None) -> _Pilot | None:
+    """The pilot that was named; else the experiment's own finished cells, or its quick look's."""
+    if folder is not None:
+        return _read_pilot(folder)
+    own = (settings.out, settings.out.with_name(f"{settings.out.name}-quick"))
+    return next((_read_pilot(path) for path in own if any(_manifests(path))), None)
+
+
+def _read_pilot(folder: Path) -> _Pilot:
+    results = read_results(folder)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    settings = checked(ProveSettings, manifest["settings"], place=str(folder / "manifest.json"))
+    return _Pilot(folder=folder, settings=settings, results=results)
+
+
+def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """The manifests of finished cells."""
+    for path in sorted((folder / "cells").glob("*/manifest.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("state") == "done":
+            yield found
+
+
+def _seconds(
+    settings: ProveSettings, pilot: _Pilot | None, *, given: float | None
+) -> tuple[float | None, str]:
+    """The mean seconds of a cell that trains, and where they come from."""
+    if given is not None:
+        return given, f"{given:g} seconds a cell, as given"
+    if pilot is None:
+        return None, ""
+    measured = [
+        float(about["seconds"] if "seconds" in about else about["trained"]["seconds"])
+        for about in _manifests(pilot.folder)
+        if "trained" in about
+    ]
+    if not measured:
+        return None, ""
+    scale = settings.examples / pilot.settings.examples
+    seconds = fmean(measured) * scale
+    told = f"{seconds:.3g} seconds a cell, the mean of {len(measured)} finished ones"
+    if scale != 1.0:
+        told += f" of {pilot.settings.examples} examples, scaled to {settings.examples}"
+    return seconds, told
+
+
+def _of_student(
+    settings: ProveSettings,
+    student: str,
+    pilot: _Pilot | None,
+    *,
+    variances: str | None,
+    seconds: float | None,
+) -> dict[str, Any]:
+    task = _primary(settings)
+    paired = None if variances or pilot is None else _paired(pilot, student, task)
+    if paired is not None and pilot is not None:
+        components = components_of(paired.arm_S_I - paired.against_S_I)
+        source = (
+            f"the pilot {pilot.folder.name} ({len(paired.seeds)} seeds, {len(paired.items)} items)"
+        )
+    else:
+        components, source = _stored(settings, task, variances)
+    items = _items(settings, task) or (len(paired.items) if paired is not None else None)
+    if items is None:
+        raise SettingsError(
+            f"task {task}: how many items it has is not known before it is read",
+            hint="give the task a limit",
+        )
+    comparisons = _comparisons(settings)
+
+    def planned(seeds: int, items: int, seconds: float | None = seconds) -> Design:
+        cells = cells_of(settings, seeds=seeds)
+        return design(
+            components,
+            seeds=seeds,
+            items=items,
+            comparisons=comparisons,
+            level=settings.level,
+            hours=None if seconds is None else cells * seconds / _HOUR,
+        )
+
+    seeds = len(settings.seeds)
+    plan = planned(seeds, items)
+    more_seeds, more_items = planned(2 * seeds, items), planned(seeds, 2 * items, None)
+    increase = what_to_increase(plan, more_seeds=more_seeds, more_items=more_items)
+    return {
+        "student": student,
+        "task": task,
+        "source": source,
+        "components": asdict(components),
+        "comparisons": comparisons,
+        "planned": plan.row(),
+        "twice_the_seeds": more_seeds.row(),
+        "twice_the_items": more_items.row(),
+        "increase": increase,
+        "words": [
+            *_words(settings, (student, task, source), (plan, more_seeds, more_items), comparisons),
+            _advice(increase),
+        ],
+    }
+
+
+def _words(
+    settings: ProveSettings,
+    names: tuple[str, str, str],
+    designs: tuple[Design, Design, Design],
+    comparisons: int,
+) -> list[str]:
+    (student, task, source), (plan, more_seeds, more_items) = names, designs
+    corrected = f"{plan.detectable_holm:.3g} after Holm over {comparisons} comparisons"
+    if settings.correction == "fixed_sequence":
+        corrected = "the same in the fixed sequence while all before it are significant"
+    found = (
+        f"{student}, {task}, by {source}: with {plan.seeds} seeds and {plan.items:,} items the "
+        f"minimum detectable effect (80 % power) is {plan.detectable:.3g}; {corrected}."
+    )
+    parts = (
+        f"Of the variance of the mean {plan.seed_fraction:.0%} comes from seeds and "
+        f"{plan.item_fraction:.0%} from items. With {more_seeds.seeds} seeds the effect is "
+        f"{more_seeds.detectable:.3g}, with {more_items.items:,} items "
+        f"{more_items.detectable:.3g}."
+    )
+    return [found, parts]
+
+
+def _advice(increase: str) -> str:
+    if increase == "items":
+        return "To find smaller differences, increase the items: they need no further training."
+    return "To find smaller differences, increase the seeds: more items would change little."
+
+
+def _primary(settings: ProveSettings) -> str:
+    if settings.primary is not None:
+        return settings.primary
+    return "held_out_original" if settings.held_out else settings.tasks[0].name
+
+
+def _task(settings: ProveSettings, name: str) -> TaskSettings | None:
+    """The settings of a task; None for those of held-out examples of the run."""
+    return next((t for t in settings.tasks if t.name == name), None)
+
+
+def _items(settings: ProveSettings, name: str) -> int | None:
+    task = _task(settings, name)
+    if task is None:
+        return settings.held_out if name in HELD_OUT_TASKS else None
+    if task.path is None or not Path(task.path).is_file():
+        return task.limit
+    rows = sum(1 for _ in read_records(task.path))
+    return rows if task.limit is None else min(rows, task.limit)
+
+
+def _comparisons(settings: ProveSettings) -> int:
+    students = len(settings.students)
+    between = len(list(combinations(range(students), 2)))
+    return len(settings.balance) * (students * len(pairs_of(settings)) + between)
+
+
+def _stored(settings: ProveSettings, name: str, variances: str | None) -> tuple[Components, str]:
+    task = _task(settings, name)
+    chosen = variances or STORED_FOR.get("held_out" if task is None else task.kind)
+    if chosen is None:
+        raise SettingsError(
+            f"task {name}: no earlier experiment says how its items vary",
+            hint=f"run a pilot and give --pilot FOLDER, or name --variances ({', '.join(STORED)})",
+        )
+    return STORED[chosen], f"the stored variances {chosen}"
+
+
+def _paired(pilot: _Pilot, student: str, task: str) -> Paired | None:
+    """Choice and reference of the pilot, or else the pair of arms with most seeds."""
+    settings = pilot.settings
+    names = [s.name for s in settings.students]
+    student = student if student in names else names[0]
+    values: dict[tuple[str, str, int], dict[str, float]] = {}
+    columns = ["student", "balance", "arm", "train_seed", "task", "item_id", "value"]
+    for row in pilot.results.select(columns).to_pylist():
+        if row["student"] == student and row["task"] == task and row["arm"] != UNTRAINED:
+            cell = values.setdefault((row["balance"], row["arm"], row["train_seed"]), {})
+            if row["value"] is not None:
+                cell[row["item_id"]] = row["value"]
+    arms = [arm.name for arm in settings.arms]
+    pairs: Sequence[tuple[str, str]] = [
+        (settings.choice, settings.reference),
+        *combinations(arms, 2),
+    ]
+    found = [
+        paired
+        for balance in settings.balance
+        for arm, against in pairs
+        if (paired := pair([
+            (s, values.get((balance, arm, s)), values.get((balance, against, s)))
+            for s in settings.seeds
+        ])) is not None
+    ]  # fmt: skip
+    if not found:
+        return None
+    best = max(found, key=lambda p: len(p.seeds))  # the first of equals: choice and reference
+    if len(best.seeds) < 2:  # noqa: PLR2004
+        raise DataError(
+            f"{pilot.folder}: one seed of {task} is finished; how much seeds vary needs two",
+            hint="finish a second seed, or plan with --variances",
+        )
+    return best

@@ -1,0 +1,220 @@
+"""Plans before training: the detectable difference, its cost, and what to increase."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from tests.pipeline.fakes import write_rows
+from tutelage.cli import main
+from tutelage.data import write_table
+from tutelage.errors import DataError, SettingsError
+from tutelage.evaluation import ItemResult, results_table
+from tutelage.experiments.prove.forecast import forecast
+from tutelage.experiments.prove.power import (
+    STORED,
+    Components,
+    components_of,
+    design,
+    what_to_increase,
+)
+from tutelage.stats.paired_design import paired_interval
+
+
+@pytest.mark.parametrize(
+    ("name", "seeds", "items", "detectable"),
+    [
+        ("smollm2_references_alike", 8, 200, 0.011),
+        ("smollm2_references_differ", 12, 300, 0.010),
+        ("gemma_references", 8, 200, 0.035),
+        ("smollm2_answers_right", 24, 300, 0.029),
+        ("smollm2_choice_margin", 12, 1000, 0.066),
+    ],
+)
+def test_stored_variances_give_the_published_detectable_effects(
+    name: str, seeds: int, items: int, detectable: float
+) -> None:
+    found = design(STORED[name], seeds=seeds, items=items, comparisons=1)
+    assert found.detectable == pytest.approx(detectable, rel=0.06)
+
+
+def draw(components: Components, *, seeds: int, items: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    drawn: np.ndarray = (
+        rng.normal(0, components.seed, (seeds, 1))
+        + rng.normal(0, components.item, (1, items))
+        + rng.normal(0, components.rest, (seeds, items))
+    )
+    return drawn
+
+
+def test_components_are_found_again() -> None:
+    true = Components(seed=0.5, item=1.0, rest=0.8)
+    found = components_of(draw(true, seeds=60, items=300, seed=1))
+    assert found.seed == pytest.approx(0.5, rel=0.2)
+    assert found.item == pytest.approx(1.0, rel=0.1)
+    assert found.rest == pytest.approx(0.8, rel=0.05)
+
+
+def test_the_plan_agrees_with_the_analysis_of_drawn_results() -> None:
+    true = Components(seed=0.1, item=0.6, rest=0.9)
+    planned = design(true, seeds=8, items=100, comparisons=1)
+    drawn = [
+        paired_interval(draw(true, seeds=8, items=100, seed=n), draws=50).detectable
+        for n in range(40)
+    ]
+    assert float(np.median(drawn)) == pytest.approx(planned.detectable, rel=0.15)
+
+
+def test_four_of_five_repetitions_find_the_planned_difference() -> None:
+    true = Components(seed=0.2, item=0.5, rest=0.5)
+    effect = design(true, seeds=6, items=80, comparisons=1).detectable
+    found = [
+        paired_interval(effect + draw(true, seeds=6, items=80, seed=n), draws=50).p_value < 0.05
+        for n in range(100)
+    ]
+    assert 0.7 <= np.mean(found) <= 0.9
+
+
+def test_what_varies_more_is_increased() -> None:
+    def advice(components: Components) -> str:
+        made = [
+            design(components, seeds=s, items=i, comparisons=3)
+            for s, i in ((4, 100), (8, 100), (4, 200))
+        ]
+        return what_to_increase(made[0], more_seeds=made[1], more_items=made[2])
+
+    assert advice(Components(seed=0.5, item=0.1, rest=0.1)) == "seeds"
+    assert advice(Components(seed=0.0, item=1.0, rest=0.1)) == "items"
+
+
+def test_one_seed_can_neither_be_planned_nor_be_a_pilot() -> None:
+    with pytest.raises(DataError, match="1 seeds and 10 items"):
+        design(Components(seed=1, item=1, rest=1), seeds=1, items=10, comparisons=1)
+    with pytest.raises(DataError, match="two of each"):
+        components_of(np.zeros((1, 10)))
+
+
+def config(folder: Path, **more: Any) -> Path:
+    rows = [{"instruction": f"Q{n}", "output": f"A{n}"} for n in range(50)]
+    values: dict[str, Any] = {
+        "out": "results",
+        "students": [{"name": "small", "model": "nowhere"}],
+        "arms": [
+            {"name": "choice", "file": str(write_rows(folder / "a.jsonl", rows))},
+            {"name": "random", "file": str(write_rows(folder / "b.jsonl", rows[::-1]))},
+            {"name": "longest", "file": str(write_rows(folder / "c.jsonl", rows))},
+        ],
+        "seeds": [0, 1, 2],
+        "balance": ["examples"],
+        "examples": 40,
+        "tasks": [
+            {"name": "refs", "kind": "held_out", "path": str(folder / "a.jsonl"), "limit": 30}
+        ],
+    }
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump({**values, **more}))
+    return path
+
+
+def finish_cells(folder: Path, *, seeds: int, examples: int = 40) -> None:
+    """Cells of choice and random as a finished pilot leaves them."""
+    components, cells = Components(seed=0.3, item=0.01, rest=0.1), []
+    values = draw(components, seeds=seeds, items=20, seed=0)
+    for seed in range(seeds):
+        for arm in ("choice", "random"):
+            key = f"{arm}{seed}"
+            cell = folder / "cells" / key
+            cell.mkdir(parents=True)
+            items = [
+                ItemResult(item_id=str(i), status="ok", value=float(v) if arm == "choice" else 0.0)
+                for i, v in enumerate(values[seed])
+            ]
+            write_table(cell / "results.parquet", results_table(items, task="refs", seed=0))
+            about = {"state": "done", "trained": {"seconds": 80.0}, "seconds": 90.0}
+            (cell / "manifest.json").write_text(json.dumps(about))
+            cells.append({"key": key, "student": "small", "arm": arm, "seed": seed,
+                          "balance": "examples"})  # fmt: skip
+    settings = yaml.safe_load((folder.parent / "experiment.yaml").read_text())
+    settings |= {"out": str(folder), "seeds": list(range(seeds)), "examples": examples}
+    manifest = {"kind": "experiment", "settings": settings, "cells": cells}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_without_a_pilot_stored_variances_are_used_and_named(tmp_path: Path) -> None:
+    found = forecast(config(tmp_path), seconds_per_cell=36.0)
+    plan = found["plan"][0]
+    assert plan["source"] == "the stored variances smollm2_references_differ"
+    assert (plan["planned"]["seeds"], plan["planned"]["items"]) == (3, 30)
+    assert plan["comparisons"] == 4
+    assert plan["planned"]["detectable_holm"] > plan["planned"]["detectable"]
+    assert (found["cells"], found["done"]) == (10, 0)
+    assert found["hours"] == pytest.approx(0.1)
+    assert "minimum detectable effect (80 % power)" in found["in_words"][0]
+    assert "after Holm over 4 comparisons" in found["in_words"][0]
+    assert not (tmp_path / "results").exists()
+
+
+def test_finished_cells_are_the_pilot_and_tell_the_cost(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    finish_cells(tmp_path / "results", seeds=3)
+    found = forecast(path)
+    plan = found["plan"][0]
+    assert plan["source"] == "the pilot results (3 seeds, 20 items)"
+    assert plan["components"]["seed"] > plan["components"]["item"]
+    assert plan["increase"] == "seeds"
+    assert found["seconds_per_cell"] == 90.0
+    assert (found["cells"], found["done"]) == (10, 6)
+    assert found["hours"] == pytest.approx(4 * 90 / 3600)
+
+
+def test_a_pilot_of_fewer_examples_is_scaled(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    finish_cells(tmp_path / "pilot", seeds=2, examples=10)
+    found = forecast(path, pilot=tmp_path / "pilot")
+    assert found["seconds_per_cell"] == pytest.approx(4 * 90.0)
+    assert "scaled to 40" in found["in_words"][-1]
+    assert found["done"] == 0
+
+
+def test_a_pilot_of_one_seed_is_refused_with_a_way_on(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    finish_cells(tmp_path / "results", seeds=1)
+    with pytest.raises(DataError, match="one seed of refs is finished"):
+        forecast(path)
+    assert forecast(path, variances="gemma_references")["plan"][0]["components"]["seed"] == 0.026
+
+
+def test_a_fixed_sequence_is_not_corrected(tmp_path: Path) -> None:
+    found = forecast(config(tmp_path, correction="fixed_sequence"))
+    assert "Holm" not in found["in_words"][0]
+    assert "the same in the fixed sequence" in found["in_words"][0]
+    assert found["hours"] is None
+    assert "give --seconds-per-cell" in found["in_words"][-1]
+
+
+def test_what_is_not_known_is_said(tmp_path: Path) -> None:
+    steps = {"name": "s", "kind": "steps", "path": str(tmp_path / "a.jsonl")}
+    with pytest.raises(SettingsError, match="no earlier experiment says how its items vary"):
+        forecast(config(tmp_path, tasks=[steps]))
+    harness = {"name": "h", "kind": "lm_eval", "harness_task": "arc"}
+    with pytest.raises(SettingsError, match="how many items it has is not known"):
+        forecast(config(tmp_path, tasks=[harness]), variances="smollm2_choice_margin")
+    with pytest.raises(SettingsError, match="there is no such name"):
+        forecast(config(tmp_path), variances="mine")
+
+
+def test_the_command_plans_and_trains_nothing(tmp_path: Path) -> None:
+    path = config(tmp_path)
+    result = CliRunner().invoke(main, ["prove", str(path), "--plan", "--seconds-per-cell", "60"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["plan"][0]["student"] == "small"
+    shutil.rmtree(tmp_path / "results", ignore_errors=True)
+    wrong = CliRunner().invoke(main, ["prove", str(path), "--variances", "gemma_references"])
+    assert wrong.exit_code == 2
+    assert "--variances belongs to --plan" in wrong.stderr
