@@ -10,7 +10,7 @@ import pytest
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tests.tiny_student import save_student, tiny_tokenizer
 from tutelage.pipeline import RunFolder, export, jobs, run_all
-from tutelage.pipeline.export_stage import chosen_rows
+from tutelage.pipeline.set_rows import chosen_rows
 from tutelage.progress import Silent
 from tutelage.student import StudentSettings, open_student
 

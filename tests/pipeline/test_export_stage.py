@@ -9,8 +9,8 @@ import pytest
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.errors import DataError
 from tutelage.pipeline import RunFolder, export, jobs, run_all
-from tutelage.pipeline.export_stage import chosen_rows
 from tutelage.pipeline.resources import note
+from tutelage.pipeline.set_rows import chosen_rows
 from tutelage.progress import Silent
 
 MISFITS = {

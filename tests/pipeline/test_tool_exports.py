@@ -10,7 +10,7 @@ from tests.pipeline.test_export_stage import run_over
 from tutelage.data import ReadSettings, read
 from tutelage.errors import DataError
 from tutelage.pipeline import RunFolder, explain_example, export
-from tutelage.pipeline.export_stage import chosen_rows
+from tutelage.pipeline.set_rows import chosen_rows
 
 WEATHER = {"name": "weather", "description": "The weather now.", "parameters": {"type": "object"}}
 CALL = {"name": "weather", "arguments": {"city": "Oslo"}}

@@ -142,7 +142,7 @@ class Run:
     @property
     def rejected(self) -> Result:
         """The examples of which nothing was chosen, each with its reason."""
-        from tutelage.pipeline.export_stage import rejected_rows
+        from tutelage.pipeline.set_rows import rejected_rows
 
         self._folder.need(self._folder.decisions)
         return Result(table=pa.Table.from_pylist(list(rejected_rows(self._folder))))
@@ -158,7 +158,7 @@ class Run:
             SettingsError: There is no such set.
         """
         from tutelage.data.schemas import MESSAGES
-        from tutelage.pipeline.export_stage import PROVENANCE, WEIGHT, chosen_rows
+        from tutelage.pipeline.set_rows import PROVENANCE, WEIGHT, chosen_rows
 
         rows = list(chosen_rows(self._folder, chosen=name))
         text = pa.string()

@@ -9,8 +9,8 @@ from typing import Any
 from tutelage.data import write_jsonl
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline.dataset_card import Card
-from tutelage.pipeline.export_stage import PROVENANCE, chosen_rows
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.set_rows import PROVENANCE, chosen_rows
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.teacher_routes import Routes, read_routes
 from tutelage.pipeline.turn_formats import openai_turns

@@ -1,130 +1,34 @@
 """A chosen set, written for the program that trains on it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tutelage.data import TableWriter, write_jsonl
 from tutelage.data.extensions import extensions_of
-from tutelage.data.schemas import MESSAGES, plain_turns
+from tutelage.data.schemas import MESSAGES
 from tutelage.data.thinking import join_thinking
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline import trainer_snippets
 from tutelage.pipeline.dataset_card import Card, alternates
+from tutelage.pipeline.distillation_export import DISTILLATION, export_prompts
+from tutelage.pipeline.preference_export import PREFERENCE_TARGETS, preferences_for
 from tutelage.pipeline.row_weights import TRAIN_WEIGHT, Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.sql_views import open_tables, stream
+from tutelage.pipeline.set_rows import PROVENANCE, WEIGHT, chosen_rows
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.turn_formats import (
-    FUNCTION_CALL,
-    OBSERVATION,
+    OF_SHAREGPT,
     Turn,
     flat_turns,
+    llamafactory_turns,
     openai_turns,
     tools_list,
 )
-
-PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
-"""Columns beside `messages` that say where a row came from; trainers ignore them."""
-
-WEIGHT = "weight"
-"""The column that says how much a row should count in training, where a rule gives weights."""
-
-_SELECTED = """
-select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
-       d.rule, h.weight
-from chosen h
-join decisions d on d.example_id = h.example_id
-join candidates c on c.candidate_id = h.candidate_id
-left join examples e on e.example_id = d.example_id
-where d.kept
-order by e.row, d.example_id, h.rank
-"""
-_NULL = """
-select c.messages{c_tools}, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
-       'null_' || n."null" as reason, n."null" as rule
-from nulls n
-join candidates c on c.candidate_id = n.candidate_id
-left join examples e on e.example_id = n.example_id
-where n."null" = ?
-order by e.row, n.example_id, n.candidate_id
-"""
-_REJECTED = """
-select e.messages{e_tools}, d.example_id, d.reason, d.rule, e.source, e.row
-from decisions d
-left join examples e on e.example_id = d.example_id
-where not d.kept
-order by e.row, d.example_id
-"""
-
-
-def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[str, Any]]:
-    """The rows of a set, in the order of the input.
-
-    Args:
-        run: The run folder.
-        chosen: `selected`, or the name of a null.
-
-    Raises:
-        SettingsError: There is no such set; the hint lists those there are.
-    """
-    run.need(run.decisions)
-    tables = open_tables(run)
-    try:
-        tools = _tools(run)
-        if chosen == "selected":
-            yield from map(_plain_row, stream(tables, _SELECTED.format_map(tools)))
-            return
-        names = [
-            n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
-        ]
-        if chosen not in names:
-            raise SettingsError(
-                f"there is no set {chosen!r} in {run.root}",
-                hint=f"sets are {', '.join(['selected', *names])}",
-            )
-        yield from map(_plain_row, stream(tables, _NULL.format_map(tools), [chosen]))
-    finally:
-        tables.close()
-
-
-def _tools(run: RunFolder) -> dict[str, str]:
-    """The columns with the tools, where a candidate has some: a set without has no such column."""
-    return {
-        "c_tools": ", c.tools" if has_tools(run.candidates) else "",
-        "e_tools": ", e.tools" if has_tools(run.examples) else "",
-    }
-
-
-def has_tools(table: Path) -> bool:
-    """Whether a row of a Parquet table of candidates or examples has tools."""
-    with pq.ParquetFile(table) as file:
-        if "tools" not in file.schema_arrow.names:  # a table of an older version
-            return False
-        return any(
-            batch.column(0).null_count < batch.num_rows
-            for batch in file.iter_batches(columns=["tools"])
-        )
-
-
-def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The same row, its turns without the fields that they do not have."""
-    return {**row, "messages": plain_turns(row["messages"] or ())}
-
-
-def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
-    """The examples of which nothing was chosen, with the reason, in the order of the input."""
-    tables = open_tables(run)
-    try:
-        for row in stream(tables, _REJECTED.format_map(_tools(run))):
-            yield {**row, "messages": openai_turns(plain_turns(row["messages"] or ()))}
-    finally:
-        tables.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,23 +114,6 @@ def _said(turn: Turn) -> str:
     return join_thinking(turn.get("reasoning"), turn["content"])
 
 
-_OF_LLAMAFACTORY = {
-    "user": "user",
-    "assistant": "assistant",
-    "system": "system",
-    "tool": OBSERVATION,
-    FUNCTION_CALL: FUNCTION_CALL,
-}
-_OF_SHAREGPT = {**_OF_LLAMAFACTORY, "user": "human", "assistant": "gpt"}
-
-
-def llamafactory_turns(messages: Iterable[Mapping[str, Any]], *, example: object) -> list[Turn]:
-    """Turns as LLaMA-Factory has them, with the fields `role` and `content`."""
-    return flat_turns(
-        messages, role="role", content="content", names=_OF_LLAMAFACTORY, example=example
-    )
-
-
 def _to_llamafactory(row: Mapping[str, Any]) -> dict[str, Any]:
     turns = llamafactory_turns(row["messages"], example=row["example_id"])
     return _with_provenance(row, {"messages": turns, **_tools_text(row, none="")})
@@ -237,7 +124,7 @@ def _to_sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
         row["messages"],
         role="from",
         content="value",
-        names=_OF_SHAREGPT,
+        names=OF_SHAREGPT,
         example=row["example_id"],
     )
     return _with_provenance(row, {"conversations": turns, **_tools_text(row, none="")})
@@ -290,9 +177,6 @@ def export(
         RunError: Nothing was chosen, so there is nothing to write.
         DataError: A conversation cannot be held by the target; nothing is written.
     """
-    from tutelage.pipeline.distillation_export import DISTILLATION, export_prompts
-    from tutelage.pipeline.preference_export import PREFERENCE_TARGETS, preferences_for
-
     wanted = preferences_for(to, chosen=chosen, given=preferences)
     if wanted is not None:
         return wanted(run, file)

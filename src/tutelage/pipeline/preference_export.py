@@ -10,7 +10,6 @@ from typing import Any
 from tutelage.data import write_jsonl
 from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.dataset_card import Card, alternates
-from tutelage.pipeline.export_stage import has_tools, llamafactory_turns
 from tutelage.pipeline.preference_pairs import (
     BASES,
     LIKELIHOOD,
@@ -21,8 +20,15 @@ from tutelage.pipeline.preference_pairs import (
     Version,
 )
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.set_rows import has_tools
 from tutelage.pipeline.staleness import stale_outputs
-from tutelage.pipeline.turn_formats import FUNCTION_CALL, OBSERVATION, Turn, openai_turns
+from tutelage.pipeline.turn_formats import (
+    FUNCTION_CALL,
+    OBSERVATION,
+    Turn,
+    llamafactory_turns,
+    openai_turns,
+)
 
 Preference = Pair | Labelled
 Row = dict[str, Any]

@@ -39,7 +39,7 @@ from tutelage.data.schemas import (
 )
 from tutelage.errors import DataError
 from tutelage.pipeline.config import DataSettings, ScoreSettings
-from tutelage.pipeline.export_stage import as_training_row, chosen_rows, rejected_rows
+from tutelage.pipeline.export_stage import as_training_row
 from tutelage.pipeline.overrides import overrides_of
 from tutelage.pipeline.refine_stage import Refining, lazy_parents, refine_candidates
 from tutelage.pipeline.resources import Doors, Reader, ScoringJob, opened_journal, run_id
@@ -47,6 +47,7 @@ from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole, sound
 from tutelage.pipeline.score_parts import one_students_part
 from tutelage.pipeline.score_stage import score_to_table
 from tutelage.pipeline.select_stage import decided
+from tutelage.pipeline.set_rows import chosen_rows, rejected_rows
 from tutelage.pipeline.stage import (
     Tally,
     load_stage,

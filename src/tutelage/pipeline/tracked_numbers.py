@@ -1,14 +1,11 @@
-"""Numbers of experiments and rounds as an experiment tracker shows them."""
+"""Numbers of experiments as an experiment tracker shows them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tutelage.evaluation import summary_of
-
-if TYPE_CHECKING:
-    from tutelage.experiments.rounds.model import Round
 
 
 def task_means(results: pa.Table) -> dict[str, Any]:
@@ -19,16 +16,3 @@ def task_means(results: pa.Table) -> dict[str, Any]:
         for name in ("mean_value", "right_fraction"):
             found[f"evaluation/{task}/{name}"] = summary.get(name)
     return found
-
-
-def round_numbers(one: "Round") -> dict[str, Any]:
-    """What a round came to beside the loss of its training, under `round/` and `drift/`."""
-    found: dict[str, Any] = {
-        "round/kept": one.judged["kept"],
-        "round/examples": one.judged["examples"],
-        "round/flip_fraction": None if one.flips is None else one.flips.fraction,
-        "round/accepted": None if one.accepted is None else int(one.accepted),
-    }
-    for line in one.lines:
-        found[f"drift/{line.subject}/{line.name}/{line.measure}"] = line.value.value
-    return found if one.results is None else found | task_means(one.results)

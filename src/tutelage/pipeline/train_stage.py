@@ -11,9 +11,10 @@ from tutelage.data import replacing, write_jsonl
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, summary_of
 from tutelage.pipeline.config import checked, yaml_value
-from tutelage.pipeline.export_stage import as_training_row, chosen_rows
+from tutelage.pipeline.export_stage import as_training_row
 from tutelage.pipeline.row_weights import Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.set_rows import chosen_rows
 from tutelage.progress import Progress
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.training import TrainSettings, check_truth, refuse_other_rows, train_student

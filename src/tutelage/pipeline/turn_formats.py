@@ -80,3 +80,22 @@ def flat_turns(
 def tools_list(row: Mapping[str, Any]) -> list[Any] | None:
     """The tools of a row as objects; None where it has none."""
     return json.loads(row["tools"]) if row.get("tools") else None
+
+
+OF_LLAMAFACTORY = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "tool": OBSERVATION,
+    FUNCTION_CALL: FUNCTION_CALL,
+}
+"""The roles of LLaMA-Factory by our own."""
+OF_SHAREGPT = {**OF_LLAMAFACTORY, "user": "human", "assistant": "gpt"}
+"""The roles of ShareGPT by our own."""
+
+
+def llamafactory_turns(messages: Iterable[Mapping[str, Any]], *, example: object) -> list[Turn]:
+    """Turns as LLaMA-Factory has them, with the fields `role` and `content`."""
+    return flat_turns(
+        messages, role="role", content="content", names=OF_LLAMAFACTORY, example=example
+    )

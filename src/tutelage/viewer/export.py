@@ -8,7 +8,8 @@ from typing import Any
 
 from tutelage.data.schemas import plain_turns
 from tutelage.errors import SettingsError
-from tutelage.pipeline.export_stage import as_training_row, has_tools
+from tutelage.pipeline.export_stage import as_training_row
+from tutelage.pipeline.set_rows import has_tools
 from tutelage.viewer.index import quoted, text
 from tutelage.viewer.list_view import asked
 from tutelage.viewer.query import Question, condition, order_by

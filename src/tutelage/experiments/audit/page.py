@@ -15,9 +15,9 @@ from tutelage.experiments.audit.words import (
     noun_of,
     range_of,
 )
-from tutelage.experiments.rank.charts import standing_chart
 from tutelage.gate import FEATURES, CalibratedGate
 from tutelage.reporting import Column, Comparison, Figure, Section, Side, Table, render_page
+from tutelage.reporting.interval_chart import interval_chart
 from tutelage.reporting.number_format import count, share
 from tutelage.reporting.text_diff import difference, whole
 
@@ -82,7 +82,7 @@ def _side_section(side: SideFinding, *, noun: str, key: str) -> Section:
     figure = Figure(
         title=f"Estimated share of {noun} with each fault",
         alt=f"Shares with 95 % intervals: {', '.join(f'{n} {share(v)}' for n, v, *_ in rows)}.",
-        draw=partial(standing_chart, rows, unit="share of rows, 0 to 1", first=()),
+        draw=partial(interval_chart, rows, unit="share of rows, 0 to 1", first=()),
         table=table,
         layout="beside",
     )

@@ -276,7 +276,7 @@ def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
 
 
 def _standing_figure(ranked: Ranked, name: str) -> Figure:
-    from tutelage.experiments.rank.charts import standing_chart
+    from tutelage.reporting.interval_chart import interval_chart
 
     found = _of(ranked.standings, domain=ALL, predictor=name)
     known = [row for row in found if row["value"] is not None]
@@ -288,7 +288,7 @@ def _standing_figure(ranked: Ranked, name: str) -> Figure:
     return Figure(
         title=caption,
         alt=f"{caption}: one line for each, best first.",
-        draw=partial(standing_chart, rows, unit=unit, first=first),
+        draw=partial(interval_chart, rows, unit=unit, first=first),
         table=Table(
             caption=caption,
             columns=(

@@ -145,7 +145,7 @@ def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
-    from tutelage.experiments.rank.charts import standing_chart
+    from tutelage.reporting.interval_chart import interval_chart
 
     names = ("mix", "value", "less_all", "low", "high")
     table = Table(
@@ -165,7 +165,7 @@ def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     figure = Figure(
         title="How many sources to mix",
         alt="The value of each mix less that of all sources, with its interval.",
-        draw=partial(standing_chart, points, unit="less the mix of all", first=[best]),
+        draw=partial(interval_chart, points, unit="less the mix of all", first=[best]),
         table=table,
         layout="wide",
         in_text=False,

@@ -35,12 +35,12 @@ from tutelage.experiments.rounds.report import write_rounds_report
 from tutelage.experiments.rounds.rounds_dir import RoundsFolder
 from tutelage.experiments.rounds.select_round import Judging, judge
 from tutelage.experiments.rounds.tables import write_tables
+from tutelage.experiments.rounds.tracked_round import round_numbers
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.resources import begin
 from tutelage.pipeline.run_dir import RunFolder, checksum
 from tutelage.pipeline.stage import Stage, Tally, run_stage
-from tutelage.pipeline.tracked_numbers import round_numbers
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings
 from tutelage.student.config import template_values

@@ -1,0 +1,110 @@
+"""Rows of a set of a run: the selection, a baseline, or what was rejected."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tutelage.data.schemas import plain_turns
+from tutelage.errors import SettingsError
+from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.sql_views import open_tables, stream
+from tutelage.pipeline.turn_formats import openai_turns
+
+PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
+"""Columns beside `messages` that say where a row came from; trainers ignore them."""
+
+WEIGHT = "weight"
+"""The column that says how much a row should count in training, where a rule gives weights."""
+
+_SELECTED = """
+select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
+       d.rule, h.weight
+from chosen h
+join decisions d on d.example_id = h.example_id
+join candidates c on c.candidate_id = h.candidate_id
+left join examples e on e.example_id = d.example_id
+where d.kept
+order by e.row, d.example_id, h.rank
+"""
+_NULL = """
+select c.messages{c_tools}, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
+       'null_' || n."null" as reason, n."null" as rule
+from nulls n
+join candidates c on c.candidate_id = n.candidate_id
+left join examples e on e.example_id = n.example_id
+where n."null" = ?
+order by e.row, n.example_id, n.candidate_id
+"""
+_REJECTED = """
+select e.messages{e_tools}, d.example_id, d.reason, d.rule, e.source, e.row
+from decisions d
+left join examples e on e.example_id = d.example_id
+where not d.kept
+order by e.row, d.example_id
+"""
+
+
+def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[str, Any]]:
+    """The rows of a set, in the order of the input.
+
+    Args:
+        run: The run folder.
+        chosen: `selected`, or the name of a null.
+
+    Raises:
+        SettingsError: There is no such set; the hint lists those there are.
+    """
+    run.need(run.decisions)
+    tables = open_tables(run)
+    try:
+        tools = _tools(run)
+        if chosen == "selected":
+            yield from map(_plain_row, stream(tables, _SELECTED.format_map(tools)))
+            return
+        names = [
+            n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
+        ]
+        if chosen not in names:
+            raise SettingsError(
+                f"there is no set {chosen!r} in {run.root}",
+                hint=f"sets are {', '.join(['selected', *names])}",
+            )
+        yield from map(_plain_row, stream(tables, _NULL.format_map(tools), [chosen]))
+    finally:
+        tables.close()
+
+
+def _tools(run: RunFolder) -> dict[str, str]:
+    """The columns with the tools, where a candidate has some: a set without has no such column."""
+    return {
+        "c_tools": ", c.tools" if has_tools(run.candidates) else "",
+        "e_tools": ", e.tools" if has_tools(run.examples) else "",
+    }
+
+
+def has_tools(table: Path) -> bool:
+    """Whether a row of a Parquet table of candidates or examples has tools."""
+    with pq.ParquetFile(table) as file:
+        if "tools" not in file.schema_arrow.names:  # a table of an older version
+            return False
+        return any(
+            batch.column(0).null_count < batch.num_rows
+            for batch in file.iter_batches(columns=["tools"])
+        )
+
+
+def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The same row, its turns without the fields that they do not have."""
+    return {**row, "messages": plain_turns(row["messages"] or ())}
+
+
+def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
+    """The examples of which nothing was chosen, with the reason, in the order of the input."""
+    tables = open_tables(run)
+    try:
+        for row in stream(tables, _REJECTED.format_map(_tools(run))):
+            yield {**row, "messages": openai_turns(plain_turns(row["messages"] or ()))}
+    finally:
+        tables.close()
