@@ -54,7 +54,7 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.demo-ready: $(VENV)/.python pyproject.toml constraints.txt
-	$(PIP) install -q -c constraints.txt -e '.[demo,report]'
+	$(PIP) install -q -c constraints.txt -e '.[demo,report,maths,ui]'
 	touch $@
 
 $(VENV)/.dev-ready: $(VENV)/.python pyproject.toml constraints.txt
