@@ -24,9 +24,11 @@ def test_a_run_without_scores_or_with_scores_of_this_contract_is_fine(run, tmp_p
     check_contract(RunFolder(root=tmp_path / "new").create(), model="m")
 
 
-@pytest.mark.parametrize("older", ["without the column", "null"])
+@pytest.mark.parametrize("older", ["without the column", "without its columns", "null"])
 def test_a_run_of_an_older_contract_gets_one_line_with_the_command(run, older):
     table = pq.read_table(run.scores).drop_columns(["contract"])
+    if older == "without its columns":
+        table = table.drop_columns(["stripped", "control_tokens_in_data"])
     if older == "null":
         table = table.append_column("contract", pa.nulls(1, pa.int32()))
     write_table(run.scores, table)
