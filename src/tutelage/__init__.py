@@ -108,6 +108,7 @@ _ELSEWHERE = {
     "Student": "tutelage.pipeline",
     "TutelageError": "tutelage.errors",
     "audit": "tutelage.experiments.audit",
+    "extension": "tutelage.data.extensions",
 }
 """Public names that are not of `tutelage.api`."""
 

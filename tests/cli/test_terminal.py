@@ -17,10 +17,17 @@ from tutelage.cli.terminal import escaped, print_json, say, show, show_bug
 COMMANDS = Path(__file__).parents[2] / "src" / "tutelage" / "cli"
 NASTY = "\x1b[2J\x1b]0;OWNED\x07\x9b31m\u202eevil\u2066x\u200b\r"
 HIDDEN = set(NASTY) - set("[2J]0;OWNED31mevilx")
+FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0\U000e0100\U000e01ef"
+"""Characters without a shape that Python calls printable."""
 
 
 def hidden_in(text: str) -> set[str]:
-    return {c for c in text if c not in "\n\t" and not c.isprintable() and c not in "\u200c\u200d"}
+    return {
+        c
+        for c in text
+        if c not in "\n\t\u200c\u200d"
+        and (not c.isprintable() or c in FILLERS or "\U000e0100" <= c <= "\U000e01ef")
+    }
 
 
 @given(st.text(st.characters(codec=None)))
@@ -29,6 +36,12 @@ def test_escaped_text_holds_nothing_hidden(text: str) -> None:
     assert not {c for c in shown if c in HIDDEN or 0xD800 <= ord(c) < 0xE000}
     if not hidden_in(text):
         assert shown == text
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+def test_what_has_no_shape_is_escaped(filler: str) -> None:
+    assert hidden_in(filler)
+    assert not hidden_in(escaped(f"a{filler}b"))
 
 
 @given(st.dictionaries(st.text(st.characters(codec=None)), st.text(st.characters(codec=None))))

@@ -24,10 +24,11 @@ OPEN = {
 
 LOAD = ["candidates_by_step*", "examples", "rows", "rows_by_status*"]
 RULE = [
-    "best_by", "best_is", "diversity", "diversity_of", "embedder.kind", "gate", "gate_check",
-    "gate_order", "keep_count", "keep_fraction", "keep_per_example", "margin", "max_false_refusals",
-    "max_unscored_fraction", "mix", "mode", "of", "one_teacher", "per_source", "quality_gate",
-    "quality_gate_examples", "quality_gate_rejected", "quotas*", "rule", "seed", "use_filters",
+    "best_by", "best_is", "diversity", "diversity_of", "embedder.kind", "function", "gate",
+    "gate_check", "gate_order", "keep_count", "keep_fraction", "keep_per_example", "margin",
+    "max_false_refusals", "max_unscored_fraction", "mix", "mode", "of", "one_teacher",
+    "per_source", "quality_gate", "quality_gate_examples", "quality_gate_rejected", "quotas*",
+    "rule", "seed", "use_filters",
 ]  # fmt: skip
 SELECT = [
     "candidates", "examples", "gated*", "kept", "reasons*", "rows_kept",

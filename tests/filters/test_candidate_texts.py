@@ -4,14 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.data import Message, context_of, response_of
+from tutelage.data import Message, instruction_of, response_of
+from tutelage.data.example import ROLES
 from tutelage.data.schemas import CANDIDATES, EXAMPLES, messages_to_arrow
 from tutelage.errors import DataError
 from tutelage.filters.candidate_texts import pool_of
 
-turns = st.builds(
-    Message, role=st.sampled_from(["system", "user", "assistant"]), content=st.text(max_size=6)
-)
+turns = st.builds(Message, role=st.sampled_from(ROLES), content=st.text(max_size=6))
 conversations = st.lists(
     st.tuples(st.lists(turns, max_size=4), turns).map(
         lambda parts: (*parts[0], Message(role="user", content="u"), parts[1])
@@ -34,7 +33,7 @@ def _examples(rows):
 @given(conversations)
 def test_columns_hold_the_same_texts_as_the_nouns_of_data(rows):
     pool = pool_of(_examples(rows))
-    assert pool.instructions.to_pylist() == [context_of(m)[-1].content for m in rows]
+    assert pool.instructions.to_pylist() == [instruction_of(m) for m in rows]
     assert pool.responses.to_pylist() == [response_of(m) for m in rows]
 
 
@@ -46,7 +45,7 @@ def test_every_other_turn_is_an_earlier_one(rows):
         rest = list(messages)
         if response_of(messages) is not None:
             rest.pop()
-        rest.pop(len(context_of(messages)) - 1)
+        rest.pop(max(at for at, m in enumerate(rest) if m.role == "user"))
         assert earlier == "".join(f"{m.content}\n" for m in rest)
 
 

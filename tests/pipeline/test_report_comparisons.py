@@ -84,7 +84,9 @@ def test_what_a_person_overruled_is_listed(runs: tuple[RunFolder, RunFolder]) ->
     one, _ = runs
     example = pq.read_table(one.decisions)["example_id"][0].as_py()
     overrule(one, example, candidate_id=None, note="not <b>true</b>")
-    (section,) = sections_beside(one)
+    stale, section = sections_beside(one)
+    assert (stale.key, section.key) == ("stale", "overruled")
+    assert "older than overrides.jsonl" in " ".join(stale.paragraphs)
     assert section.tables[0].rows[0][0] == example
     text = report_text(one.root)
     assert "What a person overruled" in text

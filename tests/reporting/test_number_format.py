@@ -10,10 +10,23 @@ from tutelage.reporting.number_format import (
     reason_words,
 )
 from tutelage.selection import NULL_NAMES, REASONS
+from tutelage.selection.reasons import SHUT_OUT
+
+UNREAD = (
+    *("empty_instruction", "empty_response", "untrained_response", "not_trained", "too_long"),
+    *("no_target_tokens", "template_refused", "rewritten_by_template", "nonfinite"),
+    *("token_out_of_range", "student_failed"),
+)
+"""Why a student gives a candidate no number."""
 
 
 def test_every_reason_of_the_rules_has_words() -> None:
     assert set(REASONS) <= set(REASON_WORDS)
+
+
+def test_every_reason_against_a_candidate_has_words() -> None:
+    assert set(SHUT_OUT) <= set(REASON_WORDS)
+    assert set(UNREAD) <= set(REASON_WORDS)
 
 
 def test_every_status_of_a_refinement_has_words() -> None:

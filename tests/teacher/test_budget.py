@@ -143,7 +143,7 @@ def test_a_tally_fits_a_line_and_a_manifest() -> None:
     account.asked()
     account.paid(request_of("x"), prompt_tokens=1, completion_tokens=1, seconds=0.5)
     account.answered()
-    assert account.tally.in_words() == "1 reply, 3.00 of 1000.00 USD"
+    assert account.tally.in_words() == "1 new call, 3.00 of 1000.00 USD"
     assert account.tally.as_dict()["cost"] == 2.0
     assert account.tally.as_dict()["failures"] == {}
 

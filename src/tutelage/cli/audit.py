@@ -42,7 +42,7 @@ from tutelage.cli.output import show_result
     help="The folder for audit.html, audit.json and gate.json; by default audit-NAME.",
 )
 def audit(data: str, *, out: Path | None, **options: Any) -> None:
-    """Estimate which share of DATA is faulty, and whether choosing is likely to pay.
+    """Estimate the faulty share of DATA, and whether choosing may pay.
 
     Takes minutes and trains nothing: known faults are planted into a sample of your rows, and the
     student's numbers show how well it finds them. Works on rows with an original and a rewrite, on

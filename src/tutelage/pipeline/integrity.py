@@ -13,7 +13,10 @@ from tutelage.errors import RunError
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeError)
 
 _OPTIONAL = frozenset(
-    ("tools", "finish_reason", "detail", "criticism", "request_key", "weight", "extra", "straddles")
+    (
+        *("tools", "finish_reason", "detail", "criticism", "request_key", "weight", "extra"),
+        *("straddles", "stripped", "control_tokens_in_data", "contract"),
+    )
 )
 """Columns that tables of an older version may lack."""
 
