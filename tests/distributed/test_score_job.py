@@ -282,8 +282,9 @@ def test_nothing_of_ray_is_imported_by_the_local_engine(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from tutelage.pipeline import Silent, score_data
+from tutelage.pipeline import score_data
 from tutelage.pipeline.resources import Doors
+from tutelage.progress import Silent
 from tutelage.student import TableStudent
 score_data(data={{"path": {str(data)!r}}}, student={{"model": "table"}}, metrics=["ifd"],
     out=Path({str(tmp_path / "s.parquet")!r}), progress=Silent(),
