@@ -270,7 +270,10 @@ def test_a_local_teacher_answers_on_every_worker_and_only_the_journal_here_is_wr
     assert len({process for _, process in answered}) >= 2
     assert len({key for key, _ in answered}) == 24
     table = pq.read_table(tmp_path / "run" / "candidates.parquet")
-    assert sample("run")["sample"] == tally, "nothing is asked again"
+    again = sample("run")["sample"]
+    counts = tally["teacher"] | {"answered": 0, "from_journal": 24}
+    assert again == tally | {"teacher": counts}, "nothing is asked again: all is cached now"
+    assert len(list(seen.glob("*-*"))) == len(answered)
     assert pq.read_table(tmp_path / "run" / "candidates.parquet").equals(table)
 
 
@@ -279,8 +282,9 @@ def test_nothing_of_ray_is_imported_by_the_local_engine(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from tutelage.pipeline import Silent, score_data
+from tutelage.pipeline import score_data
 from tutelage.pipeline.resources import Doors
+from tutelage.progress import Silent
 from tutelage.student import TableStudent
 score_data(data={{"path": {str(data)!r}}}, student={{"model": "table"}}, metrics=["ifd"],
     out=Path({str(tmp_path / "s.parquet")!r}), progress=Silent(),

@@ -26,10 +26,11 @@ def test_the_journal_has_every_reply_that_any_student_could_need(tmp_path: Path,
 
 @pytest.mark.model
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_demo_does_the_main_job_with_the_real_student(tmp_path: Path) -> None:
     summary = run_demo(
         tmp_path / "demo",
-        student={"model": "smollm2-135m", "use_cache": False},
+        student={"model": "smollm2-135m", "cache_path": str(tmp_path / "readings.sqlite")},
         progress=Silent(),
         say=lambda _: None,
     )

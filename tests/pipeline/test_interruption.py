@@ -21,14 +21,17 @@ from tutelage.pipeline import RunFolder
 
 CONCURRENCY = 4
 EXAMPLES = 24
+PATIENCE = 280
+"""Seconds for a run of a few: a machine that does other work is slow, and only a hang is not."""
 
 SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.pipeline.fakes import settings
-from tutelage.pipeline import Silent, run_all
+from tutelage.pipeline import run_all
 from tutelage.pipeline.resources import Doors
+from tutelage.progress import Silent
 from tutelage.student import TableStudent
 
 teacher = {{"model": "served", "base_url": {url!r}, "concurrency": {concurrency},
@@ -71,8 +74,11 @@ def start(folder: Path, out: Path, url: str) -> subprocess.Popen[bytes]:
 
 
 def finish(folder: Path, out: Path, url: str) -> None:
-    process = start(folder, out, url)
-    _, said = process.communicate(timeout=120)
+    with start(folder, out, url) as process:
+        try:
+            _, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()  # where it has ended, this does nothing
     assert process.returncode == 0, said.decode()
 
 

@@ -1,6 +1,7 @@
 """The calibrated gate in a run: fitted once, in front of any rule, and explained."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,20 @@ def test_another_budget_or_student_needs_a_gate_of_its_own(
     same = wanted.model_copy(update={"max_false_refusals": 0.05})
     with pytest.raises(RunError, match="fitted with student"):
         decided(run, settings=same, student="somebody")
+    with pytest.raises(RunError, match="the student somebody has not scored this run"):
+        ensure_calibrated(run, wanted, fingerprint="somebody", progress=Silent(), doors=doors())
+
+
+def test_a_student_that_the_manifest_does_not_describe_cannot_be_opened(
+    folder: Path, summary: dict[str, Any], tmp_path: Path
+) -> None:
+    assert summary
+    run = RunFolder(root=shutil.copytree(folder / "run", tmp_path / "run"))
+    manifest = run.read_manifest()
+    own = next(name for name in manifest["stages"] if name.startswith("score:"))
+    manifest["stages"]["score:somebody"] = manifest["stages"][own]
+    run.write_manifest(manifest)
+    wanted = SelectSettings(rule="all_refined", quality_gate="calibrated")
     with pytest.raises(RunError, match="describes another one"):
         ensure_calibrated(run, wanted, fingerprint="somebody", progress=Silent(), doors=doors())
 

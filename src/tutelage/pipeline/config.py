@@ -1,11 +1,12 @@
 """One YAML file says what a run is. Each room owns its own settings; here they are put together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from tutelage.data import ReadSettings
 from tutelage.data.extensions import extensions_of, load_extensions
@@ -239,6 +240,17 @@ def _put(values: dict[str, Any], names: list[str], value: object) -> None:
     values[names[-1]] = value
 
 
+def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
+    """The problems, without a list that is too short only because its items are wrong."""
+    problems = error.errors()
+    places = [problem["loc"] for problem in problems]
+    for problem in problems:
+        here = problem["loc"]
+        inside = any(len(loc) > len(here) and loc[: len(here)] == here for loc in places)
+        if problem["type"] != "too_short" or not inside:
+            yield problem
+
+
 def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Model:
     """Build settings, or say everything that is wrong with them at once.
 
@@ -251,7 +263,7 @@ def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Mode
         problems = [
             f"{'.'.join(str(part) for part in problem['loc']) or '(all)'}: "
             f"{problem_in_words(kind, problem)}"
-            for problem in error.errors()
+            for problem in _own_problems(error)
         ]
     # Raised out here so that pydantic's error is not chained to it: that one keeps what a check
     # raised, with its frames, out of reach of the garbage collector, and other libraries that are

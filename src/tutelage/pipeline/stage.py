@@ -297,12 +297,19 @@ def quality_gate_stage(
     Raises:
         RunError: This student has not scored the run.
     """
+    scored = f"score:{student}"
+    if noted(run, scored) is None:
+        raise RunError(
+            f"{run.root}: the student {student} has not scored this run, so no quality gate can be "
+            "fitted to how it reads",
+            hint="score the run with it first: `tutelage score RUN --student MODEL`",
+        )
     return Stage(
         name="quality_gate",
         key=content_hash(
             "quality_gate",
             version,
-            key_of(run, f"score:{student}"),
+            key_of(run, scored),
             settings.max_false_refusals,
             settings.quality_gate_examples,
             settings.seed,

@@ -217,8 +217,11 @@ def test_too_small_a_set_is_named(place: Path, tmp_path: Path, balance: str) -> 
 def test_settings_that_cannot_work_are_refused_together(place: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no arm 'nobody'"):
         experiment(place, tmp_path, reference="nobody")
-    with pytest.raises(SettingsError, match="either `select` or `file`"):
+    with pytest.raises(SettingsError, match="either `select`, `selection` or `file`") as two:
         experiment(place, tmp_path, arms=[{"name": "choice"}, {"name": "random"}])
+    assert "at least 2" not in str(two.value), "there are two arms, both wrong"
+    with pytest.raises(SettingsError, match=r"arms: .*at least 2"):
+        experiment(place, tmp_path, arms=[])
     with pytest.raises(SettingsError, match="nothing is measured"):
         experiment(place, tmp_path, held_out=0, tasks=[])
 
