@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Result,
         Run,
         agreement,
+        audit,
         delta,
         demo,
         doctor,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         export,
         filter,  # noqa: A004  (the name of the command)
         frontier,
+        init,
         list_metrics,
         load,
         prove,
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
     from tutelage.data import Candidate, Example, Message, Row
     from tutelage.data.extensions import extension
     from tutelage.errors import TutelageError
-    from tutelage.experiments.audit import audit
     from tutelage.pipeline import Student
 
 
@@ -81,6 +82,7 @@ __all__ = [
     "extension",
     "filter",
     "frontier",
+    "init",
     "list_metrics",
     "load",
     "prove",
@@ -107,7 +109,6 @@ _ELSEWHERE = {
     "Row": "tutelage.data",
     "Student": "tutelage.pipeline",
     "TutelageError": "tutelage.errors",
-    "audit": "tutelage.experiments.audit",
     "extension": "tutelage.data.extensions",
 }
 """Public names that are not of `tutelage.api`."""

@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def call(*words: object) -> dict[str, Any]:
-    done = CliRunner().invoke(main, [str(word) for word in words])
+    done = CliRunner().invoke(main, [*(str(word) for word in words if word != "--json"), "--json"])
     assert done.exit_code == 0, done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)
     return printed

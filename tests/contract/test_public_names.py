@@ -24,6 +24,7 @@ NAMES = [
     "extension",
     "filter",
     "frontier",
+    "init",
     "list_metrics",
     "load",
     "prove",

@@ -30,6 +30,7 @@ from tutelage.api.results import (
     Verdicts,
 )
 from tutelage.api.scores import delta, list_metrics, recompute, score
+from tutelage.api.start import audit, init
 from tutelage.api.table_result import Result
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Trained",
     "Verdicts",
     "agreement",
+    "audit",
     "delta",
     "demo",
     "doctor",
@@ -63,6 +65,7 @@ __all__ = [
     "export",
     "filter",
     "frontier",
+    "init",
     "list_metrics",
     "load",
     "prove",

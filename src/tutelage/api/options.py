@@ -119,6 +119,7 @@ class SampleOptions(TypedDict, total=False):
 class VerifyOptions(TypedDict, total=False):
     """How responses are checked."""
 
+    function: str | None
     processes: int
     time_limit_seconds: int
     memory_mebibytes: int
@@ -130,6 +131,7 @@ class VerifyOptions(TypedDict, total=False):
 class SelectOptions(TypedDict, total=False):
     """How candidates are selected: the settings `select` of a run's YAML file, except `rule`."""
 
+    function: str | None
     of: str
     mode: str
     margin: float
@@ -160,6 +162,7 @@ class SelectOptions(TypedDict, total=False):
 class TrainOptions(TemplateOptions, total=False):
     """How a student is trained."""
 
+    row_weights: str
     method: str
     epochs: int
     learning_rate: float | None

@@ -1,0 +1,85 @@
+"""The functions one starts with: audit, init."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from tutelage.api.inputs import Data, data_values, is_path
+from tutelage.api.progress import ShownProgress, told
+from tutelage.api.results import Findings
+
+
+def audit(
+    data: Data,
+    student: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = None,
+    progress: ShownProgress = None,
+    **settings: Any,
+) -> Findings:
+    """The estimated share of faulty rows, and whether choosing is likely to pay. Trains nothing.
+
+    Args:
+        data: A path or rows in memory (see `read`).
+        student: The model that will be trained: a folder, a hub id or an alias, or settings.
+        out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
+        progress: None, a bool, or a progress of your own.
+        **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
+
+    Returns:
+        One row for each kind of fault; `summary` is what audit.json holds, with `in_words`.
+
+    Raises:
+        SettingsError: A setting is wrong.
+        DataError: The data cannot be read.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> found = tt.audit("pairs.jsonl", "smollm2-135m")  # doctest: +SKIP
+        >>> print(found.summary["in_words"])                 # doctest: +SKIP
+    """
+    from tutelage.experiments.audit import audit as work
+
+    model = str(student) if isinstance(student, str | Path) else dict(student)
+    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+        path = data_values(data, {}, folder=Path(scratch))["path"]
+        where = out if out is not None or is_path(data) else "audit-rows"
+        found = work(path, student=model, out=where, progress=shown, **settings)
+    kinds = found.get("kinds")
+    rows = [dict(kind) for kind in kinds] if isinstance(kinds, list) else []
+    return Findings(table=pa.Table.from_pylist(rows), summary=found)
+
+
+def init(
+    file: str | Path = "tutelage.yaml",
+    *,
+    force: bool = False,
+    data: str | None = None,
+    student: str | None = None,
+    out: str | None = None,
+) -> Mapping[str, str]:
+    """A commented configuration file to start from, with its JSON schema beside it for editors.
+
+    Args:
+        file: The YAML file to write.
+        force: Replace files that are there.
+        data: `data.path` of the file; an example where None.
+        student: `student.model` of the file; an example where None.
+        out: `out` of the file; an example where None.
+
+    Returns:
+        The paths of the `config` and of its `schema`.
+
+    Raises:
+        SettingsError: One of the files is there already, or their folder is not.
+
+    Examples:
+        >>> import tutelage as tt
+        >>> tt.init("my-run.yaml", student="smollm2-135m")  # doctest: +SKIP
+    """
+    from tutelage.pipeline.config_file import write_config
+
+    return write_config(Path(file), force=force, data=data, student=student, out=out)
