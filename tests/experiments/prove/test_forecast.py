@@ -211,7 +211,8 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
 
 def test_the_command_plans_and_trains_nothing(tmp_path: Path) -> None:
     path = config(tmp_path)
-    result = CliRunner().invoke(main, ["prove", str(path), "--plan", "--seconds-per-cell", "60"])
+    words = ["prove", str(path), "--plan", "--seconds-per-cell", "60", "--json"]
+    result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["plan"][0]["student"] == "small"
     shutil.rmtree(tmp_path / "results", ignore_errors=True)
