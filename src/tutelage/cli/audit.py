@@ -7,7 +7,7 @@ import click
 
 from tutelage.cli.console import say_notes, shown_progress
 from tutelage.cli.options import data_options, data_settings, student_options, student_values
-from tutelage.cli.output import show_result
+from tutelage.cli.output import inform, show_result
 
 
 @click.command()
@@ -67,6 +67,7 @@ def audit(data: str, *, out: Path | None, **options: Any) -> None:
         found = audit_data(settings, progress=progress)
     say_notes(found)
     words = found.pop("in_words")
+    inform("Note: the audit is experimental; its estimate is too low where one fault is frequent.")
     show_result(found, text=lambda _: [words], was_json=False)
 
 
