@@ -281,9 +281,16 @@ def test_a_student_that_can_read_nothing_is_an_error_with_the_reason(tmp_path: P
 
 def test_rows_in_memory_can_be_audited(tmp_path: Path) -> None:
     rows = read(pairs({}, count=10))
-    found = tt.audit(rows, student="counting", out=tmp_path / "out", doors=DOORS)
+    found = audit(rows, student="counting", out=tmp_path / "out", doors=DOORS)
     assert found["rows"]["rows"] == 10
     assert found["inputs"] == {}
+
+
+def test_the_python_api_gives_a_table_of_kinds(tmp_path: Path) -> None:
+    rows = [{"instruction": f"Say {n}.", "output": str(n)} for n in range(8)]
+    found = tt.audit(rows, "counting", out=tmp_path / "out", doors=DOORS)
+    assert found.summary["status"] == "not_enough_rows"
+    assert found.table.column_names == ["side", "kind", "share", "low", "high"]
 
 
 def test_the_default_folder_is_named_after_the_data() -> None:

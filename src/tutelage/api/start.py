@@ -11,6 +11,16 @@ from tutelage.api.inputs import Data, data_values, is_path
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Findings
 
+_UNKNOWN = {"share": None, "low": None, "high": None}
+_COLUMNS: dict[str, pa.DataType] = {
+    "side": pa.string(),
+    "kind": pa.string(),
+    "share": pa.float64(),  # estimated, 0 to 1; null where nothing can be said
+    "low": pa.float64(),  # of the 95 % interval
+    "high": pa.float64(),
+}
+_SHARES = pa.schema(_COLUMNS)
+
 
 def audit(
     data: Data,
@@ -30,7 +40,8 @@ def audit(
         **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
 
     Returns:
-        One row for each kind of fault; `summary` is what audit.json holds, with `in_words`.
+        One row for each side of the data and kind of fault, with the estimated `share` (0 to 1)
+        and its 95 % interval `low` to `high`; `summary` is what audit.json holds, with `in_words`.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -48,9 +59,12 @@ def audit(
         path = data_values(data, {}, folder=Path(scratch))["path"]
         where = out if out is not None or is_path(data) else "audit-rows"
         found = work(path, student=model, out=where, progress=shown, **settings)
-    kinds = found.get("kinds")
-    rows = [dict(kind) for kind in kinds] if isinstance(kinds, list) else []
-    return Findings(table=pa.Table.from_pylist(rows), summary=found)
+    rows = [
+        {"side": side["side"], "kind": kind["kind"], **(kind["estimate"] or _UNKNOWN)}
+        for side in found.get("sides", ())
+        for kind in side.get("kinds", ())
+    ]
+    return Findings(table=pa.Table.from_pylist(rows, schema=_SHARES), summary=found)
 
 
 def init(
