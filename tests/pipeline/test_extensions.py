@@ -140,7 +140,9 @@ def test_the_command_line_loads_a_file_too(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "no file of extensions is loaded" in result.stderr
     assert "--extensions" in result.stderr
-    result = CliRunner().invoke(main, ["--extensions", str(tmp_path / "my_ext.py"), *words])
+    result = CliRunner().invoke(
+        main, ["--extensions", str(tmp_path / "my_ext.py"), *words, "--json"]
+    )
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["check"] == "cuts"
 

@@ -188,7 +188,7 @@ def test_a_wrong_key_ends_the_run_at_once_and_is_shown_nowhere(
 def test_the_command_makes_what_can_be_made_and_then_fails(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "Doors", doors)
+    monkeypatch.setattr("tutelage.cli.commands.run.doors_with_workers", doors)
     config = tmp_path / "c.yaml"
     config.write_text(
         f"data: {{path: {data}}}\nstudent: {{model: t}}\nout: {tmp_path / 'run'}\n"
