@@ -247,7 +247,10 @@ def test_settings_of_preferences_are_refused_elsewhere(checked: RunFolder, tmp_p
 def test_the_command_writes_the_ranking_format(checked: RunFolder, tmp_path: Path) -> None:
     file = tmp_path / "ranking.jsonl"
     words = ["export", str(checked.root), "--to", "llamafactory", "--pairs", "checked"]
-    result = CliRunner().invoke(main, [*words, "--out", str(file)])
+    shown = CliRunner().invoke(main, [*words, "--out", str(file)])
+    assert shown.exit_code == 0, shown.stderr
+    assert f"File: {file}" in shown.stdout
+    result = CliRunner().invoke(main, [*words, "--out", str(file), "--json"])
     assert result.exit_code == 0, result.stderr
     done = json.loads(result.stdout)
     assert done["to"] == "llamafactory-dpo"

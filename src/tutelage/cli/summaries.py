@@ -208,9 +208,11 @@ def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
 
 def export_text(found: Facts) -> Iterable[Block]:
     """The result of `export`: what to paste stands alone, without indentation."""
-    yield f"Wrote {counted(found['rows'], 'row')} of the set {found['set']} for {found['to']}."
-    yield from (f"Note: {note}" for note in found["notes"])
-    yield f"Data card: {found['card']}"
+    of_set = f" of the set {found['set']}" if "set" in found else ""  # pairs come from all
+    yield f"Wrote {counted(found['rows'], 'row')}{of_set} for {found['to']}."
+    yield from (f"Note: {note}" for note in found.get("notes", ()))
+    if "card" in found:
+        yield f"Data card: {found['card']}"
     yield f"\nPaste this into your training configuration:\n\n{found['snippet'].rstrip()}\n"
     yield f"File: {found['file']}"
 
