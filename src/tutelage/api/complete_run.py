@@ -42,7 +42,7 @@ def run(
     """A whole run: load, refine, score, select and report; it continues where it stopped.
 
     Args:
-        config: A YAML file, or what it would hold. What is given beside it wins.
+        config: A YAML file, or what it would hold. Other keywords win over it.
         data: A path or rows in memory (see `read`), or settings with `path`.
         student: The model to be trained: its name, settings, or an open `Student`.
         teacher: Who rewrites: its name or settings; None judges the rewrites that came with the

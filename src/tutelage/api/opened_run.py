@@ -78,7 +78,7 @@ class Run:
 
     @property
     def selections(self) -> list[str]:
-        """The names of the selections beside the run's own."""
+        """The names of the selections other than the run's own."""
         return self._folder.selections()
 
     @property

@@ -75,7 +75,7 @@ def init(
     student: str | None = None,
     out: str | None = None,
 ) -> Mapping[str, str]:
-    """A commented configuration file to start from, with its JSON schema beside it for editors.
+    """A commented configuration file to start from, with its JSON schema for editors.
 
     Args:
         file: The YAML file to write.

@@ -47,7 +47,7 @@ KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "template_or_turns": ("template_text", "wrong_turn"),
     }
 )
-"""What an audit reports on, and the planted faults that stand for it."""
+"""What an audit reports on, and the planted faults of this kind."""
 _KIND_OF = {fault: kind for kind, faults in KINDS.items() for fault in faults}
 
 BEYOND_NATS = math.log(100)
