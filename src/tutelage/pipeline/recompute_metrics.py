@@ -20,6 +20,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
 from tutelage.pipeline.score_tables import PLACE
 from tutelage.progress import Progress
+from tutelage.stats.bootstrap import clustered_interval
 
 _COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("candidate_id", pa.string()),
@@ -224,7 +225,7 @@ def _said(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, Any]:
         return {**told, "examples": 0}
     deltas = np.array([row["delta_loss"] for row in good])
     examples = [row["example_id"] or row["candidate_id"] for row in good]
-    low, high = _interval(deltas, examples, seed=seed)
+    low, high = clustered_interval(deltas, examples, draws=_RESAMPLES, seed=seed)
     return {
         **told,
         "examples": len(set(examples)),
@@ -285,16 +286,3 @@ def _delta(
         "nll_current": after[_NLL],
         "delta_loss": before[_NLL] - after[_NLL],
     }
-
-
-def _interval(deltas: Any, examples: Sequence[str], *, seed: int) -> tuple[float, float]:
-    """The 95 % interval of a mean, by drawing whole examples again and again."""
-    _, owner = np.unique(np.array(examples, dtype=str), return_inverse=True)
-    sums, counts = np.bincount(owner, weights=deltas), np.bincount(owner)
-    generator = np.random.default_rng(seed)
-    means = np.empty(_RESAMPLES)
-    for index in range(_RESAMPLES):
-        drawn = generator.integers(0, len(sums), size=len(sums))
-        means[index] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

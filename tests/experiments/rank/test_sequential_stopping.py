@@ -12,7 +12,6 @@ from tutelage.experiments.rank import (
     settling,
     still_running,
 )
-from tutelage.experiments.rank.sequential_stopping import half_width
 
 ACCURACY = PREDICTORS["accuracy"]
 
@@ -82,12 +81,6 @@ def test_nothing_is_claimed_before_the_fewest_questions() -> None:
 
 def test_a_single_teacher_is_first_at_once() -> None:
     assert still_running(table(np.ones((1, 30))), ACCURACY) == ("t0",)
-
-
-def test_the_width_by_hand() -> None:
-    # alpha 0.05, tuned for 100: rho2 = (5.9915 + log 5.9915 + 1) / 100 = 0.087819
-    # at t = 100: reach 9.7819; 2 * 9.7819 / 878.19 * log(3.1276 / 0.05) = 0.092156
-    assert half_width(1.0, terms=100, alpha=0.05, tuned_for=100) == pytest.approx(0.30357, abs=1e-4)
 
 
 def test_the_order_of_asking_is_that_of_the_ids_and_the_seed() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.stats.bootstrap import Estimate
+from tutelage.stats.intervals import Estimate
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
-from tutelage.stats.paired_design import Interval, detectable_effect, fixed_sequence, holm
-from tutelage.stats.paired_items import ItemValues, Paired, pair
+from tutelage.stats.multiple_testing import fixed_sequence, holm
+from tutelage.stats.paired_design import Interval, ItemValues, Paired, paired_items
+from tutelage.stats.power import detectable_effect
 
 Measure: TypeAlias = Literal["value", "right"]
 _CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
@@ -267,7 +268,7 @@ def _paired(
         return cells.get((*place, task, measure))
 
     pairs = [(seed, of(arm, seed), of(against, seed)) for seed in settings.seeds]
-    return pair(pairs)
+    return paired_items(pairs)
 
 
 def _between(one: Paired, other: Paired) -> Paired | None:

@@ -1,6 +1,7 @@
 """`tutelage prove`: do what is left, then say what was found."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.page import facts_of, headline, sections_of
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.progress import Progress
+from tutelage.stats.power import detectable_effect
 
 
 def prove(
@@ -116,7 +118,7 @@ def _worth_it(
             continue
         # The standard error falls with the root of seeds: at worst all of it comes from them.
         shrink = (len(quick.seeds) / len(full.seeds)) ** 0.5
-        detectable = 2.8 * c.interval.standard_error * shrink
+        detectable = detectable_effect(c.interval.standard_error * shrink, math.inf)
         larger = abs(c.interval.mean) >= detectable
         verdict = "is worth it" if larger else "would probably show no difference"
         found.append(

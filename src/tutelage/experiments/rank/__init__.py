@@ -25,14 +25,7 @@ from tutelage.experiments.rank.sequential_stopping import (
 from tutelage.experiments.rank.standings import PAIRS, STANDINGS, Standings, rank
 from tutelage.experiments.rank.student_agreement import rank_agreement
 from tutelage.experiments.rank.style import style_distances
-from tutelage.experiments.rank.successive_halving import (
-    Rung,
-    Shrunk,
-    Winner,
-    rungs_of,
-    shrink,
-    split_winner,
-)
+from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 
 __all__ = [
     "AGREEMENT",
@@ -44,10 +37,8 @@ __all__ = [
     "Predictor",
     "Ranked",
     "Rung",
-    "Shrunk",
     "Standings",
     "WatchSettings",
-    "Winner",
     "asking_order",
     "choice_agreement",
     "joined",
@@ -59,8 +50,6 @@ __all__ = [
     "rank_teachers",
     "rungs_of",
     "settling",
-    "shrink",
-    "split_winner",
     "still_running",
     "style_distances",
     "within_agreement",

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.errors import DataError
-from tutelage.experiments.rank.predictors import Numbers, Predictor
+from tutelage.experiments.rank.predictors import Predictor
+from tutelage.stats.intervals import Numbers
 from tutelage.stats.rank_correlation import kendall
 
 SHARES = (0.1, 0.25, 0.5)

@@ -26,13 +26,14 @@ from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.experiments.rank.answer_pool import UNNAMED
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.predictors import Numbers
 from tutelage.experiments.rank.proxy_config import PROBES, SWEEP, Probed, ProbeSettings
 from tutelage.experiments.rank.sequential_stopping import asking_order
-from tutelage.experiments.rank.successive_halving import rungs_of, shrink, split_winner
+from tutelage.experiments.rank.successive_halving import rungs_of
 from tutelage.pipeline.config import DataSettings, checked, yaml_value
 from tutelage.progress import Progress, Silent
+from tutelage.stats.intervals import Numbers
 from tutelage.stats.paired_design import paired_interval, standard_error
+from tutelage.stats.winner import shrink, split_winner
 
 ROWS_A_DRAW = 8
 """So many times the rows of the largest training are kept of a source: room for other seeds."""

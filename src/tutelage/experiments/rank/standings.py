@@ -4,11 +4,11 @@ Questions are resampled, because another 200 questions could have been asked. Te
 same questions, so one draw counts for all of them and differences are paired; sources have
 questions of their own, so each is drawn by itself.
 
-Which pairs can be told apart is decided for all pairs at once (`ranking.telling`). With the stated
-probability all intervals are right together, and so are the ranks that follow from them (Mogstad,
-Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an entrant's best
-possible rank is 1 + how many are surely better, its worst the number of entrants less how many are
-surely worse.
+Which pairs can be told apart is decided for all pairs at once (`stats.multiple_testing`).
+With the stated probability all intervals are right together, and so are the ranks that follow from
+them (Mogstad, Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an
+entrant's best possible rank is 1 + how many are surely better, its worst the number of entrants
+less how many are surely worse.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,9 +21,11 @@ import pyarrow as pa
 
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.answer_grid import ALL, Cells, Places, cells_of
-from tutelage.experiments.rank.pairwise_tests import tell_apart
-from tutelage.experiments.rank.predictors import Numbers, Predictor
+from tutelage.experiments.rank.predictors import Predictor
 from tutelage.experiments.rank.sequential_stopping import influences
+from tutelage.stats.bootstrap import grouped_draws
+from tutelage.stats.intervals import Numbers
+from tutelage.stats.multiple_testing import pair_intervals
 
 DRAWS = 1000
 FEWEST_QUESTIONS = 10
@@ -104,7 +106,7 @@ def rank(
     pairs: list[dict[str, Any]] = []
     for domain, part in _domains(cells):
         groups = np.zeros(len(part.questions), dtype=np.int64) if paired else _owner(part)
-        weights = question_draws(groups, draws=draws, seed=seed)
+        weights = grouped_draws(groups, draws=draws, seed=seed)
         for predictor in predictors:
             found = _Contest(part, predictor, weights, level=level, paired=paired, seed=seed)
             place = {"domain": domain, "predictor": predictor.name}
@@ -114,17 +116,6 @@ def rank(
         table=pa.Table.from_pylist(rows, schema=STANDINGS),
         pairs=pa.Table.from_pylist(pairs, schema=PAIRS),
     )
-
-
-def question_draws(groups_Q: Places, *, draws: int, seed: int) -> Numbers:
-    """How often each question is drawn, with replacement within its group; draws by Q."""
-    generator = np.random.default_rng(seed)
-    weights = np.zeros((draws, len(groups_Q)))
-    for group in np.unique(groups_Q):
-        places = np.flatnonzero(groups_Q == group)
-        size = len(places)
-        weights[:, places] = generator.multinomial(size, np.full(size, 1 / size), size=draws)
-    return weights
 
 
 def _domains(cells: Cells) -> Iterator[tuple[str, Cells]]:
@@ -193,7 +184,7 @@ class _Contest:
         if not pairs:
             return {}
         first, second = (np.array(side) for side in zip(*pairs, strict=True))
-        told = tell_apart(
+        told = pair_intervals(
             terms_E_Q,
             first,
             second,

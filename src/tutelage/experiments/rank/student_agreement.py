@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -26,7 +26,7 @@ from tutelage.experiments.rank.predictors import Predictor, predictors_for
 from tutelage.experiments.rank.run import RankFolder
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
-from tutelage.stats import wilson
+from tutelage.stats.intervals import mean_interval, wilson
 from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
 
 ALL = "all"
@@ -148,24 +148,14 @@ def _of_answers(both: pa.Table) -> list[dict[str, Any]]:
     taus = within_agreement(both)
     rows: list[dict[str, Any]] = []
     if len(taus) > 1:
-        mean, error = float(taus.mean()), float(taus.std(ddof=1) / len(taus) ** 0.5)
-        bounds = {"low": mean - 1.96 * error, "high": mean + 1.96 * error}
         rows.append(
-            {"measure": "kendall_answers", "value": mean, **bounds, "chance": 0.0, "n": len(taus)}
+            {"measure": "kendall_answers", **asdict(mean_interval(taus)), "chance": 0.0}
+            | {"n": len(taus)}
         )
     same, of, chance = choice_agreement(both)
     if of:
         found = wilson(of - same, of)
-        rows.append(
-            {
-                "measure": "flipped",
-                "value": found.value,
-                "low": found.low,
-                "high": found.high,
-                "chance": 1 - chance,
-                "n": of,
-            }
-        )
+        rows.append({"measure": "flipped", **asdict(found), "chance": 1 - chance, "n": of})
     for share in SHARES:
         shared, size, pool = overlap(both, share=share)
         rows.append(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import pyarrow as pa
 
 from tutelage.experiments.rounds.measure import UNTRAINED
-from tutelage.stats.paired_design import Interval, holm
-from tutelage.stats.paired_items import ItemValues, pair
+from tutelage.stats.multiple_testing import holm
+from tutelage.stats.paired_design import Interval, ItemValues, paired_items
 
 if TYPE_CHECKING:
     from tutelage.experiments.rounds.model import Round
@@ -116,7 +116,7 @@ def _of_outcome(
 ) -> Iterator[dict[str, Any]]:
     found: list[tuple[dict[str, Any], Interval]] = []
     for loop, against in pairs:
-        paired = pair([(seed, side(loop, seed), side(against, seed)) for seed in seeds])
+        paired = paired_items([(seed, side(loop, seed), side(against, seed)) for seed in seeds])
         if paired is None:
             continue
         means = {
@@ -173,7 +173,7 @@ def gained(after: pa.Table | None, before: pa.Table | None) -> bool | None:
     right = next((outcome for outcome in outcomes_of(after) if outcome[1] == "right"), None)
     if right is None:
         return None
-    paired = pair([(0, values_of(after, right), values_of(before, right))])
+    paired = paired_items([(0, values_of(after, right), values_of(before, right))])
     return None if paired is None else paired.interval(level=LEVEL).low > 0
 
 
