@@ -7,7 +7,18 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data.schemas import CANDIDATES, CHOSEN, DECISIONS, EXAMPLES, NULLS, ROWS, SCORES
+from tutelage.data.schemas import (
+    CANDIDATES,
+    CHOSEN,
+    DECISIONS,
+    EXAMPLES,
+    FINAL_DECISIONS,
+    NULLS,
+    ROWS,
+    SCORES,
+    VERDICTS,
+    only_columns,
+)
 from tutelage.errors import RunError
 
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeError)
@@ -20,15 +31,6 @@ _OPTIONAL = frozenset(
 )
 """Columns that tables of an older version may lack."""
 
-_VERDICTS = pa.schema(
-    [pa.field(name, pa.string()) for name in ("candidate_id", "verdict", "evidence")]
-)
-_FILTER_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("candidate_id", pa.string()),
-    ("kept", pa.bool_()),
-    ("reason", pa.string()),
-)
-_FILTERS = pa.schema(_FILTER_COLUMNS)
 _SCHEMAS = {
     "rows.parquet": ROWS,
     "examples.parquet": EXAMPLES,
@@ -38,8 +40,8 @@ _SCHEMAS = {
     "decisions.parquet": DECISIONS,
     "chosen.parquet": CHOSEN,
     "nulls.parquet": NULLS,
-    "verdicts.parquet": _VERDICTS,
-    "filters.parquet": _FILTERS,
+    "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
+    "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
 }
 
 _State: TypeAlias = tuple[int, int, int, int]

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.data import OK, TableWriter, write_table
+from tutelage.data.schemas import DELTAS, INPUT_PLACE, table_schema
 from tutelage.data.token_table import IS_TOKENS, arrays_of, stored_tokens
 from tutelage.errors import DataError
 from tutelage.metrics import METRICS, agreement, score_row, scores_schema
@@ -18,20 +19,9 @@ from tutelage.pipeline.candidate_groups import Group, groups_of
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
-from tutelage.pipeline.score_tables import PLACE
 from tutelage.progress import Progress
 from tutelage.stats.bootstrap import clustered_interval
 
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("candidate_id", pa.string()),
-    ("example_id", pa.string()),
-    ("status", pa.string()),  # ok, or why there is no number
-    ("response_tokens", pa.int32()),
-    ("nll_base", pa.float64()),
-    ("nll_current", pa.float64()),
-    ("delta_loss", pa.float64()),  # nats per token; above 0: likelier than before
-)
-DELTAS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 NOT_IN_BOTH = "not_in_both"
 OTHER_TOKENS = "other_tokens"
 _NLL = "nll_response_given_instruction"
@@ -59,10 +49,10 @@ def recompute(
     names = checked(ScoreSettings, {"metrics": tuple(metrics)}, place="--metrics").metrics
     file = _opened(statistics)
     with file:
-        place = [field for field in PLACE if field.name in file.schema_arrow.names]
+        place = [field for field in INPUT_PLACE if field.name in file.schema_arrow.names]
         statuses: Counter[str] = Counter()
         progress.begin("recompute", total=file.metadata.num_rows, unit="candidates")
-        with TableWriter(out, pa.schema([*place, *scores_schema(names)])) as table:
+        with TableWriter(out, table_schema(place, scores_schema(names))) as table:
             try:
                 for row in _recomputed(file, names):
                     table.append([row])
@@ -94,7 +84,7 @@ def _opened(statistics: Path) -> pq.ParquetFile:
 
 
 def _recomputed(file: pq.ParquetFile, metrics: Sequence[str]) -> Iterator[dict[str, object]]:
-    place = [field.name for field in PLACE if field.name in file.schema_arrow.names]
+    place = [field.name for field in INPUT_PLACE if field.name in file.schema_arrow.names]
     for batch in file.iter_batches(batch_size=_ROWS):
         for row in arrays_of(pa.Table.from_batches([batch])):
             stored = stored_tokens(row)

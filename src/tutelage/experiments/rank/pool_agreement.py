@@ -16,19 +16,6 @@ SHARES = (0.1, 0.25, 0.5)
 """Which best parts of a pool are compared."""
 _KEYS = ("question", "entrant", "candidate_id")
 
-_AGREEMENT: list[tuple[str, pa.DataType]] = [
-    ("one", pa.string()),
-    ("other", pa.string()),
-    ("predictor", pa.string()),
-    ("measure", pa.string()),
-    ("value", pa.float64()),  # null where it has none
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("chance", pa.float64()),  # what unrelated judges would come to
-    ("n", pa.int64()),  # entrants, questions or answers
-]
-AGREEMENT = pa.schema(_AGREEMENT)
-
 
 def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Table, int]:
     """The answers that both judges have numbers for, with the columns `one` and `other`.

@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.data import OK, content_hash, read, read_records, write_jsonl, write_table
-from tutelage.data.schemas import messages_to_arrow
+from tutelage.data.schemas import PROBES, SWEEP, messages_to_arrow
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.experiments.rank.answer_pool import UNNAMED
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.proxy_config import PROBES, SWEEP, Probed, ProbeSettings
+from tutelage.experiments.rank.proxy_config import Probed, ProbeSettings
 from tutelage.experiments.rank.sequential_stopping import asking_order
 from tutelage.experiments.rank.successive_halving import rungs_of
 from tutelage.pipeline.config import DataSettings, checked, yaml_value

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import SETTLING
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.answer_grid import Cells, Places, cells_of
 from tutelage.experiments.rank.predictors import Predictor
@@ -26,15 +27,6 @@ FEWEST_QUESTIONS = 25
 """No claim before so many questions: the sequence is asymptotic."""
 TUNED_FOR_QUESTIONS = 150
 """Where the sequence is tightest; it holds at all counts."""
-
-_SETTLING: list[tuple[str, pa.DataType]] = [
-    ("questions", pa.int32()),
-    ("leader", pa.string()),
-    ("value", pa.float64()),  # the leader's
-    ("in_running", pa.list_(pa.string())),  # those that may still be first
-    ("settled", pa.bool_()),  # whether only the leader is left
-]
-SETTLING = pa.schema(_SETTLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

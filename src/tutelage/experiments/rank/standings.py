@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import PAIRS, STANDINGS
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.answer_grid import ALL, Cells, Places, cells_of
 from tutelage.experiments.rank.predictors import Predictor
@@ -30,34 +31,6 @@ from tutelage.stats.multiple_testing import pair_intervals
 DRAWS = 1000
 FEWEST_QUESTIONS = 10
 """Below this many questions a bootstrap says nothing, so there is no interval and no telling."""
-
-_STANDINGS: list[tuple[str, pa.DataType]] = [
-    ("domain", pa.string()),  # `all` for all of them
-    ("predictor", pa.string()),
-    ("entrant", pa.string()),
-    ("better", pa.string()),
-    ("value", pa.float64()),  # null where the entrant has no number
-    ("low", pa.float64()),  # percentile interval of the bootstrap
-    ("high", pa.float64()),
-    ("rank", pa.int32()),  # 1 is best
-    ("rank_best", pa.int32()),  # simultaneous over all entrants
-    ("rank_worst", pa.int32()),
-    ("first_fraction", pa.float64()),  # of the draws in which it is first
-    ("questions", pa.int32()),  # with a number
-    ("answers", pa.int32()),  # with or without, over all domains
-]
-STANDINGS = pa.schema(_STANDINGS)
-_PAIRS: list[tuple[str, pa.DataType]] = [
-    ("domain", pa.string()),
-    ("predictor", pa.string()),
-    ("a", pa.string()),  # the one that ranks higher
-    ("b", pa.string()),
-    ("difference", pa.float64()),  # a less b, in the predictor's unit
-    ("low", pa.float64()),  # simultaneous over all pairs, on questions that both have
-    ("high", pa.float64()),
-    ("told_apart", pa.bool_()),  # the interval says that a is better
-]
-PAIRS = pa.schema(_PAIRS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import replacing, write_table
+from tutelage.data.schemas import STUDENT_AGREEMENT
 from tutelage.errors import RunError, SettingsError
 from tutelage.experiments.rank.pool_agreement import (
-    AGREEMENT,
     SHARES,
     choice_agreement,
     joined,
@@ -83,9 +83,9 @@ def rank_agreement(
         predictors: Which; by default all that every ranking has.
 
     Returns:
-        The AGREEMENT schema: pair of students by predictor by measure. `kendall_answers` is the
-        mean over questions, with the interval of its mean; `flipped` is the share of questions to
-        which the two would choose different answers.
+        The STUDENT_AGREEMENT schema: pair of students by predictor by measure. `kendall_answers`
+        is the mean over questions, with the interval of its mean; `flipped` is the share of
+        questions to which the two would choose different answers.
 
     Raises:
         SettingsError: Fewer than two rankings, or a predictor that one does not have.
@@ -113,7 +113,7 @@ def rank_agreement(
         for predictor in common
         for row in _compared(one, other, predictor)
     ]
-    table = pa.Table.from_pylist(rows, schema=AGREEMENT)
+    table = pa.Table.from_pylist(rows, schema=STUDENT_AGREEMENT)
     if out is not None:
         _write(out, table, judges)
     return table
