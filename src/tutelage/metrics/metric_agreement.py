@@ -25,8 +25,8 @@ def agreement(table: pa.Table, names: Sequence[str]) -> pa.Table:
         [-1, 1]: 1 the same order, -1 the opposite order, 0 no monotone relation. Its 95 % interval
         (see `spearman_interval`) counts examples: candidates of one are no independent witnesses.
         Rows where one of the two is null or not finite are left out and `n` says how many remain;
-        null where fewer than 3 remain or one of the two is constant. It does not depend on the order of
-        rows.
+        null where fewer than 3 remain or one of the two is constant. It does not depend on the
+        order of rows.
 
     Raises:
         DataError: The table has no such column.

@@ -67,12 +67,11 @@ def column_facts(field: Any) -> ColumnFacts:
 
     Examples:
         >>> column_facts(column("kept_fraction", pa.float64(), unit="share")).heading
-        'Kept fraction (share)'
+        'kept fraction (share)'
     """
     stored = field.metadata or {}
-    words = field.name.replace("_", " ")
     return ColumnFacts(
-        title=stored.get(_TITLE, b"").decode() or words[:1].upper() + words[1:],
+        title=stored.get(_TITLE, b"").decode() or field.name.replace("_", " "),
         unit=stored.get(_UNIT, b"").decode(),
         about=stored.get(_ABOUT, b"").decode(),
     )

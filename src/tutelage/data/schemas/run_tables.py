@@ -27,8 +27,8 @@ MESSAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
 MESSAGES: pa.DataType = pa.list_(pa.struct(MESSAGE_FIELDS))
 
 INPUT_PLACE = table_schema(
-    column("row", pa.int64(), title="Input row", about="0-based input row"),
-    column("step", pa.string(), title="Version"),
+    column("row", pa.int64(), title="input row", about="0-based input row"),
+    column("step", pa.string(), title="version"),
 )
 """The columns in front of a table that has a row for each input row."""
 
@@ -39,7 +39,7 @@ ROWS = table_schema(
     column("file", pa.string(), about="the input file"),
     column("line", pa.int64(), about="1-based line or record within that file"),
     column(
-        "example_id", pa.string(), title="Example", about="null where the row could not be read"
+        "example_id", pa.string(), title="example", about="null where the row could not be read"
     ),
     column("status", pa.string(), about="ok, duplicate, or why the row could not be read"),
     column("detail", pa.string(), about="what was wrong with the row, for people"),
@@ -47,7 +47,7 @@ ROWS = table_schema(
 """rows.parquet: one row an input row."""
 
 EXAMPLES = table_schema(
-    column("example_id", pa.string(), title="Example", about="hash of the content"),
+    column("example_id", pa.string(), title="example", about="hash of the content"),
     column("row", pa.int64(), about="the first input row with this content"),
     column("messages", MESSAGES, about="the original conversation"),
     column("reference", pa.string(), about="the answer to check against; null where there is none"),
@@ -58,19 +58,19 @@ EXAMPLES = table_schema(
 """examples.parquet: one row an example."""
 
 CANDIDATES = table_schema(
-    column("candidate_id", pa.string(), title="Candidate", about="hash of the content"),
-    column("example_id", pa.string(), title="Example"),
+    column("candidate_id", pa.string(), title="candidate", about="hash of the content"),
+    column("example_id", pa.string(), title="example"),
     column(
         "parent_id",
         pa.string(),
-        title="Made from",
+        title="made from",
         about="the candidate it was rewritten from; null for an original",
     ),
     column(
         "step",
         pa.string(),
-        title="Version",
-        about="original, instruction_reflection, response_reflection, sample, or imported",
+        title="version",
+        about="original, instruction_reflection, response_reflection or sample",
     ),
     column("teacher", pa.string(), about="who wrote it; null for an original"),
     column("messages", MESSAGES, about="null unless status is ok"),
@@ -84,8 +84,8 @@ CANDIDATES = table_schema(
 """candidates.parquet, loaded.parquet: one row a version of an example."""
 
 SCORES = table_schema(
-    column("candidate_id", pa.string(), title="Candidate"),
-    column("example_id", pa.string(), title="Example"),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("example_id", pa.string(), title="example"),
     column(
         "student",
         pa.string(),
@@ -109,29 +109,29 @@ SCORES = table_schema(
     column(
         "nll_response_given_instruction",
         pa.float64(),
-        title="Loss of the response after the instruction",
+        title="loss of the response after the instruction",
         unit="nats per token",
     ),
-    column("nll_response", pa.float64(), title="Loss of the response alone", unit="nats per token"),
+    column("nll_response", pa.float64(), title="loss of the response alone", unit="nats per token"),
     column(
         "nll_instruction_given_response",
         pa.float64(),
-        title="Loss of the instruction after the response",
+        title="loss of the instruction after the response",
         unit="nats per token",
     ),
     column(
         "nll_instruction",
         pa.float64(),
-        title="Loss of the instruction alone",
+        title="loss of the instruction alone",
         unit="nats per token",
     ),
 )
 """scores.parquet: one row a candidate and student; one float64 column a metric follows."""
 
 DECISIONS = table_schema(
-    column("example_id", pa.string(), title="Example"),
-    column("candidate_id", pa.string(), title="Candidate", about="null where nothing was chosen"),
-    column("step", pa.string(), title="Version", about="of the chosen candidate"),
+    column("example_id", pa.string(), title="example"),
+    column("candidate_id", pa.string(), title="candidate", about="null where nothing was chosen"),
+    column("step", pa.string(), title="version", about="of the chosen candidate"),
     column("kept", pa.bool_(), about="whether a candidate was chosen"),
     column("reason", pa.string(), about="why, as one word of the vocabulary of reasons"),
     column("rule", pa.string(), about="the rule that decided"),
@@ -139,8 +139,8 @@ DECISIONS = table_schema(
 """decisions.parquet: one row an example; the float64 columns that the rule rested on follow."""
 
 CHOSEN = table_schema(
-    column("example_id", pa.string(), title="Example"),
-    column("candidate_id", pa.string(), title="Candidate"),
+    column("example_id", pa.string(), title="example"),
+    column("candidate_id", pa.string(), title="candidate"),
     column("rank", pa.int32(), about="0-based place among those chosen of the example"),
     column("weight", pa.float64(), about="in training, where the rule gives one; else null"),
 )
@@ -150,12 +150,12 @@ NULLS = table_schema(
     column(
         "null",
         pa.string(),
-        title="Baseline",
+        title="baseline",
         about="random, random_version, longest, all_refined, all_original",
     ),
     column("seed", pa.int64(), about="of a random set; null otherwise"),
-    column("example_id", pa.string(), title="Example"),
-    column("candidate_id", pa.string(), title="Candidate"),
+    column("example_id", pa.string(), title="example"),
+    column("candidate_id", pa.string(), title="candidate"),
 )
 """nulls.parquet: sets of the same size chosen without the student."""
 
@@ -206,14 +206,14 @@ TOKEN_COLUMNS = tuple(field.name for field in (*_TEXTS, *_VIEWS, *_MORE))
 
 VERDICTS = table_schema(
     column("row", pa.int64(), about="0-based input row"),
-    column("candidate_id", pa.string(), title="Candidate", about="null where the rows have no ids"),
+    column("candidate_id", pa.string(), title="candidate", about="null where the rows have no ids"),
     column("verdict", pa.string(), about="right, wrong, no_answer or cannot_check; never null"),
     column("evidence", pa.string(), about="what was compared, for people"),
 )
 """verdicts.parquet: one row a candidate and check."""
 
 FILTER_DECISIONS = table_schema(
-    column("candidate_id", pa.string(), title="Candidate"),
+    column("candidate_id", pa.string(), title="candidate"),
     column("kept", pa.bool_(), about="whether the filter keeps the candidate"),
     column("reason", pa.string(), about="a short snake_case word"),
     column("value", pa.float64(), about="what the filter measured; null where it could not"),
@@ -228,8 +228,8 @@ FINAL_DECISIONS = table_schema(
 """filters.parquet: what all filters together decide on each candidate."""
 
 QUALITY_GATE = table_schema(
-    column("candidate_id", pa.string(), title="Candidate"),
-    column("example_id", pa.string(), title="Example"),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("example_id", pa.string(), title="example"),
     column("student", pa.string()),
     column("status", pa.string(), about="judged; not_fitted; or why the student could not read it"),
     column("passed", pa.bool_(), about="null unless judged"),
@@ -237,7 +237,7 @@ QUALITY_GATE = table_schema(
     column(
         "excess",
         pa.float64(),
-        title="Above the threshold",
+        title="above the threshold",
         unit="log-odds",
         about="of that detector",
     ),
@@ -246,21 +246,21 @@ QUALITY_GATE = table_schema(
 """quality_gate.parquet: what the calibrated gate decides on each candidate."""
 
 GATES = table_schema(
-    column("candidate_id", pa.string(), title="Candidate"),
+    column("candidate_id", pa.string(), title="candidate"),
     column(
         "status", pa.string(), about="filtered_out, quality_gate, wrong, no_answer or cannot_check"
     ),
     column(
         "late",
         pa.bool_(),
-        title="Applied to the result",
+        title="applied to the result",
         about="whether it is compared, and dropped if it was chosen",
     ),
 )
 """Candidates that the correctness gates exclude."""
 
 ATTEMPTS = table_schema(
-    column("example_id", pa.string(), title="Example"),
+    column("example_id", pa.string(), title="example"),
     column("kind", pa.string(), about="greedy or sampled"),
     column("index", pa.int32()),
     column(
@@ -279,16 +279,16 @@ ATTEMPTS = table_schema(
 """attempts.parquet: one row an answer of the student."""
 
 DELTAS = table_schema(
-    column("candidate_id", pa.string(), title="Candidate"),
-    column("example_id", pa.string(), title="Example"),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("example_id", pa.string(), title="example"),
     column("status", pa.string(), about="ok, or why there is no number"),
     column("response_tokens", pa.int32(), unit="tokens"),
-    column("nll_base", pa.float64(), title="Loss before", unit="nats per token"),
-    column("nll_current", pa.float64(), title="Loss after", unit="nats per token"),
+    column("nll_base", pa.float64(), title="loss before", unit="nats per token"),
+    column("nll_current", pa.float64(), title="loss after", unit="nats per token"),
     column(
         "delta_loss",
         pa.float64(),
-        title="Change of the loss",
+        title="change of the loss",
         unit="nats per token",
         about="above 0: likelier than before",
     ),
@@ -304,9 +304,9 @@ METRIC_AGREEMENT = table_schema(
         title="Spearman's correlation",
         about="null where there is no order to compare",
     ),
-    column("low", pa.float64(), about="lower end of the 95 % interval"),
-    column("high", pa.float64(), about="upper end of the 95 % interval"),
-    column("n", pa.int64(), title="Pairs", about="rows where both have a number"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column("n", pa.int64(), title="pairs", about="rows where both have a number"),
     column(
         "examples", pa.int64(), about="distinct examples among them; n where the table does not say"
     ),
@@ -371,8 +371,8 @@ FAULT_SHARES = table_schema(
     column("side", pa.string()),
     column("kind", pa.string()),
     column("share", pa.float64(), about="estimated, 0 to 1; null where nothing can be said"),
-    column("low", pa.float64(), about="lower end of the 95 % interval"),
-    column("high", pa.float64(), about="upper end of the 95 % interval"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
 )
 """Estimated shares of faults, as `tutelage.audit` returns them."""
 
