@@ -25,9 +25,10 @@ from tutelage.api.options import (
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import FolderResult, Frontier, Rounds
 from tutelage.api.table_result import BY_DECISION, Result
-from tutelage.api.workspace import opened, optional, raise_if_stopped, student_of, workspace
+from tutelage.api.workspace import opened, optional, student_of, workspace
 from tutelage.errors import SettingsError
 from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.teacher_outage import raise_if_stopped
 
 
 def rounds(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import replacing, write_table
+from tutelage.data import write_table, write_text
 from tutelage.data.schemas import STUDENT_AGREEMENT
 from tutelage.errors import RunError, SettingsError
 from tutelage.experiments.rank.pool_agreement import (
@@ -185,10 +185,8 @@ def _write(out: Path, table: pa.Table, judges: Sequence[Judged]) -> None:
         ),
         sections=sections,
     )
-    with replacing(out / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    with replacing(out / "agreement.json") as temporary:
-        temporary.write_text(json.dumps(table.to_pylist(), indent=2) + "\n", encoding="utf-8")
+    write_text(out / "report.html", page)
+    write_text(out / "agreement.json", json.dumps(table.to_pylist(), indent=2) + "\n")
     write_plots(out / "plots", sections)
 
 
