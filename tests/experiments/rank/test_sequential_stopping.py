@@ -9,7 +9,7 @@ from tutelage.experiments.rank import (
     PREDICTORS,
     WatchSettings,
     asking_order,
-    settling,
+    first_place_by_questions,
     still_running,
 )
 
@@ -30,7 +30,9 @@ def table(values_E_Q: np.ndarray) -> pa.Table:
 def claims(values_E_Q: np.ndarray, *, settings: WatchSettings) -> str | None:
     """Who is claimed to be first at any look, if anybody."""
     looks = range(10, values_E_Q.shape[1] + 1, 5)
-    rows = settling(table(values_E_Q), ACCURACY, looks=looks, settings=settings).to_pylist()
+    rows = first_place_by_questions(
+        table(values_E_Q), ACCURACY, looks=looks, settings=settings
+    ).to_pylist()
     return next((row["leader"] for row in rows if row["settled"]), None)
 
 
@@ -68,7 +70,7 @@ def test_a_teacher_that_is_out_stays_out() -> None:
     places = [int(name[1:]) for name in order]
     placed = np.empty_like(values)
     placed[:, places] = values
-    rows = settling(table(placed), ACCURACY, looks=range(10, 121, 10)).to_pylist()
+    rows = first_place_by_questions(table(placed), ACCURACY, looks=range(10, 121, 10)).to_pylist()
     out_at = next(i for i, row in enumerate(rows) if row["in_running"] == ["t0"])
     assert all(row["in_running"] == ["t0"] for row in rows[out_at:])
 

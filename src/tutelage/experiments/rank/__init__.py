@@ -17,7 +17,7 @@ from tutelage.experiments.rank.run import rank_sources, rank_teachers
 from tutelage.experiments.rank.sequential_stopping import (
     WatchSettings,
     asking_order,
-    settling,
+    first_place_by_questions,
     still_running,
 )
 from tutelage.experiments.rank.standings import Standings, rank
@@ -35,6 +35,7 @@ __all__ = [
     "WatchSettings",
     "asking_order",
     "choice_agreement",
+    "first_place_by_questions",
     "joined",
     "overlap",
     "predictors_for",
@@ -43,7 +44,6 @@ __all__ = [
     "rank_sources",
     "rank_teachers",
     "rungs_of",
-    "settling",
     "still_running",
     "style_distances",
     "within_agreement",

@@ -60,7 +60,7 @@ def asking_order(questions: Sequence[str], *, seed: int) -> list[str]:
     return sorted(questions, key=key)
 
 
-def settling(
+def first_place_by_questions(
     answers: pa.Table,
     predictor: Predictor,
     *,
