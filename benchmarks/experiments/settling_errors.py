@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 import pyarrow as pa
 
-from tutelage.experiments.rank import PREDICTORS, WatchSettings, settling
+from tutelage.experiments.rank import PREDICTORS, WatchSettings, first_place_by_questions
 from tutelage.experiments.rank.sequential_stopping import influences
 
 QUESTIONS, EVERY, FEWEST = 300, 5, 25
@@ -68,7 +68,7 @@ def main() -> None:
                 at = []
                 for _ in range(trials):
                     columns = drawn(rng, kind, entrants, gain)
-                    rows = settling(
+                    rows = first_place_by_questions(
                         table(columns), predictor, looks=looks, settings=WatchSettings()
                     ).to_pylist()
                     hit = next((row for row in rows if row["settled"]), None)

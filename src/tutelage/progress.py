@@ -1,6 +1,16 @@
-"""How a room tells the person who waits what it is doing. Rooms never print."""
+"""Progress of long work: the protocol that packages report to, live bars, and silence.
 
-from typing import Protocol
+Packages never print; the command line and the Python API decide what is shown.
+"""
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+_PACE_SECONDS = 900.0
+"""What is left is told from the pace of so long: one training alone may take minutes."""
 
 
 class Progress(Protocol):
@@ -37,3 +47,95 @@ class Silent:
 
     def end(self, *, note: str | None = None) -> None:
         """Say nothing."""
+
+
+class LiveBars:
+    """A progress that draws one bar a stage, with its pace and what is left.
+
+    Args:
+        bars: Of `live_bars`; already started.
+    """
+
+    def __init__(self, bars: "Bars") -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def begin(self, stage: str, *, total: int | None, unit: str) -> None:
+        """Add a bar; it moves to and fro where the total is not known."""
+        self._task = self._bars.add_task(
+            _printable(stage), total=total, unit=_printable(unit), rate="", note=""
+        )
+
+    def tell(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._bars.console.print(_printable(text), markup=False, highlight=False)
+
+    def advance(self, count: int = 1, *, note: str | None = None) -> None:
+        """Move the bar of the stage that began last."""
+        if self._task is None:
+            return
+        self._bars.update(self._task, advance=count)
+        task = next(one for one in self._bars.tasks if one.id == self._task)
+        self._bars.update(self._task, rate=pace_text(task.speed) if task.speed else "")
+        if note is not None:
+            self._bars.update(self._task, note=_printable(note))
+
+    def end(self, *, note: str | None = None) -> None:
+        """Fill the bar of the stage that began last."""
+        if self._task is None:
+            return
+        task = next(one for one in self._bars.tasks if one.id == self._task)
+        self._bars.update(self._task, total=task.completed)
+        if note is not None:
+            self._bars.update(self._task, note=_printable(note))
+
+
+def live_bars(*, stderr: bool) -> "Bars":
+    """Bars for `LiveBars`; a context manager that starts and stops them.
+
+    Args:
+        stderr: Draw on stderr, as in a terminal; in a notebook that would be a red box.
+    """
+    from rich.console import Console  # noqa: PLC0415  (a tenth of a second, where bars are drawn)
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars  # noqa: PLC0415
+
+    return Bars(
+        TextColumn("{task.description:<8}", markup=False),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}", markup=False),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=Console(stderr=stderr),
+        transient=False,
+        speed_estimate_period=_PACE_SECONDS,
+    )
+
+
+def pace_text(pace: float) -> str:
+    """Units a second, or seconds a unit where that is above 1.
+
+    Examples:
+        >>> pace_text(2.5), pace_text(0.25)
+        ('2.5/s', '4.0 s each')
+    """
+    return f"{pace:,.1f}/s" if pace >= 1 else f"{1 / pace:,.1f} s each"
+
+
+def _printable(text: str) -> str:
+    r"""The text with everything that cannot be printed as an escape.
+
+    Examples:
+        >>> _printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

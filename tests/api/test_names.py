@@ -143,3 +143,24 @@ def test_a_mistyped_keyword_gets_a_suggestion(given: dict[str, object], meant: s
     with pytest.raises(SettingsError, match=r"score\(\) takes no keyword") as caught:
         tt.score([{"instruction": "a", "output": "b"}], "m", **given)  # type: ignore[arg-type]
     assert caught.value.hint == meant
+
+
+def test_a_keyword_works_by_its_old_name_for_a_while() -> None:
+    @options.renamed_keyword(old="beside", new="compare_with")
+    def told(*, compare_with: str = "nothing") -> str:
+        return compare_with
+
+    assert told() == "nothing"
+    assert told(compare_with="b") == "b"
+    with pytest.warns(DeprecationWarning, match="`beside` is now called `compare_with`"):
+        assert told(beside="a") == "a"
+    with pytest.raises(SettingsError, match="both"):
+        told(beside="a", compare_with="b")
+    for function in (tt.report, tt.view, tt.frontier):
+        assert "compare_with" in inspect.signature(function).parameters
+        assert "beside" not in inspect.signature(function).parameters
+    with (
+        pytest.warns(DeprecationWarning, match="now called"),
+        pytest.raises(SettingsError, match="compares two"),
+    ):
+        tt.view("runs/none", beside="runs/other", selections=("main", "strict"))

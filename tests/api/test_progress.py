@@ -11,8 +11,8 @@ from rich.progress import TextColumn
 
 import tutelage as tt
 from tests.pipeline.fakes import rows
-from tutelage.api.progress import LiveBars, in_notebook, told
-from tutelage.progress import Silent
+from tutelage.api.progress import in_notebook, told
+from tutelage.progress import LiveBars, Silent
 
 
 class Told(Silent):

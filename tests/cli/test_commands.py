@@ -103,6 +103,25 @@ def test_report_prints_the_same_facts_as_text(run: Path) -> None:
     assert "8" in result.stdout
 
 
+@pytest.mark.parametrize("old", [["--beside", "{run}"], ["--beside={run}"]])
+def test_an_option_works_by_its_old_name_for_a_while(run: Path, old: list[str]) -> None:
+    named = call("report", str(run), "--text", "--compare-with", str(run))
+    result = call("report", str(run), "--text", *(word.format(run=run) for word in old))
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == named.stdout
+    assert "--beside is now called --compare-with" in result.stderr
+    assert "now called" not in named.stderr
+
+
+def test_what_is_no_option_keeps_its_name() -> None:
+    result = call("report", "--", "--beside")
+    assert "now called" not in result.stderr
+    other = call("metrics", "--beside", "x")
+    assert other.exit_code == 2
+    assert "No such option" in other.stderr
+    assert "--beside" in other.stderr
+
+
 def test_the_metrics_are_listed_with_their_direction() -> None:
     result = call("metrics")
     assert result.exit_code == 0

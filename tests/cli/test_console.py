@@ -6,6 +6,7 @@ from threading import Event
 import pytest
 
 from tutelage.cli import console
+from tutelage.progress import LiveBars, live_bars
 
 
 class Clock:
@@ -145,11 +146,11 @@ def test_what_is_told_has_no_control_characters(
     assert "m\\x1b[2J: busy\\nhint: \\u202eno" in err
 
 
-def test_the_live_bars_show_escapes_and_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_live_bars_show_escapes_and_no_markup() -> None:
     screen = io.StringIO()
-    bars = console._bars()
+    bars = live_bars(stderr=True)
     bars.console.file = screen
-    live = console._Live(bars)
+    live = LiveBars(bars)
     live.begin("ask \x1b]0;OWNED\x07", total=1, unit="rows")
     live.advance(note="[/red] \x9b31m")
     live.tell("m: [bold]\x1b[2J")

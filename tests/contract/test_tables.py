@@ -26,8 +26,8 @@ IN_A_RUN = (
 """Tables that the small run writes; they are read back from the disk."""
 
 BY_NAME = {
-    "agreement-of-metrics": "AGREEMENT",
-    "agreement-of-students": "AGREEMENT",
+    "agreement-of-metrics": "METRIC_AGREEMENT",
+    "agreement-of-students": "STUDENT_AGREEMENT",
     "attempts": "ATTEMPTS",
     "comparisons": "COMPARISONS",
     "correlations": "CORRELATIONS",

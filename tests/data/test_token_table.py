@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.data import VIEW_NAMES, Reading, TargetTokens, TokenStats, Unscored
-from tutelage.data.token_table import TOKENS, arrays_of, stored_tokens, text_of, token_columns
+from tutelage.data.schemas import TOKENS
+from tutelage.data.token_table import arrays_of, stored_tokens, text_of, token_columns
 
 lengths = st.integers(1, 5)
 

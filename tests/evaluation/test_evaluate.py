@@ -10,8 +10,9 @@ import pytest
 
 from tests.tiny_student import save_student
 from tutelage.data import Unscored, content_hash, write_table
+from tutelage.data.schemas import RESULTS
 from tutelage.errors import SettingsError
-from tutelage.evaluation import RESULTS, EvaluateSettings, TaskSettings, evaluate_student
+from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.evaluation import answer_generation as generating_module
 from tutelage.evaluation import evaluate as evaluate_module
 from tutelage.evaluation.answer_generation import Answer, answer_all

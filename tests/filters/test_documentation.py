@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from tutelage.data import OK
+from tutelage.data.schemas import FILTER_DECISIONS
 from tutelage.filters import (
-    FILTER_DECISIONS,
     FilterSettings,
     FiltersSettings,
     contamination,

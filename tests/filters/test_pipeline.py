@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.data.schemas import FILTER_DECISIONS, FINAL_DECISIONS
 from tutelage.errors import SettingsError
 from tutelage.filters import (
-    FILTER_DECISIONS,
-    FINAL_DECISIONS,
     ColumnSettings,
     ContaminationSettings,
     ExactDuplicatesSettings,

@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tutelage.errors import DataError
-from tutelage.gate import Detector, auc, fit_detector, share_of
+from tutelage.gate import Detector, fit_detector
 from tutelage.gate.thresholds import Scored, choose_thresholds
+from tutelage.stats import auc
 
 NAMES = ("a", "b", "c")
 
@@ -103,22 +102,3 @@ def test_where_nothing_can_be_told_hardly_anything_is_refused() -> None:
     found = choose_thresholds(scored(0, apart=0.0), max_false_refusals=0.05)
     fresh = scored(50, rows=4000)
     assert (fresh.clean_N_D > found.log_odds_D).any(axis=1).mean() <= 0.08
-
-
-@given(st.integers(0, 50), st.integers(1, 50))
-def test_an_interval_holds_its_share(count: int, more: int) -> None:
-    share = share_of(count, count + more)
-    assert 0 <= share.low <= share.fraction <= share.high <= 1
-    wider = share_of(count, count + more, level=0.99)
-    assert wider.low <= share.low
-    assert wider.high >= share.high
-
-
-def test_wilson_by_hand() -> None:
-    share = share_of(5, 100)
-    assert (round(share.low, 4), round(share.high, 4)) == (0.0215, 0.1118)
-
-
-def test_auc_is_one_half_for_ties_and_none_for_nothing() -> None:
-    assert auc([1.0], [1.0]) == 0.5
-    assert auc([], [1.0]) is None

@@ -12,7 +12,7 @@ from tutelage.errors import RunError
 from tutelage.pipeline import RunFolder, report_text
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.overrides import overrule
-from tutelage.pipeline.report_comparisons import sections_beside
+from tutelage.pipeline.report_comparisons import comparison_sections
 from tutelage.progress import Silent
 from tutelage.reporting import Section
 
@@ -40,12 +40,12 @@ def rows_of(section: Section) -> dict[object, tuple[object, ...]]:
 
 
 def test_nothing_stands_beside_a_run_of_its_own(runs: tuple[RunFolder, RunFolder]) -> None:
-    assert sections_beside(runs[0]) == []
+    assert comparison_sections(runs[0]) == []
 
 
 def test_a_second_run_is_compared_example_by_example(runs: tuple[RunFolder, RunFolder]) -> None:
     one, two = runs
-    (section,) = sections_beside(one, [two.root])
+    (section,) = comparison_sections(one, [two.root])
     assert section.title == "A second student: two"
     found = rows_of(section)
     assert sum(count for count, _ in found.values()) == 10
@@ -58,7 +58,7 @@ def test_a_second_run_is_compared_example_by_example(runs: tuple[RunFolder, RunF
 
 
 def test_a_run_beside_itself_agrees_with_itself(runs: tuple[RunFolder, RunFolder]) -> None:
-    (section,) = sections_beside(runs[0], [runs[0].root])
+    (section,) = comparison_sections(runs[0], [runs[0].root])
     found = rows_of(section)
     assert found["another version"][0] == found["only the other"][0] == 0
     metrics = {row[0]: row[2] for row in section.tables[1].rows}
@@ -69,12 +69,12 @@ def test_a_second_student_in_the_same_scores_gets_a_chapter(
     runs: tuple[RunFolder, RunFolder],
 ) -> None:
     one, two = runs
-    (beside,) = sections_beside(one, [two.root])
+    (beside,) = comparison_sections(one, [two.root])
     both = pa.concat_tables([pq.read_table(one.scores), pq.read_table(two.scores)])
     theirs = set(pq.read_table(two.scores)["candidate_id"].to_pylist())
     assert theirs
     pq.write_table(both, one.scores)
-    (section,) = sections_beside(one)
+    (section,) = comparison_sections(one)
     assert section.title.startswith("A second student: ")
     assert sum(c for c, _ in rows_of(section).values()) == 10
     del beside
@@ -84,7 +84,7 @@ def test_what_a_person_overruled_is_listed(runs: tuple[RunFolder, RunFolder]) ->
     one, _ = runs
     example = pq.read_table(one.decisions)["example_id"][0].as_py()
     overrule(one, example, candidate_id=None, note="not <b>true</b>")
-    stale, section = sections_beside(one)
+    stale, section = comparison_sections(one)
     assert (stale.key, section.key) == ("stale", "overruled")
     assert "older than overrides.jsonl" in " ".join(stale.paragraphs)
     assert section.tables[0].rows[0][0] == example
@@ -98,9 +98,9 @@ def test_a_run_over_other_rows_is_refused(made: Path, tmp_path: Path) -> None:
     settings = fakes.settings(data, tmp_path / "other")
     run_all(settings, progress=Silent(), doors=fakes.doors())
     with pytest.raises(RunError, match="shares no example"):
-        sections_beside(RunFolder(root=made / "one"), [tmp_path / "other"])
+        comparison_sections(RunFolder(root=made / "one"), [tmp_path / "other"])
     with pytest.raises(RunError, match="there is no run here"):
-        sections_beside(RunFolder(root=made / "one"), [tmp_path])
+        comparison_sections(RunFolder(root=made / "one"), [tmp_path])
 
 
 def test_an_experiment_and_a_ranking_become_tables(
@@ -113,6 +113,6 @@ def test_an_experiment_and_a_ranking_become_tables(
     pq.write_table(pa.Table.from_pylist([row]), proved / "comparisons.parquet")
     row = {"domain": "all", "predictor": "rsr", "entrant": "big", "rank": 1, "value": 2.5}
     pq.write_table(pa.Table.from_pylist([row]), ranked / "standings.parquet")
-    first, second = sections_beside(runs[0], [proved, ranked])
+    first, second = comparison_sections(runs[0], [proved, ranked])
     assert first.tables[0].rows == (("s", "t", "choice", "random", 0.5),)
     assert second.tables[0].rows == (("all", "rsr", "big", 1, 2.5),)

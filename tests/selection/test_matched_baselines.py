@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import ValidationError
 
-from tutelage.selection import GATES, Selected, SelectSettings, select
+from tutelage.data.schemas import GATES
+from tutelage.selection import Selected, SelectSettings, select
 
 
 def tables(count: int = 200, *, seed: int = 0) -> tuple[pa.Table, pa.Table]:

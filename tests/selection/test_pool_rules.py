@@ -11,9 +11,9 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from selection_pools import merged, pools, tables
 
-from tutelage.data.schemas import CHOSEN, DECISIONS
+from tutelage.data.schemas import CHOSEN, DECISIONS, GATES
 from tutelage.errors import DataError
-from tutelage.selection import GATES, SelectSettings, gate, nulls, select
+from tutelage.selection import SelectSettings, gate, nulls, select
 from tutelage.selection.mixture import assign
 
 few = effort(max_examples=8, deadline=None)

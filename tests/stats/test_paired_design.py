@@ -8,15 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.errors import DataError
-from tutelage.stats.paired_design import (
-    bootstrap_means,
-    fixed_sequence,
-    holm,
-    paired_interval,
-    standard_error,
-    t_distribution,
-    t_quantile,
-)
+from tutelage.stats.paired_design import bootstrap_means, paired_interval, standard_error
 
 TABLE = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 7.0]])
 
@@ -65,44 +57,6 @@ def test_the_bootstrap_resamples_both_seeds_and_items() -> None:
     assert set(np.round(bootstrap_means(only_items, seed=0), 9)) == {0.0, 0.5, 1.0}
 
 
-def test_a_fixed_sequence_stops_at_the_first_that_fails() -> None:
-    assert fixed_sequence([0.01, 0.02, 0.3, 0.001]) == [0.01, 0.02, 0.3, 0.3]
-    assert fixed_sequence([]) == []
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_the_first_of_a_fixed_sequence_is_not_corrected(values: list[float]) -> None:
-    corrected = fixed_sequence(values)
-    assert corrected[0] == values[0]
-    assert corrected == sorted(corrected)
-    assert all(a >= b for a, b in zip(corrected, values, strict=True))
-
-
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == [0.03, 0.06, 0.06, 0.02]
-    assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_holm_never_makes_a_p_value_smaller_and_keeps_their_order(values: list[float]) -> None:
-    corrected = holm(values)
-    assert all(c >= v for c, v in zip(corrected, values, strict=True))
-    assert all(c <= 1 for c in corrected)
-    pairs = sorted(zip(values, corrected, strict=True))
-    assert [c for _, c in pairs] == sorted(corrected)
-
-
-@pytest.mark.parametrize("freedom", [1.0, 2.0, 3.7, 10.0, 250.0])
-def test_students_t_agrees_with_scipy(freedom: float) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    for t in (0.0, 0.3, 1.0, 2.5, 12.0):
-        assert math.isclose(t_distribution(t, freedom), stats.t.cdf(t, freedom), abs_tol=1e-10)
-    for p in (0.8, 0.975, 0.999):
-        assert math.isclose(t_quantile(p, freedom), stats.t.ppf(p, freedom), rel_tol=1e-8)
-    assert math.isclose(t_quantile(0.975, math.inf), 1.959964, abs_tol=1e-6)
-
-
 def false_alarms(*, seed_sd: float, item_sd: float, rest_sd: float, trials: int = 300) -> float:
     """How often the interval of pure noise excludes 0, with 3 seeds and 60 items."""
     drawing = np.random.default_rng(7)
@@ -148,3 +102,46 @@ def test_an_effect_of_the_detectable_size_is_found_about_four_times_in_five() ->
     effect = float(np.mean([paired_interval(table, draws=300).detectable for table in noise]))
     found = sum(paired_interval(table + effect, draws=300).low > 0 for table in noise)
     assert 0.7 <= found / 200 <= 0.95
+
+
+def test_one_seed_is_the_t_test_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    table = np.random.default_rng(3).normal(0.2, 1.0, size=(1, 40))
+    found = stats.ttest_1samp(table[0], 0.0)
+    ours = paired_interval(table)
+    assert math.isclose(ours.p_value, found.pvalue, rel_tol=1e-9)
+    assert ours.freedom == found.df
+
+
+def test_the_mean_squares_are_those_of_least_squares() -> None:
+    """Residuals of nested linear models, fitted by numpy: nothing of the closed form is used."""
+    table = np.random.default_rng(5).normal(size=(4, 7))
+    table += np.arange(4)[:, None] * 0.3 + np.arange(7)[None, :] * 0.2
+    seed, item = (of.ravel() for of in np.indices(table.shape))
+    by_seed, by_item = np.eye(4)[seed][:, 1:], np.eye(7)[item][:, 1:]
+
+    def left(*columns: np.ndarray) -> float:
+        design = np.column_stack([np.ones(28), *columns])
+        weights = np.linalg.lstsq(design, table.ravel(), rcond=None)[0]
+        return float(((table.ravel() - design @ weights) ** 2).sum())
+
+    both = left(by_seed, by_item)
+    ms_seed, ms_item = (left(by_item) - both) / 3, (left(by_seed) - both) / 6
+    ms_rest = both / 18
+    total = ms_seed + ms_item - ms_rest
+    error, freedom = standard_error(table)
+    assert math.isclose(error, math.sqrt(total / 28))
+    assert math.isclose(freedom, total**2 / (ms_seed**2 / 3 + ms_item**2 / 6 + ms_rest**2 / 18))
+
+
+def test_the_mean_squares_are_those_of_statsmodels() -> None:
+    formula = pytest.importorskip("statsmodels.formula.api")
+    anova = pytest.importorskip("statsmodels.stats.anova")
+    pandas = pytest.importorskip("pandas")
+    table = np.random.default_rng(6).normal(size=(3, 9)) + np.arange(3)[:, None]
+    seed, item = (of.ravel() for of in np.indices(table.shape))
+    rows = pandas.DataFrame({"d": table.ravel(), "seed": seed, "item": item})
+    fitted = formula.ols("d ~ C(seed) + C(item)", rows).fit()
+    squares = anova.anova_lm(fitted)["mean_sq"].to_numpy()
+    error, _ = standard_error(table)
+    assert math.isclose(error, math.sqrt((squares[0] + squares[1] - squares[2]) / 27))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
+from tutelage.stats.rank_correlation import auc, kendall, spearman, spearman_interval
 
 patient = settings(deadline=None)  # a busy machine is no failure
 few = st.sampled_from([0.1, 0.2, 0.5, 0.9])
@@ -97,3 +97,8 @@ def test_the_interval_covers_a_true_rank_correlation() -> None:
         low, high = spearman_interval(float(np.corrcoef(*ranks)[0, 1]), n=20)
         covered += low <= truth <= high
     assert covered >= 275
+
+
+def test_auc_is_one_half_for_ties_and_none_for_nothing() -> None:
+    assert auc([1.0], [1.0]) == 0.5
+    assert auc([], [1.0]) is None

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.data.schemas import VERDICTS
 from tutelage.errors import DataError, SettingsError
 from tutelage.teacher import ScriptedTeacher
 from tutelage.verification.claim import Claim, Constraint
 from tutelage.verification.config import VerifySettings
-from tutelage.verification.run import VERDICTS, verify_responses, verify_table
+from tutelage.verification.run import verify_responses, verify_table
 from tutelage.verification.sandbox import why_no_sandbox
 
 NUMBER = VerifySettings(check="number", processes=1)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.viewer.conftest import DOORS
-from tutelage.data.token_table import TOKENS
+from tutelage.data.schemas import TOKENS
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.overrides import overrule

@@ -14,13 +14,13 @@ from tutelage.api.results import Estimate, Selection
 from tutelage.api.table_result import BY_DECISION
 from tutelage.api.workspace import (
     Workspace,
-    raise_if_stopped,
     student_of,
     teacher_of,
     tell_notes,
     workspace,
 )
 from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.teacher_outage import raise_if_stopped
 
 
 def run(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.api.opened_run import Run
-from tutelage.api.options import SelectOptions, grouped
+from tutelage.api.options import SelectOptions, grouped, renamed_keyword
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Exported, Report, Scores, Selection
 from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
@@ -235,11 +235,12 @@ def _column(values: list[Any]) -> "pa.Array[Any]":
     return column
 
 
+@renamed_keyword(old="beside", new="compare_with")
 def report(
     run: Run | str | Path | Any,
     *,
     text: bool = False,
-    beside: Sequence[Run | str | Path] = (),
+    compare_with: Sequence[Run | str | Path] = (),
     selections: str | Sequence[str] = (),
     progress: ShownProgress = None,
 ) -> Report:
@@ -248,8 +249,8 @@ def report(
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
         text: Only make the text; no page is written.
-        beside: Other folders, a chapter about each: a second student's run over the same rows, an
-            experiment of `prove`, a ranking.
+        compare_with: Other folders, a chapter about each: a second student's run over the same
+            rows, an experiment of `prove`, a ranking.
         selections: Named selections, or `main`; of two, the first is shown and compared with the
             second.
         progress: None, a bool, or a progress of your own.
@@ -272,7 +273,7 @@ def report(
     first, others = (names or (None,))[0], names[1:]
     found = needed_run(run, selection=first)
     job: dict[str, Any] = {
-        "beside": [one.path if isinstance(one, Run) else Path(one) for one in beside],
+        "compare_with": [one.path if isinstance(one, Run) else Path(one) for one in compare_with],
         "selection": found.selection,
         "compared": others,
     }
@@ -292,11 +293,12 @@ def report(
     return Report(**facts, summary={"report": str(page)}, page=page, html=html)
 
 
+@renamed_keyword(old="beside", new="compare_with")
 def view(
     run: Run | str | Path | Any,
     *,
     row: str | int | None = None,
-    beside: Run | str | Path | None = None,
+    compare_with: Run | str | Path | None = None,
     selections: str | Sequence[str] = (),
     port: int | None = None,
     browser: bool = True,
@@ -311,7 +313,7 @@ def view(
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
         row: Open this example: an id, its first characters, `row:N` or N.
-        beside: A second student's run over the same rows, to see where the two disagree.
+        compare_with: A second student's run over the same rows, to see where the two disagree.
         selections: Named selections, or `main`; of two, the first is shown and compared with the
             second.
         port: Listen here; 8347 is tried first.
@@ -336,9 +338,9 @@ def view(
         ) from error
 
     names = (selections,) if isinstance(selections, str) else tuple(selections)
-    if len(names) + (beside is not None) > 2:  # noqa: PLR2004
+    if len(names) + (compare_with is not None) > 2:  # noqa: PLR2004
         raise SettingsError(
-            "the viewer compares two", hint="give two selections, or `beside` and one at most"
+            "the viewer compares two", hint="give two selections, or `compare_with` and one at most"
         )
     found = needed_run(run)
     first, second = (*names, None, None)[:2]
@@ -356,7 +358,7 @@ def view(
             found.path,
             port=port,
             row=f"row:{row}" if isinstance(row, int) else row,
-            beside=None if beside is None else needed_run(beside).path,
+            compare_with=None if compare_with is None else needed_run(compare_with).path,
             selection=first if first is not None else found.selection,
             compared=second,
             opened=opened,

@@ -20,13 +20,15 @@ from tutelage.api.options import (
     TemplateOptions,
     grouped,
     model_values,
+    renamed_keyword,
 )
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import FolderResult, Frontier, Rounds
 from tutelage.api.table_result import BY_DECISION, Result
-from tutelage.api.workspace import opened, optional, raise_if_stopped, student_of, workspace
+from tutelage.api.workspace import opened, optional, student_of, workspace
 from tutelage.errors import SettingsError
 from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.teacher_outage import raise_if_stopped
 
 
 def rounds(
@@ -176,6 +178,7 @@ def _named_set(data: Data, number: int, folder: Path) -> Path:
     return path
 
 
+@renamed_keyword(old="beside", new="compare_with")
 def frontier(
     data: Data,
     student: Any,
@@ -184,7 +187,7 @@ def frontier(
     batch: int = 16,
     attempted: int | None = None,
     check: str | Mapping[str, Any] = "maths",
-    beside: Sequence[Any] = (),
+    compare_with: Sequence[Any] = (),
     out: str | Path | None = None,
     progress: ShownProgress = None,
     doors: Doors | None = None,
@@ -203,7 +206,7 @@ def frontier(
         batch: Answers written at once in this process.
         attempted: Attempt only so many examples, and place the others by prediction.
         check: How answers are checked.
-        beside: Results or folders of earlier frontiers, which the report compares.
+        compare_with: Results or folders of earlier frontiers, which the report compares.
         out: The run folder; None makes a temporary one.
         progress: None, a bool, or a progress of your own.
         doors: How the student is reached; tests put a fake behind them.
@@ -242,7 +245,9 @@ def frontier(
         "attempted": attempted,
         "check": {"check": check} if isinstance(check, str) else check,
         "band": band,
-        "beside": tuple(str(one.out if isinstance(one, FolderResult) else one) for one in beside),
+        "compare_with": tuple(
+            str(one.out if isinstance(one, FolderResult) else one) for one in compare_with
+        ),
         "out": str(place.path),
     }
     with told(progress) as shown:

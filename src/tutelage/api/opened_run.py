@@ -157,15 +157,16 @@ class Run:
         Raises:
             SettingsError: There is no such set.
         """
-        from tutelage.data.schemas import MESSAGES
+        from tutelage.data.schemas import MESSAGES, columns_of, table_schema
         from tutelage.pipeline.set_rows import PROVENANCE, WEIGHT, chosen_rows
 
         rows = list(chosen_rows(self._folder, chosen=name))
-        text = pa.string()
-        fields = [pa.field("messages", MESSAGES)]
-        fields += [pa.field("tools", text)] if any("tools" in row for row in rows) else []
-        fields += [pa.field(column, text) for column in PROVENANCE]
-        schema = pa.schema([*fields, pa.field(WEIGHT, pa.float64())])
+        tools = ("tools",) if any("tools" in row for row in rows) else ()
+        schema = table_schema(
+            columns_of(["messages"], MESSAGES),
+            columns_of([*tools, *PROVENANCE], pa.string()),
+            columns_of([WEIGHT], pa.float64()),
+        )
         return Result(table=pa.Table.from_pylist(rows, schema=schema))
 
     def explain(self, example: str | int, *, full: bool = False) -> str:

@@ -4,14 +4,19 @@ Each group of keywords is the settings of one package under the same names. Type
 editors know them through `Unpack`; a test holds them to the settings models.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, ParamSpec, TypedDict, TypeVar, get_type_hints
 
 from pydantic import BaseModel
 
 from tutelage.errors import SettingsError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class DataOptions(TypedDict, total=False):
@@ -333,3 +338,37 @@ def names_in(given: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]
         return ()
     parts = given.split(",") if isinstance(given, str) else given
     return tuple(name.strip() for name in parts if name.strip())
+
+
+def renamed_keyword(*, old: str, new: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """A decorator: a function that still takes a keyword by its old name, with a warning.
+
+    Args:
+        old: The name until now; it goes away with the next release.
+        new: The name that the signature has.
+
+    Raises:
+        SettingsError: Both are given in a call.
+    """
+
+    def decorated(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def called(*args: P.args, **options: P.kwargs) -> T:
+            if old in options:
+                if new in options:
+                    raise SettingsError(
+                        f"{function.__name__}() got both `{new}` and `{old}`, its old name",
+                        hint=f"give `{new}` alone",
+                    )
+                warnings.warn(
+                    f"`{old}` is now called `{new}`; the old name will not work in the next "
+                    "release",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                options[new] = options.pop(old)
+            return function(*args, **options)
+
+        return called
+
+    return decorated

@@ -25,7 +25,6 @@ from tutelage.api.workspace import (
     Workspace,
     loaded_run,
     optional,
-    raise_if_stopped,
     reading_options,
     student_of,
     teacher_of,
@@ -36,6 +35,7 @@ from tutelage.data import ReadSettings, Rows
 from tutelage.data import read as read_source
 from tutelage.errors import SettingsError
 from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.teacher_outage import raise_if_stopped
 
 Settings = str | Mapping[str, Any] | BaseModel
 

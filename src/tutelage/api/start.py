@@ -10,16 +10,9 @@ import pyarrow as pa
 from tutelage.api.inputs import Data, data_values, is_path
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Findings
+from tutelage.data.schemas import FAULT_SHARES
 
 _UNKNOWN = {"share": None, "low": None, "high": None}
-_COLUMNS: dict[str, pa.DataType] = {
-    "side": pa.string(),
-    "kind": pa.string(),
-    "share": pa.float64(),  # estimated, 0 to 1; null where nothing can be said
-    "low": pa.float64(),  # of the 95 % interval
-    "high": pa.float64(),
-}
-_SHARES = pa.schema(_COLUMNS)
 
 
 def audit(
@@ -64,7 +57,7 @@ def audit(
         for side in found.get("sides", ())
         for kind in side.get("kinds", ())
     ]
-    return Findings(table=pa.Table.from_pylist(rows, schema=_SHARES), summary=found)
+    return Findings(table=pa.Table.from_pylist(rows, schema=FAULT_SHARES), summary=found)
 
 
 def init(

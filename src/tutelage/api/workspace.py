@@ -12,9 +12,10 @@ from tutelage.api.opened_run import Run
 from tutelage.api.options import DataOptions, grouped, model_values
 from tutelage.api.results import RunResult, Scores, Trained
 from tutelage.api.scratch import ScratchFolder
-from tutelage.errors import SettingsError, TeacherStoppedError
+from tutelage.errors import SettingsError
 from tutelage.pipeline import Student
 from tutelage.pipeline.resources import Doors, Reader
+from tutelage.pipeline.summary_text import notes_in
 from tutelage.progress import Progress
 from tutelage.student import StudentSettings
 
@@ -145,34 +146,8 @@ def no_reading(options: Mapping[str, Any], *, function: str) -> None:
 
 def tell_notes(tally: Mapping[str, Any], progress: Progress) -> None:
     """Say what a person should know about the data that was read."""
-    for stage in (tally, tally.get("load", {})):
-        for note in stage.get("notes", ()) if isinstance(stage, Mapping) else ():
-            progress.tell(f"note: {note}")
-
-
-def raise_if_stopped(tally: Mapping[str, Any]) -> None:
-    """Raise where the teacher did not answer what was asked, after all else was done.
-
-    Args:
-        tally: Of the stage that asked the teacher.
-
-    Raises:
-        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
-    """
-    if tally.get("capped"):
-        raise TeacherStoppedError(
-            str(tally["capped"]),
-            hint="raise max_cost and call again; replies so far are in the teacher cache",
-        )
-    if tally.get("unusable") and not tally.get("away"):
-        raise TeacherStoppedError(
-            str(tally["unusable"]),
-            hint=tally.get("unusable_hint") or "see status and detail of the candidates",
-        )
-    if tally.get("away"):
-        raise TeacherStoppedError(
-            str(tally["away"]), hint="the same call asks again, and only for what failed"
-        )
+    for note in notes_in(tally):
+        progress.tell(f"note: {note}")
 
 
 def reading_options(options: Mapping[str, Any], *, function: str) -> dict[str, Any]:

@@ -41,6 +41,10 @@ SECTIONS = {
 """The commands by the step of the work they belong to, in the order of `--help`."""
 
 
+_RENAMED = {"--beside": "--compare-with"}
+"""Options under a new name; the old one still works, with a warning, until the next release."""
+
+
 class _Misuse(click.ClickException):
     exit_code = 2
 
@@ -83,6 +87,13 @@ class PlainErrors(click.Group):
         """Register a command, with the flags that every command has."""
         add_output_flags(cmd)
         super().add_command(cmd, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, with the options under an old name given their new one."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, rest if command is None else list(_renamed(command, rest))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands by the step of the work they belong to."""
@@ -136,6 +147,20 @@ class PlainErrors(click.Group):
         except KeyboardInterrupt:
             say("stopped; what is finished is kept: the same command continues")
             ctx.exit(INTERRUPTED)
+
+
+def _renamed(command: click.Command, words: Sequence[str]) -> Iterator[str]:
+    known = {option for parameter in command.params for option in parameter.opts}
+    options_end = False
+    for word in words:
+        old, equals, value = word.partition("=")
+        new = _RENAMED.get(old)
+        options_end = options_end or word == "--"
+        if new is None or new not in known or options_end:
+            yield word
+            continue
+        say(f"{old} is now called {new}; the old name will not work in the next release")
+        yield f"{new}{equals}{value}"
 
 
 @click.group(cls=PlainErrors, context_settings={"help_option_names": ["-h", "--help"]})

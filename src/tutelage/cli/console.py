@@ -6,17 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tutelage.cli.output import inform, is_quiet
 from tutelage.cli.terminal import on_one_line, say
-from tutelage.errors import TeacherStoppedError
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
-
-    from tutelage.progress import Progress
+from tutelage.progress import LiveBars, Progress, Silent, live_bars, pace_text
 
 PLAIN_EVERY_SECONDS = 10.0
 """The longest silence in a log file while a stage works."""
@@ -32,15 +26,13 @@ _PACE_LEAST_MARKS = 3
 
 
 @contextmanager
-def shown_progress() -> "Iterator[Progress]":
+def shown_progress() -> Iterator[Progress]:
     """A progress on stderr: live bars on a terminal, a line now and then in a log file, or none."""
     if is_quiet():
-        from tutelage.progress import Silent
-
         yield Silent()
     elif sys.stderr.isatty():
-        with _bars() as bars:
-            yield _Live(bars)
+        with live_bars(stderr=True) as bars:
+            yield LiveBars(bars)
     else:
         lines = _Lines()
         with _heart(lines):
@@ -63,65 +55,6 @@ def _heart(lines: "_Lines") -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
-
-
-def _bars() -> "RichProgress":
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description:<8}", markup=False),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}", markup=False),
-        TextColumn("{task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        console=Console(stderr=True),
-        transient=False,
-        speed_estimate_period=_PACE_SECONDS,
-    )
-
-
-class _Live:
-    def __init__(self, bars: "RichProgress") -> None:
-        self._bars = bars
-        self._task: TaskID | None = None
-
-    def begin(self, stage: str, *, total: int | None, unit: str) -> None:
-        self._task = self._bars.add_task(
-            on_one_line(stage), total=total, unit=on_one_line(unit), rate="", note=""
-        )
-
-    def tell(self, text: str) -> None:
-        self._bars.console.print(on_one_line(text), markup=False, highlight=False)
-
-    def advance(self, count: int = 1, *, note: str | None = None) -> None:
-        if self._task is None:
-            return
-        self._bars.update(self._task, advance=count)
-        task = next(t for t in self._bars.tasks if t.id == self._task)
-        rate = _rate(task.speed) if task.speed else ""
-        if note is None:
-            self._bars.update(self._task, rate=rate)
-        else:
-            self._bars.update(self._task, rate=rate, note=on_one_line(note))
-
-    def end(self, *, note: str | None = None) -> None:
-        if self._task is None:
-            return
-        task = next(t for t in self._bars.tasks if t.id == self._task)
-        self._bars.update(self._task, total=task.completed)
-        if note is not None:
-            self._bars.update(self._task, note=on_one_line(note))
 
 
 class _Lines:
@@ -186,7 +119,7 @@ class _Lines:
 
     def _say(self, pace: float, *, left: bool) -> None:
         of = f" of {self._total:,}" if self._total is not None else ""
-        rate = f", {_rate(pace)}" if pace else ""
+        rate = f", {pace_text(pace)}" if pace else ""
         remaining = ""
         if left and self._total and pace and self._done < self._total:
             remaining = f", {(self._total - self._done) / pace:,.0f} s left"
@@ -199,19 +132,16 @@ class _Lines:
         )
 
 
-def _rate(pace: float) -> str:
-    return f"{pace:,.1f}/s" if pace >= 1 else f"{1 / pace:,.1f} s each"
-
-
 def say_notes(tally: Mapping[str, Any]) -> None:
     """What a person should know about the data, line by line on stderr.
 
     Args:
         tally: Of the stage that read it, or of several stages by name.
     """
-    for stage in (tally, tally.get("load", {})):
-        for note in stage.get("notes", ()) if isinstance(stage, Mapping) else ():
-            inform(f"Note: {note}")
+    from tutelage.pipeline.summary_text import notes_in
+
+    for note in notes_in(tally):
+        inform(f"Note: {note}")
 
 
 def fail_if_away(tally: Mapping[str, Any]) -> None:
@@ -223,18 +153,6 @@ def fail_if_away(tally: Mapping[str, Any]) -> None:
     Raises:
         TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
     """
-    if tally.get("capped"):
-        raise TeacherStoppedError(
-            str(tally["capped"]),
-            hint="raise max_cost and start again; replies so far are in the teacher cache",
-        )
-    if tally.get("unusable") and not tally.get("away"):
-        raise TeacherStoppedError(
-            str(tally["unusable"]),
-            hint=tally.get("unusable_hint") or "see status and detail in candidates.parquet",
-        )
-    if tally.get("away"):
-        raise TeacherStoppedError(
-            str(tally["away"]),
-            hint="run the same command again to retry only the calls that failed",
-        )
+    from tutelage.pipeline.teacher_outage import raise_if_stopped
+
+    raise_if_stopped(tally)

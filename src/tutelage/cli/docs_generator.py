@@ -3,10 +3,11 @@
 A test holds the committed pages to what this writes.
 """
 
+import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import BaseModel
@@ -14,6 +15,9 @@ from pydantic import BaseModel
 from tutelage.cli.api_reference import api_page
 from tutelage.cli.command_group import SECTIONS, main
 from tutelage.cli.settings_options import SCHEMA
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WIDTH = 96
 
@@ -194,11 +198,54 @@ def schema_page() -> str:
     return schema_text()
 
 
+def tables_page() -> str:
+    """docs/tables.md: the columns of every table, as the schemas declare them."""
+    from tutelage.data.schemas import EXPERIMENT_TABLES, RUN_TABLES
+
+    lines = [
+        "# Columns of the tables",
+        "",
+        "Every table is a Parquet file. Titles, units and meanings below are also stored in the",
+        "file, as metadata of its columns. What each file of a run holds is in",
+        "[The run folder](run-folder.md).",
+        "",
+        "## A run",
+        "",
+        "`scores.parquet` has a further column of numbers for each metric, `decisions.parquet` one",
+        "for each number that the rule rested on.",
+        "",
+        *_tables(RUN_TABLES),
+    ]
+    for command, tables in EXPERIMENT_TABLES.items():
+        lines += [f"## tutelage {command}", "", *_tables(tables)]
+    return "\n".join(lines)
+
+
+def _tables(tables: "Mapping[str, pa.Schema]") -> Iterator[str]:
+    from tutelage.data.schemas import column_facts
+
+    files: dict[int, list[str]] = {}
+    for file, schema in tables.items():
+        files.setdefault(id(schema), []).append(file)
+    for names in files.values():
+        schema = tables[names[0]]
+        head = ("| column | type | unit | meaning |", "|---|---|---|---|")
+        yield from (f"### {', '.join(names)}", "", *head)
+        for field in schema:
+            facts = column_facts(field)
+            kind = "list of turns" if field.name == "messages" else str(field.type)
+            kind = re.sub(r"list<element: (\w+)>", r"list of \1", kind)
+            meaning = (facts.about or facts.title).replace("|", "\\|")
+            yield f"| `{field.name}` | {kind.replace('<', '&lt;')} | {facts.unit} | {meaning} |"
+        yield ""
+
+
 PAGES = {
     "api.md": api_page,
     "cli.md": commands_page,
     "configuration.md": settings_page,
     "config-schema.json": schema_page,
+    "tables.md": tables_page,
 }
 
 

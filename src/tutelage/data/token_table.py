@@ -21,12 +21,13 @@ that was not read is null. The text of token i is `text[starts[i]:starts[i + 1]]
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.data.schemas import TEXT_NAMES, TextName
 from tutelage.data.token_stats import (
     VIEW_NAMES,
     Reading,
@@ -36,47 +37,6 @@ from tutelage.data.token_stats import (
     ViewName,
 )
 from tutelage.errors import DataError
-
-TextName: TypeAlias = Literal["response", "instruction"]
-TEXT_NAMES: tuple[TextName, TextName] = ("response", "instruction")
-
-_IDENTITY = (
-    ("candidate_id", pa.string()),
-    ("example_id", pa.string()),
-    ("student", pa.string()),
-    ("status", pa.string()),
-    ("detail", pa.string()),
-    ("straddles", pa.bool_()),
-    ("truncated", pa.bool_()),
-    ("stripped", pa.bool_()),
-    ("control_tokens_in_data", pa.bool_()),
-    ("contract", pa.int32()),
-)
-_TEXTS = tuple(
-    column
-    for name in TEXT_NAMES
-    for column in (
-        (name, pa.string()),
-        (f"{name}_ids", pa.list_(pa.int32())),
-        (f"{name}_starts", pa.list_(pa.int32())),
-    )
-)
-_STATISTICS = (
-    ("logprobs", pa.float32()),
-    ("ranks", pa.uint8()),
-    ("entropies", pa.float16()),
-    ("sum_squares", pa.float16()),
-)
-_VIEWS = tuple(
-    (f"{name}_{view}", pa.list_(kind)) for view in VIEW_NAMES for name, kind in _STATISTICS
-)
-_MORE = (
-    ("vocabulary_tokens", pa.int32()),
-    ("step_logprobs", pa.list_(pa.list_(pa.float32()))),
-)
-TOKENS = pa.schema([pa.field(name, kind) for name, kind in (*_IDENTITY, *_TEXTS, *_VIEWS, *_MORE)])
-TOKEN_COLUMNS = tuple(name for name, _ in (*_TEXTS, *_VIEWS, *_MORE))
-"""The columns that a scores table does not have."""
 
 IS_TOKENS: dict[bytes | str, bytes | str] = {b"tutelage": b"token statistics 1"}
 """Metadata by which a file of this kind is known."""

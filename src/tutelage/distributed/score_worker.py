@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import write_table
-from tutelage.data.schemas import candidates_from_table
+from tutelage.data.schemas import CHUNK_REPORT, candidates_from_table
 from tutelage.errors import TutelageError
 from tutelage.pipeline.resources import Reader
 from tutelage.pipeline.score_stage import score_candidates, stored_schema
@@ -24,20 +24,6 @@ LIVES = 3
 """How many workers a chunk may cost before its candidates are given up."""
 
 GAVE_UP = "gave_up"
-PROBLEM: pa.DataType = pa.struct(
-    [
-        ("kind", pa.string()),  # the name of one of our errors, `gave_up`, or null for a bug
-        ("message", pa.string()),
-        ("hint", pa.string()),
-    ]
-)
-_REPORT: tuple[tuple[str, pa.DataType], ...] = (
-    ("part", pa.string()),
-    ("rows", pa.int64()),
-    ("problem", PROBLEM),
-)
-REPORT = pa.schema([pa.field(name, kind) for name, kind in _REPORT])
-"""What comes back from a chunk; its rows are in its part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,10 +101,10 @@ class ScoringWorker:
             block: In its column `part` the names of chunks.
 
         Returns:
-            A row of `REPORT` for each chunk.
+            A row of `CHUNK_REPORT` for each chunk.
         """
         reports = [self._report(str(name)) for name in block["part"].to_pylist()]
-        return pa.Table.from_pylist(reports, schema=REPORT)
+        return pa.Table.from_pylist(reports, schema=CHUNK_REPORT)
 
     def _report(self, name: str) -> dict[str, Any]:
         chunk = pq.read_table(self._folder.chunk(name))

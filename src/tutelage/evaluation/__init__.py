@@ -9,10 +9,9 @@ Higher is better in every task. `statistics` says whether two evaluations differ
 
 from tutelage.evaluation.config import EvaluateSettings, TaskKind, TaskSettings
 from tutelage.evaluation.evaluate import evaluate_student, summary_of
-from tutelage.evaluation.results import RESULTS, UNITS, ItemResult, results_table
+from tutelage.evaluation.results import UNITS, ItemResult, results_table
 
 __all__ = [
-    "RESULTS",
     "UNITS",
     "EvaluateSettings",
     "ItemResult",

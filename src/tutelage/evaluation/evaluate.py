@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tutelage.data import Unscored, content_hash, replacing, write_table
+from tutelage.data import Unscored, content_hash, write_table, write_text
 from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation.answer_generation import Answer, answer_all
 from tutelage.evaluation.answer_tasks import constraints_met, exact_match
@@ -245,8 +245,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(manifest, indent=2) + "\n")
 
 
 def _version(library: str) -> str | None:

@@ -6,19 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from tutelage.data.schemas import RESULTS
 from tutelage.evaluation.config import TaskKind
-
-_COLUMNS: list[tuple[str, pa.DataType]] = [
-    ("item_id", pa.string()),
-    ("task", pa.string()),
-    ("seed", pa.int64()),
-    ("value", pa.float64()),  # null unless status is ok or no_answer; its unit is the task's
-    ("correct", pa.bool_()),  # null where a task has no right and wrong
-    ("status", pa.string()),
-    ("text", pa.string()),  # what the student wrote or chose
-    ("detail", pa.string()),  # evidence, or the reason of a status
-]
-RESULTS = pa.schema(_COLUMNS)
 
 UNITS: Mapping[TaskKind, str] = {
     "held_out": "log-likelihood, nats per token",

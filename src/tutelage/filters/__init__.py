@@ -30,13 +30,7 @@ from tutelage.filters.config import (
     read_filters,
 )
 from tutelage.filters.contamination import EvaluationIndex, Hits
-from tutelage.filters.decisions import (
-    FILTER_DECISIONS,
-    FINAL_DECISIONS,
-    FilterDecision,
-    decisions_from_table,
-    decisions_to_table,
-)
+from tutelage.filters.decisions import FilterDecision, decisions_from_table, decisions_to_table
 from tutelage.filters.dispatch import Means
 from tutelage.filters.embeddings import Embedder, make_embedder
 from tutelage.filters.length import TokenCounter
@@ -51,8 +45,6 @@ from tutelage.filters.pipeline import (
 from tutelage.filters.reference_texts import Item, read_items
 
 __all__ = [
-    "FILTER_DECISIONS",
-    "FINAL_DECISIONS",
     "ClassifierSettings",
     "ColumnSettings",
     "Comparison",

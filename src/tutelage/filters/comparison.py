@@ -9,36 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.data.schemas import FILTER_COMPARISON, FILTER_OVERLAPS, FILTER_REASONS
 from tutelage.errors import DataError
 from tutelage.filters.candidate_texts import compute, pool_of
 from tutelage.filters.pipeline import FilterResult
 from tutelage.stats.rank_correlation import spearman
-
-_FILTERS: dict[str, pa.DataType] = {
-    "filter": pa.string(),
-    "kind": pa.string(),
-    "candidates": pa.int64(),
-    "kept": pa.int64(),
-    "kept_fraction": pa.float64(),
-    "mean_characters_kept": pa.float64(),  # of the response; null where none was kept
-    "mean_characters_dropped": pa.float64(),
-    "measured": pa.int64(),  # candidates with both a value and a response
-    "length_correlation": pa.float64(),  # Spearman's, of value and characters; null if undefined
-}
-_OVERLAPS: dict[str, pa.DataType] = {
-    "filter_a": pa.string(),
-    "filter_b": pa.string(),
-    "kept_by_both": pa.int64(),
-    "kept_by_either": pa.int64(),
-    "jaccard": pa.float64(),  # null where neither keeps anything
-    "jaccard_by_chance": pa.float64(),  # of two independent choices of these sizes
-}
-_REASONS: dict[str, pa.DataType] = {
-    "filter": pa.string(),
-    "kept": pa.bool_(),
-    "reason": pa.string(),
-    "candidates": pa.int64(),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +54,15 @@ def compare(results: Sequence[FilterResult], candidates: pa.Table) -> Comparison
     kept = {r.name: np.asarray(r.decisions["kept"]).astype(bool) for r in results}
     return Comparison(
         filters=pa.Table.from_pylist(
-            [_filter_row(result, characters) for result in results], schema=pa.schema(_FILTERS)
+            [_filter_row(result, characters) for result in results], schema=FILTER_COMPARISON
         ),
         overlaps=pa.Table.from_pylist(
             [_overlap_row(a, b, kept) for a, b in combinations(kept, 2)],
-            schema=pa.schema(_OVERLAPS),
+            schema=FILTER_OVERLAPS,
         ),
         reasons=pa.Table.from_pylist(
             [row for result in results for row in _reason_rows(result)],
-            schema=pa.schema(_REASONS),
+            schema=FILTER_REASONS,
         ),
     )
 

@@ -8,20 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.data.schemas import FILTER_DECISIONS
 from tutelage.errors import DataError
-
-_FIELDS: dict[str, pa.DataType] = {
-    "candidate_id": pa.string(),
-    "kept": pa.bool_(),
-    "reason": pa.string(),  # a short snake_case word
-    "value": pa.float64(),  # what the filter measured; null where it could not
-    "detail": pa.string(),  # for people
-}
-FILTER_DECISIONS = pa.schema(_FIELDS)
-
-FINAL_DECISIONS = FILTER_DECISIONS.append(
-    pa.field("filter", pa.string())  # the filter that dropped it; null where all kept it
-)
 
 PASSED_ALL = "passed_all"
 """The reason in the final table of a candidate that every filter kept."""

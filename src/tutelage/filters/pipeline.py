@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.data import OK
+from tutelage.data.schemas import FINAL_DECISIONS
 from tutelage.errors import SettingsError
 from tutelage.filters.candidate_texts import Pool, pool_of
 from tutelage.filters.config import FilterSettings, TeacherRatingSettings
-from tutelage.filters.decisions import FINAL_DECISIONS, PASSED_ALL, Verdicts
+from tutelage.filters.decisions import PASSED_ALL, Verdicts
 from tutelage.filters.dispatch import Means, judge
 from tutelage.filters.length import TokenCounter
 from tutelage.teacher import Teacher

@@ -25,8 +25,9 @@ from tutelage.gate.gate_fit import (
 )
 from tutelage.gate.gate_model import VERSION, CalibratedGate, FaultResult, Judgement
 from tutelage.gate.planted_faults import CORRUPTIONS, DOSES, FAULTS, Dose, Plant, PlantRow, plant
-from tutelage.gate.prevalence import Prevalence, break_even_share, prevalences
-from tutelage.gate.thresholds import Share, auc, share_of
+from tutelage.stats.intervals import Share, share_of
+from tutelage.stats.prevalence import Prevalence, break_even_share, prevalences
+from tutelage.stats.rank_correlation import auc
 
 __all__ = [
     "CORRUPTIONS",

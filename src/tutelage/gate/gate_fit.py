@@ -20,7 +20,9 @@ from tutelage.gate.detectors import TREES, Bins, Detector, fit_detector
 from tutelage.gate.features import NAMES
 from tutelage.gate.gate_model import CalibratedGate, FaultResult
 from tutelage.gate.planted_faults import Part
-from tutelage.gate.thresholds import FOLDS, Scored, Share, auc, choose_thresholds, share_of
+from tutelage.gate.thresholds import FOLDS, Scored, choose_thresholds
+from tutelage.stats.intervals import Share, share_of
+from tutelage.stats.rank_correlation import auc
 
 Numbers = NDArray[np.float64]
 

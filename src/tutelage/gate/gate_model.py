@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tutelage.errors import DataError
 from tutelage.gate.detectors import Detector
 from tutelage.gate.features import NAMES
-from tutelage.gate.thresholds import Share
+from tutelage.stats.intervals import Share
 
 Numbers = NDArray[np.float64]
 

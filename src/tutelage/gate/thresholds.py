@@ -8,9 +8,7 @@ that are chosen on some rows refuse fewer of these than of others.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,45 +22,6 @@ _MARGINS = (4.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.25)
 _NEED = 0.03
 """Added to a refused share before its logarithm is taken; a small one favours neglected faults."""
 _LOOK_AHEAD = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """A share of counted rows with its Wilson interval.
-
-    Attributes:
-        count: How many of them.
-        rows: Of how many, at least 1.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-    """
-
-    count: int
-    rows: int
-    low: float
-    high: float
-
-    @property
-    def fraction(self) -> float:
-        """The share itself, in [0, 1]."""
-        return self.count / self.rows
-
-
-def share_of(count: int, rows: int, *, level: float = 0.95) -> Share:
-    """A share with its Wilson interval, which holds for small counts too.
-
-    Examples:
-        >>> found = share_of(3, 100)
-        >>> found.fraction, round(found.low, 3), round(found.high, 3)
-        (0.03, 0.01, 0.085)
-    """
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    p, wide = count / rows, 1 + z * z / rows
-    middle = (p + z * z / (2 * rows)) / wide
-    reach = z / wide * math.sqrt(p * (1 - p) / rows + z * z / (4 * rows * rows))
-    low = 0.0 if count == 0 else max(0.0, middle - reach)
-    high = 1.0 if count == rows else min(1.0, middle + reach)
-    return Share(count=count, rows=rows, low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,18 +130,3 @@ def _utility(refused_M: NDArray[np.bool_], scored: Scored) -> float:
     caught = np.bincount(scored.fault_M, weights=scored.weight_M * refused_M, minlength=len(total))
     there = total > 0
     return float(np.log(caught[there] / total[there] + _NEED).sum())
-
-
-def auc(positive: Sequence[float] | Numbers, negative: Sequence[float] | Numbers) -> float | None:
-    """The probability that a positive number is higher than a negative one; ties count half.
-
-    Examples:
-        >>> auc([2.0, 3.0], [1.0, 2.0])
-        0.875
-    """
-    a, b = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
-    if not len(a) or not len(b):
-        return None
-    order = np.sort(b)
-    below = np.searchsorted(order, a, side="left") + np.searchsorted(order, a, side="right")
-    return float(below.mean() / 2 / len(b))

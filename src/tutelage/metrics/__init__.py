@@ -7,7 +7,7 @@ is None and its candidate `nonfinite`: a failure is never a number.
 
 from tutelage.metrics.corpus import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
 from tutelage.metrics.group import lark, lark_weights, with_lark
-from tutelage.metrics.metric_agreement import AGREEMENT, agreement
+from tutelage.metrics.metric_agreement import agreement
 from tutelage.metrics.perplexity_ratios import ifd, ifd_loss, ppl, r_ifd
 from tutelage.metrics.registry import METRICS
 from tutelage.metrics.requirements import (
@@ -43,7 +43,6 @@ from tutelage.metrics.steps import (
 )
 
 __all__ = [
-    "AGREEMENT",
     "LALP_WINDOW_STEPS",
     "METRICS",
     "NONFINITE",

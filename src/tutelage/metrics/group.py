@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.data.schemas import column
 from tutelage.errors import DataError
 
 _Ingredients: TypeAlias = tuple[str, int, float, float]
@@ -130,9 +131,9 @@ def with_lark(scores: pa.Table, *, keep: int = 3) -> pa.Table:
 
 def with_column(table: pa.Table, name: str, values: Sequence[float | None]) -> pa.Table:
     """The table with a float64 column of that name, replaced where there was one."""
-    column = pa.array(values, pa.float64())
+    numbers = pa.array(values, pa.float64())
     index = table.schema.get_field_index(name)
-    field = pa.field(name, pa.float64())
+    field = column(name, pa.float64())
     if index < 0:
-        return table.append_column(field, column)
-    return table.set_column(index, field, column)
+        return table.append_column(field, numbers)
+    return table.set_column(index, field, numbers)

@@ -6,19 +6,9 @@ from itertools import combinations
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import METRIC_AGREEMENT
 from tutelage.errors import DataError
 from tutelage.stats.rank_correlation import spearman, spearman_interval
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("a", pa.string()),
-    ("b", pa.string()),
-    ("spearman", pa.float64()),  # null where there is no order to compare
-    ("low", pa.float64()),  # of the 95 % interval; null where there is no correlation
-    ("high", pa.float64()),
-    ("n", pa.int64()),  # rows where both have a number
-    ("examples", pa.int64()),  # distinct examples among them; n where the table does not say
-)
-AGREEMENT = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 
 def agreement(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -31,12 +21,12 @@ def agreement(table: pa.Table, names: Sequence[str]) -> pa.Table:
         names: Numeric columns. `response_tokens` is added where the table has it.
 
     Returns:
-        A table of the AGREEMENT schema, one row a pair of columns. `spearman` lies in [-1, 1]:
-        1 the same order, -1 the opposite order, 0 no monotone relation. Its 95 % interval (see
-        `spearman_interval`) counts examples: candidates of one are no independent witnesses. Rows
-        where one of the two is null or not finite are left out and `n` says how many remain; null
-        where fewer than 3 remain or one of the two is constant. It does not depend on the order of
-        rows.
+        A table of the METRIC_AGREEMENT schema, one row a pair of columns. `spearman` lies in
+        [-1, 1]: 1 the same order, -1 the opposite order, 0 no monotone relation. Its 95 % interval
+        (see `spearman_interval`) counts examples: candidates of one are no independent witnesses.
+        Rows where one of the two is null or not finite are left out and `n` says how many remain;
+        null where fewer than 3 remain or one of the two is constant. It does not depend on the
+        order of rows.
 
     Raises:
         DataError: The table has no such column.
@@ -74,4 +64,4 @@ def agreement(table: pa.Table, names: Sequence[str]) -> pa.Table:
                 "examples": examples,
             }
         )
-    return pa.Table.from_pylist(rows, schema=AGREEMENT)
+    return pa.Table.from_pylist(rows, schema=METRIC_AGREEMENT)

@@ -14,7 +14,7 @@ from tutelage.data import (
     TokenStats,
     Unscored,
 )
-from tutelage.data.schemas import SCORES
+from tutelage.data.schemas import SCORES, columns_of, table_schema
 from tutelage.metrics.corpus import with_casl
 from tutelage.metrics.group import with_lark
 from tutelage.metrics.requirements import specs_for
@@ -115,10 +115,8 @@ def scores_schema(metrics: Iterable[str]) -> pa.Schema:
     Raises:
         SettingsError: A name is unknown.
     """
-    schema = SCORES
-    for spec in specs_for(metrics):
-        schema = schema.append(pa.field(spec.name, pa.float64()))
-    return schema
+    names = [spec.name for spec in specs_for(metrics)]
+    return table_schema(SCORES, columns_of(names, pa.float64()))
 
 
 def finish_scores(table: pa.Table, *, metrics: Sequence[str]) -> pa.Table:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import Record, content_hash, read_records, write_table
 from tutelage.data.extensions import extensions_digest
+from tutelage.data.schemas import VERDICTS
 from tutelage.errors import SettingsError
 from tutelage.filters import (
     Comparison,
@@ -37,7 +38,6 @@ from tutelage.progress import Progress
 from tutelage.refinement import SAME_TEXT
 from tutelage.teacher import TeacherSettings
 from tutelage.verification import (
-    VERDICTS,
     Claim,
     Verdict,
     VerifySettings,

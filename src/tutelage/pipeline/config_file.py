@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from tutelage.data import replacing
+from tutelage.data import write_text
 from tutelage.errors import SettingsError
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings
 from tutelage.refinement import RefineSettings
@@ -214,6 +214,5 @@ def write_config(
                 hint="name another file, or replace it with --force",
             )
     for path, text in texts.items():
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
     return {"config": str(file), "schema": str(schema)}

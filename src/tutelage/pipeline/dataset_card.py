@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tutelage.data import replacing
+from tutelage.data import write_text
 from tutelage.pipeline.run_dir import RunFolder
 
 NOT_SAID = "not recorded"
@@ -95,8 +95,7 @@ class Card:
 
     def write(self) -> Path:
         """Write the card; call it when all rows have passed."""
-        with replacing(self.path) as temporary:
-            temporary.write_text(self._text(), encoding="utf-8")
+        write_text(self.path, self._text())
         return self.path
 
     def _text(self) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tutelage.data import TableWriter, write_jsonl
 from tutelage.data.extensions import extensions_of
-from tutelage.data.schemas import MESSAGES
+from tutelage.data.schemas import MESSAGES, columns_of, table_schema
 from tutelage.data.thinking import join_thinking
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline import trainer_snippets
@@ -240,13 +240,10 @@ def _extension_target(name: str) -> Target | None:
 
 
 def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], *, tools: bool) -> int:
-    schema = pa.schema(
-        [
-            pa.field("messages", MESSAGES),
-            *([pa.field("tools", pa.string())] if tools else []),
-            *(pa.field(name, pa.string()) for name in PROVENANCE),
-            *(pa.field(name, pa.float64()) for name in (WEIGHT, TRAIN_WEIGHT)),
-        ]
+    schema = table_schema(
+        columns_of(["messages"], MESSAGES),
+        columns_of(["tools", *PROVENANCE] if tools else PROVENANCE, pa.string()),
+        columns_of([WEIGHT, TRAIN_WEIGHT], pa.float64()),
     )
     count = 0
     with TableWriter(file, schema) as writer:

@@ -9,22 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import Candidate, write_table
+from tutelage.data.schemas import QUALITY_GATE
 from tutelage.errors import RunError
 from tutelage.gate import CalibratedGate, Judgement
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.selection import SelectSettings
 
-_COLUMNS: dict[str, pa.DataType] = {
-    "candidate_id": pa.string(),
-    "example_id": pa.string(),
-    "student": pa.string(),
-    "status": pa.string(),  # judged; not_fitted; or why the student could not read it
-    "passed": pa.bool_(),  # null unless judged
-    "fault": pa.string(),  # the most likely one, also of what passed
-    "excess": pa.float64(),  # log-odds above that detector's threshold
-    "evidence": pa.string(),  # JSON: feature to value and log-odds, the largest first
-}
-QUALITY_GATE = pa.schema(_COLUMNS)
 JUDGED, NOT_FITTED = "judged", "not_fitted"
 
 

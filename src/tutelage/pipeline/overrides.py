@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from tutelage.data import content_hash, open_guarded
+from tutelage.data.schemas import OVERRIDDEN
 from tutelage.errors import DataError, RunError
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.selection import OVERRULED
@@ -26,9 +27,6 @@ PERSON = "person"
 
 MAX_NOTE_CHARACTERS = 4000
 
-_TABLE = pa.schema(
-    [pa.field(n, pa.string()) for n in ("example_id", "candidate_id", "reason", "rule")]
-)
 _IN_FORCE = """
 create view decisions as
 select d.* replace (
@@ -169,7 +167,7 @@ def put_in_force(tables: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
         }
         for override in found.values()
     ]
-    given = pa.Table.from_pylist(rows, schema=_TABLE)
+    given = pa.Table.from_pylist(rows, schema=OVERRIDDEN)
     tables.register("given_overrides", given)
     tables.execute("create temp table overrides as select * from given_overrides")
     tables.unregister("given_overrides")

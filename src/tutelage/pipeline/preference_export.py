@@ -23,8 +23,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.set_rows import has_tools
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.turn_formats import (
-    FUNCTION_CALL,
-    OBSERVATION,
+    LLAMAFACTORY_TAGS,
     Turn,
     llamafactory_turns,
     openai_turns,
@@ -37,15 +36,6 @@ _UNLIKE = (
     "these preferences are the student's own: text that is unlike the student is not necessarily "
     "bad text"
 )
-_LLAMAFACTORY_TAGS = {
-    "role_tag": "role",
-    "content_tag": "content",
-    "user_tag": "user",
-    "assistant_tag": "assistant",
-    "observation_tag": OBSERVATION,
-    "function_tag": FUNCTION_CALL,
-    "system_tag": "system",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +171,7 @@ def _llamafactory_snippet(paired: bool) -> Callable[[Path, bool], str]:  # noqa:
             **({"ranking": True} if paired else {}),
             "formatting": "sharegpt",
             "columns": columns | ({"tools": "tools"} if tools else {}),
-            "tags": _LLAMAFACTORY_TAGS,
+            "tags": dict(LLAMAFACTORY_TAGS),
         }
         return json.dumps({"tutelage_preferences": entry}, indent=2) + "\n"
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.data import OK, TableWriter, write_table
+from tutelage.data.schemas import DELTAS, INPUT_PLACE, table_schema
 from tutelage.data.token_table import IS_TOKENS, arrays_of, stored_tokens
 from tutelage.errors import DataError
 from tutelage.metrics import METRICS, agreement, score_row, scores_schema
@@ -18,19 +19,9 @@ from tutelage.pipeline.candidate_groups import Group, groups_of
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
-from tutelage.pipeline.score_tables import PLACE
 from tutelage.progress import Progress
+from tutelage.stats.bootstrap import clustered_interval
 
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("candidate_id", pa.string()),
-    ("example_id", pa.string()),
-    ("status", pa.string()),  # ok, or why there is no number
-    ("response_tokens", pa.int32()),
-    ("nll_base", pa.float64()),
-    ("nll_current", pa.float64()),
-    ("delta_loss", pa.float64()),  # nats per token; above 0: likelier than before
-)
-DELTAS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 NOT_IN_BOTH = "not_in_both"
 OTHER_TOKENS = "other_tokens"
 _NLL = "nll_response_given_instruction"
@@ -58,10 +49,10 @@ def recompute(
     names = checked(ScoreSettings, {"metrics": tuple(metrics)}, place="--metrics").metrics
     file = _opened(statistics)
     with file:
-        place = [field for field in PLACE if field.name in file.schema_arrow.names]
+        place = [field for field in INPUT_PLACE if field.name in file.schema_arrow.names]
         statuses: Counter[str] = Counter()
         progress.begin("recompute", total=file.metadata.num_rows, unit="candidates")
-        with TableWriter(out, pa.schema([*place, *scores_schema(names)])) as table:
+        with TableWriter(out, table_schema(place, scores_schema(names))) as table:
             try:
                 for row in _recomputed(file, names):
                     table.append([row])
@@ -93,7 +84,7 @@ def _opened(statistics: Path) -> pq.ParquetFile:
 
 
 def _recomputed(file: pq.ParquetFile, metrics: Sequence[str]) -> Iterator[dict[str, object]]:
-    place = [field.name for field in PLACE if field.name in file.schema_arrow.names]
+    place = [field.name for field in INPUT_PLACE if field.name in file.schema_arrow.names]
     for batch in file.iter_batches(batch_size=_ROWS):
         for row in arrays_of(pa.Table.from_batches([batch])):
             stored = stored_tokens(row)
@@ -224,7 +215,7 @@ def _said(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, Any]:
         return {**told, "examples": 0}
     deltas = np.array([row["delta_loss"] for row in good])
     examples = [row["example_id"] or row["candidate_id"] for row in good]
-    low, high = _interval(deltas, examples, seed=seed)
+    low, high = clustered_interval(deltas, examples, draws=_RESAMPLES, seed=seed)
     return {
         **told,
         "examples": len(set(examples)),
@@ -285,16 +276,3 @@ def _delta(
         "nll_current": after[_NLL],
         "delta_loss": before[_NLL] - after[_NLL],
     }
-
-
-def _interval(deltas: Any, examples: Sequence[str], *, seed: int) -> tuple[float, float]:
-    """The 95 % interval of a mean, by drawing whole examples again and again."""
-    _, owner = np.unique(np.array(examples, dtype=str), return_inverse=True)
-    sums, counts = np.bincount(owner, weights=deltas), np.bincount(owner)
-    generator = np.random.default_rng(seed)
-    means = np.empty(_RESAMPLES)
-    for index in range(_RESAMPLES):
-        drawn = generator.integers(0, len(sums), size=len(sums))
-        means[index] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

@@ -46,7 +46,7 @@ where a.student = $a and b.student = $b and a.status = 'ok' and b.status = 'ok'
 """
 
 
-def sections_beside(
+def comparison_sections(
     run: RunFolder, others: Sequence[Path] = (), *, compared: Sequence[str] = ()
 ) -> "list[Section]":
     """The chapters about what else there is.
@@ -219,7 +219,7 @@ def _second_student(
     if not total:
         raise RunError(
             f"{run.root}: shares no example with the run of {name}",
-            hint="--beside takes a run over the same rows",
+            hint="--compare-with takes a run over the same rows",
         )
     alike = (cases[0] + cases[4]) / total
     return Section(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tutelage.data import write_text
 from tutelage.errors import MissingExtraError
 from tutelage.pipeline.overrides import overrides_of
-from tutelage.pipeline.report_comparisons import sections_beside
+from tutelage.pipeline.report_comparisons import comparison_sections
 from tutelage.pipeline.run_dir import RunFolder, sound
 from tutelage.pipeline.sql_views import open_tables
 from tutelage.pipeline.stage import Stage, note_stage
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def write_report(
     root: Path,
     *,
-    beside: Sequence[Path] = (),
+    compare_with: Sequence[Path] = (),
     progress: Progress | None = None,
     selection: str | None = None,
     compared: Sequence[str] = (),
@@ -31,7 +31,7 @@ def write_report(
 
     Args:
         root: The run folder.
-        beside: Other runs over the same data, experiments and rankings, each a chapter.
+        compare_with: Other runs over the same data, experiments and rankings, each a chapter.
         progress: Told when it is done.
         selection: The named selection that is reported on; None is the run's own.
         compared: Other selections of the run, each a chapter.
@@ -54,7 +54,7 @@ def write_report(
             f"the report cannot be drawn: {error}", hint="pip install 'tutelage[report]'"
         ) from error
     page = render_html(
-        summarise(tables_of(run)), more=sections_beside(run, beside, compared=compared)
+        summarise(tables_of(run)), more=comparison_sections(run, compare_with, compared=compared)
     )
     write_text(run.report, page)
     stage = Stage(
@@ -72,7 +72,7 @@ def write_report(
 def report_text(
     root: Path,
     *,
-    beside: Sequence[Path] = (),
+    compare_with: Sequence[Path] = (),
     selection: str | None = None,
     compared: Sequence[str] = (),
 ) -> str:
@@ -85,7 +85,7 @@ def report_text(
 
     run = RunFolder(root=root).existing().selected_as(selection)
     return render_text(
-        summarise(tables_of(run)), more=sections_beside(run, beside, compared=compared)
+        summarise(tables_of(run)), more=comparison_sections(run, compare_with, compared=compared)
     )
 
 

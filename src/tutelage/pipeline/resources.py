@@ -17,7 +17,7 @@ from tutelage.data import (
     TargetTokens,
     content_hash,
 )
-from tutelage.data.token_table import TextName
+from tutelage.data.schemas import TextName
 from tutelage.errors import SettingsError
 from tutelage.pipeline.config import RunSettings, ScoreSettings
 from tutelage.pipeline.ray_config import RaySettings

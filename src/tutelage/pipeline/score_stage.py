@@ -21,14 +21,16 @@ from tutelage.data import (
     Unscored,
     write_table,
 )
-from tutelage.data.token_table import (
+from tutelage.data.schemas import (
+    INPUT_PLACE,
     TEXT_NAMES,
     TOKEN_COLUMNS,
     TOKENS,
     TextName,
-    text_of,
-    token_columns,
+    only_columns,
+    table_schema,
 )
+from tutelage.data.token_table import text_of, token_columns
 from tutelage.errors import SettingsError
 from tutelage.metrics import (
     beyond,
@@ -44,7 +46,7 @@ from tutelage.metrics import (
 from tutelage.pipeline.config import DEFAULT_METRICS, checked, known_metrics
 from tutelage.pipeline.reading_counter import ReadingCounter
 from tutelage.pipeline.resources import Reader
-from tutelage.pipeline.score_tables import PLACE, ScoreTables
+from tutelage.pipeline.score_tables import ScoreTables
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings, TextPair, open_student
 
@@ -54,8 +56,8 @@ STEP_CHUNK_CANDIDATES = 128
 
 def stored_schema(metrics: Sequence[str], *, statistics: bool) -> pa.Schema:
     """Every column that `score_candidates` fills."""
-    more = [TOKENS.field(name) for name in TOKEN_COLUMNS] if statistics else []
-    return pa.schema([*scores_schema(metrics), *more])
+    more = only_columns(TOKENS, TOKEN_COLUMNS if statistics else ())
+    return table_schema(scores_schema(metrics), more)
 
 
 Scorer: TypeAlias = Callable[[Iterable[Candidate]], Iterator[dict[str, Any]]]
@@ -337,7 +339,7 @@ class Student:
 
 def rows_schema(metrics: Sequence[str]) -> pa.Schema:
     """The table of `tutelage score`: the scores table with the input row in front."""
-    return pa.schema([*PLACE, *scores_schema(metrics)])
+    return table_schema(INPUT_PLACE, scores_schema(metrics))
 
 
 def score_file(

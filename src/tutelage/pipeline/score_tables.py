@@ -9,10 +9,8 @@ from typing import Any, Self
 import pyarrow as pa
 
 from tutelage.data import TableWriter
-from tutelage.data.token_table import IS_TOKENS, TOKENS
-
-PLACE = (pa.field("row", pa.int64()), pa.field("step", pa.string()))
-"""The columns in front of a table that has a row for each input row."""
+from tutelage.data.schemas import INPUT_PLACE, TOKENS, table_schema
+from tutelage.data.token_table import IS_TOKENS
 
 _GROUP_ROWS = 256
 """Rows of token statistics in memory at once: their size grows with the length of the texts."""
@@ -31,8 +29,8 @@ class ScoreTables:
 
     def __init__(self, out: Path, schema: pa.Schema, *, statistics: Path | None) -> None:
         self._scores = TableWriter(out, schema)
-        place = [field for field in PLACE if field.name in schema.names]
-        self._schema = pa.schema([*place, *TOKENS]).with_metadata(IS_TOKENS)
+        place = [field for field in INPUT_PLACE if field.name in schema.names]
+        self._schema = table_schema(place, TOKENS).with_metadata(IS_TOKENS)
         self._tokens = None if statistics is None else TableWriter(statistics, self._schema)
         self._waiting: list[dict[str, Any]] = []
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tutelage.data.schemas import columns_of, table_schema
 from tutelage.filters import make_embedder
 from tutelage.metrics import with_lark
 from tutelage.pipeline.config import EmbedderChoice, checked
@@ -108,8 +109,9 @@ def with_pool_metrics(
                 for row in rows
                 if row["candidate_id"] not in barred
             ],
-            schema=pa.schema(
-                [pa.field(n, pa.float64() if n in _LARK_METRICS else pa.string()) for n in names]
+            schema=table_schema(
+                columns_of(("example_id", "candidate_id"), pa.string()),
+                columns_of(_LARK_METRICS, pa.float64()),
             ),
         ),
         keep=settings.keep_per_example,

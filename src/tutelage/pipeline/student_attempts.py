@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.data import Attempts, Example, Message, content_hash
+from tutelage.data.schemas import ATTEMPTS
 from tutelage.errors import DataError, TeacherError
 from tutelage.models.folder import find_folder
 from tutelage.pipeline.resources import Doors
@@ -30,22 +31,6 @@ Kind: TypeAlias = Literal["greedy", "sampled"]
 CUT = "cut_by_length"
 FAILED = "teacher_failed"
 ANSWERED = "ok"
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("example_id", pa.string()),
-    ("kind", pa.string()),  # greedy or sampled
-    ("index", pa.int32()),
-    ("status", pa.string()),  # ok, cut_by_length, or teacher_failed: then it is no attempt
-    ("text", pa.string()),
-    (
-        "verdict",
-        pa.string(),
-    ),  # right, wrong, no_answer, cannot_check; null where nothing is checked
-    ("evidence", pa.string()),
-    ("completion_tokens", pa.int32()),
-    ("request_key", pa.string()),
-)
-ATTEMPTS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 
 class AttemptSettings(BaseModel):

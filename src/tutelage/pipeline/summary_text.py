@@ -1,6 +1,6 @@
 """What a run came to, in a few sentences."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 ASKED_AGAIN = frozenset(("teacher_failed", "over_budget", "not_in_journal"))
@@ -121,3 +121,13 @@ def _of(count: int, noun: str) -> str:
 def _counted(counts: Mapping[str, int]) -> str:
     ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{n} {name}" for name, n in ordered)
+
+
+def notes_in(tally: Mapping[str, Any]) -> Iterator[str]:
+    """What a person should know about the data that was read.
+
+    Args:
+        tally: Of the stage that read it, or of several stages by name.
+    """
+    for stage in (tally, tally.get("load", {})):
+        yield from stage.get("notes", ()) if isinstance(stage, Mapping) else ()

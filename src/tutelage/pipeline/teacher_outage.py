@@ -8,6 +8,7 @@ reason, the rest of the run is made, and the same command asks again for just th
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import Any
 
 from tutelage.data import OK, Candidate
 from tutelage.errors import (
@@ -252,4 +253,30 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
         raise TeacherUnreachableError(
             f"{what}: {tally['away']}",
             hint="the same command goes on from here, and asks only for what is missing",
+        )
+
+
+def raise_if_stopped(tally: Mapping[str, Any]) -> None:
+    """Raise where the teacher did not answer what was asked, after all else was done.
+
+    Args:
+        tally: Of the stage that asked the teacher.
+
+    Raises:
+        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
+    """
+    if tally.get("capped"):
+        raise TeacherStoppedError(
+            str(tally["capped"]),
+            hint="raise max_cost and start again; replies so far are in the teacher cache",
+        )
+    if tally.get("unusable") and not tally.get("away"):
+        raise TeacherStoppedError(
+            str(tally["unusable"]),
+            hint=tally.get("unusable_hint") or "see status and detail in candidates.parquet",
+        )
+    if tally.get("away"):
+        raise TeacherStoppedError(
+            str(tally["away"]),
+            hint="start it again the same way to retry only the calls that failed",
         )

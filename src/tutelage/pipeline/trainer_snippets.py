@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tutelage.pipeline.turn_formats import FUNCTION_CALL, OBSERVATION
+from tutelage.pipeline.turn_formats import LLAMAFACTORY_TAGS
 
 
 def trl(file: Path) -> str:
@@ -46,15 +46,7 @@ def llamafactory(file: Path) -> str:
             "file_name": file.name,
             "formatting": "sharegpt",
             "columns": {"messages": "messages", **_tools_column(file)},
-            "tags": {
-                "role_tag": "role",
-                "content_tag": "content",
-                "user_tag": "user",
-                "assistant_tag": "assistant",
-                "observation_tag": OBSERVATION,
-                "function_tag": FUNCTION_CALL,
-                "system_tag": "system",
-            },
+            "tags": dict(LLAMAFACTORY_TAGS),
         }
     }
     return json.dumps(entry, indent=2) + "\n"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tutelage.data.thinking import join_thinking
@@ -11,6 +12,18 @@ Turn = dict[str, Any]
 
 FUNCTION_CALL, OBSERVATION = "function_call", "observation"
 """What LLaMA-Factory calls a turn with calls of tools, and one with what they returned."""
+LLAMAFACTORY_TAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+        "observation_tag": OBSERVATION,
+        "function_tag": FUNCTION_CALL,
+        "system_tag": "system",
+    }
+)
+"""How LLaMA-Factory is told which keys and roles our turns have."""
 
 
 def openai_turns(

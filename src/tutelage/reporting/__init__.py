@@ -5,7 +5,17 @@ DuckDB over Arrow tables or Parquet files, and the renderers turn the summary in
 that came with the data is shown as data: escaped, with what is invisible made visible.
 """
 
-from tutelage.reporting.blocks import Cell, Column, Comparison, Figure, Section, Side, Span, Table
+from tutelage.reporting.blocks import (
+    Cell,
+    Column,
+    Comparison,
+    Figure,
+    Section,
+    Side,
+    Span,
+    Table,
+    schema_columns,
+)
 from tutelage.reporting.headline import Fact, facts, opening
 from tutelage.reporting.html_page import render_html, render_page
 from tutelage.reporting.queries import ReportTables, TableSource
@@ -33,5 +43,6 @@ __all__ = [
     "render_markdown_page",
     "render_page",
     "render_text",
+    "schema_columns",
     "summarise",
 ]

@@ -1,8 +1,12 @@
 """The pieces that every report is put together from, whoever renders it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import pyarrow as pa
+
+from tutelage.data.schemas import column_facts
 
 Cell: TypeAlias = str | int | float | None
 Style: TypeAlias = Literal["text", "count", "number", "share"]
@@ -20,6 +24,25 @@ class Column:
 
     name: str
     style: Style = "text"
+
+
+def schema_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[Column, ...]:
+    """Columns with the titles and units that a stored table declares.
+
+    Args:
+        schema: Of the stored table.
+        names: Of the columns that are shown, in order.
+    """
+    return tuple(
+        Column(name=column_facts(field).heading, style=_style_of(field.type))
+        for field in map(schema.field, names)
+    )
+
+
+def _style_of(kind: pa.DataType) -> Style:
+    if pa.types.is_integer(kind):
+        return "count"
+    return "number" if pa.types.is_floating(kind) else "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,11 @@ from tutelage.selection.coverage import Coverage
 from tutelage.selection.decide import Selected, compared_columns, needed_metrics, nulls, select
 from tutelage.selection.diversity import cover
 from tutelage.selection.explanation import explain
-from tutelage.selection.gates import GATES, gate
+from tutelage.selection.gates import gate
 from tutelage.selection.parent_choice import choose_parents
 from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
 
 __all__ = [
-    "GATES",
     "NULL_NAMES",
     "OVERRULED",
     "REASONS",

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tutelage.data import STEPS
 from tutelage.data.extensions import extension_named
-from tutelage.data.schemas import CHOSEN, DECISIONS
+from tutelage.data.schemas import CHOSEN, DECISIONS, GATES, columns_of, table_schema
 from tutelage.selection.arrow_columns import (
     NONE,
     Bools,
@@ -31,7 +31,7 @@ from tutelage.selection.candidate_table import Pool, TableSource, load_pool
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
 from tutelage.selection.extension_rule import decide_extension
-from tutelage.selection.gates import GATES, refused_late, shut_out
+from tutelage.selection.gates import refused_late, shut_out
 from tutelage.selection.matched_baselines import (
     decide_chosen_version,
     decide_length_matched,
@@ -316,7 +316,6 @@ def _chosen_table(pool: Pool, verdict: Verdict) -> pa.Table:
 def _decisions(pool: Pool, verdict: Verdict, rule: RuleName) -> pa.Table:
     kept_E = verdict.chosen_E != NONE
     step_E = np.where(kept_E, pool.step_N[verdict.chosen_E], NONE)
-    fields = [*DECISIONS, *(pa.field(name, pa.float64()) for name in verdict.evidence)]
     return pa.table(
         [
             pool.example_ids,
@@ -327,5 +326,5 @@ def _decisions(pool: Pool, verdict: Verdict, rule: RuleName) -> pa.Table:
             constant(rule, pool.examples),
             *(from_floats(values) for values in verdict.evidence.values()),
         ],
-        schema=pa.schema(fields),
+        schema=table_schema(DECISIONS, columns_of(verdict.evidence, pa.float64())),
     )

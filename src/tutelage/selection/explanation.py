@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.data import OK, RESPONSE_REFLECTION, SAMPLE, STEPS
+from tutelage.data.schemas import columns_of, table_schema
 from tutelage.selection.arrow_columns import NONE, Indexes
 from tutelage.selection.candidate_table import NOT_SCORED, Pool, load_pool
 from tutelage.selection.config import SelectSettings
@@ -84,15 +85,14 @@ def _pool(
     texts = ("candidate_id", "example_id", "parent_id", "step", "teacher", "status")
     words = ("candidate_id", "status", "student")
     numbers = tuple(dict.fromkeys((*metrics, "response_tokens")))
-    schema = [(name, pa.string()) for name in words] + [(name, pa.float64()) for name in numbers]
     return load_pool(
         candidates=pa.Table.from_pylist(
             [dict(row) for row in candidates],
-            schema=pa.schema([pa.field(name, pa.string()) for name in texts]),
+            schema=table_schema(columns_of(texts, pa.string())),
         ),
         scores=pa.Table.from_pylist(
             [dict(row) for row in scores],
-            schema=pa.schema([pa.field(name, kind) for name, kind in schema]),
+            schema=table_schema(columns_of(words, pa.string()), columns_of(numbers, pa.float64())),
         ),
         metrics=numbers,
     )

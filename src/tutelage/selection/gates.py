@@ -9,19 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tutelage.data.schemas import GATES
 from tutelage.errors import DataError
 from tutelage.selection.arrow_columns import NONE, Bools, Indexes, column_of, filled, to_numpy
 from tutelage.selection.candidate_table import Pool, TableSource
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE
 from tutelage.selection.rule_result import Words
-
-_FIELDS: dict[str, pa.DataType] = {
-    "candidate_id": pa.string(),
-    "status": pa.string(),  # filtered_out, quality_gate, wrong, no_answer or cannot_check
-    "late": pa.bool_(),  # whether it is compared, and dropped if it was chosen
-}
-GATES = pa.schema(_FIELDS)
 
 CLOSED_TO = {"off": (), "not_wrong": ("wrong", "no_answer"), "right": ()}
 """The verdicts that each gate refuses; `right` refuses all but right."""

@@ -1,10 +1,13 @@
 """Statistics: how sure a number is.
 
-Rank correlations, bootstrap intervals, paired designs and regressions, over numpy arrays alone.
+Intervals of shares and means, rank correlations, bootstrap intervals, paired designs and their
+power, corrections for many comparisons, confidence sequences and regressions, over numpy arrays
+alone. Student's t comes from scipy, where it is needed.
 """
 
-from tutelage.stats.bootstrap import Estimate, Resampling, wilson
-from tutelage.stats.rank_correlation import average_ranks, kendall, spearman, spearman_interval
+from tutelage.stats.bootstrap import Resampling
+from tutelage.stats.intervals import Estimate, Share, share_of, wilson
+from tutelage.stats.rank_correlation import auc, average_ranks, kendall, spearman, spearman_interval
 from tutelage.stats.regression import MIN_EXAMPLES, Fit, fit, predict_out_of_fold
 
 __all__ = [
@@ -12,10 +15,13 @@ __all__ = [
     "Estimate",
     "Fit",
     "Resampling",
+    "Share",
+    "auc",
     "average_ranks",
     "fit",
     "kendall",
     "predict_out_of_fold",
+    "share_of",
     "spearman",
     "spearman_interval",
     "wilson",

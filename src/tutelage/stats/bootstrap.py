@@ -1,42 +1,26 @@
-"""How sure a number is: the same statistic over other draws of the instructions.
+"""Bootstrap and jackknife: a statistic over other draws of the same instructions.
 
-Two ways, because one of them would lie. A bootstrap draws instructions with replacement, which is
-right for means. But a draw with replacement repeats texts, and repetition is what distinct-n, the
-compression ratio and the divergence of two word distributions measure, so there a tenth of the
-instructions or less is left out at a time instead (delete-a-group jackknife).
+A bootstrap draws instructions with replacement, which is right for means. But a draw with
+replacement repeats texts, and repetition is what distinct-n, the compression ratio and the
+divergence of two word distributions measure, so there a tenth of the instructions or less is left
+out at a time instead (delete-a-group jackknife).
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+from tutelage.stats.intervals import Estimate, Numbers, normal_interval
 
-Codes = NDArray[np.int64]
+Codes: TypeAlias = NDArray[np.int64]
 
 
 DRAWS = 400
 GROUPS = 20
-_95 = 1.959964
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A number with its 95 % interval.
-
-    Attributes:
-        value: In the unit of the measure.
-        low: Lower end, or None where fewer than two instructions leave nothing to resample.
-        high: Upper end, likewise.
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +53,7 @@ class Replicates:
             return Estimate(value=self.value, low=float(low), high=float(high))
         spread = float(((draws - draws.mean()) ** 2).sum())
         error = math.sqrt((len(draws) - 1) / len(draws) * spread)
-        return Estimate(
-            value=self.value, low=self.value - _95 * error, high=self.value + _95 * error
-        )
+        return normal_interval(self.value, error=error)
 
 
 class Resampling:
@@ -151,23 +133,40 @@ def _filled(draws: Sequence[float | None]) -> Numbers:
     return np.array([math.nan if draw is None else draw for draw in draws], dtype=np.float64)
 
 
-def wilson(right: float, total: float) -> Estimate:
-    """A proportion with Wilson's 95 % interval, which is honest at 0 and at 1 too.
+def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
+    """How often each question is drawn, with replacement within its group; draws by Q.
 
     Args:
-        right: How many are right, in [0, total].
-        total: How many were checked, above 0.
-
-    Examples:
-        >>> found = wilson(0, 10)
-        >>> found.value, round(found.low, 3), round(found.high, 3)
-        (0.0, 0.0, 0.278)
+        group_Q: The group of each question; one group draws from all questions.
+        draws: How many.
+        seed: Of the draws.
     """
-    share, square = right / total, _95**2
-    centre = (share + square / (2 * total)) / (1 + square / total)
-    half = (
-        _95
-        * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-        / (1 + square / total)
-    )
-    return Estimate(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    generator = np.random.default_rng(seed)
+    weights = np.zeros((draws, len(group_Q)))
+    for group in np.unique(group_Q):
+        places = np.flatnonzero(group_Q == group)
+        size = len(places)
+        weights[:, places] = generator.multinomial(size, np.full(size, 1 / size), size=draws)
+    return weights
+
+
+def clustered_interval(
+    values: Any, clusters: Sequence[str], *, draws: int, seed: int
+) -> tuple[float, float]:
+    """The 95 % percentile interval of a mean, from draws of whole clusters.
+
+    Args:
+        values: Finite numbers.
+        clusters: Which cluster each belongs to, such as its example.
+        draws: How many.
+        seed: Of the draws.
+    """
+    _, owner = np.unique(np.array(clusters, dtype=str), return_inverse=True)
+    sums, counts = np.bincount(owner, weights=values), np.bincount(owner)
+    generator = np.random.default_rng(seed)
+    means = np.empty(draws)
+    for index in range(draws):
+        drawn = generator.integers(0, len(sums), size=len(sums))
+        means[index] = sums[drawn].sum() / counts[drawn].sum()
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Does one way of training beat another? Differences over items and seeds, with their uncertainty.
+"""Paired differences between two ways of training, over items and seeds, with their uncertainty.
 
 Pure: numbers in, numbers out. The data of one comparison is a table of paired differences
 
@@ -11,21 +11,22 @@ to cover all three: 400 questions asked of one training say little about the nex
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tutelage.errors import DataError
+from tutelage.stats.distributions import normal_quantile, t_cdf, t_quantile
+from tutelage.stats.intervals import Numbers
+from tutelage.stats.power import detectable_effect
 
-Differences = NDArray[np.float64]
+Differences: TypeAlias = Numbers
+ItemValues: TypeAlias = Mapping[str, float]
+_LEAST_ITEMS = 2
 DRAWS = 2000
 """Resamples of the bootstrap."""
-_NEARLY_NORMAL = 1e4
-"""Degrees of freedom above which a standard error counts as known."""
-POWER = 0.8
-"""The minimum detectable effect is one that would be found in so many of a hundred repetitions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,13 +111,13 @@ def paired_interval(
     spread = float(means.std())
     stretch = 1.0
     if spread > 0.0:
-        stretch = (error / spread) * (student / t_quantile(1 - tail, math.inf))
+        stretch = (error / spread) * (student / normal_quantile(1 - tail))
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(
         mean=mean,
         low=mean + stretch * (float(low) - mean),
         high=mean + stretch * (float(high) - mean),
-        p_value=2 * (1 - t_distribution(abs(mean) / error, freedom)),
+        p_value=2 * t_cdf(-abs(mean) / error, freedom),
         standard_error=error,
         detectable=detectable_effect(error, freedom, level=level),
         freedom=freedom,
@@ -155,40 +156,6 @@ def standard_error(D_S_I: Differences) -> tuple[float, float]:
     return math.sqrt(total / (seeds * items)), max(1.0, freedom)
 
 
-def detectable_effect(
-    error: float, freedom: float, *, level: float = 0.95, comparisons: int = 1
-) -> float:
-    """The smallest true difference that is found with a chance of `POWER`.
-
-    The standard error is estimated too, so the power is that of the noncentral t distribution:
-    the chance that a normal variable of mean effect / error exceeds the quantile of Student's t
-    times the root of chi-squared over its degrees of freedom.
-
-    Args:
-        error: Standard error of the mean.
-        freedom: Its degrees of freedom, at least 1.
-        level: Of the interval, in (0, 1).
-        comparisons: How many are corrected for; Holm's first step, the strictest, is taken.
-
-    Examples:
-        >>> round(detectable_effect(1.0, math.inf), 2), round(detectable_effect(1.0, 4.0), 2)
-        (2.8, 3.76)
-    """
-    bar = t_quantile(1 - (1 - level) / comparisons / 2, freedom)
-    spread_R, weight_R = np.ones(1), np.ones(1)
-    if freedom < _NEARLY_NORMAL:
-        spread_R = np.linspace(1e-6, 1 + 12 / math.sqrt(2 * freedom), 801)
-        log_weight_R = (freedom - 1) * np.log(spread_R) - freedom * spread_R**2 / 2
-        weight_R = np.exp(log_weight_R - log_weight_R.max())
-        weight_R /= weight_R.sum()
-    low, high = 0.0, 2 * bar + 10
-    for _ in range(40):
-        middle = (low + high) / 2
-        chance_R = _normal(middle - bar * spread_R)
-        low, high = (middle, high) if weight_R @ chance_R < POWER else (low, middle)
-    return (low + high) / 2 * error
-
-
 def bootstrap_means(D_S_I: Differences, *, seed: int, draws: int = DRAWS) -> Differences:
     """Means of resampled seeds by resampled items, float64 of length `draws`."""
     seeds, items = D_S_I.shape
@@ -199,96 +166,137 @@ def bootstrap_means(D_S_I: Differences, *, seed: int, draws: int = DRAWS) -> Dif
     return means
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for how many there are, after Holm (1979): valid for any dependence.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """The values of two sides, seeds by items.
 
-    Returns:
-        For each, in order, the level at which it would still be significant among all, at most 1.
-
-    Examples:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
+    Attributes:
+        seeds: Row by row.
+        items: Column by column.
+        arm_S_I: float64, the side that a difference above 0 speaks for.
+        against_S_I: float64, the other side.
+        left_out: Items without a value somewhere.
+        seeds_left_out: Seeds of which both sides are finished and one has not a single value.
     """
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    corrected = [0.0] * len(p_values)
-    reached = 0.0
-    for rank, index in enumerate(order):
-        reached = max(reached, min(1.0, p_values[index] * (len(p_values) - rank)))
-        corrected[index] = reached
-    return corrected
+
+    seeds: tuple[int, ...]
+    items: tuple[str, ...]
+    arm_S_I: np.ndarray
+    against_S_I: np.ndarray
+    left_out: int
+    seeds_left_out: int = 0
+
+    def interval(self, *, level: float) -> Interval:
+        """Of the mean of arm minus against."""
+        return paired_interval(self.arm_S_I - self.against_S_I, level=level)
 
 
-def fixed_sequence(p_values: Sequence[float]) -> list[float]:
-    """P-values of hypotheses that are tested in an order fixed beforehand.
-
-    Each is tested at the full level as long as all before it were significant, so its corrected
-    p-value is the largest up to it. The order must be written down before the results are seen.
+def paired_items(
+    both: Sequence[tuple[int, ItemValues | None, ItemValues | None]],
+) -> Paired | None:
+    """The values that two sides have in common, seed by seed and item by item.
 
     Args:
-        p_values: In that order.
+        both: A seed and the items of each side: None where it is not finished, which is left out;
+            empty where nothing came to a value, which is left out and counted.
 
     Returns:
-        For each the level at which it would be significant in the sequence.
+        None where no seed is left, or fewer than two items have a value on all sides.
 
     Examples:
-        >>> fixed_sequence([0.01, 0.2, 0.03])
-        [0.01, 0.2, 0.2]
+        >>> found = paired_items([(0, {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 0.0, "c": 1.0})])
+        >>> found.items, found.left_out, found.interval(level=0.95).mean
+        (('a', 'b'), 1, 0.5)
     """
-    return [max(p_values[: place + 1]) for place in range(len(p_values))]
-
-
-def _normal(x_R: Differences) -> Differences:
-    """The normal cumulative distribution function."""
-    return np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in x_R])
-
-
-def t_distribution(t: float, freedom: float) -> float:
-    """Student's cumulative distribution function at t >= 0; the normal one at infinite freedom."""
-    if math.isinf(freedom):
-        return 0.5 * math.erfc(-t / math.sqrt(2))
-    x = freedom / (freedom + t * t)
-    return 1 - 0.5 * _incomplete_beta(x, freedom / 2, 0.5)
-
-
-def t_quantile(probability: float, freedom: float) -> float:
-    """The inverse of `t_distribution`, for probabilities in [0.5, 1)."""
-    low, high = 0.0, 1.0
-    while t_distribution(high, freedom) < probability:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        if t_distribution(middle, freedom) < probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function, by its continued fraction (Lentz)."""
-    if x <= 0.0:
-        return 0.0
-    if x >= 1.0:
-        return 1.0
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(1 - x, b, a)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    finished = [(s, a, b) for s, a, b in both if a is not None and b is not None]
+    complete = [(s, a, b) for s, a, b in finished if a and b]
+    if not complete:
+        return None
+    items = sorted(set.intersection(*(set(a) & set(b) for _, a, b in complete)))
+    everywhere = set.union(*(set(a) | set(b) for _, a, b in complete))
+    if len(items) < _LEAST_ITEMS:
+        return None
+    return Paired(
+        seeds=tuple(seed for seed, _, _ in complete),
+        items=tuple(items),
+        arm_S_I=np.array([[a[i] for i in items] for _, a, _ in complete]),
+        against_S_I=np.array([[b[i] for i in items] for _, _, b in complete]),
+        left_out=len(everywhere) - len(items),
+        seeds_left_out=len(finished) - len(complete),
     )
-    tiny = 1e-300
-    c, d = 1.0, 1 - (a + b) * x / (a + 1)
-    d = 1 / (d if abs(d) > tiny else tiny)
-    fraction = d
-    for m in range(1, 300):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1 + term * d
-            d = 1 / (d if abs(d) > tiny else tiny)
-            c = 1 + term / c
-            c = c if abs(c) > tiny else tiny
-            fraction *= d * c
-        if abs(d * c - 1) < 1e-14:  # noqa: PLR2004
-            break
-    return front * fraction / a
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiency:
+    """Which part of the possible gain a choice reaches, with Fieller's interval.
+
+    (choice - ungated) / (oracle - ungated), where an oracle knows which rows are faulty. A
+    difference of 0.02 nats says little by itself; that it is 80 % of what perfect knowledge would
+    give says how good the choice is.
+
+    Attributes:
+        ratio: Gain of the choice over that of the oracle; 1 is as good as the oracle.
+        low: Lower end of the interval.
+        high: Upper end.
+        room: Mean of oracle less ungated: what could be gained at all.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    room: float
+
+
+def efficiency(
+    *,
+    choice_S_I: Differences,
+    oracle_S_I: Differences,
+    ungated_S_I: Differences,
+    level: float = 0.95,
+) -> Efficiency | None:
+    """The efficiency of a choice, with Fieller's interval over seeds and items.
+
+    Args:
+        choice_S_I: Values of the arm that is gated, by seed and item.
+        oracle_S_I: Values of the arm that knows the truth; the same seeds and items.
+        ungated_S_I: Values of the arm that keeps everything.
+        level: Of the interval.
+
+    Returns:
+        The efficiency; None where the oracle is not distinguishable from ungated: with no room
+        there is no ratio.
+
+    Raises:
+        DataError: The tables differ in shape.
+
+    Examples:
+        >>> noise = np.array([[0.01, -0.01, 0.0, 0.02], [0.0, 0.01, -0.02, 0.01]])
+        >>> found = efficiency(
+        ...     choice_S_I=0.8 + noise, oracle_S_I=1 - noise, ungated_S_I=0 * noise
+        ... )
+        >>> round(found.ratio, 2), found.low < 0.8 < found.high
+        (0.8, True)
+    """
+    if not choice_S_I.shape == oracle_S_I.shape == ungated_S_I.shape:
+        raise DataError(
+            f"values of shapes {choice_S_I.shape}, {oracle_S_I.shape} and {ungated_S_I.shape} "
+            "cannot be paired",
+            hint="take the seeds and items that all three arms have",
+        )
+    gain_S_I, room_S_I = choice_S_I - ungated_S_I, oracle_S_I - ungated_S_I
+    gain, room = float(gain_S_I.mean()), float(room_S_I.mean())
+    (gain_error, freedom), (room_error, other) = (
+        standard_error(gain_S_I), standard_error(room_S_I),
+    )  # fmt: skip
+    # Var(a + b) - Var(a - b) = 4 Cov(a, b), with the same two-way estimate for all.
+    both, _ = standard_error(gain_S_I + room_S_I)
+    apart, _ = standard_error(gain_S_I - room_S_I)
+    covariance = (both**2 - apart**2) / 4
+    t = t_quantile((1 + level) / 2, min(freedom, other))
+    a = room**2 - (t * room_error) ** 2
+    if a <= 0:
+        return None
+    b = gain * room - t * t * covariance
+    c = gain**2 - (t * gain_error) ** 2
+    reach = math.sqrt(max(0.0, b * b - a * c))
+    return Efficiency(ratio=gain / room, low=(b - reach) / a, high=(b + reach) / a, room=room)

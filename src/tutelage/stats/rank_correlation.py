@@ -1,16 +1,12 @@
-"""Do two lists of numbers put the same things in the same order, and how sure is that?
-
-Metrics, filters, rankings of teachers and students are all compared this way, so it stands below
-all of them.
-"""
+"""Rank statistics: Spearman's and Kendall's correlations, and the area under the ROC curve."""
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Numbers = NDArray[np.float64]
+from tutelage.stats.distributions import normal_quantile
+from tutelage.stats.intervals import Numbers
 
 MIN_PAIRS = 3
 """Two pairs always agree or disagree perfectly: below three there is nothing to say."""
@@ -74,7 +70,7 @@ def spearman_interval(rho: float, *, n: int, level: float = 0.95) -> tuple[float
         return -1.0, 1.0
     # A perfect correlation has no finite z.
     z = math.atanh(max(-_NEARLY_1, min(_NEARLY_1, rho)))
-    reach = NormalDist().inv_cdf((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    reach = normal_quantile((1 + level) / 2) * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return min(math.tanh(z - reach), rho), max(math.tanh(z + reach), rho)
 
 
@@ -97,3 +93,18 @@ def kendall(a: Numbers, b: Numbers) -> float | None:
     of_b = np.sign(b[:, None] - b[None, :])[above]
     spread = math.sqrt(float((of_a != 0).sum()) * float((of_b != 0).sum()))
     return None if spread == 0 else float((of_a * of_b).sum()) / spread
+
+
+def auc(positive: Sequence[float] | Numbers, negative: Sequence[float] | Numbers) -> float | None:
+    """The probability that a positive number is higher than a negative one; ties count half.
+
+    Examples:
+        >>> auc([2.0, 3.0], [1.0, 2.0])
+        0.875
+    """
+    a, b = np.asarray(positive, dtype=np.float64), np.asarray(negative, dtype=np.float64)
+    if not len(a) or not len(b):
+        return None
+    order = np.sort(b)
+    below = np.searchsorted(order, a, side="left") + np.searchsorted(order, a, side="right")
+    return float(below.mean() / 2 / len(b))

@@ -1,19 +1,16 @@
-"""Predict how often a student is right from what it found surprising, without asking it again.
+"""Logistic regression of rates on standardised features, with a small ridge, by Newton's method.
 
-A logistic regression of the passes on standardised token statistics with a small ridge, fitted by
-Newton's method. Predictions for examples that were attempted are made out of fold: by a fit that
-has not seen them.
+It predicts how often a student is right from what it found surprising. Predictions for examples
+that were attempted are made out of fold: by a fit that has not seen them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tutelage.data import content_hash
-
-Floats = NDArray[np.float64]
+from tutelage.stats.intervals import Numbers
 
 FOLDS = 5
 RIDGE = 1.0
@@ -33,18 +30,18 @@ class Fit:
         bias: The log-odds at the means.
     """
 
-    means_F: Floats
-    scales_F: Floats
-    weights_F: Floats
+    means_F: Numbers
+    scales_F: Numbers
+    weights_F: Numbers
     bias: float
 
-    def rates(self, features_N_F: Floats) -> Floats:
+    def rates(self, features_N_F: Numbers) -> Numbers:
         """Predicted pass rates, each in (0, 1)."""
         z = (features_N_F - self.means_F) / self.scales_F @ self.weights_F + self.bias
         return np.asarray(1 / (1 + np.exp(-np.clip(z, -30, 30))), dtype=np.float64)
 
 
-def fit(features_N_F: Floats, right_N: Floats, attempts_N: Floats) -> Fit:
+def fit(features_N_F: Numbers, right_N: Numbers, attempts_N: Numbers) -> Fit:
     """Fit pass rates.
 
     Args:
@@ -76,12 +73,12 @@ def fit(features_N_F: Floats, right_N: Floats, attempts_N: Floats) -> Fit:
 
 def predict_out_of_fold(
     example_ids: Sequence[str],
-    features_N_F: Floats,
-    right_N: Floats,
-    attempts_N: Floats,
+    features_N_F: Numbers,
+    right_N: Numbers,
+    attempts_N: Numbers,
     *,
     folds: int = FOLDS,
-) -> Floats | None:
+) -> Numbers | None:
     """Predict each example's pass rate by a fit to the others.
 
     Args:

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import content_hash, replacing
+from tutelage.data import content_hash, write_text
 from tutelage.errors import MissingExtraError, RunError, TutelageError
 from tutelage.models import give_memory_back
 from tutelage.progress import Progress, Silent
@@ -243,8 +243,7 @@ def _another(out: Path) -> RunError:
 
 
 def _write(out: Path, manifest: Mapping[str, Any]) -> None:
-    with replacing(out / "manifest.json") as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def _checkpoints(out: Path) -> Path:

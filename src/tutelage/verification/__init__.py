@@ -13,13 +13,7 @@ from tutelage.verification.llm_judge import judge
 from tutelage.verification.majority_vote import Agreement, find_agreement, verdicts_by_majority
 from tutelage.verification.math_equivalence import HardClaim, check_maths
 from tutelage.verification.math_pool import MathsWorkers
-from tutelage.verification.run import (
-    VERDICTS,
-    claims_of,
-    verdicts_to_table,
-    verify_responses,
-    verify_table,
-)
+from tutelage.verification.run import claims_of, verdicts_to_table, verify_responses, verify_table
 from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sandbox
 from tutelage.verification.text_match import check_choice, check_exact
 from tutelage.verification.verdict import RULINGS, Ruling, Verdict
@@ -27,7 +21,6 @@ from tutelage.verification.verdict import RULINGS, Ruling, Verdict
 __all__ = [
     "CHECKERS",
     "RULINGS",
-    "VERDICTS",
     "Agreement",
     "CheckName",
     "Claim",

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
+from tutelage.data.schemas import VERDICTS
 from tutelage.data.thinking import split_thinking
 from tutelage.errors import DataError, MissingExtraError, SettingsError
 from tutelage.teacher import Teacher
@@ -27,13 +28,6 @@ from tutelage.verification.math_pool import MathsWorkers
 from tutelage.verification.text_match import check_choice, check_exact
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer
 
-_FIELDS: dict[str, pa.DataType] = {
-    "row": pa.int64(),  # 0-based input row
-    "candidate_id": pa.string(),  # null where the rows have no ids
-    "verdict": pa.string(),  # right, wrong, no_answer or cannot_check; never null
-    "evidence": pa.string(),
-}
-VERDICTS = pa.schema(_FIELDS)
 WINDOW_ROWS = 4_096
 """How many verdicts may wait for an earlier, slower one before reading on stops."""
 JUDGED_AT_ONCE = 64

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tutelage.data.schemas import CANDIDATES, SCORES
+from tutelage.data.schemas import CANDIDATES, GATES, SCORES, columns_of, only_columns, table_schema
 from tutelage.errors import DataError, SettingsError, TutelageError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.select_stage import with_pool_metrics
 from tutelage.pipeline.verdict_parts import feeding_check
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
-from tutelage.selection import GATES, SelectSettings, compared_columns, explain, gate
+from tutelage.selection import SelectSettings, compared_columns, explain, gate
 from tutelage.selection.candidate_table import load_pool
 from tutelage.selection.decide import decide
 from tutelage.selection.gates import shut_out
@@ -230,7 +230,7 @@ def _rows_of(shelf: Shelf, path: Path, column: str, ids: list[str]) -> Iterator[
 
 def _without_texts(candidates: Sequence[Mapping[str, Any]]) -> pa.Table:
     names = [n for n in CANDIDATES.names if n != "messages"]
-    schema = pa.schema([CANDIDATES.field(n) for n in names])
+    schema = only_columns(CANDIDATES, names)
     return pa.Table.from_pylist([{n: c[n] for n in names} for c in candidates], schema=schema)
 
 
@@ -277,8 +277,8 @@ def _gate_key(settings: SelectSettings) -> tuple[object, ...]:
 
 
 def _numbers(scores: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.Table:
-    words = [SCORES.field(n) for n in ("candidate_id", "example_id", "student", "status")]
-    schema = pa.schema([*words, *(pa.field(n, pa.float64()) for n in columns)])
+    words = only_columns(SCORES, ("candidate_id", "example_id", "student", "status"))
+    schema = table_schema(words, columns_of(columns, pa.float64()))
     return pa.Table.from_pylist(
         [{n: row.get(n) for n in schema.names} for row in scores], schema=schema
     )

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.data import ORIGINAL
+from tutelage.data.schemas import columns_of, table_schema
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.selection import OVERRULED
@@ -151,7 +152,7 @@ class Shelf:
             self.overrides = overrides_of(self.run)
             rows = [self._patched(override) for override in self.overrides.values()]
             wanted = [row for row in rows if row is not None]
-            schema = pa.schema([("n", pa.int32()), ("k", pa.int32())])
+            schema = table_schema(columns_of(("n", "k"), pa.int32()))
             with self.cursor() as tables:
                 tables.execute("begin transaction")
                 tables.register("wanted", pa.Table.from_pylist(wanted, schema=schema))

@@ -28,7 +28,7 @@ def serve(
     *,
     port: int | None = None,
     row: str | None = None,
-    beside: Path | None = None,
+    compare_with: Path | None = None,
     selection: str | None = None,
     compared: str | None = None,
     opened: Callable[[str], None],
@@ -41,7 +41,7 @@ def serve(
         root: The run folder.
         port: Where to listen; None takes the usual one, or any that is free.
         row: An example to open, as `tutelage explain` names it.
-        beside: The run of a second student over the same rows.
+        compare_with: The run of a second student over the same rows.
         selection: The named selection that is shown; None is the run's own.
         compared: Another selection of the same run, to see where the two differ.
         opened: Called with the link once the server listens.
@@ -53,7 +53,7 @@ def serve(
         DataError: There is no such row.
     """
     run = RunFolder(root=root).existing().selected_as(selection)
-    second = None if beside is None else open_second(beside)
+    second = None if compare_with is None else open_second(compare_with)
     if compared is not None:
         second = second_selection(run, compared)
     with tempfile.TemporaryDirectory(prefix="tutelage-view-") as scratch, _listening(port) as door:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.data.schemas import DRIFT
 from tutelage.errors import DataError
 from tutelage.experiments.drift import (
-    DRIFT,
     TextSet,
     account,
     divergence_line,

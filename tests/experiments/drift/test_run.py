@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from tests.experiments.rounds.student_fakes import moving_doors as doors
 from tests.pipeline.fakes import rows, settings, write_rows
 from tutelage.cli import main
+from tutelage.data.schemas import DRIFT
 from tutelage.errors import DataError, SettingsError
-from tutelage.experiments.drift import DRIFT, drift_files
+from tutelage.experiments.drift import drift_files
 from tutelage.pipeline import run_all
 from tutelage.progress import Silent
 

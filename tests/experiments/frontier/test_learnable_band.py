@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tutelage.data import Attempts
+from tutelage.data.schemas import FRONTIER
 from tutelage.errors import DataError
-from tutelage.experiments.frontier import FRONTIER, BandSettings, Placing, draw_frontier, place
+from tutelage.experiments.frontier import BandSettings, Placing, draw_frontier, place
 from tutelage.stats import fit, predict_out_of_fold
 
 

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from tests.experiments.rounds.student_fakes import moving_doors
 from tests.pipeline.fakes import write_rows
 from tutelage.cli import main
+from tutelage.data.schemas import ATTEMPTS, FRONTIER
 from tutelage.errors import DataError, SettingsError, TeacherStoppedError, TeacherUnreachableError
-from tutelage.experiments.frontier import FRONTIER, find_frontier
-from tutelage.pipeline.student_attempts import ATTEMPTS
+from tutelage.experiments.frontier import find_frontier
 from tutelage.teacher import Reply, Request
 from tutelage.teacher.fakes import Line
 

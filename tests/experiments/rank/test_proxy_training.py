@@ -9,11 +9,12 @@ import pytest
 
 from tests.pipeline.fakes import doors, write_rows
 from tests.tiny_student import save_student
+from tutelage.data.schemas import PROBES, STANDINGS, SWEEP
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
-from tutelage.experiments.rank import STANDINGS, rank_sources
+from tutelage.experiments.rank import rank_sources
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.proxy_config import PROBES, SWEEP, Probed
+from tutelage.experiments.rank.proxy_config import Probed
 from tutelage.experiments.rank.proxy_page import (
     predictions_checked,
     probed_in_words,

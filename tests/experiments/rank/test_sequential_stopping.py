@@ -9,10 +9,9 @@ from tutelage.experiments.rank import (
     PREDICTORS,
     WatchSettings,
     asking_order,
-    settling,
+    first_place_by_questions,
     still_running,
 )
-from tutelage.experiments.rank.sequential_stopping import half_width
 
 ACCURACY = PREDICTORS["accuracy"]
 
@@ -31,7 +30,9 @@ def table(values_E_Q: np.ndarray) -> pa.Table:
 def claims(values_E_Q: np.ndarray, *, settings: WatchSettings) -> str | None:
     """Who is claimed to be first at any look, if anybody."""
     looks = range(10, values_E_Q.shape[1] + 1, 5)
-    rows = settling(table(values_E_Q), ACCURACY, looks=looks, settings=settings).to_pylist()
+    rows = first_place_by_questions(
+        table(values_E_Q), ACCURACY, looks=looks, settings=settings
+    ).to_pylist()
     return next((row["leader"] for row in rows if row["settled"]), None)
 
 
@@ -69,7 +70,7 @@ def test_a_teacher_that_is_out_stays_out() -> None:
     places = [int(name[1:]) for name in order]
     placed = np.empty_like(values)
     placed[:, places] = values
-    rows = settling(table(placed), ACCURACY, looks=range(10, 121, 10)).to_pylist()
+    rows = first_place_by_questions(table(placed), ACCURACY, looks=range(10, 121, 10)).to_pylist()
     out_at = next(i for i, row in enumerate(rows) if row["in_running"] == ["t0"])
     assert all(row["in_running"] == ["t0"] for row in rows[out_at:])
 
@@ -82,12 +83,6 @@ def test_nothing_is_claimed_before_the_fewest_questions() -> None:
 
 def test_a_single_teacher_is_first_at_once() -> None:
     assert still_running(table(np.ones((1, 30))), ACCURACY) == ("t0",)
-
-
-def test_the_width_by_hand() -> None:
-    # alpha 0.05, tuned for 100: rho2 = (5.9915 + log 5.9915 + 1) / 100 = 0.087819
-    # at t = 100: reach 9.7819; 2 * 9.7819 / 878.19 * log(3.1276 / 0.05) = 0.092156
-    assert half_width(1.0, terms=100, alpha=0.05, tuned_for=100) == pytest.approx(0.30357, abs=1e-4)
 
 
 def test_the_order_of_asking_is_that_of_the_ids_and_the_seed() -> None:

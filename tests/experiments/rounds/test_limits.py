@@ -6,11 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tutelage.data.schemas import DECISIONS
+from tutelage.data.schemas import DECISIONS, FLIPS
 from tutelage.experiments.drift import Line
 from tutelage.experiments.rounds import (
     DEFAULT_LIMITS,
-    FLIPS,
     Limit,
     RoundOutcome,
     StopSettings,

@@ -17,7 +17,7 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.argument("run", type=_RUN)
 @click.option("--text", is_flag=True, help="Print the report as text instead of writing a page.")
 @click.option(
-    "--beside",
+    "--compare-with",
     multiple=True,
     type=_RUN,
     help="A chapter about another folder: a second student's run over the same rows, an "
@@ -30,7 +30,9 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
     "with the second.",
 )
-def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple[str, ...]) -> None:
+def report(
+    run: Path, *, text: bool, compare_with: tuple[Path, ...], selections: tuple[str, ...]
+) -> None:
     """Write the HTML report of a run.
 
     report.html of RUN is one self-contained page.
@@ -38,7 +40,7 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
     \b
     Example:
       tutelage report runs/demo --text
-      tutelage report runs/small --beside runs/large
+      tutelage report runs/small --compare-with runs/large
       tutelage report runs/demo --selection main --selection strict
     """
     from tutelage.pipeline import report_text, write_report
@@ -47,10 +49,10 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
     others = tuple(filter(None, compared))
 
     if text:
-        told = report_text(run, beside=beside, selection=first, compared=others)
+        told = report_text(run, compare_with=compare_with, selection=first, compared=others)
         show_result({"text": told}, text=lambda found: [found["text"]], was_json=False)
     else:
-        page = write_report(run, beside=beside, selection=first, compared=others)
+        page = write_report(run, compare_with=compare_with, selection=first, compared=others)
         facts = {"report": str(page)}
         show_result(facts, text=lambda found: [f"Report: {found['report']}"], was_json=False)
 

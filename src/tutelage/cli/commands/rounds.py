@@ -116,7 +116,7 @@ def _embedder(name: str) -> dict[str, str]:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
 @click.option(
-    "--beside",
+    "--compare-with",
     multiple=True,
     type=click.Path(exists=True, file_okay=False),
     help="The folder of an earlier frontier, to see both in the report. Repeatable.",
@@ -162,7 +162,7 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
         "attempted": options["attempted"],
         "check": {"check": options["check"]},
         "band": {name: options[name] for name in bands if options[name] is not None},
-        "beside": options["beside"],
+        "compare_with": options["compare_with"],
         "out": str(out),
     }
 

@@ -14,7 +14,7 @@ from tutelage.errors import MissingExtraError
 @click.argument("run", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--row", help="Open this example: an id, its beginning, or row:N.")
 @click.option(
-    "--beside",
+    "--compare-with",
     type=click.Path(path_type=Path, file_okay=False),
     help="A second student's run over the same rows, to see where the two disagree.",
 )
@@ -31,7 +31,7 @@ def view(
     run: Path,
     *,
     row: str | None,
-    beside: Path | None,
+    compare_with: Path | None,
     selections: tuple[str, ...],
     port: int | None,
     browser: bool,
@@ -44,7 +44,7 @@ def view(
     \b
     Example:
       tutelage view runs/demo --row row:6
-      tutelage view runs/small --beside runs/large
+      tutelage view runs/small --compare-with runs/large
       tutelage view runs/demo --selection main --selection strict
     """
     try:
@@ -54,8 +54,10 @@ def view(
             f"the viewer cannot start: {error}", hint="pip install 'tutelage[ui]'"
         ) from error
 
-    if len(selections) + (beside is not None) > 2:  # noqa: PLR2004
-        raise click.UsageError("the viewer compares two: give --selection twice, or --beside once")
+    if len(selections) + (compare_with is not None) > 2:  # noqa: PLR2004
+        raise click.UsageError(
+            "the viewer compares two: give --selection twice, or --compare-with once"
+        )
     first, second = (*selections, None, None)[:2]
     with ExitStack() as stack:
 
@@ -72,7 +74,7 @@ def view(
             run,
             port=port,
             row=row,
-            beside=beside,
+            compare_with=compare_with,
             selection=first,
             compared=second,
             opened=opened,

@@ -1,7 +1,6 @@
 """The drift account: how far a set, and the student trained on it, have moved."""
 
 from tutelage.experiments.drift.drift_table import (
-    DRIFT,
     UNITS,
     Line,
     line_to_row,
@@ -21,7 +20,6 @@ from tutelage.experiments.drift.ngram_sets import TextSet, grams_of, words_of
 from tutelage.experiments.drift.run import drift_files
 
 __all__ = [
-    "DRIFT",
     "OWN_TEXT",
     "UNITS",
     "Line",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.stats.bootstrap import Estimate
+from tutelage.data.schemas import DRIFT
+from tutelage.stats.intervals import Estimate
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {
@@ -28,23 +29,6 @@ UNITS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The unit of each measure."""
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("subject", pa.string()),  # whose text: data, student, held_out, or the name of a file
-    ("name", pa.string()),  # of the set
-    ("baseline", pa.string()),  # of the set it is compared with; null for the baseline itself
-    ("measure", pa.string()),
-    ("unit", pa.string()),
-    ("value", pa.float64()),
-    ("low", pa.float64()),  # 95 % interval over instructions; null where nothing is resampled
-    ("high", pa.float64()),
-    ("change", pa.float64()),  # value - value of the baseline
-    ("change_low", pa.float64()),
-    ("change_high", pa.float64()),
-    ("noise", pa.float64()),  # divergences: what two random halves of both sets show at most
-    ("texts", pa.int64()),  # how many texts the value rests on
-)
-DRIFT = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ from tutelage.experiments.drift.measures import (
     weighted_mean,
 )
 from tutelage.experiments.drift.ngram_sets import Grams, TextSet, grams_of, words_of
-from tutelage.stats.bootstrap import Codes, Estimate, Numbers, Replicates, Resampling, wilson
+from tutelage.stats.bootstrap import Codes, Replicates, Resampling
+from tutelage.stats.intervals import Estimate, Numbers, wilson
 
 NOISE_DRAWS = 100
 OWN_TEXT = "own"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.experiments.drift.ngram_sets import Grams
-from tutelage.stats.bootstrap import Numbers
+from tutelage.stats.intervals import Numbers
 
 COMPRESSED_BLOCK_BYTES = 16_384
 """Sets of different size are compressed in blocks of this size: a longer text compresses better

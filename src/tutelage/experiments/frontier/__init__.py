@@ -1,7 +1,6 @@
 """The examples a student can learn from now, placed by its own attempts."""
 
 from tutelage.experiments.frontier.learnable_band import (
-    FRONTIER,
     BandSettings,
     Frontier,
     Placing,
@@ -11,7 +10,6 @@ from tutelage.experiments.frontier.run import find_frontier
 from tutelage.experiments.frontier.slick_classes import KNOWLEDGE, Knowledge, place
 
 __all__ = [
-    "FRONTIER",
     "KNOWLEDGE",
     "BandSettings",
     "Frontier",

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.data.attempts import Attempts
+from tutelage.data.schemas import FRONTIER
 from tutelage.experiments.frontier.slick_classes import KNOWLEDGE, Knowledge, place, place_rate
 
 Basis: TypeAlias = Literal["attempts", "predicted", "none"]
@@ -28,24 +29,6 @@ MOSTLY_UNKNOWN = 0.5
 """From this share of unknown examples on, the set is warned about."""
 
 HISTOGRAM_BINS = 10
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("example_id", pa.string()),
-    ("knowledge", pa.string()),  # known, maybe_known, weakly_known, unknown; null if not placed
-    ("basis", pa.string()),  # attempts, predicted, or none
-    ("greedy", pa.int32()),
-    ("greedy_right", pa.int32()),
-    ("sampled", pa.int32()),
-    ("sampled_right", pa.int32()),
-    ("pass_rate", pa.float64()),  # measured; null without attempts
-    ("predicted", pa.float64()),  # from token statistics; null where there are none
-    ("rate", pa.float64()),  # what the band goes by: measured and smoothed, or predicted
-    ("learnability", pa.float64()),  # rate (1 - rate), in [0, 1/4]
-    ("kept", pa.bool_()),
-    ("reason", pa.string()),  # in_band, band_full, too_easy, too_hard, or why it is not placed
-    ("curriculum", pa.int64()),  # place in the order of training, from 0; null where not kept
-)
-FRONTIER = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 
 class BandSettings(BaseModel):

@@ -87,8 +87,8 @@ class FrontierJob(BaseModel):
     )
     check: VerifySettings = Field(default_factory=VerifySettings)
     band: BandSettings = Field(default_factory=BandSettings)
-    beside: tuple[str, ...] = Field(
-        default=(), description="Folders of earlier frontiers, which the report shows beside it."
+    compare_with: tuple[str, ...] = Field(
+        default=(), description="Folders of earlier frontiers, which the report compares."
     )
     out: str = Field(min_length=1)
 
@@ -172,7 +172,9 @@ def _cut_warning(attempted: Tally, settings: AttemptSettings) -> str | None:
 
 
 def _frontiers(folder: FrontierFolder, job: FrontierJob) -> list[tuple[str, pa.Table]]:
-    earlier = [FrontierFolder(run=RunFolder(root=Path(name)).existing()) for name in job.beside]
+    earlier = [
+        FrontierFolder(run=RunFolder(root=Path(name)).existing()) for name in job.compare_with
+    ]
     every = [*earlier, folder]
     return [(one.run.root.name, pq.read_table(one.run.need(one.frontier))) for one in every]
 

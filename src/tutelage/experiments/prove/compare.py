@@ -8,36 +8,15 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import COMPARISONS
 from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
-from tutelage.stats.paired_design import Interval, detectable_effect, fixed_sequence, holm
-from tutelage.stats.paired_items import ItemValues, Paired, pair
+from tutelage.stats.multiple_testing import fixed_sequence, holm
+from tutelage.stats.paired_design import Interval, ItemValues, Paired, paired_items
+from tutelage.stats.power import detectable_effect
 
 Measure: TypeAlias = Literal["value", "right"]
 _CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
 _Trained: TypeAlias = tuple[str, str, int, str]  # student arm seed balance
-
-_COLUMNS: list[tuple[str, pa.DataType]] = [
-    ("student", pa.string()),
-    ("balance", pa.string()),
-    ("task", pa.string()),
-    ("measure", pa.string()),
-    ("arm", pa.string()),
-    ("against", pa.string()),
-    ("mean", pa.float64()),
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("p_value", pa.float64()),
-    ("p_corrected", pa.float64()),
-    ("detectable", pa.float64()),
-    ("detectable_corrected", pa.float64()),
-    ("seeds", pa.int32()),
-    ("items", pa.int32()),
-    ("items_left_out", pa.int32()),
-    ("seeds_left_out", pa.int32()),
-    ("mean_arm", pa.float64()),
-    ("mean_against", pa.float64()),
-]
-COMPARISONS = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +246,7 @@ def _paired(
         return cells.get((*place, task, measure))
 
     pairs = [(seed, of(arm, seed), of(against, seed)) for seed in settings.seeds]
-    return pair(pairs)
+    return paired_items(pairs)
 
 
 def _between(one: Paired, other: Paired) -> Paired | None:

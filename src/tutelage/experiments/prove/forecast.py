@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -20,20 +21,37 @@ from tutelage.experiments.prove.config import (
     ProveSettings,
     load_prove_settings,
 )
-from tutelage.experiments.prove.power import (
-    STORED,
-    STORED_FOR,
-    Components,
-    Design,
-    components_of,
-    design,
-    what_to_increase,
-)
 from tutelage.experiments.prove.run import read_results
 from tutelage.pipeline.config import checked
-from tutelage.stats.paired_items import Paired, pair
+from tutelage.stats.paired_design import Paired, paired_items
+from tutelage.stats.power import Components, Design, components_of, design, what_to_increase
 
 _HOUR = 3600
+STORED: Mapping[str, Components] = MappingProxyType(
+    {
+        "smollm2_references_alike": Components(seed=0.009, item=0.015, rest=0.022),
+        "smollm2_references_differ": Components(seed=0.007, item=0.045, rest=0.026),
+        "gemma_references": Components(seed=0.026, item=0.06, rest=0.13),
+        "smollm2_answers_right": Components(seed=0.03, item=0.13, rest=0.22),
+        "smollm2_choice_margin": Components(seed=0.06, item=0.39, rest=0.23),
+    }
+)
+"""Components that were measured in docs/experiments, for plans without a pilot.
+
+Two-way analysis of variance of the raw items of the experiments "Does choosing help?" and "Sixteen
+answers": SmolLM2-135M and Gemma-3-270M, 64 rows a set, log-likelihood of open references in nats a
+token (sets of arms that are much alike, or that differ), share of AddSub problems that are right,
+and margin of the right answer on ARC-easy in nats.
+"""
+STORED_FOR: Mapping[str, str] = MappingProxyType(
+    {
+        "held_out": "smollm2_references_differ",
+        "gain": "smollm2_references_differ",
+        "choice": "smollm2_choice_margin",
+        "exact_match": "smollm2_answers_right",
+    }
+)
+"""Which of them stand in for a kind of task that no pilot has measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +81,7 @@ def forecast(
     """What the experiment of a file could find, its cost, and which of seeds and items to increase.
 
     Components of variance come from the pilot, from cells of the experiment itself or of its quick
-    look that are finished, or from earlier experiments (`proving_power.STORED`), in this order.
+    look that are finished, or from earlier experiments (`STORED`), in this order.
 
     Args:
         config: A YAML file.
@@ -306,7 +324,7 @@ def _paired(pilot: _Pilot, student: str, task: str) -> Paired | None:
         paired
         for balance in settings.balance
         for arm, against in pairs
-        if (paired := pair([
+        if (paired := paired_items([
             (s, values.get((balance, arm, s)), values.get((balance, against, s)))
             for s in settings.seeds
         ])) is not None

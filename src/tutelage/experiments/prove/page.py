@@ -5,10 +5,11 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
+from tutelage.data.schemas import COMPARISONS
 from tutelage.evaluation import UNITS
 from tutelage.experiments.prove.compare import Compared
 from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
-from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table
+from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, schema_columns
 
 BALANCE_WORDS: Mapping[Balance, str] = {
     "examples": "the same number of examples",
@@ -176,17 +177,6 @@ def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
 
 
 def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
-    number = tuple(
-        Column(name=name, style="number")
-        for name in (
-            "difference",
-            "from",
-            "to",
-            "p corrected",
-            "would find",
-            "would find, corrected",
-        )
-    )
     cells: list[tuple[Cell, ...]] = [
         (
             f"{c.arm} - {c.against}",
@@ -211,19 +201,20 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
         caption="Differences with their intervals",
         columns=(
             Column(name="arms"),
-            Column(name="student"),
-            Column(name="equal"),
-            Column(name="measure"),
-            *number,
-            Column(name="seeds", style="count"),
-            Column(name="seeds left out", style="count"),
-            Column(name="items", style="count"),
-            Column(name="items left out", style="count"),
+            *schema_columns(
+                COMPARISONS,
+                (
+                    *("student", "balance", "measure", "mean", "low", "high", "p_corrected"),
+                    *("detectable", "detectable_corrected"),
+                    *("seeds", "seeds_left_out", "items", "items_left_out"),
+                ),
+            ),
             Column(name="shown"),
         ),
         rows=tuple(cells),
-        note="p corrected over all comparisons of the same outcome. `would find`: the true "
-        "difference that this design finds four times in five, alone and with the correction. "
+        note="p is corrected over all comparisons of the same outcome. The minimum detectable "
+        "effect is the true difference that this design finds four times in five, alone and with "
+        "the correction. "
         "Left out: finished seeds of which one side has no value at all; items without a value.",
     )
 

@@ -1,16 +1,18 @@
 """`tutelage prove`: do what is left, then say what was found."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import replacing, write_table
+from tutelage.data import write_table, write_text
 from tutelage.experiments.prove.compare import Compared, compare_all, comparisons_table
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.page import facts_of, headline, sections_of
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.progress import Progress
+from tutelage.stats.power import detectable_effect
 
 
 def prove(
@@ -83,20 +85,15 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
         ),
     }
     title = f"{settings.out.name}: did choosing help?"
-    _write(settings.out / "report.md", render_markdown_page(title=title, **page))
+    write_text(settings.out / "report.md", render_markdown_page(title=title, **page))
     html = render_page(title=settings.out.name, about="did choosing help?", **page)
-    _write(settings.out / "report.html", html)
+    write_text(settings.out / "report.html", html)
     return {
         "in_words": opening,
         "out": str(settings.out),
         "report": str(settings.out / "report.html"),
         "compared": compared,
     }
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _worth_it(
@@ -116,7 +113,7 @@ def _worth_it(
             continue
         # The standard error falls with the root of seeds: at worst all of it comes from them.
         shrink = (len(quick.seeds) / len(full.seeds)) ** 0.5
-        detectable = 2.8 * c.interval.standard_error * shrink
+        detectable = detectable_effect(c.interval.standard_error * shrink, math.inf)
         larger = abs(c.interval.mean) >= detectable
         verdict = "is worth it" if larger else "would probably show no difference"
         found.append(

@@ -23,7 +23,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import open_guarded, replacing, write_table
+from tutelage.data import open_guarded, replacing, write_table, write_text
 from tutelage.errors import DivergedError, RunError
 from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
 from tutelage.experiments.prove.arms import write_set
@@ -239,8 +239,7 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
             for c, in_common in zip(plan.cells, common, strict=True)
         ],
     }
-    with replacing(settings.out / "manifest.json") as temporary:
-        temporary.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    write_text(settings.out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def read_results(out: Path) -> pa.Table:

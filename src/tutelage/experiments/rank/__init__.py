@@ -6,7 +6,6 @@ far students agree, and what becomes of a winner.
 
 from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.pool_agreement import (
-    AGREEMENT,
     SHARES,
     choice_agreement,
     joined,
@@ -16,40 +15,27 @@ from tutelage.experiments.rank.pool_agreement import (
 from tutelage.experiments.rank.predictors import PREDICTORS, Predictor, predictors_for
 from tutelage.experiments.rank.run import rank_sources, rank_teachers
 from tutelage.experiments.rank.sequential_stopping import (
-    SETTLING,
     WatchSettings,
     asking_order,
-    settling,
+    first_place_by_questions,
     still_running,
 )
-from tutelage.experiments.rank.standings import PAIRS, STANDINGS, Standings, rank
+from tutelage.experiments.rank.standings import Standings, rank
 from tutelage.experiments.rank.student_agreement import rank_agreement
 from tutelage.experiments.rank.style import style_distances
-from tutelage.experiments.rank.successive_halving import (
-    Rung,
-    Shrunk,
-    Winner,
-    rungs_of,
-    shrink,
-    split_winner,
-)
+from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 
 __all__ = [
-    "AGREEMENT",
-    "PAIRS",
     "PREDICTORS",
-    "SETTLING",
     "SHARES",
-    "STANDINGS",
     "Predictor",
     "Ranked",
     "Rung",
-    "Shrunk",
     "Standings",
     "WatchSettings",
-    "Winner",
     "asking_order",
     "choice_agreement",
+    "first_place_by_questions",
     "joined",
     "overlap",
     "predictors_for",
@@ -58,9 +44,6 @@ __all__ = [
     "rank_sources",
     "rank_teachers",
     "rungs_of",
-    "settling",
-    "shrink",
-    "split_winner",
     "still_running",
     "style_distances",
     "within_agreement",

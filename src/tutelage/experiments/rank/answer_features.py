@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from tutelage.data import OK
+from tutelage.data.schemas import ANSWERS, columns_of, table_schema
 from tutelage.experiments.rank.answer_pool import PoolAnswer, examples_of, question_of
 from tutelage.experiments.rank.config import OwnAnswers, RankSettings
 from tutelage.experiments.rank.style import style_distances
@@ -22,15 +23,6 @@ from tutelage.pipeline.student_attempts import (
 from tutelage.progress import Progress
 from tutelage.verification import Claim, VerifySettings, verify_table
 
-_PLACE: list[tuple[str, pa.DataType]] = [
-    ("question", pa.string()),  # hash of the conversation before the answer
-    ("entrant", pa.string()),  # the teacher, or the source
-    ("domain", pa.string()),
-    ("candidate_id", pa.string()),
-    ("status", pa.string()),  # ok, or why the student has no number
-    ("detail", pa.string()),
-    ("response_tokens", pa.float64()),
-]
 _NUMBER = {"right": 1.0, "wrong": 0.0, "no_answer": 0.0}
 
 
@@ -82,7 +74,7 @@ def answers_table(
         more["reward"] = [answer.reward for answer in answers]
     if style is not None:
         more["style_distance"] = style
-    schema = pa.schema([*_PLACE, *((name, pa.float64()) for name in metrics)])
+    schema = table_schema(ANSWERS, columns_of(metrics, pa.float64()))
     table = pa.Table.from_pylist(rows, schema=schema)
     for name, values in more.items():
         table = table.append_column(name, pa.array(values, type=pa.float64()))

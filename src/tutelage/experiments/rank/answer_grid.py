@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError
-from tutelage.experiments.rank.predictors import Numbers, Predictor
+from tutelage.experiments.rank.predictors import Predictor
+from tutelage.stats.intervals import Numbers
 
 KEYS = ("question", "entrant")
 DOMAIN = "domain"

@@ -12,21 +12,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import OK, Unscored, content_hash, write_table
+from tutelage.data.schemas import GRADIENTS, STANDINGS
 from tutelage.experiments.rank.answer_pool import PoolAnswer
 from tutelage.experiments.rank.grace import FEWEST_QUESTIONS, grace
-from tutelage.experiments.rank.standings import STANDINGS
 from tutelage.pipeline.run_dir import is_whole
 from tutelage.progress import Progress
 from tutelage.student import StudentSettings, open_student
-
-_GRADIENTS = pa.schema(
-    [
-        ("question", pa.string()),
-        ("candidate_id", pa.string()),
-        ("status", pa.string()),
-        ("gradient", pa.list_(pa.float32())),  # null where there is none
-    ]
-)
 
 
 class GraceSettings(BaseModel):
@@ -105,7 +96,7 @@ def grace_scores(
                 for answer, gradient in zip(mine, gradients, strict=True):
                     rows.append(_row(answer, gradient))
                     progress.advance()
-                write_table(path, pa.Table.from_pylist(rows, schema=_GRADIENTS))
+                write_table(path, pa.Table.from_pylist(rows, schema=GRADIENTS))
             else:
                 progress.advance(len(mine))
             found[entrant] = _graced(pq.read_table(path), seed=seed)

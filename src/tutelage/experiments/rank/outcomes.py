@@ -8,20 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import CORRELATIONS
 from tutelage.errors import DataError
 from tutelage.stats.rank_correlation import spearman, spearman_interval
-
-_COLUMNS: list[tuple[str, pa.DataType]] = [
-    ("predictor", pa.string()),
-    ("outcome", pa.string()),
-    ("better", pa.string()),
-    ("spearman", pa.float64()),  # as it stands: negative where low values go with high outcomes
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("as_claimed", pa.float64()),  # times -1 where lower is claimed to be better
-    ("entrants", pa.int32()),
-]
-CORRELATIONS = pa.schema(_COLUMNS)
 
 
 def outcomes_of(path: Path, *, entrant: str, columns: Sequence[str]) -> dict[str, dict[str, float]]:

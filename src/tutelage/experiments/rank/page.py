@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.data import replacing
+from tutelage.data import replacing, write_text
 from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
@@ -178,8 +178,7 @@ def write_ranking(
         facts=_facts(ranked),
         sections=sections,
     )
-    with replacing(root / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(root / "report.html", page)
     write_plots(root / "plots", sections)
 
 
@@ -192,8 +191,7 @@ def write_plots(folder: Path, sections: Sequence[Section]) -> None:
         for number, figure in enumerate(section.figures, start=1):
             svg = figure.draw()
             name = f"{section.key}-{number}"
-            with replacing(folder / f"{name}.svg") as temporary:
-                temporary.write_text(as_picture(svg), encoding="utf-8")
+            write_text(folder / f"{name}.svg", as_picture(svg))
             with replacing(folder / f"{name}.png") as temporary:
                 temporary.write_bytes(png_of(svg))
 

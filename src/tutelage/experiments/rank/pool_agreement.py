@@ -8,25 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.errors import DataError
-from tutelage.experiments.rank.predictors import Numbers, Predictor
+from tutelage.experiments.rank.predictors import Predictor
+from tutelage.stats.intervals import Numbers
 from tutelage.stats.rank_correlation import kendall
 
 SHARES = (0.1, 0.25, 0.5)
 """Which best parts of a pool are compared."""
 _KEYS = ("question", "entrant", "candidate_id")
-
-_AGREEMENT: list[tuple[str, pa.DataType]] = [
-    ("one", pa.string()),
-    ("other", pa.string()),
-    ("predictor", pa.string()),
-    ("measure", pa.string()),
-    ("value", pa.float64()),  # null where it has none
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("chance", pa.float64()),  # what unrelated judges would come to
-    ("n", pa.int64()),  # entrants, questions or answers
-]
-AGREEMENT = pa.schema(_AGREEMENT)
 
 
 def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Table, int]:

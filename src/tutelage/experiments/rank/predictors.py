@@ -6,12 +6,11 @@ from types import MappingProxyType
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tutelage.errors import SettingsError
+from tutelage.stats.intervals import Numbers
 
 Better: TypeAlias = Literal["higher", "lower", "neither"]
-Numbers: TypeAlias = NDArray[np.float64]
 Kind: TypeAlias = Literal["mean", "ratio", "adjusted"]
 
 

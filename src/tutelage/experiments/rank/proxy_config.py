@@ -11,33 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tutelage.evaluation import EvaluateSettings, TaskSettings
 from tutelage.training import TrainSettings
 
-_PROBES: list[tuple[str, pa.DataType]] = [
-    ("rung", pa.int32()),
-    ("source", pa.string()),
-    ("predicted_rank", pa.int32()),
-    ("examples", pa.int32()),
-    ("seeds", pa.int32()),
-    ("items", pa.int32()),
-    ("value", pa.float64()),  # mean over seeds and choosing items, in the unit of the task
-    ("gain", pa.float64()),  # less the mean of all sources of the rung
-    ("shrunk_gain", pa.float64()),  # what a repeat would come to, on average
-    ("shrunk_error", pa.float64()),
-    ("goes_on", pa.bool_()),
-]
-PROBES = pa.schema(_PROBES)
-_SWEEP: list[tuple[str, pa.DataType]] = [
-    ("mix", pa.string()),
-    ("sources", pa.list_(pa.string())),
-    ("examples", pa.int32()),
-    ("seeds", pa.int32()),
-    ("items", pa.int32()),
-    ("value", pa.float64()),
-    ("less_all", pa.float64()),  # the mix of all sources subtracted
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-]
-SWEEP = pa.schema(_SWEEP)
-
 
 class ProbeSettings(BaseModel):
     """How sources are tried out by training."""

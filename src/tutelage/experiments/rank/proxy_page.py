@@ -6,11 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from tutelage.data.schemas import CORRELATIONS, PROBES, SWEEP
 from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.outcomes import correlations
 from tutelage.experiments.rank.page import write_ranking
 from tutelage.experiments.rank.proxy_config import Probed
-from tutelage.reporting import Cell, Column, Figure, Section, Table
+from tutelage.reporting import Cell, Figure, Section, Table, schema_columns
 from tutelage.stats.rank_correlation import MIN_PAIRS
 
 _GAIN = (
@@ -116,14 +117,7 @@ def _rungs_table(rows: list[dict[str, Any]]) -> Table:
     ]
     return Table(
         caption="Rung by rung, best first",
-        columns=(
-            Column(name="rung", style="count"),
-            Column(name="source"),
-            Column(name="predicted rank", style="count"),
-            Column(name="examples", style="count"),
-            *(Column(name=n, style="number") for n in ("value", "gain", "shrunk gain")),
-            Column(name="goes on"),
-        ),
+        columns=schema_columns(PROBES, (*names, "goes_on")),
         rows=tuple(cells),
     )
 
@@ -132,12 +126,7 @@ def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     names = ("predictor", "better", "spearman", "low", "high", "entrants")
     table = Table(
         caption="Spearman's correlation with the trainings of the first rung",
-        columns=(
-            Column(name="predictor"),
-            Column(name="claimed to be better"),
-            *(Column(name=n, style="number") for n in ("correlation", "from", "to")),
-            Column(name="sources", style="count"),
-        ),
+        columns=schema_columns(CORRELATIONS, names),
         rows=tuple(tuple(row[n] for n in names) for row in rows),
         note="With few sources the intervals are wide: after Bonett and Wright, 95 %.",
     )
@@ -150,10 +139,7 @@ def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     names = ("mix", "value", "less_all", "low", "high")
     table = Table(
         caption="Mixes with as many examples in all",
-        columns=(
-            Column(name="mix"),
-            *(Column(name=n, style="number") for n in ("value", "less all", "from", "to")),
-        ),
+        columns=schema_columns(SWEEP, names),
         rows=tuple(tuple(row[n] for n in names) for row in rows),
         note="Measured on items and seeds that the rungs did not choose by.",
     )

@@ -19,20 +19,21 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.data import OK, content_hash, read, read_records, write_jsonl, write_table
-from tutelage.data.schemas import messages_to_arrow
+from tutelage.data.schemas import PROBES, SWEEP, messages_to_arrow
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.experiments.rank.answer_pool import UNNAMED
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.predictors import Numbers
-from tutelage.experiments.rank.proxy_config import PROBES, SWEEP, Probed, ProbeSettings
+from tutelage.experiments.rank.proxy_config import Probed, ProbeSettings
 from tutelage.experiments.rank.sequential_stopping import asking_order
-from tutelage.experiments.rank.successive_halving import rungs_of, shrink, split_winner
+from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 from tutelage.pipeline.config import DataSettings, checked, yaml_value
 from tutelage.progress import Progress, Silent
+from tutelage.stats.intervals import Numbers
 from tutelage.stats.paired_design import paired_interval, standard_error
+from tutelage.stats.winner import shrink, split_winner
 
 ROWS_A_DRAW = 8
 """So many times the rows of the largest training are kept of a source: room for other seeds."""
@@ -73,13 +74,7 @@ def probe_sources(
     )
     predicted = _predicted(ranked)
     names = list(predicted)[: settings.top]
-    rungs = rungs_of(
-        len(names),
-        examples=settings.examples,
-        keep_fraction=settings.keep_fraction,
-        growth=settings.growth,
-        rungs=settings.rungs,
-    )
+    rungs = _rungs_for(len(names), settings)
     needed = max(rungs[-1].examples, settings.sweep_examples or 0)
     counts = trial.write_sources(reading, names, most=needed * ROWS_A_DRAW)
     left_out = {name: count for name, count in counts.items() if count < needed}
@@ -104,6 +99,16 @@ def probe_sources(
     write_table(trial.root / "probes.parquet", found.probes)
     write_table(trial.root / "sweep.parquet", found.sweep)
     return found
+
+
+def _rungs_for(sources: int, settings: ProbeSettings) -> list[Rung]:
+    return rungs_of(
+        sources,
+        examples=settings.examples,
+        keep_fraction=settings.keep_fraction,
+        growth=settings.growth,
+        rungs=settings.rungs,
+    )
 
 
 def _predicted(ranked: Ranked) -> dict[str, int]:
@@ -187,13 +192,7 @@ class _Trial:
     ) -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
         """The rows of the probes, the sources best first, and what the winner is worth."""
         settings = self._settings
-        rungs = rungs_of(
-            len(names),
-            examples=settings.examples,
-            keep_fraction=settings.keep_fraction,
-            growth=settings.growth,
-            rungs=settings.rungs,
-        )
+        rungs = _rungs_for(len(names), settings)
         rows: list[dict[str, Any]] = []
         running, order = list(names), list(names)
         winner: dict[str, Any] = {}

@@ -1,8 +1,9 @@
 """Ask teachers a few questions first, and stop with those that cannot be the best any more.
 
 Questions are asked in blocks. After each block the student reads the new answers, and a teacher
-that is surely worse than another is not asked again; the watch of `ranking.settling` holds however
-often one looks. Replies are in the journal: the same command continues, and pays nobody twice.
+that is surely worse than another is not asked again; the watch of `sequential_stopping` holds
+however often one looks. Replies are in the journal: the same command continues, and pays nobody
+twice.
 """
 
 import asyncio

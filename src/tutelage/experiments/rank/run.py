@@ -22,7 +22,7 @@ from tutelage.experiments.rank.config import RankSettings
 from tutelage.experiments.rank.grace_run import Graced, grace_scores, with_grace
 from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.predictors import Predictor, predictors_for
-from tutelage.experiments.rank.sequential_stopping import WatchSettings, settling
+from tutelage.experiments.rank.sequential_stopping import WatchSettings, first_place_by_questions
 from tutelage.experiments.rank.standings import rank
 from tutelage.pipeline import stages
 from tutelage.pipeline.config import checked
@@ -195,7 +195,7 @@ def ranked_of(
     write_table(folder.pairs, found.pairs)
     watch = None
     if kind == "teachers":
-        watch = settling(
+        watch = first_place_by_questions(
             answers,
             main,
             looks=range(LOOK_EVERY_QUESTIONS, tally["questions"] + 1, LOOK_EVERY_QUESTIONS),

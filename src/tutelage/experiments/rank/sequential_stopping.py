@@ -1,20 +1,13 @@
-"""When may one stop asking? A watch over the first place that may be looked at as often as wanted.
+"""Sequential stopping: a watch over the first place that may be looked at as often as wanted.
 
-An ordinary interval is right for one look; who looks after every question and stops at the first
-interval that excludes 0 is wrong far more often than stated. So the differences between teachers
-are followed by an asymptotic confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
-Time-uniform central limit theory and asymptotic confidence sequences, Annals of Statistics 2024,
-theorem 2.2), which holds at all looks together:
-
-    mean of t terms +- s_t * sqrt((2 (t rho^2 + 1) / (t^2 rho^2)) * log(sqrt(t rho^2 + 1) / alpha))
-
-A ratio of means is followed by its linearisation: the terms are how far each question moves the
-ratio (influence values). E entrants share alpha by Bonferroni over E - 1 rivals; a wrong first
-place, or any first place where all are equal, then comes up with a probability of at most alpha in
-large samples. The first looks are skipped, for which "in large samples" would be a joke.
+The differences between teachers are followed by a confidence sequence (`stats.sequential`), which
+holds at all looks together. A ratio of means is followed by its linearisation: the terms are how
+far each question moves the ratio (influence values). E entrants share alpha by Bonferroni over
+E - 1 rivals; a wrong first place, or any first place where all are equal, then comes up with a
+probability of at most alpha in large samples. The first looks are skipped, for which "in large
+samples" would be a joke.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -23,23 +16,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import SETTLING
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.answer_grid import Cells, Places, cells_of
-from tutelage.experiments.rank.predictors import Numbers, Predictor
+from tutelage.experiments.rank.predictors import Predictor
+from tutelage.stats.intervals import Numbers
+from tutelage.stats.sequential import surely_above_zero
 
 FEWEST_QUESTIONS = 25
 """No claim before so many questions: the sequence is asymptotic."""
 TUNED_FOR_QUESTIONS = 150
 """Where the sequence is tightest; it holds at all counts."""
-
-_SETTLING: list[tuple[str, pa.DataType]] = [
-    ("questions", pa.int32()),
-    ("leader", pa.string()),
-    ("value", pa.float64()),  # the leader's
-    ("in_running", pa.list_(pa.string())),  # those that may still be first
-    ("settled", pa.bool_()),  # whether only the leader is left
-]
-SETTLING = pa.schema(_SETTLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,22 +60,7 @@ def asking_order(questions: Sequence[str], *, seed: int) -> list[str]:
     return sorted(questions, key=key)
 
 
-def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> float:
-    """Half the width of the confidence sequence after so many terms.
-
-    Args:
-        spread: Standard deviation of the terms, at least 0.
-        terms: How many, at least 1.
-        alpha: Of the whole sequence, two-sided.
-        tuned_for: Where it is tightest.
-    """
-    twice = -2 * math.log(alpha)
-    rho2 = (twice + math.log(twice) + 1) / tuned_for if twice > 0 else 1 / tuned_for
-    reach = terms * rho2 + 1
-    return spread * math.sqrt(2 * reach / (terms**2 * rho2) * math.log(math.sqrt(reach) / alpha))
-
-
-def settling(
+def first_place_by_questions(
     answers: pa.Table,
     predictor: Predictor,
     *,
@@ -156,11 +128,13 @@ def _look(
             continue
         # Only those still running compete, so that the last one can never go out.
         for rival in (e for e in known if e not in out):
-            if better_E[rival] > better_E[worse] and _surely_better(
-                predictor.sign * (influence_E_T[rival] - influence_E_T[worse]),
-                there[rival] & there[worse],
+            if better_E[rival] > better_E[worse] and surely_above_zero(
+                (predictor.sign * (influence_E_T[rival] - influence_E_T[worse]))[
+                    there[rival] & there[worse]
+                ],
                 alpha=alpha,
-                settings=settings,
+                fewest=settings.fewest,
+                tuned_for=settings.tuned_for,
             ):
                 out.add(worse)
                 break
@@ -203,15 +177,3 @@ def influences(
         )
         terms[e] = np.where(there[e], value_E[e] + moved, np.nan)
     return value_E, terms
-
-
-def _surely_better(
-    difference_T: Numbers, both_T: Any, *, alpha: float, settings: WatchSettings
-) -> bool:
-    terms = difference_T[both_T]
-    if len(terms) < settings.fewest:
-        return False
-    width = half_width(
-        float(terms.std(ddof=1)), terms=len(terms), alpha=alpha, tuned_for=settings.tuned_for
-    )
-    return bool(terms.mean() > width) and width > 0

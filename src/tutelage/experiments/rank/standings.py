@@ -4,11 +4,11 @@ Questions are resampled, because another 200 questions could have been asked. Te
 same questions, so one draw counts for all of them and differences are paired; sources have
 questions of their own, so each is drawn by itself.
 
-Which pairs can be told apart is decided for all pairs at once (`ranking.telling`). With the stated
-probability all intervals are right together, and so are the ranks that follow from them (Mogstad,
-Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an entrant's best
-possible rank is 1 + how many are surely better, its worst the number of entrants less how many are
-surely worse.
+Which pairs can be told apart is decided for all pairs at once (`stats.multiple_testing`).
+With the stated probability all intervals are right together, and so are the ranks that follow from
+them (Mogstad, Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an
+entrant's best possible rank is 1 + how many are surely better, its worst the number of entrants
+less how many are surely worse.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,43 +19,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tutelage.data.schemas import PAIRS, STANDINGS
 from tutelage.errors import SettingsError
 from tutelage.experiments.rank.answer_grid import ALL, Cells, Places, cells_of
-from tutelage.experiments.rank.pairwise_tests import tell_apart
-from tutelage.experiments.rank.predictors import Numbers, Predictor
+from tutelage.experiments.rank.predictors import Predictor
 from tutelage.experiments.rank.sequential_stopping import influences
+from tutelage.stats.bootstrap import grouped_draws
+from tutelage.stats.intervals import Numbers
+from tutelage.stats.multiple_testing import pair_intervals
 
 DRAWS = 1000
 FEWEST_QUESTIONS = 10
 """Below this many questions a bootstrap says nothing, so there is no interval and no telling."""
-
-_STANDINGS: list[tuple[str, pa.DataType]] = [
-    ("domain", pa.string()),  # `all` for all of them
-    ("predictor", pa.string()),
-    ("entrant", pa.string()),
-    ("better", pa.string()),
-    ("value", pa.float64()),  # null where the entrant has no number
-    ("low", pa.float64()),  # percentile interval of the bootstrap
-    ("high", pa.float64()),
-    ("rank", pa.int32()),  # 1 is best
-    ("rank_best", pa.int32()),  # simultaneous over all entrants
-    ("rank_worst", pa.int32()),
-    ("first_fraction", pa.float64()),  # of the draws in which it is first
-    ("questions", pa.int32()),  # with a number
-    ("answers", pa.int32()),  # with or without, over all domains
-]
-STANDINGS = pa.schema(_STANDINGS)
-_PAIRS: list[tuple[str, pa.DataType]] = [
-    ("domain", pa.string()),
-    ("predictor", pa.string()),
-    ("a", pa.string()),  # the one that ranks higher
-    ("b", pa.string()),
-    ("difference", pa.float64()),  # a less b, in the predictor's unit
-    ("low", pa.float64()),  # simultaneous over all pairs, on questions that both have
-    ("high", pa.float64()),
-    ("told_apart", pa.bool_()),  # the interval says that a is better
-]
-PAIRS = pa.schema(_PAIRS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +79,7 @@ def rank(
     pairs: list[dict[str, Any]] = []
     for domain, part in _domains(cells):
         groups = np.zeros(len(part.questions), dtype=np.int64) if paired else _owner(part)
-        weights = question_draws(groups, draws=draws, seed=seed)
+        weights = grouped_draws(groups, draws=draws, seed=seed)
         for predictor in predictors:
             found = _Contest(part, predictor, weights, level=level, paired=paired, seed=seed)
             place = {"domain": domain, "predictor": predictor.name}
@@ -114,17 +89,6 @@ def rank(
         table=pa.Table.from_pylist(rows, schema=STANDINGS),
         pairs=pa.Table.from_pylist(pairs, schema=PAIRS),
     )
-
-
-def question_draws(groups_Q: Places, *, draws: int, seed: int) -> Numbers:
-    """How often each question is drawn, with replacement within its group; draws by Q."""
-    generator = np.random.default_rng(seed)
-    weights = np.zeros((draws, len(groups_Q)))
-    for group in np.unique(groups_Q):
-        places = np.flatnonzero(groups_Q == group)
-        size = len(places)
-        weights[:, places] = generator.multinomial(size, np.full(size, 1 / size), size=draws)
-    return weights
 
 
 def _domains(cells: Cells) -> Iterator[tuple[str, Cells]]:
@@ -193,7 +157,7 @@ class _Contest:
         if not pairs:
             return {}
         first, second = (np.array(side) for side in zip(*pairs, strict=True))
-        told = tell_apart(
+        told = pair_intervals(
             terms_E_Q,
             first,
             second,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import replacing, write_table
+from tutelage.data import write_table, write_text
+from tutelage.data.schemas import STUDENT_AGREEMENT
 from tutelage.errors import RunError, SettingsError
 from tutelage.experiments.rank.pool_agreement import (
-    AGREEMENT,
     SHARES,
     choice_agreement,
     joined,
@@ -26,7 +26,7 @@ from tutelage.experiments.rank.predictors import Predictor, predictors_for
 from tutelage.experiments.rank.run import RankFolder
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
-from tutelage.stats import wilson
+from tutelage.stats.intervals import mean_interval, wilson
 from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
 
 ALL = "all"
@@ -83,9 +83,9 @@ def rank_agreement(
         predictors: Which; by default all that every ranking has.
 
     Returns:
-        The AGREEMENT schema: pair of students by predictor by measure. `kendall_answers` is the
-        mean over questions, with the interval of its mean; `flipped` is the share of questions to
-        which the two would choose different answers.
+        The STUDENT_AGREEMENT schema: pair of students by predictor by measure. `kendall_answers`
+        is the mean over questions, with the interval of its mean; `flipped` is the share of
+        questions to which the two would choose different answers.
 
     Raises:
         SettingsError: Fewer than two rankings, or a predictor that one does not have.
@@ -113,7 +113,7 @@ def rank_agreement(
         for predictor in common
         for row in _compared(one, other, predictor)
     ]
-    table = pa.Table.from_pylist(rows, schema=AGREEMENT)
+    table = pa.Table.from_pylist(rows, schema=STUDENT_AGREEMENT)
     if out is not None:
         _write(out, table, judges)
     return table
@@ -148,24 +148,14 @@ def _of_answers(both: pa.Table) -> list[dict[str, Any]]:
     taus = within_agreement(both)
     rows: list[dict[str, Any]] = []
     if len(taus) > 1:
-        mean, error = float(taus.mean()), float(taus.std(ddof=1) / len(taus) ** 0.5)
-        bounds = {"low": mean - 1.96 * error, "high": mean + 1.96 * error}
         rows.append(
-            {"measure": "kendall_answers", "value": mean, **bounds, "chance": 0.0, "n": len(taus)}
+            {"measure": "kendall_answers", **asdict(mean_interval(taus)), "chance": 0.0}
+            | {"n": len(taus)}
         )
     same, of, chance = choice_agreement(both)
     if of:
         found = wilson(of - same, of)
-        rows.append(
-            {
-                "measure": "flipped",
-                "value": found.value,
-                "low": found.low,
-                "high": found.high,
-                "chance": 1 - chance,
-                "n": of,
-            }
-        )
+        rows.append({"measure": "flipped", **asdict(found), "chance": 1 - chance, "n": of})
     for share in SHARES:
         shared, size, pool = overlap(both, share=share)
         rows.append(
@@ -195,10 +185,8 @@ def _write(out: Path, table: pa.Table, judges: Sequence[Judged]) -> None:
         ),
         sections=sections,
     )
-    with replacing(out / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8")
-    with replacing(out / "agreement.json") as temporary:
-        temporary.write_text(json.dumps(table.to_pylist(), indent=2) + "\n", encoding="utf-8")
+    write_text(out / "report.html", page)
+    write_text(out / "agreement.json", json.dumps(table.to_pylist(), indent=2) + "\n")
     write_plots(out / "plots", sections)
 
 

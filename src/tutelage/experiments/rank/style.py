@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tutelage.errors import DataError
-from tutelage.experiments.rank.predictors import Numbers
+from tutelage.stats.intervals import Numbers
 
 FEATURES = (
     "log_words",

@@ -3,7 +3,6 @@
 from tutelage.experiments.rounds.config import RoundsSettings, load_rounds_settings
 from tutelage.experiments.rounds.decision_changes import (
     CHANGED,
-    FLIPS,
     Direction,
     FlipTally,
     flips,
@@ -28,7 +27,6 @@ from tutelage.experiments.rounds.loop import run_rounds
 __all__ = [
     "CHANGED",
     "DEFAULT_LIMITS",
-    "FLIPS",
     "GUARD_BROKEN",
     "NOTHING_CHOSEN",
     "NO_FLIPS",

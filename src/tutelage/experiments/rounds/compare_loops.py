@@ -11,33 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pyarrow as pa
 
+from tutelage.data.schemas import COMPARED_LOOPS
 from tutelage.experiments.rounds.measure import UNTRAINED
-from tutelage.stats.paired_design import Interval, holm
-from tutelage.stats.paired_items import ItemValues, pair
+from tutelage.stats.multiple_testing import holm
+from tutelage.stats.paired_design import Interval, ItemValues, paired_items
 
 if TYPE_CHECKING:
     from tutelage.experiments.rounds.model import Round
 
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("after", pa.int32()),  # so many trainings
-    ("task", pa.string()),
-    ("measure", pa.string()),  # right: the share that is right; value: in the unit of the task
-    ("loop", pa.string()),  # a mean above 0 speaks for this one
-    ("against", pa.string()),  # another loop, or the untrained student
-    ("mean", pa.float64()),
-    ("low", pa.float64()),
-    ("high", pa.float64()),
-    ("p_value", pa.float64()),
-    ("p_corrected", pa.float64()),  # after Holm, for all comparisons of the same outcome
-    ("detectable", pa.float64()),  # the smallest true difference found with a chance of 80 %
-    ("seeds", pa.int32()),
-    ("items", pa.int32()),
-    ("mean_loop", pa.float64()),
-    ("mean_against", pa.float64()),
-    ("shown", pa.bool_()),  # 0 outside the interval, also after the correction; several seeds
-    ("latest", pa.bool_()),  # of these two and this task there is none after more trainings
-)
-COMPARED_LOOPS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 LEVEL = 0.95
 Measure: TypeAlias = Literal["right", "value"]
 _Outcome: TypeAlias = tuple[str, Measure]
@@ -116,7 +97,7 @@ def _of_outcome(
 ) -> Iterator[dict[str, Any]]:
     found: list[tuple[dict[str, Any], Interval]] = []
     for loop, against in pairs:
-        paired = pair([(seed, side(loop, seed), side(against, seed)) for seed in seeds])
+        paired = paired_items([(seed, side(loop, seed), side(against, seed)) for seed in seeds])
         if paired is None:
             continue
         means = {
@@ -173,7 +154,7 @@ def gained(after: pa.Table | None, before: pa.Table | None) -> bool | None:
     right = next((outcome for outcome in outcomes_of(after) if outcome[1] == "right"), None)
     if right is None:
         return None
-    paired = pair([(0, values_of(after, right), values_of(before, right))])
+    paired = paired_items([(0, values_of(after, right), values_of(before, right))])
     return None if paired is None else paired.interval(level=LEVEL).low > 0
 
 

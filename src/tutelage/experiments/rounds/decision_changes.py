@@ -7,20 +7,9 @@ from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
+from tutelage.data.schemas import FLIPS
+
 Direction: TypeAlias = Literal["same", "gained", "lost", "other_version", "new", "gone"]
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("example_id", pa.string()),
-    ("direction", pa.string()),
-    ("candidate_before", pa.string()),  # null where nothing was chosen
-    ("candidate_after", pa.string()),
-    ("step_before", pa.string()),
-    ("step_after", pa.string()),
-    ("reason_before", pa.string()),
-    ("reason_after", pa.string()),
-)
-FLIPS = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
-
 CHANGED: tuple[Direction, ...] = ("gained", "lost", "other_version")
 
 

@@ -1,12 +1,13 @@
-"""The chapter that sets the loops beside each other, and its sentence."""
+"""The chapter that compares the loops, and its sentence."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
+from tutelage.data.schemas import COMPARED_LOOPS
 from tutelage.experiments.rounds.charts import LOOP_WORDS
-from tutelage.reporting.blocks import Cell, Column, Section, Table
+from tutelage.reporting.blocks import Cell, Section, Table, schema_columns
 from tutelage.reporting.number_format import count
 
 UNTRAINED = "untrained"
@@ -29,41 +30,29 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
     rows = loops.to_pylist()
     if not rows:
         return ()
-    columns = (
-        Column(name="task"),
-        Column(name="after trainings", style="count"),
-        Column(name="loop"),
-        Column(name="less"),
-        Column(name="difference", style="number"),
-        Column(name="low", style="number"),
-        Column(name="high", style="number"),
-        Column(name="p, corrected", style="number"),
-        Column(name="detectable", style="number"),
-        Column(name="seeds", style="count"),
-        Column(name="items", style="count"),
-    )
+    numbers = ("mean", "low", "high", "p_corrected", "detectable", "seeds", "items")
+    columns = schema_columns(COMPARED_LOOPS, ("task", "after", "loop", "against", *numbers))
     cells: tuple[tuple[Cell, ...], ...] = tuple(
         (
             _task_words(row),
             row["after"],
             loop_words(row["loop"]),
             "the untrained student" if row["against"] == UNTRAINED else loop_words(row["against"]),
-            *(row[name] for name in ("mean", "low", "high", "p_corrected", "detectable")),
-            row["seeds"],
-            row["items"],
+            *(row[name] for name in numbers),
         )
         for row in rows
     )
     return (
         Section(
             key="loops",
-            title="The loops beside each other",
+            title="The loops compared",
             paragraphs=(
                 (
                     "Paired by seed and by held-out item; above 0 speaks for the first. The p-value"
                     " is corrected for all comparisons of the task after as many trainings "
-                    "(Holm). Detectable is the smallest true difference that this many items and "
-                    "seeds would find with a chance of 80 %, were it the only comparison."
+                    "(Holm). The minimum detectable effect is the smallest true difference that "
+                    "this many items and seeds would find with a chance of 80 %, were it the only "
+                    "comparison."
                 ),
             ),
             tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),

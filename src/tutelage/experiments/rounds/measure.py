@@ -21,6 +21,7 @@ from tutelage.data import (
     read,
     write_table,
 )
+from tutelage.data.schemas import ATTEMPTS
 from tutelage.errors import DataError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.drift import Line, account, divergence_line, number_lines
@@ -28,7 +29,7 @@ from tutelage.experiments.drift.run import Text, key_of, text_set, texts_of_run,
 from tutelage.experiments.rounds.config import RoundDoors, RoundsSettings
 from tutelage.pipeline.resources import Reader, opened_student
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.student_attempts import ANSWERED, ATTEMPTS, CUT, Attempt, attempt_all
+from tutelage.pipeline.student_attempts import ANSWERED, CUT, Attempt, attempt_all
 from tutelage.pipeline.teacher_outage import need_all
 from tutelage.progress import Progress
 from tutelage.student import StudentSettings

@@ -7,18 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import ORIGINAL
+from tutelage.data.schemas import FATES
 from tutelage.experiments.rounds.limits import Limit
 from tutelage.experiments.rounds.rounds_dir import RoundsFolder
 from tutelage.pipeline.page_file import can_draw, write_page
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("seed", pa.int64()),
-    ("loop", pa.string()),
-    ("round", pa.int32()),
-    ("example_id", pa.string()),
-    ("fate", pa.string()),  # refined, original or refused
-)
-FATES = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 
 def write_rounds_report(folder: RoundsFolder) -> Path | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import OK, ORIGINAL, Candidate, Example, TableWriter, content_hash, write_table
-from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
+from tutelage.data.schemas import CANDIDATES, REWRITES, candidate_to_row, candidates_to_table
 from tutelage.experiments.rounds.config import RewriteSettings, RoundDoors, RoundsSettings
 from tutelage.pipeline import stages
 from tutelage.pipeline.refine_stage import paid_in_words
@@ -24,17 +24,6 @@ from tutelage.pipeline.teacher_outage import attended, need_all, tally_of
 from tutelage.progress import Progress
 from tutelage.refinement import Complaint, Refused, rewrite_all, rewrite_step
 from tutelage.student import StudentSettings
-
-_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("example_id", pa.string()),
-    ("parent_id", pa.string()),  # the candidate that was refused
-    ("complaint", pa.string()),
-    ("number", pa.int32()),  # which attempt of the loop, from 0
-    ("step", pa.string()),  # what was asked for
-    ("candidate_id", pa.string()),
-    ("status", pa.string()),
-)
-REWRITES = pa.schema([pa.field(name, kind) for name, kind in _COLUMNS])
 
 _WRONG = ("wrong", "no_answer")
 _EDGES = (0.1, 0.9)

@@ -62,7 +62,7 @@ class RoundsFolder:
 
     @property
     def loops(self) -> Path:
-        """The loops beside each other on what is held out."""
+        """The loops compared on what is held out."""
         return self.root / "loops.parquet"
 
     @property

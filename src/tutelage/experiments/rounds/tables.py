@@ -8,51 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import write_table
-from tutelage.experiments.drift import DRIFT, line_to_row
+from tutelage.data.schemas import FLIPS, ROUND_DRIFT, ROUND_FLIPS, ROUND_REWRITES, ROUNDS
+from tutelage.experiments.drift import line_to_row
 from tutelage.experiments.rounds.compare_loops import compare_loops
-from tutelage.experiments.rounds.decision_changes import FLIPS, flips, tally_flips
-from tutelage.experiments.rounds.rewrite import REWRITES, chosen_ids
+from tutelage.experiments.rounds.decision_changes import flips, tally_flips
+from tutelage.experiments.rounds.rewrite import chosen_ids
 from tutelage.experiments.rounds.rounds_dir import RoundsFolder
 
 if TYPE_CHECKING:
     from tutelage.experiments.rounds.model import Round
-
-_PLACE: tuple[Any, ...] = (
-    pa.field("seed", pa.int64()),
-    pa.field("loop", pa.string()),
-    pa.field("round", pa.int32()),
-)
-ROUNDS = pa.schema(
-    [
-        *_PLACE,
-        pa.field("student", pa.string()),  # fingerprint of who judged
-        pa.field("examples", pa.int64()),
-        pa.field("kept", pa.int64()),
-        pa.field("kept_refined", pa.int64()),
-        pa.field("compared", pa.int64()),  # decisions that the round before made too
-        pa.field("gained", pa.int64()),  # refused then, taken now
-        pa.field("lost", pa.int64()),
-        pa.field("other_version", pa.int64()),
-        pa.field("flipped_from_start", pa.int64()),  # against the untrained student
-        pa.field("rewrites_asked", pa.int64()),
-        pa.field("rewrites_won_back", pa.int64()),
-        pa.field("trained_rows", pa.int64()),
-        pa.field("accepted", pa.bool_()),  # null where nothing was trained
-        pa.field("broken", pa.list_(pa.string())),  # limits of the guard, in words
-        pa.field("ended", pa.string()),  # why the loop ended here; null where it went on
-    ]
-)
-ROUND_DRIFT = pa.schema([*_PLACE, *DRIFT])
-ROUND_FLIPS = pa.schema(
-    [
-        pa.field("kind", pa.string()),  # round: against the one before; start: against round 0;
-        # seed: against the same loop and round with another seed
-        *_PLACE,
-        pa.field("against", pa.int64()),  # the round, or the seed
-        *FLIPS,
-    ]
-)
-ROUND_REWRITES = pa.schema([*_PLACE, *REWRITES, pa.field("won_back", pa.bool_())])
 
 
 def write_tables(folder: RoundsFolder, done: Sequence["Round"], untrained: pa.Table | None) -> None:

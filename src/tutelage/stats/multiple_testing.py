@@ -1,26 +1,66 @@
-"""Which pairs can be told apart, for all pairs at once, also with few questions.
+"""Many comparisons at once: corrected p-values, and simultaneous intervals of all pairs.
 
-A plain bootstrap of the largest difference tells far too much apart with few questions: of ten
-equal teachers and 14 questions it told some pair apart in 30 of 100 simulations. Signs are flipped
-instead: if two teachers are alike, the difference of how a question moves them is as likely to
-stand the other way round. The largest studentised difference over all pairs under random signs
-(one sign a question, for all pairs) gives the one multiple c of the standard error that holds for
-all pairs together (single-step max-T; Romano and Wolf, Econometrica 2005, with signs in place of
-draws). Sources share no questions: there the deviations of each are flipped by themselves.
+A plain bootstrap of the largest difference finds far too many differences with few questions: of
+ten equal teachers and 14 questions it told some pair apart in 30 of 100 simulations. So
+`pair_intervals` flips signs instead: if two teachers are alike, the difference of how a question
+moves them is as likely to have the other sign. The largest studentised difference over all pairs
+under random signs (one sign a question, for all pairs) gives the one multiple c of the standard
+error that holds for all pairs together (single-step max-T; Romano and Wolf, Econometrica 2005, with
+signs in place of draws). Sources share no questions: there the deviations of each are flipped by
+themselves.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tutelage.experiments.rank.predictors import Numbers
+from tutelage.stats.intervals import Numbers
 
 _TIE = 1e-12
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many there are, after Holm (1979): valid for any dependence.
+
+    Returns:
+        For each, in order, the level at which it would still be significant among all, at most 1.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    corrected = [0.0] * len(p_values)
+    reached = 0.0
+    for rank, index in enumerate(order):
+        reached = max(reached, min(1.0, p_values[index] * (len(p_values) - rank)))
+        corrected[index] = reached
+    return corrected
+
+
+def fixed_sequence(p_values: Sequence[float]) -> list[float]:
+    """P-values of hypotheses that are tested in an order fixed beforehand.
+
+    Each is tested at the full level as long as all before it were significant, so its corrected
+    p-value is the largest up to it. The order must be written down before the results are seen.
+
+    Args:
+        p_values: In that order.
+
+    Returns:
+        For each the level at which it would be significant in the sequence.
+
+    Examples:
+        >>> fixed_sequence([0.01, 0.2, 0.03])
+        [0.01, 0.2, 0.2]
+    """
+    return [max(p_values[: place + 1]) for place in range(len(p_values))]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class PairIntervals:
     """Differences of P pairs with simultaneous intervals.
 
     Attributes:
@@ -34,7 +74,7 @@ class Told:
     apart: Any
 
 
-def tell_apart(
+def pair_intervals(
     terms_E_Q: Numbers,
     first_P: Any,
     second_P: Any,
@@ -43,7 +83,7 @@ def tell_apart(
     level: float,
     draws: int,
     seed: int,
-) -> Told:
+) -> PairIntervals:
     """Simultaneous intervals of the differences first - second.
 
     Args:
@@ -73,7 +113,7 @@ def tell_apart(
     reach_P = float(np.quantile(largest_D, level, method="higher")) * error_P
     low_P, high_P = mean_P - reach_P, mean_P + reach_P
     apart = np.isfinite(reach_P) & ((low_P > _TIE) | (high_P < -_TIE))
-    return Told(low=low_P, high=high_P, apart=apart)
+    return PairIntervals(low=low_P, high=high_P, apart=apart)
 
 
 def _flipped(

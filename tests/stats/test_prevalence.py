@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.gate import break_even_share, prevalences
+from tutelage.stats.prevalence import break_even_share, prevalences
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Power of a planned experiment: the smallest difference that it can find, and what it costs.
+"""Power of a planned experiment: the smallest difference that it can find.
 
 The paired differences of a comparison vary by seed, by item and by both (the rest). With the
 standard deviations of the three, the standard error for any number of seeds S and items I is
@@ -9,12 +9,14 @@ so an experiment can be planned from a pilot's results, or from those of earlier
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 
 from tutelage.errors import DataError
-from tutelage.stats.paired_design import Differences, detectable_effect
+from tutelage.stats.distributions import shift_found_with, t_quantile
+from tutelage.stats.intervals import Numbers
+
+POWER = 0.8
+"""The minimum detectable effect is one that would be found in so many of a hundred repetitions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,34 +34,28 @@ class Components:
     rest: float
 
 
-STORED: Mapping[str, Components] = MappingProxyType(
-    {
-        "smollm2_references_alike": Components(seed=0.009, item=0.015, rest=0.022),
-        "smollm2_references_differ": Components(seed=0.007, item=0.045, rest=0.026),
-        "gemma_references": Components(seed=0.026, item=0.06, rest=0.13),
-        "smollm2_answers_right": Components(seed=0.03, item=0.13, rest=0.22),
-        "smollm2_choice_margin": Components(seed=0.06, item=0.39, rest=0.23),
-    }
-)
-"""Components that were measured in docs/experiments, for plans without a pilot.
+def detectable_effect(
+    error: float, freedom: float, *, level: float = 0.95, comparisons: int = 1
+) -> float:
+    """The smallest true difference that is found with a chance of `POWER`.
 
-Two-way analysis of variance of the raw items of the experiments "Does choosing help?" and "Sixteen
-answers": SmolLM2-135M and Gemma-3-270M, 64 rows a set, log-likelihood of open references in nats a
-token (sets of arms that are much alike, or that differ), share of AddSub problems that are right,
-and margin of the right answer on ARC-easy in nats.
-"""
-STORED_FOR: Mapping[str, str] = MappingProxyType(
-    {
-        "held_out": "smollm2_references_differ",
-        "gain": "smollm2_references_differ",
-        "choice": "smollm2_choice_margin",
-        "exact_match": "smollm2_answers_right",
-    }
-)
-"""Which of them stand in for a kind of task that no pilot has measured."""
+    The standard error is estimated too, so the power is that of the noncentral t distribution.
+
+    Args:
+        error: Standard error of the mean.
+        freedom: Its degrees of freedom, at least 1.
+        level: Of the interval, in (0, 1).
+        comparisons: How many are corrected for; Holm's first step, the strictest, is taken.
+
+    Examples:
+        >>> round(detectable_effect(1.0, math.inf), 2), round(detectable_effect(1.0, 4.0), 2)
+        (2.8, 3.76)
+    """
+    bar = t_quantile(1 - (1 - level) / comparisons / 2, freedom)
+    return shift_found_with(POWER, bar=bar, freedom=freedom) * error
 
 
-def components_of(D_S_I: Differences) -> Components:
+def components_of(D_S_I: Numbers) -> Components:
     """The components of a pilot's paired differences; those below 0 are taken as 0.
 
     Args:
@@ -147,8 +143,8 @@ def design(
         DataError: There are too few seeds or items.
 
     Examples:
-        >>> found = design(STORED["smollm2_references_alike"], seeds=8, items=200, comparisons=1)
-        >>> round(found.detectable, 3)
+        >>> pilot = Components(seed=0.009, item=0.015, rest=0.022)
+        >>> round(design(pilot, seeds=8, items=200, comparisons=1).detectable, 3)
         0.011
     """
     if seeds < 2 or items < 2:  # noqa: PLR2004

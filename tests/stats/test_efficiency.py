@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tutelage.errors import DataError
-from tutelage.evaluation.efficiency import efficiency
+from tutelage.stats.paired_design import efficiency
 
 
 def values(mean: float, rng: np.random.Generator, shared: np.ndarray) -> np.ndarray:

@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tutelage.errors import DataError
-
-Numbers = NDArray[np.float64]
+from tutelage.stats.intervals import Numbers
 
 DRAWS = 400
 _STEPS = 400

@@ -1,0 +1,396 @@
+"""The tables of experiments: prove, frontier, drift, rankings and rounds."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pyarrow as pa
+
+from tutelage.data.schemas.columns import column, table_schema
+from tutelage.data.schemas.run_tables import ATTEMPTS, RESULTS
+
+COMPARISONS = table_schema(
+    column("student", pa.string()),
+    column("balance", pa.string(), title="equal", about="what the sets have equal: rows or tokens"),
+    column("task", pa.string()),
+    column("measure", pa.string()),
+    column("arm", pa.string()),
+    column("against", pa.string(), title="less"),
+    column("mean", pa.float64(), title="difference"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column("p_value", pa.float64(), title="p"),
+    column("p_corrected", pa.float64(), title="p, corrected"),
+    column("detectable", pa.float64(), title="minimum detectable effect"),
+    column("detectable_corrected", pa.float64(), title="minimum detectable effect, corrected"),
+    column("seeds", pa.int32()),
+    column("items", pa.int32()),
+    column("items_left_out", pa.int32()),
+    column("seeds_left_out", pa.int32()),
+    column("mean_arm", pa.float64(), title="mean of the arm"),
+    column("mean_against", pa.float64(), title="mean of the other"),
+)
+"""comparisons.parquet of `tutelage prove`: one row a comparison of two arms."""
+
+FRONTIER = table_schema(
+    column("example_id", pa.string(), title="example"),
+    column(
+        "knowledge",
+        pa.string(),
+        title="class",
+        about="known, maybe_known, weakly_known, unknown; null if not placed",
+    ),
+    column("basis", pa.string(), about="attempts, predicted, or none"),
+    column("greedy", pa.int32(), title="greedy attempts"),
+    column("greedy_right", pa.int32(), title="greedy attempts right"),
+    column("sampled", pa.int32(), title="sampled attempts"),
+    column("sampled_right", pa.int32(), title="sampled attempts right"),
+    column("pass_rate", pa.float64(), unit="share", about="measured; null without attempts"),
+    column(
+        "predicted",
+        pa.float64(),
+        title="predicted pass rate",
+        unit="share",
+        about="from token statistics; null where there are none",
+    ),
+    column(
+        "rate",
+        pa.float64(),
+        title="rate used",
+        unit="share",
+        about="what the band goes by: measured and smoothed, or predicted",
+    ),
+    column("learnability", pa.float64(), about="rate (1 - rate), in [0, 1/4]"),
+    column("kept", pa.bool_()),
+    column(
+        "reason",
+        pa.string(),
+        about="in_band, band_full, too_easy, too_hard, or why it is not placed",
+    ),
+    column(
+        "curriculum",
+        pa.int64(),
+        title="place in the curriculum",
+        about="place in the order of training, from 0; null where not kept",
+    ),
+)
+"""frontier.parquet: one row an example."""
+
+DRIFT = table_schema(
+    column(
+        "subject", pa.string(), about="whose text: data, student, held_out, or the name of a file"
+    ),
+    column("name", pa.string(), about="of the set"),
+    column(
+        "baseline",
+        pa.string(),
+        about="of the set it is compared with; null for the baseline itself",
+    ),
+    column("measure", pa.string()),
+    column("unit", pa.string()),
+    column("value", pa.float64()),
+    column(
+        "low",
+        pa.float64(),
+        about="95 % interval over instructions; null where nothing is resampled",
+    ),
+    column("high", pa.float64(), title="to", about="its upper end"),
+    column("change", pa.float64(), about="value - value of the baseline"),
+    column("change_low", pa.float64()),
+    column("change_high", pa.float64()),
+    column(
+        "noise",
+        pa.float64(),
+        title="noise level",
+        about="divergences: what two random halves of both sets show at most",
+    ),
+    column("texts", pa.int64(), about="how many texts the value rests on"),
+)
+"""drift.parquet: one row a set of texts and measure."""
+
+STANDINGS = table_schema(
+    column("domain", pa.string(), about="`all` for all of them"),
+    column("predictor", pa.string()),
+    column("entrant", pa.string()),
+    column("better", pa.string()),
+    column("value", pa.float64(), about="null where the entrant has no number"),
+    column("low", pa.float64(), about="percentile interval of the bootstrap"),
+    column("high", pa.float64(), title="to", about="its upper end"),
+    column("rank", pa.int32(), about="1 is best"),
+    column("rank_best", pa.int32(), title="best rank", about="simultaneous over all entrants"),
+    column("rank_worst", pa.int32(), title="worst rank"),
+    column(
+        "first_fraction",
+        pa.float64(),
+        title="first in draws",
+        unit="share",
+        about="of the draws in which it is first",
+    ),
+    column("questions", pa.int32(), about="with a number"),
+    column("answers", pa.int32(), about="with or without, over all domains"),
+)
+"""standings.parquet: domain by predictor by entrant, best first."""
+
+PAIRS = table_schema(
+    column("domain", pa.string()),
+    column("predictor", pa.string()),
+    column("a", pa.string(), about="the one that ranks higher"),
+    column("b", pa.string()),
+    column("difference", pa.float64(), about="a less b, in the predictor's unit"),
+    column("low", pa.float64(), about="simultaneous over all pairs, on questions that both have"),
+    column("high", pa.float64(), title="to", about="its upper end"),
+    column(
+        "told_apart",
+        pa.bool_(),
+        title="distinguishable",
+        about="the interval says that a is better",
+    ),
+)
+"""pairs.parquet: one row a pair of entrants."""
+
+CORRELATIONS = table_schema(
+    column("predictor", pa.string()),
+    column("outcome", pa.string()),
+    column("better", pa.string(), title="claimed to be better"),
+    column(
+        "spearman",
+        pa.float64(),
+        title="correlation",
+        about="as it stands: negative where low values go with high outcomes",
+    ),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column(
+        "as_claimed",
+        pa.float64(),
+        title="in the claimed direction",
+        about="times -1 where lower is claimed to be better",
+    ),
+    column("entrants", pa.int32(), title="sources"),
+)
+"""correlations.parquet: one row a predictor and measured outcome."""
+
+SETTLING = table_schema(
+    column("questions", pa.int32()),
+    column("leader", pa.string()),
+    column("value", pa.float64(), about="the leader's"),
+    column(
+        "in_running",
+        pa.list_(pa.string()),
+        title="may still be first",
+        about="those that may still be first",
+    ),
+    column("settled", pa.bool_(), about="whether only the leader is left"),
+)
+"""settling.parquet: one row a look at the first place."""
+
+STUDENT_AGREEMENT = table_schema(
+    column("one", pa.string()),
+    column("other", pa.string()),
+    column("predictor", pa.string()),
+    column("measure", pa.string()),
+    column("value", pa.float64(), about="null where it has none"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column("chance", pa.float64(), about="what unrelated judges would come to"),
+    column("n", pa.int64(), title="pairs", about="entrants, questions or answers"),
+)
+"""agreement.parquet: one row a pair of students, predictor and measure."""
+
+PROBES = table_schema(
+    column("rung", pa.int32()),
+    column("source", pa.string()),
+    column("predicted_rank", pa.int32()),
+    column("examples", pa.int32()),
+    column("seeds", pa.int32()),
+    column("items", pa.int32()),
+    column(
+        "value", pa.float64(), about="mean over seeds and choosing items, in the unit of the task"
+    ),
+    column("gain", pa.float64(), about="less the mean of all sources of the rung"),
+    column("shrunk_gain", pa.float64(), about="what a repeat would come to, on average"),
+    column("shrunk_error", pa.float64()),
+    column("goes_on", pa.bool_(), title="goes on"),
+)
+"""probes.parquet: one row a source and rung of small trainings."""
+
+SWEEP = table_schema(
+    column("mix", pa.string()),
+    column("sources", pa.list_(pa.string())),
+    column("examples", pa.int32()),
+    column("seeds", pa.int32()),
+    column("items", pa.int32()),
+    column("value", pa.float64()),
+    column(
+        "less_all",
+        pa.float64(),
+        title="less the mix of all",
+        about="the mix of all sources subtracted",
+    ),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+)
+"""sweep.parquet: one row a mix of sources."""
+
+ANSWERS = table_schema(
+    column("question", pa.string(), about="hash of the conversation before the answer"),
+    column("entrant", pa.string(), about="the teacher, or the source"),
+    column("domain", pa.string()),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("status", pa.string(), about="ok, or why the student has no number"),
+    column("detail", pa.string()),
+    column("response_tokens", pa.float64(), unit="tokens"),
+)
+"""answers.parquet: one row an answer; one float64 column a metric follows."""
+
+GRADIENTS = table_schema(
+    column("question", pa.string()),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("status", pa.string()),
+    column("gradient", pa.list_(pa.float32()), about="null where there is none"),
+)
+"""gradients.parquet: one row an answer, with the projected gradient of its loss."""
+
+_ROUND_PLACE = table_schema(
+    column("seed", pa.int64()), column("loop", pa.string()), column("round", pa.int32())
+)
+
+FATES = table_schema(
+    _ROUND_PLACE,
+    column("example_id", pa.string(), title="example"),
+    column("fate", pa.string(), title="outcome", about="refined, original or refused"),
+)
+"""fates.parquet: one row an example and round."""
+
+FLIPS = table_schema(
+    column("example_id", pa.string(), title="example"),
+    column("direction", pa.string()),
+    column("candidate_before", pa.string(), about="null where nothing was chosen"),
+    column("candidate_after", pa.string()),
+    column("step_before", pa.string()),
+    column("step_after", pa.string()),
+    column("reason_before", pa.string()),
+    column("reason_after", pa.string()),
+)
+"""One row an example on which two rounds decide differently."""
+
+REWRITES = table_schema(
+    column("example_id", pa.string(), title="example"),
+    column("parent_id", pa.string(), title="made from", about="the candidate that was refused"),
+    column("complaint", pa.string(), title="reason it was refused"),
+    column("number", pa.int32(), about="which attempt of the loop, from 0"),
+    column("step", pa.string(), title="version", about="what was asked for"),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("status", pa.string()),
+)
+"""One row a rewrite that was asked for after a refusal."""
+
+COMPARED_LOOPS = table_schema(
+    column("after", pa.int32(), title="after trainings", about="so many trainings"),
+    column("task", pa.string()),
+    column(
+        "measure",
+        pa.string(),
+        about="right: the share that is right; value: in the unit of the task",
+    ),
+    column("loop", pa.string(), about="a mean above 0 speaks for this one"),
+    column("against", pa.string(), title="less", about="another loop, or the untrained student"),
+    column("mean", pa.float64(), title="difference"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column("p_value", pa.float64(), title="p"),
+    column(
+        "p_corrected",
+        pa.float64(),
+        title="p, corrected",
+        about="after Holm, for all comparisons of the same outcome",
+    ),
+    column(
+        "detectable",
+        pa.float64(),
+        title="minimum detectable effect",
+        about="the smallest true difference found with a chance of 80 %",
+    ),
+    column("seeds", pa.int32()),
+    column("items", pa.int32()),
+    column("mean_loop", pa.float64(), title="mean of the loop"),
+    column("mean_against", pa.float64(), title="mean of the other"),
+    column(
+        "shown",
+        pa.bool_(),
+        title="significant",
+        about="0 outside the interval, also after the correction; several seeds",
+    ),
+    column(
+        "latest", pa.bool_(), about="of these two and this task there is none after more trainings"
+    ),
+)
+"""loops.parquet: one row a comparison of two loops."""
+
+ROUNDS = table_schema(
+    _ROUND_PLACE,
+    column("student", pa.string(), about="fingerprint of who judged"),
+    column("examples", pa.int64()),
+    column("kept", pa.int64()),
+    column("kept_refined", pa.int64()),
+    column("compared", pa.int64(), about="decisions that the round before made too"),
+    column("gained", pa.int64(), about="refused then, taken now"),
+    column("lost", pa.int64()),
+    column("other_version", pa.int64()),
+    column("flipped_from_start", pa.int64(), about="against the untrained student"),
+    column("rewrites_asked", pa.int64()),
+    column("rewrites_won_back", pa.int64()),
+    column("trained_rows", pa.int64()),
+    column("accepted", pa.bool_(), about="null where nothing was trained"),
+    column(
+        "broken",
+        pa.list_(pa.string()),
+        title="limits broken",
+        about="limits of the guard, in words",
+    ),
+    column("ended", pa.string(), about="why the loop ended here; null where it went on"),
+)
+"""rounds.parquet: one row a round of a loop."""
+
+ROUND_DRIFT = table_schema(_ROUND_PLACE, DRIFT)
+"""drift.parquet of rounds: as DRIFT, for each round."""
+
+ROUND_FLIPS = table_schema(
+    column(
+        "kind",
+        pa.string(),
+        about="round: against the one before; start: against round 0; seed: against the same loop "
+        "and round with another seed",
+    ),
+    _ROUND_PLACE,
+    column("against", pa.int64(), about="the round, or the seed"),
+    FLIPS,
+)
+"""flips.parquet of rounds: as FLIPS, for each pair of rounds that is compared."""
+
+ROUND_REWRITES = table_schema(_ROUND_PLACE, REWRITES, column("won_back", pa.bool_()))
+"""rewrites.parquet of rounds: as REWRITES, with whether the rewrite was chosen."""
+
+EXPERIMENT_TABLES: Mapping[str, Mapping[str, pa.Schema]] = MappingProxyType(
+    {
+        "prove": {"results.parquet": RESULTS, "comparisons.parquet": COMPARISONS},
+        "rank": {
+            "answers.parquet": ANSWERS,
+            "standings.parquet": STANDINGS,
+            "pairs.parquet": PAIRS,
+            "settling.parquet": SETTLING,
+            "agreement.parquet": STUDENT_AGREEMENT,
+            "probes.parquet": PROBES,
+            "sweep.parquet": SWEEP,
+        },
+        "rounds": {
+            "rounds.parquet": ROUNDS,
+            "flips.parquet": ROUND_FLIPS,
+            "drift.parquet": ROUND_DRIFT,
+            "rewrites.parquet": ROUND_REWRITES,
+            "loops.parquet": COMPARED_LOOPS,
+        },
+        "drift": {"drift.parquet": DRIFT},
+        "frontier": {"attempts.parquet": ATTEMPTS, "frontier.parquet": FRONTIER},
+    }
+)
+"""The tables of each experiment by file; answers have a further column for each metric."""

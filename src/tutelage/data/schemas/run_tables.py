@@ -1,0 +1,412 @@
+"""The tables of a run folder. They are joined by id, never by position."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import pyarrow as pa
+
+from tutelage.data.schemas.columns import column, columns_of, only_columns, table_schema
+from tutelage.data.token_stats import VIEW_NAMES
+
+SCHEMA_VERSION = 1
+
+TextName: TypeAlias = Literal["response", "instruction"]
+TEXT_NAMES: tuple[TextName, TextName] = ("response", "instruction")
+
+MESSAGE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("role", pa.string()),
+    ("content", pa.string()),
+    # null where the turn has none; see `tutelage.data.Message`
+    ("reasoning", pa.string()),
+    ("tool_calls", pa.string()),  # JSON list
+    ("tool_call_id", pa.string()),
+    ("name", pa.string()),
+    ("trained", pa.bool_()),  # false: never a training target; null means true
+)
+MESSAGES: pa.DataType = pa.list_(pa.struct(MESSAGE_FIELDS))
+
+INPUT_PLACE = table_schema(
+    column("row", pa.int64(), title="input row", about="0-based input row"),
+    column("step", pa.string(), title="version"),
+)
+"""The columns in front of a table that has a row for each input row."""
+
+ROWS = table_schema(
+    column(
+        "row", pa.int64(), about="0-based row of the input, counted over all input files in order"
+    ),
+    column("file", pa.string(), about="the input file"),
+    column("line", pa.int64(), about="1-based line or record within that file"),
+    column(
+        "example_id", pa.string(), title="example", about="null where the row could not be read"
+    ),
+    column("status", pa.string(), about="ok, duplicate, or why the row could not be read"),
+    column("detail", pa.string(), about="what was wrong with the row, for people"),
+)
+"""rows.parquet: one row an input row."""
+
+EXAMPLES = table_schema(
+    column("example_id", pa.string(), title="example", about="hash of the content"),
+    column("row", pa.int64(), about="the first input row with this content"),
+    column("messages", MESSAGES, about="the original conversation"),
+    column("reference", pa.string(), about="the answer to check against; null where there is none"),
+    column("source", pa.string(), about="where the row came from"),
+    column("extra", pa.string(), about="the other fields of the row, as JSON"),
+    column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
+)
+"""examples.parquet: one row an example."""
+
+CANDIDATES = table_schema(
+    column("candidate_id", pa.string(), title="candidate", about="hash of the content"),
+    column("example_id", pa.string(), title="example"),
+    column(
+        "parent_id",
+        pa.string(),
+        title="made from",
+        about="the candidate it was rewritten from; null for an original",
+    ),
+    column(
+        "step",
+        pa.string(),
+        title="version",
+        about="original, instruction_reflection, response_reflection or sample",
+    ),
+    column("teacher", pa.string(), about="who wrote it; null for an original"),
+    column("messages", MESSAGES, about="null unless status is ok"),
+    column("status", pa.string(), about="ok, or why there is no text"),
+    column("finish_reason", pa.string(), about="why the teacher stopped writing"),
+    column("detail", pa.string(), about="more about the status, for people"),
+    column("criticism", pa.string(), about="what the teacher criticised before rewriting"),
+    column("request_key", pa.string(), about="of the reply in the teacher cache"),
+    column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
+)
+"""candidates.parquet, loaded.parquet: one row a version of an example."""
+
+SCORES = table_schema(
+    column("candidate_id", pa.string(), title="candidate"),
+    column("example_id", pa.string(), title="example"),
+    column(
+        "student",
+        pa.string(),
+        about="the student's fingerprint: weights, tokenizer, template, dtype",
+    ),
+    column("status", pa.string(), about="ok, or why there is no number"),
+    column("detail", pa.string(), about="more about the status, for people"),
+    column(
+        "straddles",
+        pa.bool_(),
+        about="a token covers the end of the context and the start of the target",
+    ),
+    column("truncated", pa.bool_(), about="the text was cut to the length limit"),
+    column("stripped", pa.bool_(), about="the template changed white space of the text"),
+    column(
+        "control_tokens_in_data", pa.bool_(), about="a turn contains the text of a special token"
+    ),
+    column("contract", pa.int32(), about="version of what is scored; null: 1"),
+    column("response_tokens", pa.int32(), unit="tokens"),
+    column("instruction_tokens", pa.int32(), unit="tokens"),
+    column(
+        "nll_response_given_instruction",
+        pa.float64(),
+        title="loss of the response after the instruction",
+        unit="nats per token",
+    ),
+    column("nll_response", pa.float64(), title="loss of the response alone", unit="nats per token"),
+    column(
+        "nll_instruction_given_response",
+        pa.float64(),
+        title="loss of the instruction after the response",
+        unit="nats per token",
+    ),
+    column(
+        "nll_instruction",
+        pa.float64(),
+        title="loss of the instruction alone",
+        unit="nats per token",
+    ),
+)
+"""scores.parquet: one row a candidate and student; one float64 column a metric follows."""
+
+DECISIONS = table_schema(
+    column("example_id", pa.string(), title="example"),
+    column("candidate_id", pa.string(), title="candidate", about="null where nothing was chosen"),
+    column("step", pa.string(), title="version", about="of the chosen candidate"),
+    column("kept", pa.bool_(), about="whether a candidate was chosen"),
+    column("reason", pa.string(), about="why, as one word of the vocabulary of reasons"),
+    column("rule", pa.string(), about="the rule that decided"),
+)
+"""decisions.parquet: one row an example; the float64 columns that the rule rested on follow."""
+
+CHOSEN = table_schema(
+    column("example_id", pa.string(), title="example"),
+    column("candidate_id", pa.string(), title="candidate"),
+    column("rank", pa.int32(), about="0-based place among those chosen of the example"),
+    column("weight", pa.float64(), about="in training, where the rule gives one; else null"),
+)
+"""chosen.parquet: one row a chosen candidate; decisions name only the first of an example."""
+
+NULLS = table_schema(
+    column(
+        "null",
+        pa.string(),
+        title="baseline",
+        about="random, random_version, longest, all_refined, all_original",
+    ),
+    column("seed", pa.int64(), about="of a random set; null otherwise"),
+    column("example_id", pa.string(), title="example"),
+    column("candidate_id", pa.string(), title="candidate"),
+)
+"""nulls.parquet: sets of the same size chosen without the student."""
+
+_TEXTS = tuple(
+    one
+    for name in TEXT_NAMES
+    for one in (
+        column(name, pa.string(), about="the text as it was read"),
+        column(f"{name}_ids", pa.list_(pa.int32()), about="its token ids"),
+        column(f"{name}_starts", pa.list_(pa.int32()), about="where each token starts in the text"),
+    )
+)
+_STATISTICS: tuple[tuple[str, Any, str, str], ...] = (
+    ("logprobs", pa.float32(), "nats", "log-probability of each target token"),
+    ("ranks", pa.uint8(), "", "rank of each target token, clipped"),
+    ("entropies", pa.float16(), "nats", "entropy of the distribution at each target token"),
+    ("sum_squares", pa.float16(), "", "sum of the squared probabilities at each target token"),
+)
+_VIEWS = tuple(
+    column(f"{name}_{view}", pa.list_(kind), unit=unit, about=about)
+    for view in VIEW_NAMES
+    for name, kind, unit, about in _STATISTICS
+)
+_MORE = (
+    column("vocabulary_tokens", pa.int32(), unit="tokens", about="size of the vocabulary"),
+    column(
+        "step_logprobs",
+        pa.list_(pa.list_(pa.float32())),
+        unit="nats",
+        about="of the answer after each step, for metrics that read step by step",
+    ),
+)
+TOKENS = table_schema(
+    only_columns(
+        SCORES,
+        (
+            *("candidate_id", "example_id", "student", "status", "detail", "straddles"),
+            *("truncated", "stripped", "control_tokens_in_data", "contract"),
+        ),
+    ),
+    *_TEXTS,
+    *_VIEWS,
+    *_MORE,
+)
+"""statistics.parquet: what the student thought of every target token."""
+TOKEN_COLUMNS = tuple(field.name for field in (*_TEXTS, *_VIEWS, *_MORE))
+"""The columns of TOKENS that a scores table does not have."""
+
+VERDICTS = table_schema(
+    column("row", pa.int64(), about="0-based input row"),
+    column("candidate_id", pa.string(), title="candidate", about="null where the rows have no ids"),
+    column("verdict", pa.string(), about="right, wrong, no_answer or cannot_check; never null"),
+    column("evidence", pa.string(), about="what was compared, for people"),
+)
+"""verdicts.parquet: one row a candidate and check."""
+
+FILTER_DECISIONS = table_schema(
+    column("candidate_id", pa.string(), title="candidate"),
+    column("kept", pa.bool_(), about="whether the filter keeps the candidate"),
+    column("reason", pa.string(), about="a short snake_case word"),
+    column("value", pa.float64(), about="what the filter measured; null where it could not"),
+    column("detail", pa.string(), about="for people"),
+)
+"""What one filter decides on each candidate."""
+
+FINAL_DECISIONS = table_schema(
+    FILTER_DECISIONS,
+    column("filter", pa.string(), about="the filter that dropped it; null where all kept it"),
+)
+"""filters.parquet: what all filters together decide on each candidate."""
+
+QUALITY_GATE = table_schema(
+    column("candidate_id", pa.string(), title="candidate"),
+    column("example_id", pa.string(), title="example"),
+    column("student", pa.string()),
+    column("status", pa.string(), about="judged; not_fitted; or why the student could not read it"),
+    column("passed", pa.bool_(), about="null unless judged"),
+    column("fault", pa.string(), about="the most likely one, also of what passed"),
+    column(
+        "excess",
+        pa.float64(),
+        title="above the threshold",
+        unit="log-odds",
+        about="of that detector",
+    ),
+    column("evidence", pa.string(), about="JSON: feature to value and log-odds, the largest first"),
+)
+"""quality_gate.parquet: what the calibrated gate decides on each candidate."""
+
+GATES = table_schema(
+    column("candidate_id", pa.string(), title="candidate"),
+    column(
+        "status", pa.string(), about="filtered_out, quality_gate, wrong, no_answer or cannot_check"
+    ),
+    column(
+        "late",
+        pa.bool_(),
+        title="applied to the result",
+        about="whether it is compared, and dropped if it was chosen",
+    ),
+)
+"""Candidates that the correctness gates exclude."""
+
+ATTEMPTS = table_schema(
+    column("example_id", pa.string(), title="example"),
+    column("kind", pa.string(), about="greedy or sampled"),
+    column("index", pa.int32()),
+    column(
+        "status", pa.string(), about="ok, cut_by_length, or teacher_failed: then it is no attempt"
+    ),
+    column("text", pa.string()),
+    column(
+        "verdict",
+        pa.string(),
+        about="right, wrong, no_answer, cannot_check; null where nothing is checked",
+    ),
+    column("evidence", pa.string()),
+    column("completion_tokens", pa.int32(), unit="tokens"),
+    column("request_key", pa.string()),
+)
+"""attempts.parquet: one row an answer of the student."""
+
+DELTAS = table_schema(
+    column("candidate_id", pa.string(), title="candidate"),
+    column("example_id", pa.string(), title="example"),
+    column("status", pa.string(), about="ok, or why there is no number"),
+    column("response_tokens", pa.int32(), unit="tokens"),
+    column("nll_base", pa.float64(), title="loss before", unit="nats per token"),
+    column("nll_current", pa.float64(), title="loss after", unit="nats per token"),
+    column(
+        "delta_loss",
+        pa.float64(),
+        title="change of the loss",
+        unit="nats per token",
+        about="above 0: likelier than before",
+    ),
+)
+"""The table of `tutelage delta`: two states of a student."""
+
+METRIC_AGREEMENT = table_schema(
+    column("a", pa.string()),
+    column("b", pa.string()),
+    column(
+        "spearman",
+        pa.float64(),
+        title="Spearman's correlation",
+        about="null where there is no order to compare",
+    ),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column("n", pa.int64(), title="pairs", about="rows where both have a number"),
+    column(
+        "examples", pa.int64(), about="distinct examples among them; n where the table does not say"
+    ),
+)
+"""Rank correlations of metrics, one row a pair."""
+
+FILTER_COMPARISON = table_schema(
+    column("filter", pa.string()),
+    column("kind", pa.string()),
+    column("candidates", pa.int64()),
+    column("kept", pa.int64()),
+    column("kept_fraction", pa.float64(), unit="share"),
+    column(
+        "mean_characters_kept",
+        pa.float64(),
+        unit="characters",
+        about="of the response; null where none was kept",
+    ),
+    column("mean_characters_dropped", pa.float64(), unit="characters"),
+    column("measured", pa.int64(), about="candidates with both a value and a response"),
+    column(
+        "length_correlation",
+        pa.float64(),
+        about="Spearman's, of value and characters; null if undefined",
+    ),
+)
+"""One row a filter."""
+
+FILTER_OVERLAPS = table_schema(
+    column("filter_a", pa.string()),
+    column("filter_b", pa.string()),
+    column("kept_by_both", pa.int64()),
+    column("kept_by_either", pa.int64()),
+    column("jaccard", pa.float64(), about="null where neither keeps anything"),
+    column("jaccard_by_chance", pa.float64(), about="of two independent choices of these sizes"),
+)
+"""One row a pair of filters."""
+
+FILTER_REASONS = table_schema(
+    column("filter", pa.string()),
+    column("kept", pa.bool_()),
+    column("reason", pa.string()),
+    column("candidates", pa.int64()),
+)
+"""One row a filter and reason."""
+
+RESULTS = table_schema(
+    column("item_id", pa.string()),
+    column("task", pa.string()),
+    column("seed", pa.int64()),
+    column(
+        "value", pa.float64(), about="null unless status is ok or no_answer; its unit is the task's"
+    ),
+    column("correct", pa.bool_(), about="null where a task has no right and wrong"),
+    column("status", pa.string()),
+    column("text", pa.string(), about="what the student wrote or chose"),
+    column("detail", pa.string(), about="evidence, or the reason of a status"),
+)
+"""results.parquet: one row an item and task that a student answered."""
+
+FAULT_SHARES = table_schema(
+    column("side", pa.string()),
+    column("kind", pa.string()),
+    column("share", pa.float64(), about="estimated, 0 to 1; null where nothing can be said"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+)
+"""Estimated shares of faults, as `tutelage.audit` returns them."""
+
+OVERRIDDEN = table_schema(columns_of(("example_id", "candidate_id", "reason", "rule"), pa.string()))
+"""Decisions that a person made instead of the rule, as they are put into force."""
+
+CHUNK_PROBLEM: pa.DataType = pa.struct(
+    [
+        ("kind", pa.string()),  # the name of one of our errors, `gave_up`, or null for a bug
+        ("message", pa.string()),
+        ("hint", pa.string()),
+    ]
+)
+CHUNK_REPORT = table_schema(
+    column("part", pa.string()),
+    column("rows", pa.int64()),
+    column("problem", CHUNK_PROBLEM),
+)
+"""What a worker reports of a chunk; its rows are in its part."""
+
+RUN_TABLES: Mapping[str, pa.Schema] = MappingProxyType(
+    {
+        "rows.parquet": ROWS,
+        "examples.parquet": EXAMPLES,
+        "loaded.parquet": CANDIDATES,
+        "candidates.parquet": CANDIDATES,
+        "scores.parquet": SCORES,
+        "statistics.parquet": TOKENS,
+        "filters.parquet": FINAL_DECISIONS,
+        "verdicts.parquet": VERDICTS,
+        "quality_gate.parquet": QUALITY_GATE,
+        "decisions.parquet": DECISIONS,
+        "chosen.parquet": CHOSEN,
+        "nulls.parquet": NULLS,
+    }
+)
+"""The tables of a run folder by file; scores and decisions have further columns of numbers."""
