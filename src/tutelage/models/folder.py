@@ -2,7 +2,6 @@
 
 import json
 import logging
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from tutelage.models.adapter import Adapter, find_adapter
 from tutelage.models.bundled import BUNDLED, bundled_model
 from tutelage.models.config import DtypeName, ModelSettings
 from tutelage.models.file_hashes import file_digest
+from tutelage.models.hardware import find_device, usual_dtype
 from tutelage.models.weight_files import weight_files
 
 LENGTH_CAP = 8192
@@ -347,32 +347,9 @@ def resolve_max_length(settings: ModelSettings, folder: StudentFolder) -> int:
 
 def resolve_device(settings: ModelSettings) -> str:
     """Where the student runs; torch is only asked where a GPU may be there."""
-    if settings.device != "auto":
-        return settings.device
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
-        return "cpu"
-    try:
-        import torch
-    except ImportError:
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return find_device() if settings.device == "auto" else settings.device
 
 
 def resolve_dtype(settings: ModelSettings, device: str) -> DtypeName:
-    """The type the student computes in; bfloat16 only where the hardware multiplies it."""
-    if settings.dtype != "auto":
-        return settings.dtype
-    if device != "cpu":
-        return "bfloat16"
-    return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has matrix or dot-product units for bfloat16."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = set(text.split("\n\n", maxsplit=1)[0].split())
-    arm = platform.machine() == "aarch64" and "bf16" in flags
-    return arm or bool(flags & {"avx512_bf16", "amx_bf16"})
+    """The type the student computes in: what the settings say, or what the device is made for."""
+    return usual_dtype(device) if settings.dtype == "auto" else settings.dtype

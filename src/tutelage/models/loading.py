@@ -1,7 +1,7 @@
 """Loading a model with transformers, from safetensors and without foreign code."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,11 +31,23 @@ def load_model(
     return model.eval()
 
 
-def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: DtypeName) -> Any:
+def load_weights(
+    folder: StudentFolder,
+    settings: ModelSettings,
+    *,
+    dtype: DtypeName,
+    placement: Mapping[str, Any] | None = None,
+) -> Any:
     """Load a causal language model as transformers does, on the CPU.
 
     A model that also sees is loaded whole, and reads text. An adapter is merged into the weights
     of its base model.
+
+    Args:
+        folder: The model's.
+        settings: Which files and which code may be loaded.
+        dtype: Of the weights.
+        placement: Further arguments of `from_pretrained`: `device_map`, `quantization_config`.
 
     Raises:
         MissingExtraError: A library is not installed.
@@ -51,7 +63,7 @@ def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: Dtype
         ) from error
     path, trusted = str(folder.model_path), settings.trust_remote_code
     missing: list[str] = []
-    with _explained(folder), _quiet():
+    with _explained(folder), quiet_libraries():
         config = AutoConfig.from_pretrained(path, trust_remote_code=trusted, local_files_only=True)
         for kind in _kinds(config):
             model, about = kind.from_pretrained(
@@ -61,6 +73,7 @@ def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: Dtype
                 use_safetensors=settings.weights == "safetensors",
                 local_files_only=True,
                 output_loading_info=True,
+                **(placement or {}),
             )
             missing = sorted(about["missing_keys"])
             if not missing:
@@ -128,7 +141,7 @@ def _explained(folder: StudentFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Keep the loading bar of transformers off the screen, where our own progress stands."""
     from transformers.utils import logging as hf_logging
 
@@ -145,6 +158,9 @@ def _quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
+_SHORT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
+
+
 @contextmanager
 def memory_errors(kind: type[Exception]) -> Iterator[None]:
     """Turn every way in which torch says that memory is short into one exception.
@@ -159,8 +175,8 @@ def memory_errors(kind: type[Exception]) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise kind(str(error)) from error
     except RuntimeError as error:
-        # The allocator of the CPU has no exception class of its own.
-        if "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error):
+        # The allocators of the CPU and of Apple's GPUs have no exception class of their own.
+        if any(words in str(error) for words in _SHORT_OF_MEMORY):
             raise kind(str(error)) from error
         raise
 

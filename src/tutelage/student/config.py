@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from tutelage.models.config import DtypeName
+from tutelage.models.config import DEVICE_PATTERN, DEVICES, DtypeName
 
 BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
 Statistics: TypeAlias = Literal["nll", "ranks", "full"]
@@ -81,12 +81,14 @@ class StudentSettings(TemplateSettings):
         description="`chat` (the student's own), `alpaca`, or the path of a template file.",
     )
     dtype: Literal["auto"] | DtypeName = Field(
-        default="auto", description="auto: bfloat16 where the hardware computes in it, or float32."
+        default="auto",
+        description="auto: bfloat16 where the hardware computes in it; else float16 on a graphics "
+        "card, float32 on a processor.",
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto, cpu, cuda or cuda:N.",
+        pattern=DEVICE_PATTERN,
+        description=DEVICES,
     )
     backend: BackendName = Field(
         default="auto",
