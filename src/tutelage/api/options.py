@@ -47,7 +47,7 @@ class StudentOptions(TemplateOptions, total=False):
     api_key_env: str | None
     requests_in_flight: int
     native: bool
-    batch_tokens: int
+    batch_tokens: int | str
     max_length: int | None
     on_overflow: str
     turns: str

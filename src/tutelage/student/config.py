@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from tutelage.models.config import DEVICE_PATTERN, DEVICES, DtypeName
+from tutelage.student.batch_budget import CPU_TOKENS
 
 BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
 Statistics: TypeAlias = Literal["nll", "ranks", "full"]
@@ -115,10 +116,11 @@ class StudentSettings(TemplateSettings):
     native: bool = Field(
         default=True, description="Compile some steps for this CPU, where there is a C compiler."
     )
-    batch_tokens: int = Field(
-        default=4096,
-        ge=1,
-        description="At most this many tokens make a batch; a CPU reads two batches at once.",
+    batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto",
+        description="At most this many tokens make a batch, halved where one does not fit. auto: "
+        f"as many as fit into the free memory of a graphics card, on a processor {CPU_TOKENS}, two "
+        "batches at once.",
     )
     max_length: int | None = Field(
         default=None,

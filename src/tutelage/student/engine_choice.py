@@ -5,7 +5,9 @@ import logging
 from tutelage.errors import StudentError
 from tutelage.models.config import DtypeName
 from tutelage.models.folder import StudentFolder
+from tutelage.models.hardware import kind_of
 from tutelage.models.loading import load_model
+from tutelage.student.batch_budget import CPU_TOKENS, TorchGauge
 from tutelage.student.config import StudentSettings
 from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine import Engine
@@ -31,9 +33,10 @@ def open_engine(
 
     model = load_model(folder, settings, device=device, dtype=dtype)
     ops = _ops(settings, device=device, dtype=dtype)
+    tokens = None if settings.batch_tokens == "auto" else settings.batch_tokens
     if settings.backend == "packed" or (settings.backend == "auto" and device == "cpu"):
         lanes = _lanes(device)
-        packed = open_packed(model, batch_tokens=settings.batch_tokens, lanes=lanes, ops=ops)
+        packed = open_packed(model, batch_tokens=tokens or CPU_TOKENS, lanes=lanes, ops=ops)
         if packed is not None:
             return packed
         if settings.backend == "packed":
@@ -43,7 +46,8 @@ def open_engine(
             )
         _log.info("%s: read through transformers' own forward pass", settings.model)
         model = load_model(folder, settings, device=device, dtype=dtype)
-    return TransformersEngine(model, batch_tokens=settings.batch_tokens, ops=ops)
+    gauge = None if kind_of(device) == "cpu" else TorchGauge(device)
+    return TransformersEngine(model, batch_tokens=tokens, ops=ops, gauge=gauge)
 
 
 def _lanes(device: str) -> int:

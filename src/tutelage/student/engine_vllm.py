@@ -15,6 +15,7 @@ import numpy as np
 
 from tutelage.data import RANK_CLIP
 from tutelage.errors import StudentError
+from tutelage.student.batch_budget import CPU_TOKENS
 from tutelage.student.config import StudentSettings
 from tutelage.student.engine import ForwardError
 from tutelage.student.passages import Measured, Passage, Refusal
@@ -167,6 +168,6 @@ def open_vllm(settings: StudentSettings) -> VllmEngine:
     return VllmEngine(
         client,
         client.served(wanted=settings.served_model, student=settings.model),
-        batch_tokens=settings.batch_tokens,
+        batch_tokens=CPU_TOKENS if settings.batch_tokens == "auto" else settings.batch_tokens,
         in_flight=settings.requests_in_flight,
     )

@@ -283,6 +283,8 @@ def _arguments(
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=on_cpu,
+        # Only a model that also sees has weights that text does not use.
+        ddp_find_unused_parameters="text_config" in parts.folder.config,
         bf16=dtype == "bfloat16",
         fp16=dtype == "float16",
         save_strategy="steps" if steps > settings.checkpoint_steps else "no",
