@@ -143,6 +143,7 @@ class _Writer:
             self._parts.settings,
             device=self._parts.device,
             dtype=self._parts.dtype,
+            device_map=self._parts.settings.device_map,
         )
         self._ends = self._end_tokens()
 

@@ -102,12 +102,12 @@ class StudentFolder:
     @property
     def vocabulary_tokens(self) -> int | None:
         """How many tokens the model chooses from, or None where its configuration does not say."""
-        size = _text_config(self.config).get("vocab_size", self.config.get("vocab_size"))
+        size = text_config(self.config).get("vocab_size", self.config.get("vocab_size"))
         return size if isinstance(size, int) and not isinstance(size, bool) else None
 
     def length_limit(self) -> int:
         """The most tokens the model and its tokenizer were made for."""
-        text = _text_config(self.config)
+        text = text_config(self.config)
         limits = [
             limit - self._positions_before_the_first(text)
             for key in _LENGTH_KEYS
@@ -194,12 +194,12 @@ class StudentFolder:
         return _read_json(path) if path.is_file() else {}
 
 
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config of the part that reads text."""
     for key in _TEXT_KEYS:
         nested = config.get(key)
         if isinstance(nested, Mapping) and nested:
-            return _text_config(nested)
+            return text_config(nested)
     return config
 
 

@@ -8,21 +8,50 @@ from typing import Any
 from tutelage.errors import MissingExtraError, StudentError
 from tutelage.models.adapter_merge import merged
 from tutelage.models.config import DtypeName, ModelSettings
+from tutelage.models.fit import check_fit
 from tutelage.models.folder import StudentFolder
+from tutelage.models.hardware import check_device, kind_of
 
 
 def load_model(
-    folder: StudentFolder, settings: ModelSettings, *, device: str, dtype: DtypeName
+    folder: StudentFolder,
+    settings: ModelSettings,
+    *,
+    device: str,
+    dtype: DtypeName,
+    device_map: str | None = None,
 ) -> Any:
     """Load a causal language model for reading: no gradients, no dropout.
 
+    Args:
+        folder: The model's.
+        settings: Which files and which code may be loaded.
+        device: Where it computes.
+        dtype: Of the weights; those of a quantised model stay as they are stored.
+        device_map: How transformers divides it among all devices, such as `auto`; None for
+            `device` alone.
+
     Raises:
         MissingExtraError: torch or transformers is not installed.
-        StudentError: The folder cannot be loaded, or the device cannot be used.
+        SettingsError: There is no such device.
+        StudentError: The folder cannot be loaded, does not fit into memory, or the device cannot
+            be used.
     """
-    model = load_weights(folder, settings, dtype=dtype)
+    if kind_of(device) != "cpu":
+        _with_torch()
+        check_device(device)
+    if device_map is None:
+        check_fit(folder, device=device, dtype=dtype)
+    quantised = "quantization_config" in folder.config
+    placement: dict[str, Any] = {}
+    if device_map is not None:
+        placement = {"device_map": device_map}
+    elif quantised:
+        placement = {"device_map": {"": device}}
+    model = load_weights(folder, settings, dtype=dtype, placement=placement)
     try:
-        model = model.to(device)
+        if not placement:
+            model = model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise StudentError(
             f"device {device!r} cannot be used: {error}", hint="set device to cpu"
@@ -53,14 +82,10 @@ def load_weights(
         MissingExtraError: A library is not installed.
         StudentError: The folder cannot be loaded, or lacks weights that the model needs.
     """
-    try:
-        import torch
-        from transformers import AutoConfig
-    except ImportError as error:
-        raise MissingExtraError(
-            "reading a student needs torch and transformers",
-            hint="pip install 'tutelage[student]'",
-        ) from error
+    _with_torch()
+    import torch
+    from transformers import AutoConfig
+
     path, trusted = str(folder.model_path), settings.trust_remote_code
     missing: list[str] = []
     with _explained(folder), quiet_libraries():
@@ -83,6 +108,17 @@ def load_weights(
         f"{missing[0]}: transformers would make them up",
         hint="is it a language model's folder, complete, and with the right config.json?",
     )
+
+
+def _with_torch() -> None:
+    try:
+        import torch  # noqa: F401  (is it there?)
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            "reading a student needs torch and transformers",
+            hint="pip install 'tutelage[student]'",
+        ) from error
 
 
 def _kinds(config: Any) -> list[Any]:

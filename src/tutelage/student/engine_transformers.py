@@ -68,6 +68,11 @@ class TransformersEngine:
         """One."""
         return 1
 
+    @property
+    def reads_lines(self) -> bool:
+        """Whether passages that share a prefix are read together."""
+        return self._lines
+
     def refusal(self, passage: Passage) -> Refusal | None:
         """Whether a passage has token ids that the model does not have."""
         return out_of_range(passage, embedded=self._probed.embedded, answered=self._probed.answered)
