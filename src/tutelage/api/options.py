@@ -48,6 +48,9 @@ class StudentOptions(TemplateOptions, total=False):
     requests_in_flight: int
     native: bool
     batch_tokens: int | str
+    device_map: str | None
+    tensor_parallel: int
+    gpu_memory_fraction: float
     max_length: int | None
     on_overflow: str
     turns: str
@@ -175,6 +178,10 @@ class TrainOptions(TemplateOptions, total=False):
     dtype: str
     device: str
     turns: str
+    base_weights: str
+    gradient_checkpointing: str
+    padding_free: str
+    liger: str
     lora_rank: int
     lora_alpha: int
     checkpoint_steps: int

@@ -22,20 +22,55 @@ _OUT = click.Path(path_type=Path, file_okay=False)
 @click.option("--epochs", type=int, default=1, show_default=True)
 @click.option("--learning-rate", type=float, help="Default 2e-5, or 2e-4 for lora.")
 @click.option("--batch", "batch_examples", type=int, default=8, show_default=True)
-@click.option("--microbatch", "microbatch_examples", type=int, help="Computed at once.")
+@click.option(
+    "--microbatch",
+    "microbatch_examples",
+    type=int,
+    help="Computed at once; halved where memory is short.",
+)
 @click.option("--max-tokens", type=int, help="Longer rows are left out, never cut.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Of multiplications; weights stay in float32.",
+    help="Of multiplications; weights that are trained stay in float32.",
+)
+@click.option(
+    "--base-weights",
+    type=click.Choice(["auto", "float32", "bfloat16", "4bit"]),
+    default="auto",
+    show_default=True,
+    help="lora: how the weights that are not trained are held.",
+)
+@click.option(
+    "--gradient-checkpointing",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Less memory, a third more time.",
+)
+@click.option(
+    "--padding-free",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Join the rows of a microbatch instead of padding them.",
+)
+@click.option(
+    "--liger",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="The fused loss of liger-kernel.",
 )
 @click.option("--template", default="chat", show_default=True, help="As it was scored.")
 @template_options
 @click.option("--turns", type=click.Choice(["last", "all"]), default="last", show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."
+)
 @click.option("--threads", type=int, help="Of the CPU.")
 @click.option("--checkpoint-steps", type=int, default=200, show_default=True)
 @click.option(
@@ -77,11 +112,12 @@ def train(
       tutelage train runs/demo --set random --student smollm2-135m --out trained/random
     """
     from tutelage.pipeline.train_stage import train as work
-    from tutelage.training import tracked
+    from tutelage.training import launched, tracked
 
     arguments = template_values(flags)
     given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
     settings = given | arguments
+    tracker = tracker if launched().is_first else None
     with tracked(tracker, project=tracker_project), shown_progress() as progress:
         done = work(
             data,
@@ -93,7 +129,8 @@ def train(
             out=out,
             progress=progress,
         )
-    show_result(done, text=train_text)
+    if launched().is_first:
+        show_result(done, text=train_text)
 
 
 @click.command()
