@@ -64,7 +64,7 @@ def main() -> int:
         for process in pair:
             process.start()
         for process in pair:
-            process.join(timeout=280)
+            process.join(timeout=500)
             failed += process.exitcode != 0
     return failed
 

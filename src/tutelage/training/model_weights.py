@@ -19,9 +19,10 @@ from trl import SFTTrainer
 
 from tutelage.errors import DivergedError, MissingExtraError, SettingsError
 from tutelage.models.hardware import kind_of, usual_dtype
-from tutelage.models.loading import load_weights, quiet_libraries
+from tutelage.models.loading import load_weights
 from tutelage.student.components import OpenStudent
 from tutelage.training.config import TrainSettings
+from tutelage.training.quiet import quiet
 
 
 def multiplied_dtype(parts: OpenStudent, settings: TrainSettings) -> str:
@@ -109,7 +110,8 @@ def save_trained(
     Raises:
         DivergedError: A weight, or its square, is no number; nothing is saved.
     """
-    model = _whole_model(trainer, parts, settings)
+    with quiet():
+        model = _whole_model(trainer, parts, settings)
     if model is None:
         return
     model = model.to(dtype=_dtype_in(parts.folder.model_path))
@@ -117,7 +119,7 @@ def save_trained(
     temporary = path.with_name(f".{path.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    with quiet_libraries():
+    with quiet():
         model.save_pretrained(str(temporary), safe_serialization=True)
     for file in sorted(parts.folder.tokenizer_path.iterdir()):
         taken = file.name.startswith(

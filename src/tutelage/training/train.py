@@ -290,11 +290,11 @@ def _train(
 ) -> Trained:
     try:
         from tutelage.training.model_weights import save_trained
+        from tutelage.training.quiet import quiet
         from tutelage.training.trainer import (
             build_trainer,
             check_answers,
             does_not_fit,
-            quiet,
         )
     except ImportError as error:
         raise MissingExtraError(

@@ -3,9 +3,6 @@
 import logging
 import math
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,6 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import is_flash_attn_2_available
-from transformers.utils import logging as hf_logging
 from trl import SFTConfig, SFTTrainer
 
 from tutelage.errors import MissingExtraError, SettingsError, StudentError
@@ -36,6 +32,7 @@ from tutelage.training.model_weights import (
     step_of,
 )
 from tutelage.training.processes import Processes, launched
+from tutelage.training.quiet import quiet
 from tutelage.training.row_order import LikeLengths
 from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT, Encoded
 from tutelage.training.trackers import current_tracking
@@ -110,7 +107,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
     def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
         return self._order
 
-    def trainingstep_of(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Compute the gradients of a microbatch, in smaller ones where it does not fit.
 
         A backward pass that ended early has added to gradients already. So after a shortage the
@@ -420,25 +417,3 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             names = ("loss", "learning_rate", "grad_norm", "epoch")
             numbers = {f"train/{name}": logs[name] for name in names if name in logs}
             tracking.log(numbers, step=state.global_step)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep bars and repeated advice of the libraries off the screen, where our progress stands."""
-    import datasets
-
-    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
-    bars = datasets.are_progress_bars_disabled()
-    hf_logging.disable_progress_bar()
-    hf_logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if shown:
-            hf_logging.enable_progress_bar()
-        if not bars:
-            datasets.enable_progress_bars()
