@@ -162,6 +162,10 @@ def engine_options(function: Function) -> Function:
     return function
 
 
+POOL_FLAGS = ("workers", "worker_cpus", "worker_gpus", "ray_address")
+"""The parameters of `engine_options`, but for the engine."""
+
+
 def ray_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `engine_options`, but for the engine, as settings of the pool."""
     values = {name: options[name] for name in ("workers", "worker_cpus", "worker_gpus")}

@@ -6,7 +6,15 @@ from typing import Any
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values, tracker_options
+from tutelage.cli.options import (
+    POOL_FLAGS,
+    TEMPLATE_NAMES,
+    engine_options,
+    ray_values,
+    template_options,
+    template_values,
+    tracker_options,
+)
 from tutelage.cli.output import show_result
 from tutelage.cli.study_summaries import evaluate_text, plan_text, prove_text, train_text
 from tutelage.errors import SettingsError
@@ -216,6 +224,7 @@ def evaluate(
     type=click.FloatRange(min=0, min_open=True),
     help="--plan: instead of what finished cells took.",
 )
+@engine_options
 def prove(
     config: Path,
     *,
@@ -226,6 +235,7 @@ def prove(
     tracker: str | None,
     tracker_project: str,
     plan: bool,
+    engine: str,
     **planning: Any,
 ) -> None:
     """Train on the selection and on baselines, and compare.
@@ -239,11 +249,14 @@ def prove(
       tutelage prove experiment.yaml --plan
       tutelage prove experiment.yaml --quick
       tutelage prove experiment.yaml
+      tutelage prove experiment.yaml --engine ray --workers 8 --worker-gpus 1
     """
+    from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove.forecast import forecast
     from tutelage.experiments.prove.prove_job import prove as work
     from tutelage.training import tracked
 
+    pool = ray_values({name: planning.pop(name) for name in POOL_FLAGS})
     given = [f"--{name.replace('_', '-')}" for name, value in planning.items() if value is not None]
     if plan:
         show_result(forecast(config, out=out, quick=quick, **planning), text=plan_text)
@@ -262,6 +275,7 @@ def prove(
             most_cells=most_cells,
             selection=selection,
             progress=progress,
+            elsewhere=cells_elsewhere(engine, pool),
         )
     show_result(found, text=prove_text)
 
