@@ -31,6 +31,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student import device_benchmark as bench
 from tutelage.student.batch_budget import TorchGauge
 from tutelage.student.passages import Passage
+from tutelage.version import VERSION
 
 _TOOLS = {
     "flash-attn": "flash_attn",
@@ -158,9 +159,11 @@ def _facts(work: _Bench) -> Iterator[DeviceLine]:
         else f", {memory.free / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free"
     )
     yield DeviceLine(check="device", result=f"{work.device}: {named}{size}")
-    libraries = ("tutelage", "torch", "transformers", "trl")
+    libraries = ("torch", "transformers", "trl")
     found = ", ".join(f"{name} {_version(name)}" for name in libraries)
-    yield DeviceLine(check="versions", result=f"{found}; Python {platform.python_version()}")
+    yield DeviceLine(
+        check="versions", result=f"tutelage {VERSION}, {found}; Python {platform.python_version()}"
+    )
     yield DeviceLine(check="dtype", result=f"auto is {usual_dtype(work.device)}")
 
 

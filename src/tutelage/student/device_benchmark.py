@@ -4,6 +4,7 @@ Weights are drawn from a seed, so that anybody can repeat a measurement without 
 `N` tokens of a passage, `V` vocabulary.
 """
 
+import logging
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.models.hardware import kind_of
+from tutelage.models.loading import quiet_libraries
 from tutelage.student.batch_budget import TorchGauge
 from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine_transformers import TransformersEngine
@@ -159,6 +161,7 @@ def harness_losses(model: Any, passages: Sequence[Passage]) -> list[float]:
     """Mean losses by the likelihood of lm-eval's `hf` model. Needs lm_eval."""
     from lm_eval.models.huggingface import HFLM
 
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it advises against models in memory
     harness = HFLM(
         pretrained=model,
         tokenizer=_tokenizer(),
@@ -272,7 +275,8 @@ def save_student(folder: Path) -> None:
     tokenizer = Tokenizer(models.BPE(vocab=words, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    random_model(SMALL, device="cpu", dtype="float32").save_pretrained(folder)
+    with quiet_libraries():
+        random_model(SMALL, device="cpu", dtype="float32").save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{"bos_token": "<s>", **_ENDS}
     ).save_pretrained(folder)
