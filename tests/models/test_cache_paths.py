@@ -11,7 +11,7 @@ MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
 server:/home /home nfs4 rw 0 0
 /dev/sdb1 /home/with\\040space xfs rw 0 0
-tmpfs /tmp tmpfs rw 0 0
+tmpfs /scratch tmpfs rw 0 0
 """
 
 
@@ -22,7 +22,7 @@ tmpfs /tmp tmpfs rw 0 0
         ("/home", "nfs4"),
         ("/homes/user", "ext4"),
         ("/home/with space/x", "xfs"),
-        ("/tmp/x", "tmpfs"),
+        ("/scratch/x", "tmpfs"),
     ],
 )
 def test_the_deepest_mount_decides(tmp_path: Path, path: str, kind: str) -> None:

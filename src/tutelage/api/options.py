@@ -192,6 +192,7 @@ class EvaluateOptions(TemplateOptions, total=False):
     """How a student is evaluated."""
 
     dtype: str
+    backend: str
     device: str
     max_length: int | None
     batch_examples: int

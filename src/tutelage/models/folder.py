@@ -171,6 +171,15 @@ class StudentFolder:
             parts.append([_content(self.adapter.config), file_digest(self.adapter.weights)])
         return content_hash(*parts)
 
+    def end_tokens(self) -> list[int]:
+        """The token ids that end what the model writes, by its generation config or its config."""
+        path = self.model_path / "generation_config.json"
+        given = _read_json(path).get("eos_token_id") if path.is_file() else None
+        if given is None:
+            given = text_config(self.config).get("eos_token_id", self.config.get("eos_token_id"))
+        listed = given if isinstance(given, list) else [given]
+        return [token for token in listed if isinstance(token, int)]
+
     def _tokenizer_files(self) -> list[Path]:
         folder = self.tokenizer_path
         files = [folder / name for name in _TOKENIZER_FILES]

@@ -31,7 +31,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student import device_benchmark as bench
 from tutelage.student.batch_budget import TorchGauge
 from tutelage.student.passages import Passage
-from tutelage.version import VERSION
+from tutelage.version import __version__
 
 _TOOLS = {
     "flash-attn": "flash_attn",
@@ -161,9 +161,8 @@ def _facts(work: _Bench) -> Iterator[DeviceLine]:
     yield DeviceLine(check="device", result=f"{work.device}: {named}{size}")
     libraries = ("torch", "transformers", "trl")
     found = ", ".join(f"{name} {_version(name)}" for name in libraries)
-    yield DeviceLine(
-        check="versions", result=f"tutelage {VERSION}, {found}; Python {platform.python_version()}"
-    )
+    ours = f"tutelage {__version__}, Python {platform.python_version()}"
+    yield DeviceLine(check="versions", result=f"{ours}, {found}")
     yield DeviceLine(check="dtype", result=f"auto is {usual_dtype(work.device)}")
 
 

@@ -7,8 +7,9 @@ and sums of squares cannot be had.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -185,21 +186,36 @@ def open_vllm(settings: StudentSettings) -> VllmEngine:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A continuation.
+
+    Attributes:
+        ids: Its tokens, perhaps with the one that ended it.
+        ended: Whether it ended by itself within the limit.
+    """
+
+    ids: tuple[int, ...]
+    ended: bool
+
+
 class VllmOfflineEngine:
     """vLLM in this process: it batches by itself, on one card or on several that share each layer.
 
     Args:
         model: A `vllm.LLM`.
-        sampling: A `vllm.SamplingParams` that asks for what was measured at prompt tokens.
+        sampling: Makes `vllm.SamplingParams`.
         max_tokens: The most tokens a passage and one more token may have.
         batch_tokens: A sixteenth of the tokens that are handed over at once.
     """
 
     def __init__(
-        self, model: Any, sampling: Any, *, max_tokens: int | None, batch_tokens: int
+        self, model: Any, sampling: Callable[..., Any], *, max_tokens: int | None, batch_tokens: int
     ) -> None:
         self._model = model
-        self._sampling = sampling
+        self._sampling_of = sampling
+        # One token has to be written; 0 asks for the prompt's own tokens and for no others.
+        self._sampling = sampling(max_tokens=1, temperature=0.0, prompt_logprobs=0)
         self._max_tokens = max_tokens
         self._tokens = batch_tokens * _BUDGETS_A_REQUEST
 
@@ -250,6 +266,29 @@ class VllmOfflineEngine:
         return [
             _measured(p, tokens, full=full, place="vLLM in this process")
             for p, tokens in zip(passages, found, strict=True)
+        ]
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], *, limit: int, ends: Sequence[int]
+    ) -> list[Written]:
+        """Continue prompts greedily, in the order given.
+
+        Args:
+            prompts: Token ids.
+            limit: The most tokens of a continuation.
+            ends: Tokens that end one.
+        """
+        sampling = self._sampling_of(
+            max_tokens=limit, temperature=0.0, stop_token_ids=list(ends), detokenize=False
+        )
+        asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        answers = self._model.generate(asked, sampling, use_tqdm=False)
+        return [
+            Written(
+                ids=tuple(answer.outputs[0].token_ids),
+                ended=answer.outputs[0].finish_reason == "stop",
+            )
+            for answer in answers
         ]
 
     def close(self) -> None:
@@ -306,7 +345,5 @@ def open_vllm_offline(
             hint="lower gpu_memory_fraction where other programs use the card, raise "
             "tensor_parallel where the model is too large for it, or set backend to transformers",
         ) from error
-    # One token has to be written; 0 asks for the prompt's own tokens and for no others.
-    sampling = vllm.SamplingParams(max_tokens=1, temperature=0.0, prompt_logprobs=0)
     tokens = CPU_TOKENS if settings.batch_tokens == "auto" else settings.batch_tokens
-    return VllmOfflineEngine(model, sampling, max_tokens=longest, batch_tokens=tokens)
+    return VllmOfflineEngine(model, vllm.SamplingParams, max_tokens=longest, batch_tokens=tokens)

@@ -268,7 +268,7 @@ class Elsewhere:
 
     def each(self, work: Any, items: Any) -> Any:
         for item in items:
-            sent, cell = pickle.loads(pickle.dumps((work, item)))
+            sent, cell = pickle.loads(pickle.dumps((work, item)))  # noqa: S301  (our own)
             sent(cell)
             self.cells.append(cell)
             yield item

@@ -167,6 +167,13 @@ def train(
     show_default=True,
 )
 @click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "vllm-offline"]),
+    default="auto",
+    show_default=True,
+    help="vllm-offline: vLLM in this process generates and measures.",
+)
 @click.option("--batch", "batch_examples", type=int, default=16, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of items.")
 def evaluate(
