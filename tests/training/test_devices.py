@@ -204,11 +204,16 @@ def test_gradient_checkpointing_changes_no_weight(
 def test_base_weights_in_bfloat16_are_merged_into_the_original_ones(
     rows: Path, student: Path, tmp_path: Path
 ) -> None:
+    from safetensors.torch import load_file
+
     exact = trained(rows, student, tmp_path / "exact", method="lora")
     rounded = trained(rows, student, tmp_path / "lora", method="lora", base_weights="bfloat16")
-    # Rounding of the base moves gradients, not the weights that nobody trained.
-    assert furthest(rounded, student) > 1e-4
-    assert furthest(rounded, exact) < 5e-3
+    start, left, right = (load_file(p / "model.safetensors") for p in (student, exact, rounded))
+    for name, weight in start.items():
+        change = (left[name] - weight).norm()
+        # Rounding of the base moves gradients a little, and no weight that nobody trained.
+        assert (right[name] - left[name]).norm() <= 0.3 * change, name
+        assert bool(change) is ("proj" in name)
 
 
 def test_four_bits_say_what_they_need(rows: Path, student: Path, tmp_path: Path) -> None:

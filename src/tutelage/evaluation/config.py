@@ -97,6 +97,6 @@ class EvaluateSettings(TemplateSettings):
     batch_examples: int = Field(
         default=16,
         ge=1,
-        description="Answers generated at once, halved where memory is short; vLLM takes what fits.",
+        description="Answers generated at once; halved where memory is short.",
     )
     seed: int = Field(default=0, ge=0, description="Of the draw of items and of the harness.")
