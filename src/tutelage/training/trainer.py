@@ -240,6 +240,12 @@ def _microbatch(parts: OpenStudent, settings: TrainSettings, processes: Processe
     Raises:
         SettingsError: The batch cannot be divided among the processes.
     """
+    if processes.count > 1 and ":" in settings.device:
+        raise SettingsError(
+            f"device is {settings.device}, but {processes.count} processes were launched: each has "
+            "a card of its own",
+            hint="leave --device out, or start one process without a launcher",
+        )
     if settings.batch_examples % processes.count:
         raise SettingsError(
             f"batch_examples is {settings.batch_examples}, but {processes.count} processes were "

@@ -288,6 +288,15 @@ def test_cells_that_others_work_on_have_the_results_of_this_process(
     assert read_results(here.out).equals(read_results(away.out))
 
 
+def test_a_launcher_cannot_start_an_experiment(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="2 processes were launched"):
+        run_experiment(experiment(place, tmp_path), progress=Silent())
+
+
 def test_a_lock_is_for_one_process(place: Path, tmp_path: Path) -> None:
     made = experiment(place, tmp_path, lock=str(tmp_path / "lock"))
     with pytest.raises(SettingsError, match="one process"):

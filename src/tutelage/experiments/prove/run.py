@@ -43,7 +43,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.tracked_numbers import task_means
 from tutelage.progress import Progress
 from tutelage.student.config import template_values
-from tutelage.training import Tracking, tracked_run, train_student
+from tutelage.training import Tracking, launched, tracked_run, train_student
 
 _GAP_SECONDS = 1.0
 DIVERGED = "diverged"
@@ -79,6 +79,11 @@ def run_experiment(
     Raises:
         RunError: Another process works on it, or the folder is that of something else.
     """
+    if launched().count > 1:
+        raise SettingsError(
+            f"{launched().count} processes were launched, and each would do the whole experiment",
+            hint="start it without a launcher; --engine ray works on several cells at a time",
+        )
     settings.out.mkdir(parents=True, exist_ok=True)
     with RunFolder(root=settings.out).locked():
         _check_ours(settings.out)
