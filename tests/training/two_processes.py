@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import peft  # noqa: F401  (imported before the processes begin)
-import trl  # noqa: F401
 
+import tutelage.training.trainer  # noqa: F401
 from tests.training.fsdp_on_cpu import divide_weights_on_cpus
 from tutelage.training import TrainSettings, train_student
 

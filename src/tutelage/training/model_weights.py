@@ -140,7 +140,7 @@ def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSetting
     accelerator = trainer.accelerator
     divided = accelerator.distributed_type == DistributedType.FSDP
     rounded = base_weights_of(parts, settings) != "float32"
-    state = accelerator.get_state_dict(trainer.model_wrapped) if divided else None
+    state = _gathered(trainer) if divided else None
     if not accelerator.is_main_process:
         return None
     if not (divided or rounded):
@@ -154,6 +154,20 @@ def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSetting
     model = get_peft_model(model, adapters_of(settings))
     set_peft_model_state_dict(model, {name: value.cpu() for name, value in learnt.items()})
     return model.merge_and_unload()
+
+
+def _gathered(trainer: SFTTrainer) -> dict[str, torch.Tensor]:
+    """Weights that are divided among processes, whole in the first one.
+
+    Every process gives its part of each weight, one weight after another; the others keep none.
+    """
+    first = trainer.accelerator.is_main_process
+    found = {}
+    for name, value in trainer.accelerator.get_state_dict(trainer.model_wrapped).items():
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+        if first:
+            found[name] = whole.detach().cpu()
+    return found
 
 
 def _dtype_in(folder: Path) -> torch.dtype:
