@@ -108,7 +108,7 @@ def _nearest(
     if dtype == "float32" and needed(folder, dtype="bfloat16").total <= limit:
         return "set dtype to bfloat16 (--dtype bfloat16): half the memory"
     wanted = needed(folder, dtype=dtype).total
-    if needed(folder, dtype=dtype).weights <= has.total and kind != "cpu":
+    if wanted <= has.total and kind != "cpu":
         return (
             f"other programs hold {(has.total - has.free) / _GIB:.1f} GiB of {device}: end them, "
             "or choose another device"

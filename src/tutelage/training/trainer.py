@@ -127,16 +127,17 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
 
     def _try(self, model: Any, microbatches: list[Any], in_batch: Any) -> Any:
         """The loss of the last of some microbatches, or None where one does not fit."""
+        step = super().training_step
+        loss: Any = None
         try:
             with memory_errors(OutOfMemoryError):
                 for inputs in microbatches:
                     rows = self._rows_at_once or rows_in(inputs)
                     parts = [inputs] if rows >= rows_in(inputs) else in_parts(inputs, rows=rows)
-                    step = super().training_step
                     loss = sum(step(model, part, num_items_in_batch=in_batch) for part in parts)
         except OutOfMemoryError as error:
             if self.accelerator.num_processes > 1:  # the others wait for gradients of this one
-                raise does_not_fit(str(error), rows=rows_in(inputs)) from error
+                raise does_not_fit(str(error), rows=max(map(rows_in, microbatches))) from error
             return None
         return loss
 
