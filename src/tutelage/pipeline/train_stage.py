@@ -70,7 +70,7 @@ def train(
         chosen_of = chosen_rows(run, chosen=chosen or "selected")
         kind: Weights = "likelihood" if weights == "likelihood" else "auto"
         found = [as_training_row(row) for row in weighted_rows(chosen_of, run, weights=kind)]
-        with first_writes(cpu=wanted.device == "cpu") as writes:
+        with first_writes(device=wanted.device) as writes:
             rows = _written(found, out) if writes else out / "rows.jsonl"
     elif not data.is_file():
         raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")

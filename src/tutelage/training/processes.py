@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tutelage.errors import SettingsError
+from tutelage.models.hardware import find_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,30 +57,30 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def begin(*, cpu: bool) -> None:
+def begin(*, device: str) -> None:
     """Connect the processes, so that they can wait for each other before the trainer is made.
 
     Args:
-        cpu: Whether they compute on processors though there may be graphics cards.
+        device: What they compute on; `auto`, or the name of a kind.
     """
     if launched().count > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=cpu)
+        PartialState(cpu=(find_device() if device == "auto" else device) == "cpu")
 
 
 @contextmanager
-def first_writes(*, cpu: bool) -> Iterator[bool]:
+def first_writes(*, device: str) -> Iterator[bool]:
     """A block that process 0 enters to write; the others wait until it has.
 
     Args:
-        cpu: As in `begin`.
+        device: As in `begin`.
 
     Yields:
         Whether this process writes.
     """
     processes = launched()
-    begin(cpu=cpu)
+    begin(device=device)
     try:
         yield processes.is_first
     finally:

@@ -98,7 +98,7 @@ def train_student(
     first = launched().is_first
     progress = (progress if first else None) or Silent()
     student = open_student(student_settings(model, settings))
-    begin(cpu=student.parts.device == "cpu")
+    begin(device=student.parts.device)
     try:
         key = _key(rows, student, settings)
         done = _known(out, key)
