@@ -20,7 +20,7 @@ def divide_weights_on_cpus() -> None:
 
     def begun(self: state.PartialState, *arguments: object, **named: object) -> None:
         begin(self, *arguments, **named)
-        if self.num_processes > 1:
+        if self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.MULTI_XPU
 
     state.PartialState.__init__ = begun  # type: ignore[method-assign]
