@@ -41,6 +41,10 @@ class Kernels:
         """Whether a line costs no more than its passages, however long it is."""
         return self._flex
 
+    def use_dense_masks(self) -> None:
+        """Give up the attention that skips blocks."""
+        self._flex = self._flash = False
+
     def kernel(self, line: Line) -> str:
         """The name that transformers has for the attention that is best for a line."""
         if self._flash and not any(strand.shared for strand in line.strands):

@@ -5,6 +5,7 @@ Passages that share prefixes are read in one line without padding, in which a pr
 in padded batches or row by row.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 
 class TransformersEngine:
@@ -51,9 +54,7 @@ class TransformersEngine:
         self._ops = ops
         self._kernels = Kernels(model) if self._head is not None else None
         with torch_inference():
-            self._lines = self._kernels is not None and reads_lines(
-                model, self._line_states, self._own_states
-            )
+            self._lines = self._can_read_lines()
         if batch_tokens is None:
             batch_tokens = CPU_TOKENS if gauge is None else self._measured(gauge)
         self._batch_tokens = batch_tokens
@@ -67,6 +68,18 @@ class TransformersEngine:
     def lanes(self) -> int:
         """One."""
         return 1
+
+    def _can_read_lines(self) -> bool:
+        """Try it; where FlexAttention does not work here, once more with a dense mask."""
+        if self._kernels is None:
+            return False
+        if reads_lines(self._model, self._line_states, self._own_states):
+            return True
+        if not self._kernels.skip_blocks:
+            return False
+        _log.warning("FlexAttention does not work here; lines are read with a dense mask")
+        self._kernels.use_dense_masks()
+        return reads_lines(self._model, self._line_states, self._own_states)
 
     @property
     def reads_lines(self) -> bool:
