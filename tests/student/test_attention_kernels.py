@@ -40,7 +40,7 @@ def flash(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     return bool(request.param)
 
 
-def test_lines_that_share_nothing_use_flash_attention_where_it_is_installed(flash: bool) -> None:
+def test_lines_that_share_nothing_use_flash_attention_where_it_is_installed(*, flash: bool) -> None:
     kernels = Kernels(model())
     assert kernels.kernel(SHARED) == FLEX
     assert kernels.kernel(APART) == (FLASH if flash else FLEX)
@@ -52,12 +52,12 @@ def test_lines_that_share_nothing_use_flash_attention_where_it_is_installed(flas
     [({"device": "cpu"}, "sdpa"), ({"flex": False}, "sdpa"), ({"size": 4}, FLEX)],
 )
 def test_a_model_or_a_device_without_it_keeps_its_own(
-    flash: bool, given: dict[str, Any], apart: str
+    given: dict[str, Any], apart: str, *, flash: bool
 ) -> None:
     assert Kernels(model(**given)).kernel(APART) == apart
 
 
-def test_the_models_own_attention_is_set_again(flash: bool) -> None:
+def test_the_models_own_attention_is_set_again(*, flash: bool) -> None:
     fake = model()
     kernels = Kernels(fake)
     with kernels.of(SHARED) as name:
@@ -69,7 +69,7 @@ def test_the_models_own_attention_is_set_again(flash: bool) -> None:
     assert fake.used == [FLEX, "sdpa"]
 
 
-def test_lines_are_filled_up_to_whole_blocks(flash: bool) -> None:
+def test_lines_are_filled_up_to_whole_blocks(*, flash: bool) -> None:
     padded = Kernels(model()).padded(SHARED)
     assert len(padded.ids_N) == len(padded.positions_N) == 128
     assert np.array_equal(padded.ids_N[: len(SHARED.ids_N)], SHARED.ids_N)
