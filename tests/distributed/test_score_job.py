@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ import pytest
 from tests.pipeline.fakes import rows, write_rows
 from tutelage.data import read, write_table
 from tutelage.data.schemas import CANDIDATES, candidate_to_row
-from tutelage.distributed import RayWorkers
-from tutelage.distributed.score_job import RayScoring
+from tutelage.distributed import RayCells, RayWorkers, cells_elsewhere
+from tutelage.distributed.score_job import RayScoring, _in_flight
 from tutelage.distributed.score_worker import ScoringWorker, WorkFolder
 from tutelage.distributed.teacher_pool import opens_on_ray
-from tutelage.errors import StudentError
+from tutelage.errors import SettingsError, StudentError
 from tutelage.pipeline.jobs import score_data
 from tutelage.pipeline.ray_config import RaySettings
 from tutelage.pipeline.resources import Doors
@@ -292,3 +293,36 @@ score_data(data={{"path": {str(data)!r}}}, student={{"model": "table"}}, metrics
 sys.exit(any(name.partition(".")[0] == "ray" for name in sys.modules))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def _write(folder: Path, number: int) -> None:
+    if number < 0:
+        raise StudentError(f"cell {number}", hint="mend it")
+    (folder / str(number)).write_text(str(os.getpid()))
+
+
+def test_cells_are_worked_on_elsewhere_and_given_when_they_are_done(tmp_path: Path) -> None:
+    cells = RayCells(RaySettings(workers=2))
+    assert sorted(cells.each(partial(_write, tmp_path), [0, 1, 2])) == [0, 1, 2]
+    workers = {(tmp_path / str(number)).read_text() for number in range(3)}
+    assert str(os.getpid()) not in workers
+
+
+def test_a_cell_that_fails_stops_the_others_with_its_own_error(tmp_path: Path) -> None:
+    cells = RayCells(RaySettings(workers=1))
+    with pytest.raises(StudentError, match="cell -1") as raised:
+        list(cells.each(partial(_write, tmp_path), [0, -1, 2]))
+    assert raised.value.hint == "mend it"
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+def test_few_chunks_are_handed_out_one_by_one() -> None:
+    assert [_in_flight(chunks, 2) for chunks in (1, 7, 8)] == [1, 1, 2]
+
+
+def test_a_pool_that_is_not_used_is_refused() -> None:
+    with pytest.raises(SettingsError, match="for Ray's workers"):
+        cells_elsewhere("local", {"workers": 3})
+    with pytest.raises(SettingsError, match="workers"):
+        cells_elsewhere("ray", {"workers": 0})
+    assert cells_elsewhere("local", {}) is None

@@ -1,16 +1,18 @@
 """The contract with a vLLM server: what is sent, what is understood, what is refused."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tutelage.data import VIEW_NAMES
-from tutelage.errors import SettingsError, StudentError
+from tutelage.errors import MissingExtraError, SettingsError, StudentError
 from tutelage.student import StudentSettings, open_student
 
 
@@ -352,3 +354,82 @@ def test_a_server_that_is_not_there_is_named(tiny_llama, some_candidates):
 def test_settings_say_what_the_server_computes_in(more, message):
     with pytest.raises(ValueError, match=message):
         StudentSettings(model="m", **more)
+
+
+class Llm:
+    """A stand-in for `vllm.LLM`; measures as `Server` does."""
+
+    made: dict[str, Any]
+    asked: list[Any]
+
+    def __init__(self, **arguments: Any) -> None:
+        type(self).made, type(self).asked = arguments, []
+
+    def generate(self, prompts: Any, sampling: Any, *, use_tqdm: bool) -> Any:
+        assert not use_tqdm
+        self.asked.append(([p["prompt_token_ids"] for p in prompts], sampling))
+        return [SimpleNamespace(prompt_logprobs=self.measured(p)) for p in prompts]
+
+    @staticmethod
+    def measured(prompt: Any) -> Any:
+        ids = prompt["prompt_token_ids"]
+        found = [{t: SimpleNamespace(logprob=-t / 100, rank=t)} for t in ids[1:]]
+        return [None, *found]
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> type[Llm]:
+    fake = type("Fake", (Llm,), {})
+    module = SimpleNamespace(LLM=fake, SamplingParams=lambda **values: values)
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    return fake
+
+
+def offline(tiny_llama, **more):
+    settings = {"backend": "vllm-offline", "dtype": "float16", "use_cache": False, **more}
+    return open_student(StudentSettings(model=str(tiny_llama), **settings))
+
+
+def test_vllm_in_process_reads_what_a_server_reads(vllm, tiny_llama, student_of, some_candidates):
+    views = {"views": VIEW_NAMES, "statistics": "ranks"}
+    student = offline(tiny_llama, tensor_parallel=2)
+    served = student_of(use_cache=False).read(some_candidates, **views)
+    for found, expected in zip(student.read(some_candidates, **views), served, strict=True):
+        for view in VIEW_NAMES:
+            assert np.array_equal(found.views[view].logprobs_T, expected.views[view].logprobs_T)
+            assert np.array_equal(found.views[view].ranks_T, expected.views[view].ranks_T)
+    assert vllm.made["tensor_parallel_size"] == 2
+    assert vllm.made["dtype"] == "float16"
+    ((_, sampling),) = vllm.asked
+    assert sampling == {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+    assert student.describe()["engine"] == "vllm-offline"
+
+
+def test_vllm_in_process_does_not_give_the_distribution(vllm, tiny_llama, some_candidates):
+    with pytest.raises(SettingsError, match="not the distribution"):
+        offline(tiny_llama).read(some_candidates, views=VIEW_NAMES, statistics="full")
+
+
+def test_vllm_that_cannot_load_says_what_to_change(vllm, tiny_llama, some_candidates):
+    def fails(self, **_):
+        raise ValueError("No available memory for the cache blocks.")
+
+    vllm.__init__ = fails
+    with pytest.raises(StudentError, match="cache blocks") as raised:
+        list(offline(tiny_llama).read(some_candidates, views=VIEW_NAMES))
+    assert "gpu_memory_fraction" in raised.value.hint
+
+
+def test_without_vllm_the_extra_is_named(tiny_llama, some_candidates, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(MissingExtraError, match="needs vLLM"):
+        list(offline(tiny_llama).read(some_candidates, views=VIEW_NAMES))
+
+
+def test_settings_of_vllm_in_process_are_checked():
+    with pytest.raises(ValueError, match="belong together"):
+        StudentSettings(model="x", backend="vllm-offline", base_url="http://127.0.0.1:1/v1")
+    with pytest.raises(ValueError, match="vllm-offline"):
+        StudentSettings(model="x", tensor_parallel=2)
+    with pytest.raises(ValueError, match="device_map"):
+        StudentSettings(model="x", backend="packed", device_map="auto")

@@ -17,6 +17,7 @@ from tutelage.errors import SettingsError
 def doctor(
     student: str | Path | None = None,
     *,
+    device: str | None = None,
     trainer_truth: Data = None,
     trainer_max_length: int | None = None,
     limit: int | None = None,
@@ -27,6 +28,7 @@ def doctor(
 
     Args:
         student: Also open this student and check its template.
+        device: Test this device (`auto`: the fastest) with models of random weights instead.
         trainer_truth: Exported rows: are the tokens that TRL trains on those that were scored?
         trainer_max_length: The trainer's limit, in tokens.
         limit: Compare only so many rows; by default all.
@@ -38,13 +40,27 @@ def doctor(
         One row for each finding; `healthy` says whether everything is as it should be.
 
     Raises:
-        SettingsError: `trainer_truth` is given without a student.
+        SettingsError: `trainer_truth` is given without a student, or `device` with something
+            else.
 
     Examples:
         >>> import tutelage as tt
         >>> tt.doctor().healthy
         True
     """
+    if device is not None:
+        from tutelage.pipeline.device_check import device_report
+
+        if student is not None or trainer_truth is not None:
+            raise SettingsError(
+                "device tests with models of its own", hint="leave student and trainer_truth out"
+            )
+        with told(progress) as shown:
+            report = device_report(device, progress=shown)
+        return _findings(
+            {line["check"]: line["result"] for line in report["lines"]}
+            | {"healthy": report["healthy"]}
+        )
     from tutelage.pipeline import examine
     from tutelage.pipeline.train_stage import trainer_truth as compare
 

@@ -52,7 +52,10 @@ class StudentOptions(TemplateOptions, total=False):
     api_key_env: str | None
     requests_in_flight: int
     native: bool
-    batch_tokens: int
+    batch_tokens: int | str
+    device_map: str | None
+    tensor_parallel: int
+    gpu_memory_fraction: float
     max_length: int | None
     on_overflow: str
     turns: str
@@ -180,6 +183,10 @@ class TrainOptions(TemplateOptions, total=False):
     dtype: str
     device: str
     turns: str
+    base_weights: str
+    gradient_checkpointing: str
+    padding_free: str
+    liger: str
     lora_rank: int
     lora_alpha: int
     checkpoint_steps: int
@@ -190,6 +197,7 @@ class EvaluateOptions(TemplateOptions, total=False):
     """How a student is evaluated."""
 
     dtype: str
+    backend: str
     device: str
     max_length: int | None
     batch_examples: int

@@ -215,6 +215,8 @@ def prove(
     quick: bool = False,
     most_cells: int | None = None,
     selection: str | None = None,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
     progress: ShownProgress = None,
 ) -> Proof:
     r"""The comparison of a selection with its baselines, by training on each and evaluating.
@@ -228,6 +230,8 @@ def prove(
         quick: Selection and reference only, in minutes.
         most_cells: Stop after so many trainings, to continue another time; 0 only reports.
         selection: Take this named selection of each run.
+        engine: `local`, or `ray` for cells on a pool of workers.
+        ray: The pool: `workers`, `worker_cpus`, `worker_gpus`, `address`.
         progress: None, a bool, or a progress of your own.
 
     Returns:
@@ -242,6 +246,7 @@ def prove(
         >>> import tutelage as tt
         >>> print(*tt.prove("experiment.yaml", quick=True).in_words, sep="\n")   # doctest: +SKIP
     """
+    from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove import prove as work
 
     place = None
@@ -263,6 +268,7 @@ def prove(
             most_cells=most_cells,
             selection=selection,
             progress=shown,
+            elsewhere=cells_elsewhere(engine, ray),
         )
     folder = Path(summary["out"])
     files = {name: folder / f"{name}.parquet" for name in ("comparisons", "results")}

@@ -115,6 +115,9 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
         setting_option("student.template"),
         setting_option("student.dtype"),
         setting_option("student.device"),
+        setting_option("student.device_map"),
+        setting_option("student.batch_tokens"),
+        setting_option("student.tensor_parallel"),
         setting_option("student.max_length"),
         setting_option("student.on_overflow"),
         setting_option("student.turns"),
@@ -159,6 +162,10 @@ def engine_options(function: Function) -> Function:
     return function
 
 
+POOL_FLAGS = ("workers", "worker_cpus", "worker_gpus", "ray_address")
+"""The parameters of `engine_options`, but for the engine."""
+
+
 def ray_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `engine_options`, but for the engine, as settings of the pool."""
     values = {name: options[name] for name in ("workers", "worker_cpus", "worker_gpus")}
@@ -185,8 +192,13 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
         values["served_model"] = student["served_model"]
     if student["student_key_env"] is not None:
         values["api_key_env"] = student["student_key_env"]
-    if student["max_length"] is not None:
-        values["max_length"] = student["max_length"]
+    for name in ("max_length", "device_map"):
+        if student[name] is not None:
+            values[name] = student[name]
+    if student["batch_tokens"] != "auto":
+        values["batch_tokens"] = student["batch_tokens"]
+    if student["tensor_parallel"] != 1:
+        values["tensor_parallel"] = student["tensor_parallel"]
     return values
 
 

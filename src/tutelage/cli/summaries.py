@@ -239,6 +239,18 @@ def doctor_text(found: Facts) -> Iterable[Block]:
         yield "Template: no problems found."
 
 
+def device_text(found: Facts) -> Iterable[Block]:
+    """The result of `doctor --device`, as it can be pasted into an issue."""
+    lines = found["lines"]
+    yield Table(
+        title=f"Device {found['device']}",
+        columns=("check", "result"),
+        rows=tuple((line["check"], line["result"]) for line in lines),
+    )
+    wrong = [line["check"] for line in lines if not line["healthy"]]
+    yield f"Not as it should be: {'; '.join(wrong)}" if wrong else "All checks passed."
+
+
 def truth_text(found: Facts) -> Iterable[Block]:
     """The result of `doctor --trainer-truth`."""
     rows, same = found["rows"], found["findings"].get("same", 0)

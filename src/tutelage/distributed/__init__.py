@@ -1,8 +1,9 @@
-"""Scoring and local teachers on a pool of Ray workers.
+"""Scoring, local teachers and the cells of experiments on a pool of Ray workers.
 
 Handed to the pipeline by whoever calls it: `Doors(workers=RayWorkers())`.
 """
 
+from tutelage.distributed.experiment_cells import RayCells, cells_elsewhere
 from tutelage.distributed.workers import RayWorkers
 
-__all__ = ["RayWorkers"]
+__all__ = ["RayCells", "RayWorkers", "cells_elsewhere"]

@@ -36,6 +36,7 @@ from tutelage.progress import Progress
 from tutelage.student import StudentSettings, chunks_of, open_student
 
 FAILED = "student_failed"
+_MANY_CHUNKS = 4
 _NOT_IN_KEY = {"use_cache", "cache_path"}
 
 
@@ -220,9 +221,9 @@ def _reports(
             batch_size=None,
             batch_format="pyarrow",
             fn_constructor_kwargs=arguments,
-            # One at a time: at the end no chunk waits for a busy worker while another is idle.
             compute=ray.data.ActorPoolStrategy(
-                size=min(job.pool.workers, len(chunks)), max_tasks_in_flight_per_actor=1
+                size=min(job.pool.workers, len(chunks)),
+                max_tasks_in_flight_per_actor=_in_flight(len(chunks), job.pool.workers),
             ),
             num_cpus=job.pool.worker_cpus,
             num_gpus=job.pool.worker_gpus or None,
@@ -238,6 +239,15 @@ def _reports(
                 f"the workers cannot go on: {str(error).splitlines()[0]}",
                 hint="the same command continues; `ray status` shows what the cluster has",
             ) from error
+
+
+def _in_flight(chunks: int, workers: int) -> int:
+    """How many chunks a worker has at a time, the one it reads among them.
+
+    Two, so that it never waits for the next one; one where there are few, so that at the end no
+    chunk waits for a busy worker while another is idle.
+    """
+    return 2 if chunks >= _MANY_CHUNKS * workers else 1
 
 
 @contextmanager

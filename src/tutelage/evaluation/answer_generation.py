@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import Unscored, content_hash
+from tutelage.errors import StudentError
 from tutelage.evaluation.items import Item
 from tutelage.evaluation.likelihood_tasks import asked
-from tutelage.models.loading import load_model
+from tutelage.models import give_memory_back
+from tutelage.models.loading import load_model, memory_errors
 from tutelage.progress import Progress
 from tutelage.student import StudentModel
+from tutelage.student.engine import OutOfMemoryError
+from tutelage.student.engine_vllm import VllmOfflineEngine
 
 _ANY_ANSWER = "."
 """The template wants a response to render a question; which one makes no difference."""
@@ -70,11 +74,12 @@ def answer_all(
         for item in fitting
     }
     order = sorted(fitting, key=lambda item: (-len(item.question), item.item_id))
-    writer: _Writer | None = None
+    offline = parts.settings.backend == "vllm-offline"
+    writer: _Writer | _VllmWriter | None = None
     for start in range(0, len(order), batch):
         asked_now = order[start : start + batch]
         if not all(keys[item.item_id] in known for item in asked_now):
-            writer = writer or _Writer(student)
+            writer = writer or (_VllmWriter(student) if offline else _Writer(student))
             answers = writer.write([item.question for item in asked_now], limit=max_new_tokens)
             fresh = {keys[i.item_id]: a for i, a in zip(asked_now, answers, strict=True)}
             _keep(kept, fresh)
@@ -143,24 +148,40 @@ class _Writer:
             self._parts.settings,
             device=self._parts.device,
             dtype=self._parts.dtype,
+            device_map=self._parts.settings.device_map,
         )
-        self._ends = self._end_tokens()
-
-    def _end_tokens(self) -> list[int]:
-        """What ends an answer: the model's own end tokens, and the template's end of turn."""
-        ends = self._model.generation_config.eos_token_id
-        found = {int(e) for e in (ends if isinstance(ends, list) else [ends]) if e is not None}
-        rendered = self._parts.template.render(asked("a", _ANY_ANSWER).messages, 1)
-        if rendered.end:
-            (tokens,) = self._parts.builder.tokenizer.tokenize([rendered.end])
-            found.add(int(tokens.ids_T[0]))
-        return sorted(found)
+        self._ends = _end_tokens(student, self._model.generation_config.eos_token_id)
 
     def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
-        """Answer questions that leave room for an answer together, in the order given."""
+        """Answer questions that leave room for an answer together, in the order given.
+
+        Raises:
+            StudentError: Memory does not suffice for a single one.
+        """
+        prompts = [_question_ids(self._student, question) for question in questions]
+        return self._write(prompts, limit=limit)
+
+    def _write(self, prompts: Sequence[list[int]], *, limit: int) -> list[Answer]:
+        """The answers, in halves where they do not fit into memory together."""
+        try:
+            with memory_errors(OutOfMemoryError):
+                return self._together(prompts, limit=limit)
+        except OutOfMemoryError as error:
+            if len(prompts) == 1:
+                raise StudentError(
+                    f"out of memory at an answer of {limit} tokens to {len(prompts[0])}: {error}",
+                    hint="lower max_new_tokens of the task, or set backend to vllm-offline",
+                ) from error
+        give_memory_back()  # not before the error, which holds the memory, is let go
+        half = len(prompts) // 2
+        return [
+            *self._write(prompts[:half], limit=limit),
+            *self._write(prompts[half:], limit=limit),
+        ]
+
+    def _together(self, prompts: Sequence[list[int]], *, limit: int) -> list[Answer]:
         import torch
 
-        prompts = [_question_ids(self._student, question) for question in questions]
         width = max(map(len, prompts))
         pad = self._ends[0] if self._ends else 0
         ids_B_T = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts])
@@ -178,12 +199,54 @@ class _Writer:
                 eos_token_id=self._ends or None,
                 pad_token_id=pad,
             )
-        return [self._answer(row) for row in written[:, width:].tolist()]
+        rows = written[:, width:].tolist()
+        return [_answer(self._student, row, ends=self._ends) for row in rows]
 
-    def _answer(self, ids: list[int]) -> Answer:
-        end = next((i for i, token in enumerate(ids) if token in self._ends), None)
-        kept = ids if end is None else ids[:end]
-        text = self._parts.decode(kept)
-        return Answer(
-            text=text, ended=end is not None, tokens=len(kept) + (0 if end is None else 1)
-        )
+
+class _VllmWriter:
+    """A student in vLLM that writes; it is the one that reads, too."""
+
+    def __init__(self, student: StudentModel) -> None:
+        self._student = student
+        self._ends = _end_tokens(student, student.parts.folder.end_tokens())
+
+    def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
+        """Answer questions that leave room for an answer, in the order given."""
+        engine = self._student.parts.engine()
+        if not isinstance(engine, VllmOfflineEngine):
+            raise TypeError(f"the engine {engine.name} does not write")
+        prompts = [_question_ids(self._student, question) for question in questions]
+        return [
+            _answer(self._student, written.ids, ends=self._ends, ended=written.ended)
+            for written in engine.write(prompts, limit=limit, ends=self._ends)
+        ]
+
+
+def _end_tokens(student: StudentModel, own: int | Sequence[int] | None) -> list[int]:
+    """What ends an answer: the model's own end tokens, and the template's end of turn."""
+    listed = [own] if own is None or isinstance(own, int) else own
+    found = {int(token) for token in listed if token is not None}
+    rendered = student.parts.template.render(asked("a", _ANY_ANSWER).messages, 1)
+    if rendered.end:
+        (tokens,) = student.parts.builder.tokenizer.tokenize([rendered.end])
+        found.add(int(tokens.ids_T[0]))
+    return sorted(found)
+
+
+def _answer(
+    student: StudentModel, ids: Sequence[int], *, ends: Sequence[int], ended: bool = False
+) -> Answer:
+    """What was written, up to its end.
+
+    Args:
+        student: Who wrote.
+        ids: Its tokens.
+        ends: Tokens that end an answer.
+        ended: Whether it ended, though the token that ended it may not be among `ids`.
+    """
+    end = next((i for i, token in enumerate(ids) if token in ends), None)
+    kept = list(ids if end is None else ids[:end])
+    done = ended or end is not None
+    return Answer(
+        text=student.parts.decode(kept), ended=done, tokens=len(kept) + (1 if done else 0)
+    )

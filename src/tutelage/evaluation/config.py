@@ -4,6 +4,7 @@ from typing import Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tutelage.models.config import DEVICE_PATTERN, DEVICES
 from tutelage.student.config import TemplateSettings
 
 TaskKind: TypeAlias = Literal[
@@ -77,12 +78,25 @@ class TaskSettings(BaseModel):
         return self
 
 
+def _is_auto(value: object) -> bool:
+    return value == "auto"
+
+
 class EvaluateSettings(TemplateSettings):
     """How the student is opened and how it answers."""
 
     template: str = Field(default="chat", description="chat, alpaca, or a template file.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=DEVICE_PATTERN, description=DEVICES)
+    backend: Literal["auto", "vllm-offline"] = Field(
+        default="auto",
+        exclude_if=_is_auto,  # what was hashed before this setting was there stays as it was
+        description="vllm-offline: vLLM in this process generates and measures.",
+    )
     max_length: int | None = Field(default=None, ge=2, description="In tokens; longer is too_long.")
-    batch_examples: int = Field(default=16, ge=1, description="Answers generated at once.")
+    batch_examples: int = Field(
+        default=16,
+        ge=1,
+        description="Answers generated at once; halved where memory is short.",
+    )
     seed: int = Field(default=0, ge=0, description="Of the draw of items and of the harness.")

@@ -78,6 +78,7 @@ def evaluate_student(
             template=settings.template,
             dtype=settings.dtype,
             device=settings.device,
+            backend=settings.backend,
             max_length=settings.max_length,
             use_cache=False,
             **template_values(settings),

@@ -1,6 +1,36 @@
 """Where this room keeps files between runs."""
 
+import logging
+import os
+import tempfile
+from functools import cache
 from pathlib import Path
+
+_NETWORK = frozenset(
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.ceph",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "panfs",
+        "smb3",
+        "wekafs",
+    }
+)
+"""Types of file systems on which SQLite's locks are not safe."""
+
+_log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -13,6 +43,46 @@ def models_folder() -> Path:
     return cache_folder() / "models"
 
 
+@cache
+def _local(usual: Path) -> Path:
+    """A folder of this user on a local disk, instead of one on a network."""
+    local = Path(tempfile.gettempdir()) / f"tutelage-{os.getuid()}"
+    local.mkdir(mode=0o700, exist_ok=True)
+    if local.is_symlink() or local.stat().st_uid != os.getuid():  # made by somebody else
+        local = Path(tempfile.mkdtemp(prefix="tutelage-"))
+    _log.warning(
+        "%s is on a network file system, where SQLite is not safe: readings are kept in %s; "
+        "set cache_path to a folder on a local disk to keep them longer",
+        usual,
+        local,
+    )
+    return local
+
+
 def readings_path() -> Path:
-    """Where readings are kept unless the settings say otherwise."""
-    return cache_folder() / "readings.sqlite"
+    """Where readings are kept unless the settings say otherwise: always on a local disk.
+
+    Home folders of clusters are often on a network file system. Readings are then kept in the
+    machine's folder for temporary files.
+    """
+    usual = cache_folder()
+    if file_system(usual) not in _NETWORK:
+        return usual / "readings.sqlite"
+    return _local(usual) / "readings.sqlite"
+
+
+def file_system(path: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that a path is on, or nothing where the system does not say."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    real, found, deepest = path.absolute(), "", -1
+    for line in lines:
+        parts = line.split()
+        if len(parts) < 3:  # noqa: PLR2004  (device, place, type)
+            continue
+        place = Path(parts[1].replace("\\040", " "))
+        if (place == real or place in real.parents) and len(place.parts) >= deepest:
+            found, deepest = parts[2], len(place.parts)
+    return found

@@ -4,6 +4,9 @@ from typing import Literal, Protocol, TypeAlias
 
 DtypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
+DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
+DEVICES = "auto, cpu, cuda, cuda:N, mps, xpu or xpu:N."
+
 
 class ModelSettings(Protocol):
     """The settings that finding and loading a model need."""
@@ -20,7 +23,7 @@ class ModelSettings(Protocol):
 
     @property
     def device(self) -> str:
-        """auto, cpu, cuda or cuda:N."""
+        """auto, cpu, cuda, cuda:N, mps, xpu or xpu:N."""
         ...
 
     @property

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from tutelage.models.adapter import Adapter, find_adapter
 from tutelage.models.bundled import BUNDLED, bundled_model
 from tutelage.models.config import DtypeName, ModelSettings
 from tutelage.models.file_hashes import file_digest
+from tutelage.models.hardware import find_device, usual_dtype
 from tutelage.models.weight_files import weight_files
 
 LENGTH_CAP = 8192
@@ -102,12 +102,12 @@ class StudentFolder:
     @property
     def vocabulary_tokens(self) -> int | None:
         """How many tokens the model chooses from, or None where its configuration does not say."""
-        size = _text_config(self.config).get("vocab_size", self.config.get("vocab_size"))
+        size = text_config(self.config).get("vocab_size", self.config.get("vocab_size"))
         return size if isinstance(size, int) and not isinstance(size, bool) else None
 
     def length_limit(self) -> int:
         """The most tokens the model and its tokenizer were made for."""
-        text = _text_config(self.config)
+        text = text_config(self.config)
         limits = [
             limit - self._positions_before_the_first(text)
             for key in _LENGTH_KEYS
@@ -171,6 +171,15 @@ class StudentFolder:
             parts.append([_content(self.adapter.config), file_digest(self.adapter.weights)])
         return content_hash(*parts)
 
+    def end_tokens(self) -> list[int]:
+        """The token ids that end what the model writes, by its generation config or its config."""
+        path = self.model_path / "generation_config.json"
+        given = _read_json(path).get("eos_token_id") if path.is_file() else None
+        if given is None:
+            given = text_config(self.config).get("eos_token_id", self.config.get("eos_token_id"))
+        listed = given if isinstance(given, list) else [given]
+        return [token for token in listed if isinstance(token, int)]
+
     def _tokenizer_files(self) -> list[Path]:
         folder = self.tokenizer_path
         files = [folder / name for name in _TOKENIZER_FILES]
@@ -194,12 +203,12 @@ class StudentFolder:
         return _read_json(path) if path.is_file() else {}
 
 
-def _text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config of the part that reads text."""
     for key in _TEXT_KEYS:
         nested = config.get(key)
         if isinstance(nested, Mapping) and nested:
-            return _text_config(nested)
+            return text_config(nested)
     return config
 
 
@@ -347,32 +356,9 @@ def resolve_max_length(settings: ModelSettings, folder: StudentFolder) -> int:
 
 def resolve_device(settings: ModelSettings) -> str:
     """Where the student runs; torch is only asked where a GPU may be there."""
-    if settings.device != "auto":
-        return settings.device
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
-        return "cpu"
-    try:
-        import torch
-    except ImportError:
-        return "cpu"
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return find_device() if settings.device == "auto" else settings.device
 
 
 def resolve_dtype(settings: ModelSettings, device: str) -> DtypeName:
-    """The type the student computes in; bfloat16 only where the hardware multiplies it."""
-    if settings.dtype != "auto":
-        return settings.dtype
-    if device != "cpu":
-        return "bfloat16"
-    return "bfloat16" if cpu_multiplies_bfloat16() else "float32"
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether this CPU has matrix or dot-product units for bfloat16."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    flags = set(text.split("\n\n", maxsplit=1)[0].split())
-    arm = platform.machine() == "aarch64" and "bf16" in flags
-    return arm or bool(flags & {"avx512_bf16", "amx_bf16"})
+    """The type the student computes in: what the settings say, or what the device is made for."""
+    return usual_dtype(device) if settings.dtype == "auto" else settings.dtype

@@ -1,28 +1,57 @@
 """Loading a model with transformers, from safetensors and without foreign code."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from tutelage.errors import MissingExtraError, StudentError
 from tutelage.models.adapter_merge import merged
 from tutelage.models.config import DtypeName, ModelSettings
+from tutelage.models.fit import check_fit
 from tutelage.models.folder import StudentFolder
+from tutelage.models.hardware import check_device, kind_of
 
 
 def load_model(
-    folder: StudentFolder, settings: ModelSettings, *, device: str, dtype: DtypeName
+    folder: StudentFolder,
+    settings: ModelSettings,
+    *,
+    device: str,
+    dtype: DtypeName,
+    device_map: str | None = None,
 ) -> Any:
     """Load a causal language model for reading: no gradients, no dropout.
 
+    Args:
+        folder: The model's.
+        settings: Which files and which code may be loaded.
+        device: Where it computes.
+        dtype: Of the weights; those of a quantised model stay as they are stored.
+        device_map: How transformers divides it among all devices, such as `auto`; None for
+            `device` alone.
+
     Raises:
         MissingExtraError: torch or transformers is not installed.
-        StudentError: The folder cannot be loaded, or the device cannot be used.
+        SettingsError: There is no such device.
+        StudentError: The folder cannot be loaded, does not fit into memory, or the device cannot
+            be used.
     """
-    model = load_weights(folder, settings, dtype=dtype)
+    if kind_of(device) != "cpu":
+        _with_torch()
+        check_device(device)
+    if device_map is None:
+        check_fit(folder, device=device, dtype=dtype)
+    quantised = "quantization_config" in folder.config
+    placement: dict[str, Any] = {}
+    if device_map is not None:
+        placement = {"device_map": device_map}
+    elif quantised:
+        placement = {"device_map": {"": device}}
+    model = load_weights(folder, settings, dtype=dtype, placement=placement)
     try:
-        model = model.to(device)
+        if not placement:
+            model = model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
         raise StudentError(
             f"device {device!r} cannot be used: {error}", hint="set device to cpu"
@@ -31,27 +60,35 @@ def load_model(
     return model.eval()
 
 
-def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: DtypeName) -> Any:
+def load_weights(
+    folder: StudentFolder,
+    settings: ModelSettings,
+    *,
+    dtype: DtypeName,
+    placement: Mapping[str, Any] | None = None,
+) -> Any:
     """Load a causal language model as transformers does, on the CPU.
 
     A model that also sees is loaded whole, and reads text. An adapter is merged into the weights
     of its base model.
 
+    Args:
+        folder: The model's.
+        settings: Which files and which code may be loaded.
+        dtype: Of the weights.
+        placement: Further arguments of `from_pretrained`: `device_map`, `quantization_config`.
+
     Raises:
         MissingExtraError: A library is not installed.
         StudentError: The folder cannot be loaded, or lacks weights that the model needs.
     """
-    try:
-        import torch
-        from transformers import AutoConfig
-    except ImportError as error:
-        raise MissingExtraError(
-            "reading a student needs torch and transformers",
-            hint="pip install 'tutelage[student]'",
-        ) from error
+    _with_torch()
+    import torch
+    from transformers import AutoConfig
+
     path, trusted = str(folder.model_path), settings.trust_remote_code
     missing: list[str] = []
-    with _explained(folder), _quiet():
+    with _explained(folder), quiet_libraries():
         config = AutoConfig.from_pretrained(path, trust_remote_code=trusted, local_files_only=True)
         for kind in _kinds(config):
             model, about = kind.from_pretrained(
@@ -61,6 +98,7 @@ def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: Dtype
                 use_safetensors=settings.weights == "safetensors",
                 local_files_only=True,
                 output_loading_info=True,
+                **(placement or {}),
             )
             missing = sorted(about["missing_keys"])
             if not missing:
@@ -70,6 +108,17 @@ def load_weights(folder: StudentFolder, settings: ModelSettings, *, dtype: Dtype
         f"{missing[0]}: transformers would make them up",
         hint="is it a language model's folder, complete, and with the right config.json?",
     )
+
+
+def _with_torch() -> None:
+    try:
+        import torch  # noqa: F401  (is it there?)
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            "reading a student needs torch and transformers",
+            hint="pip install 'tutelage[student]'",
+        ) from error
 
 
 def _kinds(config: Any) -> list[Any]:
@@ -128,7 +177,7 @@ def _explained(folder: StudentFolder) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Keep the loading bar of transformers off the screen, where our own progress stands."""
     from transformers.utils import logging as hf_logging
 
@@ -145,6 +194,9 @@ def _quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
+_SHORT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
+
+
 @contextmanager
 def memory_errors(kind: type[Exception]) -> Iterator[None]:
     """Turn every way in which torch says that memory is short into one exception.
@@ -159,8 +211,8 @@ def memory_errors(kind: type[Exception]) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise kind(str(error)) from error
     except RuntimeError as error:
-        # The allocator of the CPU has no exception class of its own.
-        if "DefaultCPUAllocator" in str(error) or "not enough memory" in str(error):
+        # The allocators of the CPU and of Apple's GPUs have no exception class of their own.
+        if any(words in str(error) for words in _SHORT_OF_MEMORY):
             raise kind(str(error)) from error
         raise
 

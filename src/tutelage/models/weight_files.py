@@ -6,8 +6,9 @@ so that a copy that was cut short is found before anything is loaded.
 """
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,28 @@ def weight_files(path: Path, *, config: Mapping[str, Any], pickle: bool) -> tupl
         if file.suffix == ".safetensors":
             check_whole(file)
     return tuple(weights)
+
+
+def stored_weights(files: Iterable[Path]) -> tuple[int, int]:
+    """How many weights safetensors files hold, and in how many bytes.
+
+    Nothing but their headers is read. Other files count with their size, as weights of two bytes.
+    """
+    count = size = 0
+    for file in files:
+        if file.suffix != ".safetensors":
+            size += file.stat().st_size if file.suffix == ".bin" else 0
+            count += file.stat().st_size // 2 if file.suffix == ".bin" else 0
+            continue
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(_HEADER_LENGTH_BYTES), "little")
+            header = json.loads(content.read(length))
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, end = entry["data_offsets"]
+                size += end - start
+                count += math.prod(entry["shape"])
+    return count, size
 
 
 def check_whole(file: Path) -> None:

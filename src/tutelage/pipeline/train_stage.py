@@ -17,7 +17,13 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.set_rows import chosen_rows
 from tutelage.progress import Progress
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.training import TrainSettings, check_truth, refuse_other_rows, train_student
+from tutelage.training import (
+    TrainSettings,
+    check_truth,
+    first_writes,
+    refuse_other_rows,
+    train_student,
+)
 
 MOST_SHOWN = 10
 
@@ -64,7 +70,8 @@ def train(
         chosen_of = chosen_rows(run, chosen=chosen or "selected")
         kind: Weights = "likelihood" if weights == "likelihood" else "auto"
         found = [as_training_row(row) for row in weighted_rows(chosen_of, run, weights=kind)]
-        rows = _written(found, out)
+        with first_writes(device=wanted.device) as writes:
+            rows = _written(found, out) if writes else out / "rows.jsonl"
     elif not data.is_file():
         raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")
     elif chosen is not None or selection is not None:

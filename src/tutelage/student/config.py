@@ -4,13 +4,14 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from tutelage.models.config import DtypeName
+from tutelage.models.config import DEVICE_PATTERN, DEVICES, DtypeName
+from tutelage.student.batch_budget import CPU_TOKENS
 
-BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm"]
+BackendName: TypeAlias = Literal["auto", "packed", "transformers", "vllm", "vllm-offline"]
 Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 """`nll`: log-probabilities only; `ranks`: ranks too; `full`: also entropies and sums of squares."""
 
@@ -25,6 +26,18 @@ _SET_BY_US = {
     "raise_exception",
     "strftime_now",
 }
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_one(value: object) -> bool:
+    return value == 1
+
+
+def _is_usual_fraction(value: object) -> bool:
+    return value == 0.9  # noqa: PLR2004  (the default)
 
 
 def _is_default(value: object) -> bool:
@@ -81,17 +94,38 @@ class StudentSettings(TemplateSettings):
         description="`chat` (the student's own), `alpaca`, or the path of a template file.",
     )
     dtype: Literal["auto"] | DtypeName = Field(
-        default="auto", description="auto: bfloat16 where the hardware computes in it, or float32."
+        default="auto",
+        description="auto: bfloat16 where the hardware computes in it; else float16 on a graphics "
+        "card, float32 on a processor.",
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto, cpu, cuda or cuda:N.",
+        pattern=DEVICE_PATTERN,
+        description=DEVICES,
     )
     backend: BackendName = Field(
         default="auto",
         description="auto: `packed` for the decoders it knows on a CPU, `transformers` elsewhere. "
-        "vllm: a vLLM server, see base_url.",
+        "vllm: a vLLM server, see base_url. vllm-offline: vLLM in this process, on a card.",
+    )
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="Divide a model that is too large for one card among all of them, and the "
+        "processor, as transformers does (needs accelerate).",
+    )
+    tensor_parallel: int = Field(
+        default=1,
+        ge=1,
+        exclude_if=_is_one,
+        description="vllm-offline: how many cards share each layer.",
+    )
+    gpu_memory_fraction: float = Field(
+        default=0.9,
+        gt=0.0,
+        le=1.0,
+        exclude_if=_is_usual_fraction,
+        description="vllm-offline: how much of each card it takes.",
     )
     base_url: str | None = Field(
         default=None,
@@ -113,10 +147,11 @@ class StudentSettings(TemplateSettings):
     native: bool = Field(
         default=True, description="Compile some steps for this CPU, where there is a C compiler."
     )
-    batch_tokens: int = Field(
-        default=4096,
-        ge=1,
-        description="At most this many tokens make a batch; a CPU reads two batches at once.",
+    batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        default="auto",
+        description="At most this many tokens make a batch, halved where one does not fit. auto: "
+        f"as many as fit into the free memory of a graphics card, on a processor {CPU_TOKENS}, two "
+        "batches at once.",
     )
     max_length: int | None = Field(
         default=None,
@@ -159,6 +194,12 @@ class StudentSettings(TemplateSettings):
             raise ValueError("backend vllm and base_url (--student-url) belong together")
         if self.backend != "vllm" and (self.served_model or self.api_key_env):
             raise ValueError("served_model and api_key_env are for backend vllm")
+        if self.device_map is not None and self.backend not in ("auto", "transformers"):
+            raise ValueError("device_map is for backend transformers")
+        if self.tensor_parallel > 1 and self.backend != "vllm-offline":
+            raise ValueError(
+                "tensor_parallel is for backend vllm-offline; a server has a flag of its own for it"
+            )
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
             raise ValueError(

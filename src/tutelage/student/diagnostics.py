@@ -1,6 +1,6 @@
 """What a doctor asks about devices and about a student's template."""
 
-from tutelage.models.folder import cpu_multiplies_bfloat16
+from tutelage.models.hardware import cpu_multiplies_bfloat16
 from tutelage.student.chat_template import ChatTemplate, template_problems
 from tutelage.student.components import OpenStudent
 from tutelage.student.config import StudentSettings

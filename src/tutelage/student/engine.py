@@ -71,6 +71,15 @@ class KnowsLimits(Protocol):
         ...
 
 
+@runtime_checkable
+class Shrinks(Protocol):
+    """An engine that can be told that its batches do not fit into memory."""
+
+    def shrink(self) -> None:
+        """Plan batches of half as many tokens from here on."""
+        ...
+
+
 def out_of_range(passage: Passage, *, embedded: int, answered: int) -> Refusal | None:
     """Whether a passage has token ids that the model does not have.
 

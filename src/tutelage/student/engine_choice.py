@@ -1,15 +1,18 @@
 """Which engine reads which student."""
 
 import logging
+from functools import partial
 
 from tutelage.errors import StudentError
 from tutelage.models.config import DtypeName
 from tutelage.models.folder import StudentFolder
+from tutelage.models.hardware import kind_of
 from tutelage.models.loading import load_model
+from tutelage.student.batch_budget import CPU_TOKENS, TorchGauge
 from tutelage.student.config import StudentSettings
 from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine import Engine
-from tutelage.student.engine_vllm import open_vllm
+from tutelage.student.engine_vllm import open_vllm, open_vllm_offline
 from tutelage.student.native_kernels import load_native
 
 _log = logging.getLogger(__name__)
@@ -26,14 +29,22 @@ def open_engine(
     """
     if settings.base_url is not None:
         return open_vllm(settings)
+    if settings.backend == "vllm-offline":
+        return open_vllm_offline(folder, settings, dtype=dtype)
     from tutelage.student.engine_packed import open_packed
     from tutelage.student.engine_transformers import TransformersEngine
 
-    model = load_model(folder, settings, device=device, dtype=dtype)
+    load = partial(
+        load_model, folder, settings, device=device, dtype=dtype, device_map=settings.device_map
+    )
+    model = load()
     ops = _ops(settings, device=device, dtype=dtype)
-    if settings.backend == "packed" or (settings.backend == "auto" and device == "cpu"):
+    tokens = None if settings.batch_tokens == "auto" else settings.batch_tokens
+    if settings.backend == "packed" or (
+        settings.backend == "auto" and device == "cpu" and _is_plain(folder, settings)
+    ):
         lanes = _lanes(device)
-        packed = open_packed(model, batch_tokens=settings.batch_tokens, lanes=lanes, ops=ops)
+        packed = open_packed(model, batch_tokens=tokens or CPU_TOKENS, lanes=lanes, ops=ops)
         if packed is not None:
             return packed
         if settings.backend == "packed":
@@ -42,8 +53,14 @@ def open_engine(
                 hint="set backend to auto or transformers",
             )
         _log.info("%s: read through transformers' own forward pass", settings.model)
-        model = load_model(folder, settings, device=device, dtype=dtype)
-    return TransformersEngine(model, batch_tokens=settings.batch_tokens, ops=ops)
+        model = load()
+    gauge = None if kind_of(device) == "cpu" else TorchGauge(device)
+    return TransformersEngine(model, batch_tokens=tokens, ops=ops, gauge=gauge)
+
+
+def _is_plain(folder: StudentFolder, settings: StudentSettings) -> bool:
+    """Whether a model's weights are matrices on one device, which can be joined."""
+    return settings.device_map is None and "quantization_config" not in folder.config
 
 
 def _lanes(device: str) -> int:

@@ -80,6 +80,10 @@ class PackedEngine:
                 hidden_N_H, targets_N, head=self._head, counts=counts, full=full, ops=self._ops
             )
 
+    def shrink(self) -> None:
+        """Plan batches of half as many tokens from here on."""
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+
     def close(self) -> None:
         """Give the memory back."""
         self._decoder = None

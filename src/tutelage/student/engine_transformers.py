@@ -1,20 +1,35 @@
-"""Engine that reads any causal language model through its own forward pass, in padded batches."""
+"""Engine that reads any causal language model through its own forward pass.
 
+Passages that share prefixes are read in one line without padding, in which a prefix stands once
+(`line_masks`); the others in padded batches. Models that attention alone does not connect are read
+in padded batches or row by row.
+"""
+
+import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
+from tutelage.student.attention_kernels import DENSE_TOKENS, FLASH, Kernels
+from tutelage.student.batch_budget import CPU_TOKENS, Gauge, measured_tokens
+from tutelage.student.decoder import line_targets
 from tutelage.student.decoder_steps import Ops
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
+from tutelage.student.line_masks import masks_of, reads_lines
 from tutelage.student.model_checks import body_of, only, probe
+from tutelage.student.packed_layout import Line, lay_out, plan_packed, sharing
 from tutelage.student.passages import Measured, Passage, Refusal
 from tutelage.student.rotary_positions import forget_lengths
 from tutelage.student.token_statistics import Head, measure
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 
 class TransformersEngine:
@@ -30,12 +45,19 @@ class TransformersEngine:
         StudentError: The model's forward pass fails, or it is not a causal language model.
     """
 
-    def __init__(self, model: Any, *, batch_tokens: int, ops: Ops) -> None:
+    def __init__(
+        self, model: Any, *, batch_tokens: int | None, ops: Ops, gauge: Gauge | None = None
+    ) -> None:
         self._model = model
-        self._batch_tokens = batch_tokens
         self._probed = probe(model)
         self._head = self._probed.head
         self._ops = ops
+        self._kernels = Kernels(model) if self._head is not None else None
+        with torch_inference():
+            self._lines = self._can_read_lines()
+        if batch_tokens is None:
+            batch_tokens = CPU_TOKENS if gauge is None else self._measured(gauge)
+        self._batch_tokens = batch_tokens
 
     @property
     def name(self) -> str:
@@ -47,12 +69,34 @@ class TransformersEngine:
         """One."""
         return 1
 
+    def _can_read_lines(self) -> bool:
+        """Try it; where FlexAttention does not work here, once more with a dense mask."""
+        if self._kernels is None:
+            return False
+        if reads_lines(self._model, self._line_states, self._own_states):
+            return True
+        if not self._kernels.skip_blocks:
+            return False
+        _log.warning("FlexAttention does not work here; lines are read with a dense mask")
+        self._kernels.use_dense_masks()
+        return reads_lines(self._model, self._line_states, self._own_states)
+
+    @property
+    def reads_lines(self) -> bool:
+        """Whether passages that share a prefix are read together."""
+        return self._lines
+
     def refusal(self, passage: Passage) -> Refusal | None:
         """Whether a passage has token ids that the model does not have."""
         return out_of_range(passage, embedded=self._probed.embedded, answered=self._probed.answered)
 
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
-        """Divide passages into batches of like lengths under the token budget."""
+        """Divide passages into batches under the token budget.
+
+        Passages that share a prefix are read together where the model reads lines, and so are all
+        passages where its attention leaves out what nobody sees. The others make batches of like
+        lengths.
+        """
         lengths = [len(p.ids_T) for p in passages]
         rope = self._probed.rope
         groups: dict[int, list[int]] = {}
@@ -64,9 +108,30 @@ class TransformersEngine:
                 groups.setdefault(rope.group(length), []).append(index)
         batches = [[index] for index in sorted(single, key=lambda i: (-lengths[i], i))]
         for _, group in sorted(groups.items(), reverse=True):
-            planned = plan_padded([lengths[i] for i in group], batch_tokens=self._batch_tokens)
-            batches += [[group[i] for i in batch] for batch in planned]
+            lined, rest = self._divided(group, passages)
+            planned = plan_packed([passages[i] for i in lined], batch_tokens=self._line_tokens)
+            batches += [[lined[i] for i in batch] for batch in planned]
+            planned = plan_padded([lengths[i] for i in rest], batch_tokens=self._batch_tokens)
+            batches += [[rest[i] for i in batch] for batch in planned]
         return batches
+
+    @property
+    def _line_tokens(self) -> int:
+        """The most tokens of a line: a dense mask has the square of them."""
+        if self._kernels is not None and self._kernels.skip_blocks:
+            return self._batch_tokens
+        return min(self._batch_tokens, DENSE_TOKENS)
+
+    def _divided(
+        self, group: Sequence[int], passages: Sequence[Passage]
+    ) -> tuple[list[int], list[int]]:
+        """Which passages are read in lines, and which in padded batches."""
+        if not self._lines or self._kernels is None:
+            return [], list(group)
+        if self._kernels.skip_blocks:
+            return list(group), []
+        related = {group[i] for i in sharing([passages[i] for i in group])}
+        return [i for i in group if i in related], [i for i in group if i not in related]
 
     def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
         """Read one batch, in the order given.
@@ -84,7 +149,84 @@ class TransformersEngine:
                 forget_lengths(self._model)
             if self._head is None:
                 return [self._read_whole(p, full=full) for p in passages]
+            line = self._line_of(passages)
+            if line is not None:
+                return self._read_line(line, passages, head=self._head, full=full)
             return self._read_padded(passages, head=self._head, full=full)
+
+    def shrink(self) -> None:
+        """Plan batches of half as many tokens from here on."""
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+
+    def _measured(self, gauge: Gauge) -> int:
+        longest = _length_limit(self._model.config)
+
+        def read(tokens: int) -> None:
+            ids_T = np.arange(2, 2 + tokens, dtype=np.int32) % self._probed.embedded
+            self.read([Passage(ids_T=ids_T, target_start=1)], full=True)
+
+        return measured_tokens(gauge, read, longest=longest)
+
+    def _line_of(self, passages: Sequence[Passage]) -> Line | None:
+        """The line in which passages are read, or None where they are read as rows."""
+        if not self._lines or self._kernels is None or len(passages) == 1:
+            return None
+        if any(self._probed.rope.alone(len(p.ids_T)) for p in passages):
+            return None
+        line = lay_out(passages)
+        shares = any(strand.shared for strand in line.strands)
+        return line if shares or self._kernels.skip_blocks else None
+
+    def _read_line(
+        self, line: Line, passages: Sequence[Passage], *, head: Head, full: bool
+    ) -> list[Measured]:
+        rows_N, targets_N = line_targets(line, [p.target_start for p in passages])
+        hidden_N_H = self._line_states(line)
+        device = hidden_N_H.device
+        return measure(
+            hidden_N_H[rows_N.to(device)].to(self._head_dtype),
+            targets_N.to(device),
+            head=head,
+            counts=[p.targets for p in passages],
+            full=full,
+            ops=self._ops,
+        )
+
+    def _line_states(self, line: Line) -> "Tensor":
+        """The states of a line, one row a token."""
+        import torch
+
+        if self._kernels is None or not {"position_ids", "attention_mask"} <= (
+            self._probed.body_arguments
+        ):
+            raise ValueError("the model is not told of positions")
+        padded = self._kernels.padded(line)
+        device = self._model.device
+        ids_1_N = on_device(padded.ids_N, device)[None]
+        with self._kernels.of(line) as kernel, masks_of(padded, device=device):
+            hidden_1_N_H = body_of(self._model)(
+                input_ids=ids_1_N,
+                position_ids=on_device(padded.positions_N, device)[None],
+                # Without a mask transformers takes positions that begin again for a border; that
+                # is what FlashAttention needs.
+                attention_mask=None if kernel == FLASH else torch.ones_like(ids_1_N),
+                **only(self._probed.body_arguments, use_cache=False),
+            ).last_hidden_state
+        states: Tensor = hidden_1_N_H[0, : len(line.ids_N)]
+        return states
+
+    def _own_states(self, ids_T: NDArray[np.int64]) -> "Tensor":
+        states: Tensor = body_of(self._model)(
+            input_ids=on_device(ids_T, self._model.device)[None],
+            **only(self._probed.body_arguments, use_cache=False),
+        ).last_hidden_state[0]
+        return states
+
+    @property
+    def _head_dtype(self) -> Any:
+        """What the head multiplies; Mamba keeps its states in float32 whatever that is."""
+        weight = self._model.get_output_embeddings().weight
+        return weight.dtype if weight.is_floating_point() else self._model.dtype
 
     def close(self) -> None:
         """Give the memory back."""
@@ -112,15 +254,14 @@ class TransformersEngine:
             targets.append(passage.ids_T[passage.target_start :])
         more: dict[str, object] = {"use_cache": False}
         if not mask_B_T.all():
-            more["attention_mask"] = torch.from_numpy(mask_B_T).to(device)
+            more["attention_mask"] = on_device(mask_B_T, device)
         hidden_B_T_H = body_of(self._model)(
-            input_ids=torch.from_numpy(ids_B_T).to(device),
+            input_ids=on_device(ids_B_T, device),
             **only(self._probed.body_arguments, **more),
         ).last_hidden_state
         hidden_N_H = hidden_B_T_H[torch.tensor(rows), torch.tensor(columns)]
-        # Mamba keeps its states in float32 whatever the type of its head.
-        hidden_N_H = hidden_N_H.to(self._model.get_output_embeddings().weight.dtype)
-        wanted = torch.from_numpy(np.concatenate(targets).astype(np.int64)).to(device)
+        hidden_N_H = hidden_N_H.to(self._head_dtype)
+        wanted = on_device(np.concatenate(targets).astype(np.int64), hidden_N_H.device)
         return measure(
             hidden_N_H,
             wanted,
@@ -138,7 +279,7 @@ class TransformersEngine:
         logits_B_T_V = self._model(input_ids=ids_T[None], **more).logits
         logits_N_V: Tensor = logits_B_T_V[0, -passage.targets - 1 : -1]
         head = Head(logits_of=None, vocabulary=logits_N_V.shape[1])
-        wanted = ids_T[passage.target_start :]
+        wanted = ids_T[passage.target_start :].to(logits_N_V.device)
         return measure(
             logits_N_V, wanted, head=head, counts=[passage.targets], full=full, ops=self._ops
         )[0]
@@ -169,3 +310,26 @@ def plan_padded(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]
         else:
             batches.append([index])
     return batches
+
+
+def on_device(values: NDArray[np.int64], device: Any) -> "Tensor":
+    """Copy indices to a device, without waiting for what it is doing."""
+    import torch
+
+    tensor = torch.from_numpy(values)
+    if getattr(device, "type", "cpu") != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def torch_inference() -> AbstractContextManager[Any]:
+    """A block without gradients."""
+    import torch
+
+    return torch.inference_mode()
+
+
+def _length_limit(config: Any) -> int:
+    text = config.get_text_config()
+    found = getattr(text, "max_position_embeddings", None)
+    return found if isinstance(found, int) and found > 1 else CPU_TOKENS

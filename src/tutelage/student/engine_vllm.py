@@ -1,22 +1,28 @@
-"""Engine that reads through the prompt log-probabilities of a vLLM server.
+"""Engines that read through the prompt log-probabilities of vLLM: a server, or in this process.
 
-Token ids go out, numbers come back, several requests at the same time.
+Token ids go out, numbers come back; of a server, several requests at the same time.
 
-The server gives each prompt token's log-probability and its rank, not the distribution: entropies
+vLLM gives each prompt token's log-probability and its rank, not the distribution: entropies
 and sums of squares cannot be had.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from tutelage.data import RANK_CLIP
-from tutelage.errors import StudentError
+from tutelage.errors import MissingExtraError, StudentError
+from tutelage.models.config import DtypeName
+from tutelage.models.folder import StudentFolder, resolve_max_length
+from tutelage.models.loading import forward_errors, memory_errors
+from tutelage.student.batch_budget import CPU_TOKENS
 from tutelage.student.config import StudentSettings
-from tutelage.student.engine import ForwardError
+from tutelage.student.engine import ForwardError, OutOfMemoryError
 from tutelage.student.passages import Measured, Passage, Refusal
 from tutelage.student.vllm_client import Served, TooLongError, VllmClient
 
@@ -76,7 +82,7 @@ class VllmEngine:
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
         """Batches of as many requests as are sent at the same time, the longest passages first."""
         order = sorted(range(len(passages)), key=lambda i: (-len(passages[i].ids_T), i))
-        requests = self._requests(order, [len(p.ids_T) for p in passages])
+        requests = _requests(order, [len(p.ids_T) for p in passages], tokens=self._tokens)
         return [
             [index for request in requests[start : start + self._in_flight] for index in request]
             for start in range(0, len(requests), self._in_flight)
@@ -89,7 +95,8 @@ class VllmEngine:
             StudentError: The server does not give what is needed.
             ForwardError: It does not take as many tokens as a passage has.
         """
-        requests = self._requests(range(len(passages)), [len(p.ids_T) for p in passages])
+        lengths = [len(p.ids_T) for p in passages]
+        requests = _requests(range(len(passages)), lengths, tokens=self._tokens)
         prompts = [[passages[i].ids_T.tolist() for i in request] for request in requests]
         ask = partial(self._client.prompt_logprobs, model=self._served.name)
         try:
@@ -102,51 +109,58 @@ class VllmEngine:
             raise ForwardError(str(error), reason="too_long") from error
         found = [tokens for answer in answers for tokens in answer]
         return [
-            self._measured(p, tokens, full=full) for p, tokens in zip(passages, found, strict=True)
+            _measured(p, tokens, full=full, place=self._client.base_url)
+            for p, tokens in zip(passages, found, strict=True)
         ]
 
     def close(self) -> None:
         """Nothing to give back: the server goes on."""
 
-    def _requests(self, order: Iterable[int], lengths: Sequence[int]) -> list[list[int]]:
-        """Divide passages, in the order given, into requests under the token budget."""
-        requests: list[list[int]] = []
-        spent = 0
-        for index in order:
-            if not requests or spent + lengths[index] > self._tokens:
-                requests.append([])
-                spent = 0
-            requests[-1].append(index)
-            spent += lengths[index]
-        return requests
 
-    def _measured(
-        self, passage: Passage, tokens: Sequence[dict[str, dict[str, float | None]]], *, full: bool
-    ) -> Measured:
-        start = passage.target_start
-        try:
-            own = [
-                token[str(name)]
-                for token, name in zip(tokens[start:], passage.ids_T[start:].tolist(), strict=True)
-            ]
-            logprobs_T = np.array([_logprob(entry["logprob"]) for entry in own], dtype=np.float32)
-            given = [entry.get("rank") for entry in own]
-            ranks = [int(rank) for rank in given if rank is not None]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StudentError(
-                f"{self._client.base_url}: measured other tokens than it was sent: {error!r}",
-                hint="does it serve the model, and the tokenizer, that the setting `model` names?",
-            ) from error
-        ranked = len(ranks) == len(own)
-        if full and not ranked:
-            raise StudentError(
-                f"{self._client.base_url}: gives no ranks with its log-probabilities",
-                hint="leave out the metrics that need ranks (rsr), or use a vLLM server",
-            )
-        return Measured(
-            logprobs_T=np.minimum(logprobs_T, 0),
-            ranks_T=np.clip(ranks, 1, RANK_CLIP).astype(np.uint8) if ranked else None,
+def _requests(order: Iterable[int], lengths: Sequence[int], *, tokens: int) -> list[list[int]]:
+    """Divide passages, in the order given, into requests under a token budget."""
+    requests: list[list[int]] = []
+    spent = 0
+    for index in order:
+        if not requests or spent + lengths[index] > tokens:
+            requests.append([])
+            spent = 0
+        requests[-1].append(index)
+        spent += lengths[index]
+    return requests
+
+
+def _measured(
+    passage: Passage,
+    tokens: Sequence[Mapping[str, Mapping[str, float | None]]],
+    *,
+    full: bool,
+    place: str,
+) -> Measured:
+    start = passage.target_start
+    try:
+        own = [
+            token[str(name)]
+            for token, name in zip(tokens[start:], passage.ids_T[start:].tolist(), strict=True)
+        ]
+        logprobs_T = np.array([_logprob(entry["logprob"]) for entry in own], dtype=np.float32)
+        given = [entry.get("rank") for entry in own]
+        ranks = [int(rank) for rank in given if rank is not None]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StudentError(
+            f"{place}: measured other tokens than it was sent: {error!r}",
+            hint="does it serve the model, and the tokenizer, that the setting `model` names?",
+        ) from error
+    ranked = len(ranks) == len(own)
+    if full and not ranked:
+        raise StudentError(
+            f"{place}: gives no ranks with its log-probabilities",
+            hint="leave out the metrics that need ranks (rsr), or use a vLLM server",
         )
+    return Measured(
+        logprobs_T=np.minimum(logprobs_T, 0),
+        ranks_T=np.clip(ranks, 1, RANK_CLIP).astype(np.uint8) if ranked else None,
+    )
 
 
 def _logprob(value: float | None) -> float:
@@ -167,6 +181,169 @@ def open_vllm(settings: StudentSettings) -> VllmEngine:
     return VllmEngine(
         client,
         client.served(wanted=settings.served_model, student=settings.model),
-        batch_tokens=settings.batch_tokens,
+        batch_tokens=CPU_TOKENS if settings.batch_tokens == "auto" else settings.batch_tokens,
         in_flight=settings.requests_in_flight,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A continuation.
+
+    Attributes:
+        ids: Its tokens, perhaps with the one that ended it.
+        ended: Whether it ended by itself within the limit.
+    """
+
+    ids: tuple[int, ...]
+    ended: bool
+
+
+class VllmOfflineEngine:
+    """vLLM in this process: it batches by itself, on one card or on several that share each layer.
+
+    Args:
+        model: A `vllm.LLM`.
+        sampling: Makes `vllm.SamplingParams`.
+        max_tokens: The most tokens a passage and one more token may have.
+        batch_tokens: A sixteenth of the tokens that are handed over at once.
+    """
+
+    def __init__(
+        self, model: Any, sampling: Callable[..., Any], *, max_tokens: int | None, batch_tokens: int
+    ) -> None:
+        self._model = model
+        self._sampling_of = sampling
+        # One token has to be written; 0 asks for the prompt's own tokens and for no others.
+        self._sampling = sampling(max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        self._max_tokens = max_tokens
+        self._tokens = batch_tokens * _BUDGETS_A_REQUEST
+
+    @property
+    def name(self) -> str:
+        """What the manifest calls it."""
+        return "vllm-offline"
+
+    @property
+    def lanes(self) -> int:
+        """One."""
+        return 1
+
+    def refusal(self, passage: Passage) -> Refusal | None:
+        """`too_long` where there is no room for the one token that vLLM has to write."""
+        tokens = len(passage.ids_T)
+        if self._max_tokens is None or tokens < self._max_tokens:
+            return None
+        return Refusal(
+            reason="too_long",
+            detail=f"{tokens} tokens with its context, vLLM takes {self._max_tokens - 1} and one "
+            "more",
+        )
+
+    def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
+        """Large batches, the longest passages first."""
+        order = sorted(range(len(passages)), key=lambda i: (-len(passages[i].ids_T), i))
+        return _requests(order, [len(p.ids_T) for p in passages], tokens=self._tokens)
+
+    def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
+        """Read one batch, in the order given.
+
+        Raises:
+            StudentError: vLLM does not give what is needed.
+            OutOfMemoryError: The batch is too large.
+            ForwardError: vLLM refused it.
+        """
+        prompts = [{"prompt_token_ids": passage.ids_T.tolist()} for passage in passages]
+        with forward_errors(ForwardError), memory_errors(OutOfMemoryError):
+            answers = self._model.generate(prompts, self._sampling, use_tqdm=False)
+        found = []
+        for answer in answers:
+            if answer.prompt_logprobs is None:
+                raise StudentError(
+                    "vLLM answered without prompt_logprobs", hint="use a newer version of vLLM"
+                )
+            found.append([_as_served(token) for token in answer.prompt_logprobs])
+        return [
+            _measured(p, tokens, full=full, place="vLLM in this process")
+            for p, tokens in zip(passages, found, strict=True)
+        ]
+
+    def write(
+        self, prompts: Sequence[Sequence[int]], *, limit: int, ends: Sequence[int]
+    ) -> list[Written]:
+        """Continue prompts greedily, in the order given.
+
+        Args:
+            prompts: Token ids.
+            limit: The most tokens of a continuation.
+            ends: Tokens that end one.
+        """
+        sampling = self._sampling_of(
+            max_tokens=limit, temperature=0.0, stop_token_ids=list(ends), detokenize=False
+        )
+        asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        answers = self._model.generate(asked, sampling, use_tqdm=False)
+        return [
+            Written(
+                ids=tuple(answer.outputs[0].token_ids),
+                ended=answer.outputs[0].finish_reason == "stop",
+            )
+            for answer in answers
+        ]
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._model = None
+
+
+def _as_served(token: Mapping[int, Any] | None) -> dict[str, dict[str, float | None]]:
+    """What was measured at a prompt token, as a server would write it."""
+    return {
+        str(name): {"logprob": found.logprob, "rank": found.rank}
+        for name, found in (token or {}).items()
+    }
+
+
+def open_vllm_offline(
+    folder: StudentFolder, settings: StudentSettings, *, dtype: DtypeName
+) -> VllmOfflineEngine:
+    """Load a student into vLLM in this process.
+
+    Raises:
+        MissingExtraError: vLLM is not installed.
+        StudentError: The student is an adapter, or vLLM cannot load it.
+    """
+    try:
+        import vllm
+    except ImportError as error:
+        raise MissingExtraError(
+            "backend vllm-offline needs vLLM",
+            hint="pip install vllm (into an environment of its own), or use a server: backend vllm",
+        ) from error
+    if folder.adapter is not None:
+        raise StudentError(
+            f"{settings.model}: vLLM in this process reads whole models, and this is an adapter",
+            hint="merge it into its base model (peft: merge_and_unload), or set backend to auto",
+        )
+    limit = resolve_max_length(settings, folder)
+    longest = min(limit + 1, folder.length_limit())
+    try:
+        model = vllm.LLM(
+            model=str(folder.model_path),
+            tokenizer=str(folder.tokenizer_path),
+            dtype=dtype,
+            tensor_parallel_size=settings.tensor_parallel,
+            gpu_memory_utilization=settings.gpu_memory_fraction,
+            max_model_len=longest,
+            max_logprobs=1,
+            trust_remote_code=settings.trust_remote_code,
+            seed=0,
+        )
+    except (RuntimeError, ValueError, OSError, AssertionError, KeyError) as error:
+        raise StudentError(
+            f"{folder.model_path}: vLLM cannot load it: {type(error).__name__}: {error}",
+            hint="lower gpu_memory_fraction where other programs use the card, raise "
+            "tensor_parallel where the model is too large for it, or set backend to transformers",
+        ) from error
+    tokens = CPU_TOKENS if settings.batch_tokens == "auto" else settings.batch_tokens
+    return VllmOfflineEngine(model, vllm.SamplingParams, max_tokens=longest, batch_tokens=tokens)

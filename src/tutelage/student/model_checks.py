@@ -70,6 +70,7 @@ def probe(model: Any) -> Probed:
     try:
         with torch.inference_mode():
             whole_1_T_V = model(input_ids=ids_1_T, **only(arguments, use_cache=False)).logits
+            _check_range(model, whole_1_T_V)
             _check_causal(model, ids_1_T, whole_1_T_V, arguments)
             head, padded = _head_and_padding(model, ids_1_T, arguments, body_arguments)
     except StudentError:
@@ -134,6 +135,16 @@ def _head_and_padding(
         return None, False
     head = _head_of(model, layer, ids_1_T, arguments, body_arguments)
     return head, head is not None and _is_padded_alike(model, ids_1_T, body_arguments)
+
+
+def _check_range(model: Any, logits_1_T_V: "Tensor") -> None:
+    """See that a model's states fit into float16, which many were not trained in."""
+    if _dtype(model) == "float16" and bool(logits_1_T_V.isnan().any()):
+        raise StudentError(
+            f"{model.config.model_type}: the model's states do not fit into float16: its logits "
+            "are not numbers",
+            hint="set dtype to float32 (--dtype float32), or to bfloat16 on newer cards",
+        )
 
 
 def _check_causal(

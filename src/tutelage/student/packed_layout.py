@@ -113,6 +113,12 @@ def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[
     return [batch for batch in batches if batch]
 
 
+def sharing(passages: Sequence[Passage]) -> list[int]:
+    """The passages that share much of their length with another one, by index."""
+    families = [family for family in _families(passages) if len(family) > 1]
+    return sorted(index for family in families for index, _ in family)
+
+
 def _share(tokens: int, *, batch_tokens: int) -> float:
     """How many tokens each batch should have."""
     count = max(1, -(-tokens // batch_tokens))

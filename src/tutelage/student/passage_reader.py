@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from tutelage.models.memory import give_memory_back
 from tutelage.student.cache import Cache
 from tutelage.student.concurrent_batches import map_in_lanes
-from tutelage.student.engine import Engine, ForwardError, KnowsLimits, OutOfMemoryError
+from tutelage.student.engine import Engine, ForwardError, KnowsLimits, OutOfMemoryError, Shrinks
 from tutelage.student.passages import Measured, Passage, Refusal
 
 
@@ -162,6 +162,8 @@ def _read_batch(
         reason, what, why = error.reason, "the forward pass failed on", _first_line(error)
     if short:
         give_memory_back()
+        if len(passages) > 1 and isinstance(engine, Shrinks):
+            engine.shrink()
     if len(passages) == 1:
         tokens = len(passages[0].ids_T)
         return [Refusal(reason=reason, detail=f"{what} {tokens} tokens: {why}")]

@@ -196,13 +196,13 @@ class StudentModel:
 
     @property
     def measures(self) -> Statistics:
-        """The most that can be had: `ranks` from a vLLM server, else `full`."""
-        return "ranks" if self.parts.settings.backend == "vllm" else "full"
+        """The most that can be had: `ranks` from vLLM, else `full`."""
+        return "ranks" if self.parts.settings.backend in ("vllm", "vllm-offline") else "full"
 
     def _check_measures(self, statistics: Statistics) -> None:
         if statistics == "full" and self.measures != "full":
             raise SettingsError(
-                "a vLLM server gives log-probabilities and ranks, not the distribution: "
+                "vLLM gives log-probabilities and ranks, not the distribution: "
                 "entropies and sums of squares cannot be had",
                 hint="read with backend packed or transformers",
             )

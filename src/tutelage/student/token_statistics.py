@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 _LOGITS_AT_ONCE = 1 << 23
 _FEWEST_ROWS, _MOST_ROWS = 64, 512
-"""How many logits exist at the same time, at most (but at least `_FEWEST_ROWS`
+"""How many logits exist at the same time on a processor, at most (but at least `_FEWEST_ROWS`
 rows of them, or the head's matrix would be fetched from memory too often)."""
+
+_LOGITS_ON_A_CARD = 1 << 28
+"""On a graphics card: 1 GiB of them in float32, so that each product keeps all of it busy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,17 +30,30 @@ class Head:
         logits_of: The product with the head's matrix, or None where the input already is logits.
         vocabulary: How many logits a row has.
         after: What the model does to its head's logits (a soft cap, a factor), or None.
+        at_once: How many logits may exist at the same time.
     """
 
     logits_of: "Product | None"
     vocabulary: int
     after: "Product | None" = None
+    at_once: int = _LOGITS_AT_ONCE
 
 
 def head_of(layer: Any, *, after: "Product | None" = None) -> Head:
-    """The head of a model's output layer; its matrix often serves as the embedding, too."""
-    logits_of = product(layer.weight, layer.bias, shared=True)
-    return Head(logits_of=logits_of, vocabulary=len(layer.weight), after=after)
+    """The head of a model's output layer; its matrix often serves as the embedding, too.
+
+    A layer whose weight is somewhere else until it is used (`device_map` with too little memory) or
+    not a plain matrix (quantised) computes its product itself.
+    """
+    weight = layer.weight
+    plain = weight.device.type != "meta" and weight.is_floating_point() and weight.ndim > 1
+    logits_of = product(weight, layer.bias, shared=True) if plain else layer
+    return Head(
+        logits_of=logits_of,
+        vocabulary=int(layer.out_features),
+        after=after,
+        at_once=_LOGITS_AT_ONCE if weight.device.type == "cpu" else _LOGITS_ON_A_CARD,
+    )
 
 
 def measure(
@@ -67,7 +83,8 @@ def measure(
     """
     import torch
 
-    rows = min(_MOST_ROWS, max(_FEWEST_ROWS, _LOGITS_AT_ONCE // head.vocabulary))
+    most = _MOST_ROWS if head.at_once == _LOGITS_AT_ONCE else len(targets_N)
+    rows = max(1, min(most, max(_FEWEST_ROWS, head.at_once // head.vocabulary)))
     parts = []
     for start in range(0, len(targets_N), rows):
         logits_N_V = hidden_N_H[start : start + rows]
@@ -76,8 +93,10 @@ def measure(
         if head.after is not None:
             logits_N_V = head.after(logits_N_V)
         parts.append(ops.statistics(logits_N_V, targets_N[start : start + rows], full=full))
-    columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
-    return _divided(columns, counts=counts, full=full)
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    if columns[0].device.type != "cpu":  # one copy, for each waits until all before it is done
+        columns = list(torch.stack([column.float() for column in columns]).cpu())
+    return _divided([column.numpy() for column in columns], counts=counts, full=full)
 
 
 def _divided(columns: Sequence[np.ndarray], *, counts: Sequence[int], full: bool) -> list[Measured]:

@@ -7,6 +7,7 @@
 """
 
 from tutelage.training.config import TrainSettings
+from tutelage.training.processes import first_writes, launched
 from tutelage.training.tokenized_rows import Encoded, LeftOut, TrainingRow, encode_file
 from tutelage.training.trackers import (
     PROJECT,
@@ -37,6 +38,8 @@ __all__ = [
     "check_truth",
     "current_tracking",
     "encode_file",
+    "first_writes",
+    "launched",
     "refuse_other_rows",
     "tracked",
     "tracked_run",

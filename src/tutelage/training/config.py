@@ -1,14 +1,20 @@
 """The settings of a training."""
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tutelage.models.config import DEVICE_PATTERN, DEVICES
 from tutelage.student.config import TemplateSettings
 
 FULL_LEARNING_RATE = 2e-5
 LORA_LEARNING_RATE = 2e-4
+
+
+def _is_auto(value: object) -> bool:
+    """Whether a setting can be left out of what is hashed: trainings from before it stay known."""
+    return value == "auto"
 
 
 class TrainSettings(TemplateSettings):
@@ -36,7 +42,8 @@ class TrainSettings(TemplateSettings):
     microbatch_examples: int | None = Field(
         default=None,
         ge=1,
-        description="Rows computed at once; by default the whole batch, on a CPU 4.",
+        description="Rows computed at once, halved where they do not fit into memory; by default "
+        "the whole batch, on a CPU 4.",
     )
     max_tokens: int | None = Field(
         default=None,
@@ -45,15 +52,15 @@ class TrainSettings(TemplateSettings):
         "cut. By default the student's own limit.",
     )
     seed: int = Field(default=0, ge=0, description="Of the order of rows, dropout and adapters.")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="What is multiplied; weights and optimizer stay in float32. auto: bfloat16 "
-        "where the hardware computes in it.",
+        description="What is multiplied; weights that are trained and the optimizer stay in "
+        "float32. auto: bfloat16 where the hardware computes in it, float16 on other NVIDIA cards.",
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="auto, cpu, cuda or cuda:N.",
+        pattern=DEVICE_PATTERN,
+        description=DEVICES,
     )
     template: str = Field(
         default="chat", description="As the student was scored: chat, alpaca, or a template file."
@@ -66,12 +73,46 @@ class TrainSettings(TemplateSettings):
         description="auto: the loss of a row counts as its column train_weight says, relative to "
         "the mean; rows without one count 1. off: all rows count the same.",
     )
+    base_weights: Literal["auto", "float32", "bfloat16", "4bit"] = Field(
+        default="auto",
+        exclude_if=_is_auto,
+        description="lora: how the weights that are not trained are held. auto: bfloat16 on a "
+        "graphics card that computes in it, else float32. 4bit: NF4, needs bitsandbytes. The "
+        "adapters are merged into the original weights in any case.",
+    )
+    gradient_checkpointing: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        exclude_if=_is_auto,
+        description="on: layers are computed again for the gradients, which saves memory and "
+        "takes about a third more time. auto: on, except on a CPU.",
+    )
+    padding_free: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        exclude_if=_is_auto,
+        description="on: rows of a microbatch are joined into one line instead of padded. auto: "
+        "on where FlashAttention is installed and the model reads joined rows as separate ones.",
+    )
+    liger: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        exclude_if=_is_auto,
+        description="The fused loss of the library liger-kernel. auto: on one NVIDIA or AMD card "
+        "where it is installed.",
+    )
     lora_rank: int = Field(default=16, ge=1, description="lora: the rank of the adapters.")
     lora_alpha: int = Field(default=32, ge=1, description="lora: their weight is alpha / rank.")
     checkpoint_steps: int = Field(
         default=200, ge=1, description="A killed training continues from the last of these."
     )
     threads: int | None = Field(default=None, ge=1, description="Of the CPU; by default all.")
+
+    @model_validator(mode="after")
+    def _is_for_adapters(self) -> Self:
+        if self.base_weights in ("bfloat16", "4bit") and self.method != "lora":
+            raise ValueError(
+                f"base_weights {self.base_weights} is for method lora: weights that are trained "
+                "are held in float32"
+            )
+        return self
 
     @property
     def peak_learning_rate(self) -> float:

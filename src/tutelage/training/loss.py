@@ -51,10 +51,34 @@ def summed_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return loss, counted.sum()
 
 
+def fused_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """The same sum, unweighted, by the fused product and loss of liger-kernel.
+
+    Args:
+        model: As of `summed_loss`.
+        inputs: As of `summed_loss`, without weights.
+
+    Returns:
+        The sum in nats, with its gradient, and the number of tokens summed over.
+    """
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+    given = {name: value for name, value in inputs.items() if name != "labels"}
+    hidden_B_T_H = model.base_model(**given, use_cache=False).last_hidden_state[:, :-1]
+    labels_B_T = inputs["labels"][:, 1:]
+    counted = labels_B_T != NO_LOSS
+    weight = model.get_output_embeddings().weight
+    hidden_N_H = hidden_B_T_H[counted].to(weight.dtype)
+    loss: Any = LigerFusedLinearCrossEntropyLoss(reduction="sum")
+    return loss(weight, hidden_N_H, labels_B_T[counted]), counted.sum()
+
+
 def token_weights(weight_B: Tensor | None, counted_B_T: Tensor) -> Tensor | None:
     """The weight of each token with loss, float32: that of its row."""
     if weight_B is None:
         return None
+    if weight_B.ndim > 1:  # rows that are joined in one line: a weight for each token
+        return weight_B[:, 1:].float()[counted_B_T]
     return weight_B.float()[:, None].expand(counted_B_T.shape)[counted_B_T]
 
 

@@ -18,12 +18,15 @@ class LikeLengths:
         lengths: Tokens of each row.
         batch: Rows of one optimizer step, at least 1.
         seed: At least 0.
+        shared: An epoch is filled to a multiple of so many rows, those that all processes together
+            compute at once. What it is filled with is the row behind the last one.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], *, batch: int, seed: int, shared: int = 1) -> None:
         self._lengths = list(lengths)
         self._batch = batch
         self._seed = seed
+        self._filling = -len(self._lengths) % shared
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -31,7 +34,7 @@ class LikeLengths:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._lengths) + self._filling
 
     def __iter__(self) -> Iterator[int]:
         draw = random.Random(f"{self._seed}:{self._epoch}")
@@ -48,3 +51,4 @@ class LikeLengths:
         draw.shuffle(whole)
         for batch in whole + short:
             yield from batch
+        yield from [len(order)] * self._filling

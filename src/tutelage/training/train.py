@@ -11,7 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -21,10 +21,13 @@ from typing import Any
 from tutelage.data import content_hash, write_text
 from tutelage.errors import MissingExtraError, RunError, TutelageError
 from tutelage.models import give_memory_back
+from tutelage.models.loading import memory_errors
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.config import template_values
+from tutelage.student.engine import OutOfMemoryError
 from tutelage.training.config import TrainSettings, steps_of
+from tutelage.training.processes import begin, launched, wait_for_all
 from tutelage.training.tokenized_rows import Encoded, encode_file
 from tutelage.training.trackers import tracked_run
 
@@ -92,11 +95,14 @@ def train_student(
         StudentError: The student cannot be opened, or (DivergedError) a loss, an answer or
             a weight is no number. Then there is no OUT/model.
     """
-    progress = progress or Silent()
+    first = launched().is_first
+    progress = (progress if first else None) or Silent()
     student = open_student(student_settings(model, settings))
+    begin(device=student.parts.device)
     try:
         key = _key(rows, student, settings)
         done = _known(out, key)
+        wait_for_all()  # before the first process writes
         if done is not None:
             return done
         adapter = student.parts.folder.adapter
@@ -114,7 +120,8 @@ def train_student(
         try:
             resumed = last_checkpoint(_checkpoints(out)) is not None
             followed = _followed(about, out)
-            with tracked_run(str(out), config=followed, resumed=resumed) as tracking:
+            run = tracked_run(str(out), config=followed, resumed=resumed)
+            with run if first else nullcontext() as tracking:
                 trained = _train(encoded, student, settings, out=out, progress=progress)
                 if tracking is not None:
                     tracking.log(_totals(trained))
@@ -122,7 +129,9 @@ def train_student(
             _write(out, {"key": key, "state": "failed", **about, "error": str(error)})
             raise
         _write(out, {"key": key, "state": "done", **about, "result": asdict(trained)})
-        shutil.rmtree(_checkpoints(out), ignore_errors=True)
+        if first:
+            shutil.rmtree(_checkpoints(out), ignore_errors=True)
+        wait_for_all()
     finally:
         student.close()
         give_memory_back()
@@ -243,7 +252,8 @@ def _another(out: Path) -> RunError:
 
 
 def _write(out: Path, manifest: Mapping[str, Any]) -> None:
-    write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    if launched().is_first:
+        write_text(out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
 def _checkpoints(out: Path) -> Path:
@@ -277,7 +287,13 @@ def _train(
     progress: Progress,
 ) -> Trained:
     try:
-        from tutelage.training.trainer import build_trainer, check_answers, quiet, save_trained
+        from tutelage.training.model_weights import save_trained
+        from tutelage.training.quiet import quiet
+        from tutelage.training.trainer import (
+            build_trainer,
+            check_answers,
+            does_not_fit,
+        )
     except ImportError as error:
         raise MissingExtraError(
             f"training needs TRL: {error}", hint="pip install 'tutelage[train]'"
@@ -291,13 +307,16 @@ def _train(
     if checkpoint is not None:
         with suppress(ValueError):
             progress.advance(int(checkpoint.name.rpartition("-")[2]))
-    with quiet():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        with quiet(), memory_errors(OutOfMemoryError):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except OutOfMemoryError as error:
+        raise does_not_fit(str(error), rows=trainer.args.per_device_train_batch_size) from error
     ended = time.monotonic()
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [entry["loss"] for entry in logged]
     check_answers(trainer, encoded)
-    save_trained(trainer, student.parts, out / "model")
+    save_trained(trainer, student.parts, settings, out / "model")
     progress.end()
     tail = losses[-max(1, len(losses) // 10) :]
     return Trained(

@@ -1,42 +1,44 @@
 """TRL's `SFTTrainer` over rows that are tokenised already, and how its student is saved."""
 
+import logging
 import math
-import shutil
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from transformers import PrinterCallback, TrainerCallback
-from transformers.utils import logging as hf_logging
+from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig, SFTTrainer
 
-from tutelage.errors import DivergedError
-from tutelage.models.folder import cpu_multiplies_bfloat16
-from tutelage.models.loading import load_weights
+from tutelage.errors import MissingExtraError, SettingsError, StudentError
+from tutelage.models import give_memory_back
+from tutelage.models.hardware import kind_of
+from tutelage.models.loading import memory_errors
 from tutelage.progress import Progress
 from tutelage.student.components import OpenStudent
+from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.tokenizer import load_hf_tokenizer
 from tutelage.training.config import TrainSettings, steps_of
-from tutelage.training.loss import base_of, summed_loss, weighted_loss
+from tutelage.training.loss import base_of, fused_loss, summed_loss, weighted_loss
+from tutelage.training.microbatches import JoinedRows, in_parts, reads_joined_rows, rows_in
+from tutelage.training.model_weights import (
+    adapters_of,
+    diverged,
+    multiplied_dtype,
+    starting_model,
+    step_of,
+)
+from tutelage.training.processes import Processes, launched
+from tutelage.training.quiet import quiet
 from tutelage.training.row_order import LikeLengths
-from tutelage.training.tokenized_rows import TRAIN_WEIGHT, Encoded
+from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT, Encoded
 from tutelage.training.trackers import current_tracking
 
 CPU_MICROBATCH = 4
-_TOKENIZER_FILES = (
-    "tokenizer",
-    "special_tokens_map",
-    "added_tokens",
-    "chat_template",
-    "vocab.json",
-    "merges.txt",
-)
+_log = logging.getLogger(__name__)
 
 
 def build_trainer(
@@ -60,47 +62,109 @@ def build_trainer(
         checkpoints: Where the trainer keeps them.
         progress: Told of each optimizer step.
     """
+    processes = launched()
+    share = _microbatch(parts, settings, processes)
     watch = _Watch(progress)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    model = starting_model(parts, settings)
+    joined = _joins_rows(model, parts, settings)
     with quiet():
         trainer = _Trainer(
             order=LikeLengths(
                 [len(row.ids) for row in encoded.rows],
                 batch=settings.batch_examples,
                 seed=settings.seed,
+                shared=share * processes.count if processes.count > 1 else 1,
             ),
-            model=load_weights(parts.folder, parts.settings, dtype="float32"),
+            liger=_uses_liger(parts, settings, encoded),
+            model=model,
             args=_arguments(encoded, parts, settings, checkpoints=checkpoints),
-            train_dataset=_dataset(encoded),
+            train_dataset=_dataset(encoded, filled=processes.count > 1),
             processing_class=tokenizer_of(parts),
-            peft_config=_adapters(settings),
+            peft_config=adapters_of(settings),
             callbacks=[watch],
         )
     trainer.remove_callback(PrinterCallback)
-    if encoded.relative_weights is not None:
+    if joined:
+        trainer.data_collator = JoinedRows()
+    elif encoded.relative_weights is not None:
         trainer.data_collator = _WithWeights(trainer.data_collator)
     return trainer
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with our order of rows and, on a CPU, our product with the vocabulary."""
+    """TRL's trainer with our order of rows, losses that compute less, and microbatches that fit."""
 
-    def __init__(self, *, order: LikeLengths, **arguments: Any) -> None:
+    def __init__(self, *, order: LikeLengths, liger: bool, **arguments: Any) -> None:
         self._order = order
+        self._liger = liger
+        self._rows_at_once: int | None = None
+        self._step_begun = -1
+        self._of_step: list[Any] = []
         super().__init__(**arguments)
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
         return self._order
 
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Compute the gradients of a microbatch, in smaller ones where it does not fit.
+
+        A backward pass that ended early has added to gradients already. So after a shortage the
+        whole optimizer step is begun again, in halves; the loss is a sum over tokens divided by
+        those of the step, and stays the same.
+        """
+        if self._step_begun != self.state.global_step:
+            self._step_begun, self._of_step = self.state.global_step, []
+        self._of_step.append(inputs)
+        loss = self._try(model, [inputs], num_items_in_batch)
+        while loss is None:
+            self._halve()
+            give_memory_back()
+            model.zero_grad(set_to_none=True)
+            loss = self._try(model, self._of_step, num_items_in_batch)
+        return loss
+
+    def _try(self, model: Any, microbatches: list[Any], in_batch: Any) -> Any:
+        """The loss of the last of some microbatches, or None where one does not fit."""
+        step = super().training_step
+        loss: Any = None
+        try:
+            with memory_errors(OutOfMemoryError):
+                for inputs in microbatches:
+                    rows = self._rows_at_once or rows_in(inputs)
+                    parts = [inputs] if rows >= rows_in(inputs) else in_parts(inputs, rows=rows)
+                    loss = sum(step(model, part, num_items_in_batch=in_batch) for part in parts)
+        except OutOfMemoryError as error:
+            if self.accelerator.num_processes > 1:  # the others wait for gradients of this one
+                raise does_not_fit(str(error), rows=max(map(rows_in, microbatches))) from error
+            return None
+        return loss
+
+    def _halve(self) -> None:
+        rows = self._rows_at_once or max(map(rows_in, self._of_step))
+        if rows == 1:
+            longest = max(inputs["input_ids"].shape[1] for inputs in self._of_step)
+            raise does_not_fit(f"a single row of up to {longest} tokens", rows=1)
+        self._rows_at_once = rows // 2
+        _log.warning(
+            "out of memory: microbatches of %d rows do not fit, %d rows are computed at once from "
+            "here on; the batch and its loss stay the same",
+            rows,
+            self._rows_at_once,
+        )
+
     def compute_loss(self, model: Any, inputs: dict[str, Any], **more: Any) -> Any:
         alone = self.accelerator.num_processes == 1
-        plain = alone and has_plain_head(base_of(self.model))
+        base = base_of(self.model)
+        plain = alone and has_plain_head(base) and (self._liger or is_on_cpu(base))
         if more.get("return_outputs") or not (plain or TRAIN_WEIGHT in inputs):
             return super().compute_loss(model, inputs, **more)
         with self.accelerator.autocast():
-            if plain:
-                loss, count = summed_loss(base_of(self.model), inputs)
+            if plain and self._liger:
+                loss, count = fused_loss(base, inputs)
+            elif plain:
+                loss, count = summed_loss(base, inputs)
             else:
                 loss, count = weighted_loss(model, inputs)
         in_batch = more.get("num_items_in_batch")
@@ -108,6 +172,21 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
             return loss / count
         # The gradients of processes are averaged, and the count is that of all of them.
         return loss * self.accelerator.num_processes / in_batch
+
+
+def does_not_fit(what: str, *, rows: int) -> StudentError:
+    """The error of a training that runs out of memory, with what to change.
+
+    Args:
+        what: What did not fit.
+        rows: How many rows were computed at once.
+    """
+    smaller = f"--microbatch {max(1, rows // 2)}, " if rows > 1 else ""
+    return StudentError(
+        f"the training is out of memory: {what}",
+        hint=f"{smaller}--gradient-checkpointing on, --method lora (with --base-weights 4bit), or "
+        "a smaller --max-tokens; several cards share a model with FSDP, see docs/train.md",
+    )
 
 
 class _WithWeights:
@@ -123,56 +202,95 @@ class _WithWeights:
         return {**batch, TRAIN_WEIGHT: torch.tensor(weights, dtype=torch.float32)}
 
 
+def is_on_cpu(model: Any) -> bool:
+    """Whether the product with the vocabulary is computed by a processor."""
+    return bool(model.get_output_embeddings().weight.device.type == "cpu")
+
+
 def has_plain_head(model: Any) -> bool:
-    """Whether the logits are one product on a CPU, and nothing but it."""
+    """Whether the logits are one product, and nothing but it."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     altered = ("final_logit_softcapping", "logit_scale", "output_multiplier", "logits_scaling")
     return (
         isinstance(head, torch.nn.Linear)
         and getattr(head, "bias", None) is None
-        and head.weight.device.type == "cpu"
         and not getattr(config, "output_router_logits", False)
         and all(getattr(config, name, None) is None for name in (*altered, "lm_head_multiplier"))
     )
 
 
-def _dataset(encoded: Encoded) -> Dataset:
+def _dataset(encoded: Encoded, *, filled: bool) -> Dataset:
+    """The rows; behind them, if asked for, a row without loss that fills up an epoch."""
     weights = encoded.relative_weights
+    more = [encoded.rows[0]] if filled else []
     return Dataset.from_dict(
         {
-            "input_ids": [list(row.ids) for row in encoded.rows],
-            "labels": [list(row.labels) for row in encoded.rows],
-            **({} if weights is None else {TRAIN_WEIGHT: list(weights)}),
+            "input_ids": [list(row.ids) for row in (*encoded.rows, *more)],
+            "labels": [
+                *(list(row.labels) for row in encoded.rows),
+                *([NO_LOSS] * len(row.labels) for row in more),
+            ],
+            **({} if weights is None else {TRAIN_WEIGHT: [*weights, *([1.0] * len(more))]}),
         }
     )
+
+
+def _microbatch(parts: OpenStudent, settings: TrainSettings, processes: Processes) -> int:
+    """How many rows a process computes at once.
+
+    Raises:
+        SettingsError: The batch cannot be divided among the processes.
+    """
+    if processes.count > 1 and ":" in settings.device:
+        raise SettingsError(
+            f"device is {settings.device}, but {processes.count} processes were launched: each has "
+            "a card of its own",
+            hint="leave --device out, or start one process without a launcher",
+        )
+    if settings.batch_examples % processes.count:
+        raise SettingsError(
+            f"batch_examples is {settings.batch_examples}, but {processes.count} processes were "
+            "launched: they cannot share it evenly",
+            hint=f"set --batch to a multiple of {processes.count}, or launch fewer processes",
+        )
+    share = settings.batch_examples // processes.count
+    # A CPU gains nothing from large microbatches and loses the time it spends on their padding.
+    usual = CPU_MICROBATCH if parts.device == "cpu" else share
+    micro = min(settings.microbatch_examples or usual, share)
+    while share % micro:
+        micro -= 1  # whole microbatches only: else the batch would not be what was asked for
+    return micro
 
 
 def _arguments(
     encoded: Encoded, parts: OpenStudent, settings: TrainSettings, *, checkpoints: Path
 ) -> SFTConfig:
     on_cpu = parts.device == "cpu"
-    # A CPU gains nothing from large microbatches and loses the time it spends on their padding.
-    usual = CPU_MICROBATCH if on_cpu else settings.batch_examples
-    micro = min(settings.microbatch_examples or usual, settings.batch_examples)
-    while settings.batch_examples % micro:
-        micro -= 1  # whole microbatches only: else the batch would not be what was asked for
+    processes = launched()
+    micro = _microbatch(parts, settings, processes)
     steps = steps_of(len(encoded.rows), settings)
-    return SFTConfig(
+    dtype = multiplied_dtype(parts, settings)
+    saves = settings.gradient_checkpointing
+    arguments = SFTConfig(
         output_dir=str(checkpoints),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=settings.batch_examples // micro,
+        gradient_accumulation_steps=settings.batch_examples // processes.count // micro,
         learning_rate=settings.peak_learning_rate,
         lr_scheduler_type=settings.schedule,
         warmup_steps=round(settings.warmup_fraction * steps),
         weight_decay=0.0,
         max_grad_norm=1.0,
         max_length=None,
-        gradient_checkpointing=not on_cpu,
+        gradient_checkpointing=not on_cpu if saves == "auto" else saves == "on",
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=on_cpu,
-        bf16=_multiplies_bfloat16(parts, settings),
+        # Only a model that also sees has weights that text does not use.
+        ddp_find_unused_parameters="text_config" in parts.folder.config,
+        bf16=dtype == "bfloat16",
+        fp16=dtype == "float16",
         save_strategy="steps" if steps > settings.checkpoint_steps else "no",
         save_steps=settings.checkpoint_steps,
         save_total_limit=1,
@@ -183,12 +301,69 @@ def _arguments(
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=encoded.relative_weights is None,  # the weights are a column
     )
+    return _on_one_device(arguments, parts.device) if processes.count == 1 else arguments
 
 
-def _multiplies_bfloat16(parts: OpenStudent, settings: TrainSettings) -> bool:
-    if settings.dtype != "auto":
-        return settings.dtype == "bfloat16"
-    return cpu_multiplies_bfloat16() if parts.device == "cpu" else torch.cuda.is_bf16_supported()
+def _on_one_device(arguments: SFTConfig, device: str) -> SFTConfig:
+    """One process trains on one device, however many there are.
+
+    With several cards in sight, transformers would divide each microbatch among them
+    (DataParallel), so that a batch would have as many times the rows that were asked for.
+    """
+    _ = arguments.device  # found out here, at its first use
+    arguments._n_gpu = min(1, arguments.n_gpu)  # noqa: SLF001  (there is no argument for it)
+    kind, _, number = device.partition(":")
+    if number:
+        getattr(torch, kind).set_device(int(number))
+        arguments.__dict__["_setup_devices"] = torch.device(device)
+    return arguments
+
+
+def _joins_rows(model: Any, parts: OpenStudent, settings: TrainSettings) -> bool:
+    """Whether rows are joined instead of padded.
+
+    Raises:
+        SettingsError: They are to be, and the model does not read joined rows as separate ones.
+    """
+    if settings.padding_free == "off":
+        return False
+    if settings.padding_free == "auto":
+        flash = kind_of(parts.device) == "cuda" and is_flash_attn_2_available()
+        if not flash or not reads_joined_rows(model):
+            return False
+        model.set_attn_implementation("flash_attention_2")
+        return True
+    if not reads_joined_rows(model):
+        raise SettingsError(
+            f"padding_free: a {parts.folder.model_type} model does not read joined rows as "
+            "separate ones",
+            hint="set padding_free to off: rows are then padded",
+        )
+    return True
+
+
+def _uses_liger(parts: OpenStudent, settings: TrainSettings, encoded: Encoded) -> bool:
+    """Whether the loss is computed by liger-kernel.
+
+    Raises:
+        MissingExtraError: It is to be, and it is not installed.
+        SettingsError: It is to be, and it cannot.
+    """
+    if settings.liger == "off":
+        return False
+    there = find_spec("liger_kernel") is not None
+    fits = kind_of(parts.device) in ("cuda", "xpu") and launched().count == 1
+    weighted = encoded.relative_weights is not None
+    if settings.liger == "auto":
+        return there and fits and not weighted
+    if not there:
+        raise MissingExtraError("liger: on needs liger-kernel", hint="pip install liger-kernel")
+    if weighted or not fits:
+        raise SettingsError(
+            "liger: on is for one graphics card and rows that all count the same",
+            hint="set liger to auto, or --weights off",
+        )
+    return True
 
 
 def tokenizer_of(parts: OpenStudent) -> Any:
@@ -197,17 +372,6 @@ def tokenizer_of(parts: OpenStudent) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def _adapters(settings: TrainSettings) -> LoraConfig | None:
-    if settings.method == "full":
-        return None
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
 
 
 def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
@@ -226,66 +390,7 @@ def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
         logits_1_T_V = model(input_ids=ids_1_T).logits
     # A logit of minus infinity is a token that is not in use; their sum has to be a number.
     if not torch.logsumexp(logits_1_T_V.float(), dim=-1).isfinite().all():
-        raise _diverged(f"the answers are no numbers after step {_step(trainer.state)}")
-
-
-def save_trained(trainer: SFTTrainer, parts: OpenStudent, path: Path) -> None:
-    """Save the trained student in the dtype it came in, complete or not at all.
-
-    The tokenizer's files are copied as they are, so that text is cut into the same tokens.
-
-    Raises:
-        DivergedError: A weight, or its square, is no number; nothing is saved.
-    """
-    model = trainer.model
-    if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
-    came_in = _dtype_in(parts.folder.model_path)
-    model = model.to(dtype=came_in)
-    _check_weights(model, step=_step(trainer.state))
-    temporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    with quiet():
-        model.save_pretrained(str(temporary), safe_serialization=True)
-    for file in sorted(parts.folder.tokenizer_path.iterdir()):
-        taken = file.name.startswith(
-            ("tokenizer", "special_tokens", "added_tokens", "chat_template")
-        )
-        if taken or file.name in ("vocab.json", "merges.txt"):
-            shutil.copyfile(file, temporary / file.name)
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
-
-
-def _dtype_in(folder: Path) -> torch.dtype:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
-    found = getattr(config, "dtype", None)
-    return found if isinstance(found, torch.dtype) else torch.float32
-
-
-def _check_weights(model: Any, *, step: str) -> None:
-    for name, weights in model.named_parameters():
-        for value in torch.aminmax(weights.detach()):  # both are nan where one weight is
-            # A norm squares what it is given: where that is infinite, it answers 0, a number.
-            if not value.float().square().isfinite():
-                dtype = str(weights.dtype).removeprefix("torch.")
-                raise _diverged(
-                    f"a weight of {name} is {value.item():g} in {dtype} after step {step}"
-                )
-
-
-def _step(state: Any) -> str:
-    return f"{state.global_step} of {state.max_steps}"
-
-
-def _diverged(what: str) -> DivergedError:
-    return DivergedError(
-        f"the training diverged: {what}; no student is saved",
-        hint="lower `learning_rate`, and choose another --out or remove the folder",
-    )
+        raise diverged(f"the answers are no numbers after step {step_of(trainer.state)}")
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
@@ -311,7 +416,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             return
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise _diverged(f"the loss is {loss} at step {_step(state)}")
+            raise diverged(f"the loss is {loss} at step {step_of(state)}")
         state.log_history[-1]["seconds"] = time.monotonic() - self._started
         self._note = f"loss {loss:.3f}"
         tracking = current_tracking()
@@ -319,25 +424,3 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             names = ("loss", "learning_rate", "grad_norm", "epoch")
             numbers = {f"train/{name}": logs[name] for name in names if name in logs}
             tracking.log(numbers, step=state.global_step)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep bars and repeated advice of the libraries off the screen, where our progress stands."""
-    import datasets
-
-    shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
-    bars = datasets.are_progress_bars_disabled()
-    hf_logging.disable_progress_bar()
-    hf_logging.set_verbosity_error()
-    datasets.disable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if shown:
-            hf_logging.enable_progress_bar()
-        if not bars:
-            datasets.enable_progress_bars()

@@ -224,7 +224,8 @@ def _trainer(
         from transformers import LlamaConfig, LlamaForCausalLM
         from trl import SFTConfig, SFTTrainer
 
-        from tutelage.training.trainer import quiet, tokenizer_of
+        from tutelage.training.quiet import quiet
+        from tutelage.training.trainer import tokenizer_of
     except ImportError as error:
         raise MissingExtraError(
             f"the trainer's truth needs TRL: {error}", hint="pip install 'tutelage[train]'"

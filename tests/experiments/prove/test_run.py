@@ -1,6 +1,7 @@
 """Experiments with a student of two layers: sets, cells, kills, comparisons, sentences."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,49 @@ def test_an_experiment_that_was_stopped_does_only_what_is_left(
     assert run_experiment(made, progress=Silent())["done"] == 4
     assert trained == ["random", "original"]
     assert not list(tmp_path.glob("cells/*/trained/model"))
+
+
+class Elsewhere:
+    """Workers that get nothing but what can be sent to them."""
+
+    def __init__(self) -> None:
+        self.cells: list[Any] = []
+
+    def each(self, work: Any, items: Any) -> Any:
+        for item in items:
+            sent, cell = pickle.loads(pickle.dumps((work, item)))  # noqa: S301  (our own)
+            sent(cell)
+            self.cells.append(cell)
+            yield item
+
+
+def test_cells_that_others_work_on_have_the_results_of_this_process(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"balance": ["examples"], "seeds": [0]}
+    here = experiment(place, tmp_path / "here", **more)
+    monkeypatch.chdir(tmp_path)
+    away = experiment(place, Path("away"), **more)  # workers stand elsewhere
+    others = Elsewhere()
+    run_experiment(here, progress=Silent(), most_cells=2)
+    done = run_experiment(away, progress=Silent(), most_cells=2, elsewhere=others)
+    assert done["done"] == len(others.cells) == 2
+    assert read_results(here.out).equals(read_results(away.out))
+
+
+def test_a_launcher_cannot_start_an_experiment(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="2 processes were launched"):
+        run_experiment(experiment(place, tmp_path), progress=Silent())
+
+
+def test_a_lock_is_for_one_process(place: Path, tmp_path: Path) -> None:
+    made = experiment(place, tmp_path, lock=str(tmp_path / "lock"))
+    with pytest.raises(SettingsError, match="one process"):
+        run_experiment(made, progress=Silent(), elsewhere=Elsewhere())
 
 
 def test_a_cell_without_its_results_is_not_done(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import click
 from tutelage.cli.console import shown_progress
 from tutelage.cli.options import template_options, template_values
 from tutelage.cli.output import inform, show_result
-from tutelage.cli.summaries import doctor_text, export_text, truth_text
+from tutelage.cli.summaries import device_text, doctor_text, export_text, truth_text
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -142,12 +142,22 @@ def export(
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Compare only so many rows; by default all."
 )
+@click.option(
+    "--device",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[NAME]",
+    help="Test a device with models of random weights: equality with the processor, speed, memory, "
+    "training. About six minutes on a graphics card, seconds on a processor.",
+)
 def doctor(
+    *,
     student: str | None,
     template: str,
     file: Path | None,
     trainer_max_length: int | None,
     limit: int | None,
+    device: str | None,
     **options: Any,
 ) -> None:
     """Check the installation, the devices and a student.
@@ -158,7 +168,19 @@ def doctor(
     Example:
       tutelage doctor --student smollm2-135m
       tutelage doctor --trainer-truth train.jsonl --student smollm2-135m
+      tutelage doctor --device cuda:0
     """
+    if device is not None:
+        if student is not None or file is not None:
+            raise click.UsageError("--device tests with models of its own, without other options")
+        from tutelage.pipeline.device_check import device_report
+
+        with shown_progress() as progress:
+            found = device_report(device, progress=progress)
+        show_result(found, text=device_text)
+        if not found["healthy"]:
+            raise SystemExit(1)
+        return
     from tutelage.pipeline import examine
     from tutelage.pipeline.train_stage import trainer_truth
 

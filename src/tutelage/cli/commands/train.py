@@ -6,7 +6,15 @@ from typing import Any
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import TEMPLATE_NAMES, template_options, template_values, tracker_options
+from tutelage.cli.options import (
+    POOL_FLAGS,
+    TEMPLATE_NAMES,
+    engine_options,
+    ray_values,
+    template_options,
+    template_values,
+    tracker_options,
+)
 from tutelage.cli.output import show_result
 from tutelage.cli.study_summaries import evaluate_text, plan_text, prove_text, train_text
 from tutelage.errors import SettingsError
@@ -22,20 +30,55 @@ _OUT = click.Path(path_type=Path, file_okay=False)
 @click.option("--epochs", type=int, default=1, show_default=True)
 @click.option("--learning-rate", type=float, help="Default 2e-5, or 2e-4 for lora.")
 @click.option("--batch", "batch_examples", type=int, default=8, show_default=True)
-@click.option("--microbatch", "microbatch_examples", type=int, help="Computed at once.")
+@click.option(
+    "--microbatch",
+    "microbatch_examples",
+    type=int,
+    help="Computed at once; halved where memory is short.",
+)
 @click.option("--max-tokens", type=int, help="Longer rows are left out, never cut.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Of multiplications; weights stay in float32.",
+    help="Of multiplications; weights that are trained stay in float32.",
+)
+@click.option(
+    "--base-weights",
+    type=click.Choice(["auto", "float32", "bfloat16", "4bit"]),
+    default="auto",
+    show_default=True,
+    help="lora: how the weights that are not trained are held.",
+)
+@click.option(
+    "--gradient-checkpointing",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Less memory, a third more time.",
+)
+@click.option(
+    "--padding-free",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="Join the rows of a microbatch instead of padding them.",
+)
+@click.option(
+    "--liger",
+    type=click.Choice(["auto", "on", "off"]),
+    default="auto",
+    show_default=True,
+    help="The fused loss of liger-kernel.",
 )
 @click.option("--template", default="chat", show_default=True, help="As it was scored.")
 @template_options
 @click.option("--turns", type=click.Choice(["last", "all"]), default="last", show_default=True)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."
+)
 @click.option("--threads", type=int, help="Of the CPU.")
 @click.option("--checkpoint-steps", type=int, default=200, show_default=True)
 @click.option(
@@ -77,11 +120,12 @@ def train(
       tutelage train runs/demo --set random --student smollm2-135m --out trained/random
     """
     from tutelage.pipeline.train_stage import train as work
-    from tutelage.training import tracked
+    from tutelage.training import launched, tracked
 
     arguments = template_values(flags)
     given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
     settings = given | arguments
+    tracker = tracker if launched().is_first else None
     with tracked(tracker, project=tracker_project), shown_progress() as progress:
         done = work(
             data,
@@ -93,7 +137,8 @@ def train(
             out=out,
             progress=progress,
         )
-    show_result(done, text=train_text)
+    if launched().is_first:
+        show_result(done, text=train_text)
 
 
 @click.command()
@@ -122,6 +167,13 @@ def train(
     show_default=True,
 )
 @click.option("--device", default="auto", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "vllm-offline"]),
+    default="auto",
+    show_default=True,
+    help="vllm-offline: vLLM in this process generates and measures.",
+)
 @click.option("--batch", "batch_examples", type=int, default=16, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of items.")
 def evaluate(
@@ -179,6 +231,7 @@ def evaluate(
     type=click.FloatRange(min=0, min_open=True),
     help="--plan: instead of what finished cells took.",
 )
+@engine_options
 def prove(
     config: Path,
     *,
@@ -189,6 +242,7 @@ def prove(
     tracker: str | None,
     tracker_project: str,
     plan: bool,
+    engine: str,
     **planning: Any,
 ) -> None:
     """Train on the selection and on baselines, and compare.
@@ -202,11 +256,14 @@ def prove(
       tutelage prove experiment.yaml --plan
       tutelage prove experiment.yaml --quick
       tutelage prove experiment.yaml
+      tutelage prove experiment.yaml --engine ray --workers 8 --worker-gpus 1
     """
+    from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove.forecast import forecast
     from tutelage.experiments.prove.prove_job import prove as work
     from tutelage.training import tracked
 
+    pool = ray_values({name: planning.pop(name) for name in POOL_FLAGS})
     given = [f"--{name.replace('_', '-')}" for name, value in planning.items() if value is not None]
     if plan:
         show_result(forecast(config, out=out, quick=quick, **planning), text=plan_text)
@@ -225,6 +282,7 @@ def prove(
             most_cells=most_cells,
             selection=selection,
             progress=progress,
+            elsewhere=cells_elsewhere(engine, pool),
         )
     show_result(found, text=prove_text)
 

@@ -10,7 +10,7 @@ from tutelage.data import write_table, write_text
 from tutelage.experiments.prove.compare import Compared, compare_all, comparisons_table
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.page import facts_of, headline, sections_of
-from tutelage.experiments.prove.run import read_results, run_experiment
+from tutelage.experiments.prove.run import RunsCells, read_results, run_experiment
 from tutelage.progress import Progress
 from tutelage.stats.power import detectable_effect
 
@@ -23,6 +23,7 @@ def prove(
     most_cells: int | None,
     progress: Progress,
     selection: str | None = None,
+    elsewhere: RunsCells | None = None,
 ) -> dict[str, Any]:
     """Do an experiment, or what is left of it, and write what it found so far.
 
@@ -33,6 +34,7 @@ def prove(
         most_cells: Stop after so many trainings, to continue another time; 0 only reports.
         progress: Told of each cell.
         selection: The choice is this selection of each run, instead of what CONFIG says.
+        elsewhere: Works on the cells instead of this process.
 
     Returns:
         The sentences, how much is done, and where the report is.
@@ -42,7 +44,7 @@ def prove(
         settings = settings.with_choice(selection)
     if quick:
         settings = settings.quick()
-    done = run_experiment(settings, progress=progress, most_cells=most_cells)
+    done = run_experiment(settings, progress=progress, most_cells=most_cells, elsewhere=elsewhere)
     if not done["done"]:
         return {**done, "out": str(settings.out), "in_words": ["Nothing is finished yet."]}
     found = report_experiment(settings, done)

@@ -14,17 +14,19 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import open_guarded, replacing, write_table, write_text
-from tutelage.errors import DivergedError, RunError
+from tutelage.errors import DivergedError, RunError, SettingsError
 from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
 from tutelage.experiments.prove.arms import write_set
 from tutelage.experiments.prove.config import ProveSettings
@@ -41,15 +43,27 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.tracked_numbers import task_means
 from tutelage.progress import Progress
 from tutelage.student.config import template_values
-from tutelage.training import tracked_run, train_student
+from tutelage.training import Tracking, launched, tracked_run, train_student
 
 _GAP_SECONDS = 1.0
 DIVERGED = "diverged"
 """The status of the one row that stands for the items of a training that diverged."""
 
 
+class RunsCells(Protocol):
+    """Whoever works on cells elsewhere, several at the same time."""
+
+    def each(self, work: Callable[[Cell], None], items: Sequence[Cell]) -> Iterator[Cell]:
+        """Work on every cell; give each when it is done."""
+        ...
+
+
 def run_experiment(
-    settings: ProveSettings, *, progress: Progress, most_cells: int | None = None
+    settings: ProveSettings,
+    *,
+    progress: Progress,
+    most_cells: int | None = None,
+    elsewhere: RunsCells | None = None,
 ) -> dict[str, Any]:
     """Do what an experiment has left to do.
 
@@ -57,6 +71,7 @@ def run_experiment(
         settings: The experiment.
         progress: Told of each cell.
         most_cells: Stop after so many, to continue another time.
+        elsewhere: Works on the cells instead of this process.
 
     Returns:
         How many cells there are, how many are done, and of these how many diverged.
@@ -64,6 +79,11 @@ def run_experiment(
     Raises:
         RunError: Another process works on it, or the folder is that of something else.
     """
+    if launched().count > 1:
+        raise SettingsError(
+            f"{launched().count} processes were launched, and each would do the whole experiment",
+            hint="start it without a launcher; --engine ray works on several cells at a time",
+        )
     settings.out.mkdir(parents=True, exist_ok=True)
     with RunFolder(root=settings.out).locked():
         _check_ours(settings.out)
@@ -74,19 +94,47 @@ def run_experiment(
         open_keys = [key for key in keys if not is_done(settings.out / "cells" / key)]
         progress.begin("prove", total=len(keys), unit="cells")
         progress.advance(len(keys) - len(open_keys))
+        todo = open_keys[: most_cells if most_cells is not None else len(open_keys)]
+        if elsewhere is not None:
+            _run_elsewhere([first[key] for key in todo], settings, plan, elsewhere, progress)
+            todo = []
         with _Turns(settings.lock, seconds=settings.turn_seconds) as turns:
-            for key in open_keys[: most_cells if most_cells is not None else len(open_keys)]:
+            for key in todo:
                 cell = first[key]
                 turns.wait()
                 if not is_done(settings.out / "cells" / key):  # by another, while this waited
                     _run_cell(cell, settings, plan.tasks)
                 turns.give_way()
-                note = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
-                progress.advance(note=note)
+                progress.advance(note=_name_of(cell))
         progress.end()
     finished = [key for key in keys if is_done(settings.out / "cells" / key)]
     diverged = sum(DIVERGED in _about(settings.out / "cells" / key) for key in finished)
     return {"cells": len(keys), "done": len(finished), "diverged": diverged}
+
+
+def _run_elsewhere(
+    cells: Sequence[Cell],
+    settings: ProveSettings,
+    plan: Plan,
+    elsewhere: RunsCells,
+    progress: Progress,
+) -> None:
+    """Have cells worked on by others, who share the folder of the experiment."""
+    if settings.lock is not None:
+        raise SettingsError(
+            "lock is for an experiment in one process, and Ray's workers are several",
+            hint="leave lock out, or --engine local",
+        )
+    shared = settings.model_copy(update={"out": settings.out.resolve()})
+    work = partial(_train_and_evaluate, settings=shared, tasks=plan.tasks)
+    for cell in elsewhere.each(work, cells):
+        with _tracked(cell) as tracking:
+            _log_means(tracking, cell, settings)
+        progress.advance(note=_name_of(cell))
+
+
+def _name_of(cell: Cell) -> str:
+    return f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
 
 
 def _check_ours(out: Path) -> None:
@@ -161,14 +209,21 @@ def _about(folder: Path) -> Mapping[str, Any]:
 
 
 def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:
+    with _tracked(cell) as tracking:
+        _train_and_evaluate(cell, settings, tasks)
+        _log_means(tracking, cell, settings)
+
+
+def _tracked(cell: Cell) -> AbstractContextManager[Tracking | None]:
     names = ("student", "arm", "seed", "balance", "tokens", "key")
     config = {name: getattr(cell, name) for name in names} | {"rows": len(cell.rows)}
-    name = f"{cell.student} {cell.arm} seed {cell.seed} by {cell.balance}"
-    with tracked_run(name, config=config) as tracking:
-        _train_and_evaluate(cell, settings, tasks)
-        if tracking is not None:
-            table = pq.read_table(settings.out / "cells" / cell.key / "results.parquet")
-            tracking.log(task_means(table))
+    return tracked_run(_name_of(cell), config=config)
+
+
+def _log_means(tracking: Tracking | None, cell: Cell, settings: ProveSettings) -> None:
+    if tracking is not None:
+        table = pq.read_table(settings.out / "cells" / cell.key / "results.parquet")
+        tracking.log(task_means(table))
 
 
 def _train_and_evaluate(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:

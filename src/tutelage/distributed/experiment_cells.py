@@ -1,0 +1,113 @@
+"""Independent pieces of work on a pool of Ray workers: the cells of an experiment.
+
+Each cell writes its own folder, which caller and workers share, and depends on no other. So it does
+not matter where it is done: with the same number of threads its numbers are the same bit for bit.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from tutelage.distributed.cluster import joined, worker_environment
+from tutelage.errors import RunError, SettingsError, TutelageError
+from tutelage.pipeline.config import checked
+from tutelage.pipeline.ray_config import RaySettings
+
+_Item = TypeVar("_Item")
+
+_LIVES = 3
+"""How often the worker of a piece of work may die before the caller is told."""
+
+
+class RayCells:
+    """Works on as many items at the same time as the pool has workers.
+
+    Args:
+        pool: How many workers, what each of them has, and on which cluster.
+    """
+
+    def __init__(self, pool: RaySettings) -> None:
+        self._pool = pool
+
+    def each(self, work: Callable[[_Item], None], items: Sequence[_Item]) -> Iterator[_Item]:
+        """Work on every item, in their order as far as workers are free.
+
+        Args:
+            work: Sent to the workers with each item; its results are what it writes.
+            items: What to work on.
+
+        Yields:
+            Each item when it is done.
+
+        Raises:
+            TutelageError: What stopped a piece of work. Nothing new is begun then; what is under
+                way ends.
+            RunError: A worker died again and again.
+        """
+        if not items:
+            return
+        with joined(self._pool) as ray:
+            task = ray.remote(
+                num_cpus=self._pool.worker_cpus,
+                num_gpus=self._pool.worker_gpus or None,
+                max_retries=_LIVES - 1,
+                max_calls=1,  # a new process for each, which holds no memory of the one before
+                runtime_env=worker_environment(self._pool),
+            )(_done)
+            waiting = list(enumerate(items))
+            under_way: dict[Any, int] = {}
+            problem: Exception | None = None
+            while under_way or (waiting and problem is None):
+                while waiting and problem is None and len(under_way) < self._pool.workers:
+                    index, item = waiting.pop(0)
+                    under_way[task.remote(work, item)] = index
+                (ready,), _ = ray.wait(list(under_way), num_returns=1)
+                index = under_way.pop(ready)
+                try:
+                    said = ray.get(ready)
+                except ray.exceptions.RayError as error:
+                    said = _as_error(error)
+                if said is None:
+                    yield items[index]
+                else:
+                    problem = problem or said
+            if problem is not None:
+                raise problem
+
+
+def cells_elsewhere(engine: str, pool: Mapping[str, Any] | None) -> RayCells | None:
+    """Ray's workers for the cells of an experiment, or None for this process.
+
+    Args:
+        engine: `local` or `ray`.
+        pool: Settings of the pool.
+
+    Raises:
+        SettingsError: A setting is wrong, or the pool is described but not asked for.
+    """
+    if engine not in ("local", "ray"):
+        raise SettingsError(f"engine is {engine!r}", hint="it is local or ray")
+    if engine == "ray":
+        return RayCells(checked(RaySettings, dict(pool or {}), place="ray"))
+    if pool:
+        raise SettingsError(
+            f"{next(iter(pool))} is for Ray's workers", hint="set engine to ray (--engine ray)"
+        )
+    return None
+
+
+def _done(work: Callable[[Any], None], item: Any) -> TutelageError | None:
+    """Nothing, or our own error as a value: as an exception Ray would wrap it."""
+    try:
+        work(item)
+    except TutelageError as error:
+        return error
+    return None
+
+
+def _as_error(error: Exception) -> Exception:
+    first = str(error).strip().splitlines() or [type(error).__name__]
+    return RunError(
+        f"a worker could not finish its cell: {first[0]} ... {first[-1].strip()}",
+        hint="the same command continues with what is left; is there memory for a training in each "
+        "worker? fewer --workers need less",
+    )

@@ -1,0 +1,85 @@
+"""How many tokens a batch may have: a fixed number, or what fits into the memory that is free."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tutelage.models.hardware import kind_of, memory_of
+
+CPU_TOKENS = 4096
+"""Processors gain nothing from larger batches; the plan of batches decides the last bits."""
+
+_LEAST_TOKENS, _MOST_TOKENS = 1024, 1 << 16
+_SHORT_PROBE, _LONG_PROBE = 256, 1024
+_USED = 0.7
+"""The part of the free memory that a batch may take: the rest is for what varies."""
+
+
+class Gauge(Protocol):
+    """The memory of one device."""
+
+    def free(self) -> int | None:
+        """Bytes that can be taken now; None where that cannot be asked."""
+        ...
+
+    def peak(self, work: Callable[[], None]) -> int:
+        """The most bytes that some work held at one time, beyond those held before."""
+        ...
+
+
+class TorchGauge:
+    """The memory of a graphics card, as torch counts it.
+
+    Args:
+        device: Such as cuda:1.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+
+    def free(self) -> int | None:
+        """Bytes that can be taken now, those that torch keeps for later too."""
+        import torch
+
+        memory = memory_of(self._device)
+        if memory is None:
+            return None
+        module = getattr(torch, kind_of(self._device))
+        kept = 0
+        if hasattr(module, "memory_reserved"):
+            kept = module.memory_reserved(self._device) - module.memory_allocated(self._device)
+        return memory.free + int(kept)
+
+    def peak(self, work: Callable[[], None]) -> int:
+        """The most bytes that some work held at one time, beyond those held before."""
+        import torch
+
+        module = getattr(torch, kind_of(self._device))
+        if not hasattr(module, "max_memory_allocated"):
+            before = module.current_allocated_memory()
+            work()
+            return int(module.driver_allocated_memory()) - int(before)
+        module.reset_peak_memory_stats(self._device)
+        before = module.memory_allocated(self._device)
+        work()
+        return int(module.max_memory_allocated(self._device)) - int(before)
+
+
+def measured_tokens(gauge: Gauge, read: Callable[[int], None], *, longest: int) -> int:
+    """How many tokens of a batch fit, from what two small ones took.
+
+    Args:
+        gauge: Of the device that has the model already.
+        read: Reads a passage of so many tokens.
+        longest: The most tokens the model takes.
+
+    Returns:
+        A power of two, so that small differences of free memory change no plan.
+    """
+    short, long = min(_SHORT_PROBE, max(1, longest // 2)), min(_LONG_PROBE, longest)
+    read(short)  # what is made once, at the first call, does not count
+    free = gauge.free()
+    taken = gauge.peak(lambda: read(long)) - gauge.peak(lambda: read(short))
+    if free is None or taken <= 0 or long <= short:
+        return CPU_TOKENS
+    fits = int(_USED * free * (long - short) / taken)
+    return max(_LEAST_TOKENS, min(_MOST_TOKENS, 1 << max(0, fits.bit_length() - 1)))

@@ -1,0 +1,202 @@
+"""Weights of a training: in which type they are held, and how the trained ones are saved."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import DistributedType
+from peft import (
+    LoraConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+    prepare_model_for_kbit_training,
+    set_peft_model_state_dict,
+)
+from trl import SFTTrainer
+
+from tutelage.errors import DivergedError, MissingExtraError, SettingsError
+from tutelage.models.hardware import kind_of, usual_dtype
+from tutelage.models.loading import load_weights
+from tutelage.student.components import OpenStudent
+from tutelage.training.config import TrainSettings
+from tutelage.training.quiet import quiet
+
+
+def multiplied_dtype(parts: OpenStudent, settings: TrainSettings) -> str:
+    """What is multiplied. float16 loses small gradients without units that scale them: CUDA's."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    usual = usual_dtype(parts.device)
+    return "float32" if usual == "float16" and kind_of(parts.device) != "cuda" else usual
+
+
+def base_weights_of(parts: OpenStudent, settings: TrainSettings) -> str:
+    """How the weights are held: those that are trained always in float32."""
+    if settings.method == "full":
+        return "float32"
+    if settings.base_weights != "auto":
+        return settings.base_weights
+    return "float32" if parts.device == "cpu" else multiplied_dtype(parts, settings)
+
+
+def starting_model(parts: OpenStudent, settings: TrainSettings) -> Any:
+    """The student as its training begins.
+
+    Raises:
+        MissingExtraError: It is to be held in 4 bits, and bitsandbytes is not installed.
+        SettingsError: There is no device that computes with 4 bits.
+    """
+    held = base_weights_of(parts, settings)
+    if held != "4bit":
+        return load_weights(parts.folder, parts.settings, dtype=held)  # type: ignore[arg-type]  # a name
+    if kind_of(parts.device) not in ("cuda", "xpu"):
+        raise SettingsError(
+            f"base_weights 4bit: a {parts.device} device does not compute with 4 bits here",
+            hint="train on an NVIDIA, AMD or Intel card, or set base_weights to bfloat16",
+        )
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtraError(
+            "base_weights 4bit needs bitsandbytes", hint="pip install bitsandbytes"
+        )
+    from transformers import BitsAndBytesConfig
+
+    dtype = multiplied_dtype(parts, settings)
+    quantized = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
+    place = {"": f"{kind_of(parts.device)}:{int(os.environ.get('LOCAL_RANK', '0'))}"}
+    if ":" in parts.device:
+        place = {"": parts.device}
+    model = load_weights(
+        parts.folder,
+        parts.settings,
+        dtype=dtype,  # type: ignore[arg-type]  # a name
+        placement={"quantization_config": quantized, "device_map": place},
+    )
+    saves = settings.gradient_checkpointing != "off"
+    return prepare_model_for_kbit_training(
+        model,
+        use_gradient_checkpointing=saves,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+    )
+
+
+def adapters_of(settings: TrainSettings) -> LoraConfig | None:
+    """The adapters of a training; None where every weight is trained."""
+    if settings.method == "full":
+        return None
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+
+
+def save_trained(
+    trainer: SFTTrainer, parts: OpenStudent, settings: TrainSettings, path: Path
+) -> None:
+    """Save the trained student in the dtype it came in, complete or not at all.
+
+    The tokenizer's files are copied as they are, so that text is cut into the same tokens. Every
+    process has to come here, for each may hold a part of the weights; the first one writes.
+
+    Raises:
+        DivergedError: A weight, or its square, is no number; nothing is saved.
+    """
+    with quiet():
+        model = _whole_model(trainer, parts, settings)
+    if model is None:
+        return
+    model = model.to(dtype=_dtype_in(parts.folder.model_path))
+    _check_weights(model, step=step_of(trainer.state))
+    temporary = path.with_name(f".{path.name}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    with quiet():
+        model.save_pretrained(str(temporary), safe_serialization=True)
+    for file in sorted(parts.folder.tokenizer_path.iterdir()):
+        taken = file.name.startswith(
+            ("tokenizer", "special_tokens", "added_tokens", "chat_template")
+        )
+        if taken or file.name in ("vocab.json", "merges.txt"):
+            shutil.copyfile(file, temporary / file.name)
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSettings) -> Any:
+    """The trained model with every weight, in the first process; None in the others.
+
+    Where weights are divided among processes (FSDP) or held in fewer bits, what was trained is
+    put into the original weights, loaded anew in float32.
+    """
+    accelerator = trainer.accelerator
+    divided = accelerator.distributed_type == DistributedType.FSDP
+    rounded = base_weights_of(parts, settings) != "float32"
+    state = _gathered(trainer) if divided else None
+    if not accelerator.is_main_process:
+        return None
+    if not (divided or rounded):
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        return model.merge_and_unload() if settings.method == "lora" else model
+    model = load_weights(parts.folder, parts.settings, dtype="float32")
+    if settings.method == "full":
+        model.load_state_dict(state, strict=False)  # tied weights are there once
+        return model
+    learnt = get_peft_model_state_dict(trainer.model, state_dict=state)
+    model = get_peft_model(model, adapters_of(settings))
+    set_peft_model_state_dict(model, {name: value.cpu() for name, value in learnt.items()})
+    return model.merge_and_unload()
+
+
+def _gathered(trainer: SFTTrainer) -> dict[str, torch.Tensor]:
+    """Weights that are divided among processes, whole in the first one.
+
+    Every process gives its part of each weight, one weight after another; the others keep none.
+    """
+    first = trainer.accelerator.is_main_process
+    found = {}
+    for name, value in trainer.accelerator.get_state_dict(trainer.model_wrapped).items():
+        whole = value.full_tensor() if hasattr(value, "full_tensor") else value
+        if first:
+            found[name] = whole.detach().cpu()
+    return found
+
+
+def _dtype_in(folder: Path) -> torch.dtype:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+    found = getattr(config, "dtype", None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _check_weights(model: Any, *, step: str) -> None:
+    for name, weights in model.named_parameters():
+        for value in torch.aminmax(weights.detach()):  # both are nan where one weight is
+            # A norm squares what it is given: where that is infinite, it answers 0, a number.
+            if not value.float().square().isfinite():
+                dtype = str(weights.dtype).removeprefix("torch.")
+                raise diverged(
+                    f"a weight of {name} is {value.item():g} in {dtype} after step {step}"
+                )
+
+
+def step_of(state: Any) -> str:
+    """How far a training is, in words."""
+    return f"{state.global_step} of {state.max_steps}"
+
+
+def diverged(what: str) -> DivergedError:
+    """The error of a training whose numbers are no longer finite."""
+    return DivergedError(
+        f"the training diverged: {what}; no student is saved",
+        hint="lower `learning_rate`, and choose another --out or remove the folder",
+    )

@@ -1,0 +1,50 @@
+"""Readings are kept on a local disk, wherever the home folder is."""
+
+from pathlib import Path
+
+import pytest
+
+from tutelage.models import cache_paths
+from tutelage.models.cache_paths import file_system, readings_path
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/with\\040space xfs rw 0 0
+tmpfs /scratch tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/home/user/.cache", "nfs4"),
+        ("/home", "nfs4"),
+        ("/homes/user", "ext4"),
+        ("/home/with space/x", "xfs"),
+        ("/scratch/x", "tmpfs"),
+    ],
+)
+def test_the_deepest_mount_decides(tmp_path: Path, path: str, kind: str) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(MOUNTS)
+    assert file_system(Path(path), mounts=mounts) == kind
+
+
+def test_a_system_without_mounts_says_nothing(tmp_path: Path) -> None:
+    assert file_system(Path("/home"), mounts=tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize("kind", ["nfs", "lustre", "ext4"])
+def test_readings_are_not_kept_on_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    home = tmp_path / kind
+    monkeypatch.setattr(cache_paths, "cache_folder", lambda: home)
+    monkeypatch.setattr(cache_paths, "file_system", lambda _path: kind)
+    monkeypatch.setattr(cache_paths.tempfile, "gettempdir", lambda: str(tmp_path))
+    path = readings_path()
+    assert path.name == "readings.sqlite"
+    assert (path.parent == home) is (kind == "ext4")
+    if kind != "ext4":
+        assert path.parent.stat().st_mode & 0o077 == 0

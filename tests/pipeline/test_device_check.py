@@ -1,0 +1,104 @@
+"""`tutelage doctor --device` on a processor, with a tiny model."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tutelage.cli import main
+from tutelage.errors import SettingsError
+from tutelage.pipeline import device_check
+from tutelage.student import device_benchmark as bench
+
+pytest.importorskip("trl")
+
+
+@pytest.fixture(name="report")
+def _report(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the command prints as JSON; lm-eval is said not to be there, which saves its import."""
+
+    def found(*arguments: str) -> tuple[int, dict[str, Any]]:
+        shown = CliRunner().invoke(main, ["doctor", "--json", "--device", *arguments])
+        return shown.exit_code, json.loads(shown.stdout)
+
+    there = device_check.find_spec
+    monkeypatch.setattr(
+        device_check, "find_spec", lambda name: None if name == "lm_eval" else there(name)
+    )
+    return found
+
+
+def lines_of(found: dict[str, Any]) -> dict[str, str]:
+    return {line["check"]: line["result"] for line in found["lines"]}
+
+
+def test_every_line_is_there_and_tools_that_are_absent_say_so(
+    report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(work: Any, **_: Any) -> float:
+        work()
+        return 2.0
+
+    monkeypatch.setattr(bench, "seconds_of", timed)
+    code, found = report("cpu")
+    assert (code, found["healthy"]) == (0, True)
+    lines = lines_of(found)
+    assert lines["lm_eval"] == "absent"
+    assert lines["speed of lm-eval hf"] == "absent: lm_eval is not installed"
+    assert lines["several devices"] == "not run: there is one"
+    assert "lines that share prefixes" in lines["golden rows, float32"]
+    # 4 rows of 32 tokens in 2 s
+    assert "tutelage 64, plain loop 64" in lines["speed, tiny, rows of 32 tokens, float32"]
+    trained = [name for name in lines if name.startswith("training loss")]
+    assert len(trained) == 3
+
+
+def test_a_device_that_computes_otherwise_makes_the_report_unhealthy(
+    report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_all = bench.read_all
+
+    def wrong(engine: Any, passages: Any) -> Any:
+        found = read_all(engine, passages)
+        found[0].logprobs_T[:] -= 0.01
+        return found
+
+    monkeypatch.setattr(bench, "read_all", wrong)
+    for check in ("_matrix_peak", "_speed", "_pool", "_long_rows", "_training"):
+        monkeypatch.setattr(device_check, check, lambda _work: iter(()))
+    code, found = report("cpu")
+    assert (code, found["healthy"]) == (1, False)
+    assert [line["check"] for line in found["lines"] if not line["healthy"]] == [
+        "golden rows, float32"
+    ]
+
+
+def test_a_check_that_fails_does_not_hide_the_others(
+    report: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(**_: Any) -> float:
+        raise RuntimeError("CUDA error: no kernel image\nis available")
+
+    monkeypatch.setattr(bench, "peak_flops", fails)
+    for check in ("_golden", "_speed", "_pool", "_long_rows", "_training"):
+        monkeypatch.setattr(device_check, check, lambda _work: iter(()))
+    code, found = report("cpu")
+    assert code == 1
+    lines = lines_of(found)
+    assert lines["matrix peak"] == "failed: RuntimeError: CUDA error: no kernel image"
+    assert "several devices" in lines
+
+
+def test_a_device_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="no such device"):
+        device_check.device_report("cuda:7")
+
+
+def test_the_operations_of_a_row_are_counted() -> None:
+    shape = bench.Shape(name="x", width=4, inner=8, layers=2, heads=2, keys=1, vocabulary=10)
+    # a layer: q 16, k 8, v 8, o 16; three matrices of 4 by 8; the head: 4 by 10
+    assert shape.weights == 2 * (48 + 96) + 40
+    (row,) = bench.rows_of(shape, tokens=6, count=1)
+    # 3 targets; attention: 2 products of 6 by 6 by 4 in each of 2 layers, half of it masked
+    assert shape.flops([row]) == 2 * 288 * 6 + 2 * 40 * 3 + 2 * 2 * 4 * 36
