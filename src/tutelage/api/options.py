@@ -4,7 +4,7 @@ Each group of keywords is the settings of one package under the same names. Type
 editors know them through `Unpack`; a test holds them to the settings models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
@@ -133,6 +133,8 @@ class SelectOptions(TypedDict, total=False):
 
     function: str | None
     of: str
+    truth: str | None
+    truth_clean: Sequence[str | float | bool | None]
     mode: str
     margin: float
     use_filters: bool

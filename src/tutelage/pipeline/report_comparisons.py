@@ -328,7 +328,9 @@ def _experiment(folder: Path, at: int) -> "Section":
     """The comparisons of `tutelage prove`."""
     from tutelage.reporting import Section
 
-    shown = ("student", "balance", "task", "measure", "arm", "against", "mean", "low", "high")
+    outcome = ("student", "balance", "task", "measure", "arm")
+    shown = (*outcome, "against", "mean", "low", "high")
+    reached = (*outcome, "status", "efficiency", "low", "high", "gain", "room")
     return Section(
         key=f"proved-{at}",
         title=f"Did choosing help? {folder.name}",
@@ -338,7 +340,14 @@ def _experiment(folder: Path, at: int) -> "Section":
                 "what it is compared with. The whole experiment is in that folder's report.html."
             ),
         ),
-        tables=(_as_table(folder / "comparisons.parquet", "Arms compared", shown),),
+        tables=(
+            _as_table(folder / "comparisons.parquet", "Arms compared", shown),
+            *(
+                _as_table(path, "Part of the oracle's gain that each arm reaches", reached)
+                for path in (folder / "efficiency.parquet",)
+                if path.exists()
+            ),
+        ),
     )
 
 

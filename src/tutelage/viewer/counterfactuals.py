@@ -31,8 +31,9 @@ ALTERNATIVES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("all original", {"rule": "all_original"}),
 )
 """Rules that decide on an example from itself alone."""
-CUTTING = ("ifd_top", "random", "longest")
-"""Rules that keep a share of all examples."""
+CUTTING = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
+"""Rules that one example alone does not decide: they keep a share of all examples, are matched to
+what another rule keeps, or read the data."""
 _OF_ONE_EXAMPLE = frozenset(
     (
         "rule",
@@ -142,7 +143,7 @@ def would_be(shelf: Shelf, example_id: str, values: Mapping[str, Any]) -> dict[s
     settings = checked(SelectSettings, {**base, **values}, place="rule")
     if settings.rule in CUTTING:
         raise SettingsError(
-            f"{settings.rule} keeps a share of all examples: one alone does not tell",
+            f"{settings.rule} depends on all examples: one alone does not tell",
             hint=f"tutelage select {shelf.run.root} --rule {settings.rule}",
         )
     evidence = _evidence(shelf, example_id)
