@@ -6,6 +6,7 @@ are faulty, 0 no better than keeping every row.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -146,9 +147,7 @@ def _of_outcome(
                     )  # fmt: skip
 
 
-def _measured(
-    values: Sequence[Sequence[ItemValues]], *, level: float
-) -> dict[str, float | int | str | None] | None:
+def _measured(values: Sequence[Sequence[ItemValues]], *, level: float) -> dict[str, Any] | None:
     """From the seeds and items that all three arms have; None where there are too few."""
     complete = [of_seed for of_seed in values if all(of_seed)]
     if not complete:

@@ -12,6 +12,7 @@ let loading = false;
 let generation = 0;
 let version = 0;
 let names = {};
+let byMeaning = false;
 
 export const OUTCOMES = {
   refined: { mark: "●", words: "refined" },
@@ -29,20 +30,43 @@ export function startList(about) {
   window.addEventListener("scroll", nearEnd, { passive: true });
   byId("search").addEventListener("submit", (event) => event.preventDefault());
   const q = byId("q");
-  q.value = state.get("q");
+  byMeaning = Boolean(state.get("near"));
+  q.value = state.get("q") || state.get("near");
   let timer = 0;
   q.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => state.set({ q: q.value.trim() }), 180);
+    timer = setTimeout(look, byMeaning ? 400 : 180);
   });
   q.addEventListener("keydown", (event) => {
     if (event.key === "Enter") go(q.value.trim());
   });
-  state.watch(["q"], () => {
-    if (document.activeElement !== q) q.value = state.get("q");
+  state.watch(["q", "near"], () => {
+    if (document.activeElement !== q) q.value = state.get(byMeaning ? "near" : "q");
   });
+  byId("meaning").addEventListener("click", turnMeaning);
+  meaning();
   window.addEventListener("tutelage:decided", reload);
   reload();
+}
+
+const look = () => {
+  const text = byId("q").value.trim();
+  state.set(byMeaning ? { near: text, q: "" } : { q: text, near: "" });
+};
+
+// The same text is looked for by its words or by what it means.
+export function turnMeaning() {
+  if (!names.by_meaning && !byMeaning) return say(names.no_model.join(": "), "warn");
+  byMeaning = !byMeaning;
+  meaning();
+  look();
+}
+
+function meaning() {
+  const button = byId("meaning");
+  button.setAttribute("aria-pressed", String(byMeaning));
+  byId("q").placeholder = byMeaning ? "Search by meaning" : "Search texts, row:12 or an id";
+  if (names.by_meaning) button.title = `Search by meaning, not by words (m): ${names.by_meaning}`;
 }
 
 // Enter in the search box opens a row that is named; otherwise it goes to the first one found.
@@ -107,6 +131,7 @@ function headline(progress) {
     byId("count"),
     h("strong", {}, count(total)),
     used ? ` of ${plural(names.examples, "row")}` : ` ${total === 1 ? "row" : "rows"}`,
+    state.get("near") && !state.get("sort") ? h("span", { class: "quiet" }, " · nearest in meaning first") : null,
     progress < 1 ? h("span", { class: "quiet" }, ` · searching, ${Math.round(progress * 100)} %`) : null,
   );
   const end = byId("more");
