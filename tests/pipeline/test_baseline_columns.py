@@ -121,6 +121,19 @@ def test_a_column_that_is_not_there_is_an_error_that_lists_those_there_are(root:
     assert "fault" in str(caught.value.hint)
 
 
+def test_a_run_says_so_before_the_student_reads(root: Path, tmp_path: Path) -> None:
+    values = {
+        "data": {"path": str(root.parent / "pairs.jsonl")},
+        "student": {"model": "table"},
+        "out": str(tmp_path / "run"),
+        "select": {"rule": "oracle", "truth": "planted"},
+    }
+    wanted = checked(RunSettings, values, place="test")
+    with pytest.raises(DataError, match="no row of the data has the column 'planted'"):
+        run_all(wanted, progress=Silent(), doors=doors(), with_page=False)
+    assert not (tmp_path / "run" / "scores.parquet").exists()
+
+
 def test_a_row_without_a_value_is_an_error_unless_null_is_clean(root: Path) -> None:
     with pytest.raises(DataError, match=r"1 of 30 examples have no value .* input row 0") as caught:
         decided(root, rule="oracle", truth="rare")

@@ -86,11 +86,28 @@ def _differ(instruction: str, response: str) -> bool:
     return one is not None and other is not None and one != other
 
 
+def check_truth_column(run: RunFolder, settings: SelectSettings) -> None:
+    """Look whether every example of a run has a value in the column of the truth.
+
+    Raises:
+        DataError: The column is missing, or some rows have no value in it.
+    """
+    _faulty(run, settings)
+
+
 def _truth(run: RunFolder, settings: SelectSettings) -> pa.Table:
+    found = _faulty(run, settings)
+    with open_tables(run) as tables:
+        candidates = tables.sql(_CANDIDATES).to_arrow_table()
+    faulty = [found[name] for name in candidates["example_id"].to_pylist()]
+    return pa.table({"candidate_id": candidates["candidate_id"], FAULTY: faulty})
+
+
+def _faulty(run: RunFolder, settings: SelectSettings) -> dict[str, float]:
+    """1 or 0 for each example, by what the column of the truth says."""
     column = str(settings.truth)
     with open_tables(run) as tables:
         examples = tables.sql(_EXTRAS).to_arrow_table().to_pylist()
-        candidates = tables.sql(_CANDIDATES).to_arrow_table()
     clean = {_plain(value) for value in settings.truth_clean}
     found: dict[str, float] = {}
     empty: list[int] = []
@@ -104,8 +121,7 @@ def _truth(run: RunFolder, settings: SelectSettings) -> pa.Table:
             f"column {column!r}, the first of them in input row {empty[0]}",
             hint="give every row a value, or add null to truth_clean if no value means no fault",
         )
-    faulty = [found[name] for name in candidates["example_id"].to_pylist()]
-    return pa.table({"candidate_id": candidates["candidate_id"], FAULTY: faulty})
+    return found
 
 
 def _values(

@@ -161,7 +161,7 @@ def _refused_table(counts: GateCounts) -> "Iterator[Table]":
             )
             for fault, n in counts.refused.items()
         ),
-        note="The fault whose detector is furthest above its threshold. `tutelage explain` and the "
+        note="The fault whose detector is furthest above its threshold. tutelage explain and the "
         "viewer show the numbers behind each verdict.",
     )
 

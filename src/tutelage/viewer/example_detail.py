@@ -88,7 +88,10 @@ def _second(shelf: Shelf, example_id: str, versions: list[dict[str, Any]]) -> di
         return None
     with shelf.cursor() as tables:
         ids = [str(version["candidate_id"]) for version in versions]
-        return shelf.second.about(tables, example_id, ids)
+        found = shelf.second.about(tables, example_id, ids)
+    if shelf.second.run.root == shelf.run.root and shelf.second.student == shelf.meta.student:
+        found["numbers"] = {}  # another selection from the same numbers
+    return found
 
 
 def _located(shelf: Shelf, example_id: str) -> tuple[int, int, str | None, bool, bool]:

@@ -5,7 +5,7 @@ told how far it is. The same run and embedder always give the same map.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ class RowMap:
         self._numbers = of_row[self._wanted]
         self.drawn = len(self._wanted)
         self._embedded = 0
-        self._vectors = np.zeros((0, 1), dtype=np.float32)
-        self._placed: pa.Table = _places(self._numbers[:0], self._vectors)
+        nothing = np.zeros((0, 1), dtype=np.float32)
+        self._vectors = (nothing, nothing)
+        self._placed: pa.Table = _places(self._numbers[:0], nothing)
         self._stop = threading.Event()
         self.failure: str | None = None
         self._thread = threading.Thread(target=self._run, name="row map", daemon=True)
@@ -71,7 +72,7 @@ class RowMap:
     @property
     def progress(self) -> float:
         """How much is embedded, in [0, 1]; exactly 1 when the map is complete."""
-        return 1.0 if self.done else min(0.99, self._embedded / max(1, self.drawn))
+        return 1.0 if self.done else min(0.99, self._embedded / max(1, 2 * self.drawn))
 
     def wait(self, seconds: float) -> None:
         """Until it is complete, but no longer than so many seconds."""
@@ -93,6 +94,8 @@ class RowMap:
     def near(self, text: str) -> pa.Table:
         """The rows nearest to a text in meaning: `n` and `cosine`; none until all are embedded.
 
+        A row is as near as its instruction or its response, whichever is nearer.
+
         Raises:
             DataError: There is no embedding model, or the map cannot be made.
         """
@@ -100,9 +103,10 @@ class RowMap:
             raise DataError(NO_MODEL, hint=NO_MODEL_HINT)
         self._check()
         cosines = np.zeros(0)
-        if len(self._vectors):
+        instructions, responses = self._vectors
+        if len(instructions):
             (wanted,) = self._embedder.embed([text])
-            cosines = self._vectors @ wanted
+            cosines = np.maximum(instructions @ wanted, responses @ wanted)
         best = np.argsort(-cosines, kind="stable")[:NEAREST]
         return pa.table(
             {
@@ -118,24 +122,28 @@ class RowMap:
     def _run(self) -> None:
         try:
             texts = list(self._texts())
+            if self._embedder is None:  # its words are weighted over all texts at once
+                together = ["\n".join(pair) for pair in texts]
+                self._placed = _places(self._numbers, _words().embed(together))
+                return
+            instructions, responses = (self._embed([pair[at] for pair in texts]) for at in (0, 1))
             if self._stop.is_set():
                 return
-            if self._embedder is None:  # its words are weighted over all texts at once
-                vectors = _words().embed(texts) if texts else self._vectors
-            else:
-                parts = []
-                for start in range(0, len(texts), _BATCH_TEXTS):
-                    if self._stop.is_set():
-                        return
-                    parts.append(self._embedder.embed(texts[start : start + _BATCH_TEXTS]))
-                    self._embedded = start + len(parts[-1])
-                vectors = np.concatenate(parts) if parts else self._vectors
-            self._placed = _places(self._numbers, vectors)
-            self._vectors = vectors
+            self._placed = _places(self._numbers, instructions + responses)
+            self._vectors = (instructions, responses)
         except (OSError, ValueError, pa.ArrowException, TutelageError) as error:
             self.failure = f"{type(error).__name__}: {error}"
 
-    def _texts(self) -> Iterator[str]:
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        parts = [np.zeros((0, 1), dtype=np.float32)]
+        for start in range(0, len(texts), _BATCH_TEXTS):
+            if self._stop.is_set() or self._embedder is None:
+                break
+            parts.append(self._embedder.embed(texts[start : start + _BATCH_TEXTS]))
+            self._embedded += len(parts[-1])
+        return np.concatenate(parts[1:] or parts)
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
         """Instruction and response of each drawn row, in the order of the file."""
         start = 0
         with pq.ParquetFile(self._path) as file:
@@ -148,7 +156,7 @@ class RowMap:
                     table = file.read_row_group(group, columns=["messages"])
                     places: NDArray[np.int64] = mine - start
                     chosen = table.take(places)
-                    yield from map(_text_of, chosen["messages"].to_pylist())
+                    yield from map(_pair_of, chosen["messages"].to_pylist())
                 start += rows
 
 
@@ -160,11 +168,11 @@ def _words() -> Embedder:
     return make_embedder(EmbedderChoice(embedder={"kind": "words"}).embedder)  # type: ignore[arg-type]
 
 
-def _text_of(messages: list[dict[str, Any]] | None) -> str:
+def _pair_of(messages: list[dict[str, Any]] | None) -> tuple[str, str]:
     turns = messages or []
     users = [turn["content"] or "" for turn in turns if turn["role"] == "user"]
     answer = turns[-1]["content"] or "" if turns and turns[-1]["role"] == "assistant" else ""
-    return f"{(users[-1] if users else '')[:_CHARACTERS]}\n{answer[:_CHARACTERS]}"
+    return (users[-1] if users else "")[:_CHARACTERS], answer[:_CHARACTERS]
 
 
 def _places(numbers: NDArray[np.int32], vectors: NDArray[np.float32]) -> pa.Table:

@@ -131,7 +131,6 @@ function headline(progress) {
     byId("count"),
     h("strong", {}, count(total)),
     used ? ` of ${plural(names.examples, "row")}` : ` ${total === 1 ? "row" : "rows"}`,
-    state.get("near") && !state.get("sort") ? h("span", { class: "quiet" }, " · nearest in meaning first") : null,
     progress < 1 ? h("span", { class: "quiet" }, ` · searching, ${Math.round(progress * 100)} %`) : null,
   );
   const end = byId("more");
@@ -244,8 +243,11 @@ function sortMenu(about) {
   ];
   const menu = byId("sort");
   fill(menu, options.map(([value, text]) => h("option", { value }, text)));
-  const show = () => (menu.value = state.get("sort") || "row");
+  const show = () => {
+    menu.options[0].textContent = state.get("near") ? "nearest in meaning" : "order of the input";
+    menu.value = state.get("sort") || "row";
+  };
   menu.addEventListener("change", () => state.set({ sort: menu.value === "row" ? "" : menu.value }));
-  state.watch(["sort"], show);
+  state.watch(["sort", "near"], show);
   show();
 }

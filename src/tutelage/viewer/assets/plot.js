@@ -7,7 +7,9 @@ import { open } from "./list.js";
 import * as state from "./state.js";
 
 const HEIGHT = 250;
-const EDGE = { left: 44, right: 10, top: 8, bottom: 34 };
+const AXES = { left: 44, right: 10, top: 8, bottom: 34 };
+const MAP_EDGE = { left: 2, right: 2, top: 8, bottom: 6 };
+let EDGE = AXES;
 const WHOSE = { any: "every version", original: "the originals", chosen: "the chosen" };
 const KINDS = ["not chosen", "chosen original", "chosen refinement"];
 const MAP_KINDS = ["nothing kept", "kept as it was", "kept, refined"];
@@ -89,6 +91,7 @@ function draw() {
   const style = getComputedStyle(figure);
   const width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (width < 80) return;
+  EDGE = answer.map ? MAP_EDGE : AXES;
   const axis = axes();
   const scale = scales(width);
   const picture = svg(
