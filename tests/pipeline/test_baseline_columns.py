@@ -145,3 +145,23 @@ def test_a_row_without_a_value_is_an_error_unless_null_is_clean(root: Path) -> N
 def test_a_column_of_objects_is_no_truth(root: Path) -> None:
     with pytest.raises(DataError, match="input row 0: the column 'notes' holds"):
         decided(root, rule="oracle", truth="notes")
+
+
+def test_a_pool_of_answers_has_no_truth_of_each_answer(tmp_path: Path) -> None:
+    data = tmp_path / "pool.jsonl"
+    lines = [
+        {"instruction": "2 + 2?", "model": f"m{n}", "response": f"It is {n}.", "fault": n != 4}
+        for n in (3, 4)
+    ]
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    values = {
+        "data": {"path": str(data)},
+        "student": {"model": "table"},
+        "out": str(tmp_path / "run"),
+        "select": {"rule": "oracle", "truth": "fault"},
+    }
+    with pytest.raises(DataError, match="1 input rows, the first of them row 1, are further"):
+        run_all(
+            checked(RunSettings, values, place="test"),
+            progress=Silent(), doors=doors(), with_page=False,
+        )  # fmt: skip

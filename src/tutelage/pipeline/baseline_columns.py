@@ -26,6 +26,10 @@ select candidate_id, step,
 from candidates where status = 'ok' order by candidate_id
 """
 _EXTRAS = 'select example_id, "row", extra from examples order by "row", example_id'
+_FURTHER_ROWS = """
+select count(*), min(r."row") from rows r join examples e on e.example_id = r.example_id
+where r.status = 'ok' and r."row" <> e."row"
+"""
 _CANDIDATES = "select candidate_id, example_id from candidates order by candidate_id"
 _LANGUAGE_CHARACTERS = 1000
 """Of each text; more does not change which language it is."""
@@ -108,6 +112,15 @@ def _faulty(run: RunFolder, settings: SelectSettings) -> dict[str, float]:
     column = str(settings.truth)
     with open_tables(run) as tables:
         examples = tables.sql(_EXTRAS).to_arrow_table().to_pylist()
+        further = tables.sql(_FURTHER_ROWS).fetchall()[0]
+    if further[0]:
+        raise DataError(
+            f"rule oracle: {further[0]:,} input rows, the first of them row {further[1]}, are "
+            f"further versions of earlier rows, and of {column!r} one value a set of versions is "
+            "stored",
+            hint="give each example one row; answers are checked by `tutelage verify` and gate: "
+            "right",
+        )
     clean = {_plain(value) for value in settings.truth_clean}
     found: dict[str, float] = {}
     empty: list[int] = []
