@@ -22,7 +22,7 @@ MOST_ROWS = 50_000
 """Rows that are embedded; of more, as many at equal distances in the order of the input."""
 NEAREST = 200
 """Rows that a search by meaning finds."""
-_CHARACTERS = 2000
+_CHARACTERS = 1000
 """Of instruction and response, each."""
 _BATCH_TEXTS = 2000
 

@@ -28,7 +28,7 @@ export function startFilters(about) {
     panel,
     h("button", { id: "filters-done", type: "button", class: "phone primary", onclick: toggleFilters }, "Show the rows"),
     about.facets.map((facet) =>
-      h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, facet === "beside" ? `Beside ${about.second}` : TITLES[facet]), h("div", { class: "values" })),
+      h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, facet === "beside" ? `Compared with ${about.second}` : TITLES[facet]), h("div", { class: "values" })),
     ),
     rangeForm(about),
     about.lost.length

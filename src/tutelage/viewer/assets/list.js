@@ -89,9 +89,10 @@ async function reload() {
   loading = true;
   list.setAttribute("aria-busy", "true");
   const found = await ask(`/api/rows?${state.asked({ start: 0, count: PAGE })}`, { kind: "rows" });
-  if (found === null || mine !== generation) return;
+  if (mine !== generation) return;
   loading = false;
   list.removeAttribute("aria-busy");
+  if (found === null) return;
   rows = found.rows;
   total = found.total;
   fill(list, rows.map(item));
