@@ -28,7 +28,7 @@ RULE = [
     "gate_check", "gate_order", "keep_count", "keep_fraction", "keep_per_example", "margin",
     "max_false_refusals", "max_unscored_fraction", "mix", "mode", "of", "one_teacher",
     "per_source", "quality_gate", "quality_gate_examples", "quality_gate_rejected", "quotas*",
-    "rule", "seed", "use_filters",
+    "rule", "seed", "truth", "truth_clean", "use_filters",
 ]  # fmt: skip
 SELECT = [
     "candidates", "examples", "gated*", "kept", "reasons*", "rows_kept",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.errors import MissingExtraError
+from tutelage.errors import MissingExtraError, SettingsError
 from tutelage.filters import make_embedder
 from tutelage.filters.config import Model2VecEmbedder, SentenceTransformersEmbedder, WordsEmbedder
 from tutelage.filters.optional_imports import need
@@ -64,6 +64,13 @@ def test_a_missing_library_says_what_to_install():
     with pytest.raises(MissingExtraError, match="needs no-such-thing") as caught:
         need("no_such_module_anywhere", package="no-such-thing")
     assert caught.value.hint == "pip install 'tutelage[filters]'"
+
+
+def test_a_model_that_cannot_be_loaded_is_a_wrong_setting(tmp_path):
+    pytest.importorskip("model2vec")
+    with pytest.raises(SettingsError, match="cannot be loaded") as caught:
+        make_embedder(Model2VecEmbedder(model=str(tmp_path)))
+    assert "folder of a model2vec model" in caught.value.hint
 
 
 def _folder(package):

@@ -365,3 +365,34 @@ _CONTRAST = """
   return worst;
 }
 """
+
+
+def test_an_area_of_the_map_filters_the_list(page: Any) -> None:
+    page.select_option("#picture [data-axis=plane]", "map")
+    page.wait_for_selector("#picture .frame")
+    until(page, f"document.querySelectorAll('#picture .dot').length === {EXAMPLES}")
+    assert "no model" in page.inner_text("#picture .legend")
+    box = page.locator("#picture svg").bounding_box()
+    x, y, w, h = (box[name] for name in ("x", "y", "width", "height"))
+    page.mouse.move(x + 0.15 * w, y + 0.05 * h)
+    page.mouse.down()
+    page.mouse.move(x + 0.6 * w, y + 0.85 * h, steps=4)
+    page.mouse.up()
+    page.wait_for_selector(".chip")
+    selected = counted(page)
+    assert 0 < selected < EXAMPLES
+    assert len(query(page)["area"][0].split(":")) == 4
+    assert page.locator("#picture .dot").count() == EXAMPLES
+    page.reload()
+    page.wait_for_selector(".row")
+    assert counted(page) == selected
+    page.click(".chip")
+    until(page, "!location.search.includes('area')")
+    assert counted(page) == EXAMPLES
+
+
+def test_without_a_model_the_button_says_what_to_install(page: Any) -> None:
+    page.keyboard.press("m")
+    until(page, "document.querySelector('#notice').textContent.includes('tutelage[filters]')")
+    assert page.get_attribute("#meaning", "aria-pressed") == "false"
+    assert "near" not in page.url

@@ -11,8 +11,10 @@ from tests.viewer.conftest import EXAMPLES
 from tutelage.errors import RunError
 from tutelage.pipeline import RunFolder
 from tutelage.progress import Silent
+from tutelage.selection import SelectSettings
 from tutelage.viewer import Shelf, open_index
-from tutelage.viewer.comparison_run import open_second
+from tutelage.viewer.comparison_run import open_second, second_selection
+from tutelage.viewer.counterfactuals import judgement_of
 from tutelage.viewer.example_detail import lineage_of
 from tutelage.viewer.list_view import facets_of, rows_of
 from tutelage.viewer.query import question_of
@@ -73,3 +75,43 @@ def test_a_second_folder_must_hold_decisions(
         Shelf(run, index, second=open_second(other.root))
     with pytest.raises(RunError, match="there is no run here"):
         open_second(tmp_path)
+
+
+def test_another_selection_of_the_same_scores_has_no_numbers_of_its_own(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    strict = run.with_selection("strict")
+    strict.decided_in.mkdir(parents=True)
+    shutil.copy(run.decisions, strict.decisions)
+    manifest = run.read_manifest()
+    manifest["stages"]["select:strict"] = manifest["stages"]["select"]
+    run.write_manifest(manifest)
+    index = open_index(run, scratch=tmp_path, progress=Silent())
+    shelf = Shelf(run, index, second=second_selection(run, "strict"))
+    (example,) = shelf.ask("select example_id from e limit 1")[0]
+    found = lineage_of(shelf, example)
+    assert found["second"]["name"] == "selection strict"
+    assert found["second"]["numbers"] == {}
+    shelf.close()
+
+
+@pytest.mark.parametrize(
+    ("more", "cuts"),
+    [
+        ({"quality_gate": "calibrated", "quality_gate_examples": 80}, False),
+        ({"of": "grape", "gate_check": "maths"}, False),
+        ({"rule": "cheap"}, True),
+        ({"keep_fraction": 0.5}, True),
+    ],
+)
+def test_only_what_depends_on_other_examples_is_said_to_cut(
+    run: RunFolder, tmp_path: Path, *, more: dict[str, object], cuts: bool
+) -> None:
+    manifest = run.read_manifest()
+    tally = manifest["stages"]["select"]["tally"]
+    tally["rule"] = SelectSettings(**{**tally["rule"], **more}).model_dump(mode="json")
+    run.write_manifest(manifest)
+    shelf = Shelf(run, open_index(run, scratch=tmp_path, progress=Silent()))
+    (example,) = shelf.ask("select example_id from e limit 1")[0]
+    assert judgement_of(shelf, example)["cuts"] == cuts
+    shelf.close()

@@ -300,6 +300,7 @@ def view(
     row: str | int | None = None,
     compare_with: Run | str | Path | None = None,
     selections: str | Sequence[str] = (),
+    embedder: str | Path | None = None,
     port: int | None = None,
     browser: bool = True,
     progress: ShownProgress = None,
@@ -316,6 +317,8 @@ def view(
         compare_with: A second student's run over the same rows, to see where the two disagree.
         selections: Named selections, or `main`; of two, the first is shown and compared with the
             second.
+        embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
+            the map; without one the map knows words only.
         port: Listen here; 8347 is tried first.
         browser: Open the link in a browser.
         progress: None, a bool, or a progress of your own.
@@ -361,6 +364,7 @@ def view(
             compare_with=None if compare_with is None else needed_run(compare_with).path,
             selection=first if first is not None else found.selection,
             compared=second,
+            embedder=None if embedder is None else str(embedder),
             opened=opened,
             progress=shown,
             doors=doors,

@@ -5,7 +5,7 @@ editors know them through `Unpack`; a test holds them to the settings models.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
@@ -141,6 +141,8 @@ class SelectOptions(TypedDict, total=False):
 
     function: str | None
     of: str
+    truth: str | None
+    truth_clean: Sequence[str | float | bool | None]
     mode: str
     margin: float
     use_filters: bool

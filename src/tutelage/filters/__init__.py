@@ -34,6 +34,7 @@ from tutelage.filters.decisions import FilterDecision, decisions_from_table, dec
 from tutelage.filters.dispatch import Means
 from tutelage.filters.embeddings import Embedder, make_embedder
 from tutelage.filters.length import TokenCounter
+from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.pipeline import (
     Filtered,
     FilterResult,
@@ -43,6 +44,7 @@ from tutelage.filters.pipeline import (
     try_filters_async,
 )
 from tutelage.filters.reference_texts import Item, read_items
+from tutelage.filters.similarity import pair_similarity
 
 __all__ = [
     "ClassifierSettings",
@@ -77,8 +79,10 @@ __all__ = [
     "decisions_from_table",
     "decisions_to_table",
     "make_embedder",
+    "pair_similarity",
     "read_filters",
     "read_items",
     "try_filters",
     "try_filters_async",
+    "word_symbols",
 ]

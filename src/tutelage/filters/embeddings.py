@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tutelage.errors import SettingsError
 from tutelage.filters.config import (
     EmbedderSettings,
     Model2VecEmbedder,
@@ -141,14 +142,22 @@ def make_embedder(settings: EmbedderSettings) -> Embedder:
 
     Raises:
         MissingExtraError: Its library is not installed.
+        SettingsError: The model cannot be loaded.
     """
-    match settings:
-        case WordsEmbedder():
-            return HashedWords(settings)
-        case Model2VecEmbedder():
-            return StaticModel(settings)
-        case SentenceTransformersEmbedder():
-            return SentenceModel(settings)
+    try:
+        match settings:
+            case WordsEmbedder():
+                return HashedWords(settings)
+            case Model2VecEmbedder():
+                return StaticModel(settings)
+            case SentenceTransformersEmbedder():
+                return SentenceModel(settings)
+    except (OSError, ValueError) as error:  # no such folder or name, no network, damaged files
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise SettingsError(
+            f"the embedding model {settings.model} cannot be loaded: {reason}",
+            hint=f"give the folder of a {settings.kind} model, or its name on the hub",
+        ) from error
 
 
 def _unit_length(vectors: Any) -> NDArray[np.float32]:

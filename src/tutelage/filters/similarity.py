@@ -16,6 +16,7 @@ from tutelage.filters.duplicates import (
     preference_order,
 )
 from tutelage.filters.embeddings import Embedder
+from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.numeric import Numbers, numbers
 from tutelage.filters.reference_texts import read_items
 
@@ -146,3 +147,48 @@ def _missing(texts: TextColumn) -> list[str]:
 def _has_content(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
     content: NDArray[np.bool_] = np.count_nonzero(vectors, axis=1) > 0
     return content
+
+
+def pair_similarity(
+    left: TextColumn, right: TextColumn, *, embedder: Embedder | None = None
+) -> NDArray[np.float64]:
+    """The cosine of each text with its partner; 0 where one of the two has no words.
+
+    Without an embedder it is that of the bags of words, rare words counting more (TF-IDF over all
+    texts given), and exact.
+
+    Args:
+        left: N texts.
+        right: Their partners.
+        embedder: Gives the vectors instead.
+
+    Examples:
+        >>> left, right = pa.array(["red apples", "blue sky"]), pa.array(["apples", "green"])
+        >>> pair_similarity(left, right).round(2).tolist()
+        [0.71, 0.0]
+    """
+    rows = len(left)
+    if embedder is not None:
+        both: list[str] = [text or "" for column in (left, right) for text in column.to_pylist()]
+        vectors = embedder.embed(both)
+        cosines = np.einsum("ij,ij->i", vectors[:rows], vectors[rows:], dtype=np.float64)
+        return np.asarray(cosines)
+    symbols = word_symbols(pa.concat_arrays([left, right]))
+    words, codes = np.unique(symbols.hashes_S, return_inverse=True)
+    size = max(len(words), 1)
+    parents = np.repeat(np.arange(2 * rows), symbols.counts_N)
+    pairs, counts = np.unique(parents * size + codes, return_counts=True)
+    of_text, of_word = pairs // size, pairs % size
+    texts_with = np.bincount(of_word, minlength=size)
+    weights = (1.0 + np.log(counts)) * (np.log((1 + 2 * rows) / (1 + texts_with))[of_word] + 1.0)
+    lengths = np.sqrt(np.bincount(of_text, weights=weights**2, minlength=2 * rows))
+    first = int(np.searchsorted(of_text, rows))
+    _, one, other = np.intersect1d(
+        pairs[:first], pairs[first:] - rows * size, assume_unique=True, return_indices=True
+    )
+    products = np.bincount(
+        of_text[:first][one], weights=weights[:first][one] * weights[first:][other], minlength=rows
+    )
+    scale = lengths[:rows] * lengths[rows:]
+    found: NDArray[np.float64] = np.divide(products, scale, out=np.zeros(rows), where=scale > 0)
+    return found

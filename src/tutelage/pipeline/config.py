@@ -125,7 +125,7 @@ class RunSettings(BaseModel):
         )
         computed = scores_schema(self.score.metrics).names
         missing = [n for n in needed if n not in computed]
-        if self.select.diversity is not None:
+        if self.select.diversity is not None or self.select.rule == "cheap":
             checked(EmbedderChoice, {"embedder": dict(self.select.embedder)}, place="select")
         if missing:
             raise ValueError(

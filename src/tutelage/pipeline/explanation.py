@@ -10,7 +10,7 @@ import duckdb
 from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError, RunError
 from tutelage.pipeline.config import checked
-from tutelage.pipeline.gate_results import in_words, results_of
+from tutelage.pipeline.gate_results import as_facts, in_words, results_of
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.select_stage import gates_of, with_pool_metrics
@@ -220,9 +220,10 @@ def example_facts(root: Path, name: str, *, selection: str | None = None) -> dic
         selection: As for `explain_example`.
 
     Returns:
-        `example` (its columns), `candidates` (each with its `scores`, or None), `decision` (or
-        None), `chosen` (the ids of the candidates) and `overruled` (None, or what a person decided
-        instead: `candidate_id`, which is None where nothing is kept, `note` and `time`).
+        `example` (its columns), `candidates` (each with its `scores` and its `quality_gate`, or
+        None), `decision` (or None), `chosen` (the ids of the candidates) and `overruled` (None, or
+        what a person decided instead: `candidate_id`, which is None where nothing is kept, `note`
+        and `time`).
 
     Raises:
         DataError: There is no such example, or the beginning fits several.
@@ -246,9 +247,17 @@ def example_facts(root: Path, name: str, *, selection: str | None = None) -> dic
         tables.close()
     scores = {row["candidate_id"]: row for row in scored}
     override = overrides_of(run).get(example_id)
+    judged = results_of(run, example_id)
     return {
         "example": example,
-        "candidates": [{**c, "scores": scores.get(c["candidate_id"])} for c in candidates],
+        "candidates": [
+            {
+                **c,
+                "scores": scores.get(c["candidate_id"]),
+                "quality_gate": as_facts(judged.get(c["candidate_id"])),
+            }
+            for c in candidates
+        ],
         "decision": decided[0] if decided else None,
         "chosen": [row["candidate_id"] for row in kept],
         "overruled": override

@@ -24,7 +24,7 @@ def read_gate(run: RunFolder) -> CalibratedGate | None:
     Raises:
         RunError: There is no gate, or its file is damaged.
     """
-    stored = _stored(run)
+    stored = gate_document(run)
     return None if stored.get("status") == NOT_FITTED else CalibratedGate.from_json(stored["gate"])
 
 
@@ -36,7 +36,7 @@ def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | No
     """
     if settings.quality_gate == "off":
         return None
-    stored = _stored(run)
+    stored = gate_document(run)
     wanted = {"student": student, "max_false_refusals": settings.max_false_refusals}
     for name, value in wanted.items():
         if value is not None and stored.get(name) != value:
@@ -47,7 +47,12 @@ def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | No
     return run.need(run.quality_gate_table)
 
 
-def _stored(run: RunFolder) -> dict[str, Any]:
+def gate_document(run: RunFolder) -> dict[str, Any]:
+    """What quality_gate.json holds: the gate, or why none was fitted.
+
+    Raises:
+        RunError: There is no such file, or it is damaged.
+    """
     path = run.need(run.quality_gate)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -105,6 +110,22 @@ def results_of(run: RunFolder, example_id: str) -> dict[str, dict[str, Any]]:
         run.quality_gate_table, filters=[("example_id", "==", example_id)], schema=QUALITY_GATE
     )
     return {row["candidate_id"]: row for row in table.to_pylist()}
+
+
+def as_facts(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """One result for programs, its evidence as an object; None where there is none.
+
+    Examples:
+        >>> as_facts({"status": "judged", "passed": False, "fault": "echo", "excess": 2.5,
+        ...           "evidence": '{"longest_copy": [1.0, 3.2]}'})["evidence"]
+        {'longest_copy': {'value': 1.0, 'log_odds': 3.2}}
+    """
+    if result is None:
+        return None
+    facts = {name: result[name] for name in ("status", "passed", "fault", "excess")}
+    parts = json.loads(result["evidence"]) if result["evidence"] else {}
+    evidence = {name: {"value": value, "log_odds": part} for name, (value, part) in parts.items()}
+    return {**facts, "evidence": evidence}
 
 
 def in_words(result: Mapping[str, Any]) -> str:

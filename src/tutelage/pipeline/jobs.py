@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tutelage.data import read
 from tutelage.pipeline import stages
+from tutelage.pipeline.baseline_columns import check_truth_column
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
 from tutelage.pipeline.gate_stage import calibrate
 from tutelage.pipeline.load_stage import with_responses
@@ -63,6 +64,8 @@ def run_all(
     with run.locked():
         check_contract(run, model=settings.student.model)
         tallies = {"load": stages.need_responses(_load(run, settings, progress=progress))}
+        if settings.select.rule == "oracle":  # before anything is paid for
+            check_truth_column(run, settings.select)
         with opened_student(settings.student, doors) as student:
             note(run, student=dict(student.describe()))
             if settings.teacher is not None:

@@ -16,6 +16,7 @@ from tutelage.errors import RunError
 from tutelage.metrics import METRICS
 from tutelage.pipeline.explanation import deciding_student, settings_of
 from tutelage.pipeline.fault_rates import fault_section
+from tutelage.pipeline.gate_section import gate_section
 from tutelage.pipeline.overrides import overrides_of
 from tutelage.pipeline.run_dir import MAIN, RunFolder
 from tutelage.pipeline.select_stage import decided
@@ -59,7 +60,13 @@ def comparison_sections(
     Raises:
         RunError: A folder is none of these.
     """
-    found = [*fault_section(run), *_stale(run), *_overruled(run), *_other_students(run)]
+    found = [
+        *gate_section(run, in_force=_gate_in_force(run)),
+        *fault_section(run),
+        *_stale(run),
+        *_overruled(run),
+        *_other_students(run),
+    ]
     found += [_other_selection(run, name, at) for at, name in enumerate(compared)]
     for at, folder in enumerate(others):
         if (folder / "comparisons.parquet").exists():
@@ -71,6 +78,12 @@ def comparison_sections(
             other.need(other.decisions)
             found.append(_second_run(run, other, at))
     return found
+
+
+def _gate_in_force(run: RunFolder) -> bool:
+    """Whether the decisions that stand were made behind the quality gate."""
+    tally = run.shown_manifest().get("stages", {}).get("select", {}).get("tally", {})
+    return bool(tally.get("rule", {}).get("quality_gate") == "calibrated")
 
 
 def _overruled(run: RunFolder) -> "Iterator[Section]":
@@ -328,7 +341,9 @@ def _experiment(folder: Path, at: int) -> "Section":
     """The comparisons of `tutelage prove`."""
     from tutelage.reporting import Section
 
-    shown = ("student", "balance", "task", "measure", "arm", "against", "mean", "low", "high")
+    outcome = ("student", "balance", "task", "measure", "arm")
+    shown = (*outcome, "against", "mean", "low", "high")
+    reached = (*outcome, "status", "efficiency", "low", "high", "gain", "room")
     return Section(
         key=f"proved-{at}",
         title=f"Did choosing help? {folder.name}",
@@ -338,7 +353,14 @@ def _experiment(folder: Path, at: int) -> "Section":
                 "what it is compared with. The whole experiment is in that folder's report.html."
             ),
         ),
-        tables=(_as_table(folder / "comparisons.parquet", "Arms compared", shown),),
+        tables=(
+            _as_table(folder / "comparisons.parquet", "Arms compared", shown),
+            *(
+                _as_table(path, "Part of the oracle's gain that each arm reaches", reached)
+                for path in (folder / "efficiency.parquet",)
+                if path.exists()
+            ),
+        ),
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tutelage.data.schemas import columns_of, table_schema
 from tutelage.filters import make_embedder
 from tutelage.metrics import with_lark
+from tutelage.pipeline.baseline_columns import baseline_columns
 from tutelage.pipeline.config import EmbedderChoice, checked
 from tutelage.pipeline.gate_results import quality_table
 from tutelage.pipeline.run_dir import RunFolder
@@ -51,7 +52,14 @@ def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) ->
         student=student,
         gates=gates,
         embeddings=_embeddings(run, settings) if settings.diversity else None,
+        columns=baseline_columns(run, settings, closed=lambda: _closed(run, settings, student)),
     )
+
+
+def _closed(run: RunFolder, settings: SelectSettings, student: str | None) -> "pa.Array[Any]":
+    """The candidates that filters and verdicts shut out, whatever the quality gate says."""
+    without = settings.model_copy(update={"quality_gate": "off"})
+    return _early(gates_of(run, without, student=student))
 
 
 def gates_of(run: RunFolder, settings: SelectSettings, *, student: str | None = None) -> pa.Table:

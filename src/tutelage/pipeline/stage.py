@@ -334,9 +334,7 @@ def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | Non
         name=run.select_stage,
         key=content_hash(
             "select",
-            settings.model_dump(
-                mode="json", exclude={"function"} if settings.function is None else None
-            ),
+            settings.model_dump(mode="json", exclude=_later_settings(settings)),
             student,
             *([extensions_digest("rule")] if settings.rule == "extension" else []),
             {name: digest for name, digest in parts.items() if digest is not None},
@@ -346,6 +344,12 @@ def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | Non
     )
 
 
+def _later_settings(settings: SelectSettings) -> set[str]:
+    """Settings of later versions that say nothing, so that older selections are still current."""
+    unused = set() if settings.function is not None else {"function"}
+    return unused if settings.truth is not None else {*unused, "truth", "truth_clean"}
+
+
 def _selected_from(
     run: RunFolder, settings: SelectSettings, *, student: str | None
 ) -> Iterator[str]:
@@ -353,6 +357,8 @@ def _selected_from(
     yield "candidates.parquet"
     yield "scores.parquet" if student is None else f"scores:{student}"
     yield "overrides"  # selected.jsonl holds what persons decided
+    if settings.rule == "oracle":
+        yield "examples.parquet"  # the column of the truth
     if settings.use_filters:
         yield "filters.parquet"
     if settings.quality_gate != "off":

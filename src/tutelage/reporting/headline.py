@@ -15,8 +15,21 @@ from tutelage.reporting.number_format import (
 )
 from tutelage.reporting.run_summary import CHOSEN, SetTally, Summary
 
-WITHOUT_STUDENT = frozenset(("random", "longest", "all_original", "all_refined", "keep_all"))
-"""Rules that compare no number of the student."""
+WITHOUT_STUDENT = frozenset(
+    (
+        "random",
+        "longest",
+        "all_original",
+        "all_refined",
+        "keep_all",
+        "permuted",
+        "length_matched",
+        "refused_version",
+        "cheap",
+        "oracle",
+    )
+)
+"""Rules whose choice is not the student's: they compare no number of it, or not the row's own."""
 
 _TO_THE_CHOICE = frozenset(("load", "refine", "sample", "score", "select"))
 """The stages that lead to the decisions."""

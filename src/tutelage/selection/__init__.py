@@ -12,10 +12,13 @@ from tutelage.selection.decide import Selected, compared_columns, needed_metrics
 from tutelage.selection.diversity import cover
 from tutelage.selection.explanation import explain
 from tutelage.selection.gates import gate
+from tutelage.selection.model_free_rules import DEVIATION, FAULTY, band_deviations
 from tutelage.selection.parent_choice import choose_parents
 from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
 
 __all__ = [
+    "DEVIATION",
+    "FAULTY",
     "NULL_NAMES",
     "OVERRULED",
     "REASONS",
@@ -25,6 +28,7 @@ __all__ = [
     "SelectSettings",
     "Selected",
     "TableSource",
+    "band_deviations",
     "choose_parents",
     "compared_columns",
     "cover",

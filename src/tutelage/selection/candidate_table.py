@@ -9,7 +9,7 @@ the order of rows in a file nor the number of DuckDB's threads can change a deci
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -222,6 +222,23 @@ def load_pool(
         table = tables.sql(query).to_arrow_table()
         _check(tables, table, students=student is None and "student" in score_columns)
     return _pool_of(table, metrics)
+
+
+def with_columns(pool: Pool, columns: pa.Table) -> Pool:
+    """The pool with further numbers; NaN where a candidate has none.
+
+    Args:
+        pool: The pool.
+        columns: `candidate_id`, and one column of numbers for each name.
+    """
+    index = pc.index_in(pool.candidate_ids, value_set=column_of(columns, "candidate_id"))
+    place_N = to_numpy(filled(index, NONE)).astype(np.int64)
+    more = {
+        name: np.append(to_floats(column_of(columns, name)), np.nan)[place_N]
+        for name in columns.column_names
+        if name != "candidate_id"
+    }
+    return replace(pool, numbers={**pool.numbers, **more})
 
 
 def _view(

@@ -22,6 +22,8 @@ RuleName: TypeAlias = Literal[
     "length_matched",
     "chosen_version",
     "refused_version",
+    "cheap",
+    "oracle",
     "extension",
 ]
 
@@ -36,6 +38,7 @@ BASELINES: tuple[RuleName, ...] = (
     "length_matched",
     "chosen_version",
     "refused_version",
+    "cheap",
 )
 """The rules that are made from another one, which the setting `of` names."""
 
@@ -93,8 +96,20 @@ class SelectSettings(BaseModel):
     rule: RuleName = "srt"
     of: RuleName = Field(
         default="srt",
-        description="permuted, length_matched, chosen_version, refused_version: the rule that they "
-        "are made from.",
+        description="permuted, length_matched, cheap, chosen_version, refused_version: the rule "
+        "that they are made from.",
+    )
+    truth: str | None = Field(
+        default=None,
+        min_length=1,
+        description="oracle: the column of the data that says whether the refinement of a row is "
+        "faulty.",
+    )
+    truth_clean: tuple[str | int | float | bool | None, ...] = Field(
+        default=("", "false", "no", "0", "none", "clean", "ok"),
+        min_length=1,
+        description="oracle: the values of that column that mean no fault, upper and lower case "
+        "alike; every other value is a fault.",
     )
     function: str | None = Field(
         default=None, description="extension: the rule's name in the file of extensions."
@@ -192,7 +207,8 @@ class SelectSettings(BaseModel):
     )
     embedder: Mapping[str, JsonValue] = Field(
         default_factory=lambda: {"kind": "words"},
-        description="diversity: as in docs/filters.md, such as {kind: model2vec, model: FOLDER}.",
+        description="diversity, cheap: as in docs/filters.md, such as {kind: model2vec, model: "
+        "FOLDER}.",
     )
     seed: int = Field(default=0, description="Of every draw and of the nulls.")
     max_unscored_fraction: float = Field(
@@ -216,8 +232,6 @@ class SelectSettings(BaseModel):
             raise ValueError("give keep_fraction or keep_count, not both")
         if self.quotas and (self.keep_fraction is not None or self.keep_count is not None):
             raise ValueError("give quotas, or keep_fraction or keep_count, not both")
-        if self.rule in BASELINES and self.of in (*BASELINES, "lark", "best_of_n"):
-            raise ValueError(f"rule {self.rule} cannot be made from {self.of}")
         if self.compared_rule == "ifd_top" and not self.cuts:
             raise ValueError("rule ifd_top needs keep_fraction, keep_count or quotas")
         if self.diversity and not self.cuts:
@@ -230,6 +244,19 @@ class SelectSettings(BaseModel):
             raise ValueError("best_by names the column for rule best_of_n, and only for it")
         if (self.rule == "extension") != (self.function is not None):
             raise ValueError("function names the rule of an extension, and only for it")
+        return self
+
+    @model_validator(mode="after")
+    def _check_baselines(self) -> Self:
+        if self.rule in BASELINES and self.of in (*BASELINES, "oracle", "lark", "best_of_n"):
+            raise ValueError(f"rule {self.rule} cannot be made from {self.of}")
+        if self.rule == "cheap" and self.of == "keep_all":
+            raise ValueError(f"rule cheap cannot be made from {self.of}")
+        if (self.rule == "oracle") != (self.truth is not None):
+            raise ValueError(
+                "truth names the column that says whether a row is faulty, for rule oracle and "
+                "only for it"
+            )
         if self.of == "extension":
             raise ValueError("no baseline can be made from an extension")
         return self

@@ -27,7 +27,7 @@ from tutelage.selection.arrow_columns import (
 )
 from tutelage.selection.baselines import draw_nulls
 from tutelage.selection.budget import cut
-from tutelage.selection.candidate_table import Pool, TableSource, load_pool
+from tutelage.selection.candidate_table import Pool, TableSource, load_pool, with_columns
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
 from tutelage.selection.extension_rule import decide_extension
@@ -39,6 +39,7 @@ from tutelage.selection.matched_baselines import (
     decide_refused_version,
 )
 from tutelage.selection.mixture import mixed
+from tutelage.selection.model_free_rules import decide_cheap, decide_oracle
 from tutelage.selection.pool_rules import (
     decide_best_of_n,
     decide_grape,
@@ -83,6 +84,7 @@ def select(
     student: str | None = None,
     gates: pa.Table | None = None,
     embeddings: pa.Table | None = None,
+    columns: pa.Table | None = None,
 ) -> Selected:
     """Decide on every example, and draw the nulls of the decision.
 
@@ -94,6 +96,8 @@ def select(
         student: The fingerprint of the student whose scores decide, where there are several.
         gates: Who may not be chosen, from `tutelage.selection.gate`; None: all may.
         embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
+        columns: For `cheap` and `oracle`: `candidate_id` and the number that they compare, which
+            is not the student's and so is there for what the gates refused, too.
 
     Returns:
         Exactly one decision an example. It depends on the ids, the scores and the seed, not on the
@@ -113,6 +117,8 @@ def select(
     )
     gates = GATES.empty_table() if gates is None else gates
     open_pool = shut_out(pool, gates, late=False)
+    if columns is not None:
+        open_pool = with_columns(open_pool, columns)
     verdict = _chosen(open_pool, settings, embeddings=embeddings)
     verdict = _checked_late(open_pool, verdict, gates)
     coverage = coverage_of(open_pool, kept=int((verdict.chosen_E != NONE).sum()), needed=needed)
@@ -230,7 +236,10 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
             return ("mean_surprisal", "brier")
         case "best_of_n" | "keep_all" | "random" | "longest" | "all_original" | "all_refined":
             return ()
-        case "permuted" | "length_matched" | "chosen_version" | "refused_version" | "extension":
+        case (
+            "permuted" | "length_matched" | "chosen_version" | "refused_version" | "cheap"
+            | "oracle" | "extension"
+        ):  # fmt: skip
             return ()  # those of the rule it is made from, or of the function: `compared_columns`
         case _:
             assert_never(rule)
@@ -264,6 +273,7 @@ _RULES: Mapping[RuleName, Callable[[Pool, SelectSettings], Verdict]] = {
     "longest": decide_longest,
     "all_original": decide_all_original,
     "all_refined": decide_all_refined,
+    "oracle": decide_oracle,
     "extension": decide_extension,
 }
 
@@ -273,6 +283,7 @@ _MADE_FROM: Mapping[RuleName, Callable[..., Verdict]] = {
     "length_matched": decide_length_matched,
     "chosen_version": decide_chosen_version,
     "refused_version": decide_refused_version,
+    "cheap": decide_cheap,
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tutelage.data import OK, RESPONSE_REFLECTION, SAMPLE, STEPS
 from tutelage.data.schemas import columns_of, table_schema
@@ -13,10 +14,13 @@ from tutelage.selection.candidate_table import NOT_SCORED, Pool, load_pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import compared_columns, decide
 from tutelage.selection.gates import shut_out
-from tutelage.selection.reasons import SHUT_OUT, meaning_of
+from tutelage.selection.reasons import REFUSED_BY_GATE, SHUT_OUT, meaning_of
 from tutelage.selection.srt import Comparison, compare_paper, compare_safe, passing
 
-_CUTTING_RULES = ("ifd_top", "random", "longest")
+_CUTTING_RULES = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
+"""Rules that one example alone does not explain: they need the others, or the data."""
+_PAST_THE_GATE = ("permuted", "refused_version", "cheap")
+"""Rules that may choose what the quality gate refused."""
 _HIGHEST = {"grape": True, "rsr": False, "lark": True}
 """Whether higher is better, of the rules that compare one metric."""
 
@@ -54,6 +58,8 @@ def explain(
     metrics = compared_columns(settings)
     pool = _pool(candidates, scores, metrics)
     if gates is not None:
+        if settings.rule in _PAST_THE_GATE:
+            gates = gates.filter(pc.not_equal(gates["status"], pa.scalar(REFUSED_BY_GATE)))
         pool = shut_out(pool, gates, late=False)
     sentences = [_state(pool, row, metrics) for row in _in_order(pool)]
     if settings.rule == "srt":
@@ -218,6 +224,15 @@ def _best(pool: Pool, settings: SelectSettings) -> list[str]:
 
 def _cut(decision: Mapping[str, Any]) -> list[str]:
     """Where the cut lies, for rules that leave one in their evidence."""
+    refined, last_kept = decision.get("deviation_refined"), decision.get("deviation_cut")
+    if refined is not None and last_kept is not None:
+        side = "more" if refined > last_kept else "no more"
+        said = (
+            f"Its most usual refinement lies {_show(refined)} deviations from what is usual in "
+            f"language, length and similarity: {side} than the last one that is kept "
+            f"({_show(last_kept)})."
+        )
+        return [said]
     for metric in ("ifd", "response_tokens"):
         best, cut = decision.get(f"{metric}_best"), decision.get(f"{metric}_cut")
         if best is not None and cut is not None:

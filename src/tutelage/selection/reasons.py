@@ -37,6 +37,11 @@ COVERED = "covered_by_others"
 OUTSIDE_MIX = "outside_mix"
 LENGTH_MATCHED = "length_matched"
 NOT_MATCHED = "not_matched"
+WITHIN_BANDS = "within_bands"
+ORIGINAL_WITHIN_BANDS = "original_within_bands"
+OUTSIDE_BANDS = "outside_bands"
+TRUTH_CLEAN = "truth_clean"
+TRUTH_FAULTY = "truth_faulty"
 CHOSEN_VERSION = "chosen_version"
 REFUSED_VERSION = "refused_version"
 NO_CONTRAST = "no_contrast"
@@ -99,6 +104,15 @@ REASONS: Mapping[str, str] = MappingProxyType(
         COVERED: "Examples that are kept cover it: as many as were asked for are more diverse.",
         LENGTH_MATCHED: "It was drawn for its length: that of a version another rule keeps.",
         NOT_MATCHED: "The lengths of what another rule keeps are matched by other examples.",
+        WITHIN_BANDS: "Its language, length and similarity to the instruction are among the most "
+        "usual: as many refinements are kept as by another rule.",
+        ORIGINAL_WITHIN_BANDS: "Its refinements are less usual in language, length or similarity "
+        "than those that are kept; as many originals stay as by another rule.",
+        OUTSIDE_BANDS: "Its versions are less usual in language, length or similarity than those "
+        "that are kept.",
+        TRUTH_CLEAN: "The column of the truth says that it has no fault.",
+        TRUTH_FAULTY: "The column of the truth says that the refinement is faulty, or the row "
+        "itself where there is none.",
         CHOSEN_VERSION: "Another rule keeps it, and there is another version that it did not keep.",
         REFUSED_VERSION: "Another rule keeps another version of this example.",
         NO_CONTRAST: "Another rule keeps nothing of it, or there is only one version with a score.",

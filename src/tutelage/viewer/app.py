@@ -23,7 +23,7 @@ from tutelage.viewer.answer_cache import Answers
 from tutelage.viewer.counterfactuals import judgement_of, otherwise, would_be
 from tutelage.viewer.example_detail import differences_of, example_named, lineage_of, lost_rows
 from tutelage.viewer.export import FORMATS, handed_out
-from tutelage.viewer.list_view import PAGE_ROWS, facets_of, plot_of, rows_of
+from tutelage.viewer.list_view import PAGE_ROWS, facets_of, map_of, plot_of, rows_of
 from tutelage.viewer.query import Question, question_of
 from tutelage.viewer.run_store import Shelf
 from tutelage.viewer.security import Guard
@@ -93,6 +93,11 @@ class Viewer:
             ("plot", question.key, x, y, whose),
             lambda: plot_of(self.shelf, question, x=x, y=y, whose=whose),  # type: ignore[arg-type]
         )
+
+    def map(self, request: Request) -> dict[str, Any]:
+        """The map of rows by embedding."""
+        question = self.question(request)
+        return self.kept(("map", question.key), lambda: map_of(self.shelf, question))
 
     def example(self, request: Request) -> dict[str, Any]:
         """One example with its versions."""
@@ -174,6 +179,7 @@ def build_app(
         ("/api/rows", viewer.rows),
         ("/api/facets", viewer.facets),
         ("/api/plot", viewer.plot),
+        ("/api/map", viewer.map),
         ("/api/named", viewer.named),
         ("/api/lost", viewer.lost),
         (example, viewer.example),

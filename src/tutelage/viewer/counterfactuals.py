@@ -31,8 +31,9 @@ ALTERNATIVES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("all original", {"rule": "all_original"}),
 )
 """Rules that decide on an example from itself alone."""
-CUTTING = ("ifd_top", "random", "longest")
-"""Rules that keep a share of all examples."""
+CUTTING = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
+"""Rules that one example alone does not decide: they keep a share of all examples, are matched to
+what another rule keeps, or read the data."""
 _OF_ONE_EXAMPLE = frozenset(
     (
         "rule",
@@ -40,8 +41,14 @@ _OF_ONE_EXAMPLE = frozenset(
         "margin",
         "use_filters",
         "quality_gate",
+        "max_false_refusals",
+        "quality_gate_examples",
+        "quality_gate_rejected",
         "gate",
+        "gate_check",
         "gate_order",
+        "of",
+        "function",
         "keep_per_example",
         "one_teacher",
         "best_by",
@@ -142,7 +149,7 @@ def would_be(shelf: Shelf, example_id: str, values: Mapping[str, Any]) -> dict[s
     settings = checked(SelectSettings, {**base, **values}, place="rule")
     if settings.rule in CUTTING:
         raise SettingsError(
-            f"{settings.rule} keeps a share of all examples: one alone does not tell",
+            f"{settings.rule} {_why_all(settings.rule)}: one alone does not tell",
             hint=f"tutelage select {shelf.run.root} --rule {settings.rule}",
         )
     evidence = _evidence(shelf, example_id)
@@ -154,6 +161,11 @@ def would_be(shelf: Shelf, example_id: str, values: Mapping[str, Any]) -> dict[s
     except (TutelageError, KeyError) as error:
         told = [str(error)]
     return {**outcome, "sentences": told}
+
+
+def _why_all(rule: str) -> str:
+    share = rule in ("ifd_top", "random", "longest")
+    return "keeps a share of all examples" if share else "depends on the other examples"
 
 
 def _recorded(shelf: Shelf) -> SelectSettings:
@@ -179,7 +191,8 @@ def _cuts(settings: SelectSettings) -> bool:
     if settings.rule in CUTTING:
         return True
     plain, given = SelectSettings().model_dump(), settings.model_dump()
-    apart = _OF_ONE_EXAMPLE | {"seed", "max_unscored_fraction"}
+    unused = {"embedder", "diversity_of", "truth", "truth_clean"}  # without diversity and oracle
+    apart = _OF_ONE_EXAMPLE | unused | {"seed", "max_unscored_fraction"}
     return any(given[name] != plain[name] for name in plain if name not in apart)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError
+from tutelage.gate import FEATURES
+from tutelage.pipeline.gate_results import as_facts, results_of
 from tutelage.pipeline.overrides import Override, override_history
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
 from tutelage.reporting.sanitize import visible
@@ -40,6 +42,9 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
         }
         for (k, _, status, chosen), candidate, score in zip(listed, texts, scores, strict=True)
     ]
+    judged = results_of(shelf.run, example_id)
+    for version in versions:
+        version["gate"] = _gate(judged.get(version["candidate_id"]))
     override = shelf.overrides.get(example_id)
     return {
         "n": n,
@@ -61,12 +66,32 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
     }
 
 
+def _gate(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the quality gate made of a version, with what each number means."""
+    facts = as_facts(result)
+    if facts is None:
+        return None
+    numbers = [
+        {"name": name, "about": FEATURES.get(name) or _DIFFERENCE, **part}
+        for name, part in facts["evidence"].items()
+    ]
+    fault = facts["fault"]
+    words = None if fault is None else str(fault).replace("_", " ")
+    return {**facts, "fault_words": words, "evidence": numbers}
+
+
+_DIFFERENCE = "the difference to the row's original"
+
+
 def _second(shelf: Shelf, example_id: str, versions: list[dict[str, Any]]) -> dict[str, Any] | None:
     if shelf.second is None:
         return None
     with shelf.cursor() as tables:
         ids = [str(version["candidate_id"]) for version in versions]
-        return shelf.second.about(tables, example_id, ids)
+        found = shelf.second.about(tables, example_id, ids)
+    if shelf.second.run.root == shelf.run.root and shelf.second.student == shelf.meta.student:
+        found["numbers"] = {}  # another selection from the same numbers
+    return found
 
 
 def _located(shelf: Shelf, example_id: str) -> tuple[int, int, str | None, bool, bool]:

@@ -34,6 +34,8 @@ def handed_out(shelf: Shelf, question: Question, *, form: str) -> Iterator[bytes
         raise SettingsError(f"unknown format {form!r}", hint=f"formats are {', '.join(FORMATS)}")
     if question.words:
         shelf.searches.of(question.words).wait(_LONGEST_SEARCH_SECONDS)
+    if question.near or question.area is not None:
+        shelf.row_map.wait(_LONGEST_SEARCH_SECONDS)
     return _as_csv(shelf, question) if form == "csv" else _as_jsonl(shelf, question)
 
 
@@ -42,7 +44,7 @@ _LONGEST_SEARCH_SECONDS = 600.0
 
 def _as_csv(shelf: Shelf, question: Question) -> Iterator[bytes]:
     where, parameters = condition(question, shelf.names)
-    order = order_by(question.sort, shelf.names)
+    order = order_by(question.order, shelf.names)
     named = [(f"{m}_{whose}", quoted(p + m)) for m in shelf.meta.metrics for whose, p in _WHOSE]
     columns = [*_COLUMNS, *(f"{column} as {quoted(name)}" for name, column in named)]
     yield _csv_lines([[*_COLUMNS, *(name for name, _ in named)]])
@@ -71,7 +73,7 @@ def _harmless(value: object) -> object:
 
 def _as_jsonl(shelf: Shelf, question: Question) -> Iterator[bytes]:
     where, parameters = condition(question, shelf.names)
-    order = order_by(question.sort, shelf.names)
+    order = order_by(question.order, shelf.names)
     with asked(shelf, question) as (tables, _):
         tables.execute(
             "create or replace temp table wanted as select row_number() over () as at, n from "

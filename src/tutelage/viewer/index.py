@@ -12,7 +12,7 @@ row number when a person looks at them.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,25 @@ from tutelage.pipeline.run_dir import sound
 from tutelage.progress import Progress
 from tutelage.selection import OVERRULED
 
-VERSION = 2
+VERSION = 3
 MEMORY_LIMIT = "1GB"
 SNIPPET_CHARACTERS = 160
 FOLDER = ".view"
 MASK_BITS = 62
-"""Teachers and statuses beyond these, by how often they are there, share the last bit."""
+"""Teachers, statuses and faults beyond these, by how often they are there, share the last bit."""
 OTHERS = "(others)"
 
 _TOKENS = ("response_tokens", "instruction_tokens")
 _NOT_METRICS = frozenset(SCORES.names)
-_SOURCES = ("rows", "examples", "candidates", "scores", "decisions", "chosen")
+_SOURCES = (
+    "rows",
+    "examples",
+    "candidates",
+    "scores",
+    "decisions",
+    "chosen",
+    "quality_gate_table",
+)
 _STEP_ORDER = " ".join(f"when '{step}' then {at}" for at, step in enumerate(STEPS))
 
 _EXAMPLES = """
@@ -50,12 +58,13 @@ _CANDIDATES = """
 create table c as
 select e0.n, k.file_row_number::integer as k, s.s, k.step, k.teacher,
     case when k.status <> 'ok' then k.status else coalesce(s.status, 'not_scored') end as status,
-    coalesce(d.kept and d.candidate_id = k.candidate_id, false) as first,
+    q.fault, coalesce(d.kept and d.candidate_id = k.candidate_id, false) as first,
     {chosen} as chosen {metrics}
 from read_parquet({candidates}, file_row_number = true) k
 join e0 on e0.example_id = k.example_id
 left join ({scores}) s on s.candidate_id = k.candidate_id
 left join ({decisions}) d on d.example_id = k.example_id
+left join ({gate}) q on q.candidate_id = k.candidate_id
 {join}
 order by e0.n, case k.step {steps} else 9 end, k.file_row_number
 """
@@ -64,12 +73,13 @@ create table e as
 select e0.n, e0.example_id, e0."row", e0.er, e0.source::source_name as source, e0.snippet,
     d.reason::reason_name as reason, coalesce(d.kept, false) as kept, d.step::step_name as step,
     coalesce(r.candidates, 0)::usmallint as candidates, coalesce(r.teachers, 0) as teachers,
-    coalesce(r.statuses, 0) as statuses, false as overruled {metrics}
+    coalesce(r.statuses, 0) as statuses, coalesce(r.faults, 0) as faults,
+    false as overruled {metrics}
 from e0
 left join ({decisions}) d on d.example_id = e0.example_id
 left join (
     select n, count(*) as candidates, bit_or({teacher_bit}) as teachers,
-        bit_or({status_bit}) as statuses {rolled}
+        bit_or({status_bit}) as statuses, bit_or({fault_bit}) as faults {rolled}
     from c group by n
 ) r on r.n = e0.n
 order by e0.n
@@ -149,6 +159,7 @@ def _build(run: RunFolder, path: Path, *, key: str, progress: Progress) -> None:
             candidates=text(run.candidates),
             scores=_scores(run, student, metrics),
             decisions=_decisions(run),
+            gate=_gate(run),
             steps=_STEP_ORDER,
             chosen="h.candidate_id is not null" if several else "first",
             join=_chosen(run) if several else "",
@@ -157,13 +168,16 @@ def _build(run: RunFolder, path: Path, *, key: str, progress: Progress) -> None:
         progress.advance()
         teachers = _names(tables, "select teacher, count(*) from c where teacher is not null")
         statuses = _names(tables, "select status, count(*) from c")
-        _roll(tables, run, metrics=metrics, teachers=teachers, statuses=statuses)
+        faults = _names(tables, "select fault, count(*) from c where fault is not null")
+        bits = {"teacher": teachers, "status": statuses, "fault": faults}
+        _roll(tables, run, metrics=metrics, bits=bits)
         progress.advance()
         meta = {
             "key": key,
             "metrics": metrics,
             "teachers": teachers,
             "statuses": statuses,
+            "faults": faults,
             "student": student,
             "students": _students(tables, run),
             **_counts(tables, run, metrics),
@@ -180,10 +194,9 @@ def _roll(
     run: RunFolder,
     *,
     metrics: Sequence[str],
-    teachers: Sequence[str],
-    statuses: Sequence[str],
+    bits: Mapping[str, Sequence[str]],
 ) -> None:
-    """Roll candidates up to examples."""
+    """Roll candidates up to examples; `bits` has the names of which masks are made, by column."""
     decisions = _decisions(run)
     _enum(tables, "source_name", "select distinct source from e0 where source is not null")
     _enum(tables, "reason_name", f"select reason from ({decisions}) union select '{OVERRULED}'")
@@ -199,8 +212,7 @@ def _roll(
         tables,
         _ROLLED,
         decisions=decisions,
-        teacher_bit=_bit("teacher", teachers),
-        status_bit=_bit("status", statuses),
+        **{f"{column}_bit": _bit(column, names) for column, names in bits.items()},
         rolled=rolled,
         metrics=shown,
     )
@@ -253,6 +265,14 @@ def _decisions(run: RunFolder) -> str:
         )
     path = text(sound(run.decisions))
     return f"select example_id, candidate_id, step, kept, reason from read_parquet({path})"
+
+
+def _gate(run: RunFolder) -> str:
+    """The fault of each version that the quality gate refused."""
+    if not run.quality_gate_table.exists():
+        return "select null::varchar as candidate_id, null::varchar as fault where false"
+    path = text(sound(run.quality_gate_table))
+    return f"select candidate_id, fault from read_parquet({path}) where not passed"
 
 
 def _chosen(run: RunFolder) -> str:

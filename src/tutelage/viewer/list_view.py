@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tutelage.errors import DataError
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
@@ -52,7 +54,10 @@ OUTCOME_WORDS = {
 def asked(
     shelf: Shelf, question: Question, *, wait_seconds: float = 0.0
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, Any]]]:
-    """A connection with the tables `hits` and `ranged` where needed, and how far that is."""
+    """A connection with the tables that the question needs, and how far these are.
+
+    They are `hits`, `ranged`, `near` and `placed`; see `condition`.
+    """
     with shelf.cursor() as tables:
         state: dict[str, Any] = {"progress": 1.0}
         versions = versions_query(question)
@@ -73,6 +78,14 @@ def asked(
             state = {"progress": 1.0 if done else search.progress}
             if search.failure:
                 raise DataError(f"the texts could not be searched: {search.failure}")
+        if question.near or question.area is not None:
+            shelf.row_map.wait(wait_seconds)
+            # First how far, then what is there: it may be done in between.
+            state = {"progress": min(state["progress"], shelf.row_map.progress)}
+            if question.near:
+                tables.register("near", shelf.nearest(question.near))
+            if question.area is not None:
+                tables.register("placed", shelf.row_map.placed())
         yield tables, state
 
 
@@ -80,7 +93,7 @@ def rows_of(shelf: Shelf, question: Question, *, start: int, count: int) -> dict
     """A stretch of the list, and how many rows it has."""
     count = max(1, min(count, MOST_ROWS))
     where, parameters = condition(question, shelf.names)
-    order = order_by(question.sort, shelf.names)
+    order = order_by(question.order, shelf.names)
     metric, whose = shown_metric(question, shelf)
     more = f", {quoted(_COLUMN[whose] + metric)}" if metric else ""
     pair = [m for m in ("ifd", "r_ifd") if m in shelf.meta.metrics]
@@ -146,6 +159,7 @@ def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
         for facet, names, column in (
             ("teacher", shelf.meta.teachers, "teachers"),
             ("status", shelf.meta.statuses, "statuses"),
+            ("fault", shelf.meta.faults, "faults"),
         ):
             where, values = facets_condition(question, shelf.names, without=facet)
             found[facet] = _masked(tables, names, column, f"{source} where {where}", values)
@@ -153,7 +167,7 @@ def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
 
 
 _FACET_WORDS = ("reason", "step", "source")
-_FACET_NUMBERS = ("kept", "teachers", "statuses", "overruled")
+_FACET_NUMBERS = ("kept", "teachers", "statuses", "faults", "overruled")
 
 
 def _combinations(
@@ -172,7 +186,7 @@ def _combinations(
         f"select {named}, many from "
         f"(select {columns}, count(*) as many from e where {rest} group by {columns})"
     )
-    key = (shelf.version, question.words, question.ranges)
+    key = (shelf.version, *question.rest)
     table: pa.Table = shelf.combinations.of(
         key,
         lambda: tables.sql(query, params=parameters).to_arrow_table(),
@@ -214,6 +228,8 @@ def _shown(facet: str, value: str | None) -> bool:
 def _label(facet: str, value: str | None) -> str:
     if value is None:
         return "no source"
+    if facet == "faults":
+        return visible(value).replace("_", " ")
     if facet == "beside":
         return CASES.get(value, value)
     if facet == "reason":
@@ -236,7 +252,8 @@ def _masked(
         parameters,
     ).fetchall()
     counts = [sum(n for mask, n in masks if mask >> at & 1) for at in range(len(names))]
-    pairs = [(name, visible(name), n) for name, n in zip(names, counts, strict=True) if n]
+    labels = [_label(column, name) for name in names]
+    pairs = [(v, label, n) for v, label, n in zip(names, labels, counts, strict=True) if n]
     pairs.sort(key=lambda pair: -pair[2])
     return _offered(pairs)
 
@@ -254,21 +271,67 @@ def plot_of(shelf: Shelf, question: Question, *, x: str, y: str, whose: Whose) -
             )
     # The ranges that were brushed in this very picture do not empty it.
     others = tuple(r for r in question.ranges if not (r.whose == whose and r.metric in (x, y)))
-    wider = Question(words=question.words, facets=question.facets, ranges=others)
+    wider = replace(question, ranges=others)
     where, parameters = condition(wider, shelf.names)
     frame = {"x": _bounds(shelf, x), "y": _bounds(shelf, y)}
-    source = _versions(whose, x, y, where)
     with asked(shelf, wider) as (tables, state):
-        cells = tables.execute(_GRID.format(shown=source), parameters | _grid(frame)).fetchall()
-        count = sum(cell[2] for cell in cells)
-        found = {"count": count, "frame": frame, **state}
-        if count > MOST_POINTS:
-            return {"kind": "grid", "bins": BINS, "cells": cells, **found}
-        points = tables.execute(
-            f"select e.example_id, x, y, kind from ({source}) s join e using (n) order by n",
-            parameters,
-        ).fetchall()
+        found = _drawn(tables, _versions(whose, x, y, where), parameters, frame)
+    return {**found, **state}
+
+
+def _drawn(
+    tables: duckdb.DuckDBPyConnection,
+    source: str,
+    parameters: dict[str, object],
+    frame: dict[str, list[float]],
+) -> dict[str, Any]:
+    """Points, or counts in a grid where there are many; `source` has n, x, y and kind."""
+    cells = tables.execute(_GRID.format(shown=source), parameters | _grid(frame)).fetchall()
+    count = sum(cell[2] for cell in cells)
+    found = {"count": count, "frame": frame}
+    if count > MOST_POINTS:
+        return {"kind": "grid", "bins": BINS, "cells": cells, **found}
+    points = tables.execute(
+        f"select e.example_id, x, y, kind from ({source}) s join e using (n) order by n",
+        parameters,
+    ).fetchall()
     return {"kind": "points", "points": points, **found}
+
+
+def map_of(shelf: Shelf, question: Question) -> dict[str, Any]:
+    """The rows on the map of their embeddings, each by what is kept of it.
+
+    `kind` is 0 where nothing is kept, 1 where the original is kept, 2 where a refinement is. What
+    was selected on the map itself does not empty it.
+    """
+    wider = replace(question, area=None)
+    where, parameters = condition(wider, shelf.names)
+    shelf.row_map.wait(SEARCH_SECONDS)
+    done = shelf.row_map.progress
+    placed = shelf.row_map.placed()
+    frame = {axis: _edges(placed[axis]) for axis in ("x", "y")}
+    kind = "case when not kept then 0 when step = 'original' then 1 else 2 end"
+    source = f"select n, x, y, {kind} as kind from e join placed using (n) where {where}"
+    with asked(shelf, wider) as (tables, state):
+        tables.register("placed", placed)
+        found = _drawn(tables, source, parameters, frame)
+    return {
+        **found,
+        "embedder": shelf.row_map.name,
+        "drawn": shelf.row_map.drawn,
+        "rows": shelf.row_map.rows,
+        "progress": min(done, state["progress"]),
+    }
+
+
+def _edges(values: Any) -> list[float]:
+    """The range of some numbers with a margin; a range of its own where they are all alike."""
+    found: Any = pc.min_max(values).as_py()
+    low, high = found["min"], found["max"]
+    if low is None or low == high:
+        return [(low or 0.0) - 1.0, (low or 0.0) + 1.0]
+    margin = 0.03 * (high - low)
+    return [low - margin, high + margin]
 
 
 _GRID = f"""

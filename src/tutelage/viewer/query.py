@@ -5,8 +5,11 @@ The address holds everything, so that a link shows another person the same rows:
     q         words that must all be in one version's text
     outcome   kept_original, kept_refined, refused, overruled      (repeatable, any of them)
     source, reason, step, teacher, status                          (repeatable, any of them)
+    fault     for which the quality gate refused a version         (repeatable, any of them)
     beside    how a second student decides, where there is one     (repeatable, any of them)
     range     METRIC:WHOSE:LOW:HIGH, where WHOSE is original, chosen or any (repeatable, all)
+    near      a text: the rows that are nearest to it in meaning, nearest first
+    area      X0:X1:Y0:Y1, a rectangle of the map
     sort      row, source, reason, METRIC:WHOSE or gain:METRIC; a minus in front turns it around
 """
 
@@ -20,7 +23,7 @@ from tutelage.errors import DataError
 from tutelage.viewer.index import OTHERS, quoted
 
 Whose: TypeAlias = Literal["original", "chosen", "any"]
-FACETS = ("outcome", "reason", "step", "source", "teacher", "status", "beside")
+FACETS = ("outcome", "reason", "step", "source", "teacher", "status", "fault", "beside")
 OUTCOMES: Mapping[str, str] = {
     "kept_refined": f"kept and step <> '{ORIGINAL}'",
     "kept_original": f"kept and step = '{ORIGINAL}'",
@@ -28,7 +31,7 @@ OUTCOMES: Mapping[str, str] = {
     "overruled": "overruled",
 }
 NO_SOURCE = ""
-_MASKS = {"teacher": "teachers", "status": "statuses"}
+_MASKS = {"teacher": "teachers", "status": "statuses", "fault": "faults"}
 _PREFIX = {"original": "o_", "chosen": "k_"}
 MAX_QUERY_CHARACTERS = 500
 
@@ -50,6 +53,7 @@ class Names:
     metrics: Sequence[str]
     teachers: Sequence[str]
     statuses: Sequence[str]
+    faults: Sequence[str] = ()
     beside: bool = False
 
 
@@ -61,18 +65,32 @@ class Question:
         words: What the text of one version must hold; empty for everything.
         facets: Accepted values by facet; a facet without values accepts all.
         ranges: All must hold; those of `any` in one and the same version.
+        near: A text whose nearest rows in meaning are shown; empty for everything.
+        area: A rectangle of the map: its left, right, lower and upper edge; None: all of it.
         sort: As in the address.
     """
 
     words: str = ""
     facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ranges: tuple[Range, ...] = ()
+    near: str = ""
+    area: tuple[float, float, float, float] | None = None
     sort: str = "row"
 
     @property
     def key(self) -> tuple[object, ...]:
         """What the set of examples depends on; not their order."""
-        return (self.words, tuple(sorted(self.facets.items())), self.ranges)
+        return (tuple(sorted(self.facets.items())), *self.rest)
+
+    @property
+    def rest(self) -> tuple[object, ...]:
+        """What it depends on without the facets."""
+        return (self.words, self.ranges, self.near, self.area)
+
+    @property
+    def order(self) -> str:
+        """The order that is shown: nearest first, unless another one is asked for."""
+        return "near" if self.near and self.sort == "row" else self.sort
 
 
 def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question:
@@ -81,7 +99,8 @@ def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question
     Raises:
         DataError: It asks for a metric, a facet's order or a range that there is not.
     """
-    words, sort = "", "row"
+    words, sort, near = "", "row", ""
+    area: tuple[float, float, float, float] | None = None
     facets: dict[str, list[str]] = {}
     ranges: list[Range] = []
     for name, value in parameters:
@@ -93,6 +112,10 @@ def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question
             facets.setdefault(name, []).append(value)
         elif name == "range":
             ranges.append(_range(value, names))
+        elif name == "near":
+            near = value.strip()[:MAX_QUERY_CHARACTERS]
+        elif name == "area":
+            area = _area(value)
         elif name == "sort":
             sort = value
     order_by(sort, names)
@@ -100,8 +123,20 @@ def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question
         words=words,
         facets={name: tuple(sorted(set(values))) for name, values in facets.items()},
         ranges=tuple(ranges),
+        near=near,
+        area=area,
         sort=sort,
     )
+
+
+def _area(value: str) -> tuple[float, float, float, float]:
+    try:
+        x0, x1, y0, y1 = (float(edge) for edge in value.split(":"))
+    except ValueError as error:
+        raise DataError(f"area {value!r} is not X0:X1:Y0:Y1") from error
+    if not all(map(math.isfinite, (x0, x1, y0, y1))):
+        raise DataError(f"area {value!r}: an edge is not a number")
+    return x0, x1, y0, y1
 
 
 def _range(value: str, names: Names) -> Range:
@@ -126,8 +161,8 @@ def _range(value: str, names: Names) -> Range:
 def condition(question: Question, names: Names) -> tuple[str, dict[str, object]]:
     """The question as a condition on `e`, with its parameters.
 
-    What is looked for in texts and among all versions is expected in the tables `hits` and
-    `ranged`, since the same answer serves several questions.
+    What is looked for in texts, among all versions, by meaning and on the map is expected in the
+    tables `hits`, `ranged`, `near` and `placed`, since the same answer serves several questions.
     """
     facets, parameters = facets_condition(question, names)
     rest, more = rest_condition(question)
@@ -157,6 +192,14 @@ def rest_condition(question: Question) -> tuple[str, dict[str, object]]:
         parts.append("n in (select n from ranged)")
     if question.words:
         parts.append("n in (select n from hits)")
+    if question.near:
+        parts.append("n in (select n from near)")
+    if question.area is not None:
+        names = ("ax0", "ax1", "ay0", "ay1")
+        parameters |= dict(zip(names, question.area, strict=True))
+        parts.append(
+            "n in (select n from placed where x between $ax0 and $ax1 and y between $ay0 and $ay1)"
+        )
     return " and ".join(parts) or "true", parameters
 
 
@@ -186,7 +229,7 @@ def _facet(facet: str, values: Sequence[str], names: Names, parameters: dict[str
         known = [f"({OUTCOMES[v]})" for v in values if v in OUTCOMES]
         return f"({' or '.join(known)})" if known else "false"
     if facet in _MASKS:
-        listed = names.teachers if facet == "teacher" else names.statuses
+        listed = getattr(names, _MASKS[facet])
         mask = sum(1 << listed.index(v) for v in set(values) if v in listed)
         parameters[facet] = mask
         return f"({_MASKS[facet]} & ${facet}::ubigint) <> 0"
@@ -204,6 +247,8 @@ def order_by(sort: str, names: Names) -> str:
     down = sort.startswith("-")
     first, _, second = sort.removeprefix("-").partition(":")
     way = "desc" if down else "asc"
+    if sort == "near":
+        return "(select max(cosine) from near where near.n = e.n) desc, n"
     if first == "row" and not second:
         return f"n {way}"
     if first in ("source", "reason") and not second:

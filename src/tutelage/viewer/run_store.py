@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from tutelage.data import ORIGINAL
 from tutelage.data.schemas import columns_of, table_schema
+from tutelage.filters import Embedder
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.selection import OVERRULED
@@ -24,6 +25,7 @@ from tutelage.viewer.answer_cache import Answers
 from tutelage.viewer.comparison_run import Second
 from tutelage.viewer.index import MEMORY_LIMIT, index_key, quoted, text
 from tutelage.viewer.query import Names
+from tutelage.viewer.row_map import RowMap
 from tutelage.viewer.text_search import Search, Searches
 
 KEPT_RANGES = 8
@@ -41,6 +43,7 @@ class Meta:
     metrics: tuple[str, ...]
     teachers: tuple[str, ...]
     statuses: tuple[str, ...]
+    faults: tuple[str, ...]
     student: str | None
     students: tuple[str, ...]
     examples: int
@@ -109,11 +112,21 @@ class Shelf:
         run: The run folder.
         index: The path that `open_index` gave.
         second: The run of a second student over the same rows.
+        embedder: The static embedding model of the search by meaning and of the map; None where
+            there is none: the map then knows words only.
     """
 
-    def __init__(self, run: RunFolder, index: Path, *, second: Second | None = None) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        index: Path,
+        *,
+        second: Second | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
         self.run = run
         self.second = second
+        self.embedder = embedder
         self._tables = duckdb.connect(
             config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True}
         )
@@ -121,13 +134,14 @@ class Shelf:
         self._tables.execute(f"attach {text(index)} as ix (read_only)")
         found = self._tables.execute("select name, value from ix.meta").fetchall()
         values: dict[str, Any] = {name: json.loads(value) for name, value in found}
-        for name in ("metrics", "teachers", "statuses", "students"):
+        for name in ("metrics", "teachers", "statuses", "faults", "students"):
             values[name] = tuple(values[name])
         self.meta = Meta(**values)
         self.names = Names(
             metrics=self.meta.metrics,
             teachers=self.meta.teachers,
             statuses=self.meta.statuses,
+            faults=self.meta.faults,
             beside=second is not None,
         )
         self.manifest = run.shown_manifest()
@@ -138,10 +152,13 @@ class Shelf:
         self.searches = Searches(self._search)
         self.ranged = Answers(KEPT_RANGES)
         self.combinations = Answers(KEPT_RANGES)
+        self.near = Answers(KEPT_RANGES)
         self._numbers: tuple[tuple[Path, NDArray[np.int32]], ...] | None = None
         self.overrides: dict[str, Override] = {}
         self.version = 0
         self._deciding = threading.Lock()
+        self._row_map: RowMap | None = None
+        self._mapping = threading.Lock()
         if second is not None:
             second.compare(self._tables, run)
         self.refresh()
@@ -182,7 +199,7 @@ class Shelf:
             "create or replace table patched as select n, coalesce(k, -1) as chosen_k from wanted;"
             "create or replace table patch as select o.n, o.example_id, o.row, o.er, o.source, "
             f"o.snippet, '{OVERRULED}' as reason, w.k is not null as kept, k.step as step, "
-            f"o.candidates, o.teachers, o.statuses, true as overruled {numbers} "
+            f"o.candidates, o.teachers, o.statuses, o.faults, true as overruled {numbers} "
             "from ix.e o join wanted w on w.n = o.n left join ix.c k on k.n = w.n and k.k = w.k"
         )
 
@@ -238,9 +255,30 @@ class Shelf:
                     self._numbers += ((self.run.examples, more),)
         return Search(words, sources=self._numbers, examples=self.meta.examples)
 
+    @property
+    def row_map(self) -> RowMap:
+        """The embeddings of the rows, which a thread begins to make at the first use."""
+        with self._mapping:
+            if self._row_map is None:
+                with self.cursor() as tables:
+                    of_row = tables.execute("select er, n from ix.e").fetchnumpy()
+                numbers = _by_row(of_row["er"], of_row["n"], self.run.examples)
+                self._row_map = RowMap(self.run.examples, numbers, embedder=self.embedder)
+            return self._row_map
+
+    def nearest(self, text: str) -> pa.Table:
+        """The rows nearest to a text in meaning; see `RowMap.near`."""
+        done = self.row_map.done
+        found: pa.Table = self.near.of(
+            (text, done), lambda: self.row_map.near(text), keep=lambda _: done
+        )
+        return found
+
     def close(self) -> None:
         """Close everything."""
         self.searches.close()
+        if self._row_map is not None:
+            self._row_map.stop()
         for rows in (self.candidates, self.examples, self.scores, self.statistics):
             if rows is not None:
                 rows.close()

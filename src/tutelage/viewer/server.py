@@ -4,12 +4,15 @@ import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import uvicorn
 
 from tutelage.errors import DataError, RunError
+from tutelage.filters import Embedder, make_embedder
 from tutelage.pipeline import RunFolder
+from tutelage.pipeline.config import EmbedderChoice, checked
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress, Silent
 from tutelage.viewer.app import build_app
@@ -31,6 +34,7 @@ def serve(
     compare_with: Path | None = None,
     selection: str | None = None,
     compared: str | None = None,
+    embedder: str | None = None,
     opened: Callable[[str], None],
     progress: Progress | None = None,
     doors: Doors | None = None,
@@ -44,6 +48,8 @@ def serve(
         compare_with: The run of a second student over the same rows.
         selection: The named selection that is shown; None is the run's own.
         compared: Another selection of the same run, to see where the two differ.
+        embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
+            the map; None takes the one that the selection was made with, if any.
         opened: Called with the link once the server listens.
         progress: Told while the index is made.
         doors: How the student is reached; tests put a fake behind them.
@@ -51,16 +57,18 @@ def serve(
     Raises:
         RunError: There is no run, a table is missing, or the port is taken.
         DataError: There is no such row.
+        MissingExtraError: The library of the embedding model is not installed.
     """
     run = RunFolder(root=root).existing().selected_as(selection)
     second = None if compare_with is None else open_second(compare_with)
     if compared is not None:
         second = second_selection(run, compared)
+    model = _embedder(run, embedder)
     with tempfile.TemporaryDirectory(prefix="tutelage-view-") as scratch, _listening(port) as door:
         index = open_index(run, scratch=Path(scratch), progress=progress or Silent())
         at = door.getsockname()[1]
         token = new_token()
-        shelf = Shelf(run, index, second=second)
+        shelf = Shelf(run, index, second=second, embedder=model)
         app, viewer = build_app(shelf, token=token, port=at, doors=doors)
         try:
             example = None if row is None else _named(shelf, row)
@@ -80,6 +88,16 @@ def serve(
             server.run(sockets=[door])
         finally:
             viewer.close()
+
+
+def _embedder(run: RunFolder, model: str | None) -> Embedder | None:
+    """The static embedding model that is named, else that of the selection; None for words."""
+    named: Any = {"kind": "model2vec", "model": model}
+    if model is None:
+        named = run.shown_manifest().get("settings", {}).get("select", {}).get("embedder")
+        if not isinstance(named, dict) or named.get("kind", "words") == "words":
+            return None
+    return make_embedder(checked(EmbedderChoice, {"embedder": named}, place="embedder").embedder)
 
 
 def _named(shelf: Shelf, row: str) -> str:

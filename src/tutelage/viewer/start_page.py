@@ -5,6 +5,7 @@ from typing import Any
 from tutelage.metrics import METRICS
 from tutelage.reporting.number_format import reason_words
 from tutelage.viewer.query import FACETS
+from tutelage.viewer.row_map import NO_MODEL, NO_MODEL_HINT
 from tutelage.viewer.run_store import Shelf
 
 RATIOS = ("ifd", "r_ifd", "ifd_loss")
@@ -31,7 +32,14 @@ def about(shelf: Shelf) -> dict[str, Any]:
         "lost": [[s, reason_words(s), n] for s, n in meta.lost.items()],
         "metrics": [_metric(name) for name in meta.metrics],
         "ranges": meta.ranges,
-        "facets": [facet for facet in FACETS if facet != "beside" or shelf.second],
+        "facets": [
+            facet
+            for facet in FACETS
+            if (facet != "beside" or shelf.second) and (facet != "fault" or meta.faults)
+        ],
+        "by_meaning": None if shelf.embedder is None else shelf.embedder.name,
+        "no_model": [NO_MODEL, NO_MODEL_HINT],
+        "gate": rule.get("quality_gate") == "calibrated",
         "second": None if shelf.second is None else shelf.second.name,
         "version": shelf.version,
         "has_report": shelf.run.report.exists(),

@@ -21,6 +21,13 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @setting_option("select.rule", default=None, type=str, help="docs/rules.md explains each rule.")
 @click.option("--function", help="extension: the rule's name in the file of --extensions.")
 @setting_option("select.of", default=None, type=str)
+@setting_option("select.truth")
+@click.option(
+    "--truth-clean",
+    "truth_clean",
+    multiple=True,
+    help="oracle: a value of --truth that means no fault, instead of the usual ones; repeatable.",
+)
 @setting_option("select.mode", default=None)
 @setting_option("select.margin", default=None)
 @setting_option("select.gate", default=None)
@@ -77,6 +84,8 @@ def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **
     from tutelage.pipeline import select_again
 
     given = {name: value for name, value in flags.items() if value is not None}
+    if not flags["truth_clean"]:
+        del given["truth_clean"]
     given["quotas"] = counts_by_name(flags["quotas"], option="--quota")
     if not given["quotas"]:
         del given["quotas"]

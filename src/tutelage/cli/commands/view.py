@@ -25,6 +25,11 @@ from tutelage.errors import MissingExtraError
     help="A selection made with `select --name`, or main. Of two, the first is shown and compared "
     "with the second.",
 )
+@click.option(
+    "--embedder",
+    metavar="MODEL",
+    help="A model2vec model, a folder or a name on the hub: for the search by meaning and the map.",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
 @click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
 def view(
@@ -33,6 +38,7 @@ def view(
     row: str | None,
     compare_with: Path | None,
     selections: tuple[str, ...],
+    embedder: str | None,
     port: int | None,
     browser: bool,
 ) -> None:
@@ -46,6 +52,7 @@ def view(
       tutelage view runs/demo --row row:6
       tutelage view runs/small --compare-with runs/large
       tutelage view runs/demo --selection main --selection strict
+      tutelage view runs/demo --embedder models/potion-base-8M
     """
     try:
         from tutelage.viewer import launch_page, serve
@@ -77,6 +84,7 @@ def view(
             compare_with=compare_with,
             selection=first,
             compared=second,
+            embedder=embedder,
             opened=opened,
             progress=progress,
         )

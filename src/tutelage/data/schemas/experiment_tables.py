@@ -31,6 +31,23 @@ COMPARISONS = table_schema(
 )
 """comparisons.parquet of `tutelage prove`: one row a comparison of two arms."""
 
+EFFICIENCIES = table_schema(
+    column("student", pa.string()),
+    column("balance", pa.string(), title="equal", about="what the sets have equal: rows or tokens"),
+    column("task", pa.string()),
+    column("measure", pa.string()),
+    column("arm", pa.string()),
+    column("status", pa.string(), about="ok, no_room, oracle_worse"),
+    column("efficiency", pa.float64(), about="null unless the status is ok, like the next two"),
+    column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
+    column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
+    column("gain", pa.float64(), about="mean of the arm less ungated"),
+    column("room", pa.float64(), about="mean of oracle less ungated"),
+    column("seeds", pa.int32()),
+    column("items", pa.int32()),
+)
+"""efficiency.parquet of `tutelage prove`: which part of the possible gain each arm reaches."""
+
 FRONTIER = table_schema(
     column("example_id", pa.string(), title="example"),
     column(
@@ -372,7 +389,11 @@ ROUND_REWRITES = table_schema(_ROUND_PLACE, REWRITES, column("won_back", pa.bool
 
 EXPERIMENT_TABLES: Mapping[str, Mapping[str, pa.Schema]] = MappingProxyType(
     {
-        "prove": {"results.parquet": RESULTS, "comparisons.parquet": COMPARISONS},
+        "prove": {
+            "results.parquet": RESULTS,
+            "comparisons.parquet": COMPARISONS,
+            "efficiency.parquet": EFFICIENCIES,
+        },
         "rank": {
             "answers.parquet": ANSWERS,
             "standings.parquet": STANDINGS,

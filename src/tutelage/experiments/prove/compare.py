@@ -15,8 +15,10 @@ from tutelage.stats.paired_design import Interval, ItemValues, Paired, paired_it
 from tutelage.stats.power import detectable_effect
 
 Measure: TypeAlias = Literal["value", "right"]
-_CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
+CellName: TypeAlias = tuple[str, str, int, str, str, Measure]  # student arm seed balance task
 _Trained: TypeAlias = tuple[str, str, int, str]  # student arm seed balance
+
+_NAMED_CONTRASTS = (("chosen_version", "refused_version"), ("chosen", "refused"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
         results: From `read_results`.
         settings: Names the choice and the reference.
     """
-    cells = _cells(results)
+    cells = cell_values(results)
     keys = _keys(results)
     found: list[Compared] = []
     outcomes = sorted({(task, measure) for *_, task, measure in cells})
@@ -119,9 +121,9 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
     return found
 
 
-def _cells(results: pa.Table) -> dict[_CellName, ItemValues]:
+def cell_values(results: pa.Table) -> dict[CellName, ItemValues]:
     """Values by item, for each cell, task and measure; empty where a cell has none."""
-    cells: dict[_CellName, dict[str, float]] = {}
+    cells: dict[CellName, dict[str, float]] = {}
     is_right = set()
     for row in results.select(
         ["student", "arm", "train_seed", "balance", "task", "item_id", "value", "correct"]
@@ -154,13 +156,13 @@ def _keys(results: pa.Table) -> dict[_Trained, str]:
     return {(r["student"], r["arm"], r["train_seed"], r["balance"]): r["cell"] for r in rows}
 
 
-def _place(name: _CellName) -> tuple[str, str, int, str, str]:
+def _place(name: CellName) -> tuple[str, str, int, str, str]:
     student, arm, seed, balance, task, _ = name
     return student, arm, seed, balance, task
 
 
 def _of_outcome(
-    cells: Mapping[_CellName, ItemValues],
+    cells: Mapping[CellName, ItemValues],
     keys: Mapping[_Trained, str],
     settings: ProveSettings,
     *,
@@ -207,22 +209,28 @@ def pairs_of(settings: ProveSettings) -> list[tuple[str, str]]:
     """The comparisons of one student on one outcome, in the order of a fixed sequence."""
     names = [arm.name for arm in settings.arms]
     pairs = [(settings.choice, settings.reference)]
-    contrasts = _contrasts(settings)
+    contrasts = contrasts_of(settings)
     pairs += [(n, settings.reference) for n in names if n not in pairs[0]]
     pairs += [(settings.choice, n) for n in names if n not in pairs[0]]
     pairs += [(settings.reference, UNTRAINED)]
     return [*contrasts, *(p for p in pairs if p not in contrasts)]
 
 
-def _contrasts(settings: ProveSettings) -> list[tuple[str, str]]:
-    """Arms of the chosen and the refused version of the same rows: the contrast with most power."""
+def contrasts_of(settings: ProveSettings) -> list[tuple[str, str]]:
+    """Arms of the chosen and the refused version of the same rows: the contrast with most power.
+
+    They are known by their rule or, where they are files, by their names.
+    """
+    names = {arm.name for arm in settings.arms}
+    by_name = [pair for pair in _NAMED_CONTRASTS if names.issuperset(pair)]
     by_rule: dict[str, dict[str, str]] = {"chosen_version": {}, "refused_version": {}}
     for arm in settings.arms:
         if arm.select is not None and arm.select.rule in by_rule:
             rest = arm.select.model_dump(mode="json", exclude={"rule"})
             by_rule[arm.select.rule][str([arm.chooser, sorted(rest.items())])] = arm.name
     chosen, refused = by_rule["chosen_version"], by_rule["refused_version"]
-    return [(name, refused[key]) for key, name in chosen.items() if key in refused]
+    made = [(name, refused[key]) for key, name in chosen.items() if key in refused]
+    return [*made, *(pair for pair in by_name if pair not in made)]
 
 
 def _seed(arm: str, seed: int, settings: ProveSettings) -> int:
@@ -231,7 +239,7 @@ def _seed(arm: str, seed: int, settings: ProveSettings) -> int:
 
 
 def _paired(
-    cells: Mapping[_CellName, ItemValues],
+    cells: Mapping[CellName, ItemValues],
     settings: ProveSettings,
     *,
     student: str,

@@ -7,8 +7,17 @@ from typing import Any
 
 from tutelage.data.schemas import COMPARISONS
 from tutelage.evaluation import UNITS
-from tutelage.experiments.prove.compare import Compared
+from tutelage.experiments.prove.compare import Compared, contrasts_of
 from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
+from tutelage.experiments.prove.efficiencies import (
+    NO_ROOM,
+    OK,
+    ORACLE,
+    ORACLE_WORSE,
+    UNGATED,
+    ArmEfficiency,
+    roles_of,
+)
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, schema_columns
 
 BALANCE_WORDS: Mapping[Balance, str] = {
@@ -19,31 +28,74 @@ _RIGHT = "share right"
 
 
 def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
-    """What came out, in one sentence for each student and balance; choice less reference.
+    """What came out, in one sentence for each student and balance.
+
+    The contrast of chosen and refused versions comes first, where there is one: it has the most
+    power. Then choice less reference.
 
     Args:
         compared: All comparisons.
         settings: The experiment.
         primary: The task that decides.
     """
-    found = _headline_rows(compared, settings, primary=primary)
+    contrasts = [
+        sentence(c, settings)
+        for pair in contrasts_of(settings)
+        for c in _rows_of(compared, pair, primary=primary)
+        if pair != (settings.choice, settings.reference)
+    ]
+    found = _rows_of(compared, (settings.choice, settings.reference), primary=primary)
     if not found:
         pair = f"{settings.choice} and {settings.reference}"
         said = f"Nothing can be said: of the arms {pair} no seed is finished on {primary} with"
-        return [f"{said} values of both, or they come to the same rows."]
-    return [sentence(c, settings) for c in found]
+        return [*contrasts, f"{said} values of both, or they come to the same rows."]
+    return [*contrasts, *(sentence(c, settings) for c in found)]
 
 
-def _headline_rows(
-    compared: Sequence[Compared], settings: ProveSettings, *, primary: str
+def _rows_of(
+    compared: Sequence[Compared], pair: tuple[str, str], *, primary: str
 ) -> list[Compared]:
     return [
         c
         for c in compared
-        if (c.arm, c.against) == (settings.choice, settings.reference)
-        and c.task == primary
-        and c.measure == "value"
+        if (c.arm, c.against) == pair and c.task == primary and c.measure == "value"
     ]
+
+
+def efficiency_words(
+    found: Sequence[ArmEfficiency], settings: ProveSettings, *, primary: str
+) -> list[str]:
+    """The efficiency of the choice on the primary task, one sentence a student and balance.
+
+    Args:
+        found: All efficiencies.
+        settings: The experiment.
+        primary: The task that decides.
+    """
+    roles = roles_of(settings)
+    if roles is None:
+        return []
+    oracle, ungated = roles
+    percent = round(100 * settings.level)
+    told = []
+    for one in found:
+        if (one.arm, one.task, one.measure) != (settings.choice, primary, "value"):
+            continue
+        where = f"{one.task}, {one.student}, {BALANCE_WORDS[one.balance]}"
+        room = f"{oracle} less {ungated} is {_signed(one.room)}"
+        if one.status == OK:
+            told.append(
+                f"Efficiency of {one.arm} ({where}): it reaches {one.efficiency:.2f} of what "
+                f"{oracle} gains over {ungated} ({percent} % interval {one.low:.2f} to "
+                f"{one.high:.2f}); {room}."
+            )
+        else:
+            why = {
+                NO_ROOM: "cannot be told from 0, so there is no gain to reach a part of",
+                ORACLE_WORSE: "is below 0, so there is no gain to reach a part of",
+            }[one.status]
+            told.append(f"No efficiency of {one.arm} ({where}): {room}, which {why}.")
+    return told
 
 
 def sentence(c: Compared, settings: ProveSettings) -> str:
@@ -137,6 +189,7 @@ def sections_of(
     primary: str,
     sets: Sequence[Mapping[str, Any]],
     cells: Sequence[Mapping[str, Any]],
+    efficiencies: Sequence[ArmEfficiency] = (),
 ) -> list[Section]:
     """The chapters of the page.
 
@@ -146,6 +199,7 @@ def sections_of(
         primary: The task that decides.
         sets: Of the manifest: the whole set of each arm.
         cells: Of the manifest: what each training was given.
+        efficiencies: Of all arms, where an oracle and an ungated arm are there.
     """
     ordered = sorted(compared, key=lambda c: (c.task != primary, c.task, c.measure))
     tasks = list(dict.fromkeys(c.task for c in ordered))
@@ -158,6 +212,8 @@ def sections_of(
         )
         for number, task in enumerate(tasks)
     ]
+    if efficiencies:
+        chapters.append(_efficiency_section(efficiencies, settings, primary=primary))
     pictures = [_figure(ordered, settings, primary=primary)] if ordered else []
     if pictures:
         chapters.append(
@@ -168,6 +224,55 @@ def sections_of(
             )
         )
     return [*chapters, _sets_section(sets, cells, settings), _how_section(settings)]
+
+
+def _efficiency_section(
+    found: Sequence[ArmEfficiency], settings: ProveSettings, *, primary: str
+) -> Section:
+    oracle, ungated = roles_of(settings) or (ORACLE, UNGATED)
+    ordered = sorted(found, key=lambda one: (one.task != primary, one.task, one.measure))
+    return Section(
+        key="efficiency",
+        title="Efficiency: the part of the possible gain that is reached",
+        paragraphs=(
+            (
+                f"(arm - {ungated}) / ({oracle} - {ungated}), with Fieller's interval over seeds "
+                f"and items: 1 is as good as {oracle}, which knows the faulty rows; 0 is no better "
+                f"than {ungated}."
+            ),
+        ),
+        tables=(
+            Table(
+                caption="Efficiency of each arm",
+                columns=(
+                    *(Column(name=n) for n in ("arm", "student", "equal", "task", "measure")),
+                    *(
+                        Column(name=n, style="number")
+                        for n in (
+                            "efficiency",
+                            "from",
+                            "to",
+                            f"arm - {ungated}",
+                            f"{oracle} - {ungated}",
+                        )
+                    ),
+                    Column(name="seeds", style="count"),
+                    Column(name="items", style="count"),
+                    Column(name="status"),
+                ),
+                rows=tuple(map(_efficiency_row, ordered)),
+                note="no room: the oracle's gain cannot be told from 0. oracle worse: it is below "
+                "0. In both cases a ratio says nothing.",
+            ),
+        ),
+    )
+
+
+def _efficiency_row(one: ArmEfficiency) -> tuple[Cell, ...]:
+    measure = _RIGHT if one.measure == "right" else "value"
+    where = (one.arm, one.student, one.balance, one.task, measure)
+    ratio = (one.efficiency, one.low, one.high)
+    return (*where, *ratio, one.gain, one.room, one.seeds, one.items, one.status.replace("_", " "))
 
 
 def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:

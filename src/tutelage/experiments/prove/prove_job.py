@@ -3,13 +3,21 @@
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from tutelage.data import write_table, write_text
 from tutelage.experiments.prove.compare import Compared, compare_all, comparisons_table
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
-from tutelage.experiments.prove.page import facts_of, headline, sections_of
+from tutelage.experiments.prove.efficiencies import (
+    ArmEfficiency,
+    efficiencies,
+    efficiency_table,
+)
+from tutelage.experiments.prove.page import efficiency_words, facts_of, headline, sections_of
 from tutelage.experiments.prove.run import RunsCells, read_results, run_experiment
 from tutelage.progress import Progress
 from tutelage.stats.power import detectable_effect
@@ -55,7 +63,9 @@ def prove(
 
 
 def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[str, Any]:
-    """Write results.parquet, comparisons.parquet, report.md and report.html of an experiment.
+    """Write the tables, report.md and report.html of an experiment.
+
+    Where an oracle and an ungated arm are there, efficiency.parquet is one of the tables.
 
     Args:
         settings: The experiment.
@@ -67,9 +77,11 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
     write_table(settings.out / "results.parquet", results)
     compared = compare_all(results, settings)
     write_table(settings.out / "comparisons.parquet", comparisons_table(compared))
+    reached = _reached(results, settings)
     manifest = json.loads((settings.out / "manifest.json").read_text(encoding="utf-8"))
     primary = settings.primary or manifest["tasks"][0]["name"]
     opening = headline(compared, settings, primary=primary)
+    opening += efficiency_words(reached, settings, primary=primary)
     if done.get("diverged"):
         opening.append(
             f"{done['diverged']} of {done['cells']} trainings diverged and came to no value; "
@@ -84,6 +96,7 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
             primary=primary,
             sets=manifest["sets"],
             cells=manifest["cells"],
+            efficiencies=reached,
         ),
     }
     title = f"{settings.out.name}: did choosing help?"
@@ -95,7 +108,19 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
         "out": str(settings.out),
         "report": str(settings.out / "report.html"),
         "compared": compared,
+        **({"efficiency": [asdict(one) for one in reached]} if reached else {}),
     }
+
+
+def _reached(results: pa.Table, settings: ProveSettings) -> list[ArmEfficiency]:
+    """The efficiencies, which are written to efficiency.parquet where there are any."""
+    found = efficiencies(results, settings)
+    path = settings.out / "efficiency.parquet"
+    if found:
+        write_table(path, efficiency_table(found))
+    else:
+        path.unlink(missing_ok=True)  # of arms that are no longer there
+    return found
 
 
 def _worth_it(

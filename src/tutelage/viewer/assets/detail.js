@@ -142,6 +142,7 @@ function chip(version) {
     version.status === "ok"
       ? h("span", { class: "quiet" }, scored.map((m) => `${m} ${number(numbers[m], 2)}`).join(" · "))
       : h("span", { class: "bad" }, version.status.replaceAll("_", " ")),
+    version.gate?.passed === false ? h("span", { class: "bad" }, `gate: ${version.gate.fault_words}`) : null,
   );
 }
 

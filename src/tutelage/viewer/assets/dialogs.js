@@ -37,6 +37,7 @@ const KEYS = [
   ["[ ]", "another version on the right"],
   ["o", "overrule"],
   ["c", "copy the link to this row"],
+  ["m", "search by meaning or by words"],
   ["f p e t", "filters, picture, export, theme"],
 ];
 
@@ -44,6 +45,8 @@ const WORDS = [
   ["ifd", "How much the instruction helps the student to predict the response. At 1 it makes no difference; above 1 it misleads. Among those below 1, higher means more left to learn."],
   ["r_ifd", "The other way round: how much the response helps to guess the instruction. Lower is a closer pair."],
   ["surprise", "−log p of a token, in nats: 0.7 is a coin toss, 4.6 one in a hundred."],
+  ["map", "Rows by what their texts say: rows that lie together are alike. The two directions are the first two principal components of their embeddings."],
+  ["quality gate", "Detectors of known faults, fitted on this run's own rows. The number is how far a version lies above (refused) or below the threshold of its most likely fault, in log-odds."],
   ["alone, in context", "The response without and after its instruction; the instruction without and after its response."],
 ];
 

@@ -13,9 +13,10 @@ const TITLES = {
   source: "Source",
   teacher: "Written by",
   status: "A version's status",
+  fault: "Refused by the gate for",
   beside: "Second student",
 };
-const OPEN = new Set(["outcome", "reason", "source", "beside", "numbers"]);
+const OPEN = new Set(["outcome", "reason", "source", "fault", "beside", "numbers"]);
 const WHOSE = { chosen: "of the chosen", original: "of the original", any: "of any version" };
 const labels = new Map();
 let names = {};
@@ -27,7 +28,7 @@ export function startFilters(about) {
     panel,
     h("button", { id: "filters-done", type: "button", class: "phone primary", onclick: toggleFilters }, "Show the rows"),
     about.facets.map((facet) =>
-      h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, facet === "beside" ? `Beside ${about.second}` : TITLES[facet]), h("div", { class: "values" })),
+      h("details", { id: `facet-${facet}`, open: OPEN.has(facet) }, h("summary", {}, facet === "beside" ? `Compared with ${about.second}` : TITLES[facet]), h("div", { class: "values" })),
     ),
     rangeForm(about),
     about.lost.length
@@ -122,6 +123,8 @@ function rangeForm(about) {
 function chips() {
   const found = [];
   if (state.get("q")) found.push(chip(`“${state.get("q")}”`, () => state.set({ q: "" })));
+  if (state.get("near")) found.push(chip(`≈ ${state.get("near")}`, () => state.set({ near: "" })));
+  if (state.get("area")) found.push(chip("an area of the map", () => state.set({ area: "" })));
   for (const facet of names.facets) {
     for (const value of state.all(facet)) {
       const label = labels.get(`${facet} ${value}`) || value || "no source";

@@ -1,7 +1,7 @@
 // Why the decision fell as it did, and how it would fall otherwise.
 
 import { ask } from "./api.js";
-import { fill, h, later, number } from "./dom.js";
+import { fill, h, later, number, signed } from "./dom.js";
 
 const RULES = [
   ["srt", "srt"],
@@ -28,6 +28,7 @@ export function judgement(example, about) {
     example.second && Object.keys(example.second.numbers).length
       ? [h("p", { class: "quiet" }, `The same versions as ${example.second.name} reads them`), table(asSecond(example), about)]
       : null,
+    gate(example, about),
     reasons,
     h("h3", {}, "How it would fall otherwise"),
     controls(example, about, result),
@@ -103,6 +104,31 @@ function table(example, about) {
             h("th", { scope: "row" }, v.step_words),
             v.numbers && v.status === "ok" ? columns.map((m) => cell(v, m.name)) : h("td", { colspan: columns.length, class: "bad" }, v.status.replaceAll("_", " ")),
           ),
+        ),
+      ),
+    ),
+  );
+}
+
+// What the quality gate made of each version, and the numbers that spoke for its most likely fault.
+function gate(example, about) {
+  const judged = example.versions.filter((v) => v.gate);
+  if (!judged.length) return null;
+  const verdict = ({ status, passed }) => (status !== "judged" ? h("span", { class: "quiet" }, `not judged: ${status.replaceAll("_", " ")}`) : passed ? "passed" : h("span", { class: "fails" }, "refused"));
+  const evidence = ({ evidence: parts }) => parts.filter((e) => e.value !== null && e.log_odds > 0).map((e, at) => [at ? ", " : "", h("span", { title: e.about }, `${e.name.replaceAll("_", " ")} ${number(e.value)}`)]);
+  return h(
+    "div",
+    { class: "wide gate" },
+    h(
+      "table",
+      { class: "scores" },
+      h("caption", {}, "Quality gate", about.gate ? null : h("span", { class: "quiet" }, " (these decisions were made with it off)")),
+      h("thead", {}, h("tr", {}, ["version", "verdict", "most likely fault", "over the threshold", "what spoke for it"].map((name) => h("th", { scope: "col" }, name)))),
+      h(
+        "tbody",
+        {},
+        judged.map((v) =>
+          h("tr", {}, h("th", { scope: "row" }, v.step_words), h("td", {}, verdict(v.gate)), h("td", {}, v.gate.fault_words || "–"), h("td", { title: "log-odds; above 0 it is refused" }, v.gate.excess === null ? "–" : signed(v.gate.excess, 2)), h("td", { class: "evidence" }, evidence(v.gate))),
         ),
       ),
     ),

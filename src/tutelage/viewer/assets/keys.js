@@ -3,7 +3,7 @@
 import { byId } from "./dom.js";
 import { closeDetail, copyLink, focusDetail, setMode, turnVersion } from "./detail.js";
 import { closeDialog, showExport, showHelp } from "./dialogs.js";
-import { step } from "./list.js";
+import { step, turnMeaning } from "./list.js";
 import { closeFilters, toggleFilters } from "./filters.js";
 import { togglePlot } from "./plot.js";
 import { turn } from "./theme.js";
@@ -15,6 +15,7 @@ const KEYS = {
   ArrowUp: () => step(-1),
   "/": () => byId("q").focus(),
   f: toggleFilters,
+  m: turnMeaning,
   p: togglePlot,
   e: showExport,
   t: turn,

@@ -12,6 +12,7 @@ let loading = false;
 let generation = 0;
 let version = 0;
 let names = {};
+let byMeaning = false;
 
 export const OUTCOMES = {
   refined: { mark: "●", words: "refined" },
@@ -29,20 +30,43 @@ export function startList(about) {
   window.addEventListener("scroll", nearEnd, { passive: true });
   byId("search").addEventListener("submit", (event) => event.preventDefault());
   const q = byId("q");
-  q.value = state.get("q");
+  byMeaning = Boolean(state.get("near"));
+  q.value = state.get("q") || state.get("near");
   let timer = 0;
   q.addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => state.set({ q: q.value.trim() }), 180);
+    timer = setTimeout(look, byMeaning ? 400 : 180);
   });
   q.addEventListener("keydown", (event) => {
     if (event.key === "Enter") go(q.value.trim());
   });
-  state.watch(["q"], () => {
-    if (document.activeElement !== q) q.value = state.get("q");
+  state.watch(["q", "near"], () => {
+    if (document.activeElement !== q) q.value = state.get(byMeaning ? "near" : "q");
   });
+  byId("meaning").addEventListener("click", turnMeaning);
+  meaning();
   window.addEventListener("tutelage:decided", reload);
   reload();
+}
+
+const look = () => {
+  const text = byId("q").value.trim();
+  state.set(byMeaning ? { near: text, q: "" } : { q: text, near: "" });
+};
+
+// The same text is looked for by its words or by what it means.
+export function turnMeaning() {
+  if (!names.by_meaning && !byMeaning) return say(names.no_model.join(": "), "warn");
+  byMeaning = !byMeaning;
+  meaning();
+  look();
+}
+
+function meaning() {
+  const button = byId("meaning");
+  button.setAttribute("aria-pressed", String(byMeaning));
+  byId("q").placeholder = byMeaning ? "Search by meaning" : "Search texts, row:12 or an id";
+  if (names.by_meaning) button.title = `Search by meaning, not by words (m): ${names.by_meaning}`;
 }
 
 // Enter in the search box opens a row that is named; otherwise it goes to the first one found.
@@ -65,9 +89,10 @@ async function reload() {
   loading = true;
   list.setAttribute("aria-busy", "true");
   const found = await ask(`/api/rows?${state.asked({ start: 0, count: PAGE })}`, { kind: "rows" });
-  if (found === null || mine !== generation) return;
+  if (mine !== generation) return;
   loading = false;
   list.removeAttribute("aria-busy");
+  if (found === null) return;
   rows = found.rows;
   total = found.total;
   fill(list, rows.map(item));
@@ -219,8 +244,11 @@ function sortMenu(about) {
   ];
   const menu = byId("sort");
   fill(menu, options.map(([value, text]) => h("option", { value }, text)));
-  const show = () => (menu.value = state.get("sort") || "row");
+  const show = () => {
+    menu.options[0].textContent = state.get("near") ? "nearest in meaning" : "order of the input";
+    menu.value = state.get("sort") || "row";
+  };
   menu.addEventListener("change", () => state.set({ sort: menu.value === "row" ? "" : menu.value }));
-  state.watch(["sort"], show);
+  state.watch(["sort", "near"], show);
   show();
 }

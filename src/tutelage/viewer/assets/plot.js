@@ -1,4 +1,5 @@
-// One metric against another. Dragging a rectangle filters the list; a click opens a row.
+// One metric against another, or the map of rows by what their texts say. Dragging a rectangle
+// filters the list; a click opens a row.
 
 import { ask } from "./api.js";
 import { byId, count, fill, h, number, svg } from "./dom.js";
@@ -6,24 +7,26 @@ import { open } from "./list.js";
 import * as state from "./state.js";
 
 const HEIGHT = 250;
-const EDGE = { left: 44, right: 10, top: 8, bottom: 34 };
+const AXES = { left: 44, right: 10, top: 8, bottom: 34 };
+const MAP_EDGE = { left: 2, right: 2, top: 8, bottom: 6 };
+let EDGE = AXES;
 const WHOSE = { any: "every version", original: "the originals", chosen: "the chosen" };
 const KINDS = ["not chosen", "chosen original", "chosen refinement"];
+const MAP_KINDS = ["nothing kept", "kept as it was", "kept, refined"];
 const RATIOS = new Set(["ifd", "r_ifd", "ifd_loss"]);
 let answer = null;
 let trail = [];
 let drawing = null;
 let metrics = [];
+let about = {};
+let generation = 0;
 
-export function startPlot(about) {
+export function startPlot(found) {
+  about = found;
   metrics = about.metrics.map((m) => m.name);
-  if (metrics.length < 2) {
-    byId("picture").hidden = true;
-    byId("plot-button").hidden = true;
-    return;
-  }
   byId("plot-button").addEventListener("click", togglePlot);
-  state.watch(["x", "y", "whose", "picture"], reload);
+  state.watch(["x", "y", "whose", "picture", "plane"], reload);
+  state.watch(["row"], draw);
   window.addEventListener("tutelage:listed", reload);
   window.addEventListener("tutelage:lineage", (event) => {
     trail = event.detail;
@@ -34,7 +37,9 @@ export function startPlot(about) {
 }
 
 const narrow = () => matchMedia("(max-width: 760px)").matches;
-const shown = () => (state.get("picture") || (narrow() ? "off" : "on")) === "on";
+const shown = () => (state.get("picture") || (narrow() || metrics.length < 2 ? "off" : "on")) === "on";
+const onMap = () => state.get("plane") === "map" || metrics.length < 2;
+const kinds = () => (onMap() ? MAP_KINDS : KINDS);
 
 export function togglePlot() {
   state.set({ picture: shown() ? "off" : "on" });
@@ -51,10 +56,17 @@ async function reload() {
   figure.hidden = !shown();
   byId("plot-button").setAttribute("aria-pressed", String(shown()));
   if (!shown()) return;
-  const found = await ask(`/api/plot?${state.asked(axes())}`, { kind: "plot" });
-  if (found === null) return;
-  answer = found;
+  const mine = ++generation;
+  const map = onMap();
+  const found = await ask(map ? `/api/map?${state.asked()}` : `/api/plot?${state.asked(axes())}`, { kind: "plot" });
+  if (mine !== generation) return;
+  if (found === null) {
+    if (answer?.map !== map) fill(figure, caption(axes()));
+    return;
+  }
+  answer = { ...found, map };
   draw();
+  if (map && found.progress < 1) setTimeout(() => mine === generation && reload(), 500);
 }
 
 function scales(width) {
@@ -75,19 +87,19 @@ function scales(width) {
 
 function draw() {
   const figure = byId("picture");
-  if (answer === null || figure.hidden) return;
+  if (answer === null || figure.hidden || answer.map !== onMap()) return;
   const style = getComputedStyle(figure);
   const width = figure.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
   if (width < 80) return;
+  EDGE = answer.map ? MAP_EDGE : AXES;
   const axis = axes();
   const scale = scales(width);
   const picture = svg(
     "svg",
     { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": told(axis) },
-    region(axis, scale),
-    ticks(axis, scale, width),
+    answer.map ? edge(scale) : [region(axis, scale), ticks(axis, scale, width)],
     marks(scale),
-    path(axis, scale),
+    answer.map ? here(scale) : path(axis, scale),
     brush(axis, scale),
   );
   picture.addEventListener("pointerdown", (event) => begin(event, picture, scale, axis));
@@ -97,6 +109,7 @@ function draw() {
 }
 
 function told(axis) {
+  if (answer.map) return `Map of ${count(answer.count)} rows by what their texts say, coloured by what is kept.`;
   return `${axis.x} against ${axis.y} of ${WHOSE[axis.whose]}: ${count(answer.count)} of them. The filters under Numbers select the same ranges by keyboard.`;
 }
 
@@ -111,9 +124,20 @@ function caption(axis) {
     return select;
   };
   const listed = metrics.map((m) => [m, m]);
+  const plane = h(
+    "select",
+    { "aria-label": "Picture", "data-axis": "plane", onchange: (event) => state.set({ plane: event.target.value === "map" ? "map" : "" }) },
+    metrics.length < 2 ? null : h("option", { value: "numbers" }, "Numbers"),
+    h("option", { value: "map" }, "Map"),
+  );
+  plane.value = onMap() ? "map" : "numbers";
+  if (onMap()) {
+    return h("figcaption", {}, plane, h("span", {}, "of rows by what they say"), h("span", { class: "quiet hint" }, "drag to select"));
+  }
   return h(
     "figcaption",
     {},
+    plane,
     menu("y", listed, "Vertical axis"),
     " over ",
     menu("x", listed, "Horizontal axis"),
@@ -121,6 +145,14 @@ function caption(axis) {
     menu("whose", Object.entries(WHOSE), "Whose"),
     h("span", { class: "quiet hint" }, "drag to select"),
   );
+}
+
+const edge = (scale) => svg("rect", { class: "frame", x: EDGE.left, y: EDGE.top, width: scale.w, height: scale.tall });
+
+// The open row on the map.
+function here(scale) {
+  const found = answer.kind === "points" ? answer.points.find(([id]) => id === state.get("row")) : null;
+  return found ? svg("circle", { class: "trailpoint kept", cx: scale.x(found[1]), cy: scale.y(found[2]), r: 6 }, svg("title", {}, "this row")) : null;
 }
 
 function region(axis, scale) {
@@ -172,7 +204,7 @@ function marks(scale) {
       svg(
         "circle",
         { class: `dot k${kind}`, cx: scale.x(x), cy: scale.y(y), r: answer.count > 400 ? 2.4 : 3.4, "data-id": id },
-        svg("title", {}, `${number(x)}, ${number(y)}: ${KINDS[kind]}`),
+        svg("title", {}, answer.map ? kinds()[kind] : `${number(x)}, ${number(y)}: ${kinds()[kind]}`),
       ),
     );
   }
@@ -192,7 +224,7 @@ function marks(scale) {
         width: w + 0.3,
         height: tall + 0.3,
       },
-      svg("title", {}, `${count(all)} versions: ${count(refined)} chosen refinements, ${count(originals)} chosen originals`),
+      svg("title", {}, answer.map ? `${count(all)} rows: ${count(refined)} kept refined, ${count(originals)} as they were` : `${count(all)} versions: ${count(refined)} chosen refinements, ${count(originals)} chosen originals`),
     );
   });
 }
@@ -218,6 +250,10 @@ function path(axis, scale) {
 }
 
 function chosen(axis) {
+  if (answer.map) {
+    const [x0, x1, y0, y1] = state.get("area").split(":").map(Number);
+    return state.get("area") ? { x: { low: x0, high: x1 }, y: { low: y0, high: y1 } } : {};
+  }
   const find = (metric) => state.ranges().find((r) => r.metric === metric && r.whose === axis.whose);
   return { x: find(axis.x), y: find(axis.y) };
 }
@@ -272,6 +308,12 @@ function clicked(event, axis) {
 }
 
 function apply(axis, scale, a, b) {
+  if (answer.map) {
+    if (!scale) return state.set({ area: "" });
+    const [x0, x1] = [a[0], b[0]].map(scale.unx).sort((p, q) => p - q);
+    const [y0, y1] = [a[1], b[1]].map(scale.uny).sort((p, q) => p - q);
+    return state.set({ area: [x0, x1, y0, y1].map((v) => Number(v.toPrecision(5))).join(":") });
+  }
   const others = state.ranges().filter((r) => !(r.whose === axis.whose && (r.metric === axis.x || r.metric === axis.y)));
   const wanted = others.map((r) => r.text);
   if (scale) {
@@ -293,7 +335,14 @@ function legend() {
   return h(
     "p",
     { class: "legend" },
-    KINDS.map((words, kind) => h("span", {}, h("i", { class: `key k${kind}`, "aria-hidden": "true" }), words)),
+    kinds().map((words, kind) => h("span", {}, h("i", { class: `key k${kind}`, "aria-hidden": "true" }), words)),
     h("span", { class: "quiet" }, answer.kind === "grid" ? `${count(answer.count)}, stronger is more` : count(answer.count)),
+    answer.map ? h("span", { class: "quiet" }, mapNote()) : null,
   );
+}
+
+function mapNote() {
+  if (answer.progress < 1) return `reading the texts, ${Math.round(answer.progress * 100)} %`;
+  const drawn = answer.drawn < answer.rows ? ` · a draw of ${count(answer.drawn)} of ${count(answer.rows)} rows` : "";
+  return `by ${answer.embedder}${drawn}`;
 }

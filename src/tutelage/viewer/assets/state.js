@@ -1,6 +1,6 @@
 // The address holds everything that is shown, so that a copied link shows the same.
 
-export const FILTERS = ["q", "outcome", "reason", "step", "source", "teacher", "status", "beside", "range"];
+export const FILTERS = ["q", "near", "outcome", "reason", "step", "source", "teacher", "status", "fault", "beside", "range", "area"];
 const ASKED = [...FILTERS, "sort"];
 
 let params = new URLSearchParams(location.search);
