@@ -106,6 +106,19 @@ class Journal:
         )
         return float(str(total))
 
+    def pace(self, *, teacher: str) -> tuple[int, float]:
+        """How many replies a teacher gave, and the mean seconds of one.
+
+        Args:
+            teacher: Its name, as in requests.
+        """
+        ((count, seconds),) = self._rows(
+            "SELECT count(*), coalesce(avg(seconds), 0.0) FROM replies "
+            "WHERE json_extract(request, '$.model') = ? AND seconds > 0",
+            (teacher,),
+        )
+        return int(str(count)), float(str(seconds))
+
     def failures(self) -> Mapping[str, int]:
         """How many attempts have failed since the journal was made, by kind of error."""
         rows = self._rows("SELECT kind, count(*) FROM failures GROUP BY kind ORDER BY kind", ())

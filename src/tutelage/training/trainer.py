@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from tutelage.errors import DivergedError
 from tutelage.models.folder import cpu_multiplies_bfloat16
 from tutelage.models.loading import load_weights
-from tutelage.progress import Progress
+from tutelage.progress import Progress, Silent
 from tutelage.student.components import OpenStudent
 from tutelage.student.tokenizer import load_hf_tokenizer
 from tutelage.training.config import TrainSettings, steps_of
@@ -91,6 +92,11 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         super().__init__(**arguments)
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> Any:
+        return self._order
+
+    def train_order(self) -> LikeLengths:
+        """The rows of the first epoch, in the order in which they are trained on."""
+        self._order.set_epoch(0)
         return self._order
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], **more: Any) -> Any:
@@ -286,6 +292,51 @@ def _diverged(what: str) -> DivergedError:
         f"the training diverged: {what}; no student is saved",
         hint="lower `learning_rate`, and choose another --out or remove the folder",
     )
+
+
+def measured_speed(
+    encoded: Encoded, parts: OpenStudent, settings: TrainSettings, *, seconds: float
+) -> tuple[int, float]:
+    """Tokens and seconds of the first optimizer steps; see `training_speed`.
+
+    Args:
+        encoded: The rows.
+        parts: The student.
+        settings: How it would be trained.
+        seconds: Steps are added until so much time has passed.
+    """
+    watch = _Stopwatch(seconds)
+    settings = settings.model_copy(update={"epochs": 1})
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        trainer = build_trainer(
+            encoded, parts, settings, checkpoints=Path(folder), progress=Silent()
+        )
+        trainer.add_callback(watch)
+        with quiet():
+            trainer.train()
+        order = list(trainer.train_order())
+    ends, batch = watch.ends, settings.batch_examples
+    first = 1 if len(ends) > 1 else 0
+    began = ends[0] if first else watch.began
+    rows = order[first * batch : len(ends) * batch]
+    return sum(len(encoded.rows[i].ids) for i in rows), ends[-1] - began
+
+
+class _Stopwatch(TrainerCallback):  # type: ignore[misc]
+    """Notes when steps end, and stops when enough time has passed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.began = time.monotonic()
+        self.ends: list[float] = []
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.began = time.monotonic()
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        self.ends.append(time.monotonic())
+        if len(self.ends) > 1 and self.ends[-1] - self.began >= self._seconds:
+            control.should_training_stop = True
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]

@@ -10,6 +10,7 @@ from tutelage.cli.options import (
     data_options,
     data_settings,
     doors_with_workers,
+    dry_run_options,
     engine_options,
     ray_values,
     student_options,
@@ -36,7 +37,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
     type=click.Choice(["off", "calibrated"]),
     help="Refuse versions in which fitted detectors find a fault; select.quality_gate.",
 )
-@click.option("--dry-run", is_flag=True, help="Read the data, estimate the cost, and stop.")
+@dry_run_options
 def run(
     config: Path,
     out: Path | None,
@@ -44,6 +45,7 @@ def run(
     *,
     quality_gate: str | None,
     dry_run: bool,
+    measure_seconds: float,
 ) -> None:
     """Load, rewrite, score, select and report, as CONFIG says.
 
@@ -65,7 +67,7 @@ def run(
     settings = load_settings(config, overrides=values)
     with shown_progress() as progress:
         if dry_run:
-            found = estimate_run(settings, progress=progress)
+            found = estimate_run(settings, progress=progress, measure_seconds=measure_seconds)
             show_result(found, text=estimate_text)
             return
         summary = run_all(settings, progress=progress, doors=doors_with_workers())
