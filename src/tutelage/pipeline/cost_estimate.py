@@ -49,11 +49,12 @@ from tutelage.teacher import (
     Journal,
     LocalTeacher,
     Request,
+    ScriptedTeacher,
     TeacherSettings,
     estimate,
-    open_teacher,
 )
 from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
+from tutelage.teacher.factory import known_schema
 from tutelage.training import Encoded, TrainSettings, encode_file, training_speed
 from tutelage.training.train import student_settings
 
@@ -316,7 +317,8 @@ def _estimate(
             yield from (c for c in row.candidates if c.step == ORIGINAL and c.status == OK)
 
     with _journal(journal_path(run, teacher)) as journal:
-        asker = open_teacher(teacher, journal)
+        obeys = bool(known_schema(teacher, journal))
+        asker = ScriptedTeacher("", name=teacher.teacher_name, supports_schema=obeys)
         requests = (
             reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
             for candidate in originals()

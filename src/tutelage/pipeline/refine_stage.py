@@ -37,6 +37,7 @@ from tutelage.pipeline.score_stage import score_candidates
 from tutelage.pipeline.teacher_outage import AttendedTeacher, Usability, tally_of
 from tutelage.progress import Progress
 from tutelage.refinement import RefineSettings, reflect_all
+from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
 
 CHUNK_EXAMPLES = 256
@@ -165,7 +166,9 @@ async def _refine_chunk(
         originals = [c for c in candidates if c.step == ORIGINAL and c.status == OK]
         written += await reflect(originals, INSTRUCTION_REFLECTION)
     if "response" in settings.steps:
-        so_far = [*candidates, *written]
+        # Which instruction goes on is not known before the rewritten one is there.
+        waiting = {c.example_id for c in written if c.status == WAITING_FOR_BATCH}
+        so_far = [c for c in (*candidates, *written) if c.example_id not in waiting]
         if refining.parents is None:
             parents = [c for c in so_far if c.step in _REFLECTABLE and c.status == OK]
         else:

@@ -19,7 +19,12 @@ from tutelage.errors import (
 )
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress, Silent
-from tutelage.refinement.statuses import DUPLICATE_SAMPLE, PARENT_FAILED, UNCHANGED
+from tutelage.refinement.statuses import (
+    DUPLICATE_SAMPLE,
+    PARENT_FAILED,
+    UNCHANGED,
+    WAITING_FOR_BATCH,
+)
 from tutelage.teacher import (
     OPENAI_URL,
     Journal,
@@ -79,7 +84,6 @@ class AttendedTeacher:
         away: Why only its journal can be asked, if so.
 
     Attributes:
-        away: Why nobody is asked any more; None while the teacher answers.
         capped: Why nobody is asked any more because of the cap on cost; None below it.
         report: Reports what fails.
     """
@@ -93,7 +97,7 @@ class AttendedTeacher:
     ) -> None:
         self._inner = inner
         self._progress = progress or Silent()
-        self.away = away
+        self._away = away
         self.capped: str | None = None
         self.report = FailureReport(inner.name, self._progress.tell)
         inner.on_failure = self.report
@@ -113,6 +117,24 @@ class AttendedTeacher:
         """As the teacher's."""
         return self._inner.tally
 
+    @property
+    def away(self) -> str | None:
+        """Why nobody is asked any more, or which batches are waited for; None where all is well."""
+        return self._away or self._inner.waiting
+
+    async def submit(self) -> None:
+        """Submit what was planned for a provider's batch; if that fails, the teacher is away.
+
+        Raises:
+            TeacherError: Waiting would not help.
+        """
+        try:
+            await self._inner.submit()
+        except TeacherError as error:
+            if not error.retryable:
+                raise
+            self._away = str(error)
+
     async def ask(self, request: Request) -> Reply:
         """Answer one request.
 
@@ -130,12 +152,12 @@ class AttendedTeacher:
         except TeacherStoppedError as stopped:
             if not stopped.may_pass:
                 raise
-            self.away = str(stopped)
-            raise TeacherUnreachableError(self.away, hint=stopped.hint) from stopped
+            self._away = str(stopped)
+            raise TeacherUnreachableError(self._away, hint=stopped.hint) from stopped
         except NotInJournalError as missing:
-            if self.away is None:
+            if self._away is None:
                 raise
-            raise TeacherUnreachableError(self.away, hint=missing.hint) from missing
+            raise TeacherUnreachableError(self._away, hint=missing.hint) from missing
 
 
 @asynccontextmanager
@@ -178,7 +200,11 @@ async def attended(
     if away is not None:
         progress.tell(f"{settings.teacher_name}: {away}; only its cached replies are used")
     try:
-        yield AttendedTeacher(teacher, away=away, progress=progress)
+        attending = AttendedTeacher(teacher, away=away, progress=progress)
+        yield attending
+        await attending.submit()
+        if teacher.waiting is not None:
+            progress.tell(f"{settings.teacher_name}: {teacher.waiting}")
     finally:
         await teacher.aclose()
 
@@ -205,6 +231,8 @@ def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
             return f"Asking {name} in this process: {requests}, {settings.concurrency} a batch"
         case "openai":
             at = settings.base_url or OPENAI_URL
+            if settings.batch:
+                return f"Asking {name} at {at} by batch: {requests}"
             return f"Asking {name} at {at}: {requests}, {settings.concurrency} concurrent"
 
 
@@ -221,7 +249,7 @@ class Usability:
         for candidate in candidates:
             if candidate.status in (OK, UNCHANGED, DUPLICATE_SAMPLE):
                 self._usable = True
-            elif candidate.status != PARENT_FAILED:
+            elif candidate.status not in (PARENT_FAILED, WAITING_FOR_BATCH):
                 self._failed += 1
                 self._first = self._first or f"{candidate.status}: {candidate.detail}"
 

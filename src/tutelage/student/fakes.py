@@ -129,7 +129,7 @@ class TableStudent:
     def tokens_to_read(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[int]:
-        """Words: of both texts where a view has a context, of its own text where it stands alone."""
+        """Words: those of both texts where a view has a context, else those of its own text."""
         for candidate in candidates:
             count = 0
             if blank_reason(candidate) is None:
