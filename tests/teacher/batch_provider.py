@@ -12,6 +12,11 @@ from typing import Any
 from tests.teacher.conftest import chat
 
 
+def nothing(method: str, path: str) -> None:
+    """Let a call pass."""
+    del method, path
+
+
 @dataclass
 class Provider:
     """What was uploaded and created; `finish` lets batches end.
@@ -21,7 +26,7 @@ class Provider:
         batches: By id, in the order in which they were created.
         chats: Bodies of direct calls.
         headers: Of every call.
-        before: Called with method and path before a call is obeyed; may raise `Refusal`.
+        before: Called with method and path before a call is obeyed; may raise `RefusalError`.
         after: The same after it was obeyed and before it is answered.
     """
 
@@ -31,8 +36,8 @@ class Provider:
     chats: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
-    before: Callable[[str, str], None] = lambda method, path: None
-    after: Callable[[str, str], None] = lambda method, path: None
+    before: Callable[[str, str], None] = nothing
+    after: Callable[[str, str], None] = nothing
     page: int = 100
 
     def requests(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
@@ -71,7 +76,7 @@ class Provider:
             batch["status"] = status
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A status to answer with."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
@@ -117,7 +122,7 @@ def provider() -> Iterator[Provider]:
                 made.before(method, path)
                 answer = _answer(made, method, path, data, self.headers)
                 made.after(method, path)
-            except Refusal as refusal:
+            except RefusalError as refusal:
                 self._send(refusal.status, refusal.body)
             except ConnectionAbortedError:
                 self.close_connection = True
@@ -172,8 +177,8 @@ def _answer(made: Provider, method: str, path: str, data: bytes, headers: Any) -
         return {"object": "list", "data": page, "has_more": start + made.page < len(known)}
     if method == "GET" and path.startswith("/batches/"):
         if path.removeprefix("/batches/") not in made.batches:
-            raise Refusal(404, {"error": {"message": "no such batch"}})
+            raise RefusalError(404, {"error": {"message": "no such batch"}})
         return made.batches[path.removeprefix("/batches/")]
     if method == "GET" and path.startswith("/files/"):
         return made.files[path.split("/")[2]]
-    raise Refusal(404, {"error": {"message": "no such path"}})
+    raise RefusalError(404, {"error": {"message": "no such path"}})

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.teacher.batch_provider import Provider, Refusal, bad, expired, good, provider
+from tests.teacher.batch_provider import (
+    Provider,
+    RefusalError,
+    bad,
+    expired,
+    good,
+    nothing,
+    provider,
+)
 from tutelage.data import Message
 from tutelage.errors import (
     BatchFailedError,
@@ -244,7 +252,7 @@ def test_an_answer_that_is_lost_on_the_way_is_looked_up_and_not_sent_again(
     served.after, served.page = lost, 1
     with pytest.raises(TeacherError):
         asked(settings(served), tmp_path / "j.sqlite", "a")
-    served.after = lambda method, path: None
+    served.after = nothing
     for n in range(3):  # others of the same account, so that ours is on a later page
         served.batches[f"other-{n}"] = {
             "id": f"other-{n}",
@@ -267,12 +275,12 @@ def test_where_batches_cannot_be_listed_an_unsure_one_is_not_sent_again(
 
     def unlisted(method: str, path: str) -> None:
         if method == "GET" and path.startswith("/batches?"):
-            raise Refusal(405, {"error": {"message": "not allowed"}})
+            raise RefusalError(405, {"error": {"message": "not allowed"}})
 
     served.after = lost
     with pytest.raises(TeacherError):
         asked(settings(served), tmp_path / "j.sqlite", "a")
-    served.after, served.before = (lambda method, path: None), unlisted
+    served.after, served.before = nothing, unlisted
     with pytest.raises(TeacherError, match="is not known"):
         asked(settings(served), tmp_path / "j.sqlite", "a")
     assert len(served.batches) == 1
@@ -307,7 +315,7 @@ def test_a_process_that_is_killed_while_its_batch_is_made_finds_it_again(
     script = KILLED.format(root=root, url=served.url, journal=str(journal))
     running.append(subprocess.Popen([sys.executable, "-c", script]))
     assert running[0].wait(120) == -signal.SIGKILL
-    served.after = lambda method, path: None
+    served.after = nothing
     outcomes, (waiting, _) = asked(settings(served), journal, "a", "b")
     assert kinds(outcomes) == [PENDING] * 2
     assert "batch-0" in waiting

@@ -84,6 +84,9 @@ class TeacherOptions(TypedDict, total=False):
 class RefineOptions(TypedDict, total=False):
     """What the teacher writes: the settings `refine` of a run's YAML file, except `steps`."""
 
+    source: str
+    answer_temperature: float
+    answer_max_tokens: int
     prompt_version: str
     instruction_prompt: str | Path | None
     response_prompt: str | Path | None

@@ -22,7 +22,7 @@ from tutelage.data import (
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.models import give_memory_back
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
-from tutelage.pipeline.jobs import refine_settings
+from tutelage.pipeline.jobs import own_writer, refine_settings
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.resources import Doors, journal_path
 from tutelage.pipeline.run_dir import RunFolder
@@ -43,7 +43,7 @@ from tutelage.pipeline.work_estimate import (
     text_sample,
 )
 from tutelage.progress import Progress
-from tutelage.refinement import RefineSettings, reflection_request
+from tutelage.refinement import RefineSettings, reflection_request, sample_request
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.teacher import (
     Journal,
@@ -128,6 +128,10 @@ def run_work(
         )
         work.append(calling)
         written = found["calls"] + found["calls_in_journal"]
+        own = own_writer(settings.refine, settings.student, doors or Doors())
+        if own is not None:
+            work.append(_own_answers(settings, own, measure_seconds=measure_seconds))
+            written *= 2
     rows, sample = data_sample(settings.data, progress=progress)
     reading = reading_of(
         sample,
@@ -143,6 +147,23 @@ def run_work(
         more = scaled_reading(reading, times=written / sample.count)
         readings.append(reading_work("score: rewrites", more, count=written))
     return {"rows": rows, **found}, [*work, *readings[1:]], readings
+
+
+def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
+    """The student's own answers, which the teacher rewrites."""
+    namesake = ScriptedTeacher("", name=own.teacher_name)
+    sampling = settings.refine.own_answers
+    count = 0
+    requests: list[Request] = []
+    for row in read(settings.data.path, settings=settings.data):
+        if row.example is None or not row.candidates or row.example.uses_tools:
+            continue
+        count += 1
+        if len(requests) < own.concurrency:
+            requests.append(sample_request(row.example, 0, teacher=namesake, settings=sampling))
+    return answering_work(
+        "the student's own answers", own, requests, count=count, measure_seconds=measure_seconds
+    )
 
 
 def estimate_refine(

@@ -8,14 +8,18 @@ through four steps, so that at most two replies per example are paid for:
     teacher  reflects on the response of that one only
     student  reads it in the score stage
 
+With `source: student` the student first answers each instruction itself, and the teacher rewrites
+that answer: the answer is a candidate of step `sample`, the rewrite one of step
+`response_reflection` that was made from it.
+
 In the eager order, for when no student is at hand, every branch is written: three replies.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ from tutelage.data import (
     ORIGINAL,
     RESPONSE_REFLECTION,
     Candidate,
+    Example,
     TableWriter,
 )
 from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
@@ -36,7 +41,7 @@ from tutelage.pipeline.resources import Reader
 from tutelage.pipeline.score_stage import score_candidates
 from tutelage.pipeline.teacher_outage import AttendedTeacher, Usability, tally_of
 from tutelage.progress import Progress
-from tutelage.refinement import RefineSettings, reflect_all
+from tutelage.refinement import Crowd, RefineSettings, reflect_all, sample_in_waves
 from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
 
@@ -55,11 +60,15 @@ class Refining:
         open_teacher: Who writes; opened inside the event loop that asks.
         settings: What is written.
         parents: The student's choice between the instructions; None for the eager order.
+        open_student: The student as a teacher, where its own answers are rewritten; else None.
+        student_name: What it is called there.
     """
 
     open_teacher: Callable[[], AbstractAsyncContextManager[AttendedTeacher]]
     settings: RefineSettings
     parents: Parents | None
+    open_student: Callable[[], AbstractAsyncContextManager[AttendedTeacher]] | None = None
+    student_name: str | None = None
 
 
 def lazy_parents(student: Reader, select: SelectSettings) -> Parents:
@@ -128,16 +137,30 @@ async def _refine(
 ) -> tuple[Counter[str], AttendedTeacher, Usability]:
     statuses: Counter[str] = Counter()
     usability = Usability()
-    async with refining.open_teacher() as teacher:
+    async with AsyncExitStack() as stack:
+        teacher = await stack.enter_async_context(refining.open_teacher())
+        own = None
+        if refining.open_student is not None:
+            own = await stack.enter_async_context(refining.open_student())
         for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
             candidates = [c for group in chunk for c in group]
-            written = await _refine_chunk(
-                candidates, teacher=teacher, refining=refining, progress=progress
-            )
+            if own is None:
+                written = await _refine_chunk(
+                    candidates, teacher=teacher, refining=refining, progress=progress
+                )
+            else:
+                written = await _revise_own_answers(
+                    candidates, own=own, teacher=teacher, refining=refining, progress=progress
+                )
             statuses.update(f"{c.step}:{c.status}" for c in written)
             usability.add(written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
-            kept = [c for example_id in order for c in samples.get(example_id, ())]
+            kept = [
+                c
+                for example_id in order
+                for c in samples.get(example_id, ())
+                if c.teacher != refining.student_name  # it is among what was written just now
+            ]
             for candidate in sorted(candidates + written + kept, key=lambda c: order[c.example_id]):
                 table.append([candidate_to_row(candidate)])
         return statuses, teacher, usability
@@ -176,6 +199,39 @@ async def _refine_chunk(
         written += await reflect(parents, RESPONSE_REFLECTION)
     return written
 
+
+async def _revise_own_answers(
+    candidates: Sequence[Candidate],
+    *,
+    own: AttendedTeacher,
+    teacher: AttendedTeacher,
+    refining: Refining,
+    progress: Progress,
+) -> list[Candidate]:
+    """The student's own answer to each instruction, and what the teacher makes of it."""
+    examples = [
+        Example(example_id=c.example_id, messages=c.messages, tools=c.tools)
+        for c in candidates
+        if c.step == ORIGINAL and c.status == OK
+    ]
+    answers = await sample_in_waves(
+        [example for example in examples if not example.uses_tools],
+        crowd=Crowd(teachers=(own,), shares=(1.0,)),
+        settings=refining.settings.own_answers,
+    )
+    answers = [replace(c, detail=c.detail or OWN_ANSWER) for c in answers]
+    revised = await reflect_all(
+        answers,
+        step=RESPONSE_REFLECTION,
+        teacher=teacher,
+        settings=refining.settings,
+        on_done=lambda _: progress.advance(note=paid_in_words(teacher)),
+    )
+    return [*answers, *revised]
+
+
+OWN_ANSWER = "the student's own answer"
+"""The detail of a candidate that the student wrote itself."""
 
 _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
 

@@ -225,7 +225,7 @@ def refine_stage(
         name="refine",
         key=content_hash(
             key_of(run, "load"),
-            refine.model_dump(mode="json"),
+            refine.decisive(),
             teacher.teacher_name,
             dict(teacher.extra_body),
             *([list(teacher.omit)] if teacher.omit else []),

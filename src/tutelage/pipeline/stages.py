@@ -166,10 +166,21 @@ def refine(
     select: SelectSettings,
     doors: Doors,
     progress: Progress,
+    own: TeacherSettings | None = None,
 ) -> Tally:
     """Let the teacher write; with a student, let it choose on the way.
 
     Writes candidates.parquet: what was loaded, then what the teacher made of it.
+
+    Args:
+        run: The run folder.
+        refine: What is written.
+        teacher: Who writes.
+        student: Who chooses on the way, or None.
+        select: The rule by which it chooses.
+        doors: How teachers are reached.
+        progress: Told of each reflection.
+        own: The student as a teacher, where its own answers are rewritten.
     """
     examples = rows_in(run.examples)
     with opened_journal(run, teacher) as journal:
@@ -186,6 +197,17 @@ def refine(
             ),
             settings=refine,
             parents=None if student is None else lazy_parents(student, select),
+            open_student=None
+            if own is None
+            else lambda: attended(
+                own,
+                journal,
+                run=run_id(run),
+                doors=doors,
+                progress=progress,
+                requests=f"up to {examples:,} requests",
+            ),
+            student_name=None if own is None else own.teacher_name,
         )
         return refine_candidates(
             stored_candidates(run.loaded),

@@ -105,9 +105,15 @@ def override_of(text: str) -> tuple[str, Any]:
 )
 @click.option(
     "--steps",
-    default="instruction,response",
-    show_default=True,
+    show_default="instruction,response",
     help="What the teacher rewrites, comma-separated.",
+)
+@click.option(
+    "--refine-source",
+    type=click.Choice(["original", "student"]),
+    default="original",
+    show_default=True,
+    help="Whose response is rewritten: that of DATA, or one that --student writes itself.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")
@@ -117,7 +123,8 @@ def refine(
     *,
     max_tokens: int,
     student: str | None,
-    steps: str,
+    steps: str | None,
+    refine_source: str,
     out: Path,
     dry_run: bool,
     engine: str,
@@ -136,12 +143,14 @@ def refine(
     """
     from tutelage.pipeline import estimate_refine, refine_data
 
-    wanted = [step.strip() for step in steps.split(",") if step.strip()]
+    writing: dict[str, Any] = {"max_tokens": max_tokens, "source": refine_source}
+    if steps is not None:
+        writing["steps"] = [step.strip() for step in steps.split(",") if step.strip()]
     with shown_progress() as progress:
         job: dict[str, Any] = {
             "data": data_settings(data, options),
             "teacher": teacher_values(options),
-            "refine": {"steps": wanted, "max_tokens": max_tokens},
+            "refine": writing,
             "student": student,
             "out": out,
             "progress": progress,
