@@ -25,6 +25,7 @@ class DataOptions(TypedDict, total=False):
     limit: int | None
     split: str | None
     subset: str | None
+    revision: str | None
 
 
 class TemplateOptions(TypedDict, total=False):

@@ -240,6 +240,8 @@ def export_text(found: Facts) -> Iterable[Block]:
         yield f"Data card: {found['card']}"
     yield f"\nPaste this into your training configuration:\n\n{found['snippet'].rstrip()}\n"
     yield f"File: {found['file']}"
+    if pushed := found.get("pushed"):
+        yield f"Pushed: {pushed['url']} (revision {pushed['revision']})."
 
 
 def doctor_text(found: Facts) -> Iterable[Block]:

@@ -37,6 +37,7 @@ from tutelage.data.schemas import (
     candidates_from_table,
     messages_to_arrow,
 )
+from tutelage.data.sources import hub_commit
 from tutelage.errors import DataError
 from tutelage.pipeline.config import DataSettings, ScoreSettings
 from tutelage.pipeline.export_stage import as_training_row
@@ -101,6 +102,7 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
         "examples": len(seen),
         "candidates_by_step": dict(sorted(steps.items())),
         **({"notes": found.notes} if found.notes else {}),
+        **({"revisions": found.revisions} if found.revisions else {}),
     }
 
 
@@ -382,7 +384,7 @@ def stored_candidates(path: Path) -> Iterator[Candidate]:
 
 
 def input_checksums(settings: DataSettings) -> dict[str, str]:
-    """SHA-256 of each input file, by its path as the user gave it; hub sets are not files."""
+    """SHA-256 of each input file, by its path as the user gave it; of a hub set its commit."""
     given = [settings.path] if isinstance(settings.path, str) else list(settings.path)
     paths = [Path(found) for pattern in given for found in (sorted(glob(pattern)) or [pattern])]  # noqa: PTH207
     files = [
@@ -390,7 +392,11 @@ def input_checksums(settings: DataSettings) -> dict[str, str]:
         for path in paths
         for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
     ]
-    return {str(file): checksum(file) for file in files if file.is_file()}
+    commits = {path: hub_commit(path, revision=settings.revision) for path in given}
+    return {
+        **{str(file): checksum(file) for file in files if file.is_file()},
+        **{path: f"commit {commit}" for path, commit in commits.items() if commit is not None},
+    }
 
 
 def rows_in(path: Path) -> int:

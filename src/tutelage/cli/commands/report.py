@@ -1,5 +1,7 @@
 """Commands that show or hand on what there is: report, export, doctor."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from tutelage.cli.console import shown_progress
 from tutelage.cli.options import template_options, template_values
 from tutelage.cli.output import inform, show_result
 from tutelage.cli.summaries import doctor_text, export_text, truth_text
+from tutelage.errors import SettingsError
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -104,8 +107,37 @@ def report(run: Path, *, text: bool, beside: tuple[Path, ...], selections: tuple
     type=click.IntRange(min=1),
     help="Preferences: the most pairs of one prompt; default all.",
 )
+@click.option(
+    "--push-to",
+    metavar="hub:NAME",
+    help="Also push the set to the Hugging Face hub, with its data card; private.",
+)
+@click.option(
+    "--push-set",
+    "more",
+    multiple=True,
+    help="--push-to: a further set of the run, as a configuration of its own. Repeatable.",
+)
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="--push-to: the share of examples that becomes the split `test`.",
+)
+@click.option("--public", is_flag=True, help="--push-to: make a new dataset public.")
 def export(
-    run: Path, *, to: str, chosen: str, out: Path, selection: str | None, **preferences: Any
+    run: Path,
+    *,
+    to: str,
+    chosen: str,
+    out: Path,
+    selection: str | None,
+    push_to: str | None,
+    more: tuple[str, ...],
+    test_fraction: float,
+    public: bool,
+    **preferences: Any,
 ) -> None:
     """Export a set of a run for a trainer.
 
@@ -118,12 +150,38 @@ def export(
     Example:
       tutelage export runs/demo --to llamafactory --out train.jsonl
       tutelage export runs/samples --to dpo --out pairs.jsonl
+      tutelage export runs/demo --out train.jsonl --push-to hub:me/chosen --push-set random
     """
     from tutelage.pipeline import RunFolder
     from tutelage.pipeline import export as write
+    from tutelage.pipeline.hub_push import push, repo_of
 
     folder = RunFolder(root=run).existing().selected_as(selection)
-    show_result(write(folder, to=to, file=out, chosen=chosen, **preferences), text=export_text)
+    if push_to is not None:
+        repo_of(push_to)  # a wrong name is said before anything is written
+    elif more or test_fraction or public:
+        raise SettingsError(
+            "--push-set, --test-fraction and --public belong to --push-to", hint="add --push-to"
+        )
+    found = write(folder, to=to, file=out, chosen=chosen, **preferences)
+    if push_to is not None:
+        others = {
+            name: partial(write, folder, to=to, chosen=name, **preferences)
+            for name in more
+            if name != chosen
+        }
+        found["pushed"] = push(
+            found,
+            target=push_to,
+            more={name: _to_file(work) for name, work in others.items()},
+            test_fraction=test_fraction,
+            public=public,
+        )
+    show_result(found, text=export_text)
+
+
+def _to_file(work: Callable[..., Any]) -> Callable[[Path], Any]:
+    return lambda file: work(file=file)
 
 
 @click.command()
