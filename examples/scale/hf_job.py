@@ -10,7 +10,6 @@
 Not run by us as a job. It runs as a plain script: `python examples/scale/hf_job.py ...`.
 """
 
-import subprocess
 import sys
 
 import tutelage as tt
@@ -26,8 +25,7 @@ def main(data: str, student: str, target: str) -> None:
     """
     chosen = tt.run(data=data, student=student, out="run")
     print(chosen.summary["in_words"])
-    push = ["--out", "train.jsonl", "--push-to", f"hub:{target}", "--push-set", "random"]
-    subprocess.run(["tutelage", "export", "run", *push], check=True)
+    tt.export(chosen, push_to=f"hub:{target}", push_sets=["random"])
 
 
 if __name__ == "__main__":

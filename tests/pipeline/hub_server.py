@@ -105,7 +105,8 @@ def _answer(made: Hub, path: str, data: bytes) -> Any:
         asked = json.loads(data)
         owner = asked.get("organization") or "me"
         repo = f"{owner}/{asked['name']}"
-        made.private.setdefault(repo, bool(asked.get("private")))
+        private = asked.get("private") or asked.get("visibility") == "private"
+        made.private.setdefault(repo, bool(private))
         made.repos.setdefault(repo, {})
         made.commits.setdefault(repo, "0" * 40)
         return {"url": f"{made.url}/datasets/{repo}", "name": repo, "id": repo}

@@ -24,6 +24,8 @@ import yaml
 from tutelage.data import content_hash, write_jsonl
 from tutelage.errors import DataError, MissingExtraError, RunError, SettingsError
 from tutelage.pipeline.dataset_card import NOT_SAID
+from tutelage.pipeline.export_stage import export
+from tutelage.pipeline.run_dir import RunFolder
 from tutelage.teacher.redaction import Redactor
 
 HUB = "hub:"
@@ -48,6 +50,48 @@ def repo_of(target: str) -> str:
             hint="such as --push-to hub:my-name/my-dataset",
         )
     return name
+
+
+def export_and_push(
+    run: RunFolder,
+    *,
+    target: str,
+    to: str,
+    file: Path,
+    chosen: str = "selected",
+    more: Sequence[str] = (),
+    test_fraction: float = 0.0,
+    public: bool = False,
+    **options: Any,
+) -> dict[str, Any]:
+    """Export a set, and push it with further sets of the run.
+
+    Args:
+        run: The run folder.
+        target: `hub:NAME` or `hub:OWNER/NAME`.
+        to: As for `export`.
+        file: As for `export`.
+        chosen: The set that is exported, the default configuration.
+        more: Further sets, each a configuration of its own.
+        test_fraction: See `push`.
+        public: See `push`.
+        **options: Further options of `export`.
+
+    Returns:
+        What `export` returns, and under `pushed` what `push` does.
+
+    Raises:
+        TutelageError: As for `export` and `push`.
+    """
+    repo_of(target)  # a wrong name is said before anything is written
+    found = export(run, to=to, file=file, chosen=chosen, **options)
+
+    def further(name: str) -> Callable[[Path], Mapping[str, Any]]:
+        return lambda path: export(run, to=to, file=path, chosen=name, **options)
+
+    others = {name: further(name) for name in dict.fromkeys(more) if name != chosen}
+    pushed = push(found, target=target, more=others, test_fraction=test_fraction, public=public)
+    return {**found, "pushed": pushed}
 
 
 def push(

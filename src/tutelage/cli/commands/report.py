@@ -1,7 +1,5 @@
 """Commands that show or hand on what there is: report, export, doctor."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,34 +152,26 @@ def export(
     """
     from tutelage.pipeline import RunFolder
     from tutelage.pipeline import export as write
-    from tutelage.pipeline.hub_push import push, repo_of
+    from tutelage.pipeline.hub_push import export_and_push
 
     folder = RunFolder(root=run).existing().selected_as(selection)
+    job: dict[str, Any] = {"to": to, "file": out, "chosen": chosen, **preferences}
     if push_to is not None:
-        repo_of(push_to)  # a wrong name is said before anything is written
+        found = export_and_push(
+            folder,
+            target=push_to,
+            more=more,
+            test_fraction=test_fraction,
+            public=public,
+            **job,
+        )
     elif more or test_fraction or public:
         raise SettingsError(
             "--push-set, --test-fraction and --public belong to --push-to", hint="add --push-to"
         )
-    found = write(folder, to=to, file=out, chosen=chosen, **preferences)
-    if push_to is not None:
-        others = {
-            name: partial(write, folder, to=to, chosen=name, **preferences)
-            for name in more
-            if name != chosen
-        }
-        found["pushed"] = push(
-            found,
-            target=push_to,
-            more={name: _to_file(work) for name, work in others.items()},
-            test_fraction=test_fraction,
-            public=public,
-        )
+    else:
+        found = write(folder, **job)
     show_result(found, text=export_text)
-
-
-def _to_file(work: Callable[..., Any]) -> Callable[[Path], Any]:
-    return lambda file: work(file=file)
 
 
 @click.command()
