@@ -122,6 +122,11 @@ class AttendedTeacher:
         """Why nobody is asked any more, or which batches are waited for; None where all is well."""
         return self._away or self._inner.waiting
 
+    @property
+    def waiting(self) -> str | None:
+        """What a provider's batches are waited for; None where nothing is."""
+        return self._inner.waiting
+
     async def submit(self) -> None:
         """Submit what was planned for a provider's batch; if that fails, the teacher is away.
 
@@ -264,6 +269,21 @@ class Usability:
             f"{self._first}",
             "unusable_hint": next((hint for hint in hints if hint), None),
         }
+
+
+def need_collected(teacher: AttendedTeacher) -> None:
+    """Go no further where replies wait in a batch: a stage that is done is not done again.
+
+    Args:
+        teacher: Closed, so that what it planned is submitted.
+
+    Raises:
+        TeacherUnreachableError: Some do; the journal keeps what was answered.
+    """
+    if teacher.waiting is not None:
+        raise TeacherUnreachableError(
+            teacher.waiting, hint="run the same command again later to collect the replies"
+        )
 
 
 def need_all(tally: Mapping[str, object], *, what: str) -> None:
