@@ -68,6 +68,27 @@ def test_both_become_candidates_and_the_original_stays(tmp_path: Path) -> None:
     assert set(done["select"]["steps_kept"]) <= {"original", "response_reflection"}
 
 
+def test_the_viewer_names_both(tmp_path: Path) -> None:
+    pytest.importorskip("starlette")
+    from tutelage.pipeline import RunFolder
+    from tutelage.viewer import Shelf
+    from tutelage.viewer.example_detail import lineage_of
+    from tutelage.viewer.index import open_index
+
+    data = write_rows(tmp_path / "d.jsonl", rows(2))
+    wanted = settings(data, tmp_path / "run", refine={"source": "student"})
+    run_all(wanted, progress=Silent(), doors=own_doors(), with_page=False)
+    run = RunFolder(root=tmp_path / "run")
+    shelf = Shelf(run, open_index(run, scratch=tmp_path, progress=Silent()))
+    example = candidates(run.root)[0]["example_id"]
+    shown = {v["step_words"]: v["teacher"] for v in lineage_of(shelf, example)["versions"]}
+    assert shown == {
+        "original": None,
+        "student's own answer": OWN,
+        "rewritten own answer": "scripted",
+    }
+
+
 def test_the_same_run_asks_nobody_again_and_changes_nothing(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "d.jsonl", rows(4))
     wanted = settings(data, tmp_path / "run", refine={"source": "student"})

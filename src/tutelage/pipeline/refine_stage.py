@@ -35,6 +35,7 @@ from tutelage.data import (
     Example,
     TableWriter,
 )
+from tutelage.data.candidate import OWN_ANSWER
 from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.pipeline.resources import Reader
@@ -195,7 +196,8 @@ async def _refine_chunk(
         if refining.parents is None:
             parents = [c for c in so_far if c.step in _REFLECTABLE and c.status == OK]
         else:
-            parents = list(refining.parents([c for c in so_far if c.step in _REFLECTABLE]))
+            compared = [c for c in so_far if c.step in _REFLECTABLE]
+            parents = list(refining.parents(compared)) if compared else []
         written += await reflect(parents, RESPONSE_REFLECTION)
     return written
 
@@ -229,9 +231,6 @@ async def _revise_own_answers(
     )
     return [*answers, *revised]
 
-
-OWN_ANSWER = "the student's own answer"
-"""The detail of a candidate that the student wrote itself."""
 
 _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tutelage.data.candidate import OWN_ANSWER
 from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError
 from tutelage.pipeline.overrides import Override, override_history
@@ -40,6 +41,7 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
         }
         for (k, _, status, chosen), candidate, score in zip(listed, texts, scores, strict=True)
     ]
+    _name_own_answers(versions)
     override = shelf.overrides.get(example_id)
     return {
         "n": n,
@@ -59,6 +61,16 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
         "second": _second(shelf, example_id, versions),
         "history": [_entry(e) for e in override_history(shelf.run) if e.example_id == example_id],
     }
+
+
+def _name_own_answers(versions: list[dict[str, Any]]) -> None:
+    """Say which samples the student wrote itself, and which versions are rewrites of these."""
+    own = {v["candidate_id"] for v in versions if v["detail"] == OWN_ANSWER}
+    for version in versions:
+        if version["candidate_id"] in own:
+            version["step_words"] = "student's own answer"
+        elif version["parent_id"] in own:
+            version["step_words"] = "rewritten own answer"
 
 
 def _second(shelf: Shelf, example_id: str, versions: list[dict[str, Any]]) -> dict[str, Any] | None:
