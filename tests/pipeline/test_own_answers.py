@@ -82,6 +82,7 @@ def test_the_viewer_names_both(tmp_path: Path) -> None:
     shelf = Shelf(run, open_index(run, scratch=tmp_path, progress=Silent()))
     example = candidates(run.root)[0]["example_id"]
     shown = {v["step_words"]: v["teacher"] for v in lineage_of(shelf, example)["versions"]}
+    shelf.close()
     assert shown == {
         "original": None,
         "student's own answer": OWN,
