@@ -31,10 +31,11 @@ def cells(name: str) -> list[str]:
 
 
 def run(name: str, folder: Path, student: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the cells defined; the student is another one, and the home is not the user's."""
+    """What the cells defined; the student is another one, and its cache is not the user's."""
     shutil.copy(NOTEBOOKS / "pairs.jsonl", folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("HOME", str(folder / "home"))
+    readings = folder / "readings.sqlite"
+    monkeypatch.setattr("tutelage.student.student.readings_path", lambda: readings)
     monkeypatch.setattr(jobs, "write_report", lambda root, **_: root)  # pictures take seconds
     names: dict[str, Any] = {}
     smaller = {'"smollm2-135m"': repr(str(student)), ": 24,": ": 8,"}

@@ -24,8 +24,12 @@ pytest.importorskip("trl")
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not another home: there the native kernels would be built anew for each test.
+    monkeypatch.setattr("tutelage.pipeline.work_estimate.cache_folder", lambda: tmp_path / "home")
+    monkeypatch.setattr(
+        "tutelage.student.student.readings_path", lambda: tmp_path / "home" / "readings.sqlite"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,12 @@ from tutelage.student.passages import EncodedSide
 
 
 @pytest.fixture(autouse=True)
-def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def _own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not another home: there the native kernels would be built anew for each test.
+    monkeypatch.setattr("tutelage.pipeline.work_estimate.cache_folder", lambda: tmp_path / "home")
+    monkeypatch.setattr(
+        "tutelage.student.student.readings_path", lambda: tmp_path / "home" / "readings.sqlite"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +121,7 @@ def test_without_measuring_the_last_measurement_is_taken(tmp_path: Path) -> None
 
 
 def test_a_damaged_file_of_measurements_is_no_measurement(tmp_path: Path) -> None:
-    file = tmp_path / "home" / ".cache" / "tutelage" / "speeds.json"
+    file = tmp_path / "home" / "speeds.json"
     file.parent.mkdir(parents=True)
     for text in ("{", "[]", '{"k": {"tokens": 5, "seconds": 0}}', '{"k": 3}'):
         file.write_text(text)

@@ -148,7 +148,7 @@ def test_runs_from_before_keep_their_stage(tmp_path: Path) -> None:
 def test_a_dry_run_counts_own_answers_and_revisions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tutelage.pipeline.work_estimate.cache_folder", lambda: tmp_path / "home")
     data = write_rows(tmp_path / "d.jsonl", rows(5))
     wanted = settings(data, tmp_path / "run", refine={"source": "student"})
     found = estimate_run(wanted, progress=Silent(), doors=own_doors(), measure_seconds=0.0)
