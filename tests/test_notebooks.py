@@ -5,11 +5,14 @@ The code of the cells is run in one namespace, as a kernel would; no notebook se
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.gate.gate_rows import CountingStudent
 from tests.tiny_student import save_student
 from tutelage.pipeline import jobs
 
@@ -60,6 +63,11 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 def test_the_audit_counts_every_row_and_writes_its_page(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    @contextmanager
+    def counting(*_: Any) -> Iterator[CountingStudent]:
+        yield CountingStudent()  # two thousand texts are too many for a real one
+
+    monkeypatch.setattr("tutelage.experiments.audit.run.opened_student", counting)
     found = run("audit_my_data.ipynb", tmp_path, tiny, monkeypatch)
     assert len(found["rows"]) == 100
     assert {row.status for row in found["rows"]} == {"ok"}
