@@ -75,6 +75,8 @@ class TeacherOptions(TypedDict, total=False):
     max_wait_seconds: float
     prices: Mapping[str, float] | None
     max_cost: float | None
+    batch: bool
+    batch_price_fraction: float
     supports_schema: str
     extra_body: Mapping[str, Any]
     device: str | None
