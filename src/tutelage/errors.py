@@ -13,6 +13,8 @@
         ├── TeacherBusyError            rate-limited or overloaded; asked again later
         ├── TeacherUnreachableError     no connection, a time-out, a 5xx; asked again later
         ├── UnusableReplyError          answered, and perhaps paid for, but without text
+        ├── BatchPendingError           the reply comes with a batch that is not collected yet
+        ├── BatchFailedError            a batch ended without a reply to this request
         ├── NotInJournalError           a replay was asked for what was never recorded
         └── BudgetError                 the cap on cost would be passed
 
@@ -132,6 +134,20 @@ class UnusableReplyError(TeacherError):
 
 class NotInJournalError(TeacherError):
     """A replay was asked for a reply that was never recorded."""
+
+
+class BatchPendingError(TeacherError):
+    """The reply comes with a provider's batch, which a later run collects."""
+
+
+class BatchFailedError(TeacherError):
+    """A provider's batch ended without a reply to this request.
+
+    Attributes:
+        ending: `expired`, `cancelled`, or `failed`.
+    """
+
+    ending: str = "failed"
 
 
 class BudgetError(TeacherError):

@@ -58,11 +58,12 @@ def of_step(pool, step):
 
 
 def children(pool, parent):
-    return [
-        c
-        for c in of_step(pool, "response_reflection")
-        if parent is not None and c["parent_id"] == parent["candidate_id"]
-    ]
+    if parent is None:
+        return []
+    parents = {parent["candidate_id"]}
+    if parent["step"] == "original":  # a revised sample answers the original instruction, too
+        parents |= {c["candidate_id"] for c in of_step(pool, "sample")}
+    return [c for c in of_step(pool, "response_reflection") if c["parent_id"] in parents]
 
 
 def spokesman_of(pool, step, first):

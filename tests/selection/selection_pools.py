@@ -17,6 +17,17 @@ sometimes_missing = st.one_of(
 )
 
 
+PARENTS = {
+    "rr_original": "original",
+    "rr_reflection": "instruction_reflection",
+    "rr_sample": "sample",
+}
+
+
+def _parents_first(kind):
+    return (kind in PARENTS, kind)
+
+
 @st.composite
 def one_pool(draw, example_id, *, steps=None):
     """Rows of one example: a candidate and its score, or None where it was not scored."""
@@ -24,16 +35,19 @@ def one_pool(draw, example_id, *, steps=None):
         st.lists(
             st.sampled_from(
                 steps
-                or ["original", "instruction_reflection", "rr_original", "rr_reflection", "sample"]
+                or [
+                    *("original", "instruction_reflection", "sample"),
+                    *("rr_original", "rr_reflection", "rr_sample"),
+                ]
             ),
             max_size=7,
         )
     )
     letters = draw(st.permutations("abcdefg"))
     rows = []
-    for letter, kind in zip(letters, sorted(shape), strict=False):
+    for letter, kind in zip(letters, sorted(shape, key=_parents_first), strict=False):
         step = "response_reflection" if kind.startswith("rr") else kind
-        wanted = {"rr_original": "original", "rr_reflection": "instruction_reflection"}.get(kind)
+        wanted = PARENTS.get(kind)
         parents = [r["candidate_id"] for r in rows if r["step"] == wanted]
         orphaned = not parents or draw(st.integers(0, 9)) == 0
         rows.append(

@@ -167,6 +167,10 @@ def export(
     chosen: str = "selected",
     out: str | Path | None = None,
     selection: str | None = None,
+    push_to: str | None = None,
+    push_sets: Sequence[str] = (),
+    test_fraction: float = 0.0,
+    public: bool = False,
 ) -> Exported:
     """A set of a run in the form of a trainer, with what to paste into its configuration.
 
@@ -178,6 +182,11 @@ def export(
         out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
             beside it.
         selection: A named selection; by default the run's own.
+        push_to: `hub:NAME` or `hub:OWNER/NAME`: also push the set to the Hugging Face hub, with
+            its data card. `summary["pushed"]` then has its address and revision.
+        push_sets: Further sets of the run to push, each as a configuration of its own.
+        test_fraction: How much of the pushed examples becomes the split `test`, in [0, 1).
+        public: Make a new dataset on the hub public; by default it is private.
 
     Returns:
         The rows, with `snippet`, `card` and `notes`. `to_dataset()` gives a `datasets.Dataset`.
@@ -192,11 +201,24 @@ def export(
         >>> train_set = tt.export("runs/demo", "trl").to_dataset()          # doctest: +SKIP
     """
     from tutelage.pipeline import export as write
+    from tutelage.pipeline.hub_push import export_and_push
 
     found = needed_run(run, selection=selection)
     with TemporaryDirectory(prefix="tutelage-") as scratch:
         file = Path(out) if out is not None else Path(scratch) / "train.jsonl"
-        tally = write(found.folder, to=to, file=file, chosen=chosen)
+        if push_to is None:
+            tally = write(found.folder, to=to, file=file, chosen=chosen)
+        else:
+            tally = export_and_push(
+                found.folder,
+                target=push_to,
+                to=to,
+                file=file,
+                chosen=chosen,
+                more=push_sets,
+                test_fraction=test_fraction,
+                public=public,
+            )
         table, rows = _exported(file)
         card = Path(tally["card"]).read_text(encoding="utf-8")
         here = "" if out is not None else f"{scratch}/"

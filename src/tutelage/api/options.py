@@ -30,6 +30,7 @@ class DataOptions(TypedDict, total=False):
     limit: int | None
     split: str | None
     subset: str | None
+    revision: str | None
 
 
 class TemplateOptions(TypedDict, total=False):
@@ -82,6 +83,8 @@ class TeacherOptions(TypedDict, total=False):
     max_wait_seconds: float
     prices: Mapping[str, float] | None
     max_cost: float | None
+    batch: bool
+    batch_price_fraction: float
     supports_schema: str
     extra_body: Mapping[str, Any]
     device: str | None
@@ -92,6 +95,9 @@ class TeacherOptions(TypedDict, total=False):
 class RefineOptions(TypedDict, total=False):
     """What the teacher writes: the settings `refine` of a run's YAML file, except `steps`."""
 
+    source: str
+    answer_temperature: float
+    answer_max_tokens: int
     prompt_version: str
     instruction_prompt: str | Path | None
     response_prompt: str | Path | None

@@ -229,7 +229,7 @@ def refine(
     teacher: Settings,
     *,
     student: Any = None,
-    steps: str | Sequence[str] = ("instruction", "response"),
+    steps: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     dry_run: bool = False,
     engine: str = "local",
@@ -245,7 +245,8 @@ def refine(
         teacher: The name of the teacher as its server knows it, or settings.
         student: A model that chooses on the way, so that only two calls an example are paid; None
             writes every branch: three calls an example.
-        steps: What the teacher rewrites: `instruction`, `response` or both.
+        steps: What the teacher rewrites: `instruction`, `response` or (default) both; with
+            `source="student"`, which rewrites the student's own answers, only `response`.
         out: The run folder; None makes a temporary one. Replies are then kept in the user's cache.
         dry_run: Only estimate the cost; nothing is asked.
         engine: `local`, or `ray`: a pool of Ray workers for a local teacher.
@@ -280,7 +281,10 @@ def refine(
         job: dict[str, Any] = {
             "data": data_values(data, reading, folder=given.path),
             "teacher": teacher_of(teacher, asking, place=place),
-            "refine": {"steps": names_in(_listed(steps)), **writing},
+            "refine": {
+                **({} if steps is None else {"steps": names_in(_listed(steps))}),
+                **writing,
+            },
             "student": chooser,
             "out": place.path,
             "progress": shown,

@@ -6,8 +6,15 @@ from typing import Any
 import click
 
 from tutelage.cli.console import say_notes, shown_progress
-from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    dry_run_options,
+    student_options,
+    student_values,
+)
 from tutelage.cli.output import inform, show_result
+from tutelage.cli.summaries import estimate_text
 
 
 @click.command()
@@ -41,7 +48,10 @@ from tutelage.cli.output import inform, show_result
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder for audit.html, audit.json and gate.json; by default audit-NAME.",
 )
-def audit(data: str, *, out: Path | None, **options: Any) -> None:
+@dry_run_options
+def audit(
+    data: str, *, out: Path | None, dry_run: bool, measure_seconds: float, **options: Any
+) -> None:
     """Estimate the faulty share of DATA, and whether choosing may pay.
 
     Takes minutes and trains nothing: known faults are planted into a sample of your rows, and the
@@ -51,6 +61,7 @@ def audit(data: str, *, out: Path | None, **options: Any) -> None:
     \b
     Example:
       tutelage audit pairs.jsonl --student smollm2-135m
+      tutelage audit pairs.jsonl --student smollm2-135m --dry-run
       tutelage audit rows.parquet --student models/mine --examples 300 --out audits/mine
     """
     from tutelage.experiments.audit import AuditSettings, audit_data, default_out
@@ -63,6 +74,13 @@ def audit(data: str, *, out: Path | None, **options: Any) -> None:
         **{n: options[n] for n in ("examples", "planted", "max_false_refusals", "seed")},
     }
     settings = checked(AuditSettings, values, place="audit")
+    if dry_run:
+        from tutelage.experiments.audit.dry_run import estimate_audit
+
+        with shown_progress() as progress:
+            estimated = estimate_audit(settings, progress=progress, measure_seconds=measure_seconds)
+        show_result(estimated, text=estimate_text)
+        return
     with shown_progress() as progress:
         found = audit_data(settings, progress=progress)
     say_notes(found)

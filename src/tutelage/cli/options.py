@@ -320,6 +320,27 @@ def tracker_options(function: Function) -> Function:
     return function
 
 
+def dry_run_options(function: Function) -> Function:
+    """An estimate instead of the work."""
+    options = (
+        click.option(
+            "--dry-run",
+            is_flag=True,
+            help="Estimate calls, tokens, cost and time, and stop. Nobody is asked or paid.",
+        ),
+        click.option(
+            "--measure-seconds",
+            type=click.FloatRange(min=0),
+            default=20.0,
+            show_default=True,
+            help="--dry-run: measure each speed for about so long; 0 uses the last measurement.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def doors_with_workers() -> "Doors":
     """The doors to student and teacher, with Ray's workers for `--engine ray`."""
     from tutelage.distributed import RayWorkers

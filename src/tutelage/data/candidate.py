@@ -14,6 +14,9 @@ RESPONSE_REFLECTION = "response_reflection"
 SAMPLE = "sample"
 STEPS = (ORIGINAL, INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, SAMPLE)
 
+OWN_ANSWER = "the student's own answer"
+"""The detail of a sample that the student wrote itself, for a teacher to rewrite."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

@@ -70,6 +70,11 @@ class ReadSettings(BaseModel):
     subset: str | None = Field(
         default=None, description="The configuration of a hub data set that has several."
     )
+    revision: str | None = Field(
+        default=None,
+        description="The commit, branch or tag of a hub data set; by default its newest commit, "
+        "which the manifest records.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,11 @@ class Rows:
         self.source = source
         self.notes: list[str] = []
         self.unanswered: tuple[str, ...] = ()
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """The commit of each hub dataset, where the hub said it."""
+        return {part.name: part.revision for part in self._parts if part.revision is not None}
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -199,8 +209,7 @@ def read(source: Source, settings: ReadSettings | None = None) -> Rows:
         [('ok', 1), ('ok', 0), ('not_an_object', 0)]
     """
     settings = settings or ReadSettings()
-    parts = parts_of(source, forced=settings.format, split=settings.split, subset=settings.subset)
-    return Rows(parts, settings, source=source)
+    return Rows(_parts(source, settings), settings, source=source)
 
 
 def read_records(source: Source, settings: ReadSettings | None = None) -> Iterator[Record]:
@@ -217,8 +226,19 @@ def read_records(source: Source, settings: ReadSettings | None = None) -> Iterat
         DataError: There is no such source, or it is in no format that can be read.
     """
     settings = settings or ReadSettings()
-    parts = parts_of(source, forced=settings.format, split=settings.split, subset=settings.subset)
-    return islice((record for part in parts for record in part.open()), settings.limit)
+    return islice(
+        (record for part in _parts(source, settings) for record in part.open()), settings.limit
+    )
+
+
+def _parts(source: Source, settings: ReadSettings) -> tuple[Part, ...]:
+    return parts_of(
+        source,
+        forced=settings.format,
+        split=settings.split,
+        subset=settings.subset,
+        revision=settings.revision,
+    )
 
 
 @dataclass(slots=True)

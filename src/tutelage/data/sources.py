@@ -33,16 +33,23 @@ class Part:
         source: What rows that name no source come from: the file's stem; None in memory.
         same_columns: Whether all rows have the same columns, as in a table.
         open: Starts to read from the first record.
+        revision: Of a hub dataset: the commit that is read, where the hub says it.
     """
 
     name: str
     source: str | None
     same_columns: bool = False
     open: Callable[[], Iterator[Record]]
+    revision: str | None = None
 
 
 def parts_of(
-    source: Source, *, forced: Format, split: str | None, subset: str | None
+    source: Source,
+    *,
+    forced: Format,
+    split: str | None,
+    subset: str | None,
+    revision: str | None = None,
 ) -> tuple[Part, ...]:
     """Find everything a source consists of. Files are looked at, but not read.
 
@@ -51,6 +58,7 @@ def parts_of(
         forced: The format that all files must have, or `auto`.
         split: Which split of a dataset with several.
         subset: Which configuration of a hub dataset with several.
+        revision: Which commit, branch or tag of a hub dataset; by default its newest commit.
 
     Raises:
         DataError: There is no such thing, or nothing that can be read.
@@ -60,7 +68,7 @@ def parts_of(
     if isinstance(source, str | Path):
         hub_id = _hub_id(source)
         if hub_id is not None:
-            return (_loaded(hub_id, split=split, subset=subset),)
+            return (_loaded(hub_id, split=split, subset=subset, revision=revision),)
         return tuple(_file_part(sniff(p, forced=forced)) for p in files_of(source, split=split))
     if (
         isinstance(source, list | tuple)
@@ -70,7 +78,7 @@ def parts_of(
         return tuple(
             part
             for item in source
-            for part in parts_of(item, forced=forced, split=split, subset=subset)
+            for part in parts_of(item, forced=forced, split=split, subset=subset, revision=revision)
         )
     return (_memory_part(source, split=split),)
 
@@ -156,7 +164,34 @@ def _hub_id(source: str | Path) -> str | None:
     return match[1]
 
 
-def _loaded(hub_id: str, *, split: str | None, subset: str | None) -> Part:
+def hub_commit(source: str | Path, *, revision: str | None) -> str | None:
+    """The commit that a source on the hub stands at.
+
+    Args:
+        source: What a user calls data.
+        revision: A commit, a branch or a tag; by default the newest commit.
+
+    Returns:
+        The hash of the commit; None where the source is no hub dataset, or where the hub cannot
+        be asked: what was downloaded before can be read without it.
+    """
+    hub_id = _hub_id(source)
+    if hub_id is None:
+        return None
+    try:
+        hub: Any = importlib.import_module("huggingface_hub")
+        errors: Any = importlib.import_module("huggingface_hub.errors")
+    except ImportError:
+        return None  # `_loaded` says what is missing
+    api = hub.HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
+    try:
+        found = api.dataset_info(hub_id, revision=revision).sha
+    except (errors.HTTPError, errors.OfflineModeIsEnabled, OSError, ValueError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _loaded(hub_id: str, *, split: str | None, subset: str | None, revision: str | None) -> Part:
     try:
         datasets = importlib.import_module("datasets")
     except ImportError as error:
@@ -164,12 +199,13 @@ def _loaded(hub_id: str, *, split: str | None, subset: str | None) -> Part:
             f"{hub_id}: no such file or folder, and hub datasets cannot be loaded",
             hint="check the path; to read it from the hub: pip install 'tutelage[datasets]'",
         ) from error
+    commit = hub_commit(f"hf://datasets/{hub_id}", revision=revision)
     try:
-        loaded = datasets.load_dataset(hub_id, subset, split=split)
+        loaded = datasets.load_dataset(hub_id, subset, split=split, revision=commit or revision)
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{hub_id}: no such file, and the hub dataset cannot be loaded: {error}",
             hint="check the path, or the name and the connection",
         ) from error
     part = _memory_part(loaded, split=split, name=hub_id)
-    return replace(part, source=hub_id.rsplit("/", 1)[-1])
+    return replace(part, source=hub_id.rsplit("/", 1)[-1], revision=commit)

@@ -2,7 +2,12 @@
 
 from tutelage.pipeline.check_stages import compare_filters, filter_run, verify_file, verify_run
 from tutelage.pipeline.config import RunSettings, load_settings, yaml_value
-from tutelage.pipeline.cost_estimate import estimate_refine, estimate_run
+from tutelage.pipeline.cost_estimate import (
+    estimate_refine,
+    estimate_run,
+    estimate_score,
+    estimate_training,
+)
 from tutelage.pipeline.demo_run import run_demo
 from tutelage.pipeline.environment_check import examine
 from tutelage.pipeline.explanation import explain_example
@@ -27,6 +32,8 @@ __all__ = [
     "delta_losses",
     "estimate_refine",
     "estimate_run",
+    "estimate_score",
+    "estimate_training",
     "evaluate",
     "examine",
     "explain_example",

@@ -32,7 +32,7 @@ from tutelage.pipeline.resources import Doors, opened_journal, run_id
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.stage import Stage, note_stage, verify_stage
-from tutelage.pipeline.teacher_outage import attended
+from tutelage.pipeline.teacher_outage import attended, need_collected
 from tutelage.pipeline.verdict_parts import write_verdicts
 from tutelage.progress import Progress
 from tutelage.refinement import SAME_TEXT
@@ -406,7 +406,9 @@ async def _with_means(
             requests="one request for each candidate that is rated",
         )
         async with opening as asked:
-            return await work(Means(scores=scores, teacher=asked))
+            result = await work(Means(scores=scores, teacher=asked))
+        need_collected(asked)
+        return result
 
 
 def _filtering(

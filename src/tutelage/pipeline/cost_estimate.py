@@ -1,46 +1,168 @@
-"""What a run would cost, before anybody is asked."""
+"""What a run, a rewriting, a scoring or a training would take, before anything is done."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Any
 
-from tutelage.data import INSTRUCTION_REFLECTION, OK, ORIGINAL, RESPONSE_REFLECTION, Candidate, read
-from tutelage.errors import SettingsError
-from tutelage.pipeline.config import DataSettings, RunSettings
-from tutelage.pipeline.jobs import refine_settings
-from tutelage.pipeline.resources import journal_path
+from tutelage.data import (
+    INSTRUCTION_REFLECTION,
+    OK,
+    ORIGINAL,
+    RESPONSE_REFLECTION,
+    Candidate,
+    content_hash,
+    read,
+    read_records,
+)
+from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
+from tutelage.models import give_memory_back
+from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
+from tutelage.pipeline.jobs import own_writer, refine_settings
+from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.resources import Doors, journal_path
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.score_stage import candidates_of
+from tutelage.pipeline.stages import stored_candidates
+from tutelage.pipeline.train_stage import training_rows
+from tutelage.pipeline.work_estimate import (
+    MEASURE_SECONDS,
+    TextSample,
+    Work,
+    keep_speed,
+    reading_of,
+    reading_work,
+    scaled_reading,
+    speed_key,
+    stored_speed,
+    summed,
+    text_sample,
+)
 from tutelage.progress import Progress
-from tutelage.refinement import RefineSettings, reflection_request
-from tutelage.teacher import Journal, TeacherSettings, estimate, open_teacher
+from tutelage.refinement import RefineSettings, reflection_request, sample_request
+from tutelage.student import StudentModel, StudentSettings, open_student
+from tutelage.teacher import (
+    Journal,
+    LocalTeacher,
+    Request,
+    ScriptedTeacher,
+    TeacherSettings,
+    estimate,
+)
+from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
+from tutelage.teacher.factory import known_schema
+from tutelage.training import Encoded, TrainSettings, encode_file, training_speed
+from tutelage.training.train import student_settings
+
+MEASURED_ITEMS = 4
+"""Items of a task that are evaluated to see how long one takes."""
+
+MEASURED_TOKENS = 32
+"""The most tokens of an answer that is written only to see how fast the student writes."""
+
+SCORE = "score: texts of the data"
 
 _STEPS = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
 
 
-def estimate_run(settings: RunSettings, *, progress: Progress) -> dict[str, Any]:
-    """What `run_all` would ask the teacher, and what that would cost.
+def estimate_run(
+    settings: RunSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """What `run_all` would ask the teacher and let the student read.
+
+    Args:
+        settings: Of the run.
+        progress: Told of each row.
+        doors: How the student is reached.
+        measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
 
     Returns:
-        Counts of rows and calls, tokens, and costs in the user's prices.
-
-    Raises:
-        SettingsError: The run has no teacher, so there is nothing to pay.
+        Counts of rows and calls, tokens, costs in the user's prices, and time.
     """
-    if settings.teacher is None:
-        raise SettingsError(
-            "this run has no teacher, so nothing would be asked or paid",
-            hint="leave --dry-run out",
+    found, work, _ = run_work(
+        settings, progress=progress, doors=doors, measure_seconds=measure_seconds
+    )
+    return {**found, **summed(work)}
+
+
+def run_work(
+    settings: RunSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None,
+    measure_seconds: float,
+    read_again: bool = False,
+) -> tuple[dict[str, Any], list[Work], list[Work]]:
+    """The parts of a run's work.
+
+    Args:
+        settings: Of the run.
+        progress: Told of each row.
+        doors: How the student is reached.
+        measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
+        read_again: Whether other students, whose cache is empty, will read the same.
+
+    Returns:
+        Rows and what the teacher costs; the parts; and the readings of a student with an empty
+        cache.
+    """
+    teacher, written = settings.teacher, 0
+    found: dict[str, Any] = {}
+    work: list[Work] = []
+    if teacher is not None:
+        found, calling = _estimate(
+            settings.data,
+            teacher=teacher,
+            refine=settings.refine,
+            run=RunFolder(root=Path(settings.out)),
+            branches=1,
+            progress=progress,
         )
-    return _estimate(
-        settings.data,
-        teacher=settings.teacher,
-        refine=settings.refine,
-        run=RunFolder(root=Path(settings.out)),
-        branches=1,
-        progress=progress,
+        work.append(calling)
+        written = found["calls"] + found["calls_in_journal"]
+        own = own_writer(settings.refine, settings.student, doors or Doors())
+        if own is not None:
+            work.append(_own_answers(settings, own, measure_seconds=measure_seconds))
+            written *= 2
+    rows, sample = data_sample(settings.data, progress=progress)
+    reading = reading_of(
+        sample,
+        student=settings.student,
+        metrics=settings.score.metrics,
+        doors=doors,
+        measure_seconds=measure_seconds,
+        more_like_it=bool(written) or read_again,
+    )
+    work.append(reading_work(SCORE, reading, count=sample.count))
+    readings = [reading_work(SCORE, scaled_reading(reading, times=1.0), count=sample.count)]
+    if written and sample.count:
+        more = scaled_reading(reading, times=written / sample.count)
+        readings.append(reading_work("score: rewrites", more, count=written))
+    return {"rows": rows, **found}, [*work, *readings[1:]], readings
+
+
+def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
+    """The student's own answers, which the teacher rewrites."""
+    namesake = ScriptedTeacher("", name=own.teacher_name)
+    sampling = settings.refine.own_answers
+    count = 0
+    requests: list[Request] = []
+    for row in read(settings.data.path, settings=settings.data):
+        if row.example is None or not row.candidates or row.example.uses_tools:
+            continue
+        count += 1
+        if len(requests) < own.concurrency:
+            requests.append(sample_request(row.example, 0, teacher=namesake, settings=sampling))
+    return answering_work(
+        "the student's own answers", own, requests, count=count, measure_seconds=measure_seconds
     )
 
 
@@ -55,13 +177,149 @@ def estimate_refine(
 ) -> dict[str, Any]:
     """What `refine_data` would ask the teacher, and what that would cost."""
     parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
-    return _estimate(
+    found, calling = _estimate(
         parts.data,
         teacher=parts.teacher,
         refine=parts.refine,
         run=RunFolder(root=out),
         branches=1 if student is not None else 2,
         progress=progress,
+    )
+    return {**found, **summed([calling])}
+
+
+def estimate_score(
+    *,
+    student: Mapping[str, Any],
+    metrics: Sequence[str],
+    progress: Progress,
+    data: Mapping[str, Any] | None = None,
+    run: Path | None = None,
+    doors: Doors | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """What `score_data` or `score_run` would let the student read.
+
+    Args:
+        student: Settings of the student room.
+        metrics: Names of per-candidate metrics.
+        progress: Told of each row.
+        data: Settings of the data room, with `path`; or
+        run: A run folder, whose candidates are scored.
+        doors: How the student is reached.
+        measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
+    """
+    settings = checked(StudentSettings, student, place="student")
+    wanted = checked(ScoreSettings, {"metrics": tuple(metrics)}, place="score")
+    if run is not None:
+        folder = RunFolder(root=run).existing()
+        sample = text_sample(stored_candidates(folder.need(folder.candidates)))
+        rows = sample.count
+    else:
+        rows, sample = data_sample(
+            checked(DataSettings, data or {}, place="data"), progress=progress
+        )
+    reading = reading_of(
+        sample,
+        student=settings,
+        metrics=wanted.metrics,
+        doors=doors,
+        measure_seconds=measure_seconds,
+    )
+    return {"rows": rows, **summed([reading_work("score", reading, count=sample.count)])}
+
+
+def data_sample(settings: DataSettings, *, progress: Progress) -> tuple[int, TextSample]:
+    """How many rows some data has, and a sample of the texts that come with them.
+
+    Raises:
+        DataError: It cannot be read, or no row has a response.
+    """
+    rows = 0
+    progress.begin("estimate", total=None, unit="rows")
+
+    def counted() -> Iterator[Candidate]:
+        nonlocal rows
+        for row in with_responses(read(settings.path, settings=settings)):
+            rows += 1
+            progress.advance()
+            yield from candidates_of([row])
+
+    sample = text_sample(counted())
+    progress.end()
+    return rows, sample
+
+
+def estimate_training(
+    data: Path,
+    *,
+    model: str,
+    settings: Mapping[str, Any],
+    chosen: str | None,
+    selection: str | None = None,
+    weights: str = "auto",
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """What `train` would train on, and how long that would take.
+
+    Args:
+        data: A file, or a run folder.
+        model: The student to start from.
+        settings: Settings of the training.
+        chosen: Of a run: `selected`, or the name of a baseline; None: `selected`.
+        selection: Of a run: a named selection; None is the run's own.
+        weights: As for `train`.
+        measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
+    """
+    wanted = checked(
+        TrainSettings,
+        {**settings, **({"row_weights": "off"} if weights == "off" else {})},
+        place="train",
+    )
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        rows = training_rows(
+            data,
+            chosen=chosen,
+            selection=selection,
+            weights=weights,
+            device=wanted.device,
+            out=Path(folder),
+        )
+        with open_student(student_settings(model, wanted)) as student:
+            encoded = encode_file(rows, student, weighted=wanted.row_weights == "auto")
+            work = training_work(encoded, student, wanted, measure_seconds=measure_seconds)
+    left_out = encoded.left_out_by_reason
+    return {
+        "rows": len(encoded.rows) + sum(left_out.values()),
+        "left_out": left_out,
+        **summed([work]),
+    }
+
+
+def training_work(
+    encoded: Encoded, student: StudentModel, settings: TrainSettings, *, measure_seconds: float
+) -> Work:
+    """A training as one part of a command's work; measures a few steps of it.
+
+    Args:
+        encoded: The rows.
+        student: Who is trained; its weights are not kept.
+        settings: How.
+        measure_seconds: How long at most; 0 takes the last measurement.
+    """
+    key = speed_key(f"train {settings.method} {settings.dtype}", student.describe())
+    speed, basis = stored_speed(key)
+    if measure_seconds:
+        tokens, seconds = training_speed(encoded, student, settings, seconds=measure_seconds)
+        speed, basis = keep_speed(key, tokens=tokens, seconds=seconds)
+    tokens = encoded.tokens * settings.epochs
+    return Work(
+        stage="train",
+        count=len(encoded.rows) * settings.epochs,
+        unit="rows",
+        tokens=tokens,
+        seconds=None if speed is None else tokens / speed,
+        basis=basis,
     )
 
 
@@ -73,7 +331,7 @@ def _estimate(
     run: RunFolder,
     branches: int,
     progress: Progress,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Work]:
     progress.begin("estimate", total=None, unit="rows")
     rows = 0
 
@@ -85,22 +343,200 @@ def _estimate(
             yield from (c for c in row.candidates if c.step == ORIGINAL and c.status == OK)
 
     with _journal(journal_path(run, teacher)) as journal:
-        asker = open_teacher(teacher, journal)
+        obeys = bool(known_schema(teacher, journal))
+        asker = ScriptedTeacher("", name=teacher.teacher_name, supports_schema=obeys)
         requests = (
             reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
             for candidate in originals()
             for name in refine.steps
         )
-        figures = estimate(requests, settings=teacher, journal=journal)
+        figures, work = _figures("rewrite", requests, teacher=teacher, journal=journal)
     progress.end()
-    return {
+    found = {
         "rows": rows,
-        **asdict(figures),
+        **figures,
         "response_reflections_for_each_example": branches,
         "note": "the response that is reflected on is not written yet: the original stands for it; "
         "a reply that cannot be used is asked for again, at most "
         f"{refine.attempts - 1} more times",
     }
+    return found, work
+
+
+def teacher_estimate(
+    requests: Iterable[Request], *, teacher: TeacherSettings, run: RunFolder, stage: str
+) -> tuple[dict[str, Any], Work]:
+    """What some requests would cost, and the same as one part of a command's work.
+
+    Args:
+        requests: What would be asked.
+        teacher: Who.
+        run: The folder whose teacher cache may answer some.
+        stage: What they are for.
+    """
+    with _journal(journal_path(run, teacher)) as journal:
+        return _figures(stage, requests, teacher=teacher, journal=journal)
+
+
+def _figures(
+    stage: str, requests: Iterable[Request], *, teacher: TeacherSettings, journal: Journal
+) -> tuple[dict[str, Any], Work]:
+    figures = estimate(requests, settings=teacher, journal=journal)
+    replies, pace = journal.pace(teacher=teacher.teacher_name)
+    tokens = figures.prompt_tokens + round(figures.max_completion_tokens * COMPLETION_FRACTION)
+    return asdict(figures), calling_work(
+        stage, teacher, calls=figures.calls, tokens=tokens, replies=replies, pace=pace
+    )
+
+
+def calling_work(
+    stage: str, teacher: TeacherSettings, *, calls: int, tokens: int, replies: int, pace: float
+) -> Work:
+    """The calls of a teacher as one part of a command's work; nobody is asked to measure it.
+
+    Args:
+        stage: What they are for.
+        teacher: Who would be asked.
+        calls: How many would be sent.
+        tokens: Expected, of prompts and replies.
+        replies: How many of the teacher's replies the cache holds.
+        pace: Their mean seconds.
+    """
+    basis = "nothing is to be sent"
+    seconds: float | None = 0.0
+    if calls:
+        seconds, basis = None, "how fast the teacher answers is known after its first replies"
+        if replies:
+            seconds = calls * pace / teacher.concurrency
+            basis = (
+                f"{pace:.1f} s a reply, the mean of {replies:,} cached ones, "
+                f"{teacher.concurrency} concurrent"
+            )
+    return Work(stage=stage, count=calls, unit="calls", tokens=tokens, seconds=seconds, basis=basis)
+
+
+def evaluation_work(
+    model: str,
+    tasks: Sequence[TaskSettings],
+    settings: EvaluateSettings,
+    *,
+    times: int,
+    measure_seconds: float,
+) -> Work:
+    """Evaluations as one part of a command's work; measures a few items of each task.
+
+    Args:
+        model: The student before it is trained.
+        tasks: Of one evaluation.
+        settings: How it is evaluated.
+        times: How many evaluations there are.
+        measure_seconds: Whether a speed is measured; 0 takes the last measurement.
+    """
+    counts = [items_of(task) for task in tasks]
+    total = None if None in counts else times * sum(n for n in counts if n is not None)
+    seconds, told = 0.0, []
+    for task, count in zip(tasks, counts, strict=True):
+        key = content_hash(
+            "speed", "evaluate", model, task.model_dump(mode="json", exclude={"limit"})
+        )
+        speed, basis = stored_speed(key)
+        if measure_seconds:
+            speed, basis = _measured_task(key, model, task, settings, most_seconds=measure_seconds)
+        told.append(f"{task.name}: {basis}")
+        if speed is None or count is None:
+            total = None
+        else:
+            seconds += times * count / speed
+    return Work(
+        stage="evaluate",
+        count=times * sum(n or 0 for n in counts),
+        unit="items",
+        tokens=0,
+        seconds=None if total is None else seconds,
+        basis="; ".join(told),
+    )
+
+
+def _measured_task(
+    key: str, model: str, task: TaskSettings, settings: EvaluateSettings, *, most_seconds: float
+) -> tuple[float, str]:
+    """Items a second: what the first one needs for loading the model does not count."""
+    spent: list[float] = []
+    for limit in (1, MEASURED_ITEMS + 1):
+        with TemporaryDirectory(prefix="tutelage-") as folder:
+            began = monotonic()
+            some = task.model_copy(update={"limit": limit})
+            evaluate_student(model, [some], settings, Path(folder))
+            spent.append(monotonic() - began)
+        if spent[0] > most_seconds:
+            return keep_speed(key, tokens=1, seconds=spent[0], unit="items")
+    seconds = max(spent[1] - spent[0], spent[1] / (20 * MEASURED_ITEMS))
+    return keep_speed(key, tokens=MEASURED_ITEMS, seconds=seconds, unit="items")
+
+
+def items_of(task: TaskSettings) -> int | None:
+    """How many items a task has; None where that is not known before it is read."""
+    if task.path is None or not Path(task.path).is_file():
+        return task.limit
+    rows = sum(1 for _ in read_records(task.path))
+    return rows if task.limit is None else min(rows, task.limit)
+
+
+def answering_work(
+    stage: str,
+    asked: TeacherSettings,
+    requests: Sequence[Request],
+    *,
+    count: int,
+    measure_seconds: float,
+) -> Work:
+    """A student's own answers as one part of a command's work; measures one batch of them.
+
+    Args:
+        stage: What the answers are for.
+        asked: The student as a teacher, in this process or at an endpoint.
+        requests: Some of the requests.
+        count: How many requests there are.
+        measure_seconds: Whether the speed is measured; 0 takes the last measurement.
+    """
+    each = [prompt_tokens_expected(r) + round(COMPLETION_FRACTION * r.max_tokens) for r in requests]
+    tokens = round(count * sum(each) / len(each)) if each else 0
+    if asked.kind != "local":
+        return calling_work(stage, asked, calls=count, tokens=tokens, replies=0, pace=0.0)
+    key = content_hash("speed", "answer", asked.teacher_name, asked.concurrency)
+    speed, basis = stored_speed(key)
+    if measure_seconds and requests:
+        some = [
+            replace(r, max_tokens=min(r.max_tokens, MEASURED_TOKENS))
+            for r in requests[: asked.concurrency]
+        ]
+        speed, basis = _measured_answers(key, asked, some)
+    written = sum(COMPLETION_FRACTION * r.max_tokens for r in requests) / max(1, len(requests))
+    return Work(
+        stage=stage,
+        count=count,
+        unit="answers",
+        tokens=tokens,
+        seconds=None if speed is None else count * written / speed,
+        basis=f"written: {basis}" if speed is not None else basis,
+    )
+
+
+def _measured_answers(
+    key: str, asked: TeacherSettings, requests: Sequence[Request]
+) -> tuple[float | None, str]:
+    """Tokens a second that are written; the first request, which loads the model, is not timed."""
+
+    async def timed() -> tuple[int, float]:
+        teacher = LocalTeacher(asked)
+        await teacher.ask(replace(requests[0], max_tokens=1))
+        began = monotonic()
+        replies = await asyncio.gather(*map(teacher.ask, requests))
+        return sum(r.completion_tokens or 0 for r in replies), monotonic() - began
+
+    tokens, seconds = asyncio.run(timed())
+    give_memory_back()
+    return keep_speed(key, tokens=tokens, seconds=seconds) if tokens else stored_speed(key)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tutelage.data import read
+from tutelage.errors import SettingsError
 from tutelage.pipeline import stages
 from tutelage.pipeline.baseline_columns import check_truth_column
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
@@ -30,6 +31,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of, score_file
 from tutelage.pipeline.scoring_contract import check_contract
 from tutelage.pipeline.stage import Tally, refine_stage, run_stage
+from tutelage.pipeline.student_attempts import own_teacher
 from tutelage.pipeline.summary_text import in_words
 from tutelage.progress import Progress, Silent
 from tutelage.refinement import RefineSettings
@@ -79,6 +81,7 @@ def run_all(
                         doors, engine=settings.score.engine, pool=settings.score.ray
                     ),
                     progress=progress,
+                    reading=settings.student,
                 )
             else:
                 tallies["refine"] = stages.take_once(run)
@@ -112,7 +115,9 @@ def _refine(
     select: SelectSettings,
     doors: Doors,
     progress: Progress,
+    reading: StudentSettings | None,
 ) -> Tally:
+    own = own_writer(refine, reading, doors)
     note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
     stage = refine_stage(
         run,
@@ -131,9 +136,28 @@ def _refine(
             select=select,
             doors=doors,
             progress=progress,
+            own=own,
         )
 
     return run_stage(run, stage, work, again=stages.worth_asking_again)
+
+
+def own_writer(
+    refine: RefineSettings, student: StudentSettings | None, doors: Doors
+) -> TeacherSettings | None:
+    """The student as a teacher, where its own answers are rewritten.
+
+    Raises:
+        SettingsError: They are, and there is no student.
+    """
+    if refine.source != "student":
+        return None
+    if student is None:
+        raise SettingsError(
+            "refine.source student: no student is given, so nobody answers",
+            hint="give --student, or set refine.source to original",
+        )
+    return (doors.own_teacher or own_teacher)(student)
 
 
 def _score(
@@ -202,6 +226,7 @@ def refine_data(
                 select=SelectSettings(),
                 doors=teacher_doors(doors, engine=engine, pool=pool),
                 progress=progress,
+                reading=parts.student,
             )
     return {"load": loaded, "refine": refined, "run": str(out)}
 

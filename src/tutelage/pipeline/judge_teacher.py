@@ -11,7 +11,7 @@ from typing import Any
 from tutelage.errors import TeacherError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors
-from tutelage.pipeline.teacher_outage import attended
+from tutelage.pipeline.teacher_outage import attended, need_collected
 from tutelage.progress import Progress
 from tutelage.teacher import Journal, TeacherSettings
 from tutelage.verification import Claim, Verdict, judge
@@ -88,6 +88,7 @@ async def _judge_all(
                 verdicts.append(replace(verdict, candidate_id=claim.candidate_id))
                 on_done()
         tally = teacher.tally
+    need_collected(teacher)
     if tally.failed and not tally.answered + tally.from_journal:
         first = next((v.evidence for v in verdicts if v.evidence.startswith("judge ")), "")
         raise TeacherError(

@@ -8,14 +8,18 @@ through four steps, so that at most two replies per example are paid for:
     teacher  reflects on the response of that one only
     student  reads it in the score stage
 
+With `source: student` the student first answers each instruction itself, and the teacher rewrites
+that answer: the answer is a candidate of step `sample`, the rewrite one of step
+`response_reflection` that was made from it.
+
 In the eager order, for when no student is at hand, every branch is written: three replies.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -28,15 +32,18 @@ from tutelage.data import (
     ORIGINAL,
     RESPONSE_REFLECTION,
     Candidate,
+    Example,
     TableWriter,
 )
+from tutelage.data.candidate import OWN_ANSWER
 from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.pipeline.resources import Reader
 from tutelage.pipeline.score_stage import score_candidates
 from tutelage.pipeline.teacher_outage import AttendedTeacher, Usability, tally_of
 from tutelage.progress import Progress
-from tutelage.refinement import RefineSettings, reflect_all
+from tutelage.refinement import Crowd, RefineSettings, reflect_all, sample_in_waves
+from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
 
 CHUNK_EXAMPLES = 256
@@ -54,11 +61,15 @@ class Refining:
         open_teacher: Who writes; opened inside the event loop that asks.
         settings: What is written.
         parents: The student's choice between the instructions; None for the eager order.
+        open_student: The student as a teacher, where its own answers are rewritten; else None.
+        student_name: What it is called there.
     """
 
     open_teacher: Callable[[], AbstractAsyncContextManager[AttendedTeacher]]
     settings: RefineSettings
     parents: Parents | None
+    open_student: Callable[[], AbstractAsyncContextManager[AttendedTeacher]] | None = None
+    student_name: str | None = None
 
 
 def lazy_parents(student: Reader, select: SelectSettings) -> Parents:
@@ -127,16 +138,30 @@ async def _refine(
 ) -> tuple[Counter[str], AttendedTeacher, Usability]:
     statuses: Counter[str] = Counter()
     usability = Usability()
-    async with refining.open_teacher() as teacher:
+    async with AsyncExitStack() as stack:
+        teacher = await stack.enter_async_context(refining.open_teacher())
+        own = None
+        if refining.open_student is not None:
+            own = await stack.enter_async_context(refining.open_student())
         for chunk in _chunks(loaded, size=CHUNK_EXAMPLES):
             candidates = [c for group in chunk for c in group]
-            written = await _refine_chunk(
-                candidates, teacher=teacher, refining=refining, progress=progress
-            )
+            if own is None:
+                written = await _refine_chunk(
+                    candidates, teacher=teacher, refining=refining, progress=progress
+                )
+            else:
+                written = await _revise_own_answers(
+                    candidates, own=own, teacher=teacher, refining=refining, progress=progress
+                )
             statuses.update(f"{c.step}:{c.status}" for c in written)
             usability.add(written)
             order = {group[0].example_id: index for index, group in enumerate(chunk)}
-            kept = [c for example_id in order for c in samples.get(example_id, ())]
+            kept = [
+                c
+                for example_id in order
+                for c in samples.get(example_id, ())
+                if c.teacher != refining.student_name  # it is among what was written just now
+            ]
             for candidate in sorted(candidates + written + kept, key=lambda c: order[c.example_id]):
                 table.append([candidate_to_row(candidate)])
         return statuses, teacher, usability
@@ -165,13 +190,46 @@ async def _refine_chunk(
         originals = [c for c in candidates if c.step == ORIGINAL and c.status == OK]
         written += await reflect(originals, INSTRUCTION_REFLECTION)
     if "response" in settings.steps:
-        so_far = [*candidates, *written]
+        # Which instruction goes on is not known before the rewritten one is there.
+        waiting = {c.example_id for c in written if c.status == WAITING_FOR_BATCH}
+        so_far = [c for c in (*candidates, *written) if c.example_id not in waiting]
         if refining.parents is None:
             parents = [c for c in so_far if c.step in _REFLECTABLE and c.status == OK]
         else:
-            parents = list(refining.parents([c for c in so_far if c.step in _REFLECTABLE]))
+            compared = [c for c in so_far if c.step in _REFLECTABLE]
+            parents = list(refining.parents(compared)) if compared else []
         written += await reflect(parents, RESPONSE_REFLECTION)
     return written
+
+
+async def _revise_own_answers(
+    candidates: Sequence[Candidate],
+    *,
+    own: AttendedTeacher,
+    teacher: AttendedTeacher,
+    refining: Refining,
+    progress: Progress,
+) -> list[Candidate]:
+    """The student's own answer to each instruction, and what the teacher makes of it."""
+    examples = [
+        Example(example_id=c.example_id, messages=c.messages, tools=c.tools)
+        for c in candidates
+        if c.step == ORIGINAL and c.status == OK
+    ]
+    answers = await sample_in_waves(
+        [example for example in examples if not example.uses_tools],
+        crowd=Crowd(teachers=(own,), shares=(1.0,)),
+        settings=refining.settings.own_answers,
+    )
+    answers = [replace(c, detail=c.detail or OWN_ANSWER) for c in answers]
+    revised = await reflect_all(
+        answers,
+        step=RESPONSE_REFLECTION,
+        teacher=teacher,
+        settings=refining.settings,
+        on_done=lambda _: progress.advance(note=paid_in_words(teacher)),
+    )
+    return [*answers, *revised]
 
 
 _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)

@@ -200,11 +200,14 @@ class Doors:
         open_student: From settings to a student whose weights are loaded when they are needed.
         open_teacher: From settings to a teacher.
         workers: A pool of workers for `engine: ray`; None: there is none.
+        own_teacher: From a student to the settings under which it is asked for its own answers;
+            None: as a model in this process.
     """
 
     open_student: Callable[[StudentSettings], Reader] = open_student
     open_teacher: OpensTeacher = open_teacher
     workers: Workers | None = None
+    own_teacher: Callable[[StudentSettings], TeacherSettings] | None = None
 
 
 @contextmanager

@@ -188,7 +188,13 @@ def load_stage(run: RunFolder, settings: DataSettings, inputs: Mapping[str, str]
     """The stage that reads the user's rows."""
     return Stage(
         name="load",
-        key=content_hash("load", settings.model_dump(mode="json"), dict(inputs)),
+        key=content_hash(
+            "load",
+            settings.model_dump(
+                mode="json", exclude={"revision"} if settings.revision is None else None
+            ),
+            dict(inputs),
+        ),
         outputs=(run.rows, run.examples, run.loaded),
     )
 
@@ -225,7 +231,7 @@ def refine_stage(
         name="refine",
         key=content_hash(
             key_of(run, "load"),
-            refine.model_dump(mode="json"),
+            refine.decisive(),
             teacher.teacher_name,
             dict(teacher.extra_body),
             *([list(teacher.omit)] if teacher.omit else []),

@@ -37,6 +37,7 @@ from tutelage.data.schemas import (
     candidates_from_table,
     messages_to_arrow,
 )
+from tutelage.data.sources import hub_commit
 from tutelage.errors import DataError
 from tutelage.pipeline.config import DataSettings, ScoreSettings
 from tutelage.pipeline.export_stage import as_training_row
@@ -101,6 +102,7 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
         "examples": len(seen),
         "candidates_by_step": dict(sorted(steps.items())),
         **({"notes": found.notes} if found.notes else {}),
+        **({"revisions": found.revisions} if found.revisions else {}),
     }
 
 
@@ -166,10 +168,21 @@ def refine(
     select: SelectSettings,
     doors: Doors,
     progress: Progress,
+    own: TeacherSettings | None = None,
 ) -> Tally:
     """Let the teacher write; with a student, let it choose on the way.
 
     Writes candidates.parquet: what was loaded, then what the teacher made of it.
+
+    Args:
+        run: The run folder.
+        refine: What is written.
+        teacher: Who writes.
+        student: Who chooses on the way, or None.
+        select: The rule by which it chooses.
+        doors: How teachers are reached.
+        progress: Told of each reflection.
+        own: The student as a teacher, where its own answers are rewritten.
     """
     examples = rows_in(run.examples)
     with opened_journal(run, teacher) as journal:
@@ -186,6 +199,17 @@ def refine(
             ),
             settings=refine,
             parents=None if student is None else lazy_parents(student, select),
+            open_student=None
+            if own is None
+            else lambda: attended(
+                own,
+                journal,
+                run=run_id(run),
+                doors=doors,
+                progress=progress,
+                requests=f"up to {examples:,} requests",
+            ),
+            student_name=None if own is None else own.teacher_name,
         )
         return refine_candidates(
             stored_candidates(run.loaded),
@@ -360,7 +384,7 @@ def stored_candidates(path: Path) -> Iterator[Candidate]:
 
 
 def input_checksums(settings: DataSettings) -> dict[str, str]:
-    """SHA-256 of each input file, by its path as the user gave it; hub sets are not files."""
+    """SHA-256 of each input file, by its path as the user gave it; of a hub set its commit."""
     given = [settings.path] if isinstance(settings.path, str) else list(settings.path)
     paths = [Path(found) for pattern in given for found in (sorted(glob(pattern)) or [pattern])]  # noqa: PTH207
     files = [
@@ -368,7 +392,11 @@ def input_checksums(settings: DataSettings) -> dict[str, str]:
         for path in paths
         for file in (sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path])
     ]
-    return {str(file): checksum(file) for file in files if file.is_file()}
+    commits = {path: hub_commit(path, revision=settings.revision) for path in given}
+    return {
+        **{str(file): checksum(file) for file in files if file.is_file()},
+        **{path: f"commit {commit}" for path, commit in commits.items() if commit is not None},
+    }
 
 
 def rows_in(path: Path) -> int:

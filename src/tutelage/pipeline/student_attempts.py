@@ -151,7 +151,7 @@ def attempt_all(
                 return found
 
             found = await run_bounded(units, one, outstanding=max(8, 2 * teacher.concurrency))
-            return found, {**asked.tally.as_dict(), "away": asked.away}
+        return found, {**asked.tally.as_dict(), "away": asked.away}
 
     attempts, tally = asyncio.run(ask_all())
     progress.end()

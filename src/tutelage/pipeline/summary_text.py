@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-ASKED_AGAIN = frozenset(("teacher_failed", "over_budget", "not_in_journal"))
+ASKED_AGAIN = frozenset(
+    (
+        *("teacher_failed", "over_budget", "not_in_journal"),
+        *("waiting_for_batch", "batch_expired", "batch_cancelled"),
+    )
+)
 """Statuses that the next run may mend."""
 
 
@@ -67,7 +72,9 @@ def rewritten(refine: Mapping[str, Any]) -> list[str]:
         lines.append(f"Teacher: {refine['away']}.")
     if refine.get("capped"):
         lines.append(f"Teacher: {refine['capped']}.")
-    if bad.keys() & ASKED_AGAIN:
+    if set(bad) & ASKED_AGAIN == {"waiting_for_batch"}:
+        lines.append("Run the same command again later to collect the batch.")
+    elif bad.keys() & ASKED_AGAIN:
         lines.append("Run the same command again to retry only the calls that failed.")
     return lines
 

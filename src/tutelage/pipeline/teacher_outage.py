@@ -20,7 +20,12 @@ from tutelage.errors import (
 )
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress, Silent
-from tutelage.refinement.statuses import DUPLICATE_SAMPLE, PARENT_FAILED, UNCHANGED
+from tutelage.refinement.statuses import (
+    DUPLICATE_SAMPLE,
+    PARENT_FAILED,
+    UNCHANGED,
+    WAITING_FOR_BATCH,
+)
 from tutelage.teacher import (
     OPENAI_URL,
     Journal,
@@ -80,7 +85,6 @@ class AttendedTeacher:
         away: Why only its journal can be asked, if so.
 
     Attributes:
-        away: Why nobody is asked any more; None while the teacher answers.
         capped: Why nobody is asked any more because of the cap on cost; None below it.
         report: Reports what fails.
     """
@@ -94,7 +98,7 @@ class AttendedTeacher:
     ) -> None:
         self._inner = inner
         self._progress = progress or Silent()
-        self.away = away
+        self._away = away
         self.capped: str | None = None
         self.report = FailureReport(inner.name, self._progress.tell)
         inner.on_failure = self.report
@@ -114,6 +118,29 @@ class AttendedTeacher:
         """As the teacher's."""
         return self._inner.tally
 
+    @property
+    def away(self) -> str | None:
+        """Why nobody is asked any more, or which batches are waited for; None where all is well."""
+        return self._away or self._inner.waiting
+
+    @property
+    def waiting(self) -> str | None:
+        """What a provider's batches are waited for; None where nothing is."""
+        return self._inner.waiting
+
+    async def submit(self) -> None:
+        """Submit what was planned for a provider's batch; if that fails, the teacher is away.
+
+        Raises:
+            TeacherError: Waiting would not help.
+        """
+        try:
+            await self._inner.submit()
+        except TeacherError as error:
+            if not error.retryable:
+                raise
+            self._away = str(error)
+
     async def ask(self, request: Request) -> Reply:
         """Answer one request.
 
@@ -131,12 +158,12 @@ class AttendedTeacher:
         except TeacherStoppedError as stopped:
             if not stopped.may_pass:
                 raise
-            self.away = str(stopped)
-            raise TeacherUnreachableError(self.away, hint=stopped.hint) from stopped
+            self._away = str(stopped)
+            raise TeacherUnreachableError(self._away, hint=stopped.hint) from stopped
         except NotInJournalError as missing:
-            if self.away is None:
+            if self._away is None:
                 raise
-            raise TeacherUnreachableError(self.away, hint=missing.hint) from missing
+            raise TeacherUnreachableError(self._away, hint=missing.hint) from missing
 
 
 @asynccontextmanager
@@ -179,7 +206,11 @@ async def attended(
     if away is not None:
         progress.tell(f"{settings.teacher_name}: {away}; only its cached replies are used")
     try:
-        yield AttendedTeacher(teacher, away=away, progress=progress)
+        attending = AttendedTeacher(teacher, away=away, progress=progress)
+        yield attending
+        await attending.submit()
+        if teacher.waiting is not None:
+            progress.tell(f"{settings.teacher_name}: {teacher.waiting}")
     finally:
         await teacher.aclose()
 
@@ -206,6 +237,8 @@ def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
             return f"Asking {name} in this process: {requests}, {settings.concurrency} a batch"
         case "openai":
             at = settings.base_url or OPENAI_URL
+            if settings.batch:
+                return f"Asking {name} at {at} by batch: {requests}"
             return f"Asking {name} at {at}: {requests}, {settings.concurrency} concurrent"
 
 
@@ -222,7 +255,7 @@ class Usability:
         for candidate in candidates:
             if candidate.status in (OK, UNCHANGED, DUPLICATE_SAMPLE):
                 self._usable = True
-            elif candidate.status != PARENT_FAILED:
+            elif candidate.status not in (PARENT_FAILED, WAITING_FOR_BATCH):
                 self._failed += 1
                 self._first = self._first or f"{candidate.status}: {candidate.detail}"
 
@@ -237,6 +270,21 @@ class Usability:
             f"{self._first}",
             "unusable_hint": next((hint for hint in hints if hint), None),
         }
+
+
+def need_collected(teacher: AttendedTeacher) -> None:
+    """Go no further where replies wait in a batch: a stage that is done is not done again.
+
+    Args:
+        teacher: Closed, so that what it planned is submitted.
+
+    Raises:
+        TeacherUnreachableError: Some do; the journal keeps what was answered.
+    """
+    if teacher.waiting is not None:
+        raise TeacherUnreachableError(
+            teacher.waiting, hint="run the same command again later to collect the replies"
+        )
 
 
 def need_all(tally: Mapping[str, object], *, what: str) -> None:

@@ -64,29 +64,51 @@ def train(
         {**settings, **({"row_weights": "off"} if weights == "off" else {})},
         place="train",
     )
-    rows = data
+    rows = training_rows(
+        data, chosen=chosen, selection=selection, weights=weights, device=wanted.device, out=out
+    )
+    trained = train_student(rows, model=model, settings=wanted, out=out, progress=progress)
+    return asdict(trained)
+
+
+def training_rows(
+    data: Path, *, chosen: str | None, selection: str | None, weights: str, device: str, out: Path
+) -> Path:
+    """The file of rows that a training takes: DATA itself, or a set of a run, written into `out`.
+
+    Args:
+        data: A file, or a run folder.
+        chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
+        selection: Of a run: a named selection; None is the run's own. Of a file: None.
+        weights: As for `train`.
+        device: Where it will be trained; of several processes the first one writes the rows.
+        out: Where the rows of a run are written.
+
+    Raises:
+        SettingsError: There is no such file, run or set.
+        RunError: Another training lies in `out`.
+    """
     if data.is_dir():
         run = RunFolder(root=data).existing().selected_as(selection)
         chosen_of = chosen_rows(run, chosen=chosen or "selected")
         kind: Weights = "likelihood" if weights == "likelihood" else "auto"
         found = [as_training_row(row) for row in weighted_rows(chosen_of, run, weights=kind)]
-        with first_writes(device=wanted.device) as writes:
-            rows = _written(found, out) if writes else out / "rows.jsonl"
-    elif not data.is_file():
+        with first_writes(device=device) as writes:
+            return _written(found, out) if writes else out / "rows.jsonl"
+    if not data.is_file():
         raise SettingsError(f"{data}: no such file or run folder", hint="give one or the other")
-    elif chosen is not None or selection is not None:
+    if chosen is not None or selection is not None:
         given = f"--set {chosen}" if chosen is not None else f"--selection {selection}"
         raise SettingsError(
             f"{given}: {data} is a file, which holds one set",
             hint=f"leave {given.split(maxsplit=1)[0]} out, or give the run folder",
         )
-    elif weights == "likelihood":
+    if weights == "likelihood":
         raise SettingsError(
             f"--weights likelihood: {data} is a file, which has no scores",
             hint="give the run folder, or a file with a column train_weight",
         )
-    trained = train_student(rows, model=model, settings=wanted, out=out, progress=progress)
-    return asdict(trained)
+    return data
 
 
 def _written(found: Iterable[Mapping[str, Any]], out: Path) -> Path:

@@ -1,7 +1,7 @@
 """The settings of reflection and of sampling."""
 
 from pathlib import Path
-from typing import Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,6 +31,17 @@ class RefineSettings(BaseModel):
         default=("instruction", "response"),
         min_length=1,
         description="Which reflections are made, in this order.",
+    )
+    source: Literal["original", "student"] = Field(
+        default="original",
+        description="Whose response is rewritten: the one in the data, or one that the student "
+        "writes itself to the same instruction. student: only the step response.",
+    )
+    answer_temperature: float = Field(
+        default=0.7, ge=0.0, description="source student: of the student's own answers."
+    )
+    answer_max_tokens: int = Field(
+        default=512, ge=1, description="source student: the most tokens of an own answer."
     )
     prompt_version: PromptVersion = Field(
         default="v1", description="Which of the package's own prompts is used."
@@ -70,8 +81,39 @@ class RefineSettings(BaseModel):
     min_response_chars: int = Field(default=1, ge=1)
     max_response_chars: int = Field(default=100_000, ge=1)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rewrites_answers_only(cls, values: Any) -> Any:
+        # Whoever asks for the student's own answers need not say that only these are rewritten.
+        if isinstance(values, dict) and values.get("source") == "student":
+            return {"steps": ("response",), **values}
+        return values
+
+    @property
+    def own_answers(self) -> "SampleSettings":
+        """How the student answers, where `source` is the student."""
+        return SampleSettings(
+            n=1,
+            temperature=self.answer_temperature,
+            top_p=self.top_p,
+            max_tokens=self.answer_max_tokens,
+            seed=self.seed,
+            min_response_chars=self.min_response_chars,
+            max_response_chars=self.max_response_chars,
+        )
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide what is written: those of own answers only where there are."""
+        apart = {"source", "answer_temperature", "answer_max_tokens"}
+        return self.model_dump(mode="json", exclude=apart if self.source == "original" else None)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.source == "student" and self.steps != ("response",):
+            raise ValueError(
+                f"source student rewrites the student's own answers: steps must be [response], "
+                f"got {', '.join(self.steps)}"
+            )
         if len(set(self.steps)) != len(self.steps):
             raise ValueError(f"steps names a step twice: {', '.join(self.steps)}")
         for part in ("instruction", "response"):

@@ -18,6 +18,8 @@ from tutelage.data import (
     candidate_id_of,
 )
 from tutelage.errors import (
+    BatchFailedError,
+    BatchPendingError,
     BudgetError,
     NotInJournalError,
     SettingsError,
@@ -222,6 +224,11 @@ def fault_of_error(error: TeacherError) -> Fault:
         status = statuses.OVER_BUDGET
     elif isinstance(error, NotInJournalError):
         status = statuses.NOT_IN_JOURNAL
+    elif isinstance(error, BatchPendingError):
+        status = statuses.WAITING_FOR_BATCH
+    elif isinstance(error, BatchFailedError):
+        endings = {"expired": statuses.BATCH_EXPIRED, "cancelled": statuses.BATCH_CANCELLED}
+        status = endings.get(error.ending, status)
     return Fault(status=status, detail=f"{type(error).__name__}: {error}")
 
 

@@ -18,6 +18,7 @@ from tutelage.errors import SettingsError
 from tutelage.refinement.concurrency import DEFAULT_OUTSTANDING, run_bounded
 from tutelage.refinement.config import SampleSettings
 from tutelage.refinement.sample import join_duplicates, sample_one
+from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.teacher import Teacher
 
 GOLDEN = (sqrt(5) - 1) / 2
@@ -136,7 +137,8 @@ def _next(of: _Progress, settings: SampleSettings) -> range:
     begun = len(of.samples)
     if settings.accepted is None:
         return range(begun, settings.n)
-    lacking = settings.accepted - len(of.accepted)
+    waiting = sum(sample.status == WAITING_FOR_BATCH for sample in of.samples)
+    lacking = max(0, settings.accepted - len(of.accepted) - waiting)
     return range(begun, min(settings.n, begun + lacking))
 
 

@@ -54,6 +54,13 @@ TEACHER_FAILED = "teacher_failed"
 NOT_IN_JOURNAL = "not_in_journal"
 """Only journaled replies were allowed, and this one is not among them."""
 
+WAITING_FOR_BATCH = "waiting_for_batch"
+"""The request waits in a provider's batch; the same command collects it later."""
+
+BATCH_EXPIRED = "batch_expired"
+BATCH_CANCELLED = "batch_cancelled"
+"""The batch ended without a reply to this request; the next run asks again."""
+
 OVER_BUDGET = "over_budget"
 """Not asked, because the cap on cost would have been passed."""
 
@@ -95,6 +102,9 @@ REFINEMENT_STATUSES = frozenset(
         DUPLICATE_SAMPLE,
         TEACHER_FAILED,
         NOT_IN_JOURNAL,
+        WAITING_FOR_BATCH,
+        BATCH_EXPIRED,
+        BATCH_CANCELLED,
         OVER_BUDGET,
         PARENT_FAILED,
         USES_TOOLS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION
+from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION, SAMPLE
 from tutelage.selection.arrow_columns import NONE, Bools, Floats, Indexes
 from tutelage.selection.candidate_table import Pool
 from tutelage.selection.config import SelectSettings
@@ -227,8 +227,15 @@ def _consider_responses(pool: Pool, among_N: Bools, first_N: Bools) -> Indexes:
 
 
 def _children(pool: Pool, parent_E: Indexes) -> Bools:
-    """The response reflections of one candidate an example."""
+    """The response reflections of one candidate an example.
+
+    A revision of a sampled answer, such as the student's own, answers the original instruction:
+    it counts as a response reflection of the original.
+    """
     of_parent_N: Bools = pool.parent_N == parent_E[pool.example_N]
+    of_sample_N: Bools = (pool.parent_N != NONE) & pool.of_step(SAMPLE)[pool.parent_N]
+    original_N: Bools = _holds(pool.of_step(ORIGINAL), parent_E)[pool.example_N]
+    of_parent_N = of_parent_N | (of_sample_N & original_N)
     children_N: Bools = pool.of_step(RESPONSE_REFLECTION) & (pool.parent_N != NONE) & of_parent_N
     return children_N
 

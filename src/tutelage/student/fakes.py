@@ -126,6 +126,19 @@ class TableStudent:
             self.candidates_read += 1
             yield self._outcome(candidate, views=views, full=statistics != "nll")
 
+    def tokens_to_read(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[int]:
+        """Words: those of both texts where a view has a context, else those of its own text."""
+        for candidate in candidates:
+            count = 0
+            if blank_reason(candidate) is None:
+                response, instruction = candidate.response.split(), candidate.instruction.split()
+                for view in views:
+                    own = response if view.startswith("response") else instruction
+                    count += len(response) + len(instruction) if "_given_" in view else len(own)
+            yield count
+
     def recall(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[ReadingOutcome | None]:

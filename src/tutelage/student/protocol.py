@@ -1,7 +1,7 @@
 """What may be asked of any student, whatever reads for it."""
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tutelage.data import Candidate, ReadingOutcome, TokenStats, Unscored, ViewName
 from tutelage.student.config import Statistics
@@ -29,4 +29,15 @@ class Reads(Protocol):
 
     def context_text(self, candidate: Candidate) -> str:
         """The text in front of a candidate's response."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A student that says how much it would read, without reading."""
+
+    def tokens_to_read(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[int]:
+        """The tokens of each candidate's passages, in the order given; 0 where it has none."""
         ...

@@ -153,6 +153,31 @@ class StudentModel:
         for candidate in candidates:
             yield self._recalled(candidate, frozenset(views))
 
+    def tokens_to_read(
+        self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
+    ) -> Iterator[int]:
+        """How many tokens the model would read, cached or not; needs the tokenizer alone.
+
+        Args:
+            candidates: Encoded one by one.
+            views: Which views would be read.
+
+        Yields:
+            The tokens of each candidate's distinct passages, contexts included; 0 for one that
+            cannot be read.
+        """
+        wanted = frozenset(views)
+        sides = [side for side, names in _VIEWS_OF.items() if wanted & set(names)]
+        for candidate in candidates:
+            passages: dict[bytes, Passage] = {}
+            if blank_reason(candidate) is None:
+                for side in sides:
+                    want = self._wanted_side(candidate, side, wanted)
+                    encoded = want.encode()
+                    if not isinstance(encoded, Refusal):
+                        _record(encoded, want, self.parts.scope, into=passages)
+            yield sum(len(passage.ids_T) for passage in passages.values())
+
     def _recalled(self, candidate: Candidate, views: frozenset[ViewName]) -> ReadingOutcome | None:
         cache, blank = self._reader.cache, blank_reason(candidate)
         if cache is None or blank is not None:

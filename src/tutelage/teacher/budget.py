@@ -213,6 +213,13 @@ class Account:
         self._counts["asked"] -= 1
 
     @property
+    def left(self) -> float | None:
+        """What may still be spent, or None where there is no cap."""
+        if self._max_cost is None:
+            return None
+        return self._max_cost - self._spent_before - self._cost
+
+    @property
     def tally(self) -> Tally:
         """Everything so far."""
         ended = self._counts["from_journal"] + self._counts["answered"] + self._counts["failed"]

@@ -7,7 +7,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from tutelage.errors import SettingsError, TeacherError, UnusableReplyError
+from tutelage.errors import BatchPendingError, SettingsError, TeacherError, UnusableReplyError
+from tutelage.teacher.batch_api import BatchTeacher, Collected
 from tutelage.teacher.budget import Account, Tally
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.journal_entry import Entry, answer_of
@@ -92,6 +93,7 @@ class JournaledTeacher:
         self._run = run
         self._records = not journal.read_only
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
+        self._collected: set[str] = set()
         self.on_failure: OnFailure = _nobody
 
     @property
@@ -133,6 +135,8 @@ class JournaledTeacher:
         self._account.asked()
         try:
             return await self._answer(request)
+        except BatchPendingError:  # it has not ended, and stays under way in the tally
+            raise
         except TeacherError:
             self._account.failed()
             raise
@@ -144,6 +148,11 @@ class JournaledTeacher:
         key = request.key
         while True:
             entry = self._journal.get(key)
+            if entry is not None and key in self._collected:  # it came with a batch, and is new
+                self._collected.discard(key)
+                reply = answer_of(entry, from_journal=False)
+                self._account.answered()
+                return reply
             if entry is not None:
                 self._account.met(cost=entry.cost)
                 reply = answer_of(entry)
@@ -183,6 +192,8 @@ class JournaledTeacher:
     async def _send_and_keep(self, request: Request) -> Reply:
         if self._records:
             await self._journal.check_writable()
+        if isinstance(self._inner, BatchTeacher) and self._inner.takes(request):
+            return await self._inner.ask(request)
         async with self._account.reserved(request):
             try:
                 reply = await self._inner.ask(request)
@@ -199,6 +210,34 @@ class JournaledTeacher:
         reply = answer_of(kept, from_journal=False)
         self._account.answered()
         return reply
+
+    @property
+    def waiting(self) -> str | None:
+        """What a provider's batches are waited for, in words; None where there are none."""
+        return self._inner.waiting if isinstance(self._inner, BatchTeacher) else None
+
+    async def submit(self) -> None:
+        """Submit what was planned for a batch; nothing where calls are sent one by one.
+
+        Raises:
+            TeacherError: The endpoint could not be asked, or refuses batches.
+        """
+        if isinstance(self._inner, BatchTeacher):
+            await self._inner.submit()
+
+    async def _keep_collected(self, one: Collected) -> None:
+        """Make what a batch brought durable."""
+        outcome, request = one.outcome, one.request
+        if isinstance(outcome, Reply):
+            entry = self._entry_of(request, outcome)
+        elif isinstance(outcome.error, UnusableReplyError):
+            entry = self._entry_of_unusable(request, outcome.error)
+            self._account.attempt_failed(outcome.error)
+        else:
+            await self.note_failure(request, outcome.error)
+            return
+        await self._journal.keep(request, replace(entry, run=one.run))
+        self._collected.add(request.key)
 
     async def note_failure(
         self, request: Request, error: TeacherError, *, again: bool = False
@@ -261,6 +300,8 @@ class JournaledTeacher:
         """
         if isinstance(self._inner, Opening):
             await self._inner.open()
+            if isinstance(self._inner, BatchTeacher):
+                await self._inner.collect(self._keep_collected)
             if self._records:
                 await self._journal.keep_ability(
                     teacher=self.name,
@@ -283,4 +324,8 @@ class JournaledTeacher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        try:
+            if error is None:
+                await self.submit()
+        finally:
+            await self.aclose()

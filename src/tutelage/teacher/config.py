@@ -114,6 +114,17 @@ class TeacherSettings(BaseModel):
         description="The cost after which no more calls are sent. Each call's worst-case cost is "
         "reserved before it is sent.",
     )
+    batch: bool = Field(
+        default=False,
+        description="Ask through the provider's batch API (/files, /batches): a run submits and "
+        "ends, and the same command collects later.",
+    )
+    batch_price_fraction: float = Field(
+        default=0.5,
+        ge=0.0,
+        le=1.0,
+        description="The price of a call in a batch, as a fraction of `prices`.",
+    )
     supports_schema: Literal["auto", "yes", "no"] = Field(
         default="auto",
         description="Whether replies can be held to a JSON schema; auto tries it once.",
@@ -132,6 +143,19 @@ class TeacherSettings(BaseModel):
         default=None,
         description="Where replies are kept, if not in the run folder; runs may share one.",
     )
+
+    @property
+    def charged(self) -> Prices | None:
+        """The prices that are paid: those of a batch where calls go into one."""
+        if self.prices is None or not self.batch:
+            return self.prices
+        share = self.batch_price_fraction
+        return self.prices.model_copy(
+            update={
+                "input_per_million": self.prices.input_per_million * share,
+                "output_per_million": self.prices.output_per_million * share,
+            }
+        )
 
     @property
     def teacher_name(self) -> str:
@@ -204,6 +228,8 @@ class TeacherSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.batch and self.kind != "openai":
+            raise ValueError(f"batch: a teacher of kind {self.kind} has no batch API")
         if self.max_cost is not None and self.prices is None:
             raise ValueError("max_cost needs prices: without them nothing is counted")
         return self

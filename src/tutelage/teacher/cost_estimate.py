@@ -58,7 +58,7 @@ def estimate(
         count_tokens: A tokenizer; without it a token is taken to be four characters.
         completion_fraction: The part of `max_tokens`, in [0, 1], a reply is expected to use.
     """
-    prices, extra = settings.prices, dict(settings.extra_body) or None
+    prices, extra = settings.charged, dict(settings.extra_body) or None
     completed = (replace(request, extra=extra, omit=settings.omit) for request in requests)
     wanted = {request.key: request for request in completed}
     known = journal.known(wanted) if journal is not None else set()

@@ -3,9 +3,11 @@
 from typing import TYPE_CHECKING
 
 from tutelage.errors import JournalError, TeacherError
+from tutelage.teacher.batch_api import BatchTeacher
 from tutelage.teacher.budget import Account
 from tutelage.teacher.caching import JournaledTeacher
 from tutelage.teacher.config import TeacherSettings
+from tutelage.teacher.http_client import MOST_FILE_BYTES, MOST_REPLY_BYTES
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.local import LocalTeacher
 from tutelage.teacher.openai_client import OpenAITeacher, endpoint_of
@@ -49,7 +51,7 @@ def open_teacher(
         )
     currency = settings.prices.currency if settings.prices else None
     spent = journal.spent(run=run, currency=currency) if run and currency else 0.0
-    account = Account(prices=settings.prices, max_cost=settings.max_cost, spent_before=spent)
+    account = Account(prices=settings.charged, max_cost=settings.max_cost, spent_before=spent)
 
     async def note_retry(request: Request, error: TeacherError) -> None:
         await teacher.note_failure(request, error, again=True)
@@ -57,17 +59,26 @@ def open_teacher(
     inner: Teacher
     match settings.kind:
         case "openai":
-            inner = OpenAITeacher(
+            client = OpenAITeacher(
                 settings,
-                supports_schema=_known_schema(settings, journal, endpoint=endpoint_of(settings)),
+                supports_schema=known_schema(settings, journal, endpoint=endpoint_of(settings)),
                 on_retry=note_retry,
                 http_client=http_client,
+                most_bytes=MOST_FILE_BYTES if settings.batch else MOST_REPLY_BYTES,
             )
+            waiting = journal.batches.rows(
+                teacher=settings.teacher_name, endpoint=endpoint_of(settings)
+            )
+            inner = client
+            if settings.batch or waiting:
+                inner = BatchTeacher(
+                    client, journal, run=run, submits=settings.batch, account=account
+                )
         case "replay":
             inner = ReplayTeacher(
                 name=settings.teacher_name,
                 journal=journal,
-                supports_schema=bool(_known_schema(settings, journal)),
+                supports_schema=bool(known_schema(settings, journal)),
             )
         case "local":
             inner = LocalTeacher(settings) if local is None else local
@@ -83,9 +94,16 @@ def open_teacher(
     return teacher
 
 
-def _known_schema(
+def known_schema(
     settings: TeacherSettings, journal: Journal, *, endpoint: str | None = None
 ) -> bool | None:
+    """Whether a teacher obeys JSON schemas, as far as that is known without asking it.
+
+    Args:
+        settings: Of the teacher.
+        journal: Remembers what was found out.
+        endpoint: Where it was asked; by default wherever it was asked last.
+    """
     if settings.supports_schema == "auto":
         return journal.obeys_schema(teacher=settings.teacher_name, endpoint=endpoint)
     return settings.supports_schema == "yes"

@@ -1,5 +1,6 @@
 """The HTTP client of a teacher: follows no redirect to a stranger and reads no endless reply."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,12 +21,21 @@ class ReplyTooLargeError(Exception):
     """The reply is larger than `MOST_REPLY_BYTES`."""
 
 
-def new_client() -> "httpx2.AsyncClient":
-    """A client with the limits of the `openai` library and our two checks."""
+MOST_FILE_BYTES = 2 * 2**30
+"""Of the file of a batch's replies."""
+
+
+def new_client(*, most_bytes: int = MOST_REPLY_BYTES) -> "httpx2.AsyncClient":
+    """A client with the limits of the `openai` library and our two checks.
+
+    Args:
+        most_bytes: Of one reply.
+    """
     import openai
 
+    read = partial(read_bounded, most_bytes=most_bytes)
     return openai.DefaultAsyncHttpxClient(
-        event_hooks={"request": [], "response": [refuse_strangers, read_bounded]}
+        event_hooks={"request": [], "response": [refuse_strangers, read]}
     )
 
 
@@ -44,8 +54,12 @@ async def refuse_strangers(response: "httpx2.Response") -> None:
         raise RedirectError(f"redirects to another host ({told.scheme}://{told.host}{port})")
 
 
-async def read_bounded(response: "httpx2.Response") -> None:
+async def read_bounded(response: "httpx2.Response", *, most_bytes: int = MOST_REPLY_BYTES) -> None:
     """Read the body, up to a limit.
+
+    Args:
+        response: Of which nothing was read.
+        most_bytes: Of a success.
 
     Raises:
         ReplyTooLargeError: A success has a larger one. Of an error the beginning is kept.
@@ -54,7 +68,7 @@ async def read_bounded(response: "httpx2.Response") -> None:
         return
     parts: list[bytes] = []
     size = 0
-    most = MOST_REPLY_BYTES if response.is_success else MOST_ERROR_BYTES
+    most = most_bytes if response.is_success else MOST_ERROR_BYTES
     async for part in response.aiter_bytes(chunk_size=2**16):
         parts.append(part)
         size += len(part)
@@ -63,6 +77,6 @@ async def read_bounded(response: "httpx2.Response") -> None:
     if size > most:
         await response.aclose()
         if response.is_success:
-            raise ReplyTooLargeError(f"a reply of more than {MOST_REPLY_BYTES / 2**20:g} MB")
+            raise ReplyTooLargeError(f"a reply of more than {most_bytes / 2**20:g} MB")
     # What `aread` would have set; there is no public way to hand over a body that was read.
     response._content = b"".join(parts)[:most]  # noqa: SLF001

@@ -13,7 +13,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from typing import Self, TypeAlias
 
 from tutelage.errors import JournalError
 from tutelage.teacher import journal_file
+from tutelage.teacher.journal_batches import JournalBatches
 from tutelage.teacher.journal_entry import Entry, entry_of_row, request_to_json
 from tutelage.teacher.protocol import Request
 
@@ -106,6 +107,19 @@ class Journal:
         )
         return float(str(total))
 
+    def pace(self, *, teacher: str) -> tuple[int, float]:
+        """How many replies a teacher gave, and the mean seconds of one.
+
+        Args:
+            teacher: Its name, as in requests.
+        """
+        ((count, seconds),) = self._rows(
+            "SELECT count(*), coalesce(avg(seconds), 0.0) FROM replies "
+            "WHERE json_extract(request, '$.model') = ? AND seconds > 0",
+            (teacher,),
+        )
+        return int(str(count)), float(str(seconds))
+
     def failures(self) -> Mapping[str, int]:
         """How many attempts have failed since the journal was made, by kind of error."""
         rows = self._rows("SELECT kind, count(*) FROM failures GROUP BY kind ORDER BY kind", ())
@@ -159,6 +173,24 @@ class Journal:
             (teacher, endpoint, int(obeys_schema), time.time()),
         )
         await asyncio.shield(asyncio.wrap_future(done))
+
+    @property
+    def batches(self) -> JournalBatches:
+        """The requests that wait at a provider; only of a journal that can be written."""
+        return JournalBatches(self)
+
+    def select(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+        """Rows of the journal's own tables."""
+        return self._rows(sql, values)
+
+    async def write(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+        """Write in this order, and wait until all of it is durable.
+
+        Raises:
+            JournalError: Some of it could not be written.
+        """
+        done = [self._submit(sql, values) for sql, values in statements]
+        await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(one)) for one in done))
 
     async def check_writable(self) -> None:
         """Refuse to go on after a failed write, before more money is spent.

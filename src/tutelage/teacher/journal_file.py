@@ -12,8 +12,9 @@ from tutelage.errors import JournalError
 APPLICATION_ID = 0x7475746C
 """Written into the file's header ("tutl"), so that a foreign database is never written to."""
 
-VERSION = 2
-"""2 added the column `reasoning`; a journal of version 1 gets it when it is opened for writing."""
+VERSION = 3
+"""2 added the column `reasoning`, 3 the tables of batches; a journal of an earlier version gets
+them when it is opened for writing."""
 
 BUSY_SECONDS = 60.0
 """How long to wait for another process that is writing."""
@@ -33,6 +34,14 @@ CREATE TABLE IF NOT EXISTS failures (
 CREATE TABLE IF NOT EXISTS abilities (
     teacher TEXT NOT NULL, endpoint TEXT NOT NULL, obeys_schema INTEGER NOT NULL,
     at REAL NOT NULL, PRIMARY KEY (teacher, endpoint)
+);
+CREATE TABLE IF NOT EXISTS batches (
+    batch_key TEXT PRIMARY KEY, teacher TEXT NOT NULL, endpoint TEXT NOT NULL, run TEXT,
+    state TEXT NOT NULL, file_id TEXT, batch_id TEXT, at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS batch_requests (
+    request_key TEXT PRIMARY KEY, batch_key TEXT NOT NULL, place INTEGER NOT NULL,
+    cost_at_most REAL NOT NULL, request TEXT NOT NULL
 );
 """
 

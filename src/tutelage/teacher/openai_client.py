@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tutelage.errors import SettingsError, TeacherError, TeacherUnreachableError, UnusableReplyError
 from tutelage.teacher import openai_format
@@ -48,6 +48,7 @@ class OpenAITeacher:
         on_retry: Told of every failed attempt after which another one follows.
         http_client: Another transport, for tests and for proxies.
         sleep: How to wait between attempts.
+        most_bytes: Of one reply, or of one file of replies.
 
     Raises:
         SettingsError: The environment variable that should hold the key is not set.
@@ -61,7 +62,9 @@ class OpenAITeacher:
         on_retry: OnRetry | None = None,
         http_client: "httpx2.AsyncClient | None" = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        most_bytes: int = MOST_REPLY_BYTES,
     ) -> None:
+        self._most_bytes = most_bytes
         self.settings = settings
         self.endpoint = endpoint_of(settings)
         self._supports_schema = supports_schema
@@ -174,17 +177,125 @@ class OpenAITeacher:
         )
         return within or parsed
 
+    async def call(
+        self, method: Literal["GET", "POST"], path: str, body: dict[str, object] | None = None
+    ) -> dict[str, object] | Failed:
+        """Send one request to another path of the endpoint, such as `/batches`.
+
+        A GET is attempted as often as the settings allow; a POST once, since one whose answer was
+        lost may have been obeyed.
+
+        Args:
+            method: GET or POST.
+            path: Below `base_url`, with its query.
+            body: The JSON object of a POST.
+        """
+        import httpx2
+
+        async def attempt() -> dict[str, object] | Failed:
+            client = self._open_client()
+            if method == "GET":
+                response = await self._received(client.get(path, cast_to=httpx2.Response))
+            else:
+                sent = client.post(path, cast_to=httpx2.Response, body=body)
+                response = await self._received(sent, sent=(body or {}).keys())
+            return response if isinstance(response, Failed) else self._parsed(response, {})
+
+        self._enter_loop()
+        if method == "POST":
+            return await attempt()
+        return await attempts(attempt, settings=self.settings, sleep=self._sleep)
+
+    async def upload(self, data: bytes, *, name: str) -> dict[str, object] | Failed:
+        """Upload the file of a batch; a file that was uploaded twice is asked by nobody.
+
+        Args:
+            data: Its lines.
+            name: What the provider calls it.
+        """
+        import httpx2
+
+        async def attempt() -> dict[str, object] | Failed:
+            response = await self._received(
+                self._open_client().post(
+                    "/files",
+                    cast_to=httpx2.Response,
+                    body={"purpose": "batch"},
+                    files={"file": (name, data, "application/jsonl")},
+                    options={"headers": {"Content-Type": "multipart/form-data"}},
+                )
+            )
+            return response if isinstance(response, Failed) else self._parsed(response, {})
+
+        self._enter_loop()
+        return await attempts(attempt, settings=self.settings, sleep=self._sleep)
+
+    async def download(self, file_id: str) -> list[dict[str, object]]:
+        """The JSON objects of a file of replies, without the key in any of them.
+
+        Args:
+            file_id: As the provider names the file.
+
+        Raises:
+            TeacherError: It cannot be had.
+        """
+        import httpx2
+
+        path = f"/files/{file_id}/content"
+
+        async def attempt() -> bytes | Failed:
+            sent = self._open_client().get(path, cast_to=httpx2.Response)
+            response = await self._received(sent)
+            return response if isinstance(response, Failed) else response.content
+
+        self._enter_loop()
+        found = await attempts(attempt, settings=self.settings, sleep=self._sleep)
+        if isinstance(found, Failed):
+            raise found.error
+        lines = (line for line in found.splitlines() if line.strip())
+        parsed = (
+            openai_format.parse_body(line, place=self.endpoint, redactor=self._redactor)
+            for line in lines
+        )
+        return [line for line in parsed if not isinstance(line, Failed)]
+
+    def _parsed(
+        self, response: "httpx2.Response", sent: Mapping[str, object]
+    ) -> dict[str, object] | Failed:
+        parsed = openai_format.parse_body(
+            response.content, place=self.endpoint, redactor=self._redactor
+        )
+        if isinstance(parsed, Failed):
+            return parsed
+        if parsed.get("object") in ("batch", "file", "list"):
+            return parsed  # a batch may hold the errors of its requests
+        within = openai_format.failure_within(
+            parsed,
+            _headers_of(response),
+            place=self.endpoint,
+            settings=self.settings,
+            sent=sent.keys(),
+        )
+        return within or parsed
+
     async def _send(self, body: dict[str, object]) -> "httpx2.Response | Failed":
+        import httpx2
+
+        self._enter_loop()
+        sent = self._open_client().post("/chat/completions", cast_to=httpx2.Response, body=body)
+        return await self._received(sent, sent=body.keys())
+
+    async def _received(
+        self, sending: Awaitable["httpx2.Response"], *, sent: Collection[str] = ()
+    ) -> "httpx2.Response | Failed":
         import httpx2
         import openai
 
-        self._enter_loop()
-        client = self._open_client()
         # Failures are values here, not exceptions raised from the library's own: those hold the
         # request with its headers, and so the key.
         try:
             async with asyncio.timeout(self.settings.timeout_seconds):
-                return await client.post("/chat/completions", cast_to=httpx2.Response, body=body)
+                return await sending
         except openai.APIStatusError as error:
             return openai_format.failure_of(
                 error.status_code,
@@ -192,7 +303,7 @@ class OpenAITeacher:
                 error.response.content,
                 place=self.endpoint,
                 settings=self.settings,
-                sent=body.keys(),
+                sent=sent,
                 redactor=self._redactor,
             )
         except ReplyTooLargeError as error:
@@ -250,7 +361,7 @@ class OpenAITeacher:
                     self.settings.timeout_seconds,
                     connect=min(CONNECT_SECONDS, self.settings.timeout_seconds),
                 ),
-                http_client=self._http_client or new_client(),
+                http_client=self._http_client or new_client(most_bytes=self._most_bytes),
             )
             if self.settings.base_url is not None:
                 # The library takes these from the environment; they are no stranger's business.

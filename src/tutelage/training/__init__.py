@@ -19,7 +19,7 @@ from tutelage.training.trackers import (
     tracked,
     tracked_run,
 )
-from tutelage.training.train import Trained, refuse_other_rows, train_student
+from tutelage.training.train import Trained, refuse_other_rows, train_student, training_speed
 from tutelage.training.trainer_parity import RowTruth, Truth, check_truth
 
 __all__ = [
@@ -44,4 +44,5 @@ __all__ = [
     "tracked",
     "tracked_run",
     "train_student",
+    "training_speed",
 ]

@@ -138,6 +138,39 @@ def train_student(
     return trained
 
 
+def training_speed(
+    encoded: Encoded, student: StudentModel, settings: TrainSettings, *, seconds: float
+) -> tuple[int, float]:
+    """How fast a student trains: a few steps are done and thrown away.
+
+    The first step, which is slower, does not count where there is a second one.
+
+    Args:
+        encoded: The rows.
+        student: Who is trained; the weights are read, and changed only in memory.
+        settings: How.
+        seconds: How long at most, but at least two steps.
+
+    Returns:
+        Tokens trained on, contexts too, and the seconds they took.
+
+    Raises:
+        MissingExtraError: TRL or another library of the extra `train` is not installed.
+    """
+    try:
+        from tutelage.training.trainer import measured_speed
+    except ImportError as error:
+        raise _missing(error) from error
+    try:
+        return measured_speed(encoded, student.parts, settings, seconds=seconds)
+    finally:
+        give_memory_back()
+
+
+def _missing(error: ImportError) -> MissingExtraError:
+    return MissingExtraError(f"training needs TRL: {error}", hint="pip install 'tutelage[train]'")
+
+
 def _followed(about: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """What a tracker shows as the settings of a training."""
     rows = {name: about["rows"][name] for name in ("file", "trained_on", "weighted")}
@@ -295,9 +328,7 @@ def _train(
             does_not_fit,
         )
     except ImportError as error:
-        raise MissingExtraError(
-            f"training needs TRL: {error}", hint="pip install 'tutelage[train]'"
-        ) from error
+        raise _missing(error) from error
     steps = steps_of(len(encoded.rows), settings)
     progress.begin("train", total=steps, unit="steps")
     trainer = build_trainer(

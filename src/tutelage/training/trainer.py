@@ -5,6 +5,7 @@ import math
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from tutelage.errors import MissingExtraError, SettingsError, StudentError
 from tutelage.models import give_memory_back
 from tutelage.models.hardware import kind_of
 from tutelage.models.loading import memory_errors
-from tutelage.progress import Progress
+from tutelage.progress import Progress, Silent
 from tutelage.student.components import OpenStudent
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.tokenizer import load_hf_tokenizer
@@ -153,6 +154,11 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
             rows,
             self._rows_at_once,
         )
+
+    def train_order(self) -> LikeLengths:
+        """The rows of the first epoch, in the order in which they are trained on."""
+        self._order.set_epoch(0)
+        return self._order
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], **more: Any) -> Any:
         alone = self.accelerator.num_processes == 1
@@ -391,6 +397,51 @@ def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
     # A logit of minus infinity is a token that is not in use; their sum has to be a number.
     if not torch.logsumexp(logits_1_T_V.float(), dim=-1).isfinite().all():
         raise diverged(f"the answers are no numbers after step {step_of(trainer.state)}")
+
+
+def measured_speed(
+    encoded: Encoded, parts: OpenStudent, settings: TrainSettings, *, seconds: float
+) -> tuple[int, float]:
+    """Tokens and seconds of the first optimizer steps; see `training_speed`.
+
+    Args:
+        encoded: The rows.
+        parts: The student.
+        settings: How it would be trained.
+        seconds: Steps are added until so much time has passed.
+    """
+    watch = _Stopwatch(seconds)
+    settings = settings.model_copy(update={"epochs": 1})
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        trainer = build_trainer(
+            encoded, parts, settings, checkpoints=Path(folder), progress=Silent()
+        )
+        trainer.add_callback(watch)
+        with quiet():
+            trainer.train()
+        order = list(trainer.train_order())
+    ends, batch = watch.ends, settings.batch_examples
+    first = 1 if len(ends) > 1 else 0
+    began = ends[0] if first else watch.began
+    rows = order[first * batch : len(ends) * batch]
+    return sum(len(encoded.rows[i].ids) for i in rows), ends[-1] - began
+
+
+class _Stopwatch(TrainerCallback):  # type: ignore[misc]
+    """Notes when steps end, and stops when enough time has passed."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.began = time.monotonic()
+        self.ends: list[float] = []
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self.began = time.monotonic()
+
+    def on_step_end(self, _args: Any, _state: Any, control: Any, **_: Any) -> None:
+        self.ends.append(time.monotonic())
+        if len(self.ends) > 1 and self.ends[-1] - self.began >= self._seconds:
+            control.should_training_stop = True
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]

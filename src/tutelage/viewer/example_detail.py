@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tutelage.data.candidate import OWN_ANSWER
 from tutelage.data.turn_text import turn_text
 from tutelage.errors import DataError
 from tutelage.gate import FEATURES
@@ -45,6 +46,7 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
     judged = results_of(shelf.run, example_id)
     for version in versions:
         version["gate"] = _gate(judged.get(version["candidate_id"]))
+    _name_own_answers(versions)
     override = shelf.overrides.get(example_id)
     return {
         "n": n,
@@ -81,6 +83,16 @@ def _gate(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 _DIFFERENCE = "the difference to the row's original"
+
+
+def _name_own_answers(versions: list[dict[str, Any]]) -> None:
+    """Say which samples the student wrote itself, and which versions are rewrites of these."""
+    own = {v["candidate_id"] for v in versions if v["detail"] == OWN_ANSWER}
+    for version in versions:
+        if version["candidate_id"] in own:
+            version["step_words"] = "student's own answer"
+        elif version["parent_id"] in own:
+            version["step_words"] = "rewritten own answer"
 
 
 def _second(shelf: Shelf, example_id: str, versions: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -2,15 +2,22 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import data_options, data_settings, student_options, student_values
+from tutelage.cli.options import (
+    data_options,
+    data_settings,
+    dry_run_options,
+    student_options,
+    student_values,
+)
 from tutelage.cli.output import show_result
 from tutelage.cli.settings_options import Function
 from tutelage.cli.study_summaries import agreement_text, ranking_text
+from tutelage.cli.summaries import estimate_text
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -58,6 +65,7 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
             click.option("--level", type=float, default=0.95, show_default=True),
             click.option("--seed", type=int, default=0, show_default=True),
             click.option("--out", required=True, type=_OUT, help="A folder of its own."),
+            dry_run_options,
         )
         for option in reversed(options):
             function = option(function)
@@ -87,6 +95,32 @@ def _job(pool: str, options: dict[str, Any]) -> dict[str, Any]:
         "level": options["level"],
         "seed": options["seed"],
     }
+
+
+def _estimate(
+    pool: str,
+    kind: Literal["teachers", "sources"],
+    options: dict[str, Any],
+    *,
+    ask: Path | None = None,
+    budget: int | None = None,
+    probe: Path | None = None,
+) -> None:
+    from tutelage.experiments.rank.dry_run import estimate_ranking
+    from tutelage.experiments.rank.proxy_training import probe_settings
+    from tutelage.experiments.rank.racing import teachers_of
+
+    with shown_progress() as progress:
+        found = estimate_ranking(
+            _job(pool, options),
+            kind=kind,
+            teachers=() if ask is None else teachers_of(ask),
+            budget=budget or options["questions"],
+            probe=None if probe is None else probe_settings(probe),
+            progress=progress,
+            measure_seconds=options["measure_seconds"],
+        )
+    show_result(found, text=estimate_text)
 
 
 @click.group()
@@ -142,6 +176,9 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
     from tutelage.experiments.rank.page import ranked_summary
 
     budget, block = options.pop("budget"), options.pop("block")
+    if options["dry_run"]:
+        _estimate(pool, "teachers", options, ask=ask, budget=budget)
+        return
     with shown_progress() as progress:
         if ask is None:
             found = rank_teachers(_job(pool, options), progress=progress)
@@ -180,11 +217,14 @@ def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options:
     Example:
       tutelage rank sources data.jsonl --student smollm2-135m --out ranked/sources
       tutelage rank sources data.jsonl --student smollm2-135m --probe probe.yaml \\
-          --out ranked/sources
+          --out ranked/sources --dry-run
     """
     from tutelage.experiments.rank import rank_sources
     from tutelage.experiments.rank.page import ranked_summary
 
+    if options["dry_run"]:
+        _estimate(pool, "sources", options, probe=probe)
+        return
     job = _job(pool, options)
     with shown_progress() as progress:
         found = rank_sources(job, progress=progress)

@@ -9,6 +9,7 @@ from tutelage.cli.console import shown_progress
 from tutelage.cli.options import template_options, template_values
 from tutelage.cli.output import inform, show_result
 from tutelage.cli.summaries import device_text, doctor_text, export_text, truth_text
+from tutelage.errors import SettingsError
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -106,8 +107,37 @@ def report(
     type=click.IntRange(min=1),
     help="Preferences: the most pairs of one prompt; default all.",
 )
+@click.option(
+    "--push-to",
+    metavar="hub:NAME",
+    help="Also push the set to the Hugging Face hub, with its data card; private.",
+)
+@click.option(
+    "--push-set",
+    "more",
+    multiple=True,
+    help="--push-to: a further set of the run, as a configuration of its own. Repeatable.",
+)
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(min=0, max=1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="--push-to: the share of examples that becomes the split `test`.",
+)
+@click.option("--public", is_flag=True, help="--push-to: make a new dataset public.")
 def export(
-    run: Path, *, to: str, chosen: str, out: Path, selection: str | None, **preferences: Any
+    run: Path,
+    *,
+    to: str,
+    chosen: str,
+    out: Path,
+    selection: str | None,
+    push_to: str | None,
+    more: tuple[str, ...],
+    test_fraction: float,
+    public: bool,
+    **preferences: Any,
 ) -> None:
     """Export a set of a run for a trainer.
 
@@ -120,12 +150,30 @@ def export(
     Example:
       tutelage export runs/demo --to llamafactory --out train.jsonl
       tutelage export runs/samples --to dpo --out pairs.jsonl
+      tutelage export runs/demo --out train.jsonl --push-to hub:me/chosen --push-set random
     """
     from tutelage.pipeline import RunFolder
     from tutelage.pipeline import export as write
+    from tutelage.pipeline.hub_push import export_and_push
 
     folder = RunFolder(root=run).existing().selected_as(selection)
-    show_result(write(folder, to=to, file=out, chosen=chosen, **preferences), text=export_text)
+    job: dict[str, Any] = {"to": to, "file": out, "chosen": chosen, **preferences}
+    if push_to is not None:
+        found = export_and_push(
+            folder,
+            target=push_to,
+            more=more,
+            test_fraction=test_fraction,
+            public=public,
+            **job,
+        )
+    elif more or test_fraction or public:
+        raise SettingsError(
+            "--push-set, --test-fraction and --public belong to --push-to", hint="add --push-to"
+        )
+    else:
+        found = write(folder, **job)
+    show_result(found, text=export_text)
 
 
 @click.command()

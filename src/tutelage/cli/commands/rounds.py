@@ -9,6 +9,7 @@ from tutelage.cli.console import fail_if_away, shown_progress
 from tutelage.cli.options import (
     data_options,
     data_settings,
+    dry_run_options,
     student_options,
     student_values,
     template_options,
@@ -17,6 +18,7 @@ from tutelage.cli.options import (
 )
 from tutelage.cli.output import inform, show_result
 from tutelage.cli.study_summaries import drift_text, frontier_text, rounds_text
+from tutelage.cli.summaries import estimate_text
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 
@@ -178,6 +180,7 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
     help="A setting that wins over the file, such as rounds=5. Repeatable.",
 )
 @tracker_options
+@dry_run_options
 def rounds(
     config: Path,
     *,
@@ -185,6 +188,8 @@ def rounds(
     overrides: tuple[str, ...],
     tracker: str | None,
     tracker_project: str,
+    dry_run: bool,
+    measure_seconds: float,
 ) -> None:
     """Repeat selection and training, as CONFIG says.
 
@@ -195,6 +200,7 @@ def rounds(
 
     \b
     Example:
+      tutelage rounds rounds.yaml --dry-run
       tutelage rounds rounds.yaml --set rounds=3
     """
     from tutelage.cli.commands.run import override_of
@@ -205,6 +211,15 @@ def rounds(
     if out is not None:
         values["out"] = str(out)
     settings = load_rounds_settings(config, overrides=values)
+    if dry_run:
+        from tutelage.experiments.rounds.dry_run import estimate_rounds
+
+        with shown_progress() as progress:
+            estimated = estimate_rounds(
+                settings, progress=progress, measure_seconds=measure_seconds
+            )
+        show_result(estimated, text=estimate_text)
+        return
     with (
         tracked(tracker, project=tracker_project, group=str(settings.out)),
         shown_progress() as progress,

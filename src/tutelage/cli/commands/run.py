@@ -10,6 +10,7 @@ from tutelage.cli.options import (
     data_options,
     data_settings,
     doors_with_workers,
+    dry_run_options,
     engine_options,
     ray_values,
     student_options,
@@ -36,7 +37,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
     type=click.Choice(["off", "calibrated"]),
     help="Refuse versions in which fitted detectors find a fault; select.quality_gate.",
 )
-@click.option("--dry-run", is_flag=True, help="Read the data, estimate the cost, and stop.")
+@dry_run_options
 def run(
     config: Path,
     out: Path | None,
@@ -44,6 +45,7 @@ def run(
     *,
     quality_gate: str | None,
     dry_run: bool,
+    measure_seconds: float,
 ) -> None:
     """Load, rewrite, score, select and report, as CONFIG says.
 
@@ -65,7 +67,7 @@ def run(
     settings = load_settings(config, overrides=values)
     with shown_progress() as progress:
         if dry_run:
-            found = estimate_run(settings, progress=progress)
+            found = estimate_run(settings, progress=progress, measure_seconds=measure_seconds)
             show_result(found, text=estimate_text)
             return
         summary = run_all(settings, progress=progress, doors=doors_with_workers())
@@ -103,9 +105,15 @@ def override_of(text: str) -> tuple[str, Any]:
 )
 @click.option(
     "--steps",
-    default="instruction,response",
-    show_default=True,
+    show_default="instruction,response",
     help="What the teacher rewrites, comma-separated.",
+)
+@click.option(
+    "--refine-source",
+    type=click.Choice(["original", "student"]),
+    default="original",
+    show_default=True,
+    help="Whose response is rewritten: that of DATA, or one that --student writes itself.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")
@@ -115,7 +123,8 @@ def refine(
     *,
     max_tokens: int,
     student: str | None,
-    steps: str,
+    steps: str | None,
+    refine_source: str,
     out: Path,
     dry_run: bool,
     engine: str,
@@ -134,12 +143,14 @@ def refine(
     """
     from tutelage.pipeline import estimate_refine, refine_data
 
-    wanted = [step.strip() for step in steps.split(",") if step.strip()]
+    writing: dict[str, Any] = {"max_tokens": max_tokens, "source": refine_source}
+    if steps is not None:
+        writing["steps"] = [step.strip() for step in steps.split(",") if step.strip()]
     with shown_progress() as progress:
         job: dict[str, Any] = {
             "data": data_settings(data, options),
             "teacher": teacher_values(options),
-            "refine": {"steps": wanted, "max_tokens": max_tokens},
+            "refine": writing,
             "student": student,
             "out": out,
             "progress": progress,

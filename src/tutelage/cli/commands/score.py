@@ -10,6 +10,7 @@ from tutelage.cli.options import (
     data_options,
     data_settings,
     doors_with_workers,
+    dry_run_options,
     engine_options,
     ray_values,
     student_options,
@@ -17,7 +18,7 @@ from tutelage.cli.options import (
 )
 from tutelage.cli.output import show_result
 from tutelage.cli.study_summaries import metric_agreement_text, metrics_text
-from tutelage.cli.summaries import delta_text, recompute_text, score_text
+from tutelage.cli.summaries import delta_text, estimate_text, recompute_text, score_text
 from tutelage.errors import DataError, SettingsError
 
 
@@ -42,6 +43,7 @@ from tutelage.errors import DataError, SettingsError
     help="Also write the statistics of each token to this Parquet file.",
 )
 @engine_options
+@dry_run_options
 def score(
     data: str,
     *,
@@ -49,6 +51,8 @@ def score(
     out: Path | None,
     statistics: Path | None,
     engine: str,
+    dry_run: bool,
+    measure_seconds: float,
     **options: Any,
 ) -> None:
     """Score data with the student model.
@@ -59,11 +63,25 @@ def score(
     \b
     Example:
       tutelage score data.jsonl --student smollm2-135m --metrics ifd,r_ifd --out scores.parquet
+      tutelage score data.jsonl --student smollm2-135m --out scores.parquet --dry-run
       tutelage score runs/samples --student smollm2-135m --metrics grape,lark
     """
-    from tutelage.pipeline import score_data, score_run
+    from tutelage.pipeline import estimate_score, score_data, score_run
 
     names = _names(metrics)
+    if dry_run:
+        is_run = out is None
+        with shown_progress() as progress:
+            found = estimate_score(
+                student=student_values(options),
+                metrics=names,
+                data=None if is_run else data_settings(data, options),
+                run=Path(data) if is_run else None,
+                progress=progress,
+                measure_seconds=measure_seconds,
+            )
+        show_result(found, text=estimate_text)
+        return
     if out is None:
         if statistics is not None or engine != "local":
             raise SettingsError(

@@ -9,6 +9,7 @@ from tutelage.cli.console import shown_progress
 from tutelage.cli.options import (
     POOL_FLAGS,
     TEMPLATE_NAMES,
+    dry_run_options,
     engine_options,
     ray_values,
     template_options,
@@ -17,6 +18,7 @@ from tutelage.cli.options import (
 )
 from tutelage.cli.output import show_result
 from tutelage.cli.study_summaries import evaluate_text, plan_text, prove_text, train_text
+from tutelage.cli.summaries import estimate_text
 from tutelage.errors import SettingsError
 
 _OUT = click.Path(path_type=Path, file_okay=False)
@@ -97,6 +99,7 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     help="How much the loss of a row counts. auto: as its column train_weight says, or the rule "
     "of the run (lark). likelihood: a run's mean probability of the response. off: all the same.",
 )
+@dry_run_options
 def train(
     data: Path,
     *,
@@ -107,6 +110,8 @@ def train(
     weights: str,
     tracker: str | None,
     tracker_project: str,
+    dry_run: bool,
+    measure_seconds: float,
     **flags: Any,
 ) -> None:
     """Train the student with TRL.
@@ -117,6 +122,7 @@ def train(
     \b
     Example:
       tutelage train runs/demo --student smollm2-135m --out trained/choice
+      tutelage train runs/demo --student smollm2-135m --out trained/choice --dry-run
       tutelage train runs/demo --set random --student smollm2-135m --out trained/random
     """
     from tutelage.pipeline.train_stage import train as work
@@ -125,6 +131,20 @@ def train(
     arguments = template_values(flags)
     given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
     settings = given | arguments
+    if dry_run:
+        from tutelage.pipeline import estimate_training
+
+        found = estimate_training(
+            data,
+            model=student,
+            settings=settings,
+            chosen=chosen,
+            selection=selection,
+            weights=weights,
+            measure_seconds=measure_seconds,
+        )
+        show_result(found, text=estimate_text)
+        return
     tracker = tracker if launched().is_first else None
     with tracked(tracker, project=tracker_project), shown_progress() as progress:
         done = work(
@@ -232,6 +252,7 @@ def evaluate(
     help="--plan: instead of what finished cells took.",
 )
 @engine_options
+@dry_run_options
 def prove(
     config: Path,
     *,
@@ -243,6 +264,8 @@ def prove(
     tracker_project: str,
     plan: bool,
     engine: str,
+    dry_run: bool,
+    measure_seconds: float,
     **planning: Any,
 ) -> None:
     """Train on the selection and on baselines, and compare.
@@ -254,6 +277,7 @@ def prove(
     \b
     Example:
       tutelage prove experiment.yaml --plan
+      tutelage prove experiment.yaml --dry-run
       tutelage prove experiment.yaml --quick
       tutelage prove experiment.yaml
       tutelage prove experiment.yaml --engine ray --workers 8 --worker-gpus 1
@@ -270,6 +294,20 @@ def prove(
         return
     if given:
         raise SettingsError(f"{given[0]} belongs to --plan", hint="add --plan")
+    if dry_run:
+        from tutelage.experiments.prove.dry_run import estimate_experiment
+
+        with shown_progress() as progress:
+            found = estimate_experiment(
+                config,
+                out=out,
+                quick=quick,
+                selection=selection,
+                progress=progress,
+                measure_seconds=measure_seconds,
+            )
+        show_result(found, text=estimate_text)
+        return
     group = str(out or config)
     with (
         tracked(tracker, project=tracker_project, group=group),

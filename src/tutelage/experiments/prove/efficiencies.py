@@ -20,6 +20,7 @@ ORACLE, UNGATED = "oracle", "ungated"
 OK, NO_ROOM, ORACLE_WORSE = "ok", "no_room", "oracle_worse"
 _LEAST_ITEMS = 2
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmEfficiency:
     """The efficiency of one arm on one outcome; the fields are columns of EFFICIENCIES.

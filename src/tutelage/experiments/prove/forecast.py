@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.data import read_records
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.prove.compare import pairs_of
@@ -23,6 +22,7 @@ from tutelage.experiments.prove.config import (
 )
 from tutelage.experiments.prove.run import read_results
 from tutelage.pipeline.config import checked
+from tutelage.pipeline.cost_estimate import items_of
 from tutelage.stats.paired_design import Paired, paired_items
 from tutelage.stats.power import Components, Design, components_of, design, what_to_increase
 
@@ -55,7 +55,7 @@ STORED_FOR: Mapping[str, str] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pilot:
+class Pilot:
     """Finished cells of an experiment.
 
     Attributes:
@@ -104,8 +104,8 @@ def forecast(
         raise SettingsError(
             f"--variances {variances}: there is no such name", hint=f"one of {', '.join(STORED)}"
         )
-    found = _pilot(settings, pilot)
-    seconds, told = _seconds(settings, found, given=seconds_per_cell)
+    found = pilot_of(settings, pilot)
+    seconds, told = seconds_of_cells(settings, found, given=seconds_per_cell)
     done = sum(1 for _ in _manifests(settings.out))
     plans = [
         _of_student(settings, student.name, found, variances=variances, seconds=seconds)
@@ -133,7 +133,7 @@ def cells_of(settings: ProveSettings, *, seeds: int) -> int:
     return len(settings.students) * of_student
 
 
-def _pilot(settings: ProveSettings, folder: Path | None) -> _Pilot | None:
+def pilot_of(settings: ProveSettings, folder: Path | None) -> Pilot | None:
     """The pilot that was named; else the experiment's own finished cells, or its quick look's."""
     if folder is not None:
         return _read_pilot(folder)
@@ -141,11 +141,12 @@ def _pilot(settings: ProveSettings, folder: Path | None) -> _Pilot | None:
     return next((_read_pilot(path) for path in own if any(_manifests(path))), None)
 
 
-def _read_pilot(folder: Path) -> _Pilot:
+def _read_pilot(folder: Path) -> Pilot:
+    """The finished cells of an experiment's folder."""
     results = read_results(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     settings = checked(ProveSettings, manifest["settings"], place=str(folder / "manifest.json"))
-    return _Pilot(folder=folder, settings=settings, results=results)
+    return Pilot(folder=folder, settings=settings, results=results)
 
 
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
@@ -156,8 +157,8 @@ def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
             yield found
 
 
-def _seconds(
-    settings: ProveSettings, pilot: _Pilot | None, *, given: float | None
+def seconds_of_cells(
+    settings: ProveSettings, pilot: Pilot | None, *, given: float | None
 ) -> tuple[float | None, str]:
     """The mean seconds of a cell that trains, and where they come from."""
     if given is not None:
@@ -182,7 +183,7 @@ def _seconds(
 def _of_student(
     settings: ProveSettings,
     student: str,
-    pilot: _Pilot | None,
+    pilot: Pilot | None,
     *,
     variances: str | None,
     seconds: float | None,
@@ -280,10 +281,7 @@ def _items(settings: ProveSettings, name: str) -> int | None:
     task = _task(settings, name)
     if task is None:
         return settings.held_out if name in HELD_OUT_TASKS else None
-    if task.path is None or not Path(task.path).is_file():
-        return task.limit
-    rows = sum(1 for _ in read_records(task.path))
-    return rows if task.limit is None else min(rows, task.limit)
+    return items_of(task)
 
 
 def _comparisons(settings: ProveSettings) -> int:
@@ -303,7 +301,7 @@ def _stored(settings: ProveSettings, name: str, variances: str | None) -> tuple[
     return STORED[chosen], f"the stored variances {chosen}"
 
 
-def _paired(pilot: _Pilot, student: str, task: str) -> Paired | None:
+def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
     """Choice and reference of the pilot, or else the pair of arms with most seeds."""
     settings = pilot.settings
     names = [s.name for s in settings.students]

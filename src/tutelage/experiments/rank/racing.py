@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tutelage.data import Candidate, Example, read, write_table
 from tutelage.data.schemas import candidates_to_table
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, SettingsError, TeacherUnreachableError
 from tutelage.experiments.rank.answer_features import answers_table, style_of
 from tutelage.experiments.rank.answer_pool import PoolAnswer, in_asking_order, question_of
 from tutelage.experiments.rank.config import RankSettings
@@ -137,6 +137,7 @@ class _Asking:
         self._doors = doors
         self.candidates: list[Candidate] = []
         self._away: dict[str, str] = {}
+        self._waiting = False
 
     def ask_all(
         self,
@@ -158,6 +159,11 @@ class _Asking:
             for teacher in running:
                 new += asyncio.run(self._ask(teacher, part, progress=progress))
                 asked[teacher.teacher_name] += len(part)
+            if self._waiting:  # whoever is judged now would be judged by a part of the answers
+                raise TeacherUnreachableError(
+                    "; ".join(self._away.values()),
+                    hint="run the same command again later to collect the replies",
+                )
             answers = in_asking_order([*answers, *new], seed=self._settings.seed)
             table = self._table(answers, progress=progress)
             keep = set(self._still_running(table)) & {t.teacher_name for t in running}
@@ -199,8 +205,9 @@ class _Asking:
                     on_done=lambda _: progress.advance(),
                     outstanding=2 * teacher.concurrency,
                 )
-                if asked.away is not None:
-                    self._away[name] = asked.away
+            if asked.away is not None:
+                self._away[name] = asked.away
+            self._waiting |= asked.waiting is not None
         progress.end()
         self.candidates += candidates
         by_id = {example.example_id: example for example in questions}

@@ -334,7 +334,7 @@ def _ask(
                 settings=settings.refine,
                 on_done=lambda _: progress.advance(note=paid_in_words(asked)),
             )
-            return written, tally_of(asked)
+        return written, tally_of(asked)  # what waits in a batch is known once it is submitted
 
     with opened_journal(run, teacher) as journal:
         written, tally = asyncio.run(ask())

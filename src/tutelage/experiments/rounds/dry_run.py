@@ -1,0 +1,193 @@
+"""What a loop of rounds would do at most (`tutelage rounds --dry-run`)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tutelage.data import OK, Candidate, Example, read, write_jsonl
+from tutelage.data.schemas import messages_to_arrow
+from tutelage.experiments.rounds.config import RoundsSettings, as_teacher_with
+from tutelage.experiments.rounds.rounds_dir import RoundsFolder
+from tutelage.pipeline.config import RunSettings
+from tutelage.pipeline.cost_estimate import (
+    answering_work,
+    calling_work,
+    evaluation_work,
+    run_work,
+    training_work,
+)
+from tutelage.pipeline.resources import Doors
+from tutelage.pipeline.student_attempts import AttemptSettings
+from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
+from tutelage.progress import Progress
+from tutelage.refinement import SampleSettings, sample_request
+from tutelage.student import open_student
+from tutelage.student.config import template_values
+from tutelage.teacher import ScriptedTeacher, TeacherSettings
+from tutelage.training import encode_file
+from tutelage.training.train import student_settings
+
+_NOTE = "at most: the limits may end a loop earlier, and a round trains on what it selects"
+
+
+def estimate_rounds(
+    settings: RoundsSettings,
+    *,
+    progress: Progress,
+    doors: Doors | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """The calls, readings, trainings and answers of all loops, with tokens, cost and time.
+
+    Args:
+        settings: Of the loops.
+        progress: Told of the rows.
+        doors: How the student is reached.
+        measure_seconds: How long a speed is measured at most; 0 takes the last measurement.
+    """
+    names = set(RunSettings.model_fields) - {"out"}
+    values = {name: getattr(settings, name) for name in names}
+    pool = RunSettings(**values, out=str(RoundsFolder(root=Path(settings.out)).pool.root))
+    found, work, readings = run_work(
+        pool, progress=progress, doors=doors, measure_seconds=measure_seconds, read_again=True
+    )
+    rounds = settings.rounds * len(settings.loops) * len(settings.seeds)
+    work += [_read_again(w, rounds=rounds) for w in readings]
+    originals = _originals(settings)
+    work.append(_trained(settings, originals, rounds=rounds, measure_seconds=measure_seconds))
+    work += _observed(settings, times=rounds + 1, measure_seconds=measure_seconds)
+    if "self_teaching" in settings.loops:
+        times = (settings.rounds + 1) * len(settings.seeds)
+        examples = [e for e, _ in originals]
+        work.append(
+            _answers(
+                "self_teaching",
+                settings,
+                examples,
+                settings.own_answers,
+                times=times,
+                measure_seconds=measure_seconds,
+            )
+        )
+    rewriter = settings.rewriter
+    if settings.rewrite.attempts and rewriter is not None and "gate" in settings.loops:
+        work.append(_rewrites(settings, rewriter, examples=len(originals), work=work))
+    note = "; ".join(filter(None, [found.get("note"), _NOTE]))
+    return {**found, **summed(work), "note": note}
+
+
+def _read_again(one: Work, *, rounds: int) -> Work:
+    """Each trained student reads every candidate once, and nothing of it is cached."""
+    return replace(
+        one,
+        stage=f"{one.stage}, trained students",
+        count=one.count * rounds,
+        tokens=None if one.tokens is None else one.tokens * rounds,
+        seconds=None if one.seconds is None else one.seconds * rounds,
+    )
+
+
+def _originals(settings: RoundsSettings) -> list[tuple[Example, Candidate]]:
+    return [
+        (row.example, candidate)
+        for row in read(settings.data.path, settings=settings.data)
+        if row.example is not None
+        for candidate in row.candidates[:1]
+        if candidate.status == OK
+    ]
+
+
+def _trained(
+    settings: RoundsSettings,
+    originals: Sequence[tuple[Example, Candidate]],
+    *,
+    rounds: int,
+    measure_seconds: float,
+) -> Work:
+    student = settings.student
+    train = settings.train.model_copy(
+        update={"template": student.template, "turns": student.turns, **template_values(student)}
+    )
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        file = Path(folder) / "rows.jsonl"
+        write_jsonl(file, ({"messages": messages_to_arrow(c.messages)} for _, c in originals))
+        with open_student(student_settings(student.model, train)) as model:
+            encoded = encode_file(file, model)
+            one = training_work(encoded, model, train, measure_seconds=measure_seconds)
+    return replace(
+        one,
+        count=rounds,
+        unit="trainings",
+        tokens=None if one.tokens is None else one.tokens * rounds,
+        seconds=None if one.seconds is None else one.seconds * rounds,
+    )
+
+
+def _observed(settings: RoundsSettings, *, times: int, measure_seconds: float) -> list[Work]:
+    held_out, student = settings.held_out, settings.student
+    work: list[Work] = []
+    if held_out.tasks:
+        evaluate = held_out.evaluate.model_copy(
+            update={"template": student.template, **template_values(student)}
+        )
+        work.append(
+            evaluation_work(
+                student.model,
+                held_out.tasks,
+                evaluate,
+                times=times,
+                measure_seconds=measure_seconds,
+            )
+        )
+    if held_out.instructions is not None:
+        rows = read(held_out.instructions.path, settings=held_out.instructions)
+        examples = [row.example for row in rows if row.example is not None]
+        work.append(
+            _answers(
+                "held-out answers",
+                settings,
+                examples,
+                held_out.answers,
+                times=times,
+                measure_seconds=measure_seconds,
+            )
+        )
+    return work
+
+
+def _answers(
+    stage: str,
+    settings: RoundsSettings,
+    examples: Sequence[Example],
+    attempts: AttemptSettings,
+    *,
+    times: int,
+    measure_seconds: float,
+) -> Work:
+    asked = as_teacher_with(settings.student, settings.batch)
+    namesake = ScriptedTeacher("", name=asked.teacher_name)
+    sampling = SampleSettings(n=1, temperature=attempts.temperature, max_tokens=attempts.max_tokens)
+    usable = [example for example in examples if not example.uses_tools]
+    return answering_work(
+        stage,
+        asked,
+        [sample_request(e, 0, teacher=namesake, settings=sampling) for e in usable[:64]],
+        count=len(usable) * (attempts.sampled + attempts.greedy) * times,
+        measure_seconds=measure_seconds,
+    )
+
+
+def _rewrites(
+    settings: RoundsSettings, rewriter: TeacherSettings, *, examples: int, work: Sequence[Work]
+) -> Work:
+    """Every attempt in every round of the gate, at the tokens of the run's own calls."""
+    each = min(examples, settings.rewrite.max_examples or examples)
+    calls = each * settings.rewrite.attempts * (settings.rounds + 1) * len(settings.seeds)
+    before = next((w for w in work if w.stage == "rewrite" and w.count), None)
+    tokens = 0 if before is None else round((before.tokens or 0) / before.count * calls)
+    found = calling_work(
+        "rewrite what was refused", rewriter, calls=calls, tokens=tokens, replies=0, pace=0.0
+    )
+    return found if before is not None else replace(found, tokens=None)
