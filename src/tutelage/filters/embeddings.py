@@ -155,7 +155,7 @@ def make_embedder(settings: EmbedderSettings) -> Embedder:
     except (OSError, ValueError) as error:  # no such folder or name, no network, damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SettingsError(
-            f"the embedding model {settings.model} cannot be loaded: {reason}",
+            f"the embedding model {getattr(settings, 'model', settings.kind)} cannot be loaded: {reason}",
             hint=f"give the folder of a {settings.kind} model, or its name on the hub",
         ) from error
 
