@@ -7,7 +7,7 @@
     hf jobs uv run --flavor a10g-small --secrets HF_TOKEN \
         examples/scale/hf_job.py me/pairs smollm2-135m me/chosen
 
-Not run by us as a job. It runs as a plain script: `python examples/scale/hf_job.py ...`.
+Not run by us. It is a plain script as well: `python examples/scale/hf_job.py ...`.
 """
 
 import sys
