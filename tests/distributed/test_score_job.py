@@ -17,11 +17,11 @@ import pytest
 from tests.pipeline.fakes import rows, write_rows
 from tutelage.data import read, write_table
 from tutelage.data.schemas import CANDIDATES, candidate_to_row
-from tutelage.distributed import RayCells, RayWorkers, cells_elsewhere
-from tutelage.distributed.score_job import RayScoring, _in_flight
+from tutelage.distributed import RayCells, RayWorkers
+from tutelage.distributed.score_job import RayScoring
 from tutelage.distributed.score_worker import ScoringWorker, WorkFolder
 from tutelage.distributed.teacher_pool import opens_on_ray
-from tutelage.errors import SettingsError, StudentError
+from tutelage.errors import StudentError
 from tutelage.pipeline.jobs import score_data
 from tutelage.pipeline.ray_config import RaySettings
 from tutelage.pipeline.resources import Doors
@@ -314,15 +314,3 @@ def test_a_cell_that_fails_stops_the_others_with_its_own_error(tmp_path: Path) -
         list(cells.each(partial(_write, tmp_path), [0, -1, 2]))
     assert raised.value.hint == "mend it"
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
-
-
-def test_few_chunks_are_handed_out_one_by_one() -> None:
-    assert [_in_flight(chunks, 2) for chunks in (1, 7, 8)] == [1, 1, 2]
-
-
-def test_a_pool_that_is_not_used_is_refused() -> None:
-    with pytest.raises(SettingsError, match="for Ray's workers"):
-        cells_elsewhere("local", {"workers": 3})
-    with pytest.raises(SettingsError, match="workers"):
-        cells_elsewhere("ray", {"workers": 0})
-    assert cells_elsewhere("local", {}) is None

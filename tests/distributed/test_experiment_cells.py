@@ -1,0 +1,99 @@
+"""Cells on a pool, without Ray: what is begun when, and what a failure stops."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tutelage.distributed import RayCells, cells_elsewhere, experiment_cells
+from tutelage.distributed.score_job import _in_flight
+from tutelage.errors import RunError, SettingsError, StudentError
+from tutelage.pipeline.ray_config import RaySettings
+
+
+class RayError(Exception):
+    pass
+
+
+class Ray:
+    """As much of Ray as cells need: work is done when somebody waits for it, the last one first."""
+
+    exceptions = SimpleNamespace(RayError=RayError)
+
+    def __init__(self) -> None:
+        self.options: dict[str, Any] = {}
+        self.most = 0
+
+    def remote(self, **options: Any) -> Callable[[Any], Any]:
+        self.options = options
+        return lambda function: SimpleNamespace(
+            remote=lambda *arguments: lambda: function(*arguments)
+        )
+
+    def wait(self, under_way: list[Any], *, num_returns: int) -> tuple[list[Any], list[Any]]:
+        assert num_returns == 1
+        self.most = max(self.most, len(under_way))
+        return [under_way[-1]], under_way[:-1]
+
+    def get(self, ready: Any) -> Any:
+        return ready()
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
+    pretended = Ray()
+
+    @contextmanager
+    def joined(_settings: RaySettings) -> Iterator[Ray]:
+        yield pretended
+
+    monkeypatch.setattr(experiment_cells, "joined", joined)
+    return pretended
+
+
+def test_as_many_cells_are_under_way_as_there_are_workers(ray: Ray) -> None:
+    done: list[int] = []
+    pool = RaySettings(workers=2, worker_cpus=3, worker_gpus=0.5)
+    assert sorted(RayCells(pool).each(done.append, range(5))) == [0, 1, 2, 3, 4]
+    assert sorted(done) == [0, 1, 2, 3, 4]
+    assert ray.most == 2
+    assert (ray.options["num_cpus"], ray.options["num_gpus"]) == (3, 0.5)
+    assert ray.options["runtime_env"]["env_vars"]["OMP_NUM_THREADS"] == "3"
+
+
+def test_a_cell_that_fails_lets_the_others_end_and_begins_no_more(ray: Ray) -> None:
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number == 1:
+            raise StudentError("cell 1", hint="mend it")
+
+    given = []
+    with pytest.raises(StudentError, match="cell 1") as raised:
+        given.extend(RayCells(RaySettings(workers=2)).each(work, range(5)))
+    assert raised.value.hint == "mend it"
+    assert begun == [1, 0]
+
+
+def test_a_worker_that_dies_is_an_error_of_the_run(ray: Ray) -> None:
+    def dies(_number: int) -> None:
+        raise RayError("The worker died unexpectedly.\nOut of memory")
+
+    with pytest.raises(RunError, match="could not finish its cell: The worker died") as raised:
+        list(RayCells(RaySettings(workers=2)).each(dies, range(3)))
+    assert "fewer --workers" in str(raised.value.hint)
+
+
+def test_few_chunks_are_handed_out_one_by_one() -> None:
+    assert [_in_flight(chunks, 2) for chunks in (1, 7, 8)] == [1, 1, 2]
+
+
+def test_a_pool_that_is_not_used_is_refused() -> None:
+    with pytest.raises(SettingsError, match="for Ray's workers"):
+        cells_elsewhere("local", {"workers": 3})
+    with pytest.raises(SettingsError, match="workers"):
+        cells_elsewhere("ray", {"workers": 0})
+    assert cells_elsewhere("local", {}) is None
