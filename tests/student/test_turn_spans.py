@@ -176,7 +176,9 @@ def test_problems_name_the_setting_that_mends_them():
 
 def test_a_generation_prompt_in_other_words_takes_nothing_from_the_response():
     template = opened(
-        marked("{{ m.content }}").replace("<|bot|>{% endif %}", "<|bot|>Here are my steps:{% endif %}")
+        marked("{{ m.content }}").replace(
+            "<|bot|>{% endif %}", "<|bot|>Here are my steps:{% endif %}"
+        )
     )
     rendered = template.render([ASK, said("Here are my seas: all.")], 1)
     assert rendered.target == "Here are my seas: all."

@@ -292,9 +292,7 @@ def open_chat_template(
     )
 
 
-def _check_between(
-    template: ChatTemplate, turns: Sequence[Message], *, tools: str | None
-) -> None:
+def _check_between(template: ChatTemplate, turns: Sequence[Message], *, tools: str | None) -> None:
     try:
         rendered = template.render(turns, len(turns) - 1, tools=tools)
     except RewrittenError:
