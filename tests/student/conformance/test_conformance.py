@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from tests.student.conformance.checks import Checked, Setup, check_row, check_turns
-from tests.student.conformance.conversations import ROWS
+from tests.student.conformance.conversations import ROWS, Row
 from tests.student.conformance.families import FAMILIES
+from tutelage.student.jinja_environment import TEMPLATE_ERRORS
 
 EXPECTED = Path(__file__).with_name("expected.json")
 MOST_STATUSES = 0.30
@@ -77,7 +78,7 @@ def assert_as_expected(name: str) -> None:
     limit = LIMITED.get(name, MOST_STATUSES)
     assert len(found["statuses"]) <= limit * len(ROWS), found["statuses"]
     if name in expected():  # another version of TRL may have templates that are not listed
-        assert found == expected()[name]
+        assert found == {key: expected()[name][key] for key in found}
     else:
         assert name.startswith("trl ")
 
@@ -122,6 +123,48 @@ def turns_beyond(name: str) -> dict[str, list[str]]:
     return {"beyond": sorted(beyond - {""}), "statuses": sorted(statuses)}
 
 
+_TRAINABLE = [*FAMILIES, *_PLAIN]
+OWN, REFUSED = "its own", "refused"
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", _TRAINABLE)
+def test_what_trl_trains_with_for_messages(name):
+    pytest.importorskip("trl")
+    if name in expected():
+        assert trained_with(name) == expected()[name]["messages"]
+
+
+def trained_with(name: str) -> dict[str, Any]:
+    """The template that TRL takes for `assistant_only_loss`, and the rows that it changes.
+
+    Its own where that marks what the assistant wrote, another one that TRL has for it, or none.
+    """
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+    if has_generation_markers(sources()[name]):
+        return {"template": OWN, "differs": []}
+    setup = setup_of(name)
+    try:
+        patched = get_training_chat_template(setup.tokenizer)
+    except ValueError:
+        return {"template": REFUSED, "differs": []}
+    other = next(key for key, source in sources().items() if source == patched)
+    differs = [
+        row
+        for row, value in ROWS.items()
+        if _text_of(setup, value) not in (None, _text_of(setup_of(other), value))
+    ]
+    return {"template": other.removeprefix("trl "), "differs": differs}
+
+
+def _text_of(setup: Setup, row: Row) -> str | None:
+    try:
+        return setup.trained_text(row)
+    except TEMPLATE_ERRORS:
+        return None
+
+
 def test_there_are_enough_kinds_of_rows_and_families():
     assert len(ROWS) >= 20
     assert len(FAMILIES) >= 20
@@ -150,6 +193,21 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
         scored = len(ROWS) - len(entry["statuses"])
         cells = [name, f"{scored}/{len(ROWS)}", told, *shown]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield "\n## Messages: the template that TRL takes\n"
+    yield (
+        "With `assistant_only_loss` TRL needs a template that marks what the assistant wrote. It "
+        "takes the template itself where it does, a template of its own that it knows for it, or "
+        "refuses. Where its template renders a row otherwise, what is trained on is not what is "
+        "scored: score with that template (`--template FILE`).\n"
+    )
+    refused = [name for name, entry in found.items() if _messages(entry) == REFUSED]
+    yield f"Refused ({len(refused)}): {', '.join(refused)}.\n"
+    yield "| template | TRL trains with | rows rendered otherwise |"
+    yield "|---|---|---|"
+    for name, entry in found.items():
+        if _messages(entry) not in (None, REFUSED):
+            cells = [name, _messages(entry), ", ".join(entry["messages"]["differs"])]
+            yield "| " + " | ".join(str(cell) for cell in cells) + " |"
     yield "\n## All assistant turns\n"
     yield (
         "With `--turns all`, what TRL's `assistant_only_loss` covers beyond our targets under its "
@@ -166,8 +224,15 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def _messages(entry: dict[str, Any]) -> str | None:
+    told = entry.get("messages")
+    return None if told is None else str(told["template"])
+
+
 def write_results() -> None:
     found = {name: summary(name) for name in sources()}
+    for name in _TRAINABLE:
+        found[name]["messages"] = trained_with(name)
     for name in _TRAINING:
         found[name]["turns"] = turns_beyond(name)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
