@@ -16,11 +16,14 @@ import pytest
 from tests.student.conformance.checks import Checked, Setup, check_row, check_turns
 from tests.student.conformance.conversations import ROWS, Row
 from tests.student.conformance.families import FAMILIES
+from tutelage.errors import DataError
 from tutelage.student.jinja_environment import TEMPLATE_ERRORS
 
 EXPECTED = Path(__file__).with_name("expected.json")
 MOST_STATUSES = 0.30
 """The largest share of rows with a status, unless `LIMITED` says why it is larger."""
+MOST_UNREVERSED = 0.12
+"""The largest share of rows whose response is scored and whose instruction is not."""
 LIMITED = {
     "system needed": 0.90,  # refuses every row without a system prompt
     "mistral v0.2": 0.35,  # refuse system prompts, tools and turns that do not alternate
@@ -63,6 +66,7 @@ def summary(name: str) -> dict[str, Any]:
     checked = {row: check_row(setup_of(name), value) for row, value in ROWS.items()}
     return {
         "statuses": {row: c.status for row, c in checked.items() if c.status != "ok"},
+        "reverse": {row: c.reverse for row, c in checked.items() if c.reverse != "ok"},
         "straddles": [row for row, c in checked.items() if c.straddles],
         "between": _texts(checked, "between"),
         "end": _texts(checked, "end"),
@@ -77,6 +81,7 @@ def assert_as_expected(name: str) -> None:
     found = summary(name)
     limit = LIMITED.get(name, MOST_STATUSES)
     assert len(found["statuses"]) <= limit * len(ROWS), found["statuses"]
+    assert len(found["reverse"]) <= MOST_UNREVERSED * len(ROWS), found["reverse"]
     if name in expected():  # another version of TRL may have templates that are not listed
         assert found == {key: expected()[name][key] for key in found}
     else:
@@ -150,19 +155,18 @@ def trained_with(name: str) -> dict[str, Any]:
     except ValueError:
         return {"template": REFUSED, "differs": []}
     other = next(key for key, source in sources().items() if source == patched)
-    differs = [
-        row
-        for row, value in ROWS.items()
-        if _text_of(setup, value) not in (None, _text_of(setup_of(other), value))
-    ]
+    differs = [row for row, value in ROWS.items() if _changed(setup, setup_of(other), value)]
     return {"template": other.removeprefix("trl "), "differs": differs}
 
 
-def _text_of(setup: Setup, row: Row) -> str | None:
+def _changed(setup: Setup, other: Setup, row: Row) -> bool:
+    """Whether a row that is scored is rendered otherwise, up to the end of the response."""
     try:
-        return setup.trained_text(row)
-    except TEMPLATE_ERRORS:
-        return None
+        rendered = setup.template.render(row.messages, len(row.messages) - 1, tools=row.tools)
+        text = other.trained_text(row)
+    except (*TEMPLATE_ERRORS, DataError):
+        return False
+    return not text.startswith(rendered.context + rendered.target)
 
 
 def test_there_are_enough_kinds_of_rows_and_families():
@@ -175,7 +179,8 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{len(found)} templates, {len(ROWS)} kinds of rows each. A row is either scored exactly "
         "as `apply_chat_template` renders it for training (text and token ids, both headers "
-        "equal), or it has a status. *between* and *end* list all that TRL's mask of prompt and "
+        "equal), or it has a status. The instruction given the response is held against the same "
+        "rendering of its own row. *between* and *end* list all that TRL's mask of prompt and "
         "completion covers beyond the target. `trl NAME` is a template inside the TRL package; "
         "the others are short imitations of model families.\n"
     )
