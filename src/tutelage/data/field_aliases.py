@@ -49,11 +49,7 @@ _BY_A_MODEL = ("attempt", "deepseek_attempt")
 """What a model answered, in sets where `solution` is what it is checked against (s1K)."""
 _INSTRUCTIONS = (
     *("instruction", "question", "prompt", "query", "problem"),
-    *(
-        "definition",
-        "input",
-        "inputs",
-    ),  # a definition has its input beside it (Natural Instructions)
+    *("definition", "input", "inputs"),  # Natural Instructions: a definition and its input
 )
 _ASKS = ("instruction", "question", "prompt", "query", "problem")
 _REFINED = ("refined", "revised")
