@@ -170,9 +170,10 @@ def _texts(messages: Any) -> tuple[TextColumn, TextColumn, list[int]]:
     other = np.ones(len(turns), dtype=bool)
     other[last_user[last_user >= 0]] = False
     other[last_answer[last_answer >= 0]] = False
+    written: Any = _written(turns)
     return (
         contents.take(pa.array(last_user, mask=last_user < 0)),
-        _written(turns).take(pa.array(last_answer, mask=last_answer < 0)),
+        written.take(pa.array(last_answer, mask=last_answer < 0)),
         np.flatnonzero(other).tolist(),
     )
 
