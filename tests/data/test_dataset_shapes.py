@@ -273,6 +273,8 @@ def test_questions_with_a_verifier_are_questions(tmp_path) -> None:
         {"prompt": CHAT[:1], "completion": CHAT[1:], "label": False},
         {"messages": CHAT, "kto_tag": False},
         {"prompt": ASK, "completion": "bad", "label": "False"},
+        {"prompt": ASK, "completion": "bad", "label": 0},
+        {"instruction": ASK, "output": "bad", "kto_tag": 0.0},
         {"messages": [CHAT[0], {**CHAT[1], "weight": 0}]},
         {"messages": [CHAT[0], {**CHAT[1], "train": False}]},
         {"messages": [CHAT[0], {**CHAT[1], "loss_weight": 0.0}]},
@@ -330,3 +332,28 @@ def test_a_response_that_stands_twice_in_its_row_is_one_sample() -> None:
     assert first_row.status == "ok"
     assert "1 of 2 candidates are repeated" in first_row.detail
     assert (second_row.status, second_row.candidates) == ("duplicate", ())
+
+
+def test_a_label_of_numbers_is_a_class_elsewhere() -> None:
+    candidate = first({"instruction": ASK, "output": SAY, "label": 0})
+    assert (candidate.status, candidate.response) == ("ok", SAY)
+
+
+def test_a_definition_stands_in_front_of_its_input() -> None:
+    row = {"task_name": "t", "definition": "Multiply.", "inputs": ASK, "targets": SAY}
+    assert [m.content for m in first(row).messages] == [f"Multiply.\n{ASK}", SAY]
+
+
+@pytest.mark.parametrize("truth", [["42"], '["42"]', 42])
+def test_a_reference_may_be_a_list_of_one(truth: object) -> None:
+    row = {"prompt": CHAT[:1], "reward_model": {"style": "rule", "ground_truth": truth}}
+    (found,) = read([row])
+    assert found.example.reference == "42"
+
+
+def test_parts_may_be_plain_texts_and_tools_go_by_another_name() -> None:
+    tools = [{"type": "function", "function": {"name": "multiply", "parameters": {}}}]
+    row = {"messages": [{"role": "user", "content": [ASK]}, CHAT[1]], "available_tools": tools}
+    candidate = first(row)
+    assert candidate.messages[0].content == ASK
+    assert json.loads(candidate.tools) == tools

@@ -86,6 +86,7 @@ def test_a_file_without_responses_says_so_and_names_the_likely_column(tmp_path: 
         ({"messages": [{"role": "critic", "content": "x"}]}, "known roles"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "turn of the user"),
         ({"text": "x", "story": "y"}, "--map instruction=FIELD"),
+        ({"text": "### Instruction: x"}, "the only field is text"),
         (["x"], "JSON objects"),
     ],
 )
@@ -188,3 +189,13 @@ def test_deep_nesting_has_a_reason(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(f'{{"instruction": {deep}}}\n{json.dumps(ROW)}\n')
     assert [row.status for row in read(str(path))] == ["nested_too_deeply", "ok"]
+
+
+def test_columns_that_were_not_read_are_listed_and_template_arguments_pointed_out() -> None:
+    found = read([{"prompt": "Why?", "gpt": "It is so.", "claude": "It is not."}])
+    list(found)
+    assert "gpt, claude" in found.notes[0] or "--map response=" in found.notes[0]
+    row = {"prompt": "Why?", "completion": "So.", "chat_template_kwargs": {"a": 1}}
+    found = read([row, {**row, "prompt": "How?", "chat_template_kwargs": {}}])
+    list(found)
+    assert found.notes[0].startswith("1 rows have chat_template_kwargs")

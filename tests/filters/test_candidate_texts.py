@@ -8,7 +8,7 @@ from tutelage.data import Message, instruction_of, response_of
 from tutelage.data.example import ROLES
 from tutelage.data.schemas import CANDIDATES, EXAMPLES, messages_to_arrow
 from tutelage.errors import DataError
-from tutelage.filters.candidate_texts import pool_of
+from tutelage.filters.candidate_texts import answers_only, pool_of
 
 turns = st.builds(Message, role=st.sampled_from(ROLES), content=st.text(max_size=6))
 conversations = st.lists(
@@ -104,3 +104,28 @@ def test_an_ok_row_without_a_user_turn_is_refused():
 
 def test_an_empty_table_is_an_empty_pool(make_candidates):
     assert len(pool_of(make_candidates([]))) == 0
+
+
+def test_a_response_holds_all_that_is_trained_on():
+    ask = Message(role="user", content="When?")
+    calls = '[{"type": "function", "function": {"name": "tide", "arguments": {}}}]'
+    table = _examples(
+        [
+            (ask, Message(role="assistant", content="Now.", reasoning="It is noon.")),
+            (ask, Message(role="assistant", content="", tool_calls=calls)),
+            (ask, Message(role="assistant", content="<think>noon</think>Now.", reasoning="")),
+            (
+                ask,
+                Message(role="assistant", content="Now.", reasoning="It is noon."),
+                ask,
+                Message(role="assistant", content="Later."),
+            ),
+        ]
+    )
+    pool = pool_of(table)
+    assert pool.responses.to_pylist()[:2] == ["It is noon.\n\nNow.", f"\n{calls}"]
+    assert "It is noon." in pool.earlier.to_pylist()[3]
+    assert "It is noon." in pool.dialogues.to_pylist()[3]
+    answers = pool_of(answers_only(table))
+    assert answers.responses.to_pylist() == ["Now.", f"\n{calls}", "Now.", "Later."]
+    assert "It is noon." not in answers.earlier.to_pylist()[3]

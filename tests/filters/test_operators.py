@@ -72,3 +72,24 @@ def test_one_more_line_of_code_leaves_long_code_alike():
 def test_emoji_and_currencies_belong_to_the_text(make_candidates):
     texts = ["\U0001f600", "\U0001f621", "\U0001f600", "5 $", "5 \u20ac"]
     assert _kept(texts, make_candidates) == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What does a && b give?", "What does a || b give?"),
+        ("Compute a << 2 now.", "Compute a >> 2 now."),
+        ("What does i++ do?", "What does i-- do?"),
+        ("Evaluate !flag in it.", "Evaluate flag in it."),
+        ("Compute |-5| for me.", "Compute -5 for me."),
+        ("Compute f'(x) of it.", "Compute f(x) of it."),
+        ("A program in C++ please.", "A program in C please."),
+    ],
+)
+def test_operators_of_programs_and_bars_differ(one, other):
+    assert operators_of(one) != operators_of(other)
+
+
+def test_columns_of_tables_and_dashes_of_prose_are_no_operators():
+    assert operators_of("| a | b |\n|---|---|\n| 1 | 2 |") == ()
+    assert operators_of("He came -- at last -- home. Wait! What a day!") == ()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.student.conformance.conversations import ROWS
 from tutelage.metrics import METRICS
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -49,6 +50,17 @@ def sources():
 @pytest.mark.parametrize("made", [table, sources])
 def test_the_page_shows_the_registry(made):
     assert made() in PAGE.read_text(encoding="utf-8"), "python tests/metrics/test_documentation.py"
+
+
+def test_the_page_says_on_which_rows_each_metric_was_validated():
+    text = PAGE.read_text(encoding="utf-8")
+    _, _, section = text.partition("## On which rows each metric was validated")
+    section = section.partition("\n## ")[0]
+    named = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(named))) == sorted(METRICS)
+    kinds = re.search(r"\(conformance-templates\.md\): ([^|]+) \|", section)
+    assert kinds is not None
+    assert kinds[1].split(", ") == list(ROWS)
 
 
 if __name__ == "__main__":

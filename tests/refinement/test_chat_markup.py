@@ -42,6 +42,10 @@ BAR = "\uff5c"
         f"<start_of_turn>model\n{ANSWER}",
         f"assistant\n\n{ANSWER}",
         f"<s>{ANSWER}</s>",
+        f"{ANSWER}</s><s>[INST] And 3 + 4? [/INST] 7",
+        f"{ANSWER}\nUser: And what is 3 + 4?\nAssistant: 7",
+        f"<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>{ANSWER}<|END_RESPONSE|>",
+        f"<|begin_of_box|>{ANSWER}<|end_of_box|>",
         f"Let me see, 5 and 7 ...\n</think>\n\n{ANSWER}",
         f"Hm.</think>{ANSWER}<|im_end|>",
         f"<thought>5 + 7</thought>{ANSWER}",
@@ -162,3 +166,10 @@ def test_reasons_to_stop_are_compared_without_case(
     finish: str, tokens: int | None, status: str
 ) -> None:
     assert sample_of("12", finish_reason=finish, completion_tokens=tokens).status == status
+
+
+def test_thinking_of_harmony_alone_is_no_answer():
+    assert (
+        cleaned("analysisThe user wants a sum.").fault == "harmony markup without a final message"
+    )
+    assert cleaned("Analysis of the sum: it is twelve.").fault is None

@@ -172,3 +172,58 @@ def test_the_date_is_a_setting():
 def test_problems_name_the_setting_that_mends_them():
     template = opened(marked("{{ m.content.split('</think>')[-1] }}"))
     assert any("--thinking exclude" in problem for problem in template_problems(template))
+
+
+def test_a_generation_prompt_in_other_words_takes_nothing_from_the_response():
+    template = opened(
+        marked("{{ m.content }}").replace(
+            "<|bot|>{% endif %}", "<|bot|>Here are my steps:{% endif %}"
+        )
+    )
+    rendered = template.render([ASK, said("Here are my seas: all.")], 1)
+    assert rendered.target == "Here are my seas: all."
+    assert rendered.header == "<|bot|>"
+
+
+def test_thinking_with_other_tags_than_in_the_row_is_a_flag():
+    template = opened(
+        marked(
+            "{% set c = m.content %}{% if '</think>' in c %}"
+            "{% set c = c.split('</think>')[1] %}{% if 'cold' in m.content %}"
+            "<think>cold</think>{% endif %}{% endif %}{{ c }}"
+        )
+    )
+    dropped = template.render([ASK, said("<think>\n\n</think>\n\nAll.")], 1)
+    assert (dropped.target.strip(), dropped.stripped) == ("All.", True)
+    assert template.render([ASK, said("<think>cold</think>All.")], 1).stripped is False
+    assert template.render([ASK, said("<think>\ncold\n</think>All.")], 1).stripped is True
+
+
+def test_a_turn_of_calls_may_end_without_the_line_break_of_other_turns():
+    template = opened(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.tool_calls %}"
+        "<call>{{ m.tool_calls[0].function | tojson }}</call>{% else %}\n{% endif %}<STOP_12>"
+        "{% endfor %}" + GENERATE + "assistant: {% endif %}"
+    )
+    calls = '[{"type": "function", "function": {"name": "tide", "arguments": {"day": 2}}}]'
+    rendered = template.render([ASK, said("", tool_calls=calls)], 1, tools="[]")
+    assert rendered.target.endswith("</call>")
+    assert rendered.end == "<STOP_12>"
+
+
+def test_a_template_may_need_tools():
+    source = "{% for t in tools %}{{ t | tojson }}{% endfor %}" + marked("{{ m.content }}")
+    template = opened(source)  # iterates over tools: a row without them is refused
+    with pytest.raises(TemplateRefusedError):
+        template.render([ASK, said("All.")], 1)
+    assert template.render([ASK, said("All.")], 1, tools="[]").target == "All."
+    assert any(p.startswith("refuses a row without tools") for p in template_problems(template))
+
+
+def test_a_template_may_need_a_system_prompt():
+    source = (
+        "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + marked("{{ m.content }}")
+    )
+    problems = template_problems(opened(source))
+    assert any("without a system prompt" in problem for problem in problems)

@@ -1,5 +1,6 @@
 """Read a row's own conversation: what is asked, and what is answered."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -80,6 +81,33 @@ def note_in(fields: Fields, field_name: FieldName) -> str | None:
     return text if text and text.strip() else None
 
 
+def reference_in(fields: Fields) -> str | None:
+    """The known right answer; None where there is none, or several.
+
+    Rows of reinforcement learning write it as a list, too, or as the JSON text of a list of texts:
+    a list of one is read.
+    """
+    name, value = fields.name("reference"), fields.peek("reference")
+    if name is not None and name.endswith("ground_truth"):
+        one = _only_item(value)
+        if one is not None:
+            fields.take("reference")
+            return text_of(one, name=name)
+    return note_in(fields, "reference")
+
+
+def _only_item(value: object) -> object:
+    listed = value
+    if isinstance(value, str) and value.lstrip().startswith('["'):
+        try:
+            listed = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if is_list(listed) and len(listed) == 1 and is_scalar(listed[0]):
+        return listed[0]
+    return None
+
+
 def answer(text: str) -> Message:
     """An assistant turn of this text."""
     return Message(role="assistant", content=text)
@@ -130,17 +158,39 @@ def _labelled(fields: Fields, pair: Pair) -> Pair:
     """The pair, its response no training target where a label (as KTO has it) is false."""
     if pair.response is None:
         return pair
-    value = fields.peek("label")
-    said = value.strip().lower() if isinstance(value, str) else value
-    if said is False or said == "false":
+    said = _label_of(fields)
+    if said is False:
         name, _ = fields.take("label")
         response = replace(pair.response, trained=False)
         return replace(pair, response=response, detail=f"{name} is false")
-    if said is True or said == "true":
+    if said is True:
         fields.take("label")
     if not pair.response.trained:
         return replace(pair, detail="every assistant turn says that it is not trained on")
     return pair
+
+
+def _label_of(fields: Fields) -> bool | None:
+    """What a label says of the response; None where there is none, or it may be something else.
+
+    Numbers are read where only KTO has such a column: beside `prompt` and `completion`, by the
+    name `kto_tag`, or where the user says so. Elsewhere 0 and 1 may be classes of the row.
+    """
+    value = fields.peek("label")
+    said = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(said, bool):
+        return said
+    if said in ("true", "false"):
+        return said == "true"
+    name = fields.name("label")
+    pair = {*fields.names("instruction"), *fields.names("response")}
+    if name is None or not (
+        name.lower() == "kto_tag" or fields.is_mapped(name) or {"prompt", "completion"} <= pair
+    ):
+        return None
+    if isinstance(said, int | float | str) and said in (0, 1, "0", "1", "0.0", "1.0"):
+        return said in (1, "1", "1.0")
+    return None
 
 
 def _conversation(fields: Fields, shape: Shape, *, tools: bool) -> Pair:

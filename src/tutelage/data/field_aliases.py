@@ -47,7 +47,10 @@ Shape: TypeAlias = Literal[
 _RESPONSES = ("response", "output", "completion", "solution", "rationale", "answer")
 _BY_A_MODEL = ("attempt", "deepseek_attempt")
 """What a model answered, in sets where `solution` is what it is checked against (s1K)."""
-_INSTRUCTIONS = ("instruction", "question", "prompt", "query", "problem", "input", "inputs")
+_INSTRUCTIONS = (
+    *("instruction", "question", "prompt", "query", "problem"),
+    *("definition", "input", "inputs"),  # Natural Instructions: a definition and its input
+)
 _ASKS = ("instruction", "question", "prompt", "query", "problem")
 _REFINED = ("refined", "revised")
 
@@ -56,12 +59,12 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
         *(f"original_{name}" for name in ("instruction", "question", "prompt")),
         *_INSTRUCTIONS,
     ),
-    "input": ("original_input", "input", "context"),
+    "input": ("original_input", "input", "inputs", "context"),
     "response": (
         *(f"original_{name}" for name in _RESPONSES),
         *("response", "output", "completion", "chosen", "chosen_messages"),
         *("generated_solution", "deepseek_solution", *_BY_A_MODEL),
-        *("solution", "rationale", "answer", "targets"),
+        *("solution", "rationale", "answer", "targets", "target"),
     ),
     "system": ("system", "system_prompt"),
     "history": ("history",),
@@ -94,7 +97,7 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
         "final_answer",
     ),
     "source": ("source", "source_dataset", "dataset", "data_source"),
-    "tools": ("tools", "functions"),
+    "tools": ("tools", "functions", "available_tools"),
     "reasoning": (
         *("reasoning_content", "thinking", "deepseek_reasoning"),
         *("deepseek_thinking_trajectory", "thinking_trajectories"),

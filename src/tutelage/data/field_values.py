@@ -96,6 +96,8 @@ def _part_text(part: object, *, name: str) -> str:
 
 def text_of_part(part: object) -> str | None:
     """The text of a content part; None where it is a part of another type."""
+    if isinstance(part, str):
+        return clean_text(part)
     if not isinstance(part, Mapping) or part.get("type", "text") not in _TEXT_PARTS:
         return None
     text = next((part[k] for k in _TEXT_KEYS if isinstance(part.get(k), str)), None)

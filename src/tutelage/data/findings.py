@@ -26,8 +26,12 @@ _NO_GUESS = re.compile(
 )
 _KNOWN = frozenset(alias for aliases in ALIASES.values() for alias in aliases)
 
+_TEMPLATE_ARGUMENTS = "chat_template_kwargs"
+"""A column of arguments that TRL hands to the chat template of each row."""
+
 _HINTS: Mapping[str, str] = {
-    "unsupported_content": "only text can be read: leave out rows with images, sound or video",
+    "unsupported_content": "only text can be read: leave out rows with images, sound or video, or "
+    "name a field that holds text: --map instruction=FIELD",
     "unsupported_role": f"the known roles are {', '.join(ROLE_OF)}",
     "no_user_turn": "a conversation needs a turn of the user in front of the answer",
     "unexpected_turns": "a conversation ends with one assistant turn, behind the last user turn "
@@ -69,6 +73,8 @@ class Findings:
     _looked_at: int = 0
     _instructions: set[int] = field(default_factory=set)
     _sharing: int = 0
+    _unasked: dict[str, None] = field(default_factory=dict)
+    _template_arguments: int = 0
 
     def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
         """Take note of a row that is an example.
@@ -82,6 +88,8 @@ class Findings:
         if told is None:
             told = self._files[file] = _File()
         told.examples += 1
+        if isinstance(row, Mapping) and row.get(_TEMPLATE_ARGUMENTS):
+            self._template_arguments += 1
         if found:
             told.answered += 1
             if self.one_response_each and len(found) == 1 and found[0].step == ORIGINAL:
@@ -107,16 +115,18 @@ class Findings:
             name = clean_text(f"{inside}{key}")
             if isinstance(value, Mapping) and not inside:
                 self._look_at(value, inside=f"{name}.")
-            elif isinstance(value, str) and value.strip() and name.lower() not in _KNOWN:
+            elif name.lower() in _KNOWN or _NO_GUESS.search(name):
+                continue
+            elif isinstance(value, str) and value.strip():
                 self._texts.setdefault(name, []).append(len(value))
+                if " " in value.strip():
+                    self._unasked[name] = None
+            elif isinstance(value, list) and value and not inside:
+                self._unasked[name] = None
 
     def likely_response(self) -> str | None:
         """The name of a column that nobody asked for and that looks like responses."""
-        means = {
-            name: sum(lengths) / len(lengths)
-            for name, lengths in self._texts.items()
-            if not _NO_GUESS.search(name)
-        }
+        means = {name: sum(lengths) / len(lengths) for name, lengths in self._texts.items()}
         named = [name for name in means if _LIKE_A_RESPONSE.search(name)]
         long = [name for name, mean in means.items() if mean >= _LONG_TEXT]
         return max(named or long, key=lambda name: means[name], default=None)
@@ -132,9 +142,17 @@ class Findings:
         for name in self.unanswered:
             guess = self.likely_response()
             looks = f" ({guess} looks like one)" if guess else ""
+            if not guess and self._unasked:
+                looks = f" (not read: {', '.join(list(self._unasked)[:_FIELDS_SHOWN])})"
             found.append(
                 f"{name}: no row has a response, only an instruction; if a column holds the "
                 f"responses{looks}: --map response={guess or 'NAME'}"
+            )
+        if self._template_arguments:
+            found.append(
+                f"{self._template_arguments:,} rows have {_TEMPLATE_ARGUMENTS}, with which a "
+                "trainer may render each row; they are kept in `extra` and not used: the "
+                "template's arguments are one setting for all rows (--template-arg NAME=VALUE)"
             )
         if self._sharing:
             found.append(
@@ -186,7 +204,13 @@ def hint_for(statuses: Counter[str], names: Iterable[str], guess: str | None) ->
     most = statuses.most_common(1)[0][0]
     if most in _HINTS:
         return _HINTS[most]
-    listed = ", ".join(list(names)[:_FIELDS_SHOWN])
+    found = list(names)
+    if len(found) == 1:
+        return (
+            f"the only field is {found[0]}: where it holds a whole conversation as one text, split "
+            "it into columns of instruction and response, or into a list of messages, first"
+        )
+    listed = ", ".join(found[:_FIELDS_SHOWN])
     return (
         f"the fields found are {listed or 'none'}; say what they "
         f"are: --map instruction=FIELD --map response={guess or 'FIELD'}"

@@ -24,7 +24,15 @@ import numpy as np
 from tutelage.data.candidate import ORIGINAL, SAMPLE, Candidate
 from tutelage.data.candidate_versions import Version, candidate_of, is_blank, refinement_of
 from tutelage.data.chat_messages import turns_of
-from tutelage.data.conversation_pairs import Pair, answer, joined, note_in, pair_of, text_in
+from tutelage.data.conversation_pairs import (
+    Pair,
+    answer,
+    joined,
+    note_in,
+    pair_of,
+    reference_in,
+    text_in,
+)
 from tutelage.data.example import Example, Message
 from tutelage.data.exported_candidates import listed_candidates
 from tutelage.data.field_aliases import Fields, Shape
@@ -34,7 +42,15 @@ from tutelage.data.response import split_response
 
 _NO_SAMPLE = ("original", "chosen")
 """How the names of responses begin that are the row's own, whoever wrote them."""
-_ITEM_RESPONSES = ("response", "output", "text", "completion", "content", "generated_text")
+_ITEM_RESPONSES = (
+    "response",
+    "output",
+    "text",
+    "completion",
+    "content",
+    "generated_text",
+    "answer",
+)
 _INT_BITS = 10_000
 """Python refuses to write integers of more than 4300 digits (14,000 bits)."""
 _ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
@@ -123,7 +139,7 @@ def _has_refined(fields: Fields) -> bool:
 
 def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
     """The example of a row whose other fields have been taken."""
-    reference = note_in(fields, "reference")
+    reference = reference_in(fields)
     named = note_in(fields, "source")
     own = pair.response
     untold = own is None or is_blank(own) or not own.trained

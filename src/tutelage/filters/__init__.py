@@ -9,6 +9,7 @@ in the same order. Nothing is removed.
                      +----> items of evaluation sets -----------+
 """
 
+from tutelage.filters.candidate_texts import answers_only
 from tutelage.filters.comparison import Comparison, compare
 from tutelage.filters.config import (
     ClassifierSettings,
@@ -73,6 +74,7 @@ __all__ = [
     "TeacherRatingSettings",
     "TextSource",
     "TokenCounter",
+    "answers_only",
     "apply_filters",
     "apply_filters_async",
     "compare",

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tutelage.data import OK
+from tutelage.data.thinking import strip_thinking
 from tutelage.errors import DataError
 
 Part: TypeAlias = Literal["instruction", "response", "both"]
@@ -30,7 +31,8 @@ class Pool:
         example_ids: Whose versions they are; the candidate's own id where the table says nothing.
         statuses: `ok`, or why a candidate has no text.
         instructions: The last user turn; null where the status is not `ok`.
-        responses: The assistant turn at the end; null where there is none.
+        responses: The assistant turn at the end, with the thinking in front of it and the calls
+            behind it that a row keeps apart; null where there is none.
         earlier: All other turns, joined by newlines; empty where there are none.
         frames: The system prompt and the tools; empty where there are none.
         dialogues: The turns that stand neither in `frames` nor in instruction and response, each
@@ -168,11 +170,44 @@ def _texts(messages: Any) -> tuple[TextColumn, TextColumn, list[int]]:
     other = np.ones(len(turns), dtype=bool)
     other[last_user[last_user >= 0]] = False
     other[last_answer[last_answer >= 0]] = False
+    written: Any = _written(turns)
     return (
         contents.take(pa.array(last_user, mask=last_user < 0)),
-        contents.take(pa.array(last_answer, mask=last_answer < 0)),
+        written.take(pa.array(last_answer, mask=last_answer < 0)),
         np.flatnonzero(other).tolist(),
     )
+
+
+def _written(turns: Any) -> TextColumn:
+    """All that a student would be trained on: thinking, text and calls of tools."""
+    names = [field.name for field in turns.type]
+    written: Any = turns.field("content")
+    if "reasoning" in names:
+        thoughts = compute.fill_null(turns.field("reasoning"), "")
+        joined = compute.binary_join_element_wise(thoughts, written, "\n\n")
+        written = compute.if_else(compute.equal(thoughts, ""), written, joined)
+    if "tool_calls" in names:
+        calls = compute.fill_null(turns.field("tool_calls"), "")
+        joined = compute.binary_join_element_wise(written, calls, "\n")
+        written = compute.if_else(compute.equal(calls, ""), written, joined)
+    result: TextColumn = written
+    return result
+
+
+def answers_only(table: pa.Table) -> pa.Table:
+    """The same candidates without thinking, for students that are not trained on it."""
+    column = table.column_names.index("messages")
+    rows = [
+        messages and [_answered(turn) for turn in messages]
+        for messages in table["messages"].to_pylist()
+    ]
+    return table.set_column(column, table.field(column), pa.array(rows, table.field(column).type))
+
+
+def _answered(turn: dict[str, Any]) -> dict[str, Any]:
+    if turn["role"] != "assistant":
+        return turn
+    return {**turn, "content": strip_thinking(turn["content"] or ""), "reasoning": None}
 
 
 def _others(messages: Any, others: list[int]) -> tuple[TextColumn, TextColumn, TextColumn]:
@@ -183,11 +218,12 @@ def _others(messages: Any, others: list[int]) -> tuple[TextColumn, TextColumn, T
     for position in others:
         row, turn = parents[position], turns[position].as_py()
         content = turn["content"] or ""
-        earlier[row] += f"{content}\n"
+        apart = (turn.get("reasoning"), content, turn.get("tool_calls"))
+        earlier[row] += "\n".join(part for part in apart if part) + "\n"
         if turn["role"] == "system":
             frames[row] += f"{content}\n"
             continue
-        more = [turn.get(name) for name in ("name", "tool_calls")]
+        more = [turn.get(name) for name in ("name", "reasoning", "tool_calls")]
         parts = [turn["role"], content, *(str(value) for value in more if value)]
         dialogues[row] += "\n".join(parts) + "\n"
     return (

@@ -41,7 +41,8 @@ _SAME_AS = {
 }
 _SIGN = re.compile(
     r"\\(?:times|cdot|div|leq?|geq?|neq?|lt|gt|pm|cup|cap|in)(?![A-Za-z])"
-    r"|<=|>=|!=|==|->|=>|\*\*|[-+*/^=<>%&|!()\u2013]"
+    r"|<=|>=|!=|==|->|=>|\*\*|&&|\|\||<<|>>|\+\+|--|//|[-+*/^=<>%&|!()\u2013]"
+    r"|(?<=\b[A-Za-z])['\u2032](?=[\s(=])"  # the prime of a derivative
     r"|[\u00b1\u00b7\u00d7\u00f7\u00ac\u2044\u2190-\u21ff\u2200-\u22ff]"
 )
 _SUPERSCRIPTS = re.compile("([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")
@@ -49,11 +50,11 @@ _NOT_A_FORMULA = re.compile(
     r"</?[a-z][a-z0-9]*(?:\s+[\w-]+=(?:\"[^\"]*\"|'[^']*'))*\s*/?>"  # tags
     r"|^[ \t]*(?:>+|[-*+])(?=\s)"  # quotes and bullets
     r"|([-=*+|~_])\1{2,}"  # rules
-    r"|\|"  # the columns of a table
     r"|\b\w+://\S+",  # addresses
     re.MULTILINE | re.IGNORECASE,
 )
-_ANYWHERE = frozenset("+=<>^") | {"<=", ">=", "!=", "==", "->", "=>"}
+_TABLE_ROW = re.compile(r"^[ \t]*\|.*$", re.MULTILINE)
+_ANYWHERE = frozenset("+=<>^'") | {"<=", ">=", "!=", "==", "->", "=>", "&&", "||", "<<", ">>", "++"}
 _NEGATIVE = "negative"
 """The sign of a number, as against the operator."""
 _AROUND = frozenset("+-*/^<>=")
@@ -74,6 +75,7 @@ def operators_of(text: str) -> tuple[str, ...]:
         ()
     """
     text = _SUPERSCRIPTS.sub(r"^\1 ", text)
+    text = _TABLE_ROW.sub(lambda row: row[0].replace("|", " "), text)
     return tuple(_signs(_NOT_A_FORMULA.sub(" ", text)))
 
 
@@ -92,6 +94,11 @@ def _before(match: re.Match[str]) -> str:
     return match.string[max(match.start() - _NEAR, 0) : match.start()].rstrip()
 
 
+def _is_prefix(before: str, after: str) -> bool:
+    """Whether a sign stands tight in front of a word, as in `!done`."""
+    return after[:1].isalpha() and not before[-1:].isalnum()
+
+
 def _is_operator(sign: str, match: re.Match[str]) -> bool:
     """Whether what stands around a sign makes it an operator."""
     before = match.string[max(match.start() - _NEAR, 0) : match.start()]
@@ -103,7 +110,9 @@ def _is_operator(sign: str, match: re.Match[str]) -> bool:
         "(": left[-1:] in _AROUND and starts,
         ")": right[:1] in _AROUND and ends,
         "%": left[-1:].isdigit(),
-        "!": ends and right[:1] in {*_AROUND, ")"},
+        "!": (ends and right[:1] in {*_AROUND, ")"}) or _is_prefix(before, after),
+        "|": (ends and starts) or after[:1].isalnum() or after[:1] == "-" or before[-1:].isalnum(),
+        "--": before[-1:].isalnum() != after[:1].isalnum(),
         "-": (ends and starts) or (is_first and after[:1].isdigit()),
         "*": (ends and starts) or (before[-1:] == after[:1] == " "),
     }

@@ -13,6 +13,7 @@ USUAL_FIELDS = ("instruction", "question", "prompt", "problem", "text", "content
 """Where the text of a row is looked for if no fields are named: the first that holds something."""
 
 _OTHER_FIELDS = ("query", "input", "goal", "messages", "conversations", "conversation")
+_ANY_FIELD = {*USUAL_FIELDS, *_OTHER_FIELDS}
 _TEXT_KEYS = ("stem", "text", "content", "value", *USUAL_FIELDS, *_OTHER_FIELDS)
 _ASKING = ("user", "human", "prompter")
 
@@ -79,8 +80,13 @@ def _lines(path: Path) -> Iterator[Record]:
             text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
             if text.strip():
                 yield Record(line, text.rstrip("\r"), None)
-    except (BrokenStreamError, UnicodeDecodeError) as error:
+    except BrokenStreamError as error:
         raise DataError(f"{path}: {error}", hint="check the path and the format") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: {error}",
+            hint="convert it to UTF-8, such as: iconv -f UTF-16 -t UTF-8 OLD > NEW",
+        ) from error
 
 
 def _item(item_id: str, text: str, *, place: str) -> Item:
@@ -98,6 +104,12 @@ def _text(row: object, source: TextSource, place: str) -> str:
         )
     fields = source.fields or _usual_field(row)
     missing = [name for name in fields if _value_at(row, name) is None]
+    empty = [str(name) for name in row if str(name).casefold() in _ANY_FIELD]
+    if not fields and empty:
+        raise DataError(
+            f"{place}: the text is empty: {', '.join(empty)}",
+            hint="name other `fields`, or drop the row: an item without text is never found",
+        )
     if missing or not fields:
         wanted = ", ".join(missing) if missing else "any of " + ", ".join(USUAL_FIELDS)
         raise DataError(

@@ -21,6 +21,7 @@ from tutelage.filters import (
     Comparison,
     FiltersSettings,
     Means,
+    answers_only,
     apply_filters_async,
     compare,
     read_filters,
@@ -416,6 +417,9 @@ def _filtering(
 ) -> tuple[RunFolder, FiltersSettings, pa.Table, pa.Table | None]:
     run = RunFolder(root=root).existing()
     candidates = pq.read_table(run.need(run.candidates))
+    student = run.read_manifest().get("settings", {}).get("student") or {}
+    if student.get("thinking") == "exclude":
+        candidates = answers_only(candidates)
     scores = pq.read_table(run.need(run.scores)) if run.scores.exists() else None
     settings = config if isinstance(config, FiltersSettings) else read_filters(config)
     return run, settings, candidates, scores

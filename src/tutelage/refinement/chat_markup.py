@@ -33,6 +33,8 @@ _TOKEN = re.compile(
     r"|<unused\d+>|<\|reserved_special_token_\d+\|>|<\|endofturn\|>|<\|[a-z]+_(?:start|end)\|>",
     re.IGNORECASE,
 )
+_LAST_TOKENS = re.compile(r"(?:\s*<(?:/?s|eos|bos|pad)>)+\s*\Z", re.IGNORECASE)
+_BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
 _ORDINARY = frozenset(("</s>", "<eos>", "<bos>", "<pad>"))
 """Tokens that are also tags of HTML or words of a text; cut only where no more text follows."""
 
@@ -55,6 +57,7 @@ _HEADER = re.compile(
       | <\|(?:assistant|begin_of_text|startoftext)\|>[ \t]*\n?
       | \[\|assistant\|\]
       | <\|START_OF_TURN_TOKEN\|>\s*<\|CHATBOT_TOKEN\|>
+      | <\|START_RESPONSE\|>
       | <\uff5cAssistant\uff5c>
       | <bos>
       | <s>(?![^<]*</s>\s*\S)
@@ -74,12 +77,14 @@ _BARE_HARMONY = re.compile(
 )
 _OPEN = (
     r"<(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[THINK\]|◁think▷"
-    r"|<\|begin_of_thought\|>|<\|channel>thought\b"
+    r"|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel>thought\b"
 )
 _CLOSE = (
     r"</(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[/THINK\]|◁/think▷"
-    r"|<\|end_of_thought\|>|<channel\|>"
+    r"|<\|end_of_thought\|>|<\|END_THINKING\|>|<channel\|>"
 )
+_BARE_ANALYSIS = re.compile(r"\A\s*(?:assistant)?analysis(?=[A-Z])")
+"""The start of harmony's thinking without its tokens: no word starts like this."""
 _THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _WHOLE_THOUGHT = re.compile(
     rf"\A\s*(?:{_OPEN})(?P<thought>.*?)(?:{_CLOSE})", re.DOTALL | re.IGNORECASE
@@ -94,6 +99,11 @@ _NEXT_TURN = re.compile(
     r"(?:\*\*)?[ \t]*[:\uff1a](?:\*\*)?(?=\s*\S+\s+\S|\s*[^\s\x00-\x7f])",
     re.MULTILINE,
 )
+_TIGHT_TURN = re.compile(
+    r"(?<=\n)[ \t]*(?:Human|User|USER|HUMAN)[ \t]*:"
+    r"(?=[^\n]+\n+[ \t]*(?:Assistant|AI|ASSISTANT)[ \t]*:)"
+)
+"""A played turn without a blank line in front of it; the answer to it must follow."""
 _ANSWERER = re.compile(
     r"^[ \t]*(?:\*\*)?(?:Assistant|AI|Bot|Agent|ChatGPT|Model|User|Human)(?:\*\*)?[ \t]*:",
     re.MULTILINE | re.IGNORECASE,
@@ -146,6 +156,8 @@ def cleaned(text: str, *, prompt: str = "", turns: bool = True) -> Cleaned:
     if work.fault is None:
         work.cut_header()
         work.cut_thought()
+        work.cut_header()  # what a thought stood in front of
+        work.cut_box()
         work.cut_after_end()
         if turns:
             work.cut_next_turn()
@@ -181,8 +193,8 @@ class _Work:
             self.thoughts.append(bare["thought"].strip())
             self.text = bare["text"].rpartition("assistantfinal")[2]
             self.notes.append("cut harmony channels without their tokens, kept the final message")
-            if not self.text.strip():
-                self.fault = "harmony markup without a final message"
+        if (bare is not None and not self.text.strip()) or _BARE_ANALYSIS.match(self.text):
+            self.fault = "harmony markup without a final message"
 
     def cut_header(self) -> None:
         """The header of the assistant's own turn."""
@@ -214,6 +226,12 @@ class _Work:
             self.notes.append("cut the tags around the solution")
         self.text = (own[0] if own else "") + rest
 
+    def cut_box(self) -> None:
+        """The tokens around a final answer, as GLM writes them."""
+        if _BOX.search(self.text) and "_of_box" not in self.prompt:
+            self.text = _BOX.sub("", self.text)
+            self.notes.append("cut the tokens around the answer")
+
     def cut_after_end(self) -> None:
         """The end of the turn, and whatever the model went on to write."""
         for token in _TOKEN.finditer(self.text):
@@ -227,7 +245,7 @@ class _Work:
             if not self.text[: token.start()].strip():
                 self.fault = f"nothing stands before {token[0]!r}"
                 return
-            self.text = self.text[: token.start()].rstrip()
+            self.text = _LAST_TOKENS.sub("", self.text[: token.start()]).rstrip()
             self.notes.append(
                 f"cut {token[0]!r} and {len(rest)} characters after it"
                 if rest
@@ -239,7 +257,8 @@ class _Work:
         """A turn of the user that the model played, written without control tokens."""
         if _ASKS_FOR_TURNS.search(self.prompt) or _NEXT_TURN.search(self.prompt):
             return
-        for found in _NEXT_TURN.finditer(self.text):
+        tight = _TIGHT_TURN.search(self.text)
+        for found in (*_NEXT_TURN.finditer(self.text), *([tight] if tight else [])):
             before = self.text[: found.start()]
             if self._is_in_code(self.text, found):
                 continue

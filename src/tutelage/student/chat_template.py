@@ -19,6 +19,25 @@ RenderMessages: TypeAlias = Callable[[list[dict[str, Any]], bool, list[Any] | No
 _INSTRUCTION_PROBE = "Probing instruction."
 _RESPONSE_PROBE = "Probing response."
 _MARK = "Qzfront"
+_USER = Message(role="user", content=_INSTRUCTION_PROBE)
+_SAID = Message(role="assistant", content=_RESPONSE_PROBE)
+_SYSTEM = Message(role="system", content="Probing system.")
+_TOOLS_PROBE = json.dumps(
+    [
+        {
+            "type": "function",
+            "function": {
+                "name": "probe",
+                "description": "Probing tool.",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"place": {"type": "string", "description": "Its name."}},
+                    "required": ["place"],
+                },
+            },
+        }
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,16 +274,16 @@ def open_chat_template(
             parts=parts,
             control_tokens=control_tokens,
         )
-        for turns in _probes():
+        for turns, tools in _probes():
             try:
-                text = template.whole(turns)
+                text = template.whole(turns, tools=tools)
             except TemplateRefusedError as error:
                 problem = problem or str(error)
                 continue
             if _INSTRUCTION_PROBE in text and _RESPONSE_PROBE in text:
                 found = bos if bos and text.startswith(bos) else ""
                 template = replace(template, bos=found)
-                _check_between(template, turns)
+                _check_between(template, turns, tools=tools)
                 return template
     raise SettingsError(
         f"template {name}: cannot render a user turn and its response: "
@@ -273,9 +292,9 @@ def open_chat_template(
     )
 
 
-def _check_between(template: ChatTemplate, turns: Sequence[Message]) -> None:
+def _check_between(template: ChatTemplate, turns: Sequence[Message], *, tools: str | None) -> None:
     try:
-        rendered = template.render(turns, len(turns) - 1)
+        rendered = template.render(turns, len(turns) - 1, tools=tools)
     except RewrittenError:
         return  # each row will say so
     if not rendered.header.strip():
@@ -285,12 +304,11 @@ def _check_between(template: ChatTemplate, turns: Sequence[Message]) -> None:
         )
 
 
-def _probes() -> Iterator[tuple[Message, ...]]:
-    user = Message(role="user", content=_INSTRUCTION_PROBE)
-    said = Message(role="assistant", content=_RESPONSE_PROBE)
-    system = Message(role="system", content="Probing system.")
-    yield (user, said)
-    yield (system, user, said)
+def _probes() -> Iterator[tuple[tuple[Message, ...], str | None]]:
+    """Conversations with their tools, the plainest first: some templates need more than others."""
+    for tools in (None, _TOOLS_PROBE):
+        yield (_USER, _SAID), tools
+        yield (_SYSTEM, _USER, _SAID), tools
 
 
 def template_problems(template: ChatTemplate) -> list[str]:
@@ -299,39 +317,59 @@ def template_problems(template: ChatTemplate) -> list[str]:
     Returns:
         One sentence for each finding, for people.
     """
-    user = Message(role="user", content=_INSTRUCTION_PROBE)
-    said = Message(role="assistant", content=_RESPONSE_PROBE)
-    system = Message(role="system", content="Probing system.")
-    problems = []
+    front, tools, problems = _accepted(template)
     cases = (
-        ("a system prompt", (system, user)),
-        ("an earlier turn", (user, said, user)),
-        ("two user turns in a row", (user, user)),
+        ("a system prompt", (_SYSTEM, _USER)),
+        ("an earlier turn", (*front, _SAID, _USER)),
+        ("two user turns in a row", (*front, _USER)),
     )
     for what, context in cases:
         try:
-            rendered = template.render([*context, said], len(context))
+            rendered = template.render([*context, _SAID], len(context), tools=tools)
         except TemplateRefusedError as error:
             problems.append(f"refuses {what} ({error})")
             continue
-        if system in context and system.content not in rendered.context:
+        if what == "a system prompt" and _SYSTEM.content not in rendered.context:
             problems.append("drops the system prompt")
-    padded = replace(said, content=f" {_RESPONSE_PROBE}\n")
-    if template.render([user, padded], 1).stripped:
+    padded = replace(_SAID, content=f" {_RESPONSE_PROBE}\n")
+    if template.render([*front, padded], len(front), tools=tools).stripped:
         problems.append("trims the response, so the trimmed response is scored (`stripped`)")
-    return [*problems, *_thinking_problems(template), *_prompt_problems(template)]
+    problems += _thinking_problems(template, front, tools=tools)
+    return [*problems, *_prompt_problems(template, front, tools=tools)]
 
 
-def _thinking_problems(template: ChatTemplate) -> Iterator[str]:
-    user = Message(role="user", content=_INSTRUCTION_PROBE)
-    said = Message(role="assistant", content=_RESPONSE_PROBE)
-    inside = replace(said, content=f"<think>\nProbing thought.\n</think>\n\n{said.content}")
+def _accepted(template: ChatTemplate) -> tuple[tuple[Message, ...], str | None, list[str]]:
+    """The plainest turns in front of a response that the template renders, with their tools.
+
+    Also what it refuses: a row without a system prompt, or without tools.
+    """
+    problems: list[str] = []
+    for turns, tools in _probes():
+        try:
+            template.render(turns, len(turns) - 1, tools=tools)
+        except TemplateRefusedError as error:
+            plain = "a row without tools" if tools is None else "a row with tools"
+            if turns[0].role != "system":
+                plain += " and without a system prompt"
+            problems.append(f"refuses {plain} ({error})")
+        else:
+            return turns[:-1], tools, problems
+    raise SettingsError(
+        f"template {template.name}: renders no conversation: {problems[0]}",
+        hint="use a raw template for this model: --template alpaca, or a file of your own",
+    )
+
+
+def _thinking_problems(
+    template: ChatTemplate, front: Sequence[Message], *, tools: str | None
+) -> Iterator[str]:
+    inside = replace(_SAID, content=f"<think>\nProbing thought.\n</think>\n\n{_SAID.content}")
     for what, turn in (
         ("`<think>` in the content", inside),
-        ("a field `reasoning_content`", replace(said, reasoning="Probing thought.")),
+        ("a field `reasoning_content`", replace(_SAID, reasoning="Probing thought.")),
     ):
         try:
-            template.render([user, turn], 1)
+            template.render([*front, turn], len(front), tools=tools)
         except RewrittenError:
             yield (
                 f"rewrites thinking ({what}): such rows are `rewritten_by_template` unless "
@@ -341,11 +379,11 @@ def _thinking_problems(template: ChatTemplate) -> Iterator[str]:
             yield f"refuses thinking ({what}: {error})"
 
 
-def _prompt_problems(template: ChatTemplate) -> Iterator[str]:
-    user = Message(role="user", content=_INSTRUCTION_PROBE)
-    said = Message(role="assistant", content=_RESPONSE_PROBE)
-    context = template.render([user, said], 1).context
-    prompt = template.whole([user], generate=True)
+def _prompt_problems(
+    template: ChatTemplate, front: Sequence[Message], *, tools: str | None
+) -> Iterator[str]:
+    context = template.render([*front, _SAID], len(front), tools=tools).context
+    prompt = template.whole(front, tools=tools, generate=True)
     injected = context.removeprefix(prompt)
     if not context.startswith(prompt):
         yield "renders the prompt alone differently than in a whole row; the whole row counts"

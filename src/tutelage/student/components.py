@@ -118,7 +118,10 @@ class OpenStudent:
     @property
     def reads_clock(self) -> bool:
         """Whether the template asks for today's date."""
-        return self._is_chat and reads_clock(self.template_source)
+        if not self._is_chat:
+            return False
+        with_tools = self.settings.template == "chat" and self.folder.chat_template(tools=True)
+        return reads_clock(self.template_source) or reads_clock(with_tools or "")
 
     @cached_property
     def fingerprint(self) -> str:

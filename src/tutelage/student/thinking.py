@@ -57,6 +57,16 @@ def answer_of(content: str) -> str:
     return text if text == content else text.strip()
 
 
+def is_opening(text: str) -> bool:
+    r"""Whether a text is nothing but the tag that opens a thought.
+
+    Examples:
+        >>> is_opening("<think>\n"), is_opening("Here are my ")
+        (True, False)
+    """
+    return text.strip() in {opening for opening, _ in _TAGS}
+
+
 def pieces_of(content: str) -> tuple[str, str] | None:
     r"""The thinking and the answer of a response that starts with a thinking block.
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from tutelage.data import Message
 from tutelage.student.template import RewrittenError
-from tutelage.student.thinking import pieces_of
+from tutelage.student.thinking import is_opening, pieces_of
 
 PROBE = "Qzprobe"
 """Stands in place of a turn; a word that no template and hardly any data contains."""
@@ -157,7 +157,8 @@ def _find_text(turn: Message, *, full: str, region: int, limit: int, front: str)
             pieces = pieces_of(content)
             if pieces is None:
                 raise _missing(content)
-            return _find_pieces(pieces, full=full, region=region, limit=limit)
+            parted = _find_pieces(pieces, full=full, region=region, limit=limit)
+            return replace(parted, stripped=True)  # the tags, too, are not as they were
         found = _Found(start=spot[0], end=spot[1], stripped=True)
     _check_once(content, full=full, region=region, limit=limit, found=found, front=front)
     return found
@@ -223,7 +224,7 @@ def _border(full: str, prompt: str | None, *, region: int, found: _Found) -> int
     elif prompt is not None:
         # The generation prompt opens a thought in other words than the row does.
         at = _common_prefix(prompt, full)
-        if found.start < at < found.end and full[at - 1] in ">]\n\r\t ":
+        if found.start < at < found.end and is_opening(full[found.start : at]):
             return at
     gap = full[region : found.start]
     if prompt is not None and gap.strip():
@@ -271,9 +272,10 @@ def _end_of_calls(
     belong to the markup of calls, where the template has one for turns that wait for a result.
     """
     last = max((full.rfind(_name_of(call), region, limit) for call in calls), default=region)
-    at = full.find(after, max(last, region)) if after else -1
-    if 0 <= at <= limit:
-        return at, after
+    for ending in (after, after.strip()):  # a turn of calls may end without the line break
+        at = full.find(ending, max(last, region)) if ending else -1
+        if 0 <= at <= limit:
+            return at, ending
     marks = [] if tokens is None else list(tokens.finditer(full, max(last, region), limit))
     if marks and not full[marks[-1].end() : limit].strip() and not _is_call(marks[-1].group()):
         return marks[-1].start(), marks[-1].group()

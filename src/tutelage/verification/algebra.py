@@ -74,6 +74,11 @@ def _clean(thing: Any) -> Any:
 
 def _same_matrices(one: Any, other: Any) -> bool | None:
     sympy = _sympy()
+    for matrix, thing in ((one, other), (other, one)):
+        if isinstance(thing, sympy.Tuple | tuple | list) and 1 in getattr(matrix, "shape", ()):
+            if len(matrix) != len(thing):
+                return False
+            return all_same(equal(a, b) for a, b in zip(list(matrix), thing, strict=True))
     if not (isinstance(one, sympy.MatrixBase) and isinstance(other, sympy.MatrixBase)):
         return None if not isinstance(one, sympy.Expr | sympy.MatrixBase) else False
     if one.shape != other.shape:
@@ -128,10 +133,11 @@ def _same_numbers(one: Any, other: Any, tolerance: float) -> bool | None:
     apart = _apart(one, other, _DIGITS)
     if apart is None:
         return None
-    if apart <= tolerance or not apart:
-        return True if tolerance or not apart else None
+    if tolerance and apart <= tolerance:
+        return True
     if apart > _CLEARLY:
         return False
+    # Equal in all these digits, such as 3^200 and 3^200 + 1.
     one, other = one.doit(), other.doit()
     if one.is_Rational and other.is_Rational:
         return bool(one == other)

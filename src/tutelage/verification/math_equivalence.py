@@ -6,8 +6,10 @@ Plain quantities are compared here, exactly and at once. What needs algebra beco
 """
 
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from tutelage.data.thinking import split_thinking
 from tutelage.verification.answer_extraction import Found, NotFound, find_answer
@@ -21,6 +23,7 @@ from tutelage.verification.notations import (
 from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
 from tutelage.verification.plain_formulas import both_signs
 from tutelage.verification.structured_answers import all_same, named_parts, same_sets
+from tutelage.verification.units import Unit, units_of
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
 LONGEST_ANSWER = 1_000
@@ -28,11 +31,27 @@ LONGEST_ANSWER = 1_000
 
 _NO_FACTOR = r"(?!\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
 """What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
+_OF_REALS = r"(?:(?:\\in\b|\u2208)\s*(?:\\mathbb\s*\{?R\}?|\u211d)\s*)?"
+_NOTHING = re.compile(
+    r"^(?:there (?:is|are) )?no (?:real )?solutions?$|^(?:the )?empty set$|^\\?\{\s*\\?\}$",
+    re.IGNORECASE,
+)
 _MARKUP = (
     (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
     (re.compile(r"\\displaystyle\b\s*"), ""),
-    (re.compile(r"\\[,;:!>]|\\ |~|\{,\}"), ""),
+    (re.compile(r"(?<!\\)\\[,;:!> ]|~|\{,\}"), ""),  # not the space behind a line break: \\ 3
+    (re.compile(r"\\langle\b\s*|\u27e8"), "("),
+    (re.compile(r"\s*\\rangle\b|\u27e9"), ")"),
     (re.compile(r"\\left|\\right|\\(?:qquad|quad)"), ""),
+    (
+        re.compile(
+            r"\\?\{\s*[a-zA-Z]\s*" + _OF_REALS + r"(?:\\mid\b|\\vert\b|[|:])([^{}]*?)\s*\\?\}$"
+        ),
+        r"\1",
+    ),
+    (re.compile(r"^\(\s*[a-z](?:\s*,\s*[a-z])+\s*\)\s*=\s*(?=\()"), ""),
+    (_NOTHING, r"\\emptyset"),
+    (re.compile(r"(\\[dt]?frac)\s*(\d)\s*(\d)"), r"\1{\2}{\3}"),
     (re.compile(r"\\\$"), "$"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\^\s*\{?\\circ\}?|\\degree"), "°"),
@@ -48,7 +67,27 @@ _DELIMITERS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("`", "
 _FORMULA = re.compile(
     r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
 )
-_LATEX_NAMES = re.compile(r"\\(?:begin|end)\s*\{\w+\*?\}|(?<![A-Za-z])(?:pi|infinity)(?![A-Za-z])")
+_LATEX_NAMES = re.compile(
+    r"\\(?:begin|end)\s*\{\w+\*?\}|(?<![A-Za-z])(?:pi|infinity|a?(?:arc)?(?:sin|cos|tan)h?|log|exp|sqrt"
+    r"|emptyset)(?![A-Za-z])"
+)
+_VULGAR = re.compile("(\\d?)([\u00bc-\u00be\u2150-\u215e])")
+_REPEATING = re.compile(
+    r"(\d+)\.(\d*)(?:\\(?:overline|bar)\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?|\((\d+)\))(?!\d)"
+)
+_JOINED_CONDITIONS = re.compile(r"\band\b|\\(?:land|wedge)\b|\u2227")
+_RELATION = re.compile(r"[<>\u2264\u2265]|\\(?:le|ge|lt|gt)(?:q|slant)?\b")
+_TRAILING_UNIT = re.compile(
+    r"(.*?[\d)}\]A-Za-z])\s+((?:(?:square|cubic|sq\.?|cu\.?)\s+)?[A-Za-z\u00b0]+(?:\s*(?:/|per)\s*[A-Za-z]+)?)",
+    re.DOTALL,
+)
+_SENTENCE = re.compile(
+    r"(?<![\\A-Za-z])(?:[A-Za-z]{2,}[ ]+[A-Za-z]{2,}|[A-Z][a-z]{2,})(?![A-Za-z(])"
+)
+_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_RADIANS = re.compile(r"\brad(?:ian)?s?\b", re.IGNORECASE)
+_DEGREES = re.compile(r"\u00b0|\bdeg(?:ree)?s?\b", re.IGNORECASE)
+_OPPOSITES = ({"yes", "no"}, {"true", "false"})
 _WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
 _PROSE_WORDS = 2
@@ -111,6 +150,10 @@ def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     answer = strip_markup(found.text)
     if not answer:
         return no_answer(f"the answer ({found.how}) is empty: {found.text!r}")
+    if _RADIANS.search(answer + " " + target) and _DEGREES.search(answer + " " + target):
+        return _ruled(None, found, answer, target)
+    if _differ_by_comma(answer, target):
+        return _ruled(None, found, answer, target)
     quantity = read_quantity(target) or read_parts(target)
     if quantity is not None and read_based(answer) is not None:
         return _ruled(same_based(answer, target), found, answer, target)
@@ -121,19 +164,59 @@ def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     return _against_formula(found, answer, target)
 
 
+def _differ_by_comma(answer: str, target: str) -> bool:
+    """Whether the two are one number if a comma is a decimal point, as in 12,5 and 12.5."""
+    for text, other in ((answer, target), (target, answer)):
+        quantity = read_quantity(other)
+        if quantity is not None and _DECIMAL_COMMA.fullmatch(text):
+            pointed = Fraction(text.replace(".", "").replace(",", "."))
+            if pointed in quantity.values and text != other:
+                return True
+    return False
+
+
 def _against_formula(found: Found, answer: str, target: str) -> Verdict | HardClaim:
-    if is_time_or_ratio(target) or is_time_or_ratio(answer):
-        return _ruled(same_time_or_ratio(answer, target), found, answer, target)
-    if read_based(target) is not None:
-        return _ruled(same_based(answer, target), found, answer, target)
+    for compare, applies in (
+        (same_time_or_ratio, is_time_or_ratio(target) or is_time_or_ratio(answer)),
+        (same_based, read_based(target) is not None),
+    ):
+        if applies:
+            return _ruled(compare(answer, target), found, answer, target)
     if _ELLIPSIS.search(answer + target) and not _same_text(answer, target):
         return cannot_check(f"a list that goes on: answer {answer!r}, reference {target!r}")
     same = compare_expressions(answer, target, _same_number)
     if same is not None:
         return rule(same=same, answer=answer, reference=target, how=found.how)
+    ours, theirs = _trailing_unit(answer), _trailing_unit(target)
+    if ours is not None and theirs is not None:
+        return _in_one_unit(ours, theirs, found)
     if _is_prose(answer) or _WORDS.fullmatch(_LATEX_NAMES.sub("", answer)):
         return cannot_check(f"words: answer {answer!r} ({found.how}), reference {target!r}")
     return HardClaim(answer=answer, reference=target, how=found.how)
+
+
+def _in_one_unit(
+    ours: tuple[str, tuple[Unit, ...]], theirs: tuple[str, tuple[Unit, ...]], found: Found
+) -> Verdict | HardClaim:
+    """A claim about two formulas with units, the answer converted to the unit of the reference."""
+    (answer, units), (target, wanted) = ours, theirs
+    for one in units:
+        for other in wanted:
+            if one.kind == other.kind:
+                factor = one.factor / other.factor
+                if factor != 1:
+                    answer = f"\\frac{{{factor.numerator}}}{{{factor.denominator}}}({answer})"
+                return HardClaim(answer=answer, reference=target, how=found.how)
+    return cannot_check(f"{found.text!r} and the reference are not in the same unit")
+
+
+def _trailing_unit(text: str) -> tuple[str, tuple[Unit, ...]] | None:
+    """A formula and the unit behind it; None where none stands there."""
+    match = _TRAILING_UNIT.fullmatch(text)
+    if match is None:
+        return None
+    units = units_of(re.sub(r"\s+", " ", match[2]))
+    return (match[1].strip(), units) if units else None
 
 
 def _ruled(same: bool | None, found: Found, answer: str, target: str) -> Verdict:  # noqa: FBT001
@@ -178,11 +261,28 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
             return False
         return same(answer, reference)  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
     (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
+    if our_kind == their_kind == "set" and len(our_parts) != len(their_parts):
+        return _same_without_repeats(our_parts, their_parts, same)
     if our_kind != their_kind or len(our_parts) != len(their_parts):
         return False
     if our_kind == "set":
         return same_sets(our_parts, their_parts, same)
     return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
+
+
+def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same) -> bool | None:
+    """Compare two collections of different sizes: roots may be listed twice, members of sets not.
+
+    Returns:
+        None where they are equal but for what stands there twice.
+    """
+    found = [[same(a, b) for b in theirs] for a in ours]
+    columns = list(zip(*found, strict=True))
+    if all(True in row for row in found) and all(True in column for column in columns):
+        return None
+    unsure = any(True not in row and None in row for row in (*found, *columns))
+    missing = any(True not in row and None not in row for row in (*found, *columns))
+    return None if unsure and not missing else False
 
 
 def strip_markup(text: str) -> str:
@@ -204,8 +304,10 @@ def strip_markup(text: str) -> str:
                 text = text if left in inner else inner.strip()
         if text == before:
             break
+    text = _VULGAR.sub(_plain_fraction, text)
     for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
+    text = _REPEATING.sub(_repeating_fraction, text)
     text = _POWER_UNIT.sub(lambda m: f" {_POWERS[m[2] or m[3]]} {m[1]}", text)
     text = _IN.sub("", text)
     named = _NAMED.match(text)
@@ -215,6 +317,41 @@ def strip_markup(text: str) -> str:
     )
     keeps_name = is_equation or named_parts(text) is not None
     return (text if keeps_name else _NAMED.sub("", text)).strip()
+
+
+def _plain_fraction(match: re.Match[str]) -> str:
+    fraction = unicodedata.normalize("NFKC", match[2]).replace("\u2044", "/")
+    return f"{match[1]} {fraction}" if match[1] else fraction
+
+
+def _repeating_fraction(match: re.Match[str]) -> str:
+    whole, fixed = match[1], match[2]
+    again = match[3] or match[4] or match[5]
+    under = (10 ** len(again) - 1) * 10 ** len(fixed)
+    over = int(whole + fixed + again) - int(whole + fixed)
+    return f"{over}/{under}"
+
+
+def conditions_of(text: str) -> list[str]:
+    """The conditions that `x > 3 and x < 5` joins; none where it is anything else.
+
+    Examples:
+        >>> conditions_of("x > 3 and x < 5")
+        ['x > 3', 'x < 5']
+        >>> conditions_of("3 and 5")
+        []
+    """
+    parts = [part.strip(" $") for part in _JOINED_CONDITIONS.split(text)]
+    joined = len(parts) > 1 and all(_RELATION.search(part) for part in parts)
+    return parts if joined else []
+
+
+def listed_conditions(text: str) -> list[str]:
+    """The conditions of a list such as `x > 3, x < 5`; none where it is anything else."""
+    parts = [part.strip(" $") for part in text.split(",")]
+    unbracketed = not re.search(r"[()\[\]{}]", text)
+    joined = len(parts) > 1 and unbracketed and all(_RELATION.search(part) for part in parts)
+    return parts if joined else []
 
 
 def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None] | None:
@@ -312,7 +449,8 @@ def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
 
 def _is_prose(text: str) -> bool:
     """Whether a text has too many words for a formula; algebra would read letters as unknowns."""
-    return len(_WORD.findall(_LATEX_NAMES.sub("", text))) >= _PROSE_WORDS
+    plain = _LATEX_NAMES.sub("", text)
+    return len(_WORD.findall(plain)) >= _PROSE_WORDS or _SENTENCE.search(plain) is not None
 
 
 def _looks_formal(text: str) -> bool:
@@ -329,6 +467,9 @@ def _same_text(answer: str, reference: str) -> bool:
 
 
 def _same_number(answer: str, reference: str) -> bool | None:
+    words = {answer.casefold(), reference.casefold()}
+    if any(words & pair for pair in _OPPOSITES) and len(words) > 1:
+        return False if words in _OPPOSITES else None  # "yes" may stand for "true"
     if _WORDS.fullmatch(answer) and _WORDS.fullmatch(reference):
         # Two words differ for sure; "the red one" and "red" may not.
         return None if " " in answer + reference else False
@@ -340,6 +481,8 @@ def _same_number(answer: str, reference: str) -> bool | None:
 
 def _members(text: str) -> tuple[str, list[str]] | None:
     """The kind of a collection and its parts; None where the text is a single expression."""
+    if conditions_of(text):
+        return None
     signed = both_signs(text)
     if signed is not None and "," not in text:
         return "set", list(signed)
@@ -350,6 +493,10 @@ def _members(text: str) -> tuple[str, list[str]] | None:
         if len(parts) > 1 and not any(c in inner for c in "()[]"):
             return ("set" if left == "{" else left + right_), parts
         return None
+    return _bare_members(text)
+
+
+def _bare_members(text: str) -> tuple[str, list[str]] | None:
     if read_quantity(text) is not None or re.search(r"[()\[\]{}]", text):
         return None
     parts = [part for part in re.split(r",|;|\bor\b|\band\b", text) if part.strip()]

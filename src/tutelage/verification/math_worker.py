@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import json
 import logging
+import re
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,13 @@ from types import FrameType
 
 from tutelage.errors import MissingExtraError
 from tutelage.verification.algebra import any_equal
-from tutelage.verification.math_equivalence import HardClaim, compare_expressions, rule
+from tutelage.verification.math_equivalence import (
+    HardClaim,
+    compare_expressions,
+    conditions_of,
+    listed_conditions,
+    rule,
+)
 from tutelage.verification.number_parsing import read_quantity, same_measure
 from tutelage.verification.plain_formulas import as_latex
 from tutelage.verification.verdict import Verdict, cannot_check
@@ -25,6 +32,7 @@ READY = "ready"
 """The first line a worker writes, once math-verify is loaded."""
 EXTRA_MISSING = 3
 """The exit status that says math-verify is not installed."""
+_BARE_LOG = re.compile(r"(?<![A-Za-z])log(?![A-Za-z])(?!\s*_)")
 _FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -103,11 +111,13 @@ def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[st
         if not ours or not theirs:
             return None
         with _limited(seconds):
-            return any_equal(ours, theirs)
+            result = any_equal(ours, theirs)
     except (timeout_error, _TooSlowError):
         trouble.append(f"no result within {seconds} s")
     except _FAILURES as error:
         trouble.append(f"{type(error).__name__}: {error}"[:200])
+    else:
+        return None if result is False and _may_be_natural(answer, reference) else result
     return None
 
 
@@ -129,6 +139,18 @@ def _limited(seconds: int) -> Iterator[None]:
 
 def _parse(text: str, *, seconds: int) -> list[object]:
     """What math-verify understands the whole text to be; its guesses in plain text are left out."""
+    conditions = conditions_of(text)
+    if conditions:
+        sympy = importlib.import_module("sympy")
+        parts = [_parse(part, seconds=seconds) for part in conditions]
+        return [sympy.And(*(part[0] for part in parts))] if all(parts) else []
+    listed = listed_conditions(text)
+    if listed:
+        sympy = importlib.import_module("sympy")
+        parts = [_parse(part, seconds=seconds) for part in listed]
+        first = [part[0] for part in parts if part]
+        # 1 < x, x < 3 means both; x < 1, x > 3 means either.
+        return [sympy.And(*first), sympy.Or(*first)] if all(parts) else []
     library = importlib.import_module("math_verify")
     found = library.parse(
         f"${as_latex(text)}$",
@@ -139,6 +161,12 @@ def _parse(text: str, *, seconds: int) -> list[object]:
         raise_on_error=True,
     )
     return list(found)
+
+
+def _may_be_natural(answer: str, reference: str) -> bool:
+    """Whether one side has a logarithm without a base, and the other a natural one or another."""
+    bare = [_BARE_LOG.search(text) is not None for text in (answer, reference)]
+    return bare[0] != bare[1] and any("ln" in text for text in (answer, reference))
 
 
 def main(arguments: list[str], lines: Iterable[str]) -> None:

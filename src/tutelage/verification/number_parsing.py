@@ -36,9 +36,18 @@ _QUANTITY = re.compile(
     rf"\s*(?P<percent>\\?%|percent\b|per cent\b)?"
     rf"\s*(?P<currency2>{_CURRENCY})?\s*(?P<unit>{_UNIT})"
 )
+_UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Letters of scripts that put no space in front of a number: Thai, Khmer, Chinese, Japanese, ..."""
 _NUMBER = re.compile(
-    rf"(?<![\w.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?(?:{_DECIMAL})(?:/\d+)?\s*%?"
+    rf"(?<![^\W{_UNSPACED}])(?<![.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?(?:{_DECIMAL})(?:/\d+)?\s*%?"
 )
+_KELVINS = {
+    "celsius": (Fraction(1), Fraction(27315, 100)),
+    "fahrenheit": (Fraction(5, 9), Fraction(45967, 100)),
+    "kelvin": (Fraction(1), Fraction(0)),
+}
+"""For each scale of temperature, the size of a degree in kelvins, and what is added before."""
+_MINUS = re.compile(r"^(?:negative|minus)\s+", re.IGNORECASE)
 _JOINED = re.compile(r"\b(?:or|and|to|plus|minus|times|either|maybe|not)\b", re.IGNORECASE)
 _VARIABLE = re.compile(r"[abcdeijnpqrtuvwxyzπ](?:$|\s*[-+/(])")
 """The letters of formulas; the others glued to a number are units: 48g, 5m, 3h, 2k, 230V."""
@@ -122,7 +131,7 @@ def numbers_in(text: str) -> list[Quantity]:
 def same_quantity(one: Quantity, other: Quantity) -> bool:
     """Whether two quantities can mean the same number.
 
-    Where both have two meanings (`60%` and `60%`) any shared one is enough.
+    Where both have two meanings of one kind (`60%` and `0.6%`), they are compared as written.
 
     Examples:
         >>> same_quantity(read_quantity("60%"), read_quantity("0.6"))
@@ -151,6 +160,9 @@ def same_measure(one: Quantity, other: Quantity) -> bool | None:
         True
     """
     ours, theirs = one.units, other.units
+    degrees = _same_temperature(one, other)
+    if degrees is not None:
+        return degrees
     alike = [(a, b) for a in ours for b in theirs if a.kind == b.kind]
     if alike:
         return any(_same_values(one, other, a.factor / b.factor) for a, b in alike)
@@ -167,12 +179,27 @@ def same_measure(one: Quantity, other: Quantity) -> bool | None:
     return False
 
 
+def _same_temperature(one: Quantity, other: Quantity) -> bool | None:
+    """Compare degrees of two scales; None where it is not about two of them."""
+    kelvins = []
+    for quantity in (one, other):
+        kinds = ["kelvin"] if quantity.unit == "K" else [unit.kind for unit in quantity.units]
+        offsets = [_KELVINS[kind] for kind in kinds if kind in _KELVINS]
+        if not offsets:
+            return None
+        factor, offset = offsets[0]
+        kelvins.append((quantity.values[0] + offset) * factor)
+    noise = Fraction(0) if one.exact and other.exact else FLOAT_NOISE
+    return abs(kelvins[0] - kelvins[1]) <= noise * max(map(abs, kelvins))
+
+
 def _same_values(one: Quantity, other: Quantity, factor: Fraction) -> bool:
     noise = Fraction(0) if one.exact and other.exact else FLOAT_NOISE
+    ours, theirs = one.values, other.values
+    if len(ours) == len(theirs) > 1 and ours[1] * theirs[0] == theirs[1] * ours[0]:
+        ours, theirs = ours[:1], theirs[:1]  # both in per cent, or both in dozens
     return any(
-        abs(a * factor - b) <= noise * max(abs(a * factor), abs(b))
-        for a in one.values
-        for b in other.values
+        abs(a * factor - b) <= noise * max(abs(a * factor), abs(b)) for a in ours for b in theirs
     )
 
 
@@ -199,10 +226,12 @@ def _meanings(value: Fraction, *, percent: bool, unit: str) -> tuple[Fraction, .
 def _from_words(text: str) -> Quantity | None:
     if len(text) > 200 or any(c.isdigit() for c in text):  # noqa: PLR2004  (prose, not a number)
         return None
-    read = number_from_words(text)
+    negative = _MINUS.match(text)
+    read = number_from_words(_MINUS.sub("", text))
     if read is None:
         return None
     value, rest = read
+    value = -value if negative else value
     if _JOINED.search(rest) or any(number_from_words(word) for word in rest.split()):
         return None
     return Quantity(

@@ -38,6 +38,13 @@ _FUNCTIONS = re.compile(
     r"(?<![\\A-Za-z])(arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp)"
     r"(?=[\s(\d^_]|[a-z](?![a-z]))"
 )
+_INVERSES = re.compile(r"(?<![\\A-Za-z])a(sin|cos|tan)(?![A-Za-z])")
+_BARE_ROOT = re.compile(r"(?<![\\A-Za-z])(sqrt|cbrt)\s*(\d+(?:\.\d+)?|[a-z](?![A-Za-z]))")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\d)(?!\d)")
+_OF_DEGREES = re.compile(
+    r"\\?(sin|cos|tan|cot|sec|csc)\s*[({]?\s*(-?\d+(?:\.\d+)?)\s*\u00b0\s*[)}]?"
+)
+_CHOICES = re.compile(r"(?<![\\A-Za-z])C\((\d+),\s*(\d+)\)|(?<![\w.])(\d+)C(\d+)(?!\w)")
 _ROOT = re.compile(r"\\?(sqrt|cbrt|abs)\s*\(")
 _GROUPED_POWER = re.compile(r"\^\s*\(")
 _LONG_POWER = re.compile(r"\^\s*(-?\d+(?:\.\d+)?)(?![\d}])")
@@ -61,6 +68,11 @@ def as_latex(text: str) -> str:
     text = _SUPERSCRIPT.sub(lambda m: "^{" + m[0].translate(_SUPERSCRIPTS) + "}", text)
     text = _SCIENTIFIC.sub(lambda m: f"{m[1]}\\cdot 10^{{{int(m[2])}}}", text)
     text = _ROWS.sub(_matrix, text)
+    text = _OF_DEGREES.sub(r"\\\1(\\frac{\2\\pi}{180})", text)
+    text = _CHOICES.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
+    text = _INVERSES.sub(r"arc\1", text)
+    text = _BARE_ROOT.sub(r"\1(\2)", text)
     text = _CONSTANTS.sub(lambda m: "\\" + _LATEX_NAMES.get(m[1], m[1]) + " ", text)
     for _ in range(20):  # innermost calls last; each round rewrites one
         match = _ROOT.search(text)

@@ -9,35 +9,53 @@ from tutelage.verification.verdict import Verdict, cannot_check, no_answer, righ
 
 _LETTERS = "ABCDEFGHIJ"
 _SPACE = re.compile(r"\s+")
-_MARK = r"[\s(\[*_`\"'$]*(?:\\boxed\{|\\text\{)?[\s(*_]*"
+_MARK = r"[\s(\[*_`\"'$]*(?:\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{[\s(*_]*)*"
 _LONE_LETTER = re.compile(rf"{_MARK}([A-Ja-j])[\s)\]*_`\"'$}}.:,]*")
 _LETTER_FIRST = re.compile(rf"{_MARK}([A-J])(?:[)\]*_}}.:,]+|\s*$|\s+(?=[-(:\u2013]))")
 _SAYS_LETTER = re.compile(
     r"\b(?:answer|choice|option|choose|pick|select)\b[^.\n]{0,30}?"
     r"(?:\bis\b|:|=|\boption\b|\bchoice\b|\bchoose\b|\bpick\b|\s)\s*[(\[*_`\"'$]*"
-    r"(?:\\boxed\{|\\text\{)*([A-J])(?=[)\]*_`\"'$}.:,;!]|\s|$)(?!\s+[a-z])"
+    r"(?:\\boxed\{|\\text\{)*(?:([B-HJ])(?=[)\]*_`\"'$}.:,;!]|\s|$)|([AI])(?=[)\]*_`\"'$}.:,;!]|\s|$)"
+    r"(?!\s+(?!because\b|since\b|as\b|over\b)[a-z]))"
 )
 
 
-_DENIED = re.compile(
-    r"(?:\b(?i:not|isn't|isn\u2019t|wasn't|aren't|cannot be|can't be|never|neither|nor|"
-    r"rather than|instead of|except|unlike|eliminate[sd]?|exclude[sd]?|(?:rules?|ruled)\s+out|"
-    r"rejects?|rejected|discards?)\s+(?:\w+\s+){0,2}?(?:option|choice|answer)?s?\s*"
-    r"[(\[*_`\"'$]*(?:\\boxed\{|\\text\{)*"
-    r"[A-J](?![\w'])(?:\s*(?:,|/|or|and|nor)\s*[(\[*_`]*[A-J][)\]*_`]*)*(?=[)\]*_`\"'$}.:,;!\s]|$)[)\]*_`\"'$}]*"
-    r"|(?<![\w'])[(\[*_`]*[A-J][)\]*_`]*\s+(?:is|was|are|can|could|must|would|seems)\s*"
-    r"(?:not|n't|wrong|incorrect|false|clearly wrong|eliminated|excluded|ruled out|out\b)"
+_LETTER = r"(?<![\w'])[(\[*_`]*[A-J][)\]*_`]*"
+_TAIL = (
     r"(?:\s+(?:be\s+)?(?:it|right|correct|true|the (?:right |correct )?(?:answer|choice|option)))?"
-    r"|(?<![\w'])[(\[*_`]*[A-J][)\]*_`]*\s+(?:isn't|isn\u2019t|can't be|cannot be)"
-    r"(?:\s+(?:it|right|correct|true|the (?:right |correct )?(?:answer|choice|option)))?)"
+)
+_DENIED = re.compile(
+    r"(?:\b(?i:not|anything but|other than|isn't|isn\u2019t|wasn't|aren't|cannot be|can't be|never|"
+    r"neither|nor|rather than|instead of|except|unlike|eliminate[sd]?|exclude[sd]?|"
+    r"(?:rules?|ruled)\s+out|rejects?|rejected|discards?)\s+(?:\w+\s+){0,2}?"
+    r"(?:option|choice|answer)?s?\s*[(\[*_`\"'$]*(?:\\boxed\{|\\text\{)*[A-J](?![\w'])"
+    r"(?:\s*(?:,\s*(?:or|and|nor)?|/|or|and|nor)\s*[(\[*_`]*[A-J][)\]*_`]*(?![\w']))*"
+    r"(?=[)\]*_`\"'$}.:,;!\s]|$)[)\]*_`\"'$}]*"
+    rf"|{_LETTER}\s+(?:is|was|are|can|could|must|would(?: be)?|seems)\s*(?:\w+ly\s+)?"
+    r"(?:not|n't|wrong|incorrect|false|clearly wrong|eliminated|excluded|ruled out|out\b)"
+    rf"{_TAIL}"
+    rf"|{_LETTER}\s+(?:doesn't|doesn\u2019t|does not)\s+(?:work|fit|apply|hold)"
+    rf"|\b(?:don't|don\u2019t|do not) think (?:that )?{_LETTER} is (?:right|correct|true)"
+    rf"|{_LETTER}\s+(?:isn't|isn\u2019t|can't be|cannot be){_TAIL})"
 )
 """A letter that the response says is not the answer."""
 
 
 _STANDS_ALONE = re.compile(
-    r"(?<![\w'\u2019])(?:[(\[*_`]+([A-J])[)\]*_`]+|([B-HJ])(?![\w'\u2019])|([AI])(?=\s*[.,;:!]|\s*$))"
+    r"(?<![A-Za-z0-9_\u00c0-\u024f'\u2019-])"
+    r"(?:[(\[*_`]+([A-J])[)\]*_`]+|([B-HJ])(?![\w'\u2019-])|([AI])(?=\s*[.,;:!\u3002]|\s*$))"
 )
 """A letter that names a choice and is neither an article nor a pronoun."""
+_LED = re.compile(
+    r"(?:^|[.!?:;,\n\uff1a\u3002\u662f\u9009\u9078\"'\u201c(]|\b(?:option|choice|statement|answer|is|it's|"
+    r"it\u2019s|be|es|ist|est|\u00e9|with|so|therefore|thus|hence|but|only|actually|choose|pick|say))\s*$",
+    re.IGNORECASE,
+)
+"""What stands in front of a letter that is said as the answer, unlike in `vitamin C`."""
+_SECOND_THOUGHT = re.compile(
+    r"\b(?:no,? wait|wait|actually|correction|scratch that|on second thought|i mean)\b",
+    re.IGNORECASE,
+)
 _DENIES = re.compile(
     r"(?:\bnot|n't|n\u2019t|\brather than|\binstead of|\bnor|\bneither|\bexcept|\bunlike)"
     r"(?:\s+(?:the|a|an|be|by|of|made|called|answer|is))*\s*[\"'(*_`]*$"
@@ -101,6 +119,7 @@ def check_choice(response: str, reference: str, choices: Sequence[str] = ()) -> 
     target = _right_letter(reference, choices)
     if target is None:
         return cannot_check(f"reference {reference[:80]!r} is neither a letter nor a choice")
+    response = unicodedata.normalize("NFKC", response)
     response, denied = _DENIED.subn(" ", response)
     found = find_answer(response)
     named = response if isinstance(found, NotFound) or found.how == "last number" else found.text
@@ -108,7 +127,33 @@ def check_choice(response: str, reference: str, choices: Sequence[str] = ()) -> 
         return cannot_check(f"more than one choice is named: {named[:200]!r}")
     said = _letters_said(response) or (_letters_left(response) if denied else [])
     said = said or _texts_said(response, choices)
+    return _ruled_said(said, response, target) if said else _ruled_alone(response, target)
+
+
+def _ruled_said(said: list[tuple[str, str]], response: str, target: str) -> Verdict:
+    thought = _SECOND_THOUGHT.search(response)
+    if thought is not None and _ruled_in(response[thought.end() :]) - {said[0][0]}:
+        return cannot_check(f"the response corrects itself: {response[-200:]!r}")
     return _ruled(said, target)
+
+
+def _ruled_alone(response: str, target: str) -> Verdict:
+    """The verdict where no letter is named as the answer: by the one that stands alone, if any."""
+    letters = _ruled_in(response)
+    if len(letters) > 1:
+        return cannot_check(f"more than one choice is named: {', '.join(sorted(letters))}")
+    last = None
+    for last in _STANDS_ALONE.finditer(response):  # noqa: B007  (the last one counts)
+        pass
+    if last is None:
+        return _ruled([], target)
+    if _LED.search(response[: last.start()]) is None:
+        return cannot_check(f"a letter that may not be the answer: {response[-200:]!r}")
+    return _ruled([(next(iter(letters)), "the only letter")], target)
+
+
+def _ruled_in(response: str) -> set[str]:
+    return {next(filter(None, found)) for found in _STANDS_ALONE.findall(response)}
 
 
 def _ruled(said: list[tuple[str, str]], target: str) -> Verdict:
@@ -147,15 +192,14 @@ def _letters_said(response: str) -> list[tuple[str, str]]:
             return [(marked[1].upper(), found.how)]
     said = _SAYS_LETTER.findall(response)
     if said:
-        return [(said[-1], "named as the answer")]
+        return [(said[-1][0] or said[-1][1], "named as the answer")]
     first = _LETTER_FIRST.match(response)
     return [(first[1], "what the response starts with")] if first is not None else []
 
 
 def _letters_left(response: str) -> list[tuple[str, str]]:
     """The one letter that is still named where others were ruled out: `not A, it is C`."""
-    letters = {next(filter(None, found)) for found in _STANDS_ALONE.findall(response)}
-    return [(letter, "named where others were ruled out") for letter in letters]
+    return [(letter, "named where others were ruled out") for letter in _ruled_in(response)]
 
 
 def _texts_said(response: str, choices: Sequence[str]) -> list[tuple[str, str]]:

@@ -55,7 +55,8 @@ _SPELLINGS = {
         "g gram grams gm gms": "1",
         "kg kilogram kilograms kilo kilos kgs": "1000",
         "mg milligram milligrams": "1/1000",
-        "t tonne tonnes": "1000000",
+        "t tonne tonnes ton tons": "1000000",
+        "ton tons": "45359237/50",
         "lb lbs pound pounds": "45359237/100000",
         "oz ounce ounces": "45359237/1600000",
     },
@@ -79,6 +80,7 @@ _SPELLINGS = {
     "angle": {"\u00b0 degree degrees deg": "1"},
     "celsius": {"\u00b0c celsius": "1"},
     "fahrenheit": {"\u00b0f fahrenheit": "1"},
+    "kelvin": {"kelvin kelvins": "1"},
     "data": {
         "byte bytes": "1",
         "kb kilobyte kilobytes": "1000",
@@ -99,6 +101,7 @@ _ALSO = {
 _RATE = re.compile(r"\s*(?:/|\bper\b|\ba\b|\ban\b)\s*")
 _SQUARE = re.compile(r"(?:square|sq\.?)\s+(.+)")
 _CUBIC = re.compile(r"(?:cubic|cu\.?)\s+(.+)")
+_OF_A_SCALE = re.compile(r"^(?:degrees?|deg\.?|\u00b0)\s*(c|f)(?:elsius|ahrenheit)?$")
 _AMBIGUOUS_BEFORE_WORDS = {"in", "m", "s", "d", "h", "l", "t", "g", "j", "w", "min", "cup", "pt"}
 
 
@@ -131,6 +134,7 @@ def units_of(text: str) -> tuple[Unit, ...]:
         ()
     """
     text = text.strip().casefold().rstrip(".,;:!").strip()
+    text = _OF_A_SCALE.sub(lambda m: "\u00b0" + m[1], text)
     if text in _ALSO:
         return _rate(*_ALSO[text])
     if not text or text in _UNITS:

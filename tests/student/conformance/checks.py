@@ -13,6 +13,7 @@ from tutelage.data import Candidate, Message
 from tutelage.student.chat_template import ChatTemplate, open_chat_template
 from tutelage.student.jinja_environment import TEMPLATE_ERRORS, compile_template
 from tutelage.student.passages import Refusal
+from tutelage.student.template import reverse_prompt
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer
 from tutelage.student.views import ViewBuilder
 
@@ -30,12 +31,14 @@ class Checked:
         between: What the trainer puts loss on in front of the target.
         end: What it puts loss on behind it.
         straddles: Whether a token crosses the border.
+        reverse: `ok`, or why the instruction is not scored although the response is.
     """
 
     status: str
     between: str = ""
     end: str = ""
     straddles: bool = False
+    reverse: str = "ok"
 
 
 class Setup:
@@ -136,8 +139,33 @@ def check_row(setup: Setup, row: Row) -> Checked:
     return Checked(
         status="ok",
         straddles=side.straddles,
+        reverse=_reverse(setup, row, candidate, rendered.target),
         **_mask(setup, row, full_ids, given.target_start, len(ids)),
     )
+
+
+def _reverse(setup: Setup, row: Row, candidate: Candidate, target: str) -> str:
+    """Hold the instruction, as it is scored given the response, against its own rendered row."""
+    side = setup.builder.encode(candidate, "instruction")
+    if isinstance(side, Refusal):
+        return side.reason
+    turn = row.messages[-1]
+    shown = target.strip() if turn.reasoning or turn.tool_calls else turn.content
+    asked = next(m.content for m in reversed(row.messages) if m.role == "user")
+    turns = (
+        Message(role="user", content=reverse_prompt(shown)),
+        Message(role="assistant", content=asked),
+    )
+    full = setup.ids(setup.trained_text(Row(messages=turns)))
+    rendered = setup.template.render(turns, 1)
+    (given,), (alone,) = side.given, side.alone
+    ids = given.ids_T.tolist()
+    assert full[: len(ids)] == ids, "the reverse row has other ids than in training"
+    assert setup.ids(rendered.header) == alone.ids_T[: alone.target_start].tolist()
+    assert rendered.context.endswith(rendered.header.removeprefix(setup.template.bos))
+    assert alone.ids_T[alone.target_start :].tolist() == ids[given.target_start :]
+    assert squeezed(asked) in squeezed(rendered.target), "a word of the instruction is missing"
+    return "ok"
 
 
 def _trained(setup: Setup, row: Row) -> str | None:

@@ -14,12 +14,16 @@ from typing import Any
 import pytest
 
 from tests.student.conformance.checks import Checked, Setup, check_row, check_turns
-from tests.student.conformance.conversations import ROWS
+from tests.student.conformance.conversations import ROWS, Row
 from tests.student.conformance.families import FAMILIES
+from tutelage.errors import DataError
+from tutelage.student.jinja_environment import TEMPLATE_ERRORS
 
 EXPECTED = Path(__file__).with_name("expected.json")
 MOST_STATUSES = 0.30
 """The largest share of rows with a status, unless `LIMITED` says why it is larger."""
+MOST_UNREVERSED = 0.12
+"""The largest share of rows whose response is scored and whose instruction is not."""
 LIMITED = {
     "system needed": 0.90,  # refuses every row without a system prompt
     "mistral v0.2": 0.35,  # refuse system prompts, tools and turns that do not alternate
@@ -62,6 +66,7 @@ def summary(name: str) -> dict[str, Any]:
     checked = {row: check_row(setup_of(name), value) for row, value in ROWS.items()}
     return {
         "statuses": {row: c.status for row, c in checked.items() if c.status != "ok"},
+        "reverse": {row: c.reverse for row, c in checked.items() if c.reverse != "ok"},
         "straddles": [row for row, c in checked.items() if c.straddles],
         "between": _texts(checked, "between"),
         "end": _texts(checked, "end"),
@@ -76,8 +81,9 @@ def assert_as_expected(name: str) -> None:
     found = summary(name)
     limit = LIMITED.get(name, MOST_STATUSES)
     assert len(found["statuses"]) <= limit * len(ROWS), found["statuses"]
+    assert len(found["reverse"]) <= MOST_UNREVERSED * len(ROWS), found["reverse"]
     if name in expected():  # another version of TRL may have templates that are not listed
-        assert found == expected()[name]
+        assert found == {key: expected()[name][key] for key in found}
     else:
         assert name.startswith("trl ")
 
@@ -122,6 +128,47 @@ def turns_beyond(name: str) -> dict[str, list[str]]:
     return {"beyond": sorted(beyond - {""}), "statuses": sorted(statuses)}
 
 
+_TRAINABLE = [*FAMILIES, *_PLAIN]
+OWN, REFUSED = "its own", "refused"
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", _TRAINABLE)
+def test_what_trl_trains_with_for_messages(name):
+    pytest.importorskip("trl")
+    if name in expected():
+        assert trained_with(name) == expected()[name]["messages"]
+
+
+def trained_with(name: str) -> dict[str, Any]:
+    """The template that TRL takes for `assistant_only_loss`, and the rows that it changes.
+
+    Its own where that marks what the assistant wrote, another one that TRL has for it, or none.
+    """
+    from trl.chat_template_utils import get_training_chat_template, has_generation_markers
+
+    if has_generation_markers(sources()[name]):
+        return {"template": OWN, "differs": []}
+    setup = setup_of(name)
+    try:
+        patched = get_training_chat_template(setup.tokenizer)
+    except ValueError:
+        return {"template": REFUSED, "differs": []}
+    other = next(key for key, source in sources().items() if source == patched)
+    differs = [row for row, value in ROWS.items() if _changed(setup, setup_of(other), value)]
+    return {"template": other.removeprefix("trl "), "differs": differs}
+
+
+def _changed(setup: Setup, other: Setup, row: Row) -> bool:
+    """Whether a row that is scored is rendered otherwise, up to the end of the response."""
+    try:
+        rendered = setup.template.render(row.messages, len(row.messages) - 1, tools=row.tools)
+        text = other.trained_text(row)
+    except (*TEMPLATE_ERRORS, DataError):
+        return False
+    return not text.startswith(rendered.context + rendered.target)
+
+
 def test_there_are_enough_kinds_of_rows_and_families():
     assert len(ROWS) >= 20
     assert len(FAMILIES) >= 20
@@ -132,7 +179,8 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{len(found)} templates, {len(ROWS)} kinds of rows each. A row is either scored exactly "
         "as `apply_chat_template` renders it for training (text and token ids, both headers "
-        "equal), or it has a status. *between* and *end* list all that TRL's mask of prompt and "
+        "equal), or it has a status. The instruction given the response is held against the same "
+        "rendering of its own row. *between* and *end* list all that TRL's mask of prompt and "
         "completion covers beyond the target. `trl NAME` is a template inside the TRL package; "
         "the others are short imitations of model families.\n"
     )
@@ -150,6 +198,21 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
         scored = len(ROWS) - len(entry["statuses"])
         cells = [name, f"{scored}/{len(ROWS)}", told, *shown]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    yield "\n## Messages: the template that TRL takes\n"
+    yield (
+        "With `assistant_only_loss` TRL needs a template that marks what the assistant wrote. It "
+        "takes the template itself where it does, a template of its own that it knows for it, or "
+        "refuses. Where its template renders a row otherwise, what is trained on is not what is "
+        "scored: score with that template (`--template FILE`).\n"
+    )
+    refused = [name for name, entry in found.items() if _messages(entry) == REFUSED]
+    yield f"Refused ({len(refused)}): {', '.join(refused)}.\n"
+    yield "| template | TRL trains with | rows rendered otherwise |"
+    yield "|---|---|---|"
+    for name, entry in found.items():
+        if _messages(entry) not in (None, REFUSED):
+            cells = [name, _messages(entry), ", ".join(entry["messages"]["differs"])]
+            yield "| " + " | ".join(str(cell) for cell in cells) + " |"
     yield "\n## All assistant turns\n"
     yield (
         "With `--turns all`, what TRL's `assistant_only_loss` covers beyond our targets under its "
@@ -166,8 +229,15 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def _messages(entry: dict[str, Any]) -> str | None:
+    told = entry.get("messages")
+    return None if told is None else str(told["template"])
+
+
 def write_results() -> None:
     found = {name: summary(name) for name in sources()}
+    for name in _TRAINABLE:
+        found[name]["messages"] = trained_with(name)
     for name in _TRAINING:
         found[name]["turns"] = turns_beyond(name)
     text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
