@@ -10,16 +10,19 @@ for a reply that had been kept.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pickle
 import random
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -145,7 +148,11 @@ def _report(at: Place) -> None:
 def _prove(at: Place) -> None:
     from tutelage.experiments.prove.prove_job import prove
 
-    student = {"name": "tiny", "model": str(at.shared / "student"), "run": str(at.shared / "scored")}
+    student = {
+        "name": "tiny",
+        "model": str(at.shared / "student"),
+        "run": str(at.shared / "scored"),
+    }
     values = {
         "students": [student],
         "arms": [
@@ -329,11 +336,25 @@ class Trials:
         self.seconds: dict[str, float] = {}
         for name, command in commands.items():
             at = self._place(command)
-            started = time.monotonic()
-            kept(lambda at=at, command=command: command.work(at))  # type: ignore[misc]
-            self.seconds[name] = time.monotonic() - started
+            self._import_like(at, command)
             self.left_alone[name] = kept(lambda at=at: outcome(at))  # type: ignore[misc]
             shutil.rmtree(at.root)
+            at, started = self._place(command), time.monotonic()
+            kept(lambda at=at, command=command: command.work(at))  # type: ignore[misc]
+            self.seconds[name] = time.monotonic() - started
+            shutil.rmtree(at.root)
+
+    def _import_like(self, at: Place, command: Command) -> None:
+        """Give a command that nobody kills, then import here what it imported."""
+
+        def work() -> list[str]:
+            command.work(at)
+            return sorted(sys.modules)
+
+        for name in kept(work):
+            if name not in sys.modules and name != "__mp_main__":
+                with suppress(ImportError):
+                    importlib.import_module(name)
 
     def _place(self, command: Command) -> Place:
         self._number += 1
@@ -383,6 +404,7 @@ def try_kills(
     *,
     seed: int,
     commands: Mapping[str, Command] = COMMANDS,
+    minutes: float | None = None,
     told: Callable[[Counter[str]], None] = lambda _: None,
 ) -> Counter[str]:
     """Kill so many commands.
@@ -391,6 +413,7 @@ def try_kills(
         kills: How many.
         seed: Of which command is killed when.
         commands: Those that are tried.
+        minutes: Stop earlier, after so many; None: do not.
         told: Called after every command.
 
     Returns:
@@ -401,7 +424,8 @@ def try_kills(
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(Path(folder), seed=seed, commands=commands)
         done = 0
-        while done < kills:
+        end = None if minutes is None else time.monotonic() + 60 * minutes
+        while done < kills and (end is None or time.monotonic() < end):
             done += trials.kill(drawn.choices(list(commands), shares)[0])
             told(trials.found)
     assert not trials.faults, "\n".join(trials.faults)
@@ -412,10 +436,11 @@ def main() -> None:
     """Kill so many commands, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--seed", type=int, default=os.getpid())
     wanted = parser.parse_args()
     show = lambda found: print(json.dumps(dict(found)), flush=True)  # noqa: E731, T201
-    found = try_kills(wanted.kills, seed=wanted.seed, told=show)
+    found = try_kills(wanted.kills, seed=wanted.seed, minutes=wanted.minutes, told=show)
     print(json.dumps({"seed": wanted.seed, **dict(sorted(found.items()))}, indent=2))  # noqa: T201
 
 

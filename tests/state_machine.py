@@ -97,6 +97,7 @@ class Kept:
         replies: Requests of which a reply was kept.
         overrides: The file, as it was last.
         decided_from: What each selection rested on when it was made.
+        decided_as: What the manifest said of each selection then.
         reported_from: What the page showed when it was written.
     """
 
@@ -109,6 +110,7 @@ class Kept:
     replies: set[str] = field(default_factory=set)
     overrides: bytes = b""
     decided_from: dict[str | None, Any] = field(default_factory=dict)
+    decided_as: dict[str | None, Any] = field(default_factory=dict)
     reported_from: Any = None
 
     @property
@@ -120,6 +122,11 @@ class Kept:
 
     def note_decided(self, name: str | None) -> None:
         self.decided_from[name] = _inputs(self.run.with_selection(name))
+        self.decided_as[name] = self._said(name)
+
+    def _said(self, name: str | None) -> Any:
+        run = self.run.with_selection(name)
+        return run.read_manifest().get("stages", {}).get(run.select_stage)
 
     def check_scores(self) -> None:
         if not self.run.scores.exists():
@@ -153,6 +160,9 @@ class Kept:
     def check_staleness(self) -> None:
         if not self.run.manifest.exists():
             return
+        for name in self.decided_from:
+            if self._said(name) != self.decided_as[name]:
+                self.note_decided(name)  # by a command that was killed after it had decided
         for name, inputs in self.decided_from.items():
             run = self.run.with_selection(name)
             told = any(one.path == run.decisions for one in stale_outputs(run))
@@ -503,9 +513,7 @@ def main() -> None:
     wanted = parser.parse_args()
     end, sequences = time.monotonic() + 60 * wanted.minutes, 0
     phases = (Phase.generate,)  # shrinking a failure has no bound in time
-    longer = settings(
-        _PLAIN, max_examples=5, stateful_step_count=25, database=None, phases=phases
-    )
+    longer = settings(_PLAIN, max_examples=5, stateful_step_count=25, database=None, phases=phases)
     from hypothesis import seed
     from hypothesis.stateful import run_state_machine_as_test
 

@@ -69,7 +69,9 @@ def test_the_command_of_the_hint_scores_an_older_run_again(tmp_path):
     assert again.num_rows == 2 * table.num_rows
     run_all(settings, progress=Silent(), doors=fakes.doors())
     (note,) = told["notes"]
-    assert f"{table.num_rows} rows that were scored under contract 1 (student of contract 1)" in note
+    assert (
+        f"{table.num_rows} rows that were scored under contract 1 (student of contract 1)" in note
+    )
     assert note in [one.text for one in stale_outputs(run)]
     write_table(run.scores, again.filter(pc.equal(again["contract"], SCORING_CONTRACT)))
     assert older_contract_note(run) is None

@@ -24,6 +24,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+_EXPLAINED = frozenset(("reason", "status", "verdict"))
+"""Columns of short names that are explained beside them."""
+
+
 def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iterable[Table]:
     """A table of counts, the largest first; no table where there is nothing to count.
 
@@ -33,9 +37,16 @@ def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iter
         values: Counts by name.
         of: The column of the counts.
     """
-    if values:
-        ordered = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+    if not values:
+        return
+    ordered = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+    if name not in _EXPLAINED:
         yield Table(title=title, columns=(name, of), rows=tuple(ordered))
+        return
+    from tutelage.reporting.number_format import reason_words
+
+    rows = tuple((key, number, reason_words(key)) for key, number in ordered)
+    yield Table(title=title, columns=(name, of, "meaning"), rows=rows)
 
 
 def run_text(found: Facts) -> Iterable[Block]:

@@ -1,13 +1,20 @@
 """Removal of a secret from decoded text: plain, encoded, or split over several fields.
 
 A server may repeat the key it was sent: in an error message, inside a JSON document that it quotes,
-as a base64 header, or in two halves. Values are scrubbed after decoding, because the raw bytes of
-the same text look different under every escape.
+as a base64 header, in two halves, or token by token. Values are scrubbed after decoding, because
+the raw bytes of the same text look different under every escape. Encodings of encodings are
+decoded a few times and looked through.
 """
 
 import base64
+import binascii
+import html
 import re
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from html.entities import html5
+from urllib.parse import unquote
 
 KEY = "[key]"
 """What stands where the key stood."""
@@ -26,6 +33,21 @@ PLACEHOLDERS = frozenset(
     )
 )
 """Values that local servers take in place of a key: no secrets, but words that replies use."""
+
+_DECODINGS = 3
+"""How many encodings around each other are undone."""
+
+# Repetitions have bounds: a reply of nothing but backslashes must not take time that grows with
+# the square of its length.
+_UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
+"""What may stand between two characters of a key without changing how it looks."""
+
+_BETWEEN = r"[\s:,;]{0,8}(?:00)?"
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
+_ENTITIES: dict[str, list[str]] = {}
+for _name, _character in html5.items():
+    if len(_character) == 1 and _character.isascii():
+        _ENTITIES.setdefault(_character, []).append(_name.rstrip(";"))
 
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 """Lower case for ASCII alone, so that positions stay what they were."""
@@ -48,6 +70,8 @@ class Redactor:
         self._key = None if key is None or key.lower() in PLACEHOLDERS else key
         self._whole = None if not self._key else re.compile("|".join(_patterns(self._key)))
         self._needles = () if not self._key else tuple(_needles(self._key))
+        least = max(16, len(self._key or ""))
+        self._long = re.compile(rf"\S{{{least},}}")
 
     def __repr__(self) -> str:
         return "Redactor()"
@@ -56,22 +80,76 @@ class Redactor:
         """The text without the key."""
         if self._whole is None:
             return text
-        return self._pieces([self._whole.sub(KEY, text)])[0]
+        return self._pieces([self._scrubbed(text)])[0]
 
     def value(self, value: object) -> object:
         """A JSON value without the key, neither in one field nor split over several."""
         if self._whole is None:
             return value
-        whole = self._whole
         texts: list[str] = []
+        groups: dict[str | None, list[int]] = {}
 
-        def collect(text: str) -> str:
-            texts.append(whole.sub(KEY, text))
+        def collect(text: str, field: str | None) -> str:
+            if field is not None:
+                for group in (field, None):
+                    groups.setdefault(group, []).append(len(texts))
+            texts.append(self._scrubbed(text))
             return text
 
         _mapped(value, collect)
-        scrubbed = iter(self._pieces(texts))
-        return _mapped(value, lambda _: next(scrubbed))
+        texts = self._pieces(texts)
+        for members in groups.values():
+            if len(members) > 1:
+                self._spread(texts, members)
+        scrubbed = iter(texts)
+        return _mapped(value, lambda _, __: next(scrubbed))
+
+    def _scrubbed(self, text: str) -> str:
+        """One text without the whole key, plain or under up to three encodings."""
+        if self._whole is None:
+            return text
+        text = self._whole.sub(KEY, text)
+        if len(self._key or "") < LEAST_ENCODED:
+            return text
+        return self._long.sub(self._decoded, text)
+
+    def _decoded(self, found: re.Match[str]) -> str:
+        token = _RUN.sub(lambda run: KEY if self._holds(run[0], _DECODINGS) else run[0], found[0])
+        return KEY if token == found[0] and self._holds(token, _DECODINGS) else token
+
+    def _holds(self, text: str, depth: int) -> bool:
+        """Whether a text decodes to the key."""
+        if self._whole is None or depth == 0:
+            return False
+        return any(
+            self._whole.search(plain) is not None
+            or any(self._holds(token[0], depth - 1) for token in self._long.finditer(plain))
+            for plain in _decodings(text)
+        )
+
+    def _spread(self, texts: list[str], members: Sequence[int]) -> None:
+        """Take the key out of texts that spell it one after another, as tokens or as bytes."""
+        key = (self._key or "").translate(_LOWER)
+        if len(key) < LEAST_ENCODED:
+            return
+        codes = [texts[at] for at in members]
+        for pieces in ([t.translate(_LOWER) for t in codes], [_character_of(t) for t in codes]):
+            flat = "".join(pieces)
+            start = flat.find(key)
+            while start >= 0:
+                end, at = start + len(key), 0
+                for member, piece in zip(members, pieces, strict=True):
+                    low, high = max(start - at, 0), min(end - at, len(piece))
+                    at += len(piece)
+                    if low < high:
+                        mark = KEY if at - len(piece) <= start else ""
+                        whole = piece != texts[member].translate(_LOWER)  # a code: all of it
+                        rest = ("", "") if whole else (texts[member][:low], texts[member][high:])
+                        texts[member] = rest[0] + mark + rest[1]
+                start = flat.find(key, end)
+                if start >= 0:  # positions have moved: once more from the texts as they are now
+                    self._spread(texts, members)
+                    return
 
     def _pieces(self, texts: list[str]) -> list[str]:
         for needle, folded in self._needles:
@@ -90,10 +168,12 @@ def _patterns(key: str) -> Iterator[str]:
         variants = dict.fromkeys((key, key.lower(), key.upper()))
         for core in dict.fromkeys(core for variant in variants for core in _base64_cores(variant)):
             # The characters beside the core hold bits of the key too.
-            inside = r"\s*".join(map(_of_base64, core))
+            inside = r"\s{0,8}".join(map(_of_base64, core))
             yield rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*"
-        yield r"[\s:,]*".join(_of_hex(character) for character in key)
-        yield "".join(_escaped(character) for character in key)
+        yield _BETWEEN.join(_of_hex(character) for character in key)
+        yield r"[\s:,;]{0,8}".join(_of_decimal(character) for character in key)
+        yield _UNSEEN.join(_escaped(character) for character in key)
+        yield "".join(_escaped(character) for character in reversed(key))
     else:
         yield re.escape(key)
 
@@ -109,26 +189,95 @@ def _base64_cores(key: str) -> Iterator[str]:
 
 
 def _of_base64(character: str) -> str:
-    return {"+": "[+-]", "-": "[+-]", "/": r"(?:\\*/|_)", "_": r"(?:\\*/|_)"}.get(
+    return {"+": "[+-]", "-": "[+-]", "/": r"(?:\\{0,8}/|_)", "_": r"(?:\\{0,8}/|_)"}.get(
         character, character
     )
 
 
 def _of_hex(character: str) -> str:
     forms = {f"{ord(form):02x}" for form in (character.lower(), character.upper())}
-    return rf"(?:\\*[x]|0x)?(?i:{'|'.join(sorted(forms))})"
+    return rf"(?:\\{{0,8}}x|0x|[uU]\+0{{0,6}})?(?i:{'|'.join(sorted(forms))})"
+
+
+def _of_decimal(character: str) -> str:
+    forms = {str(ord(form)) for form in (character.lower(), character.upper())}
+    return rf"(?<!\d)(?:{'|'.join(sorted(forms))})(?!\d)"
 
 
 def _escaped(character: str) -> str:
     """One character in either case, as itself or under the escapes of JSON, URLs and HTML."""
     forms = dict.fromkeys((character, character.lower(), character.upper()))
+    if "!" <= character <= "~":
+        forms |= dict.fromkeys(chr(ord(form) + 0xFEE0) for form in tuple(forms))  # full width
     codes = "|".join(f"{ord(form):02x}" for form in forms)
+    octal = "|".join(f"{ord(form):o}" for form in forms)
     decimals = "|".join(str(ord(form)) for form in forms)
     plain = "|".join(re.escape(form) for form in forms)
-    return (
-        rf"(?:\\*(?:{plain})|%(?:25)*(?i:{codes})|\\+u(?:\{{)?0*(?i:{codes})(?:\}})?"
-        rf"|\\+x(?i:{codes})|&(?:amp;)*#0*(?:{decimals});?|&(?:amp;)*#[xX]0*(?i:{codes});?)"
+    names = "|".join(name for form in forms for name in _ENTITIES.get(form, ()))
+    named = rf"|&(?:amp;){{0,4}}(?:{names});?" if names else ""
+    octets = "|".join(
+        "".join(rf"(?:%(?:25){{0,4}}|\\{{1,8}}x|=){byte:02x}" for byte in form.encode())
+        for form in forms
+        if not form.isascii()
     )
+    bytes_ = rf"|(?i:{octets})" if octets else ""
+    return (
+        rf"(?:\\{{0,8}}(?:{plain})|%(?:25){{0,4}}(?i:{codes})"
+        rf"|\\{{1,8}}u\{{?0{{0,6}}(?i:{codes})\}}?"
+        rf"|\\{{1,8}}x(?i:{codes})|\\{{1,8}}0{{0,6}}(?:{octal})(?!\d)|=(?i:{codes})"
+        rf"|&(?:amp;){{0,4}}#0{{0,6}}(?:{decimals});?"
+        rf"|&(?:amp;){{0,4}}#[xX]0{{0,6}}(?i:{codes});?{named}{bytes_})"
+    )
+
+
+def _decodings(text: str) -> Iterator[str]:
+    """What a text without spaces may stand for, one encoding removed."""
+    if any(mark in text for mark in "%\\&="):
+        plain = html.unescape(unquote(text))
+        plain = re.sub(
+            r"\\{1,8}[ux]\{?([0-9a-fA-F]{2,6})\}?", lambda m: _character(int(m[1], 16)), plain
+        )
+        if plain != text:
+            yield plain
+    for run in _RUN.findall(text):
+        body = run.rstrip("=")
+        for data in _octets(body):
+            for unpacked in (data, _unpacked(data)):
+                if unpacked:
+                    yield unpacked.decode("latin-1")
+
+
+def _character(code: int) -> str:
+    return chr(code) if code < 0x110000 else ""  # noqa: PLR2004  (where Unicode ends)
+
+
+def _octets(body: str) -> Iterator[bytes]:
+    if re.fullmatch(r"(?:[0-9a-fA-F]{2})+", body):
+        yield bytes.fromhex(body)
+    if re.fullmatch(r"[A-Za-z2-7]+", body):
+        with suppress(binascii.Error):
+            yield base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+    standard = body.translate(str.maketrans("-_", "+/"))
+    for start in range(4):
+        part = standard[start:]
+        part = part[: len(part) - (len(part) % 4 == 1)]
+        yield base64.b64decode(part + "=" * (-len(part) % 4))
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What gzip, zlib or plain deflate had packed, its first megabyte; nothing if neither had."""
+    for window in (47, -15):
+        try:
+            return zlib.decompressobj(window).decompress(data, 1 << 20)
+        except zlib.error:
+            continue
+    return b""
+
+
+def _character_of(text: str) -> str:
+    """The character of a code below 256; a NUL where the text is none, so that nothing matches."""
+    code = int(text) if len(text) <= 3 and text.isascii() and text.isdecimal() else 0  # noqa: PLR2004
+    return chr(code).translate(_LOWER) if 0 < code < 256 else "\0"  # noqa: PLR2004
 
 
 def _needles(key: str) -> Iterator[tuple[str, bool]]:
@@ -167,18 +316,29 @@ def _longest(piece: Callable[[int], str], texts: list[str], *, most: int) -> int
     return low
 
 
-def _mapped(value: object, change: Callable[[str], str]) -> object:
-    """A JSON value with every text in it changed, names and whole numbers included, in order."""
+def _mapped(
+    value: object, change: Callable[[str, str | None], str], field: str | None = ""
+) -> object:
+    """A JSON value with every text in it changed, names and whole numbers included, in order.
+
+    Args:
+        value: The value.
+        change: From a text, and the name of the field it is in, or None where it is a name itself.
+        field: The name of the field that `value` is in.
+    """
     if isinstance(value, str):
-        return change(value)
+        return change(value, field)
     if isinstance(value, bool) or value is None or isinstance(value, float):
         return value
     if isinstance(value, int):
         text = str(value)
-        changed = change(text)
+        changed = change(text, field)
         return value if changed == text else changed
     if isinstance(value, list):
-        return [_mapped(inner, change) for inner in value]
+        return [_mapped(inner, change, field) for inner in value]
     if isinstance(value, dict):
-        return {change(str(name)): _mapped(inner, change) for name, inner in value.items()}
+        return {
+            change(str(name), None): _mapped(inner, change, str(name))
+            for name, inner in value.items()
+        }
     return value
