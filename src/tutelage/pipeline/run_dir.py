@@ -325,7 +325,7 @@ class RunFolder:
         if self.selection is None:
             return manifest
         stages = dict(manifest.get("stages", {}))
-        mine = stages.get(self.select_stage, {})
+        mine = stages.pop(self.select_stage, {})
         rule = mine.get("tally", {}).get("rule", {})
         settings = {**manifest.get("settings", {}), "select": rule}
         return {**manifest, "settings": settings, "stages": {**stages, "select": mine}}
