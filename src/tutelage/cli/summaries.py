@@ -207,14 +207,20 @@ def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
     yield f"Rule: {rule['rule']}{mode}."
     yield chosen(found)
     if found["rows_kept"] != found["kept"]:
-        yield f"Rows: {found['rows_kept']:,} candidates of these examples are kept."
+        kept = found["rows_kept"]
+        yield f"Rows: {counted(kept, 'candidate')} of these examples {_is(kept)} kept."
     yield from counts("", "reason", found["reasons"], of="examples")
     yield from counts(
         "Not allowed to be chosen", "verdict or filter", found["gated"], of="candidates"
     )
     yield from overruled(found)
     folder = Path(found["out"]) if "selection" in found else run
-    yield f"Selected rows: {folder / 'selected.jsonl'}"
+    nothing = "" if found["rows_kept"] else " (empty: nothing was kept)"
+    yield f"Selected rows: {folder / 'selected.jsonl'}{nothing}"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def export_text(found: Facts) -> Iterable[Block]:

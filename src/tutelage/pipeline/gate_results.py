@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import Candidate, write_table
+from tutelage.data import Candidate, write_table, write_text
 from tutelage.errors import RunError
 from tutelage.gate import CalibratedGate, Judgement
 from tutelage.pipeline.run_dir import RunFolder
@@ -72,9 +72,7 @@ def _stored(run: RunFolder) -> dict[str, Any]:
 
 def write_gate(path: Path, content: Mapping[str, Any]) -> None:
     """Write the document of a gate in one step."""
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_results(

@@ -116,6 +116,9 @@ def explained(path: Path, error: Exception) -> JournalError:
         hint = f"another process has been writing for {BUSY_SECONDS:g} s; wait for it or end it"
     elif "readonly" in text or "unable to open" in text or isinstance(error, OSError):
         hint = "check that the folder exists and can be written"
+    elif "disk I/O" in text:
+        hint = "make room on the disk, or give the teacher cache another place (teacher.journal); "
+        hint += "what was written is kept"
     else:
         hint = "the file may be damaged; `sqlite3 FILE 'PRAGMA integrity_check'` tells"
     return JournalError(f"{path}: {text}", hint=hint)
