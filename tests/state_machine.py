@@ -39,7 +39,7 @@ from tutelage.pipeline import (
     write_report,
 )
 from tutelage.pipeline.config import checked
-from tutelage.pipeline.overrides import overrule, withdraw
+from tutelage.pipeline.overrides import overrides_of, overrule, withdraw
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.progress import Silent
 from tutelage.student import StudentSettings
@@ -498,8 +498,7 @@ def _inputs(run: RunFolder) -> Any:
 
 
 def _shown(run: RunFolder) -> Any:
-    overrides = run.overrides.read_bytes() if run.overrides.exists() else None
-    return [run.candidates.read_bytes(), run.decisions.read_bytes(), overrides]
+    return [run.candidates.read_bytes(), run.decisions.read_bytes(), overrides_of(run)]
 
 
 TestRunFolder = RunMachine.TestCase

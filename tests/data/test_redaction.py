@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.data.redaction import KEY, Redactor
 from tutelage.teacher import openai_format
-from tutelage.teacher.redaction import KEY, Redactor
 
 SECRET = "sk-Not/a+Real_Key-" + "0123456789"
 

@@ -45,9 +45,9 @@ _UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
 _BETWEEN = r"[\s:,;]{0,8}(?:00)?"
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
 _ENTITIES: dict[str, list[str]] = {}
-for _name, _character in html5.items():
-    if len(_character) == 1 and _character.isascii():
-        _ENTITIES.setdefault(_character, []).append(_name.rstrip(";"))
+for _name, _meant in html5.items():
+    if len(_meant) == 1 and _meant.isascii():
+        _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
 
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 """Lower case for ASCII alone, so that positions stay what they were."""
