@@ -342,7 +342,7 @@ def try_files(files: int, *, seed: int, minutes: float | None = None) -> Counter
                 (places[kind] / there[kind].name).write_bytes(there[kind].whole)
             if wrong:
                 faults.append(f"{number}, {kind}: {wrong[:300]}")
-    assert not faults, "\n".join(faults)
+    assert not faults, "\n".join([f"{found.total()} files were tried", *faults])
     return found
 
 

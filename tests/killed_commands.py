@@ -293,10 +293,8 @@ def kept(work: Callable[[], Any]) -> Any:
     return result
 
 
-def prepare(shared: Path) -> None:
-    """Data, models, and the run that most commands work over."""
-    from tests.tiny_student import save_student
-
+def prepare(shared: Path, *, trains: bool) -> None:
+    """Data, the run that most commands work over, and a model if one of them trains."""
     rows = [{**row, "reference": str(n * 7)} for n, row in enumerate(fakes.rows(ROWS))]
     fakes.write_rows(shared / "data.jsonl", rows)
     (shared / "filters.yaml").write_text("filters:\n  - kind: length\n    minimum: 12\n")
@@ -305,12 +303,15 @@ def prepare(shared: Path) -> None:
         for n in range(4)
     ]
     fakes.write_rows(shared / "choice.jsonl", choices)
-    save_student(shared / "student")
     begun = Place(root=shared / "begun", shared=shared)
     begun.root.mkdir()
     _run(begun)
-    shutil.copytree(begun.run.root, shared / "scored")
-    fakes.scored_as(shared / "scored", StudentSettings(model=str(shared / "student")))
+    if trains:
+        from tests.tiny_student import save_student
+
+        save_student(shared / "student")
+        shutil.copytree(begun.run.root, shared / "scored")
+        fakes.scored_as(shared / "scored", StudentSettings(model=str(shared / "student")))
     verify_run(begun.run.root, check={"check": "exact"}, progress=Silent())
     (begun.root / "asked.txt").unlink()
 
@@ -331,7 +332,7 @@ class Trials:
         self._number = 0
         self.found: Counter[str] = Counter()
         self.faults: list[str] = []
-        kept(lambda: prepare(shared))
+        kept(lambda: prepare(shared, trains="prove" in commands))
         self.left_alone: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
         for name, command in commands.items():

@@ -61,7 +61,7 @@ def _stored(run: RunFolder) -> dict[str, Any]:
     path = run.need(run.quality_gate)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{path}: is not valid JSON: {error}", hint="delete it: it is fitted again"
         ) from error

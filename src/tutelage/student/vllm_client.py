@@ -178,7 +178,7 @@ class VllmClient:
             raise self._refused(path, reply.status, content)
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StudentError(f"{self.base_url}{path}: did not answer with JSON") from error
 
 

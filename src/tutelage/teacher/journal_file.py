@@ -64,7 +64,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if not read_only:
             _prepare(connection)
             _check(connection, path, read_only=True)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a message that quotes damaged text
         connection.close()
         raise explained(path, error) from error
     except JournalError:
@@ -108,7 +108,7 @@ def reply_columns(connection: sqlite3.Connection) -> tuple[str, ...]:
 def explained(path: Path, error: Exception) -> JournalError:
     """An error of SQLite or the file system, with the place and the next step."""
     text = str(error)
-    if "not a database" in text or "malformed" in text:
+    if "not a database" in text or "malformed" in text or isinstance(error, UnicodeDecodeError):
         hint = "move the file away; replies in it may be saved with `sqlite3 FILE .recover`"
     elif "full" in text:
         hint = "make room on the disk and start the run again; what was written is kept"

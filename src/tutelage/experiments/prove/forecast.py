@@ -29,7 +29,7 @@ from tutelage.experiments.prove.power import (
     design,
     what_to_increase,
 )
-from tutelage.experiments.prove.run import read_results
+from tutelage.experiments.prove.run import is_done, read_results
 from tutelage.pipeline.config import checked
 from tutelage.stats.paired_items import Paired, pair
 
@@ -133,9 +133,8 @@ def _read_pilot(folder: Path) -> _Pilot:
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The manifests of finished cells."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("state") == "done":
-            yield found
+        if is_done(path.parent):
+            yield json.loads(path.read_text(encoding="utf-8"))
 
 
 def _seconds(
