@@ -2,6 +2,8 @@
 
 import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +177,30 @@ def test_a_command_whose_teacher_gave_nothing_usable_fails_with_the_first_reason
         assert len(endpoint.seen) == sent
     finally:
         endpoint.stop()
+
+
+def test_a_failed_command_does_not_list_what_the_database_still_refers_to(tmp_path: Path) -> None:
+    holding = tmp_path / "holding.py"
+    holding.write_text(
+        "import threading, time, duckdb\n"
+        "from tutelage.data.extensions import extension\n"
+        "held = threading.Event()\n"
+        "def hold():\n"
+        "    connection = duckdb.connect()\n"
+        "    held.set()\n"
+        "    time.sleep(600)\n"
+        "threading.Thread(target=hold, daemon=True).start()\n"
+        "held.wait()\n"
+        "@extension('filter')\n"
+        "def short(candidate):\n"
+        "    return None\n"
+    )
+    program = "from tutelage.cli import main; main()"
+    words = ["--extensions", str(holding), "explain", str(tmp_path / "none"), "row:0"]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: ")
+    assert "leaked" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 2

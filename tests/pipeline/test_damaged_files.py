@@ -120,6 +120,22 @@ def test_a_table_damaged_in_the_middle_is_named(run: RunFolder, way: str) -> Non
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("name", ["scores", "decisions"])
+def test_a_column_of_numbers_that_holds_something_else_is_named(
+    run: RunFolder, name: str, use: str
+) -> None:
+    path: Path = getattr(run, name)
+    table = pq.read_table(path)
+    strange = pa.array([{"x": 1}] * table.num_rows)
+    place = table.schema.get_field_index("ifd")
+    pq.write_table(table.set_column(place, "ifd", strange), path)
+    if name == "decisions" and use == "select":
+        return  # they are made again
+    with pytest.raises(RunError, match=r"its column 'ifd' holds struct"):
+        USES[use](run)
+
+
 def test_a_share_of_the_damaged_folders() -> None:
     found = try_folders(24, seed=11)
     assert sum(found.values()) == 24

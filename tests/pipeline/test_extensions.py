@@ -213,3 +213,10 @@ def test_an_extension_in_python_needs_no_file() -> None:
         return row
 
     assert extensions_of("export")["upper"].function is upper
+
+
+def test_a_file_that_ends_the_program_is_an_error_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "ends.py"
+    path.write_text("import sys\nsys.exit(0)\n")
+    with pytest.raises(SettingsError, match=r"ends\.py: SystemExit: 0"):
+        load_extensions(path)

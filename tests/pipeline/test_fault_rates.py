@@ -59,6 +59,7 @@ def test_each_teacher_and_kind_of_fault_has_its_rate(tmp_path: Path) -> None:
     assert "Faults by teacher, step and kind" in text
     assert "check number" in text
     assert "too_short" in text
+    assert "there is no answer to check  no_answer" in text
     assert "25" in text  # one of four, as a percentage
 
 

@@ -1,6 +1,7 @@
 """A run that was scored under another contract is not scored again without a word."""
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,7 +12,8 @@ from tutelage.metrics import score_row, scores_schema
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_run_stage import score_run
-from tutelage.pipeline.scoring_contract import check_contract
+from tutelage.pipeline.scoring_contract import check_contract, older_contract_note
+from tutelage.pipeline.staleness import stale_outputs
 from tutelage.progress import Silent
 
 
@@ -55,7 +57,7 @@ def test_the_command_of_the_hint_scores_an_older_run_again(tmp_path):
     with pytest.raises(RunError, match="scored under contract 1"):
         run_all(settings, progress=Silent(), doors=fakes.doors())
 
-    score_run(
+    told = score_run(
         run.root,
         student=settings.student.model_dump(),
         metrics=settings.score.metrics,
@@ -66,3 +68,10 @@ def test_the_command_of_the_hint_scores_an_older_run_again(tmp_path):
     assert set(again["contract"].to_pylist()) == {SCORING_CONTRACT, None}
     assert again.num_rows == 2 * table.num_rows
     run_all(settings, progress=Silent(), doors=fakes.doors())
+    (note,) = told["notes"]
+    assert (
+        f"{table.num_rows} rows that were scored under contract 1 (student of contract 1)" in note
+    )
+    assert note in [one.text for one in stale_outputs(run)]
+    write_table(run.scores, again.filter(pc.equal(again["contract"], SCORING_CONTRACT)))
+    assert older_contract_note(run) is None

@@ -23,7 +23,8 @@ from tutelage.stats.paired_design import paired_interval
 from tutelage.teacher import Request
 
 WRONG_PLURALS = re.compile(
-    r"\b1 (rows|examples|candidates|versions|rounds|replies|input rows|teachers|loops|seeds)\b"
+    r"\b1 (rows|examples|candidates|versions|rounds|replies|input rows|teachers|loops|seeds"
+    r"|requests|rewrites|new calls|responses|texts|questions)\b"
 )
 STUDENTLESS = ("random", "longest", "all_original", "all_refined", "keep_all")
 
@@ -96,6 +97,12 @@ def check_summary(text: str, found: Mapping[str, Any]) -> None:
 
 def check_report(text: str, found: Mapping[str, Any], rule: str) -> None:
     """The opening of the report, and its headline numbers."""
+    if found["kept"] == 1:
+        assert "no clear difference" not in text
+        assert "differs in" not in text
+    assert "from_journal" not in text
+    assert "spent_before" not in text
+    assert not re.search(r"^  cost ", text, flags=re.MULTILINE), "no prices were given"
     sentences, _, _ = text.partition("\n  input rows")
     said = " ".join(sentences.split())
     assert not WRONG_PLURALS.search(said), said

@@ -1,6 +1,10 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from tutelage.data import STEPS
+from tutelage.gate import FAULTS
 from tutelage.refinement.statuses import REFINEMENT_STATUSES
 from tutelage.reporting.number_format import (
     REASON_WORDS,
@@ -31,6 +35,14 @@ def test_every_reason_against_a_candidate_has_words() -> None:
 
 def test_every_status_of_a_refinement_has_words() -> None:
     assert REFINEMENT_STATUSES - {"ok"} <= set(REASON_WORDS)
+
+
+def test_every_status_of_a_row_and_every_planted_fault_has_words() -> None:
+    said = (Path(__file__).parents[2] / "docs" / "input.md").read_text(encoding="utf-8")
+    listed = said.partition("why it could not be read")[2].partition("A malformed line")[0]
+    statuses = set(re.findall(r"`([a-z_]+)`", listed))
+    assert len(statuses) >= 14
+    assert statuses | set(FAULTS) | {"rejected"} <= set(REASON_WORDS)
 
 
 def test_every_step_and_null_has_words() -> None:

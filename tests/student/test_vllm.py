@@ -3,7 +3,8 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from tutelage.data import VIEW_NAMES
 from tutelage.errors import MissingExtraError, SettingsError, StudentError
 from tutelage.student import StudentSettings, open_student
+from tutelage.student.vllm_client import VllmClient
 
 
 class Server(ThreadingHTTPServer):
@@ -433,3 +435,21 @@ def test_settings_of_vllm_in_process_are_checked():
         StudentSettings(model="x", tensor_parallel=2)
     with pytest.raises(ValueError, match="device_map"):
         StudentSettings(model="x", backend="packed", device_map="auto")
+
+
+@pytest.mark.parametrize("wrap", [str, json.dumps, lambda key: b64encode(key.encode()).decode()])
+def test_a_server_that_repeats_the_key_does_not_get_it_into_an_error_or_a_name(
+    wrap: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "sk-student-" + "0123456789"
+    monkeypatch.setenv("STUDENT_KEY", key)
+    client = VllmClient("http://127.0.0.1:9/v1", api_key_env="STUDENT_KEY")
+    said = str(client._refused("/models", 401, f"x{' ' * 490}{wrap(key)} end".encode()))
+    assert "0123456789" not in said
+    assert wrap(key)[:12] not in said
+    answer = {"data": [{"id": f"model {wrap(key)}"}, {"id": "b"}]}
+    monkeypatch.setattr(client, "_ask", lambda *_: answer)
+    with pytest.raises(StudentError) as caught:
+        client.served(wanted="c", student="s")
+    assert "[key]" in str(caught.value)
+    assert wrap(key) not in str(caught.value)

@@ -5,7 +5,9 @@ interrupted with what is finished kept. Libraries are imported inside the comman
 so that `--help` answers at once.
 """
 
+import atexit
 import errno
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -76,6 +78,18 @@ def _escaping() -> Iterator[None]:
         raise
 
 
+def _close_stderr() -> None:
+    """Nothing of ours is printed after the exit handlers, of which this is the last.
+
+    The database's binding then lists its objects that are still referred to, and calls them
+    leaked. A command that was interrupted or has failed leaves such references behind in threads
+    and in the errors of other libraries. The list has no switch.
+    """
+    sys.stderr.flush()
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+
+
 class PlainErrors(click.Group):
     """Show this package's errors as a message and a hint; let bugs keep their traceback.
 
@@ -114,6 +128,7 @@ class PlainErrors(click.Group):
         """Run as a program: tracebacks of bugs are escaped too."""
         if args is None:
             sys.excepthook = show_bug
+            atexit.register(_close_stderr)
         return super().main(args, *more, **options)
 
     def make_context(

@@ -1,5 +1,6 @@
 """What a person sees on stderr while a stage works, and on stdout when it is done."""
 
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -73,7 +74,7 @@ class _Lines:
             self._started = self._said = monotonic()
             self._marks = deque([(self._started, 0)], maxlen=_PACE_MARKS)
             self._working = True
-        amount = f"{total:,} {unit}" if total is not None else f"reading {unit}"
+        amount = f"{total:,} {_noun(unit, total)}" if total is not None else f"reading {unit}"
         say(on_one_line(f"{stage}: {amount}"))
 
     def tell(self, text: str) -> None:
@@ -124,12 +125,25 @@ class _Lines:
         if left and self._total and pace and self._done < self._total:
             remaining = f", {(self._total - self._done) / pace:,.0f} s left"
         note = f", {self._note}" if self._note else ""
+        unit = _noun(self._unit, self._done if self._total is None else self._total)
         say(
             on_one_line(
-                f"{self._stage}: {self._done:,}{of} {self._unit}{rate}, "
+                f"{self._stage}: {self._done:,}{of} {unit}{rate}, "
                 f"{monotonic() - self._started:,.1f} s{remaining}{note}"
             )
         )
+
+
+def _noun(unit: str, number: int) -> str:
+    """The name of a unit as it is counted.
+
+    Examples:
+        >>> _noun("rows", 1), _noun("rows", 2), _noun("replies", 1), _noun("rows or versions", 1)
+        ('row', 'rows', 'reply', 'row or version')
+    """
+    if number != 1:
+        return unit
+    return re.sub(r"s\b", "", re.sub(r"ies\b", "y", unit)) if unit.endswith("s") else unit
 
 
 def say_notes(tally: Mapping[str, Any]) -> None:

@@ -24,6 +24,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+_EXPLAINED = frozenset(("reason", "status", "verdict"))
+"""Columns of short names that are explained beside them."""
+
+
 def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iterable[Table]:
     """A table of counts, the largest first; no table where there is nothing to count.
 
@@ -33,9 +37,16 @@ def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iter
         values: Counts by name.
         of: The column of the counts.
     """
-    if values:
-        ordered = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+    if not values:
+        return
+    ordered = sorted(values.items(), key=lambda pair: (-pair[1], pair[0]))
+    if name not in _EXPLAINED:
         yield Table(title=title, columns=(name, of), rows=tuple(ordered))
+        return
+    from tutelage.reporting.number_format import reason_words
+
+    rows = tuple((key, number, reason_words(key)) for key, number in ordered)
+    yield Table(title=title, columns=(name, of, "meaning"), rows=rows)
 
 
 def run_text(found: Facts) -> Iterable[Block]:
@@ -221,14 +232,20 @@ def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
     yield f"Rule: {rule['rule']}{mode}."
     yield chosen(found)
     if found["rows_kept"] != found["kept"]:
-        yield f"Rows: {found['rows_kept']:,} candidates of these examples are kept."
+        kept = found["rows_kept"]
+        yield f"Rows: {counted(kept, 'candidate')} of these examples {_is(kept)} kept."
     yield from counts("", "reason", found["reasons"], of="examples")
     yield from counts(
         "Not allowed to be chosen", "verdict or filter", found["gated"], of="candidates"
     )
     yield from overruled(found)
     folder = Path(found["out"]) if "selection" in found else run
-    yield f"Selected rows: {folder / 'selected.jsonl'}"
+    nothing = "" if found["rows_kept"] else " (empty: nothing was kept)"
+    yield f"Selected rows: {folder / 'selected.jsonl'}{nothing}"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def export_text(found: Facts) -> Iterable[Block]:

@@ -147,7 +147,7 @@ def load_extensions(path: Path) -> str:
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102  (the user's own)
         _tell()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file that ends the program would end it silently
         _loaded.path, _loaded.digest, _loaded.found = before
         _tell()
         del sys.modules[name]

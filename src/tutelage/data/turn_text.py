@@ -40,7 +40,7 @@ def _listed(calls: str | None) -> list[Any]:
         return []
     try:
         found = json.loads(calls)
-    except ValueError:  # a table that somebody else wrote
+    except (ValueError, RecursionError):  # a table that somebody else wrote
         return [calls]
     return found if isinstance(found, list) else [found]
 

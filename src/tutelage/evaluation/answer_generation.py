@@ -123,7 +123,7 @@ def _read_kept(path: Path) -> dict[str, Answer]:
         try:
             row = json.loads(line)
             found[row["key"]] = Answer(text=row["text"], ended=row["ended"], tokens=row["tokens"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     return found
 

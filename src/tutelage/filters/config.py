@@ -300,7 +300,7 @@ def read_filters(path: Path) -> FiltersSettings:
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise SettingsError(
             f"{path}: {error}", hint="see docs/filters.md for an example"
         ) from error

@@ -28,7 +28,7 @@ def file_digest(path: Path) -> str:
     place = cache_folder() / "digests" / f"{name}.json"
     try:
         known = json.loads(place.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         known = None
     if isinstance(known, dict) and known.get("file") == note:
         return str(known["sha256"])

@@ -118,6 +118,7 @@ def fault_rates(run: RunFolder) -> list[FaultRate]:
 def fault_section(run: RunFolder) -> "Iterator[Section]":
     """The chapter of a report about faults by teacher; none where nothing is faulty."""
     from tutelage.reporting import Column, Section, Table
+    from tutelage.reporting.number_format import count, reason_words, step_words
 
     rates = fault_rates(run)
     if not rates:
@@ -129,9 +130,10 @@ def fault_section(run: RunFolder) -> "Iterator[Section]":
         title="Faults by teacher, step and kind",
         paragraphs=(
             (
-                f"Most often: {most.fault} ({most.stage}) in {most.count:,} of {most.candidates:,} "
-                f"candidates of {who}, step {most.step}. A candidate counts once for each fault, "
-                "so the rates of one teacher and step need not add up to those with any fault."
+                f"Most often: {reason_words(most.fault)} ({most.stage}) in {most.count:,} of the "
+                f"{count(most.candidates, 'candidate')} of {who}, step {step_words(most.step)}. A "
+                "candidate counts once for each fault, so the rates of one teacher and step need "
+                "not add up to those with any fault."
             ),
         ),
         tables=(
@@ -142,6 +144,7 @@ def fault_section(run: RunFolder) -> "Iterator[Section]":
                     Column(name="step"),
                     Column(name="found by"),
                     Column(name="fault"),
+                    Column(name="name in the tables"),
                     Column(name="candidates with it", style="count"),
                     Column(name="of", style="count"),
                     Column(name="rate", style="share"),
@@ -150,8 +153,9 @@ def fault_section(run: RunFolder) -> "Iterator[Section]":
                 rows=tuple(
                     (
                         rate.teacher or (_OWN_TEXT if rate.step == ORIGINAL else None),
-                        rate.step,
+                        step_words(rate.step),
                         rate.stage,
+                        reason_words(rate.fault),
                         rate.fault,
                         rate.count,
                         rate.candidates,

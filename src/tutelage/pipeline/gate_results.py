@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import Candidate, write_table
+from tutelage.data import Candidate, write_table, write_text
 from tutelage.data.schemas import QUALITY_GATE
 from tutelage.errors import RunError
 from tutelage.gate import CalibratedGate, Judgement
@@ -56,7 +56,7 @@ def gate_document(run: RunFolder) -> dict[str, Any]:
     path = run.need(run.quality_gate)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(
             f"{path}: is not valid JSON: {error}", hint="delete it: it is fitted again"
         ) from error
@@ -67,9 +67,7 @@ def gate_document(run: RunFolder) -> dict[str, Any]:
 
 def write_gate(path: Path, content: Mapping[str, Any]) -> None:
     """Write the document of a gate in one step."""
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_results(

@@ -25,6 +25,8 @@ _SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _
     "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
     "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
 }
+_WITH_NUMBERS = (SCORES, DECISIONS)
+"""Tables that have columns of numbers behind those of their schema."""
 
 _State: TypeAlias = tuple[int, int, int, int]
 _checked: dict[tuple[str, _State], str | None] = {}
@@ -116,7 +118,16 @@ def _column_problem(found: pa.Schema, wanted: pa.Schema | None) -> str | None:
         kind = found.field(field.name).type
         if not _alike(kind, field.type):
             return f"its column {field.name!r} holds {kind}, expected {field.type}"
-    return None
+    return next(filter(None, (_extra_problem(field, wanted) for field in found)), None)
+
+
+def _extra_problem(field: pa.Field, wanted: pa.Schema) -> str | None:
+    """What is wrong with a column that a schema does not name, or None."""
+    if field.name in wanted.names or wanted not in _WITH_NUMBERS:
+        return None
+    if _alike(field.type, pa.float64()) or _alike(field.type, pa.int64()):
+        return None
+    return f"its column {field.name!r} holds {field.type}, expected numbers"
 
 
 def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:

@@ -134,7 +134,7 @@ def override_history(run: RunFolder) -> Iterator[Override]:
             continue
         try:
             yield Override(**json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{run.overrides}:{number}: is not an override: {error}",
                 hint="mend or remove that line; nothing else depends on it",

@@ -238,7 +238,8 @@ _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
 def paid_in_words(teacher: AttendedTeacher) -> str:
     """What was asked and paid so far, in a few words."""
     tally = teacher.tally
-    words = f"{tally.answered} new calls, {tally.from_journal} cached"
+    calls = "call" if tally.answered == 1 else "calls"
+    words = f"{tally.answered} new {calls}, {tally.from_journal} cached"
     if tally.failed:
         words += f", {tally.failed} failed"
     if tally.currency is not None:

@@ -184,11 +184,14 @@ class RunFolder:
         """The page people forward."""
         return self.decided_in / "report.html"
 
-    def create(self) -> "RunFolder":
+    def create(self, *, rounds: bool = False) -> "RunFolder":
         """Make the folder, or accept one that is empty or a run already.
 
+        Args:
+            rounds: It is for a loop of rounds, which keeps runs in folders below it.
+
         Raises:
-            RunError: Something else lies there.
+            RunError: Something else lies there, or a run where rounds are wanted and the reverse.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -202,6 +205,18 @@ class RunFolder:
             raise RunError(
                 f"{self.root}: is not a run folder, it holds {others[0]!r}",
                 hint="choose an empty or a new folder for --out",
+            )
+        if rounds and (self.rows.exists() or self.candidates.exists()):
+            raise RunError(
+                f"{self.root}: is the folder of a run; rounds would replace its settings and "
+                "its report",
+                hint="choose an empty or a new folder for the rounds",
+            )
+        if not rounds and replace(self, root=self.root / "pool").manifest.exists():
+            raise RunError(
+                f"{self.root}: is the folder of a loop of rounds; a run would replace its settings "
+                "and its report",
+                hint=f"choose another folder for --out; the run of the rounds is {self.root}/pool",
             )
         return self
 
@@ -310,7 +325,7 @@ class RunFolder:
         if self.selection is None:
             return manifest
         stages = dict(manifest.get("stages", {}))
-        mine = stages.get(self.select_stage, {})
+        mine = stages.pop(self.select_stage, {})
         rule = mine.get("tally", {}).get("rule", {})
         settings = {**manifest.get("settings", {}), "select": rule}
         return {**manifest, "settings": settings, "stages": {**stages, "select": mine}}

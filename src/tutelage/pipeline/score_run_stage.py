@@ -8,6 +8,7 @@ from tutelage.pipeline import stages
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.resources import Doors, note, opened_student
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.scoring_contract import older_contract_note
 from tutelage.progress import Progress
 from tutelage.student import StudentSettings
 
@@ -46,4 +47,6 @@ def score_run(
             run, student=reader, reading=settings, settings=wanted, progress=progress
         )
         note(run, student=dict(reader.describe()))
-        return {**tally, "student": dict(reader.describe()), "out": str(run.scores)}
+        older = older_contract_note(run)
+        notes = {"notes": [older]} if older else {}
+        return {**tally, "student": dict(reader.describe()), "out": str(run.scores), **notes}

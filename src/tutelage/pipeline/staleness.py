@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from tutelage.pipeline.overrides import overrides_of
 from tutelage.pipeline.run_dir import RunFolder, is_whole
+from tutelage.pipeline.scoring_contract import older_contract_note
 from tutelage.pipeline.stage import digest_of
 
 _STAGES = {
@@ -55,6 +56,8 @@ def stale_outputs(run: RunFolder) -> list[Stale]:
         if changed and path.exists():
             text = f"{shown} older than {' and '.join(changed)}: `{command}` makes it again."
             found.append(Stale(path=path, text=text))
+    if older := older_contract_note(run):
+        found.append(Stale(path=run.scores, text=older))
     return [*found, *_overrides_without_candidates(run)]
 
 

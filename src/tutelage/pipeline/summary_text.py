@@ -45,7 +45,7 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
 def rows_read(load: Mapping[str, Any]) -> str:
     """How many rows were read, and what became of those that are no example."""
     others = {k: n for k, n in load["rows_by_status"].items() if k != "ok"}
-    aside = f" ({_counted(others)})" if others else ""
+    aside = f"; {_explained(others)}" if others else ""
     return f"Rows: {load['rows']} read, {_of(load['examples'], 'example')}{aside}."
 
 
@@ -138,3 +138,10 @@ def notes_in(tally: Mapping[str, Any]) -> Iterator[str]:
     """
     for stage in (tally, tally.get("load", {})):
         yield from stage.get("notes", ()) if isinstance(stage, Mapping) else ()
+
+
+def _explained(counts: Mapping[str, int]) -> str:
+    from tutelage.reporting.number_format import reason_words
+
+    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{n} {name} ({reason_words(name)})" for name, n in ordered)

@@ -121,7 +121,7 @@ def read_routes(path: Path) -> Routes:
         told = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}", hint=hint) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: is not valid JSON: {error}", hint=hint) from error
     routes = told.get("routes") if isinstance(told, dict) else None
     default = told.get("default") if isinstance(told, dict) else None

@@ -109,11 +109,15 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
     )
 
 
+_TWO, _LEAST = (CHOSEN, "random"), 2
+"""The sets that a title compares, and below how many examples it does not."""
+
+
 def _null_title(metric: str, sets: Sequence[SetTally], means: Sequence[Mean | None]) -> str:
     by_name = {s.name: mean for s, mean in zip(sets, means, strict=True)}
     mine, theirs = by_name.get(CHOSEN), by_name.get("random")
     words = "length" if metric == "response_tokens" else metric
-    if mine is None or theirs is None:
+    if mine is None or theirs is None or min(s.size for s in sets if s.name in _TWO) < _LEAST:
         return f"Mean {words} of each set"
     if not mine.differs_from(theirs):
         return f"Mean {words}: no clear difference from random"

@@ -31,6 +31,9 @@ WITHOUT_STUDENT = frozenset(
 )
 """Rules whose choice is not the student's: they compare no number of it, or not the row's own."""
 
+_LEAST_COMPARED = 2
+"""Examples of a set below which its means have no interval."""
+
 _TO_THE_CHOICE = frozenset(("load", "refine", "sample", "score", "select"))
 """The stages that lead to the decisions."""
 
@@ -153,6 +156,8 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
     random = next((s for s in others if s.name == "random"), None)
     if random is None:
         return ""
+    if min(chosen.size, random.size) < _LEAST_COMPARED:
+        return "One example is too few for an interval, so the choice is not compared with random."
     apart: list[str] = []
     alike: list[str] = []
     for name, mine, theirs in zip(summary.metrics, chosen.means, random.means, strict=True):
@@ -161,12 +166,12 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
         (apart if mine.differs_from(theirs) else alike).append(name)
     parts = []
     if apart:
-        parts.append(f"Beside the random set the choice differs in {listed(apart)}")
+        parts.append(f"Compared with the random set the choice differs in {listed(apart)}")
     if alike:
         start = (
             "but not clearly in"
             if apart
-            else "Beside the random set there is no clear difference in"
+            else "Compared with the random set there is no clear difference in"
         )
         parts.append(f"{start} {listed(alike)}")
     if not parts:
@@ -183,10 +188,10 @@ def _cost(summary: Summary) -> str:
     if "asked" in tally:
         who = listed(summary.teachers) or "The teacher"
         journal = tally.get("from_journal")
-        from_journal = f", {journal:,} of them answered from the journal" if journal else ""
+        from_journal = f", {journal:,} of them answered from the teacher cache" if journal else ""
         asked = tally["asked"]
-        times = f"{asked:,}" if isinstance(asked, int | float) else str(asked)
-        said.append(f"{who} got {times} requests{from_journal}.")
+        times = count(asked, "request") if isinstance(asked, int | float) else f"{asked} requests"
+        said.append(f"{who} got {times}{from_journal}.")
     if summary.account.cost is not None:
         said.append(f"That cost {money(summary.account.cost, summary.account.currency)}.")
     seconds = sum(s for name, s in summary.account.seconds if name.split()[0] in _TO_THE_CHOICE)

@@ -1,13 +1,13 @@
 """Chapters about what became of rows and of money, and with which settings."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from tutelage.reporting import charts, sankey
 from tutelage.reporting.blocks import Column, Figure, Section, Table
 from tutelage.reporting.number_format import count, duration, reason_words, step_words
-from tutelage.reporting.run_summary import FlowPath, Summary
+from tutelage.reporting.run_summary import Account, FlowPath, Summary
 from tutelage.reporting.sankey import Stop, Way
 
 _MOST_REASONS = 6
@@ -207,6 +207,33 @@ def _trouble_table(summary: Summary) -> Table:
     )
 
 
+_ASKED_WORDS: Mapping[str, str] = {
+    "asked": "requests",
+    "from_journal": "answered from the teacher cache",
+    "answered": "answered by the teacher",
+    "failed": "failed",
+    "under_way": "stopped before the answer came",
+    "prompt_tokens": "prompt tokens",
+    "completion_tokens": "tokens written",
+    "seconds": "seconds of waiting, summed over requests",
+    "cost": "cost",
+    "cost_estimated": "cost by the expected lengths",
+    "cost_from_journal": "what the cached answers had cost",
+    "spent_before": "paid by this run before it was started again",
+    "currency": "currency",
+}
+
+
+def _asked_rows(account: Account) -> Iterator[tuple[str, str | int | float]]:
+    """The teacher's tally in words; without prices every cost in it is unknown and left out."""
+    for name, value in account.teacher:
+        kind, _, which = name.partition(": ")
+        if account.currency is None and (kind.startswith("cost") or kind == "spent_before"):
+            continue
+        words = _ASKED_WORDS.get(kind, kind.replace("_", " "))
+        yield f"{words}: {which}" if which else words, value
+
+
 def account_section(summary: Summary) -> Sequence[Section]:
     """Time by stage and what the teacher was asked and paid."""
     account = summary.account
@@ -240,7 +267,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
             Table(
                 caption="What the teacher was asked and what came back",
                 columns=(Column(name="what"), Column(name="value", style="number")),
-                rows=account.teacher,
+                rows=tuple(_asked_rows(account)),
                 note="" if account.currency else "No prices were given, so there is no cost.",
             ),
         )

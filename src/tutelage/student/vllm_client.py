@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tutelage.data.redaction import Redactor
 from tutelage.errors import StudentError
 
 _SECONDS = 1800.0
 """A batch on a slow machine takes minutes; a server that is gone refuses at once."""
+
+_SAID_BYTES = 20_000
+"""Of an error, what is looked at; 500 characters of it are shown."""
 
 _TOO_LONG = re.compile(
     r"context length|max_model_len|maximum (?:model|context|input) length|too long"
@@ -60,6 +64,7 @@ class VllmClient:
         self.base_url = base_url.rstrip("/")
         self._parts = urlsplit(self.base_url)
         self._key = None if api_key_env is None else _key(api_key_env)
+        self._redactor = Redactor(self._key)
 
     def served(self, *, wanted: str | None, student: str) -> Served:
         """The model to ask, one of those the server has.
@@ -71,7 +76,7 @@ class VllmClient:
         Raises:
             StudentError: The server cannot be reached, serves none, or leaves it open which.
         """
-        answer = self._ask("GET", "/models", None)
+        answer: Any = self._redactor.value(self._ask("GET", "/models", None))
         try:
             found = {str(model["id"]): model for model in answer["data"]}
             roots = {str(model.get("root")): name for name, model in found.items()}
@@ -139,9 +144,7 @@ class VllmClient:
         )
 
     def _refused(self, path: str, status: int, content: bytes) -> Exception:
-        said = content[:500].decode("utf-8", "replace")
-        if self._key is not None:
-            said = said.replace(self._key, "[key]")
+        said = self._redactor.text(content[:_SAID_BYTES].decode("utf-8", "replace"))[:500]
         said = "".join(c if c.isprintable() else " " for c in said)
         too_long = status == http.client.BAD_REQUEST and _TOO_LONG.search(said)
         if too_long or status == http.client.REQUEST_ENTITY_TOO_LARGE:
@@ -166,7 +169,7 @@ class VllmClient:
             content = reply.read()
         except (OSError, http.client.HTTPException) as error:
             raise StudentError(
-                f"{self.base_url}: cannot be reached: {error}",
+                f"{self.base_url}: cannot be reached: {self._redactor.text(str(error))}",
                 hint="start the server; what was read is cached, so the same command continues",
             ) from error
         finally:
@@ -175,7 +178,7 @@ class VllmClient:
             raise self._refused(path, reply.status, content)
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StudentError(f"{self.base_url}{path}: did not answer with JSON") from error
 
 

@@ -60,7 +60,7 @@ async def obeys_schema(post: Post) -> bool:
     )
     try:
         reply = json.loads(text or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(reply, dict) and list(reply) == ["verdict"] and reply["verdict"] in _WORDS
 

@@ -250,7 +250,7 @@ class Journal:
         with self._reading:
             try:
                 return self._reader.execute(sql, values).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise journal_file.explained(self.path, error) from error
 
     def _submit(self, sql: str, values: tuple[object, ...]) -> "Future[None]":

@@ -73,7 +73,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if not read_only:
             _prepare(connection)
             _check(connection, path, read_only=True)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a message that quotes damaged text
         connection.close()
         raise explained(path, error) from error
     except JournalError:
@@ -117,7 +117,7 @@ def reply_columns(connection: sqlite3.Connection) -> tuple[str, ...]:
 def explained(path: Path, error: Exception) -> JournalError:
     """An error of SQLite or the file system, with the place and the next step."""
     text = str(error)
-    if "not a database" in text or "malformed" in text:
+    if "not a database" in text or "malformed" in text or isinstance(error, UnicodeDecodeError):
         hint = "move the file away; replies in it may be saved with `sqlite3 FILE .recover`"
     elif "full" in text:
         hint = "make room on the disk and start the run again; what was written is kept"
@@ -125,6 +125,9 @@ def explained(path: Path, error: Exception) -> JournalError:
         hint = f"another process has been writing for {BUSY_SECONDS:g} s; wait for it or end it"
     elif "readonly" in text or "unable to open" in text or isinstance(error, OSError):
         hint = "check that the folder exists and can be written"
+    elif "disk I/O" in text:
+        hint = "make room on the disk, or give the teacher cache another place (teacher.journal); "
+        hint += "what was written is kept"
     else:
         hint = "the file may be damaged; `sqlite3 FILE 'PRAGMA integrity_check'` tells"
     return JournalError(f"{path}: {text}", hint=hint)

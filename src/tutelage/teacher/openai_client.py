@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from tutelage.data.redaction import Redactor
 from tutelage.errors import SettingsError, TeacherError, TeacherUnreachableError, UnusableReplyError
 from tutelage.teacher import openai_format
 from tutelage.teacher.config import TeacherSettings
@@ -19,7 +20,6 @@ from tutelage.teacher.http_client import (
 from tutelage.teacher.http_errors import Failed
 from tutelage.teacher.protocol import Reply, Request
 from tutelage.teacher.rate_limit import Pace
-from tutelage.teacher.redaction import Redactor
 from tutelage.teacher.retry import Circuit, attempts
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Mapping
 
+from tutelage.data.redaction import Redactor
 from tutelage.errors import TeacherUnreachableError, UnusableReplyError
 from tutelage.teacher import http_errors
 from tutelage.teacher.config import TeacherSettings
@@ -17,7 +18,6 @@ from tutelage.teacher.http_errors import (
     status_in,
 )
 from tutelage.teacher.protocol import Reply, Request
-from tutelage.teacher.redaction import Redactor
 
 __all__ = [
     "REFUSING",

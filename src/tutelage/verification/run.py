@@ -291,7 +291,7 @@ def _loaded(value: object) -> object:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return value  # a text that happens to start with a bracket
     return value
 

@@ -235,7 +235,7 @@ async def _changed(
             raise DataError("the request is too large")
     try:
         body = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"the request is not JSON: {error}") from error
     if not isinstance(body, dict):
         raise DataError("the request is not a JSON object")

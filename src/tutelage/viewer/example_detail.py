@@ -178,7 +178,7 @@ def _extra(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {"extra": text}
     return value if isinstance(value, dict) else {"extra": value}
 

@@ -11,12 +11,14 @@ import pytest
 from tests.experiments.rounds.rounds_fakes import Ledger, round_doors, rounds_settings, speaks
 from tests.experiments.rounds.student_fakes import moving_doors
 from tests.pipeline.fakes import rows, write_rows
+from tests.pipeline.fakes import settings as run_settings
 from tutelage.data import write_table
-from tutelage.errors import SettingsError, TeacherStoppedError, TeacherUnreachableError
+from tutelage.errors import RunError, SettingsError, TeacherStoppedError, TeacherUnreachableError
 from tutelage.experiments.rounds import load_rounds_settings, run_rounds
 from tutelage.experiments.rounds.config import LOOPS
 from tutelage.experiments.rounds.rewrite import Bounds, complaint_of
-from tutelage.pipeline import explain_example
+from tutelage.pipeline import RunFolder, explain_example, run_all
+from tutelage.progress import Silent
 from tutelage.refinement.refused_rewrite import ASKS
 from tutelage.teacher import Request
 from tutelage.teacher.fakes import Line
@@ -418,3 +420,19 @@ def test_rewriting_without_a_teacher_is_refused(tmp_path: Path) -> None:
 def test_a_loop_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="loops names one twice"):
         rounds_settings(tmp_path, loops=("gate", "gate"))
+
+
+def test_a_run_and_a_loop_of_rounds_do_not_share_a_folder(tmp_path: Path) -> None:
+    settings = rounds_settings(tmp_path, count=2, rounds=1)
+    folder = RunFolder(root=Path(settings.out))
+    plain = run_settings(tmp_path / "data.jsonl", folder.root, teacher=None)
+    run_all(plain, progress=Silent(), doors=moving_doors(), with_page=False)
+    before = folder.manifest.read_bytes()
+    with pytest.raises(RunError, match="is the folder of a run"):
+        run_rounds(settings, doors=round_doors())
+    assert folder.manifest.read_bytes() == before
+    looped = tmp_path / "looped"
+    for root in (looped, looped / "pool"):
+        RunFolder(root=root).create().write_manifest({})
+    with pytest.raises(RunError, match="is the folder of a loop of rounds"):
+        RunFolder(root=looped).create()

@@ -91,6 +91,7 @@ def score(
         with shown_progress() as progress:
             student = student_values(options)
             tally = score_run(Path(data), student=student, metrics=names, progress=progress)
+        say_notes(tally)
         show_result(tally, text=score_text)
         return
     with shown_progress() as progress:

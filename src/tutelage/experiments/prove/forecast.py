@@ -20,7 +20,7 @@ from tutelage.experiments.prove.config import (
     ProveSettings,
     load_prove_settings,
 )
-from tutelage.experiments.prove.run import read_results
+from tutelage.experiments.prove.run import is_done, read_results
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import items_of
 from tutelage.stats.paired_design import Paired, paired_items
@@ -152,9 +152,8 @@ def _read_pilot(folder: Path) -> Pilot:
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
     """The manifests of finished cells."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found.get("state") == "done":
-            yield found
+        if is_done(path.parent):
+            yield json.loads(path.read_text(encoding="utf-8"))
 
 
 def seconds_of_cells(

@@ -144,7 +144,7 @@ def _check_ours(out: Path) -> None:
         return
     try:
         kind = json.loads(manifest.read_text(encoding="utf-8")).get("kind")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         kind = None
     if kind != "experiment":
         raise RunError(
@@ -203,9 +203,9 @@ def _about(folder: Path) -> Mapping[str, Any]:
         found: Mapping[str, Any] = json.loads(
             (folder / "manifest.json").read_text(encoding="utf-8")
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found
+    return found if isinstance(found, dict) else {}
 
 
 def _run_cell(cell: Cell, settings: ProveSettings, tasks: Sequence[TaskSettings]) -> None:
@@ -306,10 +306,17 @@ def read_results(out: Path) -> pa.Table:
     path = out / "manifest.json"
     if not path.is_file():
         raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` makes one")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        cells = [(cell, out / "cells" / str(cell["key"])) for cell in manifest["cells"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"{path}: is damaged: {type(error).__name__}: {error}",
+            hint="`tutelage prove` with the same configuration writes it again; finished trainings "
+            "are found by their names",
+        ) from error
     tables = []
-    for cell in manifest["cells"]:
-        folder = out / "cells" / cell["key"]
+    for cell, folder in cells:
         if not is_done(folder):
             continue
         table = pq.read_table(folder / "results.parquet")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tutelage.data import OK, content_hash, read, read_records, write_jsonl, write_table
+from tutelage.data import OK, content_hash, read, read_records, write_jsonl, write_table, write_text
 from tutelage.data.schemas import PROBES, SWEEP, messages_to_arrow
 from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
@@ -251,9 +251,7 @@ class _Trial:
         each = min(-(-ROWS_A_DRAW * examples // len(parts)), *(len(t) for t in texts))
         path = self.root / "sources" / "mixes" / f"{name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            "\n".join(line for t in texts for line in t[:each]) + "\n", encoding="utf-8"
-        )
+        write_text(path, "\n".join(line for t in texts for line in t[:each]) + "\n")
         return path
 
     def _train(

@@ -68,7 +68,7 @@ def run_rounds(
     """
     progress, doors = progress or Silent(), doors or RoundDoors()
     folder = RoundsFolder(root=Path(settings.out))
-    folder.run.create()
+    folder.run.create(rounds=True)
     with folder.run.locked():
         begin(
             folder.run, settings=settings.model_dump(mode="json"), inputs={}, seed=settings.seeds[0]

@@ -1,17 +1,20 @@
 """A key that a server repeats does not get past the client, whatever it is wrapped in."""
 
 import base64
+import gzip
+import html
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.data.redaction import KEY, Redactor
 from tutelage.teacher import openai_format
-from tutelage.teacher.redaction import KEY, Redactor
 
 SECRET = "sk-Not/a+Real_Key-" + "0123456789"
 
@@ -39,6 +42,24 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "base64 at 2": lambda key: b64("ab" + key + "yz"),
     "base64 after a user": lambda key: b64("user:" + key),
     "base64 for urls": lambda key: base64.urlsafe_b64encode(f"x{key}".encode()).decode(),
+    "base64 of base64": lambda key: b64(b64(key)),
+    "base64 of escaped json": lambda key: b64("".join(f"\\u{ord(c):04x}" for c in key)),
+    "base64 of hex": lambda key: b64(key.encode().hex()),
+    "base64 of gzip": lambda key: base64.b64encode(gzip.compress(key.encode())).decode(),
+    "base64 of UTF-16": lambda key: base64.b64encode(key.encode("utf-16-le")).decode(),
+    "base64 under escapes": lambda key: "".join(f"\\u{ord(c):04x}" for c in b64(key)),
+    "hex of base64": lambda key: b64(key).encode().hex(),
+    "hex of UTF-16": lambda key: key.encode("utf-16-le").hex(),
+    "base32": lambda key: base64.b32encode(key.encode()).decode(),
+    "quoted-printable": lambda key: "".join(f"={ord(c):02X}" for c in key),
+    "octal": lambda key: "".join(f"\\{ord(c):03o}" for c in key),
+    "decimals": lambda key: str(list(key.encode())),
+    "code points": lambda key: " ".join(f"U+{ord(c):04X}" for c in key),
+    "named entities": lambda key: html.escape(key).replace("/", "&sol;").replace("+", "&plus;"),
+    "spaces between": " ".join,
+    "zero width between": "\u200b".join,
+    "full width": lambda key: "".join(chr(ord(c) + 0xFEE0) for c in key),
+    "reversed": lambda key: key[::-1],
     "base64 in lines": lambda key: "\n".join(b64(key)[i : i + 8] for i in range(0, 40, 8)),
 }
 
@@ -90,6 +111,7 @@ def test_what_is_no_secret_changes_nothing(key: str | None) -> None:
     assert Redactor(key).value(value) == value
 
 
+@settings(deadline=None)  # the first use of a key compiles its patterns
 @given(st.text(), st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=8))
 def test_ordinary_text_stays_as_it_is_and_a_key_never_stays(text: str, key: str) -> None:
     redactor = Redactor(key)
@@ -107,3 +129,36 @@ def test_a_streamed_answer_is_scrubbed_after_its_pieces_are_joined() -> None:
     data = "".join(f"data: {json.dumps(event)}\n\n" for event in events).encode()
     parsed: Any = openai_format.parse_body(data, place="here", redactor=Redactor(SECRET))
     assert parsed["choices"][0]["message"]["content"] == KEY
+
+
+@pytest.mark.parametrize("key", ["a\"b\\c'd<e>&f g", "p@ss:w$rd^(1)[2]{3}|*?", "ключ-секрет-123"])
+@pytest.mark.parametrize(
+    "wrap", [str, repr, json.dumps, html.escape, b64, lambda key: quote(key, safe="")]
+)
+def test_a_key_of_special_characters_is_found(key: str, wrap: Callable[[str], str]) -> None:
+    assert KEY in Redactor(key).text(f"you sent {wrap(key)} to us")
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_a_key_that_is_spelt_token_by_token_is_scrubbed(size: int) -> None:
+    pieces = [SECRET[i : i + size] for i in range(0, len(SECRET), size)]
+    shapes = [
+        ["a ", *pieces, " b"],
+        {"logprobs": [{"token": p, "logprob": -0.5, "bytes": list(p.encode())} for p in pieces]},
+        {"content": [{"type": "text", "text": piece} for piece in pieces]},
+    ]
+    for shape in shapes:
+        shown: Any = Redactor(SECRET).value(shape)
+        assert KEY in json.dumps(shown)
+        texts = json.dumps(shown)
+        assert not [p for p in pieces if len(p) > 1 and f'"{p}"' in texts]
+        assert str(list(SECRET[:3].encode()))[1:-1] not in texts
+    assert Redactor(SECRET).value(["a", "b", 7]) == ["a", "b", 7]
+
+
+def test_a_long_reply_without_the_key_is_read_quickly_and_stays_as_it_is() -> None:
+    text = "A sentence of the reply, with a path /a/b and 12 %. " * 2000
+    blob = base64.b64encode(bytes(range(256)) * 200).decode()
+    started = time.process_time()
+    assert Redactor(SECRET).value({"text": text, "image": blob}) == {"text": text, "image": blob}
+    assert time.process_time() - started < 20  # ruled out: time that grows with the square

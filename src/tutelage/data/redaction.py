@@ -1,0 +1,344 @@
+"""Removal of a secret from decoded text: plain, encoded, or split over several fields.
+
+A server may repeat the key it was sent: in an error message, inside a JSON document that it quotes,
+as a base64 header, in two halves, or token by token. Values are scrubbed after decoding, because
+the raw bytes of the same text look different under every escape. Encodings of encodings are
+decoded a few times and looked through.
+"""
+
+import base64
+import binascii
+import html
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from html.entities import html5
+from urllib.parse import unquote
+
+KEY = "[key]"
+"""What stands where the key stood."""
+
+LEAST_ENCODED = 8
+"""Characters of a key that is looked for in encodings and halves; shorter ones occur by chance."""
+
+LEAST_PIECE = 4
+"""Characters of the smaller piece of a key that was split over two fields."""
+
+PLACEHOLDERS = frozenset(
+    (
+        *("none", "null", "empty", "dummy", "fake", "test", "ollama", "lm-studio", "no-key"),
+        *("no-key-required", "not-needed", "not-required", "sk-no-key-required", "token", "key"),
+        *("na", "n/a", "x", "xxx", "local", "llama.cpp", "vllm", "placeholder", "api-key"),
+    )
+)
+"""Values that local servers take in place of a key: no secrets, but words that replies use."""
+
+_DECODINGS = 3
+"""How many encodings around each other are undone."""
+
+# Repetitions have bounds: a reply of nothing but backslashes must not take time that grows with
+# the square of its length.
+_UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
+"""What may stand between two characters of a key without changing how it looks."""
+
+_BETWEEN = r"[\s:,;]{0,8}(?:00)?"
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
+_ENTITIES: dict[str, list[str]] = {}
+for _name, _meant in html5.items():
+    if len(_meant) == 1 and _meant.isascii():
+        _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
+
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+"""Lower case for ASCII alone, so that positions stay what they were."""
+
+
+class Redactor:
+    r"""Replaces one key by `[key]` in texts and in JSON values.
+
+    Args:
+        key: The secret, or None where none is sent; then nothing is changed.
+
+    Examples:
+        >>> Redactor("sk-abcdefgh").text("you sent Bearer sk-abcdefgh")
+        'you sent Bearer [key]'
+        >>> Redactor("sk-abcdefgh").value({"error": ["%73k-abcd\\u0065fgh"]})
+        {'error': ['[key]']}
+    """
+
+    def __init__(self, key: str | None) -> None:
+        self._key = None if key is None or key.lower() in PLACEHOLDERS else key
+        self._whole = None if not self._key else re.compile("|".join(_patterns(self._key)))
+        self._needles = () if not self._key else tuple(_needles(self._key))
+        least = max(16, len(self._key or ""))
+        self._long = re.compile(rf"\S{{{least},}}")
+
+    def __repr__(self) -> str:
+        return "Redactor()"
+
+    def text(self, text: str) -> str:
+        """The text without the key."""
+        if self._whole is None:
+            return text
+        return self._pieces([self._scrubbed(text)])[0]
+
+    def value(self, value: object) -> object:
+        """A JSON value without the key, neither in one field nor split over several."""
+        if self._whole is None:
+            return value
+        texts: list[str] = []
+        groups: dict[str | None, list[int]] = {}
+
+        def collect(text: str, field: str | None) -> str:
+            if field is not None:
+                for group in (field, None):
+                    groups.setdefault(group, []).append(len(texts))
+            texts.append(self._scrubbed(text))
+            return text
+
+        _mapped(value, collect)
+        texts = self._pieces(texts)
+        for members in groups.values():
+            if len(members) > 1:
+                self._spread(texts, members)
+        scrubbed = iter(texts)
+        return _mapped(value, lambda _, __: next(scrubbed))
+
+    def _scrubbed(self, text: str) -> str:
+        """One text without the whole key, plain or under up to three encodings."""
+        if self._whole is None:
+            return text
+        text = self._whole.sub(KEY, text)
+        if len(self._key or "") < LEAST_ENCODED:
+            return text
+        return self._long.sub(self._decoded, text)
+
+    def _decoded(self, found: re.Match[str]) -> str:
+        token = _RUN.sub(lambda run: KEY if self._holds(run[0], _DECODINGS) else run[0], found[0])
+        return KEY if token == found[0] and self._holds(token, _DECODINGS) else token
+
+    def _holds(self, text: str, depth: int) -> bool:
+        """Whether a text decodes to the key."""
+        if self._whole is None or depth == 0:
+            return False
+        return any(
+            self._whole.search(plain) is not None
+            or any(self._holds(token[0], depth - 1) for token in self._long.finditer(plain))
+            for plain in _decodings(text)
+        )
+
+    def _spread(self, texts: list[str], members: Sequence[int]) -> None:
+        """Take the key out of texts that spell it one after another, as tokens or as bytes."""
+        key = (self._key or "").translate(_LOWER)
+        if len(key) < LEAST_ENCODED:
+            return
+        codes = [texts[at] for at in members]
+        for pieces in ([t.translate(_LOWER) for t in codes], [_character_of(t) for t in codes]):
+            flat = "".join(pieces)
+            start = flat.find(key)
+            while start >= 0:
+                end, at = start + len(key), 0
+                for member, piece in zip(members, pieces, strict=True):
+                    low, high = max(start - at, 0), min(end - at, len(piece))
+                    at += len(piece)
+                    if low < high:
+                        mark = KEY if at - len(piece) <= start else ""
+                        whole = piece != texts[member].translate(_LOWER)  # a code: all of it
+                        rest = ("", "") if whole else (texts[member][:low], texts[member][high:])
+                        texts[member] = rest[0] + mark + rest[1]
+                start = flat.find(key, end)
+                if start >= 0:  # positions have moved: once more from the texts as they are now
+                    self._spread(texts, members)
+                    return
+
+    def _pieces(self, texts: list[str]) -> list[str]:
+        for needle, folded in self._needles:
+            flat = [text.translate(_LOWER) if folded else text for text in texts]
+            pieces = _pieces_of(needle, flat)
+            if pieces:
+                pattern = "|".join(re.escape(piece) for piece in pieces)
+                found = re.compile(pattern, re.IGNORECASE | re.ASCII if folded else 0)
+                texts = [found.sub(KEY, text) for text in texts]
+        return texts
+
+
+def _patterns(key: str) -> Iterator[str]:
+    """Regular expressions of the whole key, the longer encodings first."""
+    if len(key) >= LEAST_ENCODED:
+        variants = dict.fromkeys((key, key.lower(), key.upper()))
+        for core in dict.fromkeys(core for variant in variants for core in _base64_cores(variant)):
+            # The characters beside the core hold bits of the key too.
+            inside = r"\s{0,8}".join(map(_of_base64, core))
+            yield rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*"
+        yield _BETWEEN.join(_of_hex(character) for character in key)
+        yield r"[\s:,;]{0,8}".join(_of_decimal(character) for character in key)
+        yield _UNSEEN.join(_escaped(character) for character in key)
+        yield "".join(_escaped(character) for character in reversed(key))
+    else:
+        yield re.escape(key)
+
+
+def _base64_cores(key: str) -> Iterator[str]:
+    """The part of each base64 text that does not depend on what stands around the key."""
+    data = key.encode()
+    for offset in range(3):
+        text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
+        first = -(-offset * 8 // 6)
+        last = (offset + len(data)) * 8 // 6
+        yield text[first:last]
+
+
+def _of_base64(character: str) -> str:
+    return {"+": "[+-]", "-": "[+-]", "/": r"(?:\\{0,8}/|_)", "_": r"(?:\\{0,8}/|_)"}.get(
+        character, character
+    )
+
+
+def _of_hex(character: str) -> str:
+    forms = {f"{ord(form):02x}" for form in (character.lower(), character.upper())}
+    return rf"(?:\\{{0,8}}x|0x|[uU]\+0{{0,6}})?(?i:{'|'.join(sorted(forms))})"
+
+
+def _of_decimal(character: str) -> str:
+    forms = {str(ord(form)) for form in (character.lower(), character.upper())}
+    return rf"(?<!\d)(?:{'|'.join(sorted(forms))})(?!\d)"
+
+
+def _escaped(character: str) -> str:
+    """One character in either case, as itself or under the escapes of JSON, URLs and HTML."""
+    forms = dict.fromkeys((character, character.lower(), character.upper()))
+    if "!" <= character <= "~":
+        forms |= dict.fromkeys(chr(ord(form) + 0xFEE0) for form in tuple(forms))  # full width
+    codes = "|".join(f"{ord(form):02x}" for form in forms)
+    octal = "|".join(f"{ord(form):o}" for form in forms)
+    decimals = "|".join(str(ord(form)) for form in forms)
+    plain = "|".join(re.escape(form) for form in forms)
+    names = "|".join(name for form in forms for name in _ENTITIES.get(form, ()))
+    named = rf"|&(?:amp;){{0,4}}(?:{names});?" if names else ""
+    octets = "|".join(
+        "".join(rf"(?:%(?:25){{0,4}}|\\{{1,8}}x|=){byte:02x}" for byte in form.encode())
+        for form in forms
+        if not form.isascii()
+    )
+    bytes_ = rf"|(?i:{octets})" if octets else ""
+    return (
+        rf"(?:\\{{0,8}}(?:{plain})|%(?:25){{0,4}}(?i:{codes})"
+        rf"|\\{{1,8}}u\{{?0{{0,6}}(?i:{codes})\}}?"
+        rf"|\\{{1,8}}x(?i:{codes})|\\{{1,8}}0{{0,6}}(?:{octal})(?!\d)|=(?i:{codes})"
+        rf"|&(?:amp;){{0,4}}#0{{0,6}}(?:{decimals});?"
+        rf"|&(?:amp;){{0,4}}#[xX]0{{0,6}}(?i:{codes});?{named}{bytes_})"
+    )
+
+
+def _decodings(text: str) -> Iterator[str]:
+    """What a text without spaces may stand for, one encoding removed."""
+    if any(mark in text for mark in "%\\&="):
+        plain = html.unescape(unquote(text))
+        plain = re.sub(
+            r"\\{1,8}[ux]\{?([0-9a-fA-F]{2,6})\}?", lambda m: _character(int(m[1], 16)), plain
+        )
+        if plain != text:
+            yield plain
+    for run in _RUN.findall(text):
+        body = run.rstrip("=")
+        for data in _octets(body):
+            for unpacked in (data, _unpacked(data)):
+                if unpacked:
+                    yield unpacked.decode("latin-1")
+
+
+def _character(code: int) -> str:
+    return chr(code) if code < 0x110000 else ""  # noqa: PLR2004  (where Unicode ends)
+
+
+def _octets(body: str) -> Iterator[bytes]:
+    if re.fullmatch(r"(?:[0-9a-fA-F]{2})+", body):
+        yield bytes.fromhex(body)
+    if re.fullmatch(r"[A-Za-z2-7]+", body):
+        with suppress(binascii.Error):
+            yield base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+    standard = body.translate(str.maketrans("-_", "+/"))
+    for start in range(4):
+        part = standard[start:]
+        part = part[: len(part) - (len(part) % 4 == 1)]
+        yield base64.b64decode(part + "=" * (-len(part) % 4))
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What gzip, zlib or plain deflate had packed, its first megabyte; nothing if neither had."""
+    for window in (47, -15):
+        try:
+            return zlib.decompressobj(window).decompress(data, 1 << 20)
+        except zlib.error:
+            continue
+    return b""
+
+
+def _character_of(text: str) -> str:
+    """The character of a code below 256; a NUL where the text is none, so that nothing matches."""
+    code = int(text) if len(text) <= 3 and text.isascii() and text.isdecimal() else 0  # noqa: PLR2004
+    return chr(code).translate(_LOWER) if 0 < code < 256 else "\0"  # noqa: PLR2004
+
+
+def _needles(key: str) -> Iterator[tuple[str, bool]]:
+    """Texts whose halves are looked for, with whether case is ignored."""
+    if len(key) < LEAST_ENCODED:
+        return
+    yield key.translate(_LOWER), True
+    yield key.encode().hex(), True
+    for core in _base64_cores(key):
+        yield core, False
+
+
+def _pieces_of(needle: str, texts: list[str]) -> list[str]:
+    """Pieces of a needle in several texts that together make the whole, longest first; or none."""
+    length = len(needle)
+    begin = _longest(lambda size: needle[:size], texts, most=length - 1)
+    end = _longest(lambda size: needle[length - size :], texts, most=length - 1)
+    if begin + end >= length:
+        # Overlaps are allowed: a server that cuts in the middle may repeat a character.
+        pieces = [needle[:begin], needle[length - end :]]
+        return sorted((p for p in pieces if len(p) >= LEAST_PIECE), key=len, reverse=True)
+    least = max(12, length // 2)
+    return [p for p in (needle[:begin], needle[length - end :]) if len(p) >= least]
+
+
+def _longest(piece: Callable[[int], str], texts: list[str], *, most: int) -> int:
+    """The length of the longest piece that stands in one of the texts."""
+    low, high = 0, most
+    while low < high:  # a longer piece holds every shorter one
+        middle = (low + high + 1) // 2
+        wanted = piece(middle)
+        if any(wanted in text for text in texts):
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _mapped(
+    value: object, change: Callable[[str, str | None], str], field: str | None = ""
+) -> object:
+    """A JSON value with every text in it changed, names and whole numbers included, in order.
+
+    Args:
+        value: The value.
+        change: From a text, and the name of the field it is in, or None where it is a name itself.
+        field: The name of the field that `value` is in.
+    """
+    if isinstance(value, str):
+        return change(value, field)
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        text = str(value)
+        changed = change(text, field)
+        return value if changed == text else changed
+    if isinstance(value, list):
+        return [_mapped(inner, change, field) for inner in value]
+    if isinstance(value, dict):
+        return {
+            change(str(name), None): _mapped(inner, change, str(name))
+            for name, inner in value.items()
+        }
+    return value
