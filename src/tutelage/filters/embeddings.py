@@ -154,8 +154,9 @@ def make_embedder(settings: EmbedderSettings) -> Embedder:
                 return SentenceModel(settings)
     except (OSError, ValueError) as error:  # no such folder or name, no network, damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        name = getattr(settings, "model", settings.kind)
         raise SettingsError(
-            f"the embedding model {getattr(settings, 'model', settings.kind)} cannot be loaded: {reason}",
+            f"the embedding model {name} cannot be loaded: {reason}",
             hint=f"give the folder of a {settings.kind} model, or its name on the hub",
         ) from error
 

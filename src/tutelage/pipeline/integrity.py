@@ -7,7 +7,14 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data.schemas import FINAL_DECISIONS, RUN_TABLES, VERDICTS, only_columns
+from tutelage.data.schemas import (
+    DECISIONS,
+    FINAL_DECISIONS,
+    RUN_TABLES,
+    SCORES,
+    VERDICTS,
+    only_columns,
+)
 from tutelage.errors import RunError
 
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeError)
