@@ -22,11 +22,11 @@ from typing import Any
 import yaml
 
 from tutelage.data import content_hash, write_jsonl
+from tutelage.data.redaction import Redactor
 from tutelage.errors import DataError, MissingExtraError, RunError, SettingsError
 from tutelage.pipeline.dataset_card import NOT_SAID
 from tutelage.pipeline.export_stage import export
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.teacher.redaction import Redactor
 
 HUB = "hub:"
 _NAME = re.compile(r"(?:[\w-][\w.-]*/)?[\w-][\w.-]*")
