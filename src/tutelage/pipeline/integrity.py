@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -137,7 +137,7 @@ def _column_problem(found: pa.Schema, wanted: pa.Schema | None) -> str | None:
     return next(filter(None, (_extra_problem(field, wanted) for field in found)), None)
 
 
-def _extra_problem(field: pa.Field, wanted: pa.Schema) -> str | None:
+def _extra_problem(field: "pa.Field[Any]", wanted: pa.Schema) -> str | None:
     """What is wrong with a column that a schema does not name, or None."""
     if field.name in wanted.names or wanted not in _WITH_NUMBERS:
         return None
