@@ -387,6 +387,7 @@ class Trials:
         else:
             self._compare(name, at, kills=kills)
         shutil.rmtree(at.root)
+        self.found["faults"] = len(self.faults)
         return kills
 
     def _compare(self, name: str, at: Place, *, kills: int) -> None:

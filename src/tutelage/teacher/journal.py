@@ -58,7 +58,11 @@ class Journal:
         self.read_only = read_only
         self._reader = journal_file.connect(path, read_only=read_only)
         self._reading = threading.Lock()
-        there = journal_file.reply_columns(self._reader)  # a journal that is only read may be old
+        try:
+            there = journal_file.reply_columns(self._reader)  # one that is only read may be old
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            self._reader.close()
+            raise journal_file.explained(path, error) from error
         wanted = (name if name in there else f"NULL AS {name}" for name in _COLUMNS)
         self._select = f"SELECT {', '.join(wanted)} FROM replies"  # noqa: S608  (our own field names)
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
