@@ -218,10 +218,12 @@ def with_suspected(
         found = now
     if quick is not None:
         cut_D = _cuts(quick, sign_N)
-        over_M = np.array([quick.faulty_odds_M_D[m, d] - cut_D[d] for m, d in enumerate(quick.fault_M)])
+        own_odds_M = quick.faulty_odds_M_D[np.arange(len(faulty)), quick.fault_M]
+        looks_M = own_odds_M >= cut_D[quick.fault_M]
+        signed = set(signs)  # a sign counts where one of the user's rows has it
         faulty = [
-            replace(r, suspected=r.fault if over >= 0 else None)
-            for r, over in zip(faulty, over_M.tolist(), strict=True)
+            replace(r, suspected=r.fault if looks or _sign(r) in signed - {None} else None)
+            for r, looks in zip(faulty, looks_M.tolist(), strict=True)
         ]
     others = [r for r in rows if r.fault is not None and r.fault not in names]
     return [
@@ -279,12 +281,16 @@ def without_other_signs(planted: Sequence[GateRow]) -> list[GateRow]:
     Args:
         planted: Rows with planted faults.
     """
-    signs = [sign_of(dict(zip(NAMES, r.features_F.tolist(), strict=True))) for r in planted]
+    signs = [_sign(r) for r in planted]
     like = [{r.fault} | _ALIKE.get(str(r.fault), set()) for r in planted]
     kept = [r for r, s, own in zip(planted, signs, like, strict=True) if s is None or s in own]
     left = Counter(r.fault for r in kept)
     few = {r.fault for r in planted if left[r.fault] < _MIN_PLANTS}
     return [*kept, *(r for r in planted if r.fault in few and r not in kept)]
+
+
+def _sign(row: GateRow) -> str | None:
+    return sign_of(dict(zip(NAMES, row.features_F.tolist(), strict=True)))
 
 
 def signs_of(features: Sequence[Numbers]) -> list[str | None]:

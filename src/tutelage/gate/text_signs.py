@@ -25,7 +25,7 @@ _REFUSAL = re.compile(
     rf"|\bas an? (?:AI|artificial|virtual|language|digital|automated)\b"
     rf"|\bagainst (?:my|our|the) (?:guidelines|polic|rules|programming)"
     rf"|\b(?:not|n't) (?:be )?(?:appropriate|available|possible) (?:for me|for this|to (?:answer|help))"
-    rf"|\bI (?:must |have to )?(?:decline|refuse)\b",
+    rf"|\bI (?:must |have to )?(?:decline|refuse)\b|\bno answer (?:is|was) (?:available|possible)",
     re.IGNORECASE,
 )
 _SENTENCES = re.compile(r"[^.!?\n]*[^.!?\s][^.!?\n]*(?:[.!?]+|$)")

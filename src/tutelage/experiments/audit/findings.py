@@ -288,7 +288,7 @@ def _side_finding(
     plants = [
         r
         for r in gates.plants
-        if r.measured and r.fault in gates.faults and _is_compared(r.features_F) == compared
+        if r.fault in gates.faults and _is_compared(r.features_F) == compared
     ]
     if not plants:
         return plain
