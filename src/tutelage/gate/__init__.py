@@ -6,6 +6,7 @@
 Pure: texts and token statistics in, a gate or a judgement out.
 """
 
+from tutelage.gate.contamination import contamination_of, suspected_rows
 from tutelage.gate.detectors import Detector, fit_detector
 from tutelage.gate.features import (
     DIFFERENCES,
@@ -27,7 +28,6 @@ from tutelage.gate.gate_fit import (
     with_suspected,
     without_other_signs,
 )
-from tutelage.gate.contamination import contamination_of, suspected_rows
 from tutelage.gate.gate_model import (
     VERSION,
     CalibratedGate,
@@ -35,7 +35,16 @@ from tutelage.gate.gate_model import (
     Judgement,
     pooled_results,
 )
-from tutelage.gate.planted_faults import CORRUPTIONS, DOSES, FAULTS, Dose, Part, Plant, PlantRow, plant
+from tutelage.gate.planted_faults import (
+    CORRUPTIONS,
+    DOSES,
+    FAULTS,
+    Dose,
+    Part,
+    Plant,
+    PlantRow,
+    plant,
+)
 from tutelage.gate.prevalence import Prevalence, break_even_share, prevalences
 from tutelage.gate.thresholds import Share, auc, share_of
 
@@ -69,9 +78,9 @@ __all__ = [
     "fit_detector",
     "fit_gate",
     "part_of",
+    "places_of",
     "plain_features",
     "plant",
-    "places_of",
     "pooled_results",
     "prevalences",
     "share_of",

@@ -93,7 +93,9 @@ def contamination_of(user_N: Numbers, planted_M: Numbers) -> Contamination:
         return _NONE
     # Against the user's rows a faulty one counts half, so this is the AUC against clean rows.
     against_clean = ((auc(planted_M, user_N) or 0.0) - fraction / 2) / (1 - fraction)
-    error = math.sqrt(max(0.0, against_clean * (1 - against_clean)) / min(len(user_N), len(planted_M)))
+    error = math.sqrt(
+        max(0.0, against_clean * (1 - against_clean)) / min(len(user_N), len(planted_M))
+    )
     if against_clean - error < _LEAST_AUC:
         return _NONE
     likely_B = (faulty_B > tail_B)[:-1]
@@ -145,7 +147,9 @@ def _share(counts_B: Numbers, first_B: Numbers, second_B: Numbers) -> float:
     share = 0.5
     for _ in range(_STEPS):
         part_B = share * first_B
-        share = float((counts_B * part_B / (part_B + (1 - share) * second_B)).sum() / counts_B.sum())
+        share = float(
+            (counts_B * part_B / (part_B + (1 - share) * second_B)).sum() / counts_B.sum()
+        )
     return share
 
 

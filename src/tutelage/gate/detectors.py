@@ -305,7 +305,10 @@ class Bins:
         return sums.reshape(len(values_X_N), len(self.edges), self.width)
 
     def _split(
-        self, feature: int, place: int, missing_left: bool  # noqa: FBT001
+        self,
+        feature: int,
+        place: int,
+        missing_left: bool,  # noqa: FBT001
     ) -> tuple[Split, NDArray[np.bool_]]:
         bins_N = self.bin_N_F[:, feature]
         split = Split(
@@ -314,9 +317,7 @@ class Bins:
         return split, np.where(bins_N == 0, missing_left, bins_N <= place + 1)
 
 
-def _grow(
-    bins: Bins, gradient_M_N: Numbers, hessian_M_N: Numbers
-) -> list[tuple[Tree, Numbers]]:
+def _grow(bins: Bins, gradient_M_N: Numbers, hessian_M_N: Numbers) -> list[tuple[Tree, Numbers]]:
     """For each task the next tree, and its value for each row."""
     tasks, rows = gradient_M_N.shape
     everything_N = np.ones(rows, dtype=np.bool_)
@@ -324,7 +325,8 @@ def _grow(
     left_M_N = np.stack([everything_N if top is None else top[1] for top in tops])
     sides_X_N = np.concatenate([left_M_N, ~left_M_N])
     deeper = bins.best(
-        np.concatenate([gradient_M_N] * 2) * sides_X_N, np.concatenate([hessian_M_N] * 2) * sides_X_N
+        np.concatenate([gradient_M_N] * 2) * sides_X_N,
+        np.concatenate([hessian_M_N] * 2) * sides_X_N,
     )
     grown = []
     for m, top in enumerate(tops):

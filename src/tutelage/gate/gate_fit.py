@@ -283,10 +283,9 @@ def without_other_signs(planted: Sequence[GateRow]) -> list[GateRow]:
     """
     signs = [_sign(r) for r in planted]
     like = [{r.fault} | _ALIKE.get(str(r.fault), set()) for r in planted]
-    kept = [r for r, s, own in zip(planted, signs, like, strict=True) if s is None or s in own]
-    left = Counter(r.fault for r in kept)
-    few = {r.fault for r in planted if left[r.fault] < _MIN_PLANTS}
-    return [*kept, *(r for r in planted if r.fault in few and r not in kept)]
+    fits = [s is None or s in own for s, own in zip(signs, like, strict=True)]
+    left = Counter(r.fault for r, ok in zip(planted, fits, strict=True) if ok)
+    return [r for r, ok in zip(planted, fits, strict=True) if ok or left[r.fault] < _MIN_PLANTS]
 
 
 def _sign(row: GateRow) -> str | None:

@@ -191,7 +191,7 @@ def pooled_results(gates: Sequence[CalibratedGate]) -> tuple[FaultResult, ...]:
     """The results of several gates on rows of their own, as one: counts added, AUCs averaged.
 
     Args:
-        gates: Such as two gates of which each was measured on the rows that the other was fitted on.
+        gates: Such as two of which each was measured on what the other was fitted on.
     """
     by_name: dict[tuple[str, str], list[FaultResult]] = {}
     for gate in gates:

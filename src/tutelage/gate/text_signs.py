@@ -24,7 +24,8 @@ _REFUSAL = re.compile(
     rf"|\bI(?:'d|'m| am| would| must| have to)?\b.{{0,12}}{_CANNOT}\b.{{0,60}}\b{_OF_HELP}"
     rf"|\bas an? (?:AI|artificial|virtual|language|digital|automated)\b"
     rf"|\bagainst (?:my|our|the) (?:guidelines|polic|rules|programming)"
-    rf"|\b(?:not|n't) (?:be )?(?:appropriate|available|possible) (?:for me|for this|to (?:answer|help))"
+    rf"|\b(?:not|n't) (?:be )?(?:appropriate|available|possible) "
+    rf"(?:for me|for this|to (?:answer|help))"
     rf"|\bI (?:must |have to )?(?:decline|refuse)\b|\bno answer (?:is|was) (?:available|possible)",
     re.IGNORECASE,
 )
@@ -41,9 +42,13 @@ _TEMPLATE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SMALL_WORDS = frozenset(
-    "a an the of to in on at by for from with and or but as is are was were be been has have had "
-    "that which who this these those their its his her your our my it they we you i if when while "
-    "because not very more most can could should would will may might into than then so such".split()
+    re.findall(
+        r"\w+",
+        "a an the of to in on at by for from with and or but as is are was were be been has have "
+        "had that which who this these those their its his her your our my it they we you i if "
+        "when while because not very more most can could should would will may might into than "
+        "then so such",
+    )
 )
 _LIST_LINE = re.compile(r"\s*(?:[-*\u2022]|\d+[.)])\s|.*[|`]")
 _UNFINISHED_WORDS = 4
@@ -123,22 +128,27 @@ def sign_of(features: Mapping[str, float]) -> str | None:
     Args:
         features: Its features by name.
     """
-    if features["refusal_share"] >= 0.5:  # noqa: PLR2004
-        return "refusal"
-    if features["foreign_letters"] >= 0.5 or features["foreign_words"] >= 0.1:  # noqa: PLR2004
-        return "other_language"
-    if features["longest_copy"] >= 0.9 and features["starts_with_copy"] >= 6:  # noqa: PLR2004
-        return "echo"
-    if features["repeated_long"] >= 0.5:  # noqa: PLR2004  (a loop; one that doubles has half)
-        return "looping"
-    if features["repeated_run"] >= 0.35:  # noqa: PLR2004
-        return "doubling"
-    if features["played_turns"] >= 1:
-        return "wrong_turn"
-    if features["template_pieces"] >= 1 or features["blanks"] >= 4:  # noqa: PLR2004
-        return "template_text"
-    if features["marks"] >= 8:  # noqa: PLR2004
-        return "markup_debris"
-    if features["unfinished"] >= 2:  # noqa: PLR2004
-        return "truncation"
-    return None
+    return next(
+        (
+            fault
+            for fault, least in _SIGNS
+            if all(features[name] >= number for name, number in least.items())
+        ),
+        None,
+    )
+
+
+_SIGNS: tuple[tuple[str, Mapping[str, float]], ...] = (
+    ("refusal", {"refusal_share": 0.5}),
+    ("other_language", {"foreign_letters": 0.5}),
+    ("other_language", {"foreign_words": 0.1}),
+    ("echo", {"longest_copy": 0.9, "starts_with_copy": 6}),
+    ("looping", {"repeated_long": 0.5}),  # what comes twice has less than half
+    ("doubling", {"repeated_run": 0.35}),
+    ("wrong_turn", {"played_turns": 1}),
+    ("template_text", {"template_pieces": 1}),
+    ("template_text", {"blanks": 4}),
+    ("markup_debris", {"marks": 8}),
+    ("truncation", {"unfinished": 2}),
+)
+"""Faults and the features that must all be at least so high, in the order in which they count."""

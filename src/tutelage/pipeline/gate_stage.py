@@ -186,9 +186,7 @@ def read_material(
     enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
     sample = _sample(written, settings) if enough else []
     part = {
-        c.example_id: part_of(
-            c.example_id, seed=settings.seed, held_out_fraction=held_out_fraction
-        )
+        c.example_id: part_of(c.example_id, seed=settings.seed, held_out_fraction=held_out_fraction)
         for c in sample
     }
     plants = list(_plants(sample, settings, doses, part))

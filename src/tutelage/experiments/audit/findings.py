@@ -203,9 +203,7 @@ def half_of(example_id: str, *, seed: int) -> Part:
     return part_of(example_id, seed=seed, held_out_fraction=0.5)
 
 
-def crossed_gates(
-    readings: AuditReadings, *, max_false_refusals: float, seed: int
-) -> CrossedGates:
+def crossed_gates(readings: AuditReadings, *, max_false_refusals: float, seed: int) -> CrossedGates:
     """Fit a gate on either half.
 
     Args:

@@ -53,7 +53,7 @@ _WRONG_ANSWERS = (
 )
 _OWN_ROWS = (
     "Your own rows are the clean side of the gate. A fault is told from them only where it stands "
-    "out clearly, and a fault that more than three quarters of the rows have passes for normal."
+    "out clearly, and a fault that more than half of the rows have passes for normal."
 )
 _DOSE = (
     "Shares are those of faults like the planted ones at their strong dose. Another kind of fault "
