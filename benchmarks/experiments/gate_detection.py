@@ -44,13 +44,13 @@ def gate_rows(texts: list[ReadText]) -> tuple[list[GateRow], dict[str, Part]]:
     originals = {t.row_id: plain_features(t.text) for t in texts if t.what == "original"}
     rows = []
     for t in texts:
-        is_original = t.what == "original"
-        compared = None if is_original else originals.get(t.row_id)
-        fault = None if t.what in ("original", "clean") else t.what
+        if t.what == "original":  # experts revised these for their faults, so they are not clean
+            continue
+        fault = None if t.what == "clean" else t.what
         rows.append(
             GateRow(
-                example_id=t.row_id, features_F=features_of(t.text, original=compared), fault=fault,
-                dose=t.dose, measured=not is_original,
+                example_id=t.row_id, features_F=features_of(t.text, original=originals.get(t.row_id)), fault=fault,
+                dose=t.dose,
             )
         )  # fmt: skip
     return rows, {t.row_id: "fit" if t.part == "fit" else "held_out" for t in texts}

@@ -17,10 +17,10 @@ from tutelage.errors import DataError
 
 Numbers = NDArray[np.float64]
 
-TREES = 40
+TREES = 60
 DEPTH_LEAVES = 4
-LEARNING_RATE = 0.3
-BINS = 16
+LEARNING_RATE = 0.25
+BINS = 24
 _PENALTY = 1.0
 _MIN_WEIGHT = 2.0
 """Least sum of hessians in a leaf: no leaf rests on a handful of rows."""

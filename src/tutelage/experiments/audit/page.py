@@ -52,7 +52,7 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
             Column(name="planted ones refused", style="share"),
         ),
         rows=tuple(rows),
-        note=f"Measured on {count(side.measured, 'text')}, each judged by a gate that was fitted on "
+        note=f"Measured on {count(side.measured, 'text')}, each judged by a gate fitted on "
         "others. The estimate corrects the refused share for the gate's misses, false refusals "
         f"and confusions between faults (Rogan and Gladen). {_STRONG} often, so the true share "
         "of all faults, mild ones included, can be higher. Kinds without an estimate are not in "
