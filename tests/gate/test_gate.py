@@ -11,6 +11,7 @@ from tutelage.errors import DataError, SettingsError
 from tutelage.gate import (
     FAULTS,
     NAMES,
+    VERSION,
     CalibratedGate,
     GateRow,
     TooFewRowsError,
@@ -88,7 +89,7 @@ def test_a_gate_of_another_version_is_refused(gate: CalibratedGate) -> None:
     with pytest.raises(DataError, match="version 0"):
         CalibratedGate.from_json({**gate.as_json(), "version": 0})
     with pytest.raises(DataError, match="not a quality gate"):
-        CalibratedGate.from_json({"version": 1, "detectors": [{}]})
+        CalibratedGate.from_json({"version": VERSION, "detectors": [{}]})
 
 
 def test_a_judgement_names_the_fault_and_the_numbers(gate: CalibratedGate) -> None:

@@ -96,9 +96,11 @@ def test_shares_are_measured_on_examples_on_which_the_gate_was_not_fitted(
     many: dict[str, Any],
 ) -> None:
     rewritten = many["sides"][0]
-    gate = json.loads((Path(many["page"]).parent / "gate.json").read_text())["gate"]
-    assert gate["held_out_examples"] + gate["fit_examples"] == 90  # 1.5 for each planted one
-    assert rewritten["measured"] == 240 - gate["fit_examples"]
+    stored = json.loads((Path(many["page"]).parent / "gate.json").read_text())
+    first, second = stored["gate"], stored["other_half"]
+    assert first["fit_examples"] + second["fit_examples"] == 90  # 1.5 for each planted one
+    assert first["held_out_examples"] <= second["fit_examples"]
+    assert rewritten["measured"] == rewritten["read"] == 240  # rows that are set aside, too
 
 
 def test_many_faults_mean_that_choosing_is_likely_to_pay(many: dict[str, Any]) -> None:
@@ -349,5 +351,7 @@ def test_a_real_student_finds_planted_refusals(tmp_path: Path) -> None:
     found = audit(data, student="smollm2-135m", out=tmp_path / "out", planted=60)
     assert found["status"] == "ok"
     low_effort = kind(found["sides"][0], "low_effort")
-    # 18 of 22 were found when this was written: 60 planted examples are few for a gate.
-    assert low_effort["hit_rate"]["count"] >= 0.7 * low_effort["hit_rate"]["rows"]
+    assert low_effort["hit_rate"]["count"] >= 0.9 * low_effort["hit_rate"]["rows"]
+    refused = {e["row"] for e in found["examples"] if e["fault"] is not None}
+    assert len(refused & set(range(0, 80, 4))) >= 15
+    assert found["sides"][0]["estimate"]["share"] == pytest.approx(0.25, abs=0.12)

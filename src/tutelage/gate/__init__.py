@@ -6,6 +6,7 @@
 Pure: texts and token statistics in, a gate or a judgement out.
 """
 
+from tutelage.gate.contamination import contamination_of, suspected_rows
 from tutelage.gate.detectors import Detector, fit_detector
 from tutelage.gate.features import (
     DIFFERENCES,
@@ -16,15 +17,34 @@ from tutelage.gate.features import (
     plain_features,
 )
 from tutelage.gate.gate_fit import (
+    HELD_OUT,
     MIN_EXAMPLES,
     GateRow,
     TooFewRowsError,
     fit_gate,
     part_of,
-    unsuspected,
+    places_of,
+    signs_of,
+    with_suspected,
+    without_other_signs,
 )
-from tutelage.gate.gate_model import VERSION, CalibratedGate, FaultResult, Judgement
-from tutelage.gate.planted_faults import CORRUPTIONS, DOSES, FAULTS, Dose, Plant, PlantRow, plant
+from tutelage.gate.gate_model import (
+    VERSION,
+    CalibratedGate,
+    FaultResult,
+    Judgement,
+    pooled_results,
+)
+from tutelage.gate.planted_faults import (
+    CORRUPTIONS,
+    DOSES,
+    FAULTS,
+    Dose,
+    Part,
+    Plant,
+    PlantRow,
+    plant,
+)
 from tutelage.stats.intervals import Share, share_of
 from tutelage.stats.prevalence import Prevalence, break_even_share, prevalences
 from tutelage.stats.rank_correlation import auc
@@ -35,6 +55,7 @@ __all__ = [
     "DOSES",
     "FAULTS",
     "FEATURES",
+    "HELD_OUT",
     "MIN_EXAMPLES",
     "NAMES",
     "VERSION",
@@ -44,6 +65,7 @@ __all__ = [
     "FaultResult",
     "GateRow",
     "Judgement",
+    "Part",
     "Plant",
     "PlantRow",
     "Prevalence",
@@ -52,13 +74,19 @@ __all__ = [
     "TooFewRowsError",
     "auc",
     "break_even_share",
+    "contamination_of",
     "features_of",
     "fit_detector",
     "fit_gate",
     "part_of",
+    "places_of",
     "plain_features",
     "plant",
+    "pooled_results",
     "prevalences",
     "share_of",
-    "unsuspected",
+    "signs_of",
+    "suspected_rows",
+    "with_suspected",
+    "without_other_signs",
 ]

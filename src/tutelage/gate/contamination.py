@@ -2,82 +2,188 @@
 
 A gate is fitted with the user's own rows as the clean side. If half of them are mismatched, a
 budget of 5 % false refusals would forbid to refuse any. So rows that look like a planted fault are
-set aside first. Where a threshold has t of the plants and u of the user's rows above it, about
-u / t of the rows have the fault, provided that clean rows do not reach so far. Whether they do
-shows in the ratio itself: with clean rows above the thresholds it rises quickly as they fall.
-Where it stays as it is from half of the plants to nine tenths, that share of the rows is set aside,
-and every row that looks more faulty than the typical plant.
+set aside before the detectors are fitted, and again with the new detectors, until nothing changes.
+
+How many rows have a fault shows in how the user's rows lie among the plants. Order the plants by a
+detector of the fault and divide them into bins of equal share. Rows that have the fault fall into
+these bins as the plants do. Clean rows that reach so far become more frequent from bin to bin,
+and are most frequent just below the lowest plants. So the counts are fitted as a mixture,
+
+    count of bin b  =  n (share * planted_b  +  rest * planted_b * exp(slope * b)),   slope >= 0.7
+
+and a share counts as found where the mixture explains the counts better than clean rows alone.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.gate.thresholds import Scored
+from tutelage.stats.rank_correlation import auc
 
 Numbers = NDArray[np.float64]
 
-_TYPICAL, _MOST = 0.5, 0.9
-"""Shares of the plants above the two thresholds at which the ratio is compared."""
+_CAUGHT = (0.2, 0.4, 0.6, 0.8, 0.95)
+"""Shares of the plants above the edges of the bins."""
+_BELOW = 0.2
+"""Weight, as a share of plants, of the bin below the lowest plants."""
+_SLOPES = (0.7, 1.0, 1.5, 2.2, 3.5)
+"""Growth of the clean rows from bin to bin; at the least, they double."""
+_LEAST_GAIN = 2.0
+"""Log-likelihood by which the mixture must be better than clean rows alone."""
+_LEAST_ROWS = 3
+"""Fewer rows than this among the plants show nothing."""
 _MOST_SHARE = 0.75
-"""Above this the detector cannot tell plants from the user's rows, and nothing is set aside."""
-_STEADY = 1.6
-"""How much higher the ratio may be at the lower threshold."""
-_CHANCE = 2
-"""So many rows more may be above it: few rows are an uneven sample."""
+"""Above this the detector cannot tell plants from the user's rows."""
+_LEAST_AUC = 0.88
+"""The same, where the AUC of plants and clean rows may be lower than this."""
+_MORE = 1.4
+"""At most so many times the share is set aside."""
+_STEPS = 60
 
 
-def faulty_fraction(user_N: Numbers, planted_M: Numbers) -> float:
-    """The share of the user's rows that have a fault, in [0, 1]; 0 where it cannot be told.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contamination:
+    """How many of the user's rows have a fault, and from which number on.
+
+    Attributes:
+        fraction: The share of the rows, in [0, 1]; 0 where none shows.
+        cut: Log-odds from which a row has the fault more likely than not; infinite for none.
+    """
+
+    fraction: float
+    cut: float
+
+
+_NONE = Contamination(fraction=0.0, cut=math.inf)
+
+
+def contamination_of(user_N: Numbers, planted_M: Numbers) -> Contamination:
+    """The share of the user's rows that have a fault, and where they lie.
 
     Args:
         user_N: Log-odds of the user's rows by the detector of the fault.
         planted_M: Those of rows into which it was planted.
 
     Examples:
-        >>> rows = np.concatenate([np.zeros(100), np.full(100, 9.0)])
-        >>> faulty_fraction(rows, np.full(50, 9.0))
+        >>> rows = np.concatenate([np.zeros(100), np.linspace(8.0, 9.0, 100)])
+        >>> round(contamination_of(rows, np.linspace(8.0, 9.0, 50)).fraction, 2)
         0.5
-        >>> faulty_fraction(np.zeros(100), np.full(50, 9.0))
+        >>> contamination_of(np.zeros(100), np.linspace(8.0, 9.0, 50)).fraction
         0.0
     """
     if not len(user_N) or not len(planted_M):
-        return 0.0
-    (typical, typical_share), (low, low_share) = (
-        _above(user_N, planted_M, caught) for caught in (_TYPICAL, _MOST)
+        return _NONE
+    edges_B = _edges(planted_M, lower=float(np.quantile(user_N, 0.25)))
+    planted_B = _counts(planted_M, edges_B)[:-1] / len(planted_M)
+    places_B = np.cumsum(planted_B) - planted_B / 2  # the rank in the middle of the bin
+    planted_B = np.append(planted_B[:-1], _BELOW)
+    places_B = np.append(places_B[:-1], 1.0 + _BELOW / 2) * len(_CAUGHT)
+    user_B = _counts(user_N, edges_B)[:-1].astype(np.float64)
+    if user_B[:-1].sum() < _LEAST_ROWS:
+        return _NONE
+    faulty_B, tail_B, gain = _mixture(user_B, planted_B, places_B)
+    fraction = float(faulty_B.sum() * user_B.sum()) / float(planted_B[:-1].sum()) / len(user_N)
+    # Faulty rows are as many among the most telling plants as anywhere.
+    above_B = (np.cumsum(user_B[:-1]) + 1) / np.cumsum(planted_B[:-1]) / len(user_N)
+    fraction = min(fraction, float(above_B[min(1, len(above_B) - 1) :].min()))
+    few = round(fraction * len(user_N)) < _LEAST_ROWS
+    if gain < _LEAST_GAIN or few or fraction > _MOST_SHARE:
+        return _NONE
+    # Against the user's rows a faulty one counts half, so this is the AUC against clean rows.
+    against_clean = ((auc(planted_M, user_N) or 0.0) - fraction / 2) / (1 - fraction)
+    error = math.sqrt(
+        max(0.0, against_clean * (1 - against_clean)) / min(len(user_N), len(planted_M))
     )
-    steady = _STEADY * typical * low_share / typical_share + _CHANCE
-    if typical == 0 or low > steady:
-        return 0.0
-    share = min(typical / typical_share, low / low_share) / len(user_N)
-    return 0.0 if share > _MOST_SHARE else share
+    if against_clean - error < _LEAST_AUC:
+        return _NONE
+    likely_B = (faulty_B > tail_B)[:-1]
+    reached = int(np.argmin(likely_B)) if not likely_B.all() else len(likely_B)
+    ordered = np.sort(user_N)[::-1]
+    most = ordered[min(len(ordered) - 1, round(_MORE * fraction * len(ordered)) + 1)]
+    cut = float(edges_B[reached - 1]) if reached else math.inf
+    return Contamination(fraction=fraction, cut=max(cut, float(most)))
 
 
-def _above(user_N: Numbers, planted_M: Numbers, caught: float) -> tuple[int, float]:
-    """How many rows, and which share of the plants, reach the threshold of such a share."""
-    at = np.sort(planted_M)[::-1][max(0, math.ceil(caught * len(planted_M)) - 1)]
-    return int((user_N >= at).sum()), float((planted_M >= at).mean())
+def _mixture(
+    user_B: Numbers, planted_B: Numbers, places_B: Numbers
+) -> tuple[Numbers, Numbers, float]:
+    """The most likely parts of faulty and of clean rows, and what the faulty ones explain."""
+    like_planted_B = planted_B.copy()
+    like_planted_B[-1] = 1e-6
+    like_planted_B /= like_planted_B.sum()
+    best, alone = -math.inf, -math.inf
+    parts = (np.zeros_like(user_B), user_B / user_B.sum())
+    for slope in _SLOPES:
+        tail_B = planted_B * np.exp(slope * places_B)
+        tail_B /= tail_B.sum()
+        share = _share(user_B, like_planted_B, tail_B)
+        fit = _log_likelihood(user_B, share * like_planted_B + (1 - share) * tail_B)
+        alone = max(alone, _log_likelihood(user_B, tail_B))
+        if fit > best:
+            best, parts = fit, (share * like_planted_B, (1 - share) * tail_B)
+    return *parts, best - alone
 
 
-def suspected_rows(scored: Scored, *, strong_M: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _edges(planted_M: Numbers, *, lower: float) -> Numbers:
+    """Lower edges of the bins, the highest first; the last lies half of the way to `lower`."""
+    ordered = np.sort(planted_M)[::-1]
+    at = [min(len(ordered), max(1, math.ceil(c * len(ordered)))) - 1 for c in _CAUGHT]
+    edges = np.unique(ordered[at])[::-1]
+    reach = max(0.3, float(edges[-1] - lower) / 2)
+    found: Numbers = np.append(edges, edges[-1] - reach)
+    return found
+
+
+def _counts(values_N: Numbers, edges_B: Numbers) -> NDArray[np.int64]:
+    """How many values reach each edge and none above it, and last how many reach none."""
+    bins_N = (values_N[:, None] < edges_B[None, :]).sum(axis=1)
+    return np.bincount(bins_N, minlength=len(edges_B) + 1)
+
+
+def _share(counts_B: Numbers, first_B: Numbers, second_B: Numbers) -> float:
+    """The most likely weight of the first of two distributions."""
+    share = 0.5
+    for _ in range(_STEPS):
+        part_B = share * first_B
+        share = float(
+            (counts_B * part_B / (part_B + (1 - share) * second_B)).sum() / counts_B.sum()
+        )
+    return share
+
+
+def _log_likelihood(counts_B: Numbers, chances_B: Numbers) -> float:
+    return float((counts_B * np.log(chances_B)).sum())
+
+
+def suspected_rows(
+    *,
+    user_N_D: Numbers,
+    planted_M_D: Numbers,
+    fault_M: NDArray[np.int64],
+    strong_M: NDArray[np.bool_],
+    sign_N: NDArray[np.int64],
+) -> NDArray[np.int64]:
     """For each of the user's rows the index of the fault it is set aside for, or -1.
 
     Args:
-        scored: Cross-fitted log-odds; detector d belongs to fault d.
+        user_N_D: Log-odds by detectors that did not see the row; detector d belongs to fault d.
+        planted_M_D: The same of plants.
+        fault_M: Which fault was planted.
         strong_M: Which plants have the strong dose.
+        sign_N: The index of the fault of which the text has a sign, or -1. Such a row is set aside
+            for that fault, and does not count where another one is looked for.
     """
-    found_N = np.full(len(scored.clean_N_D), -1, dtype=np.int64)
-    for d in range(scored.clean_N_D.shape[1]):
-        own_M = scored.fault_M == d
+    found_N = sign_N.copy()
+    margin_N = np.where(sign_N >= 0, math.inf, -math.inf)
+    for d in range(user_N_D.shape[1]):
+        own_M = fault_M == d
         own_M = own_M & strong_M if (own_M & strong_M).any() else own_M
-        user_N, planted_M = scored.clean_N_D[:, d], scored.faulty_M_D[own_M, d]
-        share = faulty_fraction(user_N, planted_M)
-        if share == 0.0:
-            continue
-        typical = int((user_N >= np.median(planted_M)).sum())
-        count = max(math.floor(share * len(user_N) + 1e-9), typical)
-        highest = np.argsort(-user_N, kind="stable")[:count]
-        free = highest[found_N[highest] == -1]
-        found_N[free] = d
+        user_N, planted_M = user_N_D[:, d], planted_M_D[own_M, d]
+        over_N = user_N - float(np.median(planted_M)) if own_M.any() else user_N
+        counts_N = (sign_N < 0) | (sign_N == d)
+        cut = contamination_of(user_N[counts_N], planted_M).cut
+        better_N = counts_N & (user_N >= cut) & (over_N > margin_N)
+        found_N[better_N], margin_N[better_N] = d, over_N[better_N]
     return found_N

@@ -7,7 +7,7 @@ one needs no other library and loads no pickle.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -167,40 +167,74 @@ def fit_detector(
     X_N_F: Numbers,
     faulty_N: NDArray[np.bool_],
     weight_N: Numbers | None = None,
-    bins: "Bins | None" = None,
     trees: int = TREES,
 ) -> Detector:
-    """Fit a detector by gradient boosting of the log loss.
-
-    Clean and faulty rows weigh the same in total. Splits are tried at quantiles; missing features
-    go to the side where they lower the loss more.
+    """Fit one detector; see `fit_detectors`.
 
     Args:
         fault: The name of the fault.
         X_N_F: Features, NaN where missing.
         faulty_N: Which rows have the fault.
-        weight_N: Further weights of rows, such as less for a mild dose.
-        bins: The bins of these rows, where they are known.
+        weight_N: Weights of rows, such as less for a mild dose.
         trees: How many.
 
     Raises:
         DataError: There are no clean or no faulty rows.
     """
-    if faulty_N.all() or not faulty_N.any():
-        raise DataError(f"fault {fault}: a detector needs faulty and clean rows")
-    weights_N = np.ones(len(faulty_N)) if weight_N is None else weight_N.astype(np.float64)
-    for side_N in (faulty_N, ~faulty_N):
-        total = weights_N[side_N].sum()
-        weights_N = np.where(side_N, weights_N * len(faulty_N) / 2 / total, weights_N)
-    bins = bins or Bins.of(X_N_F)
-    target_N, odds_N = faulty_N.astype(np.float64), np.zeros(len(faulty_N))
-    grown: list[Tree] = []
+    weights_N = np.ones(len(faulty_N)) if weight_N is None else weight_N
+    task = Task(fault=fault, clean_N=~faulty_N * weights_N, faulty_N=faulty_N * weights_N)
+    return fit_detectors([task], bins=Bins.of(X_N_F), trees=trees)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one detector is fitted on, of rows that many detectors share.
+
+    Attributes:
+        fault: The name of the fault.
+        clean_N: Weights of rows as clean ones; 0 for rows that it does not see.
+        faulty_N: Weights of rows as faulty ones.
+    """
+
+    fault: str
+    clean_N: Numbers = field(repr=False)
+    faulty_N: Numbers = field(repr=False)
+
+
+def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) -> list[Detector]:
+    """Fit detectors by gradient boosting of the log loss, all of them in step.
+
+    Clean and faulty rows of a detector weigh the same in total. Splits are tried at quantiles;
+    missing features go to the side where they lower the loss more.
+
+    Args:
+        tasks: One for each detector.
+        bins: The features of all rows.
+        trees: How many each.
+
+    Raises:
+        DataError: A task has no clean or no faulty rows.
+    """
+    for task in tasks:
+        if not task.clean_N.any() or not task.faulty_N.any():
+            raise DataError(f"fault {task.fault}: a detector needs faulty and clean rows")
+    rows = len(bins.bin_N_F)
+    clean_M_N = np.stack([t.clean_N / t.clean_N.sum() for t in tasks]) * rows / 2
+    faulty_M_N = np.stack([t.faulty_N / t.faulty_N.sum() for t in tasks]) * rows / 2
+    weight_M_N, odds_M_N = clean_M_N + faulty_M_N, np.zeros((len(tasks), rows))
+    grown: list[list[Tree]] = [[] for _ in tasks]
     for _ in range(trees):
-        p_N = 1 / (1 + np.exp(-odds_N))
-        tree = _grow(bins, weights_N * (target_N - p_N), weights_N * p_N * (1 - p_N))
-        grown.append(tree)
-        odds_N = odds_N + tree.log_odds(X_N_F)
-    return Detector(fault=fault, start=0.0, trees=tuple(grown))
+        p_M_N = 1 / (1 + np.exp(-odds_M_N))
+        gradient_M_N = faulty_M_N - weight_M_N * p_M_N
+        for m, (tree, value_N) in enumerate(
+            _grow(bins, gradient_M_N, weight_M_N * p_M_N * (1 - p_M_N))
+        ):
+            grown[m].append(tree)
+            odds_M_N[m] += value_N
+    return [
+        Detector(fault=task.fault, start=0.0, trees=tuple(own))
+        for task, own in zip(tasks, grown, strict=True)
+    ]
 
 
 class Bins:
@@ -214,8 +248,13 @@ class Bins:
     def __init__(self, bin_N_F: NDArray[np.int64], edges: Sequence[Numbers]) -> None:
         self.edges = edges
         self.bin_N_F = bin_N_F
-        self.width = BINS + 2
-        self._flat_N_F = bin_N_F + np.arange(len(edges)) * self.width
+        self.width = max((len(e) for e in edges), default=0) + 2
+        rows, features = bin_N_F.shape
+        flat_N_F = bin_N_F + np.arange(features) * self.width
+        self._places_N_B = np.zeros((rows, features * self.width), dtype=np.float32)
+        np.put_along_axis(self._places_N_B, flat_N_F, 1.0, axis=1)
+        self._has_missing = bool((bin_N_F == 0).any())
+        self._edge_F_B = np.arange(self.width - 1) < np.array([len(e) for e in edges])[:, None]
 
     @classmethod
     def of(cls, X_N_F: Numbers) -> Self:
@@ -227,78 +266,89 @@ class Bins:
         ]
         return cls(np.stack(bins, axis=1).astype(np.int64), edges)
 
-    def take(self, rows_N: NDArray[np.int64]) -> "Bins":
-        """The bins of some rows."""
-        return Bins(self.bin_N_F[rows_N], self.edges)
-
-    def sums(self, rows_N: NDArray[np.int64], values_N: Numbers) -> Numbers:
-        """Sums of the values by feature and bin."""
-        flat = self._flat_N_F[rows_N].ravel()
-        weights = np.repeat(values_N[rows_N], len(self.edges))
-        size = len(self.edges) * self.width
-        found = np.bincount(flat, weights=weights, minlength=size).astype(np.float64)
-        return found.reshape(len(self.edges), self.width)
-
     def best(
-        self, rows_N: NDArray[np.int64], gradient_N: Numbers, hessian_N: Numbers
-    ) -> tuple[Split, NDArray[np.bool_]] | None:
-        """The split that lowers the loss most, and which rows go left; None without one."""
-        g_F_B, h_F_B = self.sums(rows_N, gradient_N), self.sums(rows_N, hessian_N)
-        g, h = float(gradient_N[rows_N].sum()), float(hessian_N[rows_N].sum())
-        best, found = 1e-9, None
-        has_missing = bool(h_F_B[:, 0].any())
-        for missing_left in (True, False) if has_missing else (False,):
+        self, gradient_M_N: Numbers, hessian_M_N: Numbers
+    ) -> list[tuple[Split, NDArray[np.bool_]] | None]:
+        """For each task the split that lowers the loss most, and which rows go left.
+
+        Args:
+            gradient_M_N: 0 for rows that are not in the node that is split.
+            hessian_M_N: The same.
+        """
+        tasks = len(gradient_M_N)
+        sums_X_F_B = self._sums(np.concatenate([gradient_M_N, hessian_M_N]).astype(np.float32))
+        g_M_F_B, h_M_F_B = sums_X_F_B[:tasks], sums_X_F_B[tasks:]
+        g_M, h_M = g_M_F_B[:, :1].sum(axis=2)[..., None], h_M_F_B[:, :1].sum(axis=2)[..., None]
+        best_M = np.full(tasks, 1e-5)
+        found: list[tuple[int, int, bool] | None] = [None] * tasks
+        for missing_left in (True, False) if self._has_missing else (False,):
             start = 0 if missing_left else 1
-            g_left = np.cumsum(g_F_B[:, start:], axis=1)[:, 1 - start : -1]
-            h_left = np.cumsum(h_F_B[:, start:], axis=1)[:, 1 - start : -1]
-            gain = (
-                g_left**2 / (h_left + _PENALTY)
-                + (g - g_left) ** 2 / (h - h_left + _PENALTY)
-                - g**2 / (h + _PENALTY)
+            left_g = np.cumsum(g_M_F_B[:, :, start:], axis=2)[:, :, 1 - start : -1]
+            left_h = np.cumsum(h_M_F_B[:, :, start:], axis=2)[:, :, 1 - start : -1]
+            gain_M_F_B = (
+                left_g**2 / (left_h + _PENALTY)
+                + (g_M - left_g) ** 2 / (h_M - left_h + _PENALTY)
+                - g_M**2 / (h_M + _PENALTY)
             )
-            gain[(h_left < _MIN_WEIGHT) | (h - h_left < _MIN_WEIGHT)] = 0.0
-            feature, place = divmod(int(gain.argmax()), gain.shape[1])
-            if gain[feature, place] > best and place < len(self.edges[feature]):
-                best = float(gain[feature, place])
-                found = (feature, place, missing_left)
-        if found is None:
-            return None
-        feature, place, missing_left = found
-        bins_N = self.bin_N_F[rows_N, feature]
+            small = (left_h < _MIN_WEIGHT) | (h_M - left_h < _MIN_WEIGHT)
+            gain_M_F_B[small | ~self._edge_F_B[None, :, : gain_M_F_B.shape[2]]] = 0.0
+            flat_M_X = gain_M_F_B.reshape(len(gain_M_F_B), -1)
+            for m, place in enumerate(flat_M_X.argmax(axis=1).tolist()):
+                if flat_M_X[m, place] > best_M[m]:
+                    best_M[m] = flat_M_X[m, place]
+                    found[m] = (*divmod(place, gain_M_F_B.shape[2]), missing_left)
+        return [None if f is None else self._split(*f) for f in found]
+
+    def _sums(self, values_X_N: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Sums of the values by feature and bin."""
+        sums: NDArray[np.float32] = values_X_N @ self._places_N_B
+        return sums.reshape(len(values_X_N), len(self.edges), self.width)
+
+    def _split(
+        self,
+        feature: int,
+        place: int,
+        missing_left: bool,  # noqa: FBT001
+    ) -> tuple[Split, NDArray[np.bool_]]:
+        bins_N = self.bin_N_F[:, feature]
         split = Split(
             feature=feature, threshold=float(self.edges[feature][place]), missing_left=missing_left
         )
         return split, np.where(bins_N == 0, missing_left, bins_N <= place + 1)
 
 
-def _grow(binned: Bins, gradient_N: Numbers, hessian_N: Numbers) -> Tree:
-    rows_N = np.arange(len(gradient_N))
-
-    def value(rows: NDArray[np.int64]) -> float:
-        if not len(rows):
-            return 0.0
-        step = gradient_N[rows].sum() / (hessian_N[rows].sum() + _PENALTY)
-        return float(LEARNING_RATE * np.clip(step, -_MOST_LOG_ODDS, _MOST_LOG_ODDS))
-
-    top = binned.best(rows_N, gradient_N, hessian_N)
-    if top is None:
-        return Tree(first=None, left=None, right=None, values=(value(rows_N),) * 4)
-    first, left_N = top
-    splits: list[Split | None] = []
-    values: list[float] = []
-    for side in (rows_N[left_N], rows_N[~left_N]):
-        deeper = binned.best(side, gradient_N, hessian_N)
-        splits.append(deeper[0] if deeper else None)
-        if deeper is None:
-            values += [value(side)] * 2
-        else:
-            values += [value(side[deeper[1]]), value(side[~deeper[1]])]
-    return Tree(
-        first=first,
-        left=splits[0],
-        right=splits[1],
-        values=(values[0], values[1], values[2], values[3]),
+def _grow(bins: Bins, gradient_M_N: Numbers, hessian_M_N: Numbers) -> list[tuple[Tree, Numbers]]:
+    """For each task the next tree, and its value for each row."""
+    tasks, rows = gradient_M_N.shape
+    everything_N = np.ones(rows, dtype=np.bool_)
+    tops = bins.best(gradient_M_N, hessian_M_N)
+    left_M_N = np.stack([everything_N if top is None else top[1] for top in tops])
+    sides_X_N = np.concatenate([left_M_N, ~left_M_N])
+    deeper = bins.best(
+        np.concatenate([gradient_M_N] * 2) * sides_X_N,
+        np.concatenate([hessian_M_N] * 2) * sides_X_N,
     )
+    grown = []
+    for m, top in enumerate(tops):
+        leaf_N = np.where(left_M_N[m], 0, 2)
+        splits: list[Split | None] = []
+        for side, split in enumerate((deeper[m], deeper[tasks + m]) if top else (None, None)):
+            splits.append(split[0] if split else None)
+            if split:
+                leaf_N += (left_M_N[m] == (side == 0)) & ~split[1]
+        g_L = np.bincount(leaf_N, weights=gradient_M_N[m], minlength=DEPTH_LEAVES)
+        h_L = np.bincount(leaf_N, weights=hessian_M_N[m], minlength=DEPTH_LEAVES)
+        step_L = np.clip(g_L / (h_L + _PENALTY), -_MOST_LOG_ODDS, _MOST_LOG_ODDS)
+        value_L = LEARNING_RATE * step_L
+        for first, split in zip((0, 2), splits, strict=True):
+            if split is None:
+                value_L[first + 1] = value_L[first]
+        if top is None:
+            value_L[:] = value_L[0]
+        values = (float(value_L[0]), float(value_L[1]), float(value_L[2]), float(value_L[3]))
+        tree = Tree(first=top[0] if top else None, left=splits[0], right=splits[1], values=values)
+        grown.append((tree, value_L[leaf_N]))
+    return grown
 
 
 def _edges(values_N: Numbers) -> Numbers:

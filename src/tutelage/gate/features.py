@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 
 from tutelage.data import Reading, TokenStats
 from tutelage.errors import DataError
+from tutelage.gate.text_signs import (
+    foreign_words,
+    played_turns,
+    refusal_share,
+    template_pieces,
+    unfinished,
+)
 
 Numbers = NDArray[np.float64]
 
@@ -78,6 +85,11 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "wide_letters": "share of letters beyond ASCII, less that of the instruction",
         "ends_open": "1 where the text stops without a closing mark, else 0",
         "ends_in_colon": "1 where the last line is a label or question, else 0",
+        "unfinished": "1 where the text looks cut off, 2 where it ends in a small word, else 0",
+        "refusal_share": "share of the sentences that refuse",
+        "foreign_words": "share of common words of another language, less those of the own one",
+        "played_turns": "lines that begin a turn of the user",
+        "template_pieces": "pieces of a chat or prompt template",
     }
 )
 """What each feature is. Those of `COMPARED` also come as the difference to the row's original."""
@@ -267,6 +279,11 @@ def _surface_features(text: ScoredText, *, words: int) -> dict[str, float]:
         "ends_open": float(not stripped.endswith(_ENDS)),
         "ends_in_colon": float(last_line.endswith((":", "?", "\uff1f", "\uff1a")))
         + float(bool(_LABELS.match(last_line))),
+        "unfinished": unfinished(response),
+        "refusal_share": refusal_share(response),
+        "foreign_words": foreign_words(response, asked=text.instruction),
+        "played_turns": played_turns(response),
+        "template_pieces": template_pieces(response),
     }
 
 

@@ -8,18 +8,20 @@ held out. Pure: features in, a gate out.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError, SettingsError
-from tutelage.gate.contamination import suspected_rows
-from tutelage.gate.detectors import TREES, Bins, Detector, fit_detector
+from tutelage.gate.contamination import contamination_of, suspected_rows
+from tutelage.gate.detectors import TREES, Bins, Detector, Task, fit_detectors
 from tutelage.gate.features import NAMES
 from tutelage.gate.gate_model import CalibratedGate, FaultResult
 from tutelage.gate.planted_faults import Part
+from tutelage.gate.text_signs import sign_of
 from tutelage.gate.thresholds import FOLDS, Scored, choose_thresholds
 from tutelage.stats.intervals import Share, share_of
 from tutelage.stats.rank_correlation import auc
@@ -30,11 +32,26 @@ MIN_EXAMPLES = 60
 """The fewest examples for which a gate is fitted."""
 _MIN_PLANTS = 12
 """The fewest plants in the fit rows for which a fault has a detector."""
-_HELD_OUT = 0.4
+HELD_OUT = 0.4
+"""The share of the examples on which a gate is measured and not fitted."""
 _ROUNDS = 4
 """How often rows that look faulty are set aside before the detectors are fitted."""
-_QUICK_TREES = 20
+_QUICK_TREES = 15
 """Trees of the detectors by which they are found."""
+_LEAST_CLEAN = 8
+"""The fewest rows that must be left as clean ones to fit on."""
+_LEAST_LEFT = 0.4
+"""Where fewer rows would be left, those of the round before are set aside: a fault that more than
+half of the rows have cannot be told from their manner."""
+_MOST_SIGNS = 0.75
+"""Where more rows than this have a sign, it is no fault of this data."""
+_ALIKE = {
+    "doubling": {"looping"},
+    "looping": {"doubling"},
+    "wrong_turn": {"template_text"},
+    "template_text": {"wrong_turn"},
+}
+"""Faults that leave each other's signs."""
 _WEIGHTS = {"mild": 0.3}
 """How much a plant counts beside a strong one, whose weight is 1."""
 
@@ -53,6 +70,7 @@ class GateRow:
         fault: The planted fault; None for a clean row.
         dose: `mild`, `strong`, or another word for rows of the user; None for a clean row.
         measured: Whether the row counts where it is held out; false for a further view of a row.
+        suspected: The fault for which it does not count as clean; None to let `fit_gate` see.
     """
 
     example_id: str
@@ -60,25 +78,39 @@ class GateRow:
     fault: str | None = None
     dose: str | None = None
     measured: bool = True
+    suspected: str | None = None
 
 
-def part_of(example_id: str, *, seed: int) -> Part:
-    """Whether an example is fit or held out; it depends on its id and the seed alone.
+def part_of(example_id: str, *, seed: int, held_out_fraction: float = HELD_OUT) -> Part:
+    """Whether an example is fit or held out; it depends on these arguments alone.
+
+    Args:
+        example_id: The example.
+        seed: Another seed divides otherwise.
+        held_out_fraction: About this share of the examples is held out, in (0, 1).
 
     Examples:
         >>> sorted({part_of(str(i), seed=0) for i in range(20)})
         ['fit', 'held_out']
     """
-    return "held_out" if _fraction("part", seed, example_id) < _HELD_OUT else "fit"
+    fraction = _fraction("part", seed, example_id)
+    return "held_out" if fraction < held_out_fraction else "fit"
 
 
-def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -> CalibratedGate:
+def fit_gate(
+    rows: Sequence[GateRow],
+    *,
+    max_false_refusals: float,
+    seed: int,
+    parts: Mapping[str, Part] | None = None,
+) -> CalibratedGate:
     """Fit a detector for each fault, choose the thresholds, and measure both on held-out rows.
 
     Args:
         rows: Clean rows and plants, in any order.
         max_false_refusals: The share of clean rows that may be refused, in (0, 0.5].
         seed: Of the split.
+        parts: Whether an example is fit or held out, by its id; by default as `part_of` says.
 
     Returns:
         The gate. It does not depend on the order of rows.
@@ -93,19 +125,23 @@ def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -
             f"max_false_refusals is {max_false_refusals}; it must be above 0 and at most 0.5",
             hint="0.05 refuses about one clean row in twenty",
         )
-    fit, held = _split(rows, seed=seed)
+    fit, held = _split(rows, seed=seed, parts=parts)
     faults, skipped = _faults_with_plants(fit, held)
     if not faults or not any(r.fault is None for r in held):
         raise TooFewRowsError(
             f"no fault could be planted into {_MIN_PLANTS} rows",
             hint="give more rows or longer responses, or set quality_gate: off",
         )
-    fitting, suspected = _without_suspected(fit, faults, seed=seed)
+    known = any(r.suspected for r in rows)
+    fit = fit if known else with_suspected(fit, seed=seed, faults=faults)
+    fitting = _fitting_of(fit, faults, seed=seed)
     thresholds = choose_thresholds(fitting.scored(), max_false_refusals=max_false_refusals)
     detectors = fitting.detectors()
     held_clean = [r for r in held if r.fault is None]
     held_faulty = [r for r in held if r.fault in faults]
-    clean, aside = _clean_of(held_clean, held_faulty, detectors, seed=seed)
+    if not known:
+        held_clean = _held_out_with_suspected(fitting, held_clean, held_faulty)
+    clean = [r for r in held_clean if r.suspected is None]
     if not clean:
         raise TooFewRowsError(
             f"all {len(held_clean)} held-out rows look faulty",
@@ -119,7 +155,7 @@ def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -
         false_refusals=_refused(clean, detectors, thresholds.log_odds_D),
         results=(),
         skipped=skipped,
-        suspected=_counts(faults, suspected + aside),
+        suspected=_suspected_counts([*fit, *held_clean]),
         fit_examples=len({r.example_id for r in fit if r.fault is None}),
         held_out_examples=len({r.example_id for r in held_clean}),
         seed=seed,
@@ -127,22 +163,9 @@ def fit_gate(rows: Sequence[GateRow], *, max_false_refusals: float, seed: int) -
     return _measured(gate, fitting, [*clean, *held_faulty], max_false_refusals=max_false_refusals)
 
 
-def unsuspected(
-    clean: Sequence[GateRow], planted: Sequence[GateRow], gate: CalibratedGate
-) -> list[GateRow]:
-    """Rows that may count as clean: without those that look like a planted fault to a gate.
-
-    Args:
-        clean: The user's rows, none of which the gate was fitted on.
-        planted: Plants that it was not fitted on either.
-        gate: The gate.
-    """
-    faults = {detector.fault for detector in gate.detectors}
-    faulty = [r for r in planted if r.fault in faults]
-    return _clean_of(clean, faulty, gate.detectors, seed=gate.seed)[0]
-
-
-def _split(rows: Sequence[GateRow], *, seed: int) -> tuple[list[GateRow], list[GateRow]]:
+def _split(
+    rows: Sequence[GateRow], *, seed: int, parts: Mapping[str, Part] | None
+) -> tuple[list[GateRow], list[GateRow]]:
     """Fit rows and held-out rows, each in an order that does not depend on the one given."""
     ordered = sorted(
         rows, key=lambda r: (r.example_id, r.fault or "", r.dose or "", r.features_F.tobytes())
@@ -153,134 +176,239 @@ def _split(rows: Sequence[GateRow], *, seed: int) -> tuple[list[GateRow], list[G
             f"{len(examples)} clean examples with scores; a quality gate needs {MIN_EXAMPLES}",
             hint="give more rows, or set quality_gate: off",
         )
-    fit = [r for r in ordered if part_of(r.example_id, seed=seed) == "fit"]
-    held = [r for r in ordered if r.measured and part_of(r.example_id, seed=seed) == "held_out"]
+    where = {r.example_id: part_of(r.example_id, seed=seed) for r in ordered} | dict(parts or {})
+    fit = [r for r in ordered if where[r.example_id] == "fit"]
+    held = [r for r in ordered if r.measured and where[r.example_id] == "held_out"]
     return fit, held
 
 
-def _without_suspected(
-    fit: Sequence[GateRow], faults: Sequence[str], *, seed: int
-) -> "tuple[_Fitting, list[int]]":
-    """The fit rows without those of the user that look faulty, and the faults of these."""
-    clean = [r for r in fit if r.fault is None]
-    faulty = [r for r in fit if r.fault in faults]
-    aside: list[int] = []
-    for _ in range(_ROUNDS):
-        quick = _Fitting(clean=clean, faulty=faulty, faults=faults, seed=seed, trees=_QUICK_TREES)
-        found_N = suspected_rows(quick.scored(), strong_M=quick.strong_M)
-        if not (found_N >= 0).any() or (found_N >= 0).sum() > len(clean) - _MIN_PLANTS:
+def with_suspected(
+    rows: Sequence[GateRow], *, seed: int, faults: Sequence[str] | None = None
+) -> list[GateRow]:
+    """The user's rows, those that look faulty with the fault, and behind them the plants.
+
+    A plant says its fault where one of the user's rows with its numbers would be suspected; one
+    whose text has a sign of another fault is left out.
+
+    A row is suspected for a sign in its text, or because it lies among the plants of a fault. Each
+    round decides anew on all rows, so a row that was set aside can come back.
+
+    Args:
+        rows: The user's rows and the plants.
+        seed: Of the folds.
+        faults: Those that count; by default all that are planted.
+    """
+    names = sorted({r.fault for r in rows if r.fault}) if faults is None else list(faults)
+    user = [r for r in rows if r.fault is None]
+    faulty = without_other_signs([r for r in rows if r.fault in names])
+    signs = signs_of([r.features_F for r in user])
+    sign_N = places_of(signs, names)
+    found = signs
+    quick: _Fitting | None = None
+    enough = sum(s is None for s in signs) >= _LEAST_CLEAN
+    for _ in range(_ROUNDS if faulty and enough else 0):
+        clean_N = np.array([f is None for f in found], dtype=np.bool_)
+        quick = _Fitting(user, faulty, names, clean_N, seed=seed, trees=_QUICK_TREES)
+        among_N = suspected_rows(
+            user_N_D=quick.user_odds_N_D, planted_M_D=quick.faulty_odds_M_D,
+            fault_M=quick.fault_M, strong_M=quick.strong_M, sign_N=sign_N,
+        )  # fmt: skip
+        now = [s or (names[d] if d >= 0 else None) for s, d in zip(signs, among_N, strict=True)]
+        left = sum(n is None for n in now)
+        if left < max(_LEAST_CLEAN, _LEAST_LEFT * len(user)) or left == clean_N.sum():
             break
-        aside += [int(d) for d in found_N if d >= 0]
-        clean = [r for r, d in zip(clean, found_N, strict=True) if d < 0]
-    return _Fitting(clean=clean, faulty=faulty, faults=faults, seed=seed), aside
+        found = now
+    if quick is not None:
+        cut_D = _cuts(quick, sign_N)
+        own_odds_M = quick.faulty_odds_M_D[np.arange(len(faulty)), quick.fault_M]
+        looks_M = own_odds_M >= cut_D[quick.fault_M]
+        signed = set(signs)  # a sign counts where one of the user's rows has it
+        faulty = [
+            replace(r, suspected=r.fault if looks or _sign(r) in signed - {None} else None)
+            for r, looks in zip(faulty, looks_M.tolist(), strict=True)
+        ]
+    others = [r for r in rows if r.fault is not None and r.fault not in names]
+    return [
+        *(replace(r, suspected=fault) for r, fault in zip(user, found, strict=True)),
+        *faulty,
+        *others,
+    ]
 
 
-def _clean_of(
-    clean: Sequence[GateRow],
-    faulty: Sequence[GateRow],
-    detectors: Sequence[Detector],
-    *,
-    seed: int,
-) -> tuple[list[GateRow], list[int]]:
-    """Held-out rows without those that look faulty to the fitted detectors."""
-    faults = [d.fault for d in detectors]
-    aside: list[int] = []
-    left = list(clean)
-    for _ in range(_ROUNDS):
-        scored = Scored(
-            clean_N_D=_log_odds(left, detectors),
-            clean_fold_N=_folds(left, seed),
-            faulty_M_D=_log_odds(faulty, detectors),
-            fault_M=np.array([faults.index(str(r.fault)) for r in faulty], dtype=np.int64),
-            weight_M=np.ones(len(faulty)),
+def _cuts(fitting: "_Fitting", sign_N: NDArray[np.int64]) -> Numbers:
+    """From which log-odds a row has each fault more likely than not; infinite where none has."""
+    odds_N_D, odds_M_D = fitting.user_odds_N_D, fitting.faulty_odds_M_D
+    return np.array(
+        [
+            contamination_of(
+                odds_N_D[(sign_N < 0) | (sign_N == d), d], odds_M_D[fitting.fault_M == d, d]
+            ).cut
+            for d in range(len(fitting.faults))
+        ]
+    )
+
+
+def _held_out_with_suspected(
+    fitting: "_Fitting", clean: Sequence[GateRow], faulty: Sequence[GateRow]
+) -> list[GateRow]:
+    """The same for held-out rows, told by the fitted detectors from these and the fit rows."""
+    detectors = fitting.detectors()
+    signs = signs_of([r.features_F for r in clean])
+    among_N = suspected_rows(
+        user_N_D=np.concatenate([_log_odds(clean, detectors), fitting.user_odds_N_D]),
+        planted_M_D=np.concatenate([_log_odds(faulty, detectors), fitting.faulty_odds_M_D]),
+        fault_M=np.concatenate([fitting.index_of(faulty), fitting.fault_M]),
+        strong_M=np.concatenate([_is_strong(faulty), fitting.strong_M]),
+        sign_N=np.concatenate(
+            [places_of(signs, fitting.faults), places_of(fitting.signs, fitting.faults)]
+        ),
+    )[: len(clean)]
+    return [
+        replace(r, suspected=sign or (fitting.faults[d] if d >= 0 else None))
+        for r, sign, d in zip(clean, signs, among_N, strict=True)
+    ]
+
+
+def places_of(signs: Sequence[str | None], faults: Sequence[str]) -> NDArray[np.int64]:
+    """The index of the fault of each sign: -1 without one, len(faults) for a fault not there."""
+    places = {fault: d for d, fault in enumerate(faults)} | {None: -1}
+    return np.array([places.get(sign, len(faults)) for sign in signs], dtype=np.int64)
+
+
+def without_other_signs(planted: Sequence[GateRow]) -> list[GateRow]:
+    """The plants without those whose text has a sign of another fault than the planted one.
+
+    Such as a mismatched answer that is a refusal, since some of the user's rows are refusals.
+
+    Args:
+        planted: Rows with planted faults.
+    """
+    signs = [_sign(r) for r in planted]
+    like = [{r.fault} | _ALIKE.get(str(r.fault), set()) for r in planted]
+    fits = [s is None or s in own for s, own in zip(signs, like, strict=True)]
+    left = Counter(r.fault for r, ok in zip(planted, fits, strict=True) if ok)
+    return [r for r, ok in zip(planted, fits, strict=True) if ok or left[r.fault] < _MIN_PLANTS]
+
+
+def _sign(row: GateRow) -> str | None:
+    return sign_of(dict(zip(NAMES, row.features_F.tolist(), strict=True)))
+
+
+def signs_of(features: Sequence[Numbers]) -> list[str | None]:
+    """The fault of which each row has a sign in its text, or None.
+
+    A sign that most of the rows have is their manner, and no fault.
+
+    Args:
+        features: As `features_of` gives them.
+    """
+    found = [sign_of(dict(zip(NAMES, x_F.tolist(), strict=True))) for x_F in features]
+    counts = Counter(found)
+    usual = {f for f, n in counts.items() if f is not None and n > _MOST_SIGNS * len(found)}
+    return [None if f in usual else f for f in found]
+
+
+def _fitting_of(fit: Sequence[GateRow], faults: Sequence[str], *, seed: int) -> "_Fitting":
+    user = [r for r in fit if r.fault is None]
+    clean_N = np.array([r.suspected is None for r in user], dtype=np.bool_)
+    if clean_N.sum() < _LEAST_CLEAN:
+        raise TooFewRowsError(
+            f"{len(user) - int(clean_N.sum())} of {len(user)} rows look faulty; too few are left",
+            hint="clean the data first (`tutelage filter`), or set quality_gate: off",
         )
-        strong_M = np.array([r.dose not in _WEIGHTS for r in faulty])
-        found_N = suspected_rows(scored, strong_M=strong_M)
-        if not (found_N >= 0).any():
-            break
-        aside += [int(d) for d in found_N if d >= 0]
-        left = [r for r, d in zip(left, found_N, strict=True) if d < 0]
-    return left, aside
+    return _Fitting(user, [r for r in fit if r.fault in faults], faults, clean_N, seed=seed)
 
 
-def _counts(faults: Sequence[str], suspected: Sequence[int]) -> dict[str, int]:
-    return {fault: suspected.count(d) for d, fault in enumerate(faults) if d in suspected}
+def _suspected_counts(rows: Sequence[GateRow]) -> dict[str, int]:
+    return dict(sorted(Counter(r.suspected for r in rows if r.suspected is not None).items()))
 
 
 class _Fitting:
-    """Detectors of all faults on the same clean rows, and their cross-fitted log-odds."""
+    """Detectors of all faults on the same clean rows, and their cross-fitted log-odds.
+
+    Rows that do not count as clean, and the plants into them, teach nothing; they are scored.
+    """
 
     def __init__(
         self,
-        *,
-        clean: Sequence[GateRow],
+        user: Sequence[GateRow],
         faulty: Sequence[GateRow],
         faults: Sequence[str],
+        clean_N: NDArray[np.bool_],
+        *,
         seed: int,
         trees: int = TREES,
     ) -> None:
-        self.trees = trees
-        self.strong_M = np.array([r.dose not in _WEIGHTS for r in faulty])
         self.faults = list(faults)
-        self.X_clean = _matrix(clean)
-        self.X_faulty = _matrix(faulty)
-        self.X_all = np.concatenate([self.X_clean, self.X_faulty])
-        self.bins = Bins.of(self.X_all)
-        self.fold_clean = _folds(clean, seed)
-        self.fold_faulty = _folds(faulty, seed)
-        self.fault_M = np.array([self.faults.index(str(r.fault)) for r in faulty], dtype=np.int64)
+        self.clean_N = clean_N
+        self.signs = signs_of([r.features_F for r in user])
+        self.strong_M = _is_strong(faulty)
+        self.fault_M = self.index_of(faulty)
         self.weight_M = np.array([_WEIGHTS.get(str(r.dose), 1.0) for r in faulty])
-        self._scored: Scored | None = None
+        self.fold_N, self.fold_M = _folds(user, seed), _folds(faulty, seed)
+        self.used_M = self._used(user, faulty)
+        X_user, X_faulty = _matrix(user), _matrix(faulty)
+        X_all = np.concatenate([X_user, X_faulty])
+        everything = range(-1, FOLDS)  # -1: no fold is left out
+        tasks = [self._task(d, left_out=fold) for fold in everything for d in range(len(faults))]
+        fitted = fit_detectors(tasks, bins=Bins.of(X_all), trees=trees)
+        self._whole = tuple(fitted[: len(faults)])
+        odds = np.zeros((len(X_all), len(faults)))
+        fold_all = np.concatenate([self.fold_N, self.fold_M])
+        for place, detector in enumerate(fitted[len(faults) :]):
+            fold, d = divmod(place, len(faults))
+            odds[fold_all == fold, d] = detector.log_odds(X_all[fold_all == fold])
+        self.user_odds_N_D, self.faulty_odds_M_D = odds[: len(user)], odds[len(user) :]
+
+    def index_of(self, faulty: Sequence[GateRow]) -> NDArray[np.int64]:
+        """Which fault each has."""
+        return np.array([self.faults.index(str(r.fault)) for r in faulty], dtype=np.int64)
+
+    def _used(self, user: Sequence[GateRow], faulty: Sequence[GateRow]) -> NDArray[np.bool_]:
+        """The plants into rows that count as clean; all of a fault, where these are too few."""
+        doubtful = {r.example_id for r, ok in zip(user, self.clean_N, strict=True) if not ok}
+        used_M = np.array([r.example_id not in doubtful for r in faulty], dtype=np.bool_)
+        for d in range(len(self.faults)):
+            if (used_M & (self.fault_M == d)).sum() < _MIN_PLANTS:
+                used_M |= self.fault_M == d
+        return used_M
+
+    def _task(self, d: int, *, left_out: int) -> Task:
+        own_M = self.used_M & (self.fault_M == d)
+        clean_N, faulty_M = self.clean_N.astype(np.float64), own_M * self.weight_M
+        zeros_N, zeros_M = np.zeros(len(clean_N)), np.zeros(len(faulty_M))
+        clean_N = np.where(self.fold_N == left_out, 0.0, clean_N)
+        faulty_M = np.where(self.fold_M == left_out, 0.0, faulty_M)
+        return Task(
+            fault=self.faults[d],
+            clean_N=np.concatenate([clean_N, zeros_M]),
+            faulty_N=np.concatenate([zeros_N, faulty_M]),
+        )
 
     def detectors(self) -> tuple[Detector, ...]:
-        """Fitted on all rows."""
-        everything = np.ones(len(self.X_clean), dtype=np.bool_)
-        plants = np.ones(len(self.X_faulty), dtype=np.bool_)
-        return tuple(self._detector(d, everything, plants) for d in range(len(self.faults)))
+        """Fitted on all rows that teach."""
+        return self._whole
 
     def scored(self) -> Scored:
-        """Log-odds of every row by detectors that did not see its example."""
-        if self._scored is None:
-            clean = np.zeros((len(self.X_clean), len(self.faults)))
-            faulty = np.zeros((len(self.X_faulty), len(self.faults)))
-            for fold in range(FOLDS):
-                out_clean, out_faulty = self.fold_clean == fold, self.fold_faulty == fold
-                for d in range(len(self.faults)):
-                    detector = self._detector(d, ~out_clean, ~out_faulty)
-                    clean[out_clean, d] = detector.log_odds(self.X_clean[out_clean])
-                    faulty[out_faulty, d] = detector.log_odds(self.X_faulty[out_faulty])
-            self._scored = Scored(
-                clean_N_D=clean,
-                clean_fold_N=self.fold_clean,
-                faulty_M_D=faulty,
-                fault_M=self.fault_M,
-                weight_M=self.weight_M,
-            )
-        return self._scored
+        """Log-odds of rows that teach, by detectors that did not see their examples."""
+        return Scored(
+            clean_N_D=self.user_odds_N_D[self.clean_N],
+            clean_fold_N=self.fold_N[self.clean_N],
+            faulty_M_D=self.faulty_odds_M_D[self.used_M],
+            fault_M=self.fault_M[self.used_M],
+            weight_M=self.weight_M[self.used_M],
+        )
 
     def without(self, left_out: int) -> Scored:
         """The cross-fitted log-odds without one fault: neither its detector nor its plants."""
-        scored, others_M = self.scored(), self.fault_M != left_out
+        scored = self.scored()
+        others_M = scored.fault_M != left_out
         return Scored(
             clean_N_D=np.delete(scored.clean_N_D, left_out, axis=1),
             clean_fold_N=scored.clean_fold_N,
             faulty_M_D=np.delete(scored.faulty_M_D[others_M], left_out, axis=1),
             fault_M=scored.fault_M[others_M],
             weight_M=scored.weight_M[others_M],
-        )
-
-    def _detector(self, d: int, clean: NDArray[np.bool_], faulty: NDArray[np.bool_]) -> Detector:
-        own = faulty & (self.fault_M == d)
-        rows_N = np.flatnonzero(np.concatenate([clean, own]))
-        faulty_N = rows_N >= len(clean)
-        weight_N = np.concatenate([np.ones(int(clean.sum())), self.weight_M[own]])
-        return fit_detector(
-            fault=self.faults[d],
-            X_N_F=self.X_all[rows_N],
-            bins=self.bins.take(rows_N),
-            faulty_N=faulty_N,
-            weight_N=weight_N,
-            trees=self.trees,
         )
 
 
@@ -346,6 +474,10 @@ def _log_odds(rows: Sequence[GateRow], detectors: Sequence[Detector]) -> Numbers
 
 def _matrix(rows: Sequence[GateRow]) -> Numbers:
     return np.stack([r.features_F for r in rows]) if rows else np.zeros((0, len(NAMES)))
+
+
+def _is_strong(rows: Sequence[GateRow]) -> NDArray[np.bool_]:
+    return np.array([r.dose not in _WEIGHTS for r in rows], dtype=np.bool_)
 
 
 def _folds(rows: Sequence[GateRow], seed: int) -> NDArray[np.int64]:

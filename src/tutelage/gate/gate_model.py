@@ -4,8 +4,9 @@ A gate is a JSON document. Reading and applying one needs numpy alone.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Self
 
 import numpy as np
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 from tutelage.errors import DataError
 from tutelage.gate.detectors import Detector
 from tutelage.gate.features import NAMES
-from tutelage.stats.intervals import Share
+from tutelage.stats.intervals import Share, share_of
 
 Numbers = NDArray[np.float64]
 
-VERSION = 1
+VERSION = 2
 """Of the file and of the features; a gate of another version is fitted anew."""
 
 
@@ -184,6 +185,35 @@ class CalibratedGate:
                 f"not a quality gate of this version: {type(error).__name__}: {error}",
                 hint="fit it again: delete quality_gate.json and run once more",
             ) from error
+
+
+def pooled_results(gates: Sequence[CalibratedGate]) -> tuple[FaultResult, ...]:
+    """The results of several gates on rows of their own, as one: counts added, AUCs averaged.
+
+    Args:
+        gates: Such as two of which each was measured on what the other was fitted on.
+    """
+    by_name: dict[tuple[str, str], list[FaultResult]] = {}
+    for gate in gates:
+        for result in gate.results:
+            by_name.setdefault((result.fault, result.dose), []).append(result)
+    return tuple(
+        FaultResult(
+            fault=fault,
+            dose=dose,
+            refused=_added([r.refused for r in own]),
+            auc=fmean(r.auc for r in own),
+            left_out_refused=_added(left) if len(left) == len(own) else None,
+            left_out_auc=fmean(aucs) if len(aucs) == len(own) else None,
+        )
+        for (fault, dose), own in sorted(by_name.items())
+        for left in [[r.left_out_refused for r in own if r.left_out_refused is not None]]
+        for aucs in [[r.left_out_auc for r in own if r.left_out_auc is not None]]
+    )
+
+
+def _added(shares: Sequence[Share]) -> Share:
+    return share_of(sum(s.count for s in shares), sum(s.rows for s in shares))
 
 
 def _share_json(share: Share | None) -> dict[str, Any] | None:

@@ -3,8 +3,9 @@
 A row is refused if any detector is above its threshold, so the false refusals of all detectors add
 up. Thresholds start above every clean row and are then lowered one clean row at a time, each time
 for the detector that wins most faulty rows by it, with a preference for faults of which little is
-refused yet. How many clean rows may be spent is itself chosen by cross-validation, since thresholds
-that are chosen on some rows refuse fewer of these than of others.
+refused yet. Where one threshold for all detectors refuses more, as with few rows, that is taken.
+How many clean rows may be spent is itself chosen by cross-validation, since thresholds that are
+chosen on some rows refuse fewer of these than of others.
 """
 
 import math
@@ -85,8 +86,33 @@ def choose_thresholds(scored: Scored, *, max_false_refusals: float) -> Threshold
     best = max(allowed, default=0)
     spent, margin = ladder[best]
     path = _lowering(scored.clean_N_D, scored, most=most)
-    return Thresholds(
+    single = Thresholds(
         log_odds_D=path[min(len(path) - 1, spent)] + margin, expected=float(shares[best])
+    )
+    shared = _shared(scored, max_false_refusals=max_false_refusals)
+    gains = [
+        _utility(np.any(scored.faulty_M_D > found.log_odds_D, axis=1), scored)
+        for found in (single, shared)
+    ]
+    if shared.expected <= max_false_refusals and (
+        gains[1] > gains[0] or single.expected > max_false_refusals
+    ):
+        return shared
+    return single
+
+
+def _shared(scored: Scored, *, max_false_refusals: float) -> Thresholds:
+    """One threshold for all detectors: the quantile of the highest log-odds of clean rows.
+
+    A single number is estimated well from few rows, where one for each detector must stay far
+    above all of them.
+    """
+    highest_N = np.sort(scored.clean_N_D.max(axis=1))[::-1]
+    rows, detectors = scored.clean_N_D.shape
+    spent = math.floor(max_false_refusals * (rows + 1)) - 1  # a new row ranks anywhere among them
+    at = highest_N[min(max(spent, 0), rows - 1)]
+    return Thresholds(
+        log_odds_D=np.full(detectors, float(at)), expected=(max(spent, 0) + 1) / (rows + 1)
     )
 
 

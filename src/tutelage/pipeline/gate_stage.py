@@ -19,11 +19,13 @@ from tutelage.errors import RunError, SettingsError
 from tutelage.gate import (
     DOSES,
     FAULTS,
+    HELD_OUT,
     MIN_EXAMPLES,
     NAMES,
     VERSION,
     Dose,
     GateRow,
+    Part,
     PlantRow,
     ScoredText,
     TooFewRowsError,
@@ -169,6 +171,7 @@ def read_material(
     student: Reader,
     progress: Progress,
     doses: Sequence[Dose] = DOSES,
+    held_out_fraction: float = HELD_OUT,
 ) -> GateMaterial:
     """Plant faults into a sample of candidates, and let the student read both.
 
@@ -178,9 +181,15 @@ def read_material(
         student: Who reads.
         progress: Told of each text that is read.
         doses: In which doses faults are planted.
+        held_out_fraction: As `part_of` takes it: the two parts are given different wordings.
     """
     enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
-    plants = list(_plants(_sample(written, settings), settings, doses)) if enough else []
+    sample = _sample(written, settings) if enough else []
+    part = {
+        c.example_id: part_of(c.example_id, seed=settings.seed, held_out_fraction=held_out_fraction)
+        for c in sample
+    }
+    plants = list(_plants(sample, settings, doses, part))
     rejected = list(_rejected(settings))
     progress.begin("quality gate", total=len(written) + len(plants) + len(rejected), unit="texts")
     versions, unread = read_versions(written, student=student, progress=progress)
@@ -247,7 +256,10 @@ def _sample(written: Sequence[Candidate], settings: SelectSettings) -> list[Cand
 
 
 def _plants(
-    sample: Sequence[Candidate], settings: SelectSettings, doses: Sequence[Dose]
+    sample: Sequence[Candidate],
+    settings: SelectSettings,
+    doses: Sequence[Dose],
+    part: Mapping[str, Part],
 ) -> Iterator[tuple[Candidate, str, str]]:
     """The faulty versions of the sample: candidate, fault and dose."""
     rows = [
@@ -255,11 +267,15 @@ def _plants(
         for c in sample
     ]
     for row, candidate in zip(rows, sample, strict=True):
-        part = part_of(row.row_id, seed=settings.seed)
         for fault in FAULTS:
             for dose in doses:
                 found = plant(
-                    row, fault=fault, dose=dose, others=rows, seed=settings.seed, part=part
+                    row,
+                    fault=fault,
+                    dose=dose,
+                    others=rows,
+                    seed=settings.seed,
+                    part=part[row.row_id],
                 )
                 if found.response is not None:
                     yield _with_response(candidate, found.response, fault, dose), fault, dose

@@ -7,7 +7,14 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data.schemas import CANDIDATES, CHOSEN, DECISIONS, EXAMPLES, NULLS, ROWS, SCORES
+from tutelage.data.schemas import (
+    DECISIONS,
+    FINAL_DECISIONS,
+    RUN_TABLES,
+    SCORES,
+    VERDICTS,
+    only_columns,
+)
 from tutelage.errors import RunError
 
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeError)
@@ -20,26 +27,10 @@ _OPTIONAL = frozenset(
 )
 """Columns that tables of an older version may lack."""
 
-_VERDICTS = pa.schema(
-    [pa.field(name, pa.string()) for name in ("candidate_id", "verdict", "evidence")]
-)
-_FILTER_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
-    ("candidate_id", pa.string()),
-    ("kept", pa.bool_()),
-    ("reason", pa.string()),
-)
-_FILTERS = pa.schema(_FILTER_COLUMNS)
-_SCHEMAS = {
-    "rows.parquet": ROWS,
-    "examples.parquet": EXAMPLES,
-    "loaded.parquet": CANDIDATES,
-    "candidates.parquet": CANDIDATES,
-    "scores.parquet": SCORES,
-    "decisions.parquet": DECISIONS,
-    "chosen.parquet": CHOSEN,
-    "nulls.parquet": NULLS,
-    "verdicts.parquet": _VERDICTS,
-    "filters.parquet": _FILTERS,
+_UNCHECKED = ("statistics.parquet", "quality_gate.parquet")
+_SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _UNCHECKED} | {
+    "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
+    "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
 }
 _WITH_NUMBERS = (SCORES, DECISIONS)
 """Tables that have columns of numbers behind those of their schema."""

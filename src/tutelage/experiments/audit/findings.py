@@ -1,13 +1,13 @@
 """Findings of an audit: estimated shares of faulty rows, the gate's rates, a recommendation.
 
-Pure: rows with features and a fitted gate in, findings out. All shares are measured on examples on
-which the gate was not fitted.
+Pure: rows with features and fitted gates in, findings out. Of two gates each is fitted on one half
+of the examples and judges the other half, so every row is counted, by a gate that has not seen it.
 """
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from types import MappingProxyType
 from typing import Literal, TypeAlias
@@ -18,15 +18,19 @@ from tutelage.data import ORIGINAL, SAMPLE
 from tutelage.gate import (
     NAMES,
     CalibratedGate,
+    FaultResult,
     GateRow,
     Judgement,
+    Part,
     Prevalence,
     Share,
     break_even_share,
+    fit_gate,
     part_of,
+    pooled_results,
     prevalences,
     share_of,
-    unsuspected,
+    with_suspected,
 )
 from tutelage.gate.features import DIFFERENCES
 from tutelage.pipeline.gate_stage import GateMaterial, GateVersion
@@ -96,6 +100,8 @@ class SideFinding:
         false_refusals: What the gate refused of clean ones.
         hit_rate: The mean share of strong planted faults that it refused, each kind counted
             alike; the interval counts each example once.
+        suspected: How many rows looked so much like a planted fault that they did not count as
+            clean, by fault. They count in every share.
         kinds: By kind.
     """
 
@@ -107,6 +113,7 @@ class SideFinding:
     estimate: Prevalence | None = None
     false_refusals: Share | None = None
     hit_rate: Prevalence | None = None
+    suspected: Mapping[str, int] = field(default_factory=dict)
     kinds: tuple[KindFinding, ...] = ()
 
 
@@ -115,8 +122,8 @@ class AuditReadings:
     """What the student read for an audit.
 
     Attributes:
-        material: What the gate was fitted on; a part of it is held out.
-        reserve: Versions of further examples, which the gate has not seen.
+        material: What the gates were fitted on.
+        reserve: Versions of further examples, which no gate was fitted on.
     """
 
     material: GateMaterial
@@ -127,29 +134,122 @@ class AuditReadings:
         """All of them."""
         return [*self.material.versions, *self.reserve]
 
-    def measured(self, *, seed: int) -> list[GateVersion]:
-        """Those on which the gate was not fitted."""
-        held = [v for v in self.material.versions if part_of(v.example_id, seed=seed) == "held_out"]
-        return [*held, *self.reserve]
 
-    def plants(self, *, seed: int) -> list[GateRow]:
-        """The plants on which the gate was not fitted."""
-        return [r for r in self.material.planted if part_of(r.example_id, seed=seed) == "held_out"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossedGates:
+    """Two gates, of which each judges the examples that the other was fitted on.
+
+    So every row and every plant is judged by a gate that has not seen it.
+
+    Attributes:
+        fitted_on_fit: Fitted on the examples of the part `fit`; judges those held out.
+        fitted_on_held_out: Fitted on the others.
+        suspected: The fault that a version looks like so much that it does not count as clean, by
+            candidate id.
+        plants: The planted rows, with what they would be suspected of.
+    """
+
+    fitted_on_fit: CalibratedGate
+    fitted_on_held_out: CalibratedGate
+    suspected: Mapping[str, str] = field(repr=False)
+    plants: Sequence[GateRow] = field(repr=False)
+
+    @property
+    def both(self) -> tuple[CalibratedGate, CalibratedGate]:
+        """The two."""
+        return self.fitted_on_fit, self.fitted_on_held_out
+
+    @property
+    def faults(self) -> list[str]:
+        """The faults for which both have a detector."""
+        first, second = ([d.fault for d in gate.detectors] for gate in self.both)
+        return [fault for fault in first if fault in second]
+
+    @property
+    def results(self) -> tuple[FaultResult, ...]:
+        """How they do on planted faults, all plants together."""
+        return tuple(r for r in pooled_results(self.both) if r.fault in self.faults)
+
+    def judge(self, rows: Sequence[GateRow | GateVersion]) -> list[Judgement]:
+        """What is made of each row by the gate that was not fitted on its example."""
+        found: list[Judgement | None] = [None] * len(rows)
+        for gate, places in self._divided(rows):
+            judged = gate.judge(np.stack([rows[i].features_F for i in places]))
+            for place, judgement in zip(places, judged, strict=True):
+                found[place] = judgement
+        return [j for j in found if j is not None]
+
+    def excess(self, rows: Sequence[GateRow | GateVersion]) -> np.ndarray:
+        """Log-odds above the threshold, a column for each of `faults`."""
+        found = np.zeros((len(rows), len(self.faults)))
+        for gate, places in self._divided(rows):
+            columns = [[d.fault for d in gate.detectors].index(fault) for fault in self.faults]
+            excess = gate.excess(np.stack([rows[i].features_F for i in places]))
+            found[places] = excess[:, columns]
+        return found
+
+    def _divided(
+        self, rows: Sequence[GateRow | GateVersion]
+    ) -> Iterator[tuple[CalibratedGate, list[int]]]:
+        seed = self.fitted_on_fit.seed
+        for gate, part in zip(self.both, ("held_out", "fit"), strict=True):
+            places = [i for i, r in enumerate(rows) if half_of(r.example_id, seed=seed) == part]
+            if places:
+                yield gate, places
+
+
+def half_of(example_id: str, *, seed: int) -> Part:
+    """Which half an example is in."""
+    return part_of(example_id, seed=seed, held_out_fraction=0.5)
+
+
+def crossed_gates(readings: AuditReadings, *, max_false_refusals: float, seed: int) -> CrossedGates:
+    """Fit a gate on either half.
+
+    Args:
+        readings: What the student read.
+        max_false_refusals: The share of clean rows that may be refused.
+        seed: Of the division.
+
+    Raises:
+        TooFewRowsError: There are too few rows.
+    """
+    versions = readings.versions
+    user = [GateRow(example_id=v.example_id, features_F=v.features_F) for v in versions]
+    told = with_suspected([*user, *readings.material.planted], seed=seed)
+    suspected = {
+        v.candidate_id: r.suspected
+        for v, r in zip(versions, told, strict=False)
+        if r.suspected is not None
+    }
+    plants = told[len(user) :]
+    read = {v.candidate_id for v in readings.material.versions}
+    fitted_on = [r for v, r in zip(versions, told, strict=False) if v.candidate_id in read]
+    rows = [*fitted_on, *plants]
+    half = {r.example_id: half_of(r.example_id, seed=seed) for r in rows}
+    other: dict[str, Part] = {k: "held_out" if p == "fit" else "fit" for k, p in half.items()}
+    first, second = (
+        fit_gate(rows, max_false_refusals=max_false_refusals, seed=seed, parts=parts)
+        for parts in (half, other)
+    )
+    return CrossedGates(
+        fitted_on_fit=first, fitted_on_held_out=second, suspected=suspected, plants=plants
+    )
 
 
 def sides_of(
-    readings: AuditReadings, gate: CalibratedGate | None, *, seed: int
+    readings: AuditReadings, gates: CrossedGates | None, *, seed: int
 ) -> list[SideFinding]:
     """What is found on each side, the rewritten or sampled one first.
 
     Args:
         readings: What the student read.
-        gate: Fitted on it; None where there were too few rows.
+        gates: Fitted on it; None where there were too few rows.
         seed: Of the intervals.
     """
     order: tuple[Side, ...] = ("rewritten", "sampled", "original")
     there = {_side(v) for v in readings.versions}
-    return [_side_finding(side, readings, gate, seed=seed) for side in order if side in there]
+    return [_side_finding(side, readings, gates, seed=seed) for side in order if side in there]
 
 
 def kind_of(judgement: Judgement) -> str:
@@ -171,67 +271,91 @@ def _side(version: GateVersion) -> Side:
 
 
 def _side_finding(
-    side: Side, readings: AuditReadings, gate: CalibratedGate | None, *, seed: int
+    side: Side, readings: AuditReadings, gates: CrossedGates | None, *, seed: int
 ) -> SideFinding:
     versions = [v for v in readings.versions if _side(v) == side]
-    passed = [True] * len(versions)
-    if gate is not None:
-        passed = [o == PASSED for o in _outcomes(gate, [v.features_F for v in versions])]
+    measured = [kind_of(j) for j in gates.judge(versions)] if gates else [PASSED] * len(versions)
     beyond = share_of(
-        sum(p and is_beyond(v) for p, v in zip(passed, versions, strict=True)), len(versions)
+        sum(o == PASSED and is_beyond(v) for o, v in zip(measured, versions, strict=True)),
+        len(versions),
     )
     plain = SideFinding(side=side, read=len(versions), beyond=beyond)
-    if gate is None:
+    if gates is None:
         return plain
-    measured = [v for v in readings.measured(seed=gate.seed) if _side(v) == side]
-    compared = side != "original" and any(_is_compared(v.features_F) for v in measured)
-    plants = [r for r in readings.plants(seed=gate.seed) if _is_compared(r.features_F) == compared]
-    rows = [GateRow(example_id=v.example_id, features_F=v.features_F) for v in measured]
-    clean = _outcomes(gate, [r.features_F for r in unsuspected(rows, plants, gate)])
-    if not measured or not clean:
+    compared = side != "original" and any(_is_compared(v.features_F) for v in versions)
+    plants = [
+        r
+        for r in gates.plants
+        if r.fault in gates.faults and _is_compared(r.features_F) == compared
+    ]
+    if not plants:
         return plain
+    user = [gates.suspected.get(v.candidate_id) for v in versions]
+    aside = Counter(fault for fault in user if fault is not None)
+    clean_N = [fault is None for fault in user]
+    if not any(clean_N):
+        return plain
+    by_gate = [kind_of(j) for j in gates.judge(plants)]
     return _estimated(
-        plain,
-        measured=_outcomes(gate, [v.features_F for v in measured]),
-        clean=clean,
-        planted=_planted_outcomes(gate, plants),
+        replace(plain, suspected=dict(sorted(aside.items()))),
+        refused=measured,
+        clean_N=clean_N,
+        planted=_by_kind(plants, by_gate),
+        looks=[_look(fault, o) for fault, o in zip(user, measured, strict=True)],
+        planted_looks=_by_kind(
+            plants, [_look(r.suspected, o) for r, o in zip(plants, by_gate, strict=True)]
+        ),
         seed=seed,
     )
+
+
+def _look(suspected: str | None, by_gate: str) -> str:
+    """Which kind of fault a row looks like, for an estimate of shares.
+
+    A gate's thresholds keep false refusals few, so of a small sample they miss much. Where a fault
+    shows among the user's rows, a row counts as having it from where that is more likely than not;
+    else the gate's verdict counts. How often either is wrong is measured on plants and on rows
+    that look clean, and taken out of the estimate.
+    """
+    return by_gate if suspected is None else _KIND_OF.get(suspected, PASSED)
 
 
 def _estimated(
     plain: SideFinding,
     *,
-    measured: Sequence[str],
-    clean: Sequence[str],
+    refused: Sequence[str],
+    clean_N: Sequence[bool],
     planted: Mapping[str, Sequence[str]],
+    looks: Sequence[str],
+    planted_looks: Mapping[str, Sequence[str]],
     seed: int,
 ) -> SideFinding:
-    usable = [k for k, rows in planted.items() if _hits(rows).fraction >= LEAST_HIT_RATE]
-    names = [PASSED, *usable]  # refusals as another kind say nothing, and count as passed
+    usable = [k for k, rows in planted_looks.items() if _hits(rows).fraction >= LEAST_HIT_RATE]
+    names = [PASSED, *usable]  # a look of another kind says nothing, and counts as none
 
     def counted(outcomes: Sequence[str]) -> list[int]:
         found = Counter(o if o in usable else PASSED for o in outcomes)
         return [found[name] for name in names]
 
+    clean = [o for o, is_clean in zip(looks, clean_N, strict=True) if is_clean]
     estimates = prevalences(
-        counted(measured),
-        known_C_O=[counted(rows) for rows in (clean, *(planted[k] for k in usable))],
+        counted(looks),
+        known_C_O=[counted(rows) for rows in (clean, *(planted_looks[k] for k in usable))],
         seed=seed,
     )
     by_kind = dict(zip(usable, estimates, strict=False))
-    named = Counter(measured)
+    named = Counter(refused)
     return replace(
         plain,
-        measured=len(measured),
-        refused=_hits(measured),
+        measured=len(refused),
+        refused=_hits(refused),
         estimate=estimates[-1] if usable else None,
-        false_refusals=_hits(clean),
+        false_refusals=_hits([o for o, ok in zip(refused, clean_N, strict=True) if ok]),
         hit_rate=_mean_hit_rate(planted),
         kinds=tuple(
             KindFinding(
                 kind=kind,
-                named=share_of(named[kind], len(measured)),
+                named=share_of(named[kind], len(refused)),
                 estimate=by_kind.get(kind),
                 hit_rate=_hits(planted[kind]) if kind in planted else None,
                 reason=_why_not(kind, by_kind, planted),
@@ -249,22 +373,17 @@ def _why_not(
     return "low_hit_rate" if kind in planted else "no_detector"
 
 
-def _planted_outcomes(gate: CalibratedGate, plants: Sequence[GateRow]) -> dict[str, list[str]]:
-    """Outcomes of plants by kind, for faults that have a detector."""
-    faults = {detector.fault for detector in gate.detectors} & set(_KIND_OF)
-    rows = [r for r in plants if r.fault in faults]
-    planted: dict[str, list[str]] = {}
-    for row, outcome in zip(rows, _outcomes(gate, [r.features_F for r in rows]), strict=True):
-        planted.setdefault(_KIND_OF[str(row.fault)], []).append(outcome)
-    return {kind: planted[kind] for kind in KINDS if kind in planted}
+def _by_kind(plants: Sequence[GateRow], outcomes: Sequence[str]) -> dict[str, list[str]]:
+    """Outcomes of plants by the kind of their fault."""
+    found: dict[str, list[str]] = {}
+    for row, outcome in zip(plants, outcomes, strict=True):
+        if row.fault in _KIND_OF:
+            found.setdefault(_KIND_OF[row.fault], []).append(outcome)
+    return {kind: found[kind] for kind in KINDS if kind in found}
 
 
 def _is_compared(features_F: np.ndarray) -> bool:
     return not bool(np.isnan(features_F[-len(DIFFERENCES) :]).all())
-
-
-def _outcomes(gate: CalibratedGate, features: Sequence[np.ndarray]) -> list[str]:
-    return [kind_of(j) for j in gate.judge(np.stack(features))] if features else []
 
 
 def _hits(outcomes: Sequence[str]) -> Share:

@@ -6,7 +6,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from tutelage.data import Candidate
-from tutelage.experiments.audit.findings import KindFinding, SideFinding, break_even_table
+from tutelage.experiments.audit.findings import (
+    CrossedGates,
+    KindFinding,
+    SideFinding,
+    break_even_table,
+)
 from tutelage.experiments.audit.words import (
     KIND_WORDS,
     REASONS,
@@ -15,7 +20,7 @@ from tutelage.experiments.audit.words import (
     noun_of,
     range_of,
 )
-from tutelage.gate import FEATURES, CalibratedGate
+from tutelage.gate import FEATURES
 from tutelage.reporting import Column, Comparison, Figure, Section, Side, Table, render_page
 from tutelage.reporting.interval_chart import interval_chart
 from tutelage.reporting.number_format import count, share
@@ -47,8 +52,8 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
             Column(name="planted ones refused", style="share"),
         ),
         rows=tuple(rows),
-        note=f"Measured on {count(side.measured, 'text')} of examples on which the gate was not "
-        "fitted. The estimate corrects the refused share for the gate's misses, false refusals "
+        note=f"Measured on {count(side.measured, 'text')}, each judged by a gate fitted on "
+        "others. The estimate corrects the refused share for the gate's misses, false refusals "
         f"and confusions between faults (Rogan and Gladen). {_STRONG} often, so the true share "
         "of all faults, mild ones included, can be higher. Kinds without an estimate are not in "
         "the last line.",
@@ -95,17 +100,19 @@ def _side_section(side: SideFinding, *, noun: str, key: str) -> Section:
     )
 
 
-def _gate_section(main: SideFinding, gate: CalibratedGate, *, noun: str) -> Section:
+def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Section:
+    first, second = gates.both
     said = (
         f"The gate refuses {interval(main.hit_rate)} of strong planted faults (the mean over the "
         f"kinds) and {interval(main.false_refusals)} of clean {noun}. It was allowed "
-        f"{share(gate.max_false_refusals)} false refusals. It was fitted on "
-        f"{count(gate.fit_examples, 'example')} and measured on {gate.held_out_examples:,} others."
+        f"{share(first.max_false_refusals)} false refusals. The examples were divided into two "
+        f"halves ({first.fit_examples:,} and {second.fit_examples:,} to fit on), and each half was "
+        "judged by the gate that was fitted on the other."
     )
-    aside = sum(gate.suspected.values())
+    aside = sum(main.suspected.values())
     more = [said]
     if aside:
-        kinds = ", ".join(f"{name} {n}" for name, n in sorted(gate.suspected.items()))
+        kinds = ", ".join(f"{name} {n}" for name, n in sorted(main.suspected.items()))
         more.append(
             f"{count(aside, 'text')} looked so much like a planted fault that they did not count "
             f"as clean: {kinds}."
@@ -134,9 +141,12 @@ def _gate_section(main: SideFinding, gate: CalibratedGate, *, noun: str) -> Sect
                         r.auc,
                         None if r.left_out_refused is None else r.left_out_refused.fraction,
                     )
-                    for r in gate.results
+                    for r in gates.results
                 ),
-                note="; ".join(f"no detector for {n}: {why}" for n, why in gate.skipped.items()),
+                note="; ".join(
+                    f"no detector for {n}: {why}"
+                    for n, why in {**first.skipped, **second.skipped}.items()
+                ),
             ),
         ),
         folded=True,
@@ -234,20 +244,20 @@ def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) ->
     """The page, self-contained. Without a picture library its figures are tables.
 
     Args:
-        report: `title`, `sides`, `gate`, `opening`, `facts` and `limits`, as `audit_run` has them.
+        report: `title`, `sides`, `gates`, `opening`, `facts` and `limits`, as `audit_run` has them.
         shown: The examples, with `version`, `original`, `row`, `kind`, `about` and `evidence`.
     """
     sides: Sequence[SideFinding] = report["sides"]
-    gate: CalibratedGate | None = report["gate"]
+    gates: CrossedGates | None = report["gates"]
     alone = len(sides) == 1
     noun = noun_of(sides[0], alone=alone)
     sections = [
         _side_section(side, noun=noun_of(side, alone=alone), key=f"faulty-{side.side}")
         for side in sides
     ]
-    if gate is not None and sides[0].false_refusals is not None:
+    if gates is not None and sides[0].false_refusals is not None:
         sections.append(_break_even_section(sides[0], noun=noun, has_originals=not alone))
-        sections.append(_gate_section(sides[0], gate, noun=noun))
+        sections.append(_gate_section(sides[0], gates, noun=noun))
     if shown:
         sections.append(_examples_section(shown))
     sections.append(

@@ -12,8 +12,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
 from tutelage.data import ORIGINAL, Candidate, Row, content_hash, read, write_text
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.audit.config import AuditSettings
@@ -21,8 +19,10 @@ from tutelage.experiments.audit.findings import (
     BEYOND,
     PASSED,
     AuditReadings,
+    CrossedGates,
     SideFinding,
     break_even_table,
+    crossed_gates,
     is_beyond,
     kind_of,
     recommendation_of,
@@ -31,10 +31,10 @@ from tutelage.experiments.audit.findings import (
 from tutelage.experiments.audit.page import SHOWN, page_of
 from tutelage.experiments.audit.sample import AuditSample, draw_sample
 from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_of, text_of
-from tutelage.gate import CalibratedGate, TooFewRowsError, fit_gate
+from tutelage.gate import TooFewRowsError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import write_gate
-from tutelage.pipeline.gate_stage import GateMaterial, GateVersion, read_material, read_versions
+from tutelage.pipeline.gate_stage import GateVersion, read_material, read_versions
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.resources import versions as library_versions
@@ -53,7 +53,7 @@ _WRONG_ANSWERS = (
 )
 _OWN_ROWS = (
     "Your own rows are the clean side of the gate. A fault is told from them only where it stands "
-    "out clearly, and a fault that more than three quarters of the rows have passes for normal."
+    "out clearly, and a fault that more than half of the rows have passes for normal."
 )
 _DOSE = (
     "Shares are those of faults like the planted ones at their strong dose. Another kind of fault "
@@ -165,15 +165,15 @@ def audit_data(
             f"({', '.join(sorted(set(unread.values())))})",
             hint="`tutelage doctor --student` checks the template",
         )
-    gate, detail = _fitted(readings.material, settings, progress)
-    sides = sides_of(readings, gate, seed=settings.seed)
+    gates, detail = _fitted(readings, settings, progress)
+    sides = sides_of(readings, gates, seed=settings.seed)
     seconds = monotonic() - started
     return _written(
         settings,
         sample=sample,
         readings=readings,
         unread=unread,
-        gate=gate,
+        gates=gates,
         sides=sides,
         about={
             "version": VERSION,
@@ -220,6 +220,7 @@ def _read(
         student=student,
         progress=progress,
         doses=("strong",),
+        held_out_fraction=0.5,
     )
     further = [c for c in sample.candidates if c.example_id not in fitted_on]
     progress.end()
@@ -232,18 +233,18 @@ def _read(
 
 
 def _fitted(
-    material: GateMaterial, settings: AuditSettings, progress: Progress
-) -> tuple[CalibratedGate | None, str | None]:
-    """The gate, or why there is none."""
+    readings: AuditReadings, settings: AuditSettings, progress: Progress
+) -> tuple[CrossedGates | None, str | None]:
+    """The gates, or why there are none."""
     try:
-        gate = fit_gate(
-            material.rows, max_false_refusals=settings.max_false_refusals, seed=settings.seed
+        gates = crossed_gates(
+            readings, max_false_refusals=settings.max_false_refusals, seed=settings.seed
         )
     except TooFewRowsError as error:
         progress.end(note="not fitted")
         return None, str(error)
     progress.end(note="fitted")
-    return gate, None
+    return gates, None
 
 
 def _written(
@@ -252,7 +253,7 @@ def _written(
     sample: AuditSample,
     readings: AuditReadings,
     unread: Mapping[str, str],
-    gate: CalibratedGate | None,
+    gates: CrossedGates | None,
     sides: Sequence[SideFinding],
     about: dict[str, Any],
 ) -> dict[str, Any]:
@@ -260,7 +261,7 @@ def _written(
     noun = noun_of(main, alone=alone)
     advice = recommendation_of(main, checkable=2 * sample.with_reference >= sample.drawn)
     opening = headline(advice, main, noun=noun, detail=about["detail"])
-    examples = _examples(sample, readings.versions, gate, seed=settings.seed)
+    examples = _examples(sample, readings.versions, gates, seed=settings.seed)
     report = _report(
         sample,
         readings,
@@ -268,7 +269,7 @@ def _written(
         sides,
         {
             **about,
-            "status": "not_enough_rows" if gate is None else "ok",
+            "status": "not_enough_rows" if gates is None else "ok",
             "recommendation": None
             if advice is None
             else {
@@ -292,7 +293,7 @@ def _written(
         {
             "title": Path(str(settings.data.path)).name,
             "sides": sides,
-            "gate": gate,
+            "gates": gates,
             "opening": [*opening, start],
             "facts": facts_of(sides, examples=sample.drawn, seconds=about["seconds"]),
             "limits": _LIMITS,
@@ -304,9 +305,16 @@ def _written(
     write_text(written, page)
     write_text(settings.out / "audit.json", json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     (settings.out / "gate.json").unlink(missing_ok=True)  # of an earlier audit
-    if gate is not None:
-        stored = {"status": "fitted", "student": about["student"]["fingerprint"]}
-        write_gate(settings.out / "gate.json", {**stored, "gate": gate.as_json()})
+    if gates is not None:
+        write_gate(
+            settings.out / "gate.json",
+            {
+                "status": "fitted",
+                "student": about["student"]["fingerprint"],
+                "gate": gates.fitted_on_fit.as_json(),
+                "other_half": gates.fitted_on_held_out.as_json(),
+            },
+        )
     words = text_of(sides, opening=opening, start=start, page=str(written))
     return {**report, "page": str(written), "in_words": words}
 
@@ -349,14 +357,14 @@ def _tally(reasons: Iterable[str]) -> dict[str, int]:
 def _examples(
     sample: AuditSample,
     versions: Sequence[GateVersion],
-    gate: CalibratedGate | None,
+    gates: CrossedGates | None,
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Every text that was refused or is beyond the student; `shown` are those on the page."""
     by_id = {c.candidate_id: c for c in sample.candidates}
     originals = {c.example_id: c for c in sample.candidates if c.step == ORIGINAL}
-    judged = gate.judge(np.stack([v.features_F for v in versions])) if gate else None
+    judged = gates.judge(versions) if gates else None
     found: list[dict[str, Any]] = []
     for place, version in enumerate(versions):
         judgement = None if judged is None else judged[place]

@@ -67,7 +67,7 @@ def headline(
         detail: Why no gate was fitted, where none was.
     """
     if advice is None:
-        why = detail or f"no held-out {noun} are left to measure it on"
+        why = detail or f"no {noun} are left to measure it on"
         return [f"No recommendation. The gate that finds faulty {noun} could not be used: {why}."]
     return [f"{label_of(advice, noun=noun)}.", _basis(advice, side, noun=noun)]
 
@@ -149,7 +149,7 @@ def text_of(sides: Sequence[SideFinding], *, opening: Sequence[str], start: str,
 
 def _side_lines(side: SideFinding, *, noun: str) -> Iterator[str]:
     if side.estimate is not None:
-        texts = count(side.measured, "held-out text")
+        texts = count(side.measured, "text")
         yield f"Estimated share of {noun} that look faulty, from {texts}:"
         yield f"  {'any fault':<50} {_padded(side.estimate)}"
     for k in side.kinds:

@@ -1,0 +1,61 @@
+"""Signs of a fault that show in the text alone: strict, and silent on ordinary text."""
+
+import pytest
+
+from tests.gate.gate_rows import gate_rows
+from tutelage.gate import plant
+from tutelage.gate.text_signs import (
+    foreign_words,
+    played_turns,
+    refusal_share,
+    template_pieces,
+    unfinished,
+)
+
+ORDINARY = (
+    "Oil and water cannot mix, because their molecules do not attract each other.",
+    "I am not sure that the shop is open, so call first.",
+    "Unfortunately the weather was bad, but we went to the lake.",
+    "The answer to your question is forty-two.",
+    "Sorry is a word that people say too often.",
+    "1. Apples\n2. Pears\n3. Plums",
+    "Use `print(x)` to show the value of {x} in the box",
+)
+
+
+@pytest.mark.parametrize("text", ORDINARY)
+def test_ordinary_text_neither_refuses_nor_is_foreign(text: str) -> None:
+    assert refusal_share(text) == 0.0
+    assert foreign_words(text, asked="Say something about it.") <= 0.0
+    assert played_turns(text) == 0.0
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_planted_refusals_are_recognised(number: int) -> None:
+    rows = gate_rows(10)
+    for part in ("fit", "held_out"):
+        found = plant(rows[number], fault="refusal", dose="strong", others=rows, seed=4, part=part)  # type: ignore[arg-type]
+        assert refusal_share(str(found.response)) >= 0.5, found.response
+
+
+def test_a_typographic_apostrophe_refuses_as_well() -> None:
+    assert refusal_share("I\u2019m sorry, but I can\u2019t help with that.") == 1.0
+
+
+def test_another_language_is_foreign_unless_it_was_asked_in() -> None:
+    german = "Der Bus ist nicht auf der Straße, und das ist gut für die Stadt."
+    assert foreign_words(german, asked="Where is the bus of the town?") > 0.1
+    assert foreign_words(german, asked="Wo ist der Bus und die Bahn in der Stadt?") < 0.0
+
+
+def test_a_list_may_end_without_a_mark() -> None:
+    assert unfinished("Fruit:\n- apples\n- pears and plums") == 0.0
+    assert unfinished("It is made of flour and") == 2.0
+    assert unfinished("Paris") == 0.0
+
+
+def test_turns_and_templates_are_counted_where_they_begin_a_line() -> None:
+    assert played_turns("Yes.\n\nUser: And now?\nAssistant: No.") == 1.0
+    assert played_turns("The user: a person who clicks.") == 0.0
+    assert template_pieces("### Response:\nYes.<|im_end|>") == 2.0
+    assert template_pieces("Yes, that is right.") == 0.0
