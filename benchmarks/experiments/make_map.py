@@ -5,7 +5,8 @@
     python benchmarks/experiments/make_map.py e1 --out WORK --fault mismatch --share 0.5
     python benchmarks/experiments/make_map.py seeds --out WORK --config e1-mismatch-0.5.yaml
 
-With a run of the same pool whose quality gate is calibrated, `e1 --run RUN` adds the gated choice. `pool` also writes
+With a run of the same pool (`tutelage run`) whose quality gate is calibrated (`gate --run RUN`), `e1 --run RUN` adds
+the gated choice. `pool` also writes
 pool-clean.jsonl, which `e0` needs with its scores. `seeds` runs an experiment seed by seed, so that one that is
 ended early is balanced.
 
@@ -389,6 +390,41 @@ def rates_of(kept: list[bool], faulty: list[bool]) -> dict[str, Any]:
     }
 
 
+def calibrate(run: Path, *, examples: int, student: str) -> None:
+    """The calibrated gate of a run, fitted on the strong dose of each fault alone.
+
+    `tutelage select --quality-gate calibrated` also plants the mild doses, which costs twice the readings.
+    """
+    import numpy as np
+
+    from tutelage.data import OK
+    from tutelage.gate import fit_gate
+    from tutelage.pipeline.gate_results import write_gate, write_results
+    from tutelage.pipeline.gate_stage import read_material
+    from tutelage.pipeline.run_dir import RunFolder
+    from tutelage.pipeline.stages import stored_candidates
+    from tutelage.progress import Silent
+    from tutelage.selection import SelectSettings
+    from tutelage.student import StudentSettings, open_student
+
+    folder = RunFolder(root=run)
+    settings = SelectSettings(quality_gate="calibrated", quality_gate_examples=examples)
+    written = [c for c in stored_candidates(folder.candidates) if c.status == OK]
+    reader = open_student(StudentSettings(model=student, dtype="float32"))
+    material = read_material(
+        written, settings, student=reader, progress=Silent(), doses=("strong",)
+    )
+    budget = settings.max_false_refusals
+    gate = fit_gate(material.rows, max_false_refusals=budget, seed=settings.seed)
+    about = {"status": "fitted", "student": reader.fingerprint, "max_false_refusals": budget}
+    write_gate(folder.quality_gate, {**about, "gate": gate.as_json()})
+    judged = gate.judge(np.stack([v.features_F for v in material.versions]))
+    found = {v.candidate_id: j for v, j in zip(material.versions, judged, strict=True)}
+    write_results(folder, written, found, material.unread, student=reader.fingerprint)
+    reader.close()
+    print(f"{gate.false_refusals} of the held-out clean versions refused; {gate.suspected}")
+
+
 def seed_by_seed(path: Path) -> None:
     """Run an experiment, all arms of a seed before the next seed."""
     from tutelage.experiments.prove.config import load_prove_settings
@@ -406,7 +442,7 @@ def seed_by_seed(path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("pool", "e0", "e1", "seeds"))
+    parser.add_argument("what", choices=("pool", "gate", "e0", "e1", "seeds"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fault", choices=sorted(FAULTS), default="mismatch")
@@ -416,6 +452,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--run", type=Path, help="of the same pool, with a calibrated gate")
+    parser.add_argument("--gate-examples", type=int, default=90)
     parser.add_argument("--leave-out", nargs="*", default=[], help="arms")
     parser.add_argument("--config", help="seeds: which experiment")
     given = parser.parse_args()
@@ -424,6 +461,8 @@ def main() -> None:
     }  # fmt: skip
     if given.what == "pool":
         pool(given.data, given.out, share=given.share)
+    elif given.what == "gate":
+        calibrate(given.run, examples=given.gate_examples, student=given.model)
     elif given.what == "e0":
         e0(given.out, **size)
     elif given.what == "e1":
