@@ -173,6 +173,7 @@ class TrainOptions(TemplateOptions, total=False):
     max_tokens: int | None
     seed: int
     dtype: str
+    save_dtype: str
     device: str
     turns: str
     lora_rank: int

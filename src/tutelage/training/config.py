@@ -50,6 +50,11 @@ class TrainSettings(TemplateSettings):
         description="What is multiplied; weights and optimizer stay in float32. auto: bfloat16 "
         "where the hardware computes in it.",
     )
+    save_dtype: Literal["float32", "source"] = Field(
+        default="float32",
+        description="Of the weights that are saved. float32: as they were trained. source: as the "
+        "student came; of a short training bfloat16 keeps less than half.",
+    )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",

@@ -164,6 +164,8 @@ def _key(rows: Path, student: StudentModel, settings: TrainSettings) -> str:
     kept = settings.model_dump(mode="json", exclude=_NOT_IN_KEY)
     if settings.row_weights == "auto":  # trainings from before there were weights keep their key
         del kept["row_weights"]
+    if settings.save_dtype == "source":  # as those from before this could be chosen
+        del kept["save_dtype"]
     return content_hash("train", digest, student.fingerprint, kept)
 
 
@@ -298,7 +300,7 @@ def _train(
     logged = [entry for entry in trainer.state.log_history if "loss" in entry]
     losses = [entry["loss"] for entry in logged]
     check_answers(trainer, encoded)
-    save_trained(trainer, student.parts, out / "model")
+    save_trained(trainer, student.parts, out / "model", dtype=settings.save_dtype)
     progress.end()
     tail = losses[-max(1, len(losses) // 10) :]
     return Trained(
