@@ -296,10 +296,10 @@ def test_a_small_update_of_a_bfloat16_student_is_saved(
 
     dtype, share = changed("float32")
     assert dtype == torch.float32
-    assert share > 0.5  # noqa: PLR2004
+    assert share > 0.5
     dtype, share = changed("source")
     assert dtype == torch.bfloat16
-    assert share < 0.1  # noqa: PLR2004
+    assert share < 0.1
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
