@@ -5,7 +5,7 @@
     python benchmarks/experiments/make_map.py e1 --out WORK --fault mismatch --share 0.5
     python benchmarks/experiments/make_map.py seeds --out WORK --config e1-mismatch-0.5.yaml
 
-With a run of the same pool (`tutelage run`) whose quality gate is calibrated (`gate --run RUN`), `e1 --run RUN` adds
+With a run of the same pool (`tutelage run`) whose quality gate is calibrated (`gate --run RUN`, on rows without a fault with `--clean-rows`), `e1 --run RUN` adds
 the gated choice. `pool` also writes
 pool-clean.jsonl, which `e0` needs with its scores. `seeds` runs an experiment seed by seed, so that one that is
 ended early is balanced.
@@ -201,15 +201,19 @@ def scores(path: Path) -> list[dict[str, dict[str, Any]]]:
     return found
 
 
+def examples_of(run: Path) -> dict[int, str]:
+    """The example of each row of a run."""
+    rows = pq.read_table(run / "rows.parquet").to_pylist()
+    return {row["row"]: row["example_id"] for row in rows}
+
+
 def gate_passes(run: Path) -> list[bool]:
     """Whether the calibrated gate of a run lets the revision of each row of its pool pass."""
     passed = {
         row["candidate_id"]: row["passed"]
         for row in pq.read_table(run / "quality_gate.parquet").to_pylist()
     }
-    example = {
-        row["row"]: row["example_id"] for row in pq.read_table(run / "rows.parquet").to_pylist()
-    }
+    example = examples_of(run)
     revised = {
         row["example_id"]: row["candidate_id"]
         for row in pq.read_table(run / "candidates.parquet").to_pylist()
@@ -390,14 +394,15 @@ def rates_of(kept: list[bool], faulty: list[bool]) -> dict[str, Any]:
     }
 
 
-def calibrate(run: Path, *, examples: int, student: str) -> None:
+def calibrate(run: Path, *, examples: int, student: str, without: set[int]) -> None:
     """The calibrated gate of a run, fitted on the strong dose of each fault alone.
 
     `tutelage select --quality-gate calibrated` also plants the mild doses, which costs twice the readings.
+    Rows in `without` are judged, but neither their revisions nor plants in them are fitted on.
     """
     import numpy as np
 
-    from tutelage.data import OK
+    from tutelage.data import OK, ORIGINAL
     from tutelage.gate import fit_gate
     from tutelage.pipeline.gate_results import write_gate, write_results
     from tutelage.pipeline.gate_stage import read_material
@@ -415,7 +420,15 @@ def calibrate(run: Path, *, examples: int, student: str) -> None:
         written, settings, student=reader, progress=Silent(), doses=("strong",)
     )
     budget = settings.max_false_refusals
-    gate = fit_gate(material.rows, max_false_refusals=budget, seed=settings.seed)
+    left_out = {example for row, example in examples_of(run).items() if row in without}
+    faulty = {
+        version.features_F.tobytes()
+        for version in material.versions
+        if version.example_id in left_out and version.step != ORIGINAL
+    }
+    clean = [row for row in material.clean if row.features_F.tobytes() not in faulty]
+    planted_rows = [row for row in material.planted if row.example_id not in left_out]
+    gate = fit_gate([*clean, *planted_rows], max_false_refusals=budget, seed=settings.seed)
     about = {"status": "fitted", "student": reader.fingerprint, "max_false_refusals": budget}
     write_gate(folder.quality_gate, {**about, "gate": gate.as_json()})
     judged = gate.judge(np.stack([v.features_F for v in material.versions]))
@@ -453,6 +466,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--run", type=Path, help="of the same pool, with a calibrated gate")
     parser.add_argument("--gate-examples", type=int, default=90)
+    parser.add_argument("--clean-rows", action="store_true", help="gate: fit on rows without fault")
     parser.add_argument("--leave-out", nargs="*", default=[], help="arms")
     parser.add_argument("--config", help="seeds: which experiment")
     given = parser.parse_args()
@@ -462,7 +476,11 @@ def main() -> None:
     if given.what == "pool":
         pool(given.data, given.out, share=given.share)
     elif given.what == "gate":
-        calibrate(given.run, examples=given.gate_examples, student=given.model)
+        faulty, _ = mixed(read_jsonl(given.out / "pairs.jsonl"), given.fault, share=given.share)
+        calibrate(
+            given.run, examples=given.gate_examples, student=given.model,
+            without={row for row, bad in enumerate(faulty) if bad and given.clean_rows},
+        )  # fmt: skip
     elif given.what == "e0":
         e0(given.out, **size)
     elif given.what == "e1":
