@@ -1,14 +1,18 @@
-"""Write the experiments of docs/experiments/map.md: is there room, and where does choosing pay?
+"""Write and run the experiments of docs/experiments/where-choosing-pays.md: room, and where choosing pays.
 
     python benchmarks/experiments/make_map.py pool --data FOLDER --out WORK
-    tutelage score WORK/pool-clean.jsonl --student smollm2-135m --metrics ... --out WORK/pool-clean.parquet
-    tutelage score WORK/pool-mismatch.jsonl ... --out WORK/pool-mismatch.parquet      (one for each fault)
-    python benchmarks/experiments/make_map.py e0 --out WORK
+    tutelage score WORK/pool-mismatch-0.5.jsonl --student smollm2-135m --metrics ifd,r_ifd,grape,rsr --out WORK/pool-mismatch-0.5.parquet
     python benchmarks/experiments/make_map.py e1 --out WORK --fault mismatch --share 0.5
-    tutelage prove WORK/e0.yaml
+    python benchmarks/experiments/make_map.py seeds --out WORK --config e1-mismatch-0.5.yaml
+
+With a run of the same pool (`tutelage run`) whose quality gate is calibrated (`gate --run RUN`, on rows without a fault with `--clean-rows`), `e1 --run RUN` adds
+the gated choice. `pool` also writes
+pool-clean.jsonl, which `e0` needs with its scores. `seeds` runs an experiment seed by seed, so that one that is
+ended early is balanced.
 
 The pool: experts' revisions with an unchanged instruction. A planted fault replaces the revised answer of a
-fixed share of the rows. Arms are files over the same questions, so a seed draws the same ones for all.
+fixed share of the rows, the same rows for every fault. Arms are files over the same questions, so a seed draws the
+same ones for all, and arms of two faults that come to the same rows share a training.
 """
 
 import argparse
@@ -24,9 +28,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-POOL, HELD = 512, 80
-CHARACTERS = (60, 1200)
-REFERENCES, ARC = 100, 120
+POOL, HELD = 208, 50
+CHARACTERS = (60, 280)
+"""Of a revised answer; an original may have a third of the lower bound."""
+MOST_INSTRUCTION = 150
+REFERENCES, REFERENCE_CHARACTERS = 100, (40, 250)
+SHARE = 0.5
 BAND_ROWS = 32
 """Rows of like length among which `permuted` exchanges decisions."""
 REFUSALS = (
@@ -60,7 +67,8 @@ def clean_pairs(data: Path) -> list[dict[str, Any]]:
         if (row["instruction"], row["input"]) == (row["refined_instruction"], row["refined_input"])
         and row["original_output"].strip() != row["refined_output"].strip()
         and shortest <= len(row["refined_output"]) <= longest
-        and len(row["original_output"]) <= longest
+        and shortest / 3 <= len(row["original_output"]) <= longest
+        and len(joined(row)) <= MOST_INSTRUCTION
     ]
     return sorted(kept, key=lambda row: rank(f"map {row['pair_id']}"))
 
@@ -126,7 +134,7 @@ def planted(rows: list[dict[str, Any]], fault: str) -> list[str]:
 # ---- what is written ----------------------------------------------------------------------------
 
 
-def pool(data: Path, out: Path) -> None:
+def pool(data: Path, out: Path, *, share: float) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = clean_pairs(data)
     train, held = rows[:POOL], rows[POOL : POOL + HELD]
@@ -136,9 +144,7 @@ def pool(data: Path, out: Path) -> None:
         [{"instruction": joined(row), "output": row["refined_output"]} for row in held],
     )
     for fault in ("clean", *FAULTS):
-        answers = (
-            [row["refined_output"] for row in train] if fault == "clean" else planted(train, fault)
-        )
+        _, answers = mixed(train, fault, share=0 if fault == "clean" else share)
         pairs = [
             {
                 "instruction": joined(row),
@@ -147,27 +153,73 @@ def pool(data: Path, out: Path) -> None:
             }
             for row, text in zip(train, answers, strict=True)
         ]
-        write_jsonl(out / f"pool-{fault}.jsonl", pairs)
-    arc = read_jsonl(data / "eval" / "mcq" / "arc_easy_test.jsonl")
-    write_jsonl(out / "arc_easy.jsonl", sorted(arc, key=lambda r: rank(f"arc {r['id']}"))[:ARC])
+        write_jsonl(pool_of(out, fault, share, "jsonl"), pairs)
     open_rows = read_jsonl(data / "eval" / "instruction_prompts.jsonl")
-    open_rows = [r for r in open_rows if r.get("reference") and 40 < len(r["reference"]) < 1200]
+    shortest, longest = REFERENCE_CHARACTERS
+    open_rows = [
+        r
+        for r in open_rows
+        if r.get("reference")
+        and shortest < len(r["reference"]) <= longest
+        and len(r["instruction"]) <= MOST_INSTRUCTION
+    ]
     open_rows = sorted(open_rows, key=lambda r: rank(f"draw {r['id']}"))[:REFERENCES]
     write_jsonl(
         out / "open_references.jsonl",
         [{"instruction": r["instruction"], "output": r["reference"]} for r in open_rows],
     )
     print(
-        f"{len(rows)} pairs with an unchanged instruction; {len(train)} to train, {len(held)} held out"
+        f"{len(rows)} pairs with an unchanged instruction; {len(train)} to train, "
+        f"{len(held)} held out; {len(open_rows)} references"
     )
 
 
-def scores(out: Path, fault: str) -> list[dict[str, dict[str, Any]]]:
+def pool_of(out: Path, fault: str, share: float, ending: str) -> Path:
+    """Where a pool stands, or its scores."""
+    return out / f"pool-{fault if fault == 'clean' else f'{fault}-{share:g}'}.{ending}"
+
+
+def mixed(rows: list[dict[str, Any]], fault: str, *, share: float) -> tuple[list[bool], list[str]]:
+    """Which rows are faulty, the same ones for every fault, and the revised answers."""
+    if share == 0:
+        return [False] * len(rows), [row["refined_output"] for row in rows]
+    order = sorted(rows, key=lambda row: rank(f"bad {row['pair_id']}"))
+    bad = {row["pair_id"] for row in order[: round(share * len(rows))]}
+    faulty = [row["pair_id"] in bad for row in rows]
+    answers = [
+        text if is_bad else row["refined_output"]
+        for row, text, is_bad in zip(rows, planted(rows, fault), faulty, strict=True)
+    ]
+    return faulty, answers
+
+
+def scores(path: Path) -> list[dict[str, dict[str, Any]]]:
     """The scores of both versions of each row of a pool."""
     found: list[dict[str, dict[str, Any]]] = [{} for _ in range(POOL)]
-    for score in pq.read_table(out / f"pool-{fault}.parquet").to_pylist():
+    for score in pq.read_table(path).to_pylist():
         found[score["row"]][score["step"]] = score
     return found
+
+
+def examples_of(run: Path) -> dict[int, str]:
+    """The example of each row of a run."""
+    rows = pq.read_table(run / "rows.parquet").to_pylist()
+    return {row["row"]: row["example_id"] for row in rows}
+
+
+def gate_passes(run: Path) -> list[bool]:
+    """Whether the calibrated gate of a run lets the revision of each row of its pool pass."""
+    passed = {
+        row["candidate_id"]: row["passed"]
+        for row in pq.read_table(run / "quality_gate.parquet").to_pylist()
+    }
+    example = examples_of(run)
+    revised = {
+        row["example_id"]: row["candidate_id"]
+        for row in pq.read_table(run / "candidates.parquet").to_pylist()
+        if row["step"] == "response_reflection"
+    }
+    return [bool(passed[revised[example[row]]]) for row in range(POOL)]
 
 
 def takes_refinement(versions: dict[str, dict[str, Any]]) -> bool:
@@ -219,11 +271,11 @@ def arms_file(
 
 def config(
     out: Path, name: str, arms: list[dict[str, str]], *, choice: str, reference: str, seeds: int,
-    examples: int, rate: float,
+    examples: int, rate: float, model: str,
 ) -> None:  # fmt: skip
     settings = {
         "out": f"results-{name}",
-        "students": [{"name": "smollm2", "model": "smollm2-135m"}],
+        "students": [{"name": "smollm2", "model": model}],
         "arms": arms,
         "choice": choice,
         "reference": reference,
@@ -233,22 +285,27 @@ def config(
         "primary": "open_references",
         "tasks": [
             {"name": "open_references", "kind": "held_out", "path": "open_references.jsonl"},
-            {"name": "open_gain", "kind": "gain", "path": "open_references.jsonl"},
             {"name": "gain_pairs", "kind": "gain", "path": "gain_pairs.jsonl"},
-            {"name": "arc_easy", "kind": "choice", "path": "arc_easy.jsonl"},
         ],
-        "train": {"epochs": 1, "learning_rate": rate, "batch_examples": 4},
+        "train": {
+            "epochs": 1,
+            "learning_rate": rate,
+            "batch_examples": 4,
+            "dtype": "float32",
+            "threads": 1,
+        },
         "evaluate": {"dtype": "float32"},
+        "correction": "fixed_sequence",
     }
     path = out / f"{name}.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False))
     print(path)
 
 
-def e0(out: Path, *, seeds: int, examples: int, rate: float) -> None:
+def e0(out: Path, *, seeds: int, examples: int, rate: float, model: str) -> None:
     """All originals, all revisions, the versions that are chosen, and the others of the same rows."""
     rows = read_jsonl(out / "pairs.jsonl")
-    takes = [takes_refinement(versions) for versions in scores(out, "clean")]
+    takes = [takes_refinement(v) for v in scores(pool_of(out, "clean", 0, "parquet"))]
     both = [(row["original_output"], row["refined_output"]) for row in rows]
     arms = [
         arms_file(out, "e0--refined", rows, [refined for _, refined in both]),
@@ -264,101 +321,175 @@ def e0(out: Path, *, seeds: int, examples: int, rate: float) -> None:
         ),
     ]
     print(f"srt takes the revision of {sum(takes)} of {len(takes)} rows")
-    name = f"e0-{examples}-{rate:g}"
     config(
-        out,
-        name,
-        arms,
-        choice="chosen",
-        reference="refused",
-        seeds=seeds,
-        examples=examples,
-        rate=rate,
-    )
+        out, f"e0-{examples}-{rate:g}", arms, choice="chosen", reference="refused", seeds=seeds,
+        examples=examples, rate=rate, model=model,
+    )  # fmt: skip
 
 
-def e1(out: Path, *, fault: str, share: float, seeds: int, examples: int, rate: float) -> None:
+def e1(
+    out: Path, *, fault: str, share: float, seeds: int, examples: int, rate: float, model: str,
+    run: Path | None, left_out: list[str],
+) -> None:  # fmt: skip
     """A fixed share of the revisions is faulty; the arms differ in what they do about it."""
     rows = read_jsonl(out / "pairs.jsonl")
-    bad = {
-        row["pair_id"]
-        for row in sorted(rows, key=lambda row: rank(f"bad {fault} {row['pair_id']}"))[
-            : round(share * len(rows))
-        ]
+    faulty, refined = mixed(rows, fault, share=share)
+    lengths = [len(text) for text in refined]
+    takes = [takes_refinement(v) for v in scores(pool_of(out, fault, share, "parquet"))]
+    decisions = {
+        "ungated": [True] * len(rows),
+        "choice": takes,
+        "permuted": permuted(takes, lengths),
+        "oracle": [not is_bad for is_bad in faulty],
+        "cheap": cheap(rows, refined, refuse=len(rows) - sum(takes)),
     }
-    faulty = [row["pair_id"] in bad for row in rows]
-    clean_answers, bad_answers = [row["refined_output"] for row in rows], planted(rows, fault)
-    refined = [
-        b if is_bad else c for is_bad, b, c in zip(faulty, bad_answers, clean_answers, strict=True)
+    if run is not None:
+        gated = [t and passes for t, passes in zip(takes, gate_passes(run), strict=True)]
+        decisions |= {"gated": gated, "permuted_gated": permuted(gated, lengths)}
+        decisions["gate_alone"] = gate_passes(run)
+    prefix = f"e1-{fault}-{share:g}"
+    rates = {name: rates_of(kept, faulty) for name, kept in decisions.items()}
+    (out / f"{prefix}.rates.json").write_text(json.dumps(rates, indent=1) + "\n")
+    print(json.dumps(rates))
+    arms = [
+        arms_file(
+            out,
+            f"{prefix}--{name}",
+            rows,
+            [
+                r if k else row["original_output"]
+                for k, r, row in zip(kept, refined, rows, strict=True)
+            ],
+        )
+        for name, kept in decisions.items()
     ]
-    original = [row["original_output"] for row in rows]
-    mixed = zip(faulty, scores(out, fault), scores(out, "clean"), strict=True)
-    takes = [takes_refinement(b if is_bad else c) for is_bad, b, c in mixed]
+    arms.append(arms_file(out, f"{prefix}--clean", rows, [row["refined_output"] for row in rows]))
+    config(
+        out, prefix, [arm for arm in arms if arm["name"] not in left_out],
+        choice="choice" if run is None else "gated",
+        reference="permuted" if run is None else "permuted_gated",
+        seeds=seeds, examples=examples, rate=rate, model=model,
+    )  # fmt: skip
+
+
+def cheap(rows: list[dict[str, Any]], refined: list[str], *, refuse: int) -> list[bool]:
+    """All but the rows whose answer shares least with the instruction."""
     document = Counter(w for text in refined for w in set(re.findall(r"\w{3,}", text.lower())))
     similar = [
         overlap(joined(row), text, document, len(rows))
         for row, text in zip(rows, refined, strict=True)
     ]
-    worst = sorted(range(len(rows)), key=lambda i: (similar[i], i))[: len(rows) - sum(takes)]
-    cheap = [i not in set(worst) for i in range(len(rows))]
+    worst = set(sorted(range(len(rows)), key=lambda i: (similar[i], i))[:refuse])
+    return [i not in worst for i in range(len(rows))]
 
-    def versions(decisions: list[bool]) -> list[str]:
-        return [r if take else o for take, r, o in zip(decisions, refined, original, strict=True)]
 
-    prefix = f"e1-{fault}-{share:g}"
-    arms = [
-        arms_file(out, f"{prefix}--ungated", rows, refined),
-        arms_file(out, f"{prefix}--choice", rows, versions(takes)),
-        arms_file(
-            out, f"{prefix}--permuted", rows, versions(permuted(takes, [len(t) for t in refined]))
-        ),
-        arms_file(out, f"{prefix}--cheap", rows, versions(cheap)),
-        arms_file(out, f"{prefix}--oracle", rows, versions([not is_bad for is_bad in faulty])),
-        arms_file(out, f"{prefix}--clean", rows, clean_answers),
-    ]
-    rates = {
+def rates_of(kept: list[bool], faulty: list[bool]) -> dict[str, Any]:
+    """How many faulty and clean revisions are refused."""
+    both = list(zip(kept, faulty, strict=True))
+    return {
         "faulty": sum(faulty),
-        "refused of the faulty": sum(not t for t, f in zip(takes, faulty, strict=True) if f)
-        / max(1, sum(faulty)),
-        "refused of the clean": sum(not t for t, f in zip(takes, faulty, strict=True) if not f)
-        / max(1, len(rows) - sum(faulty)),
-        "cheap refuses of the faulty": sum(not t for t, f in zip(cheap, faulty, strict=True) if f)
-        / max(1, sum(faulty)),
+        "faulty refused": sum(not k for k, f in both if f),
+        "clean": len(faulty) - sum(faulty),
+        "clean refused": sum(not k for k, f in both if not f),
     }
-    (out / f"{prefix}.rates.json").write_text(json.dumps(rates, indent=1))
-    print(rates)
-    config(
-        out,
-        prefix,
-        arms,
-        choice="choice",
-        reference="permuted",
-        seeds=seeds,
-        examples=examples,
-        rate=rate,
+
+
+def calibrate(run: Path, *, examples: int, student: str, without: set[int]) -> None:
+    """The calibrated gate of a run, fitted on the strong dose of each fault alone.
+
+    `tutelage select --quality-gate calibrated` also plants the mild doses, which costs twice the readings.
+    Rows in `without` are judged, but neither their revisions nor plants in them are fitted on.
+    """
+    import numpy as np
+
+    from tutelage.data import OK, ORIGINAL
+    from tutelage.gate import fit_gate
+    from tutelage.pipeline.gate_results import write_gate, write_results
+    from tutelage.pipeline.gate_stage import read_material
+    from tutelage.pipeline.run_dir import RunFolder
+    from tutelage.pipeline.stages import stored_candidates
+    from tutelage.progress import Silent
+    from tutelage.selection import SelectSettings
+    from tutelage.student import StudentSettings, open_student
+
+    folder = RunFolder(root=run)
+    settings = SelectSettings(quality_gate="calibrated", quality_gate_examples=examples)
+    written = [c for c in stored_candidates(folder.candidates) if c.status == OK]
+    reader = open_student(StudentSettings(model=student, dtype="float32"))
+    material = read_material(
+        written, settings, student=reader, progress=Silent(), doses=("strong",)
     )
+    budget = settings.max_false_refusals
+    left_out = {example for row, example in examples_of(run).items() if row in without}
+    faulty = {
+        version.features_F.tobytes()
+        for version in material.versions
+        if version.example_id in left_out and version.step != ORIGINAL
+    }
+    clean = [row for row in material.clean if row.features_F.tobytes() not in faulty]
+    planted_rows = [row for row in material.planted if row.example_id not in left_out]
+    gate = fit_gate([*clean, *planted_rows], max_false_refusals=budget, seed=settings.seed)
+    about = {"status": "fitted", "student": reader.fingerprint, "max_false_refusals": budget}
+    write_gate(folder.quality_gate, {**about, "gate": gate.as_json()})
+    judged = gate.judge(np.stack([v.features_F for v in material.versions]))
+    found = {v.candidate_id: j for v, j in zip(material.versions, judged, strict=True)}
+    write_results(folder, written, found, material.unread, student=reader.fingerprint)
+    reader.close()
+    print(f"{gate.false_refusals} of the held-out clean versions refused; {gate.suspected}")
+
+
+def seed_by_seed(path: Path) -> None:
+    """Run an experiment, all arms of a seed before the next seed."""
+    from tutelage.experiments.prove.config import load_prove_settings
+    from tutelage.experiments.prove.prove_job import report_experiment
+    from tutelage.experiments.prove.run import run_experiment
+    from tutelage.progress import Silent
+
+    settings = load_prove_settings(path)
+    for count in range(1, len(settings.seeds) + 1):
+        so_far = settings.model_copy(update={"seeds": settings.seeds[:count]})
+        done = run_experiment(so_far, progress=Silent())
+        print(count, done, flush=True)
+        report_experiment(so_far, done)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("pool", "e0", "e1"))
+    parser.add_argument("what", choices=("pool", "gate", "e0", "e1", "seeds"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fault", choices=sorted(FAULTS), default="mismatch")
-    parser.add_argument("--share", type=float, default=0.5)
-    parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("--examples", type=int, default=96)
+    parser.add_argument("--share", type=float, default=SHARE)
+    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--rate", type=float, default=5e-5)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--run", type=Path, help="of the same pool, with a calibrated gate")
+    parser.add_argument("--gate-examples", type=int, default=90)
+    parser.add_argument("--clean-rows", action="store_true", help="gate: fit on rows without fault")
+    parser.add_argument("--leave-out", nargs="*", default=[], help="arms")
+    parser.add_argument("--config", help="seeds: which experiment")
     given = parser.parse_args()
+    size = {
+        "seeds": given.seeds, "examples": given.examples, "rate": given.rate, "model": given.model,
+    }  # fmt: skip
     if given.what == "pool":
-        pool(given.data, given.out)
-    elif given.what == "e0":
-        e0(given.out, seeds=given.seeds, examples=given.examples, rate=given.rate)
-    else:
-        e1(
-            given.out, fault=given.fault, share=given.share, seeds=given.seeds,
-            examples=given.examples, rate=given.rate,
+        pool(given.data, given.out, share=given.share)
+    elif given.what == "gate":
+        faulty, _ = mixed(read_jsonl(given.out / "pairs.jsonl"), given.fault, share=given.share)
+        calibrate(
+            given.run, examples=given.gate_examples, student=given.model,
+            without={row for row, bad in enumerate(faulty) if bad and given.clean_rows},
         )  # fmt: skip
+    elif given.what == "e0":
+        e0(given.out, **size)
+    elif given.what == "e1":
+        e1(
+            given.out, fault=given.fault, share=given.share, run=given.run,
+            left_out=given.leave_out, **size,
+        )  # fmt: skip
+    else:
+        seed_by_seed(given.out / given.config)
 
 
 if __name__ == "__main__":

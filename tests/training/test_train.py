@@ -270,8 +270,36 @@ def test_weights_that_the_students_own_dtype_cannot_hold_are_not_saved(
 
     half = shutil.copytree(student, tmp_path / "half")
     AutoModelForCausalLM.from_pretrained(student).half().save_pretrained(half)
-    said = diverges(rows, half, tmp_path / "out", learning_rate=1e6, batch_examples=12, epochs=1)
+    more = {"learning_rate": 1e6, "batch_examples": 12, "epochs": 1, "save_dtype": "source"}
+    said = diverges(rows, half, tmp_path / "out", **more)
     assert re.search(r"a weight of .* (nan|-?inf) in float16 after step 1 of 1", said)
+
+
+def test_a_small_update_of_a_bfloat16_student_is_saved(
+    rows: Path, student: Path, tmp_path: Path
+) -> None:
+    """An update below half a step of bfloat16 is lost where weights are saved as they came."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    half = shutil.copytree(student, tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(student).bfloat16().save_pretrained(half)
+    before = load_file(half / "model.safetensors")
+
+    def changed(save_dtype: str) -> tuple[torch.dtype, float]:
+        settings = QUICK.model_copy(update={"learning_rate": 1e-6, "save_dtype": save_dtype})
+        found = train_student(rows, model=str(half), settings=settings, out=tmp_path / save_dtype)
+        after = load_file(Path(found.path) / "model.safetensors")
+        moved = sum(int((after[n].float() != w.float()).sum()) for n, w in before.items())
+        return next(iter(after.values())).dtype, moved / sum(w.numel() for w in before.values())
+
+    dtype, share = changed("float32")
+    assert dtype == torch.float32
+    assert share > 0.5
+    dtype, share = changed("source")
+    assert dtype == torch.bfloat16
+    assert share < 0.1
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ class TrainOptions(TemplateOptions, total=False):
     max_tokens: int | None
     seed: int
     dtype: str
+    save_dtype: str
     device: str
     turns: str
     base_weights: str

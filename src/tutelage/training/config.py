@@ -57,6 +57,11 @@ class TrainSettings(TemplateSettings):
         description="What is multiplied; weights that are trained and the optimizer stay in "
         "float32. auto: bfloat16 where the hardware computes in it, float16 on other NVIDIA cards.",
     )
+    save_dtype: Literal["float32", "source"] = Field(
+        default="float32",
+        description="Of the weights that are saved. float32: as they were trained. source: as the "
+        "student came; of a short training bfloat16 keeps less than half.",
+    )
     device: str = Field(
         default="auto",
         pattern=DEVICE_PATTERN,

@@ -206,6 +206,8 @@ def _key(rows: Path, student: StudentModel, settings: TrainSettings) -> str:
     kept = settings.model_dump(mode="json", exclude=_NOT_IN_KEY)
     if settings.row_weights == "auto":  # trainings from before there were weights keep their key
         del kept["row_weights"]
+    if settings.save_dtype == "source":  # as those from before this could be chosen
+        del kept["save_dtype"]
     return content_hash("train", digest, student.fingerprint, kept)
 
 

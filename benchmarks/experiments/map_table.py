@@ -1,0 +1,185 @@
+"""The tables and the picture of docs/experiments/where-choosing-pays.md, from raw items alone.
+
+python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo --picture docs/images/where-choosing-pays.svg
+
+Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. Only seeds that all arms of a
+comparison have are used. Harm and benefit are those of a whole set against the originals, by taking the outcome as
+linear in the share: ungated is half faulty and half clean, oracle half original and half clean.
+"""
+
+import argparse
+import csv
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from tutelage.evaluation.efficiency import efficiency
+from tutelage.stats.paired_design import Interval
+from tutelage.stats.paired_items import pair
+
+Arms: TypeAlias = dict[str, dict[int, dict[str, float]]]
+TASKS = ("open_references", "gain_pairs")
+PAIRS = (
+    ("choice", "permuted"),
+    ("gated", "permuted_gated"),
+    ("choice", "ungated"),
+    ("gated", "ungated"),
+    ("gated", "choice"),
+    ("permuted", "ungated"),
+    ("permuted_gated", "ungated"),
+    ("oracle", "ungated"),
+    ("choice", "oracle"),
+    ("gated", "oracle"),
+    ("clean", "ungated"),
+    ("clean", "oracle"),
+    ("cheap", "ungated"),
+    ("choice", "cheap"),
+)
+DRAWN = (
+    ("choice", "permuted"),
+    ("gated", "permuted_gated"),
+    ("choice", "ungated"),
+    ("gated", "ungated"),
+    ("permuted", "ungated"),
+    ("permuted_gated", "ungated"),
+    ("oracle", "ungated"),
+    ("clean", "ungated"),
+)
+"""What the picture shows."""
+
+
+def read_arms(path: Path, task: str) -> Arms:
+    """Values by arm, seed and item."""
+    arms: Arms = {}
+    with gzip.open(path, "rt") as file:
+        for row in csv.DictReader(file):
+            if row["task"] == task and row["value"]:
+                seeds = arms.setdefault(row["arm"], {})
+                seeds.setdefault(int(row["train_seed"]), {})[row["item_id"]] = float(row["value"])
+    return arms
+
+
+def difference(arms: Arms, arm: str, against: str) -> Interval | None:
+    """One arm less another over the seeds that both have; the untrained student counts for all."""
+    if arm not in arms or against not in arms:
+        return None
+    base = arms[against]
+    if against == "untrained":
+        base = dict.fromkeys(arms[arm], next(iter(base.values())))
+    seeds = sorted(arms[arm].keys() & base.keys())
+    paired = pair([(seed, arms[arm][seed], base[seed]) for seed in seeds])
+    return None if paired is None else paired.interval(level=0.95)
+
+
+def ratio(arms: Arms, choice: str) -> str:
+    """The efficiency of a choice, with its interval."""
+    names = (choice, "oracle", "ungated")
+    if any(name not in arms for name in names):
+        return ""
+    seeds = sorted(set.intersection(*(set(arms[name]) for name in names)))
+    items = sorted(set.intersection(*(set(arms[n][s]) for n in names for s in seeds)))
+    values = [np.array([[arms[n][s][i] for i in items] for s in seeds]) for n in names]
+    found = efficiency(choice_S_I=values[0], oracle_S_I=values[1], ungated_S_I=values[2])
+    if found is None:
+        return "no room shown"
+    return f"{found.ratio:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def shown(i: Interval | None) -> str:
+    if i is None:
+        return ""
+    star = "*" if i.excludes_zero else ""
+    return f"{i.mean:+.4f} ({i.low:+.4f} to {i.high:+.4f}){star}"
+
+
+def scaled(i: Interval | None, factor: float) -> str:
+    if i is None:
+        return ""
+    ends = sorted((factor * i.low, factor * i.high))
+    return f"{factor * i.mean:+.4f} ({ends[0]:+.4f} to {ends[1]:+.4f})"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    print(f"\n| {' | '.join(head)} |")
+    print("|---|" + "---:|" * (len(head) - 1))
+    for row in rows:
+        print(f"| {' | '.join(row)} |")
+
+
+def rates(folder: Path, faults: Sequence[str]) -> None:
+    rows = []
+    for fault in faults:
+        path = folder / f"map-{fault}-rates.json"
+        if not path.is_file():
+            continue
+        for arm, r in json.loads(path.read_text())["rates"].items():
+            if arm in ("ungated", "oracle"):
+                continue
+            rows.append((
+                fault,
+                arm,
+                f"{r['faulty refused']} of {r['faulty']}",
+                f"{r['faulty refused'] / r['faulty']:.2f}",
+                f"{r['clean refused']} of {r['clean']}",
+                f"{r['clean refused'] / r['clean']:.2f}",
+            ))  # fmt: skip
+    table(("fault", "arm", "faulty refused", "share", "clean refused", "share"), rows)
+
+
+def comparisons(arms: Arms, task: str, fault: str) -> None:
+    print(f"\n#### {fault}, {task}")
+    rows = []
+    for arm, against in PAIRS:
+        i = difference(arms, arm, against)
+        if i is not None:
+            rows.append((
+                f"{arm} less {against}", shown(i), f"{i.p_value:.3f}", f"{i.detectable:.4f}",
+                str(i.seeds),
+            ))  # fmt: skip
+    for arm in arms:
+        i = difference(arms, arm, "untrained") if arm != "untrained" else None
+        if i is not None:
+            rows.append((f"{arm} less untrained", shown(i), "", "", str(i.seeds)))
+    table(("", "mean (95 % interval)", "p", "would be found", "seeds"), rows)
+    print("\nefficiency:", {arm: ratio(arms, arm) for arm in ("choice", "gated") if arm in arms})
+    print("harm of the fault:", scaled(difference(arms, "oracle", "ungated"), 2.0))
+    print("benefit of a clean revision:", scaled(difference(arms, "clean", "oracle"), 2.0))
+
+
+def picture(path: Path, folder: Path, faults: Sequence[str]) -> None:
+    """Differences with intervals, fault by fault, as the product draws them."""
+    from tutelage.reporting.interval_chart import interval_chart
+
+    rows = []
+    for fault in faults:
+        arms = read_arms(folder / f"map-{fault}.csv.gz", TASKS[0])
+        for arm, against in DRAWN:
+            i = difference(arms, arm, against)
+            if i is not None:
+                name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
+                rows.append((name, i.mean, i.low, i.high))
+    unit = "nats a token on open references, 95 % interval"
+    primary = [name for name, *_ in rows if name.endswith(" less permuted")]
+    path.write_text(interval_chart(rows, unit=unit, first=primary))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("faults", nargs="+")
+    parser.add_argument("--picture", type=Path)
+    given = parser.parse_args()
+    rates(given.folder, given.faults)
+    for fault in given.faults:
+        for task in TASKS:
+            comparisons(read_arms(given.folder / f"map-{fault}.csv.gz", task), task, fault)
+    if given.picture:
+        picture(given.picture, given.folder, given.faults)
+
+
+if __name__ == "__main__":
+    main()
