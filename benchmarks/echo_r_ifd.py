@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import tutelage as tt
-from tutelage.filters.echo import repeated_share
+from tutelage.filters.numeric import repeated_share
 
 
 def parse() -> argparse.Namespace:

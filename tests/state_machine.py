@@ -26,7 +26,7 @@ from tests.experiments.rounds import rounds_fakes
 from tests.pipeline import fakes
 from tutelage.errors import TutelageError
 from tutelage.experiments.rounds import RoundsSettings, run_rounds
-from tutelage.experiments.rounds.rounds_dir import RoundsFolder
+from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline import (
     RunFolder,
     export,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from tutelage.experiments.rank.outcomes import correlations, outcomes_of
+from tutelage.experiments.rank.proxy_page import correlations, outcomes_of
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ import yaml
 
 from tutelage.data import content_hash, write_jsonl
 from tutelage.experiments.prove.run import read_results
-from tutelage.experiments.rank.outcomes import correlations
+from tutelage.experiments.rank.proxy_page import correlations
 from tutelage.stats.rank_correlation import spearman
 
 DOUBTFUL = frozenset(

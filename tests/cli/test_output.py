@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.cli import main, output
 from tutelage.cli.command_group import SECTIONS
-from tutelage.cli.output import show_result
+from tutelage.cli.output import Table, rendered, show_result
 from tutelage.cli.summaries import (
     delta_text,
     export_text,
@@ -22,7 +22,6 @@ from tutelage.cli.summaries import (
     score_text,
     select_text,
 )
-from tutelage.cli.text_table import Table, rendered
 from tutelage.pipeline import run_all
 from tutelage.progress import Silent
 

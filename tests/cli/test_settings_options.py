@@ -8,7 +8,7 @@ import click
 import pytest
 
 from tutelage.cli import main
-from tutelage.cli.settings_options import SCHEMA, setting_option, setting_schema
+from tutelage.cli.options import SCHEMA, setting_option, setting_schema
 from tutelage.pipeline.config_file import schema_text
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.teacher.conftest import Answer, Endpoint, chat
 from tutelage.cli import main
-from tutelage.cli.terminal import escaped, print_json, say, show, show_bug
+from tutelage.cli.output import escaped, print_json, say, show, show_bug
 
 COMMANDS = Path(__file__).parents[2] / "src" / "tutelage" / "cli"
 NASTY = "\x1b[2J\x1b]0;OWNED\x07\x9b31m\u202eevil\u2066x\u200b\r"

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tutelage.data import ReadSettings, read
-from tutelage.data.candidate import Candidate
+from tutelage.data.example import Candidate
 
 ASK, SAY = "What is 6 times 7?", "It is 42."
 CHAT = [{"role": "user", "content": ASK}, {"role": "assistant", "content": SAY}]

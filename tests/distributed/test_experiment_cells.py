@@ -10,7 +10,7 @@ import pytest
 from tutelage.distributed import RayCells, cells_elsewhere, experiment_cells
 from tutelage.distributed.score_job import _in_flight
 from tutelage.errors import RunError, SettingsError, StudentError
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings
 
 
 class RayError(Exception):

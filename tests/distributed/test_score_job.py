@@ -18,12 +18,11 @@ from tests.pipeline.fakes import rows, write_rows
 from tutelage.data import read, write_table
 from tutelage.data.schemas import CANDIDATES, candidate_to_row
 from tutelage.distributed import RayCells, RayWorkers
-from tutelage.distributed.score_job import RayScoring
-from tutelage.distributed.score_worker import ScoringWorker, WorkFolder
+from tutelage.distributed.score_job import RayScoring, ScoringWorker, WorkFolder
 from tutelage.distributed.teacher_pool import opens_on_ray
 from tutelage.errors import StudentError
+from tutelage.pipeline.config import RaySettings
 from tutelage.pipeline.jobs import score_data
-from tutelage.pipeline.ray_config import RaySettings
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.sample_stage import sample_data
 from tutelage.progress import Silent

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tutelage.errors import StudentError
-from tutelage.evaluation.answer_generation import Answer, answer_all
+from tutelage.evaluation.answer_tasks import Answer, answer_all
 from tutelage.evaluation.items import Item
 from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student

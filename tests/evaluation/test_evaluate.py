@@ -15,7 +15,7 @@ from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.evaluation import answer_generation as generating_module
 from tutelage.evaluation import evaluate as evaluate_module
-from tutelage.evaluation.answer_generation import Answer, answer_all
+from tutelage.evaluation.answer_tasks import Answer, answer_all
 from tutelage.evaluation.items import Item
 from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student

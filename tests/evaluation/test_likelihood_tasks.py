@@ -10,8 +10,13 @@ from tutelage.data import Candidate, ViewName
 from tutelage.errors import DataError
 from tutelage.evaluation import TaskSettings
 from tutelage.evaluation.items import Item, read_items, read_references
-from tutelage.evaluation.likelihood_tasks import choose, gain, held_out
-from tutelage.evaluation.step_value import first_statement, reasoning_quality
+from tutelage.evaluation.likelihood_tasks import (
+    choose,
+    first_statement,
+    gain,
+    held_out,
+    reasoning_quality,
+)
 from tutelage.student import TableStudent
 
 

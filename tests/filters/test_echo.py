@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tutelage.filters import EchoSettings, apply_filters
 from tutelage.filters.candidate_texts import pool_of
-from tutelage.filters.echo import drop_echoes, repeated_share
+from tutelage.filters.numeric import drop_echoes, repeated_share
 
 ASKED = "Name two red fruits that grow in gardens."
 PAIRS = [

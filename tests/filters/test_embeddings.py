@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tutelage.errors import MissingExtraError, SettingsError
 from tutelage.filters import make_embedder
 from tutelage.filters.config import Model2VecEmbedder, SentenceTransformersEmbedder, WordsEmbedder
-from tutelage.filters.optional_imports import need
+from tutelage.filters.embeddings import need
 
 texts = st.lists(
     st.lists(st.sampled_from(["red", "blue", "green", "car", "boat"]), max_size=4).map(" ".join),

@@ -4,7 +4,7 @@ import pytest
 from tutelage.errors import SettingsError
 from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.config import LengthSettings
-from tutelage.filters.length import measure_length
+from tutelage.filters.numeric import measure_length
 
 
 @pytest.fixture

@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 
 from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.config import NearDuplicatesSettings
-from tutelage.filters.minhash import (
+from tutelage.filters.near_duplicates import (
     HASHES,
     WANTED_RECALL,
     Bands,
     _signatures,
     choose_bands,
+    drop_near_duplicates,
     jaccard,
     shingles,
 )
-from tutelage.filters.near_duplicates import drop_near_duplicates
 
 WORDS = NearDuplicatesSettings(shingle="words", shingle_size=1, minimum_similarity=0.5)
 

@@ -15,11 +15,10 @@ from tutelage.filters.config import (
     WordsEmbedder,
 )
 from tutelage.filters.contamination import drop_contaminated
-from tutelage.filters.echo import drop_echoes, repeated_share
 from tutelage.filters.embeddings import HashedWords
-from tutelage.filters.length import measure_length
 from tutelage.filters.near_duplicates import drop_near_duplicates
 from tutelage.filters.ngrams import segmented_words, word_equivalents
+from tutelage.filters.numeric import drop_echoes, measure_length, repeated_share
 
 SENTENCES = {
     "chinese": "农夫有七头棕色的牛，他在市场上卖掉了两头，农场里还剩下几头牛？",

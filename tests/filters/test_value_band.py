@@ -5,8 +5,7 @@ from pydantic import ValidationError
 
 from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.config import ColumnSettings, IfdSettings
-from tutelage.filters.numeric import numbers
-from tutelage.filters.value_band import keep_band
+from tutelage.filters.numeric import keep_band, numbers
 
 values = st.lists(st.sampled_from([None, 0.0, 0.5, 1.0, 1.5]), max_size=8)
 

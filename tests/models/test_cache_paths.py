@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.models import cache_paths
-from tutelage.models.cache_paths import file_system, readings_path
+from tutelage.models import config
+from tutelage.models.config import file_system, readings_path
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
@@ -40,9 +40,9 @@ def test_readings_are_not_kept_on_a_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     home = tmp_path / kind
-    monkeypatch.setattr(cache_paths, "cache_folder", lambda: home)
-    monkeypatch.setattr(cache_paths, "file_system", lambda _path: kind)
-    monkeypatch.setattr(cache_paths.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(config, "cache_folder", lambda: home)
+    monkeypatch.setattr(config, "file_system", lambda _path: kind)
+    monkeypatch.setattr(config.tempfile, "gettempdir", lambda: str(tmp_path))
     path = readings_path()
     assert path.name == "readings.sqlite"
     assert (path.parent == home) is (kind == "ext4")

@@ -10,10 +10,9 @@ import pytest
 from tests.tiny_student import save_student
 from tutelage.errors import SettingsError, StudentError
 from tutelage.models import hardware
-from tutelage.models.fit import check_fit, needed
 from tutelage.models.folder import find_folder
 from tutelage.models.hardware import Memory
-from tutelage.models.loading import load_model
+from tutelage.models.loading import check_fit, load_model, needed
 from tutelage.student import StudentSettings
 
 GIB = 1 << 30

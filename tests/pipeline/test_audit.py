@@ -22,8 +22,7 @@ from tutelage.experiments.audit.findings import (
     break_even_table,
     recommendation_of,
 )
-from tutelage.experiments.audit.run import audit, default_out
-from tutelage.experiments.audit.sample import draw_sample
+from tutelage.experiments.audit.run import audit, default_out, draw_sample
 from tutelage.experiments.audit.words import headline, label_of
 from tutelage.gate import FAULTS, Prevalence, plant, share_of
 from tutelage.pipeline.resources import Doors, opened_student

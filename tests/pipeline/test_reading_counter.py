@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tutelage.data import Candidate, Message, candidate_id_of
-from tutelage.pipeline.reading_counter import ReadingCounter
+from tutelage.pipeline.score_stage import ReadingCounter
 from tutelage.progress import Silent
 
 

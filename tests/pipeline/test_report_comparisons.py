@@ -12,7 +12,7 @@ from tutelage.errors import RunError
 from tutelage.pipeline import RunFolder, report_text
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.overrides import overrule
-from tutelage.pipeline.report_comparisons import comparison_sections
+from tutelage.pipeline.report_stage import comparison_sections
 from tutelage.progress import Silent
 from tutelage.reporting import Section
 

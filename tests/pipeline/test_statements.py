@@ -14,7 +14,7 @@ import pytest
 from tests.pipeline import fakes
 from tutelage.errors import TutelageError
 from tutelage.experiments.frontier.page import frontier_words
-from tutelage.experiments.rounds.loops_page import rounds_done
+from tutelage.experiments.rounds.page import rounds_done
 from tutelage.pipeline import RunFolder, report_text, run_all, select_again
 from tutelage.progress import Silent
 from tutelage.reporting.number_format import reason_words

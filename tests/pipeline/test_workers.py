@@ -7,7 +7,7 @@ import pytest
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tutelage.errors import SettingsError
 from tutelage.pipeline import run_all
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings
 from tutelage.pipeline.resources import Doors, teacher_doors, workers_of
 from tutelage.progress import Silent
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.refinement.json_reply import eaten_escape, read_object, schema_of
+from tutelage.refinement.reply_parser import eaten_escape, read_object, schema_of
 
 KEYS = ("criticism", "instruction", "response")
 PAIR = {"criticism": "vague", "instruction": "Say {x}.", "response": 'He said "{}".'}

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.refinement.marker_reply import has_marker, read_sections
+from tutelage.refinement.reply_parser import has_marker, read_sections
 
 BOTH = ("instruction", "response")
 WHOLE = """<<<CRITICISM>>>

@@ -4,7 +4,7 @@ import pytest
 
 from tests.reporting.tables import kept, original, reflection, tables
 from tutelage.reporting import ReportTables, summarise
-from tutelage.reporting.metric_spread import correlation_of
+from tutelage.reporting.metric_section import correlation_of
 from tutelage.reporting.run_summary import Summary
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tests.reporting.tables import kept, original, reflection, refused, tables
 from tutelage.reporting import ReportTables, summarise
 from tutelage.reporting.queries import opened
-from tutelage.reporting.row_flow import count_flow, count_troubles
 from tutelage.reporting.run_summary import Flow
+from tutelage.reporting.summary_builder import count_flow, count_troubles
 
 
 def flow_of(made: ReportTables) -> Flow:

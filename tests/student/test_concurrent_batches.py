@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.student.concurrent_batches import map_in_lanes
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.passage_reader import PassageReader
+from tutelage.student.passage_reader import PassageReader, map_in_lanes
 from tutelage.student.passages import Measured, Passage, passage_of
 
 

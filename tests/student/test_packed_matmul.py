@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tutelage.student.packed_matmul import product
+from tutelage.student.packed_layout import product
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -24,9 +24,9 @@ def test_a_prepared_product_is_the_plain_one(
 
 
 def test_a_large_weight_that_lives_on_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tutelage.student.packed_matmul._LARGEST_COPY_BYTES", 10)
+    monkeypatch.setattr("tutelage.student.packed_layout._LARGEST_COPY_BYTES", 10)
     asked = []
-    monkeypatch.setattr("tutelage.student.packed_matmul._packed", asked.append)
+    monkeypatch.setattr("tutelage.student.packed_layout._packed", asked.append)
     weight_O_I = torch.ones(4, 3, dtype=torch.bfloat16)
     assert product(weight_O_I, None, shared=True)(weight_O_I).shape == (4, 4)
     assert not asked

@@ -6,8 +6,7 @@ import pytest
 
 from tutelage.data import Message
 from tutelage.errors import SettingsError
-from tutelage.student.chat_template import open_chat_template, template_problems
-from tutelage.student.jinja_environment import compile_template
+from tutelage.student.chat_template import compile_template, open_chat_template, template_problems
 from tutelage.student.template import RewrittenError, TemplateRefusedError
 
 ASK = Message(role="user", content="Which sea is salty?")
@@ -150,7 +149,7 @@ def test_a_row_that_a_template_refuses_costs_that_row():
 
 
 def test_templates_are_stopped_that_never_end_or_need_too_much(monkeypatch):
-    monkeypatch.setattr("tutelage.student.jinja_environment.RENDER_SECONDS", 0.0)
+    monkeypatch.setattr("tutelage.student.chat_template.RENDER_SECONDS", 0.0)
     loops = "{% for i in range(9999) %}{% for j in range(9999) %}{{ '' }}{% endfor %}{% endfor %}"
     with pytest.raises(SettingsError, match="takes more than"):
         opened(loops + marked("{{ m.content }}"))

@@ -15,7 +15,7 @@ import pytest
 from tutelage.data import VIEW_NAMES
 from tutelage.errors import MissingExtraError, SettingsError, StudentError
 from tutelage.student import StudentSettings, open_student
-from tutelage.student.vllm_client import VllmClient
+from tutelage.student.engine_vllm import VllmClient
 
 
 class Server(ThreadingHTTPServer):

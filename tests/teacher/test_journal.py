@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tutelage.errors import JournalError, UnusableReplyError
 from tutelage.teacher import Entry, Journal, Request, journal_file
-from tutelage.teacher.journal_entry import answer_of
+from tutelage.teacher.journal_file import answer_of
 
 RequestFor = Callable[..., Request]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tutelage.data import Message
 from tutelage.teacher import Request, TeacherSettings
 from tutelage.teacher.cost_estimate import prompt_tokens_expected
-from tutelage.teacher.rate_limit import Pace
+from tutelage.teacher.retry import Pace
 
 
 class VirtualClock(asyncio.SelectorEventLoop):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.training.row_order import LikeLengths
+from tutelage.training.trainer import LikeLengths
 
 lengths = st.lists(st.integers(1, 500), min_size=1, max_size=200)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.verification.claim import Constraint
 from tutelage.verification.ifeval import CHECKERS, check_constraint, check_constraints
+from tutelage.verification.verdict import Constraint
 
 THREE = "One two three. Is it four? Yes!"
 CASES = [

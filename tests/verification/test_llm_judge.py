@@ -6,8 +6,8 @@ import pytest
 
 from tutelage.errors import BudgetError, TeacherUnreachableError
 from tutelage.teacher import ScriptedTeacher
-from tutelage.verification.claim import Claim
 from tutelage.verification.llm_judge import judge
+from tutelage.verification.verdict import Claim
 
 CLAIM = Claim(instruction="2 + 2?", response="4", reference="four")
 

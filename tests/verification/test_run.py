@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tutelage.data.schemas import VERDICTS
 from tutelage.errors import DataError, SettingsError
 from tutelage.teacher import ScriptedTeacher
-from tutelage.verification.claim import Claim, Constraint
 from tutelage.verification.config import VerifySettings
 from tutelage.verification.run import verify_responses, verify_table
 from tutelage.verification.sandbox import why_no_sandbox
+from tutelage.verification.verdict import Claim, Constraint
 
 NUMBER = VerifySettings(check="number", processes=1)
 MATHS = VerifySettings(check="maths", processes=2, time_limit_seconds=1)

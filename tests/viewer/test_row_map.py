@@ -20,12 +20,12 @@ from tutelage.pipeline import RunFolder
 from tutelage.pipeline.gate_results import QUALITY_GATE
 from tutelage.progress import Silent
 from tutelage.viewer import Shelf, open_index, row_map
+from tutelage.viewer.app import about
 from tutelage.viewer.example_detail import lineage_of
 from tutelage.viewer.export import handed_out
 from tutelage.viewer.list_view import facets_of, map_of
 from tutelage.viewer.query import question_of
 from tutelage.viewer.row_map import plane_of
-from tutelage.viewer.start_page import about
 
 SUBJECTS = ("river", "copper", "planet", "letter", "winter")
 

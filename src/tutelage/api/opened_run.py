@@ -1,14 +1,16 @@
 """A run folder, opened: its tables, its manifest and the explanation of each decision."""
 
 import html
+import shutil
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.api.scratch import ScratchFolder
 from tutelage.api.table_result import (
     BY_DECISION,
     BY_ROW_STATUS,
@@ -18,6 +20,26 @@ from tutelage.api.table_result import (
     Result,
 )
 from tutelage.pipeline.run_dir import RunFolder
+
+# ----------------------------------------------------------------------------------------------
+# A temporary folder that lives as long as the objects that hold it.
+# ----------------------------------------------------------------------------------------------
+
+
+class ScratchFolder:
+    """A temporary folder, removed when nothing refers to it any more or when Python ends.
+
+    `tempfile.TemporaryDirectory` warns when it is cleaned up that way; here it is the purpose.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="tutelage-"))
+        self._removal = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+# ----------------------------------------------------------------------------------------------
+# Opened run.
+# ----------------------------------------------------------------------------------------------
 
 
 class Run:

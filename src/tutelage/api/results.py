@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.api.opened_run import Run
-from tutelage.api.scratch import ScratchFolder
+from tutelage.api.opened_run import Run, ScratchFolder
 from tutelage.api.table_result import Result
 
 

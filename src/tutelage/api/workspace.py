@@ -8,10 +8,9 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values
-from tutelage.api.opened_run import Run
+from tutelage.api.opened_run import Run, ScratchFolder
 from tutelage.api.options import DataOptions, grouped, model_values
 from tutelage.api.results import RunResult, Scores, Trained
-from tutelage.api.scratch import ScratchFolder
 from tutelage.errors import SettingsError
 from tutelage.pipeline import Student
 from tutelage.pipeline.resources import Doors, Reader
@@ -219,7 +218,7 @@ def teacher_of(
 
 def reply_cache() -> Path:
     """The teacher cache of jobs without a folder of their own."""
-    from tutelage.models.cache_paths import cache_folder
+    from tutelage.models.config import cache_folder
 
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)

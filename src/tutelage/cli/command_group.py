@@ -18,8 +18,14 @@ from typing import Any
 
 import click
 
-from tutelage.cli.output import add_output_flags, explain_error, output_flags
-from tutelage.cli.terminal import escaped, say, show_bug
+from tutelage.cli.output import (
+    add_output_flags,
+    escaped,
+    explain_error,
+    output_flags,
+    say,
+    show_bug,
+)
 from tutelage.errors import SettingsError, TutelageError
 from tutelage.version import __version__
 

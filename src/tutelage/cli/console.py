@@ -9,8 +9,7 @@ from threading import Event, Lock, Thread
 from time import monotonic
 from typing import Any
 
-from tutelage.cli.output import inform, is_quiet
-from tutelage.cli.terminal import on_one_line, say
+from tutelage.cli.output import inform, is_quiet, on_one_line, say
 from tutelage.progress import LiveBars, Progress, Silent, live_bars, pace_text
 
 PLAIN_EVERY_SECONDS = 10.0

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from tutelage.cli.api_reference import api_page
 from tutelage.cli.command_group import SECTIONS, main
-from tutelage.cli.settings_options import SCHEMA
+from tutelage.cli.options import SCHEMA
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,16 +4,181 @@ People get text: sentences, small tables, and a last line that says where to loo
 same facts as JSON with `--json`, which every command takes.
 """
 
+import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from io import StringIO
+from shutil import get_terminal_size
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import click
 
-from tutelage.cli.terminal import print_json, say, show
-from tutelage.cli.text_table import Table, rendered
+# ----------------------------------------------------------------------------------------------
+# Text that is safe to print: control characters are shown as escapes.
+#
+# Rows, sources, names of teachers and the words of servers may hold characters that move the
+# cursor,
+# change the title of a window or turn text around. Everything that a command prints goes through
+# here; a test sees to it that no command prints in another way.
+# ----------------------------------------------------------------------------------------------
+
+
+_HIDDEN = re.compile(
+    "["
+    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 but tab and line feed
+    "\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e"  # soft hyphen, fillers, marks
+    "\u200b\u200e\u200f\u2028-\u202e"  # zero width, lines, direction
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"  # joiners, isolates, annotation
+    "\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff"  # what no file may hold
+    "\U000e0000-\U000e0fff"  # tags and variation selectors that spell hidden text
+    "]"
+)
+_BREAKS = re.compile("[\t\n]")
+
+
+def escaped(text: str) -> str:
+    r"""The text with an escape in place of every control character but tab and line feed.
+
+    Examples:
+        >>> escaped("\x1b[2J\u202eevil")
+        '\\x1b[2J\\u202eevil'
+    """
+    return _HIDDEN.sub(_escape, text)
+
+
+def on_one_line(text: str) -> str:
+    r"""The same with tab and line feed escaped too, for text inside a line of our own.
+
+    Examples:
+        >>> on_one_line("a\nhint: b")
+        'a\\nhint: b'
+    """
+    return _BREAKS.sub(lambda found: "\\t" if found[0] == "\t" else "\\n", escaped(text))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if code == 0x0D:  # noqa: PLR2004  (carriage return)
+        return "\\r"
+    if code <= 0xFF:  # noqa: PLR2004
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004
+
+
+def _escape_in_json(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def show(text: str) -> None:
+    """A result for people on stdout."""
+    click.echo(escaped(text))
+
+
+def say(text: str) -> None:
+    """A line for people on stderr."""
+    click.echo(escaped(text), err=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Data on stdout: JSON in which control characters are escapes of JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(_HIDDEN.sub(_escape_in_json, text))
+
+
+def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show the traceback of a bug; a hook for `sys.excepthook`."""
+    sys.stderr.write(escaped("".join(traceback.format_exception(kind, error, trace))))
+
+
+# ----------------------------------------------------------------------------------------------
+# Output.
+# ----------------------------------------------------------------------------------------------
+
+
+# ----------------------------------------------------------------------------------------------
+# A small table of text, as a terminal shows it.
+# ----------------------------------------------------------------------------------------------
+
+
+MAX_WIDTH = 120
+"""In characters: longer lines are hard to follow. Files and pipes get lines of this length too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of values under named columns.
+
+    Attributes:
+        title: What the rows are; an empty text is left out.
+        columns: Their names.
+        rows: One value a column; None is shown as a dash.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+
+
+def rendered(table: Table) -> str:
+    """The table as lines of text; numbers are aligned right.
+
+    Nothing is left out: text that does not fit its column goes on in the next line.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for index, name in enumerate(table.columns):
+        numbers = all(_is_number(row[index]) for row in table.rows)
+        shown.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*(Text(cell_text(value)) for value in row))
+    width = min(get_terminal_size((MAX_WIDTH, 24)).columns, MAX_WIDTH)
+    target = StringIO()
+    # Text of rows and servers is data: neither markup nor emoji codes nor links in it count.
+    console = Console(
+        file=target, width=width, force_terminal=False, color_system=None,
+        markup=False, emoji=False, highlight=False, legacy_windows=False,
+    )  # fmt: skip
+    console.print(shown)
+    lines = [line.rstrip() for line in target.getvalue().splitlines() if line.strip()]
+    return "\n".join([*([on_one_line(table.title)] if table.title else []), *lines])
+
+
+def cell_text(value: object) -> str:
+    """One value as a cell shows it.
+
+    Examples:
+        >>> [cell_text(value) for value in (None, True, 1234, 0.12345678, "a\\nb")]
+        ['-', 'yes', '1,234', '0.1235', 'a\\\\nb']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return on_one_line(str(value))
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+# ----------------------------------------------------------------------------------------------
+# Output.
+# ----------------------------------------------------------------------------------------------
+
 
 Block: TypeAlias = str | Table
 Text: TypeAlias = Callable[[Any], Iterable[Block]]

@@ -1,7 +1,7 @@
 """What is an example, and how is it written down?"""
 
 from tutelage.data.attempts import Attempts
-from tutelage.data.candidate import (
+from tutelage.data.example import (
     INSTRUCTION_REFLECTION,
     OK,
     ORIGINAL,
@@ -9,8 +9,6 @@ from tutelage.data.candidate import (
     SAMPLE,
     STEPS,
     Candidate,
-)
-from tutelage.data.example import (
     Example,
     Message,
     context_of,

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
-from tutelage.data.candidate import INSTRUCTION_REFLECTION, OK, RESPONSE_REFLECTION, Candidate
-from tutelage.data.example import Message, instruction_of
+from tutelage.data.example import (
+    INSTRUCTION_REFLECTION,
+    OK,
+    RESPONSE_REFLECTION,
+    Candidate,
+    Message,
+    instruction_of,
+)
 from tutelage.data.ids import candidate_id_of
 
 EMPTY_INSTRUCTION = "empty_instruction"
@@ -24,7 +30,7 @@ class Version:
     """What a candidate is to be made from.
 
     Attributes:
-        step: One of `tutelage.data.candidate.STEPS`.
+        step: One of `tutelage.data.example.STEPS`.
         context: Everything in front of the response.
         response: The assistant turn; its text may be blank.
         parent_id: The candidate it was made from, if any.

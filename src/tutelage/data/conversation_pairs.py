@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tutelage.data.chat_messages import Conversation, is_conversation, marked_turns, turns_of
-from tutelage.data.example import Message
+from tutelage.data.example import Message, split_response
 from tutelage.data.field_aliases import FieldName, Fields, Shape
 from tutelage.data.field_values import (
     UnreadableRowError,
@@ -17,7 +17,6 @@ from tutelage.data.field_values import (
     shown,
     text_of,
 )
-from tutelage.data.response import split_response
 from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_text, with_ids
 
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tutelage.data.field_values import UnreadableRowError
 from tutelage.errors import DataError
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -112,3 +113,144 @@ def instruction_of(messages: tuple[Message, ...]) -> str:
 def uses_tools(messages: tuple[Message, ...]) -> bool:
     """Whether a turn calls a tool or holds what one returned."""
     return any(turn.role == "tool" or turn.tool_calls is not None for turn in messages)
+
+
+# ----------------------------------------------------------------------------------------------
+# The response of a conversation, and everything in front of it.
+# ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A conversation taken apart.
+
+    Attributes:
+        context: Everything in front of the response.
+        response: The assistant turn at the end; None where another turn stands there. Where no
+            assistant turn may be trained on, it is the last one, and says so.
+        behind: Turns behind the last assistant turn that may be trained on; no trainer's loss
+            depends on them.
+    """
+
+    context: tuple[Message, ...]
+    response: Message | None
+    behind: tuple[Message, ...] = ()
+
+
+def split_response(turns: tuple[Message, ...], *, name: str) -> Split:
+    """Split a conversation into its context and its response.
+
+    Raises:
+        UnreadableRowError: `no_user_turn`, or `unexpected_turns` where something other than
+            calls of tools, what they returned, and one answer follows the last user turn.
+    """
+    last_user = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=None)
+    if last_user is None:
+        raise UnreadableRowError("no_user_turn", f"field {name!r} has {_roles(turns)}")
+    for before, turn in zip(turns[last_user:], turns[last_user + 1 :], strict=False):
+        two_answers = before.role == turn.role == "assistant" and not (
+            before.tool_calls or turn.tool_calls
+        )
+        if turn.role == "system" or (two_answers and before.trained and turn.trained):
+            raise UnreadableRowError(
+                "unexpected_turns",
+                f"field {name!r} should end with one assistant turn, has {_roles(turns)}",
+            )
+    if turns[-1].role != "assistant":
+        return Split(context=turns, response=None)
+    for end in range(len(turns), 0, -1):
+        turn = turns[end - 1]
+        if turn.role == "assistant" and turn.trained:
+            if any(earlier.role == "user" for earlier in turns[: end - 1]):
+                return Split(context=turns[: end - 1], response=turn, behind=turns[end:])
+            break
+    return Split(context=turns[:-1], response=turns[-1])
+
+
+def _roles(turns: tuple[Message, ...]) -> str:
+    if not turns:
+        return "no turns"
+    shown_roles = ", ".join(turn.role for turn in turns[-6:])
+    ellipsis = "..., " if len(turns) > 6 else ""  # noqa: PLR2004
+    return f"the roles {ellipsis}{shown_roles}"
+
+
+# ----------------------------------------------------------------------------------------------
+# A candidate: one version of an example.
+# ----------------------------------------------------------------------------------------------
+
+
+OK = "ok"
+"""The only status with which a candidate may be scored and chosen."""
+
+ORIGINAL = "original"
+INSTRUCTION_REFLECTION = "instruction_reflection"
+RESPONSE_REFLECTION = "response_reflection"
+SAMPLE = "sample"
+STEPS = (ORIGINAL, INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, SAMPLE)
+
+OWN_ANSWER = "the student's own answer"
+"""The detail of a sample that the student wrote itself, for a teacher to rewrite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One version of an example, or the record that one could not be had.
+
+    Attributes:
+        candidate_id: Content hash; see `tutelage.data.ids.candidate_id_of`.
+        example_id: The example it is a version of.
+        parent_id: The candidate it was made from; None for originals and samples.
+        step: One of `STEPS`.
+        teacher: Who wrote it; None for the user's own text.
+        messages: The whole conversation, ending with the response; empty unless status is ok.
+        status: `ok`, or a reason in snake_case why there is no text to score.
+        finish_reason: What the teacher's server gave as the reason to stop, if it wrote this.
+        detail: For people: the exception's type and message, or what was wrong with a reply.
+        criticism: What the teacher said was wrong with the parent, if it said something.
+        request_key: The key of the reply in the journal it was made from, if any.
+        tools: The tools the assistant may call, as in `Example.tools`; part of the prompt.
+    """
+
+    candidate_id: str
+    example_id: str
+    parent_id: str | None = None
+    step: str = ORIGINAL
+    teacher: str | None = None
+    messages: tuple[Message, ...] = ()
+    status: str = OK
+    finish_reason: str | None = None
+    detail: str | None = None
+    criticism: str | None = None
+    request_key: str | None = None
+    tools: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.step not in STEPS:
+            raise DataError(f"candidate {self.candidate_id}: unknown step {self.step!r}")
+        if (self.status == OK) != bool(self.messages):
+            raise DataError(
+                f"candidate {self.candidate_id}: status {self.status!r} with "
+                f"{len(self.messages)} messages",
+                hint="a candidate has text exactly when its status is ok",
+            )
+        if self.messages and self.messages[-1].role != "assistant":
+            raise DataError(f"candidate {self.candidate_id}: does not end with an assistant turn")
+
+    @property
+    def context(self) -> tuple[Message, ...]:
+        """Everything in front of the response."""
+        return context_of(self.messages)
+
+    @property
+    def instruction(self) -> str:
+        """The last user turn."""
+        return instruction_of(self.messages)
+
+    @property
+    def response(self) -> str:
+        """The text of the assistant turn that is trained on; empty where it only calls tools."""
+        response = response_of(self.messages)
+        if response is None:
+            raise DataError(f"candidate {self.candidate_id}: has no response")
+        return response

@@ -12,13 +12,11 @@ step that only one earlier entry has. A reflection that names none was made from
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tutelage.data.candidate import OK, ORIGINAL, SAMPLE, STEPS, Candidate
 from tutelage.data.candidate_versions import Version, candidate_of, is_blank
 from tutelage.data.chat_messages import turns_of
 from tutelage.data.conversation_pairs import Pair, answer
-from tutelage.data.example import Message
+from tutelage.data.example import OK, ORIGINAL, SAMPLE, STEPS, Candidate, Message, split_response
 from tutelage.data.field_values import UnreadableRowError, text_of
-from tutelage.data.response import split_response
 
 
 def listed_candidates(

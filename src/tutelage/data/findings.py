@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tutelage.data.candidate import ORIGINAL, Candidate
 from tutelage.data.chat_messages import ROLE_OF
-from tutelage.data.example import Message
+from tutelage.data.example import ORIGINAL, Candidate, Message
 from tutelage.data.field_aliases import ALIASES, FieldMap
 from tutelage.data.field_values import clean_text
 from tutelage.errors import DataError

@@ -122,7 +122,7 @@ def candidate_id_of(
 
     Args:
         example_id: The example it is a version of.
-        step: How it came to be, one of `tutelage.data.candidate.STEPS`.
+        step: How it came to be, one of `tutelage.data.example.STEPS`.
         parent_id: The candidate it was made from, if any.
         teacher: Who wrote it; None for the user's own text.
         messages: Its text; empty for a candidate that failed.

@@ -8,10 +8,9 @@ read field by field by `parse_row`, which gives the same for plain rows too.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from tutelage.data.candidate import OK, ORIGINAL, Candidate
 from tutelage.data.chat_messages import ROLE_OF
 from tutelage.data.conversation_pairs import joined
-from tutelage.data.example import Example, Message
+from tutelage.data.example import OK, ORIGINAL, Candidate, Example, Message
 from tutelage.data.field_aliases import is_null
 from tutelage.data.field_values import clean_text
 from tutelage.data.ids import original_ids_of

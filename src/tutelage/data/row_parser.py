@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tutelage.data.candidate import ORIGINAL, SAMPLE, Candidate
 from tutelage.data.candidate_versions import Version, candidate_of, is_blank, refinement_of
 from tutelage.data.chat_messages import turns_of
 from tutelage.data.conversation_pairs import (
@@ -33,12 +32,11 @@ from tutelage.data.conversation_pairs import (
     reference_in,
     text_in,
 )
-from tutelage.data.example import Example, Message
+from tutelage.data.example import ORIGINAL, SAMPLE, Candidate, Example, Message, split_response
 from tutelage.data.exported_candidates import listed_candidates
 from tutelage.data.field_aliases import Fields, Shape
 from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, is_scalar, text_of
 from tutelage.data.ids import example_id_of
-from tutelage.data.response import split_response
 
 _NO_SAMPLE = ("original", "chosen")
 """How the names of responses begin that are the row's own, whoever wrote them."""

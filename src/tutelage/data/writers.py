@@ -15,8 +15,7 @@ from typing import BinaryIO, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data.candidate import Candidate
-from tutelage.data.example import Example, Message
+from tutelage.data.example import Candidate, Example, Message
 from tutelage.data.field_values import clean_text
 from tutelage.data.schemas import messages_to_arrow, plain_turns
 from tutelage.errors import DataError

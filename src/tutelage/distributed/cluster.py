@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tutelage.errors import MissingExtraError, RunError
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings
 
 
 @contextmanager

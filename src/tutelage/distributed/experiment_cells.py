@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from tutelage.distributed.cluster import joined, worker_environment
 from tutelage.errors import RunError, SettingsError, TutelageError
-from tutelage.pipeline.config import checked
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings, checked
 
 _Item = TypeVar("_Item")
 

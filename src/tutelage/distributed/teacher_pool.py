@@ -15,7 +15,7 @@ from typing import Any
 
 from tutelage.distributed.cluster import joined, worker_environment
 from tutelage.errors import TeacherUnreachableError, TutelageError
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings
 from tutelage.pipeline.resources import OpensTeacher
 from tutelage.teacher import (
     Journal,

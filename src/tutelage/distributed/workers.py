@@ -5,8 +5,7 @@ from pathlib import Path
 
 from tutelage.distributed.score_job import RayScoring, ray_job
 from tutelage.distributed.teacher_pool import opens_on_ray
-from tutelage.pipeline.config import ScoreSettings
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings, ScoreSettings
 from tutelage.pipeline.resources import OpensTeacher, Reader
 from tutelage.student import StudentSettings
 

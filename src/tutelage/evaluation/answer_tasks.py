@@ -1,12 +1,267 @@
 """Tasks whose answers the student writes: checked against a reference or by a program."""
 
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from tutelage.evaluation.answer_generation import Answer
+from tutelage.data import Unscored, content_hash
+from tutelage.errors import StudentError
 from tutelage.evaluation.config import TaskSettings
 from tutelage.evaluation.items import Item
+from tutelage.evaluation.likelihood_tasks import asked
 from tutelage.evaluation.results import ItemResult
+from tutelage.models import give_memory_back
+from tutelage.models.loading import load_model, memory_errors
+from tutelage.progress import Progress
+from tutelage.student import StudentModel
+from tutelage.student.engine import OutOfMemoryError
+from tutelage.student.engine_vllm import VllmOfflineEngine
 from tutelage.verification import Claim, VerifySettings, check_constraint, verify_table
+
+# ----------------------------------------------------------------------------------------------
+# Answers the student writes by itself: greedy, in batches, each kept as soon as it is there.
+#
+# left padding    question      answer
+# [pad pad   |  q1 q2 q3   |  a1 a2 <end> pad]
+# ----------------------------------------------------------------------------------------------
+
+
+_ANY_ANSWER = "."
+"""The template wants a response to render a question; which one makes no difference."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the student wrote.
+
+    Attributes:
+        text: Without special tokens.
+        ended: Whether it ended by itself within the limit.
+        tokens: Written, with the one that ended it.
+    """
+
+    text: str
+    ended: bool
+    tokens: int
+
+
+def answer_all(
+    items: Sequence[Item],
+    student: StudentModel,
+    *,
+    max_new_tokens: int,
+    batch: int,
+    kept: Path,
+    progress: Progress,
+) -> list[Answer | Unscored]:
+    """The student's answer to each item, in order.
+
+    A question that leaves no room for an answer is not asked: it is `too_long`, and the others go
+    on without it.
+
+    Args:
+        items: What is asked.
+        student: Opened, perhaps not loaded.
+        max_new_tokens: Of one answer.
+        batch: Questions answered at once. In bfloat16 the last digit of a probability depends on
+            who shares the batch, so batches are planned from all items, not from the missing.
+        kept: A file that collects answers; a killed evaluation continues from it.
+        progress: Told of each answer.
+    """
+    refused = _too_long(items, student, limit=max_new_tokens)
+    fitting = [item for item in items if item.item_id not in refused]
+    progress.advance(len(refused))
+    known = _read_kept(kept)
+    parts = student.parts
+    setup = {"dtype": parts.dtype, "device": parts.device, "batch": batch, "limit": max_new_tokens}
+    keys = {
+        item.item_id: content_hash("answer", student.fingerprint, item.question, setup)
+        for item in fitting
+    }
+    order = sorted(fitting, key=lambda item: (-len(item.question), item.item_id))
+    offline = parts.settings.backend == "vllm-offline"
+    writer: _Writer | _VllmWriter | None = None
+    for start in range(0, len(order), batch):
+        asked_now = order[start : start + batch]
+        if not all(keys[item.item_id] in known for item in asked_now):
+            writer = writer or (_VllmWriter(student) if offline else _Writer(student))
+            answers = writer.write([item.question for item in asked_now], limit=max_new_tokens)
+            fresh = {keys[i.item_id]: a for i, a in zip(asked_now, answers, strict=True)}
+            _keep(kept, fresh)
+            known |= fresh
+        progress.advance(len(asked_now))
+    return [refused.get(item.item_id) or known[keys[item.item_id]] for item in items]
+
+
+def _too_long(items: Sequence[Item], student: StudentModel, *, limit: int) -> dict[str, Unscored]:
+    """The items whose question and answer together do not fit into the student."""
+    most = student.parts.max_length
+    found = {}
+    for item in items:
+        width = len(_question_ids(student, item.question))
+        if width + limit > most:
+            found[item.item_id] = Unscored(
+                candidate_id=item.item_id,
+                reason="too_long",
+                detail=f"a question of {width} tokens and an answer of {limit} do not fit into "
+                f"the student's {most} tokens",
+            )
+    return found
+
+
+def _question_ids(student: StudentModel, question: str) -> list[int]:
+    """The tokens of a question as the student is asked."""
+    text = student.context_text(asked(question, _ANY_ANSWER))
+    tokenizer = student.parts.builder.tokenizer
+    (tokens,) = tokenizer.tokenize([text])
+    front = tokenizer.bos_ids if student.parts.template.adds_bos else ()
+    return [*front, *tokens.ids_T.tolist()]
+
+
+def _read_kept(path: Path) -> dict[str, Answer]:
+    """The answers of whole lines; a last line that was cut by a kill is asked again."""
+    if not path.is_file():
+        return {}
+    found = {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for line in text.split("\n")[:-1]:
+        try:
+            row = json.loads(line)
+            found[row["key"]] = Answer(text=row["text"], ended=row["ended"], tokens=row["tokens"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return found
+
+
+def _keep(path: Path, answers: dict[str, Answer]) -> None:
+    lines = [
+        json.dumps({"key": key, "text": a.text, "ended": a.ended, "tokens": a.tokens})
+        for key, a in answers.items()
+    ]
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n" + "\n".join(lines) + "\n")  # a cut line in front stays a line of its own
+
+
+class _Writer:
+    """A loaded student that writes."""
+
+    def __init__(self, student: StudentModel) -> None:
+        self._student = student
+        self._parts = student.parts
+        self._model = load_model(
+            self._parts.folder,
+            self._parts.settings,
+            device=self._parts.device,
+            dtype=self._parts.dtype,
+            device_map=self._parts.settings.device_map,
+        )
+        self._ends = _end_tokens(student, self._model.generation_config.eos_token_id)
+
+    def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
+        """Answer questions that leave room for an answer together, in the order given.
+
+        Raises:
+            StudentError: Memory does not suffice for a single one.
+        """
+        prompts = [_question_ids(self._student, question) for question in questions]
+        return self._write(prompts, limit=limit)
+
+    def _write(self, prompts: Sequence[list[int]], *, limit: int) -> list[Answer]:
+        """The answers, in halves where they do not fit into memory together."""
+        try:
+            with memory_errors(OutOfMemoryError):
+                return self._together(prompts, limit=limit)
+        except OutOfMemoryError as error:
+            if len(prompts) == 1:
+                raise StudentError(
+                    f"out of memory at an answer of {limit} tokens to {len(prompts[0])}: {error}",
+                    hint="lower max_new_tokens of the task, or set backend to vllm-offline",
+                ) from error
+        give_memory_back()  # not before the error, which holds the memory, is let go
+        half = len(prompts) // 2
+        return [
+            *self._write(prompts[:half], limit=limit),
+            *self._write(prompts[half:], limit=limit),
+        ]
+
+    def _together(self, prompts: Sequence[list[int]], *, limit: int) -> list[Answer]:
+        import torch
+
+        width = max(map(len, prompts))
+        pad = self._ends[0] if self._ends else 0
+        ids_B_T = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts])
+        mask_B_T = torch.tensor([[0] * (width - len(i)) + [1] * len(i) for i in prompts])
+        with torch.inference_mode():
+            written: Any = self._model.generate(
+                input_ids=ids_B_T.to(self._parts.device),
+                attention_mask=mask_B_T.to(self._parts.device),
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                repetition_penalty=1.0,
+                max_new_tokens=limit,
+                eos_token_id=self._ends or None,
+                pad_token_id=pad,
+            )
+        rows = written[:, width:].tolist()
+        return [_answer(self._student, row, ends=self._ends) for row in rows]
+
+
+class _VllmWriter:
+    """A student in vLLM that writes; it is the one that reads, too."""
+
+    def __init__(self, student: StudentModel) -> None:
+        self._student = student
+        self._ends = _end_tokens(student, student.parts.folder.end_tokens())
+
+    def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
+        """Answer questions that leave room for an answer, in the order given."""
+        engine = self._student.parts.engine()
+        if not isinstance(engine, VllmOfflineEngine):
+            raise TypeError(f"the engine {engine.name} does not write")
+        prompts = [_question_ids(self._student, question) for question in questions]
+        return [
+            _answer(self._student, written.ids, ends=self._ends, ended=written.ended)
+            for written in engine.write(prompts, limit=limit, ends=self._ends)
+        ]
+
+
+def _end_tokens(student: StudentModel, own: int | Sequence[int] | None) -> list[int]:
+    """What ends an answer: the model's own end tokens, and the template's end of turn."""
+    listed = [own] if own is None or isinstance(own, int) else own
+    found = {int(token) for token in listed if token is not None}
+    rendered = student.parts.template.render(asked("a", _ANY_ANSWER).messages, 1)
+    if rendered.end:
+        (tokens,) = student.parts.builder.tokenizer.tokenize([rendered.end])
+        found.add(int(tokens.ids_T[0]))
+    return sorted(found)
+
+
+def _answer(
+    student: StudentModel, ids: Sequence[int], *, ends: Sequence[int], ended: bool = False
+) -> Answer:
+    """What was written, up to its end.
+
+    Args:
+        student: Who wrote.
+        ids: Its tokens.
+        ends: Tokens that end an answer.
+        ended: Whether it ended, though the token that ended it may not be among `ids`.
+    """
+    end = next((i for i, token in enumerate(ids) if token in ends), None)
+    kept = list(ids if end is None else ids[:end])
+    done = ended or end is not None
+    return Answer(
+        text=student.parts.decode(kept), ended=done, tokens=len(kept) + (1 if done else 0)
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# Answer tasks.
+# ----------------------------------------------------------------------------------------------
 
 
 def exact_match(

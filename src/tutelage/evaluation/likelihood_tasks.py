@@ -1,12 +1,15 @@
 """Tasks that only read: how likely the student finds answers it is shown."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 
-from tutelage.data import Candidate, Message, Unscored, ViewName, content_hash
+from tutelage.data import Candidate, Message, TokenStats, Unscored, ViewName, content_hash
 from tutelage.evaluation.items import Item, Reference
 from tutelage.evaluation.results import ItemResult
-from tutelage.student import Reads
+from tutelage.metrics import step_spans
+from tutelage.student import Reads, TextPair
 
 GIVEN: ViewName = "response_given_instruction"
 ALONE: ViewName = "response"
@@ -98,3 +101,102 @@ def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
             correct=margin > 0,
             text=item.choices[means.index(max(means))],
         )
+
+
+# ----------------------------------------------------------------------------------------------
+# What reasoning is worth: how far each step brings the student to the right answer.
+#
+# A student can be right more often and reason less: its steps then say nothing that makes the
+# answer likelier. This task makes that visible.
+#
+#     question + step 1 .. step k + lead | answer       read for k = 0, 1, ... K
+#     drop of step k = NLL of the answer before it - NLL after it      answer tokens only
+# ----------------------------------------------------------------------------------------------
+
+
+CHUNK_ITEMS = 32
+
+
+def reasoning_quality(
+    items: Sequence[Item], reasonings: Sequence[str], student: Reads, *, lead: str
+) -> Iterator[ItemResult]:
+    """How many nats per answer token the steps save before one of them states the answer.
+
+    A step that writes the answer down makes it likely whatever the steps before were worth, so
+    the value stops in front of it; where the first step states it, nothing led there and the
+    value is 0. The drops of all steps stand in `detail`, as JSON.
+
+    Args:
+        items: With their answers.
+        reasonings: For each item, text that may come to an answer.
+        student: Reads the answer tokens.
+        lead: Stands between the reasoning and the answer.
+
+    Yields:
+        One result for each item, in order.
+    """
+    for start in range(0, len(items), CHUNK_ITEMS):
+        chunk = items[start : start + CHUNK_ITEMS]
+        texts = [text.strip() for text in reasonings[start : start + CHUNK_ITEMS]]
+        pairs: list[TextPair] = []
+        for item, text in zip(chunk, texts, strict=True):
+            if text:
+                before = student.context_text(asked(item.question, text))
+                pairs += [
+                    TextPair(
+                        pair_id=item.item_id,
+                        context=before + text[:end] + lead,
+                        target=str(item.answer),
+                    )
+                    for end in (0, *(end for _, end in step_spans(text)))
+                ]
+        read: dict[str, list[TokenStats | Unscored]] = {}
+        for pair, stats in zip(pairs, student.read_pairs(pairs), strict=True):
+            read.setdefault(pair.pair_id, []).append(stats)
+        for item, text in zip(chunk, texts, strict=True):
+            yield _result(item, text, read.get(item.item_id, []))
+
+
+def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> ItemResult:
+    if not text:
+        return ItemResult(item_id=item.item_id, status="no_reasoning")
+    lost = next((s for s in stats if isinstance(s, Unscored)), None)
+    if lost is not None:
+        return ItemResult(item_id=item.item_id, status=lost.reason, detail=lost.detail, text=text)
+    nll = [s.mean_nll for s in stats if isinstance(s, TokenStats)]
+    drops = [before - after for before, after in pairwise(nll)]
+    stated = first_statement(text, str(item.answer), question=item.question)
+    counted = drops if stated is None else drops[:stated]
+    detail = {
+        "nats_without_steps": round(nll[0], 4),
+        "drops": [round(drop, 4) for drop in drops],
+        "step_that_states_the_answer": stated,
+    }
+    return ItemResult(
+        item_id=item.item_id, value=float(sum(counted)), text=text, detail=json.dumps(detail)
+    )
+
+
+def first_statement(text: str, answer: str, *, question: str = "") -> int | None:
+    """The 0-based step in which the answer is first written down, or None.
+
+    Commas do not count: 1,000 is 1000, whichever side writes it so.
+    Where the question holds the same number, a step that only repeats the question does not state
+    the answer: the number must then follow an equals sign, a colon or a word such as "is".
+
+    Examples:
+        >>> first_statement("He has 3 apples. 3 + 4 = 7.", "7")
+        1
+        >>> first_statement("He has 17 apples.", "7") is None
+        True
+        >>> first_statement("Of 2 nuts. 4 - 2 = 2.", "2", question="4 squirrels with 2 nuts?")
+        1
+    """
+    number = rf"(?<![\w.]){re.escape(answer.strip().replace(',', ''))}(?!\w|\.\d)"
+    pattern = re.compile(number)
+    if pattern.search(question.replace(",", "")):
+        pattern = re.compile(rf"(?:=|:|\b(?:is|are|equals|be)\b)\s*\$?{number}", re.IGNORECASE)
+    for index, (start, end) in enumerate(step_spans(text)):
+        if pattern.search(text[start:end].replace(",", "")):
+            return index
+    return None

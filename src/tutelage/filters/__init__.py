@@ -32,13 +32,13 @@ from tutelage.filters.config import (
 )
 from tutelage.filters.contamination import EvaluationIndex, Hits
 from tutelage.filters.decisions import FilterDecision, decisions_from_table, decisions_to_table
-from tutelage.filters.dispatch import Means
 from tutelage.filters.embeddings import Embedder, make_embedder
-from tutelage.filters.length import TokenCounter
 from tutelage.filters.ngrams import word_symbols
+from tutelage.filters.numeric import TokenCounter
 from tutelage.filters.pipeline import (
     Filtered,
     FilterResult,
+    Means,
     apply_filters,
     apply_filters_async,
     try_filters,

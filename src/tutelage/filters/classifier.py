@@ -19,9 +19,9 @@ from tutelage.errors import DataError
 from tutelage.filters.candidate_texts import Pool
 from tutelage.filters.config import ClassifierSettings
 from tutelage.filters.decisions import NO_RESPONSE
+from tutelage.filters.embeddings import need
 from tutelage.filters.ngrams import segmented_words
 from tutelage.filters.numeric import Numbers, numbers
-from tutelage.filters.optional_imports import need
 from tutelage.filters.reference_texts import Item, read_items
 
 NO_WORDS = "no_words"

@@ -1,5 +1,6 @@
 """Texts as vectors of length 1, whose product is the cosine of the angle between them."""
 
+import importlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.errors import SettingsError
+from tutelage.errors import MissingExtraError, SettingsError
 from tutelage.filters.config import (
     EmbedderSettings,
     Model2VecEmbedder,
@@ -15,7 +16,35 @@ from tutelage.filters.config import (
     WordsEmbedder,
 )
 from tutelage.filters.ngrams import mix, word_symbols
-from tutelage.filters.optional_imports import need
+
+# ----------------------------------------------------------------------------------------------
+# Libraries of the extra `filters`, imported when a filter needs them.
+# ----------------------------------------------------------------------------------------------
+
+
+def need(module: str, *, package: str) -> Any:
+    """Import a library that only some filters need.
+
+    Args:
+        module: What to import.
+        package: What to install, as the package index calls it.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"this filter needs {package}, which is not installed ({error})",
+            hint="pip install 'tutelage[filters]'",
+        ) from error
+
+
+# ----------------------------------------------------------------------------------------------
+# Embeddings.
+# ----------------------------------------------------------------------------------------------
+
 
 _TEXTS_AT_A_TIME = 512
 

@@ -1,5 +1,8 @@
 """Near duplicates: texts that share most of their shingles."""
 
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,9 +21,385 @@ from tutelage.filters.duplicates import (
     preference_order,
     text_codes,
 )
-from tutelage.filters.minhash import Buckets, bucket, choose_bands, jaccard, shingle_sets
-from tutelage.filters.ngrams import spaced_words_and_signs, to_form
-from tutelage.filters.operators import operator_similarity, operators_of
+from tutelage.filters.ngrams import (
+    Runs,
+    character_symbols,
+    mix,
+    runs_or_whole,
+    spaced_words_and_signs,
+    to_form,
+    word_symbols,
+)
+
+# ----------------------------------------------------------------------------------------------
+# The operators and comparison signs of a text, in order.
+#
+# Near duplicates are compared as words, in which `a + b` and `a - b` are the same. What tells the
+# two
+# apart is compared here, on its own: hyphens, slashes, list bullets, Markdown and HTML tags are not
+# operators, so that prose is not affected.
+# ----------------------------------------------------------------------------------------------
+
+
+_SAME_AS = {
+    "**": "^",
+    "\u2212": "-",
+    "\u2013": "-",
+    "\u00d7": "*",
+    "\u00b7": "*",
+    "\u22c5": "*",
+    "\u2217": "*",
+    "\u00f7": "/",
+    "\u2215": "/",
+    "\u2044": "/",
+    "\u2264": "<=",
+    "\u2265": ">=",
+    "\u2260": "!=",
+    "\\times": "*",
+    "\\cdot": "*",
+    "\\div": "/",
+    "\\le": "<=",
+    "\\leq": "<=",
+    "\\ge": ">=",
+    "\\geq": ">=",
+    "\\ne": "!=",
+    "\\neq": "!=",
+    "\\lt": "<",
+    "\\gt": ">",
+    "\\pm": "\u00b1",
+    "\\cup": "\u222a",
+    "\\cap": "\u2229",
+    "\\in": "\u2208",
+}
+_SIGN = re.compile(
+    r"\\(?:times|cdot|div|leq?|geq?|neq?|lt|gt|pm|cup|cap|in)(?![A-Za-z])"
+    r"|<=|>=|!=|==|->|=>|\*\*|&&|\|\||<<|>>|\+\+|--|//|[-+*/^=<>%&|!()\u2013]"
+    r"|(?<=\b[A-Za-z])['\u2032](?=[\s(=])"  # the prime of a derivative
+    r"|[\u00b1\u00b7\u00d7\u00f7\u00ac\u2044\u2190-\u21ff\u2200-\u22ff]"
+)
+_SUPERSCRIPTS = re.compile("([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)")
+_NOT_A_FORMULA = re.compile(
+    r"</?[a-z][a-z0-9]*(?:\s+[\w-]+=(?:\"[^\"]*\"|'[^']*'))*\s*/?>"  # tags
+    r"|^[ \t]*(?:>+|[-*+])(?=\s)"  # quotes and bullets
+    r"|([-=*+|~_])\1{2,}"  # rules
+    r"|\b\w+://\S+",  # addresses
+    re.MULTILINE | re.IGNORECASE,
+)
+_TABLE_ROW = re.compile(r"^[ \t]*\|.*$", re.MULTILINE)
+_ANYWHERE = frozenset("+=<>^'") | {"<=", ">=", "!=", "==", "->", "=>", "&&", "||", "<<", ">>", "++"}
+_NEGATIVE = "negative"
+"""The sign of a number, as against the operator."""
+_AROUND = frozenset("+-*/^<>=")
+_NEAR = 20
+"""Characters around a sign that are looked at."""
+
+
+def operators_of(text: str) -> tuple[str, ...]:
+    """The operators and comparison signs of a text, in order; different spellings are one.
+
+    A minus sign, a slash or an asterisk only counts between numbers, single letters and brackets,
+    or as the sign of a number.
+
+    Examples:
+        >>> operators_of("Solve x^2 - 4x + 5 = 0, with x \u2265 1/2.")
+        ('^', '-', '+', '=', '>=', '/')
+        >>> operators_of("- A well-known and/or *old* problem")
+        ()
+    """
+    text = _SUPERSCRIPTS.sub(r"^\1 ", text)
+    text = _TABLE_ROW.sub(lambda row: row[0].replace("|", " "), text)
+    return tuple(_signs(_NOT_A_FORMULA.sub(" ", text)))
+
+
+def _signs(text: str) -> Iterator[str]:
+    for match in _SIGN.finditer(text):
+        sign = _SAME_AS.get(match[0], match[0])
+        if match[0] == "**":
+            sign = "^" if _is_operator("**", match) else ""
+        elif not (sign in _ANYWHERE or not sign.isascii() or _is_operator(sign, match)):
+            sign = ""
+        if sign:
+            yield _NEGATIVE if sign == "-" and not _ends_as_operand(_before(match)) else sign
+
+
+def _before(match: re.Match[str]) -> str:
+    return match.string[max(match.start() - _NEAR, 0) : match.start()].rstrip()
+
+
+def _is_prefix(before: str, after: str) -> bool:
+    """Whether a sign stands tight in front of a word, as in `!done`."""
+    return after[:1].isalpha() and not before[-1:].isalnum()
+
+
+def _is_operator(sign: str, match: re.Match[str]) -> bool:
+    """Whether what stands around a sign makes it an operator."""
+    before = match.string[max(match.start() - _NEAR, 0) : match.start()]
+    after = match.string[match.end() : match.end() + _NEAR]
+    left, right = before.rstrip(), after.lstrip()
+    ends, starts = _ends_as_operand(left), _starts_as_operand(right)
+    is_first = not before[-1:].isalnum() and before[-1:] not in {")", "]", "-"}
+    rules = {
+        "(": left[-1:] in _AROUND and starts,
+        ")": right[:1] in _AROUND and ends,
+        "%": left[-1:].isdigit(),
+        "!": (ends and right[:1] in {*_AROUND, ")"}) or _is_prefix(before, after),
+        "|": (ends and starts) or after[:1].isalnum() or after[:1] == "-" or before[-1:].isalnum(),
+        "--": before[-1:].isalnum() != after[:1].isalnum(),
+        "-": (ends and starts) or (is_first and after[:1].isdigit()),
+        "*": (ends and starts) or (before[-1:] == after[:1] == " "),
+    }
+    return rules.get(sign, ends and starts)
+
+
+def _ends_as_operand(text: str) -> bool:
+    return bool(re.search(r"(?:\d|[)\]}]|(?<![^\W\d_])[^\W\d_])[!$`]?$", text))
+
+
+def _starts_as_operand(text: str) -> bool:
+    return bool(re.match(r"[-$`]?(?:\d|[(\[{\\]|\.\d|[^\W\d_](?![^\W\d_]))", text))
+
+
+def operator_similarity(one: Sequence[str], other: Sequence[str]) -> float:
+    """How alike two lists of operators are: shared neighbours over all neighbours, in [0, 1].
+
+    1 means the same operators in the same order, or none on either side.
+
+    Examples:
+        >>> operator_similarity("+-=", "+-=")
+        1.0
+        >>> operator_similarity("+", "-")
+        0.0
+        >>> operator_similarity("^+-=", "^-+=")
+        0.25
+    """
+    if tuple(one) == tuple(other):
+        return 1.0
+    first, second = (Counter(zip(["", *s], [*s, ""], strict=True)) for s in (one, other))
+    return sum((first & second).values()) / sum((first | second).values())
+
+
+# ----------------------------------------------------------------------------------------------
+# Near duplicates.
+# ----------------------------------------------------------------------------------------------
+
+
+# ----------------------------------------------------------------------------------------------
+# MinHash signatures and the buckets of texts that may be near duplicates.
+#
+# A. Broder, "On the resemblance and containment of documents", 1997: for a random order of all
+# shingles, two sets have the same smallest shingle with a chance that equals their Jaccard
+# similarity. Locality-sensitive hashing puts texts into one bucket when r such minima in a row
+# agree, in any of b bands: the chance of sharing a bucket is 1 - (1 - J^r)^b.
+#
+# Deviation: instead of random orders, h(x) = a x + b modulo 2^64 with odd a. The buckets are only
+# candidates; `near.py` compares the sets themselves.
+# ----------------------------------------------------------------------------------------------
+
+
+HASHES = 128
+"""Minima in a signature. More would find the same pairs with fewer false candidates, slower."""
+
+WANTED_RECALL = 0.99
+"""Of pairs exactly at the threshold; pairs above it are found more surely."""
+
+_CHARACTERS_AT_A_TIME = 250_000  # keeps the inner loop within the processor's cache
+_HASH_SEED = 20240229
+_ESTIMATE_MARGIN = 0.2  # over four standard errors of the share of 128 minima that agree
+_FEW = 4  # so few are compared at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bands:
+    """How a signature is cut.
+
+    Attributes:
+        bands: Pieces of the signature, each a chance to share a bucket.
+        rows: Minima in each piece, all of which must agree.
+    """
+
+    bands: int
+    rows: int
+
+    def recall(self, similarity: float) -> float:
+        """The chance in [0, 1] that two texts of this Jaccard similarity share a bucket."""
+        return float(1.0 - (1.0 - similarity**self.rows) ** self.bands)
+
+
+def choose_bands(similarity: float) -> Bands:
+    """The most selective cut that still finds `WANTED_RECALL` of the pairs at this similarity.
+
+    Examples:
+        >>> choose_bands(0.8)
+        Bands(bands=21, rows=6)
+    """
+    for rows in range(HASHES, 1, -1):
+        bands = Bands(bands=HASHES // rows, rows=rows)
+        if bands.recall(similarity) >= WANTED_RECALL:
+            return bands
+    return Bands(bands=HASHES, rows=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buckets:
+    """Which buckets each of N texts shares with others.
+
+    Attributes:
+        ids_B: int64; bucket ids, those of text 0 first. Buckets of one text are left out.
+        starts_N: int64; where the ids of each text start, and one more for the end.
+        sketches_N_H: uint8; the low eight bits of the H minima of each text.
+    """
+
+    ids_B: NDArray[np.int64]
+    starts_N: NDArray[np.int64]
+    sketches_N_H: NDArray[np.uint8]
+
+    def of(self, text: int) -> list[int]:
+        """The buckets this text shares with others."""
+        found: list[int] = self.ids_B[self.starts_N[text] : self.starts_N[text + 1]].tolist()
+        return found
+
+    def promising(self, text: int, others: list[int], similarity: float) -> list[int]:
+        """Leave out those whose minima agree too rarely for this Jaccard similarity.
+
+        The share of minima that agree estimates the similarity with a standard error of at most
+        0.045; a text as near as asked for is left out with a chance of about 1 in 100,000.
+        """
+        if len(others) < _FEW:
+            return others
+        agree = self.sketches_N_H[others] == self.sketches_N_H[text]
+        near = agree.mean(axis=1) >= similarity - _ESTIMATE_MARGIN
+        return [other for other, is_near in zip(others, near.tolist(), strict=True) if is_near]
+
+
+def shingles(texts: TextColumn, settings: NearDuplicatesSettings) -> Runs:
+    """The shingles of each text, as hashes; a short text is one shingle."""
+    symbols = character_symbols if settings.shingle == "characters" else word_symbols
+    return runs_or_whole(symbols(texts), settings.shingle_size)
+
+
+def in_chunks(texts: TextColumn) -> Iterator[tuple[int, TextColumn]]:
+    """Cut texts into chunks of some 250,000 characters: (first index, texts)."""
+    ends = np.cumsum(np.asarray(compute.utf8_length(texts), dtype=np.int64))
+    start = 0
+    while start < len(texts):
+        before = int(ends[start - 1]) if start else 0
+        stop = int(np.searchsorted(ends, before + _CHARACTERS_AT_A_TIME, side="right"))
+        stop = max(stop, start + 1)
+        yield start, texts.slice(start, stop - start)
+        start = stop
+
+
+def bucket(
+    texts: TextColumn,
+    settings: NearDuplicatesSettings,
+    bands: Bands,
+    *,
+    apart_N: NDArray[np.int64] | None = None,
+) -> Buckets:
+    """Put texts into buckets.
+
+    Args:
+        texts: Distinct texts without nulls. A text without letters and digits is in no bucket.
+        settings: What a shingle is.
+        bands: How to cut the signatures.
+        apart_N: Texts with different numbers share no bucket.
+    """
+    keys = np.zeros((len(texts), bands.bands), dtype=np.uint64)
+    sketches = np.zeros((len(texts), bands.bands * bands.rows), dtype=np.uint8)
+    has_key = np.zeros(len(texts), dtype=bool)
+    for start, chunk in in_chunks(texts):
+        signed, signatures = _signatures(shingles(chunk, settings), bands.bands * bands.rows)
+        keys[start + signed] = _band_keys(signatures, bands)
+        sketches[start + signed] = signatures.astype(np.uint8)  # keeps the low bits
+        has_key[start + signed] = True
+    if apart_N is not None:
+        keys ^= mix(apart_N.astype(np.uint64))[:, None]
+    ids, starts = _shared(keys, np.flatnonzero(has_key), len(texts))
+    return Buckets(ids_B=ids, starts_N=starts, sketches_N_H=sketches)
+
+
+def _signatures(runs: Runs, hashes: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The texts that have shingles, and (texts, hashes) minima."""
+    texts, starts = np.unique(runs.texts_R, return_index=True)
+    generator = np.random.Generator(np.random.PCG64(_HASH_SEED))
+    factors = generator.integers(0, 2**64, size=HASHES, dtype=np.uint64) | np.uint64(1)
+    offsets = generator.integers(0, 2**64, size=HASHES, dtype=np.uint64)
+    minima = np.empty((hashes, len(texts)), dtype=np.uint64)
+    if len(texts):
+        hashed = np.empty_like(runs.hashes_R)
+        for i in range(hashes):
+            np.multiply(runs.hashes_R, factors[i], out=hashed)
+            hashed += offsets[i]
+            np.minimum.reduceat(hashed, starts, out=minima[i])
+    return texts, minima.T
+
+
+def _band_keys(signatures: NDArray[np.uint64], bands: Bands) -> NDArray[np.uint64]:
+    cut = signatures.reshape(len(signatures), bands.bands, bands.rows)
+    keys = np.zeros(cut.shape[:2], dtype=np.uint64)
+    for row in range(bands.rows):
+        keys = mix(keys ^ cut[:, :, row])
+    return keys
+
+
+def _shared(
+    keys: NDArray[np.uint64], texts: NDArray[np.int64], total: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number the keys that two texts or more share, band by band: bucket ids, and their starts."""
+    members: list[NDArray[np.int64]] = []
+    ids: list[NDArray[np.int64]] = []
+    next_id = 0
+    for band in range(keys.shape[1]):
+        _, codes, counts = np.unique(keys[texts, band], return_inverse=True, return_counts=True)
+        shared = counts[codes] > 1
+        members.append(texts[shared])
+        ids.append(codes[shared].astype(np.int64) + next_id)
+        next_id += len(counts)
+    all_members = np.concatenate(members)
+    order = np.argsort(all_members, kind="stable")
+    counts_N = np.bincount(all_members, minlength=total)
+    starts = np.concatenate([[0], np.cumsum(counts_N)]).astype(np.int64)
+    return np.concatenate(ids)[order], starts
+
+
+def shingle_sets(
+    texts: TextColumn, wanted: NDArray[np.int64], settings: NearDuplicatesSettings
+) -> dict[int, NDArray[np.uint64]]:
+    """The shingles of some texts as sorted arrays without repeats, by index."""
+    sets: dict[int, NDArray[np.uint64]] = {}
+    some = texts.take(pa.array(wanted, pa.int64()))
+    for start, chunk in in_chunks(some):
+        runs = shingles(chunk, settings)
+        found, starts = np.unique(runs.texts_R, return_index=True)
+        pieces = np.split(runs.hashes_R, starts[1:])
+        for text, piece in zip(found.tolist(), pieces, strict=True):
+            sets[int(wanted[start + text])] = np.unique(piece)
+    return sets
+
+
+def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
+    """Shared members over all members of two sorted arrays without repeats, in [0, 1].
+
+    1 means the same set; 0 means nothing shared.
+
+    Examples:
+        >>> jaccard(np.array([1, 2, 3], np.uint64), np.array([2, 3, 4], np.uint64))
+        0.5
+    """
+    if not len(one) or not len(other):
+        return 0.0
+    if len(one) > len(other):
+        one, other = other, one
+    at = np.searchsorted(other, one)
+    at[at == len(other)] = 0
+    shared = int((other[at] == one).sum())
+    return shared / (len(one) + len(other) - shared)
+
+
+# ----------------------------------------------------------------------------------------------
+# Near duplicates.
+# ----------------------------------------------------------------------------------------------
+
 
 _NONE = np.zeros(0, dtype=np.uint64)
 

@@ -1,8 +1,9 @@
 """One number for each candidate, or the reason why there is none."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,15 @@ from numpy.typing import NDArray
 from tutelage.data import OK
 from tutelage.errors import DataError, SettingsError
 from tutelage.filters.candidate_texts import Pool, compute
+from tutelage.filters.config import (
+    BandSettings,
+    EchoSettings,
+    IfdSettings,
+    LengthSettings,
+    PassRateSettings,
+)
+from tutelage.filters.decisions import NO_RESPONSE, Verdicts
+from tutelage.filters.ngrams import segmented_words, word_symbols, words_of
 
 NOT_SCORED = "not_scored"
 """The reason where the scores table has no row for a candidate."""
@@ -131,3 +141,226 @@ def _floats(table: pa.Table, column: str) -> Sequence[float | None]:
         raise SettingsError(f"column {column!r} holds {kind}, not numbers")
     values: Any = table[column].cast(pa.float64()).to_pylist()
     return list(values)
+
+
+# ----------------------------------------------------------------------------------------------
+# Keep what lies in a band of one number, or the best share of it.
+# ----------------------------------------------------------------------------------------------
+
+
+IN_BAND = "in_band"
+BELOW_MINIMUM = "below_minimum"
+ABOVE_MAXIMUM = "above_maximum"
+IN_SHARE = "in_share"
+OUTSIDE_SHARE = "outside_share"
+
+
+def keep_band(pool: Pool, measured: Numbers, settings: BandSettings) -> Verdicts:
+    """Decide by one number.
+
+    A candidate without a number is dropped, with the reason why it has none. `keep_fraction`
+    chooses among those within the limits; between equal numbers the id decides, so the result
+    does not depend on the order of the candidates.
+
+    Args:
+        pool: The candidates.
+        measured: Their numbers.
+        settings: The limits.
+
+    Returns:
+        Verdicts with one of `in_band`, `below_minimum`, `above_maximum`, `in_share`,
+        `outside_share`, or the reason why there is no number.
+    """
+    values = measured.values_N
+    reasons = np.full(len(pool), IN_BAND, dtype=object)
+    if settings.minimum is not None:
+        reasons[values < settings.minimum] = BELOW_MINIMUM
+    if settings.maximum is not None:
+        reasons[values > settings.maximum] = ABOVE_MAXIMUM
+    if isinstance(settings, IfdSettings) and settings.below is not None:
+        reasons[values >= settings.below] = ABOVE_MAXIMUM
+    kept = measured.known_N & (reasons == IN_BAND)
+    if settings.keep_fraction is not None:
+        budget = math.ceil(settings.keep_fraction * len(pool))
+        chosen = _best(pool, values, kept, budget, highest=settings.prefer == "high")
+        reasons[kept] = OUTSIDE_SHARE
+        reasons[chosen] = IN_SHARE
+        kept = chosen
+    words = [
+        str(reason) if known else missing
+        for reason, known, missing in zip(
+            reasons, measured.known_N.tolist(), measured.reasons_N, strict=True
+        )
+    ]
+    return Verdicts(
+        kept_N=kept,
+        reasons_N=words,
+        values_N=values,
+        known_N=measured.known_N,
+        details_N=measured.details_N,
+    )
+
+
+def _best(
+    pool: Pool,
+    values_N: NDArray[np.float64],
+    eligible_N: NDArray[np.bool_],
+    budget: int,
+    *,
+    highest: bool,
+) -> NDArray[np.bool_]:
+    signed = -values_N if highest else values_N
+    rows = sorted(
+        np.flatnonzero(eligible_N).tolist(), key=lambda i: (signed[i], pool.candidate_ids[i])
+    )
+    chosen = np.zeros(len(pool), dtype=bool)
+    chosen[rows[:budget]] = True
+    return chosen
+
+
+# ----------------------------------------------------------------------------------------------
+# How long is a text?.
+# ----------------------------------------------------------------------------------------------
+
+
+TokenCounter: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
+"""Counts the tokens of each text, in order."""
+
+
+def measure_length(
+    pool: Pool,
+    settings: LengthSettings,
+    *,
+    scores: pa.Table | None = None,
+    count_tokens: TokenCounter | None = None,
+) -> Numbers:
+    """Count the characters, words or tokens of each candidate's text.
+
+    Characters are Unicode code points. Words are runs of letters, digits and marks. Tokens are
+    counted by `count_tokens` where it is given, otherwise taken from the scores table, where
+    they are the target tokens of the student that scored.
+
+    Raises:
+        SettingsError: Tokens are asked for and nothing can count them.
+    """
+    texts = pool.text(settings.of)
+    match settings.unit:
+        case "characters":
+            lengths = compute.utf8_length(texts).to_pylist()
+            return numbers(lengths, missing=NO_RESPONSE)
+        case "words":
+            counts = word_symbols(texts).counts_N.astype(np.float64)
+            counts[np.asarray(texts.is_null())] = np.nan
+            return numbers(counts, missing=NO_RESPONSE)
+        case "tokens":
+            if count_tokens is not None:
+                return _counted(texts.to_pylist(), count_tokens)
+            return _scored_tokens(pool, settings, scores)
+
+
+def _counted(texts: Sequence[str | None], count_tokens: TokenCounter) -> Numbers:
+    present = [text for text in texts if text is not None]
+    counts = iter(count_tokens(present))
+    return numbers([None if t is None else next(counts) for t in texts], missing=NO_RESPONSE)
+
+
+def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None) -> Numbers:
+    if scores is None:
+        raise SettingsError(
+            "length in tokens without a tokenizer and without scores",
+            hint="score the candidates first, or use `unit: words`",
+        )
+    if settings.of == "both":
+        raise SettingsError(
+            "the scores table counts the tokens of instruction and response apart",
+            hint="use `of: response` or `of: instruction`, or pass a tokenizer",
+        )
+    return column_numbers(pool, f"{settings.of}_tokens", scores=scores)
+
+
+# ----------------------------------------------------------------------------------------------
+# The share of the student's answers that are right.
+# ----------------------------------------------------------------------------------------------
+
+
+def measure_pass_rate(
+    pool: Pool, settings: PassRateSettings, *, scores: pa.Table | None = None
+) -> Numbers:
+    """Look the pass rate up. 0 means the student never gets it right, 1 that it always does.
+
+    Raises:
+        DataError: A rate is outside [0, 1], as a rate in percent would be.
+    """
+    measured = column_numbers(pool, settings.column, scores=scores)
+    outside = measured.known_N & ((measured.values_N < 0.0) | (measured.values_N > 1.0))
+    for row in np.flatnonzero(outside)[:1].tolist():
+        raise DataError(
+            f"candidate {pool.candidate_ids[row]}: {settings.column} is "
+            f"{measured.values_N[row]}, which is not a fraction in [0, 1]",
+            hint="divide the column by the number of answers, or name another column",
+        )
+    return measured
+
+
+# ----------------------------------------------------------------------------------------------
+# Does a response say its instruction again?.
+#
+# `r_ifd` asks how well the response lets the student guess the instruction. A response that opens
+# by
+# repeating it makes that trivial, so its `r_ifd` is low for no good reason: such a response must be
+# known before `r_ifd` decides.
+# ----------------------------------------------------------------------------------------------
+
+
+ECHOES = "echoes_instruction"
+"""The reason where a response repeats (nearly) all of its instruction."""
+
+
+def repeated_share(*, instruction: str, response: str, ngram_words: int) -> float | None:
+    """The share of an instruction's word n-grams that stand in the response.
+
+    Args:
+        instruction: The last user turn.
+        response: The answer to it.
+        ngram_words: At least 1; an instruction with fewer words is looked for whole.
+
+    Returns:
+        In [0, 1]: 1 where the whole instruction is there, in order. None where it has no words.
+
+    Examples:
+        >>> repeated_share(instruction="Name two red fruits.", ngram_words=3,
+        ...                response="Two red fruits are cherries and plums.")
+        0.5
+    """
+    return _share(words_of(instruction), words_of(response), ngram_words)
+
+
+def _share(asked: list[str], said: list[str], ngram_words: int) -> float | None:
+    if not asked:
+        return None
+    size = min(ngram_words, len(asked))
+    there = {tuple(said[at : at + size]) for at in range(len(said) - size + 1)}
+    wanted = [tuple(asked[at : at + size]) for at in range(len(asked) - size + 1)]
+    return sum(gram in there for gram in wanted) / len(wanted)
+
+
+def drop_echoes(pool: Pool, settings: EchoSettings) -> Verdicts:
+    """Keep the candidates whose response does not say the instruction again.
+
+    An instruction without words cannot be repeated: the share is 0.
+    """
+    instructions, responses = pool.text("instruction"), pool.text("response")
+    missing = [
+        not there
+        for there in compute.and_(*map(compute.is_valid, (instructions, responses))).to_pylist()
+    ]
+    asked, said = (segmented_words(texts).to_pylist() for texts in (instructions, responses))
+    shares = [
+        None
+        if absent
+        else _share((one or "").split(), (other or "").split(), settings.ngram_words) or 0.0
+        for absent, one, other in zip(missing, asked, said, strict=True)
+    ]
+    verdicts = keep_band(pool, numbers(shares, missing=NO_RESPONSE), settings)
+    reasons = [ECHOES if word == ABOVE_MAXIMUM else word for word in verdicts.reasons_N]
+    return replace(verdicts, reasons_N=reasons)

@@ -8,9 +8,13 @@ is None and its candidate `nonfinite`: a failure is never a number.
 from tutelage.metrics.corpus import CaslFit, car, casl, delta_loss, fit_casl, rsr_of_set, with_casl
 from tutelage.metrics.group import lark, lark_weights, with_lark
 from tutelage.metrics.metric_agreement import agreement
-from tutelage.metrics.perplexity_ratios import ifd, ifd_loss, ppl, r_ifd
-from tutelage.metrics.registry import METRICS
-from tutelage.metrics.requirements import (
+from tutelage.metrics.registry import (
+    METRICS,
+    Better,
+    Level,
+    Material,
+    MetricSpec,
+    Statistics,
     beyond,
     needs_steps,
     needs_text,
@@ -23,13 +27,16 @@ from tutelage.metrics.response import (
     brier,
     grape,
     high_entropy_sum,
+    ifd,
+    ifd_loss,
     mean_rank,
     mean_surprisal,
+    ppl,
+    r_ifd,
     rsr,
     upd,
 )
 from tutelage.metrics.score_rows import NONFINITE, compute, finish_scores, score_row, scores_schema
-from tutelage.metrics.spec import Better, Level, Material, MetricSpec, Statistics
 from tutelage.metrics.steps import (
     LALP_WINDOW_STEPS,
     StepView,

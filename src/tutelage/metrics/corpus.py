@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tutelage.data import Reading
 from tutelage.errors import DataError, SpanMismatchError
 from tutelage.metrics.group import with_column
-from tutelage.metrics.perplexity_ratios import divide
+from tutelage.metrics.response import divide
 
 CASL_COLUMNS = ("grape", "aslec_drop", "first_token_logprob", "first_token_share")
 """The columns of a scores table that `casl` is made of: the target, then its three causes."""

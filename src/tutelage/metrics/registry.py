@@ -1,14 +1,116 @@
 """Every metric by name."""
 
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 
-from tutelage.data import ViewName
+from tutelage.data import VIEW_NAMES, Reading, TokenStats, ViewName
 from tutelage.data.extensions import Extension, extensions_of, finite_or_none, when_loaded
-from tutelage.errors import SettingsError
-from tutelage.metrics import perplexity_ratios, response, steps
-from tutelage.metrics.spec import Material, MetricSpec
+from tutelage.errors import DataError, SettingsError
+from tutelage.metrics import response, steps
+
+# ----------------------------------------------------------------------------------------------
+# What there is to know about a metric, and what one is made of.
+# ----------------------------------------------------------------------------------------------
+
+
+Better: TypeAlias = Literal["higher", "lower", "neither"]
+Level: TypeAlias = Literal["pair", "candidate", "pool", "set"]
+Statistics: TypeAlias = Literal["nll", "ranks", "full"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a metric of one candidate may be made of.
+
+    Attributes:
+        reading: The candidate as the student read it.
+        response: The text of the response, for metrics that look for steps in it.
+        steps: One reading for each view of `step_views`, for `lalp`.
+    """
+
+    reading: Reading
+    response: str | None = None
+    steps: Sequence[TokenStats] | None = None
+
+    def view(self, name: ViewName) -> TokenStats:
+        """One view of the reading.
+
+        Raises:
+            DataError: It was not read.
+        """
+        if name not in self.reading.views:
+            raise DataError(
+                f"candidate {self.reading.candidate_id}: the view {name!r} was not read",
+                hint="ask the student for the views that `tutelage.metrics.views_for` names",
+            )
+        return self.reading.views[name]
+
+    @property
+    def answer(self) -> TokenStats:
+        """The response as read after the instruction."""
+        return self.view("response_given_instruction")
+
+    @property
+    def text(self) -> str:
+        """The response's text.
+
+        Raises:
+            DataError: It was not given.
+        """
+        if self.response is None:
+            raise DataError(
+                f"candidate {self.reading.candidate_id}: a metric of steps needs the response",
+                hint="pass response=... where `tutelage.metrics.needs_text` says so",
+            )
+        return self.response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec:
+    """What there is to know about a metric.
+
+    Attributes:
+        name: As in `--metrics` and as the column of the scores table.
+        summary: One sentence for people.
+        formula: In plain text; L(y|x) is the mean loss of y after x in nats per token.
+        better: Which direction is better; `neither` where that depends on the use.
+        level: What the number belongs to: a `pair` of instruction and response, a `candidate` among
+            those of its instruction, a whole `pool` of candidates at once, or a `set`.
+        valid_range: The smallest and the largest value it can have.
+        ceiling: A pair at or above this is mismatched, or None where there is no such line.
+        views: The views of one candidate that it is made of.
+        statistics: `nll` where log-probabilities are enough, `ranks` where ranks are needed too,
+            `full` where the whole distribution is.
+        needs: What else it is made of, for people; empty for one reading alone.
+        made_of: The other metrics it is computed from.
+        source: The paper, the equation and its arXiv number.
+        deviation: Where ours differs from the source; empty where it does not.
+        compute: From the material of one candidate; None where one candidate is not enough.
+    """
+
+    name: str
+    summary: str
+    formula: str
+    better: Better
+    level: Level
+    valid_range: tuple[float, float]
+    ceiling: float | None = None
+    views: tuple[ViewName, ...] = ("response_given_instruction",)
+    statistics: Statistics = "nll"
+    needs: str = ""
+    made_of: tuple[str, ...] = ()
+    source: str
+    deviation: str = ""
+    compute: Callable[[Material], float | None] | None = None
+
+
+# ----------------------------------------------------------------------------------------------
+# Registry.
+# ----------------------------------------------------------------------------------------------
 
 
 def _upd(material: Material) -> float:
@@ -43,7 +145,7 @@ _SPECS = (
         views=_RESPONSE_VIEWS,
         source="Selective Reflection-Tuning, eq. 3 (arXiv 2402.10110)",
         deviation=_SAME_TOKENS,
-        compute=lambda m: perplexity_ratios.ifd(
+        compute=lambda m: response.ifd(
             response=m.view("response"), response_given_instruction=m.answer
         ),
     ),
@@ -58,7 +160,7 @@ _SPECS = (
         views=_RESPONSE_VIEWS,
         source="Cherry LLM (arXiv 2308.12032)",
         deviation=_SAME_TOKENS,
-        compute=lambda m: perplexity_ratios.ifd_loss(
+        compute=lambda m: response.ifd_loss(
             response=m.view("response"), response_given_instruction=m.answer
         ),
     ),
@@ -73,7 +175,7 @@ _SPECS = (
         views=_INSTRUCTION_VIEWS,
         source="Selective Reflection-Tuning, eq. 8 (arXiv 2402.10110)",
         deviation=f"our own wording of the reverse request; {_SAME_TOKENS}",
-        compute=lambda m: perplexity_ratios.r_ifd(
+        compute=lambda m: response.r_ifd(
             instruction=m.view("instruction"),
             instruction_given_response=m.view("instruction_given_response"),
         ),
@@ -86,7 +188,7 @@ _SPECS = (
         level="pair",
         valid_range=(1.0, math.inf),
         source="common; a baseline of Selective Reflection-Tuning (arXiv 2402.10110)",
-        compute=lambda m: perplexity_ratios.ppl(response_given_instruction=m.answer),
+        compute=lambda m: response.ppl(response_given_instruction=m.answer),
     ),
     MetricSpec(
         name="grape",
@@ -328,3 +430,97 @@ def _spec_of(found: Extension) -> MetricSpec:
 
 when_loaded(_add_extensions)
 _add_extensions()
+
+
+# ----------------------------------------------------------------------------------------------
+# What a list of metric names asks of the student.
+# ----------------------------------------------------------------------------------------------
+
+
+LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")
+"""From the least to the most; each holds what those before it hold."""
+
+
+def table_metrics() -> tuple[str, ...]:
+    """The metrics that can be a column of the scores table: not those of sets or two students."""
+    return scorable()
+
+
+def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
+    """The specs of metrics that can be columns of a scores table, and of what they are made of.
+
+    Args:
+        names: As in `--metrics`.
+
+    Returns:
+        Each metric once: ingredients before what is made of them, else in the order given.
+
+    Raises:
+        SettingsError: A name is unknown, or is a metric of something other than a candidate.
+    """
+    found: dict[str, MetricSpec] = {}
+    for name in names:
+        if name not in METRICS:
+            close = difflib.get_close_matches(name, scorable(), n=1)
+            meant = f"did you mean {close[0]!r}? " if close else ""
+            raise SettingsError(
+                f"unknown metric {name!r}", hint=f"{meant}metrics are {', '.join(scorable())}"
+            )
+        if name not in scorable():
+            raise SettingsError(
+                f"{name!r} is not a score of one candidate: it needs {METRICS[name].needs}",
+                hint=f"call tutelage.metrics.{name}, or score with {', '.join(scorable())}",
+            )
+        for part in (*METRICS[name].made_of, name):
+            found.setdefault(part, METRICS[part])
+    return tuple(found.values())
+
+
+def views_for(names: Iterable[str]) -> tuple[ViewName, ...]:
+    """The views that the student must read for these metrics, each once, in their usual order.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    wanted = {view for spec in specs_for(names) for view in spec.views}
+    return tuple(view for view in VIEW_NAMES if view in wanted)
+
+
+def statistics_for(names: Iterable[str]) -> Statistics:
+    """The least that all of these metrics can be made of.
+
+    Returns:
+        `full` where one needs entropies or squares, else `ranks` where one needs ranks, else `nll`.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    return max((spec.statistics for spec in specs_for(names)), key=LEVELS.index, default="nll")
+
+
+def beyond(names: Iterable[str], statistics: Statistics) -> tuple[str, ...]:
+    """Those of these metrics that need more than these statistics.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    most = LEVELS.index(statistics)
+    return tuple(n for n in names if LEVELS.index(statistics_for([n])) > most)
+
+
+def needs_text(names: Iterable[str]) -> bool:
+    """Whether one of these metrics looks for steps in the response's text.
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    return any("the response's text" in spec.needs for spec in specs_for(names))
+
+
+def needs_steps(names: Iterable[str]) -> bool:
+    """Whether one of these metrics needs a reading of every step (see `step_views`).
+
+    Raises:
+        SettingsError: A name is unknown.
+    """
+    return any(spec.name == "lalp" for spec in specs_for(names))

@@ -17,8 +17,7 @@ from tutelage.data import (
 from tutelage.data.schemas import SCORES, columns_of, table_schema
 from tutelage.metrics.corpus import with_casl
 from tutelage.metrics.group import with_lark
-from tutelage.metrics.requirements import specs_for
-from tutelage.metrics.spec import Material
+from tutelage.metrics.registry import Material, specs_for
 
 NONFINITE = "nonfinite"
 """The status of a candidate for which a metric that was asked for has no finite value."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tutelage.errors import MissingExtraError, SettingsError, StudentError
-from tutelage.models.cache_paths import models_folder
-from tutelage.models.file_hashes import sha256
+from tutelage.models.config import models_folder
+from tutelage.models.weight_files import sha256
 
 _log = logging.getLogger(__name__)
 

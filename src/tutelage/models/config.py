@@ -1,5 +1,13 @@
 """The settings of a model folder."""
 
+import ctypes
+import gc
+import logging
+import os
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 DtypeName: TypeAlias = Literal["float32", "bfloat16", "float16"]
@@ -40,3 +48,112 @@ class ModelSettings(Protocol):
     def trust_remote_code(self) -> bool:
         """Whether Python code from the model's repository may run."""
         ...
+
+
+# ----------------------------------------------------------------------------------------------
+# Where this room keeps files between runs.
+# ----------------------------------------------------------------------------------------------
+
+
+_NETWORK = frozenset(
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fuse.ceph",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.sshfs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "panfs",
+        "smb3",
+        "wekafs",
+    }
+)
+"""Types of file systems on which SQLite's locks are not safe."""
+
+_log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """The folder of everything that can be deleted without losing results."""
+    return Path.home() / ".cache" / "tutelage"
+
+
+def models_folder() -> Path:
+    """Where bundled models are unpacked, one folder a model."""
+    return cache_folder() / "models"
+
+
+@cache
+def _local(usual: Path) -> Path:
+    """A folder of this user on a local disk, instead of one on a network."""
+    local = Path(tempfile.gettempdir()) / f"tutelage-{os.getuid()}"
+    local.mkdir(mode=0o700, exist_ok=True)
+    if local.is_symlink() or local.stat().st_uid != os.getuid():  # made by somebody else
+        local = Path(tempfile.mkdtemp(prefix="tutelage-"))
+    _log.warning(
+        "%s is on a network file system, where SQLite is not safe: readings are kept in %s; "
+        "set cache_path to a folder on a local disk to keep them longer",
+        usual,
+        local,
+    )
+    return local
+
+
+def readings_path() -> Path:
+    """Where readings are kept unless the settings say otherwise: always on a local disk.
+
+    Home folders of clusters are often on a network file system. Readings are then kept in the
+    machine's folder for temporary files.
+    """
+    usual = cache_folder()
+    if file_system(usual) not in _NETWORK:
+        return usual / "readings.sqlite"
+    return _local(usual) / "readings.sqlite"
+
+
+def file_system(path: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that a path is on, or nothing where the system does not say."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    real, found, deepest = path.absolute(), "", -1
+    for line in lines:
+        parts = line.split()
+        if len(parts) < 3:  # noqa: PLR2004  (device, place, type)
+            continue
+        place = Path(parts[1].replace("\\040", " "))
+        if (place == real or place in real.parents) and len(place.parts) >= deepest:
+            found, deepest = parts[2], len(place.parts)
+    return found
+
+
+# ----------------------------------------------------------------------------------------------
+# Giving memory back to the system.
+# ----------------------------------------------------------------------------------------------
+
+
+def give_memory_back() -> None:
+    """Collect what nobody holds, and make the C library hand over what it keeps for later.
+
+    glibc keeps freed blocks below 32 MiB for the next use: after a training most of what the
+    gradients and the optimizer took. Other C libraries are left to themselves.
+    """
+    gc.collect()  # a trainer and its model, optimizer and gradients hold each other
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return  # not glibc
+    trim(ctypes.c_size_t(0))

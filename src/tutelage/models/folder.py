@@ -14,9 +14,8 @@ from tutelage.models.adapter import CONFIG_NAME as ADAPTER_CONFIG
 from tutelage.models.adapter import Adapter, find_adapter
 from tutelage.models.bundled import BUNDLED, bundled_model
 from tutelage.models.config import DtypeName, ModelSettings
-from tutelage.models.file_hashes import file_digest
 from tutelage.models.hardware import find_device, usual_dtype
-from tutelage.models.weight_files import weight_files
+from tutelage.models.weight_files import file_digest, weight_files
 
 LENGTH_CAP = 8192
 """The longest view by default: longer ones take a lot of memory, so they are asked for."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,11 +14,43 @@ from tutelage.data.key_suggestions import problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
 from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
-from tutelage.pipeline.ray_config import EngineName, RaySettings
 from tutelage.refinement import RefineSettings
 from tutelage.selection import SelectSettings, needed_metrics
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
+
+# ----------------------------------------------------------------------------------------------
+# How many workers a stage has, and on which cluster.
+# ----------------------------------------------------------------------------------------------
+
+
+EngineName: TypeAlias = Literal["local", "ray"]
+
+
+class RaySettings(BaseModel):
+    """A pool of workers on one machine or on many; used where the engine is `ray`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    address: str = Field(
+        default="local",
+        min_length=1,
+        description="local: start Ray on this machine. auto: join the cluster this machine "
+        "belongs to. Or ray://HOST:PORT.",
+    )
+    workers: int = Field(default=2, ge=1, description="How many actors, each with its own model.")
+    worker_cpus: int = Field(
+        default=1, ge=1, description="The processors of one worker; as many threads compute."
+    )
+    worker_gpus: float = Field(
+        default=0, ge=0, description="The graphics cards of one worker: 1, or a share of one."
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# Config.
+# ----------------------------------------------------------------------------------------------
+
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -1,5 +1,6 @@
 """A chosen set, written for the program that trains on it."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -7,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tutelage.data import TableWriter, write_jsonl
 from tutelage.data.extensions import extensions_of
 from tutelage.data.schemas import MESSAGES, columns_of, table_schema
 from tutelage.data.thinking import join_thinking
 from tutelage.errors import DataError, RunError, SettingsError
-from tutelage.pipeline import trainer_snippets
 from tutelage.pipeline.dataset_card import Card, alternates
 from tutelage.pipeline.distillation_export import DISTILLATION, export_prompts
 from tutelage.pipeline.preference_export import PREFERENCE_TARGETS, preferences_for
@@ -22,6 +23,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.set_rows import PROVENANCE, WEIGHT, chosen_rows
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.turn_formats import (
+    LLAMAFACTORY_TAGS,
     OF_SHAREGPT,
     Turn,
     flat_turns,
@@ -29,6 +31,96 @@ from tutelage.pipeline.turn_formats import (
     openai_turns,
     tools_list,
 )
+
+# ----------------------------------------------------------------------------------------------
+# What to paste into the configuration of each trainer, for a file that was exported.
+# ----------------------------------------------------------------------------------------------
+
+
+def trl(file: Path) -> str:
+    """Python that trains with TRL."""
+    return (
+        "from datasets import load_dataset\n"
+        "from trl import SFTConfig, SFTTrainer\n\n"
+        f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
+        'columns = [c for c in ("prompt", "completion", "tools") if c in data.column_names]\n'
+        "data = data.select_columns(columns)\n"
+        "# loss on the completion only, as it was scored, and nothing cut without a word\n"
+        "args = SFTConfig(completion_only_loss=True, max_length=None)\n"
+        'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
+    )
+
+
+def axolotl(file: Path) -> str:
+    """The `datasets` part of an axolotl configuration."""
+    return (
+        "datasets:\n"
+        f"  - path: {file.name}\n"
+        "    ds_type: json\n"
+        "    type: chat_template\n"
+        "    field_messages: messages\n"
+        "    message_property_mappings:\n"
+        "      role: role\n"
+        "      content: content\n"
+        "    message_field_training: train\n"
+        "    roles_to_train: [assistant]\n"
+        "    train_on_eos: turn\n"
+    )
+
+
+def llamafactory(file: Path) -> str:
+    """An entry of LLaMA-Factory's dataset_info.json for rows of role and content."""
+    entry = {
+        "tutelage": {
+            "file_name": file.name,
+            "formatting": "sharegpt",
+            "columns": {"messages": "messages", **_tools_column(file)},
+            "tags": dict(LLAMAFACTORY_TAGS),
+        }
+    }
+    return json.dumps(entry, indent=2) + "\n"
+
+
+def _tools_column(file: Path) -> dict[str, str]:
+    """The column of the tools, if the file that was written has it."""
+    if file.suffix == ".parquet":
+        return {"tools": "tools"} if "tools" in pq.read_schema(file).names else {}
+    with file.open(encoding="utf-8") as lines:
+        return {"tools": "tools"} if "tools" in json.loads(next(lines)) else {}
+
+
+def llamafactory_alpaca(file: Path) -> str:
+    """The same for Alpaca rows."""
+    # Once any column is named, LLaMA-Factory forgets its defaults: all must be.
+    columns = {
+        "prompt": "instruction",
+        "query": "input",
+        "response": "output",
+        "system": "system",
+        "history": "history",
+    }
+    entry = {"file_name": file.name, "formatting": "alpaca", "columns": columns}
+    return json.dumps({"tutelage": entry}, indent=2) + "\n"
+
+
+def llamafactory_sharegpt(file: Path) -> str:
+    """The same for ShareGPT rows."""
+    entry = {
+        "file_name": file.name,
+        "formatting": "sharegpt",
+        "columns": {"messages": "conversations", **_tools_column(file)},
+    }
+    return json.dumps({"tutelage": entry}, indent=2) + "\n"
+
+
+def plain(file: Path) -> str:
+    """Python that loads the file."""
+    return f'load_dataset("json", data_files="{file.name}", split="train")\n'
+
+
+# ----------------------------------------------------------------------------------------------
+# Export stage.
+# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +225,12 @@ def _to_sharegpt(row: Mapping[str, Any]) -> dict[str, Any]:
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target(name="messages", convert=as_training_row, snippet=trainer_snippets.plain),
-        Target(name="trl", convert=_to_prompt_completion, snippet=trainer_snippets.trl),
-        Target(name="axolotl", convert=_to_axolotl, snippet=trainer_snippets.axolotl),
-        Target(
-            name="llamafactory", convert=_to_llamafactory, snippet=trainer_snippets.llamafactory
-        ),
-        Target(name="alpaca", convert=_to_alpaca, snippet=trainer_snippets.llamafactory_alpaca),
-        Target(
-            name="sharegpt", convert=_to_sharegpt, snippet=trainer_snippets.llamafactory_sharegpt
-        ),
+        Target(name="messages", convert=as_training_row, snippet=plain),
+        Target(name="trl", convert=_to_prompt_completion, snippet=trl),
+        Target(name="axolotl", convert=_to_axolotl, snippet=axolotl),
+        Target(name="llamafactory", convert=_to_llamafactory, snippet=llamafactory),
+        Target(name="alpaca", convert=_to_alpaca, snippet=llamafactory_alpaca),
+        Target(name="sharegpt", convert=_to_sharegpt, snippet=llamafactory_sharegpt),
     )
 }
 
@@ -236,7 +324,7 @@ def _extension_target(name: str) -> Target | None:
             )
         return made
 
-    return Target(name=name, convert=convert, snippet=trainer_snippets.plain)
+    return Target(name=name, convert=convert, snippet=plain)
 
 
 def _write_parquet(file: Path, rows: Iterator[dict[str, Any]], *, tools: bool) -> int:

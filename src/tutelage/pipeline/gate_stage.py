@@ -38,9 +38,9 @@ from tutelage.gate import (
 from tutelage.gate.features import DIFFERENCES
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import NOT_FITTED, write_gate, write_results
-from tutelage.pipeline.reading_counter import ReadingCounter
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.score_stage import ReadingCounter
 from tutelage.pipeline.stage import Stage, Tally, noted, quality_gate_stage, run_stage
 from tutelage.pipeline.stages import stored_candidates
 from tutelage.progress import Progress

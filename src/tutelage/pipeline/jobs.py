@@ -11,10 +11,9 @@ from tutelage.data import read
 from tutelage.errors import SettingsError
 from tutelage.pipeline import stages
 from tutelage.pipeline.baseline_columns import check_truth_column
-from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
+from tutelage.pipeline.config import DataSettings, RaySettings, RunSettings, ScoreSettings, checked
 from tutelage.pipeline.gate_stage import calibrate
 from tutelage.pipeline.load_stage import with_responses
-from tutelage.pipeline.ray_config import RaySettings
 from tutelage.pipeline.report_stage import write_report
 from tutelage.pipeline.resources import (
     Doors,

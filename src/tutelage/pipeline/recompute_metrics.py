@@ -3,24 +3,76 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tutelage.data import OK, TableWriter, write_table
+from tutelage.data import OK, TableWriter, read, write_table
 from tutelage.data.schemas import DELTAS, INPUT_PLACE, table_schema
 from tutelage.data.token_table import IS_TOKENS, arrays_of, stored_tokens
 from tutelage.errors import DataError
 from tutelage.metrics import METRICS, agreement, score_row, scores_schema
-from tutelage.pipeline.candidate_groups import Group, groups_of
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
+from tutelage.pipeline.sql_views import open_tables
 from tutelage.progress import Progress
 from tutelage.stats.bootstrap import clustered_interval
+
+# ----------------------------------------------------------------------------------------------
+# Source, step or teacher of each candidate, from a run folder or from rows.
+# ----------------------------------------------------------------------------------------------
+
+
+Group: TypeAlias = Literal["source", "step", "teacher"]
+GROUPS: tuple[Group, ...] = ("source", "step", "teacher")
+
+_IN_A_RUN = """
+select c.candidate_id, e.source, c.step, c.teacher
+from candidates c left join examples e on e.example_id = c.example_id
+"""
+
+
+def groups_of(places: Sequence[Path], *, by: Group, data: Path | None) -> dict[str, str | None]:
+    """What each candidate belongs to, by its id; None where nothing is named.
+
+    Args:
+        places: Run folders, or scores tables, which do not say it.
+        by: What tells the groups apart.
+        data: Rows to read instead, as they were scored.
+
+    Raises:
+        DataError: None of the places is a run folder, and there are no rows.
+    """
+    at = GROUPS.index(by)
+    found: dict[str, str | None] = {}
+    if data is not None:
+        for row in read(str(data)):
+            source = None if row.example is None else row.example.source
+            for candidate in (*row.candidates, *row.repeated):
+                found[candidate.candidate_id] = (source, candidate.step, candidate.teacher)[at]
+        return found
+    runs = [RunFolder(root=place) for place in places if place.is_dir()]
+    if not runs:
+        raise DataError(
+            f"--by {by}: scores tables do not name the {by} of a candidate",
+            hint="--data FILE gives the rows that were scored, or give a run folder",
+        )
+    for run in runs:
+        run.need(run.candidates)
+        with open_tables(run) as tables:
+            for name, *values in tables.execute(_IN_A_RUN).fetchall():
+                found.setdefault(name, values[at])
+    return found
+
+
+# ----------------------------------------------------------------------------------------------
+# Recompute metrics.
+# ----------------------------------------------------------------------------------------------
+
 
 NOT_IN_BOTH = "not_in_both"
 OTHER_TOKENS = "other_tokens"

@@ -35,7 +35,7 @@ from tutelage.data import (
     Example,
     TableWriter,
 )
-from tutelage.data.candidate import OWN_ANSWER
+from tutelage.data.example import OWN_ANSWER
 from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.pipeline.resources import Reader

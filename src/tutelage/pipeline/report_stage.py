@@ -1,22 +1,410 @@
 """The report stage: the tables of a run to a page, or to text."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from tutelage.data import write_text
-from tutelage.errors import MissingExtraError
+from tutelage.errors import MissingExtraError, RunError
+from tutelage.metrics import METRICS
+from tutelage.pipeline.explanation import deciding_student, settings_of
+from tutelage.pipeline.fault_rates import fault_section
+from tutelage.pipeline.gate_section import gate_section
 from tutelage.pipeline.overrides import overrides_of
-from tutelage.pipeline.report_comparisons import comparison_sections
-from tutelage.pipeline.run_dir import RunFolder, sound
+from tutelage.pipeline.run_dir import MAIN, RunFolder, sound
+from tutelage.pipeline.select_stage import decided
 from tutelage.pipeline.sql_views import open_tables
 from tutelage.pipeline.stage import Stage, note_stage
-from tutelage.pipeline.staleness import report_reads
+from tutelage.pipeline.staleness import report_reads, stale_outputs
 from tutelage.progress import Progress, Silent
+from tutelage.stats.rank_correlation import spearman, spearman_interval
 
 if TYPE_CHECKING:
-    from tutelage.reporting import ReportTables
+    from tutelage.reporting import Figure, ReportTables, Section, Table
+
+
+# ----------------------------------------------------------------------------------------------
+# What stands beside a run in its report: a second student, an experiment, a ranking.
+# ----------------------------------------------------------------------------------------------
+
+
+_CASES = (
+    ("same version", "chosen"),
+    ("another version", "refinement"),
+    ("only this one", "original"),
+    ("only the other", "lost"),
+    ("neither", "refused"),
+)
+_COMPARED = """
+select case
+    when a.kept and b.kept and a.candidate_id = b.candidate_id then 0
+    when a.kept and b.kept then 1 when a.kept then 2 when b.kept then 3 else 4 end as at,
+  a.step as mine, b.step as other, count(*) as n
+from mine a join other b on a.example_id = b.example_id group by all
+"""
+_SCORES = """
+select a.example_id, {columns} from read_parquet($mine) a join read_parquet($other) b
+on a.candidate_id = b.candidate_id
+where a.student = $a and b.student = $b and a.status = 'ok' and b.status = 'ok'
+"""
+
+
+def comparison_sections(
+    run: RunFolder, others: Sequence[Path] = (), *, compared: Sequence[str] = ()
+) -> "list[Section]":
+    """The chapters about what else there is.
+
+    Args:
+        run: The run that is reported on.
+        others: Folders of other runs over the same data, of experiments, or of rankings.
+        compared: Names of other selections of the run.
+
+    Raises:
+        RunError: A folder is none of these.
+    """
+    found = [
+        *gate_section(run, in_force=_gate_in_force(run)),
+        *fault_section(run),
+        *_stale(run),
+        *_overruled(run),
+        *_other_students(run),
+    ]
+    found += [_other_selection(run, name, at) for at, name in enumerate(compared)]
+    for at, folder in enumerate(others):
+        if (folder / "comparisons.parquet").exists():
+            found.append(_experiment(folder, at))
+        elif (folder / "standings.parquet").exists():
+            found.append(_ranking(folder, at))
+        else:
+            other = RunFolder(root=folder).existing()
+            other.need(other.decisions)
+            found.append(_second_run(run, other, at))
+    return found
+
+
+def _gate_in_force(run: RunFolder) -> bool:
+    """Whether the decisions that stand were made behind the quality gate."""
+    tally = run.shown_manifest().get("stages", {}).get("select", {}).get("tally", {})
+    return bool(tally.get("rule", {}).get("quality_gate") == "calibrated")
+
+
+def _overruled(run: RunFolder) -> "Iterator[Section]":
+    from tutelage.reporting import Column, Section, Table
+
+    found = sorted(overrides_of(run).values(), key=lambda o: o.time)
+    if not found:
+        return
+    rows = tuple(
+        (
+            o.example_id,
+            o.was_reason or "",
+            "keeps nothing" if o.candidate_id is None else f"keeps {o.candidate_id}",
+            o.note,
+            o.time,
+        )
+        for o in found
+    )
+    names = ("example", "the rule's reason", "a person", "note", "when")
+    yield Section(
+        key="overruled",
+        title="What a person overruled",
+        paragraphs=(
+            (
+                f"A person overruled the rule on {len(found):,} of the examples. All numbers of "
+                "this report are about the decisions in force, the person's among them; "
+                "decisions.parquet holds what the rule had decided."
+            ),
+        ),
+        tables=(
+            Table(
+                caption="Decisions of a person, the oldest first",
+                columns=tuple(Column(name=name) for name in names),
+                rows=rows,
+            ),
+        ),
+        folded=len(rows) > 8,  # noqa: PLR2004  (a list that does not push the rest away)
+    )
+
+
+def _other_students(run: RunFolder) -> "Iterator[Section]":
+    """Students beside the one that decided, whose scores lie in the same table."""
+    if not (run.scores.exists() and run.decisions.exists()):
+        return
+    manifest = run.shown_manifest()
+    mine = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("student")
+    names = pq.read_table(run.scores, columns=["student"])["student"].unique().to_pylist()
+    for at, other in enumerate(sorted(str(n) for n in names if n not in (mine, None))):
+        settings = settings_of(run, manifest).model_copy(
+            update={"max_unscored_fraction": 1.0, "quality_gate": "off"}
+        )
+        theirs = decided(run, settings=settings, student=other).decisions
+        yield _second_student(
+            run, theirs, scores=run.scores, student=other, name=other[:8], key=f"student-{at}"
+        )
+
+
+def _stale(run: RunFolder) -> "Iterator[Section]":
+    """What is older than what it was made from."""
+    from tutelage.reporting import Section
+
+    lines = [line.text for line in stale_outputs(run) if line.path != run.report]
+    if lines:
+        yield Section(
+            key="stale",
+            title="Some files are out of date",
+            paragraphs=tuple(lines),
+        )
+
+
+def _other_selection(run: RunFolder, name: str, at: int) -> "Section":
+    """How another selection of the same run decides."""
+    from tutelage.reporting import Column, Section, Table
+
+    other = run.selected_as(name)
+    mine, theirs = run.selection or MAIN, other.selection or MAIN
+    with duckdb.connect() as tables:
+        for view, folder in (("mine", run), ("other", other)):
+            tables.read_parquet(str(folder.need(folder.decisions))).create_view(view)
+        cases: Counter[int] = Counter()
+        steps: Counter[tuple[str, str]] = Counter()
+        for case, a, b, n in tables.execute(_COMPARED).fetchall():
+            cases[case] += n
+            steps[str(a or "nothing"), str(b or "nothing")] += n
+        kept = [
+            tables.execute(f"select count(*) from {view} where kept").fetchall()[0][0]  # noqa: S608
+            for view in ("mine", "other")
+        ]
+    total = cases.total()
+    rules = [settings_of(folder, folder.shown_manifest()).rule for folder in (run, other)]
+    return Section(
+        key=f"selection-{at}",
+        title=f"Compared with the selection {theirs}",
+        paragraphs=(
+            (
+                f"The selection {mine} (rule {rules[0]}) keeps {kept[0]:,} of {total:,} examples, "
+                f"the selection {theirs} (rule {rules[1]}) keeps {kept[1]:,}. They decide alike on "
+                f"{cases[0] + cases[4]:,} of them."
+            ),
+        ),
+        tables=(
+            Table(
+                caption=f"Decisions of {mine} and of {theirs}",
+                columns=(Column(name="case"), Column(name="examples", style="count")),
+                rows=(
+                    ("both keep the same version", cases[0]),
+                    ("both keep a version, but not the same", cases[1]),
+                    (f"only {mine} keeps one", cases[2]),
+                    (f"only {theirs} keeps one", cases[3]),
+                    ("neither keeps one", cases[4]),
+                ),
+            ),
+            _steps_table(steps, theirs, mine=mine),
+        ),
+    )
+
+
+def _second_run(run: RunFolder, other: RunFolder, at: int) -> "Section":
+    manifest = other.read_manifest()
+    student = manifest.get("student", {})
+    return _second_student(
+        run,
+        pq.read_table(other.decisions),
+        scores=other.scores,
+        student=str(student.get("fingerprint")),
+        name=Path(str(student.get("model") or other.root)).name,
+        key=f"beside-{at}",
+    )
+
+
+def _second_student(
+    run: RunFolder, theirs: pa.Table, *, scores: Path, student: str, name: str, key: str
+) -> "Section":
+    from tutelage.reporting import Section
+
+    mine = str(deciding_student(run.shown_manifest()))
+    with duckdb.connect() as tables:
+        tables.read_parquet(str(run.need(run.decisions))).create_view("mine")
+        tables.register("other", theirs)
+        cases: Counter[int] = Counter()
+        steps: Counter[tuple[str, str]] = Counter()
+        for case, a, b, n in tables.execute(_COMPARED).fetchall():
+            cases[case] += n
+            steps[str(a or "nothing"), str(b or "nothing")] += n
+    total = cases.total()
+    if not total:
+        raise RunError(
+            f"{run.root}: shares no example with the run of {name}",
+            hint="--compare-with takes a run over the same rows",
+        )
+    alike = (cases[0] + cases[4]) / total
+    return Section(
+        key=key,
+        title=f"A second student: {name}",
+        paragraphs=(
+            (
+                f"Of {total:,} examples that both students judged, they decide alike on "
+                f"{cases[0] + cases[4]:,} ({100 * alike:.1f} %). The verdict belongs to one "
+                "student: where they differ, a version that one learns from is not the other's."
+            ),
+        ),
+        figures=(_agreement_figure(cases, total, name),),
+        tables=(_steps_table(steps, name), *_correlations(run, scores, mine, student, name)),
+    )
+
+
+def _agreement_figure(cases: Counter[int], total: int, name: str) -> "Figure":
+    from tutelage.reporting import Column, Figure, Table
+    from tutelage.reporting.charts import stacked_chart
+
+    parts = {words: float(cases[at]) for at, (words, _) in enumerate(_CASES)}
+    rows = tuple((words, int(n), n / total) for words, n in parts.items())
+    return Figure(
+        title=f"{100 * parts[_CASES[0][0]] / total:.0f} % of the rows keep the same version "
+        "for both students",
+        alt=f"How often this student and {name} keep the same version, another one, or nothing.",
+        draw=partial(
+            stacked_chart,
+            [("all examples", parts)],
+            tints=dict(_CASES),
+            unit="share of examples (%)",
+        ),
+        table=Table(
+            caption="Decisions of both students",
+            columns=(
+                Column(name="case"),
+                Column(name="examples", style="count"),
+                Column(name="share", style="share"),
+            ),
+            rows=rows,
+        ),
+        note="Only this one, only the other: just one of the two students keeps a version.",
+        layout="beside",
+    )
+
+
+def _steps_table(
+    steps: Counter[tuple[str, str]], name: str, *, mine: str = "this student"
+) -> "Table":
+    from tutelage.reporting import Column, Table
+    from tutelage.reporting.number_format import step_words
+
+    there = sorted({s for pair in steps for s in pair}, key=lambda s: (s == "nothing", s))
+    words = {s: s if s == "nothing" else step_words(s) for s in there}
+    return Table(
+        caption=f"What {mine} keeps (rows) and what {name} keeps (columns)",
+        columns=(
+            Column(name=mine),
+            *(Column(name=words[s], style="count") for s in there),
+        ),
+        rows=tuple((words[a], *(steps[a, b] for b in there)) for a in there),
+    )
+
+
+def _correlations(
+    run: RunFolder, scores: Path, mine: str, other: str, name: str
+) -> "Iterator[Table]":
+    """How far the two students put the same versions in the same order."""
+    from tutelage.reporting import Column, Table
+
+    if not (run.scores.exists() and scores.exists()):
+        return
+    both = [set(pq.read_schema(path).names) for path in (run.scores, scores)]
+    metrics = [n for n in METRICS if n in both[0] & both[1]]
+    if not metrics:
+        return
+    columns = ", ".join(f'a."{m}" as "a_{m}", b."{m}" as "b_{m}"' for m in metrics)
+    given = {"mine": str(run.scores), "other": str(scores), "a": mine, "b": other}
+    with duckdb.connect() as tables:
+        found: Any = tables.sql(_SCORES.format(columns=columns), params=given).to_arrow_table()
+    rows = []
+    for metric in metrics:
+        a, b = (np.asarray(found[f"{side}_{metric}"].to_numpy(), dtype=np.float64) for side in "ab")
+        there = np.isfinite(a) & np.isfinite(b)
+        value = spearman(a[there], b[there])
+        if value is not None:
+            # Versions of one example are no independent observations.
+            examples = len(pc.unique(found["example_id"].filter(pa.array(there))))
+            low, high = spearman_interval(value, n=examples)
+            rows.append((metric, int(there.sum()), value, low, high))
+    if rows:
+        numbers = ("rank correlation", "95 % from", "to")
+        yield Table(
+            caption=f"Each metric of this student against that of {name}",
+            columns=(
+                Column(name="metric"),
+                Column(name="versions", style="count"),
+                *(Column(name=title, style="number") for title in numbers),
+            ),
+            rows=tuple(rows),
+        )
+
+
+def _experiment(folder: Path, at: int) -> "Section":
+    """The comparisons of `tutelage prove`."""
+    from tutelage.reporting import Section
+
+    outcome = ("student", "balance", "task", "measure", "arm")
+    shown = (*outcome, "against", "mean", "low", "high")
+    reached = (*outcome, "status", "efficiency", "low", "high", "gain", "room")
+    return Section(
+        key=f"proved-{at}",
+        title=f"Did choosing help? {folder.name}",
+        paragraphs=(
+            (
+                "Students were trained on the sets and compared; the difference is the arm less "
+                "what it is compared with. The whole experiment is in that folder's report.html."
+            ),
+        ),
+        tables=(
+            _as_table(folder / "comparisons.parquet", "Arms compared", shown),
+            *(
+                _as_table(path, "Part of the oracle's gain that each arm reaches", reached)
+                for path in (folder / "efficiency.parquet",)
+                if path.exists()
+            ),
+        ),
+    )
+
+
+def _ranking(folder: Path, at: int) -> "Section":
+    """The standings of `tutelage rank`."""
+    from tutelage.reporting import Section
+
+    shown = ("domain", "predictor", "entrant", "rank", "value", "low", "high")
+    return Section(
+        key=f"ranked-{at}",
+        title=f"Who teaches this student? {folder.name}",
+        paragraphs=("The whole ranking is in that folder's report.html.",),
+        tables=(_as_table(folder / "standings.parquet", "Standings", shown),),
+        folded=True,
+    )
+
+
+def _as_table(path: Path, caption: str, shown: Sequence[str]) -> "Table":
+    from tutelage.reporting import Column, Table
+
+    table = pq.read_table(path)
+    names = [n for n in shown if n in table.column_names]
+    numbers = {n for n in names if pa.types.is_floating(table.schema.field(n).type)}
+    return Table(
+        caption=caption,
+        columns=tuple(Column(name=n, style="number" if n in numbers else "text") for n in names),
+        rows=tuple(tuple(row[n] for n in names) for row in table.select(names).to_pylist()),
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# Report stage.
+# ----------------------------------------------------------------------------------------------
 
 
 def write_report(

@@ -19,8 +19,7 @@ from tutelage.data import (
 )
 from tutelage.data.schemas import TextName
 from tutelage.errors import SettingsError
-from tutelage.pipeline.config import RunSettings, ScoreSettings
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import RaySettings, RunSettings, ScoreSettings
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.progress import Progress
 from tutelage.refinement import RefineSettings, prompt_of

@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tutelage.data import Candidate, Example, TableWriter, content_hash
 from tutelage.data.schemas import CANDIDATES, candidate_to_row, messages_from_arrow
 from tutelage.pipeline import stages
-from tutelage.pipeline.config import DataSettings, checked
-from tutelage.pipeline.ray_config import RaySettings
+from tutelage.pipeline.config import DataSettings, RaySettings, checked
 from tutelage.pipeline.refine_stage import paid_in_words
 from tutelage.pipeline.resources import (
     Doors,

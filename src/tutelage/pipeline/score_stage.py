@@ -2,10 +2,12 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ from tutelage.data import (
     Reading,
     ReadingOutcome,
     Row,
+    TableWriter,
     TargetTokens,
     TokenStats,
     Unscored,
@@ -30,7 +33,7 @@ from tutelage.data.schemas import (
     only_columns,
     table_schema,
 )
-from tutelage.data.token_table import text_of, token_columns
+from tutelage.data.token_table import IS_TOKENS, text_of, token_columns
 from tutelage.errors import SettingsError
 from tutelage.metrics import (
     beyond,
@@ -44,11 +47,142 @@ from tutelage.metrics import (
     views_for,
 )
 from tutelage.pipeline.config import DEFAULT_METRICS, checked, known_metrics
-from tutelage.pipeline.reading_counter import ReadingCounter
 from tutelage.pipeline.resources import Reader
-from tutelage.pipeline.score_tables import ScoreTables
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings, TextPair, open_student
+
+# ----------------------------------------------------------------------------------------------
+# A count of what the student has read so far, which moves with each batch.
+#
+# A student reads a chunk of candidates as a whole and hands all of them over at its end.
+# Meanwhile it
+# tells how many of the chunk's passages are read; the same share of its candidates is counted.
+# ----------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A student that tells how far it is within a chunk."""
+
+    def watch(self, on_batch: Callable[[int, int], None] | None) -> None:
+        """Be told, after each batch, how many passages of a chunk are read, and of how many."""
+        ...
+
+
+class ReadingCounter:
+    """Advances a progress by candidates: while they are read, or at the latest when they come.
+
+    Args:
+        progress: Told of each candidate once.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._asked = self._came = self._shown = 0
+
+    def asked(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        """The candidates, counted as they are taken."""
+        for candidate in candidates:
+            self._asked += 1
+            yield candidate
+
+    def came(self) -> None:
+        """One candidate has its outcome."""
+        self._came += 1
+        self._show(self._came)
+
+    @contextmanager
+    def watching(self, student: object) -> Iterator[None]:
+        """Count while the student reads, where it tells."""
+        if not isinstance(student, Watchable):
+            yield
+            return
+        student.watch(self._batch)
+        try:
+            yield
+        finally:
+            student.watch(None)
+
+    def _batch(self, read: int, passages: int) -> None:
+        under_way = self._asked - self._came
+        # The last one is counted when it comes: a chunk is not done before its last batch.
+        self._show(self._came + max(0, min(under_way * read // passages, under_way - 1)))
+
+    def _show(self, count: int) -> None:
+        if count > self._shown:
+            self._progress.advance(count - self._shown)
+            self._shown = count
+
+
+# ----------------------------------------------------------------------------------------------
+# Score stage.
+# ----------------------------------------------------------------------------------------------
+
+
+# ----------------------------------------------------------------------------------------------
+# Where scores go: the scores table and, where asked for, the token statistics beside it.
+# ----------------------------------------------------------------------------------------------
+
+
+_GROUP_ROWS = 256
+"""Rows of token statistics in memory at once: their size grows with the length of the texts."""
+
+
+class ScoreTables:
+    """Writes rows that hold scores and perhaps token statistics, each into its table.
+
+    Use it as a context manager: both files appear when the block ends well.
+
+    Args:
+        out: The scores table.
+        schema: Of the scores table.
+        statistics: The token statistics, or None.
+    """
+
+    def __init__(self, out: Path, schema: pa.Schema, *, statistics: Path | None) -> None:
+        self._scores = TableWriter(out, schema)
+        place = [field for field in INPUT_PLACE if field.name in schema.names]
+        self._schema = table_schema(place, TOKENS).with_metadata(IS_TOKENS)
+        self._tokens = None if statistics is None else TableWriter(statistics, self._schema)
+        self._waiting: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._scores)
+            if self._tokens is not None:
+                stack.enter_context(self._tokens)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._stack.__exit__(kind, error, trace)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Append one row to each table."""
+        names = self._scores.schema.names
+        self._scores.append([{name: row.get(name) for name in names}])
+        if self._tokens is not None:
+            self._waiting.append({name: row.get(name) for name in self._schema.names})
+            if len(self._waiting) == _GROUP_ROWS:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._tokens is not None and self._waiting:
+            self._tokens.append_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
+            self._waiting = []
+
+
+# ----------------------------------------------------------------------------------------------
+# Score stage.
+# ----------------------------------------------------------------------------------------------
+
 
 STEP_CHUNK_CANDIDATES = 128
 """How many candidates have their steps read together, for metrics that read step by step."""

@@ -45,7 +45,6 @@ from tutelage.pipeline.overrides import overrides_of
 from tutelage.pipeline.refine_stage import Refining, lazy_parents, refine_candidates
 from tutelage.pipeline.resources import Doors, Reader, ScoringJob, opened_journal, run_id
 from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole, sound
-from tutelage.pipeline.score_parts import one_students_part
 from tutelage.pipeline.score_stage import score_to_table
 from tutelage.pipeline.select_stage import decided
 from tutelage.pipeline.set_rows import chosen_rows, rejected_rows
@@ -53,6 +52,7 @@ from tutelage.pipeline.stage import (
     Tally,
     load_stage,
     metrics_there,
+    one_students_part,
     run_stage,
     score_stage,
     select_stage,

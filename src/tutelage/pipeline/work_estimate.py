@@ -16,7 +16,7 @@ from typing import Any
 
 from tutelage.data import OK, Candidate, ViewName, content_hash, replacing
 from tutelage.metrics import statistics_for, views_for
-from tutelage.models.cache_paths import cache_folder
+from tutelage.models.config import cache_folder
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.student import Statistics, StudentModel, StudentSettings
 from tutelage.student.protocol import CountsTokens

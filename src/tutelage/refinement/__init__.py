@@ -23,13 +23,15 @@ from tutelage.refinement.refused_rewrite import (
 from tutelage.refinement.reply_parser import Draft, Fault, parse_reply, parse_sample
 from tutelage.refinement.sample import (
     SAME_TEXT,
+    Accept,
+    Crowd,
     sample_all,
+    sample_in_waves,
     sample_of_reply,
     sample_one,
     sample_request,
     sample_requests,
 )
-from tutelage.refinement.sample_waves import Accept, Crowd, sample_in_waves
 from tutelage.refinement.statuses import REFINEMENT_STATUSES
 
 __all__ = [

@@ -17,6 +17,7 @@ from tutelage.data import (
     Message,
     candidate_id_of,
 )
+from tutelage.data.turn_text import turn_text
 from tutelage.errors import (
     BatchFailedError,
     BatchPendingError,
@@ -29,7 +30,6 @@ from tutelage.errors import (
 from tutelage.refinement import statuses
 from tutelage.refinement.concurrency import DEFAULT_OUTSTANDING, run_bounded
 from tutelage.refinement.config import RefineSettings
-from tutelage.refinement.json_reply import schema_of
 from tutelage.refinement.prompt import Form, Prompt, load_prompt
 from tutelage.refinement.reply_checks import fault_of_reflection
 from tutelage.refinement.reply_parser import (
@@ -39,10 +39,40 @@ from tutelage.refinement.reply_parser import (
     fault_of_finish_reason,
     keys_of,
     parse_reply,
+    schema_of,
 )
 from tutelage.refinement.text_loops import loop_of
-from tutelage.refinement.tool_rows import earlier_turns, fault_of_tools
 from tutelage.teacher import Reply, Request, Teacher
+
+# ----------------------------------------------------------------------------------------------
+# Rows that call tools: which steps they allow, and what a teacher is shown of them.
+# ----------------------------------------------------------------------------------------------
+
+
+def fault_of_tools(parent: Candidate, *, step: str) -> Fault | None:
+    """Why a step cannot be done on a row with calls of tools; None where it can."""
+    if parent.messages[-1].tool_calls is not None:
+        detail = "the response calls a tool; only text is rewritten"
+    elif step == INSTRUCTION_REFLECTION and parent.context[-1].role != "user":
+        detail = "calls of tools answer the old instruction and would not fit a new one"
+    else:
+        return None
+    return Fault(status=statuses.USES_TOOLS, detail=detail)
+
+
+def earlier_turns(parent: Candidate) -> tuple[Message, ...]:
+    """What the teacher is shown in front of the pair.
+
+    Where tools were called between instruction and response, all of it, with the instruction.
+    """
+    context = parent.context
+    shown = context[:-1] if context[-1].role == "user" else context
+    return tuple(Message(role=turn.role, content=turn_text(turn)) for turn in shown)
+
+
+# ----------------------------------------------------------------------------------------------
+# Reflection.
+# ----------------------------------------------------------------------------------------------
 
 
 def prompt_of(step: str, settings: RefineSettings) -> Prompt:

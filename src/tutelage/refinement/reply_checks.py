@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from tutelage.data import INSTRUCTION_REFLECTION, Candidate
 from tutelage.refinement import statuses
 from tutelage.refinement.config import RefineSettings, SampleSettings
-from tutelage.refinement.marker_reply import has_marker
 from tutelage.refinement.prompt import Prompt, normalised
-from tutelage.refinement.reply_parser import Draft, Fault
+from tutelage.refinement.reply_parser import Draft, Fault, has_marker
 from tutelage.refinement.reply_phrases import (
     asks_to_decline,
     is_about_texts,

@@ -6,13 +6,11 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.errors import DataError
-from tutelage.selection.arrow_columns import NONE, Bools, Floats, encode, take
-from tutelage.selection.candidate_table import Pool
+from tutelage.selection.candidate_table import NONE, Bools, Floats, Pool, encode, take
 from tutelage.selection.config import OTHER_SOURCES, SelectSettings
 from tutelage.selection.diversity import Vectors, cover, vectors_of
 from tutelage.selection.random_draws import draws
-from tutelage.selection.reasons import COVERED, NOT_DRAWN
-from tutelage.selection.rule_result import Order, Verdict
+from tutelage.selection.reasons import COVERED, NOT_DRAWN, Order, Verdict
 
 UNNAMED_SOURCE = "null"
 """In quotas: rows without a source, which are a source of their own."""

@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.errors import DataError
-from tutelage.selection.arrow_columns import Bools, count_values, take
-from tutelage.selection.candidate_table import NOT_SCORED, Pool
+from tutelage.selection.candidate_table import NOT_SCORED, Bools, Pool, count_values, take
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import SHUT_OUT
 

@@ -5,7 +5,7 @@ pool -> gates -> mix -> rule -> cut (share, count, quotas, diversity) -> late ga
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -14,30 +14,33 @@ import pyarrow.compute as pc
 from tutelage.data import STEPS
 from tutelage.data.extensions import extension_named
 from tutelage.data.schemas import CHOSEN, DECISIONS, GATES, columns_of, table_schema
-from tutelage.selection.arrow_columns import (
-    NONE,
-    Bools,
-    Indexes,
-    column_of,
-    constant,
-    count_values,
-    from_floats,
-    take,
-    to_numpy,
-)
-from tutelage.selection.baselines import draw_nulls
-from tutelage.selection.budget import cut
-from tutelage.selection.candidate_table import Pool, TableSource, load_pool, with_columns
-from tutelage.selection.config import BASELINES, RuleName, SelectSettings
-from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
-from tutelage.selection.extension_rule import decide_extension
-from tutelage.selection.gates import refused_late, shut_out
-from tutelage.selection.matched_baselines import (
+from tutelage.errors import DataError
+from tutelage.selection.baselines import (
     decide_chosen_version,
     decide_length_matched,
     decide_permuted,
     decide_refused_version,
+    draw_nulls,
 )
+from tutelage.selection.budget import cut
+from tutelage.selection.candidate_table import (
+    NONE,
+    Bools,
+    Indexes,
+    Pool,
+    TableSource,
+    column_of,
+    constant,
+    count_values,
+    from_floats,
+    load_pool,
+    take,
+    to_numpy,
+    with_columns,
+)
+from tutelage.selection.config import BASELINES, RuleName, SelectSettings
+from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
+from tutelage.selection.gates import refused_late, shut_out
 from tutelage.selection.mixture import mixed
 from tutelage.selection.model_free_rules import decide_cheap, decide_oracle
 from tutelage.selection.pool_rules import (
@@ -50,10 +53,72 @@ from tutelage.selection.pool_rules import (
     decide_rsr,
     decide_srt_pairwise,
 )
-from tutelage.selection.reasons import OUTSIDE_MIX, refused_reason
-from tutelage.selection.rule_result import Verdict, Words, words
+from tutelage.selection.reasons import (
+    CHOSEN_BY_EXTENSION,
+    DROPPED_BY_EXTENSION,
+    NO_CANDIDATES,
+    OUTSIDE_MIX,
+    Verdict,
+    Words,
+    refused_reason,
+    words,
+)
 from tutelage.selection.simple_rules import decide_all_original, decide_all_refined, decide_ifd_top
 from tutelage.selection.srt import decide_srt
+
+# ----------------------------------------------------------------------------------------------
+# The rule of an extension: a user's function decides on the versions of each example.
+# ----------------------------------------------------------------------------------------------
+
+
+def decide_extension(pool: Pool, settings: SelectSettings) -> Verdict:
+    """Ask the function once an example; it is given only versions that may be chosen.
+
+    Raises:
+        DataError: It failed, or named a version that it was not given.
+    """
+    rule = extension_named("rule", settings.function)
+    metrics = tuple(rule.options.get("metrics", ()))
+    chosen_E: Indexes = np.full(pool.examples, NONE, dtype=np.int64)
+    reason_E = words(pool, NO_CANDIDATES)
+    ids = pool.candidate_ids.to_pylist()
+    examples = pool.example_ids.to_pylist()
+    ends = [*pool.starts_E[1:].tolist(), len(ids)]
+    for example, (start, end) in enumerate(zip(pool.starts_E.tolist(), ends, strict=True)):
+        rows = [row for row in range(start, end) if pool.usable_N[row]]
+        if not rows:
+            continue
+        about = f"example {examples[example]}"
+        wanted = rule.call([_version(pool, row, ids, metrics) for row in rows], about=about)
+        by_id = {ids[row]: row for row in rows}
+        if wanted is None:
+            reason_E[example] = DROPPED_BY_EXTENSION
+        elif wanted in by_id:
+            chosen_E[example], reason_E[example] = by_id[wanted], CHOSEN_BY_EXTENSION
+        else:
+            raise DataError(
+                f"extension rule {rule.name}: chose {wanted!r} for {about}",
+                hint="give the candidate_id of one of the versions, or None",
+            )
+    evidence = {f"{name}_chosen": pool.at(name, chosen_E) for name in metrics}
+    return Verdict(chosen_E=chosen_E, reason_E=reason_E, evidence=evidence)
+
+
+def _version(pool: Pool, row: int, ids: list[Any], metrics: tuple[str, ...]) -> dict[str, Any]:
+    """A version as the function sees it."""
+    teacher = pool.teacher_N[row]
+    numbers = {name: float(pool.numbers[name][row]) for name in metrics}
+    return {
+        "candidate_id": ids[row],
+        "step": STEPS[pool.step_N[row]],
+        "teacher": None if teacher == NONE else pool.teachers[teacher],
+        **{name: None if np.isnan(value) else value for name, value in numbers.items()},
+    }
+
+
+# ----------------------------------------------------------------------------------------------
+# Decide.
+# ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

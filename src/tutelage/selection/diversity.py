@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError
-from tutelage.selection.arrow_columns import column_of, to_numpy
+from tutelage.selection.candidate_table import column_of, to_numpy
 
 Vectors = NDArray[np.float32]
 """One row of length 1 for each text, or of zeros where there was nothing to embed."""

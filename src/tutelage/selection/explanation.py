@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 
 from tutelage.data import OK, RESPONSE_REFLECTION, SAMPLE, STEPS
 from tutelage.data.schemas import columns_of, table_schema
-from tutelage.selection.arrow_columns import NONE, Indexes
-from tutelage.selection.candidate_table import NOT_SCORED, Pool, load_pool
+from tutelage.selection.candidate_table import NONE, NOT_SCORED, Indexes, Pool, load_pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import compared_columns, decide
 from tutelage.selection.gates import shut_out

@@ -11,11 +11,18 @@ import pyarrow.compute as pc
 
 from tutelage.data.schemas import GATES
 from tutelage.errors import DataError
-from tutelage.selection.arrow_columns import NONE, Bools, Indexes, column_of, filled, to_numpy
-from tutelage.selection.candidate_table import Pool, TableSource
+from tutelage.selection.candidate_table import (
+    NONE,
+    Bools,
+    Indexes,
+    Pool,
+    TableSource,
+    column_of,
+    filled,
+    to_numpy,
+)
 from tutelage.selection.config import SelectSettings
-from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE
-from tutelage.selection.rule_result import Words
+from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE, Words
 
 CLOSED_TO = {"off": (), "not_wrong": ("wrong", "no_answer"), "right": ()}
 """The verdicts that each gate refuses; `right` refuses all but right."""

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.errors import DataError
-from tutelage.selection.arrow_columns import NONE, Bools, Floats, Indexes
-from tutelage.selection.candidate_table import Pool
+from tutelage.selection.candidate_table import NONE, Bools, Floats, Indexes, Pool
 from tutelage.selection.config import MixSettings
 from tutelage.selection.gates import without
 from tutelage.selection.random_draws import draws

@@ -12,8 +12,7 @@ import numpy as np
 
 from tutelage.data import ORIGINAL
 from tutelage.errors import DataError
-from tutelage.selection.arrow_columns import NONE, Bools, Floats, Indexes
-from tutelage.selection.candidate_table import Pool
+from tutelage.selection.candidate_table import NONE, Bools, Floats, Indexes, Pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import (
     ORIGINAL_WITHIN_BANDS,
@@ -22,8 +21,11 @@ from tutelage.selection.reasons import (
     TRUTH_CLEAN,
     TRUTH_FAULTY,
     WITHIN_BANDS,
+    Order,
+    Verdict,
+    why_unscored,
+    words,
 )
-from tutelage.selection.rule_result import Order, Verdict, why_unscored, words
 from tutelage.selection.simple_rules import first
 
 DEVIATION = "deviation"

@@ -7,8 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL
-from tutelage.selection.arrow_columns import NONE, Indexes
-from tutelage.selection.candidate_table import Pool, load_pool
+from tutelage.selection.candidate_table import NONE, Indexes, Pool, load_pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import needed_metrics
 from tutelage.selection.pool_rules import decide_grape, decide_rsr

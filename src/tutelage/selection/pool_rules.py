@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from tutelage.selection.arrow_columns import NONE, Bools, Floats, Indexes
-from tutelage.selection.candidate_table import Pool
+from tutelage.selection.candidate_table import NONE, Bools, Floats, Indexes, Pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.random_draws import draws
 from tutelage.selection.reasons import (
@@ -18,8 +17,11 @@ from tutelage.selection.reasons import (
     LOWEST_RSR,
     NOT_DRAWN,
     ORIGINAL_KEPT,
+    Order,
+    Verdict,
+    why_out,
+    why_unscored,
 )
-from tutelage.selection.rule_result import Order, Verdict, why_out, why_unscored
 from tutelage.selection.simple_rules import first
 
 

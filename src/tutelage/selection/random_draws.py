@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from tutelage.selection.arrow_columns import Column, Floats, column_of, to_floats
+from tutelage.selection.candidate_table import Column, Floats, column_of, to_floats
 
 Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_matched"]
 

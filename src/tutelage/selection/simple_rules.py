@@ -3,8 +3,7 @@
 import numpy as np
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION
-from tutelage.selection.arrow_columns import NONE, Bools, Indexes
-from tutelage.selection.candidate_table import Pool
+from tutelage.selection.candidate_table import NONE, Bools, Indexes, Pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import (
     BELOW_CUT,
@@ -15,8 +14,11 @@ from tutelage.selection.reasons import (
     NO_ORIGINAL,
     NO_REFINEMENT,
     ORIGINAL_KEPT,
+    Order,
+    Verdict,
+    why_unscored,
+    words,
 )
-from tutelage.selection.rule_result import Order, Verdict, why_unscored, words
 
 
 def decide_ifd_top(pool: Pool, _settings: SelectSettings) -> Verdict:

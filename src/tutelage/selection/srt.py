@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, RESPONSE_REFLECTION, SAMPLE
-from tutelage.selection.arrow_columns import NONE, Bools, Floats, Indexes
-from tutelage.selection.candidate_table import Pool
+from tutelage.selection.candidate_table import NONE, Bools, Floats, Indexes, Pool
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import (
     BOTH_REFLECTIONS_WON,
@@ -25,8 +24,12 @@ from tutelage.selection.reasons import (
     ORIGINAL_OUT,
     R_IFD_NOT_BELOW_1,
     RESPONSE_REFLECTION_WON,
+    Verdict,
+    Words,
+    why_out,
+    why_unscored,
+    words,
 )
-from tutelage.selection.rule_result import Verdict, Words, why_out, why_unscored, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ template, the dtype, the limits. The second table is why a text that was read be
 tokenizer, and so neither torch nor transformers.
 """
 
+import hashlib
+import json
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,9 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.data import Candidate
+from tutelage.data.ids import message_parts
 from tutelage.data.sqlite_files import write_ahead
 from tutelage.errors import StudentError
-from tutelage.student.passages import Measured, Refusal
+from tutelage.student.passages import Measured, Passage, Refusal, SideName
 
 KEY_BYTES = 16
 _VERSION = 2
@@ -224,3 +228,48 @@ def _blob(values: NDArray[np.generic] | None, kind: str) -> bytes | None:
 
 def _split_keys(blob: bytes) -> tuple[bytes, ...]:
     return tuple(blob[at : at + KEY_BYTES] for at in range(0, len(blob), KEY_BYTES))
+
+
+# ----------------------------------------------------------------------------------------------
+# Under what a reading is filed: everything that can change it, and nothing else.
+# ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What decides the numbers beside the text itself.
+
+    Attributes:
+        model: Hash of weights, architecture and tokenizer, with dtype, kind of device and backend.
+        encoding: The same with the template and the settings that turn text into token ids.
+    """
+
+    model: str
+    encoding: str
+
+    def passage_key(self, passage: Passage) -> bytes:
+        """The key of a passage: 16 bytes."""
+        return _hash(self.model.encode(), passage.key)
+
+    def side_key(self, candidate: Candidate, side: SideName) -> bytes:
+        """The key of one side of a candidate: 16 bytes."""
+        text = [message_parts(m) for m in candidate.messages]
+        more = [] if candidate.tools is None else [candidate.tools]
+        return _hash(self.encoding.encode(), _bytes([side, text, *more]))
+
+    def pair_key(self, context: str, target: str) -> bytes:
+        """The key of a context and a target that stand for themselves: 16 bytes."""
+        return _hash(self.encoding.encode(), _bytes(["pair", context, target]))
+
+
+def _bytes(value: object) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _hash(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=KEY_BYTES)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()

@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.data import SCORING_CONTRACT, content_hash
 from tutelage.errors import SettingsError
-from tutelage.models.config import DtypeName
+from tutelage.models.config import DtypeName, give_memory_back
 from tutelage.models.folder import (
     StudentFolder,
     find_folder,
@@ -16,13 +16,17 @@ from tutelage.models.folder import (
     resolve_dtype,
     resolve_max_length,
 )
-from tutelage.models.memory import give_memory_back
-from tutelage.student.cache_keys import Scope
-from tutelage.student.chat_template import ChatTemplate, open_chat_template
+from tutelage.student.cache import Scope
+from tutelage.student.chat_template import (
+    TEMPLATE_ERRORS,
+    ChatTemplate,
+    compile_template,
+    open_chat_template,
+    reads_clock,
+)
 from tutelage.student.config import StudentSettings
 from tutelage.student.engine import Engine
 from tutelage.student.engine_choice import open_engine
-from tutelage.student.jinja_environment import TEMPLATE_ERRORS, compile_template, reads_clock
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer
 from tutelage.student.views import ViewBuilder

@@ -13,8 +13,7 @@ import numpy as np
 
 from tutelage.student.attention_tiles import Tiling, attend, tile
 from tutelage.student.decoder_steps import Heads, Norm, Ops
-from tutelage.student.packed_layout import Line
-from tutelage.student.packed_matmul import ROWS, Product, product
+from tutelage.student.packed_layout import ROWS, Line, Product, product
 
 if TYPE_CHECKING:
     from torch import Tensor

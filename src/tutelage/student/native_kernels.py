@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tutelage.data import RANK_CLIP
-from tutelage.models.cache_paths import cache_folder
-from tutelage.models.config import DtypeName
+from tutelage.models.config import DtypeName, cache_folder
 from tutelage.student.decoder_steps import Columns, Heads, Norm, Scores, TorchOps
 
 if TYPE_CHECKING:

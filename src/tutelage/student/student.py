@@ -15,10 +15,9 @@ from tutelage.data import (
     ViewName,
 )
 from tutelage.errors import DataError, SettingsError
-from tutelage.models.cache_paths import readings_path
+from tutelage.models.config import readings_path
 from tutelage.student.batching import chunks, chunks_of
-from tutelage.student.cache import Cache, SideRecord
-from tutelage.student.cache_keys import Scope
+from tutelage.student.cache import Cache, Scope, SideRecord
 from tutelage.student.components import OpenStudent
 from tutelage.student.config import Statistics, StudentSettings
 from tutelage.student.passage_reader import PassageReader

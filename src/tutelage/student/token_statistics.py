@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.student.decoder_steps import Ops
-from tutelage.student.packed_matmul import Product, product
+from tutelage.student.packed_layout import Product, product
 from tutelage.student.passages import Measured
 
 if TYPE_CHECKING:

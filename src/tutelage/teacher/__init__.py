@@ -7,11 +7,11 @@ from tutelage.teacher.cost_estimate import Estimate, estimate
 from tutelage.teacher.endpoint_probe import Abilities
 from tutelage.teacher.factory import open_teacher
 from tutelage.teacher.fakes import ScriptedTeacher
-from tutelage.teacher.finish_reasons import UNKNOWN, ending_of
 from tutelage.teacher.journal import Journal
-from tutelage.teacher.journal_entry import Entry
+from tutelage.teacher.journal_file import Entry
 from tutelage.teacher.local import LocalTeacher
 from tutelage.teacher.openai_client import OPENAI_URL, OpenAITeacher
+from tutelage.teacher.openai_format import UNKNOWN, ending_of
 from tutelage.teacher.protocol import Reply, Request, Teacher
 from tutelage.teacher.replay import ReplayTeacher
 

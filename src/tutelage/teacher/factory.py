@@ -7,10 +7,14 @@ from tutelage.teacher.batch_api import BatchTeacher
 from tutelage.teacher.budget import Account
 from tutelage.teacher.caching import JournaledTeacher
 from tutelage.teacher.config import TeacherSettings
-from tutelage.teacher.http_client import MOST_FILE_BYTES, MOST_REPLY_BYTES
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.local import LocalTeacher
-from tutelage.teacher.openai_client import OpenAITeacher, endpoint_of
+from tutelage.teacher.openai_client import (
+    MOST_FILE_BYTES,
+    MOST_REPLY_BYTES,
+    OpenAITeacher,
+    endpoint_of,
+)
 from tutelage.teacher.protocol import Request, Teacher
 from tutelage.teacher.replay import ReplayTeacher
 

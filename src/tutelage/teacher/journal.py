@@ -22,7 +22,7 @@ from typing import Self, TypeAlias
 from tutelage.errors import JournalError
 from tutelage.teacher import journal_file
 from tutelage.teacher.journal_batches import JournalBatches
-from tutelage.teacher.journal_entry import Entry, entry_of_row, request_to_json
+from tutelage.teacher.journal_file import Entry, entry_of_row, request_to_json
 from tutelage.teacher.protocol import Request
 
 GROUP = 256

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tutelage.data import Message
-from tutelage.teacher.journal_entry import request_to_json
+from tutelage.teacher.journal_file import request_to_json
 from tutelage.teacher.protocol import Request
 
 

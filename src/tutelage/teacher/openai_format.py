@@ -1,14 +1,14 @@
 """Requests and answers as the OpenAI chat API spells them."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
+from typing import Literal, TypeAlias
 
 from tutelage.data.redaction import Redactor
 from tutelage.errors import TeacherUnreachableError, UnusableReplyError
 from tutelage.teacher import http_errors
 from tutelage.teacher.config import TeacherSettings
-from tutelage.teacher.event_stream import body_of_events
-from tutelage.teacher.finish_reasons import UNKNOWN, ending_of
 from tutelage.teacher.http_errors import (
     REFUSING,
     SHOWN,
@@ -18,6 +18,135 @@ from tutelage.teacher.http_errors import (
     status_in,
 )
 from tutelage.teacher.protocol import Reply, Request
+
+# ----------------------------------------------------------------------------------------------
+# Reasons to stop as servers spell them, and what each one means.
+# ----------------------------------------------------------------------------------------------
+
+
+Ending: TypeAlias = Literal["whole", "cut", "filtered", "failed", "unknown"]
+
+UNKNOWN = "unknown"
+"""The finish reason of a reply whose server gave none."""
+
+_WHOLE = frozenset(
+    (
+        *("stop", "stopped", "eos", "eos_token", "eos_found", "end_turn", "stop_sequence"),
+        *("stop_token", "stop_str", "end_of_turn", "complete", "completed", "done", "finished"),
+        *("end", "finish", "success"),
+    )
+)
+_CUT = frozenset(
+    (
+        *("length", "max_tokens", "model_length", "max_length", "max_output_tokens", "limit"),
+        *("token_limit", "max_new_tokens", "max_completion_tokens", "incomplete", "truncated"),
+        *("context_length", "context_length_exceeded", "model_context_window_exceeded"),
+        *("error_limit", "max_context"),
+    )
+)
+_FILTERED = frozenset(
+    (
+        *("content_filter", "content_filtered", "refusal", "refused", "safety", "recitation"),
+        *("blocklist", "prohibited_content", "spii", "image_safety", "guardrail_intervened"),
+        *("error_toxic", "sensitive", "moderation", "flagged", "language", "blocked"),
+    )
+)
+_FAILED = frozenset(
+    (
+        *("error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error"),
+        *("insufficient_system_resource", "server_error", "internal_error", "overloaded"),
+    )
+)
+
+
+def ending_of(finish_reason: str | None) -> Ending:
+    """What a reason to stop says about the reply; case and separators do not matter.
+
+    Examples:
+        >>> ending_of("STOP"), ending_of("FinishReason.MAX_TOKENS"), ending_of("content-filter")
+        ('whole', 'cut', 'filtered')
+        >>> ending_of(None), ending_of("tool_calls")
+        ('unknown', 'unknown')
+    """
+    if finish_reason is None:
+        return "unknown"
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", finish_reason.strip().rpartition(".")[2])
+    name = re.sub(r"[\s_-]+", "_", spaced.lower()).removeprefix("finish_reason_")
+    if name in _WHOLE:
+        return "whole"
+    if name in _CUT:
+        return "cut"
+    if name in _FILTERED:
+        return "filtered"
+    return "failed" if name in _FAILED else "unknown"
+
+
+# ----------------------------------------------------------------------------------------------
+# Openai format.
+# ----------------------------------------------------------------------------------------------
+
+
+# ----------------------------------------------------------------------------------------------
+# Answers that a server streams although it was asked for one body.
+# ----------------------------------------------------------------------------------------------
+
+
+def body_of_events(text: str) -> dict[str, object] | None:
+    """The chat completion that a whole stream of events spells.
+
+    Args:
+        text: The body, as `data: {...}` lines.
+
+    Returns:
+        One body with the joined text, or None where this is no stream of events or it broke off
+        before its end.
+
+    Examples:
+        >>> text = 'data: {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}'
+        >>> body_of_events(text)["choices"][0]["message"]["content"]
+        'Hi'
+    """
+    lines = [
+        line.removeprefix("data:").strip() for line in text.splitlines() if line[:5] == "data:"
+    ]
+    parts: dict[str, str] = {}
+    body: dict[str, object] = {}
+    finish: object = None
+    for line in lines:
+        if line == "[DONE]":
+            break
+        try:
+            event = json.loads(line, strict=False)
+        except (ValueError, RecursionError):
+            return None
+        if not is_object(event):
+            return None
+        if "error" in event:
+            return event
+        body |= {name: event[name] for name in ("id", "model", "usage") if event.get(name)}
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if is_object(choice) and choice.get("index", 0) == 0:
+                finish = choice.get("finish_reason") or finish
+                _join(parts, choice.get("delta"))
+    if not lines or (finish is None and lines[-1] != "[DONE]"):
+        return None
+    message = {"role": "assistant", "content": None, **parts}
+    return body | {"choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+
+
+def _join(parts: dict[str, str], delta: object) -> None:
+    if is_object(delta):
+        for name in ("content", "reasoning_content", "reasoning", "refusal"):
+            piece = delta.get(name)
+            if isinstance(piece, str):
+                parts[name] = parts.get(name, "") + piece
+
+
+# ----------------------------------------------------------------------------------------------
+# Openai format.
+# ----------------------------------------------------------------------------------------------
+
 
 __all__ = [
     "REFUSING",

@@ -2,7 +2,7 @@
 
 from tutelage.errors import NotInJournalError
 from tutelage.teacher.journal import Journal
-from tutelage.teacher.journal_entry import answer_of
+from tutelage.teacher.journal_file import answer_of
 from tutelage.teacher.protocol import Reply, Request
 
 

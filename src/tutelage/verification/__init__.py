@@ -5,7 +5,6 @@ Nothing here is a score, and no failure is a number. `verify_table` is the door 
 """
 
 from tutelage.verification.answer_extraction import Found, NotFound, find_answer
-from tutelage.verification.claim import Claim, Constraint, claim_of
 from tutelage.verification.code_check import check_program, find_program
 from tutelage.verification.config import CheckName, VerifySettings
 from tutelage.verification.ifeval import CHECKERS, check_constraint, check_constraints
@@ -16,7 +15,7 @@ from tutelage.verification.math_pool import MathsWorkers
 from tutelage.verification.run import claims_of, verdicts_to_table, verify_responses, verify_table
 from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sandbox
 from tutelage.verification.text_match import check_choice, check_exact
-from tutelage.verification.verdict import RULINGS, Ruling, Verdict
+from tutelage.verification.verdict import RULINGS, Claim, Constraint, Ruling, Verdict, claim_of
 
 __all__ = [
     "CHECKERS",

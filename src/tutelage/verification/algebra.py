@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tutelage.verification.structured_answers import all_same, same_sets
+from tutelage.verification.math_equivalence import all_same, same_sets
 
 DECIMAL_TOLERANCE = 1.5e-6
 """Relative difference up to which a decimal fraction is a number that has no finite one, such as

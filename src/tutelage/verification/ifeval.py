@@ -5,9 +5,8 @@ from types import MappingProxyType
 
 from tutelage.verification import ifeval_shapes as shapes
 from tutelage.verification import ifeval_words as words
-from tutelage.verification.claim import Constraint
 from tutelage.verification.ifeval_words import Checker, Finding
-from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
+from tutelage.verification.verdict import Constraint, Verdict, cannot_check, no_answer, right, wrong
 
 CHECKERS: Mapping[str, Checker] = MappingProxyType(
     {

@@ -6,8 +6,7 @@ import re
 from tutelage.data import Message
 from tutelage.errors import BudgetError, TeacherError
 from tutelage.teacher import Request, Teacher
-from tutelage.verification.claim import Claim
-from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
+from tutelage.verification.verdict import Claim, Verdict, cannot_check, no_answer, right, wrong
 
 _TASK = """\
 You check answers. Below are a request, {given}an answer to it. \

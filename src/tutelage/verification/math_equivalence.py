@@ -7,9 +7,10 @@ Plain quantities are compared here, exactly and at once. What needs algebra beco
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from tutelage.data.thinking import split_thinking
 from tutelage.verification.answer_extraction import Found, NotFound, find_answer
@@ -22,9 +23,56 @@ from tutelage.verification.notations import (
 )
 from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
 from tutelage.verification.plain_formulas import both_signs
-from tutelage.verification.structured_answers import all_same, named_parts, same_sets
 from tutelage.verification.units import Unit, units_of
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
+
+# ----------------------------------------------------------------------------------------------
+# Comparison of expressions that have parts: tuples, sets, and values with names.
+# ----------------------------------------------------------------------------------------------
+
+
+_T = TypeVar("_T")
+
+
+def all_same(results: Iterable[bool | None]) -> bool | None:
+    """Whether all parts are equal: False if one is not, None if that cannot be told of one."""
+    found = set(results)
+    return False if False in found else None if None in found else True
+
+
+def same_sets(
+    ours: Sequence[_T], theirs: Sequence[_T], same: Callable[[_T, _T], bool | None]
+) -> bool | None:
+    """Whether each part of one collection has an equal of its own in the other, in any order."""
+    remaining = list(theirs)
+    unsure = False
+    for part in ours:
+        results = [same(part, other) for other in remaining]
+        if True in results:
+            remaining.pop(results.index(True))
+        elif None in results:
+            unsure = True
+        else:
+            return False
+    if unsure:
+        return None
+    return not remaining
+
+
+def named_parts(text: str) -> dict[str, str] | None:
+    """The values of `x = 1, y = 2` by their names; None unless there are two names or more."""
+    if text.count("=") < 2:  # noqa: PLR2004  (two names)
+        return None
+    parts = [p.strip() for p in re.split(r",|;|\band\b", text.strip("()")) if p.strip()]
+    matches = [re.fullmatch(r"([a-zA-Z]\w{0,3})\s*=\s*([^=]+)", part) for part in parts]
+    named = {m[1]: m[2].strip() for m in matches if m is not None}
+    return named if len(named) == len(parts) >= 2 else None  # noqa: PLR2004
+
+
+# ----------------------------------------------------------------------------------------------
+# Math equivalence.
+# ----------------------------------------------------------------------------------------------
+
 
 LONGEST_ANSWER = 1_000
 """Characters of an answer; what is longer is no answer but prose."""

@@ -13,20 +13,57 @@ from typing import TypeAlias
 
 import pyarrow as pa
 
+from tutelage.data.extensions import extension_named
 from tutelage.data.schemas import VERDICTS
 from tutelage.data.thinking import split_thinking
 from tutelage.errors import DataError, MissingExtraError, SettingsError
 from tutelage.teacher import Teacher
-from tutelage.verification.claim import Claim, Constraint
 from tutelage.verification.code_check import check_program
 from tutelage.verification.config import VerifySettings
-from tutelage.verification.extension_check import check_by_extension
 from tutelage.verification.ifeval import check_constraints
 from tutelage.verification.llm_judge import judge
 from tutelage.verification.math_equivalence import HardClaim, check_maths
 from tutelage.verification.math_pool import MathsWorkers
 from tutelage.verification.text_match import check_choice, check_exact
-from tutelage.verification.verdict import Verdict, cannot_check, no_answer
+from tutelage.verification.verdict import (
+    RULINGS,
+    Claim,
+    Constraint,
+    Verdict,
+    cannot_check,
+    no_answer,
+    shorten,
+)
+
+# ----------------------------------------------------------------------------------------------
+# The check of an extension: a user's function says whether a response is right.
+# ----------------------------------------------------------------------------------------------
+
+
+def check_by_extension(claim: Claim, function: str | None) -> Verdict:
+    """Ask the function about one claim.
+
+    Raises:
+        DataError: It failed, or gave no verdict.
+    """
+    asked = extension_named("check", function)
+    about = f"candidate {claim.candidate_id}" if claim.candidate_id else "a response"
+    told = asked.call(claim, about=about)
+    ruling, evidence = told if isinstance(told, tuple) and len(told) == 2 else (told, None)  # noqa: PLR2004
+    for known in RULINGS:
+        if ruling == known:
+            said = str(evidence) if evidence else f"said by {asked.name}"
+            return Verdict(verdict=known, evidence=shorten(said))
+    raise DataError(
+        f"extension check {asked.name}: gave {told!r} for {about}",
+        hint=f"give one of {', '.join(RULINGS)}, or a pair of it and the evidence",
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# Run.
+# ----------------------------------------------------------------------------------------------
+
 
 WINDOW_ROWS = 4_096
 """How many verdicts may wait for an earlier, slower one before reading on stops."""

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,51 @@ from tutelage.filters import Embedder
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.selection import OVERRULED
-from tutelage.viewer.answer_cache import Answers
 from tutelage.viewer.comparison_run import Second
 from tutelage.viewer.index import MEMORY_LIMIT, index_key, quoted, text
 from tutelage.viewer.query import Names
 from tutelage.viewer.row_map import RowMap
 from tutelage.viewer.text_search import Search, Searches
+
+# ----------------------------------------------------------------------------------------------
+# Answers of late, so that the same question is not worked out twice.
+# ----------------------------------------------------------------------------------------------
+
+
+class Answers:
+    """Answers by question.
+
+    Args:
+        most: How many are kept; the one that was not asked for longest goes first.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[object, ...], Any] = OrderedDict()
+
+    def of(
+        self, key: tuple[object, ...], work: Callable[[], Any], *, keep: Callable[[Any], bool]
+    ) -> Any:
+        """The answer that was given before, or a new one, which is kept if it should be."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        answer = work()
+        if not keep(answer):
+            return answer
+        with self._lock:
+            self._kept[key] = answer
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return answer
+
+
+# ----------------------------------------------------------------------------------------------
+# Run store.
+# ----------------------------------------------------------------------------------------------
+
 
 KEPT_RANGES = 8
 """Sets of examples that have a version within some ranges: four bytes an example each."""

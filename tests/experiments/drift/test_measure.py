@@ -17,7 +17,7 @@ from tutelage.experiments.drift import (
     lines_from_table,
     lines_to_table,
 )
-from tutelage.experiments.drift.drift_table import Line
+from tutelage.experiments.drift.measure import Line
 from tutelage.stats import Resampling, wilson
 
 WORDS = [

@@ -13,13 +13,14 @@ from tutelage.experiments.drift.measures import (
     compression_ratio,
     counts_of,
     distinct,
+    grams_of,
     jensen_shannon,
     log_ratio,
     share_by_teacher,
     spread,
     weighted_mean,
+    words_of,
 )
-from tutelage.experiments.drift.ngram_sets import grams_of, words_of
 
 counts = arrays(np.float64, 6, elements=st.integers(0, 20).map(float))
 

@@ -14,14 +14,19 @@ from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.rank import rank_sources
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.proxy_config import Probed
 from tutelage.experiments.rank.proxy_page import (
     predictions_checked,
     probed_in_words,
     probed_sections,
     probed_summary,
 )
-from tutelage.experiments.rank.proxy_training import _asked, _slug, probe_settings, probe_sources
+from tutelage.experiments.rank.proxy_training import (
+    Probed,
+    _asked,
+    _slug,
+    probe_settings,
+    probe_sources,
+)
 
 pytest.importorskip("trl")
 

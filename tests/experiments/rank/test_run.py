@@ -12,8 +12,8 @@ from tests.pipeline.fakes import doors, write_rows
 from tests.tiny_student import save_student
 from tutelage.errors import DataError, SettingsError
 from tutelage.experiments.rank import rank_agreement, rank_sources, rank_teachers
-from tutelage.experiments.rank.outcomes import correlations, outcomes_of
 from tutelage.experiments.rank.page import entrants_table, in_words, ranked_summary
+from tutelage.experiments.rank.proxy_page import correlations, outcomes_of
 from tutelage.experiments.rank.racing import ask_and_rank, teachers_of
 from tutelage.pipeline.resources import Doors
 from tutelage.student import StudentSettings, TableStudent

@@ -7,13 +7,13 @@ import pytest
 
 from tutelage.data import Attempts
 from tutelage.experiments.frontier import BandSettings, Placing, draw_frontier
-from tutelage.experiments.frontier.sections import frontier_sections
+from tutelage.experiments.frontier.page import frontier_sections
 from tutelage.experiments.rounds import Limit
-from tutelage.experiments.rounds.loops_page import loops_sentences
 from tutelage.experiments.rounds.page import (
     Moved,
     drift_points,
     guard_lines,
+    loops_sentences,
     rounds_facts,
     rounds_opening,
     rounds_sections,

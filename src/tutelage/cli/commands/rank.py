@@ -8,6 +8,7 @@ import click
 
 from tutelage.cli.console import shown_progress
 from tutelage.cli.options import (
+    Function,
     data_options,
     data_settings,
     dry_run_options,
@@ -15,9 +16,7 @@ from tutelage.cli.options import (
     student_values,
 )
 from tutelage.cli.output import show_result
-from tutelage.cli.settings_options import Function
-from tutelage.cli.study_summaries import agreement_text, ranking_text
-from tutelage.cli.summaries import estimate_text
+from tutelage.cli.summaries import agreement_text, estimate_text, ranking_text
 
 _OUT = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)

@@ -17,8 +17,7 @@ from tutelage.cli.options import (
     tracker_options,
 )
 from tutelage.cli.output import inform, show_result
-from tutelage.cli.study_summaries import drift_text, frontier_text, rounds_text
-from tutelage.cli.summaries import estimate_text
+from tutelage.cli.summaries import drift_text, estimate_text, frontier_text, rounds_text
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 

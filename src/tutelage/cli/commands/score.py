@@ -17,8 +17,14 @@ from tutelage.cli.options import (
     student_values,
 )
 from tutelage.cli.output import show_result
-from tutelage.cli.study_summaries import metric_agreement_text, metrics_text
-from tutelage.cli.summaries import delta_text, estimate_text, recompute_text, score_text
+from tutelage.cli.summaries import (
+    delta_text,
+    estimate_text,
+    metric_agreement_text,
+    metrics_text,
+    recompute_text,
+    score_text,
+)
 from tutelage.errors import DataError, SettingsError
 
 

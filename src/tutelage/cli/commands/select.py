@@ -7,11 +7,9 @@ from typing import Any
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import counts_by_name, weights_by_name
-from tutelage.cli.output import inform, show_result, wants_json
-from tutelage.cli.settings_options import setting_option, setting_schema
+from tutelage.cli.options import counts_by_name, setting_option, setting_schema, weights_by_name
+from tutelage.cli.output import inform, print_json, show, show_result, wants_json
 from tutelage.cli.summaries import select_text
-from tutelage.cli.terminal import print_json, show
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 

@@ -17,8 +17,7 @@ from tutelage.cli.options import (
     tracker_options,
 )
 from tutelage.cli.output import show_result
-from tutelage.cli.study_summaries import evaluate_text, plan_text, prove_text, train_text
-from tutelage.cli.summaries import estimate_text
+from tutelage.cli.summaries import estimate_text, evaluate_text, plan_text, prove_text, train_text
 from tutelage.errors import SettingsError
 
 _OUT = click.Path(path_type=Path, file_okay=False)
@@ -295,7 +294,7 @@ def prove(
     if given:
         raise SettingsError(f"{given[0]} belongs to --plan", hint="add --plan")
     if dry_run:
-        from tutelage.experiments.prove.dry_run import estimate_experiment
+        from tutelage.experiments.prove.forecast import estimate_experiment
 
         with shown_progress() as progress:
             found = estimate_experiment(

@@ -5,8 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.data.candidate import Candidate
-from tutelage.data.example import Message
+from tutelage.data.example import Candidate, Message
 from tutelage.data.schemas.run_tables import CANDIDATES
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from tutelage.data import read
 from tutelage.experiments.audit.config import AuditSettings
-from tutelage.experiments.audit.sample import draw_sample
+from tutelage.experiments.audit.run import draw_sample
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.work_estimate import (

@@ -1,22 +1,27 @@
 """The drift account: how far a set, and the student trained on it, have moved."""
 
-from tutelage.experiments.drift.drift_table import (
+from tutelage.experiments.drift.measure import (
+    OWN_TEXT,
     UNITS,
     Line,
+    account,
+    divergence_line,
     line_to_row,
     lines_from_table,
     lines_to_table,
+    number_lines,
 )
-from tutelage.experiments.drift.measure import OWN_TEXT, account, divergence_line, number_lines
 from tutelage.experiments.drift.measures import (
+    TextSet,
     compression_ratio,
     distinct,
+    grams_of,
     jensen_shannon,
     log_ratio,
     share_by_teacher,
     spread,
+    words_of,
 )
-from tutelage.experiments.drift.ngram_sets import TextSet, grams_of, words_of
 from tutelage.experiments.drift.run import drift_files
 
 __all__ = [

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tutelage.data import OK, ORIGINAL, Candidate, Example, content_hash, read, write_table
 from tutelage.errors import DataError, SettingsError
-from tutelage.experiments.drift.drift_table import line_to_row, lines_to_table
-from tutelage.experiments.drift.measure import account
-from tutelage.experiments.drift.ngram_sets import TextSet
+from tutelage.experiments.drift.measure import account, line_to_row, lines_to_table
+from tutelage.experiments.drift.measures import TextSet
 from tutelage.filters import EmbedderSettings, make_embedder
 from tutelage.pipeline.config import DataSettings, checked
 from tutelage.pipeline.resources import Doors, Reader, opened_student

@@ -4,14 +4,8 @@ Standings with intervals over questions, who cannot be told apart, when one may 
 far students agree, and what becomes of a winner.
 """
 
+from tutelage.experiments.rank.answer_features import style_distances
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.pool_agreement import (
-    SHARES,
-    choice_agreement,
-    joined,
-    overlap,
-    within_agreement,
-)
 from tutelage.experiments.rank.predictors import PREDICTORS, Predictor, predictors_for
 from tutelage.experiments.rank.run import rank_sources, rank_teachers
 from tutelage.experiments.rank.sequential_stopping import (
@@ -21,8 +15,14 @@ from tutelage.experiments.rank.sequential_stopping import (
     still_running,
 )
 from tutelage.experiments.rank.standings import Standings, rank
-from tutelage.experiments.rank.student_agreement import rank_agreement
-from tutelage.experiments.rank.style import style_distances
+from tutelage.experiments.rank.student_agreement import (
+    SHARES,
+    choice_agreement,
+    joined,
+    overlap,
+    rank_agreement,
+    within_agreement,
+)
 from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 
 __all__ = [

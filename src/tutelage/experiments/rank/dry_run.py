@@ -17,7 +17,7 @@ from tutelage.experiments.rank.answer_pool import (
 )
 from tutelage.experiments.rank.config import OwnAnswers, RankSettings
 from tutelage.experiments.rank.grace_run import GraceSettings
-from tutelage.experiments.rank.proxy_config import ProbeSettings
+from tutelage.experiments.rank.proxy_training import ProbeSettings
 from tutelage.experiments.rank.successive_halving import rungs_of
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import (

@@ -12,21 +12,22 @@ choice. Every training is an ordinary cell of `prove`: the same call continues w
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.data import OK, content_hash, read, read_records, write_jsonl, write_table, write_text
 from tutelage.data.schemas import PROBES, SWEEP, messages_to_arrow
 from tutelage.errors import DataError, SettingsError
-from tutelage.evaluation import TaskSettings
+from tutelage.evaluation import EvaluateSettings, TaskSettings
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.run import read_results, run_experiment
 from tutelage.experiments.rank.answer_pool import UNNAMED
 from tutelage.experiments.rank.model import Ranked
-from tutelage.experiments.rank.proxy_config import Probed, ProbeSettings
 from tutelage.experiments.rank.sequential_stopping import asking_order
 from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 from tutelage.pipeline.config import DataSettings, checked, yaml_value
@@ -34,6 +35,73 @@ from tutelage.progress import Progress, Silent
 from tutelage.stats.intervals import Numbers
 from tutelage.stats.paired_design import paired_interval, standard_error
 from tutelage.stats.winner import shrink, split_winner
+from tutelage.training import TrainSettings
+
+# ----------------------------------------------------------------------------------------------
+# What trying out sources by training is asked to do, and the tables it comes to.
+# ----------------------------------------------------------------------------------------------
+
+
+class ProbeSettings(BaseModel):
+    """How sources are tried out by training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[TaskSettings, ...] = Field(min_length=1)
+    primary: str | None = Field(default=None, description="Decides; by default the first task.")
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    top: int | None = Field(
+        default=None, ge=2, description="Only the best by prediction take part; default all."
+    )
+    examples: int = Field(default=48, ge=2, description="Trained on in the first rung.")
+    growth: float = Field(default=2.0, ge=1.0, description="Of the examples, rung by rung.")
+    keep_fraction: float = Field(default=0.5, gt=0.0, lt=1.0, description="Go on to the next.")
+    rungs: int = Field(default=2, ge=1)
+    seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
+    sweep: tuple[int, ...] = Field(
+        default=(1, 2, 4, 8), description="How many of the best are mixed; all are always tried."
+    )
+    sweep_examples: int | None = Field(
+        default=None, ge=2, description="By default those of the last rung."
+    )
+    sweep_seeds: tuple[int, ...] = Field(default=(10, 11), min_length=1)
+    seed: int = Field(default=0, ge=0, description="Of the rows that are kept of a source.")
+    lock: Path | None = Field(default=None, description="As in `prove`.")
+    turn_seconds: float = Field(default=0.0, ge=0.0, description="As in `prove`.")
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "ProbeSettings":
+        if set(self.seeds) & set(self.sweep_seeds):
+            raise ValueError("sweep_seeds must differ from seeds, or the winner's luck stays in")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probed:
+    """What the trainings came to.
+
+    Attributes:
+        probes: The PROBES schema: rung by source.
+        sweep: The SWEEP schema; empty while it is not finished.
+        order: Sources, best first: who got further, then by gain.
+        winner: Of the last rung: `source`, `measured` gain, `split` gain, `again_fraction`.
+        left_out: Sources with fewer rows than the trainings need, with how many they have.
+        unfinished: Cells that are still to be trained.
+    """
+
+    probes: pa.Table
+    sweep: pa.Table
+    order: tuple[str, ...]
+    winner: Mapping[str, Any]
+    left_out: Mapping[str, int]
+    unfinished: int
+
+
+# ----------------------------------------------------------------------------------------------
+# Proxy training.
+# ----------------------------------------------------------------------------------------------
+
 
 ROWS_A_DRAW = 8
 """So many times the rows of the largest training are kept of a source: room for other seeds."""

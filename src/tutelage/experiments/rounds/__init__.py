@@ -1,14 +1,6 @@
 """Rounds: select, train, and select again, with limits on drift."""
 
-from tutelage.experiments.rounds.config import RoundsSettings, load_rounds_settings
-from tutelage.experiments.rounds.decision_changes import (
-    CHANGED,
-    Direction,
-    FlipTally,
-    flips,
-    tally_flips,
-)
-from tutelage.experiments.rounds.limits import (
+from tutelage.experiments.rounds.config import (
     DEFAULT_LIMITS,
     GUARD_BROKEN,
     NO_FLIPS,
@@ -18,9 +10,18 @@ from tutelage.experiments.rounds.limits import (
     Checked,
     Limit,
     RoundOutcome,
+    RoundsSettings,
     StopSettings,
     check_guard,
+    load_rounds_settings,
     stop_reason,
+)
+from tutelage.experiments.rounds.decision_changes import (
+    CHANGED,
+    Direction,
+    FlipTally,
+    flips,
+    tally_flips,
 )
 from tutelage.experiments.rounds.loop import run_rounds
 

@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.data import OK, Candidate, Example, read, write_jsonl
 from tutelage.data.schemas import messages_to_arrow
 from tutelage.experiments.rounds.config import RoundsSettings, as_teacher_with
-from tutelage.experiments.rounds.rounds_dir import RoundsFolder
+from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.cost_estimate import (
     answering_work,

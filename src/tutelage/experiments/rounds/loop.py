@@ -19,23 +19,24 @@ import pyarrow.parquet as pq
 from tutelage.data import content_hash, write_table
 from tutelage.experiments.drift import Line, lines_from_table, lines_to_table
 from tutelage.experiments.rounds.compare_loops import gained, last_compared
-from tutelage.experiments.rounds.config import LOOPS, LoopName, RoundDoors, RoundsSettings
-from tutelage.experiments.rounds.decision_changes import FlipTally, flips, tally_flips
-from tutelage.experiments.rounds.limits import (
+from tutelage.experiments.rounds.config import (
     GUARD_BROKEN,
+    LOOPS,
     NOTHING_CHOSEN,
     ROUNDS_DONE,
+    LoopName,
+    RoundDoors,
     RoundOutcome,
+    RoundsSettings,
     check_guard,
     stop_reason,
 )
+from tutelage.experiments.rounds.decision_changes import FlipTally, flips, tally_flips
 from tutelage.experiments.rounds.measure import UNTRAINED, Observed, measure, observe
-from tutelage.experiments.rounds.model import Round
-from tutelage.experiments.rounds.report import write_rounds_report
-from tutelage.experiments.rounds.rounds_dir import RoundsFolder
+from tutelage.experiments.rounds.model import Round, RoundsFolder, round_numbers
+from tutelage.experiments.rounds.page import write_rounds_report
 from tutelage.experiments.rounds.select_round import Judging, judge
 from tutelage.experiments.rounds.tables import write_tables
-from tutelage.experiments.rounds.tracked_round import round_numbers
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.resources import begin

@@ -3,21 +3,114 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from tutelage.experiments.rounds.charts import DriftPoint, GuardLine, drift_chart, measure_words
-from tutelage.experiments.rounds.limits import Limit
-from tutelage.experiments.rounds.loops_page import (
-    loop_words,
-    loops_sections,
-    loops_sentences,
-    rounds_done,
+from tutelage.data import ORIGINAL
+from tutelage.data.schemas import COMPARED_LOOPS, FATES
+from tutelage.experiments.rounds.charts import (
+    LOOP_WORDS,
+    DriftPoint,
+    GuardLine,
+    drift_chart,
+    measure_words,
 )
-from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table
+from tutelage.experiments.rounds.config import Limit
+from tutelage.experiments.rounds.model import RoundsFolder
+from tutelage.pipeline.run_dir import can_draw, write_page
+from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.headline import Fact
 from tutelage.reporting.number_format import count, number
 from tutelage.reporting.sankey import Stop, Way, draw, draw_narrow
+
+# ----------------------------------------------------------------------------------------------
+# The chapter that compares the loops, and its sentence.
+# ----------------------------------------------------------------------------------------------
+
+
+UNTRAINED = "untrained"
+
+
+def loop_words(loop: str) -> str:
+    """A loop in plain words."""
+    return LOOP_WORDS.get(loop, loop.replace("_", " "))
+
+
+def loops_sentences(loops: pa.Table) -> tuple[str, ...]:
+    """What came out between the first loop and each other one, after the last training."""
+    return tuple(
+        _sentence(row) for row in loops.to_pylist() if row["latest"] and row["against"] != UNTRAINED
+    )
+
+
+def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
+    """Every comparison, or nothing where nothing was held out or there is one side only."""
+    rows = loops.to_pylist()
+    if not rows:
+        return ()
+    numbers = ("mean", "low", "high", "p_corrected", "detectable", "seeds", "items")
+    columns = schema_columns(COMPARED_LOOPS, ("task", "after", "loop", "against", *numbers))
+    cells: tuple[tuple[Cell, ...], ...] = tuple(
+        (
+            _task_words(row),
+            row["after"],
+            loop_words(row["loop"]),
+            "the untrained student" if row["against"] == UNTRAINED else loop_words(row["against"]),
+            *(row[name] for name in numbers),
+        )
+        for row in rows
+    )
+    return (
+        Section(
+            key="loops",
+            title="The loops compared",
+            paragraphs=(
+                (
+                    "Paired by seed and by held-out item; above 0 speaks for the first. The p-value"
+                    " is corrected for all comparisons of the task after as many trainings "
+                    "(Holm). The minimum detectable effect is the smallest true difference that "
+                    "this many items and seeds would find with a chance of 80 %, were it the only "
+                    "comparison."
+                ),
+            ),
+            tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
+        ),
+    )
+
+
+def _task_words(row: Mapping[str, Any]) -> str:
+    return f"{row['task']}, share right" if row["measure"] == "right" else str(row["task"])
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    verdict = "this difference is shown" if row["shown"] else "no difference could be shown"
+    return (
+        f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
+        f"less {loop_words(row['against'])} {row['mean']:+.3f} "
+        f"({row['low']:+.3f} to {row['high']:+.3f}); {verdict}."
+    )
+
+
+def rounds_done(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many rounds there were, of how many loops and seeds."""
+    rounds = len({row["round"] for row in rows})
+    loops = len({row["loop"] for row in rows})
+    seeds = len({row["seed"] for row in rows})
+    said = f"{count(rounds, 'round')} of judging and training"
+    if loops * seeds > 1:
+        said += f" in {count(loops, 'loop')} with {count(seeds, 'seed')} each"
+    if rounds * loops * seeds != len(rows):
+        said += f", {count(len(rows), 'judgement')} so far"
+    return said
+
+
+# ----------------------------------------------------------------------------------------------
+# Page.
+# ----------------------------------------------------------------------------------------------
+
 
 SHOWN: tuple[tuple[str, str], ...] = (
     ("held_out", "accuracy"),
@@ -391,3 +484,53 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
             tables=(Table(caption="What came back", columns=columns, rows=cells),),
         ),
     )
+
+
+# ----------------------------------------------------------------------------------------------
+# The pages over a loop of rounds and over a frontier.
+# ----------------------------------------------------------------------------------------------
+
+
+def write_rounds_report(folder: RoundsFolder) -> Path | None:
+    """Write report.html of a loop of rounds.
+
+    Returns:
+        Its path, or None where the libraries that draw are not installed.
+    """
+    if not can_draw():
+        return None
+    from tutelage.reporting import render_page
+
+    settings = folder.run.read_manifest()["settings"]
+    rounds = pq.read_table(folder.rounds)
+    moved = Moved(
+        title=folder.root.name,
+        rounds=rounds,
+        drift=pq.read_table(folder.drift),
+        flips=pq.read_table(folder.flips),
+        loops=pq.read_table(folder.loops),
+        fates=fates_of(folder, rounds),
+        limits=[Limit.model_validate(limit) for limit in settings["guard"]],
+    )
+    page = render_page(
+        title=moved.title,
+        about="how the choice moved with the student",
+        opening=rounds_opening(moved),
+        facts=rounds_facts(moved),
+        sections=rounds_sections(moved),
+    )
+    return write_page(folder.run, page)
+
+
+def fates_of(folder: RoundsFolder, rounds: pa.Table) -> pa.Table:
+    """What each round took of each example."""
+    rows: list[dict[str, Any]] = []
+    for one in rounds.select(["seed", "loop", "round"]).to_pylist():
+        run = folder.judged(one["seed"], one["loop"], one["round"])
+        columns = ["example_id", "step", "kept"]
+        for row in pq.read_table(run.decisions, columns=columns).to_pylist():
+            fate = "refused"
+            if row["kept"]:
+                fate = "original" if row["step"] == ORIGINAL else "refined"
+            rows.append({**one, "example_id": row["example_id"], "fate": fate})
+    return pa.Table.from_pylist(rows, schema=FATES)

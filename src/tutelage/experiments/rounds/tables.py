@@ -12,8 +12,8 @@ from tutelage.data.schemas import FLIPS, ROUND_DRIFT, ROUND_FLIPS, ROUND_REWRITE
 from tutelage.experiments.drift import line_to_row
 from tutelage.experiments.rounds.compare_loops import compare_loops
 from tutelage.experiments.rounds.decision_changes import flips, tally_flips
+from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.experiments.rounds.rewrite import chosen_ids
-from tutelage.experiments.rounds.rounds_dir import RoundsFolder
 
 if TYPE_CHECKING:
     from tutelage.experiments.rounds.model import Round
