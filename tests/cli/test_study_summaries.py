@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.cli import study_summaries as text
+from tutelage.cli import summaries as text
 from tutelage.cli.output import joined
 from tutelage.cli.summaries import doctor_text, estimate_text, sample_text, truth_text
 

@@ -13,7 +13,7 @@ from tutelage.data import Unscored, content_hash, write_table
 from tutelage.data.schemas import RESULTS
 from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
-from tutelage.evaluation import answer_generation as generating_module
+from tutelage.evaluation import answer_tasks as generating_module
 from tutelage.evaluation import evaluate as evaluate_module
 from tutelage.evaluation.answer_tasks import Answer, answer_all
 from tutelage.evaluation.items import Item

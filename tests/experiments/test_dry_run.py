@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.fakes import rows, write_rows
 from tests.tiny_student import save_student
-from tutelage.experiments.prove import dry_run as prove_dry_run
+from tutelage.experiments.prove import forecast as prove_dry_run
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.forecast import Pilot, estimate_experiment
 from tutelage.experiments.prove.plan import plan_experiment
