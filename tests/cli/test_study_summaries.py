@@ -105,7 +105,7 @@ def test_an_estimate_without_prices_names_no_cost(currency: str | None) -> None:
     found = {
         "rows": 1, "calls": 1, "calls_in_journal": 0, "prompt_tokens": 10, "note": "n",
         "max_completion_tokens": 20, "cost_expected": cost, "cost_at_most": cost,
-        "currency": currency,
+        "currency": currency, "work": [], "seconds": 0.0,
     }  # fmt: skip
     said = joined(estimate_text(found))
     assert "Teacher: 1 call to send" in said

@@ -1,6 +1,7 @@
 """Estimates of experiments: what is left is counted and timed, and nothing of it is done."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 
 from tests.pipeline.fakes import rows, write_rows
 from tests.tiny_student import save_student
-from tutelage.experiments.prove import forecast as prove_dry_run
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.forecast import Pilot, estimate_experiment
 from tutelage.experiments.prove.plan import plan_experiment
@@ -18,6 +18,8 @@ from tutelage.experiments.rounds.dry_run import estimate_rounds
 from tutelage.pipeline.config import checked
 from tutelage.progress import Silent
 from tutelage.teacher import TeacherSettings
+
+prove_dry_run = import_module("tutelage.experiments.prove.forecast")
 
 pytest.importorskip("trl")
 

@@ -13,20 +13,16 @@ from tutelage.filters import (
     contamination,
     decisions,
     duplicates,
-    echo,
     llm_difficulty,
     numeric,
     similarity,
-    value_band,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
 MODULES = (
-    value_band,
     contamination,
     decisions,
     duplicates,
-    echo,
     numeric,
     llm_difficulty,
     similarity,

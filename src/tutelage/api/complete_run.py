@@ -53,7 +53,8 @@ def run(
         out: The run folder; None makes a temporary one unless `config` names one.
         overrides: Settings by dotted name, such as `{"select.margin": 0.02}`.
         quality_gate: `off` or `calibrated`: refuse versions in which fitted detectors find a fault.
-        dry_run: Only estimate the cost; nothing is asked.
+        dry_run: Only estimate cost and time; the teacher is not asked, the student reads for some
+            seconds.
         progress: None, a bool, or a progress of your own.
         doors: How student and teacher are reached; tests put fakes behind them.
 
@@ -98,7 +99,7 @@ def run(
     settings = checked(RunSettings, {**values, "out": str(place.path)}, place=named)
     with told(progress) as shown:
         if dry_run:
-            return estimate_of(estimate_run(settings, progress=shown))
+            return estimate_of(estimate_run(settings, progress=shown, doors=doors))
         summary = run_all(settings, progress=shown, doors=doors)
         tell_notes(summary, shown)
     raise_if_stopped(summary["refine"])
