@@ -59,6 +59,7 @@ def test_a_third_of_faulty_rows_does_not_use_up_the_budget(fault: str) -> None:
     dirty = [own(row) for row in rows]
     gate = fit_gate(dirty, max_false_refusals=0.05, seed=0)
     assert gate.suspected[fault] >= 0.7 * len(spoilt)
+    assert sum(gate.suspected.values()) <= 1.3 * len(spoilt)  # plants are not the user's
     judged = gate.judge(np.stack([r.features_F for r in dirty if r.fault is None]))
     names = [r.example_id for r in dirty if r.fault is None]
     refused = {name for name, j in zip(names, judged, strict=True) if not j.passed}

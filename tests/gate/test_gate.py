@@ -96,7 +96,7 @@ def test_a_judgement_names_the_fault_and_the_numbers(gate: CalibratedGate) -> No
     row = next(r for r in ROWS if part_of(r.row_id, seed=0) == "held_out")
     for fault, telling in (
         ("echo", ("instruction_copied", "longest_copy", "starts_with_copy")),
-        ("doubling", ("repeated_share", "repeated_run", "compression", "gain_last")),
+        ("doubling", ("repeated_share", "repeated_long", "repeated_run", "compression")),
     ):
         text = plant(row, fault=fault, dose="strong", others=ROWS, seed=0, part="held_out").response
         found = gate.judge(features_of(read_one(CountingStudent(), "x", row, str(text)))[None, :])

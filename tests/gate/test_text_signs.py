@@ -2,12 +2,13 @@
 
 import pytest
 
-from tests.gate.gate_rows import gate_rows
-from tutelage.gate import plant
+from tests.gate.gate_rows import CountingStudent, gate_rows, read_one
+from tutelage.gate import plain_features, plant
 from tutelage.gate.text_signs import (
     foreign_words,
     played_turns,
     refusal_share,
+    sign_of,
     template_pieces,
     unfinished,
 )
@@ -59,3 +60,19 @@ def test_turns_and_templates_are_counted_where_they_begin_a_line() -> None:
     assert played_turns("The user: a person who clicks.") == 0.0
     assert template_pieces("### Response:\nYes.<|im_end|>") == 2.0
     assert template_pieces("Yes, that is right.") == 0.0
+
+
+@pytest.mark.parametrize(
+    "where", ["{asked} {answer}", "{answer}\n\n{asked}", "So: {asked}\n{answer}"]
+)
+def test_the_whole_instruction_in_the_answer_is_an_echo_wherever_it_stands(where: str) -> None:
+    row = gate_rows(1)[0]
+    text = where.format(asked=row.instruction, answer=row.response)
+    assert sign_of(plain_features(read_one(CountingStudent(), "x", row, text))) == "echo"
+
+
+def test_an_answer_that_uses_words_of_the_instruction_is_no_echo() -> None:
+    for row in gate_rows(10):
+        half = " ".join(row.instruction.split()[:9])
+        text = f"{row.response} You asked: {half}."
+        assert sign_of(plain_features(read_one(CountingStudent(), "x", row, text))) is None

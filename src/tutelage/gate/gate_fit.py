@@ -155,7 +155,7 @@ def fit_gate(
         false_refusals=_refused(clean, detectors, thresholds.log_odds_D),
         results=(),
         skipped=skipped,
-        suspected=_suspected_counts([*fit, *held_clean]),
+        suspected=_suspected_counts([r for r in (*fit, *held_clean) if r.fault is None]),
         fit_examples=len({r.example_id for r in fit if r.fault is None}),
         held_out_examples=len({r.example_id for r in held_clean}),
         seed=seed,
@@ -263,10 +263,13 @@ def _held_out_with_suspected(
             [places_of(signs, fitting.faults), places_of(fitting.signs, fitting.faults)]
         ),
     )[: len(clean)]
-    return [
-        replace(r, suspected=sign or (fitting.faults[d] if d >= 0 else None))
-        for r, sign, d in zip(clean, signs, among_N, strict=True)
+    found = [
+        sign or (fitting.faults[d] if d >= 0 else None)
+        for sign, d in zip(signs, among_N, strict=True)
     ]
+    if sum(f is None for f in found) < _LEAST_LEFT * len(clean):
+        found = signs
+    return [replace(r, suspected=f) for r, f in zip(clean, found, strict=True)]
 
 
 def places_of(signs: Sequence[str | None], faults: Sequence[str]) -> NDArray[np.int64]:

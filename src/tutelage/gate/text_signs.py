@@ -143,6 +143,7 @@ _SIGNS: tuple[tuple[str, Mapping[str, float]], ...] = (
     ("other_language", {"foreign_letters": 0.5}),
     ("other_language", {"foreign_words": 0.1}),
     ("echo", {"longest_copy": 0.9, "starts_with_copy": 6}),
+    ("echo", {"longest_copy": 1.0, "response_copied": 0.1}),  # at the end, too
     ("looping", {"repeated_long": 0.5}),  # what comes twice has less than half
     ("doubling", {"repeated_run": 0.35}),
     ("wrong_turn", {"played_turns": 1}),
