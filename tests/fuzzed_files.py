@@ -24,25 +24,29 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from tests.tiny_student import save_student
-from tutelage.data import ReadSettings, read
+from tutelage.data import ReadSettings, read, write_table
 from tutelage.data.readers import read_records
 from tutelage.errors import TutelageError
-from tutelage.evaluation import TaskSettings
+from tutelage.evaluation import ItemResult, TaskSettings, results_table
 from tutelage.evaluation.items import read_items
-from tutelage.experiments.prove.config import load_prove_settings
+from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
+from tutelage.experiments.prove.forecast import pilot_of, seconds_of_cells
 from tutelage.experiments.rounds import load_rounds_settings
 from tutelage.filters.config import read_filters
 from tutelage.gate import CalibratedGate, Share
 from tutelage.gate.detectors import Detector, Split, Tree
 from tutelage.models.folder import find_folder
 from tutelage.pipeline import RunFolder
-from tutelage.pipeline.config import load_settings
+from tutelage.pipeline.config import checked, load_settings
 from tutelage.pipeline.gate_results import read_gate
-from tutelage.pipeline.overrides import override_history
+from tutelage.pipeline.overrides import override_history, overrides_digest
+from tutelage.pipeline.teacher_routes import read_routes
 from tutelage.student import StudentSettings
 from tutelage.teacher import Journal
+from tutelage.training.train import refuse_other_rows
 
 ROWS: list[dict[str, Any]] = [
     {"instruction": "Add 2 and 2.", "input": "", "output": "4", "source": "sums"},
@@ -86,6 +90,18 @@ FILTERS = """filters:
   - {kind: length, minimum: 12, maximum: 4000}
   - {kind: ifd, metric: r_ifd, below: 0.9}
 """
+CELL = '{"state": "done", "trained": {"seconds": 2.5}}'
+TRAINING = {
+    "key": "k",
+    "state": "done",
+    "rows": {"file": "rows.jsonl", "left_out_rows": []},
+    "result": {
+        **dict.fromkeys(("steps", "rows", "tokens", "loss_tokens"), 8),
+        **dict.fromkeys(("first_loss", "last_loss", "seconds"), 0.5),
+        "left_out": {},
+        "path": "model",
+    },
+}
 OVERRIDE = {
     "time": "2026-01-01T00:00:00+00:00",
     "example_id": "a" * 20,
@@ -141,11 +157,60 @@ def _gate(path: Path) -> None:
 
 
 def _overrides(path: Path) -> None:
-    list(override_history(RunFolder(root=path.parent)))
+    run = RunFolder(root=path.parent)
+    list(override_history(run))
+    overrides_digest(run)
 
 
 def _manifest(path: Path) -> None:
     RunFolder(root=path.parent).read_manifest()
+
+
+def _routes(path: Path) -> None:
+    read_routes(path)
+
+
+def _training(path: Path) -> None:
+    refuse_other_rows(path, path.parent)
+
+
+def _experiment(path: Path) -> None:
+    pilot = pilot_of(_plan(), path.parent)
+    seconds_of_cells(_plan(), pilot, given=None)
+
+
+def _cell(path: Path) -> None:
+    """The manifest of a cell, in an experiment that is well."""
+    folder = path.parent / "around"
+    _write_experiment(folder)
+    (folder / "cells" / "a" / "manifest.json").write_bytes(path.read_bytes())
+    _experiment(folder / "manifest.json")
+
+
+def _plan() -> ProveSettings:
+    return checked(ProveSettings, yaml.safe_load(PROVE), place="test")
+
+
+def _whole_experiment() -> bytes:
+    cell = {"key": "a", "student": "a", "arm": "choice", "seed": 0, "balance": "examples"}
+    stored = {
+        "kind": "experiment",
+        "settings": _plan().model_dump(mode="json"),
+        "tasks": [{"name": "t"}],
+        "sets": [],
+        "cells": [cell, {**cell, "key": "b", "seed": 1}],
+    }
+    return json.dumps(stored, indent=1).encode()
+
+
+def _write_experiment(folder: Path) -> None:
+    place = folder / "cells" / "a"
+    if not place.exists():
+        place.mkdir(parents=True)
+        (folder / "manifest.json").write_bytes(_whole_experiment())
+        (place / "manifest.json").write_text(CELL)
+        row = ItemResult(item_id="1", status="ok", value=1.0)
+        write_table(place / "results.parquet", results_table([row], task="t", seed=0))
 
 
 def _model(path: Path) -> None:
@@ -182,18 +247,8 @@ def kinds(folder: Path) -> Mapping[str, Kind]:
         "rounds settings": Kind(whole=ROUNDS.encode(), use=load_rounds_settings, name="r.yaml"),
         "prove settings": Kind(whole=PROVE.encode(), use=load_prove_settings, name="p.yaml"),
         "filter settings": Kind(whole=FILTERS.encode(), use=read_filters, name="f.yaml"),
-        "overrides": Kind(
-            whole=f"{json.dumps(OVERRIDE)}\n{json.dumps(OVERRIDE)}\n".encode(),
-            use=_overrides,
-            name="overrides.jsonl",
-        ),
-        "manifest": Kind(
-            whole=b'{"schema_version": 1, "settings": {}, "stages": {"load": {"tally": {}}}}',
-            use=_manifest,
-            name="manifest.json",
-        ),
+        **DOCUMENTS,
         "journal": Kind(whole=_whole_journal(folder), use=_journal, name="journal.sqlite"),
-        "quality gate": Kind(whole=_whole_gate(), use=_gate, name="quality_gate.json"),
     }
     save_student(folder / "student")
     turns = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -202,6 +257,13 @@ def kinds(folder: Path) -> Mapping[str, Kind]:
         whole = (folder / "student" / name).read_bytes()
         found[f"model: {name}"] = Kind(whole=whole, use=_model, name=name)
     return found
+
+
+def prepare_place(name: str, place: Path) -> None:
+    """Make the folder of one kind of file, with what its reader expects beside it."""
+    place.mkdir()
+    if name == "experiment manifest":
+        _write_experiment(place)
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -252,8 +314,34 @@ def _whole_gate() -> bytes:
     return json.dumps(stored, indent=1).encode()
 
 
+DOCUMENTS: Mapping[str, Kind] = {
+    "overrides": Kind(
+        whole=f"{json.dumps(OVERRIDE)}\n{json.dumps(OVERRIDE)}\n".encode(),
+        use=_overrides,
+        name="overrides.jsonl",
+    ),
+    "manifest": Kind(
+        whole=b'{"schema_version": 1, "settings": {}, "stages": {"load": {"tally": {}}}}',
+        use=_manifest,
+        name="manifest.json",
+    ),
+    "training manifest": Kind(
+        whole=json.dumps(TRAINING).encode(), use=_training, name="manifest.json"
+    ),
+    "experiment manifest": Kind(whole=_whole_experiment(), use=_experiment, name="manifest.json"),
+    "manifest of a cell": Kind(whole=CELL.encode(), use=_cell, name="cell.json"),
+    "routes": Kind(
+        whole=b'{"default": "a", "routes": {"sums": "b"}}', use=_routes, name="routes.json"
+    ),
+    "quality gate": Kind(whole=_whole_gate(), use=_gate, name="quality_gate.json"),
+}
+"""What this package writes as JSON and reads again."""
+
+
 def damaged(whole: bytes, draw: random.Random) -> bytes:
     """A file with one to three faults."""
+    if draw.random() < _INSIDE and (changed := _changed_inside(whole, draw)) is not None:
+        return changed
     content = bytearray(whole)
     for _ in range(draw.randint(1, 3)):
         _damage(content, draw)
@@ -265,6 +353,42 @@ _STRANGE = (
     *(b"]", b",", b":", b"\\", b"\\ud800", b"null", b"NaN", b"1e999", b"-1", b"true", b"{}", b"[]"),
     *(b"[" * 3000, b"9" * 400, b"&a [*a]", b"<<: *b", b"!!python/object:os.system x", b"'", b"- "),
 )
+
+
+_INSIDE = 0.3
+"""Of the files that hold JSON, the share that stays valid JSON and says something else."""
+_OTHER_VALUES = (None, True, -1, 0, 1.5, float("inf"), float("nan"), 10**400, "", "x", [], {}, [[]])
+
+
+def _changed_inside(whole: bytes, draw: random.Random) -> bytes | None:
+    """A JSON document, or a file of lines with one each, in which one value is another or gone."""
+    try:
+        document, lines = json.loads(whole), None
+    except ValueError:
+        lines = whole.splitlines()
+        at = draw.randrange(len(lines))
+        try:
+            document = json.loads(lines[at])
+        except ValueError:
+            return None
+    holder: Any = [document]
+    key: Any = 0
+    while isinstance(holder[key], dict | list) and holder[key] and draw.random() < _DEEPER:
+        holder = holder[key]
+        key = draw.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+    if holder[key] is document:
+        document = draw.choice(_OTHER_VALUES)
+    elif draw.random() < _GONE:
+        del holder[key]
+    else:
+        holder[key] = draw.choice(_OTHER_VALUES)
+    changed = json.dumps(document).encode()
+    if lines is None:
+        return changed
+    return b"\n".join([*lines[:at], changed, *lines[at + 1 :], b""])
+
+
+_DEEPER, _GONE = 0.8, 0.4
 
 
 def _damage(content: bytearray, draw: random.Random) -> None:
@@ -329,7 +453,7 @@ def try_files(files: int, *, seed: int, minutes: float | None = None) -> Counter
             if kind.startswith("model"):
                 place.symlink_to(Path(name) / "student")
             else:
-                place.mkdir()
+                prepare_place(kind, place)
             there[kind].use(_written(there[kind], there[kind].whole, place))
         for number in range(files):
             if end is not None and time.monotonic() > end:

@@ -123,7 +123,12 @@ def test_without_measuring_the_last_measurement_is_taken(tmp_path: Path) -> None
 def test_a_damaged_file_of_measurements_is_no_measurement(tmp_path: Path) -> None:
     file = tmp_path / "home" / "speeds.json"
     file.parent.mkdir(parents=True)
-    for text in ("{", "[]", '{"k": {"tokens": 5, "seconds": 0}}', '{"k": 3}'):
+    numbers = ("5, 0", "-5, 1", "1e999, 1", "5, NaN", "5, 1e999", "0, 1")
+    speeds = [
+        f'{{"k": {{"tokens": {tokens}, "seconds": {seconds}}}}}'
+        for tokens, seconds in (pair.split(", ") for pair in numbers)
+    ]
+    for text in ("{", "[]", '{"k": 3}', "[" * 100_000, *speeds):
         file.write_text(text)
         assert stored_speed("k")[0] is None
 

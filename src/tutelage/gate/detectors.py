@@ -154,7 +154,7 @@ class Detector:
                 for tree in stored["trees"]
             )
             return cls(fault=str(stored["fault"]), start=float(stored["start"]), trees=trees)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"not a detector of this version: {type(error).__name__}: {error}",
                 hint="fit the quality gate again: delete quality_gate.json and run once more",

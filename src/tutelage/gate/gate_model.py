@@ -180,7 +180,7 @@ class CalibratedGate:
                 held_out_examples=int(stored["held_out_examples"]),
                 seed=int(stored["seed"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(
                 f"not a quality gate of this version: {type(error).__name__}: {error}",
                 hint="fit it again: delete quality_gate.json and run once more",

@@ -60,7 +60,10 @@ def gate_document(run: RunFolder) -> dict[str, Any]:
         raise RunError(
             f"{path}: is not valid JSON: {error}", hint="delete it: it is fitted again"
         ) from error
-    if not isinstance(stored, dict):
+    whole = isinstance(stored, dict) and (
+        stored.get("status") == NOT_FITTED or isinstance(stored.get("gate"), dict)
+    )
+    if not whole:
         raise RunError(f"{path}: is not a quality gate", hint="delete it: it is fitted again")
     return stored
 

@@ -8,7 +8,7 @@ back to the rule. Whatever reads decisions through `open_tables` sees those in f
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -133,12 +133,27 @@ def override_history(run: RunFolder) -> Iterator[Override]:
         if not line.strip():
             continue
         try:
-            yield Override(**json.loads(line))
+            yield _entry(json.loads(line))
         except (ValueError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{run.overrides}:{number}: is not an override: {error}",
                 hint="mend or remove that line; nothing else depends on it",
             ) from error
+
+
+def _entry(stored: Mapping[str, Any]) -> Override:
+    entry = Override(**stored)
+    for name, value in asdict(entry).items():
+        kinds = _KINDS.get(name, (str, type(None)))
+        if not isinstance(value, kinds):
+            raise TypeError(f"{name} is {value!r:.60}")
+        if isinstance(value, str):
+            value.encode()  # half of a pair of surrogates is no text
+    return entry
+
+
+_KINDS = {"time": (str,), "example_id": (str,), "note": (str,), "withdrawn": (bool,)}
+"""The types of what is no optional text."""
 
 
 def overrides_digest(run: RunFolder) -> str | None:

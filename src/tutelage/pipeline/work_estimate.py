@@ -7,6 +7,7 @@ measurement, and nothing of the command itself is done.
 
 import heapq
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -274,7 +275,7 @@ def _speeds_file() -> Path:
 def _stored() -> dict[str, Any]:
     try:
         found = json.loads(_speeds_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # a measurement can always be made again
+    except (OSError, ValueError, RecursionError):  # a measurement can always be made again
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -285,9 +286,11 @@ def stored_speed(key: str) -> tuple[float | None, str]:
     try:
         tokens, seconds = int(found["tokens"]), float(found["seconds"])
         unit = str(found.get("unit", "tokens"))
-        return tokens / seconds, f"{_per_second(tokens, seconds, unit)}, measured earlier"
-    except (TypeError, KeyError, ValueError, ZeroDivisionError):
+    except (TypeError, KeyError, ValueError, OverflowError):
+        tokens, seconds, unit = 0, 0.0, ""
+    if not (tokens > 0 and 0 < seconds < math.inf):
         return None, "the speed is not known: nothing like it was measured here"
+    return tokens / seconds, f"{_per_second(tokens, seconds, unit)}, measured earlier"
 
 
 def keep_speed(key: str, *, tokens: int, seconds: float, unit: str = "tokens") -> tuple[float, str]:

@@ -272,7 +272,10 @@ def _manifest(out: Path) -> dict[str, Any] | None:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         manifest["key"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if manifest["state"] == "done":
+            Trained(**manifest["result"])
+        dict(manifest.get("rows", {}))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path}: is not the manifest of a training: {error}", hint="choose another --out"
         ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.prove.compare import pairs_of
 from tutelage.experiments.prove.config import (
@@ -156,15 +156,26 @@ def _read_pilot(folder: Path) -> Pilot:
     """The finished cells of an experiment's folder."""
     results = read_results(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    settings = checked(ProveSettings, manifest["settings"], place=str(folder / "manifest.json"))
+    settings = checked(ProveSettings, manifest.get("settings"), place=str(folder / "manifest.json"))
     return Pilot(folder=folder, settings=settings, results=results)
 
 
-def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """The manifests of finished cells."""
+def _seconds(path: Path, about: Mapping[str, Any]) -> float:
+    try:
+        seconds = float(about["seconds"] if "seconds" in about else about["trained"]["seconds"])
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise RunError(
+            f"{path}: does not say how many seconds the cell took: {type(error).__name__}: {error}",
+            hint="give --seconds-per-cell, or remove the folder of that cell",
+        ) from error
+    return seconds
+
+
+def _manifests(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """The manifests of finished cells, and what each says."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
         if is_done(path.parent):
-            yield json.loads(path.read_text(encoding="utf-8"))
+            yield path, json.loads(path.read_text(encoding="utf-8"))
 
 
 def seconds_of_cells(
@@ -176,9 +187,7 @@ def seconds_of_cells(
     if pilot is None:
         return None, ""
     measured = [
-        float(about["seconds"] if "seconds" in about else about["trained"]["seconds"])
-        for about in _manifests(pilot.folder)
-        if "trained" in about
+        _seconds(path, about) for path, about in _manifests(pilot.folder) if "trained" in about
     ]
     if not measured:
         return None, ""

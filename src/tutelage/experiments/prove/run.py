@@ -297,6 +297,17 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
     write_text(settings.out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
+_CELL = {"key": str, "student": str, "arm": str, "seed": int, "balance": str}
+
+
+def _checked_cell(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A cell of the manifest, once it is sure that it names what its results belong to."""
+    for name, kind in _CELL.items():
+        if not isinstance(stored[name], kind):
+            raise TypeError(f"{name} of a cell is {stored[name]!r:.60}")
+    return stored
+
+
 def read_results(out: Path) -> pa.Table:
     """Every item of every finished cell, with student, arm, train_seed, balance and cell (its key).
 
@@ -308,7 +319,7 @@ def read_results(out: Path) -> pa.Table:
         raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` makes one")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        cells = [(cell, out / "cells" / str(cell["key"])) for cell in manifest["cells"]]
+        cells = [(_checked_cell(cell), out / "cells" / cell["key"]) for cell in manifest["cells"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"{path}: is damaged: {type(error).__name__}: {error}",
