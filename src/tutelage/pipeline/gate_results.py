@@ -65,7 +65,8 @@ def gate_document(run: RunFolder) -> dict[str, Any]:
     )
     if not whole:
         raise RunError(f"{path}: is not a quality gate", hint="delete it: it is fitted again")
-    return stored
+    document: dict[str, Any] = stored
+    return document
 
 
 def write_gate(path: Path, content: Mapping[str, Any]) -> None:
