@@ -6,6 +6,7 @@ and few, so that what they look at can be listed, and a fitted detector is plain
 one needs no other library and loads no pickle.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -21,6 +22,11 @@ TREES = 60
 DEPTH_LEAVES = 4
 LEARNING_RATE = 0.25
 BINS = 24
+ASKED_SHARE = 0.15
+"""The share of features that a tree may ask for, drawn anew for each tree: a row that looks faulty
+by a single feature then stays below one that looks faulty by many."""
+_LEAST_ASKED = 8
+_DRAW = 16
 _PENALTY = 1.0
 _MIN_WEIGHT = 2.0
 """Least sum of hessians in a leaf: no leaf rests on a handful of rows."""
@@ -205,7 +211,8 @@ def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) ->
     """Fit detectors by gradient boosting of the log loss, all of them in step.
 
     Clean and faulty rows of a detector weigh the same in total. Splits are tried at quantiles;
-    missing features go to the side where they lower the loss more.
+    missing features go to the side where they lower the loss more. Each tree may ask for a part of
+    the features, drawn with a fixed seed, so that no detector rests on a single question.
 
     Args:
         tasks: One for each detector.
@@ -223,11 +230,15 @@ def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) ->
     faulty_M_N = np.stack([t.faulty_N / t.faulty_N.sum() for t in tasks]) * rows / 2
     weight_M_N, odds_M_N = clean_M_N + faulty_M_N, np.zeros((len(tasks), rows))
     grown: list[list[Tree]] = [[] for _ in tasks]
+    draw, features = np.random.default_rng(_DRAW), bins.bin_N_F.shape[1]
+    asked = min(features, max(_LEAST_ASKED, math.ceil(ASKED_SHARE * features)))
     for _ in range(trees):
+        asked_F = np.zeros(features, dtype=np.bool_)
+        asked_F[draw.permutation(features)[:asked]] = True
         p_M_N = 1 / (1 + np.exp(-odds_M_N))
         gradient_M_N = faulty_M_N - weight_M_N * p_M_N
         for m, (tree, value_N) in enumerate(
-            _grow(bins, gradient_M_N, weight_M_N * p_M_N * (1 - p_M_N))
+            _grow(bins, gradient_M_N, weight_M_N * p_M_N * (1 - p_M_N), asked_F=asked_F)
         ):
             grown[m].append(tree)
             odds_M_N[m] += value_N
@@ -267,13 +278,14 @@ class Bins:
         return cls(np.stack(bins, axis=1).astype(np.int64), edges)
 
     def best(
-        self, gradient_M_N: Numbers, hessian_M_N: Numbers
+        self, gradient_M_N: Numbers, hessian_M_N: Numbers, *, asked_F: NDArray[np.bool_]
     ) -> list[tuple[Split, NDArray[np.bool_]] | None]:
         """For each task the split that lowers the loss most, and which rows go left.
 
         Args:
             gradient_M_N: 0 for rows that are not in the node that is split.
             hessian_M_N: The same.
+            asked_F: Which features a split may ask for.
         """
         tasks = len(gradient_M_N)
         sums_X_F_B = self._sums(np.concatenate([gradient_M_N, hessian_M_N]).astype(np.float32))
@@ -291,7 +303,8 @@ class Bins:
                 - g_M**2 / (h_M + _PENALTY)
             )
             small = (left_h < _MIN_WEIGHT) | (h_M - left_h < _MIN_WEIGHT)
-            gain_M_F_B[small | ~self._edge_F_B[None, :, : gain_M_F_B.shape[2]]] = 0.0
+            allowed_F_B = self._edge_F_B[:, : gain_M_F_B.shape[2]] & asked_F[:, None]
+            gain_M_F_B[small | ~allowed_F_B[None]] = 0.0
             flat_M_X = gain_M_F_B.reshape(len(gain_M_F_B), -1)
             for m, place in enumerate(flat_M_X.argmax(axis=1).tolist()):
                 if flat_M_X[m, place] > best_M[m]:
@@ -317,16 +330,19 @@ class Bins:
         return split, np.where(bins_N == 0, missing_left, bins_N <= place + 1)
 
 
-def _grow(bins: Bins, gradient_M_N: Numbers, hessian_M_N: Numbers) -> list[tuple[Tree, Numbers]]:
+def _grow(
+    bins: Bins, gradient_M_N: Numbers, hessian_M_N: Numbers, *, asked_F: NDArray[np.bool_]
+) -> list[tuple[Tree, Numbers]]:
     """For each task the next tree, and its value for each row."""
     tasks, rows = gradient_M_N.shape
     everything_N = np.ones(rows, dtype=np.bool_)
-    tops = bins.best(gradient_M_N, hessian_M_N)
+    tops = bins.best(gradient_M_N, hessian_M_N, asked_F=asked_F)
     left_M_N = np.stack([everything_N if top is None else top[1] for top in tops])
     sides_X_N = np.concatenate([left_M_N, ~left_M_N])
     deeper = bins.best(
         np.concatenate([gradient_M_N] * 2) * sides_X_N,
         np.concatenate([hessian_M_N] * 2) * sides_X_N,
+        asked_F=asked_F,
     )
     grown = []
     for m, top in enumerate(tops):
