@@ -201,7 +201,7 @@ def test_an_ordinary_user_has_the_same_walls(mechanism, surroundings, everybodys
     room.mkdir(parents=True)
     for empty in (room.parent / "__init__.py", room / "__init__.py"):
         empty.touch()
-    for name in ("sandbox", "jail", "code_harness", "process_memory"):
+    for name in ("sandbox", "jail", "code_harness"):
         shutil.copy(ROOM / f"{name}.py", room)
     shutil.copy(hostile.__file__, everybodys_folder)
     given = json.dumps({**surroundings, "CANARY": str(canary)})
