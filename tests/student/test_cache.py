@@ -8,7 +8,14 @@ import pytest
 
 from tutelage.data import VIEW_NAMES, Reading, Unscored
 from tutelage.errors import StudentError
-from tutelage.student import Cache, StudentModel, StudentSettings, TextPair, batching
+from tutelage.student import (
+    Cache,
+    StudentModel,
+    StudentSettings,
+    TextPair,
+    batching,
+    passage_reader,
+)
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.passages import Measured
 
@@ -52,6 +59,8 @@ def student_of(tiny_llama, tmp_path, monkeypatch):
     monkeypatch.setattr(batching, "CHUNK_CANDIDATES", 8)
 
     def build(name="cache", *, stop_at=None, most=None, lanes=2, **settings):
+        if most is not None:  # a full collection for each small batch takes minutes in a long run
+            monkeypatch.setattr(passage_reader, "give_memory_back", lambda: None)
         options = {"dtype": "bfloat16", "batch_tokens": 150} | settings
         chosen = StudentSettings(model=str(tiny_llama), **options)
         student = StudentModel(chosen, cache=Cache(tmp_path / f"{name}.sqlite"))
