@@ -9,7 +9,13 @@ pytestmark = [pytest.mark.model, pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(
-    "name", ["smollm2-135m.chat", "gemma3-270m.alpaca", "qwen2.5-coder-0.5b.chat"]
+    "name",
+    [
+        "smollm2-135m.chat",
+        "gemma3-270m.alpaca",
+        # minutes in float32 on a processor without bfloat16 units, so not in every run
+        pytest.param("qwen2.5-coder-0.5b.chat", marks=pytest.mark.conformance),
+    ],
 )
 def test_every_golden_row_agrees(name, golden_rows, golden_scores, model_folder, assert_agrees):
     model, _, template = name.rpartition(".")
