@@ -538,7 +538,9 @@ def test_nobody_is_asked_once_the_budget_is_used_up():
 @pytest.mark.parametrize(
     "error", [RunError("the disk is full"), TeacherStoppedError("the first 3 were refused")]
 )
-def test_an_error_about_the_whole_run_stops_it(error):
+def test_an_error_about_the_whole_run_stops_it(error, monkeypatch):
+    monkeypatch.setattr("tutelage.refinement.concurrency.GRACE_SECONDS", 0.05)
+
     async def answer(request):
         if number_in(request) == 3:
             raise error

@@ -326,5 +326,5 @@ def raise_if_stopped(tally: Mapping[str, Any]) -> None:
     if tally.get("away"):
         raise TeacherStoppedError(
             str(tally["away"]),
-            hint="start it again the same way to retry only the calls that failed",
+            hint="run the same command again to retry only the calls that failed",
         )
