@@ -89,7 +89,7 @@ def test_a_document_of_valid_json_that_says_something_else_is_an_error(
         ("candidate_id", 1.5),
         ("note", None),
         ("withdrawn", "x"),
-        ("note", "\ud800"),
+        ("example_id", "\ud800"),
     ],
 )
 def test_an_override_whose_values_have_other_types_is_an_error(

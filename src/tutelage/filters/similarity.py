@@ -165,7 +165,7 @@ def pair_similarity(
     Examples:
         >>> left, right = pa.array(["red apples", "blue sky"]), pa.array(["apples", "green"])
         >>> pair_similarity(left, right).round(2).tolist()
-        [0.71, 0.0]
+        [0.62, 0.0]
     """
     rows = len(left)
     if embedder is not None:

