@@ -100,7 +100,7 @@ def setting_option(
     return click.option(*(names or (flag,)), **(given | more))
 
 
-def _type_of(setting: Mapping[str, Any]) -> click.ParamType[Any]:
+def _type_of(setting: Mapping[str, Any]) -> "click.ParamType[Any]":
     """How the words of a command line become a value of a setting."""
     variants = [one for one in _variants(setting) if one.get("type") != "null"]
     words = [
