@@ -58,7 +58,11 @@ def test_defaults_and_help_are_those_of_the_setting() -> None:
 
 
 def test_a_flag_of_select_that_is_not_given_changes_nothing() -> None:
-    given = main.commands["select"].make_context("select", ["runs/demo"]).params
+    given = (
+        main.commands["select"]
+        .make_context("select", ["runs/demo"], help_option_names=["-h", "--help"])
+        .params
+    )
     names = SelectSettings.model_fields.keys() & given.keys()
     assert len(names) > 15
     several = {"quotas", "truth_clean"}
