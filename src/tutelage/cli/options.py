@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 # ----------------------------------------------------------------------------------------------
 # Command-line options that are made from the settings models.
 #
-# Type, default and help of an option come from the JSON schema of a run's settings, which lies
-# beside this file as `settings-schema.json`. It is generated from the models, and a test holds it
-# to
-# them: importing the models here would make every `--help` wait for libraries.
+# Type, default and help of an option come from the JSON schema of a run's settings,
+# `settings-schema.json` in this folder. The schema is generated from the models, and a test holds
+# it to them: importing the models here would make every `--help` wait for libraries.
 # ----------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ def counted(count: int, noun: str) -> str:
 
 
 _EXPLAINED = frozenset(("reason", "status", "verdict"))
-"""Columns of short names that are explained beside them."""
+"""Columns of short names, each followed by a column with its explanation."""
 
 
 def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iterable[Table]:

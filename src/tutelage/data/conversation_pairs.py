@@ -172,7 +172,7 @@ def _labelled(fields: Fields, pair: Pair) -> Pair:
 def _label_of(fields: Fields) -> bool | None:
     """What a label says of the response; None where there is none, or it may be something else.
 
-    Numbers are read where only KTO has such a column: beside `prompt` and `completion`, by the
+    Numbers are read where only KTO has such a column: next to `prompt` and `completion`, by the
     name `kto_tag`, or where the user says so. Elsewhere 0 and 1 may be classes of the row.
     """
     value = fields.peek("label")

@@ -92,7 +92,7 @@ def context_of(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def response_of(messages: tuple[Message, ...]) -> str | None:
-    """The text of the assistant turn at the end, or None where another turn stands there."""
+    """The text of the assistant turn at the end, or None if the last turn is another role's."""
     if messages and messages[-1].role == "assistant":
         return messages[-1].content
     return None
@@ -126,7 +126,7 @@ class Split:
 
     Attributes:
         context: Everything in front of the response.
-        response: The assistant turn at the end; None where another turn stands there. Where no
+        response: The assistant turn at the end; None if the last turn is another role's. Where no
             assistant turn may be trained on, it is the last one, and says so.
         behind: Turns behind the last assistant turn that may be trained on; no trainer's loss
             depends on them.

@@ -35,7 +35,7 @@ from tutelage.errors import DataError
 
 
 PART = "part_of_a_conversation"
-"""A message that is no answer: it stands in the conversations of the answers to it."""
+"""A message that is not an answer; the conversations of the answers to it include it."""
 
 _FIELDS = frozenset(("message_id", "parent_id", "role", "text"))
 
