@@ -153,12 +153,12 @@ def test_ctrl_c_leaves_a_run_that_continues(tmp_path: Path) -> None:
         [sys.executable, str(script)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     journal = tmp_path / "run" / "journal.sqlite"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not journal.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1.5)
     os.kill(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "the same command continues" in said
     assert "Traceback" not in said

@@ -103,7 +103,7 @@ def everybodys_folder():
         yield Path(name)
 
 
-def survivors(patience_seconds=5.0):
+def survivors(patience_seconds=60.0):
     """Processes of ours that are still there; one that was killed may need a moment to go."""
     deadline = time.monotonic() + patience_seconds
     while (found := _marked()) and time.monotonic() < deadline:

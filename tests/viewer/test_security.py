@@ -13,7 +13,7 @@ from tutelage.viewer.security import new_token
 def asked(
     served: Served, path: str, *, method: str = "GET", body: Any = None, **headers: str
 ) -> tuple[int, dict[str, str], str]:
-    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=300)
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     text = None if body is None else json.dumps(body)
     connection.request(method, path, body=text, headers=given)
