@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import json
 import sqlite3
 from pathlib import Path
@@ -10,6 +11,7 @@ from tests.pipeline.fakes import doors, improves, rows, settings, write_rows
 from tutelage.errors import DataError, RunError, SettingsError, TeacherUnreachableError
 from tutelage.pipeline import RunFolder, explain_example, export, run_all, select_again
 from tutelage.progress import Silent
+from tutelage.student import TableStudent
 from tutelage.teacher import Request
 
 
@@ -199,3 +201,22 @@ def test_the_manifest_is_there_before_work_starts_and_holds_no_key(
     assert {"settings", "versions", "seeds", "inputs", "student", "teacher"} <= set(seen[0])
     everything = b"".join(p.read_bytes() for p in run.root.iterdir() if p.is_file())
     assert b"sk-very-secret" not in everything
+
+
+def test_what_the_student_reads_to_choose_an_instruction_serves_the_scores_too(
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    class Noting(TableStudent):
+        def read(self, candidates, *, views, statistics="nll"):
+            asked.append(statistics)
+            return super().read(candidates, views=views, statistics=statistics)
+
+    fakes = dataclasses.replace(doors(), open_student=lambda s: Noting(name=s.model))
+    run_all(
+        settings(write_rows(tmp_path / "data.jsonl", rows()), tmp_path / "run"),
+        progress=Silent(),
+        doors=fakes,
+    )
+    assert asked == ["ranks", "ranks"], "a reading without ranks would be read again for `rsr`"

@@ -11,7 +11,14 @@ from tutelage.data import read
 from tutelage.errors import SettingsError
 from tutelage.pipeline import stages
 from tutelage.pipeline.baseline_columns import check_truth_column
-from tutelage.pipeline.config import DataSettings, RaySettings, RunSettings, ScoreSettings, checked
+from tutelage.pipeline.config import (
+    DEFAULT_METRICS,
+    DataSettings,
+    RaySettings,
+    RunSettings,
+    ScoreSettings,
+    checked,
+)
 from tutelage.pipeline.gate_stage import calibrate
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.report_stage import write_report
@@ -81,6 +88,7 @@ def run_all(
                     ),
                     progress=progress,
                     reading=settings.student,
+                    scored_later=settings.score.metrics,
                 )
             else:
                 tallies["refine"] = stages.take_once(run)
@@ -115,6 +123,7 @@ def _refine(
     doors: Doors,
     progress: Progress,
     reading: StudentSettings | None,
+    scored_later: Sequence[str],
 ) -> Tally:
     own = own_writer(refine, reading, doors)
     note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
@@ -136,6 +145,7 @@ def _refine(
             doors=doors,
             progress=progress,
             own=own,
+            scored_later=scored_later,
         )
 
     return run_stage(run, stage, work, again=stages.worth_asking_again)
@@ -226,6 +236,7 @@ def refine_data(
                 doors=teacher_doors(doors, engine=engine, pool=pool),
                 progress=progress,
                 reading=parts.student,
+                scored_later=DEFAULT_METRICS,
             )
     return {"load": loaded, "refine": refined, "run": str(out)}
 

@@ -72,12 +72,22 @@ class Refining:
     student_name: str | None = None
 
 
-def lazy_parents(student: Reader, select: SelectSettings) -> Parents:
-    """Let the student choose, by the rule that will decide in the end."""
+def lazy_parents(
+    student: Reader, select: SelectSettings, *, scored_later: Sequence[str] = ()
+) -> Parents:
+    """Let the student choose, by the rule that will decide in the end.
+
+    Args:
+        student: Who reads and chooses.
+        select: The rule.
+        scored_later: Metrics of the score stage, so that it need not read these candidates again.
+    """
     metrics = needed_metrics(select.rule) or ("ifd", "r_ifd")
 
     def parents(candidates: Sequence[Candidate]) -> list[Candidate]:
-        scored = list(score_candidates(candidates, student=student, metrics=metrics))
+        scored = list(
+            score_candidates(candidates, student=student, metrics=metrics, also_for=scored_later)
+        )
         chosen = choose_parents(
             candidates=candidates_to_table(candidates),
             scores=pa.Table.from_pylist(scored, schema=scores_schema(metrics)),

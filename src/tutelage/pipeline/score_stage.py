@@ -204,6 +204,7 @@ def score_candidates(
     student: Reader,
     metrics: Sequence[str],
     statistics: bool = False,
+    also_for: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """One row of the scores table for each candidate, in the order given.
 
@@ -214,6 +215,8 @@ def score_candidates(
         student: Who reads.
         metrics: Names of per-candidate metrics.
         statistics: Measure all token statistics, and add the columns of the token table.
+        also_for: Metrics that are computed later from the same readings. What they need is
+            measured now, so that the cache holds it and the student reads nothing twice.
     """
     waiting: deque[Candidate] = deque()
 
@@ -224,7 +227,7 @@ def score_candidates(
 
     with_text = needs_text(metrics)
     _check_measured(student, metrics)
-    wanted = student.measures if statistics else statistics_for(metrics)
+    wanted = student.measures if statistics else statistics_for((*metrics, *also_for))
     outcomes = student.read(noted(), views=views_for(metrics), statistics=wanted)
     for outcome, steps in _with_steps(outcomes, waiting, student=student, metrics=metrics):
         candidate = waiting.popleft()

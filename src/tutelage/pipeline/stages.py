@@ -11,7 +11,7 @@ already paid for is in the teacher cache and the student's cache, so starting ag
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from glob import glob
 from itertools import groupby
 from pathlib import Path
@@ -169,6 +169,7 @@ def refine(
     doors: Doors,
     progress: Progress,
     own: TeacherSettings | None = None,
+    scored_later: Sequence[str] = (),
 ) -> Tally:
     """Let the teacher write; with a student, let it choose on the way.
 
@@ -183,6 +184,7 @@ def refine(
         doors: How teachers are reached.
         progress: Told of each reflection.
         own: The student as a teacher, where its own answers are rewritten.
+        scored_later: Metrics of the score stage that follows.
     """
     examples = rows_in(run.examples)
     with opened_journal(run, teacher) as journal:
@@ -198,7 +200,9 @@ def refine(
                 else f"up to {examples * (2 * len(refine.steps) - 1):,} requests",
             ),
             settings=refine,
-            parents=None if student is None else lazy_parents(student, select),
+            parents=None
+            if student is None
+            else lazy_parents(student, select, scored_later=scored_later),
             open_student=None
             if own is None
             else lambda: attended(
