@@ -285,7 +285,9 @@ def test_what_is_older_than_its_inputs_is_said(data: Path) -> None:
     overrule(run, example, candidate_id=None, note="no")
     said = stale(run)
     assert any("decisions.parquet is older than overrides.jsonl" in line for line in said)
-    assert any(line.startswith("report.html is older than overrides.jsonl") for line in said)
+    (report,) = (line for line in said if line.startswith("report.html is older than"))
+    assert "overrides.jsonl" in report
+    assert f"`tutelage report {run.root}`" in report, "the command can be pasted"
     make(data, refine={"steps": ["response"]})
     assert any("verdicts of the check number are older" in line for line in stale(run))
     assert any("older than candidates.parquet" in line for line in stale(run.selected_as("second")))

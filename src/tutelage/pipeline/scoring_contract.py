@@ -1,5 +1,6 @@
 """The version of the scoring contract under which a run was scored."""
 
+import shlex
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ def check_contract(run: RunFolder, *, model: str) -> None:
         raise RunError(
             f"{run.root}: scored under contract {max(found)}, this version scores under contract "
             f"{SCORING_CONTRACT}: the numbers are not comparable",
-            hint=f"rescore with `tutelage score {run.root} --student {model}`",
+            hint=f"rescore with `tutelage score {shlex.quote(str(run.root))} --student {model}`",
         )
 
 
@@ -40,7 +41,7 @@ def older_contract_note(run: RunFolder) -> str | None:
         f"scores.parquet still has {rows:,} row{'s' if rows != 1 else ''} that "
         f"{'were' if rows != 1 else 'was'} scored under contract {contracts} (student {students}): "
         f"do not compare them with those of contract {SCORING_CONTRACT}. `tutelage score "
-        f"{run.root.name} --student MODEL` scores with that student again."
+        f"{shlex.quote(str(run.root))} --student MODEL` scores with that student again."
     )
 
 

@@ -1,5 +1,6 @@
 """Files of a run that are older than what they were made from, in words."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tutelage.pipeline.stage import digest_of
 
 _STAGES = {
     "refine": ("candidates.parquet", "tutelage run CONFIG.yaml"),
-    "filter": ("filters.parquet", "tutelage filter RUN"),
+    "filter": ("filters.parquet", "tutelage filter {}"),
 }
 _NAMES = {
     "overrides": "overrides.jsonl",
@@ -76,7 +77,7 @@ def _about(run: RunFolder, stage: str) -> tuple[Path, str, str] | None:
     kind, _, which = stage.partition(":")
     named = f" --name {run.selection}" if run.selection else ""
     shown = f" --selection {run.selection}" if run.selection else ""
-    at = run.root.name
+    at = shlex.quote(str(run.root))  # to be pasted
     if stage == run.select_stage:
         place = run.decisions.relative_to(run.root)
         return run.decisions, f"{place} is", f"tutelage select {at}{named}"
@@ -84,13 +85,14 @@ def _about(run: RunFolder, stage: str) -> tuple[Path, str, str] | None:
         place = run.report.relative_to(run.root)
         return run.report, f"{place} is", f"tutelage report {at}{shown}"
     if kind == "score":
-        return run.scores, f"The scores of the student {which} are", f"tutelage score {at}"
+        command = f"tutelage score {at} --student MODEL"
+        return run.scores, f"The scores of the student {which} are", command
     if kind == "verify":
         command = f"tutelage verify {at} --check {which}"
         return run.verdicts, f"The verdicts of the check {which} are", command
     if kind in _STAGES:
         file, command = _STAGES[kind]
-        return run.root / file, f"{file} is", command
+        return run.root / file, f"{file} is", command.format(at)
     return None
 
 
