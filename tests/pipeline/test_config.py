@@ -10,7 +10,7 @@ from tests.pipeline.fakes import settings
 from tutelage.cli import main
 from tutelage.errors import SettingsError
 from tutelage.pipeline import RunSettings, load_settings
-from tutelage.pipeline.config import checked
+from tutelage.pipeline.config import ScoreSettings, checked
 
 
 def made(**more: Any) -> RunSettings:
@@ -90,3 +90,11 @@ def test_an_embedder_that_there_is_not_is_refused_before_the_student_reads() -> 
     made(select=diverse, score={"metrics": ["grape"]})
     with pytest.raises(SettingsError, match="embedder"):
         made(select={**diverse, "embedder": {"kind": "wods"}}, score={"metrics": ["grape"]})
+
+
+def test_a_mistyped_metric_is_answered_with_the_nearest_name() -> None:
+    with pytest.raises(SettingsError) as caught:
+        checked(ScoreSettings, {"metrics": ["idf"]}, place="score")
+    assert "metrics: 'idf' is unknown; did you mean ifd? per-candidate metrics are" in str(
+        caught.value
+    )

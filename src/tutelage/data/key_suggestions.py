@@ -41,7 +41,7 @@ def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return _unknown_key(kind, place)
     if problem["type"] in ("literal_error", "enum"):
         return f"{problem['msg']}{_close_value(problem)}"
-    return str(problem["msg"])
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _unknown_key(kind: type[BaseModel], place: Place) -> str:

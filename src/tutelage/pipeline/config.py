@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from tutelage.data import ReadSettings
 from tutelage.data.extensions import extensions_of, load_extensions
-from tutelage.data.key_suggestions import problem_in_words
+from tutelage.data.key_suggestions import close_matches, problem_in_words
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
 from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
@@ -183,7 +183,11 @@ def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in allowed:
             kind = f"a {METRICS[name].level} metric" if name in METRICS else "unknown"
-            raise ValueError(f"{name!r} is {kind}; per-candidate metrics are {', '.join(allowed)}")
+            near = close_matches(name, allowed)
+            meant = f"did you mean {near[0]}? " if near and name not in METRICS else ""
+            raise ValueError(
+                f"{name!r} is {kind}; {meant}per-candidate metrics are {', '.join(allowed)}"
+            )
     return tuple(dict.fromkeys(names))
 
 
