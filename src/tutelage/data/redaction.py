@@ -16,6 +16,8 @@ from contextlib import suppress
 from html.entities import html5
 from urllib.parse import unquote
 
+import numpy as np
+
 KEY = "[key]"
 """What stands where the key stood."""
 
@@ -34,6 +36,9 @@ PLACEHOLDERS = frozenset(
 )
 """Values that local servers take in place of a key: no secrets, but words that replies use."""
 
+_NO_DIGIT, _MOST_85 = 255, 2**32 - 1
+_POWERS_85 = np.array([85**n for n in (4, 3, 2, 1, 0)], dtype=np.int64)
+
 _DECODINGS = 3
 """How many encodings around each other are undone."""
 
@@ -44,6 +49,23 @@ _UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
 
 _BETWEEN = r"[\s:,;]{0,8}(?:00)?"
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
+_RUN_85 = re.compile(r"[!-~]{10,}")
+_BASE85 = {
+    "RFC 1924": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+    "!#$%&()*+-;<=>?@^_`{|}~",
+    "Ascii85": "".join(map(chr, range(33, 118))),
+    "Z85": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#",
+}
+_DIGITS_85 = {
+    name: bytes(letters.find(chr(c)) if chr(c) in letters else 255 for c in range(256))
+    for name, letters in _BASE85.items()
+}
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_ROT13 = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+    "NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
+)
+_ROT47 = {c: chr(33 + (c - 33 + 47) % 94) for c in range(33, 127)}
 _ENTITIES: dict[str, list[str]] = {}
 for _name, _meant in html5.items():
     if len(_meant) == 1 and _meant.isascii():
@@ -172,8 +194,10 @@ def _patterns(key: str) -> Iterator[str]:
             yield rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*"
         yield _BETWEEN.join(_of_hex(character) for character in key)
         yield r"[\s:,;]{0,8}".join(_of_decimal(character) for character in key)
+        yield from (_spaced_bits(key), _separated(key), re.escape(_base58(key)))
         yield _UNSEEN.join(_escaped(character) for character in key)
-        yield "".join(_escaped(character) for character in reversed(key))
+        for other in (key[::-1], key.translate(_ROT13), key.translate(_ROT47)):
+            yield "".join(_escaped(character) for character in other)
     else:
         yield re.escape(key)
 
@@ -186,6 +210,27 @@ def _base64_cores(key: str) -> Iterator[str]:
         first = -(-offset * 8 // 6)
         last = (offset + len(data)) * 8 // 6
         yield text[first:last]
+
+
+def _spaced_bits(key: str) -> str:
+    """A pattern of the bits of a key, a byte at a time."""
+    return r"[\s:,;]{0,8}".join(f"(?:0b)?{byte:08b}" for byte in key.encode())
+
+
+def _separated(key: str) -> str:
+    """A pattern of a key with the same sign between all of its characters, such as a dash."""
+    first, *others = (re.escape(character) for character in key)
+    rest = "(?P=sign)".join(others)
+    return f"(?i:{first}(?P<sign>(?:[^\\w\\s]|_){{1,3}}){rest})"
+
+
+def _base58(key: str) -> str:
+    """A key in base 58, as wallets and some token formats write bytes."""
+    number, digits = int.from_bytes(key.encode(), "big"), []
+    while number:
+        number, digit = divmod(number, 58)
+        digits.append(_BASE58[digit])
+    return "".join(reversed(digits))
 
 
 def _of_base64(character: str) -> str:
@@ -240,11 +285,16 @@ def _decodings(text: str) -> Iterator[str]:
         if plain != text:
             yield plain
     for run in _RUN.findall(text):
-        body = run.rstrip("=")
-        for data in _octets(body):
-            for unpacked in (data, _unpacked(data)):
-                if unpacked:
-                    yield unpacked.decode("latin-1")
+        yield from _plain_or_packed(_octets(run.rstrip("=")))
+    for run in _RUN_85.findall(text):
+        yield from _plain_or_packed(_octets_of_85(run))
+
+
+def _plain_or_packed(found: Iterator[bytes]) -> Iterator[str]:
+    for data in found:
+        for unpacked in (data, _unpacked(data)):
+            if unpacked:
+                yield unpacked.decode("latin-1")
 
 
 def _character(code: int) -> str:
@@ -257,11 +307,30 @@ def _octets(body: str) -> Iterator[bytes]:
     if re.fullmatch(r"[A-Za-z2-7]+", body):
         with suppress(binascii.Error):
             yield base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+    if re.fullmatch(r"[A-Va-v0-9]+", body):
+        with suppress(binascii.Error):
+            yield base64.b32hexdecode(body.upper() + "=" * (-len(body) % 8))
     standard = body.translate(str.maketrans("-_", "+/"))
     for start in range(4):
         part = standard[start:]
         part = part[: len(part) - (len(part) % 4 == 1)]
         yield base64.b64decode(part + "=" * (-len(part) % 4))
+
+
+def _octets_of_85(run: str) -> Iterator[bytes]:
+    """What a text means in each form of base 85, from each of its first five characters on.
+
+    Groups that mean nothing, because the text is no such encoding there, come to zeros.
+    """
+    for digits in _DIGITS_85.values():
+        values = np.frombuffer(run.encode("ascii").translate(digits), dtype=np.uint8)
+        for start in range(5):
+            part = values[start:]
+            padded = np.append(part, np.full(-len(part) % 5, 84, np.uint8)).reshape(-1, 5)
+            numbers = padded.astype(np.int64) @ _POWERS_85
+            wrong = (padded == _NO_DIGIT).any(axis=1) | (numbers > _MOST_85)
+            words = np.where(wrong, 0, numbers).astype(">u4").tobytes()
+            yield words[: len(words) - (-len(part) % 5)]
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.data import Unscored, content_hash, write_table, write_text
+from tutelage.data.stored_json import StoredShape, optional, read_stored
 from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation.answer_tasks import Answer, answer_all, constraints_met, exact_match
 from tutelage.evaluation.config import EvaluateSettings, TaskSettings
@@ -235,12 +236,15 @@ def _graded(
     return exact_match(items, answers, task)
 
 
+class _Manifest(StoredShape):
+    tasks: dict[str, dict[str, Any]] = optional()
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    if not path.exists():
         return {}
-    return found if isinstance(found, dict) else {}
+    hint = "give --out a folder of its own, or remove the file: the tasks are then done again"
+    return read_stored(path, _Manifest, what="the manifest of an evaluation", hint=hint)
 
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from tutelage.data.schemas import (
     only_columns,
 )
 from tutelage.errors import RunError, SettingsError
+from tutelage.pipeline.manifest import read_run_manifest
 
 # ----------------------------------------------------------------------------------------------
 # Checks that the files of a run folder are whole: their pages, their columns, their types.
@@ -442,38 +443,9 @@ class RunFolder:
         """The manifest, or an empty one where the run has not started.
 
         Raises:
-            RunError: It is not JSON, or of a newer version of this package.
+            RunError: It is damaged, or of another version of this package.
         """
-        if not self.manifest.exists():
-            return {}
-        try:
-            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunError(
-                f"{self.manifest}: cannot be read: {error.strerror or error}",
-                hint="check that it is a file that you may read",
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise RunError(
-                f"{self.manifest}: is not valid JSON: {error}",
-                hint="restore it, or start again in a new folder: paid replies are in the journal "
-                "and can be shared with `teacher.journal`",
-            ) from error
-        parts = ("settings", "student", "stages")
-        if not isinstance(manifest, dict) or not all(
-            isinstance(manifest.get(part, {}), dict) for part in parts
-        ):
-            raise RunError(
-                f"{self.manifest}: is not a manifest that tutelage wrote",
-                hint="restore it, or start again in a new folder",
-            )
-        version = manifest.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunError(
-                f"{self.manifest}: schema version {version}, this tutelage reads {SCHEMA_VERSION}",
-                hint="use the tutelage that wrote it, or start again in a new folder",
-            )
-        return manifest
+        return read_run_manifest(self.manifest)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest in one step."""

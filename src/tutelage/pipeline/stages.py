@@ -198,7 +198,7 @@ def refine(
                 else f"up to {examples * (2 * len(refine.steps) - 1):,} requests",
             ),
             settings=refine,
-            parents=None if student is None else lazy_parents(student, select),
+            parents=None if student is None else lazy_parents(student, select, progress=progress),
             open_student=None
             if own is None
             else lambda: attended(

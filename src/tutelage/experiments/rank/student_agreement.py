@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tutelage.data import write_table, write_text
 from tutelage.data.schemas import STUDENT_AGREEMENT
+from tutelage.data.stored_json import StoredShape, need_shape, optional
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.rank.predictors import Predictor, predictors_for
 from tutelage.experiments.rank.run import RankFolder
@@ -172,8 +173,12 @@ def judged(root: Path, *, name: str | None = None) -> Judged:
         name=name or root.name,
         answers=pq.read_table(folder.answers),
         values=values,
-        weight=float(manifest["settings"].get("car_weight", 1.0)),
+        weight=float(need_shape(manifest["settings"], _Weight).get("car_weight", 1.0)),
     )
+
+
+class _Weight(StoredShape):
+    car_weight: float = optional()
 
 
 def rank_agreement(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tutelage.data import ORIGINAL
 from tutelage.data.schemas import COMPARED_LOOPS, FATES
+from tutelage.data.stored_json import StoredShape, need_shape
 from tutelage.experiments.rounds.charts import (
     LOOP_WORDS,
     DriftPoint,
@@ -20,6 +21,7 @@ from tutelage.experiments.rounds.charts import (
 )
 from tutelage.experiments.rounds.config import Limit
 from tutelage.experiments.rounds.model import RoundsFolder
+from tutelage.pipeline.config import checked
 from tutelage.pipeline.run_dir import can_draw, write_page
 from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.headline import Fact
@@ -181,6 +183,8 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     broken = Counter(row["loop"] for row in rows if row["broken"])
     said = [f"{loop_words(loop)}: {count(n, 'round')} broke a bound" for loop, n in broken.items()]
     guard = "; ".join(said) if said else "no round broke a bound of the guard"
+    if not moved.limits and not said:
+        guard = "there was no guard"
     ends = Counter(row["ended"] for row in rows if row["ended"])
     ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
     return (
@@ -491,6 +495,10 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
 # ----------------------------------------------------------------------------------------------
 
 
+class _Guards(StoredShape):
+    guard: list[dict[str, Any]]
+
+
 def write_rounds_report(folder: RoundsFolder) -> Path | None:
     """Write report.html of a loop of rounds.
 
@@ -501,7 +509,7 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
         return None
     from tutelage.reporting import render_page
 
-    settings = folder.run.read_manifest()["settings"]
+    settings = need_shape(folder.run.read_manifest()["settings"], _Guards)
     rounds = pq.read_table(folder.rounds)
     moved = Moved(
         title=folder.root.name,
@@ -510,7 +518,9 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
         flips=pq.read_table(folder.flips),
         loops=pq.read_table(folder.loops),
         fates=fates_of(folder, rounds),
-        limits=[Limit.model_validate(limit) for limit in settings["guard"]],
+        limits=[
+            checked(Limit, limit, place=str(folder.run.manifest)) for limit in settings["guard"]
+        ],
     )
     page = render_page(
         title=moved.title,
