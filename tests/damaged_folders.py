@@ -192,7 +192,7 @@ def _ranking(folder: Path) -> Family:
 
     def ranked(out: Path) -> object:
         job = {"data": {"path": str(data)}, "student": {"model": "table"}, "out": str(out)}
-        return rank_teachers({**job, "draws": 20, "report": False}, doors=fakes.doors())
+        return rank_teachers({**job, "draws": 100, "report": False}, doors=fakes.doors())
 
     ranked(folder / "whole")
     ranked(folder / "other")

@@ -146,10 +146,10 @@ def sample_text(found: Facts) -> Iterable[Block]:
 
 def verify_text(found: Facts) -> Iterable[Block]:
     """The result of `verify`."""
-    rows = counted(found["rows"], "response")
+    noun = "candidate" if "check" in found else "row"
     check = f" with the check {found['check']}" if "check" in found else ""
-    yield f"Verified {rows}{check}."
-    yield from counts("", "verdict", found["verdicts"], of="responses")
+    yield f"Checked {counted(found['rows'], noun)}{check}."
+    yield from counts("", "verdict", found["verdicts"], of=f"{noun}s")
     yield f"Verdicts: {found['out']}"
 
 

@@ -96,8 +96,12 @@ def evaluate_student(
         for task in tasks:
             key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
-            if file.is_file() and _is_done(done.get(task.name, {}), task, key=key):
-                tables.append(pq.read_table(file))
+            table = _read_results(file)
+            if table is not None and _is_done(done.get(task.name, {}), task, key=key):
+                progress.tell(
+                    f"{task.name}: evaluated before; its {table.num_rows:,} rows are read"
+                )
+                tables.append(table)
                 continue
             results, about = _run(task, student, settings, out=out, progress=progress)
             table = results_table(results, task=task.name, seed=settings.seed)
@@ -147,6 +151,14 @@ def _key(
         settings.model_dump(mode="json"),
         dict(student.describe())["dtype"],
     )
+
+
+def _read_results(file: Path) -> pa.Table | None:
+    """The rows of a task, or None where there are none or the file is damaged."""
+    try:
+        return pq.read_table(file) if file.is_file() else None
+    except (OSError, pa.ArrowException):
+        return None  # the task is done again
 
 
 def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str) -> bool:

@@ -79,7 +79,7 @@ class TallyNote(StoredShape):
     entrants: int = optional()
     attempts: int = optional()
     cut: int = optional()
-    asked: int = optional()
+    asked: int | Counts = optional()
     usable: int = optional()
 
 
@@ -102,6 +102,13 @@ class StudentNote(StoredShape):
     fingerprint: str = optional()
 
 
+class WriterNote(StoredShape):
+    """The teacher that was asked last."""
+
+    name: str = optional()
+    prompts: dict[str, str] = optional()
+
+
 class SettingsNote(StoredShape):
     """The settings of the last command that wrote some."""
 
@@ -114,7 +121,11 @@ class RunNote(StoredShape):
 
     created: str = optional()
     run_id: str = optional()
+    updated: str = optional()
+    versions: dict[str, str] = optional()
+    inputs: dict[str, str] = optional()
     settings: SettingsNote = optional()
+    teacher: WriterNote = optional()
     student: StudentNote = optional()
     stages: dict[str, StageNote] = optional()
 

@@ -15,11 +15,16 @@ import pyarrow.parquet as pq
 
 from tutelage.data import lock_file, remove_leftovers, write_text
 from tutelage.data.schemas import (
+    ANSWERS,
+    COMPARED_LOOPS,
     DECISIONS,
     FINAL_DECISIONS,
+    RESULTS,
+    ROUNDS,
     RUN_TABLES,
     SCHEMA_VERSION,
     SCORES,
+    STANDINGS,
     VERDICTS,
     only_columns,
 )
@@ -45,8 +50,13 @@ _UNCHECKED = ("statistics.parquet", "quality_gate.parquet")
 _SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _UNCHECKED} | {
     "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
     "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
+    "results.parquet": RESULTS,
+    "answers.parquet": ANSWERS,
+    "standings.parquet": STANDINGS,
+    "rounds.parquet": ROUNDS,
+    "loops.parquet": COMPARED_LOOPS,
 }
-_WITH_NUMBERS = (SCORES, DECISIONS)
+_WITH_NUMBERS = (SCORES, DECISIONS, ANSWERS)
 """Tables that have columns of numbers behind those of their schema."""
 
 _State: TypeAlias = tuple[int, int, int, int]

@@ -105,6 +105,7 @@ def train_student(
         done = _known(out, key)
         wait_for_all()  # before the first process writes
         if done is not None:
+            progress.tell(f"{out}: this training was finished before; nothing is trained again")
             return done
         adapter = student.parts.folder.adapter
         if adapter is not None:

@@ -40,7 +40,7 @@ from tutelage.experiments.prove.plan import (
     train_settings,
 )
 from tutelage.pipeline.resources import versions
-from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.run_dir import RunFolder, sound
 from tutelage.pipeline.tracked_numbers import task_means
 from tutelage.progress import Progress
 from tutelage.student.config import template_values
@@ -223,7 +223,7 @@ def _tracked(cell: Cell) -> AbstractContextManager[Tracking | None]:
 
 def _log_means(tracking: Tracking | None, cell: Cell, settings: ProveSettings) -> None:
     if tracking is not None:
-        table = pq.read_table(settings.out / "cells" / cell.key / "results.parquet")
+        table = pq.read_table(sound(settings.out / "cells" / cell.key / "results.parquet"))
         tracking.log(task_means(table))
 
 
@@ -385,7 +385,7 @@ def read_results(out: Path) -> pa.Table:
         folder = out / "cells" / cell["key"]
         if not is_done(folder):
             continue
-        table = pq.read_table(folder / "results.parquet")
+        table = pq.read_table(sound(folder / "results.parquet"))
         columns = {"key": "cell", "balance": "balance", "seed": "train_seed"}
         for name, column in {**columns, "arm": "arm", "student": "student"}.items():
             table = table.add_column(0, column, pa.array([cell[name]] * table.num_rows))

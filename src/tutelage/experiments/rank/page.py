@@ -127,7 +127,9 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         said.append(f"{others} cannot be told apart from it: {names}{more}.")
     elif of > 1:
         said.append("Every other one that is ranked is surely worse by this number.")
-    looks = [] if ranked.settling is None else ranked.settling.to_pylist()
+    else:
+        said.append("There is no other one with a number, so nothing was compared.")
+    looks = [] if of == 1 or ranked.settling is None else ranked.settling.to_pylist()
     if looks:
         said.append(_settled_words(ranked, looks, level=level))
     said.append(

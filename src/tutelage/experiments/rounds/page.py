@@ -22,7 +22,7 @@ from tutelage.experiments.rounds.charts import (
 from tutelage.experiments.rounds.config import Limit
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import checked
-from tutelage.pipeline.run_dir import can_draw, write_page
+from tutelage.pipeline.run_dir import can_draw, sound, write_page
 from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.headline import Fact
 from tutelage.reporting.number_format import count, number
@@ -510,13 +510,13 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
     from tutelage.reporting import render_page
 
     settings = need_shape(folder.run.read_manifest()["settings"], _Guards)
-    rounds = pq.read_table(folder.rounds)
+    rounds = pq.read_table(sound(folder.rounds))
     moved = Moved(
         title=folder.root.name,
         rounds=rounds,
-        drift=pq.read_table(folder.drift),
-        flips=pq.read_table(folder.flips),
-        loops=pq.read_table(folder.loops),
+        drift=pq.read_table(sound(folder.drift)),
+        flips=pq.read_table(sound(folder.flips)),
+        loops=pq.read_table(sound(folder.loops)),
         fates=fates_of(folder, rounds),
         limits=[
             checked(Limit, limit, place=str(folder.run.manifest)) for limit in settings["guard"]
@@ -538,7 +538,7 @@ def fates_of(folder: RoundsFolder, rounds: pa.Table) -> pa.Table:
     for one in rounds.select(["seed", "loop", "round"]).to_pylist():
         run = folder.judged(one["seed"], one["loop"], one["round"])
         columns = ["example_id", "step", "kept"]
-        for row in pq.read_table(run.decisions, columns=columns).to_pylist():
+        for row in pq.read_table(sound(run.decisions), columns=columns).to_pylist():
             fate = "refused"
             if row["kept"]:
                 fate = "original" if row["step"] == ORIGINAL else "refined"
