@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,16 @@ def test_what_is_no_such_document_is_an_error_on_one_line(tmp_path: Path, text: 
 def test_a_folder_in_the_place_of_a_document_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be read"):
         read_stored(tmp_path, Whole, what="a test", hint="write it again")
+
+
+def test_a_part_is_copied_as_any_dictionary_is(tmp_path: Path) -> None:
+    @dataclass
+    class Holder:
+        part: dict[str, Any]
+
+    found = read(tmp_path / "m.json", json.dumps(GOOD))
+    assert asdict(Holder(part=found["more"])) == {"part": GOOD["more"]}
+    assert {**found["more"]} == found["more"].copy() == GOOD["more"]
 
 
 def test_a_part_is_checked_when_it_is_needed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ either of the declared type or an error that names the file, the value in it and
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,28 +54,38 @@ class StoredDict(dict[str, Any]):
     """
 
     def __init__(
-        self, values: dict[str, Any], *, path: Path, hint: str, place: tuple[str, ...] = ()
+        self,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        *,
+        path: Path | None = None,
+        hint: str = "",
+        place: tuple[str, ...] = (),
     ) -> None:
+        # Without a path it is any dictionary, as `dataclasses.asdict` makes a copy of one.
         inner = {
             name: _inner(value, path=path, hint=hint, place=(*place, name))
-            for name, value in values.items()
+            for name, value in dict(values).items()
         }
         super().__init__(inner)
         self.at = (path, hint, place)
 
     def __missing__(self, name: str) -> Any:
         path, hint, place = self.at
+        if path is None:
+            raise KeyError(name)
         raise RunError(f"{path}: {'.'.join((*place, str(name)))} is missing", hint=hint)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuilt, (dict(self), *self.at))
 
 
-def _rebuilt(values: dict[str, Any], path: Path, hint: str, place: tuple[str, ...]) -> StoredDict:
+def _rebuilt(
+    values: dict[str, Any], path: Path | None, hint: str, place: tuple[str, ...]
+) -> StoredDict:
     return StoredDict(values, path=path, hint=hint, place=place)
 
 
-def _inner(value: Any, *, path: Path, hint: str, place: tuple[str, ...]) -> Any:
+def _inner(value: Any, *, path: Path | None, hint: str, place: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
         return StoredDict(value, path=path, hint=hint, place=place)
     if isinstance(value, list):

@@ -18,7 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tutelage.data import Unscored, content_hash, write_table, write_text
+from tutelage.data import (
+    Unscored,
+    content_hash,
+    remove_leftovers_below,
+    write_table,
+    write_text,
+)
 from tutelage.data.stored_json import StoredShape, optional, read_stored
 from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation.answer_tasks import Answer, answer_all, constraints_met, exact_match
@@ -65,6 +71,7 @@ def evaluate_student(
     if repeated:
         raise SettingsError(f"tasks share the name {repeated[0]!r}", hint="give each its own")
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers_below(out)
     manifest: dict[str, Any] = _read_manifest(out / "manifest.json")
     if "schema_version" in manifest or "kind" in manifest:
         raise RunError(

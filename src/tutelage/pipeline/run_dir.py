@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import lock_file, remove_leftovers, write_text
+from tutelage.data import lock_file, remove_leftovers, remove_leftovers_below, write_text
 from tutelage.data.schemas import (
     ANSWERS,
     COMPARED_LOOPS,
@@ -447,6 +447,7 @@ class RunFolder:
                 )
             for folder in (self.root, *(self.root / "selections").glob("*/")):
                 remove_leftovers(folder)
+            remove_leftovers_below(self.root)  # of trainings, cells and rounds in it
             yield
 
     def read_manifest(self) -> dict[str, Any]:

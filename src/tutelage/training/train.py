@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import content_hash, write_text
+from tutelage.data import content_hash, remove_leftovers_below, write_text
 from tutelage.data.stored_json import StoredDict, StoredShape, optional, read_stored
 from tutelage.errors import MissingExtraError, RunError, TutelageError
 from tutelage.models import give_memory_back
@@ -104,6 +104,8 @@ def train_student(
         key = _key(rows, student, settings)
         done = _known(out, key)
         wait_for_all()  # before the first process writes
+        if first:
+            remove_leftovers_below(out)
         if done is not None:
             progress.tell(f"{out}: this training was finished before; nothing is trained again")
             return done
@@ -292,7 +294,8 @@ def _known(out: Path, key: str) -> Trained | None:
     if manifest["state"] != "done" or not (out / "model" / "config.json").is_file():
         return None
     result = {f.name: manifest["result"][f.name] for f in fields(Trained)}
-    return Trained(**{**result, "path": str(out / "model")})
+    left_out = dict(result["left_out"])
+    return Trained(**{**result, "left_out": left_out, "path": str(out / "model")})
 
 
 def _manifest(out: Path) -> StoredDict | None:
