@@ -2,11 +2,11 @@
 
     python -m tests.killed_commands --kills 200
 
-prints how many commands of each kind were killed, and how many ended before the kill came. Each
-command is a process of its own and is ended by SIGKILL, up to three times, at a moment that is drawn
-from the time that it takes. Then the same command is given again and has to end well, with the
-tables, the files and the replies of the command that was left alone. No teacher may be asked again
-for a reply that had been kept.
+prints how many commands of each kind were killed, and how many ended before the kill came; a fault
+is printed when it is found. Each command is a process of its own and is ended by SIGKILL, up to
+three times, at a moment that is drawn from the time that it takes. Then the same command is given
+again and has to end well, with the tables, the files and the replies of the command that was left
+alone. No teacher may be asked again for a reply that had been kept.
 """
 
 import argparse
@@ -369,7 +369,7 @@ class Trials:
         return Place(root=root, shared=self.shared)
 
     def kill(self, name: str) -> int:
-        """Kill one command up to three times, give it again, and compare; how often it was killed."""
+        """Kill one command up to three times, give it again, compare; how often it was killed."""
         command = self.commands[name]
         at = self._place(command)
         kills = 0

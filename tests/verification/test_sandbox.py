@@ -286,6 +286,14 @@ def groups(tmp_path, monkeypatch):
     for folder, enabled in ((tmp_path, "cpu memory"), (session, "memory"), (session.parent, "cpu")):
         (folder / "cgroup.subtree_control").write_text(enabled)
     (session / "terminal" / "cgroup.subtree_control").write_text("")
+    make = sandbox.MemoryGroup.make
+
+    def made(above, *, mebibytes):
+        group = make(above, mebibytes=mebibytes)
+        group.processes.touch()  # as the kernel does
+        return group
+
+    monkeypatch.setattr(sandbox.MemoryGroup, "make", made)
     return tmp_path
 
 

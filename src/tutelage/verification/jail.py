@@ -95,10 +95,14 @@ def main() -> None:
     report = int(order["report"])
     os.set_inheritable(report, False)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if order["bwrap"] is not None:
-        _run_bubblewrap(order, report)
+    try:
+        group = _opened_group(order)
+    except OSError as error:
+        _say(report, refused=f"its control group cannot be opened: {error}")
         return
-    group = _opened_group(order)
+    if order["bwrap"] is not None:
+        _run_bubblewrap(order, report, group)
+        return
     if order["weak"]:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _wait(_start_program(order, report=report, ids=None, group=group), report)
@@ -159,10 +163,9 @@ def _wait(program: int, report: int) -> None:
             return
 
 
-def _run_bubblewrap(order: dict[str, Any], report: int) -> None:
+def _run_bubblewrap(order: dict[str, Any], report: int, group: int | None) -> None:
     """Have bubblewrap build the walls and run the program; it says itself how that went."""
     filtered = platform.machine() in _DENIED
-    group = _opened_group(order)
     status_out, status_in = os.pipe()
     reading, writing = os.pipe()
     given = [status_in]
