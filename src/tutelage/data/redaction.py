@@ -16,8 +16,6 @@ from contextlib import suppress
 from html.entities import html5
 from urllib.parse import unquote
 
-import numpy as np
-
 KEY = "[key]"
 """What stands where the key stood."""
 
@@ -36,9 +34,6 @@ PLACEHOLDERS = frozenset(
 )
 """Values that local servers take in place of a key: no secrets, but words that replies use."""
 
-_NO_DIGIT, _MOST_85 = 255, 2**32 - 1
-_POWERS_85 = np.array([85**n for n in (4, 3, 2, 1, 0)], dtype=np.int64)
-
 _DECODINGS = 3
 """How many encodings around each other are undone."""
 
@@ -49,17 +44,16 @@ _UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
 
 _BETWEEN = r"[\s:,;]{0,8}(?:00)?"
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
-_RUN_85 = re.compile(r"[!-~]{10,}")
-_BASE85 = {
-    "RFC 1924": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-    "!#$%&()*+-;<=>?@^_`{|}~",
-    "Ascii85": "".join(map(chr, range(33, 118))),
-    "Z85": "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#",
-}
-_DIGITS_85 = {
-    name: bytes(letters.find(chr(c)) if chr(c) in letters else 255 for c in range(256))
-    for name, letters in _BASE85.items()
-}
+_RUN_85 = re.compile(r"[!-~]{20,}")
+_RFC_1924 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_ASCII_85 = "".join(map(chr, range(33, 118)))
+_Z_85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_BASE85 = tuple(
+    (frozenset(letters), str.maketrans(letters, _RFC_1924), str.maketrans(_RFC_1924, letters))
+    for letters in (_RFC_1924, _ASCII_85, _Z_85)
+)
+"""The letters of each form of base 85, and how to write it as the first form and the other way."""
+
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _ROT13 = str.maketrans(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
@@ -91,6 +85,11 @@ class Redactor:
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None or key.lower() in PLACEHOLDERS else key
         self._whole = None if not self._key else re.compile("|".join(_patterns(self._key)))
+        self._cores_85 = (
+            ()
+            if not self._key or len(self._key) < LEAST_ENCODED
+            else tuple(dict.fromkeys(_base85_cores(self._key)))
+        )
         self._needles = () if not self._key else tuple(_needles(self._key))
         least = max(16, len(self._key or ""))
         self._long = re.compile(rf"\S{{{least},}}")
@@ -133,6 +132,9 @@ class Redactor:
         text = self._whole.sub(KEY, text)
         if len(self._key or "") < LEAST_ENCODED:
             return text
+        for core in self._cores_85:
+            if core in text:  # the characters beside the core hold bytes of the key too
+                text = re.sub(rf"[!-~]{{0,5}}{re.escape(core)}[!-~]{{0,5}}", KEY, text)
         return self._long.sub(self._decoded, text)
 
     def _decoded(self, found: re.Match[str]) -> str:
@@ -145,6 +147,7 @@ class Redactor:
             return False
         return any(
             self._whole.search(plain) is not None
+            or any(core in plain for core in self._cores_85)
             or any(self._holds(token[0], depth - 1) for token in self._long.finditer(plain))
             for plain in _decodings(text)
         )
@@ -318,19 +321,30 @@ def _octets(body: str) -> Iterator[bytes]:
 
 
 def _octets_of_85(run: str) -> Iterator[bytes]:
-    """What a text means in each form of base 85, from each of its first five characters on.
+    """What a text stands for in each form of base 85, where it looks like one."""
+    body = run.strip("\"'").removeprefix("<~").removesuffix("~>")
+    kinds = (str.isupper, str.islower, str.isdigit)
+    if not all(any(map(kind, body)) for kind in kinds) or body.isalnum():
+        return
+    letters = set(body)
+    for form, to_first, _ in _BASE85:
+        if letters <= form:
+            with suppress(ValueError):  # a group of five that stands for more than four bytes
+                yield base64.b85decode(body.translate(to_first))
 
-    Groups that mean nothing, because the text is no such encoding there, come to zeros.
+
+def _base85_cores(key: str) -> Iterator[str]:
+    """The part of each base 85 text that does not depend on what stands around the key.
+
+    Each group of four bytes is written on its own, as five characters.
     """
-    for digits in _DIGITS_85.values():
-        values = np.frombuffer(run.encode("ascii").translate(digits), dtype=np.uint8)
-        for start in range(5):
-            part = values[start:]
-            padded = np.append(part, np.full(-len(part) % 5, 84, np.uint8)).reshape(-1, 5)
-            numbers = padded.astype(np.int64) @ _POWERS_85
-            wrong = (padded == _NO_DIGIT).any(axis=1) | (numbers > _MOST_85)
-            words = np.where(wrong, 0, numbers).astype(">u4").tobytes()
-            yield words[: len(words) - (-len(part) % 5)]
+    data = key.encode()
+    for offset in range(4):
+        padded = b"\0" * offset + data
+        whole = padded[4 if offset else 0 : len(padded) // 4 * 4]
+        if whole:
+            text = base64.b85encode(whole).decode()
+            yield from (text.translate(from_first) for _, _, from_first in _BASE85)
 
 
 def _unpacked(data: bytes) -> bytes:
