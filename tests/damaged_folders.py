@@ -13,7 +13,7 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,17 +168,12 @@ class Family:
     uses: Mapping[str, Callable[[RunFolder], object]]
 
 
-def families(folder: Path) -> Mapping[str, Family]:
-    """Run folders, and the folders of rankings, rounds and experiments."""
+def _run(folder: Path) -> Family:
+    folder.mkdir()
     data, whole = whole_run(folder)
     run = RunFolder(root=whole)
     files = tuple(str(getattr(run, name).relative_to(whole)) for name in FILES)
-    return {
-        "run": Family(whole=whole, files=files, uses=uses(data, folder)),
-        "ranking": _ranking(folder / "ranking"),
-        "rounds": _rounds(folder / "rounds"),
-        "experiment": _experiment(folder / "experiment"),
-    }
+    return Family(whole=whole, files=files, uses=uses(data, folder))
 
 
 def _ranking(folder: Path) -> Family:
@@ -241,12 +236,23 @@ def _experiment(folder: Path) -> Family:
     )
 
 
-def try_folders(folders: int, *, seed: int) -> Counter[str]:
+FAMILIES: Mapping[str, Callable[[Path], Family]] = {
+    "run": _run,
+    "ranking": _ranking,
+    "rounds": _rounds,
+    "experiment": _experiment,
+}
+_SHARES = {"run": 6}
+"""Of the folders, as weights; the others have one each."""
+
+
+def try_folders(folders: int, *, seed: int, kinds: Sequence[str] = tuple(FAMILIES)) -> Counter[str]:
     """Damage so many copies of a folder, and give each one command.
 
     Args:
-        folders: How many; two in three are run folders.
+        folders: How many.
         seed: Of what is damaged, how, and which command follows.
+        kinds: Names of the kinds of folder.
 
     Returns:
         How many ended how, by command.
@@ -256,9 +262,10 @@ def try_folders(folders: int, *, seed: int) -> Counter[str]:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        kinds = families(folder)
+        families = {kind: FAMILIES[kind](folder / kind) for kind in kinds}
+        shares = [_SHARES.get(kind, 1) for kind in kinds]
         for number in range(folders):
-            family = kinds[draw.choices(list(kinds), (6, 1, 1, 1))[0]]
+            family = families[draw.choices(kinds, shares)[0]]
             # The same name each time: settings and keys hold it.
             run = RunFolder(root=folder / "damaged")
             shutil.copytree(family.whole, run.root)
