@@ -13,15 +13,22 @@ import random
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.experiments.rounds import rounds_fakes
+from tests.fuzzed_files import changed_inside, write_experiment
 from tests.pipeline import fakes
 from tutelage.errors import TutelageError
+from tutelage.experiments.prove.forecast import pilot_of, seconds_of_cells
+from tutelage.experiments.prove.prove_job import report_experiment
+from tutelage.experiments.rank import rank_agreement, rank_teachers
+from tutelage.experiments.rounds import run_rounds
 from tutelage.pipeline import (
     RunFolder,
     explain_example,
@@ -83,6 +90,13 @@ def other_version(path: Path, _draw: random.Random) -> None:
     manifest.write_text(json.dumps(values | {"schema_version": 99}))
 
 
+def change_value(path: Path, draw: random.Random) -> None:
+    """Another value, or none, somewhere in a JSON document; a table's manifest in its place."""
+    place = path if path.suffix in (".json", ".jsonl") else path.with_name("manifest.json")
+    changed = changed_inside(place.read_bytes(), draw) if place.stat().st_size else None
+    place.write_bytes(b"{" if changed is None else changed)
+
+
 def become_folder(path: Path, _draw: random.Random) -> None:
     """A folder under the name of the file."""
     path.unlink()
@@ -91,7 +105,10 @@ def become_folder(path: Path, _draw: random.Random) -> None:
 
 WAYS: Mapping[str, Callable[[Path, random.Random], None]] = {
     one.__name__: one
-    for one in (flip, cut, cut_out, replace_by_text, change_type, other_version, become_folder)
+    for one in (
+        *(flip, cut, cut_out, replace_by_text, change_type, other_version, become_folder),
+        change_value,
+    )
 }
 
 
@@ -136,12 +153,106 @@ def whole_run(folder: Path) -> tuple[Path, Path]:
     return data, run
 
 
-def try_folders(folders: int, *, seed: int) -> Counter[str]:
-    """Damage so many copies of a run, and give each one command.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Folders of one kind.
+
+    Attributes:
+        whole: One that is well; copies of it are damaged.
+        files: What is damaged, by its path in the folder.
+        uses: The commands, each over one such folder.
+    """
+
+    whole: Path
+    files: tuple[str, ...]
+    uses: Mapping[str, Callable[[RunFolder], object]]
+
+
+def _run(folder: Path) -> Family:
+    folder.mkdir()
+    data, whole = whole_run(folder)
+    run = RunFolder(root=whole)
+    files = tuple(str(getattr(run, name).relative_to(whole)) for name in FILES)
+    return Family(whole=whole, files=files, uses=uses(data, folder))
+
+
+def _ranking(folder: Path) -> Family:
+    folder.mkdir()
+    rows = [
+        {"instruction": f"What is {n}?", "model": name, "output": f"{name} says it is {n}."}
+        for n in range(6)
+        for name in ("tall", "small")
+    ]
+    data = fakes.write_rows(folder / "pool.jsonl", rows)
+
+    def ranked(out: Path) -> object:
+        job = {"data": {"path": str(data)}, "student": {"model": "table"}, "out": str(out)}
+        return rank_teachers({**job, "draws": 100, "report": False}, doors=fakes.doors())
+
+    ranked(folder / "whole")
+    ranked(folder / "other")
+    return Family(
+        whole=folder / "whole",
+        files=("manifest.json", "manifest.json", "answers.parquet", "standings.parquet"),
+        uses={
+            "rank teachers": lambda run: ranked(run.root),
+            "rank agreement": lambda run: rank_agreement([run.root, folder / "other"]),
+        },
+    )
+
+
+def _rounds(folder: Path) -> Family:
+    folder.mkdir()
+
+    def looped(run: RunFolder) -> object:
+        wanted = rounds_fakes.rounds_settings(
+            folder, count=3, out=str(run.root), rounds=1, loops=("gate", "random")
+        )
+        return run_rounds(wanted, doors=rounds_fakes.round_doors())
+
+    looped(RunFolder(root=folder / "whole"))
+    judged = "seed-0/gate/round-0/manifest.json"
+    return Family(
+        whole=folder / "whole",
+        files=("manifest.json", "pool/manifest.json", judged, "rounds.parquet"),
+        uses={"rounds": looped},
+    )
+
+
+def _experiment(folder: Path) -> Family:
+    plan = write_experiment(folder)
+
+    def report(run: RunFolder) -> object:
+        settings = plan.model_copy(update={"out": run.root})
+        return report_experiment(settings, {"cells": 2, "done": 2})
+
+    def planned(run: RunFolder) -> object:
+        return seconds_of_cells(plan, pilot_of(plan, run.root), given=None)
+
+    return Family(
+        whole=folder,
+        files=("manifest.json", "manifest.json", "cells/a/manifest.json"),
+        uses={"prove": report, "prove --plan": planned},
+    )
+
+
+FAMILIES: Mapping[str, Callable[[Path], Family]] = {
+    "run": _run,
+    "ranking": _ranking,
+    "rounds": _rounds,
+    "experiment": _experiment,
+}
+_SHARES = {"run": 6}
+"""Of the folders, as weights; the others have one each."""
+
+
+def try_folders(folders: int, *, seed: int, kinds: Sequence[str] = tuple(FAMILIES)) -> Counter[str]:
+    """Damage so many copies of a folder, and give each one command.
 
     Args:
         folders: How many.
         seed: Of what is damaged, how, and which command follows.
+        kinds: Names of the kinds of folder.
 
     Returns:
         How many ended how, by command.
@@ -151,20 +262,23 @@ def try_folders(folders: int, *, seed: int) -> Counter[str]:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data, whole = whole_run(folder)
+        families = {kind: FAMILIES[kind](folder / kind) for kind in kinds}
+        shares = [_SHARES.get(kind, 1) for kind in kinds]
         for number in range(folders):
-            run = RunFolder(root=folder / f"damaged-{number}")
-            shutil.copytree(whole, run.root)
-            target: Path = getattr(run, draw.choice(FILES))
+            family = families[draw.choices(kinds, shares)[0]]
+            # The same name each time: settings and keys hold it.
+            run = RunFolder(root=folder / "damaged")
+            shutil.copytree(family.whole, run.root)
+            target = run.root / draw.choice(family.files)
             way = draw.choice(list(WAYS))
             WAYS[way](target, draw)
-            command, use = draw.choice(list(uses(data, folder).items()))
+            command, use = draw.choice(list(family.uses.items()))
             ended, wrong = outcome(run, use)
             found[f"{command}: {ended}"] += 1
             if wrong:
                 faults.append(f"{number}: {way} {target.name}, {command}: {wrong}")
             shutil.rmtree(run.root)
-    assert not faults, "\n".join(faults)
+    assert not faults, "\n".join([f"{len(faults)} of {folders} folders", *faults])
     return found
 
 
@@ -177,7 +291,8 @@ def outcome(run: RunFolder, use: Callable[[RunFolder], object]) -> tuple[str, st
     try:
         use(run)
     except TutelageError as error:
-        changed = [name for name, content in before.items() if _contents(run.root)[name] != content]
+        now = _contents(run.root)
+        changed = [name for name, content in before.items() if now[name] != content]
         if changed:
             return "refused", f"{', '.join(changed)} changed although {error}"
         named = str(run.root) in str(error) or error.hint

@@ -34,6 +34,7 @@ from tutelage.evaluation import ItemResult, TaskSettings, results_table
 from tutelage.evaluation.items import read_items
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.forecast import pilot_of, seconds_of_cells
+from tutelage.experiments.prove.run import read_experiment
 from tutelage.experiments.rounds import load_rounds_settings
 from tutelage.filters.config import read_filters
 from tutelage.gate import CalibratedGate, Share
@@ -177,12 +178,13 @@ def _training(path: Path) -> None:
 def _experiment(path: Path) -> None:
     pilot = pilot_of(_plan(), path.parent)
     seconds_of_cells(_plan(), pilot, given=None)
+    read_experiment(path.parent)
 
 
 def _cell(path: Path) -> None:
     """The manifest of a cell, in an experiment that is well."""
     folder = path.parent / "around"
-    _write_experiment(folder)
+    write_experiment(folder)
     (folder / "cells" / "a" / "manifest.json").write_bytes(path.read_bytes())
     _experiment(folder / "manifest.json")
 
@@ -192,25 +194,39 @@ def _plan() -> ProveSettings:
 
 
 def _whole_experiment() -> bytes:
-    cell = {"key": "a", "student": "a", "arm": "choice", "seed": 0, "balance": "examples"}
+    cell = {
+        "key": "a",
+        "student": "a",
+        "arm": "choice",
+        "seed": 0,
+        "balance": "examples",
+        "rows": 3,
+        "tokens": 30,
+        "in_common": {"choice": 3, "random": 2},
+    }
+    about = {"student": "a", "arm": "choice", "rows": 3, "mean_tokens": 10.0, "do_not_fit": 0}
     stored = {
         "kind": "experiment",
         "settings": _plan().model_dump(mode="json"),
         "tasks": [{"name": "t"}],
-        "sets": [],
-        "cells": [cell, {**cell, "key": "b", "seed": 1}],
+        "sets": [about, {**about, "arm": "random"}],
+        "cells": [cell, {**cell, "key": "b", "arm": "random"}],
     }
     return json.dumps(stored, indent=1).encode()
 
 
-def _write_experiment(folder: Path) -> None:
-    place = folder / "cells" / "a"
-    if not place.exists():
-        place.mkdir(parents=True)
+def write_experiment(folder: Path) -> ProveSettings:
+    """An experiment of two finished cells, as `prove` leaves it; its settings."""
+    if not (folder / "cells").exists():
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "manifest.json").write_bytes(_whole_experiment())
-        (place / "manifest.json").write_text(CELL)
-        row = ItemResult(item_id="1", status="ok", value=1.0)
-        write_table(place / "results.parquet", results_table([row], task="t", seed=0))
+        for name in ("a", "b"):
+            place = folder / "cells" / name
+            place.mkdir(parents=True)
+            (place / "manifest.json").write_text(CELL)
+            rows = [ItemResult(item_id=str(n), status="ok", value=1.0 + n) for n in range(3)]
+            write_table(place / "results.parquet", results_table(rows, task="t", seed=0))
+    return _plan().model_copy(update={"out": folder})
 
 
 def _model(path: Path) -> None:
@@ -263,7 +279,7 @@ def prepare_place(name: str, place: Path) -> None:
     """Make the folder of one kind of file, with what its reader expects beside it."""
     place.mkdir()
     if name == "experiment manifest":
-        _write_experiment(place)
+        write_experiment(place)
 
 
 def _parquet(table: pa.Table) -> bytes:
@@ -340,7 +356,7 @@ DOCUMENTS: Mapping[str, Kind] = {
 
 def damaged(whole: bytes, draw: random.Random) -> bytes:
     """A file with one to three faults."""
-    if draw.random() < _INSIDE and (changed := _changed_inside(whole, draw)) is not None:
+    if draw.random() < _INSIDE and (changed := changed_inside(whole, draw)) is not None:
         return changed
     content = bytearray(whole)
     for _ in range(draw.randint(1, 3)):
@@ -360,7 +376,7 @@ _INSIDE = 0.3
 _OTHER_VALUES = (None, True, -1, 0, 1.5, float("inf"), float("nan"), 10**400, "", "x", [], {}, [[]])
 
 
-def _changed_inside(whole: bytes, draw: random.Random) -> bytes | None:
+def changed_inside(whole: bytes, draw: random.Random) -> bytes | None:
     """A JSON document, or a file of lines with one each, in which one value is another or gone."""
     try:
         document, lines = json.loads(whole), None

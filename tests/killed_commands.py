@@ -2,11 +2,11 @@
 
     python -m tests.killed_commands --kills 200
 
-prints how many commands of each kind were killed, and how many ended before the kill came. Each
-command is a process of its own and is ended by SIGKILL, once or twice, at a moment that is drawn
-from the time that it takes. Then the same command is given again and has to end well, with the
-tables, the files and the replies of the command that was left alone. No teacher may be asked again
-for a reply that had been kept.
+prints how many commands of each kind were killed, and how many ended before the kill came; a fault
+is printed when it is found. Each command is a process of its own and is ended by SIGKILL, up to
+three times, at a moment that is drawn from the time that it takes. Then the same command is given
+again and has to end well, with the tables, the files and the replies of the command that was left
+alone. No teacher may be asked again for a reply that had been kept.
 """
 
 import argparse
@@ -332,6 +332,7 @@ class Trials:
         self._number = 0
         self.found: Counter[str] = Counter()
         self.faults: list[str] = []
+        self.unsaid = 0
         kept(lambda: prepare(shared, trains="prove" in commands))
         self.left_alone: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, float] = {}
@@ -368,11 +369,11 @@ class Trials:
         return Place(root=root, shared=self.shared)
 
     def kill(self, name: str) -> int:
-        """Kill one command once or twice, give it again, and compare; how often it was killed."""
+        """Kill one command up to three times, give it again, compare; how often it was killed."""
         command = self.commands[name]
         at = self._place(command)
         kills = 0
-        for _ in range(self._draw.randint(1, 2)):
+        for _ in range(self._draw.randint(1, 3)):
             after = self._draw.uniform(0.0, self.seconds[name])
             how, told = in_process(lambda: command.work(at), kill_after=after)
             kills += how == "killed"
@@ -429,6 +430,9 @@ def try_kills(
         end = None if minutes is None else time.monotonic() + 60 * minutes
         while done < kills and (end is None or time.monotonic() < end):
             done += trials.kill(drawn.choices(list(commands), shares)[0])
+            for fault in trials.faults[trials.unsaid :]:
+                print(fault, file=sys.stderr, flush=True)  # noqa: T201
+            trials.unsaid = len(trials.faults)
             told(trials.found)
     assert not trials.faults, "\n".join(trials.faults)
     return trials.found

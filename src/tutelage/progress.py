@@ -59,9 +59,15 @@ class LiveBars:
     def __init__(self, bars: "Bars") -> None:
         self._bars = bars
         self._task: TaskID | None = None
+        self._preparing: TaskID | None = None
+        self._stage = ""
+        self._beats: int | None = 0  # since a stage ended; None while one is at work
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
         """Add a bar; it moves to and fro where the total is not known."""
+        self.rest()
+        self._beats = None
+        self._stage = stage
         self._task = self._bars.add_task(
             _printable(stage), total=total, unit=_printable(unit), rate="", note=""
         )
@@ -82,12 +88,43 @@ class LiveBars:
 
     def end(self, *, note: str | None = None) -> None:
         """Fill the bar of the stage that began last."""
+        self._beats = 0
         if self._task is None:
             return
         task = next(one for one in self._bars.tasks if one.id == self._task)
         self._bars.update(self._task, total=task.completed)
         if note is not None:
             self._bars.update(self._task, note=_printable(note))
+
+    def beat(self) -> None:
+        """Show a bar of its own while no stage is at work, from the second beat on."""
+        if self._beats is None:
+            return
+        self._beats += 1
+        if self._beats > 1 and self._preparing is None:
+            text = _printable(preparing_in_words(self._stage, None))
+            self._preparing = self._bars.add_task(text, total=None, unit="", rate="", note="")
+
+    def rest(self) -> None:
+        """Remove the bar of `beat`."""
+        if self._preparing is not None:
+            self._bars.remove_task(self._preparing)
+            self._preparing = None
+
+
+def preparing_in_words(stage: str, seconds: float | None) -> str:
+    """What is shown while no stage is at work, such as while a model is loaded.
+
+    Args:
+        stage: The one that ended last; empty before the first.
+        seconds: Since then; None where they are shown elsewhere.
+
+    Examples:
+        >>> preparing_in_words("load", 12.3), preparing_in_words("", None)
+        ('preparing what follows load, 12 s', 'starting')
+    """
+    text = f"preparing what follows {stage}" if stage else "starting"
+    return text if seconds is None else f"{text}, {seconds:,.0f} s"
 
 
 def live_bars(*, stderr: bool) -> "Bars":

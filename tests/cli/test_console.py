@@ -120,7 +120,45 @@ def test_a_long_batch_is_no_silence(clock: Clock, capsys: pytest.CaptureFixture[
         "score: 400 candidates",
         "score: 0 of 400 candidates, 6.0 s",
         "score: 0 of 400 candidates, 6.0 s",
+        "preparing what follows score, 60 s",
     ]
+
+
+def test_the_start_of_a_command_is_no_silence(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "BEAT_SECONDS", 5.0)
+    lines = console._Lines()
+    clock.now += 3
+    lines.beat()
+    clock.now += 4
+    lines.beat()
+    lines.begin("load", total=1, unit="rows")
+    assert said(capsys) == ["starting, 7 s", "load: 1 row"]
+
+
+def test_a_bar_of_its_own_shows_that_no_stage_is_at_work() -> None:
+    bars = live_bars(stderr=True)
+    live = LiveBars(bars)
+
+    def shown() -> list[str]:
+        return [task.description for task in bars.tasks]
+
+    live.beat()
+    assert shown() == []
+    live.beat()
+    assert shown() == ["starting"]
+    live.begin("load", total=1, unit="rows")
+    live.beat()
+    live.beat()
+    assert shown() == ["load"]
+    live.end()
+    live.beat()
+    live.beat()
+    live.beat()
+    assert shown() == ["load", "preparing what follows load"]
+    live.rest()
+    assert shown() == ["load"]
 
 
 def test_a_log_file_is_looked_after_by_itself(

@@ -37,7 +37,7 @@ def test_a_task_without_values_shows_none() -> None:
 def test_an_experiment_that_has_not_begun_has_no_report() -> None:
     found = {"done": 0, "cells": 4, "out": "x", "in_words": ["Nothing is finished yet."]}
     assert joined(text.prove_text(found)).splitlines() == [
-        "Trainings finished: 0 of 4.",
+        "Cells finished (trainings, and untrained students): 0 of 4.",
         "Nothing is finished yet.",
         "Experiment folder: x",
     ]

@@ -147,7 +147,7 @@ def test_metrics(run: Path) -> None:
 def test_doctor() -> None:
     assert printed("doctor") == [
         "cpus", "devices", "extras*", "healthy", "sandbox.bubblewrap", "sandbox.jail",
-        "sandbox.used", "versions*",
+        "sandbox.memory", "sandbox.used", "versions*",
     ]  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """A key that a server repeats does not get past the client, whatever it is wrapped in."""
 
 import base64
+import codecs
 import gzip
 import html
 import json
 import time
+import zlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +23,15 @@ SECRET = "sk-Not/a+Real_Key-" + "0123456789"
 
 def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
+
+
+def base58(text: str) -> str:
+    number, found = int.from_bytes(text.encode(), "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        letters = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+        found = letters[digit] + found
+    return found
 
 
 WRAPPINGS: dict[str, Callable[[str], str]] = {
@@ -60,6 +71,24 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "zero width between": "\u200b".join,
     "full width": lambda key: "".join(chr(ord(c) + 0xFEE0) for c in key),
     "reversed": lambda key: key[::-1],
+    "dashes between": "-".join,
+    "stars between": "**".join,
+    "bits": lambda key: " ".join(f"{c:08b}" for c in key.encode()),
+    "bits together": lambda key: "".join(f"{c:08b}" for c in key.encode()),
+    "rot13": lambda key: codecs.encode(key, "rot13"),
+    "rot47": lambda key: "".join(chr(33 + (ord(c) - 33 + 47) % 94) for c in key),
+    "base64 of rot13": lambda key: b64(codecs.encode(key, "rot13")),
+    "base32 in lower case": lambda key: base64.b32encode(key.encode()).decode().lower(),
+    "base32 in hexadecimal order": lambda key: base64.b32hexencode(key.encode()).decode(),
+    "base58": base58,
+    "base85": lambda key: base64.b85encode(key.encode()).decode(),
+    "base85 at 2": lambda key: base64.b85encode(f"ab{key}yz".encode()).decode(),
+    "base85 of gzip": lambda key: base64.b85encode(gzip.compress(key.encode())).decode(),
+    "base85 of base64": lambda key: base64.b85encode(b64(key).encode()).decode(),
+    "ascii85": lambda key: base64.a85encode(key.encode()).decode(),
+    "ascii85 in brackets": lambda key: base64.a85encode(key.encode(), adobe=True).decode(),
+    "base64 of zlib": lambda key: base64.b64encode(zlib.compress(key.encode())).decode(),
+    "base64 of base85": lambda key: b64(base64.b85encode(key.encode()).decode()),
     "base64 in lines": lambda key: "\n".join(b64(key)[i : i + 8] for i in range(0, 40, 8)),
 }
 

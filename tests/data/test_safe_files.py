@@ -17,6 +17,7 @@ from tutelage.data import (
     lock_file,
     make_folder,
     remove_leftovers,
+    remove_leftovers_below,
     write_jsonl,
     write_table,
     write_text,
@@ -128,3 +129,20 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         make_folder(tmp_path / "file" / "below")
+
+
+def test_leftovers_in_folders_of_a_folder_go_and_what_is_not_ours_stays(tmp_path: Path) -> None:
+    inner = tmp_path / "cells" / "a"
+    inner.mkdir(parents=True)
+    names = {
+        ".manifest.json.999999999.0123abcd.tmp": False,
+        f".manifest.json.{os.getpid()}.0123abcd.tmp": True,
+        "mine.tmp": True,
+        ".mine.tmp": True,
+        "rows.part": True,
+    }
+    for name in names:
+        (inner / name).write_text("half")
+    remove_leftovers_below(tmp_path)
+    assert {name: (inner / name).exists() for name in names} == names
+    remove_leftovers_below(tmp_path / "nowhere")

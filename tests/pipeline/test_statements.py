@@ -12,19 +12,43 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.pipeline import fakes
+from tutelage.cli.output import joined
+from tutelage.cli.summaries import (
+    export_text,
+    filter_text,
+    ranking_text,
+    score_text,
+    select_text,
+    verify_text,
+)
 from tutelage.errors import TutelageError
 from tutelage.experiments.frontier.page import frontier_words
+from tutelage.experiments.prove.compare import Compared
+from tutelage.experiments.prove.config import ProveSettings
+from tutelage.experiments.prove.page import sentence
+from tutelage.experiments.rank import rank_teachers
+from tutelage.experiments.rank.page import ranked_summary
 from tutelage.experiments.rounds.page import rounds_done
-from tutelage.pipeline import RunFolder, report_text, run_all, select_again
+from tutelage.pipeline import (
+    RunFolder,
+    export,
+    filter_run,
+    report_text,
+    run_all,
+    score_run,
+    select_again,
+    verify_run,
+)
+from tutelage.pipeline.config import checked
 from tutelage.progress import Silent
-from tutelage.reporting.number_format import reason_words
+from tutelage.reporting.number_format import count, reason_words
 from tutelage.selection.reasons import REASONS, meaning_of
 from tutelage.stats.paired_design import paired_interval
 from tutelage.teacher import Request
 
 WRONG_PLURALS = re.compile(
     r"\b1 (rows|examples|candidates|versions|rounds|replies|input rows|teachers|loops|seeds"
-    r"|requests|rewrites|new calls|responses|texts|questions)\b"
+    r"|requests|rewrites|new calls|responses|texts|questions|comparisons|items|others|versions)\b"
 )
 STUDENTLESS = ("random", "longest", "all_original", "all_refined", "keep_all")
 
@@ -191,3 +215,177 @@ def test_rounds_are_counted_and_not_loops_or_seeds() -> None:
 
 def test_where_nothing_varied_no_effect_is_said_to_be_detectable() -> None:
     assert paired_interval(np.zeros((2, 4))).standard_error == 0.0
+
+
+def counts_in(text: str, header: str) -> dict[str, int]:
+    """The counts of the table in a text that begins with this column."""
+    _, found, table = text.partition(f"\n{header} ")
+    if not found:
+        return {}
+    lines = table.split("\n\n")[0].splitlines()[2:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines}
+
+
+@pytest.mark.parametrize(("rows", "answer"), [("one_row", fakes.improves), ("broken_rows", fails)])
+def test_what_each_command_says_of_an_unusual_run_is_in_its_tables(
+    tmp_path: Path, rows: str, answer: Callable[[Request], str]
+) -> None:
+    data = fakes.write_rows(tmp_path / "data.jsonl", ROWS[rows]())
+    lenient = {"max_unscored_fraction": 1.0}
+    wanted = fakes.settings(data, tmp_path / "run", select=lenient)
+    run = RunFolder(root=tmp_path / "run")
+    run_all(wanted, progress=Silent(), doors=fakes.doors(answer), with_page=False)
+    candidates = pq.read_metadata(run.candidates).num_rows
+    (tmp_path / "f.yaml").write_text("filters: [{kind: length, minimum: 9}]\n")
+
+    said = joined(verify_text(verify_run(run.root, check={"check": "exact"}, progress=Silent())))
+    verdicts = Counter(pq.read_table(run.verdicts)["verdict"].to_pylist())
+    assert counts_in(said, "verdict") == verdicts
+    check_counts(said, f"Checked {candidates:,} candidate")
+
+    said = joined(filter_text(filter_run(run.root, config=tmp_path / "f.yaml", progress=Silent())))
+    kept = sum(pq.read_table(run.filters)["kept"].to_pylist())
+    check_counts(said, f"Filters kept {kept:,} of {candidates:,} candidate")
+
+    scored = score_run(
+        run.root, student={"model": "b"}, metrics=["ifd"], progress=Silent(), doors=fakes.doors()
+    )
+    said = joined(score_text(scored))
+    statuses = Counter(
+        row["status"]
+        for row in pq.read_table(run.scores).to_pylist()
+        if row["student"] == scored["student"]["fingerprint"]
+    )
+    check_counts(said, f"Scored {statuses.pop('ok', 0):,} of {candidates:,} row")
+    assert counts_in(said, "status") == statuses
+
+    for given in ({"rule": "all_original"}, {"rule": "srt", "margin": 9.0, "mode": "paper"}):
+        tally = select_again(
+            run.root, given=lenient | given, student=None, progress=Silent(), afresh=True
+        )
+        said = joined(select_text(tally, run=run.root))
+        found = facts_of(run)
+        check_counts(said, f"Choice: {found['kept']} of {found['examples']} example")
+        assert counts_in(said, "reason") == found["reasons"]
+        assert ("empty: nothing was kept" in said) == (not run.selected.read_text())
+        file = tmp_path / "train.jsonl"
+        if not found["kept"]:
+            with pytest.raises(TutelageError, match="is empty"):
+                export(run, to="trl", file=file)
+            continue
+        said = joined(export_text(export(run, to="trl", file=file)))
+        check_counts(said, f"Wrote {len(file.read_text().splitlines()):,} row")
+
+
+def check_counts(said: str, sentence: str) -> None:
+    """The sentence is said, with its noun in the right number, and no other one is wrong."""
+    assert re.search(rf"^{re.escape(sentence)}s?\b", said, flags=re.MULTILINE), said
+    assert not WRONG_PLURALS.search(said), said
+
+
+def pool_of(questions: int, teachers: str, *, silent: str = "", alike: bool = False) -> list[Any]:
+    """Answers of teachers that are named by a letter each."""
+    return [
+        {
+            "instruction": f"What is {n} and {n}?",
+            "model": name,
+            "output": "" if name in silent else f"{'It' if alike else name} is {2 * n}, I say.",
+        }
+        for n in range(questions)
+        for name in teachers
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pool_of(1, "ab"),
+        pool_of(12, "a"),
+        pool_of(12, "ab", alike=True),
+        pool_of(12, "abc", silent="b"),
+        pool_of(3, "ab", silent="ab"),
+    ],
+    ids=["one question", "one teacher", "all equal", "one is silent", "all are silent"],
+)
+def test_what_a_ranking_of_an_unusual_pool_says_is_in_its_tables(
+    tmp_path: Path, rows: list[Any]
+) -> None:
+    data = fakes.write_rows(tmp_path / "pool.jsonl", rows)
+    job = {"data": {"path": str(data)}, "student": {"model": "table"}, "out": str(tmp_path / "out")}
+    found = rank_teachers({**job, "draws": 100, "report": False}, doors=fakes.doors())
+    said = joined(ranking_text(ranked_summary(found)))
+    assert not WRONG_PLURALS.search(said), said
+    assert "Report:" not in said
+    standings = [r for r in found.standings.to_pylist() if r["predictor"] == found.by]
+    numbered = [row for row in standings if row["value"] is not None]
+    if not numbered:
+        assert said.startswith("No entrant has a number")
+        return
+    first = min(numbered, key=lambda row: row["rank"])
+    assert first["questions"] == len({row["instruction"] for row in rows})
+    assert f"{first['entrant']} is first of {count(len(numbered), 'teacher')} for" in said
+    without = len({row["model"] for row in rows}) - len(numbered)
+    assert ("not ranked" in said) == bool(without)
+    assert ("nothing was compared" in said) == (len(numbered) == 1)
+    if len(numbered) == 1:
+        assert "settled" not in said
+    worse = [
+        pair["b"]
+        for pair in found.pairs.to_pylist()
+        if (pair["a"], pair["predictor"]) == (first["entrant"], found.by) and pair["told_apart"]
+    ]
+    assert ("surely worse" in said) == (len(numbered) > 1 and len(worse) == len(numbered) - 1)
+
+
+class Waiting(Silent):
+    """Collects what is told while the teacher waits for the student."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.notes: list[str] = []
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def advance(self, count: int = 1, *, note: str | None = None) -> None:
+        if note is not None and not count:
+            self.notes.append(note)
+
+
+def test_the_line_of_the_teacher_says_that_it_waits_for_the_student(tmp_path: Path) -> None:
+    data = fakes.write_rows(tmp_path / "data.jsonl", fakes.rows(3))
+    shown = Waiting()
+    wanted = fakes.settings(data, tmp_path / "run", select={"max_unscored_fraction": 1.0})
+    run_all(wanted, progress=shown, doors=fakes.doors(), with_page=False)
+    assert "The student reads 6 versions to choose between instructions" in shown.told
+    assert shown.notes[0] == "waiting for the student: 0 of 6 versions read"
+    assert shown.notes[-1] == "waiting for the student: 6 of 6 versions read"
+    assert len(shown.notes) == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([[1.0, 1.0]], "With one seed no difference counts as shown, however large it is."),
+        ([[0.3, 0.1]], "With one seed no difference counts as shown, however large it is."),
+        ([[0.0, 0.0]] * 3, "Nothing varied between items and seeds"),
+        ([[0.3, 0.1], [0.1, 0.2], [0.2, 0.4]], "would be found four times in five"),
+    ],
+)
+def test_a_comparison_does_not_say_what_it_could_find_where_it_could_find_nothing(
+    values: list[list[float]], said: str
+) -> None:
+    interval = paired_interval(np.array(values))
+    one = Compared(
+        student="s", balance="examples", task="t", measure="value", arm="choice", against="random",
+        interval=interval, p_corrected=interval.p_value, comparisons=1,
+        detectable_corrected=interval.detectable, items_left_out=0, seeds_left_out=0,
+        mean_arm=0.0, mean_against=0.0,
+    )  # fmt: skip
+    values_ = {"out": "x", "students": [{"name": "s", "model": "m"}], "seeds": [0],
+               "arms": [{"name": n, "file": "f"} for n in ("choice", "random")],
+               "tasks": [{"name": "t", "kind": "choice", "path": "f"}]}  # fmt: skip
+    text = sentence(one, checked(ProveSettings, values_, place="test"))
+    assert said in text
+    assert not WRONG_PLURALS.search(text)
+    assert (one.row()["detectable"] is None) == ("four times in five" not in said)

@@ -44,6 +44,8 @@ MUST_END_EARLY = {
     "swallow_the_end": "it exited before the end of its tests",
 }
 SILENT = {
+    "sleep_forever",  # on a slow machine these two are ended before they can print
+    "ignore_signals",
     "endless_output",
     "endless_errors",
     "memory_of_many_processes",
@@ -272,6 +274,86 @@ def test_processor_time_is_a_limit_of_its_own():
     assert isinstance(ran, Ran)
     assert not ran.passed
     assert ran.why in {"it used up its processor time", "it ran for more than 3 s"}
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Control groups as folders of ordinary files: a user's session in which memory is enabled."""
+    monkeypatch.setattr(sandbox, "_GONE_SECONDS", 0.0)  # they are not empty, so they stay
+    session = tmp_path / "user.slice" / "session"
+    (session / "terminal").mkdir(parents=True)
+    (tmp_path / "cgroup.controllers").write_text("cpu memory\n")
+    for folder, enabled in ((tmp_path, "cpu memory"), (session, "memory"), (session.parent, "cpu")):
+        (folder / "cgroup.subtree_control").write_text(enabled)
+    (session / "terminal" / "cgroup.subtree_control").write_text("")
+    make = sandbox.MemoryGroup.make
+
+    def made(above, *, mebibytes):
+        group = make(above, mebibytes=mebibytes)
+        group.processes.touch()  # as the kernel does
+        return group
+
+    monkeypatch.setattr(sandbox.MemoryGroup, "make", made)
+    return tmp_path
+
+
+OWN_GROUP = "4:memory:/old\n0::/user.slice/session/terminal\n"
+
+
+def test_the_nearest_control_group_that_limits_memory_is_used(groups):
+    found = sandbox.find_memory_groups(OWN_GROUP, groups)
+    assert found == (groups / "user.slice" / "session", "")
+
+
+@pytest.mark.parametrize(
+    ("own", "enabled", "why"),
+    [
+        ("4:memory:/old\n", "memory", "version 2 of control groups is not mounted"),
+        (OWN_GROUP, "cpu", "the memory controller is not enabled for children of any group above"),
+    ],
+)
+def test_why_memory_is_counted_instead_is_said(groups, own, enabled, why):
+    for folder in (groups, groups / "user.slice" / "session"):
+        (folder / "cgroup.subtree_control").write_text(enabled)
+    assert sandbox.find_memory_groups(own, groups) == (None, why)
+
+
+def test_a_group_into_which_no_process_can_be_moved_is_not_used(groups, monkeypatch):
+    monkeypatch.setattr(sandbox.MemoryGroup, "takes_processes", lambda _: False)
+    above, why = sandbox.find_memory_groups(OWN_GROUP, groups)
+    assert above is None
+    assert why.startswith("the memory controller may not be used under ")
+
+
+@every_mechanism
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_program_joins_its_group_and_is_wrong_where_the_kernel_ends_it(
+    groups, monkeypatch, mechanism, killed
+):
+    monkeypatch.setattr(sandbox, "memory_groups", lambda: (groups, ""))
+    monkeypatch.setattr(sandbox.MemoryGroup, "passed", lambda _: killed)
+    ran = run_sandboxed(
+        "x = 1", "assert x", time_limit_seconds=20, memory_mebibytes=256, mechanism=mechanism
+    )
+    assert isinstance(ran, Ran)
+    assert ran.passed is not killed
+    assert not killed or ran.why == "its processes used more than 256 MiB together"
+    (group,) = groups.glob("tutelage-*")
+    assert (group / "cgroup.procs").read_text() == "0"
+    assert (group / "memory.max").read_text() == str((256 + 64) * 2**20)
+    assert (group / "memory.oom.group").read_text() == "1"
+
+
+@pytest.mark.skipif(sandbox.memory_groups()[0] is None, reason=sandbox.memory_groups()[1])
+def test_the_kernel_limits_the_memory_of_a_group():
+    ran = run_sandboxed(
+        "import os\nfor _ in range(9):\n    os.fork() or exec('b = bytes([1]) * 10**8')",
+        "import time; time.sleep(1000)",
+        time_limit_seconds=60,
+        memory_mebibytes=256,
+    )
+    assert isinstance(ran, Ran)
+    assert ran.why == "its processes used more than 256 MiB together"
 
 
 _WITHOUT_NAMESPACES = """

@@ -1,6 +1,5 @@
 """Functions that train and measure: train, evaluate, prove."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,8 +101,9 @@ def _file_of(data: Data, folder: Path) -> Path:
 
 
 def _left_out(out: Path) -> pa.Table:
-    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
-    return pa.Table.from_pylist(manifest.get("rows", {}).get("left_out_rows", []))
+    from tutelage.training.train import left_out_rows
+
+    return pa.Table.from_pylist(left_out_rows(out))
 
 
 def _model_of(student: Any) -> str:

@@ -10,7 +10,14 @@ from time import monotonic
 from typing import Any
 
 from tutelage.cli.output import inform, is_quiet, on_one_line, say
-from tutelage.progress import LiveBars, Progress, Silent, live_bars, pace_text
+from tutelage.progress import (
+    LiveBars,
+    Progress,
+    Silent,
+    live_bars,
+    pace_text,
+    preparing_in_words,
+)
 
 PLAIN_EVERY_SECONDS = 10.0
 """The longest silence in a log file while a stage works."""
@@ -32,7 +39,12 @@ def shown_progress() -> Iterator[Progress]:
         yield Silent()
     elif sys.stderr.isatty():
         with live_bars(stderr=True) as bars:
-            yield LiveBars(bars)
+            shown = LiveBars(bars)
+            try:
+                with _heart(shown):
+                    yield shown
+            finally:
+                shown.rest()
     else:
         lines = _Lines()
         with _heart(lines):
@@ -40,13 +52,13 @@ def shown_progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def _heart(lines: "_Lines") -> Iterator[None]:
-    """Beats while a stage works, so that a long batch is no silence."""
+def _heart(shown: "_Lines | LiveBars") -> Iterator[None]:
+    """Beats while a command works, so that neither a long batch nor a long start is a silence."""
     stopped = Event()
 
     def beat() -> None:
         while not stopped.wait(BEAT_SECONDS):
-            lines.beat()
+            shown.beat()
 
     thread = Thread(target=beat, name="tutelage-progress", daemon=True)
     thread.start()
@@ -62,9 +74,10 @@ class _Lines:
         self._stage, self._unit, self._note = "", "", ""
         self._total: int | None = None
         self._done = 0
-        self._started = self._said = 0.0
+        self._started = self._said = monotonic()
         self._marks: deque[tuple[float, int]] = deque(maxlen=_PACE_MARKS)
         self._working = False
+        self._rested = self._started
         self._lock = Lock()
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
@@ -94,16 +107,21 @@ class _Lines:
                 self._say(self._pace(now), left=True)
 
     def beat(self) -> None:
-        """Say where the stage is, where nothing has been said for a while."""
+        """Say where the stage is, or that none has begun, where nothing was said for a while."""
         with self._lock:
             now = monotonic()
-            if self._working and now - self._said >= PLAIN_EVERY_SECONDS - BEAT_SECONDS:
-                self._said = now
+            if now - self._said < PLAIN_EVERY_SECONDS - BEAT_SECONDS:
+                return
+            self._said = now
+            if self._working:
                 self._say(self._pace(now), left=True)
+            else:
+                say(on_one_line(preparing_in_words(self._stage, now - self._rested)))
 
     def end(self, *, note: str | None = None) -> None:
         with self._lock:
             self._working = False
+            self._said = self._rested = monotonic()
             self._note = note if note is not None else self._note
             seconds = monotonic() - self._started
             self._say(self._done / seconds if seconds else 0.0, left=False)

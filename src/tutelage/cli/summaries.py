@@ -146,10 +146,10 @@ def sample_text(found: Facts) -> Iterable[Block]:
 
 def verify_text(found: Facts) -> Iterable[Block]:
     """The result of `verify`."""
-    rows = counted(found["rows"], "response")
+    noun = "candidate" if "check" in found else "row"
     check = f" with the check {found['check']}" if "check" in found else ""
-    yield f"Verified {rows}{check}."
-    yield from counts("", "verdict", found["verdicts"], of="responses")
+    yield f"Checked {counted(found['rows'], noun)}{check}."
+    yield from counts("", "verdict", found["verdicts"], of=f"{noun}s")
     yield f"Verdicts: {found['out']}"
 
 
@@ -361,11 +361,15 @@ def evaluate_text(found: Facts) -> Iterable[Block]:
 
 def prove_text(found: Facts) -> Iterable[Block]:
     """The result of `prove`."""
-    yield f"Trainings finished: {found['done']:,} of {found['cells']:,}."
+    yield f"Cells finished (trainings, and untrained students): {_out_of(found)}."
     yield from found["in_words"]
     yield (
         f"Report: {found['report']}" if "report" in found else f"Experiment folder: {found['out']}"
     )
+
+
+def _out_of(found: Facts) -> str:
+    return f"{found['done']:,} of {found['cells']:,}"
 
 
 def plan_text(found: Facts) -> Iterable[Block]:
@@ -392,7 +396,7 @@ def ranking_text(found: Facts) -> Iterable[Block]:
             yield table_of("Sweep", tuple(_columns(probes["sweep"])), probes["sweep"])
         if probes["unfinished"]:
             yield f"Trainings not done yet: {probes['unfinished']:,}."
-    yield f"Report: {found['report']}"
+    yield f"Report: {found['report']}" if found["report"] else f"Folder: {found['out']}"
 
 
 def agreement_text(found: Facts) -> Iterable[Block]:

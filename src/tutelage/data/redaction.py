@@ -44,6 +44,22 @@ _UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
 
 _BETWEEN = r"[\s:,;]{0,8}(?:00)?"
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
+_RUN_85 = re.compile(r"[!-~]{20,}")
+_RFC_1924 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
+_ASCII_85 = "".join(map(chr, range(33, 118)))
+_Z_85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+_BASE85 = tuple(
+    (frozenset(letters), str.maketrans(letters, _RFC_1924), str.maketrans(_RFC_1924, letters))
+    for letters in (_RFC_1924, _ASCII_85, _Z_85)
+)
+"""The letters of each form of base 85, and how to write it as the first form and the other way."""
+
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_ROT13 = str.maketrans(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
+    "NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
+)
+_ROT47 = {c: chr(33 + (c - 33 + 47) % 94) for c in range(33, 127)}
 _ENTITIES: dict[str, list[str]] = {}
 for _name, _meant in html5.items():
     if len(_meant) == 1 and _meant.isascii():
@@ -69,6 +85,11 @@ class Redactor:
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None or key.lower() in PLACEHOLDERS else key
         self._whole = None if not self._key else re.compile("|".join(_patterns(self._key)))
+        self._cores_85 = (
+            ()
+            if not self._key or len(self._key) < LEAST_ENCODED
+            else tuple(dict.fromkeys(_base85_cores(self._key)))
+        )
         self._needles = () if not self._key else tuple(_needles(self._key))
         least = max(16, len(self._key or ""))
         self._long = re.compile(rf"\S{{{least},}}")
@@ -111,6 +132,9 @@ class Redactor:
         text = self._whole.sub(KEY, text)
         if len(self._key or "") < LEAST_ENCODED:
             return text
+        for core in self._cores_85:
+            if core in text:  # the characters beside the core hold bytes of the key too
+                text = re.sub(rf"[!-~]{{0,5}}{re.escape(core)}[!-~]{{0,5}}", KEY, text)
         return self._long.sub(self._decoded, text)
 
     def _decoded(self, found: re.Match[str]) -> str:
@@ -123,6 +147,7 @@ class Redactor:
             return False
         return any(
             self._whole.search(plain) is not None
+            or any(core in plain for core in self._cores_85)
             or any(self._holds(token[0], depth - 1) for token in self._long.finditer(plain))
             for plain in _decodings(text)
         )
@@ -172,8 +197,10 @@ def _patterns(key: str) -> Iterator[str]:
             yield rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*"
         yield _BETWEEN.join(_of_hex(character) for character in key)
         yield r"[\s:,;]{0,8}".join(_of_decimal(character) for character in key)
+        yield from (_spaced_bits(key), _separated(key), re.escape(_base58(key)))
         yield _UNSEEN.join(_escaped(character) for character in key)
-        yield "".join(_escaped(character) for character in reversed(key))
+        for other in (key[::-1], key.translate(_ROT13), key.translate(_ROT47)):
+            yield "".join(_escaped(character) for character in other)
     else:
         yield re.escape(key)
 
@@ -186,6 +213,27 @@ def _base64_cores(key: str) -> Iterator[str]:
         first = -(-offset * 8 // 6)
         last = (offset + len(data)) * 8 // 6
         yield text[first:last]
+
+
+def _spaced_bits(key: str) -> str:
+    """A pattern of the bits of a key, a byte at a time."""
+    return r"[\s:,;]{0,8}".join(f"(?:0b)?{byte:08b}" for byte in key.encode())
+
+
+def _separated(key: str) -> str:
+    """A pattern of a key with the same sign between all of its characters, such as a dash."""
+    first, *others = (re.escape(character) for character in key)
+    rest = "(?P=sign)".join(others)
+    return f"(?i:{first}(?P<sign>(?:[^\\w\\s]|_){{1,3}}){rest})"
+
+
+def _base58(key: str) -> str:
+    """A key in base 58, as wallets and some token formats write bytes."""
+    number, digits = int.from_bytes(key.encode(), "big"), []
+    while number:
+        number, digit = divmod(number, 58)
+        digits.append(_BASE58[digit])
+    return "".join(reversed(digits))
 
 
 def _of_base64(character: str) -> str:
@@ -240,11 +288,16 @@ def _decodings(text: str) -> Iterator[str]:
         if plain != text:
             yield plain
     for run in _RUN.findall(text):
-        body = run.rstrip("=")
-        for data in _octets(body):
-            for unpacked in (data, _unpacked(data)):
-                if unpacked:
-                    yield unpacked.decode("latin-1")
+        yield from _plain_or_packed(_octets(run.rstrip("=")))
+    for run in _RUN_85.findall(text):
+        yield from _plain_or_packed(_octets_of_85(run))
+
+
+def _plain_or_packed(found: Iterator[bytes]) -> Iterator[str]:
+    for data in found:
+        for unpacked in (data, _unpacked(data)):
+            if unpacked:
+                yield unpacked.decode("latin-1")
 
 
 def _character(code: int) -> str:
@@ -257,11 +310,41 @@ def _octets(body: str) -> Iterator[bytes]:
     if re.fullmatch(r"[A-Za-z2-7]+", body):
         with suppress(binascii.Error):
             yield base64.b32decode(body.upper() + "=" * (-len(body) % 8))
+    if re.fullmatch(r"[A-Va-v0-9]+", body):
+        with suppress(binascii.Error):
+            yield base64.b32hexdecode(body.upper() + "=" * (-len(body) % 8))
     standard = body.translate(str.maketrans("-_", "+/"))
     for start in range(4):
         part = standard[start:]
         part = part[: len(part) - (len(part) % 4 == 1)]
         yield base64.b64decode(part + "=" * (-len(part) % 4))
+
+
+def _octets_of_85(run: str) -> Iterator[bytes]:
+    """What a text stands for in each form of base 85, where it looks like one."""
+    body = run.strip("\"'").removeprefix("<~").removesuffix("~>")
+    kinds = (str.isupper, str.islower, str.isdigit)
+    if not all(any(map(kind, body)) for kind in kinds) or body.isalnum():
+        return
+    letters = set(body)
+    for form, to_first, _ in _BASE85:
+        if letters <= form:
+            with suppress(ValueError):  # a group of five that stands for more than four bytes
+                yield base64.b85decode(body.translate(to_first))
+
+
+def _base85_cores(key: str) -> Iterator[str]:
+    """The part of each base 85 text that does not depend on what stands around the key.
+
+    Each group of four bytes is written on its own, as five characters.
+    """
+    data = key.encode()
+    for offset in range(4):
+        padded = b"\0" * offset + data
+        whole = padded[4 if offset else 0 : len(padded) // 4 * 4]
+        if whole:
+            text = base64.b85encode(whole).decode()
+            yield from (text.translate(from_first) for _, _, from_first in _BASE85)
 
 
 def _unpacked(data: bytes) -> bytes:

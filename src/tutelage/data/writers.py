@@ -93,6 +93,22 @@ def remove_leftovers(folder: Path) -> list[str]:
     return removed
 
 
+def remove_leftovers_below(folder: Path) -> None:
+    """Remove the temporary files that killed programs left in a folder or in those in it.
+
+    Only files that are named as this package names them go, since a folder may hold other things.
+    Those of a program that still runs stay. Links are not followed.
+
+    Args:
+        folder: It need not be there.
+    """
+    for path in folder.rglob(".*.tmp"):
+        named = _TEMPORARY.fullmatch(path.name)
+        if named is not None and path.is_file() and not _is_running(int(named[1])):
+            with writing(path):
+                path.unlink(missing_ok=True)
+
+
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)

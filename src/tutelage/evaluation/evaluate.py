@@ -18,7 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tutelage.data import Unscored, content_hash, write_table, write_text
+from tutelage.data import (
+    Unscored,
+    content_hash,
+    remove_leftovers_below,
+    write_table,
+    write_text,
+)
+from tutelage.data.stored_json import StoredShape, optional, read_stored
 from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation.answer_tasks import Answer, answer_all, constraints_met, exact_match
 from tutelage.evaluation.config import EvaluateSettings, TaskSettings
@@ -64,6 +71,7 @@ def evaluate_student(
     if repeated:
         raise SettingsError(f"tasks share the name {repeated[0]!r}", hint="give each its own")
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers_below(out)
     manifest: dict[str, Any] = _read_manifest(out / "manifest.json")
     if "schema_version" in manifest or "kind" in manifest:
         raise RunError(
@@ -95,8 +103,12 @@ def evaluate_student(
         for task in tasks:
             key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
-            if file.is_file() and _is_done(done.get(task.name, {}), task, key=key):
-                tables.append(pq.read_table(file))
+            table = _read_results(file)
+            if table is not None and _is_done(done.get(task.name, {}), task, key=key):
+                progress.tell(
+                    f"{task.name}: evaluated before; its {table.num_rows:,} rows are read"
+                )
+                tables.append(table)
                 continue
             results, about = _run(task, student, settings, out=out, progress=progress)
             table = results_table(results, task=task.name, seed=settings.seed)
@@ -146,6 +158,14 @@ def _key(
         settings.model_dump(mode="json"),
         dict(student.describe())["dtype"],
     )
+
+
+def _read_results(file: Path) -> pa.Table | None:
+    """The rows of a task, or None where there are none or the file is damaged."""
+    try:
+        return pq.read_table(file) if file.is_file() else None
+    except (OSError, pa.ArrowException):
+        return None  # the task is done again
 
 
 def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str) -> bool:
@@ -235,12 +255,15 @@ def _graded(
     return exact_match(items, answers, task)
 
 
+class _Manifest(StoredShape):
+    tasks: dict[str, dict[str, Any]] = optional()
+
+
 def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    if not path.exists():
         return {}
-    return found if isinstance(found, dict) else {}
+    hint = "give --out a folder of its own, or remove the file: the tasks are then done again"
+    return read_stored(path, _Manifest, what="the manifest of an evaluation", hint=hint)
 
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:

@@ -10,7 +10,12 @@ from tutelage.errors import TutelageError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import opened_student, versions
 from tutelage.student import StudentSettings, check_template, devices
-from tutelage.verification.sandbox import MECHANISMS, sandbox_mechanism, why_not
+from tutelage.verification.sandbox import (
+    MECHANISMS,
+    memory_groups,
+    sandbox_mechanism,
+    why_not,
+)
 
 EXTRAS = {
     "student": ("torch", "transformers"),
@@ -76,7 +81,9 @@ def _sandbox() -> dict[str, str]:
     """What isolates the programs of `verify --check code` here, and what does not and why."""
     used = sandbox_mechanism()
     found = {str(name): why_not(name) or "works" for name in MECHANISMS}
-    return {"used": used or "none: programs are not run", **found}
+    above, why_none = memory_groups()
+    memory = f"counted every 50 ms: {why_none}" if above is None else f"control group in {above}"
+    return {"used": used or "none: programs are not run", **found, "memory": memory}
 
 
 def _devices() -> list[str]:

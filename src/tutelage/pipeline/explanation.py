@@ -109,13 +109,12 @@ def _overruled(override: Override) -> str:
 
 def settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
     """Those of the decisions that stand."""
-    try:
-        values = manifest["stages"]["select"]["tally"]["rule"]
-    except (KeyError, TypeError) as error:
+    values = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("rule")
+    if values is None:
         raise RunError(
             f"{run.manifest}: does not say by which rule was decided",
             hint="`tutelage select` decides again",
-        ) from error
+        )
     return checked(SelectSettings, values, place=str(run.manifest))
 
 

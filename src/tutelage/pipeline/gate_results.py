@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from tutelage.data import Candidate, write_table, write_text
 from tutelage.data.schemas import QUALITY_GATE
+from tutelage.data.stored_json import StoredDict, StoredShape, read_stored
 from tutelage.errors import RunError
 from tutelage.gate import CalibratedGate, Judgement
 from tutelage.pipeline.run_dir import RunFolder
@@ -47,26 +48,18 @@ def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | No
     return run.need(run.quality_gate_table)
 
 
-def gate_document(run: RunFolder) -> dict[str, Any]:
+def gate_document(run: RunFolder) -> StoredDict:
     """What quality_gate.json holds: the gate, or why none was fitted.
 
     Raises:
         RunError: There is no such file, or it is damaged.
     """
     path = run.need(run.quality_gate)
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path}: is not valid JSON: {error}", hint="delete it: it is fitted again"
-        ) from error
-    whole = isinstance(stored, dict) and (
-        stored.get("status") == NOT_FITTED or isinstance(stored.get("gate"), dict)
-    )
-    if not whole:
-        raise RunError(f"{path}: is not a quality gate", hint="delete it: it is fitted again")
-    document: dict[str, Any] = stored
-    return document
+    hint = "delete it: it is fitted again"
+    stored = read_stored(path, StoredShape, what="a quality gate", hint=hint)
+    if stored.get("status") != NOT_FITTED and not isinstance(stored.get("gate"), dict):
+        raise RunError(f"{path}: is not a quality gate", hint=hint)
+    return stored
 
 
 def write_gate(path: Path, content: Mapping[str, Any]) -> None:

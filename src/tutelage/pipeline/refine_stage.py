@@ -39,9 +39,9 @@ from tutelage.data.example import OWN_ANSWER
 from tutelage.data.schemas import CANDIDATES, candidate_to_row, candidates_to_table
 from tutelage.metrics import scores_schema
 from tutelage.pipeline.resources import Reader
-from tutelage.pipeline.score_stage import score_candidates
+from tutelage.pipeline.score_stage import ReadingCounter, score_candidates
 from tutelage.pipeline.teacher_outage import AttendedTeacher, Usability, tally_of
-from tutelage.progress import Progress
+from tutelage.progress import Progress, Silent
 from tutelage.refinement import Crowd, RefineSettings, reflect_all, sample_in_waves
 from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
@@ -72,22 +72,57 @@ class Refining:
     student_name: str | None = None
 
 
+class _ReadingNote(Silent):
+    """Shows in the line of the refine stage that the teacher waits for the student, and how far.
+
+    Args:
+        progress: Of the refine stage, which advances with replies alone.
+        versions: How many the student reads.
+    """
+
+    def __init__(self, progress: Progress, versions: int) -> None:
+        self._progress, self._versions, self._read = progress, versions, 0
+        progress.tell(f"The student reads {versions:,} versions to choose between instructions")
+        self.advance(0)
+
+    def advance(self, count: int = 1, *, note: str | None = None) -> None:
+        """Count versions that were read."""
+        del note
+        self._read += count
+        self._progress.advance(
+            0, note=f"waiting for the student: {self._read:,} of {self._versions:,} versions read"
+        )
+
+
 def lazy_parents(
-    student: Reader, select: SelectSettings, *, scored_later: Sequence[str] = ()
+    student: Reader,
+    select: SelectSettings,
+    *,
+    progress: Progress,
+    scored_later: Sequence[str] = (),
 ) -> Parents:
     """Let the student choose, by the rule that will decide in the end.
 
     Args:
         student: Who reads and chooses.
         select: The rule.
+        progress: Of the refine stage, in whose line the reading is shown.
         scored_later: Metrics of the score stage, so that it need not read these candidates again.
     """
     metrics = needed_metrics(select.rule) or ("ifd", "r_ifd")
 
     def parents(candidates: Sequence[Candidate]) -> list[Candidate]:
-        scored = list(
-            score_candidates(candidates, student=student, metrics=metrics, also_for=scored_later)
-        )
+        counter = ReadingCounter(_ReadingNote(progress, len(candidates)))
+        scored = []
+        with counter.watching(student):
+            for row in score_candidates(
+                counter.asked(candidates),
+                student=student,
+                metrics=metrics,
+                also_for=scored_later,
+            ):
+                counter.came()
+                scored.append(row)
         chosen = choose_parents(
             candidates=candidates_to_table(candidates),
             scores=pa.Table.from_pylist(scored, schema=scores_schema(metrics)),

@@ -13,17 +13,23 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tutelage.data import lock_file, remove_leftovers, write_text
+from tutelage.data import lock_file, remove_leftovers, remove_leftovers_below, write_text
 from tutelage.data.schemas import (
+    ANSWERS,
+    COMPARED_LOOPS,
     DECISIONS,
     FINAL_DECISIONS,
+    RESULTS,
+    ROUNDS,
     RUN_TABLES,
     SCHEMA_VERSION,
     SCORES,
+    STANDINGS,
     VERDICTS,
     only_columns,
 )
 from tutelage.errors import RunError, SettingsError
+from tutelage.pipeline.manifest import read_run_manifest
 
 # ----------------------------------------------------------------------------------------------
 # Checks that the files of a run folder are whole: their pages, their columns, their types.
@@ -44,8 +50,13 @@ _UNCHECKED = ("statistics.parquet", "quality_gate.parquet")
 _SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _UNCHECKED} | {
     "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
     "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
+    "results.parquet": RESULTS,
+    "answers.parquet": ANSWERS,
+    "standings.parquet": STANDINGS,
+    "rounds.parquet": ROUNDS,
+    "loops.parquet": COMPARED_LOOPS,
 }
-_WITH_NUMBERS = (SCORES, DECISIONS)
+_WITH_NUMBERS = (SCORES, DECISIONS, ANSWERS)
 """Tables that have columns of numbers behind those of their schema."""
 
 _State: TypeAlias = tuple[int, int, int, int]
@@ -436,44 +447,16 @@ class RunFolder:
                 )
             for folder in (self.root, *(self.root / "selections").glob("*/")):
                 remove_leftovers(folder)
+            remove_leftovers_below(self.root)  # of trainings, cells and rounds in it
             yield
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest, or an empty one where the run has not started.
 
         Raises:
-            RunError: It is not JSON, or of a newer version of this package.
+            RunError: It is damaged, or of another version of this package.
         """
-        if not self.manifest.exists():
-            return {}
-        try:
-            manifest = json.loads(self.manifest.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RunError(
-                f"{self.manifest}: cannot be read: {error.strerror or error}",
-                hint="check that it is a file that you may read",
-            ) from error
-        except (ValueError, RecursionError) as error:
-            raise RunError(
-                f"{self.manifest}: is not valid JSON: {error}",
-                hint="restore it, or start again in a new folder: paid replies are in the journal "
-                "and can be shared with `teacher.journal`",
-            ) from error
-        parts = ("settings", "student", "stages")
-        if not isinstance(manifest, dict) or not all(
-            isinstance(manifest.get(part, {}), dict) for part in parts
-        ):
-            raise RunError(
-                f"{self.manifest}: is not a manifest that tutelage wrote",
-                hint="restore it, or start again in a new folder",
-            )
-        version = manifest.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise RunError(
-                f"{self.manifest}: schema version {version}, this tutelage reads {SCHEMA_VERSION}",
-                hint="use the tutelage that wrote it, or start again in a new folder",
-            )
-        return manifest
+        return read_run_manifest(self.manifest)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest in one step."""

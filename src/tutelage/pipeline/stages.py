@@ -202,7 +202,7 @@ def refine(
             settings=refine,
             parents=None
             if student is None
-            else lazy_parents(student, select, scored_later=scored_later),
+            else lazy_parents(student, select, progress=progress, scored_later=scored_later),
             open_student=None
             if own is None
             else lambda: attended(

@@ -12,13 +12,14 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tutelage.data import content_hash, write_text
+from tutelage.data import content_hash, remove_leftovers_below, write_text
+from tutelage.data.stored_json import StoredDict, StoredShape, optional, read_stored
 from tutelage.errors import MissingExtraError, RunError, TutelageError
 from tutelage.models import give_memory_back
 from tutelage.models.loading import memory_errors
@@ -103,7 +104,10 @@ def train_student(
         key = _key(rows, student, settings)
         done = _known(out, key)
         wait_for_all()  # before the first process writes
+        if first:
+            remove_leftovers_below(out)
         if done is not None:
+            progress.tell(f"{out}: this training was finished before; nothing is trained again")
             return done
         adapter = student.parts.folder.adapter
         if adapter is not None:
@@ -241,13 +245,40 @@ def _version(library: str) -> str | None:
         return None
 
 
+class _Result(StoredShape):
+    steps: int
+    rows: int
+    left_out: dict[str, int]
+    tokens: int
+    loss_tokens: int
+    first_loss: float
+    last_loss: float
+    seconds: float
+    path: str
+
+
+class _Rows(StoredShape):
+    sha256: str = optional()
+    left_out_rows: list[dict[str, Any]] = optional()
+
+
+class _Manifest(StoredShape):
+    key: str
+    state: str
+    rows: _Rows = optional()
+
+
+class _Finished(_Manifest):
+    result: _Result
+
+
 def refuse_other_rows(rows: Path, out: Path) -> None:
     """See that `rows` may be written into `out`, before they are.
 
     Raises:
         RunError: A training on other rows lies there.
     """
-    manifest = _manifest(out) or {}
+    manifest: Mapping[str, Any] = _manifest(out) or {}
     held = manifest.get("rows", {}).get("sha256")
     if held is not None and held != sha256(rows.read_bytes()).hexdigest():
         raise _another(out)
@@ -262,24 +293,33 @@ def _known(out: Path, key: str) -> Trained | None:
         raise _another(out)
     if manifest["state"] != "done" or not (out / "model" / "config.json").is_file():
         return None
-    return Trained(**{**manifest["result"], "path": str(out / "model")})
+    result = {f.name: manifest["result"][f.name] for f in fields(Trained)}
+    left_out = dict(result["left_out"])
+    return Trained(**{**result, "left_out": left_out, "path": str(out / "model")})
 
 
-def _manifest(out: Path) -> dict[str, Any] | None:
+def _manifest(out: Path) -> StoredDict | None:
     path = out / "manifest.json"
     if not path.is_file():
         return None
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        manifest["key"]
-        if manifest["state"] == "done":
-            Trained(**manifest["result"])
-        dict(manifest.get("rows", {}))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(
-            f"{path}: is not the manifest of a training: {error}", hint="choose another --out"
-        ) from error
+    what = {"what": "the manifest of a training", "hint": "choose another --out"}
+    manifest = read_stored(path, _Manifest, **what)
+    if manifest["state"] == "done":
+        return read_stored(path, _Finished, **what)
     return manifest
+
+
+def left_out_rows(out: Path) -> list[dict[str, Any]]:
+    """The rows that a training left out, as its manifest lists them.
+
+    Raises:
+        RunError: There is no manifest, or it is damaged.
+    """
+    path = out / "manifest.json"
+    hint = "train again with another --out"
+    manifest = read_stored(path, _Manifest, what="the manifest of a training", hint=hint)
+    found: list[dict[str, Any]] = manifest["rows"]["left_out_rows"]
+    return found
 
 
 def _another(out: Path) -> RunError:

@@ -95,12 +95,17 @@ def main() -> None:
     report = int(order["report"])
     os.set_inheritable(report, False)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        group = _opened_group(order)
+    except OSError as error:
+        _say(report, refused=f"its control group cannot be opened: {error}")
+        return
     if order["bwrap"] is not None:
-        _run_bubblewrap(order, report)
+        _run_bubblewrap(order, report, group)
         return
     if order["weak"]:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-        _wait(_start_program(order, report=report, ids=None), report)
+        _wait(_start_program(order, report=report, ids=None, group=group), report)
         while True:  # the caller ends us after our descendants, which it finds through us
             signal.pause()
     try:
@@ -121,15 +126,27 @@ def main() -> None:
         os._exit(1)
     os.close(reading)
     _prctl(_PR_SET_DUMPABLE, 0)
-    _keep(order, report)
+    _keep(order, report, group)
 
 
-def _keep(order: dict[str, Any], report: int) -> NoReturn:
+def _opened_group(order: dict[str, Any]) -> int | None:
+    """The file through which a process joins the control group; the jail itself has no /sys."""
+    return None if order["group"] is None else os.open(order["group"], os.O_WRONLY | os.O_CLOEXEC)
+
+
+def _join(group: int | None) -> None:
+    """Move this process into the control group, with everything that will come from it."""
+    if group is not None:
+        os.write(group, b"0")
+        os.close(group)
+
+
+def _keep(order: dict[str, Any], report: int, group: int | None) -> NoReturn:
     try:
         _move_in(order)
         ids = _spare_ids() if os.geteuid() == 0 else (os.getuid(), os.getgid())
         os.chown("/box", *ids)
-        program = _start_program(order, report=report, ids=ids)
+        program = _start_program(order, report=report, ids=ids, group=group)
     except (OSError, _RefusedError) as error:
         _say(report, refused=f"the jail could not be built: {error}")
         os._exit(1)
@@ -146,7 +163,7 @@ def _wait(program: int, report: int) -> None:
             return
 
 
-def _run_bubblewrap(order: dict[str, Any], report: int) -> None:
+def _run_bubblewrap(order: dict[str, Any], report: int, group: int | None) -> None:
     """Have bubblewrap build the walls and run the program; it says itself how that went."""
     filtered = platform.machine() in _DENIED
     status_out, status_in = os.pipe()
@@ -163,6 +180,7 @@ def _run_bubblewrap(order: dict[str, Any], report: int) -> None:
     if not bubblewrap:
         try:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            _join(group)
             os.dup2(reading, 0)
             for number in given:
                 os.set_inheritable(number, True)
@@ -255,7 +273,9 @@ def _spare_ids() -> tuple[int, int]:
     return spare, spare
 
 
-def _start_program(order: dict[str, Any], *, report: int, ids: tuple[int, int] | None) -> int:
+def _start_program(
+    order: dict[str, Any], *, report: int, ids: tuple[int, int] | None, group: int | None
+) -> int:
     """Fork, give up all rights, and become the Python that runs the program; returns its id."""
     reading, writing = os.pipe()
     program = os.fork()
@@ -268,6 +288,7 @@ def _start_program(order: dict[str, Any], *, report: int, ids: tuple[int, int] |
         os.close(writing)
         return program
     try:
+        _join(group)
         os.setsid()
         os.dup2(reading, 0)
         os.closerange(3, report)

@@ -5,7 +5,7 @@ network, mounts, IPC and host name; a root of read-only system folders and the P
 it; one writable folder, in memory and limited; no home, no /proc, no network device, no
 environment, no inherited files; no rights, and a filter for system calls it never needs. Limits
 hold for processor time, time, memory (each process's, and that of all together, shared memory
-included), files, processes and output.
+included: by a control group where one can be made, counted otherwise), files, processes and output.
 
 Bubblewrap builds these walls where it is installed and works, otherwise `jail.py` does. Where
 neither can, the sandbox refuses; it never runs a program with less than what was asked. What the
@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,6 +86,123 @@ def _shared_mappings(pid: int) -> dict[tuple[str, str, int], int] | None:
             start, _, end = span.partition("-")
             found[device, inode, int(offset, 16)] = int(end, 16) - int(start, 16)
     return found
+
+
+# ----------------------------------------------------------------------------------------------
+# A control group, in which the kernel itself counts and limits memory.
+# ----------------------------------------------------------------------------------------------
+
+
+_GROUPS = Path("/sys/fs/cgroup")
+_GONE_SECONDS = 5.0
+
+
+@cache
+def memory_groups() -> tuple[Path | None, str]:
+    """The control group under which one can be made for each program, and why there is none.
+
+    The memory controller has to be enabled for the children of a group above this process, and
+    this process has to be allowed to make a child there and to move processes into it: as root of
+    a machine, or as a user to whom systemd delegated the group, as it does in user sessions.
+    """
+    try:
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8")
+    except OSError:
+        return None, "this system has no control groups"
+    return find_memory_groups(own, _GROUPS)
+
+
+def find_memory_groups(own: str, root: Path) -> tuple[Path | None, str]:
+    """As `memory_groups`, from what /proc/self/cgroup says and where control groups are mounted."""
+    names = [line[3:] for line in own.splitlines() if line.startswith("0::/")]
+    if not names or not (root / "cgroup.controllers").is_file():
+        return None, "version 2 of control groups is not mounted"
+    folder, above = root / names[0].lstrip("/"), "is not enabled for children of any group above"
+    for group in (folder, *folder.parents):
+        if not group.is_relative_to(root):
+            break
+        try:
+            enabled = (group / "cgroup.subtree_control").read_text(encoding="ascii").split()
+        except OSError:
+            continue  # the group of another namespace
+        if "memory" not in enabled:
+            continue
+        above = f"may not be used under {group}"
+        with suppress(OSError):
+            trial = MemoryGroup.make(group, mebibytes=64)
+            try:
+                if trial.takes_processes():
+                    return group, ""
+            finally:
+                trial.remove()
+    return None, f"the memory controller {above}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryGroup:
+    """A control group for the processes of one program.
+
+    Attributes:
+        folder: Of the group.
+    """
+
+    folder: Path
+
+    @classmethod
+    def make(cls, above: Path, *, mebibytes: int) -> "MemoryGroup":
+        """Make a group whose processes may use so much together, swap and shared memory included.
+
+        Raises:
+            OSError: It cannot be made here.
+        """
+        group = cls(folder=above / f"tutelage-{os.getpid()}-{secrets.token_hex(4)}")
+        group.folder.mkdir()
+        try:
+            (group.folder / "memory.max").write_text(str(mebibytes * 2**20))
+            with suppress(OSError):  # a kernel without swap
+                (group.folder / "memory.swap.max").write_text("0")
+            (group.folder / "memory.oom.group").write_text("1")
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+    @property
+    def processes(self) -> Path:
+        """The file into which a process that moves here writes 0."""
+        return self.folder / "cgroup.procs"
+
+    def takes_processes(self) -> bool:
+        """Whether a process of ours may move here, by moving one."""
+        command = ["/bin/sh", "-c", 'echo 0 > "$0"', str(self.processes)]
+        moved = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        return moved.returncode == 0
+
+    def passed(self) -> bool:
+        """Whether the kernel ended processes because they used too much."""
+        try:
+            events = (self.folder / "memory.events").read_text(encoding="ascii")
+        except OSError:
+            return False
+        counts = dict(line.split() for line in events.splitlines())
+        return int(counts.get("oom_kill", 0)) > 0
+
+    def remove(self) -> None:
+        """End what is left in the group, and remove it."""
+        with suppress(OSError):  # kernels before 5.14; the caller has ended everything by then
+            (self.folder / "cgroup.kill").write_text("1")
+        deadline = time.monotonic() + _GONE_SECONDS
+        while True:
+            try:
+                self.folder.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    return  # an empty group costs nothing, and its name is never used again
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
 
 
 # ----------------------------------------------------------------------------------------------
@@ -214,12 +333,16 @@ def _run(
 ) -> Ran | Refused:
     token = secrets.token_hex(16)
     reading, writing = os.pipe()
-    with tempfile.TemporaryDirectory(prefix="tutelage-jail-") as folder:
+    with (
+        _memory_group(mebibytes) as group,
+        tempfile.TemporaryDirectory(prefix="tutelage-jail-") as folder,
+    ):
         order = {
             "weak": mechanism is None,
             "bwrap": _bubblewrap() if mechanism == "bubblewrap" else None,
             "bwrap_arguments": _bubblewrap_arguments(),
             "report": writing,
+            "group": None if group is None else str(group.processes),
             "root": folder,
             "parts": _parts(),
             "box_mebibytes": BOX_MEBIBYTES,
@@ -254,7 +377,7 @@ def _run(
             start_new_session=True,
         )
         os.close(writing)
-        watch = _Watch(process, reading, seconds=seconds, mebibytes=mebibytes)
+        watch = _Watch(process, reading, seconds=seconds, mebibytes=mebibytes, group=group)
         try:
             watch.order(json.dumps(order).encode())
             return watch.result(token)
@@ -263,13 +386,36 @@ def _run(
             os.close(reading)
 
 
+@contextmanager
+def _memory_group(mebibytes: int) -> Iterator[MemoryGroup | None]:
+    """A control group for one program, or None where there can be none: then memory is counted."""
+    above, _ = memory_groups()
+    group = None
+    if above is not None:
+        with suppress(OSError):  # the group above is gone
+            # The kernel counts the files in /box too, which have a limit of their own.
+            group = MemoryGroup.make(above, mebibytes=mebibytes + BOX_MEBIBYTES)
+    try:
+        yield group
+    finally:
+        if group is not None:
+            group.remove()
+
+
 class _Watch:
     """Watches one jail from outside and ends it."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], report: int, *, seconds: int, mebibytes: int
+        self,
+        process: subprocess.Popen[bytes],
+        report: int,
+        *,
+        seconds: int,
+        mebibytes: int,
+        group: MemoryGroup | None,
     ) -> None:
         self._process = process
+        self._group = group
         self._report_fd = report
         self._processor_seconds = seconds
         self._seconds = seconds * WALL_FACTOR
@@ -308,6 +454,8 @@ class _Watch:
                 broken_limit = self._broken_limit(deadline)
         seconds = time.monotonic() - started
         self.end()
+        if is_running and self._group is not None and self._group.passed():
+            broken_limit = self._too_much_memory()
         return self._judge(token, broken_limit, seconds=seconds, is_running=is_running)
 
     def end(self) -> None:
@@ -342,9 +490,12 @@ class _Watch:
             return f"it printed more than {OUTPUT_BYTES} bytes"
         if time.monotonic() > deadline:
             return f"it ran for more than {self._seconds:g} s"
-        if used_bytes(self._process.pid) > self._bytes:
-            return f"its processes used more than {self._bytes >> 20} MiB together"
+        if self._group is None and used_bytes(self._process.pid) > self._bytes:
+            return self._too_much_memory()
         return ""
+
+    def _too_much_memory(self) -> str:
+        return f"its processes used more than {self._bytes >> 20} MiB together"
 
     def _judge(
         self, token: str, broken_limit: str, *, seconds: float, is_running: bool
@@ -353,7 +504,8 @@ class _Watch:
         for line in self._report.splitlines():
             said |= json.loads(line)
         text = self._output.decode("utf-8", "replace")
-        if "refused" in said:
+        # Where the kernel ends a group for its memory, bubblewrap goes with it and cannot report.
+        if "refused" in said and not broken_limit:
             return Refused(why=f"{said['refused']} {text[-300:].strip()}".strip())
         if not is_running:
             return Refused(why=f"the jail did not start: {text[-300:].strip() or broken_limit}")

@@ -1,5 +1,6 @@
 """The chapters about students that move, and their pictures."""
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -137,6 +138,8 @@ def test_the_page_shows_flips_drift_and_guard() -> None:
 def test_the_opening_says_whether_the_guard_was_broken() -> None:
     assert "with the gate: 1 round broke a bound" in rounds_opening(moved())[0]
     assert "no round broke a bound" in rounds_opening(moved(broken=False))[0]
+    without = replace(moved(broken=False), limits=())
+    assert rounds_opening(without)[0].endswith("; there was no guard.")
 
 
 def test_the_opening_says_whether_the_loops_differ() -> None:

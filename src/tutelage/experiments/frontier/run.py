@@ -42,7 +42,7 @@ from tutelage.experiments.frontier.rate_prediction import FEATURES, features_of,
 from tutelage.pipeline import stages
 from tutelage.pipeline.config import DataSettings, ScoreSettings, checked
 from tutelage.pipeline.resources import Doors, begin, note, opened_journal, opened_student, run_id
-from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.run_dir import RunFolder, checksum, sound
 from tutelage.pipeline.sample_stage import stored_examples
 from tutelage.pipeline.scoring_contract import check_contract
 from tutelage.pipeline.stage import Stage, Tally, key_of, run_stage
@@ -302,8 +302,8 @@ def _draw(folder: FrontierFolder, job: FrontierJob) -> Tally:
 
     def work() -> Tally:
         examples = list(stored_examples(run.examples))
-        attempts = count_attempts(pq.read_table(folder.attempts))
-        features = features_of(pq.read_table(run.scores))
+        attempts = count_attempts(pq.read_table(sound(folder.attempts)))
+        features = features_of(pq.read_table(sound(run.scores)))
         predicted, accuracy = predicted_rates(attempts, features)
         found = draw_frontier(
             [_placing(e, attempts, predicted, features) for e in examples], job.band

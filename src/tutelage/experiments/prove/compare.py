@@ -59,6 +59,11 @@ class Compared:
     mean_arm: float
     mean_against: float
 
+    @property
+    def knows_what_it_could_find(self) -> bool:
+        """Whether a difference of some size would be shown: something varied, and over seeds."""
+        return self.interval.standard_error > 0.0 and self.interval.seeds > 1
+
     def row(self) -> dict[str, Any]:
         """As a row of the COMPARISONS schema."""
         i = self.interval
@@ -74,8 +79,10 @@ class Compared:
             "high": i.high,
             "p_value": i.p_value,
             "p_corrected": self.p_corrected,
-            "detectable": i.detectable if i.standard_error else None,
-            "detectable_corrected": self.detectable_corrected if i.standard_error else None,
+            "detectable": i.detectable if self.knows_what_it_could_find else None,
+            "detectable_corrected": self.detectable_corrected
+            if self.knows_what_it_could_find
+            else None,
             "seeds": i.seeds,
             "items": i.items,
             "items_left_out": self.items_left_out,

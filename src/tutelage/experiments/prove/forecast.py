@@ -1,6 +1,5 @@
 """Forecast of an experiment (`tutelage prove --plan`): what it could find, and its cost."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.errors import DataError, SettingsError
 from tutelage.evaluation import TaskSettings
 from tutelage.experiments.prove.compare import pairs_of
 from tutelage.experiments.prove.config import (
@@ -23,7 +22,7 @@ from tutelage.experiments.prove.config import (
     load_prove_settings,
 )
 from tutelage.experiments.prove.plan import Cell, Plan, plan_experiment, train_settings
-from tutelage.experiments.prove.run import is_done, read_results
+from tutelage.experiments.prove.run import is_done, read_cell, read_experiment, read_results
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import evaluation_work, items_of, training_work
 from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
@@ -155,27 +154,20 @@ def pilot_of(settings: ProveSettings, folder: Path | None) -> Pilot | None:
 def _read_pilot(folder: Path) -> Pilot:
     """The finished cells of an experiment's folder."""
     results = read_results(folder)
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    settings = checked(ProveSettings, manifest.get("settings"), place=str(folder / "manifest.json"))
+    manifest = read_experiment(folder)
+    settings = checked(ProveSettings, manifest["settings"], place=str(folder / "manifest.json"))
     return Pilot(folder=folder, settings=settings, results=results)
 
 
-def _seconds(path: Path, about: Mapping[str, Any]) -> float:
-    try:
-        seconds = float(about["seconds"] if "seconds" in about else about["trained"]["seconds"])
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise RunError(
-            f"{path}: does not say how many seconds the cell took: {type(error).__name__}: {error}",
-            hint="give --seconds-per-cell, or remove the folder of that cell",
-        ) from error
-    return seconds
+def _seconds(about: Mapping[str, Any]) -> float:
+    return float(about["seconds"] if "seconds" in about else about["trained"]["seconds"])
 
 
-def _manifests(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """The manifests of finished cells, and what each says."""
+def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """What the manifests of finished cells say."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
         if is_done(path.parent):
-            yield path, json.loads(path.read_text(encoding="utf-8"))
+            yield read_cell(path.parent)
 
 
 def seconds_of_cells(
@@ -186,9 +178,7 @@ def seconds_of_cells(
         return given, f"{given:g} seconds a cell, as given"
     if pilot is None:
         return None, ""
-    measured = [
-        _seconds(path, about) for path, about in _manifests(pilot.folder) if "trained" in about
-    ]
+    measured = [_seconds(about) for about in _manifests(pilot.folder) if "trained" in about]
     if not measured:
         return None, ""
     scale = settings.examples / pilot.settings.examples
@@ -251,7 +241,7 @@ def _of_student(
         "increase": increase,
         "words": [
             *_words(settings, (student, task, source), (plan, more_seeds, more_items), comparisons),
-            _advice(increase),
+            *([] if plan.detectable == 0.0 else [_advice(increase)]),
         ],
     }
 
@@ -263,7 +253,14 @@ def _words(
     comparisons: int,
 ) -> list[str]:
     (student, task, source), (plan, more_seeds, more_items) = names, designs
-    corrected = f"{plan.detectable_holm:.3g} after Holm over {comparisons} comparisons"
+    if plan.detectable == 0.0:
+        nothing = (
+            f"{student}, {task}, by {source}: nothing varied between items and seeds there, so "
+            "nothing is known of what this experiment could find. --variances names others."
+        )
+        return [nothing]
+    corrected = f"{plan.detectable_holm:.3g} after Holm over {comparisons} comparison"
+    corrected += "" if comparisons == 1 else "s"
     if settings.correction == "fixed_sequence":
         corrected = "the same in the fixed sequence while all before it are significant"
     found = (

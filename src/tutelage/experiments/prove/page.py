@@ -121,14 +121,17 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     percent = round(100 * settings.level)
     if i.seeds == 1:
         verdict += " (with one seed the interval covers items only)"
-    if i.standard_error == 0.0:
+    if i.seeds == 1:
+        found = "With one seed no difference counts as shown, however large it is."
+    elif i.standard_error == 0.0:
         found = (
             "Nothing varied between items and seeds, so nothing is known of what could be found."
         )
     else:
         found = (
             f"A true difference of {i.detectable:.3g} would be found four times in five, "
-            f"{c.detectable_corrected:.3g} with the correction for {c.comparisons} comparisons."
+            f"{c.detectable_corrected:.3g} with the correction for "
+            f"{_counted(c.comparisons, 'comparison')}."
         )
     if c.seeds_left_out:
         found += (
@@ -172,7 +175,7 @@ def facts_of(
 ) -> tuple[Fact, ...]:
     """The headline numbers."""
     return (
-        Fact(value=f"{done['done']:,} of {done['cells']:,}", label="trainings finished"),
+        Fact(value=f"{done['done']:,} of {done['cells']:,}", label="cells finished"),
         Fact(value=f"{settings.examples:,}", label="examples in a set"),
         Fact(value=f"{len(settings.seeds)}", label="seeds"),
         Fact(
@@ -292,8 +295,8 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
             c.interval.low,
             c.interval.high,
             c.p_corrected,
-            c.interval.detectable if c.interval.standard_error else None,
-            c.detectable_corrected if c.interval.standard_error else None,
+            c.interval.detectable if c.knows_what_it_could_find else None,
+            c.detectable_corrected if c.knows_what_it_could_find else None,
             c.interval.seeds,
             c.seeds_left_out,
             c.interval.items,

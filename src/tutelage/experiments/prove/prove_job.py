@@ -1,6 +1,5 @@
 """`tutelage prove`: do what is left, then say what was found."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -18,7 +17,12 @@ from tutelage.experiments.prove.efficiencies import (
     efficiency_table,
 )
 from tutelage.experiments.prove.page import efficiency_words, facts_of, headline, sections_of
-from tutelage.experiments.prove.run import RunsCells, read_results, run_experiment
+from tutelage.experiments.prove.run import (
+    RunsCells,
+    read_experiment,
+    read_results,
+    run_experiment,
+)
 from tutelage.progress import Progress
 from tutelage.stats.power import detectable_effect
 
@@ -78,7 +82,7 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
     compared = compare_all(results, settings)
     write_table(settings.out / "comparisons.parquet", comparisons_table(compared))
     reached = _reached(results, settings)
-    manifest = json.loads((settings.out / "manifest.json").read_text(encoding="utf-8"))
+    manifest = read_experiment(settings.out)
     primary = settings.primary or manifest["tasks"][0]["name"]
     opening = headline(compared, settings, primary=primary)
     opening += efficiency_words(reached, settings, primary=primary)

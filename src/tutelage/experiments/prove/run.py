@@ -20,12 +20,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import open_guarded, replacing, write_table, write_text
+from tutelage.data.stored_json import StoredDict, StoredShape, optional, read_stored
 from tutelage.errors import DivergedError, RunError, SettingsError
 from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
 from tutelage.experiments.prove.arms import write_set
@@ -39,7 +40,7 @@ from tutelage.experiments.prove.plan import (
     train_settings,
 )
 from tutelage.pipeline.resources import versions
-from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.run_dir import RunFolder, sound
 from tutelage.pipeline.tracked_numbers import task_means
 from tutelage.progress import Progress
 from tutelage.student.config import template_values
@@ -222,7 +223,7 @@ def _tracked(cell: Cell) -> AbstractContextManager[Tracking | None]:
 
 def _log_means(tracking: Tracking | None, cell: Cell, settings: ProveSettings) -> None:
     if tracking is not None:
-        table = pq.read_table(settings.out / "cells" / cell.key / "results.parquet")
+        table = pq.read_table(sound(settings.out / "cells" / cell.key / "results.parquet"))
         tracking.log(task_means(table))
 
 
@@ -297,15 +298,80 @@ def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
     write_text(settings.out / "manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
-_CELL = {"key": str, "student": str, "arm": str, "seed": int, "balance": str}
+class _CellNote(StoredShape):
+    key: str
+    student: str
+    arm: str
+    seed: int
+    balance: str
+    rows: int = optional()
+    tokens: int = optional()
+    in_common: dict[str, int] = optional()
 
 
-def _checked_cell(stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A cell of the manifest, once it is sure that it names what its results belong to."""
-    for name, kind in _CELL.items():
-        if not isinstance(stored[name], kind):
-            raise TypeError(f"{name} of a cell is {stored[name]!r:.60}")
-    return stored
+class _TaskNote(StoredShape):
+    name: str
+
+
+class _SetNote(StoredShape):
+    student: str
+    arm: str
+    rows: int
+    mean_tokens: float | None
+    do_not_fit: int
+
+
+class _ExperimentNote(StoredShape):
+    kind: Literal["experiment"]
+    settings: dict[str, Any] = optional()
+    tasks: list[_TaskNote] = optional()
+    sets: list[_SetNote] = optional()
+    cells: list[_CellNote]
+
+
+class _TrainedNote(StoredShape):
+    seconds: float = optional()
+
+
+class _CellResult(StoredShape):
+    """The manifest of one finished cell."""
+
+    state: str
+    seconds: float = optional()
+    trained: _TrainedNote = optional()
+    diverged: str = optional()
+
+
+def read_experiment(out: Path) -> StoredDict:
+    """The manifest of an experiment.
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
+    path = out / "manifest.json"
+    if not path.is_file():
+        raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` makes one")
+    return read_stored(
+        path,
+        _ExperimentNote,
+        what="the manifest of an experiment",
+        hint="`tutelage prove` with the same configuration writes it again once the file is "
+        "removed; finished trainings are found by their names",
+    )
+
+
+def read_cell(folder: Path) -> StoredDict:
+    """The manifest of a finished cell.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    return read_stored(
+        folder / "manifest.json",
+        _CellResult,
+        what="the manifest of a cell",
+        hint="remove the folder of that cell: the same `tutelage prove` trains it again",
+    )
 
 
 def read_results(out: Path) -> pa.Table:
@@ -314,23 +380,12 @@ def read_results(out: Path) -> pa.Table:
     Raises:
         RunError: There is no experiment, or no cell is finished.
     """
-    path = out / "manifest.json"
-    if not path.is_file():
-        raise RunError(f"{out}: there is no experiment here", hint="`tutelage prove` makes one")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        cells = [(_checked_cell(cell), out / "cells" / cell["key"]) for cell in manifest["cells"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(
-            f"{path}: is damaged: {type(error).__name__}: {error}",
-            hint="`tutelage prove` with the same configuration writes it again; finished trainings "
-            "are found by their names",
-        ) from error
     tables = []
-    for cell, folder in cells:
+    for cell in read_experiment(out)["cells"]:
+        folder = out / "cells" / cell["key"]
         if not is_done(folder):
             continue
-        table = pq.read_table(folder / "results.parquet")
+        table = pq.read_table(sound(folder / "results.parquet"))
         columns = {"key": "cell", "balance": "balance", "seed": "train_seed"}
         for name, column in {**columns, "arm": "arm", "student": "student"}.items():
             table = table.add_column(0, column, pa.array([cell[name]] * table.num_rows))

@@ -16,7 +16,7 @@ from tutelage.data import OK, Unscored, content_hash, write_table
 from tutelage.data.schemas import GRADIENTS, STANDINGS
 from tutelage.errors import DataError
 from tutelage.experiments.rank.answer_pool import PoolAnswer
-from tutelage.pipeline.run_dir import is_whole
+from tutelage.pipeline.run_dir import is_whole, sound
 from tutelage.progress import Progress
 from tutelage.student import StudentSettings, open_student
 
@@ -162,7 +162,7 @@ def grace_scores(
                 write_table(path, pa.Table.from_pylist(rows, schema=GRADIENTS))
             else:
                 progress.advance(len(mine))
-            found[entrant] = _graced(pq.read_table(path), seed=seed)
+            found[entrant] = _graced(pq.read_table(sound(path)), seed=seed)
     finally:
         model.close()
     progress.end()

@@ -12,6 +12,7 @@ from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
 from tutelage.reporting.charts import CHART_WIDTH, _altair, _data, _labels
+from tutelage.reporting.number_format import count
 from tutelage.reporting.svg import missing_pictures, svg_of
 from tutelage.reporting.theme import LIGHT
 
@@ -106,13 +107,18 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
     interval = ""
     if first["low"] is not None:
         interval = f", interval {first['low']:{_NUMBER}} to {first['high']:{_NUMBER}}"
-    noun = ranked.kind
+    noun = ranked.kind.removesuffix("s")
     opening = (
-        f"By {ranked.by} ({first['better']} is better) {first['entrant']} is first of {of} {noun} "
-        f"for {ranked.student.get('model', 'the student')}: {first['value']:{_NUMBER}}{interval}, "
-        f"{first['questions']} questions."
+        f"By {ranked.by} ({first['better']} is better) {first['entrant']} is first of "
+        f"{count(of, noun)} for {ranked.student.get('model', 'the student')}: "
+        f"{first['value']:{_NUMBER}}{interval}, {count(first['questions'], 'question')}."
     )
     said = [opening]
+    if without := len(rows) - of:
+        said.append(
+            f"{count(without, noun)} without a number for {ranked.by} "
+            f"{'is' if without == 1 else 'are'} not ranked."
+        )
     close = not_told_apart(ranked)
     if close:
         more = f" and {len(close) - NAMES_SHOWN} more" if len(close) > NAMES_SHOWN else ""
@@ -120,8 +126,10 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         others = "1 other" if len(close) == 1 else f"{len(close)} others"
         said.append(f"{others} cannot be told apart from it: {names}{more}.")
     elif of > 1:
-        said.append("Every other one is surely worse by this number.")
-    looks = [] if ranked.settling is None else ranked.settling.to_pylist()
+        said.append("Every other one that is ranked is surely worse by this number.")
+    else:
+        said.append("There is no other one with a number, so nothing was compared.")
+    looks = [] if of == 1 or ranked.settling is None else ranked.settling.to_pylist()
     if looks:
         said.append(_settled_words(ranked, looks, level=level))
     said.append(
@@ -135,10 +143,11 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
     percent = f"{100 * level:g} %"
     after = settled_after(ranked)
     if after is not None:
-        return f"After {after} questions the first place is settled at {percent}."
+        return f"After {count(after, 'question')} the first place is settled at {percent}."
     last = rows[-1]
+    asked = count(last["questions"], "question")
     return (
-        f"After {last['questions']} questions the first place is not settled at {percent}: the "
+        f"After {asked} the first place is not settled at {percent}: the "
         "stopping rule, which is stricter because it looks several times, would go on with "
         f"{len(last['in_running'])}."
     )
@@ -147,10 +156,11 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
 def ranked_summary(ranked: Ranked, *, level: float = 0.95) -> dict[str, Any]:
     """What the command prints."""
     table = entrants_table(ranked)
+    page = Path(ranked.out) / "report.html"
     return {
         "in_words": in_words(ranked, level=level),
         "out": ranked.out,
-        "report": str(Path(ranked.out) / "report.html"),
+        "report": str(page) if page.exists() else None,
         **ranked.tally,
         ranked.kind: [{k: v for k, v in row.items() if v is not None} for row in table.to_pylist()],
     }

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 
 from tutelage.data import write_table, write_text
 from tutelage.data.schemas import STUDENT_AGREEMENT
+from tutelage.data.stored_json import StoredShape, need_shape, optional
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.rank.predictors import Predictor, predictors_for
 from tutelage.experiments.rank.run import RankFolder
-from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.run_dir import RunFolder, sound
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
 from tutelage.stats.intervals import Numbers, mean_interval, wilson
 from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
@@ -165,15 +166,19 @@ def judged(root: Path, *, name: str | None = None) -> Judged:
             raise RunError(f"{path}: is not there", hint="`tutelage rank teachers` writes it")
     manifest = folder.run.read_manifest()
     values: dict[str, dict[str, float]] = {}
-    for row in pq.read_table(folder.standings).to_pylist():
+    for row in pq.read_table(sound(folder.standings)).to_pylist():
         if row["domain"] == ALL and row["value"] is not None:
             values.setdefault(row["predictor"], {})[row["entrant"]] = row["value"]
     return Judged(
         name=name or root.name,
-        answers=pq.read_table(folder.answers),
+        answers=pq.read_table(sound(folder.answers)),
         values=values,
-        weight=float(manifest["settings"].get("car_weight", 1.0)),
+        weight=float(need_shape(manifest["settings"], _Weight).get("car_weight", 1.0)),
     )
+
+
+class _Weight(StoredShape):
+    car_weight: float = optional()
 
 
 def rank_agreement(

@@ -111,7 +111,8 @@ def _of_outcome(
     for (row, interval), p in zip(found, corrected, strict=True):
         shown = interval.seeds > 1 and interval.excludes_zero and p < 1 - LEVEL
         numbers = {name: getattr(interval, name) for name in names}
-        if not interval.standard_error:  # nothing varied: nothing is known of what could be found
+        # Nothing varied, or with one seed nothing counts as shown: no difference is detectable.
+        if not interval.standard_error or interval.seeds == 1:
             numbers["detectable"] = None
         yield {**row, **numbers, "p_corrected": p, "shown": shown}
 

@@ -40,7 +40,7 @@ from tutelage.experiments.rounds.tables import write_tables
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.resources import begin
-from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.run_dir import RunFolder, checksum, sound
 from tutelage.pipeline.stage import Stage, Tally, run_stage
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings
@@ -102,7 +102,7 @@ def run_rounds(
         report = _report(folder)
     return {
         "rounds": [in_brief(one) for one in done],
-        "loops": last_compared(pq.read_table(folder.loops)),
+        "loops": last_compared(pq.read_table(sound(folder.loops))),
         "out": str(folder.root),
         "report": report["page"],
     }
@@ -293,7 +293,7 @@ class _Loop:
             return {"lines": len(lines)}
 
         run_stage(run, stage, work)
-        return lines_from_table(pq.read_table(file))
+        return lines_from_table(pq.read_table(sound(file)))
 
 
 def _with(one: Round, **values: Any) -> Round:
@@ -308,7 +308,7 @@ def flips_between(before: RunFolder, after: RunFolder) -> FlipTally:
 
 def flips_table(before: RunFolder, after: RunFolder) -> pa.Table:
     """Which decisions differ, example by example."""
-    return flips(pq.read_table(before.decisions), pq.read_table(after.decisions))
+    return flips(pq.read_table(sound(before.decisions)), pq.read_table(sound(after.decisions)))
 
 
 def in_brief(one: Round) -> dict[str, Any]:

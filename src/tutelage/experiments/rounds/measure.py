@@ -28,7 +28,7 @@ from tutelage.experiments.drift import Line, account, divergence_line, number_li
 from tutelage.experiments.drift.run import Text, key_of, text_set, texts_of_run, with_vectors
 from tutelage.experiments.rounds.config import RoundDoors, RoundsSettings
 from tutelage.pipeline.resources import Reader, opened_student
-from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.run_dir import RunFolder, sound
 from tutelage.pipeline.student_attempts import ANSWERED, CUT, Attempt, attempt_all
 from tutelage.pipeline.teacher_outage import need_all
 from tutelage.progress import Progress
@@ -137,7 +137,7 @@ def _answers(
         write_table(file, _attempts_table(attempts))
     found = [
         _answer_of(examples[row["example_id"]], row["text"], row["index"])
-        for row in pq.read_table(file).to_pylist()
+        for row in pq.read_table(sound(file)).to_pylist()
         if row["status"] in (ANSWERED, CUT)
     ]
     # A blank answer is one of no words: a trained student that falls silent has drifted, and the

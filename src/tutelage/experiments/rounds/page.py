@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from tutelage.data import ORIGINAL
 from tutelage.data.schemas import COMPARED_LOOPS, FATES
+from tutelage.data.stored_json import StoredShape, need_shape
 from tutelage.experiments.rounds.charts import (
     LOOP_WORDS,
     DriftPoint,
@@ -20,7 +21,8 @@ from tutelage.experiments.rounds.charts import (
 )
 from tutelage.experiments.rounds.config import Limit
 from tutelage.experiments.rounds.model import RoundsFolder
-from tutelage.pipeline.run_dir import can_draw, write_page
+from tutelage.pipeline.config import checked
+from tutelage.pipeline.run_dir import can_draw, sound, write_page
 from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.headline import Fact
 from tutelage.reporting.number_format import count, number
@@ -181,6 +183,8 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     broken = Counter(row["loop"] for row in rows if row["broken"])
     said = [f"{loop_words(loop)}: {count(n, 'round')} broke a bound" for loop, n in broken.items()]
     guard = "; ".join(said) if said else "no round broke a bound of the guard"
+    if not moved.limits and not said:
+        guard = "there was no guard"
     ends = Counter(row["ended"] for row in rows if row["ended"])
     ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
     return (
@@ -491,6 +495,10 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
 # ----------------------------------------------------------------------------------------------
 
 
+class _Guards(StoredShape):
+    guard: list[dict[str, Any]]
+
+
 def write_rounds_report(folder: RoundsFolder) -> Path | None:
     """Write report.html of a loop of rounds.
 
@@ -501,16 +509,18 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
         return None
     from tutelage.reporting import render_page
 
-    settings = folder.run.read_manifest()["settings"]
-    rounds = pq.read_table(folder.rounds)
+    settings = need_shape(folder.run.read_manifest()["settings"], _Guards)
+    rounds = pq.read_table(sound(folder.rounds))
     moved = Moved(
         title=folder.root.name,
         rounds=rounds,
-        drift=pq.read_table(folder.drift),
-        flips=pq.read_table(folder.flips),
-        loops=pq.read_table(folder.loops),
+        drift=pq.read_table(sound(folder.drift)),
+        flips=pq.read_table(sound(folder.flips)),
+        loops=pq.read_table(sound(folder.loops)),
         fates=fates_of(folder, rounds),
-        limits=[Limit.model_validate(limit) for limit in settings["guard"]],
+        limits=[
+            checked(Limit, limit, place=str(folder.run.manifest)) for limit in settings["guard"]
+        ],
     )
     page = render_page(
         title=moved.title,
@@ -528,7 +538,7 @@ def fates_of(folder: RoundsFolder, rounds: pa.Table) -> pa.Table:
     for one in rounds.select(["seed", "loop", "round"]).to_pylist():
         run = folder.judged(one["seed"], one["loop"], one["round"])
         columns = ["example_id", "step", "kept"]
-        for row in pq.read_table(run.decisions, columns=columns).to_pylist():
+        for row in pq.read_table(sound(run.decisions), columns=columns).to_pylist():
             fate = "refused"
             if row["kept"]:
                 fate = "original" if row["step"] == ORIGINAL else "refined"

@@ -16,7 +16,7 @@ from tutelage.experiments.rounds.config import RewriteSettings, RoundDoors, Roun
 from tutelage.pipeline import stages
 from tutelage.pipeline.refine_stage import paid_in_words
 from tutelage.pipeline.resources import opened_journal, run_id
-from tutelage.pipeline.run_dir import RunFolder, checksum
+from tutelage.pipeline.run_dir import RunFolder, checksum, sound
 from tutelage.pipeline.sample_stage import stored_examples
 from tutelage.pipeline.stage import Stage, Tally, run_stage
 from tutelage.pipeline.student_attempts import ANSWERED, AttemptSettings, attempt_all
@@ -135,13 +135,13 @@ def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> lis
 
     A candidate without numbers is not sent back: nobody knows what to complain about.
     """
-    scores = {row["candidate_id"]: row for row in pq.read_table(run.scores).to_pylist()}
+    scores = {row["candidate_id"]: row for row in pq.read_table(sound(run.scores)).to_pylist()}
     chosen = chosen_ids(run)
-    kept = pq.read_table(run.decisions, columns=["example_id", "kept"]).to_pylist()
+    kept = pq.read_table(sound(run.decisions), columns=["example_id", "kept"]).to_pylist()
     refused_examples = {row["example_id"] for row in kept if not row["kept"]}
     verdicts = {}
     if run.verdicts.exists():
-        rows = pq.read_table(run.verdicts, columns=["candidate_id", "verdict"]).to_pylist()
+        rows = pq.read_table(sound(run.verdicts), columns=["candidate_id", "verdict"]).to_pylist()
         verdicts = {row["candidate_id"]: row["verdict"] for row in rows}
     references = {e.example_id: e.reference for e in stored_examples(run.examples)}
     bounds = bounds_of([scores[one] for one in chosen if one in scores])
@@ -175,7 +175,7 @@ def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> lis
 
 def chosen_ids(run: RunFolder) -> set[str]:
     """The candidates that the rule chose."""
-    column = pq.read_table(run.chosen, columns=["candidate_id"])["candidate_id"]
+    column = pq.read_table(sound(run.chosen), columns=["candidate_id"])["candidate_id"]
     return {str(one) for one in column.to_pylist()}
 
 
@@ -350,7 +350,7 @@ def won_back(run: RunFolder, rewrites: Sequence[Tally]) -> dict[str, Any]:
     asked: Counter[str] = Counter()
     won: Counter[str] = Counter()
     for index in range(len(rewrites)):
-        for row in pq.read_table(run.root / f"rewrite-{index}.parquet").to_pylist():
+        for row in pq.read_table(sound(run.root / f"rewrite-{index}.parquet")).to_pylist():
             asked[row["complaint"]] += 1
             won[row["complaint"]] += row["candidate_id"] in chosen
     paid = [tally["teacher"] for tally in rewrites if tally.get("teacher")]

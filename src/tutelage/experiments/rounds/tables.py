@@ -14,6 +14,7 @@ from tutelage.experiments.rounds.compare_loops import compare_loops
 from tutelage.experiments.rounds.decision_changes import flips, tally_flips
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.experiments.rounds.rewrite import chosen_ids
+from tutelage.pipeline.run_dir import sound
 
 if TYPE_CHECKING:
     from tutelage.experiments.rounds.model import Round
@@ -78,9 +79,9 @@ def _flips(folder: RoundsFolder, done: Sequence["Round"]) -> pa.Table:
 def _flips_of(folder: RoundsFolder, one: "Round") -> Iterator[tuple[str, int, pa.Table]]:
     if not one.number:
         return
-    now = pq.read_table(folder.judged(one.seed, one.loop, one.number).decisions)
+    now = pq.read_table(sound(folder.judged(one.seed, one.loop, one.number).decisions))
     for kind, number in (("round", one.number - 1), ("start", 0)):
-        then = pq.read_table(folder.judged(one.seed, one.loop, number).decisions)
+        then = pq.read_table(sound(folder.judged(one.seed, one.loop, number).decisions))
         yield kind, number, flips(then, now)
 
 
@@ -91,7 +92,7 @@ def _flips_of_seeds(folder: RoundsFolder, done: Sequence["Round"]) -> list[pa.Ta
         if (a.loop, a.number) == (b.loop, b.number) and a.number:
             table = flips(
                 *(
-                    pq.read_table(folder.judged(one.seed, one.loop, one.number).decisions)
+                    pq.read_table(sound(folder.judged(one.seed, one.loop, one.number).decisions))
                     for one in (a, b)
                 )
             )
@@ -119,7 +120,7 @@ def _rewrites(folder: RoundsFolder, done: Sequence["Round"]) -> pa.Table:
             continue
         chosen = chosen_ids(run)
         for file in files:
-            for row in pq.read_table(file).to_pylist():
+            for row in pq.read_table(sound(file)).to_pylist():
                 won = row["candidate_id"] in chosen
                 rows.append({**_place(one), **row, "won_back": won})
     return pa.Table.from_pylist(rows, schema=ROUND_REWRITES)
