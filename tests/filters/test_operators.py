@@ -102,7 +102,7 @@ def test_columns_of_tables_and_dashes_of_prose_are_no_operators():
         (r"A \subset B", r"A \supseteq B"),
         (r"\forall x: P(x)", r"\exists x: P(x)"),
         ("[0, 1)", "(0, 1]"),
-        ("３＋５", "３－５"),
+        ("\uff13\uff0b\uff15", "\uff13\uff0d\uff15"),
         ("x⁻²", "x²"),
         ("e^{-x}", "e^{x}"),
         ("1.5 km", "15 km"),
@@ -124,7 +124,7 @@ def test_signs_of_other_notations_differ(one, other):
     ("one", "other"),
     [
         (r"x \leqslant 1", "x ≤ 1"),
-        ("５ ＋ ３", "5 + 3"),
+        ("\uff15 \uff0b \uff13", "5 + 3"),
         ("A → B", r"A \to B"),
         (r"p \wedge q", "p ∧ q"),
         (r"\sqrt{x}", "√x"),
