@@ -362,7 +362,9 @@ def _fault_of_whole(reply: Reply) -> Fault | None:
     if fault is not None:
         return fault
     if not reply.text.strip():
-        return Fault(status=statuses.EMPTY_RESPONSE, detail="the reply is empty")
+        thought = len(reply.reasoning or "")
+        after = f" after {thought} characters of reasoning; raise max_tokens" if thought else ""
+        return Fault(status=statuses.EMPTY_RESPONSE, detail=f"the reply is empty{after}")
     if not _encodable(reply.text):
         return Fault(status=statuses.UNPARSEABLE, detail="the reply holds a lone surrogate")
     return None
@@ -454,7 +456,10 @@ def parse_sample(reply: Reply, *, prompt: str = "", max_tokens: int | None = Non
 def _noted(outcome: DraftOrFault, reply: Reply, clean: Cleaned) -> DraftOrFault:
     if isinstance(outcome, Fault):
         return outcome
-    reasoning = "\n\n".join(part for part in (reply.reasoning, clean.thought) if part) or None
+    apart = reply.reasoning
+    if apart and _THOUGHT.match(outcome.response) and apart.strip() in outcome.response:
+        apart = None  # the server gives the thought twice: here, and in front of the answer
+    reasoning = "\n\n".join(part for part in (apart, clean.thought) if part) or None
     notes = list(clean.notes)
     if reply.finish_reason == UNKNOWN and reply.completion_tokens is not None:
         notes.append(f"the server gave no reason to stop after {reply.completion_tokens} tokens")
