@@ -1,6 +1,7 @@
 """A key that a server repeats does not get past the client, whatever it is wrapped in."""
 
 import base64
+import codecs
 import gzip
 import html
 import json
@@ -60,6 +61,20 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "zero width between": "\u200b".join,
     "full width": lambda key: "".join(chr(ord(c) + 0xFEE0) for c in key),
     "reversed": lambda key: key[::-1],
+    "dots between": ".".join,
+    "a list of characters": lambda key: json.dumps(list(key)),
+    "bullets": lambda key: "\n".join(f"- {c}" for c in key),
+    "tags": lambda key: "".join(f"<b>{c}</b>" for c in key),
+    "marks above": "\u0301".join,
+    "bold letters": lambda key: "".join(
+        chr(0x1D400 + ord(c) - 65 + (-6 if c.islower() else 0)) if c.isalpha() else c for c in key
+    ),
+    "tag characters": lambda key: "".join(chr(0xE0000 + ord(c)) for c in key),
+    "long escapes": lambda key: "".join(f"\\U{ord(c):08x}" for c in key),
+    "binary": lambda key: " ".join(f"{ord(c):08b}" for c in key),
+    "calls": lambda key: " + ".join(f"chr({ord(c)})" for c in key),
+    "rot13": lambda key: codecs.encode(key, "rot13"),
+    "base85": lambda key: base64.b85encode(key.encode()).decode(),
     "base64 in lines": lambda key: "\n".join(b64(key)[i : i + 8] for i in range(0, 40, 8)),
 }
 
