@@ -239,3 +239,8 @@ def test_a_thought_that_a_server_gives_twice_is_kept_once() -> None:
     teacher = ScriptedTeacher([], name="m")
     sample = sample_of_reply(example, reply, teacher=teacher, settings=settings)
     assert (sample.status, sample.messages[-1].reasoning) == (OK, None)
+
+
+@pytest.mark.parametrize("text", [" \n\t", "\u200b\u200b\ufeff", "<think>A sum.</think>\u2060\n"])
+def test_a_reply_that_nobody_sees_is_empty(text: str) -> None:
+    assert sample_of(text, finish_reason="stop").status == "empty_response"
