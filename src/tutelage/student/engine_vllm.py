@@ -371,8 +371,6 @@ def _measured(
             _NOTHING if token is None else token[str(name)]
             for token, name in zip(tokens[start:], passage.ids_T[start:].tolist(), strict=True)
         ]
-        if all(entry is _NOTHING for entry in own):
-            raise TypeError("it measured none of them")
         logprobs_T = np.array([_logprob(entry["logprob"]) for entry in own], dtype=np.float32)
         given = [entry.get("rank") for entry in own]
         ranks = [int(rank) for rank in given if rank is not None]
