@@ -89,6 +89,18 @@ WRAPPINGS: dict[str, Callable[[str], str]] = {
     "ascii85 in brackets": lambda key: base64.a85encode(key.encode(), adobe=True).decode(),
     "base64 of zlib": lambda key: base64.b64encode(zlib.compress(key.encode())).decode(),
     "base64 of base85": lambda key: b64(base64.b85encode(key.encode()).decode()),
+    "dots between": ".".join,
+    "a list of characters": lambda key: json.dumps(list(key)),
+    "bullets": lambda key: "\n".join(f"- {c}" for c in key),
+    "tags": lambda key: "".join(f"<b>{c}</b>" for c in key),
+    "marks above": "\u0301".join,
+    "bold letters": lambda key: "".join(
+        chr(0x1D400 + ord(c) - 65 + (-6 if c.islower() else 0)) if c.isalpha() else c for c in key
+    ),
+    "tag characters": lambda key: "".join(chr(0xE0000 + ord(c)) for c in key),
+    "long escapes": lambda key: "".join(f"\\U{ord(c):08x}" for c in key),
+    "binary": lambda key: " ".join(f"{ord(c):08b}" for c in key),
+    "calls": lambda key: " + ".join(f"chr({ord(c)})" for c in key),
     "base64 in lines": lambda key: "\n".join(b64(key)[i : i + 8] for i in range(0, 40, 8)),
 }
 

@@ -42,6 +42,12 @@ def test_jsonl_is_one_object_a_line_in_utf_8(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
+def test_a_table_may_have_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"t\xff.parquet")
+    write_table(path, pa.table({"id": pa.array([1], pa.int64())}))
+    assert pq.read_table(pa.BufferReader(path.read_bytes()))["id"].to_pylist() == [1]
+
+
 def test_written_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     write_jsonl(tmp_path / "out.jsonl", [])

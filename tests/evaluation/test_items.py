@@ -103,3 +103,56 @@ def test_a_file_without_items_is_refused(tmp_path: Path) -> None:
             read_items(task(tmp_path, kind), seed=0)
     with pytest.raises(DataError, match=r"items\.jsonl: holds no rows"):
         read_references(task(tmp_path, "held_out"), seed=0)
+
+
+ARC_FILE = {
+    "id": "q7",
+    "question": {
+        "stem": "Which?",
+        "choices": [{"text": "red", "label": "A"}, {"text": "blue", "label": "B"}],
+    },
+    "answerKey": "B",
+}
+
+
+def test_a_question_that_is_an_object_is_asked_by_its_text(tmp_path: Path) -> None:
+    (item,) = read_items(task(tmp_path, "choice", ARC_FILE), seed=0)
+    assert (item.question, item.choices, item.answer_index) == ("Which?", ("red", "blue"), 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "question"),
+    [
+        ({"Question": "Why?", "Answer": "4"}, "Why?"),
+        ({"prompt": [{"role": "user", "content": "Why?"}], "answer": "4"}, "Why?"),
+        (
+            {"question": [{"type": "text", "text": "Why?"}, {"type": "image"}], "answer": "4"},
+            "Why?",
+        ),
+    ],
+)
+def test_a_question_is_read_like_an_item_of_an_evaluation_set(
+    tmp_path: Path, row: object, question: str
+) -> None:
+    (item,) = read_items(task(tmp_path, "exact_match", row), seed=0)
+    assert (item.question, item.answer) == (question, "4")
+
+
+@pytest.mark.parametrize(
+    ("question", "why"),
+    [
+        ({"en": "Why?", "fr": "Pourquoi ?"}, "field question is an object, not a text"),
+        (True, "field question is True, not a text"),
+        (17, "field question is 17, not a text"),
+        (" ", "field question is ' ', not a text"),
+    ],
+)
+def test_a_question_that_is_no_text_is_refused(tmp_path: Path, question: object, why: str) -> None:
+    with pytest.raises(DataError, match=f"row 0: {why}"):
+        read_items(task(tmp_path, "exact_match", {"question": question, "answer": "4"}), seed=0)
+
+
+def test_a_field_inside_an_object_can_be_named(tmp_path: Path) -> None:
+    settings = task(tmp_path, "exact_match", {"doc": {"ask": "Why?"}, "answer": "4"})
+    settings = settings.model_copy(update={"fields": {"question": "doc.ask"}})
+    assert [item.question for item in read_items(settings, seed=0)] == ["Why?"]

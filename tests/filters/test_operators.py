@@ -2,7 +2,8 @@ import pytest
 
 from tutelage.filters.candidate_texts import pool_of
 from tutelage.filters.config import NearDuplicatesSettings
-from tutelage.filters.near_duplicates import drop_near_duplicates, operator_similarity, operators_of
+from tutelage.filters.near_duplicates import drop_near_duplicates
+from tutelage.filters.operators import operator_similarity, operators_of
 
 FRAME = "Please work out with care, step by step and without a calculator, the value of {} today."
 FORMULAS = ["48 + 16", "48 - 16", "48 * 16", "48 / 16", "48 ^ 16", "48 % 16", "48 = 16", "48 < 16",
@@ -92,3 +93,47 @@ def test_operators_of_programs_and_bars_differ(one, other):
 def test_columns_of_tables_and_dashes_of_prose_are_no_operators():
     assert operators_of("| a | b |\n|---|---|\n| 1 | 2 |") == ()
     assert operators_of("He came -- at last -- home. Wait! What a day!") == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"p \land q", r"p \lor q"),
+        (r"A \subset B", r"A \supseteq B"),
+        (r"\forall x: P(x)", r"\exists x: P(x)"),
+        ("[0, 1)", "(0, 1]"),
+        ("\uff13\uff0b\uff15", "\uff13\uff0d\uff15"),
+        ("x⁻²", "x²"),
+        ("e^{-x}", "e^{x}"),
+        ("1.5 km", "15 km"),
+        ("n! today", "n today"),
+        ("total_cost - tax_rate", "total_cost / tax_rate"),
+        ("revenue - cost", "revenue / cost"),
+        ("x *= 2", "x /= 2"),
+        ("f(*args)", "f(**args)"),
+        ("~a | b", "a | b"),
+        ("C# code", "C code"),
+        ("a..b in Ruby", "a b in Ruby"),
+    ],
+)
+def test_signs_of_other_notations_differ(one, other):
+    assert operators_of(one) != operators_of(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"x \leqslant 1", "x ≤ 1"),
+        ("\uff15 \uff0b \uff13", "5 + 3"),
+        ("A → B", r"A \to B"),
+        (r"p \wedge q", "p ∧ q"),
+        (r"\sqrt{x}", "√x"),
+        ("x <> y", "x != y"),
+    ],
+)
+def test_other_notations_of_one_sign_are_equal(one, other):
+    assert operators_of(one) == operators_of(other) != ()
+
+
+def test_emphasis_headings_and_ellipses_are_no_operators():
+    assert operators_of("# Title\n*so* and **so** ... and (Smith, 2020), a #1 hit") == ()

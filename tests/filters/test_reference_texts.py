@@ -124,6 +124,10 @@ def test_a_set_is_read_like_data_with_a_mark_in_front_or_with_tabs(tmp_path, nam
             "Why?",
         ),
         ({"prompt": {"question": {"stem": "Why?"}}}, "Why?"),
+        ({"question": [{"type": "text", "text": "Why?"}, {"type": "image_url"}]}, "Why?"),
+        ({"turns": ["Why?", "And then?"], "category": "maths"}, "Why?\nAnd then?"),
+        ({"input": 5, "prompt": "Why?"}, "Why?"),
+        ({"doc_id": 0, "doc": {"question": "Why?"}, "target": "so"}, "Why?"),
     ],
 )
 def test_an_object_gives_its_text(tmp_path, row, text):
@@ -143,3 +147,21 @@ def test_an_object_without_a_text_is_an_error_that_names_the_field(tmp_path):
     path.write_text(json.dumps({"question": {"en": "Why?", "fr": "Pourquoi ?"}}))
     with pytest.raises(DataError, match=r"field question is an object, not a text; it has en, fr"):
         read_items(TextSource(path=path, fields=("question",)))
+
+
+@pytest.mark.parametrize(
+    ("row", "message", "hint"),
+    [
+        ({"question": True}, "field question is True, not a text", "as `fields`"),
+        ({"question": 17}, "field question is 17, not a text", "as `fields`"),
+        ({"id": "a", "puzzle": "Who owns the fish?"}, "no field any of", "`fields: [puzzle]`"),
+        ({"n": 1, "questions": [{"q": "Why?"}]}, "no field any of", "list in questions"),
+        ({"a": {"x": "Why?"}, "b": {"x": "Who?"}}, "no field any of", "save the objects as a list"),
+    ],
+)
+def test_a_row_without_a_text_is_an_error_with_the_next_step(tmp_path, row, message, hint):
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(row))
+    with pytest.raises(DataError, match=message) as caught:
+        read_items(TextSource(path=path))
+    assert hint in caught.value.hint

@@ -29,6 +29,11 @@ SENTENCES = {
     "burmese": "လယ်သမားတွင်နွားညိုခုနစ်ကောင်ရှိပြီးဈေးမှာနှစ်ကောင်ရောင်းလိုက်သည်ဘယ်နှစ်ကောင်ကျန်သလဲ",
     "mixed": "请用Python 3写一个函数，返回list中最大的两个int值，不要使用sort方法。",
 }
+SENTENCES |= {
+    "yi": "ꀀꀁꀂꀃꀄꀅꀆꀇꀈꀉꀊꀋꀌꀍꀎꀏꀐꀑꀒꀓꀔꀕꀖꀗꀘ",
+    "bopomofo": "ㄏㄨㄛㄔㄜㄗㄞㄓㄨㄥㄨㄌㄧㄎㄞㄔㄜㄓㄢㄧㄇㄟㄒㄧㄠㄕ",
+    "balinese": "ᬲᬢᬸᬭᬶᬓᬧᬭᬶᬓᬧᬢᬶᬗᬸᬦ᭄ᬥᬶᬫᬲᬢᬸᬭᬶᬓᬧᬭᬶᬓᬢᬦᬮᬬᬲᬗ",
+}
 FRONT = {
     "chinese": "请回答：",
     "japanese": "答えてください。",
@@ -37,6 +42,9 @@ FRONT = {
     "lao": "ກະລຸນາຕອບ ",
     "burmese": "ဖြေပါ ",
     "mixed": "任务如下：",
+    "yi": "ꆈꌠꁱꂷ",
+    "bopomofo": "ㄑㄧㄥㄏㄨㄟㄉㄚ ",
+    "balinese": "ᬫᬗᬦᬢᬲ ",
 }
 every_script = pytest.mark.parametrize("script", SENTENCES)
 

@@ -84,3 +84,17 @@ def test_the_longest_response_of_a_group_stays(make_candidates):
     assert verdicts.reasons_N == ["semantic_duplicate", "kept_of_duplicates", "unique"]
     assert verdicts.details_N[0] == "of c001"
     assert verdicts.facts == {"embedder": "angles"}
+
+
+class OneDirection(Angles):
+    """To which all texts are the same."""
+
+    def embed(self, texts):
+        return super().embed(["0"] * len(texts))
+
+
+def test_texts_with_different_operators_are_no_semantic_duplicates(make_candidates):
+    texts = ["Compute 7 + 5.", "Compute 7 - 5.", "Add 7 and 5.", "Compute 7+5, please."]
+    pool = pool_of(make_candidates([(text, "r") for text in texts]))
+    verdicts = drop_semantic_duplicates(pool, SemanticDuplicatesSettings(), OneDirection())
+    assert verdicts.kept_N.tolist() == [True, True, False, False]

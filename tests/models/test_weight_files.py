@@ -52,6 +52,8 @@ def test_a_folder_of_shards_is_read(folder, some_candidates):
         ("pytorch_model.bin", "not a safetensors file"),
         ("weights.pt", "not a safetensors file"),
         ("absent.safetensors", "not in the folder"),
+        (f"{'a' * 5000}.safetensors", "not in the folder"),
+        ("a\0.safetensors", "not in the folder"),
     ],
 )
 def test_an_index_names_nothing_but_safetensors_files_of_its_folder(folder, name, message):
@@ -120,6 +122,11 @@ def shorten(folder, kept):
     path.write_bytes(path.read_bytes()[:kept])
 
 
+def headed(folder, header):
+    length = len(header).to_bytes(8, "little")
+    (folder / "model.safetensors").write_bytes(length + header)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -128,6 +135,7 @@ def shorten(folder, kept):
         lambda f: shorten(f, 5),
         lambda f: shorten(f, 0),
         lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64),
+        lambda f: headed(f, b'{"a": {"data_offsets": [0, Infinity]}}'),
         lambda f: (f / "model.safetensors").write_bytes(
             (f / "model.safetensors").read_bytes() + b"more"
         ),
@@ -154,6 +162,9 @@ def test_weights_that_are_not_whole_are_found_before_anything_is_loaded(folder, 
         {"layer_types": 5},
         {"rms_norm_eps": "small"},
         {"num_hidden_layers": 3},
+        {"num_hidden_layers": 10_000_000},
+        {"num_hidden_layers": 0},
+        {"num_hidden_layers": -1},
         {"intermediate_size": 64},
     ],
     ids=str,

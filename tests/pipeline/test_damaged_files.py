@@ -1,6 +1,7 @@
 """A run folder cut short, edited by hand or asked nonsense: a reason, never a traceback."""
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -169,3 +170,14 @@ def test_a_selection_whose_files_do_not_belong_together_is_made_again(run: RunFo
     run.selected.write_bytes(other)  # as a kill between the two files would leave it
     again(run, rule="srt")
     assert run.selected.read_bytes() != other
+
+
+def test_a_run_folder_whose_name_is_not_utf_8_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / os.fsdecode(b"run\xff")
+    with pytest.raises(RunError, match="has to be UTF-8"):
+        RunFolder(root=root).create()
+    with pytest.raises(RunError, match="has to be UTF-8"):
+        RunFolder(root=root).existing()
+    assert not root.exists()

@@ -173,3 +173,74 @@ def test_thinking_of_harmony_alone_is_no_answer():
         cleaned("analysisThe user wants a sum.").fault == "harmony markup without a final message"
     )
     assert cleaned("Analysis of the sum: it is twelve.").fault is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"{ANSWER}<|endofmessage|>",
+        f"{ANSWER}<|/assistant|>",
+        f"{ANSWER}<|im_end",
+        f"{ANSWER} [end of text]\n",
+        f"{ANSWER}<unk>",
+        f"{ANSWER}<EOT>",
+        f"assistant\n{ANSWER}",
+        f"Assistant: {ANSWER}",
+        f"### Response:\n{ANSWER}",
+        f"final<|message|>{ANSWER}",
+        f"<mm:think>5 + 7</mm:think>{ANSWER}",
+        f"<|think_start|>5 + 7<|think_end|>{ANSWER}",
+        f"<scratchpad>5 + 7</scratchpad>\n{ANSWER}",
+        f"<answer>\n{ANSWER}\n</answer>",
+        f"{ANSWER}\n\nQuestion: What is 3 + 4?\nAnswer: 7",
+        f"{ANSWER}assistant\n\nThe sum of 3 and 4 is 7.",
+        f"{ANSWER}\nuser\nWhat is 3 + 4?\nmodel\n7",
+        f"{ANSWER}\n\nUtilisateur : et combien font 3 + 4 ?",
+    ],
+)
+def test_markup_of_other_servers_and_models_is_cut(reply: str) -> None:
+    assert cleaned(reply, prompt="What is 5 + 7?").text.strip() == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("reply", "prompt"),
+    [
+        ("Assistant managers help. User: people.", "Who helps?"),
+        ("Assistant: Hi.\nUser: Bye.\nAssistant: Bye.", "Who says what?"),
+        ("<answer>12</answer>", "Give it in <answer> tags."),
+        ("<response><status>ok</status></response>", "As XML, please."),
+        ("In UML: A <|-- B, and in F#: x |> f <| y", "How are they written?"),
+        ("The state <|y|>z goes on", "Which state?"),
+        ("Ask your teaching assistant\n\nThen go on.", "What now?"),
+        ("<s>old</s> new price", "Strike it."),
+        ("The list ends with the word [EOS]", "How does it end?"),
+    ],
+)
+def test_what_only_looks_like_markup_stays(reply: str, prompt: str) -> None:
+    assert cleaned(reply, prompt=prompt).text == reply
+
+
+def test_a_name_in_front_of_a_token_is_no_answer() -> None:
+    assert cleaned("analysis<|message|>The user wants a sum.").fault is not None
+
+
+def test_a_thought_that_a_server_gives_twice_is_kept_once() -> None:
+    reply = Reply(
+        request_key="k",
+        model="m",
+        text=f"<think>A sum.</think>{ANSWER}",
+        finish_reason="stop",
+        reasoning="A sum.",
+    )
+    settings = SampleSettings(keep_reasoning=True)
+    example = Example(
+        example_id="e", messages=(Message(role="user", content="5 + 7?"),), source="s"
+    )
+    teacher = ScriptedTeacher([], name="m")
+    sample = sample_of_reply(example, reply, teacher=teacher, settings=settings)
+    assert (sample.status, sample.messages[-1].reasoning) == (OK, None)
+
+
+@pytest.mark.parametrize("text", [" \n\t", "\u200b\u200b\ufeff", "<think>A sum.</think>\u2060\n"])
+def test_a_reply_that_nobody_sees_is_empty(text: str) -> None:
+    assert sample_of(text, finish_reason="stop").status == "empty_response"

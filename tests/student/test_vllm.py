@@ -243,6 +243,37 @@ def test_what_stands_in_for_minus_infinity_is_no_number(server, student_of, some
     assert {reading.reason for reading in readings} == {"nonfinite"}
 
 
+def test_a_token_of_which_a_server_says_nothing_has_no_number(server, student_of, some_candidates):
+    def holed(answer):
+        for choice in answer["choices"]:
+            choice["prompt_logprobs"][-1] = None
+        return answer
+
+    server.change = holed
+    readings = list(student_of(use_cache=False).read(some_candidates[:1], views=["response"]))
+    assert {reading.reason for reading in readings} == {"nonfinite"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:8000/v1",
+        "http://",
+        "http://127.0.0.1:99999/v1",
+        "http://127.0.0.1:abc/v1",
+        "http://[::1/v1",
+        "http://a b/v1",
+        "http://a\nb/v1",
+        f"http://{'a' * 70}.x/v1",
+    ],
+)
+def test_what_is_no_address_is_an_error_that_shows_one(url):
+    with pytest.raises(StudentError, match="no address of a server") as caught:
+        VllmClient(url)
+    assert "http://127.0.0.1:8000/v1" in caught.value.hint
+    assert "\n" not in str(caught.value)
+
+
 def test_a_server_without_ranks_gives_log_probabilities_alone(server, student_of, some_candidates):
     def unranked(answer):
         for choice in answer["choices"]:

@@ -50,6 +50,11 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(wrong: dict[str, A
     [
         {"base_url": "host/v1"},
         {"base_url": "ftp://host/v1"},
+        {"base_url": "http://host:99999/v1"},
+        {"base_url": "http://host:abc/v1"},
+        {"base_url": "http://ho st/v1"},
+        {"base_url": "http://ho\nst/v1"},
+        {"base_url": "http://host/v1/chat/completions"},
         {"concurrency": 0},
         {"max_attempts": 0},
         {"temperature": -0.1},

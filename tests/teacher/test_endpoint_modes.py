@@ -142,6 +142,8 @@ FAILURES: dict[str, tuple[Answers, type[TeacherError], str]] = {
     "422 of a validator": (
         ok(status=422, body={"detail": [{"loc": ["body", "top_p"], "msg": "no"}]}),
         TeacherError, "body.top_p: no"),
+    "a redirect that loses the request": (
+        ok(status=302, headers={"location": "/v2/chat"}), TeacherError, "without its body"),
     "a redirect to another host": (
         ok(status=307, headers={"location": "http://127.0.0.2:1/v1"}), TeacherError, "another host"),  # noqa: E501
     "a redirect to another port": (

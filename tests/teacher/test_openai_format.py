@@ -109,7 +109,7 @@ def test_an_answer_without_text_says_why_and_keeps_its_count(
     failed = reply_of(good(None, message=message, finish=finish))
     assert isinstance(failed.error, UnusableReplyError)
     assert words in str(failed.error)
-    assert failed.error.finish_reason == finish
+    assert failed.error.finish_reason == ("refusal" if "refusal" in message else finish)
     assert (failed.error.prompt_tokens, failed.error.completion_tokens) == (7, 3)
     assert not failed.error.retryable
 
@@ -210,3 +210,189 @@ def test_the_limit_is_called_what_the_endpoint_calls_it() -> None:
     body = openai_format.body_of(REQUEST, settings)
     assert body["max_completion_tokens"] == REQUEST.max_tokens
     assert "max_tokens" not in body
+
+
+ANSWER = "Seven and five are twelve."
+
+
+def outcome_of(body: Any) -> Any:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    parsed = openai_format.parse_body(data, place="here")
+    if isinstance(parsed, openai_format.Failed):
+        return parsed
+    within = openai_format.failure_within(parsed, {}, place="here", settings=SETTINGS)
+    return within or reply_of(parsed)
+
+
+def choice(**parts: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": ANSWER}
+    return {"choices": [{"index": 0, "message": message, "finish_reason": "stop", **parts}]}
+
+
+def events(*found: object) -> bytes:
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in found).encode()
+
+
+def delta(content: object, **more: object) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {"content": content, **more}}]}
+
+
+END = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        choice(message={"content": [ANSWER]}),
+        choice(message={"content": {"type": "text", "text": ANSWER}}),
+        choice(message={"content": [{"type": "text", "content": ANSWER}]}),
+        choice(message={"content": [{"type": "text", "text": {"value": ANSWER}}]}),
+        choice(message=None, text=ANSWER),
+        choice(message=None, delta={"content": ANSWER}),
+        choice(message=None, messages=[{"role": "assistant", "content": ANSWER}]),
+        {"choices": [{"index": 1, "message": {"content": "other"}}, *choice()["choices"]]},
+        [choice()],
+        {"code": 0, "data": choice()},
+        {"success": True, "errors": [], "result": choice()},
+        choice() | {"base_resp": {"status_code": 0, "status_msg": ""}},
+        b": processing\n\n: processing\n\n" + json.dumps(choice()).encode(),
+        b"\n\n\n" + json.dumps(choice()).encode(),
+        b": keep-alive\n\n" + events(delta(ANSWER), END),
+        events(choice()) + b"data: [DONE]\n",
+        events(delta([{"type": "text", "text": ANSWER}]), END),
+    ],
+)
+def test_the_text_is_found_wherever_a_server_puts_it(body: Any) -> None:
+    reply = outcome_of(body)
+    assert (reply.text, reply.finish_reason) == (ANSWER, "stop")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"thinking": "hm"},
+        {"thoughts": "hm"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "x"}]},
+        {"provider_specific_fields": {"reasoning_content": "hm"}},
+        {"reasoning": {"content": "hm"}},
+    ],
+)
+def test_paid_reasoning_is_kept_whatever_its_name(message: dict[str, Any]) -> None:
+    reply = outcome_of(choice(message={"content": ANSWER, **message}))
+    assert (reply.text, reply.reasoning) == (ANSWER, "hm")
+    streamed = outcome_of(events(delta("", thinking="hm"), delta(ANSWER), END))
+    assert (streamed.text, streamed.reasoning) == (ANSWER, "hm")
+
+
+@pytest.mark.parametrize(
+    ("parts", "finish_reason", "ending"),
+    [
+        ({"finish_reason": "endturn"}, "endturn", "whole"),
+        ({"finish_reason": "null"}, "unknown", "unknown"),
+        ({"finish_reason": "FINISH_REASON_UNSPECIFIED"}, "unknown", "unknown"),
+        ({"finish_reason": None, "stop_reason": "end_turn"}, "end_turn", "whole"),
+        ({"finish_reason": {"type": "max_tokens"}}, "max_tokens", "cut"),
+        ({"finish_reason": None, "finish_details": {"type": "stop"}}, "stop", "whole"),
+        ({"native_finish_reason": "MAX_TOKENS"}, "MAX_TOKENS", "cut"),
+        ({"native_finish_reason": "SAFETY"}, "SAFETY", "filtered"),
+        ({"native_finish_reason": "completed"}, "stop", "whole"),
+    ],
+)
+def test_the_reason_to_stop_is_found_wherever_a_server_puts_it(
+    parts: dict[str, Any], finish_reason: str, ending: str
+) -> None:
+    reply = outcome_of(choice(**parts))
+    assert reply.finish_reason == finish_reason
+    assert openai_format.ending_of(reply.finish_reason) == ending
+
+
+def test_tokens_are_counted_under_the_names_of_other_apis() -> None:
+    reply = outcome_of(choice() | {"usage": {"input_tokens": 7, "output_tokens": 3.0}})
+    assert (reply.prompt_tokens, reply.completion_tokens) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": "", "refusal": "I cannot"}, {"content": "", "tool_calls": [{"id": 1}]}]
+)
+def test_a_refusal_or_a_call_beside_an_empty_text_is_no_reply(message: dict[str, Any]) -> None:
+    assert isinstance(outcome_of(choice(message=message)).error, UnusableReplyError)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error_code": 18, "error_msg": "Open api qps request limit reached"},
+        {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}},
+        {"detail": "Rate limit exceeded"},
+    ],
+)
+def test_an_error_inside_a_200_is_found_under_other_names(body: Any) -> None:
+    assert isinstance(outcome_of(body).error, TeacherBusyError)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"candidates": [{"content": {"parts": [{"text": "x"}]}}]}, "Gemini's own API"),
+        ({"type": "message", "content": [], "stop_reason": "end_turn"}, "Anthropic's own API"),
+        ({"message": {"content": "x"}, "done": True}, "Ollama's own API"),
+        ({"object": "response", "output": []}, "the Responses API"),
+    ],
+)
+def test_the_answer_of_another_api_is_named(body: Any, words: str) -> None:
+    parsed = outcome_of(body)
+    assert words in parsed.error.hint
+
+
+def failure(status: int, message: str, **more: object) -> openai_format.Failed:
+    body = json.dumps({"error": {"message": message, **more}}).encode()
+    sent = ("model", "messages", "seed", "temperature", "top_p", "max_tokens")
+    return openai_format.failure_of(status, {}, body, place="here", settings=SETTINGS, sent=sent)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "The response was filtered due to the content management policy"),
+        (400, "Input data may contain inappropriate content."),
+        (451, "the text was flagged"),
+        (403, "requires moderation: flagged"),
+    ],
+)
+def test_a_text_that_is_filtered_says_nothing_about_the_others(status: int, message: str) -> None:
+    failed = failure(status, message)
+    assert failed.about_one
+    assert failed.error.hint == "the server refuses this text, not the key"
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["API key not valid. Please pass a valid API key.", "Incorrect API key provided: xa***ey"],
+)
+def test_a_400_about_the_key_is_a_refused_key_and_shows_none_of_it(message: str) -> None:
+    failed = failure(400, message)
+    assert failed.status == 401
+    assert "check the key" in str(failed.error.hint)
+    assert "xa" not in str(failed.error)
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("'max_tokens' or 'max_completion_tokens' is too large: 9. The context length is 4", "fit"),
+        ("`inputs` tokens + `max_new_tokens` must be <= 4097", "fit"),
+        ("Unsupported value: 'messages[0].role' does not support 'system'", "no system prompt"),
+        (
+            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "max_tokens_",
+        ),
+    ],
+)
+def test_the_hint_fits_what_the_server_says(message: str, hint: str) -> None:
+    assert hint in str(failure(400, message).error.hint)
+
+
+def test_what_the_provider_behind_a_proxy_said_is_shown() -> None:
+    failed = failure(400, "Provider returned error", metadata={"raw": "seed is not supported"})
+    assert "seed is not supported" in str(failed.error)
+    assert "omit: [seed]" in str(failed.error.hint)

@@ -178,6 +178,19 @@ def test_what_a_program_prints_is_never_the_sandboxs_own_word(words, mechanism):
         assert ran.why == "it exited with status 1"
 
 
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("import sys; sys.exit(-1)", "it exited with status 255"),
+        ("import os; os._exit(193)", "it exited with status 193"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 3)", "it was killed by signal"),
+    ],
+)
+def test_any_exit_status_is_one_that_did_not_pass(program, why):
+    ran = run_sandboxed(program, "", time_limit_seconds=5, memory_mebibytes=256)
+    assert (ran.passed, ran.why[: len(why)]) == (False, why)
+
+
 def test_bubblewrap_that_does_not_work_leaves_the_jail(monkeypatch, tmp_path):
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: no' >&2\nexit 1\n")

@@ -10,10 +10,12 @@ import base64
 import binascii
 import html
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from html.entities import html5
+from itertools import pairwise
 from urllib.parse import unquote
 
 KEY = "[key]"
@@ -33,6 +35,13 @@ PLACEHOLDERS = frozenset(
     )
 )
 """Values that local servers take in place of a key: no secrets, but words that replies use."""
+
+LEAST_SPELLED = 10
+"""Letters and digits of a key that is looked for spelled out, one by one."""
+
+_TAG = re.compile(r"</?\w[^<>]{0,40}>")
+_TAG_CHARACTERS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
+"""Invisible characters that stand for ASCII."""
 
 _DECODINGS = 3
 """How many encodings around each other are undone."""
@@ -135,7 +144,28 @@ class Redactor:
         for core in self._cores_85:
             if core in text:  # the characters beside the core hold bytes of the key too
                 text = re.sub(rf"[!-~]{{0,5}}{re.escape(core)}[!-~]{{0,5}}", KEY, text)
-        return self._long.sub(self._decoded, text)
+        return self._long.sub(self._decoded, self._unspelled(text))
+
+    def _unspelled(self, text: str) -> str:
+        """The text without a key that is spelled out, such as `s.k.-.a.b` or `<b>s</b><b>k</b>`."""
+        wanted = _letters(self._key or "")
+        if len(wanted) < LEAST_SPELLED or wanted not in _letters(text):
+            return text
+        spelled = [(at, _letters(part)) for at, part in _characters(text)]
+        spelled = [(at, letter) for at, letter in spelled if letter]
+        flat = "".join(letter[0] for _, letter in spelled)
+        start = flat.find(wanted)
+        while start >= 0:
+            places = [at for at, _ in spelled[start : start + len(wanted)]]
+            apart = sum(high - low > 1 for low, high in pairwise(places))
+            other = any(
+                text[at].lower() != letter for at, letter in zip(places, wanted, strict=True)
+            )
+            if other or apart >= len(wanted) // 2:
+                rest = self._unspelled(text[places[-1] + 1 :])
+                return text[: places[0]] + KEY + rest
+            start = flat.find(wanted, start + 1)
+        return text
 
     def _decoded(self, found: re.Match[str]) -> str:
         token = _RUN.sub(lambda run: KEY if self._holds(run[0], _DECODINGS) else run[0], found[0])
@@ -187,6 +217,19 @@ class Redactor:
         return texts
 
 
+def _letters(text: str) -> str:
+    """The letters and digits of a text in one form, without tags between them."""
+    plain = unicodedata.normalize("NFKD", _TAG.sub("", text).translate(_TAG_CHARACTERS))
+    return re.sub(r"[\W_]+", "", plain).lower()
+
+
+def _characters(text: str) -> Iterator[tuple[int, str]]:
+    """The characters of a text outside its tags, with their places."""
+    tags = [found.span() for found in _TAG.finditer(text)]
+    inside = {at for low, high in tags for at in range(low, high)}
+    return ((at, character) for at, character in enumerate(text) if at not in inside)
+
+
 def _patterns(key: str) -> Iterator[str]:
     """Regular expressions of the whole key, the longer encodings first."""
     if len(key) >= LEAST_ENCODED:
@@ -197,7 +240,11 @@ def _patterns(key: str) -> Iterator[str]:
             yield rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*"
         yield _BETWEEN.join(_of_hex(character) for character in key)
         yield r"[\s:,;]{0,8}".join(_of_decimal(character) for character in key)
-        yield from (_spaced_bits(key), _separated(key), re.escape(_base58(key)))
+        yield from (_spaced_bits(key), re.escape(_base58(key)))
+        yield r"\W{1,8}(?:chr\()?".join(_of_decimal(character) for character in key)
+        yield r"[\s,;]{0,8}".join(_of_binary(character) for character in key)
+        data = key.encode()
+        yield re.escape(binascii.b2a_uu(data[:45])[1:].decode().strip())
         yield _UNSEEN.join(_escaped(character) for character in key)
         for other in (key[::-1], key.translate(_ROT13), key.translate(_ROT47)):
             yield "".join(_escaped(character) for character in other)
@@ -218,13 +265,6 @@ def _base64_cores(key: str) -> Iterator[str]:
 def _spaced_bits(key: str) -> str:
     """A pattern of the bits of a key, a byte at a time."""
     return r"[\s:,;]{0,8}".join(f"(?:0b)?{byte:08b}" for byte in key.encode())
-
-
-def _separated(key: str) -> str:
-    """A pattern of a key with the same sign between all of its characters, such as a dash."""
-    first, *others = (re.escape(character) for character in key)
-    rest = "(?P=sign)".join(others)
-    return f"(?i:{first}(?P<sign>(?:[^\\w\\s]|_){{1,3}}){rest})"
 
 
 def _base58(key: str) -> str:
@@ -252,6 +292,11 @@ def _of_decimal(character: str) -> str:
     return rf"(?<!\d)(?:{'|'.join(sorted(forms))})(?!\d)"
 
 
+def _of_binary(character: str) -> str:
+    forms = {f"{ord(form):08b}" for form in (character.lower(), character.upper())}
+    return rf"(?:0b)?0?(?:{'|'.join(sorted(forms))})"
+
+
 def _escaped(character: str) -> str:
     """One character in either case, as itself or under the escapes of JSON, URLs and HTML."""
     forms = dict.fromkeys((character, character.lower(), character.upper()))
@@ -271,7 +316,7 @@ def _escaped(character: str) -> str:
     bytes_ = rf"|(?i:{octets})" if octets else ""
     return (
         rf"(?:\\{{0,8}}(?:{plain})|%(?:25){{0,4}}(?i:{codes})"
-        rf"|\\{{1,8}}u\{{?0{{0,6}}(?i:{codes})\}}?"
+        rf"|\\{{1,8}}[uU]\{{?0{{0,6}}(?i:{codes})\}}?"
         rf"|\\{{1,8}}x(?i:{codes})|\\{{1,8}}0{{0,6}}(?:{octal})(?!\d)|=(?i:{codes})"
         rf"|&(?:amp;){{0,4}}#0{{0,6}}(?:{decimals});?"
         rf"|&(?:amp;){{0,4}}#[xX]0{{0,6}}(?i:{codes});?{named}{bytes_})"

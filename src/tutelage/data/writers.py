@@ -300,9 +300,10 @@ class TableWriter:
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
             with writing(self.path):
-                temporary.open("xb").close()  # never through a link that somebody put there
+                # Never through a link that somebody put there, and under any name.
+                self._sink = temporary.open("xb")
                 self._file = pq.ParquetWriter(
-                    str(temporary), self.schema, compression="zstd", write_page_checksum=True
+                    self._sink, self.schema, compression="zstd", write_page_checksum=True
                 )
             stack.callback(self._abandon)
             self._stack = stack.pop_all()
@@ -319,13 +320,15 @@ class TableWriter:
                 self._flush()
                 with writing(self.path):
                     self._file.close()
+                    self._sink.close()
             else:
                 raise error
 
     def _abandon(self) -> None:
         """Close the file whose rows do not matter any more, or which is closed already."""
-        with suppress(OSError, pa.ArrowException):  # a full disk is full at the end, too
-            self._file.close()
+        for file in (self._file, self._sink):
+            with suppress(OSError, ValueError, pa.ArrowException):  # the disk is still full
+                file.close()
 
     def append(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Append rows. Columns a row lacks are null; columns the schema lacks are an error."""

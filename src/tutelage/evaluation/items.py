@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from tutelage.data import ORIGINAL, Candidate, content_hash, read, read_records
+from tutelage.data.item_texts import field_value, item_text
 from tutelage.errors import DataError
 from tutelage.evaluation.config import TaskSettings
 from tutelage.verification import Constraint
@@ -14,6 +15,7 @@ from tutelage.verification import Constraint
 #
 # choices: [red, blue]                             answer_index: 1, "1" or B
 # choices: {text: [red, blue], label: [A, B]}      answerKey: B         as ARC has it on the hub
+# question: {stem: Which?, choices: [{text: red, label: A}, ...]}       as ARC's own files have it
 # ----------------------------------------------------------------------------------------------
 
 
@@ -38,12 +40,15 @@ def choices_of(value: object, *, place: str) -> Choices:
     """The choices of a row.
 
     Args:
-        value: A list of texts, or a mapping with the lists `text` and `label`.
+        value: A list of texts, a list of objects with `text` and `label`, or an object with the
+            lists `text` and `label`.
         place: File and row, for messages.
 
     Raises:
         DataError: It is neither, or there are fewer than two.
     """
+    if isinstance(value, list) and value and all(isinstance(v, Mapping) for v in value):
+        value = {name: [choice.get(name) for choice in value] for name in ("text", "label")}
     if isinstance(value, Mapping):
         texts = _texts(value.get("text"), what="choices.text", place=place)
         labels = _texts(value.get("label"), what="choices.label", place=place)
@@ -144,8 +149,8 @@ def _texts(value: object, *, what: str, place: str) -> tuple[str, ...]:
 
 _USUAL: Mapping[str, tuple[str, ...]] = {
     "id": ("item_id", "id", "key", "problem_id", "prompt_id"),
-    "question": ("question", "instruction", "prompt", "problem"),
-    "choices": ("choices", "options"),
+    "question": ("question", "instruction", "prompt", "problem", "question_stem"),
+    "choices": ("choices", "options", "question.choices"),
     "answer_index": ("answer_index", "label", "answerKey"),
     "answer": ("answer_num", "answer", "final_answer", "reference", "gold"),
     "reasoning": ("reasoning", "rationale"),
@@ -244,8 +249,16 @@ def drawn(items: Sequence[_Item], *, limit: int | None, seed: int) -> list[_Item
 
 def _item(row: Mapping[str, Any], task: TaskSettings, *, place: str) -> Item:
     def value(name: str) -> Any:
-        names = (task.fields[name],) if name in task.fields else _USUAL[name]
-        return next((row[n] for n in names if row.get(n) is not None), None)
+        found = (field_value(row, own) for own in names(name))
+        return next((value for value in found if value is not None), None)
+
+    def names(name: str) -> tuple[str, ...]:
+        return (task.fields[name],) if name in task.fields else _USUAL[name]
+
+    def asked() -> str:
+        need("question")
+        own = next(own for own in names("question") if field_value(row, own) is not None)
+        return item_text(row, fields=(own,), place=place)
 
     def need(name: str) -> Any:
         found = value(name)
@@ -257,9 +270,10 @@ def _item(row: Mapping[str, Any], task: TaskSettings, *, place: str) -> Item:
             )
         return found
 
-    question = task.prompt.replace("{question}", str(need("question")))
-    name = value("id")
-    item_id = str(name) if name is not None else content_hash("item", question, value("choices"))
+    question = task.prompt.replace("{question}", asked())
+    own_id = value("id")
+    of_content = content_hash("item", question, value("choices"))
+    item_id = of_content if own_id is None else str(own_id)
     if task.kind == "choice":
         choices = choices_of(need("choices"), place=place)
         return Item(

@@ -33,14 +33,15 @@ _NOT_A_WORD_OR_SIGN = r"[^\pL\pN\pM\p{So}\p{Sc}]+"
 _INVISIBLE = r"[\x{00AD}\x{200B}\x{2060}\x{FEFF}]+"
 """Soft hyphens, zero-width spaces and byte order marks, which no reader sees."""
 _DENSE = (  # Chinese and Japanese: some two characters a word
-    r"(?:[\p{Han}\p{Hiragana}\p{Katakana}\x{30FC}\x{3005}\x{3007}]\pM*)"
+    r"(?:[\p{Han}\p{Hiragana}\p{Katakana}\p{Yi}\p{Tangut}\p{Nushu}\x{30FC}\x{3005}\x{3007}]\pM*)"
 )
-_SPELLED = (  # scripts that spell their words in letters: Thai, Lao, Burmese, Khmer, Tai, Javanese
+_SPELLED = (  # scripts that spell their words in letters: Thai, Lao, Burmese, Khmer, Tai, Javanese,
+    # Balinese, Bopomofo
     r"(?:[\x{0E01}-\x{0E30}\x{0E32}-\x{0E33}\x{0E40}-\x{0E46}\x{0E81}-\x{0EB0}\x{0EB2}-\x{0EB3}"
     r"\x{0EBD}-\x{0EC6}\x{0EDC}-\x{0EDF}\x{1000}-\x{102A}\x{103F}\x{1050}-\x{1055}"
     r"\x{105A}-\x{105D}\x{1061}\x{1065}-\x{1066}\x{106E}-\x{1070}\x{1075}-\x{1081}\x{108E}"
     r"\x{1780}-\x{17B3}\x{17D7}\x{17DC}\x{1950}-\x{19AB}\x{1A20}-\x{1A54}\x{A984}-\x{A9B2}"
-    r"\x{A9E0}-\x{A9E4}\x{A9E6}-\x{A9EF}\x{A9FA}-\x{A9FE}\x{AA60}-\x{AA76}\x{AA7A}"
+    r"\x{1B05}-\x{1B33}\x{1B45}-\x{1B4C}\x{3105}-\x{312F}\x{31A0}-\x{31BF}\x{A9E0}-\x{A9E4}\x{A9E6}-\x{A9EF}\x{A9FA}-\x{A9FE}\x{AA60}-\x{AA76}\x{AA7A}"
     r"\x{AA7E}-\x{AA7F}\x{AA80}-\x{AAAF}]\pM*)"
 )
 DENSE_CHARACTERS = 2

@@ -1,21 +1,14 @@
 """Sets of texts to compare with: evaluation sets, target sets, positives and negatives."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.data import ReadSettings, Record, read_records
 from tutelage.data.byte_streams import BrokenStreamError, chunks_of, lines_of, packing_of
+from tutelage.data.item_texts import item_text
 from tutelage.errors import DataError
 from tutelage.filters.config import TextSource
-
-USUAL_FIELDS = ("instruction", "question", "prompt", "problem", "text", "content")
-"""Where the text of a row is looked for if no fields are named: the first that holds something."""
-
-_OTHER_FIELDS = ("query", "input", "goal", "messages", "conversations", "conversation")
-_ANY_FIELD = {*USUAL_FIELDS, *_OTHER_FIELDS}
-_TEXT_KEYS = ("stem", "text", "content", "value", *USUAL_FIELDS, *_OTHER_FIELDS)
-_ASKING = ("user", "human", "prompter")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +34,10 @@ def read_items(source: TextSource) -> list[Item]:
     if source.texts is not None:
         name = source.name or "texts"
         return [
-            _item(f"{name}:{row}", text, place=f"{name}[{row}]")
+            Item(
+                item_id=f"{name}:{row}",
+                text=item_text(text, fields=None, place=f"{name}[{row}]"),
+            )
             for row, text in enumerate(source.texts)
         ]
     path = source.path or Path()
@@ -56,7 +52,8 @@ def read_items(source: TextSource) -> list[Item]:
             )
         given = record.value.get(source.id_field) if isinstance(record.value, Mapping) else None
         item_id = f"{name}:{row}" if given is None else str(given)
-        items.append(_item(item_id, _text(record.value, source, place), place=place))
+        text = item_text(record.value, fields=source.fields, place=place)
+        items.append(Item(item_id=item_id, text=text))
     if not items:
         raise DataError(f"{path}: holds no rows", hint="check the path of the set")
     return items
@@ -87,70 +84,3 @@ def _lines(path: Path) -> Iterator[Record]:
             f"{path}: {error}",
             hint="convert it to UTF-8, such as: iconv -f UTF-16 -t UTF-8 OLD > NEW",
         ) from error
-
-
-def _item(item_id: str, text: str, *, place: str) -> Item:
-    if not text.strip():
-        raise DataError(f"{place}: the text is empty", hint="name other `fields`, or drop the row")
-    return Item(item_id=item_id, text=text)
-
-
-def _text(row: object, source: TextSource, place: str) -> str:
-    if isinstance(row, str) and source.fields is None:
-        return row
-    if not isinstance(row, Mapping):
-        raise DataError(
-            f"{place}: expected an object, got {row!r:.60}", hint="each row is an object or a text"
-        )
-    fields = source.fields or _usual_field(row)
-    missing = [name for name in fields if _value_at(row, name) is None]
-    empty = [str(name) for name in row if str(name).casefold() in _ANY_FIELD]
-    if not fields and empty:
-        raise DataError(
-            f"{place}: the text is empty: {', '.join(empty)}",
-            hint="name other `fields`, or drop the row: an item without text is never found",
-        )
-    if missing or not fields:
-        wanted = ", ".join(missing) if missing else "any of " + ", ".join(USUAL_FIELDS)
-        raise DataError(
-            f"{place}: no field {wanted}; the row has {', '.join(map(str, row))}",
-            hint="name the fields of the set as `fields`; `question.stem` names one of an object",
-        )
-    return "\n".join(_spread(_value_at(row, name), field=name, place=place) for name in fields)
-
-
-def _usual_field(row: Mapping[str, object]) -> tuple[str, ...]:
-    for wanted in (*USUAL_FIELDS, *_OTHER_FIELDS):
-        for name, value in row.items():
-            if str(name).casefold() == wanted and value:
-                return (name,)
-    return ()
-
-
-def _value_at(row: Mapping[str, object], name: str) -> object:
-    """The value of a field; `a.b` is the field b of the object a, unless there is a field `a.b`."""
-    if row.get(name) is not None:
-        return row[name]
-    outer, _, inner = name.partition(".")
-    value = row.get(outer) if inner else None
-    return _value_at(value, inner) if isinstance(value, Mapping) else None
-
-
-def _spread(value: object, *, field: str, place: str) -> str:
-    """The text of a field: itself, those of a list, or those that an object holds."""
-    if isinstance(value, list | tuple):
-        turns = [part for part in value if isinstance(part, Mapping)]
-        asked = [part for part in turns if (part.get("role") or part.get("from")) in _ASKING]
-        parts: Sequence[object] = asked or value
-        return "\n".join(_spread(part, field=field, place=place) for part in parts)
-    if not isinstance(value, Mapping):
-        return str(value)
-    for key in _TEXT_KEYS:
-        if value.get(key):
-            return _spread(value[key], field=field, place=place)
-    keys = ", ".join(map(str, value)) or "nothing"
-    first = next(iter(value), "NAME")
-    raise DataError(
-        f"{place}: field {field} is an object, not a text; it has {keys}",
-        hint=f"name the part of it that holds the text, such as `fields: [{field}.{first}]`",
-    )

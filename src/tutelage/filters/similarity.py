@@ -1,5 +1,7 @@
 """How near is a candidate to a target set, and which candidates mean the same?"""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from tutelage.filters.duplicates import (
 from tutelage.filters.embeddings import Embedder
 from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.numeric import Numbers, numbers
+from tutelage.filters.operators import operators_of
 from tutelage.filters.reference_texts import read_items
 
 NO_WORDS = "no_words"
@@ -69,7 +72,8 @@ def drop_semantic_duplicates(
     """Keep one of texts whose vectors point the same way.
 
     Unless only the response is compared, the system prompt, the tools and the earlier turns of
-    duplicates are the same.
+    duplicates are the same. Two texts with different operators (`a + b`, `a - b`) are none: most
+    embedders do not tell operators apart.
 
     Every candidate is compared with every kept one, so none is missed; the time grows with the
     square of their number.
@@ -86,7 +90,8 @@ def drop_semantic_duplicates(
     order = order[comparable[order]]
     examples = np.arange(len(pool)) if settings.same_example else example_codes(pool)
     contexts = context_codes(pool) if settings.of != "response" else np.zeros(len(pool), np.int64)
-    rivals, cosines = _rivals(vectors, order, examples, contexts, settings.minimum_similarity)
+    kinds = _Kinds(examples=examples, contexts=contexts, formulas=_formula_codes(texts))
+    rivals, cosines = _rivals(vectors, order, kinds, settings.minimum_similarity)
     return decide_duplicates(
         pool,
         rivals_N=rivals,
@@ -98,11 +103,42 @@ def drop_semantic_duplicates(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kinds:
+    """What decides whether two rows may be duplicates of each other.
+
+    Attributes:
+        examples: int64; versions of one example share a number and are no duplicates.
+        contexts: int64; duplicates share a number.
+        formulas: int64; 0 where a text has no operators. Others are no duplicates if they differ.
+    """
+
+    examples: NDArray[np.int64]
+    contexts: NDArray[np.int64]
+    formulas: NDArray[np.int64]
+
+    def apart(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Bool of all pairs of two lists of rows; whether they cannot be duplicates."""
+        mine, theirs = self.formulas[rows][:, None], self.formulas[others]
+        result: NDArray[np.bool_] = (
+            (self.examples[rows][:, None] == self.examples[others])
+            | (self.contexts[rows][:, None] != self.contexts[others])
+            | ((mine != theirs) & (mine > 0) & (theirs > 0))
+        )
+        return result
+
+
+def _formula_codes(texts: TextColumn) -> NDArray[np.int64]:
+    """A number for each text, the same for equal operators; 0 where there are none."""
+    codes: dict[tuple[str, ...], int] = {(): 0}
+    found = [operators_of(text or "") for text in texts.to_pylist()]
+    return np.array([codes.setdefault(signs, len(codes)) for signs in found], dtype=np.int64)
+
+
 def _rivals(
     vectors: NDArray[np.float32],
     order: NDArray[np.int64],
-    examples: NDArray[np.int64],
-    contexts: NDArray[np.int64],
+    kinds: _Kinds,
     threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each row, the kept row that comes before it and is nearest, if near enough."""
@@ -115,12 +151,9 @@ def _rivals(
         rows = order[start : start + _ROWS_AT_A_TIME]
         before = kept
         against_kept = vectors[rows] @ kept_vectors[:before].T
-        earlier = kept_rows[:before]
-        against_kept[examples[rows][:, None] == examples[earlier]] = -1.0
-        against_kept[contexts[rows][:, None] != contexts[earlier]] = -1.0
+        against_kept[kinds.apart(rows, kept_rows[:before])] = -1.0
         among = vectors[rows] @ vectors[rows].T
-        among[examples[rows][:, None] == examples[rows]] = -1.0
-        among[contexts[rows][:, None] != contexts[rows]] = -1.0
+        among[kinds.apart(rows, rows)] = -1.0
         kept_here: list[int] = []
         for i, row in enumerate(rows.tolist()):
             best, rival = -1.0, NO_RIVAL

@@ -22,6 +22,12 @@ _SINGLE = "model.safetensors"
 _SAFE_INDEX = "model.safetensors.index.json"
 _PICKLE_INDEX = "pytorch_model.bin.index.json"
 _HEADER_LENGTH_BYTES = 8
+_LAYER = re.compile(
+    r"(?:model\.|transformer\.|language_model\.|model\.language_model\.|language_model\.model\.)?"
+    r"(?:layers|h)\.(\d+)\."
+)
+_SPARE_LAYERS = 1
+"""Of layers that only predict further tokens, which transformers leaves out."""
 _LARGEST_HEADER_BYTES = 100_000_000
 """The format's own limit."""
 
@@ -48,10 +54,36 @@ def weight_files(path: Path, *, config: Mapping[str, Any], pickle: bool) -> tupl
             if _pickles(path)
             else "save the model with model.save_pretrained(folder)",
         )
-    for file in weights:
-        if file.suffix == ".safetensors":
-            check_whole(file)
+    names = [n for file in weights if file.suffix == ".safetensors" for n in check_whole(file)]
+    _check_layers(path, config, names)
     return tuple(weights)
+
+
+def _check_layers(path: Path, config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Compare the number of layers of the config with those of the weights.
+
+    Layers that the config does not count would be left out without a word, and building many more
+    than there are takes hours and all memory.
+
+    Raises:
+        StudentError: They differ by more than layers that only predict further tokens.
+    """
+    names = list(names)
+    inner = config.get("text_config")
+    of_text = inner if isinstance(inner, Mapping) else config
+    layers = of_text.get("num_hidden_layers")
+    if not names or isinstance(layers, bool) or not isinstance(layers, int):
+        return
+    found = [int(match[1]) + 1 for name in names if (match := _LAYER.match(name))]
+    extra = of_text.get("num_nextn_predict_layers")
+    spare = max(_SPARE_LAYERS, extra if isinstance(extra, int) else 0)
+    stored = max(found, default=layers)
+    if layers > len(names) or stored > layers + spare or layers < 1:
+        raise StudentError(
+            f"{path / 'config.json'}: num_hidden_layers is {layers}, but the weights have "
+            + (f"{stored} layers" if found else f"{len(names)} tensors"),
+            hint="are config.json and the weights those of one model?",
+        )
 
 
 def stored_weights(files: Iterable[Path]) -> tuple[int, int]:
@@ -76,8 +108,11 @@ def stored_weights(files: Iterable[Path]) -> tuple[int, int]:
     return count, size
 
 
-def check_whole(file: Path) -> None:
+def check_whole(file: Path) -> list[str]:
     """Compare a safetensors file with its own header.
+
+    Returns:
+        The names of its tensors.
 
     Raises:
         StudentError: It is not a safetensors file, or shorter or longer than its header says.
@@ -89,11 +124,11 @@ def check_whole(file: Path) -> None:
             if not 1 < length <= min(size, _LARGEST_HEADER_BYTES):
                 raise _damaged(file, "its header is longer than the file")
             header = json.loads(content.read(length))
-            ends = [
-                int(entry["data_offsets"][1])
+            ends = {
+                name: int(entry["data_offsets"][1])
                 for name, entry in header.items()
                 if name != "__metadata__"
-            ]
+            }
     except (
         OSError,
         ValueError,
@@ -101,12 +136,14 @@ def check_whole(file: Path) -> None:
         KeyError,
         IndexError,
         AttributeError,
+        OverflowError,
         RecursionError,
     ) as error:
         raise _damaged(file, f"{type(error).__name__}: {error}") from error
-    expected = _HEADER_LENGTH_BYTES + length + max(ends, default=0)
+    expected = _HEADER_LENGTH_BYTES + length + max(ends.values(), default=0)
     if size != expected:
         raise _damaged(file, f"it has {size} bytes, its header says {expected}")
+    return list(ends)
 
 
 def _damaged(file: Path, why: str) -> StudentError:
@@ -186,7 +223,7 @@ def _inside(folder: Path, name: str, *, place: Path) -> Path:
             f"{place}: names {name!r}, which is outside the model's folder",
             hint="an index names the safetensors files of its own folder",
         )
-    if not file.exists():
+    if not _is_there(file):
         if name.endswith(".bin"):
             return file  # an index that nobody reads may name what was not fetched
         raise StudentError(
@@ -200,6 +237,13 @@ def _inside(folder: Path, name: str, *, place: Path) -> Path:
             hint="replace the link by the file",
         )
     return file
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
 
 
 def _hub_blobs(folder: Path) -> list[Path]:

@@ -373,6 +373,7 @@ class RunFolder:
         Raises:
             RunError: Something else lies there, or a run where rounds are wanted and the reverse.
         """
+        self._check_name()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -406,12 +407,23 @@ class RunFolder:
         Raises:
             RunError: There is no run.
         """
+        self._check_name()
         if not self.manifest.exists():
             raise RunError(
                 f"{self.root}: there is no run here (no manifest.json)",
                 hint="give the folder that `tutelage run` or `tutelage refine` wrote",
             )
         return self
+
+    def _check_name(self) -> None:
+        """Refuse a name that is not UTF-8: the libraries that read tables do not open it."""
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError as error:
+            raise RunError(
+                f"{self.root}: the name of a run folder has to be UTF-8",
+                hint="give another --out; data files may have any name",
+            ) from error
 
     def need(self, path: Path) -> Path:
         """A file of this run that has to be there, and whole.

@@ -30,13 +30,19 @@ _TOKEN = re.compile(
     r"|<\|?(?:turn|channel)\|>|<\|(?:turn|channel)>"
     r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|\[\|(?:endofturn|user|assistant|system)\|\]"
     r"|</?\[?INST\]?>|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|SYSTEM_PROMPT)\]"
-    r"|<unused\d+>|<\|reserved_special_token_\d+\|>|<\|endofturn\|>|<\|[a-z]+_(?:start|end)\|>",
+    r"|<unused\d+>|<\|[a-z]+_(?:start|end)\|>|<\|[a-z_]{2,24}\|?\s*\Z"
+    r"|(?P<other><\|/?[a-z][\w.:/-]{0,39}\|>)"
+    r"|<(?:s|unk|sep|eot|eod|eoa|eom|0x[0-9a-f]{2}|extra_id_\d+|special_\d+)>\s*\Z"
+    r"|(?<=[.!?\n)\]}>`*])\s*\[(?:eos|end of text|endofturn)\]\s*\Z",
     re.IGNORECASE,
 )
-_LAST_TOKENS = re.compile(r"(?:\s*<(?:/?s|eos|bos|pad)>)+\s*\Z", re.IGNORECASE)
+_LAST_TOKENS = re.compile(r"(?:\s*<(?:/?s|eos|bos|pad|unk)>)+\s*\Z", re.IGNORECASE)
+_NAME_ALONE = re.compile(r"\s*(?:assistant|model|final|analysis|commentary|user|system)\s*")
+"""What is no answer where it is all that stands in front of a token."""
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>")
 _ORDINARY = frozenset(("</s>", "<eos>", "<bos>", "<pad>"))
-"""Tokens that are also tags of HTML or words of a text; cut only where no more text follows."""
+"""Tokens that are also tags of HTML or words of a text; cut only where no more text follows, as are
+tokens of unknown names (`other`)."""
 
 _ABOUT_TOKENS = re.compile(
     r"chat ?ml|chat template|(?:special|control) token|tokeni[sz]er|end[- ]of[- ](?:turn|text|seq)"
@@ -62,10 +68,19 @@ _HEADER = re.compile(
       | <bos>
       | <s>(?![^<]*</s>\s*\S)
       | \[/INST\]
-      | assistant[ \t]*\n\s*\n
+      | (?:assistant|model)[ \t]*\n
+      | (?:assistant\s*)?(?:<\|channel\|>)?final\s*<\|message\|>
+      | \#{2,4}[ \t]*(?:Response|Assistant|Answer)[ \t]*:[ \t]*\n
     )""",
     re.VERBOSE,
 )
+_LABEL = re.compile(r"\A\s*(?:\*\*)?(?:Assistant|ASSISTANT|AI)(?:\*\*)?[ \t]*:(?:\*\*)?[ \t]*")
+"""The label of the assistant's turn in a dialogue without tokens."""
+_WRAPPED = re.compile(
+    r"\A\s*<(?P<tag>answer|response|final_answer|final)>(?P<text>.*)</(?P=tag)>\s*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+_ASKS_FOR_TAGS = re.compile(r"xml|html|\btags?\b|</?\w+>", re.IGNORECASE)
 _HARMONY = re.compile(
     r"<\|channel\|>\s*(?P<channel>\w+)(?P<rest>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>"
     r"(?P<text>.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)",
@@ -76,12 +91,14 @@ _BARE_HARMONY = re.compile(
     re.DOTALL,
 )
 _OPEN = (
-    r"<(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[THINK\]|◁think▷"
-    r"|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel>thought\b"
+    r"<(?:\w{1,12}[:_])?(?:think|thinking|thought|thoughts|reasoning|scratchpad)>|\[THINK\]"
+    r"|◁think▷|<\|begin_of_thought\|>|<\|START_THINKING\|>|<\|channel>thought\b"
+    r"|<\|(?:thinking|think|think_start|begin_of_think)\|>"
 )
 _CLOSE = (
-    r"</(?:think|thinking|thought|thoughts|reasoning|seed:think)>|\[/THINK\]|◁/think▷"
-    r"|<\|end_of_thought\|>|<\|END_THINKING\|>|<channel\|>"
+    r"</(?:\w{1,12}[:_])?(?:think|thinking|thought|thoughts|reasoning|scratchpad)>|\[/THINK\]"
+    r"|◁/think▷|<\|end_of_thought\|>|<\|END_THINKING\|>|<channel\|>"
+    r"|<\|(?:/thinking|/think|think_end|end_of_think)\|>"
 )
 _BARE_ANALYSIS = re.compile(r"\A\s*(?:assistant)?analysis(?=[A-Z])")
 """The start of harmony's thinking without its tokens: no word starts like this."""
@@ -95,15 +112,22 @@ _SOLUTION = re.compile(
     r"\A\s*<\|begin_of_solution\|>(?P<text>.*?)(?:<\|end_of_solution\|>\s*)?\Z", re.DOTALL
 )
 _NEXT_TURN = re.compile(
-    r"(?<=\n\n)[ \t]*(?:\#{1,4}[ \t]*|\*\*)?(?:Human|User|USER|HUMAN|Instruction|用户|Q(?=\d*:))"
+    r"(?<=\n\n)[ \t]*(?:\#{1,4}[ \t]*|\*\*)?(?:Human|User|USER|HUMAN|Instruction|Q(?=\d*:)"
+    r"|\u7528\u6237|\u30e6\u30fc\u30b6\u30fc|\uc0ac\uc6a9\uc790|Utilisateur|Usuario|Nutzer|Benutzer"
+    r"|\u041f\u043e\u043b\u044c\u0437\u043e\u0432\u0430\u0442\u0435\u043b\u044c)"
     r"(?:\*\*)?[ \t]*[:\uff1a](?:\*\*)?(?=\s*\S+\s+\S|\s*[^\s\x00-\x7f])",
     re.MULTILINE,
 )
 _TIGHT_TURN = re.compile(
     r"(?<=\n)[ \t]*(?:Human|User|USER|HUMAN)[ \t]*:"
     r"(?=[^\n]+\n+[ \t]*(?:Assistant|AI|ASSISTANT)[ \t]*:)"
+    r"|(?<=\n\n)[ \t]*Question[ \t]*:(?=[^\n]+\n+[ \t]*Answer[ \t]*:)"
+    r"|(?<=\n)user[ \t]*\n(?=.+?(?:assistant|model)[ \t]*\n)"
+    r"|(?<=[.!?)`*\w\u3002])assistant[ \t]*\n[ \t]*\n",
+    re.DOTALL,
 )
-"""A played turn without a blank line in front of it; the answer to it must follow."""
+"""A played turn without a blank line in front of it; the answer to it must follow. The last two are
+those of Gemma and Llama 3 whose tokens the server left out."""
 _ANSWERER = re.compile(
     r"^[ \t]*(?:\*\*)?(?:Assistant|AI|Bot|Agent|ChatGPT|Model|User|Human)(?:\*\*)?[ \t]*:",
     re.MULTILINE | re.IGNORECASE,
@@ -159,6 +183,7 @@ def cleaned(text: str, *, prompt: str = "", turns: bool = True) -> Cleaned:
         work.cut_header()  # what a thought stood in front of
         work.cut_box()
         work.cut_after_end()
+        work.cut_wrapping()
         if turns:
             work.cut_next_turn()
         work.find_rest()
@@ -239,10 +264,12 @@ class _Work:
                 continue
             after = self.text[token.end() :]
             rest = _TOKEN.sub("", after).strip()
-            ordinary = token[0].lower() in _ORDINARY or _ABOUT_TOKENS.search(self.prompt)
+            ordinary = token[0].lower() in _ORDINARY or token["other"] is not None
+            ordinary = ordinary or _ABOUT_TOKENS.search(self.prompt) is not None
             if rest and ordinary and not _TURN.match(rest):
                 continue
-            if not self.text[: token.start()].strip():
+            before = self.text[: token.start()]
+            if not before.strip() or (rest and _NAME_ALONE.fullmatch(before)):
                 self.fault = f"nothing stands before {token[0]!r}"
                 return
             self.text = _LAST_TOKENS.sub("", self.text[: token.start()]).rstrip()
@@ -253,8 +280,22 @@ class _Work:
             )
             return
 
+    def cut_wrapping(self) -> None:
+        """Tags around the whole answer, as models write them that were trained to."""
+        own = _THINK.match(self.text)
+        before = own[0] if own else ""
+        wrapped = _WRAPPED.match(self.text[len(before) :])
+        if wrapped is None or _ASKS_FOR_TAGS.search(self.prompt):
+            return
+        self.text = before + ("\n" if before else "") + wrapped["text"].strip()
+        self.notes.append(f"cut the <{wrapped['tag']}> tags around the answer")
+
     def cut_next_turn(self) -> None:
-        """A turn of the user that the model played, written without control tokens."""
+        """Labels of turns without control tokens: the assistant's own, and a user's it played."""
+        label = _LABEL.match(self.text)
+        if label and not _ASKS_FOR_TURNS.search(self.prompt) and not _is_dialogue(self.text):
+            self.text = self.text[label.end() :]
+            self.notes.append(f"cut {label[0].strip()!r} at the start")
         if _ASKS_FOR_TURNS.search(self.prompt) or _NEXT_TURN.search(self.prompt):
             return
         tight = _TIGHT_TURN.search(self.text)
@@ -305,3 +346,7 @@ class _Work:
             code.start() <= found.start() and found.end() <= code.end()
             for code in _CODE.finditer(text)
         )
+
+
+def _is_dialogue(text: str) -> bool:
+    return len(_ANSWERER.findall(text)) > 1

@@ -288,6 +288,8 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_unique)
 
 
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_INVISIBLE = re.compile("[\\s\x00\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]*")
+"""White space, and characters that nobody sees."""
 _OPEN_THOUGHT = re.compile(r"\s*<think>(?!.*</think>)", re.DOTALL | re.IGNORECASE)
 
 
@@ -361,8 +363,10 @@ def _fault_of_whole(reply: Reply) -> Fault | None:
     fault = fault_of_finish_reason(reply.finish_reason, tokens=reply.completion_tokens)
     if fault is not None:
         return fault
-    if not reply.text.strip():
-        return Fault(status=statuses.EMPTY_RESPONSE, detail="the reply is empty")
+    if _INVISIBLE.fullmatch(reply.text):
+        thought = len(reply.reasoning or "")
+        after = f" after {thought} characters of reasoning; raise max_tokens" if thought else ""
+        return Fault(status=statuses.EMPTY_RESPONSE, detail=f"the reply is empty{after}")
     if not _encodable(reply.text):
         return Fault(status=statuses.UNPARSEABLE, detail="the reply holds a lone surrogate")
     return None
@@ -445,7 +449,7 @@ def parse_sample(reply: Reply, *, prompt: str = "", max_tokens: int | None = Non
     clean = cleaned(reply.text, prompt=prompt)
     if clean.fault is not None:
         return Fault(status=statuses.CHAT_MARKUP, detail=clean.fault)
-    if not _THOUGHT.sub("", clean.text, count=1).strip():
+    if _INVISIBLE.fullmatch(_THOUGHT.sub("", clean.text, count=1)):
         return Fault(status=statuses.EMPTY_RESPONSE, detail="nothing follows the thoughts")
     draft = Draft(response=re.sub(r"\A(?:[^\S\n]*\n)+", "", clean.text).rstrip())
     return _noted(draft, reply, clean)
@@ -454,7 +458,10 @@ def parse_sample(reply: Reply, *, prompt: str = "", max_tokens: int | None = Non
 def _noted(outcome: DraftOrFault, reply: Reply, clean: Cleaned) -> DraftOrFault:
     if isinstance(outcome, Fault):
         return outcome
-    reasoning = "\n\n".join(part for part in (reply.reasoning, clean.thought) if part) or None
+    apart = reply.reasoning
+    if apart and _THOUGHT.match(outcome.response) and apart.strip() in outcome.response:
+        apart = None  # the server gives the thought twice: here, and in front of the answer
+    reasoning = "\n\n".join(part for part in (apart, clean.thought) if part) or None
     notes = list(clean.notes)
     if reply.finish_reason == UNKNOWN and reply.completion_tokens is not None:
         notes.append(f"the server gave no reason to stop after {reply.completion_tokens} tokens")
@@ -516,7 +523,7 @@ def _draft_of(step: str, parts: dict[str, str]) -> DraftOrFault:
         detail = f"the reply has no {' and no '.join(missing)}"
         return Fault(status=status, detail=detail, criticism=criticism)
     for key in needed:
-        if not parts[key].strip():
+        if _INVISIBLE.fullmatch(parts[key]):
             status = statuses.EMPTY_INSTRUCTION if key == "instruction" else statuses.EMPTY_RESPONSE
             return Fault(status=status, detail=f"the new {key} is empty", criticism=criticism)
     instruction = parts["instruction"].strip() if "instruction" in needed else None

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 
@@ -41,6 +41,9 @@ from tutelage.student.passages import Measured, Passage, Refusal
 
 _SECONDS = 1800.0
 """A batch on a slow machine takes minutes; a server that is gone refuses at once."""
+
+_MOST_BYTES = 2**30
+"""Of one answer; 100,000 measured tokens take some 6 MB."""
 
 _SAID_BYTES = 20_000
 """Of an error, what is looked at; 500 characters of it are shown."""
@@ -85,7 +88,7 @@ class VllmClient:
 
     def __init__(self, base_url: str, *, api_key_env: str | None = None) -> None:
         self.base_url = base_url.rstrip("/")
-        self._parts = urlsplit(self.base_url)
+        self._parts, self._port = _address(self.base_url)
         self._key = None if api_key_env is None else _key(api_key_env)
         self._redactor = Redactor(self._key)
 
@@ -181,7 +184,7 @@ class VllmClient:
     def _ask(self, method: str, path: str, body: object) -> Any:
         secure = self._parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(self._parts.hostname or "", self._parts.port, timeout=_SECONDS)
+        connection = kind(self._parts.hostname or "", self._port, timeout=_SECONDS)
         text = None if body is None else json.dumps(body)
         headers = {"Content-Type": "application/json"}
         if self._key is not None:
@@ -189,20 +192,46 @@ class VllmClient:
         try:
             connection.request(method, self._parts.path + path, text, headers)
             reply = connection.getresponse()
-            content = reply.read()
-        except (OSError, http.client.HTTPException) as error:
+            content = reply.read(_MOST_BYTES + 1)
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
             raise StudentError(
                 f"{self.base_url}: cannot be reached: {self._redactor.text(str(error))}",
                 hint="start the server; what was read is cached, so the same command continues",
             ) from error
         finally:
             connection.close()
+        if len(content) > _MOST_BYTES:
+            raise StudentError(
+                f"{self.base_url}{path}: answered with more than {_MOST_BYTES >> 20} MB",
+                hint="lower batch_tokens, or check that base_url is a vLLM server",
+            )
         if reply.status != http.client.OK:
             raise self._refused(path, reply.status, content)
         try:
             return json.loads(content)
         except (ValueError, RecursionError) as error:
             raise StudentError(f"{self.base_url}{path}: did not answer with JSON") from error
+
+
+def _address(base_url: str) -> tuple[SplitResult, int | None]:
+    """The parts of an address and its port.
+
+    Raises:
+        StudentError: It is no address of an HTTP server.
+    """
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+        (parts.hostname or "").encode("idna")
+        whole = parts.scheme in ("http", "https") and parts.hostname and " " not in parts.netloc
+    except (ValueError, UnicodeError):  # of a bad port, bracket or host name
+        whole = False
+    if not whole or not base_url.isascii() or not base_url.isprintable():
+        raise StudentError(
+            f"base_url {base_url!a} is no address of a server",
+            hint="it is like http://127.0.0.1:8000/v1 (--student-url)",
+        )
+    return parts, port
 
 
 def _key(variable: str) -> str:
@@ -230,6 +259,10 @@ float32 gives a token so little; what is at or below this is a stand-in, and not
 
 _MOST_LOGPROB = 0.01
 """A probability above 1, beyond rounding, is not a measurement either."""
+
+
+_NOTHING: Mapping[str, float | None] = {"logprob": None}
+"""What stands for a token of which a server says nothing: its row has no number."""
 
 
 class VllmEngine:
@@ -335,7 +368,7 @@ def _measured(
     start = passage.target_start
     try:
         own = [
-            token[str(name)]
+            _NOTHING if token is None else token[str(name)]
             for token, name in zip(tokens[start:], passage.ids_T[start:].tolist(), strict=True)
         ]
         logprobs_T = np.array([_logprob(entry["logprob"]) for entry in own], dtype=np.float32)

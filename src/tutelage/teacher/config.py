@@ -198,13 +198,23 @@ class TeacherSettings(BaseModel):
     def _is_an_address_without_secrets(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        parts = urlsplit(value)
+        value = value.strip().rstrip("/")
+        try:
+            parts = urlsplit(value)
+            has_port = parts.port is None or parts.port > 0
+            (parts.hostname or "").encode("idna")
+        except (ValueError, UnicodeError) as error:  # of a bad port, bracket or host name
+            raise ValueError(f"{value!a} is no address: {error}") from error
         if parts.username is not None or parts.password is not None or parts.query:
             # The value itself is not repeated: it may hold the secret.
             raise ValueError("must not hold a user, a password or a query; use api_key_env")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        plain = value.isprintable() and " " not in value and has_port
+        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
             raise ValueError(f"expected http://host/v1 or https://host/v1, got {value!r}")
-        return value.rstrip("/")
+        for end in ("/chat/completions", "/completions", "/models"):
+            if parts.path.endswith(end):
+                raise ValueError(f"leave out {end}: give {value.removesuffix(end)}")
+        return value
 
     @field_validator("api_key_env")
     @classmethod

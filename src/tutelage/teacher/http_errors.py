@@ -36,6 +36,8 @@ _STATUS_OF_NAME = {
     "authentication": 401,
     "invalid_api_key": 401,
     "insufficient_quota": 402,
+    "insufficient_balance": 402,
+    "insufficient_credit": 402,
     "permission_denied": 403,
     "not_found": 404,
     "invalid_request": 400,
@@ -45,15 +47,30 @@ _STATUS_OF_NAME = {
 """Parts of the names of errors, as servers write them in place of a number."""
 
 _BUSY_WORDS = re.compile(
-    r"rate.?limit|too many requests|overloaded|try again (?:later|in)|quota exceeded", re.IGNORECASE
-)
-_MODERATED = re.compile(r"moderat|flagged|content polic|safety", re.IGNORECASE)
-_NO_CREDIT = re.compile(r"insufficient_quota|billing|credit|balance|payment", re.IGNORECASE)
-_TOO_LONG = re.compile(
-    r"context.{0,12}(?:length|window|size)|maximum.{0,20}tokens|too long|too large|too many tokens",
+    r"rate.?limit|too many requests|overloaded|try again (?:later|in)|quota exceeded"
+    r"|(?:request|qps|rpm|tpm)\w* limit|limit reached|concurrency limit|server (?:is )?busy",
     re.IGNORECASE,
 )
-_NO_SYSTEM = re.compile(r"system[ _-]?(?:role|prompt|message)|role.{0,10}system", re.IGNORECASE)
+_MODERATED = re.compile(r"moderat|flagged|content polic|safety", re.IGNORECASE)
+_FILTERED = re.compile(
+    r"moderation|flagged|content.{0,12}polic|content[ _-]?filter|responsible ?ai"
+    r"|data_?inspection|(?:sensitive|inappropriate|prohibited|unsafe) (?:content|words?)"
+    r"|\u654f\u611f|\u4e0d\u5b89\u5168",
+    re.IGNORECASE,
+)
+"""The same where the status alone says nothing of a refusal, such as Azure's 400."""
+_BAD_KEY = re.compile(
+    r"(?:invalid|incorrect|expired|missing|wrong|malformed|no)\b.{0,20}\bapi[ _-]?key"
+    r"|api[ _-]?key\b.{0,40}(?:not valid|invalid|not found|expired|missing|incorrect|required)",
+    re.IGNORECASE,
+)
+_NO_CREDIT = re.compile(r"insufficient_quota|billing|credit|balance|payment", re.IGNORECASE)
+_TOO_LONG = re.compile(
+    r"context.{0,12}(?:length|window|size)|maximum.{0,20}tokens|too long|too large|too many tokens"
+    r"|tokens?.{0,40}must be (?:<=|less|at most)|exceeds?.{0,30}(?:context|tokens|token limit)",
+    re.IGNORECASE,
+)
+_NO_SYSTEM = re.compile(r"system[ _-]?(?:role|prompt|message)|role.{0,24}system", re.IGNORECASE)
 _OMITTED = ("seed", "top_p", "temperature")
 
 
@@ -95,18 +112,15 @@ def failure_of(
     """
     said = said_in(body)
     what = f"{place}: HTTP {status}{f': {said}' if said else ''}"
-    about_one = False
+    about_one = is_moderation(status, said)
     error: TeacherError
-    if status in (401, 403):
-        about_one = status == 403 and _MODERATED.search(said) is not None  # noqa: PLR2004
-        if about_one:
-            error = TeacherError(what, hint="the server refuses this text, not the key")
-        else:
-            key = settings.api_key_env or "no key was sent: api_key_env is not set"
-            # The server's words are not shown: they may hold a part of the key.
-            error = TeacherError(
-                f"{place}: HTTP {status}: not allowed", hint=f"check the key ({key})"
-            )
+    if about_one:
+        error = TeacherError(what, hint="the server refuses this text, not the key")
+    elif status in (401, 403) or (status == 400 and _BAD_KEY.search(said)):  # noqa: PLR2004
+        key = settings.api_key_env or "no key was sent: api_key_env is not set"
+        # The server's words are not shown: they may hold a part of the key.
+        error = TeacherError(f"{place}: HTTP {status}: not allowed", hint=f"check the key ({key})")
+        status = 401 if status == 400 else status  # noqa: PLR2004  (Gemini says 400 for a bad key)
     elif status == 402 or (status == 429 and _NO_CREDIT.search(said)):  # noqa: PLR2004
         error = TeacherError(what, hint="the account has no credit left; waiting does not help")
     elif status == 404:  # noqa: PLR2004  (an HTTP status)
@@ -115,7 +129,7 @@ def failure_of(
             hint=f"check base_url ({settings.base_url}) and model ({settings.model}); "
             "base_url usually ends in /v1",
         )
-    elif status == 429:  # noqa: PLR2004
+    elif status in (429, 498):
         error = TeacherBusyError(
             what, hint="lower concurrency, or set requests_per_minute or tokens_per_minute"
         )
@@ -130,6 +144,24 @@ def failure_of(
         error = TeacherError(what, hint=hint_of_refusal(said, sent=sent))
     wait_seconds = retry_after_seconds(headers)
     return Failed(error=error, status=status, wait_seconds=wait_seconds, about_one=about_one)
+
+
+def is_moderation(status: int, said: str) -> bool:
+    """Whether a refusal is about this one text.
+
+    Args:
+        status: Of the response.
+        said: The server's own words.
+
+    Examples:
+        >>> is_moderation(400, "The response was filtered (code content_filter)")
+        True
+        >>> is_moderation(401, "content_filter")
+        False
+    """
+    if status == 403:  # noqa: PLR2004
+        return _MODERATED.search(said) is not None or _FILTERED.search(said) is not None
+    return status in (400, 422, 451) and _FILTERED.search(said) is not None
 
 
 def hint_of_refusal(said: str, *, sent: Collection[str] = ()) -> str:
@@ -147,6 +179,8 @@ def hint_of_refusal(said: str, *, sent: Collection[str] = ()) -> str:
 
 
 def _hint_of_sampling(said: str, sent: Collection[str]) -> str | None:
+    if _TOO_LONG.search(said) and not any(_names(name, said) for name in _OMITTED):
+        return None
     if _names("max_tokens", said) and _names("max_completion_tokens", said):
         wanted = "max_completion_tokens" if "max_tokens" in sent else "max_tokens"
         return f"set max_tokens_field: {wanted} (--max-tokens-field {wanted})"
@@ -226,7 +260,7 @@ def _words(error: object) -> Iterator[str]:
     if isinstance(error, str):
         yield error
     elif is_object(error):
-        for name in ("code", "status", "type", "message"):
+        for name in ("code", "status", "type", "message", "detail", "error_msg", "status_msg"):
             value = error.get(name)
             if isinstance(value, str):
                 yield value
@@ -241,7 +275,7 @@ def said_in(body: object) -> str:
     """
     inner = body[0] if isinstance(body, list) and body else body
     if is_object(inner):
-        for name in ("error", "errors", "detail", "message", "msg"):
+        for name in ("error", "errors", "detail", "message", "msg", "error_msg", "status_msg"):
             text = _message_in(inner.get(name))
             if text:
                 code = inner.get("code") if name == "message" else None
@@ -256,9 +290,12 @@ def _message_in(value: object) -> str:
         return "; ".join(filter(None, map(_message_in, value[:5])))
     if not is_object(value):
         return ""
+    metadata = value.get("metadata")
+    behind = metadata.get("raw") if is_object(metadata) else None  # what a proxy's provider said
     place = value.get("loc")
-    message = value.get("message") or value.get("msg") or value.get("detail")
-    parts = [message, value.get("param"), value.get("code"), value.get("type")]
+    names = ("message", "msg", "detail", "error_msg", "status_msg")
+    message = next((value[name] for name in names if value.get(name)), None)
+    parts = [message, value.get("param"), value.get("code"), value.get("type"), behind]
     if isinstance(place, list):
         where = ".".join(str(part) for part in place)
         return f"{where}: {message}" if isinstance(message, str) else where

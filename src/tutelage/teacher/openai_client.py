@@ -34,7 +34,11 @@ MOST_ERROR_BYTES = 64 * 2**10
 
 
 class RedirectError(Exception):
-    """The server sends the request on to another host, which must not get the key or the data."""
+    """The server sends the request on to where it must not go, or in a way that loses its body."""
+
+
+_LOSING_BODY = (301, 302, 303)
+"""Redirects after which a POST is sent again as a GET, without what it asked."""
 
 
 class ReplyTooLargeError(Exception):
@@ -60,7 +64,7 @@ def new_client(*, most_bytes: int = MOST_REPLY_BYTES) -> "httpx2.AsyncClient":
 
 
 async def refuse_strangers(response: "httpx2.Response") -> None:
-    """Refuse a redirect to another scheme, host or port.
+    """Refuse a redirect to another scheme, host or port, and one that loses the request.
 
     Raises:
         RedirectError: It is one.
@@ -72,6 +76,11 @@ async def refuse_strangers(response: "httpx2.Response") -> None:
     if (told.scheme, told.host, told.port) != (asked.scheme, asked.host, asked.port):
         port = f":{told.port}" if told.port is not None else ""
         raise RedirectError(f"redirects to another host ({told.scheme}://{told.host}{port})")
+    if response.request.method == "POST" and response.status_code in _LOSING_BODY:
+        raise RedirectError(
+            f"redirects to {told.path} (HTTP {response.status_code}), where a request would arrive "
+            "without its body"
+        )
 
 
 async def read_bounded(response: "httpx2.Response", *, most_bytes: int = MOST_REPLY_BYTES) -> None:
@@ -402,7 +411,8 @@ class OpenAITeacher:
             return Failed(
                 error=TeacherError(
                     f"{self.endpoint}: {self._redactor.text(str(error))}",
-                    hint="check base_url; nothing is sent to the address a server redirects to",
+                    hint="check base_url: give the address that answers itself; nothing is sent to "
+                    "the one a server redirects to",
                 )
             )
 

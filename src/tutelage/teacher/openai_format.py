@@ -33,7 +33,7 @@ _WHOLE = frozenset(
     (
         *("stop", "stopped", "eos", "eos_token", "eos_found", "end_turn", "stop_sequence"),
         *("stop_token", "stop_str", "end_of_turn", "complete", "completed", "done", "finished"),
-        *("end", "finish", "success"),
+        *("end", "finish", "success", "normal", "eot", "eos_id"),
     )
 )
 _CUT = frozenset(
@@ -41,7 +41,7 @@ _CUT = frozenset(
         *("length", "max_tokens", "model_length", "max_length", "max_output_tokens", "limit"),
         *("token_limit", "max_new_tokens", "max_completion_tokens", "incomplete", "truncated"),
         *("context_length", "context_length_exceeded", "model_context_window_exceeded"),
-        *("error_limit", "max_context"),
+        *("error_limit", "max_context", "time_limit", "timelimit", "token_budget", "max_time"),
     )
 )
 _FILTERED = frozenset(
@@ -49,6 +49,7 @@ _FILTERED = frozenset(
         *("content_filter", "content_filtered", "refusal", "refused", "safety", "recitation"),
         *("blocklist", "prohibited_content", "spii", "image_safety", "guardrail_intervened"),
         *("error_toxic", "sensitive", "moderation", "flagged", "language", "blocked"),
+        *("moderated", "content_policy", "content_policy_violation", "responsible_ai_policy"),
     )
 )
 _FAILED = frozenset(
@@ -68,17 +69,55 @@ def ending_of(finish_reason: str | None) -> Ending:
         >>> ending_of(None), ending_of("tool_calls")
         ('unknown', 'unknown')
     """
-    if finish_reason is None:
-        return "unknown"
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", finish_reason.strip().rpartition(".")[2])
-    name = re.sub(r"[\s_-]+", "_", spaced.lower()).removeprefix("finish_reason_")
-    if name in _WHOLE:
-        return "whole"
-    if name in _CUT:
-        return "cut"
-    if name in _FILTERED:
-        return "filtered"
-    return "failed" if name in _FAILED else "unknown"
+    return _ENDINGS.get(_flat(finish_reason or ""), "unknown")
+
+
+def _flat(name: str) -> str:
+    """A reason to stop without case and separators."""
+    flat = re.sub(r"[\W_]+", "", name.strip().rpartition(".")[2].lower())
+    return flat.removeprefix("finishreason")
+
+
+_ENDINGS: dict[str, Ending] = {
+    _flat(name): ending
+    for names, ending in (
+        (_WHOLE, "whole"),
+        (_CUT, "cut"),
+        (_FILTERED, "filtered"),
+        (_FAILED, "failed"),
+    )
+    for name in names
+}
+_NO_REASON = frozenset(("", "null", "none", "nil", "unknown", "unspecified", "undefined"))
+"""What servers write, without case and separators, where they know no reason to stop."""
+
+
+def finish_reason_in(choice: Mapping[str, object]) -> str:
+    """Why a choice ended, or `UNKNOWN`, wherever the server says so.
+
+    A proxy may call every ending `stop` and name the provider's own beside it; the provider's
+    counts where it says that the reply is not whole.
+
+    Examples:
+        >>> finish_reason_in({"finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"})
+        'MAX_TOKENS'
+        >>> finish_reason_in({"finish_reason": "null", "stop_reason": "end_turn"})
+        'end_turn'
+    """
+    names = ("finish_reason", "finishReason", "stop_reason", "native_finish_reason", "done_reason")
+    details = choice.get("finish_details")
+    values = [choice.get(name) for name in names] + [details]
+    said = [
+        value
+        for value in (v.get("type") if is_object(v) else v for v in values)
+        if isinstance(value, str) and _flat(value) not in _NO_REASON
+    ]
+    if not said:
+        return UNKNOWN
+    native = choice.get("native_finish_reason")
+    if ending_of(said[0]) == "whole" and isinstance(native, str):
+        return native if ending_of(native) in ("cut", "filtered", "failed") else said[0]
+    return said[0]
 
 
 # ----------------------------------------------------------------------------------------------
@@ -89,6 +128,13 @@ def ending_of(finish_reason: str | None) -> Ending:
 # ----------------------------------------------------------------------------------------------
 # Answers that a server streams although it was asked for one body.
 # ----------------------------------------------------------------------------------------------
+
+
+_REASONING_FIELDS = (
+    *("reasoning_content", "reasoning", "thinking", "thinking_blocks", "reasoning_text"),
+    *("thought", "thoughts"),
+)
+"""Where servers put what the model thought before it answered."""
 
 
 def body_of_events(text: str) -> dict[str, object] | None:
@@ -128,7 +174,7 @@ def body_of_events(text: str) -> dict[str, object] | None:
         for choice in choices if isinstance(choices, list) else ():
             if is_object(choice) and choice.get("index", 0) == 0:
                 finish = choice.get("finish_reason") or finish
-                _join(parts, choice.get("delta"))
+                _join(parts, choice.get("delta") or choice.get("message"))
     if not lines or (finish is None and lines[-1] != "[DONE]"):
         return None
     message = {"role": "assistant", "content": None, **parts}
@@ -137,8 +183,9 @@ def body_of_events(text: str) -> dict[str, object] | None:
 
 def _join(parts: dict[str, str], delta: object) -> None:
     if is_object(delta):
-        for name in ("content", "reasoning_content", "reasoning", "refusal"):
-            piece = delta.get(name)
+        pieces = {name: delta.get(name) for name in (*_REASONING_FIELDS, "refusal")}
+        pieces["content"] = _text_in(delta.get("content"))
+        for name, piece in pieces.items():
             if isinstance(piece, str):
                 parts[name] = parts.get(name, "") + piece
 
@@ -162,6 +209,7 @@ __all__ = [
 MOST_TOKENS = 2**40
 
 _NOTHING = Redactor(None)
+_KEEP_ALIVE = re.compile(r"\A(?:\s*:[^\n]*\n)+")
 
 
 def body_of(request: Request, settings: TeacherSettings) -> dict[str, object]:
@@ -193,8 +241,14 @@ def parse_body(
     if isinstance(body, str):
         body = body_of_events(body) or body
     body = redactor.value(body)
-    if isinstance(body, list) and len(body) == 1 and is_object(body[0]) and "error" in body[0]:
+    if isinstance(body, list) and len(body) == 1 and is_object(body[0]):
         body = body[0]
+    if is_object(body) and "choices" not in body:
+        for name in ("data", "result", "response"):
+            inner = body.get(name)
+            if is_object(inner) and "choices" in inner:
+                body = inner
+                break
     return body if is_object(body) else _nonsense(body, place=place)
 
 
@@ -236,8 +290,9 @@ def failure_within(
     choice = choices[0] if isinstance(choices, list) and choices else None
     error = choice.get("error") if is_object(choice) else None
     if not error and not choice:
-        error = body.get("error") or body.get("errors")
-        if not error and (body.get("object") == "error" or status_in(body) is not None):
+        error = body.get("error") or body.get("errors") or _base_resp(body)
+        names_one = body.get("object") == "error" or "error_msg" in body or status_in(body)
+        if not error and (names_one or ("detail" in body and "choices" not in body)):
             error = body
     if isinstance(error, list) and error:
         error = error[0]
@@ -252,6 +307,12 @@ def failure_within(
         settings=settings,
         sent=sent,
     )
+
+
+def _base_resp(body: Mapping[str, object]) -> object:
+    """The error as MiniMax reports it, beside choices that are null; None where there is none."""
+    found = body.get("base_resp")
+    return found if is_object(found) and found.get("status_code") not in (None, 0) else None
 
 
 def reply_of(
@@ -272,26 +333,26 @@ def reply_of(
     choices = body.get("choices")
     if not isinstance(choices, list):
         return _nonsense(dict(body), place=place)
-    usage = body.get("usage")
-    counts = usage if is_object(usage) else {}
-    choice = choices[0] if choices else None
-    message = choice.get("message") if is_object(choice) else None
-    finish = choice.get("finish_reason") if is_object(choice) else None
-    finish_reason = finish if isinstance(finish, str) and finish else UNKNOWN
+    choice = _first(choices)
+    message = _message_in(choice)
+    finish_reason = UNKNOWN if choice is None else finish_reason_in(choice)
     if ending_of(finish_reason) == "failed":
         error = TeacherUnreachableError(
             f"{place}: HTTP 200, but the answer broke off (finish_reason {finish_reason})",
             hint="the server or the provider behind it failed while it answered",
         )
         return Failed(error=error, status=200)
-    text = _text_in(message.get("content")) if is_object(message) else None
-    reasoning = _reasoning_in(message) if is_object(message) else None
-    if text is None:
+    text = None if message is None else _text_in(message.get("content"))
+    reasoning = None if message is None else _reasoning_in(message)
+    prompt_tokens, completion_tokens = _tokens_in(body.get("usage"))
+    instead = message is not None and (_refusal_in(message) or message.get("tool_calls"))
+    if text is None or (instead and not text.strip()):
         why, hint = _why_no_text(message, finish_reason)
         unusable = UnusableReplyError(f"{place}: {why}", hint=hint)
-        unusable.finish_reason = finish_reason
-        unusable.prompt_tokens = _count(counts.get("prompt_tokens"))
-        unusable.completion_tokens = _count(counts.get("completion_tokens"))
+        refused = message is not None and _refusal_in(message)
+        unusable.finish_reason = "refusal" if refused else finish_reason
+        unusable.prompt_tokens = prompt_tokens
+        unusable.completion_tokens = completion_tokens
         unusable.seconds = seconds
         unusable.reasoning = reasoning
         return Failed(error=unusable, status=200)
@@ -301,16 +362,64 @@ def reply_of(
         model=model if isinstance(model, str) and model else request.model,
         text=text,
         finish_reason=finish_reason,
-        prompt_tokens=_count(counts.get("prompt_tokens")),
-        completion_tokens=_count(counts.get("completion_tokens")),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
         seconds=seconds,
         reasoning=reasoning,
     )
 
 
+def _first(choices: list[object]) -> dict[str, object] | None:
+    """The choice with the lowest index, which need not come first."""
+    found = [choice for choice in choices if is_object(choice)]
+
+    def index(choice: dict[str, object]) -> int:
+        value = choice.get("index")
+        return value if isinstance(value, int) else 0
+
+    return min(found, key=index) if found else None
+
+
+def _message_in(choice: Mapping[str, object] | None) -> dict[str, object] | None:
+    """The message of a choice, under any of the names that servers give it."""
+    if choice is None:
+        return None
+    for name in ("message", "delta"):
+        found = choice.get(name)
+        if is_object(found):
+            return found
+    several = choice.get("messages")
+    if isinstance(several, list) and several and is_object(several[-1]):
+        return several[-1]
+    text = choice.get("text")
+    return {"content": text} if isinstance(text, str) else None
+
+
+def _refusal_in(message: Mapping[str, object]) -> str | None:
+    refusal = message.get("refusal")
+    return refusal if isinstance(refusal, str) and refusal else None
+
+
+def _tokens_in(usage: object) -> tuple[int | None, int | None]:
+    """The tokens of prompt and completion, under the names of several APIs."""
+    counts = usage if is_object(usage) else {}
+
+    def count(*names: str) -> int | None:
+        return next((n for name in names if (n := _count(counts.get(name))) is not None), None)
+
+    return (
+        count("prompt_tokens", "input_tokens"),
+        count("completion_tokens", "output_tokens", "generated_tokens"),
+    )
+
+
 def _decoded(data: bytes) -> object:
-    """The JSON value of some bytes, or their text where they are no JSON."""
+    """The JSON value of some bytes, or their text where they are no JSON.
+
+    Comments that keep a connection alive (`: processing`) may stand in front of it.
+    """
     text = data.decode(json.detect_encoding(data), "replace").removeprefix("\ufeff")
+    text = _KEEP_ALIVE.sub("", text, count=1)
     try:
         value: object = json.loads(text, strict=False)
     except (ValueError, RecursionError):
@@ -321,8 +430,8 @@ def _decoded(data: bytes) -> object:
 def _why_no_text(message: object, finish_reason: str) -> tuple[str, str]:
     if not is_object(message):
         return "answered without any choice", "the server may not speak the chat API"
-    refusal = message.get("refusal")
-    if isinstance(refusal, str) and refusal:
+    refusal = _refusal_in(message)
+    if refusal is not None:
         return f"refused: {refusal[:SHOWN]}", "the teacher will not answer this example"
     if message.get("tool_calls"):
         return "called a tool instead of answering", "turn tools off on the server"
@@ -335,21 +444,29 @@ def _why_no_text(message: object, finish_reason: str) -> tuple[str, str]:
 
 
 def _text_in(content: object) -> str | None:
+    """The text of a message: a text, or parts of which thoughts are left out."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list):  # some servers send parts
-        texts = [part.get("text") for part in content if is_object(part) and not _is_thought(part)]
-        parts = [text for text in texts if isinstance(text, str)]
+    if isinstance(content, list):
+        texts = [_text_in(part) for part in content if not (is_object(part) and _is_thought(part))]
+        parts = [text for text in texts if text is not None]
         return "".join(parts) if parts else None
+    if is_object(content):
+        for name in ("text", "content", "value", "parts"):
+            text = _text_in(content.get(name))
+            if text is not None:
+                return text
     return None
 
 
 def _reasoning_in(message: Mapping[str, object]) -> str | None:
     """What the model thought before it answered, wherever the server puts it; None for nothing."""
-    for name in ("reasoning_content", "reasoning", "thinking"):
-        text = _thought(message.get(name))
-        if text:
-            return text
+    apart = message.get("provider_specific_fields")
+    for held in (message, apart if is_object(apart) else {}):
+        for name in _REASONING_FIELDS:
+            text = _thought(held.get(name))
+            if text:
+                return text
     content = message.get("content")
     parts = content if isinstance(content, list) else message.get("reasoning_details")
     if isinstance(parts, list):
@@ -376,18 +493,35 @@ def _thought(value: object) -> str:
     return ""
 
 
+_NATIVE = {
+    "candidates": ("Gemini's own API", "/v1beta/openai"),
+    "stop_reason": ("Anthropic's own API", "/v1"),
+    "done": ("Ollama's own API", "/v1"),
+    "output": ("the Responses API", "/v1"),
+    "generated_text": ("a text generation API", "/v1"),
+}
+"""Fields by which the answers of other APIs are known, and how the right address ends."""
+
+
 def _nonsense(body: object, *, place: str) -> Failed:
     text = body if isinstance(body, str) else json.dumps(body)
+    hint = "check that base_url is the API (it usually ends in /v1), not a web page or a proxy"
+    for name, (api, end) in _NATIVE.items():
+        if is_object(body) and name in body and "choices" not in body:
+            hint = f"this is an answer of {api}: give the OpenAI-compatible base_url (... {end})"
+            break
     error = TeacherUnreachableError(
         f"{place}: HTTP 200, but not an answer of the chat API: "
         f"{' '.join(text[: 4 * SHOWN].split())[:SHOWN]}",
-        hint="check that base_url is the API (it usually ends in /v1), not a web page or a proxy",
+        hint=hint,
     )
     return Failed(error=error, status=200)
 
 
 def _count(value: object) -> int | None:
     """A plausible number of tokens, or None."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value < MOST_TOKENS else None

@@ -47,6 +47,7 @@ _FIRST_SPARE_ID, _SPARE_IDS = 1_900_000_000, 100_000_000
 _NOBODY = 65534
 _EXEC_FAILED = 126
 _SIGNALLED = 128
+_LAST_SIGNAL = 64
 
 _DENIED = {
     # What a program under test never needs and an escape or a memory bomb might: namespaces,
@@ -203,7 +204,8 @@ def _run_bubblewrap(order: dict[str, Any], report: int, group: int | None) -> No
         _say(report, refused="bubblewrap could not build its walls")
         return
     # As a shell does, it says 128 and the number of the signal that ended the program.
-    code = _SIGNALLED - status if status > _SIGNALLED else status
+    is_signal = _SIGNALLED < status <= _SIGNALLED + _LAST_SIGNAL
+    code = _SIGNALLED - status if is_signal else status
     _say(report, exit=code, cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3))
 
 

@@ -530,7 +530,8 @@ def _named(status: object) -> str:
     if status == -signal.SIGXCPU:
         return "it used up its processor time"
     if status < 0:
-        return f"it was killed by {signal.Signals(-status).name}"
+        known = {member.value: member.name for member in signal.Signals}
+        return f"it was killed by {known.get(-status, f'signal {-status}')}"
     if status == 0:
         return "it exited before the end of its tests"
     return f"it exited with status {status}"
