@@ -357,3 +357,28 @@ def test_parts_may_be_plain_texts_and_tools_go_by_another_name() -> None:
     candidate = first(row)
     assert candidate.messages[0].content == ASK
     assert json.loads(candidate.tools) == tools
+
+
+@pytest.mark.parametrize("shape", [{"messages": CHAT}, {"prompt": ASK, "completion": SAY}])
+def test_a_row_keeps_its_own_template_arguments(shape: dict[str, object]) -> None:
+    arguments = {"enable_thinking": False, "custom_instructions": None}
+    candidates = [
+        first({**shape, "chat_template_kwargs": value})
+        for value in (arguments, json.dumps(arguments), {}, None)
+    ]
+    assert [c.template_args and json.loads(c.template_args) for c in candidates] == [
+        arguments,
+        arguments,
+        None,
+        None,
+    ]
+    assert len({c.candidate_id for c in candidates}) == len({c.example_id for c in candidates}) == 2
+    (example,) = [row.example for row in read([{**shape, "chat_template_kwargs": arguments}])]
+    assert (example.template_args, example.extra) == (candidates[0].template_args, None)
+
+
+@pytest.mark.parametrize("value", [[1], "no", {"tools": []}, {"chat_template": "x"}])
+def test_what_is_no_argument_of_a_row_is_a_status(value: object) -> None:
+    found, _ = read([{"messages": CHAT, "chat_template_kwargs": value}, {"messages": CHAT}])
+    assert found.status == "bad_type"
+    assert "chat_template_kwargs" in found.detail

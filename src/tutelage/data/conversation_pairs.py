@@ -21,6 +21,13 @@ from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_
 
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
 """Names of a response that may stand beside the turns it answers; others name a reference."""
+SET_BY_TRAINER = frozenset(
+    (
+        *("messages", "tools", "add_generation_prompt", "chat_template"),
+        *("continue_final_message", "tokenize", "raise_exception", "strftime_now"),
+    )
+)
+"""What a row's own template arguments may not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +40,7 @@ class Pair:
         bare: The instruction before its input was joined to it.
         given: The input that was joined to it; empty where there is none.
         tools: The tools of the row, as JSON text, or None.
+        template_args: The template arguments of the row, as JSON text, or None.
         notes: What the turns hold that no message has room for; kept for provenance.
         detail: For people: why the response is no training target, where it is none.
     """
@@ -44,6 +52,7 @@ class Pair:
     tools: str | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
     detail: str | None = None
+    template_args: str | None = None
 
     @property
     def instruction(self) -> str:
@@ -124,6 +133,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
     """
     _refuse_media(fields)
     tools = _tools(fields)
+    template_args = _template_args(fields)
     pair = _conversation(fields, shape, tools=tools is not None)
     if tools is not None and any(
         turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
@@ -133,6 +143,8 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
         tools = None
     if tools is not None:
         pair = replace(pair, tools=tools)
+    if template_args is not None:
+        pair = replace(pair, template_args=template_args)
     return _labelled(fields, pair)
 
 
@@ -151,6 +163,37 @@ def _tools(fields: Fields) -> str | None:
         return None
     name, value = fields.take("tools")
     return tools_text(value, name=name)
+
+
+def _template_args(fields: Fields) -> str | None:
+    """The arguments with which a trainer renders this row, as JSON text; None where it has none.
+
+    Nulls are kept: TRL hands them to the template as None.
+
+    Raises:
+        UnreadableRowError: `bad_type`: it is no object, or sets what only a trainer sets.
+    """
+    if fields.peek("template_args") is None:
+        return None
+    name, value = fields.take("template_args")
+    try:
+        found = json.loads(value) if isinstance(value, str) and value.strip() else value
+    except (ValueError, RecursionError) as error:
+        raise UnreadableRowError("bad_type", f"field {name!r} is not JSON: {error}") from error
+    if not found or is_nothing(found):
+        return None
+    if not isinstance(found, Mapping):
+        raise UnreadableRowError(
+            "bad_type", f"field {name!r} should be an object of arguments, found {shown(value)}"
+        )
+    taken = sorted(SET_BY_TRAINER & set(found))
+    if taken:
+        raise UnreadableRowError(
+            "bad_type",
+            f"field {name!r} sets {taken[0]!r}, which is not an argument of a row"
+            + (": use the column tools" if taken[0] == "tools" else ""),
+        )
+    return clean_text(json.dumps({key: found[key] for key in sorted(found)}, ensure_ascii=False))
 
 
 def _labelled(fields: Fields, pair: Pair) -> Pair:

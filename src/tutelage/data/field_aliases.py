@@ -27,6 +27,7 @@ FieldName: TypeAlias = Literal[
     "tools",
     "reasoning",
     "label",
+    "template_args",
 ]
 """Our own names for what a row can hold; the keys of `ReadSettings.fields`."""
 
@@ -103,6 +104,7 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
         *("deepseek_thinking_trajectory", "thinking_trajectories"),
     ),
     "label": ("label", "kto_tag"),
+    "template_args": ("chat_template_kwargs",),
 }
 """The names each field goes by, the likeliest first. Case does not matter."""
 

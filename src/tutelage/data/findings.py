@@ -25,9 +25,6 @@ _NO_GUESS = re.compile(
 )
 _KNOWN = frozenset(alias for aliases in ALIASES.values() for alias in aliases)
 
-_TEMPLATE_ARGUMENTS = "chat_template_kwargs"
-"""A column of arguments that TRL hands to the chat template of each row."""
-
 _HINTS: Mapping[str, str] = {
     "unsupported_content": "only text can be read: leave out rows with images, sound or video, or "
     "name a field that holds text: --map instruction=FIELD",
@@ -73,7 +70,6 @@ class Findings:
     _instructions: set[int] = field(default_factory=set)
     _sharing: int = 0
     _unasked: dict[str, None] = field(default_factory=dict)
-    _template_arguments: int = 0
 
     def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
         """Take note of a row that is an example.
@@ -87,8 +83,6 @@ class Findings:
         if told is None:
             told = self._files[file] = _File()
         told.examples += 1
-        if isinstance(row, Mapping) and row.get(_TEMPLATE_ARGUMENTS):
-            self._template_arguments += 1
         if found:
             told.answered += 1
             if self.one_response_each and len(found) == 1 and found[0].step == ORIGINAL:
@@ -146,12 +140,6 @@ class Findings:
             found.append(
                 f"{name}: no row has a response, only an instruction; if a column holds the "
                 f"responses{looks}: --map response={guess or 'NAME'}"
-            )
-        if self._template_arguments:
-            found.append(
-                f"{self._template_arguments:,} rows have {_TEMPLATE_ARGUMENTS}, with which a "
-                "trainer may render each row; they are kept in `extra` and not used: the "
-                "template's arguments are one setting for all rows (--template-arg NAME=VALUE)"
             )
         if self._sharing:
             found.append(
