@@ -175,7 +175,7 @@ def _boxes(text: str) -> Iterator[Found]:
         else:
             end = _closing_brace(text, match.end())
             content = text[match.end() : end - 1]
-        if not content.strip():
+        if not content.strip() or _BOX.search(content):  # a box around others says what they say
             continue
         between = text[previous_end : match.start()] if contents else ""
         # A fresh box starts a fresh answer unless it stands right beside the one before.

@@ -138,6 +138,38 @@ def _minutes(text: str) -> tuple[int, bool] | None:
     return hour * 60 + int(match[2] or 0), bool(half) or hour > _NOON or match[0].startswith("0")
 
 
+_RESIDUE = re.compile(
+    r"(?:[a-z]\s*(?:\\equiv|\u2261)\s*)?(-?\d+)\s*\(?\s*(?:\\[pb]?mod|mod)\b\s*\{?\s*(\d+)\s*\}?\s*\)?"
+)
+
+
+def is_residue(text: str) -> bool:
+    r"""Whether a text is a number modulo another one, such as `x \equiv 2 \pmod 5`."""
+    return _RESIDUE.fullmatch(text.strip()) is not None
+
+
+def same_residue(one: str, other: str) -> bool | None:
+    """Compare two numbers of which one is given modulo another number.
+
+    Returns:
+        None where a plain number is congruent but not the least remainder.
+    """
+    ours, theirs = (_RESIDUE.fullmatch(text.strip()) for text in (one, other))
+    if ours is not None and theirs is not None:
+        modulus = int(ours[2])
+        if modulus != int(theirs[2]) or not modulus:
+            return False
+        return (int(ours[1]) - int(theirs[1])) % modulus == 0
+    residue, plain = (ours, other) if ours is not None else (theirs, one)
+    quantity = read_quantity(plain)
+    if residue is None or quantity is None or not int(residue[2]):
+        return None
+    value, modulus = int(residue[1]), int(residue[2])
+    if quantity.values[0] in (value, value % modulus):
+        return True
+    return None if (quantity.values[0] - value) % modulus == 0 else False
+
+
 def read_parts(text: str) -> Quantity | None:
     """A quantity in several units, such as `2 hours 30 minutes`, in the smallest of them.
 
