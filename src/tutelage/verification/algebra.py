@@ -69,6 +69,8 @@ def _clean(thing: Any) -> Any:
         replaced[symbol] = sympy.I if imaginary else sympy.Symbol(symbol.name, real=True)
     cleaned = thing.xreplace(replaced)
     if is_value:
+        if cleaned.has(sympy.Limit):
+            cleaned = cleaned.doit()
         functions = cleaned.atoms(sympy.core.function.AppliedUndef)
         cleaned = cleaned.xreplace({f: sympy.Symbol(str(f), real=True) for f in functions})
     return cleaned

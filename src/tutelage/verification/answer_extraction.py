@@ -35,7 +35,7 @@ _RUN_ON = re.compile(
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
+_SENTENCE_END = re.compile(r"(?<![.])[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
 _WEAK = ("after 'answer'", "after 'A:'")
 _BOXES_APART = 12
 """Characters between two boxes up to which they are one answer: `\\boxed{3}` or `\\boxed{4}`."""

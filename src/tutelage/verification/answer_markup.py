@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-_NO_FACTOR = r"(?!\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
+_NO_FACTOR = r"(?![A-Za-z]|\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
 """What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
 _OF_REALS = r"(?:(?:\\in\b|\u2208)\s*(?:\\mathbb\s*\{?R\}?|\u211d)\s*)?"
 _NOTHING = re.compile(
@@ -32,6 +32,10 @@ _MARKUP: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...
     (
         re.compile(r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{([^{}]*)\}"),
         lambda m: f"{m[1]} {m[2].replace(chr(92), ' ').strip()}",
+    ),
+    (
+        re.compile(r"(?<=[\w})])\\(?:text|textbf|textit|textrm|textnormal|mbox)\s*\{([^{}]*)\}"),
+        r" \1",
     ),
     (
         re.compile(

@@ -8,20 +8,21 @@ Plain quantities are compared here, exactly and at once. What needs algebra beco
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TypeVar
 
 from tutelage.data.thinking import split_thinking
 from tutelage.verification.answer_extraction import Found, NotFound, find_answer
 from tutelage.verification.answer_markup import NAMED, named_parts, strip_markup
 from tutelage.verification.notations import (
-    is_residue,
+    compare_notations,
+    has_unit,
+    is_compound,
     is_time_or_ratio,
     read_based,
     read_parts,
     same_based,
-    same_residue,
     same_time_or_ratio,
+    without_letters,
 )
 from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
 from tutelage.verification.plain_formulas import both_signs
@@ -71,7 +72,9 @@ LONGEST_ANSWER = 1_000
 
 _FORMULA = re.compile(
     r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
+    r"|(?:gcd|lcm|floor|ceil|sqrt|cbrt|log|ln|exp|sin|cos|tan|abs|max|min)\s*\("
 )
+_CALL = re.compile(r"(?:gcd|lcm|floor|ceil|sqrt|cbrt|abs|max|min)\s*\(")
 _LATEX_NAMES = re.compile(
     r"\\(?:begin|end)\s*\{\w+\*?\}|(?<![A-Za-z])(?:pi|infinity|a?(?:arc)?(?:sin|cos|tan)h?|log|exp|sqrt"
     r"|emptyset)(?![A-Za-z])"
@@ -85,9 +88,6 @@ _TRAILING_UNIT = re.compile(
 _SENTENCE = re.compile(
     r"(?<![\\A-Za-z])(?:[A-Za-z]{2,}[ ]+[A-Za-z]{2,}|[A-Z][a-z]{2,})(?![A-Za-z(])"
 )
-_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
-_RADIANS = re.compile(r"\brad(?:ian)?s?\b", re.IGNORECASE)
-_DEGREES = re.compile(r"\u00b0|\bdeg(?:ree)?s?\b", re.IGNORECASE)
 _OPPOSITES = ({"yes", "no"}, {"true", "false"})
 _WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
@@ -96,20 +96,9 @@ _MOST_WORDS = 12
 """Pieces between spaces in one member of a list; a longer one is prose."""
 _LIST = re.compile(r"[,;]|\bor\b|\band\b")
 _AND = re.compile(r"\bor\b|\band\b")
-_NO_VALUE = re.compile(
-    r"dne|undefined|not defined|do(?:es)? not exist|none|nonexistent|no (?:real )?solutions?|"
-    r"no (?:limit|value|such \w+)|diverges|\\emptyset|impossible|n/?a",
-    re.IGNORECASE,
-)
-"""Ways to say that there is no answer, which may be the same or not."""
-_COMPOUND = re.compile(
-    r"-?\d[\d.,]*\s*((?:[A-Za-z\u00b5\u03a9]+(?:\^?\{?-?\d\}?)?(?:\s*(?:/|\\cdot|\u00b7|\*)\s*|\s+)?){2,})"
-)
-_PERMUTATIONS = re.compile(r"(?<![A-Za-z\\])[ABD-Z]\(\d+,\s*\d+\)|P_\{?\d")
-_CAPITALS = re.compile(r"[A-Z]{2,5}")
 _IN_UNKNOWNS = re.compile(
     r"\d\s*\*?\s*[a-z](?![A-Za-z])|(?<![A-Za-z\\])[a-z]\s*(?:[-+*/^]|\\cdot)"
-    r"|(?:[-+*/]|\\cdot)\s*[a-z](?![A-Za-z])"
+    r"|(?:[-+*/]|\\cdot)\s*[a-z](?![A-Za-z])|\|[a-z]\|"
 )
 """The left side of an equation that is no name."""
 _HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
@@ -168,7 +157,8 @@ def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     answer = strip_markup(found.text)
     if not answer:
         return no_answer(f"the answer ({found.how}) is empty: {found.text!r}")
-    unusual = _unusual_notation(answer, target)
+    answer, target = without_letters(answer, target)
+    unusual = compare_notations(answer, target)
     if unusual is not None:
         return _ruled(unusual[0], found, answer, target)
     quantity = read_quantity(target) or read_parts(target)
@@ -179,36 +169,6 @@ def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     if quantity is not None:
         return _against_number(found, answer, quantity)
     return _against_formula(found, answer, target)
-
-
-def _unusual_notation(answer: str, target: str) -> tuple[bool | None] | None:
-    """What a comparison says of notations that are not formulas, as a tuple of one; else None."""
-    if is_time_or_ratio(answer) and is_time_or_ratio(target):
-        return (same_time_or_ratio(answer, target),)
-    if is_residue(answer) or is_residue(target):
-        return (same_residue(answer, target),)
-    if _NO_VALUE.fullmatch(answer) and _NO_VALUE.fullmatch(target):
-        return (answer.casefold() == target.casefold() or None,)
-    if _CAPITALS.fullmatch(answer) and sorted(answer) == sorted(target) and answer != target:
-        return (None,)  # AB and BA: a segment, a product, a word
-    both = f"{answer} {target}"
-    unsure = (
-        (_RADIANS.search(both) and _DEGREES.search(both))
-        or (_PERMUTATIONS.search(both) and not _same_text(answer, target))
-        or _differ_by_comma(answer, target)
-    )
-    return (None,) if unsure else None
-
-
-def _differ_by_comma(answer: str, target: str) -> bool:
-    """Whether the two are one number if a comma is a decimal point, as in 12,5 and 12.5."""
-    for text, other in ((answer, target), (target, answer)):
-        quantity = read_quantity(other)
-        if quantity is not None and _DECIMAL_COMMA.fullmatch(text):
-            pointed = Fraction(text.replace(".", "").replace(",", "."))
-            if pointed in quantity.values and text != other:
-                return True
-    return False
 
 
 def _against_formula(  # noqa: PLR0911  (one return a kind of answer)
@@ -225,7 +185,7 @@ def _against_formula(  # noqa: PLR0911  (one return a kind of answer)
     same = compare_expressions(answer, target, _same_number)
     if same is not None:
         return rule(same=same, answer=answer, reference=target, how=found.how)
-    if _is_compound(answer) != _is_compound(target) and _has_unit(answer) and _has_unit(target):
+    if is_compound(answer) != is_compound(target) and has_unit(answer) and has_unit(target):
         return cannot_check(f"{answer!r} and {target!r} are not in the same unit")
     ours, theirs = _trailing_unit(answer), _trailing_unit(target)
     if ours is not None and theirs is not None:
@@ -380,8 +340,8 @@ def _reference_answer(reference: str) -> str | None:
     found = find_answer(reference) if "####" in reference or "\\boxed" in reference else None
     text = found.text if isinstance(found, Found) else reference
     text = strip_markup(text)
-    sides = text.split("=")
-    chained = len(sides) > 2 or (len(sides) > 1 and not re.search("[A-Za-z]", sides[0]))  # noqa: PLR2004
+    sides = re.split(r"(?<![<>!:])=", text)
+    chained = len(sides) > 1 and _IN_UNKNOWNS.search(sides[-2]) is None
     if chained and not _LIST.search(text) and read_quantity(strip_markup(sides[-1])) is not None:
         text = strip_markup(sides[-1])  # a chain: 5 + 5 + 1 = 10 + 1 = 11
     return text if text and len(text) <= LONGEST_ANSWER else None
@@ -414,7 +374,7 @@ def _against_number(  # noqa: PLR0911  (one return a kind of answer)
     many = listed is not None and not any(one.unit for one in listed)
     if many or _hedges(answer) or (_looks_formal(answer) and _members(answer) is not None):
         return wrong(f"the answer {answer!r} ({found.how}) gives more than one number")
-    if _is_compound(answer) and reference.unit:
+    if is_compound(answer) and reference.unit:
         return cannot_check(f"{answer!r} and {reference.text!r} are not in the same unit")
     if _looks_formal(answer) and not _is_prose(answer):
         return HardClaim(answer=answer, reference=reference.text, how=found.how)
@@ -430,18 +390,6 @@ def _listed_numbers(answer: str) -> list[Quantity] | None:
     read = [read_quantity(part) for part in _LIST.split(answer) if part.strip()]
     found = [quantity for quantity in read if quantity is not None]
     return found if len(found) == len(read) > 1 else None
-
-
-def _is_compound(text: str) -> bool:
-    """Whether a text is a number with a unit made of several, such as `10 kg m/s^2`."""
-    match = _COMPOUND.fullmatch(text)
-    names = [] if match is None else re.findall("[A-Za-z\u00b5\u03a9]+", match[1])
-    return bool(names) and all(units_of(n) or n in ("N", "Pa", "V", "A", "mol", "K") for n in names)
-
-
-def _has_unit(text: str) -> bool:
-    quantity = read_quantity(text)
-    return _is_compound(text) if quantity is None else bool(quantity.unit)
 
 
 def _hedges(answer: str) -> bool:
@@ -487,9 +435,9 @@ def _is_prose(text: str) -> bool:
 
 def _looks_formal(text: str) -> bool:
     """Whether a text looks like a formula rather than like words."""
-    return bool(re.search(r"[\\^_=+*/\u00d7÷√π]|\d\s*-|\d[a-z]\b|^[a-z]$", text)) or not re.search(
-        r"[A-Za-z]{2}", text
-    )
+    return bool(
+        re.search(_CALL.pattern + r"|[\\^_=+*/\u00d7÷√π]|\d\s*-|\d[a-z]\b|^[a-z]$", text)
+    ) or not re.search(r"[A-Za-z]{2}", text)
 
 
 def _same_text(answer: str, reference: str) -> bool:
@@ -513,7 +461,7 @@ def _same_number(answer: str, reference: str) -> bool | None:
 
 def _members(text: str) -> tuple[str, list[str]] | None:
     """The kind of a collection and its parts; None where the text is a single expression."""
-    if conditions_of(text):
+    if conditions_of(text) or listed_conditions(text):
         return None
     signed = both_signs(text)
     if signed is not None and "," not in text:
@@ -522,11 +470,21 @@ def _members(text: str) -> tuple[str, list[str]] | None:
     if bracketed is not None:
         left, inner, right_ = (part.lstrip("\\") for part in bracketed.groups())
         parts = _split(inner)
-        if len(parts) > 1 and not any(c in inner for c in "()[]"):
+        if len(parts) > 1 and not any(c in inner for c in "()[]") and _is_balanced(inner):
             return ("set", _with_both_signs(parts)) if left == "{" else (left + right_, parts)
-        if bracketed[2].count(bracketed[1]) == 0:
+        if _is_balanced(inner):
             return None
     return _bare_members(text)
+
+
+def _is_balanced(inner: str) -> bool:
+    r"""Whether every bracket inside closes one that opens inside: not in `1\} \cup \{2`."""
+    depth = 0
+    for character in inner:
+        depth += {"{": 1, "(": 1, "[": 1, "}": -1, ")": -1, "]": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def _bare_members(text: str) -> tuple[str, list[str]] | None:

@@ -209,7 +209,10 @@ def read_quantity(text: str) -> Quantity | None:
         >>> read_quantity("12 or 13") is None
         True
     """
-    text = text.strip().rstrip(".").strip()
+    text = text.strip()
+    if text.endswith(("...", "\u2026")):  # there is more of it
+        return None
+    text = text.rstrip(".").strip()
     match = _QUANTITY.fullmatch(text)
     if match is None:
         return _from_words(text)

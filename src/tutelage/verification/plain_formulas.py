@@ -50,6 +50,7 @@ _CHINESE_CHOICES = re.compile(
     r"(?:\{\}\s*)?_\s*\{?(\d+)\}?\s*C\s*_\s*\{?(\d+)\}?|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?"
 )
 _DIVISORS = re.compile(r"\\?(gcd|lcm)\s*\(\s*(\d{1,30}(?:\s*,\s*\d{1,30})+)\s*\)")
+_ARRANGEMENTS = re.compile(r"(?<![A-Za-z\\])A_\{?(\d+)\}?\^\{?(\d+)\}?")
 _PYTHON_COMPLEX = re.compile(r"(?<![A-Za-z\\.\d])(\d+(?:\.\d+)?)j(?![A-Za-z])")
 _ROOT = re.compile(r"\\?(sqrt|cbrt|abs|floor|ceil)\s*\(")
 _GROUPED_POWER = re.compile(r"\^\s*\(")
@@ -77,6 +78,7 @@ def as_latex(text: str) -> str:
     text = _OF_DEGREES.sub(r"\\\1(\\frac{\2\\pi}{180})", text)
     text = _CHOICES.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
     text = _CHINESE_CHOICES.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    text = _ARRANGEMENTS.sub(r"\\frac{\1!}{(\1-\2)!}", text)
     text = _DIVISORS.sub(_divisor, text)
     text = _PYTHON_COMPLEX.sub(r"\1i", text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
