@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tutelage.data.chat_messages import Conversation, is_conversation, marked_turns, turns_of
+from tutelage.data.chat_messages import (
+    Conversation,
+    content_of,
+    is_conversation,
+    marked_turns,
+    turns_of,
+)
 from tutelage.data.example import Message, split_response
 from tutelage.data.field_aliases import FieldName, Fields, Shape
 from tutelage.data.field_values import (
@@ -300,7 +306,7 @@ def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
     whole = _whole_response(fields, tools=tools)
     if whole is not None:
         return whole
-    for name in ("data", "text"):
+    for name in ("data", "text", "chat"):
         value = fields.raw(name)
         turns: Any = marked_turns(value) if isinstance(value, str) else value
         texts = is_list(turns) and len(turns) > 1 and all(isinstance(t, str) for t in turns)
@@ -394,6 +400,10 @@ def _calls_as_answer(fields: Fields) -> Message | None:
 
 
 def _system(fields: Fields) -> tuple[Message, ...]:
+    value = fields.peek("system")
+    if isinstance(value, Mapping) and is_list(value.get("parts")):  # Gemini's
+        name, _ = fields.take("system")
+        return (Message(role="system", content=content_of(value["parts"], place=name).text),)
     system = note_in(fields, "system")
     return () if system is None else (Message(role="system", content=system),)
 

@@ -52,7 +52,7 @@ _ITEM_RESPONSES = (
 _INT_BITS = 10_000
 """Python refuses to write integers of more than 4300 digits (14,000 bits)."""
 _ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
-_ITEM_MODELS = ("model", "teacher", "generator", "model_name")
+_ITEM_MODELS = ("model", "teacher", "generator", "model_name", "response_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

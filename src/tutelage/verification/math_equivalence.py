@@ -257,14 +257,7 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
         return _same_text(answer, reference) or same(answer, reference)
     if ours is None or theirs is None:
         single = answer if ours is None else reference
-        kind, parts = theirs if ours is None else ours
-        if kind == "set" and all(same(part, single) is True for part in parts):
-            return True  # 1/2 or 0.5
-        if read_quantity(single) is not None:
-            return False
-        if _WORDS.fullmatch(single):
-            return None
-        return same(answer, reference)  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
+        return _same_as_single(ours or theirs, single, lambda: same(answer, reference), same)
     (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
     if our_kind == their_kind == "set" and len(our_parts) != len(their_parts):
         return _same_without_repeats(our_parts, their_parts, same)
@@ -273,6 +266,20 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
     if our_kind == "set":
         return same_sets(our_parts, their_parts, same)
     return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
+
+
+def _same_as_single(
+    members: tuple[str, list[str]] | None, single: str, whole: Callable[[], bool | None], same: Same
+) -> bool | None:
+    """Compare a collection with a single expression."""
+    kind, parts = members or ("", [])
+    if kind == "set" and all(same(part, single) is True for part in parts):
+        return True  # 1/2 or 0.5
+    if read_quantity(single) is not None:
+        return False
+    if _WORDS.fullmatch(single):
+        return None
+    return whole()  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
 
 
 def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same) -> bool | None:
