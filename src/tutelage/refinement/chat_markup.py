@@ -30,7 +30,7 @@ _TOKEN = re.compile(
     r"|<\|?(?:turn|channel)\|>|<\|(?:turn|channel)>"
     r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|\[\|(?:endofturn|user|assistant|system)\|\]"
     r"|</?\[?INST\]?>|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|SYSTEM_PROMPT)\]"
-    r"|<unused\d+>|<\|reserved_special_token_\d+\|>|<\|endofturn\|>|<\|[a-z]+_(?:start|end)\|>",
+    r"|<unused\d+>|<reserved_\d+>|<\|reserved_special_token_\d+\|>|<\|endofturn\|>|<\|[a-z]+_(?:start|end)\|>",
     re.IGNORECASE,
 )
 _LAST_TOKENS = re.compile(r"(?:\s*<(?:/?s|eos|bos|pad)>)+\s*\Z", re.IGNORECASE)
@@ -59,13 +59,15 @@ _HEADER = re.compile(
       | <\|START_OF_TURN_TOKEN\|>\s*<\|CHATBOT_TOKEN\|>
       | <\|START_RESPONSE\|>
       | <\uff5cAssistant\uff5c>
-      | <bos>
-      | <s>(?![^<]*</s>\s*\S)
+      | <bos>\s*
+      | <s>(?![^<]*</s>\s*\S)\s*
       | \[/INST\]
       | assistant[ \t]*\n\s*\n
+      | <reserved_\d+>
     )""",
     re.VERBOSE,
 )
+_SPEAKER = re.compile(r"\A\s*(?:\*\*)?(?:ASSISTANT|Assistant)(?:\*\*)?[ \t]*:(?:\*\*)?\s*(?=\S)")
 _HARMONY = re.compile(
     r"<\|channel\|>\s*(?P<channel>\w+)(?P<rest>[^<]*)(?:<\|constrain\|>[^<]*)?<\|message\|>"
     r"(?P<text>.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)",
@@ -92,7 +94,9 @@ _WHOLE_THOUGHT = re.compile(
 _OPENING = re.compile(_OPEN, re.IGNORECASE)
 _CLOSING = re.compile(_CLOSE, re.IGNORECASE)
 _SOLUTION = re.compile(
-    r"\A\s*<\|begin_of_solution\|>(?P<text>.*?)(?:<\|end_of_solution\|>\s*)?\Z", re.DOTALL
+    r"\A\s*(?:<\|begin_of_solution\|>(?P<text>.*?)(?:<\|end_of_solution\|>\s*)?"
+    r"|<answer>(?P<answer>.*?)</answer>\s*(?:</s>\s*)?)\Z",
+    re.DOTALL,
 )
 _NEXT_TURN = re.compile(
     r"(?<=\n\n)[ \t]*(?:\#{1,4}[ \t]*|\*\*)?(?:Human|User|USER|HUMAN|Instruction|用户|Q(?=\d*:))"
@@ -201,6 +205,11 @@ class _Work:
         while found := _HEADER.match(self.text):
             self.text = self.text[found.end() :]
             self.notes.append(f"cut {found[0].strip()!r} at the start")
+        speaker = _SPEAKER.match(self.text)
+        alone = len(_ANSWERER.findall(self.text)) == 1
+        if speaker is not None and alone and not _ASKS_FOR_TURNS.search(self.prompt):
+            self.text = self.text[speaker.end() :]
+            self.notes.append(f"cut {speaker[0].strip()!r} at the start")
 
     def cut_thought(self) -> None:
         """Thinking that has lost its opening tag, or stands between tags other than <think>."""
@@ -221,8 +230,8 @@ class _Work:
             rest = rest[closings[-1].end() :]
             own = None
         solution = _SOLUTION.match(rest)
-        if solution is not None:
-            rest = solution["text"].strip()
+        if solution is not None and not (solution["answer"] and "<answer>" in self.prompt):
+            rest = (solution["text"] or solution["answer"] or "").strip()
             self.notes.append("cut the tags around the solution")
         self.text = (own[0] if own else "") + rest
 

@@ -265,8 +265,7 @@ def compare_notations(  # noqa: PLR0911  (one return a notation)
     families = [_FAMILY.search(text) for text in (answer, target)]
     if any(families):
         renamed = {
-            re.sub(rf"\b{m[1]}\b", "k", text[: m.start()]).replace(" ", "") if m else text
-            for m, text in zip(families, (answer, target), strict=True)
+            _renamed(text, match) for match, text in zip(families, (answer, target), strict=True)
         }
         return (True if len(renamed) == 1 else None,)
     both = f"{answer} {target}"
@@ -276,6 +275,14 @@ def compare_notations(  # noqa: PLR0911  (one return a notation)
         or _differ_by_comma(answer, target)
     )
     return (None,) if unsure else None
+
+
+def _renamed(text: str, family: re.Match[str] | None) -> str:
+    """A family of solutions whose integer is called k."""
+    if family is None:
+        return text
+    name = rf"(?<![A-Za-z\\]){family[1]}(?![A-Za-z])"
+    return re.sub(name, "k", text[: family.start()]).replace(" ", "")
 
 
 def _differ_by_comma(answer: str, target: str) -> bool:
