@@ -109,9 +109,9 @@ class Findings:
             return
         for name in _THINKING.intersection(row):
             value = row[name]
-            unread = isinstance(value, str) and len(value) >= _LONG_TEXT
-            if unread and value.strip() not in messages[-1].content and not messages[-1].reasoning:
-                self._beside[str(name)] += 1
+            said = messages[-1]
+            if isinstance(value, str) and len(value) >= _LONG_TEXT and not said.reasoning:
+                self._beside[str(name)] += value.strip() not in said.content
         for name in _CHOICES:
             value = row.get(name)
             texts = value.get("text") if isinstance(value, Mapping) else value
@@ -169,7 +169,7 @@ class Findings:
                 f"{name}: no row has a response, only an instruction; if a column holds the "
                 f"responses{looks}: --map response={guess or 'NAME'}"
             )
-        for name, count in sorted(self._beside.items()):
+        for name, count in sorted((+self._beside).items()):
             meant = (
                 "they are not part of the instruction that is read; join them to it first"
                 if name in _CHOICES

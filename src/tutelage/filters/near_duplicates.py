@@ -55,24 +55,21 @@ _SAME_AS = {
     "\u2264": "<=",
     "\u2265": ">=",
     "\u2260": "!=",
-    "\\times": "*",
-    "\\cdot": "*",
-    "\\div": "/",
-    "\\le": "<=",
-    "\\leq": "<=",
-    "\\ge": ">=",
-    "\\geq": ">=",
-    "\\ne": "!=",
-    "\\neq": "!=",
-    "\\lt": "<",
-    "\\gt": ">",
-    "\\pm": "\u00b1",
-    "\\cup": "\u222a",
-    "\\cap": "\u2229",
-    "\\in": "\u2208",
 }
+_IN_LATEX = (
+    "times * cdot * div / le <= leq <= ge >= geq >= ne != neq != lt < gt > pm \u00b1 mp \u2213 "
+    "cup \u222a cap \u2229 in \u2208 notin \u2209 ni \u220b setminus \u2216 subset \u2282 "
+    "subseteq \u2286 supset \u2283 supseteq \u2287 land \u2227 wedge \u2227 lor \u2228 vee \u2228 "
+    "lnot \u00ac neg \u00ac oplus \u2295 otimes \u2297 circ \u2218 approx \u2248 equiv \u2261 "
+    "sim \u223c cong \u2245 parallel \u2225 perp \u22a5 mid \u2223 nmid \u2224 to \u2192 "
+    "rightarrow \u2192 leftarrow \u2190 leftrightarrow \u2194 implies \u21d2 Rightarrow \u21d2 "
+    "iff \u21d4 Leftrightarrow \u21d4 forall \u2200 exists \u2203 sum \u2211 prod \u220f int \u222b"
+).split()
+"""Commands of LaTeX, each followed by its sign."""
+_SAME_AS |= {f"\\{name}": sign for name, sign in zip(_IN_LATEX[::2], _IN_LATEX[1::2], strict=True)}
+_LATEX = "|".join(name[1:] for name in sorted(_SAME_AS, reverse=True) if name[0] == "\\")
 _SIGN = re.compile(
-    r"\\(?:times|cdot|div|leq?|geq?|neq?|lt|gt|pm|cup|cap|in)(?![A-Za-z])"
+    rf"\\(?:{_LATEX})(?![A-Za-z])"
     r"|<=|>=|!=|==|->|=>|\*\*|&&|\|\||<<|>>|\+\+|--|//|[-+*/^=<>%&|!()\u2013]"
     r"|(?<=\b[A-Za-z])['\u2032](?=[\s(=])"  # the prime of a derivative
     r"|[\u00b1\u00b7\u00d7\u00f7\u00ac\u2044\u2190-\u21ff\u2200-\u22ff]"
