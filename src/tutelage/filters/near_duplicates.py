@@ -64,7 +64,8 @@ _IN_LATEX = re.findall(
     "lnot \u00ac neg \u00ac oplus \u2295 otimes \u2297 circ \u2218 approx \u2248 equiv \u2261 "
     "sim \u223c cong \u2245 parallel \u2225 perp \u22a5 mid \u2223 nmid \u2224 to \u2192 "
     "rightarrow \u2192 leftarrow \u2190 leftrightarrow \u2194 implies \u21d2 Rightarrow \u21d2 "
-    "iff \u21d4 Leftrightarrow \u21d4 forall \u2200 exists \u2203 sum \u2211 prod \u220f int \u222b",
+    "iff \u21d4 Leftrightarrow \u21d4 forall \u2200 exists \u2203 sum \u2211 "
+    "prod \u220f int \u222b",
 )
 """Commands of LaTeX, each with its sign."""
 _SAME_AS |= {f"\\{name}": sign for name, sign in _IN_LATEX}
