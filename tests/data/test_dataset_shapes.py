@@ -8,6 +8,7 @@ import pytest
 
 from tutelage.data import ReadSettings, read
 from tutelage.data.example import Candidate
+from tutelage.errors import DataError
 
 ASK, SAY = "What is 6 times 7?", "It is 42."
 CHAT = [{"role": "user", "content": ASK}, {"role": "assistant", "content": SAY}]
@@ -357,3 +358,85 @@ def test_parts_may_be_plain_texts_and_tools_go_by_another_name() -> None:
     candidate = first(row)
     assert candidate.messages[0].content == ASK
     assert json.loads(candidate.tools) == tools
+
+
+@pytest.mark.parametrize("shape", [{"messages": CHAT}, {"prompt": ASK, "completion": SAY}])
+def test_a_row_keeps_its_own_template_arguments(shape: dict[str, object]) -> None:
+    arguments = {"enable_thinking": False, "custom_instructions": None}
+    candidates = [
+        first({**shape, "chat_template_kwargs": value})
+        for value in (arguments, json.dumps(arguments), {}, None)
+    ]
+    assert [c.template_args and json.loads(c.template_args) for c in candidates] == [
+        arguments,
+        arguments,
+        None,
+        None,
+    ]
+    assert len({c.candidate_id for c in candidates}) == len({c.example_id for c in candidates}) == 2
+    (example,) = [row.example for row in read([{**shape, "chat_template_kwargs": arguments}])]
+    assert (example.template_args, example.extra) == (candidates[0].template_args, None)
+
+
+@pytest.mark.parametrize("value", [[1], "no", {"tools": []}, {"chat_template": "x"}])
+def test_what_is_no_argument_of_a_row_is_a_status(value: object) -> None:
+    found, _ = read([{"messages": CHAT, "chat_template_kwargs": value}, {"messages": CHAT}])
+    assert found.status == "bad_type"
+    assert "chat_template_kwargs" in found.detail
+
+
+TEXTS = {
+    "ChatML": f"<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n{ASK}<|im_end|>\n"
+    f"<|im_start|>assistant\n{SAY}<|im_end|>\n",
+    "Llama 2": f"<s>[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\n{ASK} [/INST] {SAY} </s>",
+    "Glaive": f"USER: {ASK}\n\n\nASSISTANT: {SAY} <|endoftext|>\n\n\n",
+    "Alpaca": f"Below is an instruction.\n\n### Instruction:\n{ASK}\n\n### Response:\n{SAY}",
+    "Alpaca with an input": f"### Instruction:\nWhat is it?\n\n### Input:\n6 times 7\n\n"
+    f"### Response:\n{SAY}</s>",
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_text_with_the_marks_of_a_template_is_a_conversation(kind: str) -> None:
+    messages = first({"text": TEXTS[kind]}).messages
+    asked = "What is it?\n6 times 7" if "input" in kind else ASK
+    assert [m.content for m in messages if m.role != "system"] == [asked, SAY]
+    systems = [m.content for m in messages if m.role == "system"]
+    assert systems == (["Be brief."] if kind in ("ChatML", "Llama 2") else [])
+
+
+def test_a_text_without_an_answer_or_with_words_in_front_is_no_conversation() -> None:
+    for text in (f"USER: {ASK}", f"See:\n\n### Instruction:\n{ASK}\n\n### Response:\n{SAY}", ASK):
+        with pytest.raises(DataError, match="no instruction"):
+            list(read([{"text": text}]))
+
+
+def test_gemini_s_turns_and_the_responses_of_named_models() -> None:
+    said = [{"role": "user", "parts": [{"text": ASK}]}, {"role": "model", "parts": [{"text": SAY}]}]
+    row = {"systemInstruction": {"parts": [{"text": "Be brief."}]}, "contents": said}
+    assert [m.content for m in first(row).messages] == ["Be brief.", ASK, SAY]
+    several = [{"response_model": "a", "response": SAY}, {"response_model": "b", "response": "43"}]
+    (found,) = read([{"question": ASK, "responses": several}])
+    assert [c.teacher for c in found.candidates] == ["a", "b"]
+
+
+def test_columns_beside_that_may_belong_to_prompt_or_response_are_pointed_out() -> None:
+    thinking = "Six sevens are forty-two, since seven times six is the same."
+    assert first({"Question": ASK, "Complex_CoT": thinking, "Response": SAY}).messages[-1].reasoning
+    rows = [{"question": ASK, "choices": ["41", "42"], "cot": thinking, "response": SAY}]
+    found = read(rows)
+    list(found)
+    assert [note.split(":")[0] for note in found.notes] == [
+        "1 rows have a column choices",
+        "1 rows have a column cot",
+    ]
+    assert "--map reasoning=cot" in found.notes[1]
+    mapped = read(rows, ReadSettings(fields={"reasoning": "cot"}))
+    (row,) = mapped
+    assert row.candidates[0].messages[-1].reasoning == thinking
+    assert len(mapped.notes) == 1
+
+
+def test_turns_without_a_role_list_the_fields_there_are() -> None:
+    (found, _) = read([{"conversation": [{"speaker": "a", "line": ASK}]}, {"messages": CHAT}])
+    assert found.detail.endswith(": conversation[0] has no role or from; its fields: speaker, line")

@@ -191,11 +191,7 @@ def test_deep_nesting_has_a_reason(tmp_path: Path) -> None:
     assert [row.status for row in read(str(path))] == ["nested_too_deeply", "ok"]
 
 
-def test_columns_that_were_not_read_are_listed_and_template_arguments_pointed_out() -> None:
+def test_columns_that_were_not_read_are_listed() -> None:
     found = read([{"prompt": "Why?", "gpt": "It is so.", "claude": "It is not."}])
     list(found)
     assert "gpt, claude" in found.notes[0] or "--map response=" in found.notes[0]
-    row = {"prompt": "Why?", "completion": "So.", "chat_template_kwargs": {"a": 1}}
-    found = read([row, {**row, "prompt": "How?", "chat_template_kwargs": {}}])
-    list(found)
-    assert found.notes[0].startswith("1 rows have chat_template_kwargs")

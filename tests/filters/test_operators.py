@@ -8,6 +8,7 @@ from tutelage.filters.operators import operator_similarity, operators_of
 FRAME = "Please work out with care, step by step and without a calculator, the value of {} today."
 FORMULAS = ["48 + 16", "48 - 16", "48 * 16", "48 / 16", "48 ^ 16", "48 % 16", "48 = 16", "48 < 16",
             "48 > 16", "48 <= 16", "48 >= 16", "48 != 16", "48 \u00b1 16", "48 \u2248 16",
+            "p \\land q", "p \\lor q", "p \\subset q", "p \\subseteq q", "p \u2229 q", "p \\to q",
             "-48 16", "48! / 16", "(48 + 16) / 48 + 16", "48 + 16 / (48 + 16)"]  # fmt: skip
 
 
@@ -29,6 +30,7 @@ def test_formulas_that_differ_in_their_operators_are_no_duplicates(shingle, make
         ("48 - 16", "48 \u2212 16"),
         ("48 * 16", "48 \u00d7 16"),
         ("48 <= 16", "48 \u2264 16"),
+        ("p \\land q", "p \u2227 q"),
         ("a well-known number", "a well known number"),
         ("this and/or that", "this and or that"),
         ("**this** number", "this number"),

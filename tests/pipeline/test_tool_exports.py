@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.test_export_stage import run_over
 from tutelage.data import ReadSettings, read
-from tutelage.errors import DataError
+from tutelage.errors import DataError, SettingsError
 from tutelage.pipeline import RunFolder, explain_example, export
 from tutelage.pipeline.set_rows import chosen_rows
 
@@ -169,3 +169,20 @@ def test_explaining_shows_calls_and_thinking(run: RunFolder) -> None:
     assert '[call weather] {"city": "town 4"}' in text
     assert "[thinking] Read t." in text
     assert "tools:" in text
+
+
+def test_template_arguments_of_a_row_are_exported_and_come_back(tmp_path: Path) -> None:
+    quiet = {**PLAIN, "instruction": "Name a saw.", "chat_template_kwargs": {"think": False}}
+    ours = run_over([PLAIN, quiet], tmp_path)
+    for to, file in (("messages", ours.selected), ("trl", tmp_path / "trl.jsonl")):
+        if to == "trl":
+            export(ours, to="trl", file=file)
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        assert [row["chat_template_kwargs"] for row in rows] == [{}, {"think": False}]
+        back = [row.candidates[0].template_args for row in read(str(file))]
+        assert back == [None, '{"think": false}']
+    said = export(ours, to="axolotl", file=tmp_path / "axolotl.jsonl")["notes"]
+    assert any("1 rows have template arguments of their own" in note for note in said)
+    with pytest.raises(SettingsError, match=r"\.parquet: the rows have template arguments"):
+        export(ours, to="messages", file=tmp_path / "rows.parquet")
+    assert '"think": false' in explain_example(ours.root, "row:1")

@@ -244,3 +244,25 @@ def test_a_thought_that_a_server_gives_twice_is_kept_once() -> None:
 @pytest.mark.parametrize("text", [" \n\t", "\u200b\u200b\ufeff", "<think>A sum.</think>\u2060\n"])
 def test_a_reply_that_nobody_sees_is_empty(text: str) -> None:
     assert sample_of(text, finish_reason="stop").status == "empty_response"
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("ASSISTANT: It is 12.", "It is 12."),
+        ("**Assistant:** It is 12.", "It is 12."),
+        ("<reasoning>Sum.</reasoning>\n<answer>\nIt is 12.\n</answer>", "It is 12."),
+        ("<reserved_107>It is 12.", "It is 12."),
+        ("<s> It is 12.", "It is 12."),
+        ("Assistant: Hello.\nUser: Bye.", "Assistant: Hello.\nUser: Bye."),
+    ],
+)
+def test_the_name_of_the_speaker_and_the_tags_of_an_answer_are_cut(reply, said):
+    assert cleaned(reply, prompt="Add five and seven.").text == said
+
+
+def test_what_was_asked_for_stays():
+    assert cleaned("<answer>12</answer>", prompt="Answer in <answer> tags.").text.startswith("<a")
+    assert (
+        cleaned("Assistant: Hi.", prompt="Write one line of a dialogue.").text[:10] == "Assistant:"
+    )

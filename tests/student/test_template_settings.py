@@ -63,6 +63,23 @@ def test_arguments_and_date_reach_the_template(folder, candidate_of):
         assert student.context_text(candidate).startswith("[x]2024<|im_start|>user")
 
 
+def test_the_arguments_of_a_row_win_and_belong_to_its_key(folder, candidate_of):
+    plain = candidate_of("Name a colour.", "red")
+    own = replace(plain, template_args='{"show": "row"}')
+    with student_of(folder, template_args={"show": "x"}) as student:
+        assert student.context_text(own).startswith("[row]2026")
+        keys = {student.parts.scope.side_key(c, "response") for c in (plain, own)}
+        assert len(keys) == 2
+        reverse = student.parts.builder.encode(own, "instruction")
+        assert student.parts.decode_all(reverse.given[0].ids_T).startswith("[row]2026")
+    given = read(folder, plain, template_args={"show": "row"})
+    for view in VIEW_NAMES:
+        assert (
+            given.views[view].logprobs_T.tolist()
+            == read(folder, own).views[view].logprobs_T.tolist()
+        )
+
+
 def test_a_name_that_is_not_an_argument_is_refused(folder):
     with pytest.raises(SettingsError, match="messages"):
         student_of(folder, template_args={"messages": []})

@@ -28,8 +28,15 @@ def chat(source, bos=None):
     environment.globals["raise_exception"] = refuse
     template = environment.from_string(source)
 
-    def render(messages, generate, tools):
-        return template.render(messages=messages, add_generation_prompt=generate, tools=tools)
+    def render(messages, generate, tools, arguments):
+        return template.render(
+            {
+                **arguments,
+                "messages": messages,
+                "add_generation_prompt": generate,
+                "tools": tools,
+            }
+        )
 
     return open_chat_template(render, name="chat", source=source, bos=bos)
 

@@ -27,7 +27,7 @@ def builder(request, hf_tokenizer):
 def builder_of(hf_tokenizer, template, **options):
     if template == "chat":
         made = open_chat_template(
-            lambda messages, generate, _tools: hf_tokenizer.apply_chat_template(
+            lambda messages, generate, _tools, _arguments: hf_tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=generate
             ),
             name="chat",

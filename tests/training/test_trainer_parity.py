@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.tiny_student import CHATML, save_student
 from tutelage.student import StudentSettings, open_student
 from tutelage.training import check_truth
 from tutelage.training import trainer_parity as truth_module
@@ -49,6 +50,31 @@ def test_an_exported_set_is_trained_as_it_was_scored(
     assert found.is_true
     assert found.ends == {"<|im_end|>\n": 12}
     assert all(row.loss_tokens > row.scored_tokens > 0 for row in found.rows)
+
+
+def test_trl_renders_each_row_with_its_own_template_arguments(tmp_path: Path) -> None:
+    shows = CHATML.replace("{% for", "{% if mode is defined %}[{{ mode }}]{% endif %}{% for", 1)
+    student = save_student(tmp_path / "student", template=shows)
+    pair = {
+        "prompt": [{"role": "user", "content": "Name a colour."}],
+        "completion": [{"role": "assistant", "content": "red, blue and green"}],
+    }
+    arguments = [None, {"mode": "short"}, {"other": [1]}, {"mode": None}, '{"mode": "long"}']
+    rows = [{**pair, **({"chat_template_kwargs": a} if a else {})} for a in arguments]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    for settings in ({}, {"template_args": {"mode": "usual"}}):
+        students = [
+            open_student(
+                StudentSettings(
+                    model=str(student), use_cache=False, score_end_of_turn=end, **settings
+                )
+            )
+            for end in (False, True)
+        ]
+        found = check_truth(path, scored=students[0], trained=students[1])
+        assert found.through == "TRL's own preparation"
+        assert found.findings == {"same": 5}
 
 
 def test_rows_of_messages_are_checked_as_tutelage_trains_them(rows: Path, student: Path) -> None:

@@ -1,6 +1,7 @@
 """A run folder, opened: its tables, its manifest and the explanation of each decision."""
 
 import html
+import json
 import shutil
 import weakref
 from collections.abc import Mapping
@@ -180,13 +181,15 @@ class Run:
             SettingsError: There is no such set.
         """
         from tutelage.data.schemas import MESSAGES, columns_of, table_schema
-        from tutelage.pipeline.set_rows import PROVENANCE, WEIGHT, chosen_rows
+        from tutelage.pipeline.set_rows import PROVENANCE, TEMPLATE_ARGS, WEIGHT, chosen_rows
 
         rows = list(chosen_rows(self._folder, chosen=name))
-        tools = ("tools",) if any("tools" in row for row in rows) else ()
+        more = [n for n in ("tools", TEMPLATE_ARGS) if rows and n in rows[0]]
+        if TEMPLATE_ARGS in more:
+            rows = [{**row, TEMPLATE_ARGS: json.dumps(row[TEMPLATE_ARGS])} for row in rows]
         schema = table_schema(
             columns_of(["messages"], MESSAGES),
-            columns_of([*tools, *PROVENANCE], pa.string()),
+            columns_of([*more, *PROVENANCE], pa.string()),
             columns_of([WEIGHT], pa.float64()),
         )
         return Result(table=pa.Table.from_pylist(rows, schema=schema))

@@ -38,6 +38,7 @@ class Version:
         status: A status it is known to have, or None to go by its text.
         detail: For people, beside a status.
         tools: The tools of its prompt, as JSON text.
+        template_args: The template arguments of its row, as JSON text.
     """
 
     step: str
@@ -48,6 +49,7 @@ class Version:
     status: str | None = None
     detail: str | None = None
     tools: str | None = None
+    template_args: str | None = None
 
 
 def is_blank(response: Message) -> bool:
@@ -69,6 +71,7 @@ def candidate_of(version: Version, *, example_id: str) -> Candidate:
         messages=messages,
         distinction=None if status == OK else status,
         tools=version.tools,
+        template_args=version.template_args,
     )
     return Candidate(
         candidate_id=candidate_id,
@@ -80,6 +83,7 @@ def candidate_of(version: Version, *, example_id: str) -> Candidate:
         status=status,
         detail=version.detail,
         tools=version.tools,
+        template_args=version.template_args,
     )
 
 
@@ -121,6 +125,7 @@ def refinement_of(
         teacher=teacher,
         status=UNCHANGED if same and not is_blank(response) else None,
         tools=original.tools,
+        template_args=original.template_args,
     )
     return candidate_of(version, example_id=example_id)
 

@@ -3,7 +3,9 @@
     a list of     {"role", "content"} or {"from", "value"}, in any spelling of the roles
                   texts: user and assistant by turns (LIMA, UltraChat)
                   {"input", "output"}: a pair of turns each (Capybara)
-    text          such a list as JSON; or turns marked "### Human:" or "Human:"
+                  {"role", "parts"}: Gemini's turns
+    text          such a list as JSON; or turns marked "### Human:", "USER:", "### Instruction:",
+                  "[INST]" or "<|im_start|>user"
 
 Calls of tools may stand in `tool_calls`, in `function_call`, in a turn of their own with that
 role, or in a content part.
@@ -144,14 +146,24 @@ ROLE_OF = {
 """Role names in the wild (OpenAI, ShareGPT, OASST, Gemini), and which of ours each means."""
 
 ROLE_KEYS = ("role", "from")
-_CONTENT_KEYS = ("content", "value", "text")
+_CONTENT_KEYS = ("content", "value", "text", "parts")
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 _SWITCHES = ("train", "trained", "training", "trainable", "loss", "weight", "loss_weight")
 """Fields of a turn that say whether it is trained on."""
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
 _ON = frozenset((1, 1.0, True, "1", "1.0", "true", "True"))
 _OFF = frozenset((0, 0.0, False, "0", "0.0", "false", "False"))
-_MARKED = re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?")
+_MARKS = (
+    re.compile(r"(?:###\s*|\n\s*\n)(Human|Assistant)\s*:\s?"),
+    re.compile(r"\n\s*\n(USER|ASSISTANT|FUNCTION RESPONSE)\s*:\s?"),
+    re.compile(r"(?:^|\n)\s*###\s*(Instruction|Input|Response)\s*:[ \t]*\n?"),
+)
+"""What marks the turns of a text, each kind by itself."""
+_MARKED_ROLES = {"FUNCTION RESPONSE": "tool", "Instruction": "user", "Response": "assistant"}
+_CHATML = re.compile(r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>\s*|$)", re.DOTALL)
+_INST = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?:</s>\s*(?:<s>\s*)?|(?=\[INST\])|$)", re.DOTALL)
+_SYS = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
+_END = re.compile(r"\s*(?:<\|endoftext\|>|</s>)\s*$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,16 +223,45 @@ def _listed_in(text: str, *, name: str) -> object:
 
 
 def marked_turns(text: str) -> list[dict[str, str]] | None:
-    """Turns of a text that marks each with "### Human:" or "Human:" at the start of a line.
+    """Turns of a text that marks them, such as "Human:" or "### Instruction:".
 
     Returns:
-        None where the text does not start with such a mark.
+        None where the text does not start with such a mark, or holds no answer.
     """
-    parts = _MARKED.split(text if text.startswith("\n") else f"\n\n{text.lstrip()}")
-    if len(parts) < 3 or parts[0].strip():  # noqa: PLR2004  (a mark and a text)
-        return None
-    said = zip(parts[1::2], parts[2::2], strict=True)
-    return [{"role": role.lower(), "content": content.strip()} for role, content in said]
+    plain = text.strip()
+    if plain.startswith("<|im_start|>"):
+        return _answered_turns((m[1], m[2]) for m in _CHATML.finditer(plain))
+    if plain.removeprefix("<s>").lstrip().startswith("[INST]"):
+        return _answered_turns(_instructed(plain))
+    for mark in _MARKS:
+        parts = mark.split(text if text.startswith("\n") else f"\n\n{text.lstrip()}")
+        preamble = "Input" in mark.pattern and parts[0].lstrip().startswith("Below is")
+        if len(parts) < 3 or (parts[0].strip() and not preamble):  # noqa: PLR2004  (a mark and a text)
+            continue
+        return _answered_turns(zip(parts[1::2], parts[2::2], strict=True))
+    return None
+
+
+def _instructed(text: str) -> Iterator[tuple[str, str]]:
+    """The turns of a text in the form of Llama 2."""
+    for match in _INST.finditer(text):
+        system = _SYS.match(match[1])
+        if system is not None:
+            yield "system", system[1]
+        yield "user", match[1][system.end() :] if system is not None else match[1]
+        yield "assistant", match[2]
+
+
+def _answered_turns(said: Iterable[tuple[str, str]]) -> list[dict[str, str]] | None:
+    turns: list[dict[str, str]] = []
+    for spelled, content in said:
+        text = _END.sub("", content.strip())
+        if spelled == "Input" and turns:
+            turns[-1]["content"] += f"\n{text}" if text else ""
+            continue
+        role = _MARKED_ROLES.get(spelled, spelled.lower())
+        turns.append({"role": role, "content": text})
+    return turns if any(turn["role"] == "assistant" for turn in turns) else None
 
 
 def _alternating(texts: Sequence[object]) -> Iterator[Message]:
@@ -260,6 +301,12 @@ class _Reading:
                 )
             spelled = next((turn[k] for k in ROLE_KEYS if turn.get(k) is not None), None)
             role = _role_of(spelled)
+            if role is None and spelled is None:
+                raise UnreadableRowError(
+                    "unsupported_role",
+                    f"{place} has no {' or '.join(ROLE_KEYS)}; its fields: "
+                    f"{', '.join(clean_text(str(k)) for k in turn) or 'none'}",
+                )
             if role is None:
                 raise UnreadableRowError(
                     "unsupported_role",

@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tutelage.data.chat_messages import Conversation, is_conversation, marked_turns, turns_of
+from tutelage.data.chat_messages import (
+    Conversation,
+    content_of,
+    is_conversation,
+    marked_turns,
+    turns_of,
+)
 from tutelage.data.example import Message, split_response
 from tutelage.data.field_aliases import FieldName, Fields, Shape
 from tutelage.data.field_values import (
@@ -21,6 +27,13 @@ from tutelage.data.tool_calls import TOOLS_IN_TEXT, calls_of, calls_text, tools_
 
 _OF_THE_TURN = ("response", "output", "completion", "chosen", "chosen_messages")
 """Names of a response that may stand beside the turns it answers; others name a reference."""
+SET_BY_TRAINER = frozenset(
+    (
+        *("messages", "tools", "add_generation_prompt", "chat_template"),
+        *("continue_final_message", "tokenize", "raise_exception", "strftime_now"),
+    )
+)
+"""What a row's own template arguments may not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +46,7 @@ class Pair:
         bare: The instruction before its input was joined to it.
         given: The input that was joined to it; empty where there is none.
         tools: The tools of the row, as JSON text, or None.
+        template_args: The template arguments of the row, as JSON text, or None.
         notes: What the turns hold that no message has room for; kept for provenance.
         detail: For people: why the response is no training target, where it is none.
     """
@@ -44,6 +58,7 @@ class Pair:
     tools: str | None = None
     notes: Mapping[str, object] = field(default_factory=dict)
     detail: str | None = None
+    template_args: str | None = None
 
     @property
     def instruction(self) -> str:
@@ -124,6 +139,7 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
     """
     _refuse_media(fields)
     tools = _tools(fields)
+    template_args = _template_args(fields)
     pair = _conversation(fields, shape, tools=tools is not None)
     if tools is not None and any(
         turn.role == "system" and TOOLS_IN_TEXT in turn.content for turn in pair.context
@@ -133,6 +149,8 @@ def pair_of(fields: Fields, shape: Shape) -> Pair:
         tools = None
     if tools is not None:
         pair = replace(pair, tools=tools)
+    if template_args is not None:
+        pair = replace(pair, template_args=template_args)
     return _labelled(fields, pair)
 
 
@@ -151,6 +169,37 @@ def _tools(fields: Fields) -> str | None:
         return None
     name, value = fields.take("tools")
     return tools_text(value, name=name)
+
+
+def _template_args(fields: Fields) -> str | None:
+    """The arguments with which a trainer renders this row, as JSON text; None where it has none.
+
+    Nulls are kept: TRL hands them to the template as None.
+
+    Raises:
+        UnreadableRowError: `bad_type`: it is no object, or sets what only a trainer sets.
+    """
+    if fields.peek("template_args") is None:
+        return None
+    name, value = fields.take("template_args")
+    try:
+        found = json.loads(value) if isinstance(value, str) and value.strip() else value
+    except (ValueError, RecursionError) as error:
+        raise UnreadableRowError("bad_type", f"field {name!r} is not JSON: {error}") from error
+    if not found or is_nothing(found):
+        return None
+    if not isinstance(found, Mapping):
+        raise UnreadableRowError(
+            "bad_type", f"field {name!r} should be an object of arguments, found {shown(value)}"
+        )
+    taken = sorted(SET_BY_TRAINER & set(found))
+    if taken:
+        raise UnreadableRowError(
+            "bad_type",
+            f"field {name!r} sets {taken[0]!r}, which is not an argument of a row"
+            + (": use the column tools" if taken[0] == "tools" else ""),
+        )
+    return clean_text(json.dumps({key: found[key] for key in sorted(found)}, ensure_ascii=False))
 
 
 def _labelled(fields: Fields, pair: Pair) -> Pair:
@@ -257,7 +306,7 @@ def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
     whole = _whole_response(fields, tools=tools)
     if whole is not None:
         return whole
-    for name in ("data", "text"):
+    for name in ("data", "text", "chat"):
         value = fields.raw(name)
         turns: Any = marked_turns(value) if isinstance(value, str) else value
         texts = is_list(turns) and len(turns) > 1 and all(isinstance(t, str) for t in turns)
@@ -351,6 +400,10 @@ def _calls_as_answer(fields: Fields) -> Message | None:
 
 
 def _system(fields: Fields) -> tuple[Message, ...]:
+    value = fields.peek("system")
+    if isinstance(value, Mapping) and is_list(value.get("parts")):  # Gemini's
+        name, _ = fields.take("system")
+        return (Message(role="system", content=content_of(value["parts"], place=name).text),)
     system = note_in(fields, "system")
     return () if system is None else (Message(role="system", content=system),)
 

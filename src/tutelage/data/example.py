@@ -53,6 +53,8 @@ class Example:
         source: Where the row came from, as the user named it.
         extra: The row's other fields, as JSON text; kept for provenance, never trained on.
         tools: The tools the assistant may call: a JSON list of tool schemas, or None.
+        template_args: Arguments with which a trainer renders this row (`chat_template_kwargs`):
+            a JSON object, or None. They win over the settings of the student.
     """
 
     example_id: str
@@ -61,6 +63,7 @@ class Example:
     source: str | None = None
     extra: str | None = None
     tools: str | None = None
+    template_args: str | None = None
 
     @property
     def instruction(self) -> str:
@@ -210,6 +213,7 @@ class Candidate:
         criticism: What the teacher said was wrong with the parent, if it said something.
         request_key: The key of the reply in the journal it was made from, if any.
         tools: The tools the assistant may call, as in `Example.tools`; part of the prompt.
+        template_args: As in `Example.template_args`.
     """
 
     candidate_id: str
@@ -224,6 +228,7 @@ class Candidate:
     criticism: str | None = None
     request_key: str | None = None
     tools: str | None = None
+    template_args: str | None = None
 
     def __post_init__(self) -> None:
         if self.step not in STEPS:

@@ -110,6 +110,7 @@ def _version(
         status=None if status == OK else status,
         detail=text_of(entry.get("detail"), name=f"{place}.detail"),
         tools=pair.tools,
+        template_args=pair.template_args,
     )
 
 

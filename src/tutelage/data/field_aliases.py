@@ -27,6 +27,7 @@ FieldName: TypeAlias = Literal[
     "tools",
     "reasoning",
     "label",
+    "template_args",
 ]
 """Our own names for what a row can hold; the keys of `ReadSettings.fields`."""
 
@@ -66,9 +67,9 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
         *("generated_solution", "deepseek_solution", *_BY_A_MODEL),
         *("solution", "rationale", "answer", "targets", "target"),
     ),
-    "system": ("system", "system_prompt"),
+    "system": ("system", "system_prompt", "systeminstruction", "system_instruction"),
     "history": ("history",),
-    "messages": ("messages", "conversations", "conversation", "dialog", "dialogue"),
+    "messages": ("messages", "conversations", "conversation", "dialog", "dialogue", "contents"),
     "refined_instruction": tuple(
         f"{how}_{name}" for how in _REFINED for name in ("instruction", "question", "prompt")
     ),
@@ -99,10 +100,11 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
     "source": ("source", "source_dataset", "dataset", "data_source"),
     "tools": ("tools", "functions", "available_tools"),
     "reasoning": (
-        *("reasoning_content", "thinking", "deepseek_reasoning"),
+        *("reasoning_content", "thinking", "deepseek_reasoning", "complex_cot"),
         *("deepseek_thinking_trajectory", "thinking_trajectories"),
     ),
     "label": ("label", "kto_tag"),
+    "template_args": ("chat_template_kwargs",),
 }
 """The names each field goes by, the likeliest first. Case does not matter."""
 

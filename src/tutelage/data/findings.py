@@ -25,8 +25,14 @@ _NO_GUESS = re.compile(
 )
 _KNOWN = frozenset(alias for aliases in ALIASES.values() for alias in aliases)
 
-_TEMPLATE_ARGUMENTS = "chat_template_kwargs"
-"""A column of arguments that TRL hands to the chat template of each row."""
+_THINKING = frozenset(
+    (
+        *("reasoning", "cot", "chain_of_thought", "thought", "thoughts", "think", "rationale"),
+        *("reasoning_trace", "thinking_process", "scratchpad", "analysis"),
+    )
+)
+"""Columns that may hold the thinking of the response; only the user knows."""
+_CHOICES = ("choices", "options")
 
 _HINTS: Mapping[str, str] = {
     "unsupported_content": "only text can be read: leave out rows with images, sound or video, or "
@@ -73,7 +79,7 @@ class Findings:
     _instructions: set[int] = field(default_factory=set)
     _sharing: int = 0
     _unasked: dict[str, None] = field(default_factory=dict)
-    _template_arguments: int = 0
+    _beside: Counter[str] = field(default_factory=Counter)
 
     def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
         """Take note of a row that is an example.
@@ -87,15 +93,31 @@ class Findings:
         if told is None:
             told = self._files[file] = _File()
         told.examples += 1
-        if isinstance(row, Mapping) and row.get(_TEMPLATE_ARGUMENTS):
-            self._template_arguments += 1
         if found:
             told.answered += 1
+            if isinstance(row, Mapping):
+                self._look_beside(row, found[0].messages)
             if self.one_response_each and len(found) == 1 and found[0].step == ORIGINAL:
                 self._share(found[0].messages)
         elif self._looked_at < _ROWS_LOOKED_AT and isinstance(row, Mapping):
             self._looked_at += 1
             self._look_at(row, inside="")
+
+    def _look_beside(self, row: Mapping[object, object], messages: tuple[Message, ...]) -> None:
+        """Note columns that may belong to the prompt or to the response and were not read."""
+        if not messages:
+            return
+        for name in _THINKING.intersection(row):
+            value = row[name]
+            said = messages[-1]
+            if isinstance(value, str) and len(value) >= _LONG_TEXT and not said.reasoning:
+                self._beside[str(name)] += value.strip() not in said.content
+        for name in _CHOICES:
+            value = row.get(name)
+            texts = value.get("text") if isinstance(value, Mapping) else value
+            first = texts[0] if isinstance(texts, list) and texts else None
+            if isinstance(first, str) and not any(first in m.content for m in messages[:-1]):
+                self._beside[name] += 1
 
     def _share(self, messages: tuple[Message, ...]) -> None:
         if not messages:
@@ -147,12 +169,13 @@ class Findings:
                 f"{name}: no row has a response, only an instruction; if a column holds the "
                 f"responses{looks}: --map response={guess or 'NAME'}"
             )
-        if self._template_arguments:
-            found.append(
-                f"{self._template_arguments:,} rows have {_TEMPLATE_ARGUMENTS}, with which a "
-                "trainer may render each row; they are kept in `extra` and not used: the "
-                "template's arguments are one setting for all rows (--template-arg NAME=VALUE)"
+        for name, count in sorted((+self._beside).items()):
+            meant = (
+                "they are not part of the instruction that is read; join them to it first"
+                if name in _CHOICES
+                else f"kept in `extra`; if the response's thinking is there: --map reasoning={name}"
             )
+            found.append(f"{count:,} rows have a column {name}: {meant}")
         if self._sharing:
             found.append(
                 f"{self._sharing:,} rows ask what an earlier row asks and answer it otherwise; no "

@@ -84,12 +84,23 @@ def _json_of(value: str | None) -> str:
     return "null" if value is None else encode_basestring(value)
 
 
+def _more_json(tools: str | None, template_args: str | None) -> str:
+    """What else belongs to ids, behind a comma; rows without it keep the ids they had."""
+    if template_args is not None:
+        return f",{_json_of(tools)},{encode_basestring(template_args)}"
+    return "" if tools is None else f",{encode_basestring(tools)}"
+
+
 def example_id_of(
-    messages: Sequence[Message], *, reference: str | None = None, tools: str | None = None
+    messages: Sequence[Message],
+    *,
+    reference: str | None = None,
+    tools: str | None = None,
+    template_args: str | None = None,
 ) -> str:
-    """The id of an example: its original messages, its reference and its tools, if any."""
+    """The id of an example: its original messages, its reference, its tools and arguments."""
     text = _turns_json(messages)
-    more = "" if tools is None else f",{encode_basestring(tools)}"
+    more = _more_json(tools, template_args)
     return _hash_of(f'["example",{text},{_json_of(reference)}{more}]')
 
 
@@ -117,6 +128,7 @@ def candidate_id_of(
     messages: Sequence[Message],
     distinction: str | None = None,
     tools: str | None = None,
+    template_args: str | None = None,
 ) -> str:
     """The id of a candidate.
 
@@ -128,12 +140,13 @@ def candidate_id_of(
         messages: Its text; empty for a candidate that failed.
         distinction: What tells two candidates without text apart, such as a request key.
         tools: The tools of its prompt, if any.
+        template_args: The template arguments of its row, if any.
 
     Returns:
         20 hexadecimal digits.
     """
     text = _turns_json(messages)
-    more = "" if tools is None else f",{encode_basestring(tools)}"
+    more = _more_json(tools, template_args)
     of_example, how = encode_basestring(example_id), encode_basestring(step)
     return _hash_of(
         f'["candidate",{of_example},{how},{_json_of(parent_id)},{_json_of(teacher)},{text},'

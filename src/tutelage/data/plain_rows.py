@@ -138,9 +138,9 @@ _TURN = setters_of(Message)
 _EXAMPLE = setters_of(Example)
 _CANDIDATE = setters_of(Candidate)
 _set_role, _set_content, _set_reasoning, _set_calls, _set_call_id, _set_name, _set_trained = _TURN
-_set_id, _set_messages, _set_reference, _set_source, _set_extra, _set_tools = _EXAMPLE
+_set_id, _set_messages, _set_reference, _set_source, _set_extra, *_set_rest = _EXAMPLE
 _set_own_id, _set_example_id, _set_parent, _set_step, _set_teacher, _set_texts = _CANDIDATE[:6]
-_set_status, _set_finish, _set_detail, _set_criticism, _set_key, _set_schemas = _CANDIDATE[6:]
+_set_status, _set_finish, _set_detail, _set_criticism, _set_key, *_set_more = _CANDIDATE[6:]
 
 
 def _message(role: str, content: str) -> Message:
@@ -169,7 +169,8 @@ def _example(
     _set_reference(made, reference)
     _set_source(made, source)
     _set_extra(made, extra)
-    _set_tools(made, None)
+    for unset in _set_rest:  # tools, template arguments
+        unset(made, None)
     return made
 
 
@@ -186,5 +187,6 @@ def _original(candidate_id: str, example_id: str, messages: tuple[Message, ...])
     _set_detail(made, None)
     _set_criticism(made, None)
     _set_key(made, None)
-    _set_schemas(made, None)
+    for unset in _set_more:
+        unset(made, None)
     return made

@@ -52,7 +52,7 @@ _ITEM_RESPONSES = (
 _INT_BITS = 10_000
 """Python refuses to write integers of more than 4300 digits (14,000 bits)."""
 _ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
-_ITEM_MODELS = ("model", "teacher", "generator", "model_name")
+_ITEM_MODELS = ("model", "teacher", "generator", "model_name", "response_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +146,15 @@ def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
     for name, note in pair.notes.items():
         extra.setdefault(name, note)
     return Example(
-        example_id=example_id_of(messages, reference=reference, tools=pair.tools),
+        example_id=example_id_of(
+            messages, reference=reference, tools=pair.tools, template_args=pair.template_args
+        ),
         messages=messages,
         reference=reference,
         source=named or source,
         extra=extra_of(extra),
         tools=pair.tools,
+        template_args=pair.template_args,
     )
 
 
@@ -177,6 +180,7 @@ def _version(
         teacher=teacher,
         detail=detail,
         tools=pair.tools,
+        template_args=pair.template_args,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 _NOT_BESIDE_TURNS = frozenset(
     (
         *("refined_instruction", "refined_input", "refined_response", "refined_messages"),
-        *("responses", "candidates", "tools", "label"),
+        *("responses", "candidates", "tools", "label", "template_args"),
     )
 )
 """Fields that make more of a row than its turns."""

@@ -266,7 +266,12 @@ def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[st
         "messages": plain_turns(messages_to_arrow(example.messages)),
         "candidates": listed,
     }
-    named = {"reference": example.reference, "source": example.source, "tools": example.tools}
+    named = {
+        "reference": example.reference,
+        "source": example.source,
+        "tools": example.tools,
+        "chat_template_kwargs": example.template_args,
+    }
     return row | {name: value for name, value in named.items() if value is not None}
 
 

@@ -111,9 +111,10 @@ def pool_of(table: pa.Table) -> Pool:
         statuses = [OK if there else "no_messages" for there in messages.is_valid().to_pylist()]
     instructions, responses, others = _texts(messages)
     earlier, frames, dialogues = _others(messages, others)
-    if "tools" in names:
-        tools = compute.fill_null(table["tools"].combine_chunks(), "")
-        frames = compute.binary_join_element_wise(frames, tools, "\n")
+    for name in ("tools", "template_args"):
+        if name in names:
+            framing = compute.fill_null(table[name].combine_chunks(), "")
+            frames = compute.binary_join_element_wise(frames, framing, "\n")
     for i in np.flatnonzero(np.asarray(instructions.is_null())):
         if statuses[i] == OK:
             raise DataError(f"candidate {ids[i]}: status ok without a user turn")

@@ -10,8 +10,11 @@ import yaml
 
 from tutelage.data import write_text
 from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.set_rows import TEMPLATE_ARGS
 
 NOT_SAID = "not recorded"
+WITHOUT_ARGUMENTS = ("axolotl", "llamafactory", "sharegpt", "alpaca")
+"""Formats without a place for a row's own template arguments."""
 ALL_TURNS = ("axolotl", "llamafactory", "sharegpt")
 """Trainers that train on every assistant turn unless they are told otherwise."""
 BY_TURNS = ("llamafactory", "sharegpt")
@@ -52,6 +55,7 @@ class Card:
     _several_turns: int = 0
     _out_of_turn: int = 0
     _first_out_of_turn: str = ""
+    _with_arguments: int = 0
     _counts: dict[str, Counter[str]] = field(
         default_factory=lambda: {n: Counter() for n in ("source", "teacher", "step", "reason")}
     )
@@ -65,6 +69,7 @@ class Card:
             if not alternates(row["messages"]):
                 self._out_of_turn += 1
                 self._first_out_of_turn = self._first_out_of_turn or str(row["example_id"])
+            self._with_arguments += bool(row.get(TEMPLATE_ARGS))
             for name, counter in self._counts.items():
                 counter[str(row.get(name) or NOT_SAID)] += 1
             yield row
@@ -83,6 +88,12 @@ class Card:
                 f"{self._out_of_turn} rows do not alternate between user and assistant, such as "
                 f"example {self._first_out_of_turn}: LLaMA-Factory leaves them out with a warning "
                 "in its log; --to trl and --to axolotl keep them"
+            )
+        if self._with_arguments and to in WITHOUT_ARGUMENTS:
+            found.append(
+                f"{self._with_arguments} rows have template arguments of their own "
+                f"({TEMPLATE_ARGS}), which {to} does not read: it renders them otherwise than "
+                "they were scored; --to trl and --to messages keep them"
             )
         if self.chosen != "selected":
             found.append(f"{self.chosen} is a null: a set chosen without the student")

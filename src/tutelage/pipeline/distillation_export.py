@@ -10,7 +10,7 @@ from tutelage.data import write_jsonl
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.pipeline.dataset_card import Card
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import PROVENANCE, chosen_rows
+from tutelage.pipeline.set_rows import PROVENANCE, chosen_rows, template_args_of
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.teacher_routes import Routes, read_routes
 from tutelage.pipeline.turn_formats import openai_turns
@@ -96,6 +96,7 @@ def _row(row: Mapping[str, Any], teacher: str) -> dict[str, Any]:
         "prompt": openai_turns(row["messages"][:-1]),
         "teacher_id": teacher,
         **tools,
+        **template_args_of(row),
         **{name: row.get(name) or "" for name in PROVENANCE},
     }
 

@@ -180,6 +180,8 @@ def _candidate(
         lines += _text("criticism", candidate["criticism"], full=full)
     if candidate.get("tools"):
         lines += _text("tools", candidate["tools"], full=full)
+    if candidate.get("template_args"):
+        lines += _text("template arguments", candidate["template_args"], full=full)
     for message in candidate["messages"]:
         lines += _text(message["role"], turn_text(message), full=full)
     if scores and scores["status"] != "ok":

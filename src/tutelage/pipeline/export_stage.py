@@ -20,7 +20,13 @@ from tutelage.pipeline.distillation_export import DISTILLATION, export_prompts
 from tutelage.pipeline.preference_export import PREFERENCE_TARGETS, preferences_for
 from tutelage.pipeline.row_weights import TRAIN_WEIGHT, Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import PROVENANCE, WEIGHT, chosen_rows
+from tutelage.pipeline.set_rows import (
+    PROVENANCE,
+    TEMPLATE_ARGS,
+    WEIGHT,
+    chosen_rows,
+    template_args_of,
+)
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.turn_formats import (
     LLAMAFACTORY_TAGS,
@@ -43,8 +49,8 @@ def trl(file: Path) -> str:
         "from datasets import load_dataset\n"
         "from trl import SFTConfig, SFTTrainer\n\n"
         f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
-        'columns = [c for c in ("prompt", "completion", "tools") if c in data.column_names]\n'
-        "data = data.select_columns(columns)\n"
+        'columns = ["prompt", "completion", "tools", "chat_template_kwargs"]\n'
+        "data = data.select_columns([c for c in columns if c in data.column_names])\n"
         "# loss on the completion only, as it was scored, and nothing cut without a word\n"
         "args = SFTConfig(completion_only_loss=True, max_length=None)\n"
         'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
@@ -148,7 +154,8 @@ def _with_provenance(row: Mapping[str, Any], fields: dict[str, Any]) -> dict[str
 
 def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """`messages` plus provenance: a row of selected.jsonl."""
-    return _with_provenance(row, {"messages": openai_turns(row["messages"]), **_tools_text(row)})
+    fields = {"messages": openai_turns(row["messages"]), **_tools_text(row)}
+    return _with_provenance(row, fields | template_args_of(row))
 
 
 def _tools_text(row: Mapping[str, Any], *, none: str = "null") -> dict[str, str]:
@@ -160,7 +167,7 @@ def _to_prompt_completion(row: Mapping[str, Any]) -> dict[str, Any]:
     messages = openai_turns(row["messages"])
     pair: dict[str, Any] = {"prompt": messages[:-1], "completion": messages[-1:]}
     pair["teacher_id"] = row.get("teacher") or ""  # what multi-teacher distillation reads
-    return _with_provenance(row, {**pair, **_tools_text(row)})
+    return _with_provenance(row, {**pair, **_tools_text(row), **template_args_of(row)})
 
 
 def _to_axolotl(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,6 +296,12 @@ def export(
     match file.suffix:
         case ".jsonl":
             count = write_jsonl(file, map(target.convert, noted))
+        case ".parquet" if TEMPLATE_ARGS in first:
+            raise SettingsError(
+                f"{file}: the rows have template arguments of their own ({TEMPLATE_ARGS}), which "
+                "differ from row to row",
+                hint="give a file that ends in .jsonl",
+            )
         case ".parquet" if to in ("messages", "axolotl", "llamafactory"):
             stored = _to_llamafactory if to == "llamafactory" else _to_stored
             count = _write_parquet(file, map(stored, noted), tools="tools" in first)

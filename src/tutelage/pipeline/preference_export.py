@@ -20,7 +20,7 @@ from tutelage.pipeline.preference_pairs import (
     Version,
 )
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import has_tools
+from tutelage.pipeline.set_rows import TEMPLATE_ARGS, has_tools
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.pipeline.turn_formats import (
     LLAMAFACTORY_TAGS,
@@ -101,12 +101,18 @@ def _tools(version: Version, *, tools: bool, none: str) -> Row:
     return {"tools": version.tools or none} if tools else {}
 
 
+def _template_args(version: Version) -> Row:
+    found = version.template_args
+    return {} if found is None else {TEMPLATE_ARGS: json.loads(found)}
+
+
 def _to_dpo(pair: Pair, tools: bool) -> Row:  # noqa: FBT001  (one of a table of functions)
     return {
         "prompt": openai_turns(pair.chosen.messages[:-1]),
         "chosen": openai_turns(pair.chosen.messages[-1:]),
         "rejected": openai_turns(pair.rejected.messages[-1:]),
         **_tools(pair.chosen, tools=tools, none="null"),
+        **_template_args(pair.chosen),
         **_pair_columns(pair),
     }
 
@@ -118,6 +124,7 @@ def _to_kto(labelled: Labelled, tools: bool) -> Row:  # noqa: FBT001
         "completion": openai_turns(messages[-1:]),
         "label": labelled.label,
         **_tools(labelled.version, tools=tools, none="null"),
+        **_template_args(labelled.version),
         **_label_columns(labelled),
     }
 
@@ -149,6 +156,8 @@ def _to_tagged(labelled: Labelled, tools: bool) -> Row:  # noqa: FBT001
 def _trl_snippet(trainer: str, columns: str) -> Callable[[Path, bool], str]:
     def snippet(file: Path, tools: bool) -> str:  # noqa: FBT001
         named = f"{columns}, tools" if tools else columns
+        with file.open(encoding="utf-8") as lines:
+            named += f", {TEMPLATE_ARGS}" if TEMPLATE_ARGS in json.loads(next(lines)) else ""
         return (
             "from datasets import load_dataset\n"
             f"from trl import {trainer}Config, {trainer}Trainer\n\n"

@@ -18,7 +18,7 @@ from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.overrides import Override, overrides_of
 from tutelage.pipeline.row_weights import student_with_scores
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import has_tools
+from tutelage.pipeline.set_rows import has_column, has_tools
 from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.verdict_parts import UNNAMED, checks_of
 
@@ -33,6 +33,7 @@ LIKELIHOOD = "student_likelihood"
 
 _VERSIONS = """
 select c.example_id, c.candidate_id, c.step, c.teacher, c.messages, {tools} as tools,
+       {template_args} as template_args,
        e.source, {nll} as nll, {verdicts} as verdicts, {filtered} as filtered, {faulty} as faulty
 from candidates c
 left join examples e on e.example_id = c.example_id
@@ -59,6 +60,8 @@ class Version:
             was not scored.
         excluded: Why it takes no part in preferences; None where it does.
         faulty: Whether the calibrated quality gate refused it, so that it is never preferred.
+        template_args: The row's own template arguments as JSON text; None where no row of the run
+            has any.
     """
 
     candidate_id: str
@@ -72,11 +75,12 @@ class Version:
     nats_per_token: float | None
     excluded: str | None = None
     faulty: bool = False
+    template_args: str | None = None
 
     @property
-    def context(self) -> tuple[str, str | None]:
+    def context(self) -> tuple[str, str | None, str | None]:
         """What two candidates must share to be compared: turns before the response, and tools."""
-        return _as_key(self.messages[:-1]), self.tools
+        return _as_key(self.messages[:-1]), self.tools, self.template_args
 
     @property
     def response(self) -> str:
@@ -202,7 +206,7 @@ class Preferences:
     def _contexts(self) -> Iterator[list[list[Version]]]:
         """The candidates of each example, grouped by context."""
         for _, group in groupby(_versions(self.run, self.check), key=lambda v: v.example_id):
-            contexts: dict[tuple[str, str | None], list[Version]] = {}
+            contexts: dict[tuple[str, str | None, str | None], list[Version]] = {}
             for version in group:
                 person = self._persons.get(version.example_id)
                 kept = person is not None and person.candidate_id == version.candidate_id
@@ -360,10 +364,14 @@ def _versions(run: RunFolder, check: str | None) -> Iterator[Version]:
     student = student_with_scores(run)
     tables = open_tables(run, student=student)
     joins = []
-    parts = dict.fromkeys(("tools", "nll", "verdicts", "filtered", "faulty"), "null")
+    parts = dict.fromkeys(
+        ("tools", "template_args", "nll", "verdicts", "filtered", "faulty"), "null"
+    )
     parameters: list[str] = []
     if has_tools(run.candidates):
         parts["tools"] = "c.tools"
+    if has_column(run.candidates, "template_args"):
+        parts["template_args"] = "coalesce(c.template_args, '{}')"
     if student is not None:
         joins.append("left join scores s on s.candidate_id = c.candidate_id and s.status = 'ok'")
         parts["nll"] = "s.nll_response_given_instruction"
@@ -396,6 +404,7 @@ def _versions(run: RunFolder, check: str | None) -> Iterator[Version]:
                 teacher=row["teacher"],
                 messages=tuple(plain_turns(row["messages"])),
                 tools=row["tools"],
+                template_args=row["template_args"],
                 verdicts={said["name"]: said["verdict"] for said in row["verdicts"] or ()},
                 nats_per_token=row["nll"],
                 excluded="filtered_out" if row["filtered"] else None,

@@ -257,7 +257,12 @@ async def _revise_own_answers(
 ) -> list[Candidate]:
     """The student's own answer to each instruction, and what the teacher makes of it."""
     examples = [
-        Example(example_id=c.example_id, messages=c.messages, tools=c.tools)
+        Example(
+            example_id=c.example_id,
+            messages=c.messages,
+            tools=c.tools,
+            template_args=c.template_args,
+        )
         for c in candidates
         if c.step == ORIGINAL and c.status == OK
     ]

@@ -41,7 +41,7 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeE
 _OPTIONAL = frozenset(
     (
         *("tools", "finish_reason", "detail", "criticism", "request_key", "weight", "extra"),
-        *("straddles", "stripped", "control_tokens_in_data", "contract"),
+        *("straddles", "stripped", "control_tokens_in_data", "contract", "template_args"),
     )
 )
 """Columns that tables of an older version may lack."""

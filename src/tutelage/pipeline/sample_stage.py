@@ -301,6 +301,7 @@ def stored_examples(path: Path) -> Iterator[Example]:
                     source=row["source"],
                     extra=row["extra"],
                     tools=row.get("tools"),
+                    template_args=row.get("template_args"),
                 )
 
 

@@ -1,6 +1,7 @@
 """Rows of a set of a run: the selection, a baseline, or what was rejected."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason
 WEIGHT = "weight"
 """The column that says how much a row should count in training, where a rule gives weights."""
 
+TEMPLATE_ARGS = "chat_template_kwargs"
+"""The column of a row's own template arguments, by the name that TRL reads."""
+_SOMETIMES = ("tools", "template_args")
+
 _SELECTED = """
-select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
+select c.messages{c_more}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
        d.rule, h.weight
 from chosen h
 join decisions d on d.example_id = h.example_id
@@ -29,7 +34,7 @@ where d.kept
 order by e.row, d.example_id, h.rank
 """
 _NULL = """
-select c.messages{c_tools}, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
+select c.messages{c_more}, n.example_id, n.candidate_id, c.step, c.teacher, e.source,
        'null_' || n."null" as reason, n."null" as rule
 from nulls n
 join candidates c on c.candidate_id = n.candidate_id
@@ -38,7 +43,7 @@ where n."null" = ?
 order by e.row, n.example_id, n.candidate_id
 """
 _REJECTED = """
-select e.messages{e_tools}, d.example_id, d.reason, d.rule, e.source, e.row
+select e.messages{e_more}, d.example_id, d.reason, d.rule, e.source, e.row
 from decisions d
 left join examples e on e.example_id = d.example_id
 where not d.kept
@@ -59,9 +64,9 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
     run.need(run.decisions)
     tables = open_tables(run)
     try:
-        tools = _tools(run)
+        more = _more(run)
         if chosen == "selected":
-            yield from map(_plain_row, stream(tables, _SELECTED.format_map(tools)))
+            yield from map(_plain_row, stream(tables, _SELECTED.format_map(more)))
             return
         names = [
             n for (n,) in tables.execute('select distinct "null" from nulls order by 1').fetchall()
@@ -71,40 +76,61 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
                 f"there is no set {chosen!r} in {run.root}",
                 hint=f"sets are {', '.join(['selected', *names])}",
             )
-        yield from map(_plain_row, stream(tables, _NULL.format_map(tools), [chosen]))
+        yield from map(_plain_row, stream(tables, _NULL.format_map(more), [chosen]))
     finally:
         tables.close()
 
 
-def _tools(run: RunFolder) -> dict[str, str]:
-    """The columns with the tools, where a candidate has some: a set without has no such column."""
+def _more(run: RunFolder) -> dict[str, str]:
+    """The columns that a set has only where one of its rows has something in them."""
     return {
-        "c_tools": ", c.tools" if has_tools(run.candidates) else "",
-        "e_tools": ", e.tools" if has_tools(run.examples) else "",
+        f"{letter}_more": "".join(
+            f", {letter}.{name}" for name in _SOMETIMES if has_column(table, name)
+        )
+        for letter, table in (("c", run.candidates), ("e", run.examples))
     }
 
 
 def has_tools(table: Path) -> bool:
     """Whether a row of a Parquet table of candidates or examples has tools."""
+    return has_column(table, "tools")
+
+
+def has_column(table: Path, name: str) -> bool:
+    """Whether a row of a Parquet table has something in this column, if there is such a column."""
     with pq.ParquetFile(table) as file:
-        if "tools" not in file.schema_arrow.names:  # a table of an older version
+        if name not in file.schema_arrow.names:  # a table of an older version
             return False
         return any(
             batch.column(0).null_count < batch.num_rows
-            for batch in file.iter_batches(columns=["tools"])
+            for batch in file.iter_batches(columns=[name])
         )
+
+
+def with_template_args(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The same row, its template arguments as an object under the name that TRL reads."""
+    plain = dict(row)
+    if "template_args" in plain:
+        plain[TEMPLATE_ARGS] = json.loads(plain.pop("template_args") or "{}")
+    return plain
+
+
+def template_args_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row's own template arguments, as every row of a set with such arguments has them."""
+    return {TEMPLATE_ARGS: row[TEMPLATE_ARGS]} if TEMPLATE_ARGS in row else {}
 
 
 def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
     """The same row, its turns without the fields that they do not have."""
-    return {**row, "messages": plain_turns(row["messages"] or ())}
+    return {**with_template_args(row), "messages": plain_turns(row["messages"] or ())}
 
 
 def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
     """The examples of which nothing was chosen, with the reason, in the order of the input."""
     tables = open_tables(run)
     try:
-        for row in stream(tables, _REJECTED.format_map(_tools(run))):
-            yield {**row, "messages": openai_turns(plain_turns(row["messages"] or ()))}
+        for row in stream(tables, _REJECTED.format_map(_more(run))):
+            plain = with_template_args(row)
+            yield {**plain, "messages": openai_turns(plain_turns(row["messages"] or ()))}
     finally:
         tables.close()

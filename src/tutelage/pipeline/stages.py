@@ -151,6 +151,7 @@ def _example(row: Row) -> dict[str, object]:
         "source": example.source,
         "extra": example.extra,
         "tools": example.tools,
+        "template_args": example.template_args,
     }
 
 

@@ -30,7 +30,7 @@ _TOKEN = re.compile(
     r"|<\|?(?:turn|channel)\|>|<\|(?:turn|channel)>"
     r"|<\uff5c[^\uff5c<>\n]{1,40}\uff5c>|\[\|(?:endofturn|user|assistant|system)\|\]"
     r"|</?\[?INST\]?>|\[/?INST\]|<</?SYS>>|\[/?(?:AVAILABLE_TOOLS|TOOL_CALLS|SYSTEM_PROMPT)\]"
-    r"|<unused\d+>|<\|[a-z]+_(?:start|end)\|>|<\|[a-z_]{2,24}\|?\s*\Z"
+    r"|<unused\d+>|<reserved_\d+>|<\|[a-z]+_(?:start|end)\|>|<\|[a-z_]{2,24}\|?\s*\Z"
     r"|(?P<other><\|/?[a-z][\w.:/-]{0,39}\|>)"
     r"|<(?:s|unk|sep|eot|eod|eoa|eom|0x[0-9a-f]{2}|extra_id_\d+|special_\d+)>\s*\Z"
     r"|(?<=[.!?\n)\]}>`*])\s*\[(?:eos|end of text|endofturn)\]\s*\Z",
@@ -65,10 +65,11 @@ _HEADER = re.compile(
       | <\|START_OF_TURN_TOKEN\|>\s*<\|CHATBOT_TOKEN\|>
       | <\|START_RESPONSE\|>
       | <\uff5cAssistant\uff5c>
-      | <bos>
-      | <s>(?![^<]*</s>\s*\S)
+      | <bos>\s*
+      | <s>(?![^<]*</s>\s*\S)\s*
       | \[/INST\]
       | (?:assistant|model)[ \t]*\n
+      | <reserved_\d+>
       | (?:assistant\s*)?(?:<\|channel\|>)?final\s*<\|message\|>
       | \#{2,4}[ \t]*(?:Response|Assistant|Answer)[ \t]*:[ \t]*\n
     )""",

@@ -196,6 +196,7 @@ def candidate_of_reply(
             teacher=teacher.name,
             messages=messages,
             tools=parent.tools,
+            template_args=parent.template_args,
         ),
         example_id=parent.example_id,
         parent_id=parent.candidate_id,
@@ -203,6 +204,7 @@ def candidate_of_reply(
         teacher=teacher.name,
         messages=messages,
         tools=parent.tools,
+        template_args=parent.template_args,
         finish_reason=reply.finish_reason,
         detail=outcome.note,
         criticism=outcome.criticism,
@@ -229,6 +231,7 @@ def failed(
             messages=(),
             distinction=request_key or fault.status,
             tools=parent.tools,
+            template_args=parent.template_args,
         ),
         example_id=parent.example_id,
         parent_id=parent.candidate_id,
@@ -240,6 +243,7 @@ def failed(
         criticism=fault.criticism,
         request_key=request_key,
         tools=parent.tools,
+        template_args=parent.template_args,
     )
 
 

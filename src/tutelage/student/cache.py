@@ -254,7 +254,9 @@ class Scope:
     def side_key(self, candidate: Candidate, side: SideName) -> bytes:
         """The key of one side of a candidate: 16 bytes."""
         text = [message_parts(m) for m in candidate.messages]
-        more = [] if candidate.tools is None else [candidate.tools]
+        more: list[str | None] = [] if candidate.tools is None else [candidate.tools]
+        if candidate.template_args is not None:
+            more = [candidate.tools, candidate.template_args]
         return _hash(self.encoding.encode(), _bytes([side, text, *more]))
 
     def pair_key(self, context: str, target: str) -> bytes:

@@ -4,9 +4,10 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import jinja2
 from jinja2 import nodes
@@ -140,15 +141,28 @@ def _raise(message: str) -> None:
     raise jinja2.TemplateError(message)
 
 
-def compile_template(
-    source: str, *, today: date, variables: Mapping[str, Any]
-) -> Callable[[list[dict[str, Any]], bool, list[Any] | None], str]:
-    """Compile a chat template to a function of messages, generation prompt and tools.
+class RenderMessages(Protocol):
+    """Renders messages as text."""
+
+    def __call__(
+        self,
+        messages: list[dict[str, Any]],
+        generate: bool,  # noqa: FBT001
+        tools: list[Any] | None,
+        arguments: Mapping[str, Any],
+        /,
+    ) -> str:
+        """Messages, whether to add the generation prompt, tools and the row's own arguments."""
+        ...
+
+
+def compile_template(source: str, *, today: date, variables: Mapping[str, Any]) -> RenderMessages:
+    """Compile a chat template to a function of messages, generation prompt, tools and arguments.
 
     Args:
         source: The Jinja text.
         today: What the template takes for the current date.
-        variables: Special tokens and template arguments.
+        variables: Special tokens and template arguments; the arguments of a row win over them.
 
     Raises:
         jinja2.TemplateError: The text is not a template.
@@ -156,14 +170,21 @@ def compile_template(
     environment = TemplateEnvironment(today=today)
     template = environment.from_string(source)
 
-    def render(messages: list[dict[str, Any]], generate: bool, tools: list[Any] | None) -> str:  # noqa: FBT001
+    def render(
+        messages: list[dict[str, Any]],
+        generate: bool,  # noqa: FBT001
+        tools: list[Any] | None,
+        arguments: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
+        values = {"documents": None, **variables, **arguments}
         return environment.timed(
             lambda: template.render(
-                messages=messages,
-                tools=tools,
-                documents=None,
-                add_generation_prompt=generate,
-                **variables,
+                {
+                    **values,
+                    "messages": messages,
+                    "tools": tools,
+                    "add_generation_prompt": generate,
+                }
             )
         )
 
@@ -179,9 +200,6 @@ def reads_clock(source: str) -> bool:
 # Chat template.
 # ----------------------------------------------------------------------------------------------
 
-
-RenderMessages: TypeAlias = Callable[[list[dict[str, Any]], bool, list[Any] | None], str]
-"""Messages, whether to add the generation prompt, and tools, to text."""
 
 _INSTRUCTION_PROBE = "Probing instruction."
 _RESPONSE_PROBE = "Probing response."
@@ -250,7 +268,14 @@ class ChatTemplate:
         """Never: what the template renders is what training sees."""
         return False
 
-    def render(self, messages: Sequence[Message], at: int, *, tools: str | None = None) -> Rendered:
+    def render(
+        self,
+        messages: Sequence[Message],
+        at: int,
+        *,
+        tools: str | None = None,
+        template_args: str | None = None,
+    ) -> Rendered:
         """Render a row and find one of its assistant turns.
 
         Raises:
@@ -259,7 +284,13 @@ class ChatTemplate:
         """
         first: TemplateRefusedError | RewrittenError | None = None
         for form in self._forms(messages):
-            row = _Row(template=self, messages=tuple(messages), tools=_parsed(tools), form=form)
+            row = _Row(
+                template=self,
+                messages=tuple(messages),
+                tools=_parsed(tools),
+                arguments={} if template_args is None else json.loads(template_args),
+                form=form,
+            )
             try:
                 return row.placed(at)
             except (TemplateRefusedError, RewrittenError) as error:
@@ -298,6 +329,7 @@ class _Row:
     messages: tuple[Message, ...]
     tools: list[Any] | None
     form: _Form
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def placed(self, at: int) -> Rendered:
         """Where the assistant turn `at` is in the rendered row."""
@@ -365,7 +397,7 @@ class _Row:
     def text(self, messages: Sequence[Message], *, generate: bool = False) -> str:
         turns = [self._turn(m) for m in messages]
         try:
-            return self.template.render_messages(turns, generate, self.tools)
+            return self.template.render_messages(turns, generate, self.tools, self.arguments)
         except TEMPLATE_ERRORS as error:
             roles = ", ".join(m.role for m in messages)
             raise TemplateRefusedError(

@@ -195,8 +195,13 @@ class OpenStudent:
                 hint="use a raw template for this model: --template alpaca, or a file of your own",
             ) from error
 
-        def render(messages: list[dict[str, Any]], generate: bool, tools: list[Any] | None) -> str:  # noqa: FBT001  (`RenderMessages`)
-            return renders[tools is not None](messages, generate, tools)
+        def render(
+            messages: list[dict[str, Any]],
+            generate: bool,  # noqa: FBT001  (`RenderMessages`)
+            tools: list[Any] | None,
+            arguments: Mapping[str, Any],
+        ) -> str:
+            return renders[tools is not None](messages, generate, tools, arguments)
 
         return open_chat_template(
             render,

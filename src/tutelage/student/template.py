@@ -69,13 +69,22 @@ class Template(Protocol):
         """Whether the tokenizer puts its BOS token in front of what this renders."""
         ...
 
-    def render(self, messages: Sequence[Message], at: int, *, tools: str | None = None) -> Rendered:
+    def render(
+        self,
+        messages: Sequence[Message],
+        at: int,
+        *,
+        tools: str | None = None,
+        template_args: str | None = None,
+    ) -> Rendered:
         """Render a row and find one of its assistant turns.
 
         Args:
             messages: The whole row.
             at: Index of the assistant turn.
             tools: The tools of the row, as JSON text.
+            template_args: The row's own template arguments, as JSON text; they win over the
+                settings.
 
         Raises:
             TemplateRefusedError: The template does not accept such a conversation.
@@ -128,7 +137,14 @@ class RawTemplate:
         """Always: raw text has no BOS of its own."""
         return True
 
-    def render(self, messages: Sequence[Message], at: int, *, tools: str | None = None) -> Rendered:
+    def render(
+        self,
+        messages: Sequence[Message],
+        at: int,
+        *,
+        tools: str | None = None,
+        template_args: str | None = None,  # noqa: ARG002  (a raw template has none)
+    ) -> Rendered:
         """Render a conversation up to one of its assistant turns, and that turn.
 
         Thinking that a row keeps apart from the content has no place in a raw template.

@@ -7,7 +7,7 @@
     instruction                  its header there                    the same instruction ids
 
 The reverse row is `REVERSE(response)` as user turn and the instruction as assistant turn, without
-system prompt and tools.
+system prompt and tools; it has the row's template arguments.
 
 Context and target are tokenised once, together. The target is every token that starts at or
 after the end of the context; a token that straddles the border belongs to the context:
@@ -101,12 +101,11 @@ class ViewBuilder:
         try:
             messages, turns = self.targets_of(candidate)
             if side == "response":
-                sides = [self._response_side(messages, at, candidate.tools) for at in turns]
+                sides = [self._response_side(messages, at, candidate) for at in turns]
             else:
                 asked = [at for at in turns if at and messages[at - 1].role == "user"]
                 sides = [
-                    self._instruction_side(messages, at, candidate.tools)
-                    for at in asked or turns[-1:]
+                    self._instruction_side(messages, at, candidate) for at in asked or turns[-1:]
                 ]
         except _NotReadableError as error:
             return Refusal(reason=error.reason, detail=error.detail)
@@ -176,12 +175,18 @@ class ViewBuilder:
             messages, turns = self.targets_of(candidate)
         except _NotReadableError as error:
             raise DataError(f"candidate {candidate.candidate_id}: {error.reason}") from error
-        return [self.template.render(messages, at, tools=candidate.tools) for at in turns]
+        return [self._render(messages, at, candidate) for at in turns]
+
+    def _render(self, messages: tuple[Message, ...], at: int, candidate: Candidate) -> Rendered:
+        """A turn as the template renders it with the tools and arguments of the row."""
+        return self.template.render(
+            messages, at, tools=candidate.tools, template_args=candidate.template_args
+        )
 
     def _response_side(
-        self, messages: tuple[Message, ...], at: int, tools: str | None
+        self, messages: tuple[Message, ...], at: int, candidate: Candidate
     ) -> EncodedSide:
-        rendered = self.template.render(messages, at, tools=tools)
+        rendered = self._render(messages, at, candidate)
         border = self._border(rendered.context, rendered.target, what="response")
         if self.score_end_of_turn and rendered.end:
             border = self._with_end(rendered)
@@ -200,7 +205,7 @@ class ViewBuilder:
         )
 
     def _instruction_side(
-        self, messages: tuple[Message, ...], at: int, tools: str | None
+        self, messages: tuple[Message, ...], at: int, candidate: Candidate
     ) -> EncodedSide:
         instruction = _instruction_of(messages, at)
         if instruction is None:
@@ -208,26 +213,28 @@ class ViewBuilder:
         turn = messages[at]
         response = turn.content
         if turn.reasoning or turn.tool_calls:
-            response = self.template.render(messages, at, tools=tools).target.strip()
+            response = self._render(messages, at, candidate).target.strip()
         shown = response
-        rendered, border = self._reverse(instruction, shown)
+        rendered, border = self._reverse(instruction, shown, candidate)
         for _ in range(_CUT_ATTEMPTS):
             over = len(border.context) + len(border.target) - self.max_length
             if over <= 0 or not self.truncate:
                 break
             shown = self._without_last_tokens(shown, over)
-            rendered, border = self._reverse(instruction, shown)
+            rendered, border = self._reverse(instruction, shown, candidate)
         side = self._side(border, rendered, what="instruction")
         if shown == response:
             return side
         return replace(side, truncated=True)
 
-    def _reverse(self, instruction: str, shown: str) -> tuple[Rendered, _Border]:
+    def _reverse(
+        self, instruction: str, shown: str, candidate: Candidate
+    ) -> tuple[Rendered, _Border]:
         row = (
             Message(role="user", content=reverse_prompt(shown)),
             Message(role="assistant", content=instruction),
         )
-        rendered = self.template.render(row, 1)
+        rendered = self.template.render(row, 1, template_args=candidate.template_args)
         return rendered, self._border(rendered.context, rendered.target, what="instruction")
 
     def _without_last_tokens(self, text: str, count: int) -> str:

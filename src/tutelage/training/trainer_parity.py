@@ -8,6 +8,7 @@ TRL's real trainer prepares and collates the rows, around a model of a few weigh
 trained, and nothing about preparation depends on the weights.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -30,6 +31,8 @@ from tutelage.training.tokenized_rows import NO_LOSS, encode_candidate, training
 CHUNK_ROWS = 512
 """So many rows are prepared at once, which bounds the memory."""
 DETAIL_TOKENS = 12
+TEMPLATE_ARGS = "chat_template_kwargs"
+"""The column of a row's own template arguments, as TRL reads it."""
 _NUMBER = "tutelage_row"
 """The column that carries a row's number through TRL, which leaves rows out without a word."""
 
@@ -169,8 +172,10 @@ def _for_trl(value: Any, student: StudentModel) -> dict[str, Any]:
     row = {name: value[name] for name in ("prompt", "completion", "tools") if value.get(name)}
     if settings.thinking == "exclude":
         row |= {name: _answers(row[name]) for name in ("prompt", "completion") if name in row}
-    if settings.template_args:
-        row["chat_template_kwargs"] = dict(settings.template_args)
+    own = value.get(TEMPLATE_ARGS) or {}
+    own = json.loads(own) if isinstance(own, str) else own
+    if settings.template_args or own:
+        row[TEMPLATE_ARGS] = {**settings.template_args, **own}
     return row
 
 
@@ -245,6 +250,9 @@ def _trainer(
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    # The first row decides which columns there are.
+    names = {name: None for row in rows for name in row}
+    some: dict[str, Any] = names | ({TEMPLATE_ARGS: {}} if TEMPLATE_ARGS in names else {})
     with TemporaryDirectory() as folder, quiet(), clock:
         arguments = SFTConfig(
             output_dir=folder,
@@ -257,7 +265,10 @@ def _trainer(
             return SFTTrainer(
                 model=tiny,
                 args=arguments,
-                train_dataset=Dataset.from_list([dict(row) for row in rows]),
+                # Arguments may differ from row to row: JSON keeps them as each row has them.
+                train_dataset=Dataset.from_list(
+                    [{**some, **row} for row in rows], on_mixed_types="use_json"
+                ),
                 processing_class=tokenizer,
             )
         except (ValueError, RuntimeError, TypeError) as error:

@@ -56,6 +56,8 @@ def _is_name(side: Any) -> bool:
 def _clean(thing: Any) -> Any:
     """One symbol a name, whatever was assumed of it; i is the imaginary unit outside conditions."""
     sympy = _sympy()
+    if isinstance(thing, sympy.MatrixExpr) and not thing.free_symbols:
+        thing = thing.doit().as_explicit()  # sums and products of matrices
     if isinstance(thing, sympy.MatrixBase) or not isinstance(thing, sympy.Basic):
         return thing
     if isinstance(thing, sympy.Eq) and isinstance(thing.rhs, sympy.Set):
@@ -67,6 +69,8 @@ def _clean(thing: Any) -> Any:
         replaced[symbol] = sympy.I if imaginary else sympy.Symbol(symbol.name, real=True)
     cleaned = thing.xreplace(replaced)
     if is_value:
+        if cleaned.has(sympy.Limit):
+            cleaned = cleaned.doit()
         functions = cleaned.atoms(sympy.core.function.AppliedUndef)
         cleaned = cleaned.xreplace({f: sympy.Symbol(str(f), real=True) for f in functions})
     return cleaned
@@ -162,7 +166,8 @@ def _same_formulas(one: Any, other: Any, tolerance: float) -> bool | None:
     """Compare at fixed points; one of two formulas that differ anywhere there is another one."""
     sympy = _sympy()
     symbols = sorted(one.free_symbols | other.free_symbols, key=lambda s: s.name)
-    summed = any(x.has(sympy.Sum, sympy.Product, sympy.Integral) for x in (one, other))
+    kinds = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Derivative, sympy.Limit)
+    summed = any(x.has(*kinds) for x in (one, other))
     if summed:
         return True if sympy.simplify(one.doit() - other.doit()) == 0 else None
     seen = 0

@@ -35,7 +35,7 @@ _RUN_ON = re.compile(
 )
 _CALCULATOR = re.compile(r"<<[^<>\n]*>>")
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
+_SENTENCE_END = re.compile(r"(?<![.])[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
 _WEAK = ("after 'answer'", "after 'A:'")
 _BOXES_APART = 12
 """Characters between two boxes up to which they are one answer: `\\boxed{3}` or `\\boxed{4}`."""
@@ -175,7 +175,7 @@ def _boxes(text: str) -> Iterator[Found]:
         else:
             end = _closing_brace(text, match.end())
             content = text[match.end() : end - 1]
-        if not content.strip():
+        if not content.strip() or _BOX.search(content):  # a box around others says what they say
             continue
         between = text[previous_end : match.start()] if contents else ""
         # A fresh box starts a fresh answer unless it stands right beside the one before.

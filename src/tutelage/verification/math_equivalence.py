@@ -6,20 +6,23 @@ Plain quantities are compared here, exactly and at once. What needs algebra beco
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TypeVar
 
 from tutelage.data.thinking import split_thinking
 from tutelage.verification.answer_extraction import Found, NotFound, find_answer
+from tutelage.verification.answer_markup import NAMED, named_parts, strip_markup
 from tutelage.verification.notations import (
+    compare_notations,
+    has_unit,
+    is_compound,
     is_time_or_ratio,
     read_based,
     read_parts,
     same_based,
     same_time_or_ratio,
+    without_letters,
 )
 from tutelage.verification.number_parsing import Quantity, numbers_in, read_quantity, same_measure
 from tutelage.verification.plain_formulas import both_signs
@@ -59,16 +62,6 @@ def same_sets(
     return not remaining
 
 
-def named_parts(text: str) -> dict[str, str] | None:
-    """The values of `x = 1, y = 2` by their names; None unless there are two names or more."""
-    if text.count("=") < 2:  # noqa: PLR2004  (two names)
-        return None
-    parts = [p.strip() for p in re.split(r",|;|\band\b", text.strip("()")) if p.strip()]
-    matches = [re.fullmatch(r"([a-zA-Z]\w{0,3})\s*=\s*([^=]+)", part) for part in parts]
-    named = {m[1]: m[2].strip() for m in matches if m is not None}
-    return named if len(named) == len(parts) >= 2 else None  # noqa: PLR2004
-
-
 # ----------------------------------------------------------------------------------------------
 # Math equivalence.
 # ----------------------------------------------------------------------------------------------
@@ -77,51 +70,14 @@ def named_parts(text: str) -> dict[str, str] | None:
 LONGEST_ANSWER = 1_000
 """Characters of an answer; what is longer is no answer but prose."""
 
-_NO_FACTOR = r"(?!\s*(?:[abcinpqrtuvxyz](?![A-Za-z])|\\[a-z]|\())"
-"""What follows a fraction that may be written with a slash: 1/2x could be read as 1/(2x)."""
-_OF_REALS = r"(?:(?:\\in\b|\u2208)\s*(?:\\mathbb\s*\{?R\}?|\u211d)\s*)?"
-_NOTHING = re.compile(
-    r"^(?:there (?:is|are) )?no (?:real )?solutions?$|^(?:the )?empty set$|^\\?\{\s*\\?\}$",
-    re.IGNORECASE,
-)
-_MARKUP = (
-    (re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"), r"\1"),
-    (re.compile(r"\\displaystyle\b\s*"), ""),
-    (re.compile(r"(?<!\\)\\[,;:!> ]|~|\{,\}"), ""),  # not the space behind a line break: \\ 3
-    (re.compile(r"\\langle\b\s*|\u27e8"), "("),
-    (re.compile(r"\s*\\rangle\b|\u27e9"), ")"),
-    (re.compile(r"\\left|\\right|\\(?:qquad|quad)"), ""),
-    (
-        re.compile(
-            r"\\?\{\s*[a-zA-Z]\s*" + _OF_REALS + r"(?:\\mid\b|\\vert\b|[|:])([^{}]*?)\s*\\?\}$"
-        ),
-        r"\1",
-    ),
-    (re.compile(r"^\(\s*[a-z](?:\s*,\s*[a-z])+\s*\)\s*=\s*(?=\()"), ""),
-    (_NOTHING, r"\\emptyset"),
-    (re.compile(r"(\\[dt]?frac)\s*(\d)\s*(\d)"), r"\1{\2}{\3}"),
-    (re.compile(r"\\\$"), "$"),
-    (re.compile(r"\\%"), "%"),
-    (re.compile(r"\^\s*\{?\\circ\}?|\\degree"), "°"),
-    (re.compile(r"(?<=\d)\s*\\[dt]?frac\s*\{(\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r" \1/\2"),
-    (re.compile(r"\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}" + _NO_FACTOR), r"\1/\2"),
-)
-_POWER_UNIT = re.compile(
-    r"(?<=[\d\s)])((?:mm|cm|dm|km|ft|yd|mi|inches|feet|meters|metres|miles|yards)|(?<=\s)(?:m|in))"
-    r"\s*(?:\^\s*\{?([23])\}?|([\u00b2\u00b3]))"
-)
-_POWERS = {"2": "square", "3": "cubic", "\u00b2": "square", "\u00b3": "cubic"}
-_DELIMITERS = (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"), ("`", "`"), ("**", "**"))
 _FORMULA = re.compile(
     r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
+    r"|(?:gcd|lcm|floor|ceil|sqrt|cbrt|log|ln|exp|sin|cos|tan|abs|max|min)\s*\("
 )
+_CALL = re.compile(r"(?:gcd|lcm|floor|ceil|sqrt|cbrt|abs|max|min)\s*\(")
 _LATEX_NAMES = re.compile(
     r"\\(?:begin|end)\s*\{\w+\*?\}|(?<![A-Za-z])(?:pi|infinity|a?(?:arc)?(?:sin|cos|tan)h?|log|exp|sqrt"
     r"|emptyset)(?![A-Za-z])"
-)
-_VULGAR = re.compile("(\\d?)([\u00bc-\u00be\u2150-\u215e])")
-_REPEATING = re.compile(
-    r"(\d+)\.(\d*)(?:\\(?:overline|bar)\s*\{?(\d+)\}?|\\dot\s*\{?(\d)\}?|\((\d+)\))(?!\d)"
 )
 _JOINED_CONDITIONS = re.compile(r"\band\b|\\(?:land|wedge)\b|\u2227")
 _RELATION = re.compile(r"[<>\u2264\u2265]|\\(?:le|ge|lt|gt)(?:q|slant)?\b")
@@ -132,21 +88,24 @@ _TRAILING_UNIT = re.compile(
 _SENTENCE = re.compile(
     r"(?<![\\A-Za-z])(?:[A-Za-z]{2,}[ ]+[A-Za-z]{2,}|[A-Z][a-z]{2,})(?![A-Za-z(])"
 )
-_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
-_RADIANS = re.compile(r"\brad(?:ian)?s?\b", re.IGNORECASE)
-_DEGREES = re.compile(r"\u00b0|\bdeg(?:ree)?s?\b", re.IGNORECASE)
 _OPPOSITES = ({"yes", "no"}, {"true", "false"})
 _WORDS = re.compile(r"[A-Za-z]{3,}(?: [A-Za-z]+)*")
 _WORD = re.compile(r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|log|exp|sqrt|abs|min|max)\b)[A-Za-z]{3,}")
 _PROSE_WORDS = 2
-_NAMED = re.compile(r"^[a-zA-Z]\w{0,20}(?:\([a-z]\))?\s*(?:=|:)\s*(?=\S)")
-_UNKNOWN = re.compile(r"(?<![A-Za-z\\{])[abcnpqrtuvxyz](?![A-Za-z])")
+_MOST_WORDS = 12
+"""Pieces between spaces in one member of a list; a longer one is prose."""
+_LIST = re.compile(r"[,;]|\bor\b|\band\b")
+_AND = re.compile(r"\bor\b|\band\b")
+_IN_UNKNOWNS = re.compile(
+    r"\d\s*\*?\s*[a-z](?![A-Za-z])|(?<![A-Za-z\\])[a-z]\s*(?:[-+*/^]|\\cdot)"
+    r"|(?:[-+*/]|\\cdot)\s*[a-z](?![A-Za-z])|\|[a-z]\|"
+)
+"""The left side of an equation that is no name."""
 _HEDGE = re.compile(r"\bor\b|\beither\b|\bmaybe\b|\bperhaps\b|\bpossibly\b", re.IGNORECASE)
 _TAIL = re.compile(r"\s*(?:\(|;|,(?!\s*[\d$-])|\b(?:because|since|as|which|so|for|in total)\b)")
 _BRACKETED = re.compile(r"(\\?[({\[])(.*?)(\\?[)}\]])", re.DOTALL)
 _SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
 _ELLIPSIS = re.compile(r"\.\.\.|\u2026|\\[lcd]dots|\\dots")
-_IN = re.compile(r"^[a-zA-Z]\w{0,20}\s*(?:\\in\b|\u2208)\s*(?=\S)")
 
 Same = Callable[[str, str], bool | None]
 """Whether two expressions are equal; None where this cannot be told."""
@@ -198,10 +157,10 @@ def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     answer = strip_markup(found.text)
     if not answer:
         return no_answer(f"the answer ({found.how}) is empty: {found.text!r}")
-    if _RADIANS.search(answer + " " + target) and _DEGREES.search(answer + " " + target):
-        return _ruled(None, found, answer, target)
-    if _differ_by_comma(answer, target):
-        return _ruled(None, found, answer, target)
+    answer, target = without_letters(answer, target)
+    unusual = compare_notations(answer, target)
+    if unusual is not None:
+        return _ruled(unusual[0], found, answer, target)
     quantity = read_quantity(target) or read_parts(target)
     if quantity is not None and read_based(answer) is not None:
         return _ruled(same_based(answer, target), found, answer, target)
@@ -212,18 +171,9 @@ def check_maths(  # noqa: PLR0911  (one return a kind of answer)
     return _against_formula(found, answer, target)
 
 
-def _differ_by_comma(answer: str, target: str) -> bool:
-    """Whether the two are one number if a comma is a decimal point, as in 12,5 and 12.5."""
-    for text, other in ((answer, target), (target, answer)):
-        quantity = read_quantity(other)
-        if quantity is not None and _DECIMAL_COMMA.fullmatch(text):
-            pointed = Fraction(text.replace(".", "").replace(",", "."))
-            if pointed in quantity.values and text != other:
-                return True
-    return False
-
-
-def _against_formula(found: Found, answer: str, target: str) -> Verdict | HardClaim:
+def _against_formula(  # noqa: PLR0911  (one return a kind of answer)
+    found: Found, answer: str, target: str
+) -> Verdict | HardClaim:
     for compare, applies in (
         (same_time_or_ratio, is_time_or_ratio(target) or is_time_or_ratio(answer)),
         (same_based, read_based(target) is not None),
@@ -235,10 +185,12 @@ def _against_formula(found: Found, answer: str, target: str) -> Verdict | HardCl
     same = compare_expressions(answer, target, _same_number)
     if same is not None:
         return rule(same=same, answer=answer, reference=target, how=found.how)
+    if is_compound(answer) != is_compound(target) and has_unit(answer) and has_unit(target):
+        return cannot_check(f"{answer!r} and {target!r} are not in the same unit")
     ours, theirs = _trailing_unit(answer), _trailing_unit(target)
     if ours is not None and theirs is not None:
         return _in_one_unit(ours, theirs, found)
-    if _is_prose(answer) or _WORDS.fullmatch(_LATEX_NAMES.sub("", answer)):
+    if any(_is_prose(x) or _WORDS.fullmatch(_LATEX_NAMES.sub("", x)) for x in (answer, target)):
         return cannot_check(f"words: answer {answer!r} ({found.how}), reference {target!r}")
     return HardClaim(answer=answer, reference=target, how=found.how)
 
@@ -305,9 +257,7 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
         return _same_text(answer, reference) or same(answer, reference)
     if ours is None or theirs is None:
         single = answer if ours is None else reference
-        if read_quantity(single) is not None or _WORDS.fullmatch(single):
-            return False
-        return same(answer, reference)  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
+        return _same_as_single(ours or theirs, single, lambda: same(answer, reference), same)
     (our_kind, our_parts), (their_kind, their_parts) = ours, theirs
     if our_kind == their_kind == "set" and len(our_parts) != len(their_parts):
         return _same_without_repeats(our_parts, their_parts, same)
@@ -316,6 +266,20 @@ def compare_expressions(  # noqa: PLR0911  (one return a kind of expression)
     if our_kind == "set":
         return same_sets(our_parts, their_parts, same)
     return all_same(same(a, b) for a, b in zip(our_parts, their_parts, strict=True))
+
+
+def _same_as_single(
+    members: tuple[str, list[str]] | None, single: str, whole: Callable[[], bool | None], same: Same
+) -> bool | None:
+    """Compare a collection with a single expression."""
+    kind, parts = members or ("", [])
+    if kind == "set" and all(same(part, single) is True for part in parts):
+        return True  # 1/2 or 0.5
+    if read_quantity(single) is not None:
+        return False
+    if _WORDS.fullmatch(single):
+        return None
+    return whole()  # (1, 3) and 1 < x < 3; 2, -2 and \pm 2
 
 
 def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same) -> bool | None:
@@ -331,53 +295,6 @@ def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same
     unsure = any(True not in row and None in row for row in (*found, *columns))
     missing = any(True not in row and None not in row for row in (*found, *columns))
     return None if unsure and not missing else False
-
-
-def strip_markup(text: str) -> str:
-    r"""Take away what only tells how an expression looks: delimiters, spacing, `\text`, `x =`.
-
-    Examples:
-        >>> strip_markup(r"$x = 1{,}200\text{ m}$")
-        '1200 m'
-        >>> strip_markup("**$18$**.")
-        '18'
-    """
-    text = text.strip()
-    for _ in range(4):  # each round may uncover another: **$18$**.
-        before = text
-        text = text.rstrip(".,;").strip().strip("\"'").strip()
-        for left, right_ in _DELIMITERS:
-            inner = text[len(left) : len(text) - len(right_)]
-            if len(text) > len(left + right_) and text.startswith(left) and text.endswith(right_):
-                text = text if left in inner else inner.strip()
-        if text == before:
-            break
-    text = _VULGAR.sub(_plain_fraction, text)
-    for pattern, replacement in _MARKUP:
-        text = pattern.sub(replacement, text)
-    text = _REPEATING.sub(_repeating_fraction, text)
-    text = _POWER_UNIT.sub(lambda m: f" {_POWERS[m[2] or m[3]]} {m[1]}", text)
-    text = _IN.sub("", text)
-    named = _NAMED.match(text)
-    # The name in y = 2x + 1 belongs to an equation, unlike the one in x = 5.
-    is_equation = (
-        named is not None and "(" not in named[0] and _UNKNOWN.search(text, named.end()) is not None
-    )
-    keeps_name = is_equation or named_parts(text) is not None
-    return (text if keeps_name else _NAMED.sub("", text)).strip()
-
-
-def _plain_fraction(match: re.Match[str]) -> str:
-    fraction = unicodedata.normalize("NFKC", match[2]).replace("\u2044", "/")
-    return f"{match[1]} {fraction}" if match[1] else fraction
-
-
-def _repeating_fraction(match: re.Match[str]) -> str:
-    whole, fixed = match[1], match[2]
-    again = match[3] or match[4] or match[5]
-    under = (10 ** len(again) - 1) * 10 ** len(fixed)
-    over = int(whole + fixed + again) - int(whole + fixed)
-    return f"{over}/{under}"
 
 
 def conditions_of(text: str) -> list[str]:
@@ -430,10 +347,16 @@ def _reference_answer(reference: str) -> str | None:
     found = find_answer(reference) if "####" in reference or "\\boxed" in reference else None
     text = found.text if isinstance(found, Found) else reference
     text = strip_markup(text)
+    sides = re.split(r"(?<![<>!:])=", text)
+    chained = len(sides) > 1 and _IN_UNKNOWNS.search(sides[-2]) is None
+    if chained and not _LIST.search(text) and read_quantity(strip_markup(sides[-1])) is not None:
+        text = strip_markup(sides[-1])  # a chain: 5 + 5 + 1 = 10 + 1 = 11
     return text if text and len(text) <= LONGEST_ANSWER else None
 
 
-def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict | HardClaim:
+def _against_number(  # noqa: PLR0911  (one return a kind of answer)
+    found: Found, answer: str, reference: Quantity
+) -> Verdict | HardClaim:
     quantity = read_quantity(answer) or read_parts(answer)
     note = found.how
     picked = None if quantity is not None else _only_number(answer, found.how)
@@ -451,8 +374,15 @@ def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict |
                 "are not in the same unit"
             )
         return rule(same=same, answer=quantity.text, reference=reference.text, how=note)
-    if _hedges(answer) or (_looks_formal(answer) and _members(answer) is not None):
+    listed = _listed_numbers(answer)
+    if listed is not None and all(same_measure(one, listed[0]) for one in listed):
+        same = same_measure(listed[0], reference)  # 1/2 or 0.5
+        return _ruled(same, found, answer, reference.text)
+    many = listed is not None and not any(one.unit for one in listed)
+    if many or _hedges(answer) or (_looks_formal(answer) and _members(answer) is not None):
         return wrong(f"the answer {answer!r} ({found.how}) gives more than one number")
+    if is_compound(answer) and reference.unit:
+        return cannot_check(f"{answer!r} and {reference.text!r} are not in the same unit")
     if _looks_formal(answer) and not _is_prose(answer):
         return HardClaim(answer=answer, reference=reference.text, how=found.how)
     if not numbers_in(answer):
@@ -460,6 +390,13 @@ def _against_number(found: Found, answer: str, reference: Quantity) -> Verdict |
     return cannot_check(
         f"more than one number in the answer {answer!r} ({found.how}); reference {reference.text!r}"
     )
+
+
+def _listed_numbers(answer: str) -> list[Quantity] | None:
+    """The numbers of `1331 and 1728`; None where the answer is anything but several numbers."""
+    read = [read_quantity(part) for part in _LIST.split(answer) if part.strip()]
+    found = [quantity for quantity in read if quantity is not None]
+    return found if len(found) == len(read) > 1 else None
 
 
 def _hedges(answer: str) -> bool:
@@ -481,8 +418,10 @@ def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
     if _HEDGE.search(answer):
         return None
     *before, result = re.split(r"=|≈|\\approx\b", answer)
-    if before and (quantity := read_quantity(strip_markup(result))) is not None:
-        return quantity, "right side of the last ="
+    if before and _IN_UNKNOWNS.search(before[-1]) is None:
+        quantity = read_quantity(strip_markup(result))
+        if quantity is not None:
+            return quantity, "right side of the last ="
     if how == "after 'answer'":
         for tail in _TAIL.finditer(answer):
             if (quantity := read_quantity(answer[: tail.start()])) is not None:
@@ -503,9 +442,9 @@ def _is_prose(text: str) -> bool:
 
 def _looks_formal(text: str) -> bool:
     """Whether a text looks like a formula rather than like words."""
-    return bool(re.search(r"[\\^_=+*/\u00d7÷√π]|\d\s*-|\d[a-z]\b|^[a-z]$", text)) or not re.search(
-        r"[A-Za-z]{2}", text
-    )
+    return bool(
+        re.search(_CALL.pattern + r"|[\\^_=+*/\u00d7÷√π]|\d\s*-|\d[a-z]\b|^[a-z]$", text)
+    ) or not re.search(r"[A-Za-z]{2}", text)
 
 
 def _same_text(answer: str, reference: str) -> bool:
@@ -529,7 +468,7 @@ def _same_number(answer: str, reference: str) -> bool | None:
 
 def _members(text: str) -> tuple[str, list[str]] | None:
     """The kind of a collection and its parts; None where the text is a single expression."""
-    if conditions_of(text):
+    if conditions_of(text) or listed_conditions(text):
         return None
     signed = both_signs(text)
     if signed is not None and "," not in text:
@@ -538,26 +477,41 @@ def _members(text: str) -> tuple[str, list[str]] | None:
     if bracketed is not None:
         left, inner, right_ = (part.lstrip("\\") for part in bracketed.groups())
         parts = _split(inner)
-        if len(parts) > 1 and not any(c in inner for c in "()[]"):
-            return ("set" if left == "{" else left + right_), parts
-        return None
+        if len(parts) > 1 and not any(c in inner for c in "()[]") and _is_balanced(inner):
+            return ("set", _with_both_signs(parts)) if left == "{" else (left + right_, parts)
+        if _is_balanced(inner):
+            return None
     return _bare_members(text)
 
 
+def _is_balanced(inner: str) -> bool:
+    r"""Whether every bracket inside closes one that opens inside: not in `1\} \cup \{2`."""
+    depth = 0
+    for character in inner:
+        depth += {"{": 1, "(": 1, "[": 1, "}": -1, ")": -1, "]": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
 def _bare_members(text: str) -> tuple[str, list[str]] | None:
-    if read_quantity(text) is not None or re.search(r"[()\[\]{}]", text):
+    if read_quantity(text) is not None:
         return None
-    parts = [part for part in re.split(r",|;|\bor\b|\band\b", text) if part.strip()]
-    if len(parts) > 1 and all(len(part.split()) <= 3 for part in parts):  # noqa: PLR2004  (prose)
-        return "set", [_NAMED.sub("", part.strip()) for part in parts]
+    parts = [part for part in _split(_AND.sub(",", text)) if part]
+    if len(parts) > 1 and not any(_is_prose(p) or len(p.split()) > _MOST_WORDS for p in parts):
+        return "set", _with_both_signs([NAMED.sub("", part) for part in parts])
     return None
 
 
+def _with_both_signs(parts: Sequence[str]) -> list[str]:
+    return [value for part in parts for value in (both_signs(part) or (part,))]
+
+
 def _split(inner: str) -> list[str]:
-    r"""Split at commas that are not inside braces: `\frac{1,2}{3}, 4` has two parts."""
+    r"""Split at commas that are not inside brackets: `\frac{1,2}{3}, (4, 5)` has two parts."""
     parts, depth, start = [], 0, 0
     for index, character in enumerate(inner):
-        depth += {"{": 1, "}": -1}.get(character, 0)
+        depth += {"{": 1, "(": 1, "[": 1, "}": -1, ")": -1, "]": -1}.get(character, 0)
         if character in ",;" and not depth:
             parts.append(inner[start:index].strip())
             start = index + 1

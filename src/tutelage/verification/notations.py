@@ -3,7 +3,8 @@
 import re
 from fractions import Fraction
 
-from tutelage.verification.number_parsing import Quantity, read_quantity
+from tutelage.verification.number_parsing import Quantity, read_quantity, same_measure
+from tutelage.verification.units import units_of
 
 _BASE_WORDS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -29,6 +30,30 @@ _CLOCK = re.compile(r"\d{1,2}:[0-5]\d(?::[0-5]\d)?")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?:\s*:\s*\d+(?:\.\d+)?)+")
 _PART = re.compile(r"\d[\d,.]*(?:/\d+)?\s*[A-Za-z$\u00a2]+\.?")
 _JOINED_PARTS = re.compile(rf"({_PART.pattern})(?:\s*(?:,|and|,\s*and)?\s*({_PART.pattern}))+")
+_NO_VALUE = re.compile(
+    r"dne|undefined|not defined|do(?:es)? not exist|none|nonexistent|no (?:real )?solutions?|"
+    r"no (?:limit|value|such \w+)|diverges|\\emptyset|impossible|n/?a",
+    re.IGNORECASE,
+)
+"""Ways to say that there is no answer, which may be the same or not."""
+_UNIT = r"[A-Za-z\u00b5\u03a9]+(?:\^?\{?-?\d\}?)?"
+_COMPOUND = re.compile(
+    rf"(-?\d[\d.,]*)\s*({_UNIT}(?:(?:\s*(?:/|\\cdot|\u00b7|\*)\s*|\s+){_UNIT})+)"
+)
+_SYMBOLS = ("N", "Pa", "V", "A", "mol", "K", "J", "W", "C", "Hz")
+_LETTERED = re.compile(
+    r"\(([A-E])\)\s*(?=[\w\\$.-])(?!\\(?:cup|cap|in|times|cdot)\b)(.+)", re.DOTALL
+)
+"""An answer behind the letter of its choice."""
+_FAMILY = re.compile(
+    r"[,;(]?\s*(?:where\s+|for\s+)?\(?([a-z])\s*(?:\\in\b|\u2208)\s*\\?(?:mathbb)?\s*\{?[ZN\u2124\u2115]\}?\)?$"
+)
+"""Behind a formula for all solutions, such as 2k\\pi."""
+_PERMUTATIONS = re.compile(r"(?<![A-Za-z\\])[ABD-Z]\(\d+,\s*\d+\)|P_\{?\d")
+_CAPITALS = re.compile(r"[A-Z]{2,5}")
+_DECIMAL_COMMA = re.compile(r"-?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+")
+_RADIANS = re.compile(r"\brad(?:ian)?s?\b", re.IGNORECASE)
+_DEGREES = re.compile(r"\u00b0|\bdeg(?:ree)?s?\b", re.IGNORECASE)
 _NOON = 12
 _GREATEST_BASE = 36
 
@@ -138,6 +163,38 @@ def _minutes(text: str) -> tuple[int, bool] | None:
     return hour * 60 + int(match[2] or 0), bool(half) or hour > _NOON or match[0].startswith("0")
 
 
+_RESIDUE = re.compile(
+    r"(?:[a-z]\s*(?:\\equiv|\u2261)\s*)?(-?\d+)\s*\(?\s*(?:\\[pb]?mod|mod)\b\s*\{?\s*(\d+)\s*\}?\s*\)?"
+)
+
+
+def is_residue(text: str) -> bool:
+    r"""Whether a text is a number modulo another one, such as `x \equiv 2 \pmod 5`."""
+    return _RESIDUE.fullmatch(text.strip()) is not None
+
+
+def same_residue(one: str, other: str) -> bool | None:
+    """Compare two numbers of which one is given modulo another number.
+
+    Returns:
+        None where a plain number is congruent but not the least remainder.
+    """
+    ours, theirs = (_RESIDUE.fullmatch(text.strip()) for text in (one, other))
+    if ours is not None and theirs is not None:
+        modulus = int(ours[2])
+        if modulus != int(theirs[2]) or not modulus:
+            return False
+        return (int(ours[1]) - int(theirs[1])) % modulus == 0
+    residue, plain = (ours, other) if ours is not None else (theirs, one)
+    quantity = read_quantity(plain)
+    if residue is None or quantity is None or not int(residue[2]):
+        return None
+    value, modulus = int(residue[1]), int(residue[2])
+    if quantity.values[0] in (value, value % modulus):
+        return True
+    return None if (quantity.values[0] - value) % modulus == 0 else False
+
+
 def read_parts(text: str) -> Quantity | None:
     """A quantity in several units, such as `2 hours 30 minutes`, in the smallest of them.
 
@@ -165,3 +222,94 @@ def read_parts(text: str) -> Quantity | None:
                 values=(total,), exact=all(p.exact for p in read), text=text, unit=last.unit
             )
     return None
+
+
+def without_letters(answer: str, target: str) -> tuple[str, str]:
+    """Compare `(B) 42` with `B` by the letter, and with `42` by the value."""
+    ours, theirs = _LETTERED.fullmatch(answer), _LETTERED.fullmatch(target)
+    if ours is not None and theirs is not None:
+        return (answer, target) if ours[2] == theirs[2] else (ours[1], theirs[1])
+    by_letter = any(re.fullmatch(r"\(?[A-E]\)?", text) for text in (answer, target))
+    group = 1 if by_letter else 2
+    return (
+        answer.strip("()")
+        if ours is None and by_letter
+        else answer
+        if ours is None
+        else ours[group],
+        target.strip("()")
+        if theirs is None and by_letter
+        else target
+        if theirs is None
+        else theirs[group],
+    )
+
+
+def compare_notations(  # noqa: PLR0911  (one return a notation)
+    answer: str, target: str
+) -> tuple[bool | None] | None:
+    """What a comparison says of notations that are not formulas, as a tuple of one; else None."""
+    if is_time_or_ratio(answer) and is_time_or_ratio(target):
+        return (same_time_or_ratio(answer, target),)
+    if is_residue(answer) or is_residue(target):
+        return (same_residue(answer, target),)
+    if _NO_VALUE.fullmatch(answer) and _NO_VALUE.fullmatch(target):
+        return (answer.casefold() == target.casefold() or None,)
+    if _CAPITALS.fullmatch(answer) and sorted(answer) == sorted(target) and answer != target:
+        return (None,)  # AB and BA: a segment, a product, a word
+    for text, other in ((answer, target), (target, answer)):
+        number = _number_of_compound(text)
+        plain = None if number is None else read_quantity(other)
+        if number is not None and plain is not None and not (plain.unit or plain.currency):
+            return (same_measure(number, plain),)
+    families = [_FAMILY.search(text) for text in (answer, target)]
+    if any(families):
+        renamed = {
+            _renamed(text, match) for match, text in zip(families, (answer, target), strict=True)
+        }
+        return (True if len(renamed) == 1 else None,)
+    both = f"{answer} {target}"
+    unsure = (
+        (_RADIANS.search(both) and _DEGREES.search(both))
+        or (_PERMUTATIONS.search(both) and answer != target)
+        or _differ_by_comma(answer, target)
+    )
+    return (None,) if unsure else None
+
+
+def _renamed(text: str, family: re.Match[str] | None) -> str:
+    """A family of solutions whose integer is called k."""
+    if family is None:
+        return text
+    name = rf"(?<![A-Za-z\\]){family[1]}(?![A-Za-z])"
+    return re.sub(name, "k", text[: family.start()]).replace(" ", "")
+
+
+def _differ_by_comma(answer: str, target: str) -> bool:
+    """Whether the two are one number if a comma is a decimal point, as in 12,5 and 12.5."""
+    for text, other in ((answer, target), (target, answer)):
+        quantity = read_quantity(other)
+        if quantity is not None and _DECIMAL_COMMA.fullmatch(text):
+            pointed = Fraction(text.replace(".", "").replace(",", "."))
+            if pointed in quantity.values and text != other:
+                return True
+    return False
+
+
+def is_compound(text: str) -> bool:
+    """Whether a text is a number with a unit made of several, such as `10 kg m/s^2`."""
+    return _number_of_compound(text) is not None
+
+
+def _number_of_compound(text: str) -> Quantity | None:
+    match = _COMPOUND.fullmatch(text) if read_quantity(text) is None else None
+    names = [] if match is None else re.findall("[A-Za-z\u00b5\u03a9]+", match[2])
+    if match is None or not all(units_of(n) or n in _SYMBOLS for n in names):
+        return None
+    return read_quantity(match[1])
+
+
+def has_unit(text: str) -> bool:
+    """Whether a text is a number with something behind it."""
+    quantity = read_quantity(text)
+    return is_compound(text) if quantity is None else bool(quantity.unit)

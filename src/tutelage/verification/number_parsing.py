@@ -32,11 +32,20 @@ _TENS = {
 }
 _WORD_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {"half": Fraction(1, 2), "quarter": Fraction(1, 4)}
+_ORDINAL_PARTS = {
+    word: Fraction(1, value)
+    for value, word in enumerate(
+        ["third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=3
+    )
+}
+"""Parts whose names are ordinal numbers, too: `a third`, `two fifths`."""
 _WORD = re.compile(r"[a-z]+")
 _MOST_WORDS = 30
 
 
-def number_from_words(text: str) -> tuple[Fraction, str] | None:
+def number_from_words(  # noqa: PLR0911  (one return a form)
+    text: str,
+) -> tuple[Fraction, str] | None:
     """Read a number in words from the start of a text.
 
     Args:
@@ -62,13 +71,24 @@ def number_from_words(text: str) -> tuple[Fraction, str] | None:
     if words[0] in _PARTS or (words[0] in {"a", "one"} and words[1:2] and words[1] in _PARTS):
         part = next(word for word in words if word in _PARTS)
         return _PARTS[part], " ".join(words[words.index(part) + 1 :])
-    value, used = _cardinal(words)
+    value, used = (1, 1) if words[0] == "a" else _cardinal(words)
     if not used:
         return None
     rest = words[used:]
+    part = _part_of(rest[0]) if rest and rest[1:2] in ([], ["of"]) else None
+    if part is not None:
+        return value * part, " ".join(rest[1:])
+    if words[0] == "a":
+        return None
     if rest[:2] == ["and", "a"] and rest[2:3] and rest[2] in _PARTS:
         return value + _PARTS[rest[2]], " ".join(rest[3:])
     return Fraction(value), " ".join(rest)
+
+
+def _part_of(word: str) -> Fraction | None:
+    """The part that a word such as `thirds` names; None where it names none."""
+    names = {**_ORDINAL_PARTS, **_PARTS, "halve": _PARTS["half"]}
+    return names.get(word.removesuffix("s"))
 
 
 def _cardinal(words: list[str]) -> tuple[int, int]:
@@ -142,6 +162,8 @@ _KELVINS = {
     "kelvin": (Fraction(1), Fraction(0)),
 }
 """For each scale of temperature, the size of a degree in kelvins, and what is added before."""
+_SYMBOL = re.compile(r"[a-z\u00b5\u03bc]?[A-Z\u03a9][A-Za-z]?")
+"""What looks like the symbol of a unit: N, Pa, kHz, MJ."""
 _MINUS = re.compile(r"^(?:negative|minus)\s+", re.IGNORECASE)
 _JOINED = re.compile(r"\b(?:or|and|to|plus|minus|times|either|maybe|not)\b", re.IGNORECASE)
 _VARIABLE = re.compile(r"[abcdeijnpqrtuvwxyzπ](?:$|\s*[-+/(])")
@@ -187,11 +209,16 @@ def read_quantity(text: str) -> Quantity | None:
         >>> read_quantity("12 or 13") is None
         True
     """
-    text = text.strip().rstrip(".").strip()
+    text = text.strip()
+    if text.endswith(("...", "\u2026")):  # there is more of it
+        return None
+    text = text.rstrip(".").strip()
     match = _QUANTITY.fullmatch(text)
     if match is None:
         return _from_words(text)
     value = _value(match)
+    if {match["sign"], match["sign2"]} == {"-"}:  # --3 is no quantity but a formula
+        value = None
     unit = match["unit"].strip()
     # "12x" and "3 a + b" are formulas, "12 or so" and "3 to" are not one number.
     glued = not match["percent"] and match["unit"][:1].isalpha() and _VARIABLE.match(unit)
@@ -237,7 +264,9 @@ def same_quantity(one: Quantity, other: Quantity) -> bool:
     return _same_values(one, other, Fraction(1))
 
 
-def same_measure(one: Quantity, other: Quantity) -> bool | None:
+def same_measure(  # noqa: PLR0911  (one return a case)
+    one: Quantity, other: Quantity
+) -> bool | None:
     """Whether two quantities can mean the same, with their units.
 
     Where both name a unit, they are converted. Where one does not, the numbers are compared, and
@@ -263,9 +292,12 @@ def same_measure(one: Quantity, other: Quantity) -> bool | None:
         return any(_same_values(one, other, a.factor / b.factor) for a, b in alike)
     same = same_quantity(one, other)
     if ours and theirs:
-        return None if same else False
+        lengths = {unit.kind for unit in (*ours, *theirs)} <= {"time", "calendar"}
+        return None if same or lengths else False  # a year has 365 days, or 366
     if same:
         return True
+    if all(q.units or _SYMBOL.fullmatch(q.unit) for q in (one, other)):
+        return None  # MJ and kWh: units of which one at least is not known here
     for named, bare in ((one, other), (other, one)):
         if named.units and not bare.unit and not bare.currency:
             factors = {f for unit in named.units for f in conversions(unit)}

@@ -4,6 +4,7 @@ People and models write `pi` and `sqrt(2)` where LaTeX has `\pi` and `\sqrt{2}`;
 takes the letters for unknowns.
 """
 
+import math
 import re
 
 _SIGNS = (
@@ -45,7 +46,13 @@ _OF_DEGREES = re.compile(
     r"\\?(sin|cos|tan|cot|sec|csc)\s*[({]?\s*(-?\d+(?:\.\d+)?)\s*\u00b0\s*[)}]?"
 )
 _CHOICES = re.compile(r"(?<![\\A-Za-z])C\((\d+),\s*(\d+)\)|(?<![\w.])(\d+)C(\d+)(?!\w)")
-_ROOT = re.compile(r"\\?(sqrt|cbrt|abs)\s*\(")
+_CHINESE_CHOICES = re.compile(
+    r"(?:\{\}\s*)?_\s*\{?(\d+)\}?\s*C\s*_\s*\{?(\d+)\}?|(?<![A-Za-z\\])C_\{?(\d+)\}?\^\{?(\d+)\}?"
+)
+_DIVISORS = re.compile(r"\\?(gcd|lcm)\s*\(\s*(\d{1,30}(?:\s*,\s*\d{1,30})+)\s*\)")
+_ARRANGEMENTS = re.compile(r"(?<![A-Za-z\\])A_\{?(\d+)\}?\^\{?(\d+)\}?")
+_PYTHON_COMPLEX = re.compile(r"(?<![A-Za-z\\.\d])(\d+(?:\.\d+)?)j(?![A-Za-z])")
+_ROOT = re.compile(r"\\?(sqrt|cbrt|abs|floor|ceil)\s*\(")
 _GROUPED_POWER = re.compile(r"\^\s*\(")
 _LONG_POWER = re.compile(r"\^\s*(-?\d+(?:\.\d+)?)(?![\d}])")
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([+-]?\d+)(?![\w.])")
@@ -70,6 +77,10 @@ def as_latex(text: str) -> str:
     text = _ROWS.sub(_matrix, text)
     text = _OF_DEGREES.sub(r"\\\1(\\frac{\2\\pi}{180})", text)
     text = _CHOICES.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    text = _CHINESE_CHOICES.sub(lambda m: f"\\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    text = _ARRANGEMENTS.sub(r"\\frac{\1!}{(\1-\2)!}", text)
+    text = _DIVISORS.sub(_divisor, text)
+    text = _PYTHON_COMPLEX.sub(r"\1i", text)
     text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
     text = _INVERSES.sub(r"arc\1", text)
     text = _BARE_ROOT.sub(r"\1(\2)", text)
@@ -106,6 +117,12 @@ def both_signs(text: str) -> tuple[str, str] | None:
     return plus.removeprefix("+"), _PLUS_MINUS.sub("-", text).strip()
 
 
+def _divisor(match: re.Match[str]) -> str:
+    """The greatest common divisor of numbers, or their least common multiple."""
+    numbers = [int(number) for number in match[2].split(",")]
+    return str(math.gcd(*numbers) if match[1] == "gcd" else math.lcm(*numbers))
+
+
 def _matrix(match: re.Match[str]) -> str:
     rows = re.findall(r"\[([^\[\]]*)\]", match[1])
     body = "\\\\".join(" & ".join(row.split(",")) for row in rows)
@@ -114,7 +131,13 @@ def _matrix(match: re.Match[str]) -> str:
 
 def _braced(text: str, match: re.Match[str]) -> str:
     inner, end = _group(text, match.end())
-    latex = {"sqrt": "\\sqrt{%s}", "cbrt": "\\sqrt[3]{%s}", "abs": "|%s|"}[match[1]]
+    latex = {
+        "sqrt": "\\sqrt{%s}",
+        "cbrt": "\\sqrt[3]{%s}",
+        "abs": "|%s|",
+        "floor": "\\lfloor %s \\rfloor",
+        "ceil": "\\lceil %s \\rceil",
+    }[match[1]]
     return text[: match.start()] + latex % inner + text[end:]
 
 

@@ -3,8 +3,11 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
 
-from tutelage.verification.answer_extraction import NotFound, find_answer
+from tutelage.verification.answer_extraction import Found, NotFound, find_answer
+from tutelage.verification.negation import Mention, judge_mentions
 from tutelage.verification.verdict import Verdict, cannot_check, no_answer, right, wrong
 
 _LETTERS = "ABCDEFGHIJ"
@@ -20,45 +23,52 @@ _SAYS_LETTER = re.compile(
 )
 
 
-_LETTER = r"(?<![\w'])[(\[*_`]*[A-J][)\]*_`]*"
-_TAIL = (
-    r"(?:\s+(?:be\s+)?(?:it|right|correct|true|the (?:right |correct )?(?:answer|choice|option)))?"
+_NO_WORD = "A-Za-z0-9_\u00c0-\u024f"
+"""Characters that make a word of the letter beside them; those of other scripts do not."""
+_DRESS = r"[(\[*_`\"']*(?:\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{[(\[*_]*)*"
+_VERB_BEHIND = (
+    r"(?:is|was|and|or|nor|but|isn['\u2019]t|wasn['\u2019]t|can|cannot|can['\u2019]t|could|does|"
+    r"doesn['\u2019]t|fails?|seems?|looks?|would|must|as|because|since|rather|instead|over)"
 )
-_DENIED = re.compile(
-    r"(?:\b(?i:not|anything but|other than|isn't|isn\u2019t|wasn't|aren't|cannot be|can't be|never|"
-    r"neither|nor|rather than|instead of|except|unlike|eliminate[sd]?|exclude[sd]?|"
-    r"(?:rules?|ruled)\s+out|rejects?|rejected|discards?)\s+(?:\w+\s+){0,2}?"
-    r"(?:option|choice|answer)?s?\s*[(\[*_`\"'$]*(?:\\boxed\{|\\text\{)*[A-J](?![\w'])"
-    r"(?:\s*(?:,\s*(?:or|and|nor)?|/|or|and|nor)\s*[(\[*_`]*[A-J][)\]*_`]*(?![\w']))*"
-    r"(?=[)\]*_`\"'$}.:,;!\s]|$)[)\]*_`\"'$}]*"
-    rf"|{_LETTER}\s+(?:is|was|are|can|could|must|would(?: be)?|seems)\s*(?:\w+ly\s+)?"
-    r"(?:not|n't|wrong|incorrect|false|clearly wrong|eliminated|excluded|ruled out|out\b)"
-    rf"{_TAIL}"
-    rf"|{_LETTER}\s+(?:doesn't|doesn\u2019t|does not)\s+(?:work|fit|apply|hold)"
-    rf"|\b(?:don't|don\u2019t|do not) think (?:that )?{_LETTER} is (?:right|correct|true)"
-    rf"|{_LETTER}\s+(?:isn't|isn\u2019t|can't be|cannot be){_TAIL})"
+_LABEL = (
+    rf"(?<![{_NO_WORD}'\u2019-]){_DRESS}"
+    rf"(?:(?<=[(\[*_`{{])[A-J](?=[)\]*_`}}])|[B-HJ](?![{_NO_WORD}'\u2019]|-\w)"
+    rf"|A(?=[.,;:!?)\]}}/&*\"'\u3000-\ufaff]|\s*$|\s*[=\u2717\u2718\u274c\u2013-]|\s+{_VERB_BEHIND}\b)"
+    rf"|I(?=[.,;:!?)\]}}/&*\"'\u3000-\ufaff]|\s*$|\s+(?:is|isn['\u2019]t|was)\b))[)\]*_`\"'}}]*"
 )
-"""A letter that the response says is not the answer."""
+_LISTED = re.compile(rf"{_LABEL}(?:\s*(?:,\s*(?:and|or|nor)?|/|&|and|or|nor)\s*{_LABEL})*")
+_LABEL_IN = re.compile(rf"(?<![{_NO_WORD}])[A-J](?![{_NO_WORD}])")
+_BARE_PAIR = re.compile(rf"{_LABEL}\s*,\s*{_LABEL}")
+_LEFT_OUT = "~"
+"""Stands where words were left out, so that what is beside them stays a part of a sentence."""
+_CONCLUDED = re.compile(
+    r"\b(?i:so|therefore|thus|hence)\b,?\s*"
+    r"(?i:(?:it(?:['\u2019]s| is| must be)|the answer is|only)\s+)?"
+    r"[(\[*_`]*([A-J])[)\]*_`]*\s*(?:[.!]|$)"
+)
+_STRUCK = re.compile(r"~~[^~\n]+~~")
+_TAGS = re.compile(r"</?[A-Za-z_]+>")
+_CALLED_WRONG = re.compile(r"\b(?:wrong|incorrect|false|untrue)\b", re.IGNORECASE)
 
 
 _STANDS_ALONE = re.compile(
-    r"(?<![A-Za-z0-9_\u00c0-\u024f'\u2019-])"
-    r"(?:[(\[*_`]+([A-J])[)\]*_`]+|([B-HJ])(?![\w'\u2019-])|([AI])(?=\s*[.,;:!\u3002]|\s*$))"
+    rf"(?<![{_NO_WORD}'\u2019-])"
+    rf"(?:[(\[*_`]+([A-J])[)\]*_`]+|([B-HJ])(?![{_NO_WORD}'\u2019-])"
+    r"|([AI])(?=\s*[.,;:!\u3002\u2705\u2713\u2714]|\s*$|[\u3040-\ufaff])|(A)(?=\s*(?:and|but)?\s*~))"
 )
 """A letter that names a choice and is neither an article nor a pronoun."""
 _LED = re.compile(
-    r"(?:^|[.!?:;,\n\uff1a\u3002\u662f\u9009\u9078\"'\u201c(]|\b(?:option|choice|statement|answer|is|it's|"
-    r"it\u2019s|be|es|ist|est|\u00e9|with|so|therefore|thus|hence|but|only|actually|choose|pick|say))\s*$",
+    r"(?:^|[.!?:;,\n\uff1a\uff0c\u3002\u662f\u9009\u9078\u306f\u30fb\"'\u201c(>]|\b(?:option|choice|statement|"
+    r"answer|is|it's|it\u2019s|be|es|ist|est|\u00e9|\u00e8|with|so|therefore|thus|hence|but|only|actually|"
+    r"choose|pick|say|sondern|sino|mais|leaves|leaving|adalah|odpowied\u017a|antwoord|cevap)"
+    r"|\u043e\u0442\u0432\u0435\u0442|\u0432\u0430\u0440\u0438\u0430\u043d\u0442|\u044d\u0442\u043e|(?:\uc815\ub2f5|\ub2f5)[\uc740\uc774]?|\u0647\u064a|"
+    r"\u0909\u0924\u094d\u0924\u0930|\u0935\u093f\u0915\u0932\u094d\u092a|\u0e04\u0e37\u0e2d|l\u00e0|\b(?:answer|choice|option)\s*[-\u2013\u2014=])\s*$",
     re.IGNORECASE,
 )
 """What stands in front of a letter that is said as the answer, unlike in `vitamin C`."""
 _SECOND_THOUGHT = re.compile(
-    r"\b(?:no,? wait|wait|actually|correction|scratch that|on second thought|i mean)\b",
+    r"\b(?:no,? wait|wait|actually|correction|scratch that|on second thought|i mean|sorry|oops)\b",
     re.IGNORECASE,
-)
-_DENIES = re.compile(
-    r"(?:\bnot|n't|n\u2019t|\brather than|\binstead of|\bnor|\bneither|\bexcept|\bunlike)"
-    r"(?:\s+(?:the|a|an|be|by|of|made|called|answer|is))*\s*[\"'(*_`]*$"
 )
 _SEVERAL = re.compile(r"(?<![\w'])\(?[A-J]\)?\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A-J]\)?(?![\w'])")
 
@@ -119,15 +129,72 @@ def check_choice(response: str, reference: str, choices: Sequence[str] = ()) -> 
     target = _right_letter(reference, choices)
     if target is None:
         return cannot_check(f"reference {reference[:80]!r} is neither a letter nor a choice")
-    response = unicodedata.normalize("NFKC", response)
-    response, denied = _DENIED.subn(" ", response)
-    found = find_answer(response)
-    named = response if isinstance(found, NotFound) or found.how == "last number" else found.text
+    remains = _without_denied(_TAGS.sub(" ", unicodedata.normalize("NFKC", response)))
+    found = find_answer(remains.text)
+    named = found.text if _is_marked(found) else remains.text
     if _SEVERAL.search(named[:200]):
         return cannot_check(f"more than one choice is named: {named[:200]!r}")
-    said = _letters_said(response) or (_letters_left(response) if denied else [])
-    said = said or _texts_said(response, choices)
-    return _ruled_said(said, response, target) if said else _ruled_alone(response, target)
+    return _ruled_on(remains, choices, target)
+
+
+def _is_marked(found: Found | NotFound) -> TypeGuard[Found]:
+    return not isinstance(found, NotFound) and found.how != "last number"
+
+
+def _ruled_on(remains: "_Remains", choices: Sequence[str], target: str) -> Verdict:
+    said = _letters_said(remains.text)
+    if not said and remains.unclear:
+        return cannot_check(f"it is not clear whether {remains.unclear} is the answer")
+    said = said or (_letters_left(remains.text) if remains.denied else [])
+    said = said or _texts_said(remains.text, choices)
+    if said:
+        return _ruled_said(said, remains.text, target)
+    if remains.called_wrong and not _ruled_in(remains.text):
+        return cannot_check(f"{remains.called_wrong!r}: a question may ask for what is wrong")
+    return _ruled_alone(remains.text, target)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Remains:
+    """A response without the letters that it denies.
+
+    Attributes:
+        text: The rest of it.
+        denied: Whether letters were denied or only supposed.
+        unclear: A letter of which it is not clear whether it is denied; empty where there is none.
+        called_wrong: The words that call a letter wrong; empty where there are none.
+    """
+
+    text: str
+    denied: bool
+    unclear: str
+    called_wrong: str
+
+
+def _without_denied(response: str) -> _Remains:
+    response, struck = _STRUCK.subn(" ", response)
+    mentions = [
+        Mention(start=m.start(), end=m.end(), names=tuple(_LABEL_IN.findall(m[0])))
+        for m in _LISTED.finditer(response)
+    ]
+    parts, at, unclear, wrong, denied = [], 0, "", "", bool(struck)
+    for judged in judge_mentions(response, mentions):
+        if judged.polarity == "asserted":
+            continue
+        end, group = judged.end, judged.mention
+        before = judged.start < group.start or judged.polarity == "supposed"
+        if before and _BARE_PAIR.fullmatch(response, group.start, group.end):
+            end = response.index(",", group.start)  # instead of A, C
+        words = response[judged.start : end]
+        parts.append(response[at : max(judged.start, at)])
+        at = end
+        if judged.polarity == "unclear":
+            unclear = unclear or ", ".join(judged.mention.names)
+        else:
+            denied = True
+        wrong = wrong or (words.strip() if _CALLED_WRONG.search(words) else "")
+    text = f" {_LEFT_OUT} ".join([*parts, response[at:]])
+    return _Remains(text=text, denied=denied, unclear=unclear, called_wrong=wrong)
 
 
 def _ruled_said(said: list[tuple[str, str]], response: str, target: str) -> Verdict:
@@ -193,6 +260,9 @@ def _letters_said(response: str) -> list[tuple[str, str]]:
     said = _SAYS_LETTER.findall(response)
     if said:
         return [(said[-1][0] or said[-1][1], "named as the answer")]
+    concluded = _CONCLUDED.findall(response)
+    if concluded:
+        return [(concluded[-1], "the conclusion")]
     first = _LETTER_FIRST.match(response)
     return [(first[1], "what the response starts with")] if first is not None else []
 
@@ -205,7 +275,7 @@ def _letters_left(response: str) -> list[tuple[str, str]]:
 def _texts_said(response: str, choices: Sequence[str]) -> list[tuple[str, str]]:
     """The choices whose text is in the response; one inside a longer one does not count."""
     body = _plain(response)
-    spans: list[tuple[int, int, str]] = []
+    spans: list[tuple[int, int, str]] = []  # of all texts
     for index, choice in enumerate(choices):
         pattern = rf"(?<!\w){re.escape(_plain(choice))}(?!\w)" if choice.strip() else r"(?!)"
         spans.extend((m.start(), m.end(), _LETTERS[index]) for m in re.finditer(pattern, body))
@@ -217,10 +287,11 @@ def _texts_said(response: str, choices: Sequence[str]) -> list[tuple[str, str]]:
             for other in spans
         )
     ]
+    mentions = [Mention(start=a, end=b, names=(name,)) for a, b, name in sorted(outer)]
     return [
-        (letter, "its text")
-        for start, _, letter in outer
-        if _DENIES.search(body[max(start - 40, 0) : start]) is None
+        (judged.mention.names[0], "its text")
+        for judged in judge_mentions(body, mentions)
+        if judged.polarity in ("asserted", "unclear")
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.data.schemas import plain_turns
 from tutelage.errors import SettingsError
 from tutelage.pipeline.export_stage import as_training_row
-from tutelage.pipeline.set_rows import has_tools
+from tutelage.pipeline.set_rows import has_column, with_template_args
 from tutelage.viewer.index import quoted, text
 from tutelage.viewer.list_view import asked
 from tutelage.viewer.query import Question, condition, order_by
@@ -80,10 +80,11 @@ def _as_jsonl(shelf: Shelf, question: Question) -> Iterator[bytes]:
             f"(select n from e where kept and {where} order by {order})",
             parameters,
         )
-        with_tools = ("tools",) if has_tools(shelf.run.candidates) else ()
-        tools = "k.tools," if with_tools else ""
+        candidates = shelf.run.candidates
+        more = tuple(n for n in ("tools", "template_args") if has_column(candidates, n))
+        columns = ", ".join(f"k.{name}" for name in ("messages", *more, "example_id"))
         found = tables.execute(
-            f"select k.messages, {tools} k.example_id, k.candidate_id, k.step, k.teacher, "
+            f"select {columns}, k.candidate_id, k.step, k.teacher, "
             "e.source::varchar, e.reason::varchar "
             f"from read_parquet({text(shelf.run.candidates)}, file_row_number = true) k "
             "join (select k, n from c where chosen and n in (select n from wanted)) c "
@@ -92,7 +93,7 @@ def _as_jsonl(shelf: Shelf, question: Question) -> Iterator[bytes]:
         )
         names = (
             "messages",
-            *with_tools,
+            *more,
             "example_id",
             "candidate_id",
             "step",
@@ -104,7 +105,7 @@ def _as_jsonl(shelf: Shelf, question: Question) -> Iterator[bytes]:
         while rows := found.fetchmany(_BATCH_ROWS):
             lines = []
             for row in rows:
-                values = dict(zip(names, row, strict=True))
+                values = with_template_args(dict(zip(names, row, strict=True)))
                 by_person = values["example_id"] in shelf.overrides
                 values["messages"] = plain_turns(values["messages"])
                 values["rule"] = "person" if by_person else rule.get("rule")

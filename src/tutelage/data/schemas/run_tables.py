@@ -54,6 +54,7 @@ EXAMPLES = table_schema(
     column("source", pa.string(), about="where the row came from"),
     column("extra", pa.string(), about="the other fields of the row, as JSON"),
     column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
+    column("template_args", pa.string(), about="the row's own template arguments, as JSON"),
 )
 """examples.parquet: one row an example."""
 
@@ -80,6 +81,7 @@ CANDIDATES = table_schema(
     column("criticism", pa.string(), about="what the teacher criticised before rewriting"),
     column("request_key", pa.string(), about="of the reply in the teacher cache"),
     column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
+    column("template_args", pa.string(), about="the row's own template arguments, as JSON"),
 )
 """candidates.parquet, loaded.parquet: one row a version of an example."""
 

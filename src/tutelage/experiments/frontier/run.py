@@ -281,10 +281,12 @@ def _solutions(run: RunFolder) -> list[Candidate]:
                         teacher=None,
                         messages=messages,
                         tools=example.tools,
+                        template_args=example.template_args,
                     ),
                     example_id=example.example_id,
                     messages=messages,
                     tools=example.tools,
+                    template_args=example.template_args,
                 )
             )
     return found

@@ -166,12 +166,14 @@ def _answer_of(example: Example, text: str, index: int) -> Candidate:
             teacher=None,
             messages=messages,
             tools=example.tools,
+            template_args=example.template_args,
             distinction=str(index),
         ),
         example_id=example.example_id,
         step=SAMPLE,
         messages=messages,
         tools=example.tools,
+        template_args=example.template_args,
     )
 
 

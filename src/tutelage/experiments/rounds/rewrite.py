@@ -277,6 +277,7 @@ def _with_attempts(
             example_id=one.candidate.candidate_id,
             messages=one.candidate.context,
             tools=one.candidate.tools,
+            template_args=one.candidate.template_args,
         )
         for one in wanted
     ]

@@ -230,6 +230,7 @@ def own_candidates(original: Candidate, attempts: Sequence[Attempt]) -> list[Can
             teacher=OWN,
             messages=messages,
             tools=original.tools,
+            template_args=original.template_args,
             distinction=None if messages else attempt.request_key or str(attempt.index),
         )
         found[candidate_id] = Candidate(
@@ -240,6 +241,7 @@ def own_candidates(original: Candidate, attempts: Sequence[Attempt]) -> list[Can
             teacher=OWN,
             messages=messages,
             tools=original.tools,
+            template_args=original.template_args,
             status=OK if messages else status,
             request_key=attempt.request_key,
         )
