@@ -111,6 +111,41 @@ def test_the_command_line_says_what_is_waiting_and_exits_with_1(
     assert done.exit_code == 0, done.output
 
 
+def test_the_flag_batch_submits_exits_and_collects_later(served: Provider, tmp_path: Path) -> None:
+    data = str(write_rows(tmp_path / "d.jsonl", rows(3)))
+    asked = ("--teacher", "served", "--base-url", served.url, "--prices", "1,2", "--batch")
+    refine = ["refine", data, *asked, "--steps", "response", "--out", str(tmp_path / "rewritten")]
+    sample = ["sample", data, *asked, "--n", "2", "--out", str(tmp_path / "sampled")]
+    guess = CliRunner().invoke(main, [*refine, "--dry-run", "--json"])
+    direct = CliRunner().invoke(main, [*refine[:-3], *refine[-2:], "--dry-run", "--json"])
+    for command, count in ((refine, 3), (sample, 6)):
+        before = len(served.bought)
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 1
+        assert f"{count} requests are waiting in batch-" in done.output
+        assert len(served.bought) == before + count
+        assert CliRunner().invoke(main, command).exit_code == 1  # it still waits
+        assert len(served.bought) == before + count
+        served.finish(
+            lambda line: improved(line) if "response_format" in line["body"] else good("a")
+        )
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert CliRunner().invoke(main, command).exit_code == 0  # nothing is left to ask
+        assert len(served.bought) == before + count
+    assert guess.exit_code == direct.exit_code == 0
+    one, other = json.loads(guess.stdout), json.loads(direct.stdout)
+    assert one["cost_at_most"] == pytest.approx(other["cost_at_most"] / 2)
+
+
+def test_a_run_without_a_teacher_has_no_batch(tmp_path: Path) -> None:
+    config = {"data": {"path": "d.jsonl"}, "student": {"model": "s"}, "out": "run"}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "config.yaml"), "--batch"])
+    assert done.exit_code != 0
+    assert "teacher" in done.output
+
+
 def test_an_expired_batch_is_a_status_and_is_asked_again(served: Provider, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "d.jsonl", rows(3))
     wanted = settings(

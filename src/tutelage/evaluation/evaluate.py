@@ -70,18 +70,7 @@ def evaluate_student(
             f"{out / 'manifest.json'}: is not the manifest of an evaluation",
             hint="give --out a folder of its own",
         )
-    student = open_student(
-        StudentSettings(
-            model=model,
-            template=settings.template,
-            dtype=settings.dtype,
-            device=settings.device,
-            backend=settings.backend,
-            max_length=settings.max_length,
-            use_cache=False,
-            **template_values(settings),
-        )
-    )
+    student = _opened(model, settings)
     asked = {
         "settings": settings.model_dump(mode="json"),
         "versions": {name: _version(name) for name in _VERSIONS},
@@ -95,7 +84,7 @@ def evaluate_student(
         for task in tasks:
             key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
-            if file.is_file() and _is_done(done.get(task.name, {}), task, key=key):
+            if _is_done(done.get(task.name, {}), task, key=key, file=file):
                 tables.append(pq.read_table(file))
                 continue
             results, about = _run(task, student, settings, out=out, progress=progress)
@@ -117,6 +106,46 @@ def evaluate_student(
     finally:
         student.close()
     return pa.concat_tables(tables)
+
+
+def tasks_left(
+    model: str, tasks: Sequence[TaskSettings], settings: EvaluateSettings, out: Path
+) -> list[TaskSettings]:
+    """The tasks that `evaluate_student` would evaluate: those whose rows are not there yet.
+
+    Args:
+        model: As for `evaluate_student`.
+        tasks: With names that differ.
+        settings: How the student is opened and answers.
+        out: The folder of the evaluation; it need not exist.
+    """
+    done = _read_manifest(out / "manifest.json").get("tasks", {})
+    with _opened(model, settings) as student:
+        return [
+            task
+            for task in tasks
+            if not _is_done(
+                done.get(task.name, {}),
+                task,
+                key=_key(task, student, settings, out=out),
+                file=out / f"{task.name}.parquet",
+            )
+        ]
+
+
+def _opened(model: str, settings: EvaluateSettings) -> StudentModel:
+    return open_student(
+        StudentSettings(
+            model=model,
+            template=settings.template,
+            dtype=settings.dtype,
+            device=settings.device,
+            backend=settings.backend,
+            max_length=settings.max_length,
+            use_cache=False,
+            **template_values(settings),
+        )
+    )
 
 
 def summary_of(table: pa.Table) -> dict[str, Any]:
@@ -148,13 +177,14 @@ def _key(
     )
 
 
-def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str) -> bool:
-    """Whether the rows of an entry are those of a task.
+def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str, file: Path) -> bool:
+    """Whether the rows in a file are those of a task, by its entry in the manifest.
 
     An entry of the harness that names no filter is of a version that gave a document a row for
     each filter, and took the first documents for a draw.
     """
-    return entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
+    same = entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
+    return same and file.is_file()
 
 
 def _run(

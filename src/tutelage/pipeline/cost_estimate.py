@@ -1,33 +1,26 @@
 """What a run, a rewriting, a scoring or a training would take, before anything is done."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
-from tutelage.data import (
-    INSTRUCTION_REFLECTION,
-    OK,
-    ORIGINAL,
-    RESPONSE_REFLECTION,
-    Candidate,
-    content_hash,
-    read,
-    read_records,
-)
-from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
+from tutelage.data import Candidate, content_hash, read, read_records
+from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, tasks_left
+from tutelage.metrics import statistics_for
 from tutelage.models import give_memory_back
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
-from tutelage.pipeline.jobs import own_writer, refine_settings
+from tutelage.pipeline.gate_estimate import gate_work
+from tutelage.pipeline.jobs import own_writer
 from tutelage.pipeline.load_stage import with_responses
-from tutelage.pipeline.resources import Doors, journal_path
+from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of
 from tutelage.pipeline.stages import stored_candidates
+from tutelage.pipeline.teacher_estimate import calling_work, refine_estimate
 from tutelage.pipeline.train_stage import training_rows
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
@@ -43,18 +36,10 @@ from tutelage.pipeline.work_estimate import (
     text_sample,
 )
 from tutelage.progress import Progress
-from tutelage.refinement import RefineSettings, reflection_request, sample_request
+from tutelage.refinement import sample_request
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.teacher import (
-    Journal,
-    LocalTeacher,
-    Request,
-    ScriptedTeacher,
-    TeacherSettings,
-    estimate,
-)
+from tutelage.teacher import LocalTeacher, Request, ScriptedTeacher, TeacherSettings
 from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
-from tutelage.teacher.factory import known_schema
 from tutelage.training import Encoded, TrainSettings, encode_file, training_speed
 from tutelage.training.train import student_settings
 
@@ -65,8 +50,6 @@ MEASURED_TOKENS = 32
 """The most tokens of an answer that is written only to see how fast the student writes."""
 
 SCORE = "score: texts of the data"
-
-_STEPS = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
 
 
 def estimate_run(
@@ -118,7 +101,7 @@ def run_work(
     found: dict[str, Any] = {}
     work: list[Work] = []
     if teacher is not None:
-        found, calling = _estimate(
+        found, calling = refine_estimate(
             settings.data,
             teacher=teacher,
             refine=settings.refine,
@@ -146,7 +129,28 @@ def run_work(
     if written and sample.count:
         more = scaled_reading(reading, times=written / sample.count)
         readings.append(reading_work("score: rewrites", more, count=written))
-    return {"rows": rows, **found}, [*work, *readings[1:]], readings
+    work += readings[1:]
+    if settings.select.quality_gate == "calibrated":
+        gate = _gate(settings, doors, measure_seconds=measure_seconds, fresh=False)
+        work += gate
+        readings += _gate(settings, doors, measure_seconds=0.0, fresh=True) if read_again else gate
+    return {"rows": rows, **found}, work, readings
+
+
+def _gate(
+    settings: RunSettings, doors: Doors | None, *, measure_seconds: float, fresh: bool
+) -> list[Work]:
+    """The readings of the quality gate; the originals stand for versions to be written."""
+    rows = with_responses(read(settings.data.path, settings=settings.data))
+    return gate_work(
+        list(candidates_of(rows)),
+        settings.select,
+        student=settings.student,
+        doors=doors,
+        measure_seconds=measure_seconds,
+        already_read=statistics_for(settings.score.metrics) != "nll",
+        fresh=fresh,
+    )
 
 
 def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
@@ -164,28 +168,6 @@ def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds
     return answering_work(
         "the student's own answers", own, requests, count=count, measure_seconds=measure_seconds
     )
-
-
-def estimate_refine(
-    *,
-    data: Mapping[str, Any],
-    teacher: Mapping[str, Any],
-    refine: Mapping[str, Any],
-    student: str | Mapping[str, Any] | None,
-    out: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    """What `refine_data` would ask the teacher, and what that would cost."""
-    parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
-    found, calling = _estimate(
-        parts.data,
-        teacher=parts.teacher,
-        refine=parts.refine,
-        run=RunFolder(root=out),
-        branches=1 if student is not None else 2,
-        progress=progress,
-    )
-    return {**found, **summed([calling])}
 
 
 def estimate_score(
@@ -323,96 +305,33 @@ def training_work(
     )
 
 
-def _estimate(
-    data: DataSettings,
+def estimate_evaluation(
+    model: str,
     *,
-    teacher: TeacherSettings,
-    refine: RefineSettings,
-    run: RunFolder,
-    branches: int,
-    progress: Progress,
-) -> tuple[dict[str, Any], Work]:
-    progress.begin("estimate", total=None, unit="rows")
-    rows = 0
+    tasks: Sequence[TaskSettings],
+    settings: Mapping[str, Any],
+    out: Path | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """How many items `evaluate` would evaluate, and how long that would take.
 
-    def originals() -> Iterator[Candidate]:
-        nonlocal rows
-        for row in read(data.path, settings=data):
-            rows += 1
-            progress.advance()
-            yield from (c for c in row.candidates if c.step == ORIGINAL and c.status == OK)
-
-    with _journal(journal_path(run, teacher)) as journal:
-        obeys = bool(known_schema(teacher, journal))
-        asker = ScriptedTeacher("", name=teacher.teacher_name, supports_schema=obeys)
-        requests = (
-            reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
-            for candidate in originals()
-            for name in refine.steps
+    Args:
+        model: The student.
+        tasks: What it is evaluated on.
+        settings: How.
+        out: The folder of the evaluation, whose finished tasks are left out.
+        measure_seconds: Whether a speed is measured; 0 takes the last measurement.
+    """
+    wanted = checked(EvaluateSettings, settings, place="evaluate")
+    left = list(tasks) if out is None else tasks_left(model, tasks, wanted, out)
+    work = [
+        replace(
+            evaluation_work(model, [task], wanted, times=1, measure_seconds=measure_seconds),
+            stage=f"evaluate {task.name}",
         )
-        figures, work = _figures("rewrite", requests, teacher=teacher, journal=journal)
-    progress.end()
-    found = {
-        "rows": rows,
-        **figures,
-        "response_reflections_for_each_example": branches,
-        "note": "the response that is reflected on is not written yet: the original stands for it; "
-        "a reply that cannot be used is asked for again, at most "
-        f"{refine.attempts - 1} more times",
-    }
-    return found, work
-
-
-def teacher_estimate(
-    requests: Iterable[Request], *, teacher: TeacherSettings, run: RunFolder, stage: str
-) -> tuple[dict[str, Any], Work]:
-    """What some requests would cost, and the same as one part of a command's work.
-
-    Args:
-        requests: What would be asked.
-        teacher: Who.
-        run: The folder whose teacher cache may answer some.
-        stage: What they are for.
-    """
-    with _journal(journal_path(run, teacher)) as journal:
-        return _figures(stage, requests, teacher=teacher, journal=journal)
-
-
-def _figures(
-    stage: str, requests: Iterable[Request], *, teacher: TeacherSettings, journal: Journal
-) -> tuple[dict[str, Any], Work]:
-    figures = estimate(requests, settings=teacher, journal=journal)
-    replies, pace = journal.pace(teacher=teacher.teacher_name)
-    tokens = figures.prompt_tokens + round(figures.max_completion_tokens * COMPLETION_FRACTION)
-    return asdict(figures), calling_work(
-        stage, teacher, calls=figures.calls, tokens=tokens, replies=replies, pace=pace
-    )
-
-
-def calling_work(
-    stage: str, teacher: TeacherSettings, *, calls: int, tokens: int, replies: int, pace: float
-) -> Work:
-    """The calls of a teacher as one part of a command's work; nobody is asked to measure it.
-
-    Args:
-        stage: What they are for.
-        teacher: Who would be asked.
-        calls: How many would be sent.
-        tokens: Expected, of prompts and replies.
-        replies: How many of the teacher's replies the cache holds.
-        pace: Their mean seconds.
-    """
-    basis = "nothing is to be sent"
-    seconds: float | None = 0.0
-    if calls:
-        seconds, basis = None, "how fast the teacher answers is known after its first replies"
-        if replies:
-            seconds = calls * pace / teacher.concurrency
-            basis = (
-                f"{pace:.1f} s a reply, the mean of {replies:,} cached ones, "
-                f"{teacher.concurrency} concurrent"
-            )
-    return Work(stage=stage, count=calls, unit="calls", tokens=tokens, seconds=seconds, basis=basis)
+        for task in left
+    ]
+    return {"tasks": len(tasks), "done": len(tasks) - len(left), **summed(work)}
 
 
 def evaluation_work(
@@ -537,14 +456,3 @@ def _measured_answers(
     tokens, seconds = asyncio.run(timed())
     give_memory_back()
     return keep_speed(key, tokens=tokens, seconds=seconds) if tokens else stored_speed(key)
-
-
-@contextmanager
-def _journal(path: Path) -> Iterator[Journal]:
-    """The journal there is, read only, or an empty one that goes away again."""
-    if path.exists():
-        with Journal(path, read_only=True) as journal:
-            yield journal
-        return
-    with TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite") as journal:
-        yield journal

@@ -363,7 +363,7 @@ def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
 
 
 def estimate_experiment(
-    config: Path,
+    config: Path | Mapping[str, Any],
     *,
     out: Path | None,
     quick: bool,
@@ -377,7 +377,7 @@ def estimate_experiment(
     each task are measured. Every set is drawn, but nothing is kept in the experiment's folder.
 
     Args:
-        config: A YAML file.
+        config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
         quick: Of the quick look.
         progress: Told of each set.

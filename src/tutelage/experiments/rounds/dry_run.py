@@ -13,13 +13,13 @@ from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.cost_estimate import (
     answering_work,
-    calling_work,
     evaluation_work,
     run_work,
     training_work,
 )
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.student_attempts import AttemptSettings
+from tutelage.pipeline.teacher_estimate import calling_work
 from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
 from tutelage.progress import Progress
 from tutelage.refinement import SampleSettings, sample_request
