@@ -40,6 +40,16 @@ def improved(line: dict[str, Any]) -> dict[str, Any]:
     return good(json.dumps({key: texts[key.removeprefix("new_")] for key in keys}))
 
 
+def written(line: dict[str, Any]) -> dict[str, Any]:
+    """The same from a teacher without JSON schemas; a sample is any text."""
+    system = line["body"]["messages"][0]["content"]
+    if "<<<" not in system:
+        return good("Any answer to that.")
+    name = content_hash(line["body"]["messages"])[:6]
+    text = f"Case {name} matters since it shows the rule at work."
+    return good(f"<<<CRITICISM>>>\nShort.\n<<<NEW RESPONSE>>>\n{text}\n<<<END>>>")
+
+
 def teacher(served: Provider) -> dict[str, Any]:
     return {"model": "served", "base_url": served.url, "supports_schema": "yes", "batch": True}
 
@@ -117,18 +127,19 @@ def test_the_flag_batch_submits_exits_and_collects_later(served: Provider, tmp_p
     refine = ["refine", data, *asked, "--steps", "response", "--out", str(tmp_path / "rewritten")]
     sample = ["sample", data, *asked, "--n", "2", "--out", str(tmp_path / "sampled")]
     guess = CliRunner().invoke(main, [*refine, "--dry-run", "--json"])
-    direct = CliRunner().invoke(main, [*refine[:-3], *refine[-2:], "--dry-run", "--json"])
+    direct = CliRunner().invoke(
+        main, [*(w for w in refine if w != "--batch"), "--dry-run", "--json"]
+    )
     for command, count in ((refine, 3), (sample, 6)):
         before = len(served.bought)
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 1
         assert f"{count} requests are waiting in batch-" in done.output
+        assert "hint: run the same command again later to collect the batch" in done.output
         assert len(served.bought) == before + count
         assert CliRunner().invoke(main, command).exit_code == 1  # it still waits
         assert len(served.bought) == before + count
-        served.finish(
-            lambda line: improved(line) if "response_format" in line["body"] else good("a")
-        )
+        served.finish(written)
         done = CliRunner().invoke(main, command)
         assert done.exit_code == 0, done.output
         assert CliRunner().invoke(main, command).exit_code == 0  # nothing is left to ask

@@ -104,14 +104,14 @@ class Estimate(Result):
 
 
 _WORK = pa.schema(
-    [
-        ("stage", pa.string()),
-        ("count", pa.int64()),
-        ("unit", pa.string()),
-        ("tokens", pa.int64()),
-        ("seconds", pa.float64()),
-        ("basis", pa.string()),
-    ]
+    {
+        "stage": pa.string(),
+        "count": pa.int64(),
+        "unit": pa.string(),
+        "tokens": pa.int64(),
+        "seconds": pa.float64(),
+        "basis": pa.string(),
+    }
 )
 
 

@@ -305,7 +305,7 @@ def _plants(
         PlantRow(row_id=c.example_id, instruction=c.instruction, response=c.response)
         for c in sample
     ]
-    plants = []
+    plants: list[tuple[Candidate, str, str]] = []
     for row, candidate in zip(rows, sample, strict=True):
         part: Part = part_of(row.row_id, seed=settings.seed, held_out_fraction=held_out_fraction)
         for fault in FAULTS:

@@ -234,9 +234,11 @@ def _tallies(teachers: Sequence[AttendedTeacher]) -> dict[str, Any]:
     if len(teachers) == 1:
         return tally_of(teachers[0])
     capped = [teacher.capped for teacher in teachers if teacher.capped]
+    waits = away and all(teacher.only_waits for teacher in teachers if teacher.away)
     return {
         "teachers": {t.name: t.tally.as_dict() for t in teachers},
         "away": "; ".join(away),
+        **({"only_waiting": True} if waits else {}),
         **({"capped": "; ".join(capped)} if capped else {}),
     }
 

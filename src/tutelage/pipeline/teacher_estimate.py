@@ -85,10 +85,15 @@ def refine_estimate(
     with _journal(journal_path(run, teacher)) as journal:
         obeys = bool(known_schema(teacher, journal))
         asker = ScriptedTeacher("", name=teacher.teacher_name, supports_schema=obeys)
+        parents = branches if len(refine.steps) > 1 else 1
         requests = (
-            reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
+            _of_parent(request, parent)
             for candidate in originals()
             for name in refine.steps
+            for request in [
+                reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
+            ]
+            for parent in range(parents if name == "response" else 1)
         )
         figures, work = _figures("rewrite", requests, teacher=teacher, journal=journal)
     progress.end()
@@ -101,6 +106,11 @@ def refine_estimate(
         f"{refine.attempts - 1} more times",
     }
     return found, work
+
+
+def _of_parent(request: Request, parent: int) -> Request:
+    """A request like the one for the original, which stands for a pair that is not written yet."""
+    return request if parent == 0 else replace(request, seed=parent)
 
 
 def estimate_sample(

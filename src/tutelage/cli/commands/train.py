@@ -151,7 +151,7 @@ def train(
     if on_ray:
         from tutelage.distributed.training_tasks import train_on_ray
 
-        watched = {"tracker": tracker, "project": tracker_project}
+        watched: dict[str, Any] = {"tracker": tracker, "project": tracker_project}
         with shown_progress() as progress:
             done = train_on_ray(data, out=out, pool=pool, progress=progress, **watched, **job)
         show_result(done, text=train_text)
