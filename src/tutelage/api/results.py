@@ -103,16 +103,15 @@ class Estimate(Result):
         return f"<div>{before}{table_html(self.work)}{after}</div>"
 
 
-_WORK = pa.schema(
-    {
-        "stage": pa.string(),
-        "count": pa.int64(),
-        "unit": pa.string(),
-        "tokens": pa.int64(),
-        "seconds": pa.float64(),
-        "basis": pa.string(),
-    }
-)
+_COLUMNS: dict[str, "pa.DataType"] = {
+    "stage": pa.string(),
+    "count": pa.int64(),
+    "unit": pa.string(),
+    "tokens": pa.int64(),
+    "seconds": pa.float64(),
+    "basis": pa.string(),
+}
+_WORK = pa.schema(_COLUMNS)
 
 
 def estimate_of(figures: Mapping[str, Any]) -> Estimate:

@@ -172,7 +172,7 @@ def _key(
         student.fingerprint,
         task.model_dump(mode="json", exclude={"path"}),
         digest or task.path,
-        settings.model_dump(mode="json"),
+        settings.hashed(),
         dict(student.describe())["dtype"],
     )
 

@@ -37,6 +37,7 @@ from tutelage.pipeline.work_estimate import (
 )
 from tutelage.progress import Progress
 from tutelage.refinement import sample_request
+from tutelage.reporting.number_format import duration
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.teacher import LocalTeacher, Request, ScriptedTeacher, TeacherSettings
 from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
@@ -48,6 +49,9 @@ MEASURED_ITEMS = 4
 
 MEASURED_TOKENS = 32
 """The most tokens of an answer that is written only to see how fast the student writes."""
+
+_LOADED_AND_SAVED = 2
+"""A trained model is saved in about the time in which it is loaded: it is the same file."""
 
 SCORE = "score: texts of the data"
 
@@ -279,23 +283,34 @@ def estimate_training(
 
 
 def training_work(
-    encoded: Encoded, student: StudentModel, settings: TrainSettings, *, measure_seconds: float
+    encoded: Encoded,
+    student: StudentModel,
+    settings: TrainSettings,
+    *,
+    measure_seconds: float,
+    times: int = 1,
+    tokens: int | None = None,
 ) -> Work:
-    """A training as one part of a command's work; measures a few steps of it.
+    """Trainings as one part of a command's work; measures a few steps of one.
 
     Args:
-        encoded: The rows.
+        encoded: The rows of one training.
         student: Who is trained; its weights are not kept.
         settings: How.
         measure_seconds: How long at most; 0 takes the last measurement.
+        times: How many trainings there are; each loads the model and saves it.
+        tokens: Of all of them; None: each has those of `encoded`, in each epoch.
     """
-    key = speed_key(f"train {settings.method} {settings.dtype}", student.describe())
+    kind, about = f"train {settings.method} {settings.dtype}", student.describe()
+    key, setup_key = speed_key(kind, about), speed_key(f"{kind}, setup", about)
     speed, basis = stored_speed(key)
     if measure_seconds:
-        tokens, seconds = training_speed(encoded, student, settings, seconds=measure_seconds)
-        speed, basis = keep_speed(key, tokens=tokens, seconds=seconds)
-    tokens = encoded.tokens * settings.epochs
-    return Work(
+        found = training_speed(encoded, student, settings, seconds=measure_seconds)
+        speed, basis = keep_speed(key, tokens=found.tokens, seconds=found.seconds)
+        keep_speed(setup_key, tokens=1, seconds=found.setup_seconds, unit="loads")
+    if tokens is None:
+        tokens = encoded.tokens * settings.epochs * times
+    work = Work(
         stage="train",
         count=len(encoded.rows) * settings.epochs,
         unit="rows",
@@ -303,6 +318,17 @@ def training_work(
         seconds=None if speed is None else tokens / speed,
         basis=basis,
     )
+    return _with_setup(work, setup_key, times=_LOADED_AND_SAVED * times, what="load and save it")
+
+
+def _with_setup(work: Work, key: str, *, times: int, what: str) -> Work:
+    """The same with the time that a student takes besides, where that was measured."""
+    loads, _ = stored_speed(key)
+    if loads is None or work.seconds is None or not times:
+        return work
+    seconds = times / loads
+    told = f"{work.basis}; {duration(seconds)} to {what}"
+    return replace(work, seconds=work.seconds + seconds, basis=told)
 
 
 def estimate_evaluation(
@@ -354,19 +380,23 @@ def evaluation_work(
     counts = [items_of(task) for task in tasks]
     total = None if None in counts else times * sum(n for n in counts if n is not None)
     seconds, told = 0.0, []
+    loading = content_hash("speed", "evaluate", model, settings.dtype, "loads")
     for task, count in zip(tasks, counts, strict=True):
         key = content_hash(
             "speed", "evaluate", model, task.model_dump(mode="json", exclude={"limit"})
         )
         speed, basis = stored_speed(key)
         if measure_seconds:
-            speed, basis = _measured_task(key, model, task, settings, most_seconds=measure_seconds)
+            measured = _measured_task(task, model, settings, most_seconds=measure_seconds)
+            items, spent, loaded = measured
+            speed, basis = keep_speed(key, tokens=items, seconds=spent, unit="items")
+            keep_speed(loading, tokens=1, seconds=loaded, unit="loads")
         told.append(f"{task.name}: {basis}")
         if speed is None or count is None:
             total = None
         else:
             seconds += times * count / speed
-    return Work(
+    work = Work(
         stage="evaluate",
         count=times * sum(n or 0 for n in counts),
         unit="items",
@@ -374,23 +404,28 @@ def evaluation_work(
         seconds=None if total is None else seconds,
         basis="; ".join(told),
     )
+    return _with_setup(work, loading, times=times if tasks else 0, what="load the student")
 
 
 def _measured_task(
-    key: str, model: str, task: TaskSettings, settings: EvaluateSettings, *, most_seconds: float
-) -> tuple[float, str]:
-    """Items a second: what the first one needs for loading the model does not count."""
+    task: TaskSettings, model: str, settings: EvaluateSettings, *, most_seconds: float
+) -> tuple[int, float, float]:
+    """How many items were evaluated, the seconds of these alone, and those of loading the model.
+
+    A first item is not timed: libraries are imported for it.
+    """
     spent: list[float] = []
-    for limit in (1, MEASURED_ITEMS + 1):
+    for limit in (1, 1, MEASURED_ITEMS + 1):
         with TemporaryDirectory(prefix="tutelage-") as folder:
             began = monotonic()
             some = task.model_copy(update={"limit": limit})
             evaluate_student(model, [some], settings, Path(folder))
             spent.append(monotonic() - began)
-        if spent[0] > most_seconds:
-            return keep_speed(key, tokens=1, seconds=spent[0], unit="items")
-    seconds = max(spent[1] - spent[0], spent[1] / (20 * MEASURED_ITEMS))
-    return keep_speed(key, tokens=MEASURED_ITEMS, seconds=seconds, unit="items")
+        if len(spent) > 1 and spent[-1] > most_seconds:
+            return 1, spent[-1], 0.0
+    _, one, several = spent
+    seconds = max(several - one, several / (20 * MEASURED_ITEMS))
+    return MEASURED_ITEMS, seconds, max(0.0, one - seconds / MEASURED_ITEMS)
 
 
 def items_of(task: TaskSettings) -> int | None:

@@ -196,7 +196,14 @@ def train(
     show_default=True,
     help="vllm-offline: vLLM in this process generates and measures.",
 )
-@click.option("--batch", "batch_examples", type=int, default=16, show_default=True)
+@click.option(
+    "--batch",
+    "batch_examples",
+    default="auto",
+    show_default=True,
+    help="Answers generated at once. auto: as many as fit into the memory of the graphics card; 16 "
+    "on a CPU.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of items.")
 @engine_options
 @dry_run_options

@@ -219,20 +219,15 @@ def _probes(settings: RankSettings, probe: ProbeSettings, *, measure_seconds: fl
         write_jsonl(file, ({"messages": messages_to_arrow(c.messages)} for c in some))
         with open_student(student_settings(student.model, train)) as model:
             encoded = encode_file(file, model)
-            one = training_work(encoded, model, train, measure_seconds=measure_seconds)
-    scale = examples / len(encoded.rows)
+            tokens = round(train.epochs * encoded.tokens * examples / len(encoded.rows))
+            work = training_work(
+                encoded, model, train, measure_seconds=measure_seconds, times=count, tokens=tokens
+            )
     evaluate = probe.evaluate.model_copy(
         update={"template": student.template, **template_values(student)}
     )
     return [
-        replace(
-            one,
-            stage="train probes",
-            count=count,
-            unit="trainings",
-            tokens=round((one.tokens or 0) * scale),
-            seconds=None if one.seconds is None else one.seconds * scale,
-        ),
+        replace(work, stage="train probes", count=count, unit="trainings"),
         replace(
             evaluation_work(
                 student.model, probe.tasks, evaluate, times=count, measure_seconds=measure_seconds
