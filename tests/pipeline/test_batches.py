@@ -147,6 +147,8 @@ def test_the_flag_batch_submits_exits_and_collects_later(served: Provider, tmp_p
     assert guess.exit_code == direct.exit_code == 0
     one, other = json.loads(guess.stdout), json.loads(direct.stdout)
     assert one["cost_at_most"] == pytest.approx(other["cost_at_most"] / 2)
+    assert one["seconds"] is None
+    assert "within a day" in one["work"][0]["basis"]
 
 
 def test_a_run_without_a_teacher_has_no_batch(tmp_path: Path) -> None:

@@ -240,7 +240,9 @@ def calling_work(
     seconds: float | None = 0.0
     if calls:
         seconds, basis = None, "how fast the teacher answers is known after its first replies"
-        if replies:
+        if teacher.batch:
+            basis = "the provider answers a batch when it has time, usually within a day"
+        elif replies:
             seconds = calls * pace / teacher.concurrency
             basis = (
                 f"{pace:.1f} s a reply, the mean of {replies:,} cached ones, "

@@ -1,5 +1,6 @@
 """What an audit would let the student read (`tutelage audit --dry-run`)."""
 
+from dataclasses import replace
 from typing import Any
 
 from tutelage.data import OK, read
@@ -49,16 +50,17 @@ def estimate_audit(
         measure_seconds=measure_seconds,
         every_statistic=True,
     )
+    (planted,) = gate_work(
+        planted_into(texts, settings),
+        settings.gate,
+        student=settings.student,
+        doors=doors,
+        measure_seconds=measure_seconds,
+        already_read=True,
+        **PLANTS,
+    )
     work = [
         reading_work("read the drawn texts", reading, count=sample.count, unit="texts"),
-        *gate_work(
-            planted_into(texts, settings),
-            settings.gate,
-            student=settings.student,
-            doors=doors,
-            measure_seconds=measure_seconds,
-            already_read=True,
-            **PLANTS,
-        ),
+        replace(planted, stage="read planted faults"),
     ]
     return {"rows": found.rows, **summed(work)}
