@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from tutelage.cli import main
+from tutelage.cli.summaries import device_text
 from tutelage.errors import SettingsError
 from tutelage.pipeline import device_check
 from tutelage.student import device_benchmark as bench
@@ -83,7 +84,7 @@ def test_a_device_that_computes_otherwise_makes_the_report_unhealthy(
         return found
 
     monkeypatch.setattr(bench, "read_all", wrong)
-    for check in ("_matrix_peak", "_speed", "_pool", "_long_rows", "_training", "_launched"):
+    for check in ("_matrix_peak", "_speed", "_pool", "_long_rows", "_training", "_shared_training"):
         monkeypatch.setattr(device_check, check, lambda _work: iter(()))
     code, found = report("cpu")
     assert (code, found["healthy"]) == (1, False)
@@ -99,7 +100,7 @@ def test_a_check_that_fails_does_not_hide_the_others(
         raise RuntimeError("CUDA error: no kernel image\nis available")
 
     monkeypatch.setattr(bench, "peak_flops", fails)
-    for check in ("_golden", "_speed", "_pool", "_long_rows", "_training", "_launched"):
+    for check in ("_golden", "_speed", "_pool", "_long_rows", "_training", "_shared_training"):
         monkeypatch.setattr(device_check, check, lambda _work: iter(()))
     code, found = report("cpu")
     assert code == 1
@@ -131,7 +132,7 @@ def test_processes_are_launched_as_the_launcher_does_and_compared(
     monkeypatch.setattr(device_check, "_training_files", lambda s: (s / "student", s / "rows"))
     monkeypatch.setattr(device_check, "_losses", lambda *_, **__: (1.5, 0.6))
     monkeypatch.setattr(device_check, "device_count", lambda _: 2)
-    lines = list(device_check._launched(device_check._Bench(device="cuda:1", small=False)))
+    lines = list(device_check._shared_training(device_check._Bench(device="cuda:1", small=False)))
     assert [line.check for line in lines] == [
         "training loss, DDP, 2 processes",
         "training loss, FSDP2, 2 processes",
@@ -168,6 +169,23 @@ def test_a_launched_process_that_fails_says_why(
 def test_a_device_that_is_not_there_is_an_error() -> None:
     with pytest.raises(SettingsError, match="no such device"):
         device_check.device_report("cuda:7")
+
+
+def test_the_report_is_a_table_that_an_issue_shows() -> None:
+    lines = [
+        {"check": "dtype", "result": "auto is float32", "healthy": True},
+        {"check": "golden rows", "result": "a | b", "healthy": False},
+    ]
+    assert list(device_text({"device": "cpu", "lines": lines})) == [
+        "Device cpu",
+        "",
+        "| check | result |",
+        "|---|---|",
+        "| dtype | auto is float32 |",
+        "| golden rows | a \\| b |",
+        "",
+        "Not as it should be: golden rows",
+    ]
 
 
 def test_the_operations_of_a_row_are_counted() -> None:

@@ -265,13 +265,13 @@ def doctor_text(found: Facts) -> Iterable[Block]:
 
 
 def device_text(found: Facts) -> Iterable[Block]:
-    """The result of `doctor --device`, as it can be pasted into an issue."""
+    """The result of `doctor --device`, in Markdown, as it can be pasted into an issue."""
     lines = found["lines"]
-    yield Table(
-        title=f"Device {found['device']}",
-        columns=("check", "result"),
-        rows=tuple((line["check"], line["result"]) for line in lines),
-    )
+    yield from (f"Device {found['device']}", "", "| check | result |", "|---|---|")
+    for line in lines:
+        check, result = (line[name].replace("|", "\\|") for name in ("check", "result"))
+        yield f"| {check} | {result} |"
+    yield ""
     wrong = [line["check"] for line in lines if not line["healthy"]]
     yield f"Not as it should be: {'; '.join(wrong)}" if wrong else "All checks passed."
 

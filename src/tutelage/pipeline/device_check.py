@@ -52,7 +52,7 @@ _TERA = 1e12
 _TRAINED_ROWS = 8
 _SAME_LOSS = 1e-3
 """The largest difference of two training losses, in nats: sums are made in another order."""
-_LAUNCH_SECONDS = 300
+_LAUNCH_SECONDS = 900
 _PROCESSES = 2
 _MODES: dict[str, Mapping[str, str]] = {
     "DDP": {},
@@ -140,7 +140,7 @@ def device_report(
         _long_rows,
         _training,
         _several,
-        _launched,
+        _shared_training,
     )
     progress.begin("test device", total=len(checks), unit="checks")
     lines: list[DeviceLine] = []
@@ -373,7 +373,7 @@ def _losses(student: Path, rows: Path, out: Path, *, device: str, **more: Any) -
     return done.first_loss, done.last_loss
 
 
-def _launched(work: _Bench) -> Iterator[DeviceLine]:
+def _shared_training(work: _Bench) -> Iterator[DeviceLine]:
     """A training shared by two processes against one process, as `accelerate launch` starts it."""
     kind = kind_of(work.device)
     missing = [name for name in ("trl", "accelerate") if find_spec(name) is None]
