@@ -41,7 +41,12 @@ def run(name: str, folder: Path, student: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("tutelage.student.student.readings_path", lambda: readings)
     monkeypatch.setattr(jobs, "write_report", lambda root, **_: root)  # pictures take seconds
     names: dict[str, Any] = {}
-    smaller = {'"smollm2-135m"': repr(str(student)), ": 24,": ": 8,"}
+    smaller = {
+        '"smollm2-135m"': repr(str(student)),
+        ": 24,": ": 8,",
+        "dry_run=True": "dry_run=True, measure_seconds=0.1",
+    }
+    monkeypatch.setattr("tutelage.pipeline.work_estimate.cache_folder", lambda: folder / "home")
     for text in cells(name):
         made = text
         for old, new in smaller.items():
@@ -72,7 +77,9 @@ def test_the_audit_counts_every_row_and_writes_its_page(
     assert len(found["rows"]) == 100
     assert {row.status for row in found["rows"]} == {"ok"}
     assert (tmp_path / "audit" / "audit.html").is_file()
-    assert found["found"].summary["in_words"] in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert found["found"].summary["in_words"] in told
+    assert "read planted faults: " in told
 
 
 def test_the_worth_of_a_rewrite_is_decided_and_compared(

@@ -11,6 +11,7 @@ from rich.progress import TextColumn
 
 import tutelage as tt
 from tests.pipeline.fakes import rows
+from tutelage.api import progress as progress_module
 from tutelage.api.progress import in_notebook, told
 from tutelage.progress import LiveBars, Silent
 
@@ -103,3 +104,38 @@ def test_bars_show_no_markup_and_no_escapes_of_the_data() -> None:
     assert "\x1b[2J" not in shown
     assert "\x1b]0;" not in shown
     assert bars.tasks[0].total == bars.tasks[0].completed == 3
+
+
+def test_a_notebook_without_widgets_gets_a_line_for_each_stage(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    lines: list[list[str]] = []
+
+    class Line:
+        def __init__(self, text: str) -> None:
+            self.texts = [text]
+            lines.append(self.texts)
+
+        def update(self, content: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            self.texts.append(content["text/plain"])
+
+    def display(content: dict[str, str], *, raw: bool, display_id: bool = False) -> Line:
+        assert raw or display_id
+        return Line(content["text/plain"])
+
+    shown = types.ModuleType("IPython.display")
+    shown.display = display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    monkeypatch.setattr(progress_module, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress_module, "find_spec", lambda _: None)
+    with told(None) as progress:
+        progress.begin("score\x1b[2J", total=3, unit="texts")
+        progress.advance(2, note="well")
+        progress.tell("note: one")
+        progress.end()
+    assert lines[0][0] == "score\\x1b[2J: 0 of 3 texts"
+    assert lines[0][-1].startswith("score\\x1b[2J: 2 of 2 texts, ")
+    assert lines[0][-1].endswith(", well")
+    assert lines[1] == ["note: one"]
+    assert not recwarn.list

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tutelage.distributed import RayCells, cells_elsewhere, experiment_cells
+from tutelage.distributed.experiment_cells import called_on_worker
 from tutelage.distributed.score_job import _in_flight
 from tutelage.errors import RunError, SettingsError, StudentError
 from tutelage.pipeline.config import RaySettings
@@ -82,9 +83,33 @@ def test_a_worker_that_dies_is_an_error_of_the_run(ray: Ray) -> None:
     def dies(_number: int) -> None:
         raise RayError("The worker died unexpectedly.\nOut of memory")
 
-    with pytest.raises(RunError, match="could not finish its cell: The worker died") as raised:
+    with pytest.raises(RunError, match="could not finish its task: The worker died") as raised:
         list(RayCells(RaySettings(workers=2)).each(dies, range(3)))
     assert "fewer --workers" in str(raised.value.hint)
+
+
+def doubled(number: int) -> int:
+    if number < 0:
+        raise StudentError("a negative number", hint="give another")
+    return 2 * number
+
+
+def test_a_call_on_a_worker_returns_its_result_or_raises_our_own_error(ray: Ray) -> None:
+    assert called_on_worker(doubled, 4, pool={"worker_cpus": 3, "worker_gpus": 0.5}) == 8
+    assert (ray.options["num_cpus"], ray.options["num_gpus"]) == (3, 0.5)
+    with pytest.raises(StudentError, match="a negative number") as raised:
+        called_on_worker(doubled, -1, pool=None)
+    assert raised.value.hint == "give another"
+    with pytest.raises(SettingsError, match="workers 4: this is one task"):
+        called_on_worker(doubled, 4, pool={"workers": 4})
+
+
+def test_a_worker_that_dies_in_a_call_is_an_error_of_the_run(ray: Ray) -> None:
+    def dies(_number: int) -> None:
+        raise RayError("The worker died unexpectedly.\nOut of memory")
+
+    with pytest.raises(RunError, match="could not finish its task: The worker died"):
+        called_on_worker(dies, 1, pool=None)
 
 
 def test_few_chunks_are_handed_out_one_by_one() -> None:

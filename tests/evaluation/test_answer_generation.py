@@ -1,6 +1,7 @@
 """Answers in less memory than all of them need, and answers that vLLM writes."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 import pytest
 
 from tutelage.errors import StudentError
-from tutelage.evaluation.answer_tasks import Answer, answer_all
+from tutelage.evaluation.answer_tasks import Answer, answer_all, fitting_answers
+from tutelage.evaluation.config import CPU_ANSWERS, EvaluateSettings
 from tutelage.evaluation.items import Item
+from tutelage.models.hardware import Memory
+from tutelage.models.loading import bytes_a_token, needed
 from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 
@@ -83,3 +87,36 @@ def test_vllm_writes_the_answers(
     assert sampling["stop_token_ids"] == [3]
     assert answers(model, tmp_path / "kept") == found
     assert len(asked) == 1
+
+
+def test_as_many_answers_as_fit_are_generated_at_once(student: Path) -> None:
+    parts = opened(student).parts
+    weights = needed(parts.folder, dtype="float32").weights
+    one = 100 * bytes_a_token(parts.folder, dtype="float32")
+    asked: list[str] = []
+
+    def holding(answers: float) -> Callable[[str], Memory]:
+        def memory(device: str) -> Memory:
+            asked.append(device)
+            return Memory(free=0, total=weights + round(answers * one / 0.7))
+
+        return memory
+
+    assert fitting_answers(parts, tokens=100, memory=holding(3)) == CPU_ANSWERS
+    assert not asked  # a CPU gains nothing from more
+    parts.__dict__["device"] = "cuda:1"
+    fits = [
+        fitting_answers(parts, tokens=100, memory=holding(n)) for n in (0.5, 1.1, 7.9, 8.1, 10_000)
+    ]
+    assert fits == [1, 1, 4, 8, 256]
+    assert set(asked) == {"cuda:1"}
+    assert fitting_answers(parts, tokens=200, memory=holding(8.1)) == 4
+    vllm = opened(student, backend="vllm-offline").parts
+    assert fitting_answers(vllm, tokens=100) == 1024
+
+
+def test_a_batch_that_finds_itself_has_the_key_of_the_old_default() -> None:
+    auto, sixteen = EvaluateSettings(), EvaluateSettings(batch_examples=16)
+    assert auto.batch_examples == "auto"
+    assert auto.hashed() == sixteen.hashed() == sixteen.model_dump(mode="json")
+    assert auto.hashed() != EvaluateSettings(batch_examples=8).hashed()

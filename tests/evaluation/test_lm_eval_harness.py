@@ -1,13 +1,15 @@
 """A task of the lm-evaluation-harness from a folder of one's own, offline."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, MissingExtraError, SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.evaluation import lm_eval_harness as harness_module
 from tutelage.evaluation.lm_eval_harness import folder_digest, harness_results
@@ -78,12 +80,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def evaluated(
-    student: Path, folder: Path, out: Path, *, seed: int = 5, **task: Any
+    student: Path,
+    folder: Path,
+    out: Path,
+    *,
+    seed: int = 5,
+    backend: Any = "auto",
+    **task: Any,
 ) -> tuple[pa.Table, Any]:
     wanted = TaskSettings.model_validate(
         {"name": "c", "kind": "lm_eval", "path": str(folder), **task}
     )
-    settings = EvaluateSettings(dtype="float32", batch_examples=4, seed=seed)
+    settings = EvaluateSettings(dtype="float32", batch_examples=4, seed=seed, backend=backend)
     table = evaluate_student(str(student), [wanted], settings, out)
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     return table, manifest["tasks"]["c"]
@@ -149,6 +157,43 @@ def test_a_filter_that_the_task_does_not_have_is_named_before_work_starts(
             student, folder, tmp_path / "out", harness_task="written", harness_filter="strict"
         )
     assert raised.value.hint == "harness_filter is one of: nothing, everything"
+
+
+@slow
+def test_vllm_takes_the_place_of_transformers(
+    student: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.models.huggingface import HFLM
+
+    asked: list[dict[str, Any]] = []
+
+    class VLLM(HFLM):  # a stand-in: the same numbers, and what it was asked for
+        def __init__(self, **given: Any) -> None:
+            asked.append(given)
+            named = {name: given[name] for name in ("pretrained", "dtype", "trust_remote_code")}
+            super().__init__(**named, device="cpu", batch_size=4)
+
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", SimpleNamespace(VLLM=VLLM))
+    usual, about = evaluated(student, folder, tmp_path / "hf", harness_task="colours")
+    found, by_vllm = evaluated(
+        student, folder, tmp_path / "vllm", harness_task="colours", backend="vllm-offline"
+    )
+    assert found["value"].equals(usual["value"])
+    assert (about["model"], by_vllm["model"]) == ("hf", "vllm")
+    (given,) = asked
+    assert given["tokenizer"] == given["pretrained"] == str(student)
+    assert (given["dtype"], given["batch_size"], given["seed"]) == ("float32", "auto", 5)
+    assert given["max_model_len"] > 1
+    assert given["chat_template_args"] is None
+
+
+def test_without_vllm_the_message_says_what_to_install(
+    student: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval.models.vllm_causallms", None)
+    with pytest.raises(MissingExtraError, match="vllm-offline needs vLLM") as raised:
+        evaluated(student, folder, tmp_path, harness_task="colours", backend="vllm-offline")
+    assert "--backend auto" in str(raised.value.hint)
 
 
 @slow

@@ -40,6 +40,16 @@ def improved(line: dict[str, Any]) -> dict[str, Any]:
     return good(json.dumps({key: texts[key.removeprefix("new_")] for key in keys}))
 
 
+def written(line: dict[str, Any]) -> dict[str, Any]:
+    """The same from a teacher without JSON schemas; a sample is any text."""
+    system = line["body"]["messages"][0]["content"]
+    if "<<<" not in system:
+        return good("Any answer to that.")
+    name = content_hash(line["body"]["messages"])[:6]
+    text = f"Case {name} matters since it shows the rule at work."
+    return good(f"<<<CRITICISM>>>\nShort.\n<<<NEW RESPONSE>>>\n{text}\n<<<END>>>")
+
+
 def teacher(served: Provider) -> dict[str, Any]:
     return {"model": "served", "base_url": served.url, "supports_schema": "yes", "batch": True}
 
@@ -109,6 +119,44 @@ def test_the_command_line_says_what_is_waiting_and_exits_with_1(
     served.finish(improved)
     done = CliRunner().invoke(main, ["run", str(file)])
     assert done.exit_code == 0, done.output
+
+
+def test_the_flag_batch_submits_exits_and_collects_later(served: Provider, tmp_path: Path) -> None:
+    data = str(write_rows(tmp_path / "d.jsonl", rows(3)))
+    asked = ("--teacher", "served", "--base-url", served.url, "--prices", "1,2", "--batch")
+    refine = ["refine", data, *asked, "--steps", "response", "--out", str(tmp_path / "rewritten")]
+    sample = ["sample", data, *asked, "--n", "2", "--out", str(tmp_path / "sampled")]
+    guess = CliRunner().invoke(main, [*refine, "--dry-run", "--json"])
+    direct = CliRunner().invoke(
+        main, [*(w for w in refine if w != "--batch"), "--dry-run", "--json"]
+    )
+    for command, count in ((refine, 3), (sample, 6)):
+        before = len(served.bought)
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 1
+        assert f"{count} requests are waiting in batch-" in done.output
+        assert "hint: run the same command again later to collect the batch" in done.output
+        assert len(served.bought) == before + count
+        assert CliRunner().invoke(main, command).exit_code == 1  # it still waits
+        assert len(served.bought) == before + count
+        served.finish(written)
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert CliRunner().invoke(main, command).exit_code == 0  # nothing is left to ask
+        assert len(served.bought) == before + count
+    assert guess.exit_code == direct.exit_code == 0
+    one, other = json.loads(guess.stdout), json.loads(direct.stdout)
+    assert one["cost_at_most"] == pytest.approx(other["cost_at_most"] / 2)
+    assert one["seconds"] is None
+    assert "within a day" in one["work"][0]["basis"]
+
+
+def test_a_run_without_a_teacher_has_no_batch(tmp_path: Path) -> None:
+    config = {"data": {"path": "d.jsonl"}, "student": {"model": "s"}, "out": "run"}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    done = CliRunner().invoke(main, ["run", str(tmp_path / "config.yaml"), "--batch"])
+    assert done.exit_code != 0
+    assert "teacher" in done.output
 
 
 def test_an_expired_batch_is_a_status_and_is_asked_again(served: Provider, tmp_path: Path) -> None:

@@ -1,12 +1,15 @@
 """`tutelage doctor --device` on a processor, with a tiny model."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from tutelage.cli import main
+from tutelage.cli.summaries import device_text
 from tutelage.errors import SettingsError
 from tutelage.pipeline import device_check
 from tutelage.student import device_benchmark as bench
@@ -40,7 +43,21 @@ def test_every_line_is_there_and_tools_that_are_absent_say_so(
         work()
         return 2.0
 
+    train = device_check._losses
+    known: dict[str, tuple[float, ...]] = {}
+
+    def trained_once(*files: Path, device: str, **more: Any) -> tuple[float, ...]:
+        name = json.dumps(more)
+        known[name] = known.get(name) or train(*files, device=device, **more)
+        return known[name]
+
+    def shared(scratch: Path, _out: Path, *, kind: str, variables: Any) -> tuple[float, ...]:
+        assert (kind, variables, (scratch / "rows.jsonl").is_file()) == ("cpu", {}, True)
+        return known["{}"]
+
+    monkeypatch.setattr(device_check, "_losses", trained_once)
     monkeypatch.setattr(bench, "seconds_of", timed)
+    monkeypatch.setattr(device_check, "_losses_of_processes", shared)
     code, found = report("cpu")
     assert (code, found["healthy"]) == (0, True)
     lines = lines_of(found)
@@ -51,7 +68,9 @@ def test_every_line_is_there_and_tools_that_are_absent_say_so(
     # 4 rows of 32 tokens in 2 s
     assert "tutelage 64, plain loop 64" in lines["speed, tiny, rows of 32 tokens, float32"]
     trained = [name for name in lines if name.startswith("training loss")]
-    assert len(trained) == 3
+    assert len(trained) == 3 + 2
+    assert "differ from one process" in lines["training loss, DDP, 2 processes"]
+    assert lines["training loss, FSDP2, 2 processes"] == "not run: it needs graphics cards"
 
 
 def test_a_device_that_computes_otherwise_makes_the_report_unhealthy(
@@ -65,7 +84,7 @@ def test_a_device_that_computes_otherwise_makes_the_report_unhealthy(
         return found
 
     monkeypatch.setattr(bench, "read_all", wrong)
-    for check in ("_matrix_peak", "_speed", "_pool", "_long_rows", "_training"):
+    for check in ("_matrix_peak", "_speed", "_pool", "_long_rows", "_training", "_shared_training"):
         monkeypatch.setattr(device_check, check, lambda _work: iter(()))
     code, found = report("cpu")
     assert (code, found["healthy"]) == (1, False)
@@ -81,7 +100,7 @@ def test_a_check_that_fails_does_not_hide_the_others(
         raise RuntimeError("CUDA error: no kernel image\nis available")
 
     monkeypatch.setattr(bench, "peak_flops", fails)
-    for check in ("_golden", "_speed", "_pool", "_long_rows", "_training"):
+    for check in ("_golden", "_speed", "_pool", "_long_rows", "_training", "_shared_training"):
         monkeypatch.setattr(device_check, check, lambda _work: iter(()))
     code, found = report("cpu")
     assert code == 1
@@ -90,9 +109,83 @@ def test_a_check_that_fails_does_not_hide_the_others(
     assert "several devices" in lines
 
 
+def test_processes_are_launched_as_the_launcher_does_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[dict[str, Any]] = []
+
+    class Popen:
+        def __init__(self, command: list[str], **how: Any) -> None:
+            begun.append({"command": command, **how})
+            out = Path(command[command.index("--out") + 1])
+            out.mkdir(exist_ok=True)
+            result = {"first_loss": 1.5, "last_loss": 0.5}
+            (out / "manifest.json").write_text(json.dumps({"result": result}))
+
+        def wait(self, **_: float) -> int:
+            return 0
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(device_check.subprocess, "Popen", Popen)
+    monkeypatch.setattr(device_check, "_training_files", lambda s: (s / "student", s / "rows"))
+    monkeypatch.setattr(device_check, "_losses", lambda *_, **__: (1.5, 0.6))
+    monkeypatch.setattr(device_check, "device_count", lambda _: 2)
+    lines = list(device_check._shared_training(device_check._Bench(device="cuda:1", small=False)))
+    assert [line.check for line in lines] == [
+        "training loss, DDP, 2 processes",
+        "training loss, FSDP2, 2 processes",
+    ]
+    assert all("by 0.1 nats" in line.result and not line.healthy for line in lines)
+    variables = [one["env"] for one in begun]
+    assert [(v["RANK"], v["LOCAL_RANK"], v["WORLD_SIZE"]) for v in variables] == [
+        ("0", "0", "2"),
+        ("1", "1", "2"),
+    ] * 2
+    assert [v.get("ACCELERATE_USE_FSDP") for v in variables] == [None, None, "true", "true"]
+    assert variables[0]["MASTER_PORT"] == variables[1]["MASTER_PORT"]
+    words = begun[0]["command"][3:]
+    with main.make_context("tutelage", words) as context:  # they are words the program knows
+        command = main.get_command(context, words[0])
+        assert command is not None
+        given = command.make_context(words[0], words[1:], parent=context).params
+    assert (given["device"], given["batch_examples"], given["dtype"]) == ("cuda", 4, "float32")
+
+
+def test_a_launched_process_that_fails_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = device_check.subprocess.Popen
+
+    def failing(_: list[str], **how: Any) -> Any:
+        return real([sys.executable, "-c", "raise SystemExit('no such backend: nccl')"], **how)
+
+    monkeypatch.setattr(device_check.subprocess, "Popen", failing)
+    with pytest.raises(RuntimeError, match="no such backend: nccl"):
+        device_check._losses_of_processes(tmp_path, tmp_path / "out", kind="cuda", variables={})
+
+
 def test_a_device_that_is_not_there_is_an_error() -> None:
     with pytest.raises(SettingsError, match="no such device"):
         device_check.device_report("cuda:7")
+
+
+def test_the_report_is_a_table_that_an_issue_shows() -> None:
+    lines = [
+        {"check": "dtype", "result": "auto is float32", "healthy": True},
+        {"check": "golden rows", "result": "a | b", "healthy": False},
+    ]
+    assert list(device_text({"device": "cpu", "lines": lines})) == [
+        "Device cpu",
+        "",
+        "| check | result |",
+        "|---|---|",
+        "| dtype | auto is float32 |",
+        "| golden rows | a \\| b |",
+        "",
+        "Not as it should be: golden rows",
+    ]
 
 
 def test_the_operations_of_a_row_are_counted() -> None:

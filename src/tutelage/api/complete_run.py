@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values, is_settings
 from tutelage.api.options import StudentOptions, grouped, model_values
-from tutelage.api.pipeline import Settings, estimate_of, summary_of
+from tutelage.api.pipeline import Settings, summary_of
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Estimate, Selection
+from tutelage.api.results import Estimate, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION
 from tutelage.api.workspace import (
     Workspace,
@@ -36,6 +36,7 @@ def run(
     overrides: Mapping[str, Any] | None = None,
     quality_gate: str | None = None,
     dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
 ) -> Selection | Estimate:
@@ -55,6 +56,8 @@ def run(
         quality_gate: `off` or `calibrated`: refuse versions in which fitted detectors find a fault.
         dry_run: Only estimate cost and time; the teacher is not asked, the student reads for some
             seconds.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How student and teacher are reached; tests put fakes behind them.
 
@@ -99,7 +102,9 @@ def run(
     settings = checked(RunSettings, {**values, "out": str(place.path)}, place=named)
     with told(progress) as shown:
         if dry_run:
-            return estimate_of(estimate_run(settings, progress=shown, doors=doors))
+            return estimate_of(
+                estimate_run(settings, progress=shown, doors=doors, measure_seconds=measure_seconds)
+            )
         summary = run_all(settings, progress=shown, doors=doors)
         tell_notes(summary, shown)
     raise_if_stopped(summary["refine"])

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tutelage.api.opened_run import Run
 from tutelage.api.options import SelectOptions, grouped, renamed_keyword
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Exported, Report, Scores, Selection
+from tutelage.api.results import Estimate, Exported, Report, Scores, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
 from tutelage.api.workspace import loaded_run, needed_run, workspace
 from tutelage.data import write_table
@@ -32,10 +32,12 @@ def select(
     student: str | None = None,
     name: str | None = None,
     afresh: bool = False,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[SelectOptions],
-) -> Selection:
+) -> Selection | Estimate:
     """The decision on every example, from stored scores alone.
 
     Settings that are not given are those of the last selection, where it had the same rule. What
@@ -48,6 +50,10 @@ def select(
         student: The fingerprint of the student whose scores decide, if there are several.
         name: Write a named selection; the others stay.
         afresh: Forget the settings of the last selection.
+        dry_run: Only estimate tokens and time: what a quality gate that is not fitted yet would
+            let the student read.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How the student is reached, where a quality gate has to be fitted.
         **options: Settings of the selection: `mode`, `margin`, `gate`, `keep_fraction` in (0, 1],
@@ -56,7 +62,7 @@ def select(
     Returns:
         One row for each example: the chosen candidate or none, and the reason. `selected` has the
         rows to train on, `rejected` the examples of which nothing was chosen, `baselines` the sets
-        of the same size that were chosen without the student.
+        of the same size that were chosen without the student. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong, or there are no scores of that student.
@@ -67,7 +73,7 @@ def select(
         >>> chosen = tt.select("runs/demo", "srt", mode="paper")            # doctest: +SKIP
         >>> chosen.dropped.to_pandas()["reason"].value_counts()             # doctest: +SKIP
     """
-    from tutelage.pipeline import select_again
+    from tutelage.pipeline import estimate_select, select_again
 
     (settings,) = grouped(options, SelectOptions, function="select")
     given = settings if rule is None else {"rule": rule, **settings}
@@ -76,15 +82,16 @@ def select(
             found = _run_of_scores(run, progress=shown)
         else:
             found = needed_run(run)
-        tally = select_again(
-            found.path,
-            given=given,
-            student=student,
-            progress=shown,
-            afresh=afresh,
-            name=name if name is not None else found.selection,
-            doors=doors,
-        )
+        job: dict[str, Any] = {
+            "given": given,
+            "student": student,
+            "afresh": afresh,
+            "name": name if name is not None else found.selection,
+            "doors": doors,
+        }
+        if dry_run:
+            return estimate_of(estimate_select(found.path, **job, measure_seconds=measure_seconds))
+        tally = select_again(found.path, **job, progress=shown)
         for line in (tally.get("gate_note"), *tally.get("out_of_date", ())):
             if line:
                 shown.tell(f"Note: {line}")

@@ -23,7 +23,7 @@ from tutelage.api.options import (
     renamed_keyword,
 )
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import FolderResult, Frontier, Rounds
+from tutelage.api.results import Estimate, FolderResult, Frontier, Rounds, estimate_of
 from tutelage.api.table_result import BY_DECISION, Result
 from tutelage.api.workspace import opened, optional, student_of, workspace
 from tutelage.errors import SettingsError
@@ -36,9 +36,11 @@ def rounds(
     *,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Any = None,
-) -> Rounds:
+) -> Rounds | Estimate:
     """Rounds of selection and training, watched for drift; it continues where it stopped.
 
     In each round the current student chooses, and is trained on what it chose.
@@ -47,12 +49,15 @@ def rounds(
         config: A YAML file, or what it would hold; see docs/rounds.md.
         out: Instead of the folder that `config` names; None makes a temporary one if it names none.
         overrides: Settings by dotted name, such as `{"rounds": 3}`.
+        dry_run: Only estimate calls, tokens, cost and time; the teacher is not asked.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How models are reached; tests put fakes behind them.
 
     Returns:
         One row for each round, loop and seed; `tables` has `drift`, `flips`, `loops` and
-        `rewrites`.
+        `rewrites`. Or the estimate.
 
     Raises:
         SettingsError: Some settings are wrong: all of them are named.
@@ -62,6 +67,7 @@ def rounds(
         >>> tt.rounds("rounds.yaml", overrides={"rounds": 3})               # doctest: +SKIP
     """
     from tutelage.experiments.rounds import RoundsSettings, run_rounds
+    from tutelage.experiments.rounds.dry_run import estimate_rounds
     from tutelage.pipeline.config import checked, file_values, with_overrides
 
     if is_path(config):
@@ -73,9 +79,16 @@ def rounds(
     place = workspace(out if out is not None else values.get("out"), name="rounds")
     source = values.get("data")
     if source is not None and not is_settings(source):
-        values["data"] = data_values(source, {}, folder=place.path)
+        given = workspace(None) if dry_run else place
+        values["data"] = data_values(source, {}, folder=given.path)
     settings = checked(RoundsSettings, {**values, "out": str(place.path)}, place=named)
     with told(progress) as shown:
+        if dry_run:
+            return estimate_of(
+                estimate_rounds(
+                    settings, progress=shown, doors=doors, measure_seconds=measure_seconds
+                )
+            )
         summary = run_rounds(settings, progress=shown, doors=doors)
     names = ("rounds", "drift", "flips", "loops", "rewrites")
     tables = _tables_in(place.path, names)

@@ -209,7 +209,7 @@ class EvaluateOptions(TemplateOptions, total=False):
     backend: str
     device: str
     max_length: int | None
-    batch_examples: int
+    batch_examples: int | str
     seed: int
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
-import pyarrow as pa
 from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values, in_memory, names_files
@@ -19,7 +18,7 @@ from tutelage.api.options import (
     names_in,
 )
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Candidates, Estimate, Loaded
+from tutelage.api.results import Candidates, Estimate, Loaded, estimate_of
 from tutelage.api.table_result import BY_ROW_STATUS, BY_STATUS
 from tutelage.api.workspace import (
     Workspace,
@@ -139,12 +138,13 @@ def sample(
     n: int = 16,
     accept: str | Mapping[str, Any] | BaseModel | None = None,
     out: str | Path | None = None,
+    dry_run: bool = False,
     engine: str = "local",
     ray: Mapping[str, Any] | None = None,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[SampleCallOptions],
-) -> Candidates:
+) -> Candidates | Estimate:
     """Responses to each instruction, written by teachers, in a run folder.
 
     Args:
@@ -154,6 +154,7 @@ def sample(
         n: Responses for each instruction, at least 1; with `accepted`, the most that are asked for.
         accept: With `accepted`: the check that a response has to pass, such as `maths`.
         out: The run folder; None makes a temporary one. Replies are then kept in the user's cache.
+        dry_run: Only estimate the cost; nothing is asked.
         engine: `local`, or `ray`: a pool of Ray workers for a local teacher.
         ray: Settings of the pool.
         progress: None, a bool, or a progress of your own.
@@ -162,7 +163,8 @@ def sample(
             `concurrency`, `max_cost`, ...) and how it samples (`temperature`, `max_tokens`, ...).
 
     Returns:
-        All candidates of the run; those that could not be had have a status and no text.
+        All candidates of the run; those that could not be had have a status and no text. Or the
+        estimate.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -173,24 +175,27 @@ def sample(
         >>> samples = tt.sample(rows, "qwen", n=4, out="runs/samples",    # doctest: +SKIP
         ...                     base_url="http://127.0.0.1:8081/v1")
     """
-    from tutelage.pipeline import sample_data
+    from tutelage.pipeline import estimate_sample, sample_data
 
     reading, asking, sampling = grouped(
         options, DataOptions, TeacherOptions, SampleOptions, function="sample"
     )
     place = workspace(out)
+    # A dry run leaves the folder alone.
+    given = workspace(None) if dry_run else place
+    several = _several(teacher, teachers)
     with told(progress) as shown:
-        tally = sample_data(
-            data=data_values(data, reading, folder=place.path),
-            teachers=[teacher_of(one, asking, place=place) for one in _several(teacher, teachers)],
-            sample={"n": n, **sampling},
-            accept=optional(accept, _check),
-            out=place.path,
-            progress=shown,
-            engine=engine,
-            ray=ray,
-            doors=doors,
-        )
+        job: dict[str, Any] = {
+            "data": data_values(data, reading, folder=given.path),
+            "teachers": [teacher_of(one, asking, place=place) for one in several],
+            "sample": {"n": n, **sampling},
+            "accept": optional(accept, _check),
+            "out": place.path,
+            "progress": shown,
+        }
+        if dry_run:
+            return estimate_of(estimate_sample(**job))
+        tally = sample_data(**job, engine=engine, ray=ray, doors=doors)
         tell_notes(tally, shown)
     raise_if_stopped(tally["sample"])
     return _candidates(place, tally)
@@ -311,8 +316,3 @@ def _candidates(place: Workspace, tally: Mapping[str, Any]) -> Candidates:
 def summary_of(tally: Mapping[str, Any], place: Workspace) -> dict[str, Any]:
     """The tallies of the stages, with the folder of the run."""
     return {**tally, "run": str(place.path)}
-
-
-def estimate_of(figures: Mapping[str, Any]) -> Estimate:
-    """The figures of a dry run as a result."""
-    return Estimate(table=pa.Table.from_pylist([dict(figures)]), summary=figures)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from tutelage.api.inputs import Data, data_values, is_path
 from tutelage.api.options import EvaluateOptions, TrainOptions, grouped, model_values
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Evaluated, Proof, Trained
+from tutelage.api.results import Estimate, Evaluated, Proof, Trained, estimate_of
 from tutelage.api.table_result import BY_STATUS
 from tutelage.api.workspace import opened, workspace
 from tutelage.errors import SettingsError
@@ -26,9 +26,14 @@ def train(
     out: str | Path | None = None,
     chosen: str | None = None,
     selection: str | None = None,
+    weights: str = "auto",
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     **options: Unpack[TrainOptions],
-) -> Trained:
+) -> Trained | Estimate:
     """A student trained with TRL on some rows or on a set of a run.
 
     Loss is on responses and their end of turn, exactly where the student was scored. A training
@@ -40,13 +45,21 @@ def train(
         out: A folder of its own; `out/model` is the trained student. None makes a temporary one.
         chosen: Of a run: `selected` (default), or a baseline such as `random`.
         selection: Of a run: a named selection; by default the run's own.
+        weights: How much the loss of a row counts: `auto` (its column `train_weight`, or the rule
+            of the run), `likelihood` (of a run), or `off`.
+        engine: `local`, or `ray`: one task of a Ray worker.
+        ray: The worker: `worker_cpus`, `worker_gpus`, `address`.
+        dry_run: Only estimate tokens and time; a few steps are made in memory.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         **options: Settings of the training: `method`, `epochs`, `learning_rate`, `batch_examples`,
             `max_tokens`, `seed`, `template`, ...
 
     Returns:
         One row with steps, tokens and losses in nats per token; `model` is the folder of the
-        trained student, and `tables["left_out"]` has the rows that were not trained on.
+        trained student, and `tables["left_out"]` has the rows that were not trained on. Or the
+        estimate.
 
     Raises:
         MissingExtraError: TRL is not installed.
@@ -58,6 +71,9 @@ def train(
         >>> trained = tt.train("runs/demo", "smollm2-135m", out="trained/choice")  # doctest: +SKIP
         >>> tt.evaluate(trained, {"choice": "arc_easy.jsonl"})                   # doctest: +SKIP
     """
+    from tutelage.distributed import runs_on_ray
+    from tutelage.distributed.training_tasks import train_on_ray
+    from tutelage.pipeline import estimate_training
     from tutelage.pipeline.train_stage import train as work
 
     (settings,) = grouped(options, TrainOptions, function="train")
@@ -69,15 +85,19 @@ def train(
             selection = selection if selection is not None else run.selection
         else:
             rows = _file_of(data, Path(scratch))
-        summary = work(
-            rows,
-            model=_model_of(student),
-            settings=settings,
-            chosen=chosen,
-            selection=selection,
-            out=place.path,
-            progress=shown,
-        )
+        job: dict[str, Any] = {
+            "model": _model_of(student),
+            "settings": settings,
+            "chosen": chosen,
+            "selection": selection,
+            "weights": weights,
+        }
+        if dry_run:
+            return estimate_of(estimate_training(rows, **job, measure_seconds=measure_seconds))
+        if runs_on_ray(engine, ray):
+            summary = train_on_ray(rows, **job, out=place.path, pool=ray, progress=shown)
+        else:
+            summary = work(rows, **job, out=place.path, progress=shown)
     left_out = _left_out(place.path)
     plain = {k: v for k, v in summary.items() if not isinstance(v, Mapping)}
     return Trained(
@@ -128,9 +148,13 @@ def evaluate(
     *,
     out: str | Path | None = None,
     limit: int | None = None,
+    engine: str = "local",
+    ray: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     **options: Unpack[EvaluateOptions],
-) -> Evaluated:
+) -> Evaluated | Estimate:
     """The results of a student on tasks: one row for each item.
 
     Args:
@@ -140,11 +164,16 @@ def evaluate(
             are held_out, gain, choice, exact_match, ifeval, steps and lm_eval.
         out: A folder for rows and manifest; None makes a temporary one.
         limit: Items of each task, at least 1.
+        engine: `local`, or `ray`: one task of a Ray worker.
+        ray: The worker: `worker_cpus`, `worker_gpus`, `address`.
+        dry_run: Only estimate the time; a few items of each task are evaluated.
+        measure_seconds: With `dry_run`: 0 uses the last measurement instead.
         progress: None, a bool, or a progress of your own.
         **options: Settings of the evaluation: `template`, `dtype`, `batch_examples`, `seed`, ...
 
     Returns:
-        One row for each item, with its status; `summary["tasks"]` has the mean of each task.
+        One row for each item, with its status; `summary["tasks"]` has the mean of each task. Or
+        the estimate.
 
     Raises:
         SettingsError: A task or a setting is wrong.
@@ -156,15 +185,23 @@ def evaluate(
         >>> found.summary["tasks"]["arc_easy"]["right_fraction"]                # doctest: +SKIP
         0.41
     """
+    from tutelage.distributed import runs_on_ray
+    from tutelage.distributed.training_tasks import evaluate_on_ray
+    from tutelage.pipeline import estimate_evaluation
     from tutelage.pipeline.train_stage import evaluate as work
 
     (settings,) = grouped(options, EvaluateOptions, function="evaluate")
     place = workspace(out, name="evaluation")
     with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
         wanted = _tasks(tasks, limit=limit, folder=Path(scratch))
-        summary = work(
-            _model_of(student), tasks=wanted, settings=settings, out=place.path, progress=shown
-        )
+        job: dict[str, Any] = {"tasks": wanted, "settings": settings, "out": place.path}
+        model = _model_of(student)
+        if dry_run:
+            return estimate_of(estimate_evaluation(model, **job, measure_seconds=measure_seconds))
+        if runs_on_ray(engine, ray):
+            summary = evaluate_on_ray(model, **job, pool=ray, progress=shown)
+        else:
+            summary = work(model, **job, progress=shown)
     table = pa.concat_tables(pq.read_table(place.path / f"{task.name}.parquet") for task in wanted)
     return Evaluated(
         table=table, summary=summary, outcome=BY_STATUS, out=place.path, scratch=place.scratch
@@ -217,8 +254,10 @@ def prove(
     selection: str | None = None,
     engine: str = "local",
     ray: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
-) -> Proof:
+) -> Proof | Estimate:
     r"""The comparison of a selection with its baselines, by training on each and evaluating.
 
     The same call continues what was stopped.
@@ -232,12 +271,16 @@ def prove(
         selection: Take this named selection of each run.
         engine: `local`, or `ray` for cells on a pool of workers.
         ray: The pool: `workers`, `worker_cpus`, `worker_gpus`, `address`.
+        dry_run: Only estimate tokens and time of the trainings and evaluations that are left.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
 
     Returns:
         One row for each difference, with its interval; `in_words` says what was found. Without a
         finished training there are no rows. Where the arms oracle and ungated are there,
-        `tables["efficiency"]` says which part of the possible gain each arm reaches.
+        `tables["efficiency"]` says which part of the possible gain each arm reaches. Or the
+        estimate.
 
     Raises:
         SettingsError: Some settings are wrong.
@@ -249,6 +292,7 @@ def prove(
     """
     from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove import prove as work
+    from tutelage.experiments.prove.forecast import estimate_experiment
 
     place = None
     source: Path | Mapping[str, Any]
@@ -262,15 +306,16 @@ def prove(
         if out is not None:
             source = {**source, "out": str(Path(out).absolute())}
     with told(progress) as shown:
-        summary = work(
-            source,
-            out=None if out is None else Path(out),
-            quick=quick,
-            most_cells=most_cells,
-            selection=selection,
-            progress=shown,
-            elsewhere=cells_elsewhere(engine, ray),
-        )
+        job: dict[str, Any] = {
+            "out": None if out is None else Path(out),
+            "quick": quick,
+            "selection": selection,
+            "progress": shown,
+        }
+        if dry_run:
+            return estimate_of(estimate_experiment(source, **job, measure_seconds=measure_seconds))
+        elsewhere = cells_elsewhere(engine, ray)
+        summary = work(source, **job, most_cells=most_cells, elsewhere=elsewhere)
     folder = Path(summary["out"])
     files = {name: folder / f"{name}.parquet" for name in ("comparisons", "results", "efficiency")}
     tables = {name: pq.read_table(file) for name, file in files.items() if file.exists()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from pydantic import BaseModel
 
@@ -16,7 +16,7 @@ from tutelage.api.options import (
     names_in,
 )
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Agreement, FolderResult, Ranking
+from tutelage.api.results import Agreement, Estimate, FolderResult, Ranking, estimate_of
 from tutelage.api.workspace import Workspace, student_of, workspace
 from tutelage.errors import SettingsError
 from tutelage.pipeline.resources import Doors
@@ -45,10 +45,12 @@ def rank_teachers(
     budget: int | None = None,
     block: int = 25,
     out: str | Path | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[ScoreCallOptions],
-) -> Ranking:
+) -> Ranking | Estimate:
     """Teachers in order of how well their answers suit the student.
 
     Args:
@@ -72,13 +74,16 @@ def rank_teachers(
         budget: With `ask`: at most so many questions to each teacher; by default `questions`.
         block: With `ask`: questions between two looks at who may still be first.
         out: A folder of its own; None makes a temporary one.
+        dry_run: Only estimate calls, tokens, cost and time; nobody is asked.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How teachers and the student are reached; tests put fakes behind them.
         **options: How data is read (see `read`) and how the student reads.
 
     Returns:
         One row for each teacher. `tables` has `standings`, `pairs`, `settling` and `answers`;
-        `in_words` says whether the first place is settled.
+        `in_words` says whether the first place is settled. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong, or does not fit the pool.
@@ -90,7 +95,8 @@ def rank_teachers(
     """
     from tutelage.experiments.rank import rank_teachers as rank
 
-    place = workspace(out, name="ranking")
+    # A dry run leaves the folder alone.
+    place = workspace(None if dry_run else out, name="ranking")
     job, doors = _job(
         pool,
         student,
@@ -112,6 +118,14 @@ def rank_teachers(
         doors=doors,
     )
     with told(progress) as shown:
+        if dry_run:
+            return _estimated(
+                job,
+                kind="teachers",
+                teachers=() if ask is None else _asked(ask),
+                budget=budget or questions,
+                how={"progress": shown, "doors": doors, "measure_seconds": measure_seconds},
+            )
         if ask is None:
             found = rank(job, progress=shown, doors=doors)
         else:
@@ -146,10 +160,12 @@ def rank_sources(
     probe: str | Path | Mapping[str, Any] | BaseModel | None = None,
     most_cells: int | None = None,
     out: str | Path | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[ScoreCallOptions],
-) -> Ranking:
+) -> Ranking | Estimate:
     """Sources of a data set in order of how well they suit the student.
 
     With `probe`, the student is also trained on a little of each.
@@ -172,12 +188,15 @@ def rank_sources(
             docs/rank.md.
         most_cells: Stop after so many trainings, to continue another time.
         out: A folder of its own; None makes a temporary one.
+        dry_run: Only estimate calls, tokens, cost and time; nobody is asked.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How the student is reached; tests put a fake behind them.
         **options: How data is read (see `read`) and how the student reads.
 
     Returns:
-        One row for each source; `tables` has `standings`, `pairs` and `answers`.
+        One row for each source; `tables` has `standings`, `pairs` and `answers`. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong, or does not fit the pool.
@@ -189,7 +208,8 @@ def rank_sources(
     """
     from tutelage.experiments.rank import rank_sources as rank
 
-    place = workspace(out, name="ranking")
+    # A dry run leaves the folder alone.
+    place = workspace(None if dry_run else out, name="ranking")
     job, doors = _job(
         pool,
         student,
@@ -211,6 +231,13 @@ def rank_sources(
         doors=doors,
     )
     with told(progress) as shown:
+        if dry_run:
+            return _estimated(
+                job,
+                kind="sources",
+                probe=None if probe is None else _probe(probe),
+                how={"progress": shown, "doors": doors, "measure_seconds": measure_seconds},
+            )
         found = rank(job, progress=shown, doors=doors)
         probed = {}
         if probe is not None:
@@ -248,6 +275,24 @@ def _job(
     return job, doors
 
 
+def _estimated(
+    job: Mapping[str, Any],
+    *,
+    kind: Literal["teachers", "sources"],
+    how: Mapping[str, Any],
+    **asked: Any,
+) -> Estimate:
+    from tutelage.experiments.rank.dry_run import estimate_ranking
+
+    return estimate_of(estimate_ranking(job, kind=kind, **asked, **how))
+
+
+def _probe(probe: Any) -> dict[str, Any]:
+    from tutelage.experiments.rank.proxy_training import probe_settings
+
+    return dict(probe_settings(Path(probe)) if is_path(probe) else model_values(probe, {}))
+
+
 def _listed(names: str | Sequence[str]) -> str | tuple[str, ...]:
     return names if isinstance(names, str) else tuple(names)
 
@@ -272,14 +317,13 @@ def _probed(
     progress: Progress,
 ) -> dict[str, Any]:
     from tutelage.experiments.rank.proxy_page import probed_summary, write_probed
-    from tutelage.experiments.rank.proxy_training import probe_settings, probe_sources
+    from tutelage.experiments.rank.proxy_training import probe_sources
 
-    values = probe_settings(Path(probe)) if is_path(probe) else model_values(probe, {})
     probed = probe_sources(
         found,
         data=job["data"],
         student=job["student"],
-        probe=values,
+        probe=_probe(probe),
         most_cells=most_cells,
         progress=progress,
     )

@@ -1,5 +1,6 @@
 """Results that carry more than a table: the run they belong to, a snippet, a model."""
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tutelage.api.opened_run import Run, ScratchFolder
-from tutelage.api.table_result import Result
+from tutelage.api.table_result import Result, table_html
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -31,7 +32,95 @@ class Candidates(RunResult):
 
 
 class Estimate(Result):
-    """What a job would ask of the teacher and what that would cost; nothing was asked."""
+    """The calls, tokens, cost and time of a job, estimated before it runs (`dry_run=True`).
+
+    The table has one row with all figures. `print(estimate)` shows them as text.
+    """
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of the whole job on this machine; None where the time of a part is not known."""
+        return _number(self.summary.get("seconds"))
+
+    @property
+    def seconds_known(self) -> float:
+        """Time of the parts whose time is known."""
+        return _number(self.summary.get("seconds_known")) or 0.0
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens read, trained on or written; None where those of a part are not known."""
+        found = _number(self.summary.get("tokens"))
+        return None if found is None else int(found)
+
+    @property
+    def calls(self) -> int:
+        """Calls to send to the teacher; 0 for a job without a teacher."""
+        return int(self.summary.get("calls", 0))
+
+    @property
+    def cost_expected(self) -> float | None:
+        """Expected price of the calls in `currency`; None without prices; 0 without calls."""
+        return self._cost("cost_expected")
+
+    @property
+    def cost_at_most(self) -> float | None:
+        """Highest price of the calls in `currency`; None without prices; 0 without calls."""
+        return self._cost("cost_at_most")
+
+    @property
+    def currency(self) -> str | None:
+        """Currency of the teacher's prices; None without prices."""
+        found = self.summary.get("currency")
+        return None if found is None else str(found)
+
+    @property
+    def work(self) -> pa.Table:
+        """One row for each part of the job, with its time and where that comes from (`basis`)."""
+        return pa.Table.from_pylist(list(self.summary.get("work", ())), schema=_WORK)
+
+    def _cost(self, name: str) -> float | None:
+        return _number(self.summary.get(name)) if self.calls else 0.0
+
+    def __str__(self) -> str:
+        from tutelage.pipeline.estimate_text import estimate_facts, estimate_parts, estimate_total
+
+        parts = (f"  {line}" for line in estimate_parts(self.summary))
+        return "\n".join(
+            [*estimate_facts(self.summary), *parts, *estimate_total(self.summary)],
+        )
+
+    def __repr__(self) -> str:
+        return f"Estimate:\n{self}"
+
+    def _repr_html_(self) -> str:
+        from tutelage.pipeline.estimate_text import estimate_facts, estimate_total
+
+        before, after = (
+            "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+            for lines in (estimate_facts(self.summary), estimate_total(self.summary))
+        )
+        return f"<div>{before}{table_html(self.work)}{after}</div>"
+
+
+_COLUMNS: dict[str, "pa.DataType"] = {
+    "stage": pa.string(),
+    "count": pa.int64(),
+    "unit": pa.string(),
+    "tokens": pa.int64(),
+    "seconds": pa.float64(),
+    "basis": pa.string(),
+}
+_WORK = pa.schema(_COLUMNS)
+
+
+def estimate_of(figures: Mapping[str, Any]) -> Estimate:
+    """The figures of a dry run as a result."""
+    return Estimate(table=pa.Table.from_pylist([dict(figures)]), summary=figures)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)

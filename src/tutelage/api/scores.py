@@ -20,7 +20,7 @@ from tutelage.api.inputs import (
 from tutelage.api.opened_run import Run
 from tutelage.api.options import DataOptions, ScoreCallOptions, StudentOptions, grouped, names_in
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Scores
+from tutelage.api.results import Estimate, Scores, estimate_of
 from tutelage.api.table_result import BY_STATUS, Result
 from tutelage.api.workspace import no_reading, opened, student_of, tell_notes
 from tutelage.data import Rows, write_table
@@ -39,10 +39,12 @@ def score(
     statistics: bool | str | Path = False,
     engine: str = "local",
     ray: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[ScoreCallOptions],
-) -> Scores:
+) -> Scores | Estimate:
     """The student's numbers for some data, or for the candidates of a run.
 
     Args:
@@ -54,6 +56,9 @@ def score(
         statistics: Keep the statistics of every token too; a path writes them to that file.
         engine: `local`, or `ray`: a pool of Ray workers.
         ray: Settings of the pool.
+        dry_run: Only estimate tokens and time; the student reads for some seconds.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How the student is reached; tests put a fake behind them.
         **options: How data is read (see `read`) and how the student reads (`template`, `dtype`,
@@ -62,7 +67,7 @@ def score(
     Returns:
         For data one row for each input row, in order, and more where a row has several versions;
         for a run one row for each candidate. What could not be computed is null, with a status
-        that says why.
+        that says why. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong, or a metric is unknown.
@@ -79,6 +84,11 @@ def score(
     names = names_in(metrics if isinstance(metrics, str) else tuple(metrics))
     run = opened(data)
     with told(progress) as shown:
+        if run is not None:
+            no_reading(reading, function="score")
+        if dry_run:
+            how = {"student": values, "metrics": names, "measure_seconds": measure_seconds}
+            return _estimated(run, data, reading, job={**how, "progress": shown, "doors": doors})
         if run is None:
             return _of_data(
                 data,
@@ -89,7 +99,6 @@ def score(
                 statistics=statistics,
                 progress=shown,
             )
-        no_reading(reading, function="score")
         if statistics is not False or engine != "local":
             raise SettingsError(
                 "a run's candidates are scored in this process, without statistics",
@@ -99,6 +108,18 @@ def score(
     if out is not None:
         write_table(Path(out), found.table)
     return found
+
+
+def _estimated(
+    run: Run | None, data: Data, reading: Mapping[str, Any], *, job: Mapping[str, Any]
+) -> Estimate:
+    from tutelage.pipeline import estimate_score
+
+    if run is not None:
+        return estimate_of(estimate_score(run=run.path, **job))
+    with TemporaryDirectory(prefix="tutelage-") as scratch:
+        values = data_values(data, reading, folder=Path(scratch))
+        return estimate_of(estimate_score(data=values, **job))
 
 
 def _of_data(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tutelage.api.inputs import Data, data_values, is_path
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Findings
+from tutelage.api.results import Estimate, Findings, estimate_of
 from tutelage.data.schemas import FAULT_SHARES
 
 _UNKNOWN = {"share": None, "low": None, "high": None}
@@ -20,21 +20,27 @@ def audit(
     student: str | Path | Mapping[str, Any],
     *,
     out: str | Path | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     **settings: Any,
-) -> Findings:
+) -> Findings | Estimate:
     """The estimated share of faulty rows, and whether choosing is likely to pay. Trains nothing.
 
     Args:
         data: A path or rows in memory (see `read`).
         student: The model that will be trained: a folder, a hub id or an alias, or settings.
         out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
+        dry_run: Only estimate tokens and time; the student reads for some seconds.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
 
     Returns:
         One row for each side of the data and kind of fault, with the estimated `share` (0 to 1)
         and its 95 % interval `low` to `high`; `summary` is what audit.json holds, with `in_words`.
+        Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -46,11 +52,18 @@ def audit(
         >>> print(found.summary["in_words"])                 # doctest: +SKIP
     """
     from tutelage.experiments.audit import audit as work
+    from tutelage.experiments.audit import audit_settings
+    from tutelage.experiments.audit.dry_run import estimate_audit
 
     model = str(student) if isinstance(student, str | Path) else dict(student)
     with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
         path = data_values(data, {}, folder=Path(scratch))["path"]
         where = out if out is not None or is_path(data) else "audit-rows"
+        if dry_run:
+            wanted = audit_settings(path, student=model, out=where, **settings)
+            return estimate_of(
+                estimate_audit(wanted, progress=shown, measure_seconds=measure_seconds)
+            )
         found = work(path, student=model, out=where, progress=shown, **settings)
     rows = [
         {"side": side["side"], "kind": kind["kind"], **(kind["estimate"] or _UNKNOWN)}

@@ -215,6 +215,12 @@ def _preview_html(table: pa.Table) -> str:
     return f"{shown}<p>The first {len(rows)} of {table.num_rows:,} rows{more}.</p>"
 
 
+def table_html(table: pa.Table) -> str:
+    """A small table whole, as HTML."""
+    names = table.column_names
+    return _html_table(names, [[_cell(row[name]) for name in names] for row in table.to_pylist()])
+
+
 def _html_table(names: Any, rows: Any) -> str:
     head = "".join(f"<th>{html.escape(_shown(name))}</th>" for name in names)
     body = "".join(

@@ -352,6 +352,17 @@ def _teacher_options(function: Function, *, required: bool) -> Function:
             metavar="IN,OUT",
             help="The price of a million prompt tokens and of a million completion tokens.",
         ),
+        batch_option,
+    )(function)
+
+
+def batch_option(function: Function) -> Function:
+    """Whether the teacher is asked through the provider's batch API."""
+    return click.option(
+        "--batch",
+        is_flag=True,
+        help="Ask through the provider's batch API, at about half the price: the command submits "
+        "and exits; the same command collects later.",
     )(function)
 
 
@@ -367,6 +378,7 @@ def teacher_values(options: Mapping[str, Any]) -> dict[str, Any]:
         "prices": _prices(options["prices"]),
         "max_tokens_field": options["max_tokens_field"],
         "omit": _names_in(options["omit"]),
+        "batch": options["batch"] or None,
     }
     return {name: value for name, value in values.items() if value is not None}
 

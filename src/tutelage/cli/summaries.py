@@ -4,7 +4,7 @@ Each function turns the facts that a command prints as JSON into sentences and t
 repeats numbers of these facts and concludes nothing from them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,43 +60,25 @@ def run_text(found: Facts) -> Iterable[Block]:
 
 def estimate_text(found: Facts) -> Iterable[Block]:
     """The result of `--dry-run`."""
-    from tutelage.reporting.number_format import duration
+    from tutelage.pipeline.estimate_text import estimate_facts, estimate_total, part_time
 
-    if "rows" in found:
-        yield f"Data: {counted(found['rows'], 'row')} read. Nothing was sent to the teacher."
-    if "cells" in found:
-        yield f"Cells: {found['cells']:,}, {found['done']:,} of them done."
-    if "calls" in found:
-        calls, cached = counted(found["calls"], "call"), found["calls_in_journal"]
-        yield f"Teacher: {calls} to send, {cached:,} answered from the teacher cache."
-        tokens = f"about {found['prompt_tokens']:,} prompt tokens"
-        yield f"Tokens: {tokens}, at most {found['max_completion_tokens']:,} completion tokens."
-        if found["currency"] is None or found["cost_expected"] is None:
-            yield "Cost: unknown, because no prices are set (--prices, or teacher.prices)."
-        else:
-            expected, most = found["cost_expected"], found["cost_at_most"]
-            yield f"Cost: about {expected:.4f} {found['currency']}, at most {most:.4f}."
-    work = found["work"]
+    yield from estimate_facts(found)
     yield Table(
         title="Work",
         columns=("part", "count", "unit", "tokens", "time", "basis"),
-        rows=tuple(_work_row(part, duration) for part in work),
+        rows=tuple(
+            (
+                part["stage"],
+                part["count"],
+                part["unit"],
+                "unknown" if part["tokens"] is None else part["tokens"],
+                part_time(part),
+                part["basis"],
+            )
+            for part in found["work"]
+        ),
     )
-    unknown = [part["stage"] for part in work if part["seconds"] is None]
-    if unknown:
-        known = duration(found["seconds_known"])
-        yield f"Time: {known}, and what is not known yet: {', '.join(unknown)}."
-    else:
-        yield f"Time: about {duration(found['seconds'])} on this machine."
-    if "note" in found:
-        yield f"Note: {found['note']}."
-
-
-def _work_row(part: Facts, duration: Callable[[float], str]) -> tuple[object, ...]:
-    seconds = part["seconds"]
-    time = "unknown" if seconds is None else duration(seconds)
-    tokens = "unknown" if part["tokens"] is None else part["tokens"]
-    return part["stage"], part["count"], part["unit"], tokens, time, part["basis"]
+    yield from estimate_total(found)
 
 
 def load_text(found: Facts) -> Iterable[Block]:
@@ -283,13 +265,13 @@ def doctor_text(found: Facts) -> Iterable[Block]:
 
 
 def device_text(found: Facts) -> Iterable[Block]:
-    """The result of `doctor --device`, as it can be pasted into an issue."""
+    """The result of `doctor --device`, in Markdown, as it can be pasted into an issue."""
     lines = found["lines"]
-    yield Table(
-        title=f"Device {found['device']}",
-        columns=("check", "result"),
-        rows=tuple((line["check"], line["result"]) for line in lines),
-    )
+    yield from (f"Device {found['device']}", "", "| check | result |", "|---|---|")
+    for line in lines:
+        check, result = (line[name].replace("|", "\\|") for name in ("check", "result"))
+        yield f"| {check} | {result} |"
+    yield ""
     wrong = [line["check"] for line in lines if not line["healthy"]]
     yield f"Not as it should be: {'; '.join(wrong)}" if wrong else "All checks passed."
 

@@ -1,9 +1,9 @@
-"""Scoring, local teachers and the cells of experiments on a pool of Ray workers.
+"""Scoring, local teachers, trainings and the cells of experiments on Ray workers.
 
 Handed to the pipeline by whoever calls it: `Doors(workers=RayWorkers())`.
 """
 
-from tutelage.distributed.experiment_cells import RayCells, cells_elsewhere
+from tutelage.distributed.experiment_cells import RayCells, cells_elsewhere, runs_on_ray
 from tutelage.distributed.workers import RayWorkers
 
-__all__ = ["RayCells", "RayWorkers", "cells_elsewhere"]
+__all__ = ["RayCells", "RayWorkers", "cells_elsewhere", "runs_on_ray"]

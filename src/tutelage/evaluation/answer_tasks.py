@@ -1,21 +1,23 @@
 """Tasks whose answers the student writes: checked against a reference or by a program."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tutelage.data import Unscored, content_hash
 from tutelage.errors import StudentError
-from tutelage.evaluation.config import TaskSettings
+from tutelage.evaluation.config import CPU_ANSWERS, TaskSettings
 from tutelage.evaluation.items import Item
 from tutelage.evaluation.likelihood_tasks import asked
 from tutelage.evaluation.results import ItemResult
 from tutelage.models import give_memory_back
-from tutelage.models.loading import load_model, memory_errors
+from tutelage.models.hardware import Memory, kind_of, memory_of
+from tutelage.models.loading import bytes_a_token, load_model, memory_errors, needed
 from tutelage.progress import Progress
 from tutelage.student import StudentModel
+from tutelage.student.components import OpenStudent
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.engine_vllm import VllmOfflineEngine
 from tutelage.verification import Claim, VerifySettings, check_constraint, verify_table
@@ -28,6 +30,10 @@ from tutelage.verification import Claim, VerifySettings, check_constraint, verif
 # ----------------------------------------------------------------------------------------------
 
 
+_USED = 0.7
+"""The part of the memory beside the weights that answers may take."""
+_MOST_ANSWERS = 256
+_VLLM_ANSWERS = 1024
 _ANY_ANSWER = "."
 """The template wants a response to render a question; which one makes no difference."""
 
@@ -52,7 +58,7 @@ def answer_all(
     student: StudentModel,
     *,
     max_new_tokens: int,
-    batch: int,
+    batch: int | Literal["auto"],
     kept: Path,
     progress: Progress,
 ) -> list[Answer | Unscored]:
@@ -65,16 +71,21 @@ def answer_all(
         items: What is asked.
         student: Opened, perhaps not loaded.
         max_new_tokens: Of one answer.
-        batch: Questions answered at once. In bfloat16 the last digit of a probability depends on
-            who shares the batch, so batches are planned from all items, not from the missing.
+        batch: Questions answered at once; `auto` as `fitting_answers` says. In bfloat16 the last
+            digit of a probability depends on who shares the batch, so batches are planned from all
+            items, not from the missing.
         kept: A file that collects answers; a killed evaluation continues from it.
         progress: Told of each answer.
     """
-    refused = _too_long(items, student, limit=max_new_tokens)
+    widths = {item.item_id: len(_question_ids(student, item.question)) for item in items}
+    refused = _too_long(widths, student, limit=max_new_tokens)
     fitting = [item for item in items if item.item_id not in refused]
     progress.advance(len(refused))
     known = _read_kept(kept)
     parts = student.parts
+    if batch == "auto":
+        longest = max((widths[item.item_id] for item in fitting), default=1)
+        batch = fitting_answers(parts, tokens=longest + max_new_tokens)
     setup = {"dtype": parts.dtype, "device": parts.device, "batch": batch, "limit": max_new_tokens}
     keys = {
         item.item_id: content_hash("answer", student.fingerprint, item.question, setup)
@@ -95,20 +106,47 @@ def answer_all(
     return [refused.get(item.item_id) or known[keys[item.item_id]] for item in items]
 
 
-def _too_long(items: Sequence[Item], student: StudentModel, *, limit: int) -> dict[str, Unscored]:
+def fitting_answers(
+    parts: OpenStudent, *, tokens: int, memory: Callable[[str], Memory | None] = memory_of
+) -> int:
+    """How many answers are generated at once, from the memory of the device.
+
+    All of a card's memory counts, not what is free now: the number is the same in the next call,
+    and a batch that does not fit after all is halved.
+
+    Args:
+        parts: The student.
+        tokens: Of the longest question and answer together.
+        memory: Of a device.
+
+    Returns:
+        A power of two from 1 to 256; 16 on a CPU; 1024 for vLLM, which makes batches itself.
+    """
+    if parts.settings.backend == "vllm-offline":
+        return _VLLM_ANSWERS
+    has = None if kind_of(parts.device) == "cpu" else memory(parts.device)
+    if has is None:
+        return CPU_ANSWERS
+    left = has.total - needed(parts.folder, dtype=parts.dtype).weights
+    fits = int(_USED * left) // max(1, tokens * bytes_a_token(parts.folder, dtype=parts.dtype))
+    return max(1, min(_MOST_ANSWERS, 1 << max(0, fits.bit_length() - 1)))
+
+
+def _too_long(
+    widths: Mapping[str, int], student: StudentModel, *, limit: int
+) -> dict[str, Unscored]:
     """The items whose question and answer together do not fit into the student."""
     most = student.parts.max_length
-    found = {}
-    for item in items:
-        width = len(_question_ids(student, item.question))
-        if width + limit > most:
-            found[item.item_id] = Unscored(
-                candidate_id=item.item_id,
-                reason="too_long",
-                detail=f"a question of {width} tokens and an answer of {limit} do not fit into "
-                f"the student's {most} tokens",
-            )
-    return found
+    return {
+        item_id: Unscored(
+            candidate_id=item_id,
+            reason="too_long",
+            detail=f"a question of {width} tokens and an answer of {limit} do not fit into "
+            f"the student's {most} tokens",
+        )
+        for item_id, width in widths.items()
+        if width + limit > most
+    }
 
 
 def _question_ids(student: StudentModel, question: str) -> list[int]:

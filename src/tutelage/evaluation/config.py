@@ -1,6 +1,6 @@
 """The settings of an evaluation: which tasks, and how a student answers."""
 
-from typing import Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -82,6 +82,10 @@ def _is_auto(value: object) -> bool:
     return value == "auto"
 
 
+CPU_ANSWERS = 16
+"""Answers that are generated at once on a CPU."""
+
+
 class EvaluateSettings(TemplateSettings):
     """How the student is opened and how it answers."""
 
@@ -94,9 +98,16 @@ class EvaluateSettings(TemplateSettings):
         description="vllm-offline: vLLM in this process generates and measures.",
     )
     max_length: int | None = Field(default=None, ge=2, description="In tokens; longer is too_long.")
-    batch_examples: int = Field(
-        default=16,
-        ge=1,
-        description="Answers generated at once; halved where memory is short.",
+    batch_examples: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="Answers generated at once; halved where memory is short. auto: as many as "
+        "fit into the memory of the graphics card; 16 on a CPU.",
     )
     seed: int = Field(default=0, ge=0, description="Of the draw of items and of the harness.")
+
+    def hashed(self) -> dict[str, Any]:
+        """The settings as a key takes them: `auto` as the number that was the default before."""
+        values = self.model_dump(mode="json")
+        if values["batch_examples"] == "auto":
+            values["batch_examples"] = CPU_ANSWERS
+        return values

@@ -78,18 +78,7 @@ def evaluate_student(
             f"{out / 'manifest.json'}: is not the manifest of an evaluation",
             hint="give --out a folder of its own",
         )
-    student = open_student(
-        StudentSettings(
-            model=model,
-            template=settings.template,
-            dtype=settings.dtype,
-            device=settings.device,
-            backend=settings.backend,
-            max_length=settings.max_length,
-            use_cache=False,
-            **template_values(settings),
-        )
-    )
+    student = _opened(model, settings)
     asked = {
         "settings": settings.model_dump(mode="json"),
         "versions": {name: _version(name) for name in _VERSIONS},
@@ -104,7 +93,7 @@ def evaluate_student(
             key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
             table = _read_results(file)
-            if table is not None and _is_done(done.get(task.name, {}), task, key=key):
+            if table is not None and _is_done(done.get(task.name, {}), task, key=key, file=file):
                 progress.tell(
                     f"{task.name}: evaluated before; its {table.num_rows:,} rows are read"
                 )
@@ -131,6 +120,46 @@ def evaluate_student(
     return pa.concat_tables(tables)
 
 
+def tasks_left(
+    model: str, tasks: Sequence[TaskSettings], settings: EvaluateSettings, out: Path
+) -> list[TaskSettings]:
+    """The tasks that `evaluate_student` would evaluate: those whose rows are not there yet.
+
+    Args:
+        model: As for `evaluate_student`.
+        tasks: With names that differ.
+        settings: How the student is opened and answers.
+        out: The folder of the evaluation; it need not exist.
+    """
+    done = _read_manifest(out / "manifest.json").get("tasks", {})
+    with _opened(model, settings) as student:
+        return [
+            task
+            for task in tasks
+            if not _is_done(
+                done.get(task.name, {}),
+                task,
+                key=_key(task, student, settings, out=out),
+                file=out / f"{task.name}.parquet",
+            )
+        ]
+
+
+def _opened(model: str, settings: EvaluateSettings) -> StudentModel:
+    return open_student(
+        StudentSettings(
+            model=model,
+            template=settings.template,
+            dtype=settings.dtype,
+            device=settings.device,
+            backend=settings.backend,
+            max_length=settings.max_length,
+            use_cache=False,
+            **template_values(settings),
+        )
+    )
+
+
 def summary_of(table: pa.Table) -> dict[str, Any]:
     """How many items have which status, the mean value, and the share that is right."""
     right: float | None = pc.mean(table["correct"].cast(pa.float64())).as_py()
@@ -155,7 +184,7 @@ def _key(
         student.fingerprint,
         task.model_dump(mode="json", exclude={"path"}),
         digest or task.path,
-        settings.model_dump(mode="json"),
+        settings.hashed(),
         dict(student.describe())["dtype"],
     )
 
@@ -168,13 +197,14 @@ def _read_results(file: Path) -> pa.Table | None:
         return None  # the task is done again
 
 
-def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str) -> bool:
-    """Whether the rows of an entry are those of a task.
+def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str, file: Path) -> bool:
+    """Whether the rows in a file are those of a task, by its entry in the manifest.
 
     An entry of the harness that names no filter is of a version that gave a document a row for
     each filter, and took the first documents for a draw.
     """
-    return entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
+    same = entry.get("key") == key and (task.kind != "lm_eval" or "filter" in entry)
+    return same and file.is_file()
 
 
 def _run(

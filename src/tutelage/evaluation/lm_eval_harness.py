@@ -9,8 +9,9 @@ from typing import Any
 
 from tutelage.data import content_hash
 from tutelage.errors import DataError, MissingExtraError, SettingsError
-from tutelage.evaluation.config import EvaluateSettings, TaskSettings
+from tutelage.evaluation.config import CPU_ANSWERS, EvaluateSettings, TaskSettings
 from tutelage.evaluation.results import UNITS, ItemResult
+from tutelage.models.hardware import kind_of
 from tutelage.student import StudentModel
 
 _PREFERRED = ("exact_match", "acc", "acc_norm", "em", "f1", "bleu", "word_perplexity")
@@ -43,7 +44,6 @@ def run_harness(
     """
     try:
         import lm_eval
-        from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
     except ImportError as error:
         raise MissingExtraError(
@@ -56,16 +56,8 @@ def run_harness(
     chosen = _filter_of(loaded, task)
     documents = _drawn_documents(loaded, limit=task.limit, seed=settings.seed)
     chat = settings.template != "alpaca" and bool(parts.folder.chat_template())
-    model = HFLM(
-        pretrained=str(parts.folder.path),
-        device=parts.device,
-        dtype=parts.dtype,
-        batch_size=settings.batch_examples,
-        trust_remote_code=False,
-        chat_template_args=dict(settings.template_args) or None,
-    )
     found = lm_eval.simple_evaluate(
-        model=model,
+        model=_harness_model(student, settings),
         tasks=[name],
         num_fewshot=task.shots,
         samples=None if documents is None else {name: documents},
@@ -93,10 +85,50 @@ def run_harness(
         "unit": UNITS["lm_eval"] + (", negated" if higher is False else ""),
         "shots": task.shots,
         "chat_template": chat,
+        "model": "vllm" if settings.backend == "vllm-offline" else "hf",
         "seed": settings.seed,
         "metrics": {k: v for k, v in found["results"][name].items() if isinstance(v, int | float)},
     }
     return list(harness_results(samples, metric=metric, negated=higher is False)), about
+
+
+def _harness_model(student: StudentModel, settings: EvaluateSettings) -> Any:
+    """The student as the harness loads it: by transformers, or by vLLM.
+
+    Raises:
+        MissingExtraError: vLLM is asked for and not installed.
+    """
+    parts = student.parts
+    common: dict[str, Any] = {
+        "pretrained": str(parts.folder.path),
+        "dtype": parts.dtype,
+        "trust_remote_code": False,
+        "chat_template_args": dict(settings.template_args) or None,
+    }
+    if settings.backend != "vllm-offline":
+        from lm_eval.models.huggingface import HFLM
+
+        batch: int | str = settings.batch_examples
+        if batch == "auto" and kind_of(parts.device) == "cpu":
+            batch = CPU_ANSWERS
+        return HFLM(**common, device=parts.device, batch_size=batch)
+    try:
+        from lm_eval.models.vllm_causallms import VLLM
+    except ImportError as error:
+        raise MissingExtraError(
+            f"backend vllm-offline needs vLLM: {error}",
+            hint="pip install vllm (into an environment of its own), or --backend auto",
+        ) from error
+    parts.close()  # the card has no room for the student twice
+    return VLLM(
+        **common,
+        tokenizer=str(parts.folder.tokenizer_path),
+        batch_size="auto",
+        max_model_len=parts.max_length,
+        tensor_parallel_size=parts.settings.tensor_parallel,
+        gpu_memory_utilization=parts.settings.gpu_memory_fraction,
+        seed=settings.seed,
+    )
 
 
 def _known_name(manager: Any, task: TaskSettings) -> str:

@@ -63,6 +63,22 @@ def needed(folder: StudentFolder, *, dtype: DtypeName) -> Needed:
     return Needed(weights=weights, reading=states + 64 * vocabulary * 8)
 
 
+def bytes_a_token(folder: StudentFolder, *, dtype: DtypeName) -> int:
+    """About how many bytes a token takes while text is generated: its keys, values and states.
+
+    Args:
+        folder: The model's.
+        dtype: Of what is computed.
+    """
+    text = text_config(folder.config)
+    width = int(text.get("hidden_size") or text.get("n_embd") or text.get("d_model") or 1024)
+    heads = int(text.get("num_attention_heads") or text.get("n_head") or 1)
+    keys = int(text.get("num_key_value_heads") or heads)
+    head = int(text.get("head_dim") or width // heads)
+    layers = int(text.get("num_hidden_layers") or text.get("n_layer") or 1)
+    return _BYTES[dtype] * (2 * layers * keys * head + _STATES_A_TOKEN * width)
+
+
 def check_fit(
     folder: StudentFolder,
     *,

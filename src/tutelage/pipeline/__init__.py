@@ -3,7 +3,7 @@
 from tutelage.pipeline.check_stages import compare_filters, filter_run, verify_file, verify_run
 from tutelage.pipeline.config import RunSettings, load_settings, yaml_value
 from tutelage.pipeline.cost_estimate import (
-    estimate_refine,
+    estimate_evaluation,
     estimate_run,
     estimate_score,
     estimate_training,
@@ -12,6 +12,7 @@ from tutelage.pipeline.demo_run import run_demo
 from tutelage.pipeline.environment_check import examine
 from tutelage.pipeline.explanation import explain_example
 from tutelage.pipeline.export_stage import TARGETS, export
+from tutelage.pipeline.gate_estimate import estimate_select
 from tutelage.pipeline.jobs import refine_data, run_all, score_data
 from tutelage.pipeline.load_stage import load_data
 from tutelage.pipeline.recompute_metrics import delta_losses, metric_agreement, recompute
@@ -21,6 +22,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import sample_data
 from tutelage.pipeline.score_run_stage import score_run
 from tutelage.pipeline.score_stage import Student
+from tutelage.pipeline.teacher_estimate import estimate_refine, estimate_sample
 from tutelage.pipeline.train_stage import evaluate, train, trainer_truth
 
 __all__ = [
@@ -30,9 +32,12 @@ __all__ = [
     "Student",
     "compare_filters",
     "delta_losses",
+    "estimate_evaluation",
     "estimate_refine",
     "estimate_run",
+    "estimate_sample",
     "estimate_score",
+    "estimate_select",
     "estimate_training",
     "evaluate",
     "examine",

@@ -1,33 +1,26 @@
 """What a run, a rewriting, a scoring or a training would take, before anything is done."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
-from tutelage.data import (
-    INSTRUCTION_REFLECTION,
-    OK,
-    ORIGINAL,
-    RESPONSE_REFLECTION,
-    Candidate,
-    content_hash,
-    read,
-    read_records,
-)
-from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
+from tutelage.data import Candidate, content_hash, read, read_records
+from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, tasks_left
+from tutelage.metrics import statistics_for
 from tutelage.models import give_memory_back
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
-from tutelage.pipeline.jobs import own_writer, refine_settings
+from tutelage.pipeline.gate_estimate import gate_work
+from tutelage.pipeline.jobs import own_writer
 from tutelage.pipeline.load_stage import with_responses
-from tutelage.pipeline.resources import Doors, journal_path
+from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of
 from tutelage.pipeline.stages import stored_candidates
+from tutelage.pipeline.teacher_estimate import calling_work, refine_estimate
 from tutelage.pipeline.train_stage import training_rows
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
@@ -43,18 +36,11 @@ from tutelage.pipeline.work_estimate import (
     text_sample,
 )
 from tutelage.progress import Progress
-from tutelage.refinement import RefineSettings, reflection_request, sample_request
+from tutelage.refinement import sample_request
+from tutelage.reporting.number_format import duration
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.teacher import (
-    Journal,
-    LocalTeacher,
-    Request,
-    ScriptedTeacher,
-    TeacherSettings,
-    estimate,
-)
+from tutelage.teacher import LocalTeacher, Request, ScriptedTeacher, TeacherSettings
 from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
-from tutelage.teacher.factory import known_schema
 from tutelage.training import Encoded, TrainSettings, encode_file, training_speed
 from tutelage.training.train import student_settings
 
@@ -64,9 +50,10 @@ MEASURED_ITEMS = 4
 MEASURED_TOKENS = 32
 """The most tokens of an answer that is written only to see how fast the student writes."""
 
-SCORE = "score: texts of the data"
+_LOADED_AND_SAVED = 2
+"""A trained model is saved in about the time in which it is loaded: it is the same file."""
 
-_STEPS = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
+SCORE = "score: texts of the data"
 
 
 def estimate_run(
@@ -118,7 +105,7 @@ def run_work(
     found: dict[str, Any] = {}
     work: list[Work] = []
     if teacher is not None:
-        found, calling = _estimate(
+        found, calling = refine_estimate(
             settings.data,
             teacher=teacher,
             refine=settings.refine,
@@ -146,7 +133,28 @@ def run_work(
     if written and sample.count:
         more = scaled_reading(reading, times=written / sample.count)
         readings.append(reading_work("score: rewrites", more, count=written))
-    return {"rows": rows, **found}, [*work, *readings[1:]], readings
+    work += readings[1:]
+    if settings.select.quality_gate == "calibrated":
+        gate = _gate(settings, doors, measure_seconds=measure_seconds, fresh=False)
+        work += gate
+        readings += _gate(settings, doors, measure_seconds=0.0, fresh=True) if read_again else gate
+    return {"rows": rows, **found}, work, readings
+
+
+def _gate(
+    settings: RunSettings, doors: Doors | None, *, measure_seconds: float, fresh: bool
+) -> list[Work]:
+    """The readings of the quality gate; the originals stand for versions to be written."""
+    rows = with_responses(read(settings.data.path, settings=settings.data))
+    return gate_work(
+        list(candidates_of(rows)),
+        settings.select,
+        student=settings.student,
+        doors=doors,
+        measure_seconds=measure_seconds,
+        already_read=statistics_for(settings.score.metrics) != "nll",
+        fresh=fresh,
+    )
 
 
 def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
@@ -164,28 +172,6 @@ def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds
     return answering_work(
         "the student's own answers", own, requests, count=count, measure_seconds=measure_seconds
     )
-
-
-def estimate_refine(
-    *,
-    data: Mapping[str, Any],
-    teacher: Mapping[str, Any],
-    refine: Mapping[str, Any],
-    student: str | Mapping[str, Any] | None,
-    out: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    """What `refine_data` would ask the teacher, and what that would cost."""
-    parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
-    found, calling = _estimate(
-        parts.data,
-        teacher=parts.teacher,
-        refine=parts.refine,
-        run=RunFolder(root=out),
-        branches=1 if student is not None else 2,
-        progress=progress,
-    )
-    return {**found, **summed([calling])}
 
 
 def estimate_score(
@@ -297,23 +283,34 @@ def estimate_training(
 
 
 def training_work(
-    encoded: Encoded, student: StudentModel, settings: TrainSettings, *, measure_seconds: float
+    encoded: Encoded,
+    student: StudentModel,
+    settings: TrainSettings,
+    *,
+    measure_seconds: float,
+    times: int = 1,
+    tokens: int | None = None,
 ) -> Work:
-    """A training as one part of a command's work; measures a few steps of it.
+    """Trainings as one part of a command's work; measures a few steps of one.
 
     Args:
-        encoded: The rows.
+        encoded: The rows of one training.
         student: Who is trained; its weights are not kept.
         settings: How.
         measure_seconds: How long at most; 0 takes the last measurement.
+        times: How many trainings there are; each loads the model and saves it.
+        tokens: Of all of them; None: each has those of `encoded`, in each epoch.
     """
-    key = speed_key(f"train {settings.method} {settings.dtype}", student.describe())
+    kind, about = f"train {settings.method} {settings.dtype}", student.describe()
+    key, setup_key = speed_key(kind, about), speed_key(f"{kind}, setup", about)
     speed, basis = stored_speed(key)
     if measure_seconds:
-        tokens, seconds = training_speed(encoded, student, settings, seconds=measure_seconds)
-        speed, basis = keep_speed(key, tokens=tokens, seconds=seconds)
-    tokens = encoded.tokens * settings.epochs
-    return Work(
+        found = training_speed(encoded, student, settings, seconds=measure_seconds)
+        speed, basis = keep_speed(key, tokens=found.tokens, seconds=found.seconds)
+        keep_speed(setup_key, tokens=1, seconds=found.setup_seconds, unit="loads")
+    if tokens is None:
+        tokens = encoded.tokens * settings.epochs * times
+    work = Work(
         stage="train",
         count=len(encoded.rows) * settings.epochs,
         unit="rows",
@@ -321,98 +318,46 @@ def training_work(
         seconds=None if speed is None else tokens / speed,
         basis=basis,
     )
+    return _with_setup(work, setup_key, times=_LOADED_AND_SAVED * times, what="load and save it")
 
 
-def _estimate(
-    data: DataSettings,
+def _with_setup(work: Work, key: str, *, times: int, what: str) -> Work:
+    """The same with the time that a student takes besides, where that was measured."""
+    loads, _ = stored_speed(key)
+    if loads is None or work.seconds is None or not times:
+        return work
+    seconds = times / loads
+    told = f"{work.basis}; {duration(seconds)} to {what}"
+    return replace(work, seconds=work.seconds + seconds, basis=told)
+
+
+def estimate_evaluation(
+    model: str,
     *,
-    teacher: TeacherSettings,
-    refine: RefineSettings,
-    run: RunFolder,
-    branches: int,
-    progress: Progress,
-) -> tuple[dict[str, Any], Work]:
-    progress.begin("estimate", total=None, unit="rows")
-    rows = 0
+    tasks: Sequence[TaskSettings],
+    settings: Mapping[str, Any],
+    out: Path | None = None,
+    measure_seconds: float = MEASURE_SECONDS,
+) -> dict[str, Any]:
+    """How many items `evaluate` would evaluate, and how long that would take.
 
-    def originals() -> Iterator[Candidate]:
-        nonlocal rows
-        for row in read(data.path, settings=data):
-            rows += 1
-            progress.advance()
-            yield from (c for c in row.candidates if c.step == ORIGINAL and c.status == OK)
-
-    with _journal(journal_path(run, teacher)) as journal:
-        obeys = bool(known_schema(teacher, journal))
-        asker = ScriptedTeacher("", name=teacher.teacher_name, supports_schema=obeys)
-        requests = (
-            reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
-            for candidate in originals()
-            for name in refine.steps
+    Args:
+        model: The student.
+        tasks: What it is evaluated on.
+        settings: How.
+        out: The folder of the evaluation, whose finished tasks are left out.
+        measure_seconds: Whether a speed is measured; 0 takes the last measurement.
+    """
+    wanted = checked(EvaluateSettings, settings, place="evaluate")
+    left = list(tasks) if out is None else tasks_left(model, tasks, wanted, out)
+    work = [
+        replace(
+            evaluation_work(model, [task], wanted, times=1, measure_seconds=measure_seconds),
+            stage=f"evaluate {task.name}",
         )
-        figures, work = _figures("rewrite", requests, teacher=teacher, journal=journal)
-    progress.end()
-    found = {
-        "rows": rows,
-        **figures,
-        "response_reflections_for_each_example": branches,
-        "note": "the response that is reflected on is not written yet: the original stands for it; "
-        "a reply that cannot be used is asked for again, at most "
-        f"{refine.attempts - 1} more times",
-    }
-    return found, work
-
-
-def teacher_estimate(
-    requests: Iterable[Request], *, teacher: TeacherSettings, run: RunFolder, stage: str
-) -> tuple[dict[str, Any], Work]:
-    """What some requests would cost, and the same as one part of a command's work.
-
-    Args:
-        requests: What would be asked.
-        teacher: Who.
-        run: The folder whose teacher cache may answer some.
-        stage: What they are for.
-    """
-    with _journal(journal_path(run, teacher)) as journal:
-        return _figures(stage, requests, teacher=teacher, journal=journal)
-
-
-def _figures(
-    stage: str, requests: Iterable[Request], *, teacher: TeacherSettings, journal: Journal
-) -> tuple[dict[str, Any], Work]:
-    figures = estimate(requests, settings=teacher, journal=journal)
-    replies, pace = journal.pace(teacher=teacher.teacher_name)
-    tokens = figures.prompt_tokens + round(figures.max_completion_tokens * COMPLETION_FRACTION)
-    return asdict(figures), calling_work(
-        stage, teacher, calls=figures.calls, tokens=tokens, replies=replies, pace=pace
-    )
-
-
-def calling_work(
-    stage: str, teacher: TeacherSettings, *, calls: int, tokens: int, replies: int, pace: float
-) -> Work:
-    """The calls of a teacher as one part of a command's work; nobody is asked to measure it.
-
-    Args:
-        stage: What they are for.
-        teacher: Who would be asked.
-        calls: How many would be sent.
-        tokens: Expected, of prompts and replies.
-        replies: How many of the teacher's replies the cache holds.
-        pace: Their mean seconds.
-    """
-    basis = "nothing is to be sent"
-    seconds: float | None = 0.0
-    if calls:
-        seconds, basis = None, "how fast the teacher answers is known after its first replies"
-        if replies:
-            seconds = calls * pace / teacher.concurrency
-            basis = (
-                f"{pace:.1f} s a reply, the mean of {replies:,} cached ones, "
-                f"{teacher.concurrency} concurrent"
-            )
-    return Work(stage=stage, count=calls, unit="calls", tokens=tokens, seconds=seconds, basis=basis)
+        for task in left
+    ]
+    return {"tasks": len(tasks), "done": len(tasks) - len(left), **summed(work)}
 
 
 def evaluation_work(
@@ -435,19 +380,23 @@ def evaluation_work(
     counts = [items_of(task) for task in tasks]
     total = None if None in counts else times * sum(n for n in counts if n is not None)
     seconds, told = 0.0, []
+    loading = content_hash("speed", "evaluate", model, settings.dtype, "loads")
     for task, count in zip(tasks, counts, strict=True):
         key = content_hash(
             "speed", "evaluate", model, task.model_dump(mode="json", exclude={"limit"})
         )
         speed, basis = stored_speed(key)
         if measure_seconds:
-            speed, basis = _measured_task(key, model, task, settings, most_seconds=measure_seconds)
+            measured = _measured_task(task, model, settings, most_seconds=measure_seconds)
+            items, spent, loaded = measured
+            speed, basis = keep_speed(key, tokens=items, seconds=spent, unit="items")
+            keep_speed(loading, tokens=1, seconds=loaded, unit="loads")
         told.append(f"{task.name}: {basis}")
         if speed is None or count is None:
             total = None
         else:
             seconds += times * count / speed
-    return Work(
+    work = Work(
         stage="evaluate",
         count=times * sum(n or 0 for n in counts),
         unit="items",
@@ -455,23 +404,28 @@ def evaluation_work(
         seconds=None if total is None else seconds,
         basis="; ".join(told),
     )
+    return _with_setup(work, loading, times=times if tasks else 0, what="load the student")
 
 
 def _measured_task(
-    key: str, model: str, task: TaskSettings, settings: EvaluateSettings, *, most_seconds: float
-) -> tuple[float, str]:
-    """Items a second: what the first one needs for loading the model does not count."""
+    task: TaskSettings, model: str, settings: EvaluateSettings, *, most_seconds: float
+) -> tuple[int, float, float]:
+    """How many items were evaluated, the seconds of these alone, and those of loading the model.
+
+    A first item is not timed: libraries are imported for it.
+    """
     spent: list[float] = []
-    for limit in (1, MEASURED_ITEMS + 1):
+    for limit in (1, 1, MEASURED_ITEMS + 1):
         with TemporaryDirectory(prefix="tutelage-") as folder:
             began = monotonic()
             some = task.model_copy(update={"limit": limit})
             evaluate_student(model, [some], settings, Path(folder))
             spent.append(monotonic() - began)
-        if spent[0] > most_seconds:
-            return keep_speed(key, tokens=1, seconds=spent[0], unit="items")
-    seconds = max(spent[1] - spent[0], spent[1] / (20 * MEASURED_ITEMS))
-    return keep_speed(key, tokens=MEASURED_ITEMS, seconds=seconds, unit="items")
+        if len(spent) > 1 and spent[-1] > most_seconds:
+            return 1, spent[-1], 0.0
+    _, one, several = spent
+    seconds = max(several - one, several / (20 * MEASURED_ITEMS))
+    return MEASURED_ITEMS, seconds, max(0.0, one - seconds / MEASURED_ITEMS)
 
 
 def items_of(task: TaskSettings) -> int | None:
@@ -537,14 +491,3 @@ def _measured_answers(
     tokens, seconds = asyncio.run(timed())
     give_memory_back()
     return keep_speed(key, tokens=tokens, seconds=seconds) if tokens else stored_speed(key)
-
-
-@contextmanager
-def _journal(path: Path) -> Iterator[Journal]:
-    """The journal there is, read only, or an empty one that goes away again."""
-    if path.exists():
-        with Journal(path, read_only=True) as journal:
-            yield journal
-        return
-    with TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite") as journal:
-        yield journal

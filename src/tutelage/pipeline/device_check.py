@@ -6,7 +6,11 @@ unhealthy. On a processor the same lines are filled with a tiny model, in second
 """
 
 import json
+import os
 import platform
+import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +50,22 @@ _TOLERANCES = {"float32": 5e-4, "bfloat16": 0.03, "float16": 0.03}
 _GIB = 1 << 30
 _TERA = 1e12
 _TRAINED_ROWS = 8
+_SAME_LOSS = 1e-3
+"""The largest difference of two training losses, in nats: sums are made in another order."""
+_LAUNCH_SECONDS = 900
+_PROCESSES = 2
+_MODES: dict[str, Mapping[str, str]] = {
+    "DDP": {},
+    "FSDP2": {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "LlamaDecoderLayer",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+    },
+}
+"""What `accelerate launch` would put into the environment, besides ranks and addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +140,7 @@ def device_report(
         _long_rows,
         _training,
         _several,
+        _shared_training,
     )
     progress.begin("test device", total=len(checks), unit="checks")
     lines: list[DeviceLine] = []
@@ -319,7 +340,7 @@ def _training(work: _Bench) -> Iterator[DeviceLine]:
             yield DeviceLine(
                 check=f"training loss, {mode}",
                 result=f"first and last loss differ from the processor's by {off:.2g} nats",
-                healthy=off < 1e-3,  # noqa: PLR2004  (nats: sums in another order)
+                healthy=off < _SAME_LOSS,
             )
 
 
@@ -335,20 +356,93 @@ def _training_files(scratch: Path) -> tuple[Path, Path]:
     return student, rows
 
 
+_SETTINGS: dict[str, Any] = {
+    "batch_examples": 4,
+    "epochs": 2,
+    "dtype": "float32",
+    "template": "alpaca",
+    "learning_rate": 1e-3,
+}
+
+
 def _losses(student: Path, rows: Path, out: Path, *, device: str, **more: Any) -> tuple[float, ...]:
     from tutelage.training import TrainSettings, train_student
 
-    settings = TrainSettings(
-        batch_examples=4,
-        epochs=2,
-        dtype="float32",
-        device=device,
-        template="alpaca",
-        learning_rate=1e-3,
-        **more,
-    )
+    settings = TrainSettings(device=device, **_SETTINGS, **more)
     done = train_student(rows, model=str(student), settings=settings, out=out)
     return done.first_loss, done.last_loss
+
+
+def _shared_training(work: _Bench) -> Iterator[DeviceLine]:
+    """A training shared by two processes against one process, as `accelerate launch` starts it."""
+    kind = kind_of(work.device)
+    missing = [name for name in ("trl", "accelerate") if find_spec(name) is None]
+    few = kind != "cpu" and device_count(kind) < _PROCESSES
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        exact: tuple[float, ...] = ()
+        for mode, variables in _MODES.items():
+            check = f"training loss, {mode}, {_PROCESSES} processes"
+            reason = None
+            if missing:
+                reason = f"absent: {', '.join(missing)}"
+            elif few:
+                reason = "not run: there is one device"
+            elif kind == "cpu" and variables:
+                reason = "not run: it needs graphics cards"
+            if reason is not None:
+                yield DeviceLine(check=check, result=reason)
+                continue
+            if not exact:
+                student, rows = _training_files(scratch)
+                exact = _losses(student, rows, scratch / "exact", device="cpu")
+            found = _losses_of_processes(scratch, scratch / mode, kind=kind, variables=variables)
+            off = max(abs(a - b) for a, b in zip(found, exact, strict=True))
+            yield DeviceLine(
+                check=check,
+                result=f"first and last loss differ from one process on the CPU by {off:.2g} nats",
+                healthy=off < _SAME_LOSS,
+            )
+
+
+def _losses_of_processes(
+    scratch: Path, out: Path, *, kind: str, variables: Mapping[str, str]
+) -> tuple[float, ...]:
+    """The losses of a training that processes of this program share."""
+    options = {name.replace("_examples", "").replace("_", "-"): v for name, v in _SETTINGS.items()}
+    words = [str(scratch / "rows.jsonl"), "--student", str(scratch / "student"), "--out", str(out)]
+    words += [f"--{name}={value}" for name, value in {**options, "device": kind}.items()]
+    command = [sys.executable, "-c", "from tutelage.cli import main; main()", "train", *words]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(_PROCESSES), "LOCAL_WORLD_SIZE": str(_PROCESSES)}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **variables}
+    shared |= {"ACCELERATE_USE_CPU": "true"} if kind == "cpu" else {}
+    processes = []
+    for rank in range(_PROCESSES):
+        own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        with (scratch / f"told-{rank}").open("w", encoding="utf-8") as told:
+            processes.append(
+                subprocess.Popen(  # noqa: S603  (this very program)
+                    command,
+                    stdout=subprocess.DEVNULL,
+                    stderr=told,
+                    env={**os.environ, **shared, **own},
+                )
+            )
+    try:
+        codes = [process.wait(timeout=_LAUNCH_SECONDS) for process in processes]
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"not finished after {_LAUNCH_SECONDS} s") from error
+    finally:
+        for process in processes:
+            process.kill()
+    if any(codes):
+        told_by_failed = (scratch / f"told-{codes.index(max(codes, key=bool))}").read_text()
+        raise RuntimeError((told_by_failed.strip().splitlines() or ["a process failed"])[-1])
+    result = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["result"]
+    return float(result["first_loss"]), float(result["last_loss"])
 
 
 def _several(work: _Bench) -> Iterator[DeviceLine]:

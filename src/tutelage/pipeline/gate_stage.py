@@ -89,10 +89,34 @@ def ensure_calibrated(
     Raises:
         RunError: The student whose scores decide cannot be found by what the manifest says.
     """
-    stage, manifest = _stage(run, settings, fingerprint=fingerprint), run.read_manifest()
-    done = noted(run, stage.name)
-    if done and done["key"] == stage.key and all(path.exists() for path in stage.outputs):
+    if is_calibrated(run, settings, fingerprint=fingerprint):
         return
+    reading = reading_of_run(run, fingerprint=fingerprint, doors=doors)
+    with opened_student(reading, doors) as student:
+        calibrate(run, settings, student=student, progress=progress)
+
+
+def is_calibrated(run: RunFolder, settings: SelectSettings, *, fingerprint: str) -> bool:
+    """Whether the gate of a run is fitted already, by the same student on the same candidates."""
+    stage = _stage(run, settings, fingerprint=fingerprint)
+    done = noted(run, stage.name)
+    return bool(done and done["key"] == stage.key and all(path.exists() for path in stage.outputs))
+
+
+def reading_of_run(
+    run: RunFolder, *, fingerprint: str, doors: Doors | None = None
+) -> StudentSettings:
+    """The settings of the student whose scores decide, from the manifest.
+
+    Args:
+        run: A run folder with scores.
+        fingerprint: Of the student.
+        doors: How the student is reached.
+
+    Raises:
+        RunError: The student cannot be found by what the manifest says.
+    """
+    manifest = run.read_manifest()
     told = manifest.get("student", {})
     described = {name: told[name] for name in ("model", "template", "dtype") if told.get(name)}
     for values in (manifest.get("settings", {}).get("student"), described):
@@ -101,8 +125,7 @@ def ensure_calibrated(
         wanted = checked(StudentSettings, values, place=str(run.manifest))
         with opened_student(wanted, doors) as student:
             if student.fingerprint == fingerprint:
-                calibrate(run, settings, student=student, progress=progress)
-                return
+                return wanted
     raise RunError(
         f"{run.root}: the quality gate needs the student {fingerprint} to read planted faults, and "
         "the manifest describes another one",
@@ -183,13 +206,7 @@ def read_material(
         doses: In which doses faults are planted.
         held_out_fraction: As `part_of` takes it: the two parts are given different wordings.
     """
-    enough = len({c.example_id for c in written}) >= MIN_EXAMPLES
-    sample = _sample(written, settings) if enough else []
-    part = {
-        c.example_id: part_of(c.example_id, seed=settings.seed, held_out_fraction=held_out_fraction)
-        for c in sample
-    }
-    plants = list(_plants(sample, settings, doses, part))
+    plants = _plants(written, settings, doses, held_out_fraction)
     rejected = list(_rejected(settings))
     progress.begin("quality gate", total=len(written) + len(plants) + len(rejected), unit="texts")
     versions, unread = read_versions(written, student=student, progress=progress)
@@ -255,30 +272,51 @@ def _sample(written: Sequence[Candidate], settings: SelectSettings) -> list[Cand
     return [last[name] for name in drawn[: settings.quality_gate_examples]]
 
 
+def texts_beyond_candidates(
+    written: Sequence[Candidate],
+    settings: SelectSettings,
+    *,
+    doses: Sequence[Dose] = DOSES,
+    held_out_fraction: float = HELD_OUT,
+) -> list[Candidate]:
+    """The texts that `read_material` lets the student read beyond the candidates themselves.
+
+    Args:
+        written: Candidates with text.
+        settings: As `read_material` takes them.
+        doses: In which doses faults are planted.
+        held_out_fraction: As `part_of` takes it.
+    """
+    planted = _plants(written, settings, doses, held_out_fraction)
+    return [*(candidate for candidate, _, _ in planted), *_rejected(settings)]
+
+
 def _plants(
-    sample: Sequence[Candidate],
+    written: Sequence[Candidate],
     settings: SelectSettings,
     doses: Sequence[Dose],
-    part: Mapping[str, Part],
-) -> Iterator[tuple[Candidate, str, str]]:
-    """The faulty versions of the sample: candidate, fault and dose."""
+    held_out_fraction: float,
+) -> list[tuple[Candidate, str, str]]:
+    """The faulty versions of a sample: candidate, fault and dose. Of too few examples none."""
+    if len({c.example_id for c in written}) < MIN_EXAMPLES:
+        return []
+    sample = _sample(written, settings)
     rows = [
         PlantRow(row_id=c.example_id, instruction=c.instruction, response=c.response)
         for c in sample
     ]
+    plants: list[tuple[Candidate, str, str]] = []
     for row, candidate in zip(rows, sample, strict=True):
+        part: Part = part_of(row.row_id, seed=settings.seed, held_out_fraction=held_out_fraction)
         for fault in FAULTS:
             for dose in doses:
                 found = plant(
-                    row,
-                    fault=fault,
-                    dose=dose,
-                    others=rows,
-                    seed=settings.seed,
-                    part=part[row.row_id],
+                    row, fault=fault, dose=dose, others=rows, seed=settings.seed, part=part
                 )
                 if found.response is not None:
-                    yield _with_response(candidate, found.response, fault, dose), fault, dose
+                    planted = _with_response(candidate, found.response, fault, dose)
+                    plants.append((planted, fault, dose))
+    return plants
 
 
 def _with_response(candidate: Candidate, text: str, *what: str) -> Candidate:

@@ -47,15 +47,8 @@ def select_again(
         SettingsError: A setting is wrong, or there are no scores of that student.
     """
     run = RunFolder(root=root).existing().with_selection(name)
-    run.need(run.scores)
+    settings = selection_settings(run, given=given, afresh=afresh)
     manifest = run.read_manifest()
-    before = dict(manifest.get("settings", {}).get("select", {}))
-    last = noted(run, run.select_stage)
-    if run.selection is not None and last is not None:
-        before = dict(last["tally"].get("rule", {}))
-    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
-        before = {}
-    settings = checked(SelectSettings, {**before, **given}, place="select")
     fingerprint = student or manifest.get("student", {}).get("fingerprint")
     _need_scores_of(run, student)
     with run.locked():
@@ -75,6 +68,28 @@ def select_again(
             seeds={"select": settings.seed},
         )
         return tally
+
+
+def selection_settings(run: RunFolder, *, given: Mapping[str, Any], afresh: bool) -> SelectSettings:
+    """The settings of a new selection: those that are given, else those of the last one.
+
+    Args:
+        run: A run folder with scores, and the selection to write.
+        given: Settings that differ from those of the last selection.
+        afresh: Whether what is not given is the default.
+
+    Raises:
+        RunError: Nothing has been scored.
+        SettingsError: A setting is wrong.
+    """
+    run.need(run.scores)
+    before = dict(run.read_manifest().get("settings", {}).get("select", {}))
+    last = noted(run, run.select_stage)
+    if run.selection is not None and last is not None:
+        before = dict(last["tally"].get("rule", {}))
+    if afresh or given.get("rule", before.get("rule")) != before.get("rule"):
+        before = {}
+    return checked(SelectSettings, {**before, **given}, place="select")
 
 
 def _need_scores_of(run: RunFolder, student: str | None) -> None:

@@ -109,14 +109,7 @@ def sample_data(
     """
     pool = checked(RaySettings, ray or {}, place="ray")
     doors = teacher_doors(doors, engine=engine, pool=pool)
-    values = {
-        "data": data,
-        "teachers": tuple(teachers),
-        "sample": sample,
-        "accept": accept,
-        "out": str(out),
-    }
-    job = checked(SampleJob, values, place="sample")
+    job = sample_job(data=data, teachers=teachers, sample=sample, accept=accept, out=out)
     run = RunFolder(root=out).create()
     with run.locked():
         inputs = stages.input_checksums(job.data)
@@ -125,6 +118,16 @@ def sample_data(
         note(run, teacher={"name": "+".join(job.names)})
         sampled = _sample(run, job, doors=doors, progress=progress)
     return {"load": loaded, "sample": sampled, "run": str(out)}
+
+
+def sample_job(*, teachers: Sequence[Mapping[str, Any]], out: Path, **rooms: Any) -> SampleJob:
+    """The checked settings of a sampling.
+
+    Raises:
+        SettingsError: Some are wrong; all of them are named.
+    """
+    values = {**rooms, "teachers": tuple(teachers), "out": str(out)}
+    return checked(SampleJob, values, place="sample")
 
 
 def _sample(run: RunFolder, job: SampleJob, *, doors: Doors, progress: Progress) -> Tally:
@@ -231,9 +234,11 @@ def _tallies(teachers: Sequence[AttendedTeacher]) -> dict[str, Any]:
     if len(teachers) == 1:
         return tally_of(teachers[0])
     capped = [teacher.capped for teacher in teachers if teacher.capped]
+    waits = away and all(teacher.only_waits for teacher in teachers if teacher.away)
     return {
         "teachers": {t.name: t.tally.as_dict() for t in teachers},
         "away": "; ".join(away),
+        **({"only_waiting": True} if waits else {}),
         **({"capped": "; ".join(capped)} if capped else {}),
     }
 

@@ -124,6 +124,11 @@ class AttendedTeacher:
         return self._away or self._inner.waiting
 
     @property
+    def only_waits(self) -> bool:
+        """Whether nothing is wrong but that a provider's batches are not finished."""
+        return self._away is None and self._inner.waiting is not None
+
+    @property
     def waiting(self) -> str | None:
         """What a provider's batches are waited for; None where nothing is."""
         return self._inner.waiting
@@ -218,7 +223,8 @@ async def attended(
 def tally_of(teacher: AttendedTeacher) -> dict[str, object]:
     """What was asked and paid, and why the asking stopped, if it did."""
     capped = {"capped": teacher.capped} if teacher.capped else {}
-    return {"teacher": teacher.tally.as_dict(), "away": teacher.away, **capped}
+    waits = {"only_waiting": True} if teacher.only_waits else {}
+    return {"teacher": teacher.tally.as_dict(), "away": teacher.away, **waits, **capped}
 
 
 def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
@@ -324,7 +330,8 @@ def raise_if_stopped(tally: Mapping[str, Any]) -> None:
             hint=tally.get("unusable_hint") or "see status and detail in candidates.parquet",
         )
     if tally.get("away"):
+        waits = "run the same command again later to collect the batch"
+        retry = "run the same command again to retry only the calls that failed"
         raise TeacherStoppedError(
-            str(tally["away"]),
-            hint="run the same command again to retry only the calls that failed",
+            str(tally["away"]), hint=waits if tally.get("only_waiting") else retry
         )

@@ -15,7 +15,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from tutelage.data import OK, Candidate, ViewName, content_hash, replacing
+from tutelage.data import (
+    OK,
+    Candidate,
+    ReadingOutcome,
+    Unscored,
+    ViewName,
+    content_hash,
+    replacing,
+)
 from tutelage.metrics import statistics_for, views_for
 from tutelage.models.config import cache_folder
 from tutelage.pipeline.resources import Doors, Reader, opened_student
@@ -28,6 +36,12 @@ SAMPLE_CANDIDATES = 200
 
 MEASURE_SECONDS = 20.0
 """How long one speed is measured unless the user says otherwise."""
+
+TIMED_BLOCKS = 4
+"""Of so many runs of consecutive texts some are read against the clock."""
+
+TIMED_BLOCK = 64
+"""Texts of such a run: neighbours may share a prompt, which is then read once."""
 
 _FIRST_CHUNK = 2
 
@@ -75,11 +89,13 @@ class TextSample:
         count: Candidates with text.
         characters: Of all of them.
         candidates: The sample, the same for the same candidates in any order.
+        timed: Runs of consecutive candidates, in the order in which they will be read.
     """
 
     count: int
     characters: int
     candidates: tuple[Candidate, ...]
+    timed: tuple[Candidate, ...]
 
     def scaled(self, tokens: int) -> int:
         """The tokens of all candidates, from those of the sample."""
@@ -98,17 +114,32 @@ def text_sample(candidates: Iterable[Candidate], *, most: int = SAMPLE_CANDIDATE
     """
     count = characters = 0
     heap: list[tuple[int, int, Candidate]] = []
+    blocks: list[tuple[int, int, list[Candidate]]] = []
+    block: list[Candidate] = []
     for candidate in candidates:
         if candidate.status != OK:
             continue
+        place = -int(content_hash("estimate", candidate.candidate_id), 16)
+        if count % TIMED_BLOCK == 0:
+            block = []
+            heapq.heappush(blocks, (place, count, block))
+            if len(blocks) > TIMED_BLOCKS:
+                heapq.heappop(blocks)
+        block.append(candidate)
         count += 1
         characters += _characters(candidate)
-        place = -int(content_hash("estimate", candidate.candidate_id), 16)
         heapq.heappush(heap, (place, count, candidate))
         if len(heap) > most:
             heapq.heappop(heap)
     drawn = sorted(heap, key=lambda entry: (-entry[0], entry[1]))
-    return TextSample(count=count, characters=characters, candidates=tuple(c for _, _, c in drawn))
+    # Whole runs first: the one at the end of the data may be short.
+    runs = sorted(blocks, key=lambda entry: (-len(entry[2]), -entry[0]))
+    return TextSample(
+        count=count,
+        characters=characters,
+        candidates=tuple(c for _, _, c in drawn),
+        timed=tuple(c for _, _, run in runs for c in run),
+    )
 
 
 def _characters(candidate: Candidate) -> int:
@@ -146,6 +177,8 @@ def reading_of(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
     more_like_it: bool = False,
+    every_statistic: bool = False,
+    kind: str = "read",
     clock: Clock = monotonic,
 ) -> Reading:
     """Count what a student would read, and measure how fast it reads.
@@ -158,25 +191,26 @@ def reading_of(
         measure_seconds: How long at most; 0 takes the last measurement.
         more_like_it: Whether more texts like these will be read, so that the speed matters even
             where all of these are cached.
+        every_statistic: Whether the four statistics of each token are read whatever the metrics.
+        kind: What the speed is remembered as: texts that share prompts are read faster.
         clock: Seconds; only differences count.
     """
     names = tuple(metrics) if metrics is not None else ("ifd", "r_ifd")
     views = views_for(names)
+    statistics: Statistics = "full" if every_statistic else statistics_for(names)
     doors = doors or Doors()
     with opened_student(student, doors) as model:
         counts = list(_tokens_of(sample.candidates, model, views))
-        missing = _not_cached(sample.candidates, model, views)
-        key = speed_key("read", model.describe())
+        missing = _not_cached(sample.candidates, model, views, statistics)
+        key = speed_key(kind if statistics == "nll" else f"{kind}, {statistics}", model.describe())
     tokens = sample.scaled(sum(counts))
     uncached = sample.scaled(sum(n for n, fresh in zip(counts, missing, strict=True) if fresh))
     speed, basis = stored_speed(key)
     if measure_seconds and (uncached or more_like_it):
         alone = student.model_copy(update={"use_cache": False})
         with opened_student(alone, doors) as model:
-            watch = _Watched(
-                model=model, views=views, statistics=statistics_for(names), clock=clock
-            )
-            read, seconds = watch.read_for(sample.candidates, seconds=measure_seconds)
+            watch = _Watched(model=model, views=views, statistics=statistics, clock=clock)
+            read, seconds = watch.read_for(sample.timed, seconds=measure_seconds)
         if read:
             speed, basis = keep_speed(key, tokens=read, seconds=seconds)
     return Reading(tokens=tokens, uncached=uncached, speed=speed, basis=basis)
@@ -209,11 +243,25 @@ def _tokens_of(
 
 
 def _not_cached(
-    candidates: Sequence[Candidate], model: Reader, views: Iterable[ViewName]
+    candidates: Sequence[Candidate],
+    model: Reader,
+    views: Iterable[ViewName],
+    statistics: Statistics,
 ) -> list[bool]:
     if not isinstance(model, StudentModel):
         return [True] * len(candidates)
-    return [found is None for found in model.recall(candidates, views=frozenset(views))]
+    recalled = model.recall(candidates, views=frozenset(views))
+    return [found is None or not _has(found, statistics) for found in recalled]
+
+
+def _has(found: ReadingOutcome, statistics: Statistics) -> bool:
+    """Whether what the cache holds of a text has all statistics that are wanted."""
+    if statistics == "nll" or isinstance(found, Unscored):
+        return True
+    measured = [
+        view.ranks_T if statistics == "ranks" else view.entropies_T for view in found.views.values()
+    ]
+    return all(numbers is not None for numbers in measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from tutelage.data import INSTRUCTION_REFLECTION, OK, ORIGINAL, RESPONSE_REFLECTION, SAMPLE, STEPS
+from tutelage.data.duckdb_settings import hide_progress_bar
 from tutelage.errors import DataError
 
 # ----------------------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ def load_pool(
             no example.
     """
     with duckdb.connect(config={"preserve_insertion_order": False}) as tables:
-        tables.execute("set enable_progress_bar = false")
+        hide_progress_bar(tables)
         candidate_columns = _view(tables, "c", candidates)
         score_columns = _view(tables, "s", scores, student=student)
         _need(candidate_columns, "candidates", ("candidate_id", "example_id", "parent_id", "step"))

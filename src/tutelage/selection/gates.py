@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tutelage.data.duckdb_settings import hide_progress_bar
 from tutelage.data.schemas import GATES
 from tutelage.errors import DataError
 from tutelage.selection.candidate_table import (
@@ -72,7 +73,7 @@ def gate(
             the candidates.
     """
     with duckdb.connect() as tables:
-        tables.execute("set enable_progress_bar = false")
+        hide_progress_bar(tables)
         _view(tables, "c", candidates)
         parts = []
         if filters is not None and settings.use_filters:

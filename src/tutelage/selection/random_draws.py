@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 import duckdb
 import pyarrow as pa
 
+from tutelage.data.duckdb_settings import hide_progress_bar
 from tutelage.selection.candidate_table import Column, Floats, column_of, to_floats
 
 Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_matched"]
@@ -37,7 +38,7 @@ def draws(*columns: Column, seed: int, purpose: Purpose) -> tuple[Floats, ...]:
     salt = {"salt": f"{purpose}:{seed}:", "digits": _HEX_DIGITS, "scale": 16.0**_HEX_DIGITS}
     drawn = []
     with duckdb.connect() as tables:
-        tables.execute("set enable_progress_bar = false")
+        hide_progress_bar(tables)
         for ids in columns:
             tables.from_arrow(pa.table({"id": ids})).create_view("given", replace=True)
             table = tables.sql(_QUERY, params=salt).to_arrow_table()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,7 +74,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
         )
         self._today = datetime(today.year, today.month, today.day)  # noqa: DTZ001  (a date)
-        self._ends_at = float("inf")
+        self._limit = threading.local()  # another thread may render at the same time
         self.asked_for_date = False
         self.filters["tojson"] = _to_json
         self.globals["raise_exception"] = _raise
@@ -81,11 +82,11 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 
     def timed(self, render: Callable[[], str]) -> str:
         """Call a rendering that ends with an error when it takes too long."""
-        self._ends_at = time.monotonic() + RENDER_SECONDS
+        self._limit.ends_at = time.monotonic() + RENDER_SECONDS
         try:
             return render()
         finally:
-            self._ends_at = float("inf")
+            del self._limit.ends_at
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call something from a template."""
@@ -117,7 +118,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return self._today.strftime(pattern)
 
     def _check_time(self) -> None:
-        if time.monotonic() > self._ends_at:
+        if time.monotonic() > getattr(self._limit, "ends_at", float("inf")):
             raise jinja2.TemplateError(f"takes more than {RENDER_SECONDS:.0f} seconds")
 
 

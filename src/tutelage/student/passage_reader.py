@@ -13,7 +13,7 @@ reads the same batches as it would have and ends with the same bits.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Barrier
@@ -86,6 +86,51 @@ def _begin(
 
 
 # ----------------------------------------------------------------------------------------------
+# Preparing the next chunk in a thread, while the caller reads the one before.
+# ----------------------------------------------------------------------------------------------
+
+
+def map_one_ahead(
+    work: Callable[[_Item], _Result], items: Iterable[_Item], *, ahead: bool
+) -> Iterator[tuple[_Item, _Item | None, _Result]]:
+    """Work on items in their order, on the next one while the caller uses the last result.
+
+    Items are taken in the caller's own thread, one more than was given out. What fails, the taking
+    of an item too, is raised where its result would come.
+
+    Args:
+        work: Called with one item at a time: with the first one in the caller's thread, so that
+            what is made once is made there.
+        items: What to work on.
+        ahead: Whether the others are worked on in a thread of their own.
+
+    Yields:
+        Each item, the next one if that is being worked on, and the result.
+    """
+    if not ahead:
+        for item in items:
+            yield item, None, work(item)
+        return
+    iterator = iter(items)
+    last = next(iterator, None)
+    if last is None:
+        return
+    result = work(last)
+    with ThreadPoolExecutor(1, thread_name_prefix="tutelage-encoder") as pool:
+        while last is not None:
+            try:
+                following = next(iterator, None)
+            except Exception:
+                yield last, None, result
+                raise
+            begun = None if following is None else pool.submit(work, following)
+            yield last, following, result
+            if begun is not None:
+                result = begun.result()
+            last = following
+
+
+# ----------------------------------------------------------------------------------------------
 # Passage reader.
 # ----------------------------------------------------------------------------------------------
 
@@ -97,12 +142,15 @@ class PassageReader:
     Attributes:
         open_engine: Loads the model at its first call.
         cache: Where readings are kept, or None.
-        on_batch: Told, after each batch, how many passages of the chunk are read, and of how many.
+        on_batch: Told, after each batch, how many passages of the chunk are read, and of how many;
+            those of texts that were taken ahead are counted as far as can be guessed.
+        ahead: How many texts were taken ahead of the chunk, as a multiple of its own.
     """
 
     open_engine: Callable[[], Engine]
     cache: Cache | None
     on_batch: Callable[[int, int], None] | None = None
+    ahead: float = 0.0
 
     def known(self, keys: Sequence[bytes], *, full: bool) -> dict[bytes, Measured]:
         """What the cache has of these passages."""
@@ -153,7 +201,7 @@ class PassageReader:
 
     def _report(self, done: int, total: int) -> None:
         if self.on_batch is not None:
-            self.on_batch(done, total)
+            self.on_batch(done, round(total * (1.0 + self.ahead)))
 
     def _keep(
         self,

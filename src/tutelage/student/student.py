@@ -1,7 +1,7 @@
 """The student: candidates in, readings out, in the same order, each text read once."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tutelage.data import (
@@ -16,11 +16,12 @@ from tutelage.data import (
 )
 from tutelage.errors import DataError, SettingsError
 from tutelage.models.config import readings_path
+from tutelage.models.hardware import kind_of
 from tutelage.student.batching import chunks, chunks_of
 from tutelage.student.cache import Cache, Scope, SideRecord
 from tutelage.student.components import OpenStudent
 from tutelage.student.config import Statistics, StudentSettings
-from tutelage.student.passage_reader import PassageReader
+from tutelage.student.passage_reader import PassageReader, map_one_ahead
 from tutelage.student.passages import (
     TURN_BREAK,
     EncodedSide,
@@ -62,6 +63,21 @@ class _Wanted:
     given: bool
     alone: bool
     encode: Callable[[], EncodedSide | Refusal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A chunk that is ready to be read.
+
+    Attributes:
+        records: Each side by its key.
+        passages: What is to be read, by key.
+        known: What the cache has of them, where it has everything; then nothing is read.
+    """
+
+    records: dict[bytes, SideRecord | Refusal]
+    passages: Mapping[bytes, Passage] = field(default_factory=dict)
+    known: Mapping[bytes, Measured | Refusal] | None = None
 
 
 class StudentModel:
@@ -267,13 +283,23 @@ class StudentModel:
         self, candidates: Iterable[Candidate], *, views: frozenset[ViewName], full: bool
     ) -> Iterator[ReadingOutcome]:
         sides = [side for side, names in _VIEWS_OF.items() if views & set(names)]
-        for chunk in chunks_of(candidates):
+
+        def prepare(
+            chunk: Sequence[Candidate],
+        ) -> tuple[list[Unscored | None], list[_Wanted], _Prepared]:
             blanks = [blank_reason(candidate) for candidate in chunk]
             wanted: list[_Wanted] = []
             for candidate, blank in zip(chunk, blanks, strict=True):
                 if blank is None:
                     wanted += [self._wanted_side(candidate, side, views) for side in sides]
-            records, measured = self._resolve(wanted, full=full)
+            return blanks, wanted, self._prepared(wanted, full=full)
+
+        chunked = chunks_of(candidates)
+        for chunk, following, (blanks, wanted, prepared) in map_one_ahead(
+            prepare, chunked, ahead=self.encodes_ahead
+        ):
+            self._reader.ahead = len(following or ()) / len(chunk)
+            records, measured = prepared.records, self._measured(prepared, full=full)
             ready = iter(wanted)
             for candidate, blank in zip(chunk, blanks, strict=True):
                 if blank is not None:
@@ -306,17 +332,33 @@ class StudentModel:
             encode=lambda: self.parts.builder.encode_pair(pair.context, pair.target),
         )
 
+    @property
+    def encodes_ahead(self) -> bool:
+        """Whether the next chunk is encoded while one is read: not where both need the CPU."""
+        elsewhere = self.parts.settings.backend in ("vllm", "vllm-offline")
+        return elsewhere or kind_of(self.parts.device) != "cpu"
+
     def _resolve(
         self, wanted: Sequence[_Wanted], *, full: bool
     ) -> tuple[dict[bytes, SideRecord | Refusal], Mapping[bytes, Measured | Refusal]]:
         """Find what the cache has of a chunk; if that is not all, encode and read the chunk."""
+        prepared = self._prepared(wanted, full=full)
+        return prepared.records, self._measured(prepared, full=full)
+
+    def _measured(self, prepared: _Prepared, *, full: bool) -> Mapping[bytes, Measured | Refusal]:
+        if prepared.known is not None:
+            return prepared.known
+        return self._reader.read(prepared.passages, full=full)
+
+    def _prepared(self, wanted: Sequence[_Wanted], *, full: bool) -> _Prepared:
+        """Find what the cache has of a chunk; if that is not all, encode the chunk."""
         cache = self._reader.cache
         records = {} if cache is None else cache.get_sides(want.key for want in wanted)
         if all(want.key in records for want in wanted):
             keys = [key for want in wanted for key in _keys(records[want.key], want)]
             known = self._reader.known(keys, full=full)
             if all(key in known for key in keys):
-                return records, known
+                return _Prepared(records=records, known=known)
         passages: dict[bytes, Passage] = {}
         fresh: dict[bytes, SideRecord | Refusal] = {}
         for want in wanted:
@@ -331,7 +373,7 @@ class StudentModel:
             records[want.key] = record
         if cache is not None and fresh:
             cache.put_sides(fresh)
-        return records, self._reader.read(passages, full=full)
+        return _Prepared(records=records, passages=passages)
 
 
 def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> StudentModel:

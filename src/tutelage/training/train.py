@@ -27,7 +27,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.config import template_values
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.training.config import TrainSettings, steps_of
+from tutelage.training.config import TrainingSpeed, TrainSettings, steps_of
 from tutelage.training.processes import begin, launched, wait_for_all
 from tutelage.training.tokenized_rows import Encoded, encode_file
 from tutelage.training.trackers import tracked_run
@@ -144,7 +144,7 @@ def train_student(
 
 def training_speed(
     encoded: Encoded, student: StudentModel, settings: TrainSettings, *, seconds: float
-) -> tuple[int, float]:
+) -> TrainingSpeed:
     """How fast a student trains: a few steps are done and thrown away.
 
     The first step, which is slower, does not count where there is a second one.
@@ -156,7 +156,7 @@ def training_speed(
         seconds: How long at most, but at least two steps.
 
     Returns:
-        Tokens trained on, contexts too, and the seconds they took.
+        Tokens trained on and the seconds they took, and the seconds of loading the model.
 
     Raises:
         MissingExtraError: TRL or another library of the extra `train` is not installed.

@@ -24,7 +24,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student.components import OpenStudent
 from tutelage.student.engine import OutOfMemoryError
 from tutelage.student.tokenizer import load_hf_tokenizer
-from tutelage.training.config import TrainSettings, steps_of
+from tutelage.training.config import TrainingSpeed, TrainSettings, steps_of
 from tutelage.training.loss import base_of, fused_loss, summed_loss, weighted_loss
 from tutelage.training.microbatches import JoinedRows, in_parts, reads_joined_rows, rows_in
 from tutelage.training.model_weights import (
@@ -463,8 +463,8 @@ def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
 
 def measured_speed(
     encoded: Encoded, parts: OpenStudent, settings: TrainSettings, *, seconds: float
-) -> tuple[int, float]:
-    """Tokens and seconds of the first optimizer steps; see `training_speed`.
+) -> TrainingSpeed:
+    """The first optimizer steps; see `training_speed`.
 
     Args:
         encoded: The rows.
@@ -473,6 +473,7 @@ def measured_speed(
         seconds: Steps are added until so much time has passed.
     """
     watch = _Stopwatch(seconds)
+    opened = time.monotonic()
     settings = settings.model_copy(update={"epochs": 1})
     with TemporaryDirectory(prefix="tutelage-") as folder:
         trainer = build_trainer(
@@ -486,7 +487,11 @@ def measured_speed(
     first = 1 if len(ends) > 1 else 0
     began = ends[0] if first else watch.began
     rows = order[first * batch : len(ends) * batch]
-    return sum(len(encoded.rows[i].ids) for i in rows), ends[-1] - began
+    return TrainingSpeed(
+        tokens=sum(len(encoded.rows[i].ids) for i in rows),
+        seconds=ends[-1] - began,
+        setup_seconds=watch.began - opened,
+    )
 
 
 class _Stopwatch(TrainerCallback):  # type: ignore[misc]

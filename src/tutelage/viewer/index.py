@@ -19,6 +19,7 @@ from typing import Any
 import duckdb
 
 from tutelage.data import ORIGINAL, STEPS, content_hash, replacing
+from tutelage.data.duckdb_settings import hide_progress_bar
 from tutelage.data.schemas import SCORES
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.run_dir import sound
@@ -147,7 +148,7 @@ def _build(run: RunFolder, path: Path, *, key: str, progress: Progress) -> None:
     with duckdb.connect(
         str(path), config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(spill)}
     ) as tables:
-        tables.execute("set enable_progress_bar = false")
+        hide_progress_bar(tables)
         several = run.chosen.exists()
         student = _student(tables, run, manifest)
         metrics = _metrics(tables, run)

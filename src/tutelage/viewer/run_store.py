@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.data import ORIGINAL
+from tutelage.data.duckdb_settings import hide_progress_bar
 from tutelage.data.schemas import columns_of, table_schema
 from tutelage.filters import Embedder
 from tutelage.pipeline import RunFolder
@@ -169,7 +170,7 @@ class Shelf:
         self._tables = duckdb.connect(
             config={"memory_limit": MEMORY_LIMIT, "preserve_insertion_order": True}
         )
-        self._tables.execute("set enable_progress_bar = false")
+        hide_progress_bar(self._tables)
         self._tables.execute(f"attach {text(index)} as ix (read_only)")
         found = self._tables.execute("select name, value from ix.meta").fetchall()
         values: dict[str, Any] = {name: json.loads(value) for name, value in found}

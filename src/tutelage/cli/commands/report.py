@@ -196,7 +196,7 @@ def export(
     flag_value="auto",
     metavar="[NAME]",
     help="Test a device with models of random weights: equality with the processor, speed, memory, "
-    "training. About six minutes on a graphics card, seconds on a processor.",
+    "training. About six minutes on a graphics card, a minute on a processor.",
 )
 def doctor(
     *,

@@ -7,6 +7,7 @@ import click
 
 from tutelage.cli.console import fail_if_away, say_notes, shown_progress
 from tutelage.cli.options import (
+    batch_option,
     data_options,
     data_settings,
     doors_with_workers,
@@ -37,6 +38,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
     type=click.Choice(["off", "calibrated"]),
     help="Refuse versions in which fitted detectors find a fault; select.quality_gate.",
 )
+@batch_option
 @dry_run_options
 def run(
     config: Path,
@@ -44,6 +46,7 @@ def run(
     overrides: tuple[str, ...],
     *,
     quality_gate: str | None,
+    batch: bool,
     dry_run: bool,
     measure_seconds: float,
 ) -> None:
@@ -56,6 +59,7 @@ def run(
     Example:
       tutelage run config.yaml --dry-run
       tutelage run config.yaml --set select.rule=grape
+      tutelage run config.yaml --batch
     """
     from tutelage.pipeline import estimate_run, load_settings, run_all
 
@@ -64,6 +68,8 @@ def run(
         values["out"] = str(out)
     if quality_gate is not None:
         values["select.quality_gate"] = quality_gate
+    if batch:
+        values["teacher.batch"] = True
     settings = load_settings(config, overrides=values)
     with shown_progress() as progress:
         if dry_run:

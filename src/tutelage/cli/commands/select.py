@@ -7,9 +7,15 @@ from typing import Any
 import click
 
 from tutelage.cli.console import shown_progress
-from tutelage.cli.options import counts_by_name, setting_option, setting_schema, weights_by_name
+from tutelage.cli.options import (
+    counts_by_name,
+    dry_run_options,
+    setting_option,
+    setting_schema,
+    weights_by_name,
+)
 from tutelage.cli.output import inform, print_json, show, show_result, wants_json
-from tutelage.cli.summaries import select_text
+from tutelage.cli.summaries import estimate_text, select_text
 
 _RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -65,7 +71,17 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 @click.option("--student", help="Fingerprint of the student whose scores decide, if several.")
 @click.option("--name", help="Write to RUN/selections/NAME; the other selections stay.")
 @click.option("--afresh", is_flag=True, help="Forget the settings of the last selection.")
-def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **flags: Any) -> None:
+@dry_run_options
+def select(
+    run: Path,
+    *,
+    student: str | None,
+    name: str | None,
+    afresh: bool,
+    dry_run: bool,
+    measure_seconds: float,
+    **flags: Any,
+) -> None:
     """Select again from the stored scores of a run.
 
     Settings that are not given keep their values of the last selection, if it used the same rule.
@@ -78,8 +94,9 @@ def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **
       tutelage select runs/demo --rule srt --mode paper
       tutelage select runs/samples --rule grape --gate right --keep-per-example 4
       tutelage select runs/demo --mode paper --name strict
+      tutelage select runs/demo --quality-gate calibrated --dry-run
     """
-    from tutelage.pipeline import select_again
+    from tutelage.pipeline import estimate_select, select_again
 
     given = {name: value for name, value in flags.items() if value is not None}
     if not flags["truth_clean"]:
@@ -89,6 +106,17 @@ def select(run: Path, *, student: str | None, name: str | None, afresh: bool, **
         del given["quotas"]
     if flags["mix"] is not None:
         given["mix"] = _mix(flags["mix"])
+    if dry_run:
+        found = estimate_select(
+            run,
+            given=given,
+            student=student,
+            afresh=afresh,
+            name=name,
+            measure_seconds=measure_seconds,
+        )
+        show_result(found, text=estimate_text)
+        return
     with shown_progress() as progress:
         tally = select_again(
             run, given=given, student=student, progress=progress, afresh=afresh, name=name

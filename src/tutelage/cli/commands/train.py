@@ -98,6 +98,7 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     help="How much the loss of a row counts. auto: as its column train_weight says, or the rule "
     "of the run (lark). likelihood: a run's mean probability of the response. off: all the same.",
 )
+@engine_options
 @dry_run_options
 def train(
     data: Path,
@@ -109,6 +110,7 @@ def train(
     weights: str,
     tracker: str | None,
     tracker_project: str,
+    engine: str,
     dry_run: bool,
     measure_seconds: float,
     **flags: Any,
@@ -123,39 +125,40 @@ def train(
       tutelage train runs/demo --student smollm2-135m --out trained/choice
       tutelage train runs/demo --student smollm2-135m --out trained/choice --dry-run
       tutelage train runs/demo --set random --student smollm2-135m --out trained/random
+      tutelage train runs/demo --student MODEL --out trained/choice --engine ray --worker-gpus 1
     """
+    from tutelage.distributed import runs_on_ray
     from tutelage.pipeline.train_stage import train as work
     from tutelage.training import launched, tracked
 
+    pool = ray_values({name: flags.pop(name) for name in POOL_FLAGS})
     arguments = template_values(flags)
     given = {n: v for n, v in flags.items() if v is not None and n not in TEMPLATE_NAMES}
-    settings = given | arguments
+    job: dict[str, Any] = {
+        "model": student,
+        "settings": given | arguments,
+        "chosen": chosen,
+        "selection": selection,
+        "weights": weights,
+    }
+    on_ray = runs_on_ray(engine, pool)
     if dry_run:
         from tutelage.pipeline import estimate_training
 
-        found = estimate_training(
-            data,
-            model=student,
-            settings=settings,
-            chosen=chosen,
-            selection=selection,
-            weights=weights,
-            measure_seconds=measure_seconds,
-        )
+        found = estimate_training(data, **job, measure_seconds=measure_seconds)
         show_result(found, text=estimate_text)
+        return
+    if on_ray:
+        from tutelage.distributed.training_tasks import train_on_ray
+
+        watched: dict[str, Any] = {"tracker": tracker, "project": tracker_project}
+        with shown_progress() as progress:
+            done = train_on_ray(data, out=out, pool=pool, progress=progress, **watched, **job)
+        show_result(done, text=train_text)
         return
     tracker = tracker if launched().is_first else None
     with tracked(tracker, project=tracker_project), shown_progress() as progress:
-        done = work(
-            data,
-            model=student,
-            settings=settings,
-            chosen=chosen,
-            selection=selection,
-            weights=weights,
-            out=out,
-            progress=progress,
-        )
+        done = work(data, out=out, progress=progress, **job)
     if launched().is_first:
         show_result(done, text=train_text)
 
@@ -193,10 +196,27 @@ def train(
     show_default=True,
     help="vllm-offline: vLLM in this process generates and measures.",
 )
-@click.option("--batch", "batch_examples", type=int, default=16, show_default=True)
+@click.option(
+    "--batch",
+    "batch_examples",
+    default="auto",
+    show_default=True,
+    help="Answers generated at once. auto: as many as fit into the memory of the graphics card; 16 "
+    "on a CPU.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of items.")
+@engine_options
+@dry_run_options
 def evaluate(
-    student: str, *, given: tuple[str, ...], file: Path | None, limit: int | None, **flags: Any
+    student: str,
+    *,
+    given: tuple[str, ...],
+    file: Path | None,
+    limit: int | None,
+    engine: str,
+    dry_run: bool,
+    measure_seconds: float,
+    **flags: Any,
 ) -> None:
     """Evaluate a student on tasks.
 
@@ -206,21 +226,34 @@ def evaluate(
     Example:
       tutelage evaluate trained/choice/model --task choice=arc_easy.jsonl \\
           --task held_out=references.jsonl --limit 200 --out trained/choice/evaluated
+      tutelage evaluate smollm2-135m --tasks tasks.yaml --out evaluated --dry-run
     """
+    from tutelage.distributed import runs_on_ray
+    from tutelage.pipeline import estimate_evaluation
     from tutelage.pipeline.train_stage import evaluate as work
     from tutelage.pipeline.train_stage import tasks_of
 
     out = flags.pop("out")
+    pool = ray_values({name: flags.pop(name) for name in POOL_FLAGS})
     arguments = template_values(flags)
     flags = {n: v for n, v in flags.items() if n not in TEMPLATE_NAMES} | arguments
+    job: dict[str, Any] = {
+        "tasks": tasks_of(file=file, given=given, limit=limit),
+        "settings": flags,
+        "out": out,
+    }
+    on_ray = runs_on_ray(engine, pool)
+    if dry_run:
+        estimated = estimate_evaluation(student, **job, measure_seconds=measure_seconds)
+        show_result(estimated, text=estimate_text)
+        return
     with shown_progress() as progress:
-        found = work(
-            student,
-            tasks=tasks_of(file=file, given=given, limit=limit),
-            settings=flags,
-            out=out,
-            progress=progress,
-        )
+        if on_ray:
+            from tutelage.distributed.training_tasks import evaluate_on_ray
+
+            found = evaluate_on_ray(student, **job, pool=pool, progress=progress)
+        else:
+            found = work(student, **job, progress=progress)
     show_result(found, text=evaluate_text)
 
 

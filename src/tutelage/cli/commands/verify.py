@@ -19,6 +19,7 @@ from tutelage.cli.options import (
 from tutelage.cli.output import show_result
 from tutelage.cli.summaries import (
     compared_filters_text,
+    estimate_text,
     filter_text,
     load_text,
     sample_text,
@@ -99,8 +100,17 @@ CHECKS = (
     help="Keep what the teacher thought before it answered as the `reasoning` of the turn.",
 )
 @click.option("--out", required=True, type=_RUN, help="The run folder.")
+@click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")
 @engine_options
-def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **options: Any) -> None:
+def sample(
+    data: str,
+    *,
+    out: Path,
+    teachers: Path | None,
+    dry_run: bool,
+    engine: str,
+    **options: Any,
+) -> None:
     """Let teachers answer each instruction several times.
 
     Reads the instructions of DATA and writes N responses to each into the run folder OUT. Run it
@@ -114,20 +124,23 @@ def sample(data: str, *, out: Path, teachers: Path | None, engine: str, **option
       tutelage sample problems.jsonl --teachers teachers.yaml --n 32 --accepted 4 \\
           --accept maths --out runs/four-right
     """
-    from tutelage.pipeline import sample_data
+    from tutelage.pipeline import estimate_sample, sample_data
 
     names = ("n", "accepted", "temperature", "max_tokens", "seed", "system", "keep_reasoning")
     with shown_progress() as progress:
+        job: dict[str, Any] = {
+            "data": data_settings(data, options),
+            "teachers": _teachers(teachers, options),
+            "sample": {name: options[name] for name in names if options[name] is not None},
+            "accept": None if options["accept"] is None else {"check": options["accept"]},
+            "out": out,
+            "progress": progress,
+        }
+        if dry_run:
+            show_result(estimate_sample(**job), text=estimate_text)
+            return
         tally = sample_data(
-            data=data_settings(data, options),
-            teachers=_teachers(teachers, options),
-            sample={name: options[name] for name in names if options[name] is not None},
-            accept=None if options["accept"] is None else {"check": options["accept"]},
-            out=out,
-            progress=progress,
-            engine=engine,
-            ray=ray_values(options),
-            doors=doors_with_workers(),
+            **job, engine=engine, ray=ray_values(options), doors=doors_with_workers()
         )
     say_notes(tally)
     show_result(tally, text=sample_text)
@@ -152,6 +165,8 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
         raise SettingsError(
             f"{path}: expected a list of teachers", hint="each as under `teacher`, with a `share`"
         )
+    if options["batch"]:
+        return [{**one, "batch": True} if isinstance(one, dict) else one for one in listed]
     return listed
 
 

@@ -1,6 +1,6 @@
 """The package experiments.audit."""
 
 from tutelage.experiments.audit.config import AuditSettings
-from tutelage.experiments.audit.run import audit, audit_data, default_out
+from tutelage.experiments.audit.run import audit, audit_data, audit_settings, default_out
 
-__all__ = ["AuditSettings", "audit", "audit_data", "default_out"]
+__all__ = ["AuditSettings", "audit", "audit_data", "audit_settings", "default_out"]

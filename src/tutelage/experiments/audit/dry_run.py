@@ -1,24 +1,22 @@
 """What an audit would let the student read (`tutelage audit --dry-run`)."""
 
+from dataclasses import replace
 from typing import Any
 
-from tutelage.data import read
+from tutelage.data import OK, read
 from tutelage.experiments.audit.config import AuditSettings
-from tutelage.experiments.audit.run import draw_sample
+from tutelage.experiments.audit.run import PLANTS, draw_sample, planted_into
+from tutelage.pipeline.gate_estimate import gate_work
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
     reading_of,
     reading_work,
-    scaled_reading,
     summed,
     text_sample,
 )
 from tutelage.progress import Progress
-
-READINGS_A_PLANT = 12
-"""About how many faulty texts are made of one example into which faults are planted."""
 
 
 def estimate_audit(
@@ -42,19 +40,27 @@ def estimate_audit(
         seed=settings.seed,
         progress=progress,
     )
-    sample = text_sample(found.candidates)
+    texts = [c for c in found.candidates if c.status == OK]
+    sample = text_sample(texts)
     reading = reading_of(
         sample,
         student=settings.student,
         metrics=None,
         doors=doors,
         measure_seconds=measure_seconds,
-        more_like_it=True,
+        every_statistic=True,
     )
-    planted = READINGS_A_PLANT * min(settings.planted, found.drawn)
-    more = scaled_reading(reading, times=planted / sample.count if sample.count else 0.0)
+    (planted,) = gate_work(
+        planted_into(texts, settings),
+        settings.gate,
+        student=settings.student,
+        doors=doors,
+        measure_seconds=measure_seconds,
+        already_read=True,
+        **PLANTS,
+    )
     work = [
         reading_work("read the drawn texts", reading, count=sample.count, unit="texts"),
-        reading_work("read planted faults", more, count=planted, unit="texts"),
+        replace(planted, stage="read planted faults"),
     ]
     return {"rows": found.rows, **summed(work)}

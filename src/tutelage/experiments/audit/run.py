@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, TypedDict
 
 from tutelage.data import OK, ORIGINAL, SAMPLE, Candidate, Row, content_hash, read, write_text
 from tutelage.errors import DataError, RunError, SettingsError
@@ -31,7 +31,7 @@ from tutelage.experiments.audit.findings import (
 )
 from tutelage.experiments.audit.page import SHOWN, page_of
 from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_of, text_of
-from tutelage.gate import TooFewRowsError
+from tutelage.gate import Dose, TooFewRowsError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import write_gate
 from tutelage.pipeline.gate_stage import GateVersion, read_material, read_versions
@@ -161,8 +161,15 @@ def _two_versions(
 # ----------------------------------------------------------------------------------------------
 
 
+class _Plants(TypedDict):
+    doses: Sequence[Dose]
+    held_out_fraction: float
+
+
 VERSION = 1
 """Of audit.json."""
+PLANTS: _Plants = {"doses": ("strong",), "held_out_fraction": 0.5}
+"""How faults are planted: at their strong dose; half of the examples are held out."""
 FITTED_A_PLANT = 1.5
 """The gate is fitted and measured on so many examples for each into which faults are planted."""
 
@@ -212,18 +219,40 @@ def audit(
         TutelageError: A setting is wrong, or the data or the student cannot be used.
     """
     rows = None if isinstance(data, str | Path) else data
-    values = {
-        "data": {"path": str(data) if rows is None else "rows in memory"},
-        "student": {"model": student} if isinstance(student, str) else dict(student),
-        "out": default_out("rows" if rows is not None else str(data)) if out is None else out,
-        **settings,
-    }
+    path = data if isinstance(data, str | Path) else None
     return audit_data(
-        checked(AuditSettings, values, place="audit"),
+        audit_settings(path, student=student, out=out, **settings),
         progress=progress or Silent(),
         doors=doors,
         rows=rows,
     )
+
+
+def audit_settings(
+    path: str | Path | None,
+    *,
+    student: str | Mapping[str, Any],
+    out: str | Path | None = None,
+    **settings: Any,
+) -> AuditSettings:
+    """The checked settings of an audit.
+
+    Args:
+        path: The data; None for rows in memory.
+        student: A folder, a hub id or an alias; or settings of the student.
+        out: The folder of the audit; by default audit-NAME.
+        **settings: Anything else `AuditSettings` takes.
+
+    Raises:
+        SettingsError: Some are wrong; all of them are named.
+    """
+    values = {
+        "data": {"path": "rows in memory" if path is None else str(path)},
+        "student": {"model": student} if isinstance(student, str) else dict(student),
+        "out": default_out("rows" if path is None else str(path)) if out is None else out,
+        **settings,
+    }
+    return checked(AuditSettings, values, place="audit")
 
 
 def default_out(data: str) -> Path:
@@ -331,16 +360,9 @@ def _read(
     The gate is fitted on a part of the examples. If rows that are faulty already were many beside
     the planted ones, its detectors would learn that these are clean.
     """
-    names = list(dict.fromkeys(c.example_id for c in sample.candidates))
-    fitted_on = set(names[: round(FITTED_A_PLANT * settings.planted)])
-    material = read_material(
-        [c for c in sample.candidates if c.example_id in fitted_on],
-        settings.gate,
-        student=student,
-        progress=progress,
-        doses=("strong",),
-        held_out_fraction=0.5,
-    )
+    texts = planted_into(sample.candidates, settings)
+    fitted_on = {c.example_id for c in texts}
+    material = read_material(texts, settings.gate, student=student, progress=progress, **PLANTS)
     further = [c for c in sample.candidates if c.example_id not in fitted_on]
     progress.end()
     progress.begin("further examples", total=len(further), unit="texts")
@@ -349,6 +371,18 @@ def _read(
         AuditReadings(material=material, reserve=reserve),
         {**material.unread, **unread},
     )
+
+
+def planted_into(candidates: Sequence[Candidate], settings: AuditSettings) -> list[Candidate]:
+    """The versions of the examples that the gate is fitted and measured on.
+
+    Args:
+        candidates: Of the sample, in the order in which they were drawn.
+        settings: `planted` says into how many examples faults are planted.
+    """
+    names = list(dict.fromkeys(c.example_id for c in candidates))
+    fitted_on = set(names[: round(FITTED_A_PLANT * settings.planted)])
+    return [c for c in candidates if c.example_id in fitted_on]
 
 
 def _fitted(

@@ -360,7 +360,7 @@ def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
 
 
 def estimate_experiment(
-    config: Path,
+    config: Path | Mapping[str, Any],
     *,
     out: Path | None,
     quick: bool,
@@ -374,7 +374,7 @@ def estimate_experiment(
     each task are measured. Every set is drawn, but nothing is kept in the experiment's folder.
 
     Args:
-        config: A YAML file.
+        config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
         quick: Of the quick look.
         progress: Told of each set.
@@ -434,21 +434,16 @@ class _Estimating:
         with open_student(student_settings(self._student.model, self._train)) as student:
             encoded = [self._encoded(cell, student) for cell in self._cells if cell.rows]
             if encoded:
-                one = training_work(
-                    encoded[0], student, self._train, measure_seconds=measure_seconds
+                trainings = training_work(
+                    encoded[0],
+                    student,
+                    self._train,
+                    measure_seconds=measure_seconds,
+                    times=len(encoded),
+                    tokens=self._train.epochs * sum(e.tokens for e in encoded),
                 )
-                tokens = self._train.epochs * sum(e.tokens for e in encoded)
-                scale = tokens / one.tokens if one.tokens else 0.0
-                found.append(
-                    replace(
-                        one,
-                        stage=f"train {self._student.name}",
-                        count=len(encoded),
-                        unit="trainings",
-                        tokens=tokens,
-                        seconds=None if one.seconds is None else one.seconds * scale,
-                    )
-                )
+                stage = f"train {self._student.name}"
+                found.append(replace(trainings, stage=stage, count=len(encoded), unit="trainings"))
         evaluate = self._settings.evaluate.model_copy(
             update={"template": self._student.template, **template_values(self._student)}
         )

@@ -165,7 +165,7 @@ class _Cells:
             None if train is None else train.model_dump(mode="json", exclude={"threads"}),
             sorted(row.candidate.candidate_id for row in rows),
             self.tasks,
-            evaluate.model_dump(mode="json"),
+            evaluate.hashed(),
         )
         return Cell(
             key=key,

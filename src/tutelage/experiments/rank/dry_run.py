@@ -23,12 +23,12 @@ from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import (
     answering_work,
     evaluation_work,
-    teacher_estimate,
     training_work,
 )
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.student_attempts import own_teacher
+from tutelage.pipeline.teacher_estimate import teachers_estimate
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
     Reading,
@@ -142,25 +142,12 @@ def _asked(
     settings: RankSettings, teachers: Sequence[TeacherSettings], examples: Sequence[Example]
 ) -> tuple[dict[str, Any], list[Work]]:
     sampling = SampleSettings(n=1)
-    totals: dict[str, Any] = {}
-    work: list[Work] = []
+    asked = {}
     for teacher in teachers:
         namesake = ScriptedTeacher("", name=teacher.teacher_name)
-        found, one = teacher_estimate(
-            (sample_request(e, 0, teacher=namesake, settings=sampling) for e in examples),
-            teacher=teacher,
-            run=RunFolder(root=Path(settings.out)),
-            stage=f"ask {teacher.teacher_name}",
-        )
-        work.append(one)
-        for name, value in found.items():
-            if isinstance(value, int | float) and isinstance(totals.get(name, 0), int | float):
-                totals[name] = totals.get(name, 0) + value
-            elif name != "currency":
-                totals[name] = None  # a price is missing, so the sum is not known
-            else:
-                same = totals.get(name, value) == value
-                totals[name] = value if same else None
+        requests = [sample_request(e, 0, teacher=namesake, settings=sampling) for e in examples]
+        asked[teacher.teacher_name] = (teacher, requests)
+    totals, work = teachers_estimate(asked, run=RunFolder(root=Path(settings.out)), stage="ask")
     note = "a teacher that surely cannot be the best any more is asked less"
     return {**totals, "note": note}, work
 
@@ -232,20 +219,15 @@ def _probes(settings: RankSettings, probe: ProbeSettings, *, measure_seconds: fl
         write_jsonl(file, ({"messages": messages_to_arrow(c.messages)} for c in some))
         with open_student(student_settings(student.model, train)) as model:
             encoded = encode_file(file, model)
-            one = training_work(encoded, model, train, measure_seconds=measure_seconds)
-    scale = examples / len(encoded.rows)
+            tokens = round(train.epochs * encoded.tokens * examples / len(encoded.rows))
+            work = training_work(
+                encoded, model, train, measure_seconds=measure_seconds, times=count, tokens=tokens
+            )
     evaluate = probe.evaluate.model_copy(
         update={"template": student.template, **template_values(student)}
     )
     return [
-        replace(
-            one,
-            stage="train probes",
-            count=count,
-            unit="trainings",
-            tokens=round((one.tokens or 0) * scale),
-            seconds=None if one.seconds is None else one.seconds * scale,
-        ),
+        replace(work, stage="train probes", count=count, unit="trainings"),
         replace(
             evaluation_work(
                 student.model, probe.tasks, evaluate, times=count, measure_seconds=measure_seconds

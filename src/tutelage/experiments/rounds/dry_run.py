@@ -13,13 +13,13 @@ from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.cost_estimate import (
     answering_work,
-    calling_work,
     evaluation_work,
     run_work,
     training_work,
 )
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.student_attempts import AttemptSettings
+from tutelage.pipeline.teacher_estimate import calling_work
 from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
 from tutelage.progress import Progress
 from tutelage.refinement import SampleSettings, sample_request
@@ -115,14 +115,10 @@ def _trained(
         write_jsonl(file, ({"messages": messages_to_arrow(c.messages)} for _, c in originals))
         with open_student(student_settings(student.model, train)) as model:
             encoded = encode_file(file, model)
-            one = training_work(encoded, model, train, measure_seconds=measure_seconds)
-    return replace(
-        one,
-        count=rounds,
-        unit="trainings",
-        tokens=None if one.tokens is None else one.tokens * rounds,
-        seconds=None if one.seconds is None else one.seconds * rounds,
-    )
+            trainings = training_work(
+                encoded, model, train, measure_seconds=measure_seconds, times=rounds
+            )
+    return replace(trainings, count=rounds, unit="trainings")
 
 
 def _observed(settings: RoundsSettings, *, times: int, measure_seconds: float) -> list[Work]:
