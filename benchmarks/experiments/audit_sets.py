@@ -1,19 +1,19 @@
 """Audits of real data sets, and what the student read for them, for the experiments on the gate.
 
-    python benchmarks/experiments/audit_sets.py --data FOLDER --work FOLDER --sets expert gpt4
-    python benchmarks/experiments/audit_sets.py --data FOLDER --work FOLDER --sets expert \
-        --fault truncation --shares 0.1 0.3 0.5
+    python benchmarks/experiments/audit_sets.py --data FOLDER --work FOLDER --cache readings.sqlite \
+        --sets expert gpt4
+    python benchmarks/experiments/audit_sets.py ... --sets dolly --only-read --planted 0
 
 Each set is a draw of short rows, written to `WORK/NAME.jsonl` and audited into `WORK/NAME`, as
 `tutelage audit` would do it. `WORK/NAME.npz` holds the features of every version and of every
-planted fault, for gate_comparison.py. With `--fault` the fault is also put into a share of the rows
-beforehand, so the estimate can be compared with the truth; the rows with it are nested from share
-to share. Readings are cached, so a killed run continues.
+planted fault, for gate_comparison.py. `--only-read` makes no audit, and reads the faults of
+`--faults` alone. Readings are cached, so a killed run continues; `--only-cached` takes what was read
+before it was killed, and counts the rest as not read.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,16 @@ import numpy as np
 from gate_readings import experts
 from make_configs import read_jsonl
 
-from tutelage.data import ORIGINAL, content_hash, read
+from tutelage.data import ORIGINAL, Candidate, Unscored, content_hash, read
 from tutelage.experiments.audit import AuditSettings, audit_data
 from tutelage.experiments.audit.findings import half_of
 from tutelage.experiments.audit.run import draw_sample
-from tutelage.gate import PlantRow, plant
+from tutelage.gate import FAULTS, MIN_EXAMPLES
+from tutelage.pipeline import gate_stage
 from tutelage.pipeline.config import checked
-from tutelage.pipeline.gate_stage import read_material
-from tutelage.pipeline.resources import opened_student
+from tutelage.pipeline.resources import Doors, opened_student
 from tutelage.progress import Silent
+from tutelage.student import StudentSettings, open_student
 
 SEEN_EXPERTS = 140
 """The rows on which the gate was developed, in the order of gate_readings.py."""
@@ -126,27 +127,20 @@ def drawn(
     return sorted(unique.values(), key=_place)[:count]
 
 
-def faulty(
-    rows: Sequence[dict[str, Any]], *, fault: str, share: float, seed: int
-) -> list[dict[str, Any]]:
-    """The rows, a share of them with a fault; the truth is in `truth`, which no shape reads."""
-    plain = [
-        PlantRow(row_id=_place(r), instruction=r["instruction"], response=_answer(r)) for r in rows
-    ]
-    found, wanted = [], round(share * len(rows))
-    order = sorted(plain, key=lambda p: content_hash("faulty rows", seed, p.row_id))
-    texts: dict[str, str] = {}
-    for row in order:
-        if len(texts) == wanted:
-            break
-        made = plant(row, fault=fault, dose="strong", others=plain, seed=seed, part="held_out")
-        if made.response is not None:
-            texts[row.row_id] = made.response
-    name = "refined_output" if "refined_output" in rows[0] else "output"
-    for row in rows:
-        text = texts.get(_place(row))
-        found.append({**row, "truth": text is not None} | ({} if text is None else {name: text}))
-    return found
+class Recalled:
+    """A student that reads nothing new: what its cache lacks, it could not read."""
+
+    def __init__(self, settings: StudentSettings) -> None:
+        self._student = open_student(settings)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._student, name)
+
+    def read(self, candidates: Iterable[Candidate], **wanted: Any) -> Iterator[Any]:
+        asked = list(candidates)
+        known = self._student.recall(asked, views=wanted["views"])
+        for candidate, outcome in zip(asked, known, strict=True):
+            yield outcome or Unscored(candidate_id=candidate.candidate_id, reason="not_cached")
 
 
 def audited(name: str, rows: Sequence[dict[str, Any]], given: argparse.Namespace) -> dict[str, Any]:
@@ -163,18 +157,22 @@ def audited(name: str, rows: Sequence[dict[str, Any]], given: argparse.Namespace
             },
             "out": given.work / name,
             "examples": len(rows),
-            "planted": given.planted,
+            "planted": max(given.planted, MIN_EXAMPLES),
             "seed": given.seed,
         },
         place="audit",
     )  # fmt: skip
-    found = audit_data(settings, progress=Silent())
-    np.savez_compressed(given.work / f"{name}.npz", **_features(settings))
+    doors = Doors(open_student=Recalled) if given.only_cached else Doors()
+    found = {} if given.only_read else audit_data(settings, progress=Silent(), doors=doors)
+    columns = _features(settings, doors, faults=given.faults, read_plants=given.planted > 0)
+    np.savez_compressed(given.work / f"{name}.npz", **columns)
     return found
 
 
-def _features(settings: AuditSettings) -> dict[str, Any]:
-    """What an audit read, again from the cache, as columns.
+def _features(
+    settings: AuditSettings, doors: Doors, *, faults: Sequence[str], read_plants: bool
+) -> dict[str, Any]:
+    """What an audit reads, as columns; from the cache, if it read it.
 
     `row_id`; `part`: the half of the crossed gates; `what`: `original`, `clean` (the last version
     as it came) or the planted fault; `features`: in the order of `tutelage.gate.NAMES`.
@@ -183,11 +181,19 @@ def _features(settings: AuditSettings) -> dict[str, Any]:
         read(settings.data.path, settings=settings.data), examples=settings.examples,
         seed=settings.seed, progress=Silent(),
     )  # fmt: skip
-    with opened_student(settings.student, None) as student:
-        material = read_material(
-            sample.candidates, settings.gate, student=student, progress=Silent(),
-            doses=("strong",), held_out_fraction=0.5,
-        )  # fmt: skip
+    drawn_from = gate_stage._sample(sample.candidates, settings.gate)  # noqa: SLF001
+    parts = {c.example_id: half_of(c.example_id, seed=settings.seed) for c in drawn_from}
+    plants = [
+        p
+        for p in gate_stage._plants(drawn_from, settings.gate, ("strong",), parts)  # noqa: SLF001
+        if p[1] in faults and read_plants
+    ]
+    with opened_student(settings.student, doors) as student:
+        versions, _ = gate_stage.read_versions(
+            sample.candidates, student=student, progress=Silent()
+        )
+        originals = {v.example_id: v.features_F for v in versions if v.step == ORIGINAL}
+        planted = gate_stage._planted_rows(plants, originals, student, Silent())  # noqa: SLF001
     rewritten = {c.example_id for c in sample.candidates if c.step != ORIGINAL}
     kept = [
         (
@@ -195,8 +201,8 @@ def _features(settings: AuditSettings) -> dict[str, Any]:
             "original" if v.step == ORIGINAL and v.example_id in rewritten else "clean",
             v.features_F,
         )
-        for v in material.versions
-    ] + [(r.example_id, str(r.fault), r.features_F) for r in material.planted if r.measured]
+        for v in versions
+    ] + [(r.example_id, str(r.fault), r.features_F) for r in planted if r.measured]
     return {
         "row_id": np.array([row_id for row_id, *_ in kept]),
         "part": np.array([half_of(row_id, seed=settings.seed) for row_id, *_ in kept]),
@@ -218,8 +224,9 @@ def main() -> None:
     parser.add_argument("--shortest", type=int, default=60)
     parser.add_argument("--longest", type=int, default=220)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fault")
-    parser.add_argument("--shares", nargs="+", type=float, default=[])
+    parser.add_argument("--faults", nargs="+", choices=FAULTS, default=FAULTS)
+    parser.add_argument("--only-read", action="store_true")
+    parser.add_argument("--only-cached", action="store_true")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     for name in given.sets:
@@ -227,14 +234,9 @@ def main() -> None:
             SETS[name](given.data), count=given.rows, shortest=given.shortest,
             longest=given.longest,
         )  # fmt: skip
-        for share in given.shares or [0.0]:
-            tag = name if given.fault is None else f"{name}-{given.fault}-{round(100 * share)}"
-            made = rows
-            if given.fault is not None:
-                made = faulty(rows, fault=given.fault, share=share, seed=given.seed)
-            found = audited(tag, made, given)
-            print(tag, len(rows), "rows", flush=True)
-            print(found["in_words"], flush=True)
+        found = audited(name, rows, given)
+        print(name, len(rows), "rows", flush=True)
+        print(found.get("in_words", "read"), flush=True)
 
 
 if __name__ == "__main__":
