@@ -516,10 +516,11 @@ def _examples(
             }
         )
     found.sort(key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
-    shown: dict[str, int] = {}
+    shown: Counter[tuple[str, bool]] = Counter()
     for example in sorted(found, key=lambda e: e["step"] == ORIGINAL):
-        shown[example["kind"]] = shown.get(example["kind"], 0) + 1
-        example["shown"] = shown[example["kind"]] <= SHOWN
+        group = (example["kind"], example["fault"] is not None)
+        shown[group] += 1
+        example["shown"] = shown[group] <= SHOWN
     return [_with_words(e) for e in sorted(found, key=lambda e: (e["kind"], not e["shown"]))]
 
 
