@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gate_comparison import ReadSet, without
 
 from tutelage.data import ORIGINAL, RESPONSE_REFLECTION, content_hash
@@ -30,11 +31,19 @@ from tutelage.pipeline.gate_stage import GateMaterial, GateVersion
 
 
 def exchanged_rows(found: ReadSet, *, fault: str, share: float) -> set[str]:
-    """The rows that are exchanged: a share of all rows, of those that could be given the fault."""
-    rows = found.row_id[found.what == "clean"].tolist()
+    """The rows that are exchanged: a share of those that could be given the fault."""
     able = set(found.row_id[found.what == fault].tolist())
     order = sorted(able, key=lambda row_id: content_hash("exchanged", fault, row_id))
-    return set(order[: round(share * len(rows))])
+    return set(order[: round(share * len(able))])
+
+
+def with_the_fault(found: ReadSet, *, fault: str) -> ReadSet:
+    """The rows that were read with the fault, too, and all that was read of them."""
+    own = np.isin(found.row_id, found.row_id[found.what == fault])
+    return ReadSet(
+        name=found.name, row_id=found.row_id[own], part=found.part[own], what=found.what[own],
+        X=found.X[own],
+    )  # fmt: skip
 
 
 def readings(found: ReadSet, *, fault: str, exchanged: set[str]) -> AuditReadings:
@@ -74,6 +83,7 @@ def estimates(
 ) -> Iterator[dict[str, Any]]:
     """For each share what the audit makes of it."""
     kind = next(k for k, faults in KINDS.items() if fault in faults)
+    found = with_the_fault(found, fault=fault)
     for share in shares:
         exchanged = exchanged_rows(found, fault=fault, share=share)
         rows = int((found.what == "clean").sum())
@@ -98,6 +108,7 @@ def estimates(
             "refused": side.refused and round(side.refused.fraction, 3),
             "suspected": side.suspected.get(fault, 0),
             "hit_rate": own.hit_rate and round(own.hit_rate.fraction, 3),
+            "alike": own.alike and round(own.alike.fraction, 3),
             "advice": advice and f"{advice.advice}, {advice.because}",
         }
 
