@@ -1,6 +1,7 @@
 """The audit: shares of faulty rows, the gate's rates, and one recommendation, without training."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,25 @@ from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.audit import run as audit_run
 from tutelage.experiments.audit.findings import (
     KINDS,
+    AuditReadings,
+    CrossedGates,
+    KindFinding,
     SideFinding,
     break_even_table,
     recommendation_of,
 )
 from tutelage.experiments.audit.run import audit, default_out, draw_sample
 from tutelage.experiments.audit.words import headline, label_of
-from tutelage.gate import FAULTS, Prevalence, plant, share_of
+from tutelage.gate import (
+    FAULTS,
+    NAMES,
+    CalibratedGate,
+    Detector,
+    Prevalence,
+    plant,
+    share_of,
+)
+from tutelage.gate.detectors import Split, Tree
 from tutelage.pipeline.resources import Doors, opened_student
 from tutelage.progress import Silent
 from tutelage.student import StudentSettings, TableStudent
@@ -244,6 +257,54 @@ def test_the_recommendation_follows_from_the_shares() -> None:
     assert advice(side(estimate=some, hit_rate=blind)) == ("verify_first", "gate_blind")
     assert advice(side(estimate=None)) == ("verify_first", "gate_blind")
     assert advice(replace(side(), false_refusals=None)) is None
+
+
+def test_a_fault_that_shows_beyond_its_estimate_is_said_and_not_passed_over() -> None:
+    none_found = KindFinding(
+        kind="truncated", named=share_of(0, 200), estimate=Prevalence(share=0.0, low=0.0, high=0.03)
+    )
+    many = replace(none_found, alike=share_of(40, 200))
+    found = side(kinds=(many,))
+    made = recommendation_of(found, checkable=False)
+    assert made is not None
+    assert (made.advice, made.because) == ("verify_first", "doubtful")
+    told = headline(made, found, noun="rewrites", detail=None)[1]
+    assert "20 % look truncated as surely as half of the rewrites into which" in told
+    accounted = Prevalence(share=0.35, low=0.3, high=0.4)
+    quiet = (
+        none_found,
+        replace(many, alike=share_of(6, 200)),  # as many as clean rows may be
+        replace(many, estimate=accounted),
+    )
+    assert not any(kind.is_doubtful for kind in quiet)
+
+
+def blind_to_truncation(readings: AuditReadings, **_: Any) -> CrossedGates:
+    """Gates that learnt to take short rows for normal: they see them, and refuse none."""
+    is_short = Split(feature=NAMES.index("log_tokens"), threshold=math.log(9), missing_left=False)
+    tree = Tree(first=is_short, left=None, right=None, values=(1.0, 1.0, -3.0, -3.0))
+    gate = CalibratedGate(
+        detectors=(Detector(fault="truncation", start=0.0, trees=(tree,)),), thresholds=(2.0,),
+        max_false_refusals=0.05, expected_false_refusals=0.0, false_refusals=share_of(0, 30),
+        results=(), skipped={}, suspected={}, fit_examples=30, held_out_examples=30, seed=0,
+    )  # fmt: skip
+    plants = [r for r in readings.material.planted if r.fault == "truncation"]
+    return CrossedGates(fitted_on_fit=gate, fitted_on_held_out=gate, suspected={}, plants=plants)
+
+
+def test_a_fault_that_half_of_the_rewrites_have_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_run, "crossed_gates", blind_to_truncation)
+    data = write_rows(tmp_path / "half.jsonl", pairs({"truncation": range(30)}, count=60))
+    found = audit(data, student="counting", out=tmp_path / "out", planted=60, doors=DOORS)
+    truncated = kind(found["sides"][0], "truncated")
+    assert (truncated["estimate"], truncated["reason"]) == (None, "low_hit_rate")
+    assert truncated["alike"]["count"] == 30
+    shown = [e for e in found["examples"] if e["kind"] == "truncated"]
+    assert sorted(e["row"] for e in shown) == list(range(30))
+    assert sum(e["shown"] for e in shown) == 3
+    assert "scored as high as half of the planted ones" in Path(found["page"]).read_text()
 
 
 def test_the_break_even_table_compares_whole_intervals() -> None:

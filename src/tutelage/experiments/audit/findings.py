@@ -77,6 +77,10 @@ class KindFinding:
         estimate: The share corrected for the gate's errors; None where there is a reason.
         hit_rate: Strong planted faults of this kind that the gate refused, under any name.
         reason: `no_detector` or `low_hit_rate`; None where there is an estimate.
+        alike: Measured rows that a detector of this kind takes for faulty as surely as half of the
+            planted ones; None without a detector. Clean rows are seldom among them, and of rows
+            that have the fault about half. A fault that many rows have teaches the gate that it is
+            normal, and shows here.
     """
 
     kind: str
@@ -84,6 +88,13 @@ class KindFinding:
     estimate: Prevalence | None = None
     hit_rate: Share | None = None
     reason: str | None = None
+    alike: Share | None = None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether more rows look like planted ones than the estimate accounts for."""
+        accounted = max(_ENOUGH / 2, self.estimate.high if self.estimate else 0.0)
+        return self.alike is not None and self.alike.low > accounted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +199,26 @@ class CrossedGates:
             found[places] = excess[:, columns]
         return found
 
+    def alike(self, rows: Sequence[GateVersion], plants: Sequence[GateRow]) -> np.ndarray:
+        """Which rows score at least as high as half of the plants, a column for each of `faults`.
+
+        Rows and plants of each half are compared with each other, since another gate judges them.
+        """
+        found = np.zeros((len(rows), len(self.faults)), dtype=np.bool_)
+        rows_N_D, plants_M_D = self.excess(rows), self.excess(plants)
+        seed = self.fitted_on_fit.seed
+        half_N, half_M = (
+            np.array([half_of(r.example_id, seed=seed) for r in some]) for some in (rows, plants)
+        )
+        for d, fault in enumerate(self.faults):
+            is_fault_M = np.array([r.fault == fault for r in plants])
+            for half in ("fit", "held_out"):
+                planted = plants_M_D[is_fault_M & (half_M == half), d]
+                if len(planted):
+                    own_N = half_N == half
+                    found[own_N, d] = rows_N_D[own_N, d] >= np.median(planted)
+        return found
+
     def _divided(
         self, rows: Sequence[GateRow | GateVersion]
     ) -> Iterator[tuple[CalibratedGate, list[int]]]:
@@ -282,12 +313,7 @@ def _side_finding(
     plain = SideFinding(side=side, read=len(versions), beyond=beyond)
     if gates is None:
         return plain
-    compared = side != "original" and any(_is_compared(v.features_F) for v in versions)
-    plants = [
-        r
-        for r in gates.plants
-        if r.fault in gates.faults and _is_compared(r.features_F) == compared
-    ]
+    plants = _plants_beside(versions, gates)
     if not plants:
         return plain
     user = [gates.suspected.get(v.candidate_id) for v in versions]
@@ -296,7 +322,7 @@ def _side_finding(
     if not any(clean_N):
         return plain
     by_gate = [kind_of(j) for j in gates.judge(plants)]
-    return _estimated(
+    found = _estimated(
         replace(plain, suspected=dict(sorted(aside.items()))),
         refused=measured,
         clean_N=clean_N,
@@ -307,6 +333,46 @@ def _side_finding(
         ),
         seed=seed,
     )
+    alike_N_D = gates.alike(versions, plants)
+    return replace(
+        found,
+        kinds=tuple(replace(k, alike=_alike(k.kind, gates.faults, alike_N_D)) for k in found.kinds),
+    )
+
+
+def _plants_beside(versions: Sequence[GateVersion], gates: CrossedGates) -> list[GateRow]:
+    """The plants that are compared with originals exactly where these versions are."""
+    compared = any(v.step != ORIGINAL and _is_compared(v.features_F) for v in versions)
+    return [
+        r
+        for r in gates.plants
+        if r.fault in gates.faults and _is_compared(r.features_F) == compared
+    ]
+
+
+def doubtful_versions(
+    sides: Sequence[SideFinding], readings: AuditReadings, gates: CrossedGates
+) -> dict[str, str]:
+    """The versions for which a kind is doubtful, with the kind, by candidate id."""
+    found: dict[str, str] = {}
+    for side in sides:
+        kinds = {k.kind for k in side.kinds if k.is_doubtful}
+        versions = [v for v in readings.versions if _side(v) == side.side]
+        if not kinds:
+            continue
+        alike_N_D = gates.alike(versions, _plants_beside(versions, gates))
+        for d, fault in enumerate(gates.faults):
+            if _KIND_OF.get(fault) in kinds:
+                for place in np.flatnonzero(alike_N_D[:, d]).tolist():
+                    found.setdefault(versions[place].candidate_id, _KIND_OF[fault])
+    return found
+
+
+def _alike(kind: str, faults: Sequence[str], alike_N_D: np.ndarray) -> Share | None:
+    columns = [d for d, fault in enumerate(faults) if _KIND_OF.get(fault) == kind]
+    if not columns:
+        return None
+    return share_of(int(alike_N_D[:, columns].any(axis=1).sum()), len(alike_N_D))
 
 
 def _look(suspected: str | None, by_gate: str) -> str:
@@ -452,8 +518,8 @@ class Recommendation:
 
     Attributes:
         advice: `choose`, `verify_first` or `keep_all`.
-        because: Which of the rules gave it: `many_faults`, `gate_blind`, `has_references`,
-            `unclear` or `few_faults`.
+        because: Which of the rules gave it: `many_faults`, `gate_blind`, `doubtful`,
+            `has_references`, `unclear` or `few_faults`.
     """
 
     advice: Advice
@@ -474,8 +540,12 @@ def recommendation_of(side: SideFinding, *, checkable: bool) -> Recommendation |
     even = next(row for row in break_even_table(side) if row.ratio == 1.0)
     if even.is_above == "yes" and side.estimate.share >= _ENOUGH:
         return Recommendation(advice="choose", because="many_faults")
-    if checkable:
-        return Recommendation(advice="verify_first", because="has_references")
-    if even.is_above != "no" and side.estimate.high >= _ENOUGH:
-        return Recommendation(advice="verify_first", because="unclear")
+    not_sure: Mapping[str, bool] = {
+        "doubtful": any(k.is_doubtful for k in side.kinds),
+        "has_references": checkable,
+        "unclear": even.is_above != "no" and side.estimate.high >= _ENOUGH,
+    }
+    because = next((name for name, holds in not_sure.items() if holds), None)
+    if because is not None:
+        return Recommendation(advice="verify_first", because=because)
     return Recommendation(advice="keep_all", because="few_faults")

@@ -40,6 +40,7 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
             range_of(side.estimate),
             None if side.refused is None else side.refused.fraction,
             None if side.hit_rate is None else side.hit_rate.share,
+            None,
         )
     )
     return Table(
@@ -50,13 +51,16 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
             Column(name="95 % interval"),
             Column(name="refused by the gate", style="share"),
             Column(name="planted ones refused", style="share"),
+            Column(name="as sure as half of the planted ones", style="share"),
         ),
         rows=tuple(rows),
         note=f"Measured on {count(side.measured, 'text')}, each judged by a gate fitted on "
         "others. The estimate corrects the refused share for the gate's misses, false refusals "
         f"and confusions between faults (Rogan and Gladen). {_STRONG} often, so the true share "
         "of all faults, mild ones included, can be higher. Kinds without an estimate are not in "
-        "the last line.",
+        "the last line. The last column: rows to which a detector gives at least the score of the "
+        "median planted one. Half of the rows with the fault should be there and hardly another, "
+        "so a number well above half of the estimate says that the estimate is too low.",
     )
 
 
@@ -67,6 +71,7 @@ def _kind_row(k: KindFinding) -> tuple[str | float | None, ...]:
         REASONS[k.reason] if k.reason else range_of(k.estimate),
         k.named.fraction,
         None if k.hit_rate is None else k.hit_rate.fraction,
+        None if k.alike is None else k.alike.fraction,
     )
 
 
@@ -199,7 +204,8 @@ def _examples_section(shown: Sequence[Mapping[str, Any]]) -> Section:
         paragraphs=(
             (
                 f"Up to {SHOWN} of each kind, drawn at random from what the gate refused, false "
-                "refusals included. The table under each names the numbers that spoke most for the "
+                "refusals included, and from what only looks faulty where a share is doubtful. The "
+                "table under each names the numbers that spoke most for the "
                 "fault; log-odds above 0 speak for it."
             ),
         ),

@@ -24,6 +24,7 @@ from tutelage.experiments.audit.findings import (
     SideFinding,
     break_even_table,
     crossed_gates,
+    doubtful_versions,
     is_beyond,
     kind_of,
     recommendation_of,
@@ -414,7 +415,8 @@ def _written(
     noun = noun_of(main, alone=alone)
     advice = recommendation_of(main, checkable=2 * sample.with_reference >= sample.drawn)
     opening = headline(advice, main, noun=noun, detail=about["detail"])
-    examples = _examples(sample, readings.versions, gates, seed=settings.seed)
+    doubtful = {} if gates is None else doubtful_versions(sides, readings, gates)
+    examples = _examples(sample, readings.versions, gates, doubtful, seed=settings.seed)
     report = _report(
         sample,
         readings,
@@ -511,18 +513,24 @@ def _examples(
     sample: AuditSample,
     versions: Sequence[GateVersion],
     gates: CrossedGates | None,
+    doubtful: Mapping[str, str],
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Every text that was refused or is beyond the student; `shown` are those on the page."""
+    """Every text that was refused, that looks faulty and was not, or that is beyond the student.
+
+    `shown` are those on the page.
+    """
     by_id = {c.candidate_id: c for c in sample.candidates}
     originals = {c.example_id: c for c in sample.candidates if c.step == ORIGINAL}
+    rewritten = {c.example_id for c in sample.candidates if c.step != ORIGINAL}
     judged = gates.judge(versions) if gates else None
     found: list[dict[str, Any]] = []
     for place, version in enumerate(versions):
         judgement = None if judged is None else judged[place]
         kind = PASSED if judgement is None else kind_of(judgement)
-        if kind == PASSED and not is_beyond(version):
+        looks = doubtful.get(version.candidate_id)
+        if kind == PASSED and looks is None and not is_beyond(version):
             continue
         candidate = by_id[version.candidate_id]
         refused = judgement is not None and not judgement.passed
@@ -532,7 +540,8 @@ def _examples(
                 "example_id": version.example_id,
                 "candidate_id": version.candidate_id,
                 "step": version.step,
-                "kind": kind if refused else BEYOND,
+                "title": _title(version.step, is_alone=version.example_id not in rewritten),
+                "kind": kind if refused else looks or BEYOND,
                 "fault": judgement.fault if judgement is not None and refused else None,
                 "excess": judgement.excess if judgement is not None and refused else None,
                 "evidence": dict(judgement.evidence) if judgement is not None and refused else {},
@@ -541,19 +550,32 @@ def _examples(
             }
         )
     found.sort(key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
-    shown: dict[str, int] = {}
+    shown: Counter[tuple[str, bool]] = Counter()
     for example in sorted(found, key=lambda e: e["step"] == ORIGINAL):
-        shown[example["kind"]] = shown.get(example["kind"], 0) + 1
-        example["shown"] = shown[example["kind"]] <= SHOWN
+        group = (example["kind"], example["fault"] is not None)
+        shown[group] += 1
+        example["shown"] = shown[group] <= SHOWN
     return [_with_words(e) for e in sorted(found, key=lambda e: (e["kind"], not e["shown"]))]
 
 
 def _with_words(example: dict[str, Any]) -> dict[str, Any]:
-    version: Candidate = example["version"]
-    title = "Original" if version.step == ORIGINAL else "Rewrite"
-    about = "Far beyond the student: very surprising even after the instruction."
+    title = example["title"]
     if example["fault"] is not None:
         fault = example["fault"].replace("_", " ")
-        over = example["excess"]
-        about = f"{title}: most like the planted fault “{fault}”, {over:.2f} above its threshold."
-    return {**example, "title": title, "about": about}
+        about = (
+            f"{title}: most like the planted fault “{fault}”, {example['excess']:.2f} above its "
+            "threshold."
+        )
+    elif example["kind"] != BEYOND:
+        about = f"{title}: not refused, but scored as high as half of the planted ones."
+    else:
+        about = "Far beyond the student: very surprising even after the instruction."
+    return {**example, "about": about}
+
+
+def _title(step: str, *, is_alone: bool) -> str:
+    if step == SAMPLE:
+        return "Sampled response"
+    if step != ORIGINAL:
+        return "Rewrite"
+    return "Response" if is_alone else "Original"

@@ -98,11 +98,24 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
         "them with `tutelage verify`.",
         "unclear": f"{found}; {bar}. So this sample does not show whether choosing pays: read "
         "some of the refused ones, or audit more with --examples.",
+        "doubtful": f"{found}, but {_doubts(side, noun=noun)}. Either that many have the fault, "
+        "or your rows are like this by nature: the gate cannot tell. Read the examples.",
         "gate_blind": f"The gate finds only {interval(side.hit_rate)} of the faults that were "
         f"planted into these {noun}: either this student cannot tell faulty ones, or most of the "
         f"{noun} are faulty already. Read some of them.",
         "few_faults": f"{found}; {bar}. Choosing has little to remove here.",
     }[advice.because]
+
+
+def _doubts(side: SideFinding, *, noun: str) -> str:
+    """For which kinds more looks faulty than is estimated."""
+    doubtful = [k for k in side.kinds if k.is_doubtful and k.alike is not None]
+    told = " and ".join(
+        f"{share(k.alike.fraction)} look {KIND_WORDS[k.kind].partition(':')[0]}"
+        for k in doubtful
+        if k.alike is not None
+    )
+    return f"{told} as surely as half of the {noun} into which this was planted"
 
 
 def range_of(found: Prevalence | None) -> str | None:
@@ -154,6 +167,8 @@ def _side_lines(side: SideFinding, *, noun: str) -> Iterator[str]:
         yield f"  {'any fault':<50} {_padded(side.estimate)}"
     for k in side.kinds:
         told = REASONS[k.reason] if k.reason else _padded(k.estimate)
+        if k.is_doubtful and k.alike is not None:
+            told += f"; doubtful: {share(k.alike.fraction)} look like half of the planted ones"
         yield f"  {KIND_WORDS[k.kind]:<50} {told}"
     if side.false_refusals is not None:
         rates = f"The gate refuses {interval(side.hit_rate)} of planted faults and "
