@@ -1,6 +1,6 @@
-"""The tables and the picture of docs/experiments/where-choosing-pays.md, from raw items alone.
+"""The tables and the pictures of docs/experiments/where-choosing-pays.md, from raw items alone.
 
-python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo --picture docs/images/where-choosing-pays.svg
+    python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo truncated mismatch-again --pictures docs/images
 
 Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. Only seeds that all arms of a
 comparison have are used. Harm and benefit are those of a whole set against the originals, by taking the outcome as
@@ -22,7 +22,7 @@ from tutelage.stats.paired_design import Interval
 from tutelage.stats.paired_items import pair
 
 Arms: TypeAlias = dict[str, dict[int, dict[str, float]]]
-TASKS = ("open_references", "gain_pairs")
+OPEN = "open_references"
 PAIRS = (
     ("choice", "permuted"),
     ("gated", "permuted_gated"),
@@ -49,7 +49,7 @@ DRAWN = (
     ("oracle", "ungated"),
     ("clean", "ungated"),
 )
-"""What the picture shows."""
+"""What the picture of open references shows; that of the gain shows the first four."""
 
 
 def read_arms(path: Path, task: str) -> Arms:
@@ -61,6 +61,12 @@ def read_arms(path: Path, task: str) -> Arms:
                 seeds = arms.setdefault(row["arm"], {})
                 seeds.setdefault(int(row["train_seed"]), {})[row["item_id"]] = float(row["value"])
     return arms
+
+
+def tasks_of(path: Path) -> list[str]:
+    """The outcomes that a file has, in its order."""
+    with gzip.open(path, "rt") as file:
+        return list(dict.fromkeys(row["task"] for row in csv.DictReader(file)))
 
 
 def difference(arms: Arms, arm: str, against: str) -> Interval | None:
@@ -150,20 +156,27 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
     print("benefit of a clean revision:", scaled(difference(arms, "clean", "oracle"), 2.0))
 
 
-def picture(path: Path, folder: Path, faults: Sequence[str]) -> None:
+def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> None:
     """Differences with intervals, fault by fault, as the product draws them."""
     from tutelage.reporting.interval_chart import interval_chart
 
     rows = []
     for fault in faults:
-        arms = read_arms(folder / f"map-{fault}.csv.gz", TASKS[0])
-        for arm, against in DRAWN:
-            i = difference(arms, arm, against)
-            if i is not None:
-                name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
-                rows.append((name, i.mean, i.low, i.high))
-    unit = "nats a token on open references, 95 % interval"
+        file = folder / f"map-{fault}.csv.gz"
+        for task in tasks_of(file):
+            if (task != OPEN) != gain:
+                continue
+            arms = read_arms(file, task)
+            for arm, against in DRAWN[:4] if gain else DRAWN:
+                i = difference(arms, arm, against)
+                if i is not None:
+                    name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
+                    rows.append(
+                        (name.replace("mismatch-again", "mismatch again"), i.mean, i.low, i.high)
+                    )
+    outcome = "the gain from the instruction" if gain else "open references"
     primary = [name for name, *_ in rows if name.endswith(" less permuted")]
+    unit = f"nats a token on {outcome}, 95 % interval"
     path.write_text(interval_chart(rows, unit=unit, first=primary))
 
 
@@ -171,14 +184,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("faults", nargs="+")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--pictures", type=Path, help="a folder")
     given = parser.parse_args()
     rates(given.folder, given.faults)
     for fault in given.faults:
-        for task in TASKS:
-            comparisons(read_arms(given.folder / f"map-{fault}.csv.gz", task), task, fault)
-    if given.picture:
-        picture(given.picture, given.folder, given.faults)
+        file = given.folder / f"map-{fault}.csv.gz"
+        for task in tasks_of(file):
+            comparisons(read_arms(file, task), task, fault)
+    if given.pictures:
+        for name, gain in (("where-choosing-pays", False), ("where-choosing-pays-gain", True)):
+            picture(given.pictures / f"{name}.svg", given.folder, given.faults, gain=gain)
 
 
 if __name__ == "__main__":
