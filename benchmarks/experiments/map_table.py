@@ -128,9 +128,9 @@ def rates(folder: Path, faults: Sequence[str]) -> None:
             rows.append((
                 fault,
                 arm,
-                f"{r['faulty refused']} of {r['faulty']}",
+                f"{r['faulty refused']:g} of {r['faulty']:g}",
                 f"{r['faulty refused'] / r['faulty']:.2f}",
-                f"{r['clean refused']} of {r['clean']}",
+                f"{r['clean refused']:g} of {r['clean']:g}",
                 f"{r['clean refused'] / r['clean']:.2f}",
             ))  # fmt: skip
     table(("fault", "arm", "faulty refused", "share", "clean refused", "share"), rows)
