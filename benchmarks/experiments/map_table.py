@@ -2,7 +2,8 @@
 
     python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo truncated mismatch-again --pictures docs/images
 
-Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. Only seeds that all arms of a
+Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. The arms oracle and clean have the same rows
+for every fault, and so the same trainings: seeds that a file lacks are taken from the other files. Only seeds that all arms of a
 comparison have are used. Harm and benefit are those of a whole set against the originals, by taking the outcome as
 linear in the share: ungated is half faulty and half clean, oracle half original and half clean.
 """
@@ -17,12 +18,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tutelage.evaluation.efficiency import efficiency
-from tutelage.stats.paired_design import Interval
-from tutelage.stats.paired_items import pair
+from tutelage.stats.paired_design import Interval, efficiency, paired_items
 
 Arms: TypeAlias = dict[str, dict[int, dict[str, float]]]
 OPEN = "open_references"
+SAME = ("oracle", "clean")
 PAIRS = (
     ("choice", "permuted"),
     ("gated", "permuted_gated"),
@@ -63,6 +63,16 @@ def read_arms(path: Path, task: str) -> Arms:
     return arms
 
 
+def all_arms(folder: Path, fault: str, faults: Sequence[str], task: str) -> Arms:
+    """The arms of a fault, with the seeds of oracle and clean that were trained for another fault."""
+    arms = read_arms(folder / f"map-{fault}.csv.gz", task)
+    for other in faults:
+        for name, by_seed in read_arms(folder / f"map-{other}.csv.gz", task).items():
+            if name in SAME:
+                arms[name] = by_seed | arms.get(name, {})
+    return arms
+
+
 def tasks_of(path: Path) -> list[str]:
     """The outcomes that a file has, in its order."""
     with gzip.open(path, "rt") as file:
@@ -77,7 +87,7 @@ def difference(arms: Arms, arm: str, against: str) -> Interval | None:
     if against == "untrained":
         base = dict.fromkeys(arms[arm], next(iter(base.values())))
     seeds = sorted(arms[arm].keys() & base.keys())
-    paired = pair([(seed, arms[arm][seed], base[seed]) for seed in seeds])
+    paired = paired_items([(seed, arms[arm][seed], base[seed]) for seed in seeds])
     return None if paired is None else paired.interval(level=0.95)
 
 
@@ -166,7 +176,7 @@ def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> N
         for task in tasks_of(file):
             if (task != OPEN) != gain:
                 continue
-            arms = read_arms(file, task)
+            arms = all_arms(folder, fault, faults, task)
             for arm, against in DRAWN[:4] if gain else DRAWN:
                 i = difference(arms, arm, against)
                 if i is not None:
@@ -190,7 +200,7 @@ def main() -> None:
     for fault in given.faults:
         file = given.folder / f"map-{fault}.csv.gz"
         for task in tasks_of(file):
-            comparisons(read_arms(file, task), task, fault)
+            comparisons(all_arms(given.folder, fault, given.faults, task), task, fault)
     if given.pictures:
         for name, gain in (("where-choosing-pays", False), ("where-choosing-pays-gain", True)):
             picture(given.pictures / f"{name}.svg", given.folder, given.faults, gain=gain)
