@@ -66,10 +66,12 @@ def read_arms(path: Path, task: str) -> Arms:
 def all_arms(folder: Path, fault: str, faults: Sequence[str], task: str) -> Arms:
     """The arms of a fault, with the seeds of oracle and clean that were trained for another fault."""
     arms = read_arms(folder / f"map-{fault}.csv.gz", task)
+    seeds = {seed for name, by_seed in arms.items() if name != "untrained" for seed in by_seed}
     for other in faults:
         for name, by_seed in read_arms(folder / f"map-{other}.csv.gz", task).items():
-            if name in SAME:
-                arms[name] = by_seed | arms.get(name, {})
+            shared = {seed: items for seed, items in by_seed.items() if seed in seeds}
+            if name in SAME and shared:
+                arms[name] = shared | arms.get(name, {})
     return arms
 
 
