@@ -30,6 +30,38 @@ def test_a_function_fits_a_screen(path: Path) -> None:
             assert lines <= 60, f"{path.name}:{node.lineno} {node.name} has {lines} lines"
 
 
+def _imported(path: Path) -> list[tuple[str, str]]:
+    """The modules of this package that a script imports, each with the name it takes from there."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [
+        (node.module, alias.name)
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tutelage"
+        for alias in node.names
+    ]
+
+
+def _is_there(module: str, name: str) -> bool:
+    """Whether a module binds a name; nothing is imported."""
+    place = ROOT / "src" / Path(*module.split("."))
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    if (place / f"{name}.py").is_file() or (place / name).is_dir():
+        return True
+    return source.is_file() and re.search(rf"\b{re.escape(name)}\b", source.read_text()) is not None
+
+
+def test_scripts_outside_the_package_import_what_is_there() -> None:
+    scripts = [p for folder in ("benchmarks", "examples") for p in (ROOT / folder).rglob("*.py")]
+    assert scripts
+    missing = [
+        f"{path.relative_to(ROOT)}: {module}.{name}"
+        for path in scripts
+        for module, name in _imported(path)
+        if not _is_there(module, name)
+    ]
+    assert not missing
+
+
 def test_no_room_is_a_drawer_for_everything() -> None:
     names = {
         part for path in SOURCES for part in path.relative_to(ROOT / "src").with_suffix("").parts

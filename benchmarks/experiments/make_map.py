@@ -7,8 +7,10 @@
 
 With a run of the same pool (`tutelage run`) whose quality gate is calibrated (`gate --run RUN`, on rows without a fault with `--clean-rows`), `e1 --run RUN` adds
 the gated choice. `pool` also writes
-pool-clean.jsonl, which `e0` needs with its scores. `seeds` runs an experiment seed by seed, so that one that is
-ended early is balanced.
+pool-clean.jsonl, which `e0` needs with its scores, and held-out pairs that the first trials have not used.
+`again` tries a fault again with new seeds, those pairs as the primary outcome, and `choice` against `permuted` alone.
+`seeds` runs an experiment seed by seed, so that one that is ended early is balanced; an arm whose file has `{seed}`
+in its name has a set of its own for each.
 
 The pool: experts' revisions with an unchanged instruction. A planted fault replaces the revised answer of a
 fixed share of the rows, the same rows for every fault. Arms are files over the same questions, so a seed draws the
@@ -36,6 +38,10 @@ REFERENCES, REFERENCE_CHARACTERS = 100, (40, 250)
 SHARE = 0.5
 BAND_ROWS = 32
 """Rows of like length among which `permuted` exchanges decisions."""
+BY_ORIGINAL = ("truncated",)
+"""Faults that the length of a revision gives away: there rows are alike by the length of the original."""
+LONGEST_NEW = 320
+"""Of a revised answer among the new held-out pairs: those of the pool are used up below that."""
 REFUSALS = (
     "I'm sorry, but I am not able to help with that request.",
     "Unfortunately, I cannot answer this. Please consult a professional.",
@@ -64,13 +70,34 @@ def clean_pairs(data: Path) -> list[dict[str, Any]]:
     kept = [
         row
         for row in rows
-        if (row["instruction"], row["input"]) == (row["refined_instruction"], row["refined_input"])
-        and row["original_output"].strip() != row["refined_output"].strip()
+        if same_instruction(row)
         and shortest <= len(row["refined_output"]) <= longest
         and shortest / 3 <= len(row["original_output"]) <= longest
         and len(joined(row)) <= MOST_INSTRUCTION
     ]
     return sorted(kept, key=lambda row: rank(f"map {row['pair_id']}"))
+
+
+def new_pairs(data: Path, used: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Clean pairs that no experiment has used: any original, and a revised answer a little longer."""
+    ids, questions = {row["pair_id"] for row in used}, {joined(row) for row in used}
+    rows = read_jsonl(data / "refined_pairs" / "coachlm_expert_revision.jsonl.gz")
+    return [
+        row
+        for row in rows
+        if same_instruction(row)
+        and row["pair_id"] not in ids
+        and joined(row) not in questions
+        and CHARACTERS[0] <= len(row["refined_output"]) <= LONGEST_NEW
+        and len(joined(row)) <= MOST_INSTRUCTION
+    ]
+
+
+def same_instruction(row: dict[str, Any]) -> bool:
+    """Whether the experts left the instruction alone and changed the answer."""
+    before = (row["instruction"], row["input"], row["original_output"].strip())
+    after = (row["refined_instruction"], row["refined_input"], row["refined_output"].strip())
+    return before[:2] == after[:2] and before[2] != after[2]
 
 
 def joined(row: dict[str, Any]) -> str:
@@ -139,10 +166,12 @@ def pool(data: Path, out: Path, *, share: float) -> None:
     rows = clean_pairs(data)
     train, held = rows[:POOL], rows[POOL : POOL + HELD]
     write_jsonl(out / "pairs.jsonl", train)
-    write_jsonl(
-        out / "gain_pairs.jsonl",
-        [{"instruction": joined(row), "output": row["refined_output"]} for row in held],
-    )
+    new = new_pairs(data, rows)
+    for name, pairs in (("gain_pairs", held), ("gain_pairs_new", new)):
+        write_jsonl(
+            out / f"{name}.jsonl",
+            [{"instruction": joined(row), "output": row["refined_output"]} for row in pairs],
+        )
     for fault in ("clean", *FAULTS):
         _, answers = mixed(train, fault, share=0 if fault == "clean" else share)
         pairs = [
@@ -170,7 +199,7 @@ def pool(data: Path, out: Path, *, share: float) -> None:
     )
     print(
         f"{len(rows)} pairs with an unchanged instruction; {len(train)} to train, "
-        f"{len(held)} held out; {len(open_rows)} references"
+        f"{len(held)} held out, {len(new)} new ones; {len(open_rows)} references"
     )
 
 
@@ -232,14 +261,14 @@ def takes_refinement(versions: dict[str, dict[str, Any]]) -> bool:
     return not passes or refined["r_ifd"] < original["r_ifd"]
 
 
-def permuted(takes: list[bool], lengths: list[int]) -> list[bool]:
-    """The same decisions, exchanged among rows of like length."""
+def permuted(takes: list[bool], lengths: list[int], *, draw: str = "") -> list[bool]:
+    """The same decisions, exchanged among rows of like length; each draw is another exchange."""
     order = sorted(range(len(takes)), key=lambda i: (lengths[i], i))
     result = list(takes)
     for start in range(0, len(order), BAND_ROWS):
         band = order[start : start + BAND_ROWS]
         shuffled = [takes[i] for i in band]
-        random.Random(f"permuted {start}").shuffle(shuffled)
+        random.Random(f"permuted {start}{draw}").shuffle(shuffled)
         for place, take in zip(band, shuffled, strict=True):
             result[place] = take
     return result
@@ -269,9 +298,20 @@ def arms_file(
     return {"name": name.rpartition("--")[2], "file": path.name}
 
 
+def drawn_arms(
+    out: Path, prefix: str, rows: list[dict[str, Any]], answers: dict[int, list[str]]
+) -> dict[str, str]:
+    """An arm with a set of its own for each seed."""
+    for seed, texts in answers.items():
+        arm = arms_file(out, f"{prefix}-{seed}", rows, texts)
+    file = arm["file"].removesuffix(f"-{seed}.jsonl") + "-{seed}.jsonl"
+    return {"name": prefix.rpartition("--")[2], "file": file}
+
+
 def config(
-    out: Path, name: str, arms: list[dict[str, str]], *, choice: str, reference: str, seeds: int,
-    examples: int, rate: float, model: str,
+    out: Path, name: str, arms: list[dict[str, str]], *, choice: str, reference: str,
+    seeds: list[int], examples: int, rate: float, model: str, gain: str = "gain_pairs",
+    primary: str = "open_references",
 ) -> None:  # fmt: skip
     settings = {
         "out": f"results-{name}",
@@ -279,13 +319,13 @@ def config(
         "arms": arms,
         "choice": choice,
         "reference": reference,
-        "seeds": list(range(seeds)),
+        "seeds": seeds,
         "examples": examples,
         "balance": ["examples"],
-        "primary": "open_references",
+        "primary": primary,
         "tasks": [
             {"name": "open_references", "kind": "held_out", "path": "open_references.jsonl"},
-            {"name": "gain_pairs", "kind": "gain", "path": "gain_pairs.jsonl"},
+            {"name": gain, "kind": "gain", "path": f"{gain}.jsonl"},
         ],
         "train": {
             "epochs": 1,
@@ -302,7 +342,7 @@ def config(
     print(path)
 
 
-def e0(out: Path, *, seeds: int, examples: int, rate: float, model: str) -> None:
+def e0(out: Path, *, seeds: list[int], examples: int, rate: float, model: str) -> None:
     """All originals, all revisions, the versions that are chosen, and the others of the same rows."""
     rows = read_jsonl(out / "pairs.jsonl")
     takes = [takes_refinement(v) for v in scores(pool_of(out, "clean", 0, "parquet"))]
@@ -328,47 +368,60 @@ def e0(out: Path, *, seeds: int, examples: int, rate: float, model: str) -> None
 
 
 def e1(
-    out: Path, *, fault: str, share: float, seeds: int, examples: int, rate: float, model: str,
-    run: Path | None, left_out: list[str],
+    out: Path, *, fault: str, share: float, seeds: list[int], run: Path | None,
+    left_out: list[str], again: bool, **size: Any,
 ) -> None:  # fmt: skip
     """A fixed share of the revisions is faulty; the arms differ in what they do about it."""
     rows = read_jsonl(out / "pairs.jsonl")
     faulty, refined = mixed(rows, fault, share=share)
     lengths = [len(text) for text in refined]
+    banded = [len(row["original_output"]) for row in rows] if fault in BY_ORIGINAL else lengths
     takes = [takes_refinement(v) for v in scores(pool_of(out, fault, share, "parquet"))]
     decisions = {
         "ungated": [True] * len(rows),
         "choice": takes,
-        "permuted": permuted(takes, lengths),
         "oracle": [not is_bad for is_bad in faulty],
         "cheap": cheap(rows, refined, refuse=len(rows) - sum(takes)),
     }
+    exchanged = {"permuted": takes}
     if run is not None:
-        gated = [t and passes for t, passes in zip(takes, gate_passes(run), strict=True)]
-        decisions |= {"gated": gated, "permuted_gated": permuted(gated, lengths)}
-        decisions["gate_alone"] = gate_passes(run)
-    prefix = f"e1-{fault}-{share:g}"
-    rates = {name: rates_of(kept, faulty) for name, kept in decisions.items()}
+        gate = gate_passes(run)
+        gated = [t and passes for t, passes in zip(takes, gate, strict=True)]
+        decisions |= {
+            "gated": gated,
+            "gate_alone": gate,
+            "permuted_by_revision": permuted(gated, lengths),
+        }
+        exchanged["permuted_gated"] = gated
+    draws = {
+        name: {seed: permuted(kept, banded, draw=f" {seed}") for seed in seeds}
+        for name, kept in exchanged.items()
+    }
+    prefix = f"e1-{fault}-{share:g}" + ("-again" if again else "")
+    rates: dict[str, Any] = {name: rates_of(kept, faulty) for name, kept in decisions.items()}
+    for name, by_seed in draws.items():
+        rates[name] = mean_rates([rates_of(kept, faulty) for kept in by_seed.values()])
     (out / f"{prefix}.rates.json").write_text(json.dumps(rates, indent=1) + "\n")
     print(json.dumps(rates))
-    arms = [
-        arms_file(
-            out,
-            f"{prefix}--{name}",
-            rows,
-            [
-                r if k else row["original_output"]
-                for k, r, row in zip(kept, refined, rows, strict=True)
-            ],
-        )
-        for name, kept in decisions.items()
-    ]
+
+    def answers(kept: list[bool]) -> list[str]:
+        return [
+            new if keep else row["original_output"]
+            for keep, new, row in zip(kept, refined, rows, strict=True)
+        ]
+
+    arms = [arms_file(out, f"{prefix}--{n}", rows, answers(kept)) for n, kept in decisions.items()]
+    for name, by_seed in draws.items():
+        sets = {seed: answers(kept) for seed, kept in by_seed.items()}
+        arms.append(drawn_arms(out, f"{prefix}--{name}", rows, sets))
     arms.append(arms_file(out, f"{prefix}--clean", rows, [row["refined_output"] for row in rows]))
+    if again:
+        left_out = [arm["name"] for arm in arms if arm["name"] not in ("choice", "permuted")]
+        size |= {"gain": "gain_pairs_new", "primary": "gain_pairs_new"}
     config(
         out, prefix, [arm for arm in arms if arm["name"] not in left_out],
         choice="choice" if run is None else "gated",
-        reference="permuted" if run is None else "permuted_gated",
-        seeds=seeds, examples=examples, rate=rate, model=model,
+        reference="permuted" if run is None else "permuted_gated", seeds=seeds, **size,
     )  # fmt: skip
 
 
@@ -392,6 +445,11 @@ def rates_of(kept: list[bool], faulty: list[bool]) -> dict[str, Any]:
         "clean": len(faulty) - sum(faulty),
         "clean refused": sum(not k for k, f in both if not f),
     }
+
+
+def mean_rates(rates: list[dict[str, Any]]) -> dict[str, Any]:
+    """The mean of several draws."""
+    return {name: round(sum(r[name] for r in rates) / len(rates), 1) for name in rates[0]}
 
 
 def calibrate(run: Path, *, examples: int, student: str, without: set[int]) -> None:
@@ -439,28 +497,46 @@ def calibrate(run: Path, *, examples: int, student: str, without: set[int]) -> N
 
 
 def seed_by_seed(path: Path) -> None:
-    """Run an experiment, all arms of a seed before the next seed."""
-    from tutelage.experiments.prove.config import load_prove_settings
+    """Run an experiment, all arms of a seed before the next seed; the manifest in the end names all cells."""
+    from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
     from tutelage.experiments.prove.prove_job import report_experiment
     from tutelage.experiments.prove.run import run_experiment
     from tutelage.progress import Silent
 
+    def of_seed(settings: ProveSettings, seed: int) -> ProveSettings:
+        arms = tuple(
+            arm.model_copy(update={"file": Path(str(arm.file).replace("{seed}", str(seed)))})
+            for arm in settings.arms
+        )
+        return settings.model_copy(update={"arms": arms, "seeds": (seed,)})
+
     settings = load_prove_settings(path)
-    for count in range(1, len(settings.seeds) + 1):
-        so_far = settings.model_copy(update={"seeds": settings.seeds[:count]})
-        done = run_experiment(so_far, progress=Silent())
+    manifest = settings.out / "manifest.json"
+    cells: list[dict[str, Any]] = []
+    for count, seed in enumerate(settings.seeds, start=1):
+        done = run_experiment(of_seed(settings, seed), progress=Silent())
         print(count, done, flush=True)
-        report_experiment(so_far, done)
+        about = json.loads(manifest.read_text())
+        known = {cell["arm"] for cell in cells} & {"untrained"}
+        cells += [cell for cell in about["cells"] if cell["arm"] not in known]
+        so_far = settings.model_copy(update={"seeds": settings.seeds[:count]})
+        manifest.write_text(
+            json.dumps(
+                {**about, "settings": so_far.model_dump(mode="json"), "cells": cells}, indent=2
+            )
+        )
+        report_experiment(so_far, {"cells": len(cells), "done": len(cells)})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("pool", "gate", "e0", "e1", "seeds"))
+    parser.add_argument("what", choices=("pool", "gate", "e0", "e1", "again", "seeds"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fault", choices=sorted(FAULTS), default="mismatch")
     parser.add_argument("--share", type=float, default=SHARE)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=6, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--examples", type=int, default=64)
     parser.add_argument("--rate", type=float, default=5e-5)
     parser.add_argument("--model", default="smollm2-135m")
@@ -471,7 +547,7 @@ def main() -> None:
     parser.add_argument("--config", help="seeds: which experiment")
     given = parser.parse_args()
     size = {
-        "seeds": given.seeds, "examples": given.examples, "rate": given.rate, "model": given.model,
+        "seeds": list(range(given.first_seed, given.first_seed + given.seeds)), "examples": given.examples, "rate": given.rate, "model": given.model,
     }  # fmt: skip
     if given.what == "pool":
         pool(given.data, given.out, share=given.share)
@@ -483,10 +559,10 @@ def main() -> None:
         )  # fmt: skip
     elif given.what == "e0":
         e0(given.out, **size)
-    elif given.what == "e1":
+    elif given.what in ("e1", "again"):
         e1(
             given.out, fault=given.fault, share=given.share, run=given.run,
-            left_out=given.leave_out, **size,
+            left_out=given.leave_out, again=given.what == "again", **size,
         )  # fmt: skip
     else:
         seed_by_seed(given.out / given.config)

@@ -1,8 +1,9 @@
-"""The tables and the picture of docs/experiments/where-choosing-pays.md, from raw items alone.
+"""The tables and the pictures of docs/experiments/where-choosing-pays.md, from raw items alone.
 
-python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo --picture docs/images/where-choosing-pays.svg
+    python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo truncated mismatch-again --pictures docs/images
 
-Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. Only seeds that all arms of a
+Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. The arms oracle and clean have the same rows
+for every fault, and so the same trainings: seeds that a file lacks are taken from the other files. Only seeds that all arms of a
 comparison have are used. Harm and benefit are those of a whole set against the originals, by taking the outcome as
 linear in the share: ungated is half faulty and half clean, oracle half original and half clean.
 """
@@ -17,12 +18,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from tutelage.evaluation.efficiency import efficiency
-from tutelage.stats.paired_design import Interval
-from tutelage.stats.paired_items import pair
+from tutelage.stats.paired_design import Interval, efficiency, paired_items
 
 Arms: TypeAlias = dict[str, dict[int, dict[str, float]]]
-TASKS = ("open_references", "gain_pairs")
+OPEN = "open_references"
+SAME = ("oracle", "clean")
 PAIRS = (
     ("choice", "permuted"),
     ("gated", "permuted_gated"),
@@ -49,7 +49,7 @@ DRAWN = (
     ("oracle", "ungated"),
     ("clean", "ungated"),
 )
-"""What the picture shows."""
+"""What the picture of open references shows; that of the gain shows the first four."""
 
 
 def read_arms(path: Path, task: str) -> Arms:
@@ -63,6 +63,24 @@ def read_arms(path: Path, task: str) -> Arms:
     return arms
 
 
+def all_arms(folder: Path, fault: str, faults: Sequence[str], task: str) -> Arms:
+    """The arms of a fault, with the seeds of oracle and clean that were trained for another fault."""
+    arms = read_arms(folder / f"map-{fault}.csv.gz", task)
+    seeds = {seed for name, by_seed in arms.items() if name != "untrained" for seed in by_seed}
+    for other in faults:
+        for name, by_seed in read_arms(folder / f"map-{other}.csv.gz", task).items():
+            shared = {seed: items for seed, items in by_seed.items() if seed in seeds}
+            if name in SAME and shared:
+                arms[name] = shared | arms.get(name, {})
+    return arms
+
+
+def tasks_of(path: Path) -> list[str]:
+    """The outcomes that a file has, in its order."""
+    with gzip.open(path, "rt") as file:
+        return list(dict.fromkeys(row["task"] for row in csv.DictReader(file)))
+
+
 def difference(arms: Arms, arm: str, against: str) -> Interval | None:
     """One arm less another over the seeds that both have; the untrained student counts for all."""
     if arm not in arms or against not in arms:
@@ -71,7 +89,7 @@ def difference(arms: Arms, arm: str, against: str) -> Interval | None:
     if against == "untrained":
         base = dict.fromkeys(arms[arm], next(iter(base.values())))
     seeds = sorted(arms[arm].keys() & base.keys())
-    paired = pair([(seed, arms[arm][seed], base[seed]) for seed in seeds])
+    paired = paired_items([(seed, arms[arm][seed], base[seed]) for seed in seeds])
     return None if paired is None else paired.interval(level=0.95)
 
 
@@ -122,9 +140,9 @@ def rates(folder: Path, faults: Sequence[str]) -> None:
             rows.append((
                 fault,
                 arm,
-                f"{r['faulty refused']} of {r['faulty']}",
+                f"{r['faulty refused']:g} of {r['faulty']:g}",
                 f"{r['faulty refused'] / r['faulty']:.2f}",
-                f"{r['clean refused']} of {r['clean']}",
+                f"{r['clean refused']:g} of {r['clean']:g}",
                 f"{r['clean refused'] / r['clean']:.2f}",
             ))  # fmt: skip
     table(("fault", "arm", "faulty refused", "share", "clean refused", "share"), rows)
@@ -150,20 +168,27 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
     print("benefit of a clean revision:", scaled(difference(arms, "clean", "oracle"), 2.0))
 
 
-def picture(path: Path, folder: Path, faults: Sequence[str]) -> None:
+def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> None:
     """Differences with intervals, fault by fault, as the product draws them."""
     from tutelage.reporting.interval_chart import interval_chart
 
     rows = []
     for fault in faults:
-        arms = read_arms(folder / f"map-{fault}.csv.gz", TASKS[0])
-        for arm, against in DRAWN:
-            i = difference(arms, arm, against)
-            if i is not None:
-                name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
-                rows.append((name, i.mean, i.low, i.high))
-    unit = "nats a token on open references, 95 % interval"
+        file = folder / f"map-{fault}.csv.gz"
+        for task in tasks_of(file):
+            if (task != OPEN) != gain:
+                continue
+            arms = all_arms(folder, fault, faults, task)
+            for arm, against in DRAWN[:4] if gain else DRAWN:
+                i = difference(arms, arm, against)
+                if i is not None:
+                    name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
+                    rows.append(
+                        (name.replace("mismatch-again", "mismatch again"), i.mean, i.low, i.high)
+                    )
+    outcome = "the gain from the instruction" if gain else "open references"
     primary = [name for name, *_ in rows if name.endswith(" less permuted")]
+    unit = f"nats a token on {outcome}, 95 % interval"
     path.write_text(interval_chart(rows, unit=unit, first=primary))
 
 
@@ -171,14 +196,16 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("faults", nargs="+")
-    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--pictures", type=Path, help="a folder")
     given = parser.parse_args()
     rates(given.folder, given.faults)
     for fault in given.faults:
-        for task in TASKS:
-            comparisons(read_arms(given.folder / f"map-{fault}.csv.gz", task), task, fault)
-    if given.picture:
-        picture(given.picture, given.folder, given.faults)
+        file = given.folder / f"map-{fault}.csv.gz"
+        for task in tasks_of(file):
+            comparisons(all_arms(given.folder, fault, given.faults, task), task, fault)
+    if given.pictures:
+        for name, gain in (("where-choosing-pays", False), ("where-choosing-pays-gain", True)):
+            picture(given.pictures / f"{name}.svg", given.folder, given.faults, gain=gain)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Write an experiment's items as a small file without any text of the data.
 
 python benchmarks/experiments/raw_items.py RESULTS docs/experiments/raw/NAME.csv.gz
+
+RESULTS: the folder of an experiment, or its results.parquet, which holds what was finished when it was last reported.
 """
 
 import csv
@@ -8,6 +10,8 @@ import gzip
 import io
 import sys
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from tutelage.experiments.prove.run import read_results
 
@@ -17,7 +21,8 @@ COLUMNS = (*PLACE, "value", "correct", "status")
 
 def main() -> None:
     out, file = Path(sys.argv[1]), Path(sys.argv[2])
-    rows = read_results(out).select(list(COLUMNS)).to_pylist()
+    table = pq.read_table(out) if out.suffix == ".parquet" else read_results(out)
+    rows = table.select(list(COLUMNS)).to_pylist()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
