@@ -1,4 +1,4 @@
-"""What a pass over the rows found out about the data as a whole, for the person who gave it."""
+"""Findings about a whole source: hints about columns, missing responses and unreadable rows."""
 
 import difflib
 import re
@@ -46,7 +46,7 @@ _HINTS: Mapping[str, str] = {
     "row_too_large": "is it the right file? A row is one example",
     "broken_file": "is the file complete?",
 }
-"""The next step for each reason for which a whole source may be unreadable."""
+"""Hint for each reason for which no row of a source could be read."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class _File:
 
 @dataclass(slots=True)
 class Findings:
-    """What has been found out so far.
+    """Findings collected while rows are read.
 
     Attributes:
         fields: Who knows which names the rows have.
@@ -76,7 +76,7 @@ class Findings:
     _template_arguments: int = 0
 
     def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
-        """Take note of a row that is an example.
+        """Record a row that became an example.
 
         Args:
             file: Where it stands.
@@ -124,7 +124,7 @@ class Findings:
                 self._unasked[name] = None
 
     def likely_response(self) -> str | None:
-        """The name of a column that nobody asked for and that looks like responses."""
+        """Unused column that looks like responses, or None."""
         means = {name: sum(lengths) / len(lengths) for name, lengths in self._texts.items()}
         named = [name for name in means if _LIKE_A_RESPONSE.search(name)]
         long = [name for name, mean in means.items() if mean >= _LONG_TEXT]
@@ -132,11 +132,11 @@ class Findings:
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """The files that have examples and not one response."""
+        """Files with examples but without a single response."""
         return tuple(n for n, file in self._files.items() if file.examples and not file.answered)
 
     def notes(self) -> list[str]:
-        """What a person should know about the data, in sentences."""
+        """Warnings about the data, in sentences."""
         found = []
         for name in self.unanswered:
             guess = self.likely_response()
@@ -163,7 +163,7 @@ class Findings:
 
 
 def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
-    """Refuse a mapping to a name that no row has.
+    """Raise an error for a mapping to a name that no row has.
 
     Args:
         fields: Who knows the names.
@@ -193,7 +193,7 @@ def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
 
 
 def hint_for(statuses: Counter[str], names: Iterable[str], guess: str | None) -> str:
-    """The next step where not one row could be read.
+    """Hint for a source of which no row could be read.
 
     Args:
         statuses: How many rows have which reason.

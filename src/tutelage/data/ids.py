@@ -1,4 +1,4 @@
-"""Ids are hashes of content, so that the same text has the same id on every machine."""
+"""Content hashes as ids: the same text has the same id on every machine."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ def _hash_of(text: str) -> str:
 
 
 def message_parts(message: Message) -> list[object]:
-    """What of a turn belongs to ids and keys: role and content, and what else it has.
+    """Parts of a message that enter ids and keys: role, content and optional fields.
 
     A plain turn gives `[role, content]`, so that plain rows keep the ids of earlier versions.
 
@@ -87,14 +87,20 @@ def _json_of(value: str | None) -> str:
 def example_id_of(
     messages: Sequence[Message], *, reference: str | None = None, tools: str | None = None
 ) -> str:
-    """The id of an example: its original messages, its reference and its tools, if any."""
+    """Id of an example, from its original messages, its reference and its tools.
+
+    Args:
+        messages: The messages of the original.
+        reference: The known right answer, or None.
+        tools: JSON text of the tool schemas, or None.
+    """
     text = _turns_json(messages)
     more = "" if tools is None else f",{encode_basestring(tools)}"
     return _hash_of(f'["example",{text},{_json_of(reference)}{more}]')
 
 
 def original_ids_of(messages: Iterable[Message], *, reference: str | None) -> tuple[str, str]:
-    """The ids of an example without tools and of its original, all of whose turns are plain.
+    """Ids of a plain example (no tools) and of its original candidate.
 
     Args:
         messages: The original conversation; of each turn only role and content count.
@@ -118,7 +124,7 @@ def candidate_id_of(
     distinction: str | None = None,
     tools: str | None = None,
 ) -> str:
-    """The id of a candidate.
+    """Id of a candidate, from its example, provenance and messages.
 
     Args:
         example_id: The example it is a version of.

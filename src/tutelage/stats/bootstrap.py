@@ -1,4 +1,4 @@
-"""Bootstrap and jackknife: a statistic over other draws of the same instructions.
+"""Bootstrap and jackknife over instructions that several sets share.
 
 A bootstrap draws instructions with replacement, which is right for means. But a draw with
 replacement repeats texts, and repetition is what distinct-n, the compression ratio and the
@@ -25,7 +25,7 @@ GROUPS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicates:
-    """A statistic, and what it would have been over other draws of the same instructions.
+    """A statistic with its values over resampled instructions.
 
     Attributes:
         value: Over all texts; never NaN.
@@ -38,13 +38,13 @@ class Replicates:
     kind: Literal["bootstrap", "jackknife"]
 
     def minus(self, other: "Replicates") -> "Replicates":
-        """The difference, draw by draw: paired wherever the two share instructions."""
+        """Difference of two statistics, draw by draw, so that shared instructions are paired."""
         return Replicates(
             value=self.value - other.value, draws=self.draws - other.draws, kind=self.kind
         )
 
     def estimate(self) -> Estimate:
-        """The value with its 95 % interval: percentiles, or the jackknife's normal interval."""
+        """Value with its 95 % interval: bootstrap percentiles, or jackknife and normal."""
         draws = self.draws[np.isfinite(self.draws)]
         if len(draws) < 2:  # noqa: PLR2004  (one draw says nothing about spread)
             return Estimate(value=self.value)
@@ -57,7 +57,7 @@ class Replicates:
 
 
 class Resampling:
-    """Draws of the instructions that several sets share.
+    """Resampled draws of the instructions that several sets share.
 
     The draws depend on the keys and the seed, not on the order of texts or sets.
 
@@ -81,13 +81,13 @@ class Resampling:
         self.instructions = size
 
     def places(self, keys: Sequence[str]) -> Codes:
-        """The number of each text's instruction."""
+        """Index of each text's instruction."""
         return np.array([self._place[key] for key in keys], dtype=np.int64)
 
     def bootstrap(
         self, statistic: Callable[[Numbers], float | None], keys: Sequence[str]
     ) -> Replicates | None:
-        """A statistic of weighted texts, over draws with replacement.
+        """Bootstrap of a statistic of weighted texts, with replacement.
 
         Args:
             statistic: From one weight a text (how often it was drawn) to a number; None where it
@@ -110,7 +110,7 @@ class Resampling:
     def jackknife(
         self, statistic: Callable[[list[Numbers]], float | None], keys: Sequence[Sequence[str]]
     ) -> Replicates | None:
-        """A statistic of kept texts of one or several sets, leaving out a group at a time.
+        """Jackknife of a statistic of one or several sets, leaving out one group at a time.
 
         Args:
             statistic: From one mask for each set (1 kept, 0 left out) to a number, or None.
@@ -134,7 +134,7 @@ def _filled(draws: Sequence[float | None]) -> Numbers:
 
 
 def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
-    """How often each question is drawn, with replacement within its group; draws by Q.
+    """Bootstrap counts of each question, drawn with replacement within its group; draws by Q.
 
     Args:
         group_Q: The group of each question; one group draws from all questions.
@@ -153,7 +153,7 @@ def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
 def clustered_interval(
     values: Any, clusters: Sequence[str], *, draws: int, seed: int
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a mean, from draws of whole clusters.
+    """95 % percentile interval of a mean, from a bootstrap of whole clusters.
 
     Args:
         values: Finite numbers.

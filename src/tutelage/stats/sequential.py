@@ -1,4 +1,4 @@
-"""A confidence sequence: an interval of a mean that holds at all looks together.
+"""Confidence sequence of a mean: an interval that is valid at every look.
 
 An ordinary interval is right for one look; who looks after every question and stops at the first
 interval that excludes 0 is wrong far more often than stated. The asymptotic confidence sequence
@@ -14,7 +14,7 @@ from tutelage.stats.intervals import Numbers
 
 
 def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> float:
-    """Half the width of the confidence sequence after so many terms.
+    """Half the width of the confidence sequence after some terms.
 
     Args:
         spread: Standard deviation of the terms, at least 0.

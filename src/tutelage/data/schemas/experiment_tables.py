@@ -1,4 +1,4 @@
-"""The tables of experiments: prove, frontier, drift, rankings and rounds."""
+"""Schemas of the tables of experiments: prove, frontier, drift, rankings and rounds."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -29,7 +29,7 @@ COMPARISONS = table_schema(
     column("mean_arm", pa.float64(), title="mean of the arm"),
     column("mean_against", pa.float64(), title="mean of the other"),
 )
-"""comparisons.parquet of `tutelage prove`: one row a comparison of two arms."""
+"""comparisons.parquet of `tutelage prove`: one row per comparison of two arms."""
 
 EFFICIENCIES = table_schema(
     column("student", pa.string()),
@@ -46,7 +46,7 @@ EFFICIENCIES = table_schema(
     column("seeds", pa.int32()),
     column("items", pa.int32()),
 )
-"""efficiency.parquet of `tutelage prove`: which part of the possible gain each arm reaches."""
+"""efficiency.parquet of `tutelage prove`: the part of the possible gain that each arm reaches."""
 
 FRONTIER = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -90,7 +90,7 @@ FRONTIER = table_schema(
         about="place in the order of training, from 0; null where not kept",
     ),
 )
-"""frontier.parquet: one row an example."""
+"""frontier.parquet: one row per example."""
 
 DRIFT = table_schema(
     column(
@@ -122,7 +122,7 @@ DRIFT = table_schema(
     ),
     column("texts", pa.int64(), about="how many texts the value rests on"),
 )
-"""drift.parquet: one row a set of texts and measure."""
+"""drift.parquet: one row per set of texts and measure."""
 
 STANDINGS = table_schema(
     column("domain", pa.string(), about="`all` for all of them"),
@@ -145,7 +145,7 @@ STANDINGS = table_schema(
     column("questions", pa.int32(), about="with a number"),
     column("answers", pa.int32(), about="with or without, over all domains"),
 )
-"""standings.parquet: domain by predictor by entrant, best first."""
+"""standings.parquet: one row per domain, predictor and entrant, best first."""
 
 PAIRS = table_schema(
     column("domain", pa.string()),
@@ -162,7 +162,7 @@ PAIRS = table_schema(
         about="the interval says that a is better",
     ),
 )
-"""pairs.parquet: one row a pair of entrants."""
+"""pairs.parquet: one row per pair of entrants."""
 
 CORRELATIONS = table_schema(
     column("predictor", pa.string()),
@@ -184,7 +184,7 @@ CORRELATIONS = table_schema(
     ),
     column("entrants", pa.int32(), title="sources"),
 )
-"""correlations.parquet: one row a predictor and measured outcome."""
+"""correlations.parquet: one row per predictor and measured outcome."""
 
 SETTLING = table_schema(
     column("questions", pa.int32()),
@@ -198,7 +198,7 @@ SETTLING = table_schema(
     ),
     column("settled", pa.bool_(), about="whether only the leader is left"),
 )
-"""settling.parquet: one row a look at the first place."""
+"""settling.parquet: one row per look of the sequential test at the first place."""
 
 STUDENT_AGREEMENT = table_schema(
     column("one", pa.string()),
@@ -211,7 +211,7 @@ STUDENT_AGREEMENT = table_schema(
     column("chance", pa.float64(), about="what unrelated judges would come to"),
     column("n", pa.int64(), title="pairs", about="entrants, questions or answers"),
 )
-"""agreement.parquet: one row a pair of students, predictor and measure."""
+"""agreement.parquet: one row per pair of students, predictor and measure."""
 
 PROBES = table_schema(
     column("rung", pa.int32()),
@@ -228,7 +228,7 @@ PROBES = table_schema(
     column("shrunk_error", pa.float64()),
     column("goes_on", pa.bool_(), title="goes on"),
 )
-"""probes.parquet: one row a source and rung of small trainings."""
+"""probes.parquet: one row per source and rung of small trainings."""
 
 SWEEP = table_schema(
     column("mix", pa.string()),
@@ -246,7 +246,7 @@ SWEEP = table_schema(
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
 )
-"""sweep.parquet: one row a mix of sources."""
+"""sweep.parquet: one row per mix of sources."""
 
 ANSWERS = table_schema(
     column("question", pa.string(), about="hash of the conversation before the answer"),
@@ -257,7 +257,7 @@ ANSWERS = table_schema(
     column("detail", pa.string()),
     column("response_tokens", pa.float64(), unit="tokens"),
 )
-"""answers.parquet: one row an answer; one float64 column a metric follows."""
+"""answers.parquet: one row per answer; one float64 column for each metric follows."""
 
 GRADIENTS = table_schema(
     column("question", pa.string()),
@@ -265,7 +265,7 @@ GRADIENTS = table_schema(
     column("status", pa.string()),
     column("gradient", pa.list_(pa.float32()), about="null where there is none"),
 )
-"""gradients.parquet: one row an answer, with the projected gradient of its loss."""
+"""gradients.parquet: one row per answer, with the projected gradient of its loss."""
 
 _ROUND_PLACE = table_schema(
     column("seed", pa.int64()), column("loop", pa.string()), column("round", pa.int32())
@@ -276,7 +276,7 @@ FATES = table_schema(
     column("example_id", pa.string(), title="example"),
     column("fate", pa.string(), title="outcome", about="refined, original or refused"),
 )
-"""fates.parquet: one row an example and round."""
+"""fates.parquet: one row per example and round."""
 
 FLIPS = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -288,7 +288,7 @@ FLIPS = table_schema(
     column("reason_before", pa.string()),
     column("reason_after", pa.string()),
 )
-"""One row an example on which two rounds decide differently."""
+"""One row per example on which two rounds decide differently."""
 
 REWRITES = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -299,7 +299,7 @@ REWRITES = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("status", pa.string()),
 )
-"""One row a rewrite that was asked for after a refusal."""
+"""One row per rewrite requested after a refusal."""
 
 COMPARED_LOOPS = table_schema(
     column("after", pa.int32(), title="after trainings", about="so many trainings"),
@@ -341,7 +341,7 @@ COMPARED_LOOPS = table_schema(
         "latest", pa.bool_(), about="of these two and this task there is none after more trainings"
     ),
 )
-"""loops.parquet: one row a comparison of two loops."""
+"""loops.parquet: one row per comparison of two loops."""
 
 ROUNDS = table_schema(
     _ROUND_PLACE,
@@ -366,7 +366,7 @@ ROUNDS = table_schema(
     ),
     column("ended", pa.string(), about="why the loop ended here; null where it went on"),
 )
-"""rounds.parquet: one row a round of a loop."""
+"""rounds.parquet: one row per round of a loop."""
 
 ROUND_DRIFT = table_schema(_ROUND_PLACE, DRIFT)
 """drift.parquet of rounds: as DRIFT, for each round."""
@@ -382,7 +382,7 @@ ROUND_FLIPS = table_schema(
     column("against", pa.int64(), about="the round, or the seed"),
     FLIPS,
 )
-"""flips.parquet of rounds: as FLIPS, for each pair of rounds that is compared."""
+"""flips.parquet of rounds: as FLIPS, for each pair of compared rounds."""
 
 ROUND_REWRITES = table_schema(_ROUND_PLACE, REWRITES, column("won_back", pa.bool_()))
 """rewrites.parquet of rounds: as REWRITES, with whether the rewrite was chosen."""
@@ -414,4 +414,4 @@ EXPERIMENT_TABLES: Mapping[str, Mapping[str, pa.Schema]] = MappingProxyType(
         "frontier": {"attempts.parquet": ATTEMPTS, "frontier.parquet": FRONTIER},
     }
 )
-"""The tables of each experiment by file; answers have a further column for each metric."""
+"""Tables of each experiment by file; answers have one further column for each metric."""
