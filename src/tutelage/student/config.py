@@ -1,4 +1,4 @@
-"""The settings of the student's room."""
+"""Settings of the student and of its template."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 
 
 TEMPLATE_DATE = date(2026, 1, 1)
-"""What templates take for today unless a setting says otherwise, so that scores stay the same."""
+"""Fixed date for templates that use today's date, so that scores do not change."""
 _SET_BY_US = {
     "messages",
     "tools",
@@ -45,7 +45,7 @@ def _is_default(value: object) -> bool:
 
 
 class TemplateSettings(BaseModel):
-    """How rows become text: the same for scoring, training and evaluation.
+    """Settings of the template, the same for scoring, training and evaluation.
 
     Settings with their default values are left out when they are written or hashed.
     """
@@ -79,12 +79,12 @@ class TemplateSettings(BaseModel):
 
 
 def template_values(settings: TemplateSettings) -> Mapping[str, Any]:
-    """The settings of `TemplateSettings` of other settings that extend them, by name."""
+    """Values of the `TemplateSettings` fields of a settings object that extends them, by name."""
     return {name: getattr(settings, name) for name in TemplateSettings.model_fields}
 
 
 class StudentSettings(TemplateSettings):
-    """Which model reads, through which template, and within which bounds."""
+    """Settings of the student: model, template and limits."""
 
     model: str = Field(
         description="A model folder, a hub id, or the alias of a bundled model (smollm2-135m)."

@@ -1,4 +1,4 @@
-"""From candidates to the passages of each view.
+"""Views: conversion of candidates to passages.
 
     view                         context                             target
     response_given_instruction   everything in front of it           response
@@ -44,7 +44,7 @@ _CUT_ATTEMPTS = 8
 
 
 class _NotReadableError(Exception):
-    """Carries the reason why one candidate has no passages."""
+    """Carries the reason why a candidate has no passages."""
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         super().__init__(reason)
@@ -54,7 +54,7 @@ class _NotReadableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Border:
-    """A text cut at the border between context and target."""
+    """Text split at the border between context and target."""
 
     context: tuple[int, ...]
     target: tuple[int, ...]
@@ -64,7 +64,7 @@ class _Border:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewBuilder:
-    """Turns candidates into passages.
+    """Builder of the passages of candidates.
 
     Attributes:
         template: The student's template.
@@ -87,7 +87,7 @@ class ViewBuilder:
     control_tokens: re.Pattern[str] | None = None
 
     def encode(self, candidate: Candidate, side: SideName) -> EncodedSide | Refusal:
-        """Encode both views of a candidate's response, or of its instruction.
+        """Encode both views of a candidate's response or instruction.
 
         Args:
             candidate: One that `blank_reason` has nothing against.
@@ -120,7 +120,7 @@ class ViewBuilder:
         return replace(pooled, control_tokens_in_data=True)
 
     def targets_of(self, candidate: Candidate) -> tuple[tuple[Message, ...], list[int]]:
-        """The row as it is rendered, and which of its turns are read; at least one."""
+        """Rendered row and the turns that are read; at least one."""
         messages = candidate.messages
         if self.answers_only:
             messages = without_thinking(messages)
@@ -134,7 +134,7 @@ class ViewBuilder:
         return messages, turns
 
     def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
-        """Encode any context and target, without a template; there is no alone view.
+        """Encode a context and a target without a template; there is no view without the context.
 
         The context may be empty where the tokenizer adds a BOS token by itself; a context that
         starts with that token, as some chat templates render it, gets no second one.
@@ -165,7 +165,7 @@ class ViewBuilder:
         )
 
     def render_targets(self, candidate: Candidate) -> list[Rendered]:
-        """The turns of a candidate that are read, as the template renders them.
+        """Turns of a candidate that are read, as the template renders them.
 
         Raises:
             TemplateRefusedError: The template does not accept the row.
@@ -188,7 +188,7 @@ class ViewBuilder:
         return self._side(border, rendered, what="response")
 
     def _with_end(self, rendered: Rendered) -> _Border:
-        """The same border with the first token of the end of the turn counted too."""
+        """Same border with the first token of the end of the turn included in the target."""
         whole = self._border(rendered.context, rendered.target + rendered.end, what="response")
         ends_at = len(rendered.target)
         counted = int(np.searchsorted(whole.target_starts_T, ends_at, side="left")) + 1
@@ -259,7 +259,7 @@ class ViewBuilder:
         return (*bos, *tokens.ids_T.tolist())
 
     def _bos(self, tokens: Tokens) -> tuple[int, ...]:
-        """What the tokenizer puts in front, unless the text starts with it already."""
+        """Tokens that the tokenizer adds in front, unless the text already starts with them."""
         front = self.tokenizer.bos_ids
         return () if tuple(tokens.ids_T[: len(front)].tolist()) == front else front
 
@@ -297,12 +297,12 @@ class ViewBuilder:
 
 
 def _says(message: Message) -> bool:
-    """Whether a turn has anything to read: words, thinking or tool calls."""
+    """Whether a turn has anything to read: text, thinking or tool calls."""
     return bool(message.content.strip() or (message.reasoning or "").strip() or message.tool_calls)
 
 
 def _instruction_of(messages: Sequence[Message], at: int) -> str | None:
-    """The last user turn in front of a turn."""
+    """Last user turn before a turn."""
     return next((m.content for m in reversed(messages[:at]) if m.role == "user"), None)
 
 
@@ -316,7 +316,7 @@ def _has_control_token(candidate: Candidate, pattern: re.Pattern[str]) -> bool:
 
 
 def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
-    """The sides of several turns as one."""
+    """Sides of several turns joined into one."""
     starts, length = [], 0
     for turn in turns:
         starts.append(turn.starts_T + np.int32(length))
@@ -333,7 +333,7 @@ def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
 
 
 def blank_reason(candidate: Candidate) -> Unscored | None:
-    """Why a candidate has nothing to read, as far as that can be known without a tokenizer."""
+    """Reason why a candidate has nothing to read, as far as it is known without a tokenizer."""
     reason = None
     if candidate.status != OK:
         reason = candidate.status
@@ -349,7 +349,7 @@ def blank_reason(candidate: Candidate) -> Unscored | None:
 
 
 def _split(tokens: Tokens, border: int) -> tuple[int, bool]:
-    """The index of the first token that starts at or after the border, and whether one straddles.
+    """Index of the first token that starts at or after the border, and whether one straddles it.
 
     A character of several tokens gives them all its start, so tokens after the border cannot
     start in front of it; starts never decrease.

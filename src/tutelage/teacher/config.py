@@ -1,4 +1,4 @@
-"""The settings of a teacher. They can be written anywhere: no secret is among them."""
+"""Settings of a teacher, without secrets."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _OF_A_REQUEST = frozenset(("temperature", "top_p", "max_tokens", "seed"))
 
 
 class Prices(BaseModel):
-    """What the teacher costs, so that a run can be estimated, counted and capped."""
+    """Prices of a teacher's tokens, with which a run is estimated, counted and limited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class Prices(BaseModel):
     currency: str = Field(default="USD", min_length=1, description="Only shown, never converted.")
 
     def cost(self, *, prompt_tokens: int, completion_tokens: int) -> float:
-        """The price of one call, in `currency`.
+        """Cost of one call, in `currency`.
 
         Examples:
             >>> Prices(input_per_million=1, output_per_million=4).cost(
@@ -49,7 +49,7 @@ class Prices(BaseModel):
 
 
 class TeacherSettings(BaseModel):
-    """Who is asked, how, how fast and for how much."""
+    """Settings of a teacher: model, endpoint, rate, retries and budget."""
 
     # What was typed is not repeated in messages: it may be a key in the wrong place.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -146,7 +146,7 @@ class TeacherSettings(BaseModel):
 
     @property
     def charged(self) -> Prices | None:
-        """The prices that are paid: those of a batch where calls go into one."""
+        """Prices that apply: batch prices where calls are sent in batches."""
         if self.prices is None or not self.batch:
             return self.prices
         share = self.batch_price_fraction
@@ -159,7 +159,7 @@ class TeacherSettings(BaseModel):
 
     @property
     def teacher_name(self) -> str:
-        """What this teacher is called in tables, in requests and in the journal."""
+        """Name of this teacher in tables, requests and the teacher cache."""
         if self.name is not None:
             return self.name
         if self.kind == "local":

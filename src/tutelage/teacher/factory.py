@@ -1,4 +1,4 @@
-"""The front door: a teacher from its settings."""
+"""Construction of a teacher from its settings."""
 
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def open_teacher(
     local: Teacher | None = None,
     http_client: "httpx2.AsyncClient | None" = None,
 ) -> JournaledTeacher:
-    """Open a teacher. Nothing is sent yet.
+    """Open a teacher with its cache; no request is sent yet.
 
     Use it as an async context manager: entering finds out whether the endpoint obeys JSON
     schemas, where the settings leave that to `auto`; leaving closes its connections. Without
@@ -101,7 +101,7 @@ def open_teacher(
 def known_schema(
     settings: TeacherSettings, journal: Journal, *, endpoint: str | None = None
 ) -> bool | None:
-    """Whether a teacher obeys JSON schemas, as far as that is known without asking it.
+    """Whether a teacher follows JSON schemas, as far as this is known without a request.
 
     Args:
         settings: Of the teacher.
