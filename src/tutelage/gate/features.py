@@ -1,4 +1,4 @@
-"""Numbers of one response that fault detectors look at: token statistics, metrics, repetition.
+"""Features of fault detectors for one response: token statistics, metrics and repetition.
 
 Pure functions of a `Reading` and the two texts. A feature that cannot be had is NaN here and
 nowhere else: a detector sends it to a branch of its own, and it is never shown as a number.
@@ -27,7 +27,7 @@ from tutelage.gate.text_signs import (
 Numbers = NDArray[np.float64]
 
 _EDGE_TOKENS = 8
-"""How many tokens count as the start and as the end of a response."""
+"""Tokens that count as the start and as the end of a response."""
 _WINDOW = 12
 _NEAR_ZERO_NATS = 0.05
 _SURE_RANK = 10
@@ -92,7 +92,9 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "template_pieces": "pieces of a chat or prompt template",
     }
 )
-"""What each feature is. Those of `COMPARED` also come as the difference to the row's original."""
+"""Description of each feature. For those of `COMPARED` there is also the difference from the row's
+original.
+"""
 
 COMPARED = (
     "log_ifd",
@@ -110,12 +112,12 @@ COMPARED = (
 )
 DIFFERENCES = tuple(f"{name}_less_original" for name in COMPARED)
 NAMES: tuple[str, ...] = (*FEATURES, *DIFFERENCES)
-"""All features, in the order in which a gate keeps them."""
+"""Names of all features, in the order in which a gate stores them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredText:
-    """What the student made of one version, with its texts.
+    """Token statistics and texts of one version.
 
     Attributes:
         reading: All four views, with ranks and entropies.
@@ -129,7 +131,7 @@ class ScoredText:
 
 
 def features_of(text: ScoredText, *, original: Mapping[str, float] | None = None) -> Numbers:
-    """The features of one version, in the order of `NAMES`.
+    """Features of one version, in the order of `NAMES`.
 
     Args:
         text: The version.
@@ -150,7 +152,7 @@ def features_of(text: ScoredText, *, original: Mapping[str, float] | None = None
 
 
 def plain_features(text: ScoredText) -> dict[str, float]:
-    """The features of `FEATURES`, by name.
+    """Features of `FEATURES`, by name.
 
     Raises:
         DataError: The reading lacks a view or a statistic.
@@ -232,7 +234,7 @@ def _rank_features(given: TokenStats) -> dict[str, float]:
 
 
 def _copy_features(words: Sequence[str], asked: Sequence[str]) -> dict[str, float]:
-    """How much of the instruction the response repeats, in runs of at least four words."""
+    """Features of instruction text that the response repeats, in runs of four or more words."""
     size = min(4, max(2, len(asked)))
     mine, theirs = _grams(words, size), _grams(asked, size)
     copied_I = _covered([gram in set(mine) for gram in theirs], size, len(asked))
@@ -248,7 +250,7 @@ def _copy_features(words: Sequence[str], asked: Sequence[str]) -> dict[str, floa
 
 
 def _repetition_features(words: Sequence[str]) -> tuple[NDArray[np.bool_], dict[str, float]]:
-    """Which words repeat a sequence of four that came before, and how much there is of it."""
+    """Features of words that repeat an earlier sequence of four words."""
     seen_W = _covered(_seen_before(_grams(words, 4)), 4, len(words))
     longest = _longest_repeat(words)
     text = " ".join(words).encode("utf-8", "surrogatepass")
@@ -296,7 +298,7 @@ def _mean(values: NDArray[np.generic]) -> float:
 
 
 def _window_means(values_T: Numbers) -> Numbers:
-    """Means of all windows; the mean of everything, where the text is shorter than one."""
+    """Means of all windows; the overall mean where the text is shorter than a window."""
     if len(values_T) <= _WINDOW:
         return np.array([values_T.mean()])
     sums = np.concatenate([[0.0], np.cumsum(values_T)])
@@ -305,7 +307,7 @@ def _window_means(values_T: Numbers) -> Numbers:
 
 
 def _jump(surprise_T: Numbers) -> float:
-    """The largest rise from all that comes before to the next window; 0 for short texts."""
+    """Largest rise from everything before to the next window; 0 for short texts."""
     if len(surprise_T) < 2 * _WINDOW:
         return 0.0
     windows = _window_means(surprise_T)[_EDGE_TOKENS:]
@@ -322,7 +324,7 @@ def _longest_run(flags_T: NDArray[np.bool_]) -> int:
 
 
 def _words(text: str) -> tuple[list[str], list[int]]:
-    """Words and marks in lower case, and where each starts; characters without spaces."""
+    """Words and punctuation in lower case, with their starts; single characters without spaces."""
     found = list(_WORDS.finditer(text))
     if found and sum(m.end() - m.start() for m in found) / len(found) > 12:  # noqa: PLR2004
         found = list(re.finditer(r"\S", text))
@@ -343,7 +345,7 @@ def _seen_before(grams: Sequence[tuple[str, ...]]) -> list[bool]:
 
 
 def _covered(flags: Sequence[bool], size: int, words: int) -> NDArray[np.bool_]:
-    """Which words lie in a sequence that is flagged."""
+    """Mask of words that lie in a flagged sequence."""
     covered_W = np.zeros(words, dtype=np.bool_)
     for place, flag in enumerate(flags):
         if flag:
@@ -352,7 +354,7 @@ def _covered(flags: Sequence[bool], size: int, words: int) -> NDArray[np.bool_]:
 
 
 def _longest_common(words: Sequence[str], asked: Sequence[str]) -> tuple[int, int]:
-    """The longest run of words that both have, and where it starts in the first."""
+    """Longest run of words common to both, and its start in the first."""
     low, high, place = 0, min(len(words), len(asked)), 0
     while low < high:
         middle = (low + high + 1) // 2
@@ -366,7 +368,7 @@ def _longest_common(words: Sequence[str], asked: Sequence[str]) -> tuple[int, in
 
 
 def _longest_repeat(words: Sequence[str]) -> int:
-    """The longest run of words that occurs again without overlapping itself."""
+    """Longest run of words that occurs twice without overlap."""
     low, high = 0, len(words) // 2
     while low < high:
         middle = (low + high + 1) // 2
@@ -391,7 +393,7 @@ def _surprise_of(
     given: TokenStats,
     token_starts_T: NDArray[np.int32] | None,
 ) -> float:
-    """Mean surprise of the tokens that start within flagged words; NaN where there are none."""
+    """Mean surprisal of the tokens that start within flagged words; NaN without any."""
     if token_starts_T is None or not words_W.any():
         return math.nan
     word_T = np.searchsorted(np.array(starts), token_starts_T + 1, side="right") - 1
@@ -400,7 +402,7 @@ def _surprise_of(
 
 
 def _script(character: str) -> int:
-    """A coarse block of the character: Latin with its accents, or 256 code points."""
+    """Coarse script of a character: Latin with its accents, or a block of 256 code points."""
     code = ord(character)
     if code < 0x250 or 0x1E00 <= code < 0x1F00:  # noqa: PLR2004
         return 0

@@ -1,4 +1,4 @@
-"""The settings of reflection and of sampling."""
+"""Settings of rewriting (reflection) and of sampling."""
 
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -23,7 +23,7 @@ RESPONSE_CRITERIA = (
 
 
 class RefineSettings(BaseModel):
-    """What the teacher is asked to improve, how, and how often."""
+    """Settings of rewriting: steps, prompts, layout of replies and attempts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -91,7 +91,7 @@ class RefineSettings(BaseModel):
 
     @property
     def own_answers(self) -> "SampleSettings":
-        """How the student answers, where `source` is the student."""
+        """Settings of the student's own answers, where `source` is the student."""
         return SampleSettings(
             n=1,
             temperature=self.answer_temperature,
@@ -103,7 +103,7 @@ class RefineSettings(BaseModel):
         )
 
     def decisive(self) -> dict[str, Any]:
-        """The settings that decide what is written: those of own answers only where there are."""
+        """Settings that decide what is written; those of own answers only where they are used."""
         apart = {"source", "answer_temperature", "answer_max_tokens"}
         return self.model_dump(mode="json", exclude=apart if self.source == "original" else None)
 
@@ -124,7 +124,7 @@ class RefineSettings(BaseModel):
 
 
 class SampleSettings(BaseModel):
-    """How N responses to one instruction are drawn."""
+    """Settings of sampling N responses to each instruction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
