@@ -1,4 +1,4 @@
-"""The settings of the filters, one small model each, told apart by `kind`."""
+"""Settings of the filters, one model each, distinguished by `kind`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -50,7 +50,7 @@ class _Filter(_Settings):
 
 
 class _Band(_Filter):
-    """A filter that measures one number and keeps a band, a share, or the share of a band."""
+    """A filter that measures a number and keeps a band, a share, or the share of a band."""
 
     minimum: float | None = Field(default=None, description="Keep from here on, itself included.")
     maximum: float | None = Field(default=None, description="Keep up to here, itself included.")
@@ -80,7 +80,7 @@ class LengthSettings(_Band):
 
 
 class TeacherRatingSettings(_Band):
-    """Ask a teacher how hard the instruction is, from 1 to 5."""
+    """Keep instructions by a teacher's rating of their difficulty, from 1 to 5."""
 
     kind: Literal["teacher_rating"] = "teacher_rating"
     max_tokens: int = Field(default=512, ge=1, description="The most tokens a reply may have.")
@@ -88,7 +88,7 @@ class TeacherRatingSettings(_Band):
 
 
 class PassRateSettings(_Band):
-    """Keep instructions by the share of the student's answers to them that are right."""
+    """Keep instructions by the share of the student's answers that are right."""
 
     kind: Literal["pass_rate"] = "pass_rate"
     column: str = Field(default="pass_rate", description="A column with fractions in [0, 1].")
@@ -117,7 +117,7 @@ class ColumnSettings(_Band):
 
 
 class WordsEmbedder(_Settings):
-    """Bags of weighted words. No model: it knows no synonyms."""
+    """Embedder of weighted bags of words, without a model; it knows no synonyms."""
 
     kind: Literal["words"] = "words"
     dimensions: int = Field(default=256, ge=2)
@@ -143,7 +143,7 @@ EmbedderSettings: TypeAlias = Annotated[
 
 
 class SimilaritySettings(_Band):
-    """Keep what is similar to a target set."""
+    """Keep texts that are similar to a target set."""
 
     kind: Literal["similarity"] = "similarity"
     targets: TextSource
@@ -155,7 +155,7 @@ class SimilaritySettings(_Band):
 
 
 class ClassifierSettings(_Band):
-    """Keep what a fastText classifier takes for one of the positives."""
+    """Keep texts that a fastText classifier assigns to the positives."""
 
     kind: Literal["classifier"] = "classifier"
     positives: TextSource
@@ -168,7 +168,7 @@ class ClassifierSettings(_Band):
 
 
 class EchoSettings(_Band):
-    """Drop responses that say (nearly) the whole instruction again."""
+    """Drop responses that repeat (nearly) the whole instruction."""
 
     kind: Literal["echo"] = "echo"
     ngram_words: int = Field(default=3, ge=1, description="Words that are compared at a time.")
@@ -208,7 +208,7 @@ class ExactDuplicatesSettings(_Duplicates):
 
 
 class NearDuplicatesSettings(_Duplicates):
-    """Keep one of texts that share most of their shingles (MinHash, then exact Jaccard)."""
+    """Keep one of texts with most shingles in common (MinHash, then exact Jaccard)."""
 
     kind: Literal["near_duplicates"] = "near_duplicates"
     minimum_similarity: float = Field(
@@ -219,7 +219,7 @@ class NearDuplicatesSettings(_Duplicates):
 
 
 class SemanticDuplicatesSettings(_Duplicates):
-    """Keep one of texts whose embeddings point the same way. Compares all pairs."""
+    """Keep one of texts with nearly the same embedding. Compares all pairs."""
 
     kind: Literal["semantic_duplicates"] = "semantic_duplicates"
     minimum_similarity: float = Field(default=0.9, gt=0.0, le=1.0, description="Cosine.")
@@ -227,7 +227,7 @@ class SemanticDuplicatesSettings(_Duplicates):
 
 
 class ContaminationSettings(_Filter):
-    """Drop what holds an item of an evaluation set."""
+    """Drop texts that contain an item of an evaluation set."""
 
     kind: Literal["contamination"] = "contamination"
     evaluation: tuple[TextSource, ...] = Field(min_length=1)
@@ -248,7 +248,7 @@ class ContaminationSettings(_Filter):
 
 
 class ExtensionSettings(_Filter):
-    """Ask a user's function about each candidate."""
+    """Apply a user's function to each candidate."""
 
     kind: Literal["extension"] = "extension"
     function: str = Field(description="The filter's name in the file of extensions.")
@@ -287,7 +287,7 @@ DuplicatesSettings: TypeAlias = (
 
 
 class FiltersSettings(_Settings):
-    """The filters of a run, in the order in which they are applied."""
+    """Filters of a run, in the order in which they are applied."""
 
     filters: tuple[FilterSettings, ...] = Field(min_length=1)
 

@@ -1,4 +1,4 @@
-"""Sets of texts to compare with: evaluation sets, target sets, positives and negatives."""
+"""Reference texts of filters: evaluation sets, target sets, positives and negatives."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tutelage.errors import DataError
 from tutelage.filters.config import TextSource
 
 USUAL_FIELDS = ("instruction", "question", "prompt", "problem", "text", "content")
-"""Where the text of a row is looked for if no fields are named: the first that holds something."""
+"""Fields searched for the text of a row if none are named; the first non-empty one is used."""
 
 _OTHER_FIELDS = ("query", "input", "goal", "messages", "conversations", "conversation")
 _ANY_FIELD = {*USUAL_FIELDS, *_OTHER_FIELDS}
@@ -20,7 +20,7 @@ _ASKING = ("user", "human", "prompter")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One text of a set.
+    """One text of a reference set.
 
     Attributes:
         item_id: The row's own id, or `<set>:<row>`, 0-based.
@@ -32,7 +32,7 @@ class Item:
 
 
 def read_items(source: TextSource) -> list[Item]:
-    """Read the texts of a source, in order, with the reader that reads data.
+    """Texts of a source, in order, read with the reader of training data.
 
     Raises:
         DataError: The file cannot be read, a row lacks the fields or holds no text in them, a
@@ -69,7 +69,7 @@ def _records(path: Path, source: TextSource) -> Iterator[Record]:
 
 
 def _lines(path: Path) -> Iterator[Record]:
-    """The lines of a plain text file that are not blank."""
+    """Lines of a plain text file that are not blank."""
     try:
         for line, raw in lines_of(chunks_of(path, packing=packing_of(path))):
             if raw is None:
@@ -128,7 +128,7 @@ def _usual_field(row: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _value_at(row: Mapping[str, object], name: str) -> object:
-    """The value of a field; `a.b` is the field b of the object a, unless there is a field `a.b`."""
+    """Value of a field; `a.b` is the field b of the object a, unless a field is called `a.b`."""
     if row.get(name) is not None:
         return row[name]
     outer, _, inner = name.partition(".")
@@ -137,7 +137,7 @@ def _value_at(row: Mapping[str, object], name: str) -> object:
 
 
 def _spread(value: object, *, field: str, place: str) -> str:
-    """The text of a field: itself, those of a list, or those that an object holds."""
+    """Texts of a field: a text, the items of a list, or the values of an object."""
     if isinstance(value, list | tuple):
         turns = [part for part in value if isinstance(part, Mapping)]
         asked = [part for part in turns if (part.get("role") or part.get("from")) in _ASKING]

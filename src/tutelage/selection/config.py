@@ -1,4 +1,4 @@
-"""The settings of a selection."""
+"""Settings of a selection."""
 
 from collections.abc import Mapping
 from typing import Literal, Self, TypeAlias
@@ -28,10 +28,10 @@ RuleName: TypeAlias = Literal[
 ]
 
 SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
-"""The rules that put the candidates of an example in an order, so that they can keep several."""
+"""Rules that rank the candidates of an example, so that several can be kept."""
 
 OTHER_SOURCES = "*"
-"""In quotas: every source that is not named."""
+"""Quota name of every source that is not named."""
 
 BASELINES: tuple[RuleName, ...] = (
     "permuted",
@@ -40,14 +40,15 @@ BASELINES: tuple[RuleName, ...] = (
     "refused_version",
     "cheap",
 )
-"""The rules that are made from another one, which the setting `of` names."""
+"""Rules based on another rule, which the setting `of` names."""
 
 LENGTHS = {"long": 1.0, "short": 4.0}
-"""Long to short answers for students of up to 3B parameters (arXiv 2502.12143)."""
+"""Default mixture: long to short answers, for students of up to 3B parameters (arXiv 2502.12143).
+"""
 
 
 class MixSettings(BaseModel):
-    """In which shares kinds of responses make up the set."""
+    """Shares of the kinds of responses in the set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,12 +85,12 @@ class MixSettings(BaseModel):
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """The shares, with the default filled in."""
+        """Shares with the default filled in."""
         return self.shares or LENGTHS
 
 
 class SelectSettings(BaseModel):
-    """Which rule decides, and how strictly."""
+    """Settings of a selection: rule, thresholds, budget and gates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -263,10 +264,10 @@ class SelectSettings(BaseModel):
 
     @property
     def compared_rule(self) -> RuleName:
-        """The rule whose metrics are compared: for a baseline the one it is made from."""
+        """Rule whose metrics are compared; for a baseline, the rule on which it is based."""
         return self.of if self.rule in BASELINES else self.rule
 
     @property
     def cuts(self) -> bool:
-        """Whether fewer than all examples are asked for."""
+        """Whether fewer than all examples are requested."""
         return bool(self.quotas) or self.keep_fraction is not None or self.keep_count is not None

@@ -1,4 +1,4 @@
-"""The decision on one example, in words."""
+"""Explanation of the decision on one example, in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ from tutelage.selection.reasons import REFUSED_BY_GATE, SHUT_OUT, meaning_of
 from tutelage.selection.srt import Comparison, compare_paper, compare_safe, passing
 
 _CUTTING_RULES = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
-"""Rules that one example alone does not explain: they need the others, or the data."""
+"""Rules that cannot be explained from one example: they need the others, or the data."""
 _PAST_THE_GATE = ("permuted", "refused_version", "cheap")
-"""Rules that may choose what the quality gate refused."""
+"""Rules that may choose candidates that the quality gate refused."""
 _HIGHEST = {"grape": True, "rsr": False, "lark": True}
-"""Whether higher is better, of the rules that compare one metric."""
+"""Direction of the metric of each rule that compares one: true where higher is better."""
 
 _DIGITS = 4
 
@@ -35,7 +35,7 @@ def explain(
     chosen: Sequence[str] = (),
     gates: pa.Table | None = None,
 ) -> list[str]:
-    """Say how the decision on one example came about.
+    """Explain the decision on one example.
 
     Args:
         candidates: The example's rows of the candidates table; other columns are not looked at.
@@ -120,7 +120,7 @@ def _name(pool: Pool, row: int) -> str:
 
 
 def _has_twin(pool: Pool, row: int) -> bool:
-    """Whether another candidate has the same step and the same parent."""
+    """Whether another candidate has the same step and parent."""
     same_step = pool.step_N == pool.step_N[row]
     return int((same_step & (pool.parent_N == pool.parent_N[row])).sum()) > 1
 
@@ -222,7 +222,7 @@ def _best(pool: Pool, settings: SelectSettings) -> list[str]:
 
 
 def _cut(decision: Mapping[str, Any]) -> list[str]:
-    """Where the cut lies, for rules that leave one in their evidence."""
+    """Position of the cut, for rules that record it."""
     refined, last_kept = decision.get("deviation_refined"), decision.get("deviation_cut")
     if refined is not None and last_kept is not None:
         side = "more" if refined > last_kept else "no more"
