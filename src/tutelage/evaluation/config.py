@@ -1,4 +1,4 @@
-"""The settings of an evaluation: which tasks, and how a student answers."""
+"""Settings of an evaluation: tasks, and how the student answers."""
 
 from typing import Literal, Self, TypeAlias
 
@@ -11,7 +11,7 @@ TaskKind: TypeAlias = Literal[
     "held_out", "gain", "choice", "exact_match", "ifeval", "steps", "lm_eval"
 ]
 LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "gain", "choice")
-"""Tasks that only read: cheap, and the most sensitive for small students."""
+"""Tasks that only measure likelihoods: cheap, and the most sensitive for small students."""
 GENERATED_KINDS: tuple[TaskKind, ...] = ("exact_match", "ifeval", "steps")
 
 
@@ -20,7 +20,7 @@ def _is_none(value: object) -> bool:
 
 
 class TaskSettings(BaseModel):
-    """One task."""
+    """Settings of one task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,7 +83,7 @@ def _is_auto(value: object) -> bool:
 
 
 class EvaluateSettings(TemplateSettings):
-    """How the student is opened and how it answers."""
+    """Settings of an evaluation: the student, its template and its generation."""
 
     template: str = Field(default="chat", description="chat, alpaca, or a template file.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto")

@@ -1,4 +1,4 @@
-"""Evaluate a student on tasks: one row an item, every answer kept, nothing done twice.
+"""Evaluation of a student on tasks, with every answer stored and finished work reused.
 
 OUT/manifest.json        student, settings, versions and wanted tasks of the last call, before work;
                          then, task by task, what came out and of which student and settings
@@ -41,7 +41,7 @@ def evaluate_student(
     *,
     progress: Progress | None = None,
 ) -> pa.Table:
-    """Evaluate a student.
+    """Evaluate a student on tasks.
 
     Args:
         model: A folder (such as `Trained.path`), a hub id or an alias.
@@ -120,7 +120,7 @@ def evaluate_student(
 
 
 def summary_of(table: pa.Table) -> dict[str, Any]:
-    """How many items have which status, the mean value, and the share that is right."""
+    """Count of items by status, the mean value, and the share of correct items."""
     right: float | None = pc.mean(table["correct"].cast(pa.float64())).as_py()
     return {
         "items": table.num_rows,
@@ -133,7 +133,7 @@ def summary_of(table: pa.Table) -> dict[str, Any]:
 def _key(
     task: TaskSettings, student: StudentModel, settings: EvaluateSettings, *, out: Path
 ) -> str:
-    """What the rows of a task depend on. Finished work is found by it, so it must not change."""
+    """Key of a task's rows, by which finished work is found."""
     path = Path(task.path) if task.path else None
     digest = sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
     if task.kind == "lm_eval" and path and path.is_dir():
@@ -149,7 +149,7 @@ def _key(
 
 
 def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str) -> bool:
-    """Whether the rows of an entry are those of a task.
+    """Whether the stored rows belong to a task.
 
     An entry of the harness that names no filter is of a version that gave a document a row for
     each filter, and took the first documents for a draw.
@@ -201,7 +201,7 @@ def _written(
     out: Path,
     progress: Progress,
 ) -> list[ItemResult]:
-    """The results of a task whose answers the student writes, or that come with its items."""
+    """Results of a task with generated answers, or with answers that come with its items."""
     if task.kind == "steps" and "reasoning" in task.fields:
         texts = [str(item.extra.get("reasoning", "")) for item in items]
         return list(reasoning_quality(items, texts, student, lead=task.lead))

@@ -1,4 +1,4 @@
-"""The pieces that every report is put together from, whoever renders it."""
+"""Building blocks of reports, independent of how they are rendered."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Layout: TypeAlias = Literal["card", "wide", "beside"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of a table.
+    """Heading and unit of a table's column.
 
     Attributes:
         name: Its head, with the unit where there is one.
@@ -27,7 +27,7 @@ class Column:
 
 
 def schema_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[Column, ...]:
-    """Columns with the titles and units that a stored table declares.
+    """Columns with the titles and units of a stored schema.
 
     Args:
         schema: Of the stored table.
@@ -47,7 +47,7 @@ def _style_of(kind: pa.DataType) -> Style:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of cells; a cell that is None is shown as not known."""
+    """Table of a report; a cell that is None is shown as unknown."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -57,7 +57,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A picture, and the numbers it was drawn from.
+    """Figure with the table of its numbers.
 
     Attributes:
         title: What to see in it, as a sentence.
@@ -83,7 +83,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A stretch of text that the other side has too, or that only one side has."""
+    """Span of text that both sides share, or that only one side has."""
 
     text: str
     kind: Literal["same", "only_before", "only_after"] = "same"
@@ -91,7 +91,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One version in a comparison."""
+    """One version in a comparison of texts."""
 
     title: str
     instruction: tuple[Span, ...]
@@ -111,7 +111,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One chapter of a report.
+    """Section of a report.
 
     Attributes:
         key: Short and unique; the anchor on the page.

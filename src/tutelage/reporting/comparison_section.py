@@ -1,4 +1,4 @@
-"""Chapters that put things beside each other: the nulls, sources, teachers, single examples."""
+"""Sections that compare: baselines, sources, teachers and single examples."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -29,7 +29,7 @@ _NULLS_TEXT = (
 
 
 def null_section(summary: Summary) -> Sequence[Section]:
-    """The choice beside sets of the same size that were chosen without the student."""
+    """Comparison of the selection with sets of the same size chosen without the student."""
     if len(summary.sets) < 2:  # noqa: PLR2004  (nothing stands beside it)
         return ()
     measures = [("response_tokens", [s.tokens for s in summary.sets])]
@@ -110,7 +110,7 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
 
 
 _TWO, _LEAST = (CHOSEN, "random"), 2
-"""The sets that a title compares, and below how many examples it does not."""
+"""Sets named in a title, and the least number of examples for that."""
 
 
 def _null_title(metric: str, sets: Sequence[SetTally], means: Sequence[Mean | None]) -> str:
@@ -126,7 +126,7 @@ def _null_title(metric: str, sets: Sequence[SetTally], means: Sequence[Mean | No
 
 
 def source_section(summary: Summary) -> Sequence[Section]:
-    """What became of the examples of each source."""
+    """Outcome of the examples of each source."""
     if not any(s.source is not None for s in summary.sources):
         return ()
     decided = bool(summary.rule) or summary.kept > 0
@@ -193,7 +193,7 @@ def _source_table(summary: Summary, sources: Sequence[SourceTally]) -> Table:
 
 
 def teacher_section(summary: Summary) -> Sequence[Section]:
-    """What became of everything each teacher wrote."""
+    """Outcome of the candidates of each teacher."""
     if not summary.written:
         return ()
     shown = summary.written[:MOST_BARS]
@@ -264,7 +264,7 @@ def _teacher_table(summary: Summary) -> Table:
 
 
 def comparison_sections(summary: Summary) -> Sequence[Section]:
-    """The clearest accepted and refused refinements, with their words compared."""
+    """Clearest accepted and rejected rewrites, compared word by word."""
     how = "Those that pass, or fail, the comparison hardest on them by the widest distance."
     marks = "Words that only one side has are marked: struck through before, underlined after."
     parts = (

@@ -1,4 +1,4 @@
-"""The headline of a run: the same sentences and numbers on the page, in Markdown and as text."""
+"""Headline of a run: the same sentences and numbers on the page, in Markdown and as text."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -29,13 +29,15 @@ WITHOUT_STUDENT = frozenset(
         "oracle",
     )
 )
-"""Rules whose choice is not the student's: they compare no number of it, or not the row's own."""
+"""Rules that do not select by the student: they compare none of its numbers, or not those of the
+row.
+"""
 
 _LEAST_COMPARED = 2
-"""Examples of a set below which its means have no interval."""
+"""Least number of examples of a set with an interval for its means."""
 
 _TO_THE_CHOICE = frozenset(("load", "refine", "sample", "score", "select"))
-"""The stages that lead to the decisions."""
+"""Stages before the decisions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ class Fact:
 
 
 def facts(summary: Summary) -> tuple[Fact, ...]:
-    """The headline numbers, the input first."""
+    """Headline numbers, the input first."""
     flow = summary.flow
     found = [Fact(value=f"{flow.rows():,}", label="input rows")]
     found.append(Fact(value=f"{flow.examples:,}", label="examples"))
@@ -83,7 +85,7 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
 
 
 def opening(summary: Summary) -> tuple[str, ...]:
-    """What happened, in plain words."""
+    """Opening sentences: what happened in the run."""
     paragraphs = [f"{_input(summary)} {_choice(summary)}", _beside(summary), _cost(summary)]
     return tuple(p for p in paragraphs if p)
 

@@ -1,4 +1,4 @@
-"""Numbers and reasons in words that a person who has never seen the tool understands."""
+"""Number formats, and reasons in plain words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ STEP_WORDS: Mapping[str, str] = {
     "response_reflection": "new response",
     "sample": "sampled response",
 }
-"""What each step wrote."""
+"""Name of what each step wrote."""
 
 SET_WORDS: Mapping[str, str] = {
     "chosen": "the student's choice",
@@ -154,14 +154,14 @@ REASON_WORDS: Mapping[str, str] = {
     "wrong_turn": "plays the next turns, too",
     "rejected": "like the rows that a person rejected",
 }
-"""What each reason means. A reason that is not here is shown as it stands."""
+"""Reasons in plain words. A reason that is not listed is shown unchanged."""
 
 _THOUSAND, _TEN, _HUNDRED = 1000, 10, 100
 _MINUTE, _HOUR = 60, 3600
 
 
 def reason_words(reason: str) -> str:
-    """A reason in plain words; `<step>_<status>` names the step too.
+    """Reason in plain words; `<step>_<status>` also names the step.
 
     Examples:
         >>> reason_words("original_too_long")
@@ -179,17 +179,17 @@ def reason_words(reason: str) -> str:
 
 
 def step_words(step: str) -> str:
-    """What a step wrote, in plain words."""
+    """Name of what a step wrote, in plain words."""
     return STEP_WORDS.get(step, step.replace("_", " "))
 
 
 def set_words(name: str) -> str:
-    """The name of the choice or of a null, in plain words."""
+    """Name of the selection or of a baseline, in plain words."""
     return SET_WORDS.get(name, name.replace("_", " "))
 
 
 def number(value: float | None) -> str:
-    """A number with three significant digits; large ones with thousands separators.
+    """Number with three significant digits; large ones with thousands separators.
 
     Examples:
         >>> [number(v) for v in (0.12345, 12.3456, 12345.6, 1.0)]
@@ -210,7 +210,7 @@ def number(value: float | None) -> str:
 
 
 def money(amount: float, currency: str | None) -> str:
-    """An amount with its currency.
+    """Amount with its currency.
 
     Examples:
         >>> money(1.37, "USD"), money(0.00042, "EUR"), money(1234.5, None)
@@ -221,7 +221,7 @@ def money(amount: float, currency: str | None) -> str:
 
 
 def share(fraction: float | None) -> str:
-    """A fraction in [0, 1] as a percentage.
+    """Percentage of a fraction in [0, 1].
 
     Examples:
         >>> [share(f) for f in (0.5, 0.004, 1.0)]
@@ -236,7 +236,12 @@ def share(fraction: float | None) -> str:
 
 
 def count(value: float, singular: str, plural: str | None = None) -> str:
-    """A count with its noun.
+    """Number with its noun.
+
+    Args:
+        value: The number.
+        singular: The noun for 1.
+        plural: The noun otherwise; None adds an s.
 
     Examples:
         >>> count(1, "row"), count(1200, "row"), count(2, "copy", "copies")
@@ -247,7 +252,7 @@ def count(value: float, singular: str, plural: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span for people.
+    """Duration for people.
 
     Examples:
         >>> duration(3.21), duration(75), duration(7322)
@@ -263,7 +268,7 @@ def duration(seconds: float) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a list within a sentence.
+    """Words joined to a list in a sentence.
 
     Examples:
         >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
@@ -275,7 +280,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def cell(value: Cell, style: Style) -> str:
-    """One cell of a table as text."""
+    """Text of one table cell."""
     if value is None:
         return UNKNOWN
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Chapters about what became of rows and of money, and with which settings."""
+"""Sections about the outcome of rows, cost and settings."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _TROUBLES_TEXT = (
 
 
 def flow_section(summary: Summary) -> Sequence[Section]:
-    """From the input rows to the outcome."""
+    """Flow diagram from the input rows to the outcome."""
     flow = summary.flow
     if not flow.paths:
         return ()
@@ -85,7 +85,7 @@ def _outcome(path: FlowPath) -> str:
 
 
 def _ways(paths: Sequence[FlowPath]) -> tuple[list[Way], list[str]]:
-    """What is drawn: rare reasons share a stop, and a column where nothing happens is left out."""
+    """Paths that are drawn, with rare reasons merged and unchanging columns left out."""
     refined = any(p.writing not in (None, "alone") for p in paths)
     lost = _rare(_tally(paths, lambda p: None if p.writing else p.reading))
     written = _rare(_tally(paths, lambda p: p.writing))
@@ -124,7 +124,7 @@ def _said(reason: str, rare: frozenset[str], verb: str) -> str:
 
 
 def _rare(reasons: Counter[str]) -> frozenset[str]:
-    """The reasons that share one stop: all but the most frequent ones."""
+    """Reasons merged into one stop: all but the most frequent ones."""
     ranked = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
     rest = ranked[_MOST_REASONS:]
     return frozenset(rest if len(rest) > 1 else ())
@@ -143,7 +143,7 @@ _WHILE = {"read": "reading", "refine": "refining", "score": "scoring"}
 
 
 def trouble_section(summary: Summary) -> Sequence[Section]:
-    """What could not be read, refined or scored, and why."""
+    """Rows and candidates that could not be read, refined or scored, with the reasons."""
     title = "What could not be used, and why"
     if not summary.troubles:
         all_well = "Every row could be read, and every version has text and numbers."
@@ -225,7 +225,7 @@ _ASKED_WORDS: Mapping[str, str] = {
 
 
 def _asked_rows(account: Account) -> Iterator[tuple[str, str | int | float]]:
-    """The teacher's tally in words; without prices every cost in it is unknown and left out."""
+    """Counts of the teacher in words; without prices, costs are unknown and left out."""
     for name, value in account.teacher:
         kind, _, which = name.partition(": ")
         if account.currency is None and (kind.startswith("cost") or kind == "spent_before"):
@@ -235,7 +235,7 @@ def _asked_rows(account: Account) -> Iterator[tuple[str, str | int | float]]:
 
 
 def account_section(summary: Summary) -> Sequence[Section]:
-    """Time by stage and what the teacher was asked and paid."""
+    """Time by stage, and the teacher's calls and cost."""
     account = summary.account
     if not account.seconds and not account.teacher:
         return ()
@@ -275,7 +275,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
 
 
 def provenance_section(summary: Summary) -> Sequence[Section]:
-    """Everything one needs to do it again."""
+    """Settings, versions and inputs needed to repeat the run."""
     student = [("student", summary.student), ("fingerprint", summary.fingerprint)]
     student += [("other students with scores", name) for name in summary.other_students]
     rows = (*((k, v) for k, v in student if v), *summary.provenance)

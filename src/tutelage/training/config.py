@@ -1,4 +1,4 @@
-"""The settings of a training."""
+"""Settings of a training."""
 
 import math
 from typing import Literal, Self
@@ -13,12 +13,12 @@ LORA_LEARNING_RATE = 2e-4
 
 
 def _is_auto(value: object) -> bool:
-    """Whether a setting can be left out of what is hashed: trainings from before it stay known."""
+    """Whether a setting is automatic and so left out of the hash: older trainings stay valid."""
     return value == "auto"
 
 
 class TrainSettings(TemplateSettings):
-    """How a student is trained on rows, apart from which rows and which student."""
+    """Settings of a training, apart from the rows and the student."""
 
     method: Literal["full", "lora"] = Field(
         default="full",
@@ -121,12 +121,12 @@ class TrainSettings(TemplateSettings):
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate, or the default of the method."""
+        """Peak learning rate: the setting, or the default of the method."""
         if self.learning_rate is not None:
             return self.learning_rate
         return FULL_LEARNING_RATE if self.method == "full" else LORA_LEARNING_RATE
 
 
 def steps_of(rows: int, settings: TrainSettings) -> int:
-    """How many optimizer steps a training takes."""
+    """Number of optimizer steps of a training."""
     return math.ceil(rows / settings.batch_examples) * settings.epochs

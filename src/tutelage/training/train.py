@@ -1,4 +1,4 @@
-"""Train a student on rows; continue where a killed training stopped.
+"""Training of a student on rows, which resumes after an interruption.
 
 OUT/manifest.json      what was asked for, written before work; what came out, added at the end
 OUT/checkpoints/       while it works
@@ -38,7 +38,7 @@ _NOT_IN_KEY = {"threads", "checkpoint_steps", "microbatch_examples"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
         path: The trained student; `StudentSettings(model=path)` opens it.
@@ -141,7 +141,7 @@ def train_student(
 def training_speed(
     encoded: Encoded, student: StudentModel, settings: TrainSettings, *, seconds: float
 ) -> tuple[int, float]:
-    """How fast a student trains: a few steps are done and thrown away.
+    """Training speed of a student, from a few steps whose result is discarded.
 
     The first step, which is slower, does not count where there is a second one.
 
@@ -172,7 +172,7 @@ def _missing(error: ImportError) -> MissingExtraError:
 
 
 def _followed(about: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """What a tracker shows as the settings of a training."""
+    """Settings of a training for a tracker."""
     rows = {name: about["rows"][name] for name in ("file", "trained_on", "weighted")}
     return {
         "out": str(out),
@@ -188,7 +188,7 @@ def _totals(trained: Trained) -> dict[str, float]:
 
 
 def student_settings(model: str, settings: TrainSettings) -> StudentSettings:
-    """The student as its own room opens it for training: with the end of the turn, uncached."""
+    """Student settings for training: with the end of the turn, without a cache."""
     return StudentSettings(
         model=model,
         template=settings.template,
@@ -242,7 +242,7 @@ def _version(library: str) -> str | None:
 
 
 def refuse_other_rows(rows: Path, out: Path) -> None:
-    """See that `rows` may be written into `out`, before they are.
+    """Raise an error if `out` holds a training on other rows than `rows`.
 
     Raises:
         RunError: A training on other rows lies there.
@@ -254,7 +254,7 @@ def refuse_other_rows(rows: Path, out: Path) -> None:
 
 
 def _known(out: Path, key: str) -> Trained | None:
-    """What a finished training came to, if the one in `out` is this one and whole."""
+    """Result of a finished training in `out`, if it is this one and complete; else None."""
     manifest = _manifest(out)
     if manifest is None:
         return None
@@ -299,7 +299,7 @@ def _checkpoints(out: Path) -> Path:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the state of the trainer comes last."""
+    """Newest complete checkpoint, or None; the trainer state is written last."""
     found = [
         (int(path.name.rpartition("-")[2]), path)
         for path in folder.glob("checkpoint-*")
