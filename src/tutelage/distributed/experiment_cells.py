@@ -1,4 +1,4 @@
-"""Independent pieces of work on a pool of Ray workers: the cells of an experiment.
+"""Cells of an experiment: independent pieces of work on a pool of Ray workers.
 
 Each cell writes its own folder, which caller and workers share, and depends on no other. So it does
 not matter where it is done: with the same number of threads its numbers are the same bit for bit.
@@ -14,11 +14,11 @@ from tutelage.pipeline.config import RaySettings, checked
 _Item = TypeVar("_Item")
 
 _LIVES = 3
-"""How often the worker of a piece of work may die before the caller is told."""
+"""Deaths of a worker, during one piece of work, after which an error is raised."""
 
 
 class RayCells:
-    """Works on as many items at the same time as the pool has workers.
+    """Pool that works on as many items at the same time as it has workers.
 
     Args:
         pool: How many workers, what each of them has, and on which cluster.
@@ -28,7 +28,7 @@ class RayCells:
         self._pool = pool
 
     def each(self, work: Callable[[_Item], None], items: Sequence[_Item]) -> Iterator[_Item]:
-        """Work on every item, in their order as far as workers are free.
+        """Results of all items, in their order as far as workers are free.
 
         Args:
             work: Sent to the workers with each item; its results are what it writes.
@@ -74,7 +74,7 @@ class RayCells:
 
 
 def cells_elsewhere(engine: str, pool: Mapping[str, Any] | None) -> RayCells | None:
-    """Ray's workers for the cells of an experiment, or None for this process.
+    """Ray workers for the cells of an experiment, or None for this process.
 
     Args:
         engine: `local` or `ray`.
@@ -95,7 +95,7 @@ def cells_elsewhere(engine: str, pool: Mapping[str, Any] | None) -> RayCells | N
 
 
 def _done(work: Callable[[Any], None], item: Any) -> TutelageError | None:
-    """Nothing, or our own error as a value: as an exception Ray would wrap it."""
+    """Result of a cell: None, or our own error as a value, because Ray would wrap an exception."""
     try:
         work(item)
     except TutelageError as error:

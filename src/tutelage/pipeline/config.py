@@ -1,4 +1,4 @@
-"""One YAML file says what a run is. Each room owns its own settings; here they are put together."""
+"""Settings of a run, which combine those of all packages in one YAML file."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,7 +58,7 @@ DEFAULT_METRICS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr")
 
 
 class DataSettings(ReadSettings):
-    """Where the rows are and how to read them."""
+    """Location of the rows and how they are read."""
 
     path: str | tuple[str, ...] = Field(
         description="A file, a folder, a glob, a hub data set, or a list of these."
@@ -74,7 +74,7 @@ class DataSettings(ReadSettings):
 
 
 class ScoreSettings(BaseModel):
-    """What is computed from the student's readings."""
+    """Metrics to compute, and what else is stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -97,7 +97,7 @@ class ScoreSettings(BaseModel):
 
 
 class EmbedderChoice(BaseModel):
-    """How texts become vectors, for a choice by diversity; the filters room has the embedders."""
+    """Embedder for a selection by diversity; the filters package implements them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -105,7 +105,7 @@ class EmbedderChoice(BaseModel):
 
 
 class RunSettings(BaseModel):
-    """Everything that decides what a run does."""
+    """All settings of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -168,13 +168,13 @@ class RunSettings(BaseModel):
 
 
 def _needed_by_extension(select: SelectSettings) -> tuple[str, ...]:
-    """The metrics that the rule of an extension compares."""
+    """Metrics that the rule of an extension compares."""
     rule = extensions_of("rule").get(select.function or "")
     return () if rule is None else tuple(rule.options.get("metrics", ()))
 
 
 def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The same names, once it is sure that each is a metric of the scores table.
+    """Names of metrics, after checking that each is a metric of the scores table.
 
     Raises:
         ValueError: One is not; the message lists those that are.
@@ -204,7 +204,7 @@ def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values of a YAML file of settings, unchecked, with flags in their places.
+    """Raw values of a YAML file of settings, with options applied.
 
     Args:
         path: The file.
@@ -234,7 +234,7 @@ def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> di
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Unchecked settings with other values in some places.
+    """Raw settings with the values at some places replaced.
 
     Args:
         values: The settings by name.
@@ -247,7 +247,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
 
 
 def yaml_value(text: str, *, place: str) -> Any:
-    """What a YAML text holds.
+    """Value of a YAML text.
 
     Raises:
         SettingsError: It is not YAML.
@@ -273,7 +273,7 @@ def _put(values: dict[str, Any], names: list[str], value: object) -> None:
 
 
 def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
-    """The problems, without a list that is too short only because its items are wrong."""
+    """Problems without a list's length error that only follows from invalid items."""
     problems = error.errors()
     places = [problem["loc"] for problem in problems]
     for problem in problems:
@@ -284,7 +284,12 @@ def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
 
 
 def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Model:
-    """Build settings, or say everything that is wrong with them at once.
+    """Build settings, or report all their problems at once.
+
+    Args:
+        kind: The settings model.
+        values: Raw values.
+        place: File or option, for messages.
 
     Raises:
         SettingsError: One line a problem, with its dotted path.

@@ -1,4 +1,4 @@
-"""What a run, a rewriting, a scoring or a training would take, before anything is done."""
+"""Estimates of a run, a rewriting, a scoring or a training, before they start."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,10 +59,10 @@ from tutelage.training import Encoded, TrainSettings, encode_file, training_spee
 from tutelage.training.train import student_settings
 
 MEASURED_ITEMS = 4
-"""Items of a task that are evaluated to see how long one takes."""
+"""Items of a task that are evaluated to measure its speed."""
 
 MEASURED_TOKENS = 32
-"""The most tokens of an answer that is written only to see how fast the student writes."""
+"""Most tokens of an answer that is generated only to measure the speed."""
 
 SCORE = "score: texts of the data"
 
@@ -76,7 +76,7 @@ def estimate_run(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `run_all` would ask the teacher and let the student read.
+    """Estimate the teacher calls and the student's reading of `run_all`.
 
     Args:
         settings: Of the run.
@@ -101,7 +101,7 @@ def run_work(
     measure_seconds: float,
     read_again: bool = False,
 ) -> tuple[dict[str, Any], list[Work], list[Work]]:
-    """The parts of a run's work.
+    """Parts of a run's work.
 
     Args:
         settings: Of the run.
@@ -150,7 +150,7 @@ def run_work(
 
 
 def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
-    """The student's own answers, which the teacher rewrites."""
+    """Work of the student's own answers, which the teacher rewrites."""
     namesake = ScriptedTeacher("", name=own.teacher_name)
     sampling = settings.refine.own_answers
     count = 0
@@ -175,7 +175,16 @@ def estimate_refine(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """What `refine_data` would ask the teacher, and what that would cost."""
+    """Estimate the calls of `refine_data` and their cost.
+
+    Args:
+        data: Settings of the data.
+        teacher: Settings of the teacher.
+        refine: Settings of the rewriting.
+        student: The student, for its own answers, or None.
+        out: The run folder.
+        progress: Gets the progress.
+    """
     parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
     found, calling = _estimate(
         parts.data,
@@ -198,7 +207,7 @@ def estimate_score(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `score_data` or `score_run` would let the student read.
+    """Estimate the student's reading of `score_data` or `score_run`.
 
     Args:
         student: Settings of the student room.
@@ -230,7 +239,7 @@ def estimate_score(
 
 
 def data_sample(settings: DataSettings, *, progress: Progress) -> tuple[int, TextSample]:
-    """How many rows some data has, and a sample of the texts that come with them.
+    """Number of rows of some data, and a sample of its texts.
 
     Raises:
         DataError: It cannot be read, or no row has a response.
@@ -260,7 +269,7 @@ def estimate_training(
     weights: str = "auto",
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `train` would train on, and how long that would take.
+    """Estimate the tokens and time of `train`.
 
     Args:
         data: A file, or a run folder.
@@ -299,7 +308,7 @@ def estimate_training(
 def training_work(
     encoded: Encoded, student: StudentModel, settings: TrainSettings, *, measure_seconds: float
 ) -> Work:
-    """A training as one part of a command's work; measures a few steps of it.
+    """Training as one part of a command's work; measures a few steps.
 
     Args:
         encoded: The rows.
@@ -366,7 +375,7 @@ def _estimate(
 def teacher_estimate(
     requests: Iterable[Request], *, teacher: TeacherSettings, run: RunFolder, stage: str
 ) -> tuple[dict[str, Any], Work]:
-    """What some requests would cost, and the same as one part of a command's work.
+    """Cost estimate of some requests, also as one part of a command's work.
 
     Args:
         requests: What would be asked.
@@ -392,7 +401,7 @@ def _figures(
 def calling_work(
     stage: str, teacher: TeacherSettings, *, calls: int, tokens: int, replies: int, pace: float
 ) -> Work:
-    """The calls of a teacher as one part of a command's work; nobody is asked to measure it.
+    """Teacher calls as one part of a command's work; none are made for the measurement.
 
     Args:
         stage: What they are for.
@@ -460,7 +469,7 @@ def evaluation_work(
 def _measured_task(
     key: str, model: str, task: TaskSettings, settings: EvaluateSettings, *, most_seconds: float
 ) -> tuple[float, str]:
-    """Items a second: what the first one needs for loading the model does not count."""
+    """Items per second; the first one, which loads the model, is not timed."""
     spent: list[float] = []
     for limit in (1, MEASURED_ITEMS + 1):
         with TemporaryDirectory(prefix="tutelage-") as folder:
@@ -475,7 +484,7 @@ def _measured_task(
 
 
 def items_of(task: TaskSettings) -> int | None:
-    """How many items a task has; None where that is not known before it is read."""
+    """Number of items of a task; None where it is unknown before reading."""
     if task.path is None or not Path(task.path).is_file():
         return task.limit
     rows = sum(1 for _ in read_records(task.path))
@@ -490,7 +499,7 @@ def answering_work(
     count: int,
     measure_seconds: float,
 ) -> Work:
-    """A student's own answers as one part of a command's work; measures one batch of them.
+    """Own answers of a student as one part of a command's work; measures one batch.
 
     Args:
         stage: What the answers are for.
@@ -525,7 +534,7 @@ def answering_work(
 def _measured_answers(
     key: str, asked: TeacherSettings, requests: Sequence[Request]
 ) -> tuple[float | None, str]:
-    """Tokens a second that are written; the first request, which loads the model, is not timed."""
+    """Generated tokens per second; the first request, which loads the model, is not timed."""
 
     async def timed() -> tuple[int, float]:
         teacher = LocalTeacher(asked)
@@ -541,7 +550,7 @@ def _measured_answers(
 
 @contextmanager
 def _journal(path: Path) -> Iterator[Journal]:
-    """The journal there is, read only, or an empty one that goes away again."""
+    """Existing teacher cache, read-only, or a temporary empty one."""
     if path.exists():
         with Journal(path, read_only=True) as journal:
             yield journal

@@ -1,4 +1,4 @@
-"""The chapter of a report about the quality gate: what it refused, and how well it does.
+"""Report section about the quality gate: what it refused, and how reliable it is.
 
 Every number of the sentences stands in the tables below them.
 """
@@ -26,7 +26,7 @@ _TITLE = "What the quality gate refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCounts:
-    """How the versions of a run fared at the gate.
+    """Counts of a run's versions by the gate's judgement.
 
     Attributes:
         judged: Versions that were judged.
@@ -42,7 +42,7 @@ class GateCounts:
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """All refused versions by fault, the commonest first."""
+        """Refused versions by fault, the most frequent first."""
         both = Counter(self.originals) + Counter(self.others)
         return dict(sorted(both.items(), key=lambda item: (-item[1], item[0])))
 
@@ -65,7 +65,7 @@ def count_gate(run: RunFolder) -> GateCounts:
 
 
 def gate_section(run: RunFolder, *, in_force: bool) -> "Iterator[Section]":
-    """The chapter about the gate; none where the run has no gate.
+    """Section about the gate; none where the run has no gate.
 
     Args:
         run: The run folder.

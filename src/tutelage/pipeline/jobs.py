@@ -1,4 +1,4 @@
-"""Whole jobs, for the command line and for Python: each is a short list of stages."""
+"""Complete jobs for the command line and Python, each a short list of stages."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -46,7 +46,7 @@ def run_all(
     doors: Doors | None = None,
     with_page: bool = True,
 ) -> dict[str, Any]:
-    """Load, refine, score, select and report; continue where it stopped.
+    """Load, refine, score, select and report; a repeated call resumes.
 
     Args:
         settings: Everything that decides what the run does.
@@ -144,7 +144,12 @@ def _refine(
 def own_writer(
     refine: RefineSettings, student: StudentSettings | None, doors: Doors
 ) -> TeacherSettings | None:
-    """The student as a teacher, where its own answers are rewritten.
+    """Student as a teacher, where its own answers are rewritten.
+
+    Args:
+        refine: Settings of the rewriting.
+        student: Settings of the student, or None.
+        doors: Factories of teacher and student.
 
     Raises:
         SettingsError: They are, and there is no student.
@@ -189,7 +194,7 @@ def refine_data(
     ray: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Load rows and let a teacher reflect on them, into a run folder.
+    """Load rows and let a teacher rewrite them, into a run folder.
 
     Args:
         data: Settings of the data room, with `path`.
@@ -231,7 +236,7 @@ def refine_data(
 
 
 class RefineJob(BaseModel):
-    """What `refine_data` was asked to do."""
+    """Arguments of `refine_data`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -245,7 +250,7 @@ class RefineJob(BaseModel):
 def refine_settings(
     *, student: str | Mapping[str, Any] | None, out: Path, **rooms: Mapping[str, Any]
 ) -> RefineJob:
-    """The checked settings of a refine job.
+    """Validated settings of a refine job.
 
     Raises:
         SettingsError: Some are wrong; all of them are named.
@@ -266,7 +271,7 @@ def score_data(
     ray: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Let a student read rows, and write its numbers: one row per input row, in order.
+    """Score rows with a student, into a table with one row per input row, in order.
 
     Args:
         data: Settings of the data room, with `path`.

@@ -1,4 +1,4 @@
-"""The report stage: the tables of a run to a page, or to text."""
+"""Report stage: the tables of a run as a page or as text."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ where a.student = $a and b.student = $b and a.status = 'ok' and b.status = 'ok'
 def comparison_sections(
     run: RunFolder, others: Sequence[Path] = (), *, compared: Sequence[str] = ()
 ) -> "list[Section]":
-    """The chapters about what else there is.
+    """Sections that compare a run with other selections, students and experiments.
 
     Args:
         run: The run that is reported on.
@@ -92,7 +92,7 @@ def comparison_sections(
 
 
 def _gate_in_force(run: RunFolder) -> bool:
-    """Whether the decisions that stand were made behind the quality gate."""
+    """Whether the current decisions were made behind the quality gate."""
     tally = run.shown_manifest().get("stages", {}).get("select", {}).get("tally", {})
     return bool(tally.get("rule", {}).get("quality_gate") == "calibrated")
 
@@ -136,7 +136,7 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
 
 
 def _other_students(run: RunFolder) -> "Iterator[Section]":
-    """Students beside the one that decided, whose scores lie in the same table."""
+    """Students other than the deciding one with scores in the same table."""
     if not (run.scores.exists() and run.decisions.exists()):
         return
     manifest = run.shown_manifest()
@@ -153,7 +153,7 @@ def _other_students(run: RunFolder) -> "Iterator[Section]":
 
 
 def _stale(run: RunFolder) -> "Iterator[Section]":
-    """What is older than what it was made from."""
+    """Section about outputs that are older than their inputs."""
     from tutelage.reporting import Section
 
     lines = [line.text for line in stale_outputs(run) if line.path != run.report]
@@ -166,7 +166,7 @@ def _stale(run: RunFolder) -> "Iterator[Section]":
 
 
 def _other_selection(run: RunFolder, name: str, at: int) -> "Section":
-    """How another selection of the same run decides."""
+    """Comparison with another selection of the same run."""
     from tutelage.reporting import Column, Section, Table
 
     other = run.selected_as(name)
@@ -312,7 +312,7 @@ def _steps_table(
 def _correlations(
     run: RunFolder, scores: Path, mine: str, other: str, name: str
 ) -> "Iterator[Table]":
-    """How far the two students put the same versions in the same order."""
+    """Rank correlations of two students over the same versions."""
     from tutelage.reporting import Column, Table
 
     if not (run.scores.exists() and scores.exists()):
@@ -349,7 +349,7 @@ def _correlations(
 
 
 def _experiment(folder: Path, at: int) -> "Section":
-    """The comparisons of `tutelage prove`."""
+    """Comparisons of `tutelage prove`."""
     from tutelage.reporting import Section
 
     outcome = ("student", "balance", "task", "measure", "arm")
@@ -376,7 +376,7 @@ def _experiment(folder: Path, at: int) -> "Section":
 
 
 def _ranking(folder: Path, at: int) -> "Section":
-    """The standings of `tutelage rank`."""
+    """Standings of `tutelage rank`."""
     from tutelage.reporting import Section
 
     shown = ("domain", "predictor", "entrant", "rank", "value", "low", "high")
@@ -464,7 +464,13 @@ def report_text(
     selection: str | None = None,
     compared: Sequence[str] = (),
 ) -> str:
-    """The same facts as the page, for a terminal; the arguments are those of `write_report`.
+    """Report of a run as text for a terminal.
+
+    Args:
+        root: The run folder.
+        compare_with: Folders of experiments.
+        selection: Name of the selection; None for the main one.
+        compared: Names of other selections.
 
     Raises:
         RunError: There is no run.
@@ -478,7 +484,7 @@ def report_text(
 
 
 def tables_of(run: RunFolder) -> "ReportTables":
-    """Whatever tables the run has, by path, so that texts are not held in memory."""
+    """Paths of the tables that the run has, so that texts are not held in memory."""
     from tutelage.reporting import ReportTables
 
     names = ("rows", "examples", "candidates", "scores", "decisions", "chosen", "nulls")
@@ -502,7 +508,7 @@ def tables_of(run: RunFolder) -> "ReportTables":
 
 
 def _for_people(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest without the digests by which stages know their inputs and outputs."""
+    """Manifest without the digests by which stages recognise their inputs and outputs."""
     stages = {
         name: {key: value for key, value in done.items() if key not in ("made", "read")}
         for name, done in manifest.get("stages", {}).items()

@@ -1,4 +1,4 @@
-"""Rows of a set of a run: the selection, a baseline, or what was rejected."""
+"""Rows of a set of a run: the selection, a baseline, or the rejected examples."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +13,10 @@ from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.turn_formats import openai_turns
 
 PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
-"""Columns beside `messages` that say where a row came from; trainers ignore them."""
+"""Provenance columns next to `messages`; trainers ignore them."""
 
 WEIGHT = "weight"
-"""The column that says how much a row should count in training, where a rule gives weights."""
+"""Column with the training weight of a row, where a rule gives weights."""
 
 _SELECTED = """
 select c.messages{c_tools}, d.example_id, h.candidate_id, c.step, c.teacher, e.source, d.reason,
@@ -47,7 +47,7 @@ order by e.row, d.example_id
 
 
 def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[str, Any]]:
-    """The rows of a set, in the order of the input.
+    """Rows of a set in the order of the input.
 
     Args:
         run: The run folder.
@@ -77,7 +77,7 @@ def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[st
 
 
 def _tools(run: RunFolder) -> dict[str, str]:
-    """The columns with the tools, where a candidate has some: a set without has no such column."""
+    """Columns of the tools, where any candidate has some."""
     return {
         "c_tools": ", c.tools" if has_tools(run.candidates) else "",
         "e_tools": ", e.tools" if has_tools(run.examples) else "",
@@ -96,12 +96,12 @@ def has_tools(table: Path) -> bool:
 
 
 def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
-    """The same row, its turns without the fields that they do not have."""
+    """Same row, with its turns without unused fields."""
     return {**row, "messages": plain_turns(row["messages"] or ())}
 
 
 def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
-    """The examples of which nothing was chosen, with the reason, in the order of the input."""
+    """Examples without a chosen candidate, with the reasons, in the order of the input."""
     tables = open_tables(run)
     try:
         for row in stream(tables, _REJECTED.format_map(_tools(run))):

@@ -1,4 +1,4 @@
-"""A teacher that goes away: what it cannot answer is a status, and the run goes on.
+"""Teacher outages: unanswered requests get a status and the run continues.
 
 A wrong key or a wrong model ends a run at once, since a person has to mend it. A server that is
 away may come back by itself: what the journal holds is used, every other reflection fails with the
@@ -37,14 +37,14 @@ from tutelage.teacher import (
 )
 
 SHOWN_ALIKE = 3
-"""Failures of one kind that are reported one by one."""
+"""Failures of one kind that are reported individually."""
 
 REPORT_EVERY_SECONDS = 10.0
-"""Further failures of the same kind are counted and reported this often."""
+"""Interval at which further failures of the same kind are reported."""
 
 
 class FailureReport:
-    """Reports retries, time-outs and refusals when they happen, without flooding a log.
+    """Reporter of retries, time-outs and refusals that does not flood the log.
 
     Args:
         name: The teacher's.
@@ -78,7 +78,7 @@ class FailureReport:
 
 
 class AttendedTeacher:
-    """A teacher whose going away is told apart from a failure of one reply.
+    """Teacher wrapper that distinguishes an outage from the failure of one reply.
 
     Args:
         inner: The teacher, entered.
@@ -105,31 +105,31 @@ class AttendedTeacher:
 
     @property
     def name(self) -> str:
-        """As the teacher's."""
+        """Name of the teacher."""
         return self._inner.name
 
     @property
     def supports_schema(self) -> bool:
-        """As the teacher's."""
+        """Whether the teacher follows JSON schemas."""
         return self._inner.supports_schema
 
     @property
     def tally(self) -> Tally:
-        """As the teacher's."""
+        """Counts of the teacher."""
         return self._inner.tally
 
     @property
     def away(self) -> str | None:
-        """Why nobody is asked any more, or which batches are waited for; None where all is well."""
+        """Reason why no requests are sent, or the awaited batches; None in normal operation."""
         return self._away or self._inner.waiting
 
     @property
     def waiting(self) -> str | None:
-        """What a provider's batches are waited for; None where nothing is."""
+        """Awaited batches of the provider in words; None without any."""
         return self._inner.waiting
 
     async def submit(self) -> None:
-        """Submit what was planned for a provider's batch; if that fails, the teacher is away.
+        """Submit the planned batch; if that fails, the teacher counts as unavailable.
 
         Raises:
             TeacherError: Waiting would not help.
@@ -176,7 +176,7 @@ async def attended(
     progress: Progress | None = None,
     requests: str = "requests",
 ) -> AsyncIterator[AttendedTeacher]:
-    """Open a teacher; if it is away, open what its journal remembers.
+    """Context manager with a teacher, which falls back to its cache if the teacher is unavailable.
 
     Args:
         settings: Who is asked.
@@ -216,13 +216,13 @@ async def attended(
 
 
 def tally_of(teacher: AttendedTeacher) -> dict[str, object]:
-    """What was asked and paid, and why the asking stopped, if it did."""
+    """Calls and cost, and why the calls stopped, if they did."""
     capped = {"capped": teacher.capped} if teacher.capped else {}
     return {"teacher": teacher.tally.as_dict(), "away": teacher.away, **capped}
 
 
 def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
-    """What is going to be asked of whom.
+    """Requests about to be sent, in words.
 
     Examples:
         >>> settings = TeacherSettings(model="m", base_url="http://127.0.0.1:1/v1", concurrency=4)
@@ -243,7 +243,7 @@ def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
 
 
 class Usability:
-    """Whether any reply of a teacher could be used, and the first reason why one could not."""
+    """Whether any reply of a teacher was usable, and the first reason why one was not."""
 
     def __init__(self) -> None:
         self._usable = False
@@ -251,7 +251,7 @@ class Usability:
         self._first: str | None = None
 
     def add(self, candidates: Iterable[Candidate]) -> None:
-        """Count what a teacher's replies became."""
+        """Count the outcomes of a teacher's replies."""
         for candidate in candidates:
             if candidate.status in (OK, UNCHANGED, DUPLICATE_SAMPLE):
                 self._usable = True
@@ -260,7 +260,7 @@ class Usability:
                 self._first = self._first or f"{candidate.status}: {candidate.detail}"
 
     def tally(self, *teachers: AttendedTeacher) -> dict[str, object]:
-        """Under `unusable` why no reply could be used; empty where one could, or none was asked."""
+        """Reason, as `unusable`, why no reply was usable; empty if one was, or without requests."""
         if self._usable or not self._failed:
             return {}
         names = ", ".join(teacher.name for teacher in teachers)
@@ -273,7 +273,7 @@ class Usability:
 
 
 def need_collected(teacher: AttendedTeacher) -> None:
-    """Go no further where replies wait in a batch: a stage that is done is not done again.
+    """Raise an error where replies wait in a batch, since a finished stage is not repeated.
 
     Args:
         teacher: Closed, so that what it planned is submitted.
@@ -288,7 +288,7 @@ def need_collected(teacher: AttendedTeacher) -> None:
 
 
 def need_all(tally: Mapping[str, object], *, what: str) -> None:
-    """Go no further where somebody went away: what follows would be built on what is missing.
+    """Raise an error where a teacher was unavailable, since later stages would be incomplete.
 
     Args:
         tally: Has under `away` why the asking stopped, or None.
@@ -305,7 +305,7 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
 
 
 def raise_if_stopped(tally: Mapping[str, Any]) -> None:
-    """Raise where the teacher did not answer what was asked, after all else was done.
+    """Raise an error where the teacher did not answer all requests, after everything else is done.
 
     Args:
         tally: Of the stage that asked the teacher.
