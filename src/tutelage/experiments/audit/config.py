@@ -1,4 +1,4 @@
-"""Settings of `tutelage audit`: which rows are read, by which student, and how closely."""
+"""Settings of `tutelage audit`: rows, student and accuracy."""
 
 from pathlib import Path
 from typing import Self
@@ -12,7 +12,7 @@ from tutelage.student import StudentSettings
 
 
 class AuditSettings(BaseModel):
-    """Everything that decides what an audit finds."""
+    """Settings of an audit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -40,7 +40,7 @@ class AuditSettings(BaseModel):
 
     @property
     def gate(self) -> SelectSettings:
-        """The same as settings of the calibrated gate."""
+        """Settings of the calibrated gate that an audit uses."""
         return SelectSettings(
             quality_gate="calibrated",
             quality_gate_examples=self.planted,

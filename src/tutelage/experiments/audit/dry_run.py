@@ -1,4 +1,4 @@
-"""What an audit would let the student read (`tutelage audit --dry-run`)."""
+"""Dry run of an audit: what the student would read (`tutelage audit --dry-run`)."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from tutelage.pipeline.work_estimate import (
 from tutelage.progress import Progress
 
 READINGS_A_PLANT = 12
-"""About how many faulty texts are made of one example into which faults are planted."""
+"""Approximate number of faulty texts made from each example with planted faults."""
 
 
 def estimate_audit(
@@ -28,7 +28,7 @@ def estimate_audit(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """The texts that an audit reads, their tokens and their time.
+    """Estimate the texts, tokens and time of an audit.
 
     Args:
         settings: Of the audit.

@@ -1,4 +1,4 @@
-"""The page of an audit: what was found, in words, tables, pictures and examples."""
+"""Report page of an audit: findings in words, tables, figures and examples."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ from tutelage.reporting.text_diff import difference, whole
 
 _STRONG = "Planted faults have the strong dose of docs/quality-gate.md; milder ones are found less"
 SHOWN = 3
-"""How many examples of each kind the page shows."""
+"""Examples of each kind on the page."""
 
 
 def _shares_table(side: SideFinding, *, noun: str) -> Table:
@@ -241,7 +241,7 @@ def _feature(name: str) -> str:
 
 
 def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) -> str:
-    """The page, self-contained. Without a picture library its figures are tables.
+    """Self-contained page. Without a drawing library its figures become tables.
 
     Args:
         report: `title`, `sides`, `gates`, `opening`, `facts` and `limits`, as `audit_run` has them.

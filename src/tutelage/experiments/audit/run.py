@@ -1,4 +1,4 @@
-"""`tutelage audit`: in minutes and without training, whether choosing is likely to pay.
+"""Run of `tutelage audit`: in minutes and without training, whether selection is likely to pay.
 
 rows --> a sample --> planted faults --> the student reads both --> a calibrated gate
     --> estimated shares of faulty rows, the gate's rates, break-even shares, one recommendation
@@ -49,7 +49,7 @@ from tutelage.reporting.number_format import count, duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSample:
-    """What was drawn, and what became of every row.
+    """Sample of examples, and the outcome of every input row.
 
     Attributes:
         candidates: The versions to read, an example's original first.
@@ -73,13 +73,13 @@ class AuditSample:
 
     @property
     def rows(self) -> int:
-        """How many rows the input has."""
+        """Number of input rows."""
         return sum(self.rows_by_status.values())
 
 
 @dataclass(slots=True)
 class _Drawn:
-    """The versions of one example of the sample."""
+    """Versions of one example of the sample."""
 
     place: int
     has_reference: bool
@@ -89,7 +89,7 @@ class _Drawn:
 def draw_sample(
     rows: Iterable[Row], *, examples: int, seed: int, progress: Progress
 ) -> AuditSample:
-    """Draw examples in one pass over the rows, in memory for the sample alone.
+    """Draw examples in one pass over the rows, with only the sample in memory.
 
     The draw depends on the seed and the ids of examples, not on their order. Of an example with
     several responses one is drawn, beside its original where there is one.
@@ -145,7 +145,7 @@ def draw_sample(
 def _two_versions(
     versions: Iterable[tuple[int, Candidate]], *, seed: int
 ) -> list[tuple[int, Candidate]]:
-    """The original, and the most changed version; of several samples one that is drawn."""
+    """Original and most changed version; one of several samples, at random."""
     written = [(row, c) for row, c in versions if c.status == OK]
     originals = [(row, c) for row, c in written if c.step == ORIGINAL]
     others = [(row, c) for row, c in written if c.step != ORIGINAL]
@@ -162,9 +162,9 @@ def _two_versions(
 
 
 VERSION = 1
-"""Of audit.json."""
+"""Format version of audit.json."""
 FITTED_A_PLANT = 1.5
-"""The gate is fitted and measured on so many examples for each into which faults are planted."""
+"""Examples on which the gate is fitted and measured, per example with planted faults."""
 
 _WRONG_ANSWERS = (
     "Fluent wrong answers: the student's numbers cannot tell them from right ones. "
@@ -195,7 +195,7 @@ def audit(
     doors: Doors | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Estimate how many rows are faulty, and whether choosing is likely to pay. Nothing is trained.
+    """Estimate how many rows are faulty, and whether selection is likely to pay, without training.
 
     Args:
         data: A path, a folder, a glob or a hub data set; or what `tutelage.read` gives.
@@ -227,7 +227,7 @@ def audit(
 
 
 def default_out(data: str) -> Path:
-    """The folder of an audit whose user names none.
+    """Default folder of an audit.
 
     Examples:
         >>> str(default_out("data/pairs.jsonl.gz"))
@@ -326,7 +326,7 @@ def _check_measures(student: Reader) -> None:
 def _read(
     sample: AuditSample, settings: AuditSettings, *, student: Reader, progress: Progress
 ) -> tuple[AuditReadings, dict[str, str]]:
-    """What the student read, and why it could not read the rest.
+    """Token statistics of the sample, and reasons for texts that could not be read.
 
     The gate is fitted on a part of the examples. If rows that are faulty already were many beside
     the planted ones, its detectors would learn that these are clean.
@@ -354,7 +354,7 @@ def _read(
 def _fitted(
     readings: AuditReadings, settings: AuditSettings, progress: Progress
 ) -> tuple[CrossedGates | None, str | None]:
-    """The gates, or why there are none."""
+    """Fitted gates, or the reason for having none."""
     try:
         gates = crossed_gates(
             readings, max_false_refusals=settings.max_false_refusals, seed=settings.seed
@@ -445,7 +445,7 @@ def _report(
     sides: Sequence[SideFinding],
     start: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What audit.json holds, but for the examples."""
+    """Content of audit.json without the examples."""
     return {
         **start,
         "rows": {"rows": sample.rows, "by_status": dict(sample.rows_by_status)},
@@ -480,7 +480,7 @@ def _examples(
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Every text that was refused or is beyond the student; `shown` are those on the page."""
+    """Texts that were refused or are beyond the student; `shown` are those on the page."""
     by_id = {c.candidate_id: c for c in sample.candidates}
     originals = {c.example_id: c for c in sample.candidates if c.step == ORIGINAL}
     judged = gates.judge(versions) if gates else None

@@ -1,4 +1,4 @@
-"""The drift account: every measure of every set, beside the first set, with intervals."""
+"""Drift of several sets: every measure of every set compared with the first, with intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -51,7 +51,7 @@ UNITS: Mapping[str, str] = MappingProxyType(
         "divergence": "nats a token",
     }
 )
-"""The unit of each measure."""
+"""Unit of each measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +84,12 @@ class Line:
 
 
 def lines_to_table(lines: Sequence[Line]) -> pa.Table:
-    """Lines as a table of the DRIFT schema, in the order given."""
+    """Table of the DRIFT schema, in the order given."""
     return pa.Table.from_pylist([line_to_row(line) for line in lines], schema=DRIFT)
 
 
 def line_to_row(line: Line) -> dict[str, str | float | int | None]:
-    """One line as a row of the DRIFT schema."""
+    """Row of the DRIFT schema."""
     change = line.change
     return {
         "subject": line.subject,
@@ -109,7 +109,7 @@ def line_to_row(line: Line) -> dict[str, str | float | int | None]:
 
 
 def lines_from_table(table: pa.Table) -> tuple[Line, ...]:
-    """The inverse of `lines_to_table`."""
+    """Lines from a table of the DRIFT schema."""
     return tuple(_line_from_row(row) for row in table.select(DRIFT.names).to_pylist())
 
 
@@ -132,11 +132,11 @@ def _line_from_row(row: Mapping[str, Any]) -> Line:
 
 NOISE_DRAWS = 100
 OWN_TEXT = "own"
-"""The name under which text without a teacher is counted."""
+"""Name of text without a teacher."""
 
 
 def account(sets: Sequence[TextSet], *, subject: str = "data", seed: int = 0) -> tuple[Line, ...]:
-    """Measure sets, and how far each is from the first.
+    """Measure sets, and the distance of each from the first.
 
     Args:
         sets: The baseline first. Texts of two sets with the same key are compared as a pair.
@@ -171,7 +171,7 @@ def divergence_line(
     untrained: Sequence[Numbers],
     seed: int = 0,
 ) -> Line | None:
-    """How far a student has moved from the untrained one; see `log_ratio`.
+    """Divergence of a student from the untrained one; see `log_ratio`.
 
     Args:
         name: Of the current student.
@@ -208,7 +208,7 @@ def number_lines(
     current: tuple[str, Mapping[str, float]],
     seed: int = 0,
 ) -> tuple[Line, ...]:
-    """A measure that others took of single items, before and after, such as an evaluation.
+    """Lines of a measure of single items, before and after, such as an evaluation.
 
     Args:
         subject: Whose items.
@@ -251,7 +251,7 @@ def number_lines(
 
 
 class _Measuring:
-    """Every measure over the same draws, so that differences are taken within a draw."""
+    """Measures over the same bootstrap draws, so that differences are paired."""
 
     def __init__(self, sets: Sequence[TextSet], *, seed: int) -> None:
         self._sets = sets
@@ -266,7 +266,7 @@ class _Measuring:
         self._base: dict[str, Replicates] = {}
 
     def lines(self, index: int) -> Iterator[Line]:
-        """The lines of one set."""
+        """Lines of one set."""
         one = self._sets[index]
         for measure, found, texts in self._measured(index):
             change: Estimate | None = None
@@ -362,7 +362,7 @@ class _Measuring:
 def divergence_noise(
     a: Grams, b: Grams, places_a: Codes, places_b: Codes, *, seed: int
 ) -> float | None:
-    """The 95th percentile of the divergence where it is chance which set a text is in.
+    """95th percentile of the divergence between random splits of the texts.
 
     Where each set answers an instruction exactly once, a coin decides whether the two answers
     trade places; all other texts are dealt out anew as one pack.

@@ -1,4 +1,4 @@
-"""One YAML file says what an experiment is: which sets, which students, which seeds."""
+"""Settings of an experiment in one YAML file: sets, students and seeds."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from tutelage.training import TrainSettings
 Balance: TypeAlias = Literal["examples", "tokens"]
 UNTRAINED = "untrained"
 HELD_OUT_TASKS = frozenset({"held_out_original", "held_out_refined"})
-"""What `held_out` measures; the second where the runs have refinements."""
+"""Outcomes of `held_out`; the second one needs rewrites in the runs."""
 QUICK_EXAMPLES, QUICK_SEEDS, QUICK_ITEMS = 64, 2, 80
 
 
 class ArmSettings(BaseModel):
-    """One set to train on: what a rule chooses in the student's run, or rows of one's own."""
+    """Settings of one arm: the set that a rule selects from the student's run, or given rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,7 +56,7 @@ class ArmSettings(BaseModel):
 
 
 class ProveStudent(TemplateSettings):
-    """One student and the run that holds its scores."""
+    """A student with the run that holds its scores."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     model: str
@@ -66,7 +66,7 @@ class ProveStudent(TemplateSettings):
 
 
 class ProveSettings(BaseModel):
-    """Everything that decides what an experiment does."""
+    """Settings of an experiment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -173,7 +173,7 @@ class ProveSettings(BaseModel):
         return self
 
     def with_choice(self, selection: str) -> "ProveSettings":
-        """The same experiment, in which the choice is a named selection of each run."""
+        """Same experiment with a named selection of each run as the choice."""
         update = {"select": None, "file": None, "selection": selection}
         arms = (
             arm.model_copy(update=update) if arm.name == self.choice else arm for arm in self.arms
@@ -181,7 +181,7 @@ class ProveSettings(BaseModel):
         return self.model_copy(update={"arms": tuple(arms)})
 
     def quick(self) -> "ProveSettings":
-        """The same question in minutes: fewer examples, items, seeds and arms."""
+        """Quick version of the experiment: fewer examples, items, seeds and arms."""
         small = tuple(
             task.model_copy(update={"limit": min(task.limit or QUICK_ITEMS, QUICK_ITEMS)})
             for task in self.tasks
@@ -201,7 +201,7 @@ class ProveSettings(BaseModel):
         )
 
     def _needed(self, arms: tuple[ArmSettings, ...]) -> tuple[ProveStudent, ...]:
-        """The first student, and whoever chooses or holds examples out for it."""
+        """First student, and the students on which it depends."""
         needed = {self.students[0].name, *(arm.chooser for arm in arms)}
         kept = [s for s in self.students if s.name in needed]
         if self.held_out and all(s.run is None for s in kept):
@@ -217,7 +217,7 @@ def _changed(settings: BaseModel, default: BaseModel) -> set[str]:
 def load_prove_settings(
     path: Path | Mapping[str, Any], *, out: Path | None = None
 ) -> ProveSettings:
-    """Read an experiment's YAML file; relative paths in it are those of its own folder.
+    """Read an experiment's YAML file; relative paths in it start at its own folder.
 
     Args:
         path: The file, or what it would hold: then relative paths are those of the working
@@ -248,7 +248,7 @@ def _values_of(path: Path) -> dict[str, Any]:
 
 
 def _placed(settings: ProveSettings, folder: Path) -> ProveSettings:
-    """The same settings with paths that do not depend on where one stands."""
+    """Settings with absolute paths."""
     return settings.model_copy(
         update={
             "out": folder / settings.out,

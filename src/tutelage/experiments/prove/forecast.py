@@ -1,4 +1,4 @@
-"""Forecast of an experiment (`tutelage prove --plan`): what it could find, and its cost."""
+"""Forecast of an experiment (`tutelage prove --plan`): detectable effect and cost."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,7 @@ STORED: Mapping[str, Components] = MappingProxyType(
         "smollm2_choice_margin": Components(seed=0.06, item=0.39, rest=0.23),
     }
 )
-"""Components that were measured in docs/experiments, for plans without a pilot.
+"""Variance components measured in docs/experiments, for plans without a pilot.
 
 Two-way analysis of variance of the raw items of the experiments "Does choosing help?" and "Sixteen
 answers": SmolLM2-135M and Gemma-3-270M, 64 rows a set, log-likelihood of open references in nats a
@@ -62,7 +62,7 @@ STORED_FOR: Mapping[str, str] = MappingProxyType(
         "exact_match": "smollm2_answers_right",
     }
 )
-"""Which of them stand in for a kind of task that no pilot has measured."""
+"""Components used for a kind of task that no pilot has measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def forecast(
     variances: str | None = None,
     seconds_per_cell: float | None = None,
 ) -> dict[str, Any]:
-    """What the experiment of a file could find, its cost, and which of seeds and items to increase.
+    """Forecast the detectable effect and cost of an experiment, and what to increase.
 
     Components of variance come from the pilot, from cells of the experiment itself or of its quick
     look that are finished, or from earlier experiments (`STORED`), in this order.
@@ -139,13 +139,13 @@ def forecast(
 
 
 def cells_of(settings: ProveSettings, *, seeds: int) -> int:
-    """How many cells an experiment has at most: arms that come to the same rows share theirs."""
+    """Most cells of an experiment; arms with the same rows share theirs."""
     of_student = len(settings.balance) * len(settings.arms) * seeds + 1
     return len(settings.students) * of_student
 
 
 def pilot_of(settings: ProveSettings, folder: Path | None) -> Pilot | None:
-    """The pilot that was named; else the experiment's own finished cells, or its quick look's."""
+    """Named pilot; otherwise the experiment's own finished cells, or its quick look's."""
     if folder is not None:
         return _read_pilot(folder)
     own = (settings.out, settings.out.with_name(f"{settings.out.name}-quick"))
@@ -153,7 +153,7 @@ def pilot_of(settings: ProveSettings, folder: Path | None) -> Pilot | None:
 
 
 def _read_pilot(folder: Path) -> Pilot:
-    """The finished cells of an experiment's folder."""
+    """Finished cells in an experiment's folder."""
     results = read_results(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     settings = checked(ProveSettings, manifest.get("settings"), place=str(folder / "manifest.json"))
@@ -172,7 +172,7 @@ def _seconds(path: Path, about: Mapping[str, Any]) -> float:
 
 
 def _manifests(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """The manifests of finished cells, and what each says."""
+    """Manifests of finished cells with their contents."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
         if is_done(path.parent):
             yield path, json.loads(path.read_text(encoding="utf-8"))
@@ -181,7 +181,13 @@ def _manifests(folder: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 def seconds_of_cells(
     settings: ProveSettings, pilot: Pilot | None, *, given: float | None
 ) -> tuple[float | None, str]:
-    """The mean seconds of a cell that trains, and where they come from."""
+    """Mean seconds of a cell with training, and their source.
+
+    Args:
+        settings: The experiment.
+        pilot: The pilot, or None.
+        given: Seconds given by the user, or None.
+    """
     if given is not None:
         return given, f"{given:g} seconds a cell, as given"
     if pilot is None:
@@ -292,7 +298,7 @@ def _primary(settings: ProveSettings) -> str:
 
 
 def _task(settings: ProveSettings, name: str) -> TaskSettings | None:
-    """The settings of a task; None for those of held-out examples of the run."""
+    """Settings of a task; None for those of held-out examples of the run."""
     return next((t for t in settings.tasks if t.name == name), None)
 
 
@@ -321,7 +327,7 @@ def _stored(settings: ProveSettings, name: str, variances: str | None) -> tuple[
 
 
 def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
-    """Choice and reference of the pilot, or else the pair of arms with most seeds."""
+    """Selection and reference in the pilot, or else the pair of arms with most seeds."""
     settings = pilot.settings
     names = [s.name for s in settings.students]
     student = student if student in names else names[0]
@@ -371,7 +377,7 @@ def estimate_experiment(
     selection: str | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """The trainings and evaluations that are left, their tokens and their time.
+    """Remaining trainings and evaluations, with their tokens and time.
 
     Where cells are finished, their mean time is taken; otherwise a few steps and a few items of
     each task are measured. Every set is drawn, but nothing is kept in the experiment's folder.
@@ -409,7 +415,7 @@ def estimate_experiment(
 
 
 class _Estimating:
-    """The cells of one student that are left."""
+    """Estimates for the remaining cells of one student."""
 
     def __init__(
         self, *, settings: ProveSettings, student: ProveStudent, plan: Plan, cells: Sequence[Cell]
@@ -419,7 +425,7 @@ class _Estimating:
         self._train = train_settings(settings, student, seed=0)
 
     def as_before(self, seconds: float, told: str) -> Work:
-        """By the mean time of finished cells."""
+        """Estimate from the mean time of finished cells."""
         with open_student(student_settings(self._student.model, self._train)) as student:
             encoded = [self._encoded(cell, student) for cell in self._cells]
         return Work(
@@ -432,7 +438,7 @@ class _Estimating:
         )
 
     def measured(self, measure_seconds: float) -> list[Work]:
-        """By a few steps and a few items."""
+        """Estimate from a few steps and a few items."""
         found: list[Work] = []
         with open_student(student_settings(self._student.model, self._train)) as student:
             encoded = [self._encoded(cell, student) for cell in self._cells if cell.rows]

@@ -1,4 +1,4 @@
-"""What an experiment found: one sentence first, then the table, then the pictures."""
+"""Report page of an experiment: a sentence first, then the table and the figures."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ _RIGHT = "share right"
 
 
 def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
-    """What came out, in one sentence for each student and balance.
+    """Result of the experiment, in one sentence for each student and balance.
 
     The contrast of chosen and refused versions comes first, where there is one: it has the most
     power. Then choice less reference.
@@ -65,7 +65,7 @@ def _rows_of(
 def efficiency_words(
     found: Sequence[ArmEfficiency], settings: ProveSettings, *, primary: str
 ) -> list[str]:
-    """The efficiency of the choice on the primary task, one sentence a student and balance.
+    """Efficiency of the selection on the primary task: one sentence per student and balance.
 
     Args:
         found: All efficiencies.
@@ -99,7 +99,7 @@ def efficiency_words(
 
 
 def sentence(c: Compared, settings: ProveSettings) -> str:
-    """One comparison in plain words, with its interval and what it could have found."""
+    """Comparison in plain words, with its interval and detectable effect."""
     i = c.interval
     shown = is_shown(c, settings)
     if " - " in c.student:
@@ -143,7 +143,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
 
 
 def is_shown(c: Compared, settings: ProveSettings) -> bool:
-    """Whether 0 is outside the interval and the corrected p-value is below 1 - level.
+    """Whether the interval excludes 0 and the corrected p-value is below 1 - level.
 
     With one seed nothing is shown: its interval knows other questions, not another training.
     """
@@ -152,7 +152,7 @@ def is_shown(c: Compared, settings: ProveSettings) -> bool:
 
 
 def unit_of(c: Compared, settings: ProveSettings) -> str:
-    """What the numbers of a comparison count."""
+    """Unit of a comparison's numbers."""
     if c.measure == "right":
         return _RIGHT
     kinds = {task.name: task.kind for task in settings.tasks}
@@ -170,7 +170,13 @@ def _counted(count: int, noun: str) -> str:
 def facts_of(
     compared: Sequence[Compared], settings: ProveSettings, done: Mapping[str, Any]
 ) -> tuple[Fact, ...]:
-    """The headline numbers."""
+    """Headline numbers of an experiment.
+
+    Args:
+        compared: All comparisons.
+        settings: The experiment.
+        done: The counts of finished and planned cells.
+    """
     return (
         Fact(value=f"{done['done']:,} of {done['cells']:,}", label="trainings finished"),
         Fact(value=f"{settings.examples:,}", label="examples in a set"),
@@ -191,7 +197,7 @@ def sections_of(
     cells: Sequence[Mapping[str, Any]],
     efficiencies: Sequence[ArmEfficiency] = (),
 ) -> list[Section]:
-    """The chapters of the page.
+    """Sections of the page.
 
     Args:
         compared: All comparisons.

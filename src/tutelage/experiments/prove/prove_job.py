@@ -1,4 +1,4 @@
-"""`tutelage prove`: do what is left, then say what was found."""
+"""Run of `tutelage prove`: finish the remaining cells and report."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def prove(
     selection: str | None = None,
     elsewhere: RunsCells | None = None,
 ) -> dict[str, Any]:
-    """Do an experiment, or what is left of it, and write what it found so far.
+    """Run an experiment, or the rest of it, and write the results so far.
 
     Args:
         config: A YAML file, or what it would hold.
@@ -113,7 +113,7 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
 
 
 def _reached(results: pa.Table, settings: ProveSettings) -> list[ArmEfficiency]:
-    """The efficiencies, which are written to efficiency.parquet where there are any."""
+    """Efficiencies, also written to efficiency.parquet if there are any."""
     found = efficiencies(results, settings)
     path = settings.out / "efficiency.parquet"
     if found:
@@ -126,7 +126,7 @@ def _reached(results: pa.Table, settings: ProveSettings) -> list[ArmEfficiency]:
 def _worth_it(
     compared: list[Compared], quick: ProveSettings, config: Path | Mapping[str, Any]
 ) -> list[str]:
-    """What the quick look says about the full experiment."""
+    """Sentence on whether the full experiment is worthwhile after the quick look."""
     full = load_prove_settings(config)
     found = []
     for c in compared:

@@ -1,4 +1,4 @@
-"""What a ranking of teachers or sources was asked to do."""
+"""Settings of a ranking of teachers or sources."""
 
 from typing import Self
 
@@ -23,7 +23,7 @@ METRICS_OF = {
     "likelihood": ("grape",),
     "length": ("grape",),
 }
-"""What the student must be asked for each predictor."""
+"""Statistics that each predictor needs."""
 
 _GIVES = {
     "reward": "name fields.reward",
@@ -33,7 +33,7 @@ _GIVES = {
 
 
 class OwnAnswers(BaseModel):
-    """How the student answers the questions itself, for the distance of styles."""
+    """Settings of the student's own answers, for the style distance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +45,7 @@ class OwnAnswers(BaseModel):
 
 
 class RankSettings(BaseModel):
-    """What `rank_teachers` and `rank_sources` were asked to do."""
+    """Arguments of `rank_teachers` and `rank_sources`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -108,7 +108,7 @@ class RankSettings(BaseModel):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What the student is asked for."""
+        """Metrics that the student must compute."""
         names = list(self.predictors)
         if self.by in METRICS_OF:
             names.append(self.by)

@@ -1,4 +1,4 @@
-"""GRACE of the teachers of a pool: gradients of the student, kept teacher by teacher."""
+"""GRACE of the teachers of a pool, from gradients of the student."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ FEWEST_QUESTIONS = 10
 def grace(
     gradients_N_D: NDArray[np.float64], questions_N: NDArray[np.int64], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """GRACE of one teacher, split by split; its score is the mean. Lower is better.
+    """GRACE of one teacher: the mean over splits. Lower is better.
 
     trace(inverse(S_train) S_test), with S the second moment of gradients: those of the training
     questions scaled to length 1, its eigenvalues smoothed by a thousandth of their mean; those of
@@ -84,7 +84,7 @@ def grace(
 
 
 class GraceSettings(BaseModel):
-    """How GRACE is computed."""
+    """Settings of GRACE."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -98,7 +98,7 @@ class GraceSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graced:
-    """GRACE of one teacher.
+    """GRACE result of one teacher.
 
     Attributes:
         value: Mean over splits; lower is better. None with too few gradients.
@@ -197,7 +197,7 @@ def _graced(table: pa.Table, *, seed: int) -> Graced:
 
 
 def with_grace(standings: pa.Table, scores: Mapping[str, Graced]) -> pa.Table:
-    """The standings with the rows of the predictor `grace`: value and rank, no interval."""
+    """Standings with rows for the predictor `grace`: value and rank, without an interval."""
     known = {name: g.value for name, g in scores.items() if g.value is not None}
     ordered = sorted(scores, key=lambda name: (name not in known, known.get(name, 0.0), name))
     rows = [

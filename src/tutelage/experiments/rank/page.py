@@ -1,4 +1,4 @@
-"""What a ranking says: in sentences, as a table, as a page with its pictures."""
+"""Report of a ranking: sentences, a table, and a page with figures."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,7 +29,7 @@ _FOLLOWED = (
 
 
 def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
-    """One row a teacher or source, best first: every number with its interval and its rank.
+    """Table with one row per teacher or source, best first: numbers with intervals and ranks.
 
     Returns:
         `entrant`, `answers`, `unscored` (answers without the student's numbers), then for each
@@ -72,7 +72,7 @@ def _unscored(ranked: Ranked) -> Mapping[str, tuple[int, int]]:
 
 
 def not_told_apart(ranked: Ranked) -> list[str]:
-    """Those that cannot be told apart from the first by the predictor that decides."""
+    """Entrants that cannot be distinguished from the first by the deciding predictor."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
     names = [row["entrant"] for row in rows if row["value"] is not None]
     pairs = _of(ranked.pairs, domain=ALL, predictor=ranked.by)
@@ -82,7 +82,7 @@ def not_told_apart(ranked: Ranked) -> list[str]:
 
 
 def may_be_best(ranked: Ranked) -> list[str]:
-    """Those of which it is not known that another one is better, the first among them."""
+    """Entrants that may be the best, the first among them."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
     return [
         row["entrant"] for row in rows if row["value"] is not None and row["rank_best"] in (None, 1)
@@ -90,14 +90,14 @@ def may_be_best(ranked: Ranked) -> list[str]:
 
 
 def settled_after(ranked: Ranked) -> int | None:
-    """After how many questions the first place was settled for good, or None."""
+    """Number of questions after which the first place was settled, or None."""
     rows = [] if ranked.settling is None else ranked.settling.to_pylist()
     at = next((row for row in rows if row["settled"]), None)
     return None if at is None or at["leader"] != rows[-1]["leader"] else int(at["questions"])
 
 
 def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
-    """What came out, in a few sentences."""
+    """Result of the ranking in a few sentences."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
     first = next((row for row in rows if row["value"] is not None), None)
     if first is None:
@@ -145,7 +145,7 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
 
 
 def ranked_summary(ranked: Ranked, *, level: float = 0.95) -> dict[str, Any]:
-    """What the command prints."""
+    """Output of the command."""
     table = entrants_table(ranked)
     return {
         "in_words": in_words(ranked, level=level),
@@ -186,7 +186,7 @@ def write_ranking(
 
 
 def write_plots(folder: Path, sections: Sequence[Section]) -> None:
-    """Every figure of some sections as SECTION-N.svg and SECTION-N.png."""
+    """Write all figures of some sections as SECTION-N.svg and SECTION-N.png."""
     folder.mkdir(parents=True, exist_ok=True)
     for section in sections:
         for number, figure in enumerate(section.figures, start=1):
@@ -213,7 +213,7 @@ def _facts(ranked: Ranked) -> tuple[Fact, ...]:
 
 
 def sections_of(ranked: Ranked) -> list[Section]:
-    """The chapters: the table, a picture of each predictor, how it settled, the domains."""
+    """Sections: the table, a figure of each predictor, the settling, the domains."""
     names = _texts(ranked.standings, "predictor")
     names.sort(key=lambda name: name != ranked.by)
     sections = [
@@ -366,14 +366,20 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
 
 
 LINES = ("original", "refinement", "chosen", "quiet")
-"""Colours of lines, in order; more lines than these share the last one."""
+"""Colours of lines, in order; further lines share the last one."""
 _WIDE = 420
 
 
 def line_chart(
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, x: str, y: str
 ) -> str:
-    """Lines over a count."""
+    """Line chart over a count.
+
+    Args:
+        lines: Name and points (x, y) of each line.
+        x: Title of the x axis.
+        y: Title of the y axis.
+    """
     alt = _altair()
     names = _labels([name for name, _ in lines])
     data = [
@@ -397,7 +403,13 @@ def line_chart(
 
 
 def scatter_chart(points: Sequence[tuple[str, float, float]], *, x: str, y: str) -> str:
-    """One point a name, with the names where they are few."""
+    """Scatter chart with one point per name, labelled where there are few.
+
+    Args:
+        points: Name, x and y of each point.
+        x: Title of the x axis.
+        y: Title of the y axis.
+    """
     alt = _altair()
     names = _labels([name for name, _, _ in points])
     data = [{"name": key, "x": a, "y": b} for key, (_, a, b) in zip(names, points, strict=True)]
@@ -412,13 +424,13 @@ def scatter_chart(points: Sequence[tuple[str, float, float]], *, x: str, y: str)
 
 
 def as_picture(svg: str) -> str:
-    """The same drawing with a white ground, to stand outside of a page."""
+    """Same figure with a white background, for use outside of a page."""
     start = svg.index(">", svg.index("<svg")) + 1
     return f'{svg[:start]}<rect width="100%" height="100%" fill="white"/>{svg[start:]}'
 
 
 def png_of(svg: str, *, scale: float = 2.0) -> bytes:
-    """A drawing as PNG.
+    """PNG image of a figure.
 
     Raises:
         MissingExtraError: vl-convert is not installed.

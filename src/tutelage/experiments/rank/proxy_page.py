@@ -1,4 +1,4 @@
-"""What trying out sources says: in sentences, and as sections of the page."""
+"""Report of proxy trainings: sentences and sections of the page."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,12 @@ from tutelage.stats.rank_correlation import MIN_PAIRS, spearman, spearman_interv
 
 
 def outcomes_of(path: Path, *, entrant: str, columns: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Measured results of entrants from a CSV file with a head; empty cells are left out.
+    """Measured outcomes of entrants from a CSV file with a header; empty cells are left out.
+
+    Args:
+        path: The file.
+        entrant: Name of the column with the entrants.
+        columns: Names of the columns with outcomes.
 
     Raises:
         DataError: A column is missing, or a cell is no number.
@@ -104,7 +109,7 @@ _GAIN = (
 
 
 def probed_in_words(probed: Probed) -> list[str]:
-    """What the trainings came to, in a few sentences."""
+    """Results of the trainings in a few sentences."""
     said = []
     if probed.winner:
         w = probed.winner
@@ -130,7 +135,7 @@ def probed_in_words(probed: Probed) -> list[str]:
 
 
 def predictions_checked(ranked: Ranked, probed: Probed) -> pa.Table:
-    """Did the predictions predict? Each predictor with what the first rung's trainings came to.
+    """Accuracy of the predictions: each predictor compared with the first rung's trainings.
 
     Returns:
         The CORRELATIONS schema; empty until all trainings of the first rung are done.
@@ -152,7 +157,7 @@ def _checked_in_words(ranked: Ranked, probed: Probed) -> list[str]:
 
 
 def probed_summary(ranked: Ranked, probed: Probed) -> dict[str, Any]:
-    """What the command prints."""
+    """Output of the command."""
     return {
         "in_words": [*probed_in_words(probed), *_checked_in_words(ranked, probed)],
         "order": list(probed.order),
@@ -166,7 +171,13 @@ def probed_summary(ranked: Ranked, probed: Probed) -> dict[str, Any]:
 
 
 def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
-    """Write the page of the ranking again, with what the trainings say in front."""
+    """Rewrite the page of the ranking with the results of the trainings in front.
+
+    Args:
+        ranked: The ranking.
+        probed: Results of the trainings.
+        level: Level of the intervals.
+    """
     write_ranking(
         ranked,
         level=level,
@@ -176,7 +187,7 @@ def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
 
 
 def probed_sections(ranked: Ranked, probed: Probed) -> list[Section]:
-    """The rungs, whether the predictions held, and the sweep where it is finished."""
+    """Sections: the rungs, the accuracy of the predictions, and the sweep if it is finished."""
     sections = [
         Section(
             key="probes",

@@ -1,4 +1,4 @@
-"""Small trainings that check which sources teach: successive halving, then a sweep over mixes.
+"""Proxy training: small trainings of sources by successive halving, then a sweep over mixes.
 
     OUT/sources/NAME.jsonl      the rows of each source, without the questions of the tasks
     OUT/probes/rung-N/          an experiment: one arm a source
@@ -43,7 +43,7 @@ from tutelage.training import TrainSettings
 
 
 class ProbeSettings(BaseModel):
-    """How sources are tried out by training."""
+    """Settings of proxy trainings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,7 +79,7 @@ class ProbeSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What the trainings came to.
+    """Results of proxy trainings.
 
     Attributes:
         probes: The PROBES schema: rung by source.
@@ -104,7 +104,9 @@ class Probed:
 
 
 ROWS_A_DRAW = 8
-"""So many times the rows of the largest training are kept of a source: room for other seeds."""
+"""Rows kept of a source, as a multiple of the largest training, so that other seeds can draw
+others.
+"""
 _QUESTIONS = ("question", "instruction", "prompt", "problem", "query", "input")
 
 
@@ -188,7 +190,7 @@ def _predicted(ranked: Ranked) -> dict[str, int]:
 
 
 def probe_settings(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file; paths in it are those of its own folder.
+    """Settings of a YAML file; relative paths in it start at its own folder.
 
     Raises:
         SettingsError: It cannot be read.
@@ -232,7 +234,7 @@ class _Trial:
     def write_sources(
         self, data: DataSettings, names: Sequence[str], *, most: int
     ) -> dict[str, int]:
-        """Write the rows of each source that no task asks about; how many each has."""
+        """Write the rows of each source without the tasks' questions, and return their numbers."""
         asked = _asked(self._settings.tasks)
         rows: dict[str, dict[str, list[Any]]] = {name: {} for name in names}
         for row in read(data.path, settings=data):
@@ -258,7 +260,7 @@ class _Trial:
     def halve(
         self, names: Sequence[str], predicted: Mapping[str, int]
     ) -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
-        """The rows of the probes, the sources best first, and what the winner is worth."""
+        """Rows of the probes, the sources best first, and the corrected advantage of the winner."""
         settings = self._settings
         rungs = _rungs_for(len(names), settings)
         rows: list[dict[str, Any]] = []
@@ -288,7 +290,7 @@ class _Trial:
         return rows, order, winner
 
     def sweep(self, order: Sequence[str], *, examples: int) -> list[dict[str, Any]]:
-        """Mixes of the best, with as many examples in all, against the mix of all."""
+        """Trainings on mixes of the best sources, each with as many examples as the mix of all."""
         counts = sorted({n for n in self._settings.sweep if n < len(order)} | {len(order)})
         mixes = {("all" if n == len(order) else f"best-{n}"): list(order[:n]) for n in counts}
         files = {name: self._write_mix(name, parts, examples) for name, parts in mixes.items()}
@@ -314,7 +316,7 @@ class _Trial:
         return rows
 
     def _write_mix(self, name: str, parts: Sequence[str], examples: int) -> Path:
-        """The same number of rows of each source, so that a draw has about as many of each."""
+        """Write a mix with the same number of rows of each source."""
         texts = [self._file(part).read_text(encoding="utf-8").splitlines() for part in parts]
         each = min(-(-ROWS_A_DRAW * examples // len(parts)), *(len(t) for t in texts))
         path = self.root / "sources" / "mixes" / f"{name}.jsonl"
@@ -380,7 +382,7 @@ def _grid(
     task: str,
     choosing: bool,
 ) -> Numbers:
-    """Values by arm, seed and item, over the items that all cells have a value for."""
+    """Values by arm, seed and item, over the items for which all cells have a value."""
     found: dict[tuple[str, int], dict[str, float]] = {}
     for row in results:
         wanted = row["task"] == task and row["arm"] in arms and _chooses(row["item_id"]) == choosing
@@ -397,12 +399,12 @@ def _grid(
 
 
 def _chooses(item_id: str) -> bool:
-    """Whether an item belongs to the half that the rungs choose by."""
+    """Whether an item belongs to the half by which the rungs choose."""
     return int(content_hash("half", item_id)[:4], 16) % 2 == 0
 
 
 def _judge(names: Sequence[str], values: Numbers) -> dict[str, dict[str, Any]]:
-    """The gain of each over the mean of all, and what is left of it without luck."""
+    """Advantage of each over the mean of all, and its value corrected for luck."""
     gains = values - values.mean(axis=0, keepdims=True)
     means = gains.mean(axis=(1, 2))
     errors = [standard_error(gain)[0] for gain in gains]
@@ -431,7 +433,7 @@ def _winner(names: Sequence[str], values: Numbers) -> dict[str, Any]:
 
 
 def _asked(tasks: Sequence[TaskSettings]) -> set[str]:
-    """The questions of the tasks, which nobody may train on."""
+    """Questions of the tasks, on which nobody may train."""
     found: set[str] = set()
     for task in tasks:
         if task.path is None or not Path(task.path).is_file():
@@ -446,7 +448,7 @@ def _asked(tasks: Sequence[TaskSettings]) -> set[str]:
 
 
 def _plain(text: str) -> str:
-    """Without case, punctuation and white space, which sources treat differently."""
+    """Text without case, punctuation and white space, which vary between sources."""
     return re.sub(r"\W+", " ", text.casefold()).strip()
 
 

@@ -1,4 +1,4 @@
-"""The rounds of successive halving: small trainings of many, larger ones of the best."""
+"""Successive halving: small trainings of many entrants, larger ones of the best."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Rung:
 def rungs_of(
     entrants: int, *, examples: int, keep_fraction: float, growth: float, rungs: int
 ) -> list[Rung]:
-    """The rounds: fewer entrants and more examples each time.
+    """Rounds with fewer entrants and more examples each time.
 
     Source: successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943).
 

@@ -1,4 +1,4 @@
-"""The settings of a loop of rounds: those of a run, and what is done again and again."""
+"""Settings of a loop of rounds: those of a run, and those of the repeated steps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ ROUNDS_DONE = "rounds_done"
 
 
 class Limit(BaseModel):
-    """One bound on one measure."""
+    """One limit on one measure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -70,13 +70,14 @@ DEFAULT_LIMITS: tuple[Limit, ...] = (
     Limit(subject="held_out", measure="nll_human", of="change", high=0.2),
     Limit(subject="held_out", measure="accuracy", of="change", low=-0.05, surely=True),
 )
-"""What a student may lose in a round without anybody asking: half or twice the length, a third of
-its variety, half a nat of divergence, 0.2 nats of human text, five points of accuracy for sure."""
+"""Default limits of a round: half or twice the length, a third of the variety, half a nat of
+divergence, 0.2 nats of human text, five points of accuracy if significant.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What became of one limit.
+    """Result of checking one limit.
 
     Attributes:
         limit: The limit.
@@ -89,7 +90,7 @@ class Checked:
     found: float | None = None
 
     def in_words(self) -> str:
-        """For people."""
+        """Description of the result in words."""
         limit = self.limit
         bounds = [
             f"{word} {bound:g}"
@@ -104,7 +105,7 @@ class Checked:
 
 
 def check_guard(lines: Sequence[Line], limits: Sequence[Limit]) -> tuple[Checked, ...]:
-    """Hold the account of a round against the limits.
+    """Check the drift of a round against the limits.
 
     Args:
         lines: Of one round, of all subjects; baselines have no baseline of their own and are
@@ -147,7 +148,7 @@ def _number(limit: Limit, line: Line) -> tuple[float, float, float] | None:
 
 
 class StopSettings(BaseModel):
-    """When a loop ends before its rounds are used up."""
+    """Rule by which a loop ends before its rounds are used up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -167,7 +168,7 @@ class StopSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOutcome:
-    """What the stop rule looks at.
+    """Result of a round as the stop rule uses it.
 
     Attributes:
         flip_fraction: Share of decisions that changed against the round before, in [0, 1]; None
@@ -181,7 +182,7 @@ class RoundOutcome:
 
 
 def stop_reason(outcomes: Sequence[RoundOutcome], settings: StopSettings) -> str | None:
-    """Why a loop should end after these rounds, or None.
+    """Reason for ending a loop after these rounds, or None.
 
     Args:
         outcomes: Of the accepted rounds so far, in order.
@@ -202,7 +203,7 @@ def stop_reason(outcomes: Sequence[RoundOutcome], settings: StopSettings) -> str
 
 LoopName: TypeAlias = Literal["gate", "no_gate", "random", "self_teaching"]
 LOOPS: tuple[LoopName, ...] = ("gate", "no_gate", "random", "self_teaching")
-"""In the order in which they are done: the random choice is as large as the gate's."""
+"""Loops in the order in which they are run: the random choice has the size of the gate's."""
 
 
 class _Settings(BaseModel):
@@ -210,7 +211,7 @@ class _Settings(BaseModel):
 
 
 class HeldOutSettings(_Settings):
-    """What every student is measured by; none of it is ever trained on."""
+    """Settings of the held-out items by which every student is measured."""
 
     tasks: tuple[TaskSettings, ...] = Field(
         default=(),
@@ -230,7 +231,7 @@ class HeldOutSettings(_Settings):
 
 
 class RewriteSettings(_Settings):
-    """Refused, therefore rewritten."""
+    """Settings of rewriting what a student refused."""
 
     attempts: int = Field(
         default=0, ge=0, le=10, description="How often an example goes back in a round; 0: never."
@@ -254,7 +255,7 @@ class RewriteSettings(_Settings):
 
 
 class RoundsSettings(RunSettings):
-    """Everything that decides what a loop of rounds does."""
+    """Settings of a loop of rounds."""
 
     rounds: int = Field(default=3, ge=1, description="How often the student is trained.")
     loops: tuple[LoopName, ...] = Field(
@@ -314,7 +315,7 @@ class RoundsSettings(RunSettings):
 
     @property
     def rewriter(self) -> TeacherSettings | None:
-        """Who writes anew what was refused."""
+        """Teacher that rewrites what was refused."""
         return self.rewrite.teacher or self.teacher
 
 
@@ -332,7 +333,15 @@ def load_rounds_settings(
 def train_with(
     rows: Path, model: str, settings: TrainSettings, out: Path, progress: Progress
 ) -> Mapping[str, Any]:
-    """Train a student; the mapping holds its `path` and what the training came to."""
+    """Train a student; the returned mapping holds its `path` and the training's numbers.
+
+    Args:
+        rows: File of training rows.
+        model: The student.
+        settings: Settings of the training.
+        out: The folder to write.
+        progress: Gets the progress.
+    """
     done = train_student(rows, model=model, settings=settings, out=out, progress=progress)
     names = ("path", "steps", "rows", "tokens", "loss_tokens", "first_loss", "last_loss", "seconds")
     return {name: getattr(done, name) for name in names}
@@ -345,18 +354,26 @@ def evaluate_with(
     out: Path,
     progress: Progress,
 ) -> pa.Table:
-    """Evaluate a student: rows of the evaluation's RESULTS schema."""
+    """Evaluate a student: rows of the evaluation's RESULTS schema.
+
+    Args:
+        model: The student.
+        tasks: The tasks.
+        settings: Settings of the evaluation.
+        out: The folder to write.
+        progress: Gets the progress.
+    """
     return evaluate_student(model, tasks, settings, out, progress=progress)
 
 
 def as_teacher_with(student: StudentSettings, batch: int) -> TeacherSettings:
-    """The student as a teacher in this process."""
+    """Student as a teacher in this process."""
     return own_teacher(student, batch=batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundDoors:
-    """How rounds reach models; tests put fakes behind them.
+    """Factories of the models that rounds use, which tests replace by fakes.
 
     Attributes:
         doors: Those of an ordinary run.

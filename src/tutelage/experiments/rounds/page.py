@@ -1,4 +1,4 @@
-"""Chapters about students that move: flips between rounds, drift with its guard, the frontier."""
+"""Sections of a report on rounds: changed decisions, drift with its limits, and the frontier."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -35,19 +35,19 @@ UNTRAINED = "untrained"
 
 
 def loop_words(loop: str) -> str:
-    """A loop in plain words."""
+    """Name of a loop in plain words."""
     return LOOP_WORDS.get(loop, loop.replace("_", " "))
 
 
 def loops_sentences(loops: pa.Table) -> tuple[str, ...]:
-    """What came out between the first loop and each other one, after the last training."""
+    """Comparison of the first loop with each other one, after the last training, in sentences."""
     return tuple(
         _sentence(row) for row in loops.to_pylist() if row["latest"] and row["against"] != UNTRAINED
     )
 
 
 def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
-    """Every comparison, or nothing where nothing was held out or there is one side only."""
+    """Sections with all comparisons; none without held-out items or with a single loop."""
     rows = loops.to_pylist()
     if not rows:
         return ()
@@ -95,7 +95,7 @@ def _sentence(row: Mapping[str, Any]) -> str:
 
 
 def rounds_done(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many rounds there were, of how many loops and seeds."""
+    """Number of rounds, loops and seeds, in words."""
     rounds = len({row["round"] for row in rows})
     loops = len({row["loop"] for row in rows})
     seeds = len({row["seed"] for row in rows})
@@ -129,7 +129,7 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ("data", "nll_current"),
     ("data", "accuracy"),
 )
-"""What is drawn, in this order; the table beside it holds everything."""
+"""Measures that are drawn, in this order; the table holds all of them."""
 
 _FATES = {
     "refined": ("a refinement taken", "refinement"),
@@ -141,7 +141,7 @@ _MOST_REASONS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The accounts of a loop of rounds.
+    """Results of a loop of rounds.
 
     Attributes:
         title: The name of the folder.
@@ -163,7 +163,7 @@ class Moved:
 
 
 def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
-    """The headline numbers of a loop of rounds."""
+    """Headline numbers of a loop of rounds."""
     rows = moved.rounds.to_pylist()
     trained = [row for row in rows if row["accepted"] is not None]
     refused = sum(row["accepted"] is False for row in trained)
@@ -176,7 +176,7 @@ def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
 
 
 def rounds_opening(moved: Moved) -> tuple[str, ...]:
-    """What came out, in a few sentences."""
+    """Opening sentences of a loop of rounds."""
     rows = moved.rounds.to_pylist()
     broken = Counter(row["loop"] for row in rows if row["broken"])
     said = [f"{loop_words(loop)}: {count(n, 'round')} broke a bound" for loop, n in broken.items()]
@@ -191,7 +191,7 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
 
 
 def rounds_sections(moved: Moved) -> tuple[Section, ...]:
-    """The chapters of a loop of rounds."""
+    """Sections of a loop of rounds."""
     return (
         _account_section(moved),
         *loops_sections(moved.loops),
@@ -305,7 +305,13 @@ def _drift_figure(
 def drift_points(
     lines: Sequence[Mapping[str, object]], subject: str, measure: str
 ) -> list[DriftPoint]:
-    """The points of one measure: the baseline at 0, the account of round R at R + 1."""
+    """Points of one measure: the baseline at 0, round R at R + 1.
+
+    Args:
+        lines: Rows of the drift table.
+        subject: What is measured.
+        measure: Name of the measure.
+    """
     points = []
     for line in lines:
         if (line["subject"], line["measure"]) != (subject, measure):
@@ -329,7 +335,14 @@ def drift_points(
 def guard_lines(
     limits: Sequence[Limit], points: Sequence[DriftPoint], subject: str, measure: str
 ) -> list[GuardLine]:
-    """Where the bounds lie on the axis of the measure; those of changes need the baseline."""
+    """Positions of the limits on the axis of a measure; relative ones need the baseline.
+
+    Args:
+        limits: The limits.
+        points: Points of the measure.
+        subject: What is measured.
+        measure: Name of the measure.
+    """
     base = next((point.value for point in points if point.round == 0), None)
     found = []
     for limit in limits:
@@ -523,7 +536,7 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
 
 
 def fates_of(folder: RoundsFolder, rounds: pa.Table) -> pa.Table:
-    """What each round took of each example."""
+    """Decision of each round on each example."""
     rows: list[dict[str, Any]] = []
     for one in rounds.select(["seed", "loop", "round"]).to_pylist():
         run = folder.judged(one["seed"], one["loop"], one["round"])
