@@ -1,4 +1,4 @@
-"""Functions that say which candidates are right or fit to use: verify, filter."""
+"""Functions of the Python API for checking candidates: verify, filter."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -215,7 +215,7 @@ def _compared(found: Any, *, run: Any) -> FilterComparison:
 
 
 def _filters(config: Any) -> Any:
-    """A path as it is, anything else as checked settings."""
+    """Filters from a path or from settings, which are validated."""
     from tutelage.filters import FiltersSettings
     from tutelage.pipeline.config import checked
 

@@ -1,4 +1,4 @@
-"""Functions that do a whole run: run, demo."""
+"""Functions of the Python API for complete runs: run, demo."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Functions that follow students and data over time: rounds, drift, frontier."""
+"""Functions of the Python API for students and data over time: rounds, drift, frontier."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -160,7 +160,7 @@ def drift(
 
 
 def _named_set(data: Data, number: int, folder: Path) -> Path:
-    """The path of a set; its name is how the lines call it."""
+    """Path of a set, and the name under which results list it."""
     run = opened(data)
     if run is not None:
         return run.path

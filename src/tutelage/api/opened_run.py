@@ -1,4 +1,4 @@
-"""A run folder, opened: its tables, its manifest and the explanation of each decision."""
+"""Run folders in Python: tables, manifest and explanations of decisions."""
 
 import html
 import shutil
@@ -27,7 +27,7 @@ from tutelage.pipeline.run_dir import RunFolder
 
 
 class ScratchFolder:
-    """A temporary folder, removed when nothing refers to it any more or when Python ends.
+    """Temporary folder that is removed with the last reference to it or at exit.
 
     `tempfile.TemporaryDirectory` warns when it is cleaned up that way; here it is the purpose.
     """
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """Path of the run folder."""
         return self._folder.root
 
     @property

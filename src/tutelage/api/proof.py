@@ -1,4 +1,4 @@
-"""Functions that train and measure: train, evaluate, prove."""
+"""Functions of the Python API for training and evaluation: train, evaluate, prove."""
 
 import json
 from collections.abc import Mapping, Sequence

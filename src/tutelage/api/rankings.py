@@ -1,4 +1,4 @@
-"""Functions that rank for a student: rank_teachers, rank_sources, agreement."""
+"""Functions of the Python API for rankings: rank_teachers, rank_sources, agreement."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -230,7 +230,7 @@ def _job(
     place: Workspace,
     doors: Doors | None,
 ) -> tuple[dict[str, Any], Doors]:
-    """The settings of a ranking."""
+    """Settings of a ranking."""
     reading, seeing = grouped(options, DataOptions, StudentOptions, function=function)
     values, doors = student_of(student, seeing, doors=doors)
     check, own, grace = asked["check"], asked["own"], asked["grace"]

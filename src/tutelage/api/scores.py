@@ -1,4 +1,4 @@
-"""Functions about the student's numbers: score, recompute, delta, list_metrics."""
+"""Functions of the Python API for scores: score, recompute, delta, list_metrics."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,14 +147,14 @@ def _of_data(
 
 
 def _kept(data: Data, reading: Mapping[str, Any]) -> Data:
-    """The data in a form that can be read again: rows of an iterator are held from now on."""
+    """Data that can be read twice: rows of an iterator are stored."""
     if isinstance(data, Rows | Mapping) or names_files(data):
         return data
     return in_memory(data, split=reading.get("split"))
 
 
 def _without_scratch(tally: Mapping[str, Any], scratch: str) -> dict[str, Any]:
-    """The tally without the paths of files that are gone."""
+    """Tally without the paths of temporary files."""
     return {k: v for k, v in tally.items() if not (isinstance(v, str) and v.startswith(scratch))}
 
 
@@ -218,7 +218,7 @@ def recompute(
 
 
 def _on_disk(source: Any, file: Path) -> Path:
-    """The path of a table: the one given, or a file that holds it."""
+    """Path of a table: the given one, or a file written from it."""
     run = opened(source)
     if run is not None:
         return run.path
@@ -232,7 +232,7 @@ def _on_disk(source: Any, file: Path) -> Path:
 
 
 def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int = 0) -> Result:
-    """What training has changed: the loss under one student less that under another.
+    """Change by training: the loss under one student minus that under another.
 
     Args:
         base: Scores by the student before training: a result, a table, a file or a run.

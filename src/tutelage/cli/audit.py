@@ -1,4 +1,4 @@
-"""The command `audit`: before any training, is choosing likely to pay?"""
+"""Command `audit`: whether selection is likely to pay, before any training."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The command that writes a configuration file: init."""
+"""Command `init`, which writes a configuration file."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

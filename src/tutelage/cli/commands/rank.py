@@ -1,4 +1,4 @@
-"""Commands that rank: rank teachers, rank sources, rank agreement."""
+"""Commands for rankings: rank teachers, rank sources, rank agreement."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Commands that show or hand on what there is: report, export, doctor."""
+"""Commands for results and checks: report, export, doctor."""
 
 from pathlib import Path
 from typing import Any

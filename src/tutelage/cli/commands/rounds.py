@@ -1,4 +1,4 @@
-"""Commands about how data and students move: drift, frontier, rounds."""
+"""Commands for repeated training and drift: drift, frontier, rounds."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Commands that do a whole job: run, refine, demo."""
+"""Commands for complete jobs: run, refine, demo."""
 
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def run(
 
 
 def override_of(text: str) -> tuple[str, Any]:
-    """A `--set` flag as a dotted name and its value.
+    """Dotted name and value of a `--set` option.
 
     Raises:
         SettingsError: It is not NAME=VALUE.

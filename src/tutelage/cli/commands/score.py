@@ -1,4 +1,4 @@
-"""Commands about the student's numbers: score, metrics."""
+"""Commands for scores and metrics: score, recompute, delta, metrics."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Commands about decisions: select, explain."""
+"""Commands for decisions: select, explain."""
 
 from functools import partial
 from pathlib import Path

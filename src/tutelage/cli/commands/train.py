@@ -1,4 +1,4 @@
-"""Commands that train and measure: train, evaluate, prove."""
+"""Commands for training and evaluation: train, evaluate, prove."""
 
 from pathlib import Path
 from typing import Any

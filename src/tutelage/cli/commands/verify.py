@@ -1,4 +1,4 @@
-"""Commands about correctness and fitness: load, sample, verify, filter."""
+"""Commands for data and its checks: load, sample, verify, filter."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command that opens a browser's view of a run: view."""
+"""Command `view`, which opens a run in a browser."""
 
 from contextlib import ExitStack
 from pathlib import Path
