@@ -43,16 +43,16 @@ class Silent:
     """Progress that shows nothing."""
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
-        """Show nothing."""
+        """Show nothing to the user."""
 
     def tell(self, text: str) -> None:
-        """Show nothing."""
+        """Show nothing to the user."""
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
-        """Show nothing."""
+        """Show nothing to the user."""
 
     def end(self, *, note: str | None = None) -> None:
-        """Show nothing."""
+        """Show nothing to the user."""
 
 
 class LiveBars:

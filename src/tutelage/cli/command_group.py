@@ -85,7 +85,7 @@ def _escaping() -> Iterator[None]:
 
 
 def _close_stderr() -> None:
-    """Close stderr after the exit handlers, of which this is the last.
+    """Close stderr as the last exit handler.
 
     The database's binding then lists its objects that are still referred to, and calls them
     leaked. A command that was interrupted or has failed leaves such references behind in threads

@@ -141,7 +141,7 @@ ROLE_OF = {
     "tool_call": _CALLS,
     "tool_calls": _CALLS,
 }
-"""Role names of other formats (OpenAI, ShareGPT, OASST, Gemini) with the role that each stands for.
+"""Role names of other formats (OpenAI, ShareGPT, OASST, Gemini) with our role for each.
 """
 
 ROLE_KEYS = ("role", "from")

@@ -256,7 +256,7 @@ class Rows:
 
 
 def read(source: Source, settings: ReadSettings | None = None) -> Rows:
-    """Read instruction data.
+    """Iterable over the rows of instruction data, read when iterated.
 
     Args:
         source: A path, a folder, a glob pattern or several of them; the id of a hub dataset; a

@@ -39,7 +39,7 @@ from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, 
 from tutelage.data.ids import example_id_of
 
 _NO_SAMPLE = ("original", "chosen")
-"""Prefixes of field names that hold the row's own responses, whoever wrote them."""
+"""Prefixes of field names that hold the row's own responses."""
 _ITEM_RESPONSES = (
     "response",
     "output",
@@ -310,7 +310,7 @@ def extra_of(rest: Mapping[str, object]) -> str | None:
 
 
 def _plain(value: object, inside: tuple[int, ...] = ()) -> object:
-    """Closest JSON value."""
+    """Closest value that JSON can express."""
     if id(value) in inside:
         return "(a circle)"
     deeper = (*inside, id(value))

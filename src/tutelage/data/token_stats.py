@@ -29,7 +29,7 @@ SCORING_CONTRACT = 2
 and context are those of the row itself.
 """
 RANK_CLIP = 100
-"""Largest rank that is told apart; higher ranks count as this (Rank-Surprisal Ratio, arXiv
+"""Largest rank that is distinguished; higher ranks count as this (Rank-Surprisal Ratio, arXiv
 2601.14249).
 """
 

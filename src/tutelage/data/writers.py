@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """Context manager that gives an unused path beside `path` and removes it at the end."""
+    """Context manager that gives an unused path next to `path` and removes it at the end."""
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -312,7 +312,7 @@ class TableWriter:
             self._file.close()
 
     def append(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Append rows. Missing columns are null; columns that the schema lacks are an error."""
+        """Append rows to the table. Missing columns are null; unknown ones are an error."""
         for row in rows:
             if not self._columns.issuperset(row):
                 unknown = ", ".join(sorted(set(row) - self._columns))

@@ -117,7 +117,7 @@ class ScoringWorker:
         self._student: Reader | None = None
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Score some chunks.
+        """Score the candidates of some chunks.
 
         Args:
             block: In its column `part` the names of chunks.

@@ -122,7 +122,7 @@ class RayTeacher:
         self._joined.close()
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherUnreachableError: The worker died of it again and again.

@@ -23,9 +23,8 @@ DEPTH_LEAVES = 4
 LEARNING_RATE = 0.25
 BINS = 24
 ASKED_SHARE = 0.15
-"""Share of features offered to each tree, drawn anew: a row that looks faulty by one feature then
-ranks below one that looks faulty by many.
-"""
+"""Share of features offered to each tree, drawn at random: a row that looks faulty by one
+feature then ranks below one that looks faulty by many."""
 _LEAST_ASKED = 8
 _DRAW = 16
 _PENALTY = 1.0

@@ -42,7 +42,7 @@ _LEAST_CLEAN = 8
 """Fewest rows that must remain as clean ones."""
 _LEAST_LEFT = 0.4
 """Where a smaller share would remain, the rows of the round before are set aside: a fault in more
-than half of the rows cannot be told from their style.
+than half of the rows cannot be distinguished from their style.
 """
 _MOST_SIGNS = 0.75
 """Largest share of rows with a sign; above it, the sign is no fault of this data."""
@@ -299,7 +299,7 @@ def _sign(row: GateRow) -> str | None:
 
 
 def signs_of(features: Sequence[Numbers]) -> list[str | None]:
-    """Fault of which each row's text has a sign, or None.
+    """Fault that each row's text has a sign of, or None.
 
     A sign that most of the rows have is their manner, and no fault.
 

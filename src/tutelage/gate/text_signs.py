@@ -123,7 +123,7 @@ def template_pieces(text: str) -> float:
 
 
 def sign_of(features: Mapping[str, float]) -> str | None:
-    """Fault of which a text has a sign, or None.
+    """Fault that a text has a sign of, or None.
 
     Args:
         features: Its features by name.

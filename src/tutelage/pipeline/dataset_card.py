@@ -57,7 +57,7 @@ class Card:
     )
 
     def noted(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Same rows, counted."""
+        """Same rows, counted as they pass."""
         for row in rows:
             self._rows += 1
             roles = [message["role"] for message in row["messages"]]

@@ -236,7 +236,7 @@ def refine_data(
 
 
 class RefineJob(BaseModel):
-    """Arguments of `refine_data`."""
+    """Arguments of the function `refine_data`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

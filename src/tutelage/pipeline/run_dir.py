@@ -350,7 +350,7 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """Report page."""
+        """Report page of the run."""
         return self.decided_in / "report.html"
 
     def create(self, *, rounds: bool = False) -> "RunFolder":

@@ -49,7 +49,7 @@ class TeacherShare(TeacherSettings):
 
 
 class SampleJob(BaseModel):
-    """Arguments of `sample_data`."""
+    """Arguments of the function `sample_data`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 

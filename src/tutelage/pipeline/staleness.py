@@ -25,7 +25,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
-    """One outdated output.
+    """An output older than its inputs.
 
     Attributes:
         path: The file.

@@ -142,7 +142,7 @@ class AttendedTeacher:
             self._away = str(error)
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherError: This one has no reply; the next one may have.

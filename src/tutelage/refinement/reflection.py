@@ -424,7 +424,7 @@ async def reflect_all(
     on_done: Callable[[Candidate], None] | None = None,
     outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
-    """Rewrite many candidates.
+    """Rewrite many candidates with a teacher.
 
     Once the budget is used up nobody is asked any more, and the rest is `over_budget`. On
     cancellation nothing is lost that was paid for: each reply is in the journal.

@@ -42,7 +42,7 @@ _TO_THE_CHOICE = frozenset(("load", "refine", "sample", "score", "select"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One headline number.
+    """Headline number with its label.
 
     Attributes:
         value: The number with its unit.

@@ -252,7 +252,7 @@ def count(value: float, singular: str, plural: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Duration for people.
+    """Duration in words, such as "3 min".
 
     Examples:
         >>> duration(3.21), duration(75), duration(7322)

@@ -175,7 +175,7 @@ class Pool:
 
     @property
     def examples(self) -> int:
-        """Number of examples."""
+        """Number of examples in the pool."""
         return len(self.starts_E)
 
     def of_step(self, step: str) -> Bools:
@@ -235,7 +235,7 @@ class Pool:
         return ranks
 
     def consider(self, tiers: Sequence[Bools], values_N: Floats, *, highest: bool) -> Indexes:
-        """Best candidate of the first non-empty tier, of which a reason speaks.
+        """Best candidate of the first non-empty tier, which a reason refers to.
 
         Args:
             tiers: Masks of candidates, the first non-empty one per example counts.

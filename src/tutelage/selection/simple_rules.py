@@ -42,7 +42,7 @@ def decide_ifd_top(pool: Pool, _settings: SelectSettings) -> Verdict:
 
 
 def decide_all_original(pool: Pool, _settings: SelectSettings) -> Verdict:
-    """All usable originals."""
+    """Original of every example where it is usable."""
     originals_N = pool.of_step(ORIGINAL)
     considered_E = pool.least_changed(originals_N)
     chosen_E = pool.least_changed(originals_N & pool.usable_N)
@@ -92,5 +92,5 @@ def most_changed(pool: Pool, eligible_N: Bools) -> Indexes:
 
 
 def first(pool: Pool) -> Indexes:
-    """Least changed candidate, of which a reason speaks where none is usable; or -1."""
+    """Least changed candidate, to which a reason refers where none is usable; or -1."""
     return pool.least_changed(pool.step_N >= 0)

@@ -177,6 +177,11 @@ def what_to_increase(planned: Design, *, more_seeds: Design, more_items: Design)
 
     Where items are nearly as good (nine tenths of the gain), they are the answer: they cost no
     training.
+
+    Args:
+        planned: The experiment as it is planned.
+        more_seeds: The same with twice as many seeds.
+        more_items: The same with twice as many items.
     """
     by_seeds = planned.detectable - more_seeds.detectable
     by_items = planned.detectable - more_items.detectable

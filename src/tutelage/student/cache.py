@@ -126,7 +126,7 @@ class Cache:
             )
 
     def get_sides(self, keys: Iterable[bytes]) -> dict[bytes, SideRecord | Refusal]:
-        """Stored sides."""
+        """Stored sides of candidates."""
         found: dict[bytes, SideRecord | Refusal] = {}
         for row in self._select("SELECT * FROM sides", keys):
             if row[6] is not None:

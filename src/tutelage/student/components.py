@@ -153,7 +153,7 @@ class OpenStudent:
 
     @cached_property
     def builder(self) -> ViewBuilder:
-        """Builder of passages. Needs transformers."""
+        """Builder of the passages of candidates. Needs transformers."""
         return ViewBuilder(
             template=self.template,
             tokenizer=fast_tokenizer(self._hf_tokenizer, place=str(self.folder.path)),
@@ -167,7 +167,7 @@ class OpenStudent:
 
     @cached_property
     def template(self) -> Template:
-        """Template for rows. Needs transformers."""
+        """Template that renders the rows. Needs transformers."""
         if self._is_chat:
             return self.chat_template
         return parse_raw_template(
@@ -176,7 +176,7 @@ class OpenStudent:
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
-        """Chat template. Needs transformers."""
+        """Chat template of the student. Needs transformers."""
         tokenizer, settings = self._hf_tokenizer, self.settings
         variables = {**tokenizer.special_tokens_map, **settings.template_args}
         sources = {False: self.template_source, True: self.template_source}

@@ -84,7 +84,7 @@ class Ops(Protocol):
         ...
 
     def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
-        """Normalise each row."""
+        """Apply the norm to each row."""
         ...
 
     def add_norm(
@@ -150,11 +150,11 @@ class TorchOps:
 
     @property
     def needs_masks(self) -> bool:
-        """Always true."""
+        """Always true for these operations."""
         return True
 
     def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
-        """Normalise each row."""
+        """Apply the norm to each row."""
         return norm.module(states_N_H)  # type: ignore[no-any-return]  # the model is untyped
 
     def add_norm(

@@ -19,7 +19,7 @@ def devices() -> tuple[str, ...]:
 
 
 def check_template(settings: StudentSettings) -> tuple[str, ...]:
-    """Problems of a student's template because of which scores may differ from training.
+    """Problems of a student's template that make scores differ from training.
 
     Returns:
         One sentence a problem; nothing for a template without any, and for raw templates, which

@@ -54,7 +54,7 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory of the model."""
         ...
 
 

@@ -85,7 +85,7 @@ class PackedEngine:
         self._batch_tokens = max(1, self._batch_tokens // 2)
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory of the model."""
         self._decoder = None
         self._head = None
 

@@ -66,7 +66,7 @@ class TransformersEngine:
 
     @property
     def lanes(self) -> int:
-        """Always 1."""
+        """Always one batch at a time."""
         return 1
 
     def _can_read_lines(self) -> bool:
@@ -229,7 +229,7 @@ class TransformersEngine:
         return weight.dtype if weight.is_floating_point() else self._model.dtype
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory of the model."""
         self._model = None
         self._head = None
 

@@ -228,7 +228,7 @@ _BUDGETS_A_REQUEST = 16
 
 _LEAST_LOGPROB = -1000.0
 """JSON has no minus infinity, so servers write a number in its place: vLLM -9999. No model in
-float32 gives a token so little; what is at or below this is a stand-in, and not a measurement."""
+float32 gives a token so little; values at or below this are placeholders, not measurements."""
 
 _MOST_LOGPROB = 0.01
 """Largest accepted log-probability: a probability above 1, beyond rounding, is an error."""
@@ -361,7 +361,7 @@ def _measured(
 
 
 def _logprob(value: float | None) -> float:
-    """Log-probability from a server's value; stand-in values become NaN."""
+    """Log-probability from a server's value; placeholders become NaN."""
     if value is None:
         return math.nan
     number = float(value)
@@ -385,7 +385,7 @@ def open_vllm(settings: StudentSettings) -> VllmEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A generated continuation.
+    """A generated continuation of a prompt.
 
     Attributes:
         ids: Its tokens, perhaps with the one that ended it.
@@ -423,7 +423,7 @@ class VllmOfflineEngine:
 
     @property
     def lanes(self) -> int:
-        """Always 1."""
+        """Always one batch at a time."""
         return 1
 
     def refusal(self, passage: Passage) -> Refusal | None:
@@ -489,7 +489,7 @@ class VllmOfflineEngine:
         ]
 
     def close(self) -> None:
-        """Free the memory."""
+        """Free the memory of the model."""
         self._model = None
 
 

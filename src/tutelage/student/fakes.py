@@ -85,7 +85,7 @@ class TableStudent:
 
     @property
     def measures(self) -> Statistics:
-        """All statistics."""
+        """Most detailed statistics: always `full`."""
         return "full"
 
     def context_text(self, candidate: Candidate) -> str:
@@ -112,7 +112,7 @@ class TableStudent:
         )
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing: there is no model."""
 
     def read(
         self,

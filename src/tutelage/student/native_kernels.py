@@ -88,11 +88,11 @@ class NativeOps(NativeStatistics):
 
     @property
     def needs_masks(self) -> bool:
-        """Always false."""
+        """Always false for these operations."""
         return False
 
     def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
-        """Normalise each row."""
+        """Apply the norm to each row."""
         import torch
 
         states_N_H = states_N_H.contiguous()

@@ -335,7 +335,7 @@ class StudentModel:
 
 
 def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> StudentModel:
-    """Open a student. Nothing is loaded or downloaded before something has to be read.
+    """Student from its settings. Nothing is loaded or downloaded before something has to be read.
 
     Args:
         settings: Which model, through which template.

@@ -165,7 +165,7 @@ def _find_text(turn: Message, *, full: str, region: int, limit: int, front: str)
 
 
 def _find_pieces(pieces: Sequence[str], *, full: str, region: int, limit: int) -> _Found:
-    """Locate texts one after another; markup of the template may stand between them."""
+    """Locate texts one after another; markup of the template may be between them."""
     where = _Squeezed.of(full, region, limit)
     upper, spots = len(where.text), []
     said = [piece for piece in pieces if piece.strip()]

@@ -159,7 +159,7 @@ class BatchTeacher:
         await self._client.open()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the endpoint."""
         await self._client.close()
 
     def takes(self, request: Request) -> bool:

@@ -157,7 +157,7 @@ class Account:
             self._wake()
 
     def asked(self) -> None:
-        """Count a request."""
+        """Count a request that arrived."""
         self._counts["asked"] += 1
 
     def met(self, *, cost: float) -> None:

@@ -24,7 +24,7 @@ class OnFailure(Protocol):
 
 
 def _nobody(error: TeacherError, *, again: bool) -> None:
-    """Ignore the failure."""
+    """Ignore the failure of an attempt."""
 
 
 @runtime_checkable
@@ -41,7 +41,7 @@ class Opening(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the endpoint."""
         ...
 
 
@@ -123,7 +123,7 @@ class JournaledTeacher:
         return replace(request, extra=self._extra, omit=self._omit)
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.
@@ -316,7 +316,7 @@ class JournaledTeacher:
                 )
 
     async def aclose(self) -> None:
-        """Close the connections. The journal stays open: its opener closes it."""
+        """Close the connections to the endpoint. The journal stays open: its opener closes it."""
         if isinstance(self._inner, Opening):
             await self._inner.close()
 

@@ -59,7 +59,7 @@ _OMITTED = ("seed", "top_p", "temperature")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """A failed attempt.
+    """Failure of one attempt.
 
     Attributes:
         error: What to raise if no other attempt follows; its class says whether one may.

@@ -195,7 +195,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One stored reply.
+    """Stored reply with its request.
 
     Attributes:
         request_key: The key of the request it answers.

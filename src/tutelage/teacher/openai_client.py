@@ -417,7 +417,7 @@ class OpenAITeacher:
         return await attempts(attempt, settings=self.settings, sleep=self._sleep)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections to the endpoint."""
         client, self._client = self._client, None
         if client is not None and self._http_client is None:
             await client.close()
@@ -451,7 +451,7 @@ class OpenAITeacher:
         return self._client
 
     def _pause(self, seconds: float) -> None:
-        """Delay all requests, not only the one that was told to wait."""
+        """Delay all requests, not only the one that was rejected."""
         if seconds <= self.settings.max_wait_seconds:
             self._pace.pause(seconds)
 

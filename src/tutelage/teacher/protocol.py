@@ -112,7 +112,7 @@ class Teacher(Protocol):
         ...
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.

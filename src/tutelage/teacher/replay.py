@@ -31,7 +31,7 @@ class ReplayTeacher:
         return self._supports_schema
 
     async def ask(self, request: Request) -> Reply:
-        """Recorded reply.
+        """Recorded reply to the request.
 
         Raises:
             NotInJournalError: There is none.

@@ -416,7 +416,7 @@ def listed_conditions(text: str) -> list[str]:
 
 
 def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None] | None:
-    """Compare two texts of which at least one names its values; None where neither does."""
+    """Compare two texts where at least one names its values; None where neither does."""
     ours, theirs = named_parts(answer), named_parts(reference)
     if ours is not None and theirs is not None:
         if ours.keys() != theirs.keys():

@@ -70,7 +70,7 @@ def _valued(sign: str, digits: str, base: int) -> tuple[int, str] | None:
 
 
 def same_based(one: str, other: str) -> bool | None:
-    """Compare two numbers of which at least one names its base.
+    """Compare two numbers where at least one names its base.
 
     Returns:
         None where only the digits are the same: the other may leave its base unsaid.

@@ -198,7 +198,7 @@ def _roll(
     metrics: Sequence[str],
     bits: Mapping[str, Sequence[str]],
 ) -> None:
-    """Aggregate candidates to examples; `bits` has the names of which masks are made, by column."""
+    """Aggregate candidates to examples; `bits` has the names for the masks, by column."""
     decisions = _decisions(run)
     _enum(tables, "source_name", "select distinct source from e0 where source is not null")
     _enum(tables, "reason_name", f"select reason from ({decisions}) union select '{OVERRULED}'")

@@ -79,7 +79,7 @@ class RowMap:
         self._thread.join(seconds)
 
     def stop(self) -> None:
-        """Stop the computation."""
+        """Stop computing the embeddings."""
         self._stop.set()
 
     def placed(self) -> pa.Table:

@@ -144,14 +144,14 @@ class RowsOnDisk:
         return self._kept[group].slice(number - int(self._starts[group]), 1)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the Parquet file."""
         with self._lock:
             self._kept.clear()
             self._file.close()
 
 
 class Shelf:
-    """An opened run.
+    """An opened run folder.
 
     Args:
         run: The run folder.

@@ -53,7 +53,7 @@ class Search:
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Stop the search."""
+        """Stop the search early."""
         self._stop.set()
 
     def wait(self, seconds: float) -> None:
@@ -154,7 +154,7 @@ class Searches:
             return search
 
     def close(self) -> None:
-        """Stop all searches."""
+        """Stop all running searches."""
         with self._lock:
             for search in self._kept.values():
                 search.stop()

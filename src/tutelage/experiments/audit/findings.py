@@ -157,7 +157,7 @@ class CrossedGates:
 
     @property
     def both(self) -> tuple[CalibratedGate, CalibratedGate]:
-        """Both gates."""
+        """Both gates as a tuple."""
         return self.fitted_on_fit, self.fitted_on_held_out
 
     @property

@@ -241,7 +241,7 @@ def _feature(name: str) -> str:
 
 
 def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) -> str:
-    """Self-contained page. Without a drawing library its figures become tables.
+    """Self-contained HTML page of an audit; without a drawing library, figures become tables.
 
     Args:
         report: `title`, `sides`, `gates`, `opening`, `facts` and `limits`, as `audit_run` has them.

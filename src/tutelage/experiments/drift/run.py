@@ -46,7 +46,7 @@ class Text:
 
 
 class DriftJob(BaseModel):
-    """Arguments of `drift_files`."""
+    """Arguments of the function `drift_files`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

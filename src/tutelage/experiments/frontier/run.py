@@ -63,11 +63,11 @@ from tutelage.verification import VerifySettings
 NO_REFERENCE = "no_reference"
 NOT_ATTEMPTED = "not_attempted"
 _MANY_CUT = 0.25
-"""Share of truncated answers above which the pass rates are doubtful and the command says so."""
+"""Share of truncated answers above which the pass rates are doubtful, which the command reports."""
 
 
 class FrontierJob(BaseModel):
-    """Arguments of `find_frontier`."""
+    """Arguments of the function `find_frontier`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -84,7 +84,7 @@ def grace(
 
 
 class GraceSettings(BaseModel):
-    """Settings of GRACE."""
+    """Settings of the GRACE score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -147,7 +147,7 @@ class _Asking:
         block: int,
         progress: Progress,
     ) -> tuple[pa.Table, dict[str, Any]]:
-        """All answers, and the number of questions asked of each teacher."""
+        """All answers, and the number of questions for each teacher."""
         questions = self._questions()[:budget]
         running = list(teachers)
         asked = dict.fromkeys((t.teacher_name for t in teachers), 0)
