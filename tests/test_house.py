@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,21 @@ def test_a_package_front_door_only_names_what_is_inside(path: Path) -> None:
         assert docstring or names or isinstance(node, ast.ImportFrom)
 
 
+def _definitions(node: ast.AST) -> Iterator[ast.AST]:
+    """A module, class or function and those inside it."""
+    yield node
+    for child in getattr(node, "body", ()):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _definitions(child)
+
+
 def test_a_docstring_begins_by_saying_what_the_thing_is() -> None:
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     riddles = []
     for path in SOURCES:
-        for node in ast.walk(_tree(path)):
-            text = ast.get_docstring(node, clean=False) if isinstance(node, kinds) else None
-            first = re.split(r"(?<=[.?!])\s", text)[0] if text else "nothing to look at here"
-            if first.endswith("?") or len(first.split()) < 4:
+        for node in _definitions(_tree(path)):
+            text = ast.get_docstring(node, clean=False)
+            first = re.split(r"(?<=[.?!])\s", text.strip())[0] if text else None
+            if first is not None and (first.endswith("?") or len(first.split()) < 4):
                 riddles.append(f"{path.name} {getattr(node, 'name', 'module')}: {first}")
     assert riddles == []
 
