@@ -24,6 +24,10 @@ what `tutelage.read` returns; or a mapping of settings with `path`."""
 ROWS_FILE = "input.jsonl"
 TABLE_FILE = "input.arrow"
 
+_KEEPS_ORDER = pa.array([{"b": 0, "a": 0}]).type.field(0).name == "b"
+"""Whether this pyarrow keeps the order of keys (24 and later do; earlier ones sort them). The order
+of a tool's keys is part of the prompt, so it must not depend on the version."""
+
 
 def is_path(data: Data) -> bool:
     """Whether data is one path, pattern or hub id, rather than in memory."""
@@ -169,10 +173,16 @@ def _from_pandas(frame: Any) -> pa.Table | list[Any]:
             hint="rename or drop them: a row can have one value of each name",
         )
     try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
     except pa.ArrowException:  # a column of several types: the rows themselves can have them
-        rows = frame.to_dict("records")
-        return [{str(name): _known(value) for name, value in row.items()} for row in rows]
+        return _rows_of(frame)
+    nested = any(pa.types.is_nested(field.type) for field in table.schema)
+    return table if _KEEPS_ORDER or not nested else _rows_of(frame)
+
+
+def _rows_of(frame: Any) -> list[Any]:
+    rows = frame.to_dict("records")
+    return [{str(name): _known(value) for name, value in row.items()} for row in rows]
 
 
 def _known(value: Any) -> Any:

@@ -142,7 +142,7 @@ class Run:
     def decisions(self) -> Result:
         """One row for each example: the chosen candidate or none, and the reason.
 
-        What a person overruled is in force here.
+        Manual overrides is in force here.
         """
         return self._in_force("decisions", outcome=BY_DECISION)
 

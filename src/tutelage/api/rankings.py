@@ -170,7 +170,7 @@ def rank_sources(
         seed: Of the draw and of the resampling.
         probe: Settings with tasks, or a YAML file: try the sources out by training; see
             docs/rank.md.
-        most_cells: Stop after so many trainings, to continue another time.
+        most_cells: Stop after this many trainings, to continue another time.
         out: A folder of its own; None makes a temporary one.
         progress: None, a bool, or a progress of your own.
         doors: How the student is reached; tests put a fake behind them.

@@ -164,7 +164,7 @@ def fail_if_away(tally: Mapping[str, Any]) -> None:
         tally: Of the stage that asked the teacher.
 
     Raises:
-        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
+        TeacherStoppedError: It went away, the limit on cost was reached, or no reply could be used.
     """
     from tutelage.pipeline.teacher_outage import raise_if_stopped
 

@@ -189,7 +189,7 @@ def template_options(function: Function) -> Function:
             "student.template_date",
             default=None,
             metavar="YYYY-MM-DD",
-            help="The date that a chat template takes for today; 2026-01-01 by default.",
+            help="The date that chat templates see as today; 2026-01-01 by default.",
         ),
         setting_option("student.thinking"),
     )(function)
@@ -264,7 +264,7 @@ def engine_options(function: Function) -> Function:
             show_default=True,
             help="In this process, or in a pool of Ray workers.",
         ),
-        click.option("--workers", type=click.IntRange(min=1), help="Ray: how many workers."),
+        click.option("--workers", type=click.IntRange(min=1), help="Ray: number of workers."),
         click.option(
             "--worker-cpus", type=click.IntRange(min=1), help="Ray: processors of each worker."
         ),
@@ -426,13 +426,13 @@ def tracker_options(function: Function) -> Function:
         click.option(
             "--tracker",
             type=click.Choice(["trackio", "wandb", "mlflow"]),
-            help="Also show losses and results there while it works; trackio is local.",
+            help="Experiment tracker that shows losses and results; trackio is local.",
         ),
         click.option(
             "--tracker-project",
             default="tutelage",
             show_default=True,
-            help="What the tracker keeps the runs under.",
+            help="Name of the project in the tracker.",
         ),
     )
     for option in reversed(options):
@@ -446,14 +446,14 @@ def dry_run_options(function: Function) -> Function:
         click.option(
             "--dry-run",
             is_flag=True,
-            help="Estimate calls, tokens, cost and time, and stop. Nobody is asked or paid.",
+            help="Estimate calls, tokens, cost and time, and stop. Nothing is sent or paid.",
         ),
         click.option(
             "--measure-seconds",
             type=click.FloatRange(min=0),
             default=20.0,
             show_default=True,
-            help="--dry-run: measure each speed for about so long; 0 uses the last measurement.",
+            help="--dry-run: seconds of each speed measurement; 0 uses the last one.",
         ),
     )
     for option in reversed(options):

@@ -26,7 +26,9 @@ class Attempts:
     def __post_init__(self) -> None:
         counts = (self.greedy_right, self.greedy, self.sampled_right, self.sampled)
         if min(counts) < 0 or counts[0] > counts[1] or counts[2] > counts[3]:
-            raise DataError(f"example {self.example_id}: these are no counts of attempts: {counts}")
+            raise DataError(
+                f"example {self.example_id}: these are not valid counts of attempts: {counts}"
+            )
 
     @property
     def checked(self) -> int:

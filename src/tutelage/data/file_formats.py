@@ -96,7 +96,8 @@ def _files_in(folder: Path, *, split: str | None) -> list[Path]:
     )
     if not files:
         raise DataError(
-            f"{folder}: holds no data files", hint=f"looked for {', '.join(_SUFFIXES)}, also packed"
+            f"{folder}: holds no data files",
+            hint=f"looked for {', '.join(_SUFFIXES)}, also compressed",
         )
     return files
 
@@ -166,7 +167,8 @@ def sniff(path: Path, *, forced: Format = "auto") -> DataFile:
     binary = _binary_format(head)
     if binary is not None and packing != "none":
         raise DataError(
-            f"{path}: is {binary} packed with {packing}", hint="unpack it first; it packs itself"
+            f"{path}: is {binary} packed with {packing}",
+            hint="decompress it first: the format has its own compression",
         )
     text = head.removeprefix(BOM).decode(errors="replace")
     match forced:

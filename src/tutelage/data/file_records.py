@@ -71,7 +71,7 @@ def value_of(text: str, *, line: int) -> Record:
     try:
         return Record(line, DECODER.decode(text), None)
     except RecursionError:
-        return problem_at(line, "nested_too_deeply", "brackets within brackets without end")
+        return problem_at(line, "nested_too_deeply", "brackets nested too deeply")
     except ValueError as error:
         return problem_at(line, "malformed_json", f"{error}; found {excerpt(text)}")
 

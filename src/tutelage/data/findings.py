@@ -149,14 +149,15 @@ class Findings:
             )
         if self._template_arguments:
             found.append(
-                f"{self._template_arguments:,} rows have {_TEMPLATE_ARGUMENTS}, with which a "
-                "trainer may render each row; they are kept in `extra` and not used: the "
-                "template's arguments are one setting for all rows (--template-arg NAME=VALUE)"
+                f"{self._template_arguments:,} rows have {_TEMPLATE_ARGUMENTS}, which some "
+                "trainers use for each row; they are kept in `extra` but not used, because the "
+                "arguments of the template are one setting for all rows (--template-arg "
+                "NAME=VALUE)"
             )
         if self._sharing:
             found.append(
-                f"{self._sharing:,} rows ask what an earlier row asks and answer it otherwise; no "
-                "column names a model. If they are several responses to one instruction to choose "
+                f"{self._sharing:,} rows have the instruction of an earlier row but another "
+                "response, and no column names a model. If these are several responses to choose "
                 "from, read them with --as samples"
             )
         return found

@@ -194,7 +194,7 @@ def json_records(chunks: Chunks) -> Records:
         yield problem_at(
             window.line,
             "nested_too_deeply",
-            "brackets within brackets without end; nothing after this place could be read",
+            "brackets nested too deeply; nothing after this place could be read",
         )
     except BrokenStreamError as error:
         yield broken(window.line, error)

@@ -67,7 +67,7 @@ class Trees:
             "parent": parent,
         }
         if value["role"] != "assistant":
-            raise UnreadableRowError(PART, "a question: its answers are rows of their own")
+            raise UnreadableRowError(PART, "a question: its answers have rows of their own")
         turns: list[Mapping[str, object]] = []
         at: object = own
         while at is not None:
@@ -411,7 +411,7 @@ class _Pass:
         except UnreadableRowError as error:
             return Problem(error.status, error.detail)
         except RecursionError:
-            return Problem("nested_too_deeply", "brackets within brackets without end")
+            return Problem("nested_too_deeply", "brackets nested too deeply")
 
     def _failed(self, problem: Problem, record: Record, part: Part) -> Row:
         row = self.rows

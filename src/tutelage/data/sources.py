@@ -263,7 +263,7 @@ class _Opener:
         iterator = iter(self._rows)
         if iterator is self._rows and self._opened:
             raise DataError(
-                "these rows can be read only once, and have been",
+                "these rows can be read only once, and were already read",
                 hint="pass a list, or something that starts again when it is iterated again",
             )
         self._opened = True

@@ -52,13 +52,13 @@ class _Filter(_Settings):
 class _Band(_Filter):
     """A filter that measures a number and keeps a band, a share, or the share of a band."""
 
-    minimum: float | None = Field(default=None, description="Keep from here on, itself included.")
-    maximum: float | None = Field(default=None, description="Keep up to here, itself included.")
+    minimum: float | None = Field(default=None, description="Keep numbers of at least this.")
+    maximum: float | None = Field(default=None, description="Keep numbers of at most this.")
     keep_fraction: float | None = Field(
         default=None,
         gt=0.0,
         le=1.0,
-        description="Keep at most this share of the candidates the filter is given.",
+        description="Keep at most this share of the filter's input.",
     )
     prefer: Literal["high", "low"] = Field(
         default="high", description="keep_fraction: which end of the numbers to keep."
@@ -83,8 +83,8 @@ class TeacherRatingSettings(_Band):
     """Keep instructions by a teacher's rating of their difficulty, from 1 to 5."""
 
     kind: Literal["teacher_rating"] = "teacher_rating"
-    max_tokens: int = Field(default=512, ge=1, description="The most tokens a reply may have.")
-    concurrency: int = Field(default=8, ge=1, description="Requests that may be open at a time.")
+    max_tokens: int = Field(default=512, ge=1, description="The most tokens of a reply.")
+    concurrency: int = Field(default=8, ge=1, description="Requests at the same time.")
 
 
 class PassRateSettings(_Band):
@@ -101,10 +101,10 @@ class IfdSettings(_Band):
     metric: Literal["ifd", "ifd_loss", "r_ifd"] = "ifd"
     below: float | None = Field(
         default=1.0,
-        description="Keep only what is below this, itself not included; null: no limit.",
+        description="Keep numbers below this (exclusive); null: no limit.",
     )
     student: str | None = Field(
-        default=None, description="Whose scores, where the table holds those of several students."
+        default=None, description="The student whose scores are used, if the table has several."
     )
 
 
@@ -174,8 +174,8 @@ class EchoSettings(_Band):
     ngram_words: int = Field(default=3, ge=1, description="Words that are compared at a time.")
     maximum: float | None = Field(
         default=0.95,
-        description="The greatest share of the instruction's n-grams that may stand in the "
-        "response, in [0, 1].",
+        description="The largest share of the instruction's n-grams that the response may "
+        "repeat, in [0, 1].",
     )
 
 
@@ -183,8 +183,8 @@ class _Duplicates(_Filter):
     of: Part = "instruction"
     keep: Literal["first", "longest", "best"] = Field(
         default="first",
-        description="Which one of a group stays: the first of the table, the one with the longest "
-        "response, or the best by a column. The id decides between equals.",
+        description="The candidate of a group to keep: the first of the table, the one with the "
+        "longest response, or the best by a column. Ties are broken by id.",
     )
     by: str | None = Field(default=None, description="keep: best; a column of numbers.")
     prefer: Literal["high", "low"] = Field(default="high", description="keep: best.")
@@ -237,13 +237,13 @@ class ContaminationSettings(_Filter):
         default=0.5,
         ge=0.0,
         le=1.0,
-        description="Drop from this share of an item's n-grams on; 0 means: from a single one on.",
+        description="Drop from this share of an item's n-grams; 0 means from a single n-gram.",
     )
     short_words: int = Field(
         default=4,
         ge=1,
-        description="An item shorter than an n-gram is looked for whole; one with fewer words "
-        "than this only as the whole text.",
+        description="An item shorter than an n-gram is matched as a whole; one with fewer words "
+        "than this only against the whole text.",
     )
 
 

@@ -40,10 +40,10 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 
 FEATURES: Mapping[str, str] = MappingProxyType(
     {
-        "log_ifd": "surprise given the instruction less surprise alone, nats a token",
-        "log_r_ifd": "surprise at the instruction given the response less alone, nats a token",
-        "surprise": "mean surprise given the instruction (less grape), nats a token",
-        "surprise_alone": "mean surprise without the instruction, nats a token",
+        "log_ifd": "surprise given the instruction less surprise alone, nats per token",
+        "log_r_ifd": "surprise at the instruction given the response less alone, nats per token",
+        "surprise": "mean surprise given the instruction (less grape), nats per token",
+        "surprise_alone": "mean surprise without the instruction, nats per token",
         "rsr": "rank-surprisal ratio",
         "log_tokens": "logarithm of the length in tokens",
         "log_length_to_instruction": "logarithm of response tokens over instruction tokens",
@@ -58,8 +58,8 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "surprise_jump": "largest rise of mean surprise from what comes before to 12 tokens",
         "sure_share": "share of tokens with a surprise below 0.05 nats",
         "sure_run": "longest run of such tokens, as a share of all",
-        "gain_first": "what the instruction saves on the first 8 tokens, nats a token",
-        "gain_last": "what the instruction saves on the last half, nats a token",
+        "gain_first": "what the instruction saves on the first 8 tokens, nats per token",
+        "gain_last": "what the instruction saves on the last half, nats per token",
         "gain_low_quarter": "what the instruction saves on the quarter where it saves least",
         "entropy": "mean entropy, nats",
         "entropy_gap": "surprise less entropy: text that is less likely than the student expects",

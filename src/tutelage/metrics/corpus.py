@@ -148,7 +148,8 @@ def fit_casl(*, grape: NDArray[np.float64], causes_R_3: NDArray[np.float64]) -> 
     design = np.column_stack([np.ones(responses), causes_R_3])
     if responses <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
         raise DataError(
-            f"{responses} responses do not tell the length of steps from their likelihood",
+            f"{responses} responses are not enough to separate the length of steps from their "
+            "likelihood",
             hint="casl is fitted over a set: give it at least 5 responses with different steps",
         )
     weights = np.linalg.lstsq(design, grape, rcond=None)[0]
@@ -195,7 +196,7 @@ def with_casl(scores: pa.Table) -> tuple[pa.Table, CaslFit]:
     if missing:
         raise DataError(
             f"the scores have no column {missing[0]!r}",
-            hint="score again with --metrics casl, which asks for what it is made of",
+            hint="score again with --metrics casl, which includes its inputs",
         )
     values_R_4 = np.column_stack(
         [scores[name].cast(pa.float64()).to_numpy() for name in CASL_COLUMNS]

@@ -108,7 +108,7 @@ def with_lark(scores: pa.Table, *, keep: int = 3) -> pa.Table:
         if name not in scores.column_names:
             raise DataError(
                 f"the scores have no column {name!r}",
-                hint="score again with --metrics lark, which asks for what it is made of",
+                hint="score again with --metrics lark, which includes its inputs",
             )
     pools: dict[str, list[_Ingredients]] = {}
     names = ("example_id", "candidate_id", "mean_surprisal", "brier")

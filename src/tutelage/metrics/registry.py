@@ -309,7 +309,7 @@ _SPECS = (
     ),
     MetricSpec(
         name="casl",
-        summary="Mean log-probability, less what the length of steps explains.",
+        summary="Mean log-probability, corrected for the length of steps.",
         formula="grape - gamma * first_token_share, gamma fitted over the set",
         better="higher",
         level="candidate",
@@ -368,7 +368,7 @@ _SPECS = (
     ),
     MetricSpec(
         name="car",
-        summary="Reward of a set, less where the student is surprised.",
+        summary="Reward of a set, lower where the student is surprised.",
         formula="mean reward / (1 + beta * mean loss)",
         better="higher",
         level="set",

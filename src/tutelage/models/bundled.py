@@ -69,7 +69,7 @@ def bundled_model(alias: str) -> Path:
     """
     if alias not in BUNDLED:
         raise SettingsError(
-            f"{alias!r} is no bundled model", hint=f"there are: {', '.join(BUNDLED)}"
+            f"{alias!r} is not a bundled model", hint=f"there are: {', '.join(BUNDLED)}"
         )
     models = models_folder()
     folder = models / alias

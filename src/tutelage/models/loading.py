@@ -229,7 +229,7 @@ def load_weights(
                 return model if folder.adapter is None else merged(model, folder.adapter)
     raise StudentError(
         f"{folder.model_path}: {len(missing)} weights of the model are not in its files, such as "
-        f"{missing[0]}: transformers would make them up",
+        f"{missing[0]}: transformers would initialise them at random",
         hint="is it a language model's folder, complete, and with the right config.json?",
     )
 

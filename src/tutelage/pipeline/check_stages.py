@@ -371,7 +371,7 @@ class _Majority(BaseModel):
 def _refuse_agreement(check: Mapping[str, Any]) -> None:
     if check.get("check") == "agreement":
         raise SettingsError(
-            "check 'agreement' compares the answers of one example, which a file does not tell",
+            "check 'agreement' compares the answers of one example, which a file does not identify",
             hint="make a run of it first, then `tutelage verify RUN --check agreement`",
         )
 

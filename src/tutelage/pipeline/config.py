@@ -38,12 +38,12 @@ class RaySettings(BaseModel):
         description="local: start Ray on this machine. auto: join the cluster this machine "
         "belongs to. Or ray://HOST:PORT.",
     )
-    workers: int = Field(default=2, ge=1, description="How many actors, each with its own model.")
+    workers: int = Field(default=2, ge=1, description="Number of workers, each with its own model.")
     worker_cpus: int = Field(
-        default=1, ge=1, description="The processors of one worker; as many threads compute."
+        default=1, ge=1, description="Processors, and so threads, of one worker."
     )
     worker_gpus: float = Field(
-        default=0, ge=0, description="The graphics cards of one worker: 1, or a share of one."
+        default=0, ge=0, description="Graphics cards of one worker: 1, or a fraction of one."
     )
 
 
@@ -79,11 +79,13 @@ class ScoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     metrics: tuple[str, ...] = Field(
-        default=DEFAULT_METRICS, min_length=1, description="Columns of scores.parquet."
+        default=DEFAULT_METRICS,
+        min_length=1,
+        description="Metrics to compute, as columns of scores.parquet.",
     )
     statistics: bool = Field(
         default=False,
-        description="Also keep what the student thought of each token, in statistics.parquet.",
+        description="Also store the student's token statistics, in statistics.parquet.",
     )
     engine: EngineName = Field(
         default="local", description="local: the student in this process. ray: a pool of workers."
@@ -113,7 +115,7 @@ class RunSettings(BaseModel):
     student: StudentSettings
     out: str = Field(min_length=1, description="The run folder.")
     teacher: TeacherSettings | None = Field(
-        default=None, description="Leave out to judge refinements that came with the data."
+        default=None, description="Leave out to use rewrites that came with the data."
     )
     refine: RefineSettings = Field(default_factory=RefineSettings)
     score: ScoreSettings = Field(default_factory=ScoreSettings)

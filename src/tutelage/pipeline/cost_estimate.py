@@ -365,9 +365,9 @@ def _estimate(
         "rows": rows,
         **figures,
         "response_reflections_for_each_example": branches,
-        "note": "the response that is reflected on is not written yet: the original stands for it; "
-        "a reply that cannot be used is asked for again, at most "
-        f"{refine.attempts - 1} more times",
+        "note": "the response to be rewritten does not exist yet, so the original is used for the "
+        f"estimate; an unusable reply is requested again, at most {refine.attempts - 1} "
+        "more times",
     }
     return found, work
 
@@ -411,7 +411,7 @@ def calling_work(
         replies: How many of the teacher's replies the cache holds.
         pace: Their mean seconds.
     """
-    basis = "nothing is to be sent"
+    basis = "there is nothing to send"
     seconds: float | None = 0.0
     if calls:
         seconds, basis = None, "how fast the teacher answers is known after its first replies"

@@ -85,7 +85,7 @@ class Card:
                 "in its log; --to trl and --to axolotl keep them"
             )
         if self.chosen != "selected":
-            found.append(f"{self.chosen} is a null: a set chosen without the student")
+            found.append(f"{self.chosen} is a baseline: a set chosen without the student")
         return found
 
     @property

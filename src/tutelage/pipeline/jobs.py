@@ -158,7 +158,7 @@ def own_writer(
         return None
     if student is None:
         raise SettingsError(
-            "refine.source student: no student is given, so nobody answers",
+            "refine.source student: no student is given, so there are no answers of the student",
             hint="give --student, or set refine.source to original",
         )
     return (doors.own_teacher or own_teacher)(student)

@@ -56,7 +56,7 @@ class Override:
         example_id: On what.
         candidate_id: What is kept; None keeps nothing.
         note: Why, in the person's words.
-        withdrawn: The decision is given back to the rule; `candidate_id` is None then.
+        withdrawn: Whether the override was withdrawn; `candidate_id` is None then.
         was_candidate_id: What the rule had chosen at that time.
         was_reason: The rule's reason at that time.
     """

@@ -419,7 +419,7 @@ def _likeliest_first(versions: Sequence[Version]) -> list[Version]:
 
 
 def _likelihood_of(version: Version) -> str:
-    return f"mean log-likelihood {-(version.nats_per_token or 0.0):.3f} nats a token"
+    return f"mean log-likelihood {-(version.nats_per_token or 0.0):.3f} nats per token"
 
 
 def _as_key(turns: Sequence[Mapping[str, Any]]) -> str:

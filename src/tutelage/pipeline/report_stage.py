@@ -116,17 +116,16 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
     names = ("example", "the rule's reason", "a person", "note", "when")
     yield Section(
         key="overruled",
-        title="What a person overruled",
+        title="Manual overrides",
         paragraphs=(
             (
-                f"A person overruled the rule on {len(found):,} of the examples. All numbers of "
-                "this report are about the decisions in force, the person's among them; "
-                "decisions.parquet holds what the rule had decided."
+                f"{len(found):,} decisions were overridden manually. All numbers of this report "
+                "include these overrides; decisions.parquet has the decisions of the rule."
             ),
         ),
         tables=(
             Table(
-                caption="Decisions of a person, the oldest first",
+                caption="Manual decisions, oldest first",
                 columns=tuple(Column(name=name) for name in names),
                 rows=rows,
             ),
@@ -191,7 +190,7 @@ def _other_selection(run: RunFolder, name: str, at: int) -> "Section":
         paragraphs=(
             (
                 f"The selection {mine} (rule {rules[0]}) keeps {kept[0]:,} of {total:,} examples, "
-                f"the selection {theirs} (rule {rules[1]}) keeps {kept[1]:,}. They decide alike on "
+                f"the selection {theirs} (rule {rules[1]}) keeps {kept[1]:,}. They agree on "
                 f"{cases[0] + cases[4]:,} of them."
             ),
         ),
@@ -251,9 +250,9 @@ def _second_student(
         title=f"A second student: {name}",
         paragraphs=(
             (
-                f"Of {total:,} examples that both students judged, they decide alike on "
-                f"{cases[0] + cases[4]:,} ({100 * alike:.1f} %). The verdict belongs to one "
-                "student: where they differ, a version that one learns from is not the other's."
+                f"Of {total:,} examples that both students judged, they agree on "
+                f"{cases[0] + cases[4]:,} ({100 * alike:.1f} %). Decisions depend on the student: "
+                "where the two differ, a version suits only one of them."
             ),
         ),
         figures=(_agreement_figure(cases, total, name),),
@@ -286,7 +285,7 @@ def _agreement_figure(cases: Counter[int], total: int, name: str) -> "Figure":
             ),
             rows=rows,
         ),
-        note="Only this one, only the other: just one of the two students keeps a version.",
+        note="Only this one, only the other: exactly one of the two students keeps a version.",
         layout="beside",
     )
 
@@ -357,11 +356,12 @@ def _experiment(folder: Path, at: int) -> "Section":
     reached = (*outcome, "status", "efficiency", "low", "high", "gain", "room")
     return Section(
         key=f"proved-{at}",
-        title=f"Did choosing help? {folder.name}",
+        title=f"Experiment {folder.name}",
         paragraphs=(
             (
-                "Students were trained on the sets and compared; the difference is the arm less "
-                "what it is compared with. The whole experiment is in that folder's report.html."
+                "Students were trained on the sets and compared; a difference is the arm minus "
+                "the arm it is compared with. The complete results are in report.html of that "
+                "folder."
             ),
         ),
         tables=(
@@ -382,8 +382,8 @@ def _ranking(folder: Path, at: int) -> "Section":
     shown = ("domain", "predictor", "entrant", "rank", "value", "low", "high")
     return Section(
         key=f"ranked-{at}",
-        title=f"Who teaches this student? {folder.name}",
-        paragraphs=("The whole ranking is in that folder's report.html.",),
+        title=f"Ranking {folder.name}",
+        paragraphs=("The complete ranking is in report.html of that folder.",),
         tables=(_as_table(folder / "standings.parquet", "Standings", shown),),
         folded=True,
     )

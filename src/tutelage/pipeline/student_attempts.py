@@ -40,15 +40,21 @@ class AttemptSettings(BaseModel):
 
     sampled: int = Field(default=4, ge=0, description="Sampled answers to each example.")
     greedy: int = Field(
-        default=1, ge=0, description="Greedy answers; more than one needs shots, which differ."
+        default=1,
+        ge=0,
+        description="Greedy answers; more than one needs shots, by which they differ.",
     )
     shots: int = Field(
         default=0, ge=0, description="Solved examples in front of the question, drawn by the seed."
     )
-    temperature: float = Field(default=0.8, gt=0.0, le=2.0, description="Of sampled answers.")
+    temperature: float = Field(
+        default=0.8, gt=0.0, le=2.0, description="Temperature of sampled answers."
+    )
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     max_tokens: int = Field(default=256, ge=1, description="The most tokens of an answer.")
-    system: str | None = Field(default=None, description="A system prompt in front.")
+    system: str | None = Field(
+        default=None, description="A system prompt in front of each question."
+    )
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

@@ -311,7 +311,7 @@ def raise_if_stopped(tally: Mapping[str, Any]) -> None:
         tally: Of the stage that asked the teacher.
 
     Raises:
-        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
+        TeacherStoppedError: It went away, the limit on cost was reached, or no reply could be used.
     """
     if tally.get("capped"):
         raise TeacherStoppedError(

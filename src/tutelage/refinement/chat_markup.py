@@ -243,7 +243,7 @@ class _Work:
             if rest and ordinary and not _TURN.match(rest):
                 continue
             if not self.text[: token.start()].strip():
-                self.fault = f"nothing stands before {token[0]!r}"
+                self.fault = f"there is nothing before {token[0]!r}"
                 return
             self.text = _LAST_TOKENS.sub("", self.text[: token.start()]).rstrip()
             self.notes.append(

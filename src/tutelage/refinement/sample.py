@@ -431,7 +431,7 @@ async def sample_in_waves(
         SettingsError: `accepted` without `accept`.
     """
     if settings.accepted is not None and accept is None:
-        raise SettingsError("`accepted` needs a check that accepts", hint="give --accept CHECK")
+        raise SettingsError("`accepted` needs a check", hint="give --accept CHECK")
     progress = [_Progress(example) for example in examples]
 
     async def one(_: int, unit: tuple[_Progress, int]) -> Candidate:

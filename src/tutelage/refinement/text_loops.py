@@ -39,10 +39,10 @@ def loop_of(text: str) -> str | None:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     line, count = Counter(lines).most_common(1)[0] if lines else ("", 0)
     if count >= _MAX_LINE_COUNT and count > _MAX_LINE_FRACTION * len(lines) and _has_words(line):
-        return f"the line {line[:60]!r} stands there {count}x"
+        return f"the line {line[:60]!r} occurs {count}x"
     phrase, count, fraction = _top_phrase(text.split())
     if count >= _MAX_GRAM_COUNT and fraction > _MAX_GRAM_FRACTION and _has_words(phrase):
-        return f"the phrase {phrase[:60]!r} stands there {count}x"
+        return f"the phrase {phrase[:60]!r} occurs {count}x"
     data = text.encode("utf-8", "surrogatepass")
     ratio = len(data) / len(zlib.compress(data, 6))
     if ratio > _MAX_RATIO:

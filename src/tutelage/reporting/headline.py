@@ -143,7 +143,7 @@ def _beside(summary: Summary) -> str:
     if not others:
         return ""
     if chosen is None or not chosen.size:
-        return "Nothing was kept, so there is no choice to compare with sets chosen without it."
+        return "Nothing was kept, so there is no selection to compare with baselines."
     lengths = [f"{set_words(s.name)} {number(s.tokens.value)}" for s in others if s.tokens]
     said = ""
     if chosen.tokens and lengths:
@@ -159,7 +159,9 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
     if random is None:
         return ""
     if min(chosen.size, random.size) < _LEAST_COMPARED:
-        return "One example is too few for an interval, so the choice is not compared with random."
+        return (
+            "One example is too few for an interval, so the selection is not compared with random."
+        )
     apart: list[str] = []
     alike: list[str] = []
     for name, mine, theirs in zip(summary.metrics, chosen.means, random.means, strict=True):
@@ -168,12 +170,12 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
         (apart if mine.differs_from(theirs) else alike).append(name)
     parts = []
     if apart:
-        parts.append(f"Compared with the random set the choice differs in {listed(apart)}")
+        parts.append(f"Compared with the random set, the selection differs in {listed(apart)}")
     if alike:
         start = (
             "but not clearly in"
             if apart
-            else "Compared with the random set there is no clear difference in"
+            else "Compared with the random set, there is no clear difference in"
         )
         parts.append(f"{start} {listed(alike)}")
     if not parts:

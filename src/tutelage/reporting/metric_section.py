@@ -233,8 +233,8 @@ _PLANE_TEXT = (
 )
 _AGREEMENT_TEXT = (
     "Spearman's rank correlation over all candidates with numbers: 1 puts them in the same "
-    "order, -1 in the opposite order, 0 says nothing. Two metrics that agree closely are one "
-    "vote, not two."
+    "order, -1 in the opposite order, 0 says nothing. Two metrics that agree closely carry "
+    "the same information."
 )
 
 
@@ -259,7 +259,7 @@ def spread_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="metrics",
-            title="What the student measured",
+            title="Metrics of the student",
             paragraphs=(_METRICS_TEXT,),
             figures=tuple(_spread_figure(summary, axis) for axis in summary.axes),
         ),
@@ -381,7 +381,7 @@ def length_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="length",
-            title="Do the metrics only measure length?",
+            title="Metrics and response length",
             paragraphs=(
                 "Many scores rise or fall with the length of a response, so that choosing by the "
                 "score is choosing by length. The line is the median, the band the middle half of "
@@ -445,7 +445,7 @@ def agreement_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="agreement",
-            title="Do the metrics agree?",
+            title="Agreement of the metrics",
             paragraphs=(_AGREEMENT_TEXT,),
             figures=(
                 Figure(

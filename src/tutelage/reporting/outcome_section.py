@@ -37,10 +37,10 @@ def flow_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="flow",
-            title="Where every row went",
+            title="Flow of all rows",
             figures=(
                 Figure(
-                    title=kept if summary.rule or summary.kept else "No row got lost on the way",
+                    title=kept if summary.rule or summary.kept else "Every row is accounted for",
                     alt=f"Flow of {rows} rows. {kept}. The table has every path.",
                     draw=partial(sankey.draw, ways, heads=heads),
                     draw_narrow=partial(sankey.draw_narrow, ways),
@@ -217,9 +217,9 @@ _ASKED_WORDS: Mapping[str, str] = {
     "completion_tokens": "tokens written",
     "seconds": "seconds of waiting, summed over requests",
     "cost": "cost",
-    "cost_estimated": "cost by the expected lengths",
-    "cost_from_journal": "what the cached answers had cost",
-    "spent_before": "paid by this run before it was started again",
+    "cost_estimated": "cost estimated from expected lengths",
+    "cost_from_journal": "earlier cost of the cached answers",
+    "spent_before": "paid by this run before it was restarted",
     "currency": "currency",
 }
 
@@ -265,7 +265,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
     if account.teacher:
         tables = (
             Table(
-                caption="What the teacher was asked and what came back",
+                caption="Teacher calls and replies",
                 columns=(Column(name="what"), Column(name="value", style="number")),
                 rows=tuple(_asked_rows(account)),
                 note="" if account.currency else "No prices were given, so there is no cost.",
@@ -285,7 +285,7 @@ def provenance_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="settings",
             title="Settings and provenance",
-            paragraphs=("What the run's manifest.json holds, without anything like a secret.",),
+            paragraphs=("Contents of the run's manifest.json, without secrets.",),
             tables=(
                 Table(
                     caption=f"All {count(len(rows), 'entry', 'entries')}",

@@ -158,11 +158,13 @@ def _srt(pool: Pool, settings: SelectSettings) -> list[str]:
     if winner != NONE:
         sentences.append(_second(pool, found, settings))
     elif response != NONE and found.chosen_E[0] == response:
-        sentences.append(f"{_capital(_name(pool, response))} passes and stands on its own.")
+        sentences.append(
+            f"{_capital(_name(pool, response))} passes, and there is nothing to compare it with."
+        )
     if paper and found.second_E[0] and found.chosen_E[0] == NONE:
-        sentences.append("Only what has both ratios below 1 is kept, and it has not.")
+        sentences.append("Nothing is kept, because only versions with both ratios below 1 may be.")
     if paper and not found.second_E[0]:
-        sentences.append("In paper mode only a response reflection that won is kept.")
+        sentences.append("In paper mode only a response reflection that wins is kept.")
     return sentences
 
 
@@ -184,9 +186,15 @@ def _first(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
         )
     winner = _row(found.winner_E)
     if winner == NONE:
-        return "First comparison: there is nobody to compare, so nobody goes on."
+        return (
+            "First comparison: skipped, because neither the original nor a rewritten "
+            "instruction passes."
+        )
     if reflected != NONE and takes_part[1] and winner == original:
-        return f"First comparison: {_name(pool, original)} has no ifd to be beaten, so it goes on."
+        return (
+            f"First comparison: {_name(pool, original)} has no ifd to compare with, so it "
+            "enters the second comparison."
+        )
     other = "no original" if winner == reflected else "no instruction reflection"
     return f"First comparison: {other} takes part, so {_name(pool, winner)} goes on."
 
@@ -197,11 +205,9 @@ def _second(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
         return f"Second comparison: {_name(pool, winner)} has no response reflection."
     new, old = (float(pool.numbers["r_ifd"][row]) for row in (response, winner))
     if np.isnan(new) or np.isnan(old):
-        return "Second comparison: one of the two has no number, so nothing is won."
+        return "Second comparison: undecided, because one of the two has no r_ifd."
     if settings.mode == "safe" and not passing(pool)[response]:
-        return (
-            f"Second comparison: {_name(pool, response)} does not pass, so it does not take part."
-        )
+        return f"Second comparison: {_name(pool, response)} does not pass, so it is not compared."
     won = bool(found.second_E[0])
     verdict = "so it wins" if won else f"so {_name(pool, winner)} stays"
     how = _against("r_ifd", new, old, better="lower", won=won)

@@ -125,7 +125,7 @@ def _check_complete(
     written, missing = tables.sql(query).fetchall()[0]
     if missing:
         raise DataError(
-            f"the {name} know nothing of {missing} of {written} candidates with text",
+            f"the {name} have no entry for {missing} of {written} candidates with text",
             hint=f"they are older than the candidates: run `{command}` again, or switch it off "
             "(use_filters: false, quality_gate: off, gate: off)",
         )

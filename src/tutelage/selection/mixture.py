@@ -38,8 +38,8 @@ def mixed(pool: Pool, mix: MixSettings, *, seed: int) -> tuple[Pool, Bools]:
         if not (pool.usable_N & (kind_N == code)).any():
             known = ", ".join(sorted(pool.teachers)) or "nobody"
             raise DataError(
-                f"no candidate that may be chosen is of the kind {name!r}, of which the mix by "
-                f"{mix.by} asks a share",
+                f"no candidate that may be chosen is of the kind {name!r}, for which the mix by "
+                f"{mix.by} has a share",
                 hint=f"the teachers are {known}" if mix.by == "teacher" else "set long_tokens",
             )
     has_E_K = np.zeros((pool.examples, len(kinds)), dtype=np.bool_)

@@ -94,8 +94,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         NO_CANDIDATES: "The example has no version at all.",
         HIGHEST_GRAPE: "The student finds it the likeliest of its instruction's candidates.",
         LOWEST_RSR: "It has the lowest rank-surprisal ratio of its instruction's candidates.",
-        IN_THE_CUT: "Its best candidate is among as many as were asked for.",
-        BELOW_CUT: "As many as were asked for have better candidates.",
+        IN_THE_CUT: "Its best candidate is within the requested number of examples.",
+        BELOW_CUT: "The requested number of examples have better candidates.",
         DRAWN: "It was drawn at random.",
         NOT_DRAWN: "It was not drawn.",
         MOST_REFINED: "It is the usable version that is furthest from the original.",
@@ -106,7 +106,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "instruction.",
         BEST_OF_N: "It is the best of its instruction's candidates by the column that was named.",
         KEPT_ALL: "Every candidate that may be chosen is kept.",
-        COVERED: "Examples that are kept cover it: as many as were asked for are more diverse.",
+        COVERED: "Other kept examples cover it: the requested number of examples are more diverse.",
         LENGTH_MATCHED: "It was drawn for its length: that of a version another rule keeps.",
         NOT_MATCHED: "The lengths of what another rule keeps are matched by other examples.",
         WITHIN_BANDS: "Its language, length and similarity to the instruction are among the most "
@@ -115,17 +115,17 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "than those that are kept; as many originals stay as by another rule.",
         OUTSIDE_BANDS: "Its versions are less usual in language, length or similarity than those "
         "that are kept.",
-        TRUTH_CLEAN: "The column of the truth says that it has no fault.",
-        TRUTH_FAULTY: "The column of the truth says that the refinement is faulty, or the row "
+        TRUTH_CLEAN: "The truth column says that it has no fault.",
+        TRUTH_FAULTY: "The truth column says that the refinement is faulty, or the row "
         "itself where there is none.",
         CHOSEN_VERSION: "Another rule keeps it, and there is another version that it did not keep.",
         REFUSED_VERSION: "Another rule keeps another version of this example.",
         NO_CONTRAST: "Another rule keeps nothing of it, or there is only one version with a score.",
-        OUTSIDE_MIX: "With it, the shares of the mix would not hold.",
-        CHOSEN_WRONG: "The student's choice is wrong.",
-        CHOSEN_NO_ANSWER: "The student's choice has no answer that could be checked.",
-        CHOSEN_CANNOT_CHECK: "The student's choice could not be checked.",
-        OVERRULED: "A person decided, whatever the rule says; overrides.jsonl has the note.",
+        OUTSIDE_MIX: "It would not fit the shares of the mix.",
+        CHOSEN_WRONG: "The chosen version is wrong.",
+        CHOSEN_NO_ANSWER: "The chosen version has no answer that could be checked.",
+        CHOSEN_CANNOT_CHECK: "The chosen version could not be checked.",
+        OVERRULED: "A person overrode the rule; overrides.jsonl has the note.",
     }
 )
 """Meaning of each reason, in one sentence."""

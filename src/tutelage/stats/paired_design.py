@@ -93,7 +93,7 @@ def paired_interval(
     D_S_I = np.asarray(D_S_I, dtype=np.float64)
     if D_S_I.ndim != 2 or D_S_I.shape[0] < 1 or D_S_I.shape[1] < 2:  # noqa: PLR2004
         raise DataError(
-            f"paired differences of shape {D_S_I.shape}: needs a seed and two items at least"
+            f"paired differences of shape {D_S_I.shape}: at least one seed and two items are needed"
         )
     if not np.isfinite(D_S_I).all():
         raise DataError("a difference is not a finite number", hint="leave unscored items out")

@@ -133,7 +133,7 @@ def design(
 
     Args:
         components: Of the comparison.
-        seeds: At least 2: with one seed nothing can be shown.
+        seeds: At least 2, since one seed gives no significant result.
         items: At least 2.
         comparisons: How many are corrected for after Holm.
         level: Of the intervals.

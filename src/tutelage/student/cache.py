@@ -213,7 +213,7 @@ class Cache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StudentError(
-                f"{self.path}: the readings cannot be used: {error}",
+                f"{self.path}: the cache cannot be used: {error}",
                 hint="free disk space or delete the file; use_cache: false does without",
             ) from error
 

@@ -476,7 +476,7 @@ def _check_between(template: ChatTemplate, turns: Sequence[Message], *, tools: s
         return  # each row will say so
     if not rendered.header.strip():
         raise SettingsError(
-            f"template {template.name}: puts nothing between instruction and response",
+            f"template {template.name}: has nothing between instruction and response",
             hint="use a raw template for this model: --template alpaca, or a file of your own",
         )
 
@@ -510,7 +510,10 @@ def template_problems(template: ChatTemplate) -> list[str]:
             problems.append("drops the system prompt")
     padded = replace(_SAID, content=f" {_RESPONSE_PROBE}\n")
     if template.render([*front, padded], len(front), tools=tools).stripped:
-        problems.append("trims the response, so the trimmed response is scored (`stripped`)")
+        problems.append(
+            "trims the response, so the response is scored without surrounding white space "
+            "(`stripped`)"
+        )
     problems += _thinking_problems(template, front, tools=tools)
     return [*problems, *_prompt_problems(template, front, tools=tools)]
 

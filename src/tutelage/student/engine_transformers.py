@@ -199,7 +199,7 @@ class TransformersEngine:
         if self._kernels is None or not {"position_ids", "attention_mask"} <= (
             self._probed.body_arguments
         ):
-            raise ValueError("the model is not told of positions")
+            raise ValueError("the model takes no position ids")
         padded = self._kernels.padded(line)
         device = self._model.device
         ids_1_N = on_device(padded.ids_N, device)[None]

@@ -122,7 +122,7 @@ class VllmClient:
             raise StudentError(
                 f"{self.base_url}: serves {len(found)} models ({listed}), and none is called "
                 f"{student!r}",
-                hint="say in served_model (--served-model) which one is the student",
+                hint="set served_model (--served-model) to the student's name",
             )
         name = name or first
         limit = found[name].get("max_model_len")

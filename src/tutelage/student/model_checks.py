@@ -142,7 +142,7 @@ def _check_range(model: Any, logits_1_T_V: "Tensor") -> None:
     if _dtype(model) == "float16" and bool(logits_1_T_V.isnan().any()):
         raise StudentError(
             f"{model.config.model_type}: the model's states do not fit into float16: its logits "
-            "are not numbers",
+            "are NaN or infinite",
             hint="set dtype to float32 (--dtype float32), or to bfloat16 on newer cards",
         )
 
@@ -161,8 +161,8 @@ def _check_causal(
     off = float(off_1_T.min())
     if not off < _ACAUSAL[_dtype(model)]:
         raise StudentError(
-            f"{model.config.model_type}: what the model says of a token depends on the tokens "
-            f"behind it (by {off:.2g} of the logits' size), so it is not a causal language model",
+            f"{model.config.model_type}: the logits of a token depend on later tokens (by "
+            f"{off:.2g} of the logits' size), so this is not a causal language model",
             hint="a student is a decoder; encoders and masked language models have no next token",
         )
 

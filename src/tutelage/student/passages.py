@@ -38,7 +38,7 @@ class Passage:
         if not 1 <= self.target_start < len(self.ids_T):
             raise DataError(
                 f"a target cannot start at {self.target_start} of {len(self.ids_T)} tokens",
-                hint="something must stand in front of a target, and a target has a token",
+                hint="a target needs at least one token, and a context in front of it",
             )
 
     @property

@@ -205,7 +205,7 @@ def parse_raw_template(text: str, *, name: str, end: str = "") -> RawTemplate:
         )
     if not between.strip():
         raise SettingsError(
-            f"template {name}: nothing stands between instruction and response",
+            f"template {name}: there is nothing between instruction and response",
             hint="put a header there, such as 'Answer:'; the views without context start with it",
         )
     ends = rest.rstrip("\n") if response_mark else ""

@@ -130,7 +130,9 @@ class ViewBuilder:
             raise _NotReadableError("empty_response", "nothing is left without its thinking")
         turns = [at for at in turns if messages[at].trained]
         if not turns:
-            raise _NotReadableError("not_trained", "the row says not to train on this turn")
+            raise _NotReadableError(
+                "not_trained", "the row marks this turn as not to be trained on"
+            )
         return messages, turns
 
     def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
@@ -149,7 +151,7 @@ class ViewBuilder:
         room = self.max_length - len(border.context)
         if not border.context:
             return Refusal(
-                reason="no_target_tokens", detail="nothing stands in front of the target"
+                reason="no_target_tokens", detail="there is nothing in front of the target"
             )
         if len(border.target) > room and (not self.truncate or room < 1):
             needed = len(border.context) + len(border.target)
@@ -267,7 +269,7 @@ class ViewBuilder:
         header = self._header(rendered.header)
         if not header or not border.context:
             raise _NotReadableError(
-                "no_target_tokens", f"nothing stands in front of the {what} in the rendered row"
+                "no_target_tokens", f"there is nothing in front of the {what} in the rendered row"
             )
         room = self.max_length - max(len(border.context), len(header))
         target = border.target

@@ -321,7 +321,7 @@ class BatchTeacher:
         with lock_file(self._lock) as free:
             if not free:  # another process is about to collect the same
                 self._state.open = {
-                    row.key: _Open(row=row, status="another process looks after it")
+                    row.key: _Open(row=row, status="another process handles it")
                     for row in self._rows()
                 }
                 return

@@ -47,7 +47,7 @@ class Trained:
         left_out: How many rows were left out, by reason.
         tokens: Tokens read, contexts too, over all epochs.
         loss_tokens: Of these, tokens that carried loss.
-        first_loss: Mean loss in nats a token at the first optimizer step.
+        first_loss: Mean loss in nats per token at the first optimizer step.
         last_loss: The same, over the last tenth of the steps.
         seconds: Spent on training. Of attempts that were killed, up to the checkpoint from which
             the next one continued.

@@ -30,7 +30,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
     "overrides",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A setting that wins over the file, such as select.margin=0.02. Repeatable.",
+    help="A setting that overrides the file, such as select.margin=0.02. Repeatable.",
 )
 @click.option(
     "--quality-gate",
@@ -113,7 +113,7 @@ def override_of(text: str) -> tuple[str, Any]:
     type=click.Choice(["original", "student"]),
     default="original",
     show_default=True,
-    help="Whose response is rewritten: that of DATA, or one that --student writes itself.",
+    help="The response to rewrite: that of DATA, or one that --student writes itself.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")

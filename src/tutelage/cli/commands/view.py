@@ -30,8 +30,10 @@ from tutelage.errors import MissingExtraError
     metavar="MODEL",
     help="A model2vec model, a folder or a name on the hub: for the search by meaning and the map.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
-@click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help=("The port; by default 8347 if it is free.")
+)
+@click.option("--browser/--no-browser", default=True, help="Whether to open the link in a browser.")
 def view(
     run: Path,
     *,

@@ -10,7 +10,9 @@ from tutelage.data.schemas.run_tables import ATTEMPTS, RESULTS
 
 COMPARISONS = table_schema(
     column("student", pa.string()),
-    column("balance", pa.string(), title="equal", about="what the sets have equal: rows or tokens"),
+    column(
+        "balance", pa.string(), title="equal", about="what is equal in all sets: rows or tokens"
+    ),
     column("task", pa.string()),
     column("measure", pa.string()),
     column("arm", pa.string()),
@@ -33,7 +35,9 @@ COMPARISONS = table_schema(
 
 EFFICIENCIES = table_schema(
     column("student", pa.string()),
-    column("balance", pa.string(), title="equal", about="what the sets have equal: rows or tokens"),
+    column(
+        "balance", pa.string(), title="equal", about="what is equal in all sets: rows or tokens"
+    ),
     column("task", pa.string()),
     column("measure", pa.string()),
     column("arm", pa.string()),
@@ -41,8 +45,8 @@ EFFICIENCIES = table_schema(
     column("efficiency", pa.float64(), about="null unless the status is ok, like the next two"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
-    column("gain", pa.float64(), about="mean of the arm less ungated"),
-    column("room", pa.float64(), about="mean of oracle less ungated"),
+    column("gain", pa.float64(), about="mean of the arm minus ungated"),
+    column("room", pa.float64(), about="mean of oracle minus ungated"),
     column("seeds", pa.int32()),
     column("items", pa.int32()),
 )
@@ -74,7 +78,7 @@ FRONTIER = table_schema(
         pa.float64(),
         title="rate used",
         unit="share",
-        about="what the band goes by: measured and smoothed, or predicted",
+        about="rate that the band uses: measured and smoothed, or predicted",
     ),
     column("learnability", pa.float64(), about="rate (1 - rate), in [0, 1/4]"),
     column("kept", pa.bool_()),
@@ -94,7 +98,9 @@ FRONTIER = table_schema(
 
 DRIFT = table_schema(
     column(
-        "subject", pa.string(), about="whose text: data, student, held_out, or the name of a file"
+        "subject",
+        pa.string(),
+        about="origin of the text: data, student, held_out, or the name of a file",
     ),
     column("name", pa.string(), about="of the set"),
     column(
@@ -118,9 +124,9 @@ DRIFT = table_schema(
         "noise",
         pa.float64(),
         title="noise level",
-        about="divergences: what two random halves of both sets show at most",
+        about="divergences: upper limit for two random halves of both sets",
     ),
-    column("texts", pa.int64(), about="how many texts the value rests on"),
+    column("texts", pa.int64(), about="number of texts behind the value"),
 )
 """drift.parquet: one row per set of texts and measure."""
 
@@ -152,14 +158,14 @@ PAIRS = table_schema(
     column("predictor", pa.string()),
     column("a", pa.string(), about="the one that ranks higher"),
     column("b", pa.string()),
-    column("difference", pa.float64(), about="a less b, in the predictor's unit"),
+    column("difference", pa.float64(), about="a minus b, in the predictor's unit"),
     column("low", pa.float64(), about="simultaneous over all pairs, on questions that both have"),
     column("high", pa.float64(), title="to", about="its upper end"),
     column(
         "told_apart",
         pa.bool_(),
         title="distinguishable",
-        about="the interval says that a is better",
+        about="whether the interval shows that a is better",
     ),
 )
 """pairs.parquet: one row per pair of entrants."""
@@ -172,7 +178,7 @@ CORRELATIONS = table_schema(
         "spearman",
         pa.float64(),
         title="correlation",
-        about="as it stands: negative where low values go with high outcomes",
+        about="as measured: negative where low values go with high outcomes",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
@@ -208,7 +214,7 @@ STUDENT_AGREEMENT = table_schema(
     column("value", pa.float64(), about="null where it has none"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
-    column("chance", pa.float64(), about="what unrelated judges would come to"),
+    column("chance", pa.float64(), about="expected value for unrelated students"),
     column("n", pa.int64(), title="pairs", about="entrants, questions or answers"),
 )
 """agreement.parquet: one row per pair of students, predictor and measure."""
@@ -223,8 +229,8 @@ PROBES = table_schema(
     column(
         "value", pa.float64(), about="mean over seeds and choosing items, in the unit of the task"
     ),
-    column("gain", pa.float64(), about="less the mean of all sources of the rung"),
-    column("shrunk_gain", pa.float64(), about="what a repeat would come to, on average"),
+    column("gain", pa.float64(), about="minus the mean of all sources of the rung"),
+    column("shrunk_gain", pa.float64(), about="expected value of a repetition"),
     column("shrunk_error", pa.float64()),
     column("goes_on", pa.bool_(), title="goes on"),
 )
@@ -240,7 +246,7 @@ SWEEP = table_schema(
     column(
         "less_all",
         pa.float64(),
-        title="less the mix of all",
+        title="minus the mix of all",
         about="the mix of all sources subtracted",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
@@ -302,14 +308,14 @@ REWRITES = table_schema(
 """One row per rewrite requested after a refusal."""
 
 COMPARED_LOOPS = table_schema(
-    column("after", pa.int32(), title="after trainings", about="so many trainings"),
+    column("after", pa.int32(), title="after trainings", about="number of trainings"),
     column("task", pa.string()),
     column(
         "measure",
         pa.string(),
         about="right: the share that is right; value: in the unit of the task",
     ),
-    column("loop", pa.string(), about="a mean above 0 speaks for this one"),
+    column("loop", pa.string(), about="a mean above 0 favours this one"),
     column("against", pa.string(), title="less", about="another loop, or the untrained student"),
     column("mean", pa.float64(), title="difference"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
@@ -345,12 +351,12 @@ COMPARED_LOOPS = table_schema(
 
 ROUNDS = table_schema(
     _ROUND_PLACE,
-    column("student", pa.string(), about="fingerprint of who judged"),
+    column("student", pa.string(), about="fingerprint of the student that judged"),
     column("examples", pa.int64()),
     column("kept", pa.int64()),
     column("kept_refined", pa.int64()),
-    column("compared", pa.int64(), about="decisions that the round before made too"),
-    column("gained", pa.int64(), about="refused then, taken now"),
+    column("compared", pa.int64(), about="decisions that are the same as in the round before"),
+    column("gained", pa.int64(), about="rejected before, kept now"),
     column("lost", pa.int64()),
     column("other_version", pa.int64()),
     column("flipped_from_start", pa.int64(), about="against the untrained student"),

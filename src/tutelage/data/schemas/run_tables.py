@@ -77,7 +77,7 @@ CANDIDATES = table_schema(
     column("status", pa.string(), about="ok, or why there is no text"),
     column("finish_reason", pa.string(), about="why the teacher stopped writing"),
     column("detail", pa.string(), about="more about the status, for people"),
-    column("criticism", pa.string(), about="what the teacher criticised before rewriting"),
+    column("criticism", pa.string(), about="the teacher's criticism before the rewrite"),
     column("request_key", pa.string(), about="of the reply in the teacher cache"),
     column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
 )
@@ -216,7 +216,7 @@ FILTER_DECISIONS = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("kept", pa.bool_(), about="whether the filter keeps the candidate"),
     column("reason", pa.string(), about="a short snake_case word"),
-    column("value", pa.float64(), about="what the filter measured; null where it could not"),
+    column("value", pa.float64(), about="number that the filter measured; null without one"),
     column("detail", pa.string(), about="for people"),
 )
 """Decision of one filter on each candidate."""
@@ -264,7 +264,9 @@ ATTEMPTS = table_schema(
     column("kind", pa.string(), about="greedy or sampled"),
     column("index", pa.int32()),
     column(
-        "status", pa.string(), about="ok, cut_by_length, or teacher_failed: then it is no attempt"
+        "status",
+        pa.string(),
+        about="ok; cut_by_length; or teacher_failed, which does not count as an attempt",
     ),
     column("text", pa.string()),
     column(

@@ -19,18 +19,21 @@ class AuditSettings(BaseModel):
     data: DataSettings
     student: StudentSettings
     out: Path
-    examples: int = Field(
-        default=600, ge=1, description="How many examples are drawn and read, of those there are."
-    )
+    examples: int = Field(default=600, ge=1, description="Number of examples to draw and read.")
     planted: int = Field(
         default=120,
         ge=MIN_EXAMPLES,
-        description="Into how many of them faults are planted; each costs about 12 readings.",
+        description="Number of these into which faults are planted; each costs about 12 readings.",
     )
     max_false_refusals: float = Field(
-        default=0.05, gt=0.0, le=0.5, description="The share of clean rows the gate may refuse."
+        default=0.05,
+        gt=0.0,
+        le=0.5,
+        description="The share of clean rows that the gate may refuse.",
     )
-    seed: int = Field(default=0, description="Of the draw, the planted faults and the intervals.")
+    seed: int = Field(
+        default=0, description="Seed of the sample, the planted faults and the intervals."
+    )
 
     @model_validator(mode="after")
     def _student_gives_entropies(self) -> Self:

@@ -199,8 +199,8 @@ def _examples_section(shown: Sequence[Mapping[str, Any]]) -> Section:
         paragraphs=(
             (
                 f"Up to {SHOWN} of each kind, drawn at random from what the gate refused, false "
-                "refusals included. The table under each names the numbers that spoke most for the "
-                "fault; log-odds above 0 speak for it."
+                "refusals included. The table under each lists the features with the most "
+                "evidence for the fault; positive log-odds are evidence for it."
             ),
         ),
         comparisons=tuple(_comparison(example) for example in shown),
@@ -223,7 +223,7 @@ def _comparison(example: Mapping[str, Any]) -> Comparison:
         before=before,
         after=Side(title=example["title"], instruction=asked, response=answer),
         table=Table(
-            caption="What spoke for it",
+            caption="Evidence for the fault",
             columns=(
                 Column(name="number"),
                 Column(name="value", style="number"),
@@ -261,7 +261,7 @@ def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) ->
     if shown:
         sections.append(_examples_section(shown))
     sections.append(
-        Section(key="limits", title="What this audit cannot see", paragraphs=report["limits"])
+        Section(key="limits", title="Limits of this audit", paragraphs=report["limits"])
     )
     return render_page(
         title=report["title"],

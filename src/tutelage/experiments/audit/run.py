@@ -167,22 +167,22 @@ FITTED_A_PLANT = 1.5
 """Examples on which the gate is fitted and measured, per example with planted faults."""
 
 _WRONG_ANSWERS = (
-    "Fluent wrong answers: the student's numbers cannot tell them from right ones. "
+    "Fluent wrong answers: the student's likelihoods cannot distinguish them from right ones. "
     "`tutelage verify` checks answers."
 )
 _OWN_ROWS = (
-    "Your own rows are the clean side of the gate. A fault is told from them only where it stands "
-    "out clearly, and a fault that more than half of the rows have passes for normal."
+    "Your own rows serve as the clean ones. A fault is found only where it clearly differs from "
+    "them, and a fault in more than half of the rows counts as normal."
 )
 _DOSE = (
-    "Shares are those of faults like the planted ones at their strong dose. Another kind of fault "
-    "is found only if it resembles one that was planted."
+    "The shares refer to faults like the planted ones at their strong dose. Another kind of fault "
+    "is found only if it resembles one of these."
 )
 _HARM = (
     "Whether a faulty row harms this student, and whether a clean rewrite helps it, is not "
     "measured: that needs training (`tutelage prove`)."
 )
-_MEANT = "A translation or a template that was asked for looks faulty, too: read the examples."
+_MEANT = "A requested translation or template looks faulty too: read the examples."
 _LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _MEANT, _DOSE, _HARM)
 
 

@@ -35,8 +35,8 @@ from tutelage.stats.intervals import Estimate, Numbers, wilson
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {
-        "words": "words a text",
-        "tokens": "tokens a text",
+        "words": "words per text",
+        "tokens": "tokens per text",
         "distinct_1": "share of words",
         "distinct_2": "share of word pairs",
         "distinct_3": "share of word triples",
@@ -45,10 +45,10 @@ UNITS: Mapping[str, str] = MappingProxyType(
         "js_words": "bits",
         "js_word_pairs": "bits",
         "accuracy": "share of checked",
-        "nll_untrained": "nats a token",
-        "nll_current": "nats a token",
-        "nll_human": "nats a token",
-        "divergence": "nats a token",
+        "nll_untrained": "nats per token",
+        "nll_current": "nats per token",
+        "nll_human": "nats per token",
+        "divergence": "nats per token",
     }
 )
 """Unit of each measure."""

@@ -100,10 +100,10 @@ class BandSettings(BaseModel):
         default=0.5,
         gt=0.0,
         le=1.0,
-        description="Adaptive band: the share of placed examples that it holds.",
+        description="Adaptive band: the share of classified examples in it.",
     )
     keep_count: int | None = Field(
-        default=None, ge=1, description="Adaptive band: how many instead of a share."
+        default=None, ge=1, description="Adaptive band: the number of examples, instead of a share."
     )
     low: float | None = Field(
         default=None, ge=0.0, le=1.0, description="Fixed band: the lowest pass rate."
@@ -113,12 +113,12 @@ class BandSettings(BaseModel):
     )
     keep_unknown: bool = Field(
         default=False,
-        description="Whether examples of which no attempt is right may be in the band.",
+        description="Whether the band may contain examples without a right attempt.",
     )
     order: Literal["easy_first", "hard_first", "band_first"] = Field(
         default="easy_first",
-        description="Of the exported set: by falling or rising pass rate, or the most learnable "
-        "first.",
+        description="Order of the exported set: by falling or rising pass rate, or the most "
+        "learnable first.",
     )
 
     @model_validator(mode="after")
@@ -289,8 +289,8 @@ def _warning(shares: Mapping[Knowledge, float], placed: int) -> str | None:
     if not placed or shares["unknown"] < MOSTLY_UNKNOWN:
         return None
     return (
-        f"{shares['unknown']:.0%} of the {placed} placed examples are unknown to the student: "
-        "where they are facts, training on them teaches it to say what it does not know (arXiv "
+        f"{shares['unknown']:.0%} of the {placed} placed examples are unknown to the student: if "
+        "they are facts, training on them teaches it to state things it does not know (arXiv "
         "2405.05904); keep the learnable band, or stop early"
     )
 

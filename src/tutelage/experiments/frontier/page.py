@@ -59,7 +59,7 @@ def frontier_words(summary: dict[str, Any]) -> str:
     place = "it is" if kept == 1 else "they are"
     return (
         f"{kept} of {examples} {verb} what this student can learn from now; {place} in "
-        "selected.jsonl, in the order of a curriculum."
+        "selected.jsonl, in curriculum order."
     )
 
 

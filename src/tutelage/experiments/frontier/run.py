@@ -75,15 +75,14 @@ class FrontierJob(BaseModel):
     student: StudentSettings
     asked_through: TeacherSettings | None = Field(
         default=None,
-        description="How the student is asked: an endpoint that serves it. Without it the model "
-        "runs in this process.",
+        description="Endpoint that serves the student. Without it the model runs in this process.",
     )
-    batch: int = Field(default=16, ge=1, description="Answers written at once in this process.")
+    batch: int = Field(default=16, ge=1, description="Answers generated at once in this process.")
     attempts: AttemptSettings = Field(default_factory=AttemptSettings)
     attempted: int | None = Field(
         default=None,
         ge=1,
-        description="How many examples are attempted; the others are placed by prediction.",
+        description="Number of examples to attempt; the others are classified by prediction.",
     )
     check: VerifySettings = Field(default_factory=VerifySettings)
     band: BandSettings = Field(default_factory=BandSettings)

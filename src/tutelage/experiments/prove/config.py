@@ -36,7 +36,7 @@ class ArmSettings(BaseModel):
         default=None,
         description="The student whose scores decide; by default the one that is trained.",
     )
-    file: Path | None = Field(default=None, description="Rows, instead of a rule.")
+    file: Path | None = Field(default=None, description="A file of rows, instead of a rule.")
     draw: int = Field(
         default=0,
         description="Arms with the same number draw the same questions for a seed; another number "
@@ -61,8 +61,11 @@ class ProveStudent(TemplateSettings):
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     model: str
     template: str = "chat"
-    run: Path | None = Field(default=None, description="A run folder whose scores are its own.")
-    train: dict[str, Any] = Field(default_factory=dict, description="Instead of `train` below.")
+    run: Path | None = Field(default=None, description="A run folder with this student's scores.")
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Training settings of this student, instead of `train` below.",
+    )
 
 
 class ProveSettings(BaseModel):
@@ -73,12 +76,14 @@ class ProveSettings(BaseModel):
     out: Path
     students: tuple[ProveStudent, ...] = Field(min_length=1)
     arms: tuple[ArmSettings, ...] = Field(min_length=2)
-    choice: str = Field(default="choice", description="The arm that is on trial.")
-    reference: str = Field(default="random", description="The arm it has to beat.")
+    choice: str = Field(default="choice", description="The arm to test.")
+    reference: str = Field(default="random", description="The arm to compare it with.")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        default=(0, 1, 2), min_length=1, description="Of the draw of examples and of the training."
+        default=(0, 1, 2),
+        min_length=1,
+        description="Seeds of the sample of examples and of the training.",
     )
-    examples: int = Field(default=300, ge=2, description="Of each set.")
+    examples: int = Field(default=300, ge=2, description="Number of examples in each set.")
     balance: tuple[Balance, ...] = Field(
         default=("examples", "tokens"),
         min_length=1,
@@ -88,32 +93,36 @@ class ProveSettings(BaseModel):
     held_out: int = Field(
         default=0,
         ge=0,
-        description="So many examples of the runs are kept out of every set, and the likelihood "
-        "of their answers is measured.",
+        description="Number of examples of the runs to hold out of every set; the likelihood of "
+        "their answers is measured.",
     )
     tasks: tuple[TaskSettings, ...] = ()
     primary: str | None = Field(
-        default=None, description="The task that decides; by default the first."
+        default=None, description="The deciding task; by default the first one."
     )
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    level: float = Field(default=0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    level: float = Field(
+        default=0.95, gt=0.5, lt=1.0, description="Confidence level of the intervals."
+    )
     correction: Literal["holm", "fixed_sequence"] = Field(
         default="holm",
-        description="Of the p-values of one outcome. fixed_sequence: chosen against refused "
-        "versions, choice against reference, then the other arms in their order; each at the full "
-        "level while all before it are significant.",
+        description="Correction of the p-values of one outcome. fixed_sequence: chosen against "
+        "refused versions, choice against reference, then the other arms in their "
+        "order; each at the full level while all before it are significant.",
     )
-    keep_models: bool = Field(default=False, description="Keep what was trained; it is large.")
+    keep_models: bool = Field(
+        default=False, description="Keep the trained models, which are large."
+    )
     lock: Path | None = Field(
         default=None,
-        description="A file that is held while a cell works, so that others who hold the same "
-        "file get their turn at the machine between cells.",
+        description="A lock file that is held while a cell runs, so that programs with the same "
+        "file take turns on the machine.",
     )
     turn_seconds: float = Field(
         default=0.0,
         ge=0.0,
-        description="lock: hold it over several cells until so much time has passed.",
+        description="lock: time for which a turn lasts, over several cells.",
     )
 
     @model_validator(mode="after")

@@ -126,7 +126,7 @@ def forecast(
     hours = None if seconds is None else max(0, cells - done) * seconds / _HOUR
     cost = f"{cells} cells at most, {done} of them done"
     cost += f": about {hours:.2g} hours for the others ({told})." if hours is not None else (
-        ". How long they take is not known: give --seconds-per-cell, or finish one."
+        ". Their duration is unknown: give --seconds-per-cell, or finish one."
     )  # fmt: skip
     return {
         "plan": plans,
@@ -225,7 +225,7 @@ def _of_student(
     items = _items(settings, task) or (len(paired.items) if paired is not None else None)
     if items is None:
         raise SettingsError(
-            f"task {task}: how many items it has is not known before it is read",
+            f"task {task}: how many items it has is unknown before it is read",
             hint="give the task a limit",
         )
     comparisons = _comparisons(settings)
@@ -320,7 +320,7 @@ def _stored(settings: ProveSettings, name: str, variances: str | None) -> tuple[
     chosen = variances or STORED_FOR.get("held_out" if task is None else task.kind)
     if chosen is None:
         raise SettingsError(
-            f"task {name}: no earlier experiment says how its items vary",
+            f"task {name}: no earlier experiment gives the variance of its items",
             hint=f"run a pilot and give --pilot FOLDER, or name --variances ({', '.join(STORED)})",
         )
     return STORED[chosen], f"the stored variances {chosen}"
@@ -357,7 +357,7 @@ def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
     best = max(found, key=lambda p: len(p.seeds))  # the first of equals: choice and reference
     if len(best.seeds) < 2:  # noqa: PLR2004
         raise DataError(
-            f"{pilot.folder}: one seed of {task} is finished; how much seeds vary needs two",
+            f"{pilot.folder}: one seed of {task} is finished; the variance between seeds needs two",
             hint="finish a second seed, or plan with --variances",
         )
     return best

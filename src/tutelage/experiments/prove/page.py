@@ -47,7 +47,7 @@ def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: 
     found = _rows_of(compared, (settings.choice, settings.reference), primary=primary)
     if not found:
         pair = f"{settings.choice} and {settings.reference}"
-        said = f"Nothing can be said: of the arms {pair} no seed is finished on {primary} with"
+        said = f"No result yet: for the arms {pair}, no seed is finished on {primary} with"
         return [*contrasts, f"{said} values of both, or they come to the same rows."]
     return [*contrasts, *(sentence(c, settings) for c in found)]
 
@@ -82,7 +82,7 @@ def efficiency_words(
         if (one.arm, one.task, one.measure) != (settings.choice, primary, "value"):
             continue
         where = f"{one.task}, {one.student}, {BALANCE_WORDS[one.balance]}"
-        room = f"{oracle} less {ungated} is {_signed(one.room)}"
+        room = f"{oracle} minus {ungated} is {_signed(one.room)}"
         if one.status == OK:
             told.append(
                 f"Efficiency of {one.arm} ({where}): it reaches {one.efficiency:.2f} of what "
@@ -91,8 +91,8 @@ def efficiency_words(
             )
         else:
             why = {
-                NO_ROOM: "cannot be told from 0, so there is no gain to reach a part of",
-                ORACLE_WORSE: "is below 0, so there is no gain to reach a part of",
+                NO_ROOM: "cannot be distinguished from 0, so the efficiency is undefined",
+                ORACLE_WORSE: "is below 0, so the efficiency is undefined",
             }[one.status]
             told.append(f"No efficiency of {one.arm} ({where}): {room}, which {why}.")
     return told
@@ -109,7 +109,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
             f"changes in {c.task} is {_signed(i.mean)} {unit_of(c, settings)} larger for {one} "
             f"than for {other}"
         )
-        verdict = "this difference is shown" if shown else "no difference could be shown"
+        verdict = "this difference is significant" if shown else "no significant difference"
     else:
         start = (
             f"Training {c.student} on {c.arm} instead of {c.against}, with "
@@ -117,23 +117,23 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
             f"{unit_of(c, settings)}"
         )
         better = "better" if i.mean > 0 else "worse"
-        verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"
+        verdict = f"{c.arm} was {better}" if shown else "no significant difference"
     percent = round(100 * settings.level)
     if i.seeds == 1:
         verdict += " (with one seed the interval covers items only)"
     if i.standard_error == 0.0:
         found = (
-            "Nothing varied between items and seeds, so nothing is known of what could be found."
+            "The values do not vary between items and seeds, so no detectable effect can be given."
         )
     else:
         found = (
-            f"A true difference of {i.detectable:.3g} would be found four times in five, "
-            f"{c.detectable_corrected:.3g} with the correction for {c.comparisons} comparisons."
+            f"Minimum detectable effect (80 % power): {i.detectable:.3g}, "
+            f"{c.detectable_corrected:.3g} after correction for {c.comparisons} comparisons."
         )
     if c.seeds_left_out:
         found += (
             f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training came to no value "
-            "at all; that is a failure of one side, not a chance."
+            "at all, which is a failure of one arm and not chance."
         )
     return (
         f"{start} ({percent} % interval {_signed(i.low)} to "
@@ -183,7 +183,7 @@ def facts_of(
         Fact(value=f"{len(settings.seeds)}", label="seeds"),
         Fact(
             value=f"{sum(is_shown(c, settings) for c in compared):,} of {len(compared):,}",
-            label="comparisons that show a difference",
+            label="significant comparisons",
         ),
     )
 
@@ -225,7 +225,7 @@ def sections_of(
         chapters.append(
             Section(
                 key="pictures",
-                title="All arms against the reference",
+                title="All arms compared with the reference",
                 figures=tuple(f for group in pictures for f in group),
             )
         )
@@ -267,8 +267,8 @@ def _efficiency_section(
                     Column(name="status"),
                 ),
                 rows=tuple(map(_efficiency_row, ordered)),
-                note="no room: the oracle's gain cannot be told from 0. oracle worse: it is below "
-                "0. In both cases a ratio says nothing.",
+                note="no room: the oracle's gain cannot be distinguished from 0. oracle worse: it "
+                "is below 0. In both cases the ratio is undefined.",
             ),
         ),
     )
@@ -284,7 +284,7 @@ def _efficiency_row(one: ArmEfficiency) -> tuple[Cell, ...]:
 def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
     kinds = {t.name: t.kind for t in settings.tasks}
     unit = UNITS[kinds.get(task, "held_out")]
-    return (f"Unit: {unit}. Higher is better; a mean above 0 speaks for the first arm.",)
+    return (f"Unit: {unit}. Higher is better; a mean above 0 favours the first arm.",)
 
 
 def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
@@ -324,9 +324,9 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
         ),
         rows=tuple(cells),
         note="p is corrected over all comparisons of the same outcome. The minimum detectable "
-        "effect is the true difference that this design finds four times in five, alone and with "
-        "the correction. "
-        "Left out: finished seeds of which one side has no value at all; items without a value.",
+        "effect is the true difference that this design finds with a probability of 80 %, "
+        "without and with the correction. Left out: finished seeds of which one side has no "
+        "value at all; items without a value.",
     )
 
 
@@ -358,7 +358,7 @@ def _picture(
 ) -> Figure:
     from tutelage.reporting.charts import interval_chart
 
-    caption = f"{primary}: arm less {settings.reference}, {student}, equal {balance}"
+    caption = f"{primary}: arm minus {settings.reference}, {student}, equal {balance}"
     return Figure(
         title=caption,
         alt=f"{caption}: mean difference with its interval for each arm.",
@@ -385,12 +385,12 @@ def _sets_section(
         title="The sets",
         paragraphs=(
             "Every cell draws its rows from the whole set of its arm.",
-            "Two arms can only differ by the rows that they do not have in common.",
+            "Two arms differ only by the rows that they do not share.",
         ),
         tables=(
             _in_common_table(cells, settings),
             Table(
-                caption="The whole set of each arm",
+                caption="Complete set of each arm",
                 columns=(
                     Column(name="student"),
                     Column(name="arm"),
@@ -414,7 +414,7 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
             groups.setdefault((cell["student"], cell["balance"], cell["arm"]), []).append(cell)
     beside = (settings.choice, settings.reference)
     return Table(
-        caption="What is trained on, and how much of it other arms have, too",
+        caption="Training rows of each arm, and their overlap with other arms",
         columns=(
             Column(name="student"),
             Column(name="equal"),
@@ -430,7 +430,7 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
             )
             for place, group in groups.items()
         ),
-        note="Rows a training, mean over the seeds. In common: the same version of the same "
+        note="Rows per training, mean over the seeds. Shared: the same version of the same "
         "question.",
     )
 
@@ -446,8 +446,8 @@ def _how_section(settings: ProveSettings) -> Section:
     )
     correction = "after Holm" if settings.correction == "holm" else "in a fixed sequence"
     measured = (
-        "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
-        f"Student's t; p-values are corrected {correction}. "
-        f"{UNTRAINED.capitalize()} is the student as it came."
+        "Intervals come from a bootstrap over seeds and items, widened to Student's t for the "
+        f"small number of seeds; p-values are corrected {correction}. {UNTRAINED.capitalize()} is "
+        "the untrained student."
     )
-    return Section(key="how", title="How this was done", paragraphs=(trained, measured))
+    return Section(key="how", title="Method", paragraphs=(trained, measured))

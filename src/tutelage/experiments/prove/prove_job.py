@@ -39,7 +39,7 @@ def prove(
         config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
         quick: Only choice and reference, with fewer examples, seeds and items.
-        most_cells: Stop after so many trainings, to continue another time; 0 only reports.
+        most_cells: Stop after this many trainings, to continue another time; 0 only reports.
         progress: Told of each cell.
         selection: The choice is this selection of each run, instead of what CONFIG says.
         elsewhere: Works on the cells instead of this process.
@@ -99,9 +99,9 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
             efficiencies=reached,
         ),
     }
-    title = f"{settings.out.name}: did choosing help?"
+    title = f"{settings.out.name}: effect of the selection"
     write_text(settings.out / "report.md", render_markdown_page(title=title, **page))
-    html = render_page(title=settings.out.name, about="did choosing help?", **page)
+    html = render_page(title=settings.out.name, about="effect of the selection", **page)
     write_text(settings.out / "report.html", html)
     return {
         "in_words": opening,
@@ -134,8 +134,8 @@ def _worth_it(
             continue
         if c.interval.standard_error == 0.0:
             found.append(
-                f"{c.task}: nothing varied between items and seeds in the quick look, so it says "
-                "nothing of what the full experiment could find."
+                f"{c.task}: the values do not vary between items and seeds in the quick look, "
+                "so it gives no forecast of the full experiment."
             )
             continue
         # The standard error falls with the root of seeds: at worst all of it comes from them.

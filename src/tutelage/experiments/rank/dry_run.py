@@ -108,7 +108,9 @@ def estimate_ranking(
         reading = scaled_reading(reading, times=answers / sample.count)
     read_them = reading_work("read answers", reading, count=answers, unit="answers")
     if answers and not sample.count:
-        unknown = "how long the answers are is not known: the questions have none of their own"
+        unknown = (
+            "how long the answers are is not known: the questions have no answers of their own"
+        )
         read_them = replace(read_them, tokens=None, seconds=None, basis=unknown)
     work.append(read_them)
     if settings.own is not None:
@@ -161,7 +163,7 @@ def _asked(
             else:
                 same = totals.get(name, value) == value
                 totals[name] = value if same else None
-    note = "a teacher that surely cannot be the best any more is asked less"
+    note = "a teacher that can no longer be the best is asked fewer questions"
     return {**totals, "note": note}, work
 
 

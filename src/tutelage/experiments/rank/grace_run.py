@@ -89,10 +89,14 @@ class GraceSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     questions: int = Field(
-        default=64, ge=FEWEST_QUESTIONS, description="Of each teacher; a backward pass each."
+        default=64,
+        ge=FEWEST_QUESTIONS,
+        description="Questions of each teacher; each needs a backward pass.",
     )
     dimensions: int = Field(
-        default=32, ge=2, description="Gradients are projected to; fewer than the questions."
+        default=32,
+        ge=2,
+        description="Dimensions of the projected gradients; fewer than the questions.",
     )
 
 

@@ -19,12 +19,12 @@ ALL = "all"
 NAMES_SHOWN = 6
 _NUMBER = ".4g"
 _IN_COLOUR = (
-    "In colour: those that cannot be told apart from the first, by intervals that hold for all "
-    "pairs together."
+    "In colour: entrants that cannot be distinguished from the first, by simultaneous intervals "
+    "of all pairs."
 )
 _FOLLOWED = (
-    "Followed by confidence sequences, which hold however often one looks. They need more "
-    "questions than one look at the end."
+    "Based on confidence sequences, which are valid at any number of looks. They need more "
+    "questions than a single look at the end."
 )
 
 
@@ -118,15 +118,15 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         more = f" and {len(close) - NAMES_SHOWN} more" if len(close) > NAMES_SHOWN else ""
         names = ", ".join(close[:NAMES_SHOWN])
         others = "1 other" if len(close) == 1 else f"{len(close)} others"
-        said.append(f"{others} cannot be told apart from it: {names}{more}.")
+        said.append(f"{others} cannot be distinguished from it: {names}{more}.")
     elif of > 1:
-        said.append("Every other one is surely worse by this number.")
+        said.append("All others are significantly worse by this predictor.")
     looks = [] if ranked.settling is None else ranked.settling.to_pylist()
     if looks:
         said.append(_settled_words(ranked, looks, level=level))
     said.append(
-        "These numbers predict; only training shows which set teaches. See the page on ranking "
-        "for how well they predicted so far."
+        "Predictors are estimates; only training shows which set teaches best. See the page on "
+        "ranking for how well they predicted so far."
     )
     return said
 
@@ -269,8 +269,8 @@ def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
             Column(name="not scored", style="count"),
         ),
         rows=tuple(rows),
-        note="Possible ranks hold for all entrants together. Answers that were not scored "
-        "(too long, empty) are in no mean.",
+        note="Possible ranks are simultaneous over all entrants. Answers that were not scored "
+        "(too long, empty) are not in the means.",
     )
 
 
@@ -305,10 +305,10 @@ def _settling_section(ranked: Ranked) -> Section:
 
     rows = ranked.settling.to_pylist() if ranked.settling is not None else []
     points = [(row["questions"], len(row["in_running"])) for row in rows]
-    caption = "How many the stopping rule would still ask"
+    caption = "Entrants that the stopping rule would still ask"
     return Section(
         key="settling",
-        title="When one may stop asking",
+        title="When to stop asking",
         paragraphs=(_FOLLOWED,),
         figures=(
             Figure(

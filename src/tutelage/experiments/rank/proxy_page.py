@@ -103,8 +103,8 @@ def correlations(
 
 
 _GAIN = (
-    "Gain: over the mean of all sources of the rung. Shrunk: pulled towards the mean by the share "
-    "of the spread that is noise; what a repeat would come to."
+    "Gain: difference from the mean of all sources of the rung. Shrunk: the gain reduced by the "
+    "share of noise in the spread, which estimates the gain in a repetition."
 )
 
 
@@ -114,9 +114,9 @@ def probed_in_words(probed: Probed) -> list[str]:
     if probed.winner:
         w = probed.winner
         said.append(
-            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of "
-            f"the last rung as measured, {w['split']:+.3g} without the luck of winning; a half of "
-            f"the data chooses it {w['again_fraction']:.0%} of the time."
+            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of the "
+            f"last rung as measured, {w['split']:+.3g} corrected for the luck of winning; a half "
+            f"of the data chooses it {w['again_fraction']:.0%} of the time."
         )
     if probed.unfinished:
         said.append(f"{probed.unfinished} trainings are not done; the same command continues.")
@@ -124,13 +124,13 @@ def probed_in_words(probed: Probed) -> list[str]:
         if row["less_all"] is not None:
             shown = row["low"] > 0 or row["high"] < 0
             better = "better" if row["less_all"] > 0 else "worse"
-            verdict = f"it is {better}" if shown else "no difference could be shown"
+            verdict = f"it is {better}" if shown else "no significant difference"
             said.append(
-                f"{row['mix']} ({', '.join(row['sources'])}) less the mix of all: "
+                f"{row['mix']} ({', '.join(row['sources'])}) minus the mix of all: "
                 f"{row['less_all']:+.3g} ({row['low']:+.3g} to {row['high']:+.3g}): {verdict}."
             )
     for name, rows in probed.left_out.items():
-        said.append(f"{name} took no part: it has {rows} rows.")
+        said.append(f"{name} was left out: it has {rows} rows.")
     return said
 
 
@@ -224,7 +224,7 @@ def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
         rows=tuple(tuple(row[n] for n in names) for row in rows),
         note="With few sources the intervals are wide: after Bonett and Wright, 95 %.",
     )
-    return Section(key="predictions", title="Did the predictions hold?", tables=(table,))
+    return Section(key="predictions", title="Accuracy of the predictions", tables=(table,))
 
 
 def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
@@ -245,7 +245,7 @@ def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     figure = Figure(
         title="How many sources to mix",
         alt="The value of each mix less that of all sources, with its interval.",
-        draw=partial(interval_chart, points, unit="less the mix of all", first=[best]),
+        draw=partial(interval_chart, points, unit="minus the mix of all", first=[best]),
         table=table,
         layout="wide",
         in_text=False,

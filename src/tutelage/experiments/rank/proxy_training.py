@@ -48,27 +48,40 @@ class ProbeSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[TaskSettings, ...] = Field(min_length=1)
-    primary: str | None = Field(default=None, description="Decides; by default the first task.")
+    primary: str | None = Field(
+        default=None, description="The deciding task; by default the first one."
+    )
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     top: int | None = Field(
-        default=None, ge=2, description="Only the best by prediction take part; default all."
+        default=None,
+        ge=2,
+        description="Number of best-predicted sources that are tried; by default all.",
     )
-    examples: int = Field(default=48, ge=2, description="Trained on in the first rung.")
-    growth: float = Field(default=2.0, ge=1.0, description="Of the examples, rung by rung.")
-    keep_fraction: float = Field(default=0.5, gt=0.0, lt=1.0, description="Go on to the next.")
+    examples: int = Field(default=48, ge=2, description="Examples of a training in the first rung.")
+    growth: float = Field(
+        default=2.0, ge=1.0, description="Factor of the number of examples from rung to rung."
+    )
+    keep_fraction: float = Field(
+        default=0.5, gt=0.0, lt=1.0, description="Share of the sources that reach the next rung."
+    )
     rungs: int = Field(default=2, ge=1)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     sweep: tuple[int, ...] = Field(
-        default=(1, 2, 4, 8), description="How many of the best are mixed; all are always tried."
+        default=(1, 2, 4, 8),
+        description="Numbers of best sources to mix; the mix of all is always tried.",
     )
     sweep_examples: int | None = Field(
-        default=None, ge=2, description="By default those of the last rung."
+        default=None,
+        ge=2,
+        description="Examples of a training on a mix; by default those of the last rung.",
     )
     sweep_seeds: tuple[int, ...] = Field(default=(10, 11), min_length=1)
-    seed: int = Field(default=0, ge=0, description="Of the rows that are kept of a source.")
-    lock: Path | None = Field(default=None, description="As in `prove`.")
-    turn_seconds: float = Field(default=0.0, ge=0.0, description="As in `prove`.")
+    seed: int = Field(default=0, ge=0, description="Seed of the sample of rows of a source.")
+    lock: Path | None = Field(default=None, description="A lock file, as in `prove`.")
+    turn_seconds: float = Field(
+        default=0.0, ge=0.0, description="Duration of a turn, as in `prove`."
+    )
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "ProbeSettings":
@@ -126,7 +139,7 @@ def probe_sources(
         data: Settings of the data room, with `path`.
         student: Settings of the student room.
         probe: See `ProbeSettings`.
-        most_cells: Stop after so many trainings, to continue another time.
+        most_cells: Stop after this many trainings, to continue another time.
         progress: Told of each training.
 
     Raises:

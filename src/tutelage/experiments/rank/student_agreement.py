@@ -281,7 +281,7 @@ def _write(out: Path, table: pa.Table, judges: Sequence[Judged]) -> None:
     sections = agreement_sections(table, judges)
     page = render_page(
         title=out.name,
-        about="does the judgement depend on the student?",
+        about="agreement of students",
         opening=agreement_in_words(table),
         facts=(
             Fact(value=f"{len(judges)}", label="students or stages"),

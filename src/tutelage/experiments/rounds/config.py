@@ -40,19 +40,18 @@ class Limit(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    subject: str = Field(description="data, student or held_out.")
-    measure: str = Field(description="As in drift.parquet, such as distinct_2.")
+    subject: str = Field(description="What is measured: data, student or held_out.")
+    measure: str = Field(description="A measure of drift.parquet, such as distinct_2.")
     of: Of = Field(
         default="value",
-        description="What is bounded: the value, its change against the baseline, or its ratio "
-        "to the baseline.",
+        description="The limited quantity: the value, its change from the baseline, or its "
+        "ratio to the baseline.",
     )
     low: float | None = Field(default=None, allow_inf_nan=False)
     high: float | None = Field(default=None, allow_inf_nan=False)
     surely: bool = Field(
         default=False,
-        description="Broken only if the whole 95 % interval is beyond the bound, not the number "
-        "alone.",
+        description="Exceeded only if the whole 95 % interval is beyond the limit.",
     )
 
     @model_validator(mode="after")
@@ -156,13 +155,14 @@ class StopSettings(BaseModel):
         default=0.01,
         ge=0.0,
         le=1.0,
-        description="Stop when fewer of the decisions than this change from one round to the next.",
+        description="Stop when less than this share of the decisions changes from one round to "
+        "the next.",
     )
     patience: int = Field(
         default=2,
         ge=1,
-        description="Stop when held-out accuracy is not surely (95 %) above that of the student so "
-        "many rounds before; never where accuracy is not measured.",
+        description="Stop when held-out accuracy is not significantly (95 %) above that of the "
+        "student this many rounds before; ignored where accuracy is not measured.",
     )
 
 
@@ -215,11 +215,12 @@ class HeldOutSettings(_Settings):
 
     tasks: tuple[TaskSettings, ...] = Field(
         default=(),
-        description="Tasks of the evaluation. The first that is right or wrong gives the accuracy, "
-        "the first of kind held_out the likelihood of human text.",
+        description="Tasks of the evaluation. The first one with right and wrong answers gives "
+        "the accuracy, the first one of kind held_out the likelihood of human text.",
     )
     instructions: DataSettings | None = Field(
-        default=None, description="Instructions that each student answers, to see how it writes."
+        default=None,
+        description="Instructions that each student answers, to measure how it writes.",
     )
     answers: AttemptSettings = Field(
         default_factory=lambda: AttemptSettings(
@@ -234,38 +235,41 @@ class RewriteSettings(_Settings):
     """Settings of rewriting what a student refused."""
 
     attempts: int = Field(
-        default=0, ge=0, le=10, description="How often an example goes back in a round; 0: never."
+        default=0,
+        ge=0,
+        le=10,
+        description="How often an example may be rewritten in a round; 0: never.",
     )
     what: Literal["examples", "refinements"] = Field(
         default="refinements",
-        description="examples: those of which nothing was chosen. refinements: also those whose "
-        "refinement lost to the original.",
+        description="examples: those without a chosen version. refinements: also those whose "
+        "rewrite lost to the original.",
     )
     show_attempt: bool = Field(
-        default=True, description="Show the teacher the student's own attempt where it matters."
+        default=True, description="Show the teacher the student's own attempt where it helps."
     )
     max_examples: int | None = Field(
-        default=None, ge=1, description="At most so many in a round, drawn by their ids."
+        default=None, ge=1, description="The most examples in a round, drawn by their ids."
     )
     teacher: TeacherSettings | None = Field(
         default=None,
-        description="Who rewrites; by default the run's teacher. With one here and none there, "
-        "refinements that came with the data are judged as they are.",
+        description="The teacher that rewrites; by default the run's teacher. With one here and "
+        "none there, rewrites that came with the data are used as they are.",
     )
 
 
 class RoundsSettings(RunSettings):
     """Settings of a loop of rounds."""
 
-    rounds: int = Field(default=3, ge=1, description="How often the student is trained.")
+    rounds: int = Field(default=3, ge=1, description="Number of trainings in a loop.")
     loops: tuple[LoopName, ...] = Field(
-        default=("gate",), min_length=1, description=f"Of {', '.join(LOOPS)}."
+        default=("gate",), min_length=1, description=f"Loops to run, of {', '.join(LOOPS)}."
     )
     seeds: tuple[int, ...] = Field(
-        default=(0,), min_length=1, description="Each loop is done once with each."
+        default=(0,), min_length=1, description="Seeds; each loop is run once with each."
     )
     start_from: Literal["current", "untrained"] = Field(
-        default="current", description="Which student the next one is trained from."
+        default="current", description="The student from which each training starts."
     )
     train: TrainSettings = Field(default_factory=TrainSettings)
     held_out: HeldOutSettings = Field(default_factory=HeldOutSettings)
@@ -274,32 +278,32 @@ class RoundsSettings(RunSettings):
         default=None, description="Check candidates against references, for the correctness gate."
     )
     guard: tuple[Limit, ...] = Field(
-        default=DEFAULT_LIMITS, description="Bounds on the drift account of a round; rounds.md."
+        default=DEFAULT_LIMITS, description="Limits on the drift of a round; see rounds.md."
     )
     guarded: tuple[LoopName, ...] = Field(
         default=("gate",),
-        description="The loops that the guard and the stop rule may end; the others do all their "
-        "rounds, and the report says what they broke.",
+        description="Loops that the limits and the stop rule may end; the others run all their "
+        "rounds, and the report lists the limits that they exceed.",
     )
     stop: StopSettings = Field(default_factory=StopSettings)
     no_gate: SelectSettings = Field(
         default_factory=lambda: SelectSettings(rule="all_refined", gate="off"),
-        description="What is taken without the gate.",
+        description="Selection of the loop without the gate.",
     )
     random: SelectSettings = Field(
         default_factory=lambda: SelectSettings(rule="random", gate="off"),
-        description="How versions are drawn; as many as the gate kept in that round.",
+        description="Random selection, of as many versions as the gate kept in that round.",
     )
     own_answers: AttemptSettings = Field(
         default_factory=lambda: AttemptSettings(
             sampled=1, greedy=0, temperature=0.7, max_tokens=256
         ),
-        description="self_teaching: how the student answers each instruction.",
+        description="self_teaching: settings of the student's answer to each instruction.",
     )
     embedder: EmbedderSettings | None = Field(
-        default=None, description="Measures the spread of texts; as in docs/filters.md."
+        default=None, description="Embedder for the spread of texts, as in docs/filters.md."
     )
-    batch: int = Field(default=16, ge=1, description="Answers written at once in this process.")
+    batch: int = Field(default=16, ge=1, description="Answers generated at once in this process.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -69,11 +69,11 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
             title="The loops compared",
             paragraphs=(
                 (
-                    "Paired by seed and by held-out item; above 0 speaks for the first. The p-value"
-                    " is corrected for all comparisons of the task after as many trainings "
+                    "Paired by seed and held-out item; values above 0 favour the first. The "
+                    "p-value is corrected for all comparisons of the task after as many trainings "
                     "(Holm). The minimum detectable effect is the smallest true difference that "
-                    "this many items and seeds would find with a chance of 80 %, were it the only "
-                    "comparison."
+                    "this many items and seeds would find with a probability of 80 %, without the "
+                    "correction."
                 ),
             ),
             tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
@@ -86,7 +86,7 @@ def _task_words(row: Mapping[str, Any]) -> str:
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
-    verdict = "this difference is shown" if row["shown"] else "no difference could be shown"
+    verdict = "this difference is significant" if row["shown"] else "no significant difference"
     return (
         f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
         f"less {loop_words(row['against'])} {row['mean']:+.3f} "
@@ -132,8 +132,8 @@ SHOWN: tuple[tuple[str, str], ...] = (
 """Measures that are drawn, in this order; the table holds all of them."""
 
 _FATES = {
-    "refined": ("a refinement taken", "refinement"),
-    "original": ("the original taken", "original"),
+    "refined": ("a refinement kept", "refinement"),
+    "original": ("the original kept", "original"),
     "refused": ("refused", "refused"),
 }
 _MOST_REASONS = 12
@@ -179,8 +179,10 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
     """Opening sentences of a loop of rounds."""
     rows = moved.rounds.to_pylist()
     broken = Counter(row["loop"] for row in rows if row["broken"])
-    said = [f"{loop_words(loop)}: {count(n, 'round')} broke a bound" for loop, n in broken.items()]
-    guard = "; ".join(said) if said else "no round broke a bound of the guard"
+    said = [
+        f"{loop_words(loop)}: {count(n, 'round')} exceeded a limit" for loop, n in broken.items()
+    ]
+    guard = "; ".join(said) if said else "no round exceeded a limit"
     ends = Counter(row["ended"] for row in rows if row["ended"])
     ended = ", ".join(f"{reason.replace('_', ' ')} ({n})" for reason, n in ends.items())
     return (
@@ -239,8 +241,8 @@ def _account_section(moved: Moved) -> Section:
         title="The rounds",
         paragraphs=(
             (
-                "In each round the student of that round judges every candidate; round 0 is the "
-                "untrained student. What it takes trains the next one."
+                "In each round the student of that round scores every candidate; round 0 is the "
+                "untrained student. The next student is trained on what it keeps."
             ),
         ),
         tables=(Table(caption="Every round", columns=columns, rows=tuple(rows)),),
@@ -259,12 +261,12 @@ def _drift_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="drift",
-            title="What drifted, and the guard",
+            title="Drift and its limits",
             paragraphs=(
                 (
                     "Each point is the student after a round, with its 95 % interval over "
                     "instructions; round 0 is the untrained student or the original data. Dashed "
-                    "lines are the bounds that were set before the loop started."
+                    "lines are the limits that were set before the loop started."
                 ),
             ),
             figures=tuple(figures),
@@ -376,7 +378,7 @@ def _flow_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="flips",
-            title="Which decisions flipped",
+            title="Changed decisions",
             paragraphs=(
                 (
                     "Every example from round to round: a band is as wide as the number of "
@@ -461,7 +463,7 @@ def _reason_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="reasons",
-            title="Why they flipped",
+            title="Reasons for changed decisions",
             tables=(
                 Table(caption="Changed decisions by reason", columns=columns, rows=rows, note=note),
             ),
@@ -493,7 +495,7 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="rewrites",
-            title="Refused, therefore rewritten",
+            title="Rewrites of refused examples",
             tables=(Table(caption="What came back", columns=columns, rows=cells),),
         ),
     )
@@ -527,7 +529,7 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
     )
     page = render_page(
         title=moved.title,
-        about="how the choice moved with the student",
+        about="decisions by round",
         opening=rounds_opening(moved),
         facts=rounds_facts(moved),
         sections=rounds_sections(moved),
