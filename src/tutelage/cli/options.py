@@ -440,6 +440,33 @@ def tracker_options(function: Function) -> Function:
     return function
 
 
+def override_option(example: str) -> Callable[[Function], Function]:
+    """Decorator with the option `--set`, whose texts `override_of` parses."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help=f"A setting that overrides the file, such as {example}. Repeatable.",
+    )
+
+
+def override_of(text: str) -> tuple[str, Any]:
+    """Dotted name and value of a `--set` option.
+
+    Raises:
+        SettingsError: It is not NAME=VALUE.
+    """
+    from tutelage.pipeline import yaml_value
+
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise SettingsError(
+            f"--set {text}: expected NAME=VALUE", hint="such as --set select.rule=grape"
+        )
+    return name, yaml_value(value, place=f"--set {text}")
+
+
 def dry_run_options(function: Function) -> Function:
     """Decorator with the options of dry runs."""
     options = (

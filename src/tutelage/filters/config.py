@@ -254,23 +254,6 @@ class ExtensionSettings(_Filter):
     function: str = Field(description="The filter's name in the file of extensions.")
 
 
-FilterSettings: TypeAlias = Annotated[
-    LengthSettings
-    | TeacherRatingSettings
-    | PassRateSettings
-    | IfdSettings
-    | ColumnSettings
-    | SimilaritySettings
-    | ClassifierSettings
-    | EchoSettings
-    | ExactDuplicatesSettings
-    | NearDuplicatesSettings
-    | SemanticDuplicatesSettings
-    | ContaminationSettings
-    | ExtensionSettings,
-    Field(discriminator="kind"),
-]
-
 BandSettings: TypeAlias = (
     LengthSettings
     | TeacherRatingSettings
@@ -284,6 +267,10 @@ BandSettings: TypeAlias = (
 DuplicatesSettings: TypeAlias = (
     ExactDuplicatesSettings | NearDuplicatesSettings | SemanticDuplicatesSettings
 )
+FilterSettings: TypeAlias = Annotated[
+    BandSettings | DuplicatesSettings | ContaminationSettings | ExtensionSettings,
+    Field(discriminator="kind"),
+]
 
 
 class FiltersSettings(_Settings):

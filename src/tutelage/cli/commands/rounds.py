@@ -10,6 +10,8 @@ from tutelage.cli.options import (
     data_options,
     data_settings,
     dry_run_options,
+    override_of,
+    override_option,
     student_options,
     student_values,
     template_options,
@@ -173,13 +175,7 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A setting that overrides the file, such as rounds=5. Repeatable.",
-)
+@override_option("rounds=5")
 @tracker_options
 @dry_run_options
 def rounds(
@@ -204,7 +200,6 @@ def rounds(
       tutelage rounds rounds.yaml --dry-run
       tutelage rounds rounds.yaml --set rounds=3
     """
-    from tutelage.cli.commands.run import override_of
     from tutelage.experiments.rounds import load_rounds_settings, run_rounds
     from tutelage.training import tracked
 

@@ -12,6 +12,8 @@ from tutelage.cli.options import (
     doors_with_workers,
     dry_run_options,
     engine_options,
+    override_of,
+    override_option,
     ray_values,
     student_options,
     student_values,
@@ -25,13 +27,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The run folder.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A setting that overrides the file, such as select.margin=0.02. Repeatable.",
-)
+@override_option("select.margin=0.02")
 @click.option(
     "--quality-gate",
     type=click.Choice(["off", "calibrated"]),
@@ -75,23 +71,6 @@ def run(
     del summary["in_words"]  # which the text is made of anew
     show_result(summary, text=run_text)
     fail_if_away(summary["refine"])
-
-
-def override_of(text: str) -> tuple[str, Any]:
-    """Dotted name and value of a `--set` option.
-
-    Raises:
-        SettingsError: It is not NAME=VALUE.
-    """
-    from tutelage.errors import SettingsError
-    from tutelage.pipeline import yaml_value
-
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise SettingsError(
-            f"--set {text}: expected NAME=VALUE", hint="such as --set select.rule=grape"
-        )
-    return name, yaml_value(value, place=f"--set {text}")
 
 
 @click.command()
