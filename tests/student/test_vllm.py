@@ -125,7 +125,7 @@ def test_its_readings_do_not_mix_with_those_of_another_backend(student_of, tiny_
 
 
 def test_the_distribution_cannot_be_had_and_that_is_said_first(server, student_of, some_candidates):
-    with pytest.raises(SettingsError, match="entropies and sums of squares cannot be had"):
+    with pytest.raises(SettingsError, match="entropies and sums of squares are not available"):
         next(student_of(use_cache=False).read(some_candidates, views=VIEW_NAMES, statistics="full"))
     assert not server.asked
 

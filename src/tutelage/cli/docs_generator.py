@@ -88,7 +88,7 @@ def settings_page() -> str:
         "The smallest useful file:",
         "",
         "```yaml",
-        "data: {path: pairs.jsonl}           # rows with an original and somebody's refinement",
+        "data: {path: pairs.jsonl}           # rows with an original and a rewrite",
         "student: {model: smollm2-135m}",
         "out: runs/first",
         "```",

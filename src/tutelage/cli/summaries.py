@@ -440,7 +440,7 @@ def frontier_text(found: Facts) -> Iterable[Block]:
     yield from counts("", "reason", found["reasons"], of="examples")
     answers = found["answers"]
     yield (
-        f"Answers: {answers['asked']:,} asked for, {answers['cut']:,} cut by the token limit, "
+        f"Answers: {answers['asked']:,} requested, {answers['cut']:,} cut by the token limit, "
         f"{answers['failed']:,} failed."
     )
     yield f"Report: {found['report']}" if found["report"] else f"Run folder: {found['run']}"

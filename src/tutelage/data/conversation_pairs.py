@@ -166,7 +166,7 @@ def _labelled(fields: Fields, pair: Pair) -> Pair:
     if said is True:
         fields.take("label")
     if not pair.response.trained:
-        return replace(pair, detail="every assistant turn says that it is not trained on")
+        return replace(pair, detail="every assistant turn is marked as not to be trained on")
     return pair
 
 

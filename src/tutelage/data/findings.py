@@ -35,8 +35,8 @@ _HINTS: Mapping[str, str] = {
     "no_user_turn": "a conversation needs a turn of the user in front of the answer",
     "unexpected_turns": "a conversation ends with one assistant turn, behind the last user turn "
     "and what tools returned",
-    "bad_type": "the field holds another kind of value than its name suggests; if it is not what "
-    "it was taken for, name the right one: --map instruction=FIELD --map response=FIELD",
+    "bad_type": "the field has another kind of value than its name suggests; name the right one: "
+    "--map instruction=FIELD --map response=FIELD",
     "bad_candidates": "compare the row with what `tutelage export` writes",
     "malformed_json": "a JSONL file has one JSON object on each line, a JSON file a list of them",
     "malformed_csv": "every record needs as many fields as the header",

@@ -444,7 +444,7 @@ def _told_apart(
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
     """Candidates split into new ones and those that an earlier row already gave.
 
-    One that stands twice in its own row is new once.
+    One that occurs twice in its own row is new once.
     """
     places = {id(candidate) for candidate in known}
     new = tuple(c for c in candidates if id(c) not in places)

@@ -52,7 +52,7 @@ class TaskSettings(BaseModel):
     )
     lead: str = Field(
         default="\nThe answer is ",
-        description="steps: stands between the reasoning and the answer.",
+        description="steps: text between the reasoning and the answer.",
     )
     max_new_tokens: int = Field(
         default=256, ge=1, description="The most tokens of a generated answer."

@@ -321,7 +321,7 @@ def _unique(items: Iterable[Item], *, place: str) -> None:
     for item in items:
         if item.item_id in seen:
             raise DataError(
-                f"{place}: the item {item.item_id!r} stands twice",
+                f"{place}: the item {item.item_id!r} occurs twice",
                 hint="give the items ids of their own: `fields: {id: FIELD}`",
             )
         seen.add(item.item_id)

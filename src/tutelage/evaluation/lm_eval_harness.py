@@ -163,7 +163,7 @@ def _loaded(tasks: Mapping[str, Any], task: TaskSettings) -> Any:
     name = str(task.harness_task)
     if name not in tasks:
         raise SettingsError(
-            f"task {task.name}: {name!r} stands for {len(tasks)} tasks of the harness",
+            f"task {task.name}: {name!r} is a group of {len(tasks)} tasks of the harness",
             hint=f"name one of them: {', '.join(sorted(tasks)[:_MOST_NAMED])}",
         )
     return tasks[name]

@@ -143,7 +143,7 @@ def _check_unique(ids: Sequence[str]) -> None:
     for candidate_id in ids:
         if candidate_id in seen:
             raise DataError(
-                f"candidate {candidate_id} stands in the table twice",
+                f"candidate {candidate_id} is in the table twice",
                 hint="ids are hashes of content: drop the repeated rows before filtering",
             )
         seen.add(candidate_id)

@@ -152,5 +152,5 @@ def _spread(value: object, *, field: str, place: str) -> str:
     first = next(iter(value), "NAME")
     raise DataError(
         f"{place}: field {field} is an object, not a text; it has {keys}",
-        hint=f"name the part of it that holds the text, such as `fields: [{field}.{first}]`",
+        hint=f"name the part with the text, such as `fields: [{field}.{first}]`",
     )

@@ -192,7 +192,8 @@ _SPECS = (
     ),
     MetricSpec(
         name="grape",
-        summary="Mean log-probability of the response: how close it lies to the student.",
+        summary="Mean log-probability of the response: how close it is to what the student would "
+        "write.",
         formula="-L(response|instruction), under the base student",
         better="higher",
         level="candidate",

@@ -140,7 +140,9 @@ class RunSettings(BaseModel):
         # Said before the teacher was paid and the student has read for hours, not after.
         lost = beyond(self.score.metrics, "ranks") if self.student.backend == "vllm" else ()
         if lost:
-            raise ValueError(f"score.metrics: {', '.join(lost)} cannot be had from a vLLM server")
+            raise ValueError(
+                f"score.metrics: {', '.join(lost)} are not available from a vLLM server"
+            )
         if self.student.backend == "vllm" and self.select.quality_gate != "off":
             raise ValueError(
                 "select.quality_gate: calibrated needs entropies, which a vLLM server does not give"

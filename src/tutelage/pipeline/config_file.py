@@ -84,7 +84,7 @@ _MEANINGS = {
     "teacher.prices": "What a million prompt and completion tokens cost; max_cost needs it.",
     "refine.steps": "What is rewritten, in this order.",
     "refine.temperature": "The sampling temperature of the first attempt.",
-    "refine.attempts": "How often a rewrite is asked for until its reply can be used.",
+    "refine.attempts": "How often a rewrite is requested until its reply can be used.",
     "score.metrics": "The metrics to compute; `tutelage metrics` lists them.",
     "select.rule": "The rule; docs/rules.md explains each.",
     "select.mode": "The mode of the rule srt: safe or paper.",
@@ -200,7 +200,7 @@ def write_config(
     }
     if file.name == SCHEMA_FILE:
         raise SettingsError(
-            f"{file}: is the name of the schema beside the file", hint="such as tutelage.yaml"
+            f"{file}: is the name of the schema file next to it", hint="such as tutelage.yaml"
         )
     if not file.parent.is_dir():
         raise SettingsError(f"{file.parent}: no such folder", hint="create it, or name another one")

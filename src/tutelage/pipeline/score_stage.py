@@ -249,7 +249,7 @@ def _check_measured(student: Reader, metrics: Sequence[str]) -> None:
     if lost:
         backend = student.describe()["backend"]
         raise SettingsError(
-            f"{', '.join(lost)}: cannot be had from the backend {backend}, which gives "
+            f"{', '.join(lost)}: are not available from the backend {backend}, which gives "
             "log-probabilities and ranks but no entropies and no sums of squares",
             hint="leave them out, or read with backend packed or transformers",
         )

@@ -147,7 +147,7 @@ def _sections_of(pieces: Sequence[_Piece]) -> Sections:
     last = max(i for i, p in enumerate(pieces) if p.name in _ORDER)
     tail = pieces[last + 1 :]
     if len(tail) > 1 and any(_text_of(p.lines) for p in tail[:-1]):
-        return Sections(problem="text stands between two end markers")
+        return Sections(problem="there is text between two end markers")
     ended = bool(tail)
     before = _text_of(pieces[0].lines)
     if not ended and _opens_fence(pieces[0].lines):
@@ -233,7 +233,7 @@ def read_object(
     except _DuplicateKeyError as error:
         return None, str(error)
     if not found:
-        return None, "no JSON object with the keys that were asked for"
+        return None, "no JSON object with the requested keys"
     if any(other != found[0] for other in found[1:]):
         return None, f"{len(found)} different JSON objects"
     return found[0], None
@@ -274,7 +274,7 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:
-            raise _DuplicateKeyError(f"the key {key!r} stands there twice")
+            raise _DuplicateKeyError(f"the key {key!r} occurs twice")
         result[key] = value
     return result
 
@@ -498,7 +498,7 @@ def _parse_markers(text: str, *, step: str, finish_reason: str, whole: bool) -> 
     if "instruction" in parts and "instruction" not in wanted:
         return Fault(
             status=statuses.UNPARSEABLE,
-            detail="a new instruction, though only a new response was asked for",
+            detail="a new instruction, though only a new response was requested",
             criticism=sections.criticism,
         )
     draft = _draft_of(step, parts)

@@ -227,7 +227,7 @@ class StudentModel:
         if statistics == "full" and self.measures != "full":
             raise SettingsError(
                 "vLLM gives log-probabilities and ranks, not the distribution: "
-                "entropies and sums of squares cannot be had",
+                "entropies and sums of squares are not available",
                 hint="read with backend packed or transformers",
             )
 

@@ -421,7 +421,7 @@ def _why(about: Mapping[str, Any], status: str) -> str:
     listed = _list(errors.get("data")) if isinstance(errors, dict) else []
     said = "; ".join(filter(None, (said_in({"error": one}) for one in listed[:3])))
     if status == "completed":
-        return "it is completed, but holds no answer to this request"
+        return "it is completed, but has no answer to this request"
     return f"{status}{f': {said}' if said else ''}"
 
 

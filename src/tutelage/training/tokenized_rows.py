@@ -102,7 +102,7 @@ def encode_file(path: Path, student: StudentModel, *, weighted: bool = True) -> 
     """Encode every row of a file with the student's template.
 
     Args:
-        path: Any file of rows that `tutelage.read` understands. A row that stands twice is
+        path: Any file of rows that `tutelage.read` understands. A row that occurs twice is
             trained on twice.
         student: Opened with `score_end_of_turn`, so that the end of the turn carries loss too.
         weighted: Whether the column `train_weight` counts, where the file has one.

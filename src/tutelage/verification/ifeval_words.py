@@ -86,7 +86,7 @@ def written_in(response: str, arguments: Arguments) -> Finding:
     wanted = text_of(arguments, "language")
     found = language_of(response)
     if found is None:
-        return None, f"its language cannot be told; wanted {wanted!r}"
+        return None, f"its language is uncertain; wanted {wanted!r}"
     return found == wanted, f"language {found!r}, wanted {wanted!r}"
 
 
@@ -162,7 +162,7 @@ def _cased(response: str, *, is_cased: bool, name: str) -> Finding:
     # Folded, because the words that tell a language are known in lower case.
     language = language_of(response.lower())
     if language is None:
-        return None, f"all in {name}, but its language cannot be told"
+        return None, f"all in {name}, but its language is uncertain"
     return language == "en", f"all in {name}, language {language!r}"
 
 

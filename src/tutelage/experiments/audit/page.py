@@ -130,7 +130,7 @@ def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Secti
                     Column(name="plants", style="count"),
                     Column(name="refused", style="share"),
                     Column(name="AUC", style="number"),
-                    Column(name="refused if nobody had planted it", style="share"),
+                    Column(name="refused if it had not been planted", style="share"),
                 ),
                 rows=tuple(
                     (
@@ -236,7 +236,7 @@ def _comparison(example: Mapping[str, Any]) -> Comparison:
 
 def _feature(name: str) -> str:
     plain = name.removesuffix("_less_original")
-    more = ", less that of the original" if plain != name else ""
+    more = ", minus that of the original" if plain != name else ""
     return f"{FEATURES.get(plain, plain)}{more}"
 
 

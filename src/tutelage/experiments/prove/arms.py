@@ -187,7 +187,7 @@ def first_examples(rows: Sequence[SetRow], *, examples: int, place: str) -> list
     """
     if len(rows) < examples:
         raise DataError(
-            f"{place}: the set has {len(rows)} rows, {examples} are asked for",
+            f"{place}: the set has {len(rows)} rows, but {examples} are requested",
             hint=f"set `examples` to {len(rows)} or less",
         )
     return list(rows[:examples])
@@ -226,7 +226,8 @@ def within_budget(
             left -= needed
     if left > max(_MAY_MISS * budget, slack):
         raise DataError(
-            f"{place}: {budget - left:,} trained tokens can be had, the reference has {budget:,}",
+            f"{place}: {budget - left:,} trained tokens are available, the reference has "
+            f"{budget:,}",
             hint="ask for fewer `examples`, leave the arm out, or set `balance: [examples]`",
         )
     return taken
@@ -282,7 +283,7 @@ def hold_out(run: RunFolder, *, examples: int) -> HeldOut:
     )
     if len(complete) < examples:
         raise DataError(
-            f"{run.root}: {len(complete)} examples could be held out, {examples} are asked for",
+            f"{run.root}: {len(complete)} examples could be held out, but {examples} are requested",
             hint=f"set `held_out` to less than {len(complete)}",
         )
     references: dict[str, list[Candidate]] = {}

@@ -149,7 +149,7 @@ class ProveSettings(BaseModel):
         if self.held_out and all(s.run is None for s in self.students):
             raise ValueError("held_out takes examples from a `run`")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice")
+            raise ValueError("a seed occurs twice")
         return self
 
     @model_validator(mode="after")

@@ -190,7 +190,7 @@ def _number(
         found = float(value)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{place}: {name} is {value!r}, not a number", hint="null stands for not known"
+            f"{place}: {name} is {value!r}, not a number", hint="null means unknown"
         ) from error
     if not (least <= found <= most and math.isfinite(found)):
         upper = "" if math.isinf(most) else f" and at most {most:g}"

@@ -142,8 +142,8 @@ _ALL = (
     ),
     Predictor(
         name="style_distance",
-        summary="How far the responses' surface lies from the student's own answers, in standard "
-        "deviations a feature.",
+        summary="How far the responses' style is from the student's own answers, in standard "
+        "deviations per feature.",
         better="lower",
         columns=("style_distance",),
         source="ours",

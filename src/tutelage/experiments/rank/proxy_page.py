@@ -244,7 +244,7 @@ def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     best = max(rows, key=lambda row: row["value"])["mix"]
     figure = Figure(
         title="How many sources to mix",
-        alt="The value of each mix less that of all sources, with its interval.",
+        alt="The value of each mix minus that of all sources, with its interval.",
         draw=partial(interval_chart, points, unit="minus the mix of all", first=[best]),
         table=table,
         layout="wide",

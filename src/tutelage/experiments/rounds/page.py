@@ -89,8 +89,8 @@ def _sentence(row: Mapping[str, Any]) -> str:
     verdict = "this difference is significant" if row["shown"] else "no significant difference"
     return (
         f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
-        f"less {loop_words(row['against'])} {row['mean']:+.3f} "
-        f"({row['low']:+.3f} to {row['high']:+.3f}); {verdict}."
+        f"minus {loop_words(row['against'])} {row['mean']:+.3f} ({row['low']:+.3f} to "
+        f"{row['high']:+.3f}); {verdict}."
     )
 
 
