@@ -59,7 +59,7 @@ class LiveBars:
     """Progress with one live bar for each stage, its speed and the remaining time.
 
     Args:
-        bars: Of `live_bars`; already started.
+        bars: Bars of `live_bars`; already started.
     """
 
     def __init__(self, bars: "Bars") -> None:

@@ -69,7 +69,7 @@ def verify(
         choices: For `choice`: the field with the choices.
         tests: For `code`: the field with the tests.
         minimum_share: For `agreement`: the least share of answers that a majority needs, in [0, 1].
-        name: Of a run: what the verdicts are called; by default the check.
+        name: For a run: what the verdicts are called; by default the check.
         out: A Parquet file to write as well.
         progress: None, a bool, or a progress of your own.
         doors: How the judge is reached; tests put a fake behind them.

@@ -117,7 +117,7 @@ def drift(
         embedder: Measure the spread of the texts: `words`, the folder of a model2vec model, or
             settings.
         versions: Which versions of rows that have several.
-        seed: Of the resampling that gives the intervals.
+        seed: Seed of the resampling that gives the intervals.
         out: A Parquet file to write as well.
         progress: None, a bool, or a progress of your own.
         doors: How students are reached; tests put fakes behind them.

@@ -39,8 +39,8 @@ def train(
         data: A path or rows in memory (see `read`), or a run.
         student: The model to start from: a folder, a hub id or an alias, or a trained student.
         out: A folder of its own; `out/model` is the trained student. None makes a temporary one.
-        chosen: Of a run: `selected` (default), or a baseline such as `random`.
-        selection: Of a run: a named selection; by default the run's own.
+        chosen: For a run: `selected` (default), or a baseline such as `random`.
+        selection: For a run: a named selection; by default the run's own.
         progress: None, a bool, or a progress of your own.
         **options: Settings of the training: `method`, `epochs`, `learning_rate`, `batch_examples`,
             `max_tokens`, `seed`, `template`, ...

@@ -63,11 +63,11 @@ def rank_teachers(
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
         domain_field: A field with the kind of question; by default the source.
-        car_weight: Of the reward in `car`, at least 0.
+        car_weight: Weight of the reward in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
         grace: Also the gradient score GRACE, on so many questions, at least 10.
-        level: Of the intervals, in (0, 1).
-        seed: Of the draw and of the resampling.
+        level: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the draw and of the resampling.
         ask: Teachers to ask first: a list of settings, or a YAML file.
         budget: With `ask`: at most so many questions to each teacher; by default `questions`.
         block: With `ask`: questions between two looks at who may still be first.
@@ -163,11 +163,11 @@ def rank_sources(
         check: Check the answers: `maths`, `number`, `choice` or `exact`.
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
-        car_weight: Of the reward in `car`, at least 0.
+        car_weight: Weight of the reward in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
         grace: Also the gradient score GRACE, on so many questions, at least 10.
-        level: Of the intervals, in (0, 1).
-        seed: Of the draw and of the resampling.
+        level: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the draw and of the resampling.
         probe: Settings with tasks, or a YAML file: try the sources out by training; see
             docs/rank.md.
         most_cells: Stop after this many trainings, to continue another time.

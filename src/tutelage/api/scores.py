@@ -238,7 +238,7 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
         base: Scores by the student before training: a result, a table, a file or a run.
         current: Scores of the same candidates by the student after training.
         out: A Parquet file to write as well.
-        seed: Of the resampling that gives the interval.
+        seed: Seed of the resampling that gives the interval.
 
     Returns:
         One row for each candidate of either. `delta_loss` is in nats per token; above 0 the
@@ -274,7 +274,8 @@ def list_metrics(*, agreement: Any = None, metrics: str | Sequence[str] = ()) ->
     Args:
         agreement: Scores: a result, a table, a file or a run. Then the result is how its metrics
             agree with each other and with the length of the response.
-        metrics: Of the agreement: names of metrics, or one text with commas; by default all.
+        metrics: Metrics of the agreement: names of metrics, or one text with commas; by default
+            all.
 
     Returns:
         One row for each metric; or one for each pair of metrics, with Spearman's rank correlation

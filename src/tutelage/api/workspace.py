@@ -47,7 +47,7 @@ def workspace(out: str | Path | None, *, name: str = "run") -> Workspace:
 
     Args:
         out: The folder, or None.
-        name: Of a temporary folder, as reports show it.
+        name: Name of a temporary folder, as reports show it.
     """
     if out is not None:
         return Workspace(path=Path(out))

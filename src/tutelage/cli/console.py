@@ -149,7 +149,7 @@ def say_notes(tally: Mapping[str, Any]) -> None:
     """Print notes about the data, line by line on stderr.
 
     Args:
-        tally: Of the stage that read it, or of several stages by name.
+        tally: Tally of the stage that read it, or of several stages by name.
     """
     from tutelage.pipeline.summary_text import notes_in
 
@@ -161,7 +161,7 @@ def fail_if_away(tally: Mapping[str, Any]) -> None:
     """Exit with 1, after everything else, where the teacher did not answer all requests.
 
     Args:
-        tally: Of the stage that asked the teacher.
+        tally: Tally of the stage that asked the teacher.
 
     Raises:
         TeacherStoppedError: It went away, the limit on cost was reached, or no reply could be used.

@@ -34,7 +34,7 @@ class Version:
         context: Everything in front of the response.
         response: The assistant turn; its text may be blank.
         parent_id: The candidate it was made from, if any.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         status: A status it is known to have, or None to go by its text.
         detail: For people, beside a status.
         tools: The tools of its prompt, as JSON text.
@@ -103,7 +103,7 @@ def refinement_of(
         context: The refined context.
         response: The refined response; blank where there is none.
         parent_id: The id of the original's candidate.
-        teacher: Who refined it.
+        teacher: The teacher that refined it.
         example_id: The example both are versions of.
     """
     same_instruction = _words(context) == _words(original.context)

@@ -202,7 +202,7 @@ class Candidate:
         example_id: The example it is a version of.
         parent_id: The candidate it was made from; None for originals and samples.
         step: One of `STEPS`.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         messages: The whole conversation, ending with the response; empty unless status is ok.
         status: `ok`, or a reason in snake_case why there is no text to score.
         finish_reason: What the teacher's server gave as the reason to stop, if it wrote this.

@@ -38,7 +38,7 @@ class Extension:
     """A user-defined function with its kind, name and options.
 
     Attributes:
-        kind: What it is for.
+        kind: Kind of the extension.
         name: The function's name, as settings give it.
         function: The function.
         options: What the decorator was given.
@@ -55,7 +55,7 @@ class Extension:
         """Call the function and return its result.
 
         Args:
-            *given: What it is called with.
+            *given: Arguments of the function.
             about: The candidate or example it is about, for the error.
 
         Raises:

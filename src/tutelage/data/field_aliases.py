@@ -309,7 +309,7 @@ class Fields:
 
     Args:
         row: The row as it was read.
-        plan: What its column names mean.
+        plan: Meaning of its column names.
         claimed: The row's names that the user mapped; one may serve for several of our fields.
         inner: Dotted names that were added to the row for values inside its fields.
     """

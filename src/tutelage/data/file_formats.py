@@ -34,9 +34,9 @@ class DataFile:
 
     Attributes:
         path: Where it is, as the user wrote it.
-        format: What it holds.
+        format: Format of the content.
         packing: How it is packed.
-        delimiter: Of CSV and TSV; empty for other formats.
+        delimiter: Delimiter of CSV and TSV; empty for other formats.
     """
 
     path: Path

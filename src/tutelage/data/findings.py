@@ -60,7 +60,7 @@ class Findings:
     """Findings collected while rows are read.
 
     Attributes:
-        fields: Who knows which names the rows have.
+        fields: Names of the fields of the rows.
         one_response_each: Whether rows of one instruction may be responses to choose from, which
             nobody has said.
     """
@@ -79,7 +79,7 @@ class Findings:
         """Record a row that became an example.
 
         Args:
-            file: Where it stands.
+            file: Name of its file.
             row: The row as it was read.
             found: Its versions.
         """
@@ -167,7 +167,7 @@ def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
     """Raise an error for a mapping to a name that no row has.
 
     Args:
-        fields: Who knows the names.
+        fields: Names of the fields of the rows.
         place: Where the rows are, for the message.
         rows: Which rows were looked at, for the message.
 

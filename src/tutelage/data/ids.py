@@ -130,7 +130,7 @@ def candidate_id_of(
         example_id: The example it is a version of.
         step: How it came to be, one of `tutelage.data.example.STEPS`.
         parent_id: The candidate it was made from, if any.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         messages: Its text; empty for a candidate that failed.
         distinction: What tells two candidates without text apart, such as a request key.
         tools: The tools of its prompt, if any.

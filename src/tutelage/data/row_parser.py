@@ -78,7 +78,7 @@ def parse_row(
         fields: The row, seen by our names.
         shape: The shape it must have, or `auto` to go by its fields.
         source: For rows that do not name one.
-        teacher: Who wrote the refinements or samples of rows that do not say.
+        teacher: The teacher that wrote the refinements or samples of rows that do not say.
 
     Raises:
         UnreadableRowError: With one of the statuses `missing_fields`, `bad_type`,

@@ -148,11 +148,11 @@ class Part:
     """A file, or rows in memory, that gives records.
 
     Attributes:
-        name: Of the file as the user wrote it, of the hub dataset, or `IN_MEMORY`.
+        name: Name of the file as the user wrote it, of the hub dataset, or `IN_MEMORY`.
         source: What rows that name no source come from: the file's stem; None in memory.
         same_columns: Whether all rows have the same columns, as in a table.
         open: Starts to read from the first record.
-        revision: Of a hub dataset: the commit that is read, where the hub says it.
+        revision: Revision of a hub dataset: the commit that is read, where the hub says it.
     """
 
     name: str

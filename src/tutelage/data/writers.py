@@ -264,7 +264,7 @@ class TableWriter:
 
     Args:
         path: The file; one that is there is replaced.
-        schema: Of everything that is appended.
+        schema: Schema of everything that is appended.
 
     Attributes:
         rows: How many rows have been appended.

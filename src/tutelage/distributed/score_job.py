@@ -186,8 +186,8 @@ class RayScoring:
     """One scoring job on many workers.
 
     Attributes:
-        settings: Of the student.
-        fingerprint: Of the student.
+        settings: Settings of the student.
+        fingerprint: Fingerprint of the student.
         metrics: Names of per-candidate metrics.
         statistics: Also bring the token statistics.
         pool: How many workers, and where.

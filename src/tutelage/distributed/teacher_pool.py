@@ -36,7 +36,7 @@ class TeacherWorker:
     """Worker that answers several requests at a time.
 
     Args:
-        settings: Of the teacher.
+        settings: Settings of the teacher.
         open_worker: From settings to the teacher itself.
     """
 
@@ -57,7 +57,7 @@ class RayTeacher:
     """Teacher that sends each request to the least busy worker.
 
     Args:
-        settings: Of the teacher; each worker answers `concurrency` requests at a time.
+        settings: Settings of the teacher; each worker answers `concurrency` requests at a time.
         pool: How many workers, and where.
         open_worker: How a worker opens its teacher; it is sent there.
     """

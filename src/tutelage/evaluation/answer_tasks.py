@@ -64,7 +64,7 @@ def answer_all(
     Args:
         items: What is asked.
         student: Opened, perhaps not loaded.
-        max_new_tokens: Of one answer.
+        max_new_tokens: Max new tokens of one answer.
         batch: Questions answered at once. In bfloat16 the last digit of a probability depends on
             who shares the batch, so batches are planned from all items, not from the missing.
         kept: A file that collects answers; a killed evaluation continues from it.
@@ -246,7 +246,7 @@ def _answer(
     """Answer from generated token ids, up to its end.
 
     Args:
-        student: Who wrote.
+        student: The student that wrote.
         ids: Its tokens.
         ends: Tokens that end an answer.
         ended: Whether it ended, though the token that ended it may not be among `ids`.

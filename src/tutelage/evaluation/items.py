@@ -70,7 +70,7 @@ def right_index(answer: object, choices: Choices, *, place: str) -> int:
 
     Args:
         answer: As the row has it.
-        choices: Of the same row.
+        choices: Choices of the same row.
         place: File and row, for messages.
 
     Raises:

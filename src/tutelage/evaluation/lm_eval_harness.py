@@ -116,7 +116,7 @@ def harness_results(
     """Results of the harness's samples.
 
     Args:
-        samples: Of one filter.
+        samples: Samples of one filter.
         metric: Which of their metrics is the value; None where they have none.
         negated: Lower is better in that metric, so the value is its negative. `detail` holds what
             the harness said.

@@ -26,7 +26,7 @@ class ItemResult:
     """Result of one item.
 
     Attributes:
-        item_id: Of the item.
+        item_id: Item id of the item.
         status: `ok`, `no_answer` (a generated answer holds none: that is wrong), or why there is
             no value.
         value: In the unit of the task, or None.

@@ -37,7 +37,7 @@ class Classified:
     """Predictions of a classifier with its held-out quality.
 
     Attributes:
-        probabilities: Of the positive class, in [0, 1].
+        probabilities: Probabilities of the positive class, in [0, 1].
         training_texts: How many texts it was trained on, without repeats.
         held_out_accuracy: Share of held-out texts that a classifier trained without them puts
             right, in [0, 1]; None where there were too few to hold any out.

@@ -23,7 +23,7 @@ class FilterDecision:
     """Decision of one filter on one candidate.
 
     Attributes:
-        candidate_id: Whom it is about.
+        candidate_id: Id of the candidate.
         kept: Whether the filter lets it through.
         reason: Why, in one snake_case word of the filter's vocabulary.
         value: What the filter measured, finite; None where it could not be measured. Its unit

@@ -110,7 +110,7 @@ def fit_gate(
     Args:
         rows: Clean rows and plants, in any order.
         max_false_refusals: The share of clean rows that may be refused, in (0, 0.5].
-        seed: Of the split.
+        seed: Seed of the split.
         parts: Whether an example is fit or held out, by its id; by default as `part_of` says.
 
     Returns:
@@ -196,7 +196,7 @@ def with_suspected(
 
     Args:
         rows: The user's rows and the plants.
-        seed: Of the folds.
+        seed: Seed of the folds.
         faults: Those that count; by default all that are planted.
     """
     names = sorted({r.fault for r in rows if r.fault}) if faults is None else list(faults)

@@ -78,7 +78,7 @@ class CalibratedGate:
             clean.
         fit_examples: How many examples the detectors saw.
         held_out_examples: How many measured them.
-        seed: Of the split.
+        seed: Seed of the split.
     """
 
     detectors: tuple[Detector, ...]

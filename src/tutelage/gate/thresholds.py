@@ -32,9 +32,9 @@ class Scored:
     """Cross-fitted log-odds of clean and faulty rows by D detectors.
 
     Attributes:
-        clean_N_D: Of clean rows.
+        clean_N_D: Log-odds of clean rows.
         clean_fold_N: The fold of each; rows of one example are in one fold.
-        faulty_M_D: Of faulty rows.
+        faulty_M_D: Log-odds of faulty rows.
         fault_M: The index of the fault of each, in [0, number of faults).
         weight_M: How much each counts.
     """

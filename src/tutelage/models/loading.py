@@ -51,7 +51,7 @@ def needed(folder: StudentFolder, *, dtype: DtypeName) -> Needed:
 
     Args:
         folder: The model's.
-        dtype: Of its weights, unless they are quantised: then they stay as they are stored.
+        dtype: Dtype of its weights, unless they are quantised: then they stay as they are stored.
     """
     count, stored = stored_weights(folder.weights)
     size = _BYTES[dtype]
@@ -78,8 +78,8 @@ def check_fit(
     Args:
         folder: The model's.
         device: Where it is to compute.
-        dtype: Of its weights.
-        memory: Of a device.
+        dtype: Dtype of its weights.
+        memory: Memory of a device.
         count: How many devices there are of a kind.
 
     Raises:
@@ -151,7 +151,7 @@ def load_model(
         folder: The model's.
         settings: Which files and which code may be loaded.
         device: Where it computes.
-        dtype: Of the weights; those of a quantised model stay as they are stored.
+        dtype: Dtype of the weights; those of a quantised model stay as they are stored.
         device_map: How transformers divides it among all devices, such as `auto`; None for
             `device` alone.
 
@@ -199,7 +199,7 @@ def load_weights(
     Args:
         folder: The model's.
         settings: Which files and which code may be loaded.
-        dtype: Of the weights.
+        dtype: Dtype of the weights.
         placement: Further arguments of `from_pretrained`: `device_map`, `quantization_config`.
 
     Raises:

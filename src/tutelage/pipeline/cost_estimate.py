@@ -79,7 +79,7 @@ def estimate_run(
     """Estimate the teacher calls and the student's reading of `run_all`.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         progress: Told of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
@@ -104,7 +104,7 @@ def run_work(
     """Parts of a run's work.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         progress: Told of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
@@ -275,8 +275,8 @@ def estimate_training(
         data: A file, or a run folder.
         model: The student to start from.
         settings: Settings of the training.
-        chosen: Of a run: `selected`, or the name of a baseline; None: `selected`.
-        selection: Of a run: a named selection; None is the run's own.
+        chosen: For a run: `selected`, or the name of a baseline; None: `selected`.
+        selection: For a run: a named selection; None is the run's own.
         weights: As for `train`.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
     """
@@ -312,8 +312,8 @@ def training_work(
 
     Args:
         encoded: The rows.
-        student: Who is trained; its weights are not kept.
-        settings: How.
+        student: The student that is trained; its weights are not kept.
+        settings: The settings.
         measure_seconds: How long at most; 0 takes the last measurement.
     """
     key = speed_key(f"train {settings.method} {settings.dtype}", student.describe())
@@ -405,7 +405,7 @@ def calling_work(
 
     Args:
         stage: What they are for.
-        teacher: Who would be asked.
+        teacher: The teacher that would be asked.
         calls: How many would be sent.
         tokens: Expected, of prompts and replies.
         replies: How many of the teacher's replies the cache holds.
@@ -436,7 +436,7 @@ def evaluation_work(
 
     Args:
         model: The student before it is trained.
-        tasks: Of one evaluation.
+        tasks: Tasks of one evaluation.
         settings: How it is evaluated.
         times: How many evaluations there are.
         measure_seconds: Whether a speed is measured; 0 takes the last measurement.

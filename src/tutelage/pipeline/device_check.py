@@ -92,7 +92,7 @@ def device_report(
     Args:
         device: `auto`, or the name of one.
         progress: Told of each line.
-        seed: Of weights and rows.
+        seed: Seed of weights and rows.
 
     Returns:
         The device, its lines, and whether all of them are as they should be.

@@ -67,7 +67,7 @@ class FaultRate:
     """Rate of one kind of fault among the candidates of one teacher and step.
 
     Attributes:
-        teacher: Who wrote them; None for the user's own text.
+        teacher: The teacher that wrote them; None for the user's own text.
         step: How they were made.
         candidates: How many there are, those that could not be written among them.
         stage: Where the fault was found: writing, scoring, filter, quality gate or check NAME.

@@ -64,7 +64,7 @@ def calibrate(
     Args:
         run: A run folder with scores.
         settings: `max_false_refusals`, `quality_gate_examples`, `quality_gate_rejected`, `seed`.
-        student: Who reads the plants.
+        student: The student that reads the plants.
         progress: Told of each text that is read.
 
     Returns:
@@ -185,7 +185,7 @@ def read_material(
     Args:
         written: Candidates with text. Of too few examples nothing is planted.
         settings: `quality_gate_examples`, `quality_gate_rejected` and `seed`.
-        student: Who reads.
+        student: The student that reads.
         progress: Told of each text that is read.
         doses: In which doses faults are planted.
         held_out_fraction: As `part_of` takes it: the two parts are given different wordings.

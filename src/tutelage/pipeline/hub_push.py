@@ -184,7 +184,7 @@ def readme(card: str, *, configs: Sequence[Mapping[str, Any]], title: str) -> st
     Args:
         card: The data card of the export.
         configs: Metadata of the configurations.
-        title: Of the dataset, instead of the file's name.
+        title: Title of the dataset, instead of the file's name.
     """
     _, head, body = card.split("---\n", 2) if card.startswith("---\n") else ("", "", card)
     values = yaml.safe_load(head) if head else {}

@@ -200,7 +200,8 @@ def refine_data(
         data: Settings of the data room, with `path`.
         teacher: Settings of the teacher room.
         refine: Settings of the refinement room.
-        student: Who chooses on the way, by name or with settings; None writes every branch.
+        student: The student that chooses on the way, by name or with settings; None writes
+            every branch.
         out: The run folder.
         progress: Told how far each stage is.
         engine: `ray` spreads a local teacher over a pool of workers.

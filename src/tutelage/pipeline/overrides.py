@@ -53,7 +53,7 @@ class Override:
 
     Attributes:
         time: When, as ISO 8601 in UTC.
-        example_id: On what.
+        example_id: The example.
         candidate_id: What is kept; None keeps nothing.
         note: Why, in the person's words.
         withdrawn: Whether the override was withdrawn; `candidate_id` is None then.

@@ -51,7 +51,7 @@ class Version:
         example_id: The example it is a version of.
         source: Where the example came from.
         step: How it was made.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         messages: The conversation, turns without the fields they do not have.
         tools: The tools as JSON text, or None.
         verdicts: What each check said: right, wrong, no_answer or cannot_check.

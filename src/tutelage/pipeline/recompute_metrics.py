@@ -218,7 +218,7 @@ def delta_losses(
         base: Scores by the student before: a run folder or a scores table.
         current: Scores of the same candidates by the student after.
         out: A table with a row for each candidate of either, or None.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         by: Also each source, step or teacher by itself; the table gains a column of that name.
         data: The rows that were scored, where neither of the two is a run folder.
 

@@ -59,11 +59,11 @@ class Refining:
     """Inputs of the refine stage.
 
     Attributes:
-        open_teacher: Who writes; opened inside the event loop that asks.
+        open_teacher: Opens the teacher, inside the event loop that asks.
         settings: What is written.
         parents: The student's choice between the instructions; None for the eager order.
         open_student: The student as a teacher, where its own answers are rewritten; else None.
-        student_name: What it is called there.
+        student_name: Name of the student in tables.
     """
 
     open_teacher: Callable[[], AbstractAsyncContextManager[AttendedTeacher]]
@@ -103,7 +103,7 @@ def refine_candidates(
 
     Args:
         loaded: Originals and imported refinements; the candidates of an example stand together.
-        refining: Who writes, what, and who chooses.
+        refining: The teacher, the settings and the choice between steps.
         out: The candidates table.
         total: How many examples there are, for the progress.
         progress: Told of each reflection that is done.

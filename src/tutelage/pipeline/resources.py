@@ -51,7 +51,7 @@ def begin(
         run: The run folder.
         settings: Resolved settings, without secrets: none of our settings holds one.
         inputs: SHA-256 by input file.
-        seed: Of the selection and its nulls.
+        seed: Seed of the selection and its nulls.
     """
     manifest = run.read_manifest()
     manifest.setdefault("created", _now())

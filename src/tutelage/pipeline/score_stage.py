@@ -135,7 +135,7 @@ class ScoreTables:
 
     Args:
         out: The scores table.
-        schema: Of the scores table.
+        schema: Schema of the scores table.
         statistics: The token statistics, or None.
     """
 
@@ -211,7 +211,7 @@ def score_candidates(
 
     Args:
         candidates: Read chunk by chunk.
-        student: Who reads.
+        student: The student that reads.
         metrics: Names of per-candidate metrics.
         statistics: Measure all token statistics, and add the columns of the token table.
     """
@@ -320,13 +320,13 @@ def score_to_table(
 
     Args:
         candidates: All of them, once.
-        student: Who reads.
+        student: The student that reads.
         metrics: Names of per-candidate metrics.
         out: The scores table.
         total: How many candidates there are, for the progress.
         progress: Told of each candidate.
         statistics: Where the token statistics are to be kept, or None.
-        scorer: Who gives the rows; by default the student in this process.
+        scorer: Gives the rows; by default the student in this process.
 
     Returns:
         The tally: how many candidates have which status, and the student's fingerprint.
@@ -501,12 +501,12 @@ def score_file(
 
     Args:
         rows: All of them, once.
-        student: Who reads.
+        student: The student that reads.
         metrics: Names of per-candidate metrics.
         out: The file.
         progress: Told of each row.
         statistics: Where the token statistics are to be kept, or None.
-        scorer: Who gives the rows; by default the student in this process.
+        scorer: Gives the rows; by default the student in this process.
 
     Returns:
         The tally of statuses.

@@ -199,7 +199,7 @@ def run_stage(
 
     Args:
         run: The run folder.
-        stage: What it is and what its outputs depend on.
+        stage: The stage with its key.
         work: Does it.
         again: Whether a tally leaves something to try again, such as a server that was away.
 
@@ -245,7 +245,7 @@ def note_stage(run: RunFolder, stage: Stage, tally: Tally, *, seconds: float) ->
     Args:
         run: The run folder.
         stage: The stage.
-        tally: What it came to.
+        tally: Counts of the stage.
         seconds: How long it took.
     """
     manifest = run.read_manifest()
@@ -363,7 +363,7 @@ def refine_stage(
     Args:
         run: The run folder.
         refine: What is written.
-        teacher: Who writes.
+        teacher: The teacher that writes.
         student: The fingerprint of the student that chooses on the way, or None.
         select: The rule by which it chooses.
     """
@@ -437,7 +437,7 @@ def quality_gate_stage(
         run: The run folder.
         settings: `max_false_refusals`, `quality_gate_examples` and `seed` decide the gate.
         student: The fingerprint of the student that reads the planted faults.
-        version: Of the gate's code.
+        version: Version of the gate's code.
         rejected: The checksum of the rows that a person rejected, if there are any.
 
     Raises:
@@ -525,7 +525,7 @@ def verify_stage(run: RunFolder, name: str, *parts: object) -> Stage:
 
     Args:
         run: The run folder.
-        name: Of the check, as in verdicts.parquet.
+        name: Name of the check, as in verdicts.parquet.
         parts: What the verdicts depend on beside the candidates.
     """
     return Stage(

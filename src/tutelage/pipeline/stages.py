@@ -189,8 +189,8 @@ def refine(
     Args:
         run: The run folder.
         refine: What is written.
-        teacher: Who writes.
-        student: Who chooses on the way, or None.
+        teacher: The teacher that writes.
+        student: The student that chooses on the way, or None.
         select: The rule by which it chooses.
         doors: How teachers are reached.
         progress: Told of each reflection.
@@ -286,11 +286,11 @@ def score(
 
     Args:
         run: The run folder.
-        student: Who reads; with workers, only what it is.
+        student: The student that reads; with workers, only what it is.
         reading: How it reads.
         settings: What is computed.
         progress: Told of each candidate.
-        workers: Who reads in its stead.
+        workers: Workers that read instead.
     """
     stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
     before = metrics_there(run, stage)

@@ -77,7 +77,7 @@ class Attempt:
         status: `ok`, `cut_by_length`, or `teacher_failed`: then nobody answered.
         text: What it wrote; empty where nobody answered.
         completion_tokens: As the server counted.
-        request_key: Of the reply in the journal.
+        request_key: Request key of the reply in the journal.
     """
 
     example_id: str

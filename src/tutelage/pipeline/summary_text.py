@@ -134,7 +134,7 @@ def notes_in(tally: Mapping[str, Any]) -> Iterator[str]:
     """Notes about the data that was read.
 
     Args:
-        tally: Of the stage that read it, or of several stages by name.
+        tally: Tally of the stage that read it, or of several stages by name.
     """
     for stage in (tally, tally.get("load", {})):
         yield from stage.get("notes", ()) if isinstance(stage, Mapping) else ()

@@ -179,7 +179,7 @@ async def attended(
     """Context manager with a teacher, which falls back to its cache if the teacher is unavailable.
 
     Args:
-        settings: Who is asked.
+        settings: Settings of the teacher.
         journal: Where replies are kept.
         run: The name of the run that pays.
         doors: How teachers are opened.
@@ -308,7 +308,7 @@ def raise_if_stopped(tally: Mapping[str, Any]) -> None:
     """Raise an error where the teacher did not answer all requests, after everything else is done.
 
     Args:
-        tally: Of the stage that asked the teacher.
+        tally: Tally of the stage that asked the teacher.
 
     Raises:
         TeacherStoppedError: It went away, the limit on cost was reached, or no reply could be used.

@@ -45,8 +45,8 @@ def train(
         data: A file, or a run folder.
         model: The student to start from.
         settings: Settings of the training.
-        chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
-        selection: Of a run: a named selection; None is the run's own. Of a file: None.
+        chosen: For a run: `selected`, or the name of a null; None: `selected`. For a file: None.
+        selection: For a run: a named selection; None is the run's own. For a file: None.
         weights: How much the loss of a row counts: `auto` (its column train_weight, or the rule
             of the run), `likelihood` (of a run), or `off`.
         out: A folder of its own.
@@ -78,8 +78,8 @@ def training_rows(
 
     Args:
         data: A file, or a run folder.
-        chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
-        selection: Of a run: a named selection; None is the run's own. Of a file: None.
+        chosen: For a run: `selected`, or the name of a null; None: `selected`. For a file: None.
+        selection: For a run: a named selection; None is the run's own. For a file: None.
         weights: As for `train`.
         device: Where it will be trained; of several processes the first one writes the rows.
         out: Where the rows of a run are written.

@@ -73,7 +73,7 @@ class TextSample:
 
     Attributes:
         count: Candidates with text.
-        characters: Of all of them.
+        characters: Characters of all of them.
         candidates: The sample, the same for the same candidates in any order.
     """
 
@@ -120,7 +120,7 @@ class Reading:
     """Estimated reading of some texts by a student.
 
     Attributes:
-        tokens: Of all texts, in all views.
+        tokens: Tokens of all texts, in all views.
         uncached: Of these, what the student's cache does not have.
         speed: Tokens a second, or None where it is not known.
         basis: Where the speed comes from.
@@ -151,8 +151,8 @@ def reading_of(
     """Count the tokens a student would read, and measure its speed.
 
     Args:
-        sample: Of the texts.
-        student: Who reads.
+        sample: Sample of the texts.
+        student: The student that reads.
         metrics: What is computed of them, which decides the views; None: all views.
         doors: How the student is reached.
         measure_seconds: How long at most; 0 takes the last measurement.
@@ -304,7 +304,7 @@ def keep_speed(key: str, *, tokens: int, seconds: float, unit: str = "tokens") -
     """Store a measured speed for the next estimate.
 
     Args:
-        key: Of what was measured.
+        key: Key of what was measured.
         tokens: Processed; or how many of another unit.
         seconds: Spent on them.
         unit: What was counted.

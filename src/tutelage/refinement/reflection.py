@@ -316,7 +316,7 @@ async def reflect(
     Args:
         candidate: The parent. Without text it is not asked about.
         step: `instruction_reflection` or `response_reflection`.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
 
     Returns:
@@ -356,7 +356,7 @@ async def ask_until_usable(
         parent: What is rewritten; its status is ok.
         request_of: The request of each attempt, from 0.
         step: What the child is.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: How many attempts, and what is usable.
         accept: Looks at what came out once more; it may make a failure of it.
 
@@ -432,7 +432,7 @@ async def reflect_all(
     Args:
         candidates: The parents.
         step: `instruction_reflection` or `response_reflection`.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
         on_done: Called with each outcome as it comes, in no particular order.
         outstanding: The most candidates in work at a time; about twice what the teacher takes.

@@ -131,7 +131,7 @@ async def rewrite(refused: Refused, *, teacher: Teacher, settings: RefineSetting
 
     Args:
         refused: What goes back, and why.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
 
     Returns:

@@ -343,7 +343,7 @@ def fault_of_finish_reason(finish_reason: str, *, tokens: int | None) -> Fault |
 
     Args:
         finish_reason: As the server said.
-        tokens: Of the completion, where the server said.
+        tokens: Tokens of the completion, where the server said.
     """
     ending = ending_of(finish_reason)
     if ending == "cut":

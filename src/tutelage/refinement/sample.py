@@ -207,8 +207,8 @@ async def sample_all(
 
     Args:
         examples: Whose instructions are answered.
-        teacher: Whom to ask.
-        settings: How.
+        teacher: The teacher to ask.
+        settings: The settings.
         on_done: Called with each outcome once all samples of its example are there.
         outstanding: The most requests in work at a time; about twice what the teacher takes.
 
@@ -415,7 +415,7 @@ async def sample_in_waves(
 
     Args:
         examples: Whose instructions are answered.
-        crowd: Who answers.
+        crowd: The teachers with their shares.
         settings: How. Without `accepted`, `n` responses each; with it, as many of at most `n` as
             it takes until so many are accepted.
         accept: Which responses are accepted; needed with `accepted`. It is given each text of an

@@ -30,8 +30,8 @@ def schema_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[Column, ...
     """Columns with the titles and units of a stored schema.
 
     Args:
-        schema: Of the stored table.
-        names: Of the columns that are shown, in order.
+        schema: Schema of the stored table.
+        names: Names of the columns that are shown, in order.
     """
     return tuple(
         Column(name=column_facts(field).heading, style=_style_of(field.type))
@@ -61,7 +61,7 @@ class Figure:
 
     Attributes:
         title: What to see in it, as a sentence.
-        alt: What it shows, for people who do not see it.
+        alt: Description for people who do not see it.
         draw: Gives the SVG; called only by a renderer that shows pictures.
         table: The data behind it.
         note: What was left out or sampled.
@@ -116,7 +116,7 @@ class Section:
     Attributes:
         key: Short and unique; the anchor on the page.
         title: Its heading.
-        paragraphs: What it says in words.
+        paragraphs: Text of the section.
         figures: Pictures; a text report shows the tables of some.
         tables: Tables that are always shown.
         comparisons: Versions side by side; only a page shows them.

@@ -46,7 +46,7 @@ class Fact:
 
     Attributes:
         value: The number with its unit.
-        label: What it is.
+        label: Text next to the number.
     """
 
     value: str

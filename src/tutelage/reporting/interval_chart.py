@@ -19,7 +19,7 @@ def interval_chart(
 
     Args:
         rows: Name, value, lower and upper end; None where there is no interval.
-        unit: Of the values.
+        unit: Unit of the values.
         first: Names of those that cannot be told apart from the first.
     """
     alt = _altair()

@@ -245,7 +245,7 @@ class Trouble:
 
     Attributes:
         stage: `read`, `refine` or `score`.
-        step: Of the candidates; None for rows.
+        step: Step of the candidates; None for rows.
         reason: The status, in snake_case.
         count: How many.
         detail: What was noted for one of them, if anything.
@@ -275,7 +275,7 @@ class Refinement:
         row: The 0-based input row it came from, if known.
         source: As the user named it.
         step: How the refinement came to be.
-        teacher: Who wrote it.
+        teacher: The teacher that wrote it.
         reason: The reason of the decision about its example, or None.
         clearness: By how much the refinement passes (positive) or fails (negative) the
             comparison that is hardest on it, in units of that metric.
@@ -304,7 +304,7 @@ class Account:
         seconds: By stage, in the order of the manifest.
         teacher: What a teacher's tally says, by name; empty where no teacher was asked.
         cost: What was paid in all, or None where no prices were given.
-        currency: Of the cost.
+        currency: Currency of the cost.
     """
 
     seconds: tuple[tuple[str, float], ...] = ()
@@ -320,7 +320,7 @@ class Summary:
     Attributes:
         title: The name of the run.
         student: The model's name, or its fingerprint where the manifest names none.
-        fingerprint: Of the student whose scores are shown.
+        fingerprint: Fingerprint of the student whose scores are shown.
         other_students: Fingerprints of students that have scores too.
         teachers: Names, in the order of the alphabet.
         rule: The rule that decided, or None where nothing was decided.

@@ -72,7 +72,7 @@ def lay_out(
 
     Args:
         ways: Whose rows add up to the whole; the order of stops in a column is their order here.
-        width: Of the picture.
+        width: Width of the picture.
         labels: Width that is left free on the right for the names of the last column.
         height: What all rows together are high; gaps come on top.
         lines: How many lines of text each stop has room for.

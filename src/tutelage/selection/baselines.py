@@ -153,7 +153,7 @@ def permuted(pool: Pool, *, seed: int) -> Pool:
 
     Args:
         pool: With `response_tokens`.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
     _, draw_E = draws(pool.candidate_ids, pool.example_ids, seed=seed, purpose="permuted")
     source_N = np.arange(len(pool.step_N))

@@ -152,7 +152,7 @@ class Pool:
         statuses: The words that `status_N` points to.
         status_N: Why it is not usable, or ok.
         teachers: The names that `teacher_N` points to.
-        teacher_N: Who wrote it; -1 where nobody is named.
+        teacher_N: Index of the teacher that wrote it; -1 where none is named.
         numbers: N values for each metric, NaN exactly where there is no number. A comparison with
             NaN is false, which is what every rule wants of an unscored candidate.
     """
@@ -191,7 +191,7 @@ class Pool:
         """Best eligible candidate of each example.
 
         Args:
-            eligible_N: Who may be chosen. A NaN is never chosen.
+            eligible_N: Mask of candidates that may be chosen. A NaN is never chosen.
             values_N: What is compared.
             highest: Whether higher is better.
 
@@ -217,7 +217,7 @@ class Pool:
         """Rank of each eligible candidate within its example, from 0.
 
         Args:
-            eligible_N: Who takes part. A NaN never does.
+            eligible_N: Mask of candidates that are ranked. A NaN never is.
             values_N: What is compared.
             highest: Whether higher is better.
 

@@ -159,7 +159,7 @@ def select(
         settings: The rule and how strict it is.
         examples: Every example that must have a decision; None takes those with candidates.
         student: The fingerprint of the student whose scores decide, where there are several.
-        gates: Who may not be chosen, from `tutelage.selection.gate`; None: all may.
+        gates: Candidates that may not be chosen, from `tutelage.selection.gate`; None: all may.
         embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
         columns: For `cheap` and `oracle`: `candidate_id` and the number that they compare, which
             is not the student's and so is there for what the gates refused, too.

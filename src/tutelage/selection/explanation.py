@@ -44,7 +44,7 @@ def explain(
         decision: The example's row of the decisions table. Rules that keep a share of all examples
             cannot be explained from one example alone; for the others it is worked out again.
         chosen: The ids of all its chosen candidates, where the rule keeps several.
-        gates: Who may not be chosen, as in `select`.
+        gates: Candidates that may not be chosen, as in `select`.
 
     Returns:
         Sentences, in the order of the procedure; the last says what is kept and why.

@@ -41,10 +41,10 @@ class Comparison:
             else one with a number, else any; -1 where there is none. So for the other steps.
         reflected_E: The instruction reflection.
         first_E: Whether the instruction reflection goes on, and not the original.
-        winner_E: Who goes on; -1 where nobody does.
+        winner_E: Winner of the first comparison, or -1.
         response_E: The response reflection of the winner; of anyone where there is no winner.
         second_E: Whether the response reflection beat the winner.
-        chosen_E: Who is kept; -1 where nobody is.
+        chosen_E: Kept candidate, or -1.
     """
 
     original_E: Indexes

@@ -62,9 +62,9 @@ class Resampling:
     The draws depend on the keys and the seed, not on the order of texts or sets.
 
     Args:
-        keys: Of all texts of all sets.
+        keys: Keys of all texts of all sets.
         seed: Another seed gives other draws.
-        draws: Of the bootstrap.
+        draws: Number of draws of the bootstrap.
     """
 
     def __init__(self, keys: Iterable[str], *, seed: int, draws: int = DRAWS) -> None:
@@ -92,7 +92,7 @@ class Resampling:
         Args:
             statistic: From one weight a text (how often it was drawn) to a number; None where it
                 has none.
-            keys: Of the texts.
+            keys: Keys of the texts.
 
         Returns:
             None where the statistic has no value over all texts.
@@ -114,7 +114,7 @@ class Resampling:
 
         Args:
             statistic: From one mask for each set (1 kept, 0 left out) to a number, or None.
-            keys: Of the texts of each set.
+            keys: Keys of the texts of each set.
         """
         value = statistic([np.ones(len(one)) for one in keys])
         if value is None:
@@ -139,7 +139,7 @@ def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
     Args:
         group_Q: The group of each question; one group draws from all questions.
         draws: How many.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
     weights = np.zeros((draws, len(group_Q)))
@@ -159,7 +159,7 @@ def clustered_interval(
         values: Finite numbers.
         clusters: Which cluster each belongs to, such as its example.
         draws: How many.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     _, owner = np.unique(np.array(clusters, dtype=str), return_inverse=True)
     sums, counts = np.bincount(owner, weights=values), np.bincount(owner)

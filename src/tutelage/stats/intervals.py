@@ -33,7 +33,7 @@ class Share:
 
     Attributes:
         count: How many of them.
-        rows: Of how many, at least 1.
+        rows: Number of all rows, at least 1.
         low: Lower end of the interval.
         high: Upper end.
     """
@@ -54,8 +54,8 @@ def share_of(count: int, rows: int, *, level: float = 0.95) -> Share:
 
     Args:
         count: How many, in [0, rows].
-        rows: Of how many, at least 1.
-        level: Of the interval, in (0, 1).
+        rows: Number of all rows, at least 1.
+        level: Confidence level of the interval, in (0, 1).
 
     Examples:
         >>> found = share_of(3, 100)
@@ -90,7 +90,7 @@ def normal_interval(value: float, *, error: float, level: float = 0.95) -> Estim
     Args:
         value: In the unit of the measure.
         error: Its standard error, at least 0.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
     """
     reach = normal_quantile((1 + level) / 2) * error
     return Estimate(value=value, low=value - reach, high=value + reach)
@@ -101,7 +101,7 @@ def mean_interval(values: Numbers, *, level: float = 0.95) -> Estimate:
 
     Args:
         values: Finite, at least one.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
 
     Examples:
         >>> mean_interval(np.array([1.0]))

@@ -92,9 +92,9 @@ def pair_intervals(
         first_P: Places of the first of each pair.
         second_P: Places of the second.
         paired: Whether entrants share questions.
-        level: Of all intervals together.
-        draws: Of signs.
-        seed: Of signs.
+        level: Confidence level of all intervals together.
+        draws: Number of draws of signs.
+        seed: Seed of signs.
     """
     generator = np.random.default_rng(seed)
     signs_D_Q = generator.choice([-1.0, 1.0], size=(draws, terms_E_Q.shape[1]))

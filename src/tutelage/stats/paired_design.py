@@ -38,7 +38,7 @@ class Interval:
         low: Lower end of the interval.
         high: Upper end.
         p_value: Two-sided, of no difference, in [0, 1]; not corrected for other comparisons.
-        standard_error: Of the mean, over seeds and items.
+        standard_error: Standard error of the mean, over seeds and items.
         detectable: The smallest true difference that this design would find with a chance of 80 %
             at this level, if it were the only comparison; 0 where nothing varied, which says
             nothing.
@@ -78,8 +78,8 @@ def paired_interval(
 
     Args:
         D_S_I: float64, no NaN; at least one seed and two items.
-        level: Of the interval, in (0, 1).
-        seed: Of the bootstrap.
+        level: Confidence level of the interval, in (0, 1).
+        seed: Seed of the bootstrap.
         draws: How many resamples.
 
     Raises:
@@ -266,7 +266,7 @@ def efficiency(
         choice_S_I: Values of the arm that is gated, by seed and item.
         oracle_S_I: Values of the arm that knows the truth; the same seeds and items.
         ungated_S_I: Values of the arm that keeps everything.
-        level: Of the interval.
+        level: Confidence level of the interval.
 
     Returns:
         The efficiency; None where the oracle is not distinguishable from ungated: with no room

@@ -44,7 +44,7 @@ def detectable_effect(
     Args:
         error: Standard error of the mean.
         freedom: Its degrees of freedom, at least 1.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
         comparisons: How many are corrected for; Holm's first step, the strictest, is taken.
 
     Examples:
@@ -132,11 +132,11 @@ def design(
     mean squares.
 
     Args:
-        components: Of the comparison.
+        components: Components of the comparison.
         seeds: At least 2, since one seed gives no significant result.
         items: At least 2.
         comparisons: How many are corrected for after Holm.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
         hours: The cost, if it is known.
 
     Raises:

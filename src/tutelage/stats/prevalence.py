@@ -61,8 +61,8 @@ def prevalences(
         observed_O: How many observed rows have each outcome of the gate, such as passed, or
             refused as one of the kinds.
         known_C_O: The same of rows of each class; the first class is clean.
-        seed: Of the draws.
-        level: Of the interval, in (0, 1).
+        seed: Seed of the draws.
+        level: Confidence level of the interval, in (0, 1).
 
     Returns:
         One share for each class but the first, and last that of all of them together.

@@ -60,7 +60,7 @@ def spearman_interval(rho: float, *, n: int, level: float = 0.95) -> tuple[float
     Args:
         rho: In [-1, 1].
         n: How many independent pairs of numbers it rests on.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
 
     Examples:
         >>> [round(end, 3) for end in spearman_interval(0.5, n=103)]

@@ -24,7 +24,7 @@ class Fit:
     """A fitted logistic regression.
 
     Attributes:
-        means_F: Of the features, over the examples it was fitted to.
+        means_F: Means of the features, over the examples it was fitted to.
         scales_F: Their standard deviations; 1 where a feature is constant.
         weights_F: In standard deviations.
         bias: The log-odds at the means.

@@ -19,7 +19,7 @@ def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> fl
     Args:
         spread: Standard deviation of the terms, at least 0.
         terms: How many, at least 1.
-        alpha: Of the whole sequence, two-sided.
+        alpha: Significance level of the whole sequence, two-sided.
         tuned_for: Where it is tightest.
     """
     twice = -2 * math.log(alpha)
@@ -33,7 +33,7 @@ def surely_above_zero(terms_T: Numbers, *, alpha: float, fewest: int, tuned_for:
 
     Args:
         terms_T: Finite, in the order in which they came.
-        alpha: Of the whole sequence, two-sided.
+        alpha: Significance level of the whole sequence, two-sided.
         fewest: No claim before so many terms: the sequence is asymptotic.
         tuned_for: How many terms it is tightest at.
     """

@@ -75,7 +75,7 @@ class Winner:
     """The best of several values, with an unbiased estimate of its advantage.
 
     Attributes:
-        place: Of the winner, by all data.
+        place: Index of the winner, by all data.
         measured: Its mean over all data, less the mean of all entrants; too high by luck.
         split: What the winner of one half gains in the other half, on average.
         again_fraction: How often a half chooses the same winner, in [0, 1].
@@ -93,7 +93,7 @@ def split_winner(D_E_S_I: NDArray[np.float64], *, seed: int = 0, splits: int = S
     Args:
         D_E_S_I: Values by entrant, seed and item, higher is better; no NaN. With one seed only
             items are split, and the luck of that seed's training stays in.
-        seed: Of the splits.
+        seed: Seed of the splits.
         splits: How many.
 
     Raises:

@@ -27,7 +27,7 @@ class Kernels:
     """Attention implementations of one loaded model.
 
     Args:
-        model: Of transformers.
+        model: Model of transformers.
     """
 
     def __init__(self, model: Any) -> None:

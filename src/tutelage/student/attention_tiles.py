@@ -89,7 +89,7 @@ def tile(
         kv_heads: Key-value heads; divides `heads`.
         windows: The windows to make masks for; None is full attention. Empty where `Ops` does
             without masks.
-        dtype: Of the masks.
+        dtype: Dtype of the masks.
     """
     import torch
 
@@ -215,7 +215,7 @@ def attend(
         query_NA_D: The line's queries, one row a (token, head).
         key_NK_D: Keys, one row a (token, key-value head).
         value_NK_D: Values, likewise.
-        tiling: Of this line.
+        tiling: Tiling of this line.
         window: How far back a layer looks, in tokens; None for all the way.
         scale: Multiplies the scores.
         ops: Makes weights of scores.

@@ -68,7 +68,7 @@ def measured_tokens(gauge: Gauge, read: Callable[[int], None], *, longest: int) 
     """Tokens of a batch that fit into memory, extrapolated from two small batches.
 
     Args:
-        gauge: Of the device that has the model already.
+        gauge: Gauge of the device that has the model already.
         read: Reads a passage of so many tokens.
         longest: The most tokens the model takes.
 

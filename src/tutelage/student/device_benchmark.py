@@ -31,8 +31,8 @@ class Shape:
 
     Attributes:
         name: For the report.
-        width: Of the hidden states.
-        inner: Of the feed-forward blocks.
+        width: Width of the hidden states.
+        inner: Inner width of the feed-forward blocks.
         layers: How many.
         heads: Attention heads.
         keys: Key-value heads.
@@ -118,11 +118,11 @@ def rows_of(
     """Passages of random ids, optionally with a common prefix.
 
     Args:
-        shape: Of the model.
-        tokens: Of each passage; the second half is its target, or what is not shared.
+        shape: Shape of the model.
+        tokens: Tokens of each passage; the second half is its target, or what is not shared.
         count: How many.
         shared: Tokens that all have in common at their start.
-        seed: Of the ids.
+        seed: Seed of the ids.
     """
     drawn = np.random.default_rng(seed)
     prefix = drawn.integers(2, shape.vocabulary, size=shared).tolist()
@@ -250,11 +250,11 @@ def vllm_seconds(
     """Seconds that vLLM takes for the log-probabilities of passages. Needs vllm and a card.
 
     Args:
-        shape: Of the model.
+        shape: Shape of the model.
         passages: What is read.
         folder: An empty one, for the model.
         device: Where its weights are drawn.
-        dtype: Of its weights.
+        dtype: Dtype of its weights.
     """
     import vllm
 

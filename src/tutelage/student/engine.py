@@ -14,7 +14,7 @@ class ForwardError(Exception):
     """The model's forward pass failed on a batch; its other passages may still be readable.
 
     Args:
-        message: What it said.
+        message: Message of the model's error.
         reason: The status of a passage on which it fails alone.
     """
 

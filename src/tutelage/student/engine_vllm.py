@@ -239,7 +239,7 @@ class VllmEngine:
 
     Args:
         client: Reaches it.
-        served: What it serves.
+        served: The model that it serves.
         batch_tokens: A sixteenth of the tokens of a request.
         in_flight: How many requests are sent at the same time.
     """

@@ -38,8 +38,8 @@ def projected_gradients(
     Args:
         candidates: One after another.
         student: Whose weights; its cache is not used.
-        dimensions: Of the vectors, at least 1.
-        seed: Of the signs.
+        dimensions: Dimensions of the vectors, at least 1.
+        seed: Seed of the signs.
 
     Yields:
         float32 of length `dimensions`, in nats per token by weight; or why there is none.

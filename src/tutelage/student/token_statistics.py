@@ -79,7 +79,7 @@ def measure(
         head: Turns states into logits.
         counts: How many targets each passage has; they sum to N.
         full: Whether all four statistics are wanted, or log-probabilities alone.
-        ops: Who measures.
+        ops: The operations that measure.
 
     Returns:
         One for each passage.

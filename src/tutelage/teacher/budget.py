@@ -27,7 +27,7 @@ class Tally:
         failed: Of these, ended in an error.
         under_way: Of these, not ended yet.
         failures: Attempts that failed, by kind of error; one request may fail several times.
-        prompt_tokens: Of the replies of now, as far as the server counted.
+        prompt_tokens: Prompt tokens of the replies of now, as far as the server counted.
         completion_tokens: Likewise.
         seconds: Summed over the replies of now; more than the clock's where they overlap.
         cost: Paid now, in `currency`.
@@ -36,7 +36,7 @@ class Tally:
         cost_from_journal: What the replies from the journal had cost when they were asked for.
         spent_before: What this run had paid before it was started again; counts to the cap.
         max_cost: The cap on `cost + spent_before`, or None.
-        currency: Of all costs, or None where no prices were given: costs are then 0.
+        currency: Currency of all costs, or None where no prices were given: costs are then 0.
     """
 
     asked: int = 0

@@ -55,7 +55,7 @@ def estimate(
 
     Args:
         requests: What would be asked.
-        settings: Of the teacher: prices, and what is added to each request.
+        settings: Settings of the teacher: prices, and what is added to each request.
         journal: Where some may already be answered.
         count_tokens: A tokenizer; without it a token is taken to be four characters.
         completion_fraction: The part of `max_tokens`, in [0, 1], a reply is expected to use.

@@ -37,11 +37,11 @@ def open_teacher(
     entering, `auto` means no unless the journal remembers.
 
     Args:
-        settings: Who and how.
+        settings: Settings of the teacher.
         journal: Where replies are kept.
         run: A name for the run that pays, the same whenever it is started again. With it the cap
             on cost holds for the whole run, and without it for this process.
-        local: Who answers in place of a model in this process, where the kind is local.
+        local: Teacher used instead of a model in this process, where the kind is local.
         http_client: Another transport, for tests and for proxies.
 
     Raises:
@@ -104,7 +104,7 @@ def known_schema(
     """Whether a teacher follows JSON schemas, as far as this is known without a request.
 
     Args:
-        settings: Of the teacher.
+        settings: Settings of the teacher.
         journal: Remembers what was found out.
         endpoint: Where it was asked; by default wherever it was asked last.
     """

@@ -114,9 +114,9 @@ class JournalBatches:
 
         Args:
             batch_key: A name that no other batch has.
-            teacher: Who is asked.
+            teacher: The teacher that is asked.
             endpoint: Where.
-            run: Who pays.
+            run: The run that pays.
             requests: Each with the most it can cost.
         """
         new = (

@@ -207,7 +207,7 @@ class Entry:
         prompt_tokens: As counted by the server, or None.
         completion_tokens: As counted by the server, or None.
         cost: In `currency`; 0 where no prices were given.
-        currency: Of `cost`, or None where no prices were given.
+        currency: Currency of `cost`, or None without prices.
         seconds: From sending the request to having the reply.
         run: A name for the run that paid, if it gave one.
         reasoning: What the model thought before it answered, or None.

@@ -28,8 +28,8 @@ class Generated:
     Attributes:
         text: Without special tokens.
         finish_reason: `stop` where it ended by itself, `length` where it was cut.
-        prompt_tokens: Of the prompt, with its chat template.
-        completion_tokens: Of the reply, with the token that ended it.
+        prompt_tokens: Prompt tokens of the prompt, with its chat template.
+        completion_tokens: Completion tokens of the reply, with the token that ended it.
     """
 
     text: str

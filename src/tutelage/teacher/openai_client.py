@@ -49,7 +49,7 @@ def new_client(*, most_bytes: int = MOST_REPLY_BYTES) -> "httpx2.AsyncClient":
     """HTTP client with the limits of the `openai` library and our two checks.
 
     Args:
-        most_bytes: Of one reply.
+        most_bytes: Most bytes of one reply.
     """
     import openai
 
@@ -78,8 +78,8 @@ async def read_bounded(response: "httpx2.Response", *, most_bytes: int = MOST_RE
     """Read the body up to a limit.
 
     Args:
-        response: Of which nothing was read.
-        most_bytes: Of a success.
+        response: The response, before anything of it is read.
+        most_bytes: Most bytes of a success.
 
     Raises:
         ReplyTooLargeError: A success has a larger one. Of an error the beginning is kept.
@@ -123,13 +123,13 @@ class OpenAITeacher:
     made. The `openai` library is imported with the first request.
 
     Args:
-        settings: Who and how.
+        settings: Settings of the teacher.
         supports_schema: Whether it obeys JSON schemas; None where that is still to be found out,
             which `open` does.
         on_retry: Told of every failed attempt after which another one follows.
         http_client: Another transport, for tests and for proxies.
         sleep: How to wait between attempts.
-        most_bytes: Of one reply, or of one file of replies.
+        most_bytes: Most bytes of one reply, or of one file of replies.
 
     Raises:
         SettingsError: The environment variable that should hold the key is not set.

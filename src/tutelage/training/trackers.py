@@ -30,7 +30,7 @@ class Followed:
     Attributes:
         project: What the runs of several commands are kept under.
         group: The folder of an experiment, whose runs belong together.
-        name: Of the run.
+        name: Name of the run.
         config: Settings, as JSON has them; no secrets.
         resumed: Whether it goes on where an earlier process was interrupted.
     """
@@ -125,7 +125,7 @@ def tracked_run(
     """Context manager of one run; inside another run, that run continues.
 
     Args:
-        name: Of the run.
+        name: Name of the run.
         config: Settings, as JSON has them; no secrets.
         resumed: Whether it goes on where an earlier process was interrupted.
     """

@@ -147,8 +147,8 @@ def training_speed(
 
     Args:
         encoded: The rows.
-        student: Who is trained; the weights are read, and changed only in memory.
-        settings: How.
+        student: The student that is trained; the weights are read, and changed only in memory.
+        settings: The settings.
         seconds: How long at most, but at least two steps.
 
     Returns:

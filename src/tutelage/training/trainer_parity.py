@@ -107,7 +107,8 @@ def check_truth(
         path: An exported file, or any rows.
         scored: The student as it scores: without the end of turn.
         trained: The same student, opened with `score_end_of_turn`.
-        max_length: Of the trainer, which cuts what is longer without a word; None: no limit.
+        max_length: Max length of the trainer, which cuts what is longer without a word; None:
+            no limit.
         most_rows: At most so many rows are compared, from the start of the file; None: all.
         progress: Told how many rows are compared.
 

@@ -26,7 +26,7 @@ def launch_page(link: str) -> Iterator[Path]:
     """Context manager with a file, readable only by its owner, that leads to a link.
 
     Args:
-        link: Where it leads.
+        link: Address to open.
     """
     with tempfile.TemporaryDirectory(prefix="tutelage-open-") as folder:  # mode 0700
         path = Path(folder) / "open.html"

@@ -36,7 +36,7 @@ def column(name: str, kind: Any, *, title: str = "", unit: str = "", about: str 
         name: In the table.
         kind: Its Arrow type.
         title: For the head of a table; the name in words where it is empty.
-        unit: Of the values.
+        unit: Unit of the values.
         about: What else there is to know.
     """
     facts = {_TITLE: title, _UNIT: unit, _ABOUT: about}

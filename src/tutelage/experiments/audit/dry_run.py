@@ -31,7 +31,7 @@ def estimate_audit(
     """Estimate the texts, tokens and time of an audit.
 
     Args:
-        settings: Of the audit.
+        settings: Settings of the audit.
         progress: Told of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.

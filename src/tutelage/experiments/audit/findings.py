@@ -210,7 +210,7 @@ def crossed_gates(readings: AuditReadings, *, max_false_refusals: float, seed: i
     Args:
         readings: What the student read.
         max_false_refusals: The share of clean rows that may be refused.
-        seed: Of the division.
+        seed: Seed of the division.
 
     Raises:
         TooFewRowsError: There are too few rows.
@@ -246,7 +246,7 @@ def sides_of(
     Args:
         readings: What the student read.
         gates: Fitted on it; None where there were too few rows.
-        seed: Of the intervals.
+        seed: Seed of the intervals.
     """
     order: tuple[Side, ...] = ("rewritten", "sampled", "original")
     there = {_side(v) for v in readings.versions}

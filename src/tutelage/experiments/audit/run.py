@@ -97,7 +97,7 @@ def draw_sample(
     Args:
         rows: All rows.
         examples: How many examples are drawn, at most.
-        seed: Of the draw.
+        seed: Seed of the draw.
         progress: Told of each row.
     """
     statuses: Counter[str] = Counter()

@@ -63,7 +63,7 @@ def headline(
     Args:
         advice: What is recommended, or None.
         side: The side it is about.
-        noun: What its versions are called.
+        noun: Noun for its versions.
         detail: Why no gate was fitted, where none was.
     """
     if advice is None:

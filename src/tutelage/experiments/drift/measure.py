@@ -60,10 +60,10 @@ class Line:
 
     Attributes:
         subject: Whose text it is about, as the caller says.
-        name: Of the set.
-        baseline: Of the set it is compared with; None for the baseline itself.
+        name: Name of the set.
+        baseline: Name of the set it is compared with; None for the baseline itself.
         measure: Such as `distinct_2` or `share:TEACHER`.
-        unit: Of value and change.
+        unit: Unit of value and change.
         value: With its 95 % interval over instructions.
         texts: How many texts it rests on.
         change: Against the baseline; None for the baseline, and for measures that are a distance
@@ -141,7 +141,7 @@ def account(sets: Sequence[TextSet], *, subject: str = "data", seed: int = 0) ->
     Args:
         sets: The baseline first. Texts of two sets with the same key are compared as a pair.
         subject: Whose text it is about.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         The lines of the first set, then those of the others. A measure that has no value (no
@@ -174,12 +174,12 @@ def divergence_line(
     """Divergence of a student from the untrained one; see `log_ratio`.
 
     Args:
-        name: Of the current student.
-        baseline: Of the untrained student.
+        name: Name of the current student.
+        baseline: Name of the untrained student.
         keys: The instruction of each text.
         current: For each text the log-probabilities of its tokens under the current student.
-        untrained: Of the same tokens under the untrained one.
-        seed: Of the resampling.
+        untrained: Log-probabilities of the same tokens under the untrained student.
+        seed: Seed of the resampling.
 
     Returns:
         None where there is no text.
@@ -215,7 +215,7 @@ def number_lines(
         measure: Its name.
         baseline: The name of the baseline, and its numbers by item.
         current: Likewise, of what is compared; items of both are compared in pairs.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         The line of the baseline and that of the current, or nothing where one has no number.
@@ -371,8 +371,8 @@ def divergence_noise(
         a: The runs of one set.
         b: The runs of the other.
         places_a: The instruction of each text of the one set.
-        places_b: Of the other.
-        seed: Of the draws.
+        places_b: The same for the other set.
+        seed: Seed of the draws.
     """
     pooled = np.concatenate([places_a, places_b])
     first = np.arange(len(pooled)) < len(places_a)

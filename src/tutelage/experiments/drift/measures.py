@@ -33,7 +33,7 @@ class TextSet:
         keys: One for each text: what was answered, such as a hash of the instruction. Texts of two
             sets with the same key are resampled together, which makes a comparison a paired one.
         texts: The responses.
-        teachers: Who wrote each; None for the user's own text.
+        teachers: The teacher that wrote each; None for the user's own text.
         numbers: Further numbers by measure, one for each text, None where there is none: token
             counts, mean losses, `right` (1.0 or 0.0).
         vectors: float, one row of length 1 (or of zeros) for each text, or None.
@@ -278,7 +278,7 @@ def share_by_teacher(
 
     Args:
         texts: The responses.
-        teachers: Who wrote each; None for the user's own text.
+        teachers: The teacher that wrote each; None for the user's own text.
         weights: How often each text counts.
     """
     sizes = np.array([len(text) for text in texts], dtype=np.float64) * weights

@@ -54,7 +54,7 @@ def arm_rows(
 
     Args:
         arm: A rule or a file.
-        student: Who is trained.
+        student: The student that is trained.
         settings: Names the students, one of which may be the chooser.
         without: Ids of examples, and hashes of instructions, that are held out.
 

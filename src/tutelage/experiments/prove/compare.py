@@ -32,7 +32,7 @@ class Compared:
         measure: `value` in the unit of the task, or `right` for the share that is right.
         arm: The arm that a mean above 0 speaks for.
         against: The other one.
-        interval: Of arm minus against.
+        interval: Interval of arm minus against.
         p_corrected: Its p-value, corrected for all comparisons of the same outcome, after Holm or
             in the fixed sequence.
         comparisons: How many there are of the same outcome, this one among them.

@@ -70,7 +70,7 @@ class Pilot:
     """Finished cells of an experiment.
 
     Attributes:
-        folder: Of the experiment.
+        folder: Folder of the experiment.
         settings: Its settings.
         results: Every item of every finished cell.
     """
@@ -385,7 +385,7 @@ def estimate_experiment(
     Args:
         config: A YAML file.
         out: Instead of the folder it names.
-        quick: Of the quick look.
+        quick: Settings of the quick look.
         progress: Told of each set.
         selection: As for `prove`.
         measure_seconds: How long each student's speed is measured at most; 0 takes the last

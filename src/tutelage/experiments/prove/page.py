@@ -203,9 +203,9 @@ def sections_of(
         compared: All comparisons.
         settings: The experiment.
         primary: The task that decides.
-        sets: Of the manifest: the whole set of each arm.
-        cells: Of the manifest: what each training was given.
-        efficiencies: Of all arms, where an oracle and an ungated arm are there.
+        sets: Sets of the manifest: the whole set of each arm.
+        cells: Cells of the manifest: what each training was given.
+        efficiencies: Efficiencies of all arms, where an oracle and an ungated arm are there.
     """
     ordered = sorted(compared, key=lambda c: (c.task != primary, c.task, c.measure))
     tasks = list(dict.fromkeys(c.task for c in ordered))

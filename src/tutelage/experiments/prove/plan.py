@@ -38,7 +38,7 @@ class Cell:
         key: Hash of all it depends on, and the name of its folder.
         student: Name of the student.
         arm: Name of the arm, or `untrained`.
-        seed: Of draw and training.
+        seed: Seed of draw and training.
         balance: What is equal between the arms.
         rows: What it trains on; empty for `untrained`.
         tokens: Trained tokens of these rows.
@@ -199,7 +199,7 @@ def rows_in_common(cells: Sequence[Cell], *, beside: Sequence[str]) -> list[dict
     """Number of rows that each cell shares with others of its student, seed and balance.
 
     Args:
-        cells: Of the whole experiment.
+        cells: Cells of the whole experiment.
         beside: The other arms.
 
     Returns:
@@ -274,8 +274,8 @@ def file_digest(path: str | None, *, out: Path) -> str | None:
     """SHA-256 of a task's file or folder; any other text is returned unchanged.
 
     Args:
-        path: Of the task.
-        out: Of the experiment, whose files are not the task's.
+        path: Path of the task.
+        out: Folder of the experiment, whose files are not part of the task.
     """
     if path is None or not Path(path).exists():
         return path

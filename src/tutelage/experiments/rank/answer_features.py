@@ -148,7 +148,7 @@ def answers_table(
     Args:
         answers: Question by question: answers that share a context are read together.
         settings: What is wanted.
-        student: Who reads.
+        student: The student that reads.
         progress: Told of each answer.
         style: The distance of each answer's style, where it is wanted.
 

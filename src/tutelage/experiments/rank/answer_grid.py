@@ -28,7 +28,7 @@ class Cells:
     Attributes:
         entrants: Their names, sorted.
         questions: Their ids, sorted.
-        domains: Of each question; empty text where it has none.
+        domains: Domains of each question; empty text where it has none.
         numbers: By column, float64 E by Q: the mean over a question's answers, NaN where the
             entrant has no answer with a number.
         answered: Answers by entrant, with or without numbers.

@@ -92,7 +92,7 @@ def pool_answers(
         kind: Whether all teachers share the draw, or each source has its own.
         fields: What the rows say about answers.
         questions: How many at most (of each source, where sources are ranked); None takes all.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         DataError: The pool holds no answer, or a field is not what it should be.

@@ -68,7 +68,7 @@ def estimate_ranking(
         job: See `RankSettings`.
         kind: Whether teachers or sources are ranked.
         progress: Told of the rows.
-        teachers: Who is asked first.
+        teachers: The teachers that are asked first.
         budget: Questions to each of them, at most.
         probe: See `ProbeSettings`; None where sources are not tried out.
         doors: How the student is reached.

@@ -49,7 +49,7 @@ def grace(
     Args:
         gradients_N_D: One a response.
         questions_N: The question of each; splits are by question.
-        seed: Of the splits.
+        seed: Seed of the splits.
 
     Returns:
         float64, one score a split.
@@ -128,10 +128,10 @@ def grace_scores(
 
     Args:
         answers: In that order.
-        settings: How.
+        settings: The settings.
         student: A small model: every answer costs a backward pass in float32.
         folder: Where gradients are kept; a second call computes only what is not there.
-        seed: Of the projection and the splits.
+        seed: Seed of the projection and the splits.
         progress: Told of each answer.
     """
     from tutelage.student.gradients import projected_gradients

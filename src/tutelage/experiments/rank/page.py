@@ -167,7 +167,7 @@ def write_ranking(
 
     Args:
         ranked: What came out.
-        level: Of its intervals.
+        level: Confidence level of its intervals.
         opening: Sentences that go first.
         more: Sections that go first.
     """

@@ -27,7 +27,7 @@ class Predictor:
             first, so that every question counts once.
         kind: From the means of the columns: `mean` is the mean, `ratio` the first over the
             second, `adjusted` the first / (1 + weight * the second).
-        weight: Of the second mean in `adjusted`, at least 0.
+        weight: Weight of the second mean in `adjusted`, at least 0.
         source: The paper.
     """
 
@@ -157,7 +157,7 @@ def predictors_for(columns: Iterable[str], *, beta: float = 1.0) -> tuple[Predic
     """Predictors that can be computed from these columns.
 
     Args:
-        columns: Of a table of answers.
+        columns: Columns of a table of answers.
         beta: The weight of CAR, at least 0.
 
     Raises:

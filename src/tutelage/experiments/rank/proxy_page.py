@@ -60,7 +60,7 @@ def correlations(
     Args:
         standings: The STANDINGS schema.
         outcomes: By name of the outcome and entrant; higher is better.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
         domain: Which part of the standings.
 
     Returns:

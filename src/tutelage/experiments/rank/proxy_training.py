@@ -98,7 +98,7 @@ class Probed:
         probes: The PROBES schema: rung by source.
         sweep: The SWEEP schema; empty while it is not finished.
         order: Sources, best first: who got further, then by gain.
-        winner: Of the last rung: `source`, `measured` gain, `split` gain, `again_fraction`.
+        winner: Winner of the last rung: `source`, `measured` gain, `split` gain, `again_fraction`.
         left_out: Sources with fewer rows than the trainings need, with how many they have.
         unfinished: Cells that are still to be trained.
     """

@@ -82,7 +82,7 @@ def ask_and_rank(
 
     Args:
         job: See `RankSettings`.
-        teachers: Who is asked.
+        teachers: The teachers that are asked.
         budget: How many questions at most to each teacher.
         block: Questions between two looks, at least 1.
         sample: Settings of the sampling; one response to each question.

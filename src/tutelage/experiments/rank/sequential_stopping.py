@@ -77,7 +77,7 @@ def first_place_by_questions(
         predictor: What is ranked by.
         looks: After how many questions; ascending.
         settings: How surely.
-        seed: Of the order of questions.
+        seed: Seed of the order of questions.
 
     Returns:
         The SETTLING schema, one row a look that there are questions for.

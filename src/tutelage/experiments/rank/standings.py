@@ -63,9 +63,9 @@ def rank(
         answers: As for `cells_of`, with the columns of the predictors.
         predictors: What to rank by.
         paired: Whether entrants answer the same questions (teachers) or have their own (sources).
-        level: Of intervals, in (0, 1).
-        draws: Of the bootstrap.
-        seed: Of the bootstrap.
+        level: Confidence level of intervals, in (0, 1).
+        draws: Number of draws of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         DataError: There is no answer, or a column is missing.

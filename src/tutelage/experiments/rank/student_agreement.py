@@ -40,7 +40,7 @@ def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Tab
 
     Args:
         one: Answers of one judge, as for `rank`, with `candidate_id`.
-        other: Of the other judge, over the same pool.
+        other: Answers scored by the other student, over the same pool.
         predictor: Computed of each answer by itself; times its sign, so that more is better.
 
     Returns:
@@ -144,7 +144,7 @@ class Judged:
         name: What the student is called here.
         answers: One row an answer, with its numbers.
         values: The value of each entrant, by predictor and entrant.
-        weight: Of CAR, as it was set.
+        weight: Weight of CAR, as it was set.
     """
 
     name: str

@@ -32,7 +32,7 @@ def rungs_of(
 
     Args:
         entrants: At least 1.
-        examples: Of the first round, at least 1.
+        examples: Number of examples of the first round, at least 1.
         keep_fraction: Which part goes on, in (0, 1); at least one does.
         growth: Examples of a round over those of the one before, at least 1.
         rungs: How many at most; it ends earlier when one is left.

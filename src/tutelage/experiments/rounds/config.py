@@ -107,7 +107,7 @@ def check_guard(lines: Sequence[Line], limits: Sequence[Limit]) -> tuple[Checked
     """Check the drift of a round against the limits.
 
     Args:
-        lines: Of one round, of all subjects; baselines have no baseline of their own and are
+        lines: Lines of one round, of all subjects; baselines have no baseline of their own and are
             left aside.
         limits: The guard.
 
@@ -185,7 +185,7 @@ def stop_reason(outcomes: Sequence[RoundOutcome], settings: StopSettings) -> str
     """Reason for ending a loop after these rounds, or None.
 
     Args:
-        outcomes: Of the accepted rounds so far, in order.
+        outcomes: Outcomes of the accepted rounds so far, in order.
         settings: The rule.
     """
     if not outcomes:

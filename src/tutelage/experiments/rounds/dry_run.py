@@ -42,7 +42,7 @@ def estimate_rounds(
     """Estimate the calls, readings, trainings and answers of all loops, with tokens, cost and time.
 
     Args:
-        settings: Of the loops.
+        settings: Settings of the loops.
         progress: Told of the rows.
         doors: How the student is reached.
         measure_seconds: How long a speed is measured at most; 0 takes the last measurement.

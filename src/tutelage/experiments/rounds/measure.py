@@ -192,7 +192,7 @@ def measure(
         before: The untrained student.
         after: The student that was trained on the round.
         judge: The student that chose.
-        settings: Of the whole loop.
+        settings: Settings of the whole loop.
         doors: How models are reached.
         progress: Told of each text that is read.
 

@@ -19,7 +19,7 @@ class Round:
     """Result of one round of one loop.
 
     Attributes:
-        seed: Of the loop.
+        seed: Seed of the loop.
         loop: Its name.
         number: From 0: the student of this number judged.
         judged: The tally of its selection.

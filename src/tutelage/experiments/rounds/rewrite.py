@@ -52,10 +52,10 @@ def rewrite_refused(
 
     Args:
         run: The judged round.
-        settings: Of the whole loop; there is a teacher.
+        settings: Settings of the whole loop; there is a teacher.
         number: Which attempt it is, counted over all rounds.
         stage: Its name in the manifest; it writes a table of the same name.
-        student: Who is asked for its own attempt.
+        student: The student that is asked for its own attempt.
         doors: How models are reached.
         progress: Told of each reply.
 

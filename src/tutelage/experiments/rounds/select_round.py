@@ -50,10 +50,10 @@ class Judging:
     Attributes:
         run: The folder of the round.
         before: The run whose candidates it begins with.
-        student: Who judges.
+        student: The student that judges.
         loop: Which loop.
-        seed: Of the loop.
-        number: Of the round, from 0.
+        seed: Seed of the loop.
+        number: Number of the round, from 0.
         like: The gate's run of the same seed and round, whose size the random choice takes.
     """
 
@@ -72,8 +72,8 @@ def judge(
     """Let the student score and select the pool; what it refuses may be rewritten and scored again.
 
     Args:
-        judging: Who judges what, and where.
-        settings: Of the whole loop.
+        judging: The student, its data and its folder.
+        settings: Settings of the whole loop.
         doors: How models are reached.
         progress: Told how far each stage is.
 
