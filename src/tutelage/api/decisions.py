@@ -330,7 +330,7 @@ def view(
 ) -> None:
     """Every decision of a run in a browser, to look at and to overrule.
 
-    Serves this machine only, to whoever has the link that is printed. Returns when it is stopped:
+    Serves this machine only, to holders of the printed link. Returns when it is stopped:
     with Ctrl-C, or by interrupting the kernel of a notebook.
 
     Args:

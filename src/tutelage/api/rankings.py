@@ -55,7 +55,7 @@ def rank_teachers(
         pool: Answers of several teachers to shared questions, as a path or rows in memory (see
             `read`); with `ask`, the questions.
         student: The model that will be trained: its name or settings.
-        questions: How many are drawn.
+        questions: Number of questions to draw.
         predictors: What the student's readings become; `r_ifd` takes most of the time.
         by: The predictor that decides; also `car`, `accuracy`, `reward` and `style_distance` where
             there are numbers for it.

@@ -174,7 +174,7 @@ def student_of(
         doors: How students and teachers are reached; None is the usual way.
 
     Raises:
-        SettingsError: Options are given beside a student that is open already.
+        SettingsError: Options are given with a student that is open already.
     """
     doors = doors or Doors()
     if isinstance(given, Trained):

@@ -31,7 +31,7 @@ def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iter
     """Table of counts, the largest first; None without counts.
 
     Args:
-        title: What is counted.
+        title: Title of the table.
         name: The column of the names.
         values: Counts by name.
         of: The column of the counts.

@@ -185,7 +185,7 @@ def native_file(path: Path) -> pa.NativeFile:
 def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes | None], None, None]:
     r"""Lines without their `\n`, each with its 1-based number; None for a line that is too long.
 
-    An unfinished line before a break is not given: nobody can tell how it would have ended.
+    An unfinished line before a break is not given, because its end is unknown.
 
     Raises:
         BrokenStreamError: As `chunks` raises it, after the last whole line.

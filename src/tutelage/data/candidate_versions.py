@@ -36,7 +36,7 @@ class Version:
         parent_id: The candidate it was made from, if any.
         teacher: The teacher that wrote it; None for the user's own text.
         status: A status it is known to have, or None to go by its text.
-        detail: For people, beside a status.
+        detail: Explanation of the status, for people.
         tools: The tools of its prompt, as JSON text.
     """
 
@@ -99,7 +99,7 @@ def refinement_of(
     response is blank stays without text: it is never paired with the old response.
 
     Args:
-        original: What was refined.
+        original: The original.
         context: The refined context.
         response: The refined response; blank where there is none.
         parent_id: The id of the original's candidate.

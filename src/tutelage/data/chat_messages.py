@@ -161,7 +161,7 @@ class Conversation:
 
     Attributes:
         turns: In order.
-        fields: What turns hold beside what a message has room for, with the place of the turn;
+        fields: Fields of turns that a message has no place for, with the index of the turn;
             for provenance.
     """
 

@@ -305,7 +305,7 @@ def _is_seed(name: str) -> bool:
 
 
 class Fields:
-    """One row, read by field; fields that nobody reads are its `rest`.
+    """One row, read by field; unread fields are its `rest`.
 
     Args:
         row: The row as it was read.

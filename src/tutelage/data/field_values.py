@@ -23,7 +23,7 @@ class UnreadableRowError(ValueError):
 
     Args:
         status: Why, in snake_case.
-        detail: What was found.
+        detail: Description of the problem.
     """
 
     def __init__(self, status: str, detail: str) -> None:

@@ -47,7 +47,7 @@ def lock_file(path: Path) -> Iterator[bool]:
         path: The lock's file.
 
     Yields:
-        Whether the lock was free; if not, somebody else holds it.
+        Whether the lock was free; if not, another process holds it.
 
     Raises:
         RunError: The file is a symbolic link, or cannot be opened.

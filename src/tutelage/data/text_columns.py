@@ -21,8 +21,8 @@ class TextColumns(NamedTuple):
 
     Attributes:
         turns: The list of turns; None for a pair.
-        instruction: Instruction of a pair; empty beside turns.
-        response: Of a pair; empty beside turns.
+        instruction: Instruction of a pair; empty where there are turns.
+        response: Of a pair; empty where there are turns.
         given: The input of a pair, if there is a column for it; likewise the next three.
         system: The system prompt of a pair.
         reference: The known right answer.

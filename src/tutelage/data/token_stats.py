@@ -92,7 +92,7 @@ class Reading:
             characters of the rendered response where it starts.
         instruction_starts_T: The same for the instruction.
         vocabulary_tokens: How many tokens the student's distribution is over, or None where
-            nobody needs to know: only metrics that compare an entropy with its maximum do.
+            it is unknown: only metrics that compare an entropy with its maximum need it.
     """
 
     candidate_id: str

@@ -32,7 +32,7 @@ class RayCells:
 
         Args:
             work: Sent to the workers with each item; its results are what it writes.
-            items: What to work on.
+            items: The pieces of work.
 
         Yields:
             Each item when it is done.

@@ -62,7 +62,7 @@ def answer_all(
     on without it.
 
     Args:
-        items: What is asked.
+        items: The questions.
         student: Opened, perhaps not loaded.
         max_new_tokens: Max new tokens of one answer.
         batch: Questions answered at once. In bfloat16 the last digit of a probability depends on

@@ -147,7 +147,7 @@ class EvaluationIndex:
 def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
     """Drop candidates that contain an item of an evaluation set.
 
-    Every candidate is looked at, whoever wrote it: a teacher can write a benchmark item into
+    Every candidate is checked, also those of a teacher: a teacher can write a benchmark item into
     data that was clean. With `of: both`, the earlier turns of a conversation are searched too.
 
     Returns:

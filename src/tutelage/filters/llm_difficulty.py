@@ -61,7 +61,7 @@ def parse_rating(text: str) -> int | None:
     r"""Rating in a reply, from 1 to 5, or None.
 
     None also where the reply states several ratings that differ, a fraction, a number outside
-    the scale, or a number on another scale: a guess would be a number nobody gave.
+    the scale, or a number on another scale: a guess would be an invented number.
 
     Examples:
         >>> parse_rating("Two steps are needed.\nDifficulty: 3")

@@ -182,7 +182,7 @@ def fit_detector(
         X_N_F: Features, NaN where missing.
         faulty_N: Which rows have the fault.
         weight_N: Weights of rows, such as less for a mild dose.
-        trees: How many.
+        trees: Number of trees.
 
     Raises:
         DataError: There are no clean or no faulty rows.
@@ -217,7 +217,7 @@ def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) ->
     Args:
         tasks: One for each detector.
         bins: The features of all rows.
-        trees: How many each.
+        trees: Number of trees of each.
 
     Raises:
         DataError: A task has no clean or no faulty rows.

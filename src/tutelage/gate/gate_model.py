@@ -33,7 +33,7 @@ class FaultResult:
         refused: The share of rows that the gate refuses.
         auc: Between these rows and clean ones, of the highest excess over a threshold.
         left_out_refused: The same share by the detectors of the other faults alone, with
-            thresholds of their own: what to expect of a fault that nobody planted.
+            thresholds of their own: an estimate for faults that were not planted.
         left_out_auc: The same AUC by the other detectors.
     """
 

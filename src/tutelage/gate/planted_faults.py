@@ -13,7 +13,7 @@ Each fault has two doses, fixed before anything was measured:
     refusal          half an answer, then a refusal           a refusal and nothing else
     other_language   second half in another language          all of it
     markup_debris    one broken piece of markup               around every sentence
-    template_text    a header of a template in front          a template that nobody filled in
+    template_text    a header of a template in front          an unfilled template
     wrong_turn       a played next user turn at the end       a whole next exchange at the end
 
 A plant depends on the seed, the row's id and the other rows as a set, never on their order. Where

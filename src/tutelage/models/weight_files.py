@@ -224,7 +224,7 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal.
 
     A file of a megabyte or more is hashed again only when its size or its time of change differs
-    from what was noted beside the last digest.
+    from what was stored with the last digest.
     """
     real = path.resolve()
     stat = real.stat()

@@ -173,7 +173,7 @@ def verify_file(
             `candidate_id`, `verdict` and `evidence`.
         progress: Told of each row read.
         teacher: Settings of the model that judges, for the check `judge`. Its replies are kept
-            beside `out`, so that nobody is asked twice.
+            next to `out`, so that no request is sent twice.
         doors: How the judge is reached.
 
     Returns:

@@ -1,6 +1,6 @@
 """Manual overrides of decisions: the ledger keeps both, and the person's decision applies.
 
-`decisions.parquet` stays what the rule decided. `overrides.jsonl` beside it is only ever appended
+`decisions.parquet` stays what the rule decided. `overrides.jsonl` next to it is only ever appended
 to: one JSON object a line, the last one of an example counts, and a withdrawal gives the decision
 back to the rule. Whatever reads decisions through `open_tables` sees those in force.
 """

@@ -60,7 +60,7 @@ class Refining:
 
     Attributes:
         open_teacher: Opens the teacher, inside the event loop that asks.
-        settings: What is written.
+        settings: Settings of the rewriting.
         parents: The student's choice between the instructions; None for the eager order.
         open_student: The student as a teacher, where its own answers are rewritten; else None.
         student_name: Name of the student in tables.

@@ -120,7 +120,7 @@ class ReadingCounter:
 
 
 # ----------------------------------------------------------------------------------------------
-# Where scores go: the scores table and, where asked for, the token statistics beside it.
+# Where scores go: the scores table and, where asked for, the token statistics.
 # ----------------------------------------------------------------------------------------------
 
 

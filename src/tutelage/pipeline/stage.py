@@ -362,7 +362,7 @@ def refine_stage(
 
     Args:
         run: The run folder.
-        refine: What is written.
+        refine: Settings of the rewriting.
         teacher: The teacher that writes.
         student: The fingerprint of the student that chooses on the way, or None.
         select: The rule by which it chooses.
@@ -526,7 +526,7 @@ def verify_stage(run: RunFolder, name: str, *parts: object) -> Stage:
     Args:
         run: The run folder.
         name: Name of the check, as in verdicts.parquet.
-        parts: What the verdicts depend on beside the candidates.
+        parts: Inputs of the verdicts other than the candidates.
     """
     return Stage(
         name=f"verify:{name}",

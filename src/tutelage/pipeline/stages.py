@@ -188,7 +188,7 @@ def refine(
 
     Args:
         run: The run folder.
-        refine: What is written.
+        refine: Settings of the rewriting.
         teacher: The teacher that writes.
         student: The student that chooses on the way, or None.
         select: The rule by which it chooses.
@@ -288,7 +288,7 @@ def score(
         run: The run folder.
         student: The student that reads; with workers, only what it is.
         reading: How it reads.
-        settings: What is computed.
+        settings: Settings of the scoring.
         progress: Told of each candidate.
         workers: Workers that read instead.
     """

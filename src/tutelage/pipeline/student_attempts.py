@@ -71,11 +71,11 @@ class Attempt:
     """One generated answer of the student.
 
     Attributes:
-        example_id: What was asked.
+        example_id: The example.
         kind: How it was drawn.
         index: Which one of its kind, from 0.
-        status: `ok`, `cut_by_length`, or `teacher_failed`: then nobody answered.
-        text: What it wrote; empty where nobody answered.
+        status: `ok`, `cut_by_length`, or `teacher_failed`.
+        text: What it wrote; empty without an answer.
         completion_tokens: As the server counted.
         request_key: Request key of the reply in the journal.
     """
@@ -136,7 +136,7 @@ def attempt_all(
 
     Returns:
         The attempts, example by example, greedy ones first; and the teacher's tally, with why
-        nobody was asked any more under `away`, if so.
+        under `away` why the requests stopped, if they did.
     """
     units = [unit for example in examples for unit in _units(example, settings, pool)]
     progress.begin("attempt", total=len(units), unit="answers")
@@ -258,7 +258,7 @@ def checked_attempts(
     """Table of attempts with their verdicts (ATTEMPTS schema), in the order given.
 
     An answer that was cut is wrong: it would have gone on. Where the reference is none that can be
-    checked, it cannot be either. What nobody answered has no verdict.
+    checked, it cannot be either. An attempt without an answer has no verdict.
 
     Args:
         attempts: The attempts.

@@ -85,7 +85,7 @@ class AttendedTeacher:
         away: Why only its journal can be asked, if so.
 
     Attributes:
-        capped: Why nobody is asked any more because of the cap on cost; None below it.
+        capped: Reason for sending no more requests once max_cost is reached; else None.
         report: Reports what fails.
     """
 
@@ -146,7 +146,7 @@ class AttendedTeacher:
 
         Raises:
             TeacherError: This one has no reply; the next one may have.
-            TeacherStoppedError: No request will have one until somebody mends the settings.
+            TeacherStoppedError: No request can succeed until the settings are corrected.
         """
         try:
             return await self._inner.ask(request)

@@ -8,7 +8,7 @@ assistant said can usually be told from what surrounds it:
     It is 12.</s> User: And 3 + 4?                 -> It is 12.
     <|channel|>analysis ... <|channel|>final<|message|>It is 12.  -> It is 12.
 
-Text that the prompt itself has, and what stands in code, is left alone: somebody may ask about
+Text that the prompt itself has, and what stands in code, is left alone: a prompt may ask about
 chat templates.
 """
 

@@ -88,7 +88,7 @@ def load_prompt(*, step: str, version: PromptVersion = "v1", path: Path | None =
     """Load a prompt of the package, or the user's file in its place.
 
     A file is read once per process: a run that takes days uses one prompt, the one its manifest
-    names, though somebody edits the file meanwhile.
+    names, even if the file is edited meanwhile.
 
     Args:
         step: `instruction_reflection` or `response_reflection`.

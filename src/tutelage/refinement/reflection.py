@@ -426,7 +426,7 @@ async def reflect_all(
 ) -> list[Candidate]:
     """Rewrite many candidates with a teacher.
 
-    Once the budget is used up nobody is asked any more, and the rest is `over_budget`. On
+    Once the budget is used up no request is sent, and the rest is `over_budget`. On
     cancellation nothing is lost that was paid for: each reply is in the journal.
 
     Args:

@@ -372,10 +372,10 @@ def is_whole(reply: Reply, *, max_tokens: int | None) -> bool:
     """Whether the server says that the reply is complete.
 
     Where it gives no reason to stop at all, a reply with fewer tokens than it might have had counts
-    as whole; without a count of tokens nobody can tell.
+    as whole; without a count of tokens this is unknown.
 
     Args:
-        reply: What came.
+        reply: The reply.
         max_tokens: The limit that was asked for; None where it is not known.
 
     Examples:

@@ -425,7 +425,7 @@ async def sample_in_waves(
 
     Returns:
         One candidate a request, example by example, in order of their index; equal responses of
-        one example are joined, whoever wrote them.
+        one example are joined, also of different teachers.
 
     Raises:
         SettingsError: `accepted` without `accept`.

@@ -65,8 +65,8 @@ class Figure:
         draw: Gives the SVG; called only by a renderer that shows pictures.
         table: The data behind it.
         note: What was left out or sampled.
-        layout: `card` for a picture that others stand beside, `wide` for the width of the page,
-            `beside` for the picture with its table open at its side.
+        layout: `card` for a picture in a row of several, `wide` for the width of the page,
+            `beside` for the picture next to its open table.
         draw_narrow: Gives another SVG for telephones, where one picture does not fit both.
         in_text: Whether a text report shows its table.
     """

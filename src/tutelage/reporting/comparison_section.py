@@ -30,7 +30,7 @@ _NULLS_TEXT = (
 
 def null_section(summary: Summary) -> Sequence[Section]:
     """Comparison of the selection with sets of the same size chosen without the student."""
-    if len(summary.sets) < 2:  # noqa: PLR2004  (nothing stands beside it)
+    if len(summary.sets) < 2:  # noqa: PLR2004  (nothing to compare it with)
         return ()
     measures = [("response_tokens", [s.tokens for s in summary.sets])]
     measures += [

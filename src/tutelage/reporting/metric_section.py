@@ -437,7 +437,7 @@ def agreement_section(summary: Summary) -> Sequence[Section]:
     names = (*summary.metrics, LENGTHS[0])
     pairs = [c for c in summary.correlations if c.a in names and c.b in names]
     known = [c for c in pairs if c.spearman is not None]
-    if len(names) < 3 or not known:  # noqa: PLR2004  (one metric agrees with nobody)
+    if len(names) < 3 or not known:  # noqa: PLR2004  (one metric has no other to agree with)
         return ()
     values = {(c.a, c.b): c.spearman for c in known}
     among = [c for c in known if LENGTHS[0] not in (c.a, c.b)] or known

@@ -215,7 +215,7 @@ def _join(
     metrics: Sequence[str],
     chosen: str,
 ) -> None:
-    # A metric that is not finite, or beside a status, is no number, whoever wrote the table.
+    # A metric that is not finite, or in a row with a status, does not count as a number.
     number = "\n, CASE WHEN s.status = 'ok' AND isfinite(s.{0}) THEN s.{0} END AS {0}"
     columns = "".join(number.format(quoted(name)) for name in metrics)
     connection.execute(_DECIDED)

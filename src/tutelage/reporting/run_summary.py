@@ -99,7 +99,7 @@ class Region:
         group: original or refinement.
         ifd_below: Whether ifd < 1.
         r_ifd_below: Whether r_ifd < 1.
-        candidates: How many lie there.
+        candidates: Number of candidates in the region.
         chosen: Of these, how many were chosen.
     """
 

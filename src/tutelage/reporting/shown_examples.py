@@ -53,9 +53,9 @@ _MANY = 2000
 def clearness_of(metrics: Sequence[str]) -> tuple[str, str] | None:
     """SQL of the margin by which a rewrite `c` passes compared with another version `p`.
 
-    With ifd and r_ifd it is the smallest distance to the lines that the srt rule draws, beside the
-    version it was made from. Otherwise it is the gain over the original in the first metric that
-    has a direction. None where no metric has one.
+    With ifd and r_ifd it is the smallest distance to the limits of the srt rule, including the
+    comparison with the version it was made from. Otherwise it is the gain over the original in the
+    first metric that has a direction. None where no metric has one.
     """
     if {"ifd", "r_ifd"} <= set(metrics):
         # least() passes over null, so a parent without numbers takes no part.

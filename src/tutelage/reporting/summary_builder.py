@@ -287,7 +287,7 @@ ORDER BY n DESC, stage, reason, step
 
 def count_troubles(database: Database) -> tuple[Trouble, ...]:
     """Reasons for rows that could not be read, candidates without text and texts without scores."""
-    # Without any scores nothing failed to be scored: nobody tried.
+    # Without any scores nothing failed to be scored: nothing was tried.
     found = database.ask(_TROUBLES, scored="true" if database.student else "false")
     return tuple(
         Trouble(stage=stage, step=step, reason=reason, count=count, detail=detail)

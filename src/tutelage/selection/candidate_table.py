@@ -192,7 +192,7 @@ class Pool:
 
         Args:
             eligible_N: Mask of candidates that may be chosen. A NaN is never chosen.
-            values_N: What is compared.
+            values_N: The compared metric.
             highest: Whether higher is better.
 
         Returns:
@@ -218,7 +218,7 @@ class Pool:
 
         Args:
             eligible_N: Mask of candidates that are ranked. A NaN never is.
-            values_N: What is compared.
+            values_N: The compared metric.
             highest: Whether higher is better.
 
         Returns:

@@ -20,7 +20,7 @@ class Coverage:
         examples: How many examples there are; each has one decision.
         kept: How many of them keep a candidate.
         candidates: How many candidates there are, with or without text.
-        written: How many have text.
+        written: Number with text.
         scored: How many of these have every number that the rule needs.
         unwritten: How many have no text, by status.
         unscored: How many have text but not the numbers, by status.

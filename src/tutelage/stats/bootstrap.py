@@ -138,7 +138,7 @@ def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
 
     Args:
         group_Q: The group of each question; one group draws from all questions.
-        draws: How many.
+        draws: Number of draws.
         seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
@@ -158,7 +158,7 @@ def clustered_interval(
     Args:
         values: Finite numbers.
         clusters: Which cluster each belongs to, such as its example.
-        draws: How many.
+        draws: Number of draws.
         seed: Seed of the draws.
     """
     _, owner = np.unique(np.array(clusters, dtype=str), return_inverse=True)

@@ -43,8 +43,8 @@ class Interval:
             at this level, if it were the only comparison; 0 where nothing varied, which says
             nothing.
         freedom: Degrees of freedom of the standard error, at least 1.
-        seeds: How many.
-        items: How many.
+        seeds: Number of seeds.
+        items: Number of items.
     """
 
     mean: float
@@ -80,7 +80,7 @@ def paired_interval(
         D_S_I: float64, no NaN; at least one seed and two items.
         level: Confidence level of the interval, in (0, 1).
         seed: Seed of the bootstrap.
-        draws: How many resamples.
+        draws: Number of resamples.
 
     Raises:
         DataError: There are too few items, or a difference is not a number.

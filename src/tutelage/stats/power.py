@@ -94,8 +94,8 @@ class Design:
     """Detectable effect of an experiment with given numbers of seeds and items.
 
     Attributes:
-        seeds: How many.
-        items: How many.
+        seeds: Number of seeds.
+        items: Number of items.
         detectable: The smallest true difference that it finds with a chance of 80 %, where the
             comparison is the only one or the first of a fixed sequence.
         detectable_holm: The same after Holm's first step.

@@ -18,7 +18,7 @@ def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> fl
 
     Args:
         spread: Standard deviation of the terms, at least 0.
-        terms: How many, at least 1.
+        terms: Number of terms, at least 1.
         alpha: Significance level of the whole sequence, two-sided.
         tuned_for: Where it is tightest.
     """

@@ -94,7 +94,7 @@ def split_winner(D_E_S_I: NDArray[np.float64], *, seed: int = 0, splits: int = S
         D_E_S_I: Values by entrant, seed and item, higher is better; no NaN. With one seed only
             items are split, and the luck of that seed's training stays in.
         seed: Seed of the splits.
-        splits: How many.
+        splits: Number of splits.
 
     Raises:
         DataError: Fewer than two entrants or items, or a value that is not finite.

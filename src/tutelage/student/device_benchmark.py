@@ -33,7 +33,7 @@ class Shape:
         name: For the report.
         width: Width of the hidden states.
         inner: Inner width of the feed-forward blocks.
-        layers: How many.
+        layers: Number of layers.
         heads: Attention heads.
         keys: Key-value heads.
         vocabulary: Token ids.

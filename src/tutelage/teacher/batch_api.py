@@ -60,7 +60,7 @@ class Collected:
 
     Attributes:
         batch_key: The batch.
-        request: What was asked.
+        request: The request.
         run: The name of the run that asked.
         outcome: The reply, or why there is none.
     """

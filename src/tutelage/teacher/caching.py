@@ -246,7 +246,7 @@ class JournaledTeacher:
 
         Args:
             request: The request.
-            error: What went wrong.
+            error: The error.
             again: Whether another attempt follows.
         """
         self._account.attempt_failed(error)

@@ -47,7 +47,7 @@ class Journal:
 
     Args:
         path: The file; it is made if it is not there, unless `read_only`.
-        read_only: Never write, not even beside the file; for journals inside packages.
+        read_only: Never write, not even next to the file; for journals inside packages.
 
     Raises:
         JournalError: The file is missing, is not a journal, is damaged or cannot be written.

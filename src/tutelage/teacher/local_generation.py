@@ -235,7 +235,7 @@ class RowLimits:
     Args:
         limits: The most tokens of each row's reply.
         prompt_positions: Where replies begin.
-        stopping: Set where nobody waits for the batch any more; then it ends.
+        stopping: Set when the batch is no longer needed; then it ends.
     """
 
     def __init__(

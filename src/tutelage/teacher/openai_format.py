@@ -283,7 +283,7 @@ def reply_of(
 
     Args:
         body: The JSON object that came.
-        request: What was asked.
+        request: The request.
         seconds: How long it took.
         place: The endpoint, for messages.
 

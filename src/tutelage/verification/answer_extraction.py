@@ -178,7 +178,7 @@ def _boxes(text: str) -> Iterator[Found]:
         if not content.strip():
             continue
         between = text[previous_end : match.start()] if contents else ""
-        # A fresh box starts a fresh answer unless it stands right beside the one before.
+        # A fresh box starts a fresh answer unless it directly follows the previous one.
         if contents and ("\n" in between or len(between) > _BOXES_APART):
             contents = []
         if not contents:

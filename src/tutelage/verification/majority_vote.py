@@ -20,8 +20,8 @@ class Agreement:
     """Most frequent answer among N responses.
 
     Attributes:
-        answer: As its first voter wrote it; None where nobody answered or the first place is tied.
-        votes: How many responses gave the most frequent answer; 0 where nobody answered.
+        answer: As its first voter wrote it; None without any answer or with a tie.
+        votes: How many responses gave the most frequent answer; 0 without any answer.
         responses: How many responses there are, those without an answer included.
         tied: The answers that share the first place, in order of appearance; empty without a tie.
         agrees: For each response: whether it gave `answer`; None where it gave none, or at a tie.
@@ -113,7 +113,7 @@ def verdicts_by_majority(
     counted = f"{found.votes} of {found.responses} responses"
     if found.tied:
         unsure = f"a tie: {', '.join(found.tied)} by {counted} each"
-    elif found.votes < 2:  # noqa: PLR2004  (nobody agrees with anybody)
+    elif found.votes < 2:  # noqa: PLR2004  (no two responses agree)
         unsure = "no two responses agree"
     elif share < minimum_share:
         unsure = f"{counted} agree on {found.answer}, fewer than {minimum_share:g} of them"

@@ -56,7 +56,7 @@ def _children(parent: int) -> list[int]:
 def used_bytes(ancestor: int) -> int:
     """Memory of all descendants; shared memory counts once.
 
-    Of shared memory the whole of each mapping counts, since pages that nobody looks at are there
+    Each shared mapping counts as a whole, since pages that are not mapped are there
     all the same.
     """
     own, shared = 0, {}
@@ -425,7 +425,7 @@ def _bubblewrap_arguments() -> list[str]:
     """Arguments of bubblewrap for the same isolation that `jail.py` builds."""
     arguments = ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     if os.geteuid() == 0:
-        # No user namespace: the harness gives up root for an id that nobody has.
+        # No user namespace: the harness gives up root for an unused id.
         apart = ("pid", "net", "ipc", "uts", "cgroup-try")
         arguments += [f"--unshare-{name}" for name in apart]
         arguments += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]

@@ -47,7 +47,7 @@ def view(
     """Browse the decisions of a run, and correct them.
 
     Prints a link to a local page that shows the decisions of RUN. It can be opened on this machine
-    only. The first start writes an index beside the tables of the run. Ctrl-C stops it.
+    only. The first start writes an index next to the tables of the run. Ctrl-C stops it.
 
     \b
     Example:

@@ -92,7 +92,7 @@ def draw_sample(
     """Draw examples in one pass over the rows, with only the sample in memory.
 
     The draw depends on the seed and the ids of examples, not on their order. Of an example with
-    several responses one is drawn, beside its original where there is one.
+    several responses one is drawn, and its original if there is one.
 
     Args:
         rows: All rows.

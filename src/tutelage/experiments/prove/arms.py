@@ -179,7 +179,7 @@ def first_examples(rows: Sequence[SetRow], *, examples: int, place: str) -> list
 
     Args:
         rows: The rows in their order.
-        examples: How many examples.
+        examples: Number of examples.
         place: The arm, for the error.
 
     Raises:

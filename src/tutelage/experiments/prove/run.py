@@ -157,7 +157,7 @@ class _Turns:
     """Turns at a machine that other programs use too, by a shared lock.
 
     Args:
-        path: The lock, or None where nobody else has to be thought of.
+        path: The lock, or None without other programs.
         seconds: A turn that lasts at least so long ends with its cell.
     """
 

@@ -166,7 +166,7 @@ def write_ranking(
     """Write report.html and plots/ (SVG and PNG) into the folder of the ranking.
 
     Args:
-        ranked: What came out.
+        ranked: The result.
         level: Confidence level of its intervals.
         opening: Sentences that go first.
         more: Sections that go first.

@@ -280,7 +280,7 @@ class _Trial:
         running, order = list(names), list(names)
         winner: dict[str, Any] = {}
         for rung in rungs:
-            if len(running) < 2:  # noqa: PLR2004  (nobody to compare with)
+            if len(running) < 2:  # noqa: PLR2004  (nothing to compare with)
                 break
             values = self._train(
                 f"rung-{rung.number}",
@@ -446,7 +446,7 @@ def _winner(names: Sequence[str], values: Numbers) -> dict[str, Any]:
 
 
 def _asked(tasks: Sequence[TaskSettings]) -> set[str]:
-    """Questions of the tasks, on which nobody may train."""
+    """Questions of the tasks, on which no source may train."""
     found: set[str] = set()
     for task in tasks:
         if task.path is None or not Path(task.path).is_file():

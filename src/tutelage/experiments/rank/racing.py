@@ -2,7 +2,7 @@
 
 Questions are asked in blocks. After each block the student reads the new answers, and a teacher
 that is surely worse than another is not asked again; the watch of `sequential_stopping` holds
-however often one looks. Replies are in the journal: the same command continues, and pays nobody
+however often one looks. Replies are in the journal: the same command continues, and pays nothing
 twice.
 """
 

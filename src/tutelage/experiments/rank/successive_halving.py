@@ -12,9 +12,9 @@ class Rung:
 
     Attributes:
         number: From 1.
-        entrants: How many take part.
+        entrants: Number of entrants.
         examples: Trained on, each.
-        keeps: How many go on.
+        keeps: Number that reach the next round.
     """
 
     number: int

@@ -73,7 +73,7 @@ def observe(
     Args:
         name: What reports call it.
         student: Who.
-        settings: What is held out.
+        settings: Settings of the held-out items.
         out: A folder for its answers and its evaluation.
         doors: How models are reached.
         progress: Told of each answer.
@@ -197,8 +197,9 @@ def measure(
         progress: Told of each text that is read.
 
     Returns:
-        Lines about `data` (the chosen set beside the originals), `student` (the trained student's
-        answers beside the untrained one's) and `held_out` (the evaluation of both).
+        Lines about `data` (the chosen set compared with the originals), `student` (the trained
+        student's answers compared with the untrained one's) and `held_out` (the evaluation of
+        both).
     """
     with (
         opened_student(before.student, doors.doors) as untrained,

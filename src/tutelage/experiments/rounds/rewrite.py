@@ -133,7 +133,7 @@ def add_candidates(run: RunFolder, more: Iterable[Candidate]) -> Tally:
 def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> list[Refused]:
     """Refused candidates, newest version first, with the complaint.
 
-    A candidate without numbers is not sent back: nobody knows what to complain about.
+    A candidate without numbers is not sent back, since there is no reason to give.
 
     Args:
         run: The run of the student.
