@@ -82,7 +82,7 @@ def settings_page() -> str:
         "`student.model` and `out` must be given.",
         "",
         "`tutelage init` writes a commented file to start from and, next to it, the JSON schema",
-        "that editors use for completion and checks ([config-schema.json](config-schema.json)). The",
+        "that editors use to complete and check it ([config-schema.json](config-schema.json)). The",
         "first line of the file, `# yaml-language-server: $schema=tutelage-schema.json`, names it.",
         "",
         "The smallest useful file:",
