@@ -1,11 +1,13 @@
 """Rules of the house that no linter knows."""
 
 import ast
+import functools
 import re
 import resource
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,11 @@ BROAD_EXCEPTIONS = ("pipeline", "distributed")
 """Packages that turn the failure of one example into a row with its reason."""
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_fits_a_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 600
@@ -23,7 +30,7 @@ def test_a_file_fits_a_sitting(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_function_fits_a_screen(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
@@ -73,15 +80,49 @@ def test_no_room_is_a_drawer_for_everything() -> None:
 def test_a_package_front_door_only_names_what_is_inside(path: Path) -> None:
     if path.name != "__init__.py" or path.parent.name == "tutelage":
         return
-    for node in ast.parse(path.read_text()).body:
+    for node in _tree(path).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         names = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
         assert docstring or names or isinstance(node, ast.ImportFrom)
 
 
+def _definitions(node: ast.AST) -> Iterator[ast.AST]:
+    """A module, class or function and those inside it."""
+    yield node
+    for child in getattr(node, "body", ()):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _definitions(child)
+
+
+def test_a_docstring_begins_by_saying_what_the_thing_is() -> None:
+    riddles = []
+    for path in SOURCES:
+        for node in _definitions(_tree(path)):
+            text = ast.get_docstring(node, clean=False)
+            first = re.split(r"(?<=[.?!])\s", text.strip())[0] if text else None
+            if first is not None and (first.endswith("?") or len(first.split()) < 4):
+                riddles.append(f"{path.name} {getattr(node, 'name', 'module')}: {first}")
+    assert riddles == []
+
+
+def test_a_public_function_of_three_arguments_documents_them() -> None:
+    undocumented = []
+    for path in SOURCES:
+        for node in _tree(path).body:
+            # the arguments of a command are documented by its options
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or "cli" in path.parts:
+                continue
+            count = len(node.args.posonlyargs + node.args.args + node.args.kwonlyargs)
+            # "Args:", or a reference to the function whose arguments these are
+            has_args = re.search(r"\b(Args:|arguments)", ast.get_docstring(node, clean=False) or "")
+            if count >= 3 and node.name[0] != "_" and not has_args:
+                undocumented.append(f"{path.name}:{node.lineno} {node.name}")
+    assert undocumented == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_exception_is_swallowed(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, f"{path.name}:{node.lineno}: bare except"
             broad = isinstance(node.type, ast.Name) and node.type.id in (

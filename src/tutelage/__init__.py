@@ -1,4 +1,4 @@
-"""Let the student choose: which version of each example can this model learn from?
+"""Data selection for fine-tuning, by the likelihoods of the model that will be trained.
 
     import tutelage as tt
 
@@ -111,11 +111,11 @@ _ELSEWHERE = {
     "TutelageError": "tutelage.errors",
     "extension": "tutelage.data.extensions",
 }
-"""Public names that are not of `tutelage.api`."""
+"""Public names outside `tutelage.api`."""
 
 
 class _Package(ModuleType):
-    """This package: a module whose public functions no import of a subpackage can replace.
+    """Module type of this package: no import of a subpackage can replace a public function.
 
     Python binds a subpackage to its name in the parent package when it is first imported:
     `import tutelage.reporting` would put a module in the place of the function `report`.

@@ -1,4 +1,4 @@
-"""Everything this package raises on purpose.
+"""Exceptions that this package raises on purpose.
 
     TutelageError
     ├── DataError (ValueError)          a row, a file or a table is not what it should be
@@ -53,7 +53,7 @@ def _rebuild(kind: type[TutelageError], message: str, hint: str | None) -> Tutel
 
 
 class DataError(TutelageError, ValueError):
-    """A row, a file or a table is not what it should be."""
+    """A row, a file or a table is invalid."""
 
 
 class SpanMismatchError(DataError):
@@ -61,31 +61,31 @@ class SpanMismatchError(DataError):
 
 
 class SettingsError(TutelageError, ValueError):
-    """A setting or a flag is wrong."""
+    """A setting or a command-line option is invalid."""
 
 
 class MissingExtraError(TutelageError, ImportError):
-    """A library that one of the extras installs is not there."""
+    """A library that belongs to an extra is not installed."""
 
 
 class RunError(TutelageError, RuntimeError):
-    """A run folder cannot be used as asked."""
+    """A run folder cannot be used as requested."""
 
 
 class JournalError(RunError):
-    """The journal of teacher replies cannot be read or written; nothing more may be asked."""
+    """The teacher cache (journal) cannot be read or written; no further call is made."""
 
 
 class StudentError(TutelageError, RuntimeError):
-    """The student cannot be loaded or read."""
+    """The student cannot be loaded or cannot read the data."""
 
 
 class DivergedError(StudentError):
-    """A training came to numbers that are none; nothing of it is kept."""
+    """A training diverged to NaN or infinite values; nothing of it is kept."""
 
 
 class TeacherStoppedError(TutelageError, RuntimeError):
-    """Every call fails alike, so no more are made.
+    """Every call fails for the same reason, so no more are made.
 
     Not a `TeacherError` on purpose: it is about the whole run, not about one example.
 
@@ -97,7 +97,7 @@ class TeacherStoppedError(TutelageError, RuntimeError):
 
 
 class TeacherError(TutelageError, RuntimeError):
-    """The teacher could not be asked, or answered unusably."""
+    """A call to the teacher failed or gave an unusable reply."""
 
     retryable: ClassVar[bool] = False
 
@@ -115,7 +115,7 @@ class TeacherUnreachableError(TeacherError):
 
 
 class UnusableReplyError(TeacherError):
-    """The teacher answered, and may want money for it, but there is no text to use.
+    """The teacher replied, perhaps at a cost, but without usable text.
 
     Attributes:
         finish_reason: As the server said.
@@ -133,11 +133,11 @@ class UnusableReplyError(TeacherError):
 
 
 class NotInJournalError(TeacherError):
-    """A replay was asked for a reply that was never recorded."""
+    """A replay requested a reply that is not in the teacher cache."""
 
 
 class BatchPendingError(TeacherError):
-    """The reply comes with a provider's batch, which a later run collects."""
+    """The reply is part of a provider's batch, which a later run collects."""
 
 
 class BatchFailedError(TeacherError):
@@ -151,4 +151,4 @@ class BatchFailedError(TeacherError):
 
 
 class BudgetError(TeacherError):
-    """The next call could pass the cap on cost."""
+    """The next call could exceed the limit on cost."""

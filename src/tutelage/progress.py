@@ -1,4 +1,4 @@
-"""Progress of long work: the protocol that packages report to, live bars, and silence.
+"""Progress of long work: the protocol, live progress bars, and a silent version.
 
 Packages never print; the command line and the Python API decide what is shown.
 """
@@ -10,50 +10,56 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _PACE_SECONDS = 900.0
-"""What is left is told from the pace of so long: one training alone may take minutes."""
+"""Seconds over which the remaining time is estimated: one training alone may take minutes."""
 
 
 class Progress(Protocol):
-    """Somebody who wants to know how far a stage is."""
+    """Protocol of progress reports: stages that begin, advance and end."""
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
-        """A stage begins; total is None where it cannot be known."""
+        """Start a stage; `total` is None where it is unknown.
+
+        Args:
+            stage: Its name.
+            total: How many units it has.
+            unit: What is counted.
+        """
         ...
 
     def tell(self, text: str) -> None:
-        """One line for the person, now: what is about to happen, or what went wrong."""
+        """Show one line of text now: what is about to happen, or what went wrong."""
         ...
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
-        """`count` more units are done; note is a short fact such as what was spent."""
+        """Report `count` more finished units; `note` is a short fact such as the cost so far."""
         ...
 
     def end(self, *, note: str | None = None) -> None:
-        """The stage that began last has ended."""
+        """End the stage that began last."""
         ...
 
 
 class Silent:
-    """A progress that nobody sees."""
+    """Progress that shows nothing."""
 
     def begin(self, stage: str, *, total: int | None, unit: str) -> None:
-        """Say nothing."""
+        """Show nothing to the user."""
 
     def tell(self, text: str) -> None:
-        """Say nothing."""
+        """Show nothing to the user."""
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
-        """Say nothing."""
+        """Show nothing to the user."""
 
     def end(self, *, note: str | None = None) -> None:
-        """Say nothing."""
+        """Show nothing to the user."""
 
 
 class LiveBars:
-    """A progress that draws one bar a stage, with its pace and what is left.
+    """Progress with one live bar for each stage, its speed and the remaining time.
 
     Args:
-        bars: Of `live_bars`; already started.
+        bars: Bars of `live_bars`; already started.
     """
 
     def __init__(self, bars: "Bars") -> None:
@@ -77,7 +83,7 @@ class LiveBars:
         self._bars.console.print(_printable(text), markup=False, highlight=False)
 
     def advance(self, count: int = 1, *, note: str | None = None) -> None:
-        """Move the bar of the stage that began last."""
+        """Advance the bar of the stage that began last."""
         if self._task is None:
             return
         self._bars.update(self._task, advance=count)
@@ -128,7 +134,7 @@ def preparing_in_words(stage: str, seconds: float | None) -> str:
 
 
 def live_bars(*, stderr: bool) -> "Bars":
-    """Bars for `LiveBars`; a context manager that starts and stops them.
+    """Context manager that starts and stops the bars of `LiveBars`.
 
     Args:
         stderr: Draw on stderr, as in a terminal; in a notebook that would be a red box.
@@ -159,7 +165,7 @@ def live_bars(*, stderr: bool) -> "Bars":
 
 
 def pace_text(pace: float) -> str:
-    """Units a second, or seconds a unit where that is above 1.
+    """Speed as units per second, or seconds per unit where that is above 1.
 
     Examples:
         >>> pace_text(2.5), pace_text(0.25)
@@ -169,7 +175,7 @@ def pace_text(pace: float) -> str:
 
 
 def _printable(text: str) -> str:
-    r"""The text with everything that cannot be printed as an escape.
+    r"""Text with everything that cannot be printed replaced by an escape.
 
     Examples:
         >>> _printable("a\x1b[2Jb")

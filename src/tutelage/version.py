@@ -1,3 +1,3 @@
-"""The version of the package."""
+"""Version number of the package."""
 
 __version__ = "0.2.0"

@@ -1,5 +1,6 @@
 """Data in every form gives the same rows."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import tutelage as tt
 from tests.pipeline.fakes import doors, rows
+from tutelage.api import inputs
 from tutelage.errors import DataError, RunError, SettingsError
 
 Form = Callable[[list[Any]], Any]
@@ -70,6 +72,23 @@ def test_a_frame_with_columns_of_several_types_is_read_row_by_row() -> None:
     loaded = tt.load(frame)
     assert loaded["status"].to_pylist() == ["ok"] * 3
     assert loaded.run.candidates.kept.num_rows == 2
+
+
+@pytest.mark.parametrize("keeps_order", [True, False])
+def test_the_keys_of_a_tool_in_a_frame_keep_their_order(
+    *, keeps_order: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    if keeps_order and not inputs._KEEPS_ORDER:
+        pytest.skip("this pyarrow sorts keys")
+    monkeypatch.setattr(inputs, "_KEEPS_ORDER", keeps_order)
+    tool = {"name": "weather", "description": "The weather now.", "about": "cities"}
+    row = {"instruction": "How warm is it?", "output": "4 degrees.", "tools": [tool]}
+    held = inputs.in_memory(pandas.DataFrame([row]))
+    assert isinstance(held, pa.Table) == keeps_order
+    loaded = tt.load(pandas.DataFrame([row]))
+    (tools,) = loaded.run.examples["tools"].to_pylist()
+    assert list(json.loads(tools)[0]["function"]) == ["name", "description", "about"]
 
 
 @pytest.mark.parametrize(

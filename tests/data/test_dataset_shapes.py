@@ -316,7 +316,7 @@ def test_rows_that_share_an_instruction_are_told_and_read_as_samples_when_asked(
     rows = [{"question": ASK, "answer": text} for text in ("42", "forty-two", "six sevens")]
     found = read(rows)
     assert [row.candidates[0].step for row in found] == ["original"] * 3
-    assert found.notes[0].startswith("2 rows ask what an earlier row asks")
+    assert found.notes[0].startswith("2 rows have the instruction of an earlier row")
     assert "--as samples" in found.notes[0]
     asked = read(rows, ReadSettings(shape="samples"))
     assert [row.candidates[0].step for row in asked] == ["sample"] * 3

@@ -117,7 +117,14 @@ def test_made_ids_have_the_length_that_every_template_takes() -> None:
 def test_parquet_gives_every_row_the_fields_of_all(tmp_path) -> None:
     other = {**BARE, "name": "clock", "strict": True}
     rows = [ROWS["OpenAI"], {"messages": [{"role": "user", "content": "?"}], "tools": [other]}]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    table = pa.Table.from_pylist(rows)
+    # The order of a file's fields is part of the prompt; pyarrow below 24 would write them sorted.
+    names = ("name", "description", "strict")
+    tool = pa.struct([table.schema.field("tools").type.value_type.field(name) for name in names])
+    schema = table.schema.set(
+        table.schema.get_field_index("tools"), pa.field("tools", pa.list_(tool))
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "rows.parquet")
     found = list(read(str(tmp_path / "rows.parquet")))
     assert found[0].example.tools == TOOLS
     assert found[0].candidates[0].candidate_id == first(ROWS["OpenAI"]).candidate_id

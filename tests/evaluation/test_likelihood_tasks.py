@@ -115,7 +115,7 @@ def test_a_missing_field_is_named_with_its_row(tmp_path: Path) -> None:
 def test_two_items_with_one_id_are_refused(tmp_path: Path) -> None:
     row = {"id": 1, "question": "q", "answer": "2"}
     path = write(tmp_path / "c.jsonl", [row, row])
-    with pytest.raises(DataError, match="stands twice"):
+    with pytest.raises(DataError, match="occurs twice"):
         read_items(TaskSettings(name="c", kind="exact_match", path=path), seed=0)
 
 

@@ -86,7 +86,7 @@ def test_both_is_missing_where_the_response_is(make_candidates):
 
 
 def test_an_id_that_stands_there_twice_is_refused(make_candidates):
-    with pytest.raises(DataError, match="candidate x stands in the table twice"):
+    with pytest.raises(DataError, match="candidate x is in the table twice"):
         pool_of(make_candidates([("a", "1"), ("b", "2")], ids=["x", "x"]))
 
 

@@ -163,7 +163,7 @@ def test_casl_takes_away_what_the_length_of_steps_explains():
 
 
 def test_casl_is_not_fitted_on_responses_that_are_all_alike():
-    with pytest.raises(DataError, match="do not tell the length of steps"):
+    with pytest.raises(DataError, match="are not enough to separate the length of steps"):
         fit_casl(grape=np.ones(9), causes_R_3=np.ones((9, 3)))
 
 

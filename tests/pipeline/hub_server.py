@@ -3,13 +3,13 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from tests.loopback_server import JsonHandler, served_by
 
 
 @dataclass
@@ -52,52 +52,29 @@ def hub() -> Iterator[Hub]:
     """A hub in a thread."""
     made = Hub()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self._obey("GET", b"")
-
-        def do_HEAD(self) -> None:
-            self._obey("HEAD", b"")
-
-        def do_POST(self) -> None:
-            self._obey("POST", self.rfile.read(int(self.headers.get("content-length", 0))))
-
-        def _obey(self, method: str, data: bytes) -> None:
+    class Handler(JsonHandler):
+        def obey(self, method: str, data: bytes) -> None:
             path = unquote(urlsplit(self.path).path)
             made.asked.append(f"{method} {path}")
             made.headers.append(dict(self.headers))
             if made.refuses is not None:
-                return self._send(made.refuses, {"error": made.says})
+                return self._reply(made.refuses, {"error": made.says})
             answer = _answer(made, path, data)
             if answer is None:
-                return self._send(404, {"error": f"nothing at {path}"})
-            return self._send(200, answer, head=method == "HEAD")
+                return self._reply(404, {"error": f"nothing at {path}"})
+            return self._reply(200, answer)
 
-        def _send(self, status: int, answer: Any, *, head: bool = False) -> None:
+        def _reply(self, status: int, answer: Any) -> None:
             raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(raw)))
-            self.send_header("ETag", f'"{hashlib.sha256(raw).hexdigest()[:20]}"')
             repo = "/".join(urlsplit(self.path).path.split("/")[2:4])
-            self.send_header("X-Repo-Commit", made.commits.get(repo, "0" * 40))
-            self.end_headers()
-            if not head:
-                self.wfile.write(raw)
+            headers = {
+                "ETag": f'"{hashlib.sha256(raw).hexdigest()[:20]}"',
+                "X-Repo-Commit": made.commits.get(repo, "0" * 40),
+            }
+            self.send(status, raw, headers=headers)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with served_by(Handler) as made.url:
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _answer(made: Hub, path: str, data: bytes) -> Any:

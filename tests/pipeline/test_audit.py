@@ -147,7 +147,7 @@ def test_few_faults_mean_that_all_are_kept() -> None:
 def test_the_page_shows_examples_of_each_kind_with_their_evidence(many: dict[str, Any]) -> None:
     page = Path(many["page"]).read_text(encoding="utf-8")
     assert "low-effort: a refusal" in page
-    assert "What spoke for it" in page
+    assert "Evidence for the fault" in page
     assert "<script" not in page
     strange = ("low_effort", "other_language")
     shown = [

@@ -134,7 +134,7 @@ def test_the_rates_on_held_out_rows_have_their_intervals(words: str, text: str) 
         f"{numbers[1]} to {numbers[2]}); 5.0 % were allowed." in words
     )
     assert f"none (clean) {UNKNOWN} 80 {' '.join([*numbers, *[UNKNOWN] * 3])}" in text
-    assert "hardest to tell from clean versions is echo (strong dose): AUC 0.550" in words
+    assert "hardest to distinguish from clean versions is echo (strong dose): AUC 0.550" in words
     assert re.search(r"echo strong 40 90 % .* 0\.970 45 % 0\.550 wrong letters", text)
     assert "Before the fit 4 versions of your own looked faulty" in words
     assert "No detector for other language: planted into 3 fit rows" in words
@@ -165,7 +165,10 @@ def test_explain_for_programs_has_the_verdict_and_its_numbers(root: Path) -> Non
             {"status": "not_fitted", "detail": "30 clean examples"},
             "so nothing was refused: 30 clean",
         ),
-        ({"status": "fitted", "gate": {"version": 0}}, "The gate of this run cannot be read: a "),
+        (
+            {"status": "fitted", "gate": {"version": 0}},
+            "The quality gate of this run cannot be read: a ",
+        ),
     ],
 )
 def test_a_gate_that_says_nothing_does_not_break_the_report(

@@ -89,7 +89,7 @@ def test_what_a_person_overruled_is_listed(runs: tuple[RunFolder, RunFolder]) ->
     assert "older than overrides.jsonl" in " ".join(stale.paragraphs)
     assert section.tables[0].rows[0][0] == example
     text = report_text(one.root)
-    assert "What a person overruled" in text
+    assert "Manual overrides" in text
     assert "not <b>true</b>" in text
 
 

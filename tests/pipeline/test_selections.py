@@ -265,7 +265,7 @@ def test_the_report_compares_two_selections(data: Path) -> None:
     )
     assert f"both keep the same version {same}" in text
     page = write_report(run.root, compared=["originals"])
-    assert f"They decide alike on {alike} of them" in page.read_text()
+    assert f"They agree on {alike} of them" in page.read_text()
     page = write_report(run.root, selection="originals", compared=["main"])
     assert page == run.root / "selections" / "originals" / "report.html"
     assert "Compared with the selection main" in page.read_text()

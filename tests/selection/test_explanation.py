@@ -119,7 +119,10 @@ def test_an_original_without_a_number_cannot_be_beaten_in_paper_mode():
         version("b", "instruction_reflection"),
         mode="paper",
     )
-    assert "First comparison: the original has no ifd to be beaten, so it goes on." in sentences
+    assert (
+        "First comparison: the original has no ifd to compare with, so it enters the second "
+        "comparison." in sentences
+    )
     assert sentences[-1] == "Nothing is kept. The original has no number: too_long."
 
 
@@ -130,7 +133,7 @@ def test_a_rule_that_cuts_is_told_from_its_decision():
     sentences = explain([candidate], [score], settings=chosen, decision=decision)
     assert sentences[-2:] == [
         "Its best candidate has ifd 0.5000; the last one kept in its group has 0.7500.",
-        "Nothing is kept. As many as were asked for have better candidates.",
+        "Nothing is kept. The requested number of examples have better candidates.",
     ]
 
 

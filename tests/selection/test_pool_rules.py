@@ -117,7 +117,7 @@ def test_filters_and_verdicts_become_reasons():
 
 def test_a_table_older_than_the_candidates_stops_the_selection():
     candidates = pool(x=[{}, {}])["candidates"]
-    with pytest.raises(DataError, match="know nothing of 1 of 2 candidates"):
+    with pytest.raises(DataError, match="have no entry for 1 of 2 candidates"):
         gate(candidates=candidates, settings=SelectSettings(), verdicts=verdicts(xa="right"))
     found = gate(
         candidates=candidates, settings=SelectSettings(gate="off"), verdicts=verdicts(xa="right")

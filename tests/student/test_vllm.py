@@ -5,13 +5,14 @@ import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.loopback_server import JsonHandler, served
 from tutelage.data import VIEW_NAMES
 from tutelage.errors import MissingExtraError, SettingsError, StudentError
 from tutelage.student import StudentSettings, open_student
@@ -47,55 +48,36 @@ def measured(token: int) -> dict[str, Any]:
     return {str(token): {"logprob": -token / 100, "rank": token, "decoded_token": "?"}}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler):
     server: Server
 
-    def do_GET(self) -> None:
-        assert self.path == "/v1/models"
-        only = {"id": "served", "max_model_len": self.server.limit}
-        self.answer({"data": self.server.models or [only]})
-
-    def do_POST(self) -> None:
+    def obey(self, method: str, data: bytes) -> None:
+        if method == "GET":
+            assert self.path == "/v1/models"
+            only = {"id": "served", "max_model_len": self.server.limit}
+            return self.send(self.server.status, {"data": self.server.models or [only]})
         assert self.path == "/v1/completions"
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = json.loads(data)
         self.server.asked.append(body)
         self.server.keys.append(self.headers["Authorization"])
         if self.server.meeting is not None:
             self.server.meeting.wait(20)
         most, refusal = self.server.most, self.server.refusal
         if most is not None and refusal and max(map(len, body["prompt"])) > most:
-            text = json.dumps({"error": {"message": refusal[1]}}).encode()
-            self.send_response(refusal[0])
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-            return
+            return self.send(refusal[0], {"error": {"message": refusal[1]}})
         choices = [
             {"index": n, "text": "", "prompt_logprobs": [None, *map(measured, prompt[1:])]}
             for n, prompt in enumerate(body["prompt"])
         ]
         choices.reverse()  # the order is in the index, not in the list
-        self.answer(self.server.change({"choices": choices}))
-
-    def answer(self, value: Any) -> None:
-        text = json.dumps(value).encode()
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        return self.send(self.server.status, self.server.change({"choices": choices}))
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    running = Server()
+    with served(running):
         yield running
-        running.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -143,7 +125,7 @@ def test_its_readings_do_not_mix_with_those_of_another_backend(student_of, tiny_
 
 
 def test_the_distribution_cannot_be_had_and_that_is_said_first(server, student_of, some_candidates):
-    with pytest.raises(SettingsError, match="entropies and sums of squares cannot be had"):
+    with pytest.raises(SettingsError, match="entropies and sums of squares are not available"):
         next(student_of(use_cache=False).read(some_candidates, views=VIEW_NAMES, statistics="full"))
     assert not server.asked
 

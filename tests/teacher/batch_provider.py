@@ -2,13 +2,12 @@
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.loopback_server import JsonHandler, served_by
 from tests.teacher.conftest import chat
 
 
@@ -104,17 +103,8 @@ def provider() -> Iterator[Provider]:
     """A provider in a thread."""
     made = Provider()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_GET(self) -> None:
-            self._obey("GET", b"")
-
-        def do_POST(self) -> None:
-            self._obey("POST", self.rfile.read(int(self.headers["content-length"])))
-
-        def _obey(self, method: str, data: bytes) -> None:
+    class Handler(JsonHandler):
+        def obey(self, method: str, data: bytes) -> None:
             path = self.path.removeprefix("/v1")
             made.calls.append(f"{method} {path.partition('?')[0]}")
             made.headers.append(dict(self.headers))
@@ -123,30 +113,15 @@ def provider() -> Iterator[Provider]:
                 answer = _answer(made, method, path, data, self.headers)
                 made.after(method, path)
             except RefusalError as refusal:
-                self._send(refusal.status, refusal.body)
+                self.send(refusal.status, refusal.body)
             except ConnectionAbortedError:
                 self.close_connection = True
             else:
-                self._send(200, answer)
+                self.send(200, answer)
 
-        def _send(self, status: int, answer: Any) -> None:
-            raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(raw)))
-            self.end_headers()
-            self.wfile.write(raw)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with served_by(Handler) as url:
+        made.url = f"{url}/v1"
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _answer(made: Provider, method: str, path: str, data: bytes, headers: Any) -> Any:

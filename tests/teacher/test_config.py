@@ -84,7 +84,9 @@ def test_a_local_teacher_is_called_by_the_name_of_its_folder() -> None:
 
 
 def test_how_something_is_asked_is_not_a_setting_of_whom() -> None:
-    with pytest.raises(ValidationError, match="max_tokens, temperature: belongs to what is asked"):
+    with pytest.raises(
+        ValidationError, match="max_tokens, temperature: is a setting of the requests"
+    ):
         TeacherSettings.model_validate({"model": "m", "temperature": 0.5, "max_tokens": 7})
 
 

@@ -144,7 +144,7 @@ def test_wrong_arguments_never_raise(kind, response, arguments):
         ),
         (
             Constraint(kind="language:response_language", arguments={"language": "de"}),
-            "cannot be told",
+            "is uncertain",
         ),
     ],
 )

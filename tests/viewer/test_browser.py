@@ -162,7 +162,7 @@ def test_a_person_overrules_with_a_note_and_it_lasts(page: Any, served: Served) 
     page.click(".person label:has-text('original')")
     page.fill("#overrule-note", "the rewrite <b>lost</b> a fact")
     page.click("button:has-text('Overrule')")
-    page.wait_for_selector(".verdict:has-text('a person decided')")
+    page.wait_for_selector(".verdict:has-text('a person overrode')")
     assert "Kept: the original" in page.inner_text(".verdict")
     entry = json.loads(served.run.overrides.read_text())
     assert entry["example_id"] == example
@@ -174,10 +174,10 @@ def test_a_person_overrules_with_a_note_and_it_lasts(page: Any, served: Served) 
     page.wait_for_selector(".row")
     assert rows(page) == [example]
     page.click(".row")
-    page.wait_for_selector("button:has-text('Give it back')")
-    page.click("button:has-text('Give it back')")
+    page.wait_for_selector("button:has-text('Restore the rule')")
+    page.click("button:has-text('Restore the rule')")
     page.wait_for_selector(".history li >> nth=1")
-    assert "a person decided" not in page.inner_text(".verdict")
+    assert "a person overrode" not in page.inner_text(".verdict")
 
 
 def test_nothing_moves_while_a_button_is_held(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_nothing_moves_while_a_button_is_held(page: Any, monkeypatch: pytest.Mon
     page.wait_for_timeout(200)
     assert page.locator(".others tr").count() == 0
     page.mouse.up()
-    page.wait_for_selector(".verdict:has-text('a person decided')")
+    page.wait_for_selector(".verdict:has-text('a person overrode')")
     page.wait_for_selector(".others tr")
 
 

@@ -1,4 +1,4 @@
-"""Functions that say which candidates are right or fit to use: verify, filter."""
+"""Functions of the Python API for checking candidates: verify, filter."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +69,7 @@ def verify(
         choices: For `choice`: the field with the choices.
         tests: For `code`: the field with the tests.
         minimum_share: For `agreement`: the least share of answers that a majority needs, in [0, 1].
-        name: Of a run: what the verdicts are called; by default the check.
+        name: For a run: what the verdicts are called; by default the check.
         out: A Parquet file to write as well.
         progress: None, a bool, or a progress of your own.
         doors: How the judge is reached; tests put a fake behind them.
@@ -215,7 +215,7 @@ def _compared(found: Any, *, run: Any) -> FilterComparison:
 
 
 def _filters(config: Any) -> Any:
-    """A path as it is, anything else as checked settings."""
+    """Filters from a path or from settings, which are validated."""
     from tutelage.filters import FiltersSettings
     from tutelage.pipeline.config import checked
 

@@ -1,4 +1,4 @@
-"""Functions that do a whole run: run, demo."""
+"""Functions of the Python API for complete runs: run, demo."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +46,8 @@ def run(
         config: A YAML file, or what it would hold. Other keywords win over it.
         data: A path or rows in memory (see `read`), or settings with `path`.
         student: The model to be trained: its name, settings, or an open `Student`.
-        teacher: Who rewrites: its name or settings; None judges the rewrites that came with the
+        teacher: The teacher that rewrites: its name or settings; None judges the rewrites that
+            came with the
             data.
         refine: Settings of the rewriting.
         score: Settings of the scoring, such as `metrics`.

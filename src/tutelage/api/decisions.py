@@ -1,4 +1,4 @@
-"""Functions about decisions: select, explain, export, report, view."""
+"""Functions of the Python API for decisions: select, explain, export, report, view."""
 
 import json
 import webbrowser
@@ -101,7 +101,7 @@ def select(
 
 
 def _run_of_scores(scores: Scores, *, progress: Progress) -> Run:
-    """A temporary run with the rows that were scored and with their scores."""
+    """Temporary run from the rows that were scored and their scores."""
     from tutelage.metrics import METRICS
     from tutelage.pipeline.config import checked
     from tutelage.pipeline.resources import note
@@ -131,7 +131,7 @@ def _run_of_scores(scores: Scores, *, progress: Progress) -> Run:
 
 
 def _first_of_each(table: pa.Table) -> pa.Table:
-    """One row for each candidate: an input row that repeats another one has its numbers again."""
+    """One row per candidate: repeated input rows share their numbers."""
     table = table.filter(pc.is_valid(table["candidate_id"]))
     first: dict[object, int] = {}
     for place, name in enumerate(table["candidate_id"].to_pylist()):
@@ -243,7 +243,7 @@ def export(
 
 
 def _exported(file: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """The rows of a file that was exported, as a table and as they are."""
+    """Rows of an exported file, as a table and as stored."""
     if file.suffix == ".parquet":
         table = pq.read_table(file)
         return table, table.to_pylist()
@@ -255,7 +255,7 @@ def _exported(file: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
 
 
 def _column(values: list[Any]) -> "pa.Array[Any]":
-    """A column; where its values have no one type, as JSON text."""
+    """Column of values; those without a common type become JSON text."""
     column: pa.Array[Any]
     try:
         column = pa.array(values)
@@ -337,7 +337,7 @@ def view(
 ) -> None:
     """Every decision of a run in a browser, to look at and to overrule.
 
-    Serves this machine only, to whoever has the link that is printed. Returns when it is stopped:
+    Serves this machine only, to holders of the printed link. Returns when it is stopped:
     with Ctrl-C, or by interrupting the kernel of a notebook.
 
     Args:

@@ -1,4 +1,4 @@
-"""Functions that follow students and data over time: rounds, drift, frontier."""
+"""Functions of the Python API for students and data over time: rounds, drift, frontier."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -130,7 +130,7 @@ def drift(
         embedder: Measure the spread of the texts: `words`, the folder of a model2vec model, or
             settings.
         versions: Which versions of rows that have several.
-        seed: Of the resampling that gives the intervals.
+        seed: Seed of the resampling that gives the intervals.
         out: A Parquet file to write as well.
         progress: None, a bool, or a progress of your own.
         doors: How students are reached; tests put fakes behind them.
@@ -173,7 +173,7 @@ def drift(
 
 
 def _named_set(data: Data, number: int, folder: Path) -> Path:
-    """The path of a set; its name is how the lines call it."""
+    """Path of a set, and the name under which results list it."""
     run = opened(data)
     if run is not None:
         return run.path

@@ -1,4 +1,4 @@
-"""What the functions of the Python API take for data: a path, rows, a table or a data frame."""
+"""Data arguments of the Python API: a path, rows, a table or a data frame."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,14 +24,18 @@ what `tutelage.read` returns; or a mapping of settings with `path`."""
 ROWS_FILE = "input.jsonl"
 TABLE_FILE = "input.arrow"
 
+_KEEPS_ORDER = pa.array([{"b": 0, "a": 0}]).type.field(0).name == "b"
+"""Whether this pyarrow keeps the order of keys (24 and later do; earlier ones sort them). The order
+of a tool's keys is part of the prompt, so it must not depend on the version."""
+
 
 def is_path(data: Data) -> bool:
-    """Whether data is named by one path, pattern or hub id, and not held in memory."""
+    """Whether data is one path, pattern or hub id, rather than in memory."""
     return isinstance(data, str | Path)
 
 
 def is_settings(data: Data) -> bool:
-    """Whether it is settings of the reader that only need to be checked."""
+    """Whether data is settings of the reader."""
     return (
         isinstance(data, Mapping)
         and isinstance(data.get("path", ""), str)
@@ -40,13 +44,13 @@ def is_settings(data: Data) -> bool:
 
 
 def names_files(data: Data) -> bool:
-    """Whether data is named by a path or by a list of paths."""
+    """Whether data is a path or a list of paths."""
     listed = isinstance(data, list | tuple) and bool(data) and all(map(is_path, data))
     return is_path(data) or listed
 
 
 def data_values(data: Data, options: Mapping[str, Any], *, folder: Path) -> dict[str, Any]:
-    """The settings that read some data, with a `path`.
+    """Settings that read some data, with a `path`.
 
     Rows that are held in memory are written to a file, so that a run can account for them and
     continue later; equal rows give an equal file.
@@ -75,7 +79,7 @@ def data_values(data: Data, options: Mapping[str, Any], *, folder: Path) -> dict
 
 
 def _without_split(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A split has been chosen by now: the file that was written holds only that one."""
+    """Settings without the split, since the written file holds only the chosen one."""
     return {name: value for name, value in options.items() if name != "split"}
 
 
@@ -105,7 +109,7 @@ def in_memory(data: Data, *, split: str | None = None) -> pa.Table | list[Any]:
 
 
 def _as_table(data: Data) -> pa.Table | list[Any] | None:
-    """A data frame or a data set as a table, or None where it is something else."""
+    """Arrow table of a data frame or data set, or None for anything else."""
     library = _library_of(data)
     found: pa.Table | None = None
     if library == "pandas" and hasattr(data, "to_dict"):
@@ -124,7 +128,7 @@ def _as_table(data: Data) -> pa.Table | list[Any] | None:
 
 
 def in_words_of_memory(table: pa.Table, folder: Path) -> pa.Table:
-    """A table whose details name rows in memory as such, and not the file that held them.
+    """Table whose details refer to rows in memory instead of the temporary file.
 
     Args:
         table: A table with a column `detail`.
@@ -138,7 +142,7 @@ def in_words_of_memory(table: pa.Table, folder: Path) -> pa.Table:
 
 
 def _library_of(data: Data) -> str | None:
-    """The library whose object this is; libraries are told by name and never imported."""
+    """Library of an object, by the name of its module; libraries are never imported for this."""
     for parent in type(data).__mro__:
         name = parent.__module__.partition(".")[0]
         if name in ("pandas", "polars", "datasets"):
@@ -169,14 +173,20 @@ def _from_pandas(frame: Any) -> pa.Table | list[Any]:
             hint="rename or drop them: a row can have one value of each name",
         )
     try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        table = pa.Table.from_pandas(frame, preserve_index=False)
     except pa.ArrowException:  # a column of several types: the rows themselves can have them
-        rows = frame.to_dict("records")
-        return [{str(name): _known(value) for name, value in row.items()} for row in rows]
+        return _rows_of(frame)
+    nested = any(pa.types.is_nested(field.type) for field in table.schema)
+    return table if _KEEPS_ORDER or not nested else _rows_of(frame)
+
+
+def _rows_of(frame: Any) -> list[Any]:
+    rows = frame.to_dict("records")
+    return [{str(name): _known(value) for name, value in row.items()} for row in rows]
 
 
 def _known(value: Any) -> Any:
-    """The same value, or None where pandas writes NaN, NaT or NA for "missing"."""
+    """Value with NaN, NaT and NA of pandas replaced by None."""
     if isinstance(value, str | list | tuple | Mapping):
         return value
     try:
@@ -214,7 +224,7 @@ def _lines(rows: Sequence[Any]) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON has no word for, in the words that it has."""
+    """JSON-compatible form of a value."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, datetime | date | time):

@@ -1,4 +1,4 @@
-"""The function that looks at the machine: doctor."""
+"""Function of the Python API that checks the machine: doctor."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -92,7 +92,7 @@ def _findings(found: Mapping[str, Any]) -> Findings:
 
 
 def _flat(values: Mapping[str, Any], before: str) -> Iterator[tuple[str, str]]:
-    """Each value with its dotted name."""
+    """Values with their dotted names."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}.")

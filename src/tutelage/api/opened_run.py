@@ -1,4 +1,4 @@
-"""A run folder, opened: its tables, its manifest and the explanation of each decision."""
+"""Run folders in Python: tables, manifest and explanations of decisions."""
 
 import html
 import json
@@ -28,7 +28,7 @@ from tutelage.pipeline.run_dir import RunFolder
 
 
 class ScratchFolder:
-    """A temporary folder, removed when nothing refers to it any more or when Python ends.
+    """Temporary folder that is removed with the last reference to it or at exit.
 
     `tempfile.TemporaryDirectory` warns when it is cleaned up that way; here it is the purpose.
     """
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """Path of the run folder."""
         return self._folder.root
 
     @property
@@ -143,7 +143,7 @@ class Run:
     def decisions(self) -> Result:
         """One row for each example: the chosen candidate or none, and the reason.
 
-        What a person overruled is in force here.
+        Manual overrides is in force here.
         """
         return self._in_force("decisions", outcome=BY_DECISION)
 

@@ -1,4 +1,4 @@
-"""The keywords that functions of the Python API share, and how they become settings.
+"""Shared keywords of the Python API, and their conversion to settings.
 
 Each group of keywords is the settings of one package under the same names. Type checkers and
 editors know them through `Unpack`; a test holds them to the settings models.
@@ -279,7 +279,7 @@ GROUPS: tuple[type[Any], ...] = (
     AttemptOptions,
     BandOptions,
 )
-"""The groups that are the settings of one package."""
+"""Keyword groups that correspond to the settings of one package."""
 
 _COMMAND_LINE = {
     "mapping": "fields",
@@ -295,13 +295,13 @@ _COMMAND_LINE = {
     "max_unscored": "max_unscored_fraction",
     "keep": "keep_fraction",
 }
-"""Flags of the command line whose keyword in Python has another name."""
+"""Command-line options with another keyword in Python."""
 
 
 def grouped(
     options: Mapping[str, Any], *groups: type[Any], function: str
 ) -> tuple[dict[str, Any], ...]:
-    """The keywords of a call, as one dictionary of settings for each group.
+    """Keywords of a call, as one dictionary of settings per group.
 
     Args:
         options: The keywords as they were given.
@@ -331,7 +331,7 @@ def grouped(
 def model_values(
     given: str | Path | Mapping[str, Any] | BaseModel, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings of a student or a teacher, from its name or from settings.
+    """Settings of a student or a teacher, from its name or from settings.
 
     Args:
         given: The name of a model, a mapping of settings, or a settings model.
@@ -345,7 +345,7 @@ def model_values(
 
 
 def names_in(given: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
-    """Names from a sequence, or from a text in which commas separate them.
+    """Names from a sequence, or from a comma-separated text.
 
     Examples:
         >>> names_in("ifd, rsr")
@@ -358,7 +358,7 @@ def names_in(given: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]
 
 
 def renamed_keyword(*, old: str, new: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """A decorator: a function that still takes a keyword by its old name, with a warning.
+    """Decorator that accepts a renamed keyword under its old name, with a warning.
 
     Args:
         old: The name until now; it goes away with the next release.

@@ -1,4 +1,4 @@
-"""Functions that bring data into a run: read, load, sample, refine."""
+"""Functions of the Python API that bring data into a run: read, load, sample, refine."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,7 +83,7 @@ def read(
 
 
 def _reads_itself(source: Any) -> bool:
-    """Whether the reader takes it as it is: an iterator, so that it is read as it comes."""
+    """Whether the reader takes the data directly: an iterator is read as it comes."""
     return type(source).__module__ in ("builtins", "itertools") and not isinstance(source, Mapping)
 
 
@@ -314,5 +314,5 @@ def _candidates(place: Workspace, tally: Mapping[str, Any]) -> Candidates:
 
 
 def summary_of(tally: Mapping[str, Any], place: Workspace) -> dict[str, Any]:
-    """The tallies of the stages, with the folder of the run."""
+    """Tallies of the stages, with the folder of the run."""
     return {**tally, "run": str(place.path)}

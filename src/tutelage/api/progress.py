@@ -13,14 +13,15 @@ from tutelage.progress import LiveBars, Progress, Silent, live_bars, pace_text
 _LINE_SECONDS = 0.5
 
 ShownProgress: TypeAlias = Progress | bool | None
-"""None shows bars in a terminal or a notebook and nothing elsewhere, such as in a script whose
-output goes to a file. True always shows them, False never. Anything with the methods of
-`tutelage.Progress` is told directly."""
+"""Progress argument: None shows bars in a terminal or notebook and nothing elsewhere, such as in a
+script whose output goes to a file. True always shows them, False never. An object with the methods
+of `tutelage.Progress` is called directly.
+"""
 
 
 @contextmanager
 def told(progress: ShownProgress) -> Iterator[Progress]:
-    """The progress that a function tells: the one given, bars, or a silent one."""
+    """Progress object for a function: the given one, bars, or a silent one."""
     if progress is None:
         progress = _is_watched()
     if isinstance(progress, bool):
@@ -91,12 +92,12 @@ def _plain(text: str) -> dict[str, str]:
 
 
 def _is_watched() -> bool:
-    """Whether a person sees what is printed now."""
+    """Whether the output is visible to a person now."""
     return in_notebook() or bool(getattr(sys.stderr, "isatty", bool)())
 
 
 def in_notebook() -> bool:
-    """Whether this runs in a Jupyter kernel, which shows HTML but is no terminal."""
+    """Whether this runs in a Jupyter kernel, which shows HTML but is not a terminal."""
     shell = sys.modules.get("IPython")
     if shell is None:
         return False

@@ -1,4 +1,4 @@
-"""Functions that train and measure: train, evaluate, prove."""
+"""Functions of the Python API for training and evaluation: train, evaluate, prove."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -267,7 +267,7 @@ def prove(
             docs/prove.md. Paths in a mapping are relative to the working directory.
         out: Instead of the folder that `config` names.
         quick: Selection and reference only, in minutes.
-        most_cells: Stop after so many trainings, to continue another time; 0 only reports.
+        most_cells: Stop after this many trainings, to continue another time; 0 only reports.
         selection: Take this named selection of each run.
         engine: `local`, or `ray` for cells on a pool of workers.
         ray: The pool: `workers`, `worker_cpus`, `worker_gpus`, `address`.

@@ -1,4 +1,4 @@
-"""Functions that rank for a student: rank_teachers, rank_sources, agreement."""
+"""Functions of the Python API for rankings: rank_teachers, rank_sources, agreement."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def rank_teachers(
         pool: Answers of several teachers to shared questions, as a path or rows in memory (see
             `read`); with `ask`, the questions.
         student: The model that will be trained: its name or settings.
-        questions: How many are drawn.
+        questions: Number of questions to draw.
         predictors: What the student's readings become; `r_ifd` takes most of the time.
         by: The predictor that decides; also `car`, `accuracy`, `reward` and `style_distance` where
             there are numbers for it.
@@ -65,11 +65,11 @@ def rank_teachers(
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
         domain_field: A field with the kind of question; by default the source.
-        car_weight: Of the reward in `car`, at least 0.
+        car_weight: Weight of the reward in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
         grace: Also the gradient score GRACE, on so many questions, at least 10.
-        level: Of the intervals, in (0, 1).
-        seed: Of the draw and of the resampling.
+        level: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the draw and of the resampling.
         ask: Teachers to ask first: a list of settings, or a YAML file.
         budget: With `ask`: at most so many questions to each teacher; by default `questions`.
         block: With `ask`: questions between two looks at who may still be first.
@@ -179,14 +179,14 @@ def rank_sources(
         check: Check the answers: `maths`, `number`, `choice` or `exact`.
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
-        car_weight: Of the reward in `car`, at least 0.
+        car_weight: Weight of the reward in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
         grace: Also the gradient score GRACE, on so many questions, at least 10.
-        level: Of the intervals, in (0, 1).
-        seed: Of the draw and of the resampling.
+        level: Confidence level of the intervals, in (0, 1).
+        seed: Seed of the draw and of the resampling.
         probe: Settings with tasks, or a YAML file: try the sources out by training; see
             docs/rank.md.
-        most_cells: Stop after so many trainings, to continue another time.
+        most_cells: Stop after this many trainings, to continue another time.
         out: A folder of its own; None makes a temporary one.
         dry_run: Only estimate calls, tokens, cost and time; nobody is asked.
         measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
@@ -257,7 +257,7 @@ def _job(
     place: Workspace,
     doors: Doors | None,
 ) -> tuple[dict[str, Any], Doors]:
-    """The settings of a ranking."""
+    """Settings of a ranking."""
     reading, seeing = grouped(options, DataOptions, StudentOptions, function=function)
     values, doors = student_of(student, seeing, doors=doors)
     check, own, grace = asked["check"], asked["own"], asked["grace"]

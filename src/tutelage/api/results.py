@@ -1,4 +1,4 @@
-"""Results that carry more than a table: the run they belong to, a snippet, a model."""
+"""Result classes of the Python API."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -139,7 +139,7 @@ class Scores(RunResult):
 
 
 class Verdicts(RunResult):
-    """Whether each response is right, with the evidence."""
+    """Verdicts on responses, with the evidence."""
 
 
 class Filtered(RunResult):

@@ -1,4 +1,4 @@
-"""Functions about the student's numbers: score, recompute, delta, list_metrics."""
+"""Functions of the Python API for scores: score, recompute, delta, list_metrics."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -168,14 +168,14 @@ def _of_data(
 
 
 def _kept(data: Data, reading: Mapping[str, Any]) -> Data:
-    """The data in a form that can be read again: rows of an iterator are held from now on."""
+    """Data that can be read twice: rows of an iterator are stored."""
     if isinstance(data, Rows | Mapping) or names_files(data):
         return data
     return in_memory(data, split=reading.get("split"))
 
 
 def _without_scratch(tally: Mapping[str, Any], scratch: str) -> dict[str, Any]:
-    """The tally without the paths of files that are gone."""
+    """Tally without the paths of temporary files."""
     return {k: v for k, v in tally.items() if not (isinstance(v, str) and v.startswith(scratch))}
 
 
@@ -239,7 +239,7 @@ def recompute(
 
 
 def _on_disk(source: Any, file: Path) -> Path:
-    """The path of a table: the one given, or a file that holds it."""
+    """Path of a table: the given one, or a file written from it."""
     run = opened(source)
     if run is not None:
         return run.path
@@ -253,13 +253,13 @@ def _on_disk(source: Any, file: Path) -> Path:
 
 
 def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int = 0) -> Result:
-    """What training has changed: the loss under one student less that under another.
+    """Change by training: the loss under one student minus that under another.
 
     Args:
         base: Scores by the student before training: a result, a table, a file or a run.
         current: Scores of the same candidates by the student after training.
         out: A Parquet file to write as well.
-        seed: Of the resampling that gives the interval.
+        seed: Seed of the resampling that gives the interval.
 
     Returns:
         One row for each candidate of either. `delta_loss` is in nats per token; above 0 the
@@ -295,7 +295,8 @@ def list_metrics(*, agreement: Any = None, metrics: str | Sequence[str] = ()) ->
     Args:
         agreement: Scores: a result, a table, a file or a run. Then the result is how its metrics
             agree with each other and with the length of the response.
-        metrics: Of the agreement: names of metrics, or one text with commas; by default all.
+        metrics: Metrics of the agreement: names of metrics, or one text with commas; by default
+            all.
 
     Returns:
         One row for each metric; or one for each pair of metrics, with Spearman's rank correlation

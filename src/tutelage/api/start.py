@@ -1,4 +1,4 @@
-"""The functions one starts with: audit, init."""
+"""Functions of the Python API to start with: audit, init."""
 
 from collections.abc import Mapping
 from pathlib import Path

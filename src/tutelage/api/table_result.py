@@ -1,4 +1,4 @@
-"""The result of a function: an Arrow table, what was kept, what was dropped, and why."""
+"""Result of a function: an Arrow table with what was kept and dropped, and why."""
 
 import html
 from collections import Counter
@@ -19,7 +19,7 @@ _REASONS_SHOWN = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a table says which of its rows were kept.
+    """Rule by which a table says which of its rows were kept.
 
     Attributes:
         column: The column that decides.
@@ -192,7 +192,7 @@ def _headline(table: pa.Table, outcome: Outcome | None) -> str:
 
 
 def _reasons_html(result: Result) -> str:
-    """A table of how many rows were kept and dropped for which reason."""
+    """HTML table of the counts of kept and dropped rows by reason."""
     if result.outcome is None:
         return ""
     parts = (("kept", result.kept), ("dropped", result.dropped))
@@ -240,7 +240,7 @@ def _cell(value: object) -> str:
 
 
 def _shown(text: object) -> str:
-    r"""Text from the data with everything invisible as an escape.
+    r"""Text with invisible characters as escapes.
 
     Examples:
         >>> _shown("a\x1bb\u202ec")

@@ -1,4 +1,4 @@
-"""Where a function writes: the folder that was asked for, or a temporary one."""
+"""Output folders of functions: the requested one, or a temporary one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -34,20 +34,20 @@ class Workspace:
 
     @property
     def asked_for(self) -> Path | None:
-        """The folder, unless it is a temporary one."""
+        """Requested folder; None for a temporary one."""
         return self.path if self.scratch is None else None
 
     def run(self, *, selection: str | None = None) -> Run:
-        """The run in the folder."""
+        """Run in the folder."""
         return Run(self.path, selection=selection, _scratch=self.scratch)
 
 
 def workspace(out: str | Path | None, *, name: str = "run") -> Workspace:
-    """The folder that was asked for, or a temporary one.
+    """Requested folder, or a temporary one.
 
     Args:
         out: The folder, or None.
-        name: Of a temporary folder, as reports show it.
+        name: Name of a temporary folder, as reports show it.
     """
     if out is not None:
         return Workspace(path=Path(out))
@@ -56,7 +56,7 @@ def workspace(out: str | Path | None, *, name: str = "run") -> Workspace:
 
 
 def opened(source: Any) -> Run | None:
-    """The run that something is or belongs to, or None where it is data.
+    """Run of an argument that is or belongs to one; None for data.
 
     Args:
         source: A run, a result of a run, the folder of a run, or data.
@@ -71,7 +71,7 @@ def opened(source: Any) -> Run | None:
 
 
 def needed_run(source: Any, *, selection: str | None = None) -> Run:
-    """The run that something is or belongs to.
+    """Run of an argument, or an error for data.
 
     Args:
         source: A run, a result of a run, or the folder of a run.
@@ -93,12 +93,12 @@ def needed_run(source: Any, *, selection: str | None = None) -> Run:
 
 
 def another_selection(run: Run, selection: str | None) -> Run:
-    """The same run with another of its selections."""
+    """Same run with another of its selections."""
     return Run(run.path, selection=selection, _scratch=run._scratch)  # noqa: SLF001  (its owner)
 
 
 def run_of(source: Any, options: Mapping[str, Any], *, function: str, progress: Progress) -> Run:
-    """The run that something belongs to; data becomes a temporary run.
+    """Run of an argument; data becomes a temporary run.
 
     Args:
         source: A run, a result of a run, the folder of a run, or data.
@@ -121,7 +121,14 @@ def run_of(source: Any, options: Mapping[str, Any], *, function: str, progress: 
 def loaded_run(
     data: Data, options: Mapping[str, Any], *, place: Workspace, progress: Progress
 ) -> Run:
-    """A run that holds some data and no more."""
+    """Run that holds some data and nothing else.
+
+    Args:
+        data: The data.
+        options: Options of the reader.
+        place: The folder.
+        progress: Gets the progress.
+    """
     from tutelage.pipeline import load_data
 
     values = data_values(data, options, folder=place.path)
@@ -131,7 +138,7 @@ def loaded_run(
 
 
 def no_reading(options: Mapping[str, Any], *, function: str) -> None:
-    """See that no options of the reader are given where nothing is read.
+    """Raise an error for reader options where nothing is read.
 
     Raises:
         SettingsError: Some are.
@@ -144,13 +151,13 @@ def no_reading(options: Mapping[str, Any], *, function: str) -> None:
 
 
 def tell_notes(tally: Mapping[str, Any], progress: Progress) -> None:
-    """Say what a person should know about the data that was read."""
+    """Report notes about the data that was read."""
     for note in notes_in(tally):
         progress.tell(f"note: {note}")
 
 
 def reading_options(options: Mapping[str, Any], *, function: str) -> dict[str, Any]:
-    """The options of a function that takes only those of the reader."""
+    """Options of a function that takes only those of the reader."""
     (reading,) = grouped(options, DataOptions, function=function)
     return reading
 
@@ -158,7 +165,7 @@ def reading_options(options: Mapping[str, Any], *, function: str) -> dict[str, A
 def student_of(
     given: Any, options: Mapping[str, Any], *, doors: Doors | None
 ) -> tuple[dict[str, Any], Doors]:
-    """The settings of a student, and how it is reached.
+    """Settings of a student, and the factory that opens it.
 
     Args:
         given: The name of a model, its folder, settings, a trained student, or an open `Student`,
@@ -167,7 +174,7 @@ def student_of(
         doors: How students and teachers are reached; None is the usual way.
 
     Raises:
-        SettingsError: Options are given beside a student that is open already.
+        SettingsError: Options are given with a student that is open already.
     """
     doors = doors or Doors()
     if isinstance(given, Trained):
@@ -187,13 +194,13 @@ def student_of(
 
 
 class _StaysOpen:
-    """A student that somebody else closes."""
+    """Student that its owner closes."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
 
     def close(self) -> None:
-        """Leave it open."""
+        """Do nothing: the owner closes the student."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -202,7 +209,7 @@ class _StaysOpen:
 def teacher_of(
     given: str | Mapping[str, Any] | BaseModel, options: Mapping[str, Any], *, place: Workspace
 ) -> dict[str, Any]:
-    """The settings of a teacher, whose replies outlive a temporary folder.
+    """Settings of a teacher, whose replies outlive a temporary folder.
 
     Args:
         given: Its name, or settings.
@@ -217,7 +224,7 @@ def teacher_of(
 
 
 def reply_cache() -> Path:
-    """The teacher cache of jobs without a folder of their own."""
+    """Teacher cache of jobs without a folder of their own."""
     from tutelage.models.config import cache_folder
 
     folder = cache_folder()
@@ -226,5 +233,5 @@ def reply_cache() -> Path:
 
 
 def optional(given: Any, into: Callable[[Any], Any]) -> Any:
-    """None as it is, anything else through a function."""
+    """Apply a function, except to None."""
     return None if given is None else into(given)

@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print."""
+"""Command line: parsing, one function call, printing."""
 
 from tutelage.cli.command_group import main
 

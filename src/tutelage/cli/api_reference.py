@@ -1,4 +1,4 @@
-"""docs/api.md: the reference of the Python API, made from signatures and docstrings."""
+"""Generator of docs/api.md, the reference of the Python API, from signatures and docstrings."""
 
 import ast
 import inspect
@@ -16,7 +16,7 @@ WORKFLOWS = {
     "Experiments": ("rank_teachers", "rank_sources", "agreement", "rounds", "drift", "frontier"),
     "This machine": ("doctor",),
 }
-"""The functions in the order of a user's work; what is in no group comes last."""
+"""Functions in the order of a user's work; those without a group come last."""
 
 _SECTION = r"^(Args|Attributes|Returns|Raises|Examples):$"
 
@@ -60,7 +60,7 @@ went away, the function raises; what is finished is kept, and the same call cont
 
 
 def api_page() -> str:
-    """docs/api.md: every public function and class."""
+    """Text of docs/api.md: every public function and class."""
     from tutelage import api
 
     names = [name for name in api.__all__ if name[0].islower()]
@@ -82,7 +82,7 @@ def api_page() -> str:
 
 
 def _keywords() -> Iterator[str]:
-    """The groups of keywords that stand as `**options` in signatures."""
+    """Groups of keywords that appear as `**options` in signatures."""
     from tutelage.api import options
 
     yield from ("## Keywords", "")
@@ -113,7 +113,7 @@ def _paragraph(text: str) -> str:
 
 
 def _signature(function: object) -> Iterator[str]:
-    """The signature as it is written in the code, one parameter a line."""
+    """Signature as in the code, with one parameter per line."""
     source = textwrap.dedent(inspect.getsource(function))  # type: ignore[arg-type]
     node = ast.parse(source).body[0]
     assert isinstance(node, ast.FunctionDef)  # noqa: S101  (a public function is one)
@@ -144,7 +144,7 @@ def _parameter(one: ast.arg, default: ast.expr | None) -> str:
 
 
 def _body(text: str) -> Iterator[str]:
-    """A docstring with Google's sections as Markdown."""
+    """Markdown of a docstring with Google's sections."""
     opening, *parts = re.split(_SECTION, text, flags=re.MULTILINE)
     yield from (opening.strip(), "")
     for title, part in zip(parts[::2], parts[1::2], strict=True):
@@ -159,7 +159,7 @@ def _body(text: str) -> Iterator[str]:
 
 
 def _items(text: str) -> Iterator[str]:
-    """`name: text` over several lines, one bullet for each."""
+    """Markdown list of `name: text` entries over several lines."""
     for item in re.split(r"\n(?=\S)", text):
         name, _, meaning = item.partition(":")
         yield f"- `{name.strip()}`: {' '.join(meaning.split())}"

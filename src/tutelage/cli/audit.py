@@ -1,4 +1,4 @@
-"""The command `audit`: before any training, is choosing likely to pay?"""
+"""Command `audit`: whether selection is likely to pay, before any training."""
 
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,14 @@ from tutelage.cli.summaries import estimate_text
     type=click.IntRange(min=1),
     default=600,
     show_default=True,
-    help="How many examples are drawn and read.",
+    help="Number of examples to draw and read.",
 )
 @click.option(
     "--planted",
     type=click.IntRange(min=60),
     default=120,
     show_default=True,
-    help="Into how many of them faults are planted; each costs about 12 readings.",
+    help="Number of these into which faults are planted; each costs about 12 readings.",
 )
 @click.option(
     "--max-false-refusals",
@@ -42,7 +42,7 @@ from tutelage.cli.summaries import estimate_text
     show_default=True,
     help="The share of clean rows that the gate may refuse.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

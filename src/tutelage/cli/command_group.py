@@ -1,4 +1,4 @@
-"""The group of commands, and how errors look.
+"""Command group with grouped help, renamed options and plain error messages.
 
 Data goes to stdout, everything for people to stderr. Exit codes: 0 done, 1 failed, 2 misuse, 130
 interrupted with what is finished kept. Libraries are imported inside the command that needs them,
@@ -46,11 +46,11 @@ SECTIONS = {
     "Training and proof": ("train", "evaluate", "prove", "rounds"),
     "Tools": ("report", "view", "export", "doctor"),
 }
-"""The commands by the step of the work they belong to, in the order of `--help`."""
+"""Commands by the step of the work they belong to, in the order of `--help`."""
 
 
 _RENAMED = {"--beside": "--compare-with"}
-"""Options under a new name; the old one still works, with a warning, until the next release."""
+"""Renamed options; the old name still works, with a warning, until the next release."""
 
 
 class _Misuse(click.ClickException):
@@ -59,7 +59,7 @@ class _Misuse(click.ClickException):
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let SIGTERM, and SIGINT in a job in the background, stop a command as Ctrl-C does."""
+    """Context manager in which SIGTERM, and SIGINT of a background job, act like Ctrl-C."""
 
     def forward(_signal: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -76,7 +76,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _escaping() -> Iterator[None]:
-    """Escape the messages of click's own errors, which repeat what was typed."""
+    """Context manager that escapes click's own error messages, which repeat what was typed."""
     try:
         yield
     except click.ClickException as error:
@@ -85,7 +85,7 @@ def _escaping() -> Iterator[None]:
 
 
 def _close_stderr() -> None:
-    """Nothing of ours is printed after the exit handlers, of which this is the last.
+    """Close stderr as the last exit handler.
 
     The database's binding then lists its objects that are still referred to, and calls them
     leaked. A command that was interrupted or has failed leaves such references behind in threads
@@ -97,26 +97,26 @@ def _close_stderr() -> None:
 
 
 class PlainErrors(click.Group):
-    """Show this package's errors as a message and a hint; let bugs keep their traceback.
+    """Command group that prints this package's errors without a traceback.
 
     No message reaches the terminal with control characters in it. Every command gets `--json`,
     `-v` and `-q`, and `--help` lists the commands by the step of the work they belong to.
     """
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Register a command, with the flags that every command has."""
+        """Register a command with the flags that every command has."""
         add_output_flags(cmd)
         super().add_command(cmd, name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, with the options under an old name given their new one."""
+        """Resolve a command and rename its old options."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command, rest if command is None else list(_renamed(command, rest))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """List the commands by the step of the work they belong to."""
+        """Format the commands by the step of the work they belong to."""
         width = max(map(len, self.commands), default=0)
         limit = formatter.width - 6 - width
         placed = {name for names in SECTIONS.values() for name in names}
@@ -131,7 +131,7 @@ class PlainErrors(click.Group):
                     formatter.write_dl(rows)
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
-        """Run as a program: tracebacks of bugs are escaped too."""
+        """Run as a program, with tracebacks of bugs escaped."""
         if args is None:
             sys.excepthook = show_bug
             atexit.register(_close_stderr)
@@ -144,12 +144,19 @@ class PlainErrors(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        """Read the words of the command line."""
+        """Parse the command line.
+
+        Args:
+            info_name: Name of the program.
+            args: The arguments.
+            parent: The enclosing context.
+            extra: Further arguments of click.
+        """
         with _escaping():
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, translating the errors that are raised on purpose."""
+        """Invoke the command and translate the errors that are raised on purpose."""
         try:
             with _interruptible(), _escaping():
                 return super().invoke(ctx)

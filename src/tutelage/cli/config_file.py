@@ -1,4 +1,4 @@
-"""The command that writes a configuration file: init."""
+"""Command `init`, which writes a configuration file."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from tutelage.cli.output import show_result
 def init(file: Path, *, force: bool, **values: Any) -> None:
     """Write a commented configuration file to start from.
 
-    FILE is tutelage.yaml by default. The JSON schema of the configuration is written beside it, so
+    FILE is tutelage.yaml by default. The JSON schema of the configuration is written next to it, so
     that editors complete and check settings. A file that is there already is not changed.
 
     \b

@@ -1,4 +1,4 @@
-"""What a person sees on stderr while a stage works, and on stdout when it is done."""
+"""Progress and notes on stderr: live bars on a terminal, lines in a log file."""
 
 import re
 import sys
@@ -20,13 +20,13 @@ from tutelage.progress import (
 )
 
 PLAIN_EVERY_SECONDS = 10.0
-"""The longest silence in a log file while a stage works."""
+"""Longest silence of a log file while a stage works, in seconds."""
 
 BEAT_SECONDS = 5.0
-"""How often a log file is looked after while nothing is done: a line at least every ten seconds."""
+"""Interval at which the log thread checks for silence: a line at least every ten seconds."""
 
 _PACE_SECONDS = 900.0
-"""What is left is told from the pace of so long: one training alone may take minutes."""
+"""Seconds over which the remaining time is estimated: one training alone may take minutes."""
 
 _PACE_MARKS = 64
 _PACE_LEAST_MARKS = 3
@@ -34,7 +34,7 @@ _PACE_LEAST_MARKS = 3
 
 @contextmanager
 def shown_progress() -> Iterator[Progress]:
-    """A progress on stderr: live bars on a terminal, a line now and then in a log file, or none."""
+    """Progress for stderr: live bars on a terminal, occasional lines in a log file, or none."""
     if is_quiet():
         yield Silent()
     elif sys.stderr.isatty():
@@ -127,7 +127,7 @@ class _Lines:
             self._say(self._done / seconds if seconds else 0.0, left=False)
 
     def _pace(self, now: float) -> float:
-        """Units a second, of late; 0 while it is not known: a first batch tells of its start."""
+        """Recent units per second; 0 while it is unknown, as during a first batch."""
         if len(self._marks) < _PACE_LEAST_MARKS:
             return 0.0
         while len(self._marks) > _PACE_LEAST_MARKS and now - self._marks[0][0] > _PACE_SECONDS:
@@ -152,7 +152,7 @@ class _Lines:
 
 
 def _noun(unit: str, number: int) -> str:
-    """The name of a unit as it is counted.
+    """Noun of a unit for a count.
 
     Examples:
         >>> _noun("rows", 1), _noun("rows", 2), _noun("replies", 1), _noun("rows or versions", 1)
@@ -164,10 +164,10 @@ def _noun(unit: str, number: int) -> str:
 
 
 def say_notes(tally: Mapping[str, Any]) -> None:
-    """What a person should know about the data, line by line on stderr.
+    """Print notes about the data, line by line on stderr.
 
     Args:
-        tally: Of the stage that read it, or of several stages by name.
+        tally: Tally of the stage that read it, or of several stages by name.
     """
     from tutelage.pipeline.summary_text import notes_in
 
@@ -176,13 +176,13 @@ def say_notes(tally: Mapping[str, Any]) -> None:
 
 
 def fail_if_away(tally: Mapping[str, Any]) -> None:
-    """Exit with 1 after all else was done where the teacher did not answer what was asked.
+    """Exit with 1, after everything else, where the teacher did not answer all requests.
 
     Args:
-        tally: Of the stage that asked the teacher.
+        tally: Tally of the stage that asked the teacher.
 
     Raises:
-        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
+        TeacherStoppedError: It went away, the limit on cost was reached, or no reply could be used.
     """
     from tutelage.pipeline.teacher_outage import raise_if_stopped
 

@@ -1,4 +1,4 @@
-"""Reference pages made from the code: `python -m tutelage.cli.docs_generator docs`.
+"""Generator of reference pages: `python -m tutelage.cli.docs_generator docs`.
 
 A test holds the committed pages to what this writes.
 """
@@ -23,7 +23,7 @@ WIDTH = 96
 
 
 def commands_page() -> str:
-    """docs/cli.md: every command's own help."""
+    """Text of docs/cli.md: every command's own help."""
     lines = [
         "# Commands",
         "",
@@ -49,7 +49,7 @@ def commands_page() -> str:
 
 
 def _overview() -> Iterator[str]:
-    """The commands by the step of the work they belong to."""
+    """Commands by the step of the work they belong to."""
     for title, names in SECTIONS.items():
         known = [name for name in names if name in main.commands]
         links = ", ".join(f"[{name}](#tutelage-{name})" for name in known)
@@ -70,7 +70,7 @@ def _help_of(
 
 
 def settings_page() -> str:
-    """docs/configuration.md: every setting of a run's YAML file."""
+    """Text of docs/configuration.md: every setting of a run's YAML file."""
     from tutelage.pipeline import RunSettings
 
     schema = RunSettings.model_json_schema()
@@ -78,17 +78,17 @@ def settings_page() -> str:
         "# Configuration",
         "",
         "`tutelage run CONFIG.yaml` reads one YAML file. Unknown names are errors, and all that is",
-        "wrong is reported at once. `--set name=value` wins over the file. Only `data.path`,",
+        "wrong is reported at once. `--set name=value` overrides the file. Only `data.path`,",
         "`student.model` and `out` must be given.",
         "",
-        "`tutelage init` writes a commented file to start from, and beside it the JSON schema with",
-        "which editors complete and check settings ([config-schema.json](config-schema.json)). The",
+        "`tutelage init` writes a commented file to start from and, next to it, the JSON schema",
+        "that editors use to complete and check it ([config-schema.json](config-schema.json)). The",
         "first line of the file, `# yaml-language-server: $schema=tutelage-schema.json`, names it.",
         "",
         "The smallest useful file:",
         "",
         "```yaml",
-        "data: {path: pairs.jsonl}           # rows with an original and somebody's refinement",
+        "data: {path: pairs.jsonl}           # rows with an original and a rewrite",
         "student: {model: smollm2-135m}",
         "out: runs/first",
         "```",
@@ -115,7 +115,7 @@ def settings_page() -> str:
 
 
 def _rounds_lines(known: set[str]) -> list[str]:
-    """What the file of `tutelage rounds` may hold beyond that of a run."""
+    """Settings of `tutelage rounds` in addition to those of a run."""
     from tutelage.experiments.rounds import RoundsSettings
 
     schema = RoundsSettings.model_json_schema()
@@ -146,7 +146,7 @@ def _rounds_lines(known: set[str]) -> list[str]:
 
 
 def _whole_row(name: str, given: BaseModel, meaning: str) -> str:
-    """A group of settings whose parts stand elsewhere, or whose defaults differ from theirs."""
+    """Row for a group of settings that are described elsewhere or have other defaults."""
     values = given.model_dump(mode="json", exclude_unset=True)
     return f"| `{name}` | `{_yaml(values)}` | {meaning} |"
 
@@ -192,14 +192,14 @@ def _yaml(value: object) -> str:
 
 
 def schema_page() -> str:
-    """docs/config-schema.json: the JSON schema of a run's YAML file, for editors."""
+    """Text of docs/config-schema.json: the JSON schema of a run's YAML file, for editors."""
     from tutelage.pipeline.config_file import schema_text
 
     return schema_text()
 
 
 def tables_page() -> str:
-    """docs/tables.md: the columns of every table, as the schemas declare them."""
+    """Text of docs/tables.md: the columns of every table, from the schemas."""
     from tutelage.data.schemas import EXPERIMENT_TABLES, RUN_TABLES
 
     lines = [

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, generated from settings."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +37,7 @@ def _schema() -> dict[str, Any]:
 
 
 def setting_schema(path: str) -> Mapping[str, Any]:
-    """The part of the schema that describes a setting.
+    """JSON schema of a setting.
 
     Args:
         path: Its dotted name, such as `student.max_length`.
@@ -55,14 +55,14 @@ def setting_schema(path: str) -> Mapping[str, Any]:
 
 
 def _objects(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The settings inside a part, by name."""
+    """Settings inside a part of the schema, by name."""
     for one in _variants(part):
         if "properties" in one:
             yield one["properties"]
 
 
 def _variants(part: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A part itself, or what it refers to, or each of the parts it may be."""
+    """Alternatives of a part of the schema: itself, its reference, or its variants."""
     if "$ref" in part:
         yield from _variants(_schema()["$defs"][part["$ref"].rsplit("/", 1)[1]])
     elif "anyOf" in part:
@@ -79,7 +79,7 @@ def setting_option(
     help: str | None = None,  # noqa: A002  (click's own word)
     **more: Any,
 ) -> Callable[[Function], Function]:
-    """An option for a setting.
+    """Command-line option for a setting.
 
     Args:
         path: The dotted name of the setting, such as `student.max_length`.
@@ -100,7 +100,7 @@ def setting_option(
 
 
 def _type_of(setting: Mapping[str, Any]) -> "click.ParamType[Any]":
-    """How the words of a command line become a value of a setting."""
+    """Click type of a setting."""
     variants = [one for one in _variants(setting) if one.get("type") != "null"]
     words = [
         w for one in variants for w in one.get("enum", [one["const"]] if "const" in one else [])
@@ -117,7 +117,7 @@ def _type_of(setting: Mapping[str, Any]) -> "click.ParamType[Any]":
 
 
 def add_options(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
-    """A decorator that adds options in the order in which they are given."""
+    """Decorator that adds options in the order in which they are given."""
 
     def add(function: Function) -> Function:
         for option in reversed(options):
@@ -133,11 +133,11 @@ def add_options(*options: Callable[[Function], Function]) -> Callable[[Function]
 
 
 SHAPES = tuple(setting_schema("data.shape")["enum"])
-"""What `--as` takes: the shapes that `tutelage.data` reads."""
+"""Values of `--as`: the shapes that `tutelage.data` reads."""
 
 
 def data_options(function: Function) -> Function:
-    """How the input is read."""
+    """Decorator with the options for reading the input."""
     return add_options(
         click.option(
             "--map",
@@ -154,7 +154,7 @@ def data_options(function: Function) -> Function:
 
 
 def data_settings(path: str, reading: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `data_options` as settings of the data room."""
+    """Settings of the data from the values of `data_options`."""
     fields: dict[str, str] = {}
     for text in reading["mapping"]:
         ours, separator, theirs = text.partition("=")
@@ -171,11 +171,11 @@ def data_settings(path: str, reading: Mapping[str, Any]) -> dict[str, Any]:
 
 
 TEMPLATE_NAMES = ("template_args", "template_date", "thinking")
-"""The options of `template_options`, by the names of their settings."""
+"""Parameters of `template_options`, by the names of their settings."""
 
 
 def template_options(function: Function) -> Function:
-    """How the chat template is called."""
+    """Decorator with the options of the chat template."""
     return add_options(
         click.option(
             "--template-arg",
@@ -189,14 +189,14 @@ def template_options(function: Function) -> Function:
             "student.template_date",
             default=None,
             metavar="YYYY-MM-DD",
-            help="The date that a chat template takes for today; 2026-01-01 by default.",
+            help="The date that chat templates see as today; 2026-01-01 by default.",
         ),
         setting_option("student.thinking"),
     )(function)
 
 
 def template_values(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `template_options` as settings; what was not given is left out."""
+    """Settings from the values of `template_options`; options that were not given are left out."""
     values: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for text in options["template_args"]:
@@ -224,7 +224,7 @@ def _json_or_text(value: str) -> Any:
 
 
 def student_options(*, default: str | None = None) -> Callable[[Function], Function]:
-    """Which student reads, and how."""
+    """Decorator with the options of the student."""
     return add_options(
         setting_option(
             "student.model",
@@ -255,7 +255,7 @@ def student_options(*, default: str | None = None) -> Callable[[Function], Funct
 
 
 def engine_options(function: Function) -> Function:
-    """Where the work is done."""
+    """Decorator with the options of the engine."""
     options = (
         click.option(
             "--engine",
@@ -264,7 +264,7 @@ def engine_options(function: Function) -> Function:
             show_default=True,
             help="In this process, or in a pool of Ray workers.",
         ),
-        click.option("--workers", type=click.IntRange(min=1), help="Ray: how many workers."),
+        click.option("--workers", type=click.IntRange(min=1), help="Ray: number of workers."),
         click.option(
             "--worker-cpus", type=click.IntRange(min=1), help="Ray: processors of each worker."
         ),
@@ -283,18 +283,18 @@ def engine_options(function: Function) -> Function:
 
 
 POOL_FLAGS = ("workers", "worker_cpus", "worker_gpus", "ray_address")
-"""The parameters of `engine_options`, but for the engine."""
+"""Parameters of `engine_options` other than the engine."""
 
 
 def ray_values(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `engine_options`, but for the engine, as settings of the pool."""
+    """Settings of the worker pool from the values of `engine_options`."""
     values = {name: options[name] for name in ("workers", "worker_cpus", "worker_gpus")}
     values["address"] = options["ray_address"]
     return {name: value for name, value in values.items() if value is not None}
 
 
 def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `student_options` as settings of the student room."""
+    """Settings of the student from the values of `student_options`."""
     values: dict[str, Any] = {
         "model": student["student"],
         "template": student["template"],
@@ -323,12 +323,12 @@ def student_values(student: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def teacher_options(function: Function) -> Function:
-    """Who is asked, how fast and for how much."""
+    """Decorator with the options of the teacher."""
     return _teacher_options(function, required=True)
 
 
 def optional_teacher_options(function: Function) -> Function:
-    """The same, for a command that does without a teacher as well."""
+    """Decorator with the options of the teacher, for a command where it is optional."""
     return _teacher_options(function, required=False)
 
 
@@ -367,7 +367,7 @@ def batch_option(function: Function) -> Function:
 
 
 def teacher_values(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `teacher_options` as settings of the teacher room."""
+    """Settings of the teacher from the values of `teacher_options`."""
     values = {
         "kind": options["teacher_kind"],
         "model": options["teacher"],
@@ -400,7 +400,7 @@ def _prices(text: str | None) -> dict[str, float] | None:
 
 
 def weights_by_name(parts: Iterable[str], *, option: str) -> dict[str, float]:
-    """Values of the form NAME=WEIGHT.
+    """Weights by name, from values of the form NAME=WEIGHT.
 
     Raises:
         SettingsError: One has another form.
@@ -420,7 +420,7 @@ def weights_by_name(parts: Iterable[str], *, option: str) -> dict[str, float]:
 
 
 def counts_by_name(parts: Iterable[str], *, option: str) -> dict[str, int]:
-    """Values of the form NAME=COUNT.
+    """Counts by name, from values of the form NAME=COUNT.
 
     Raises:
         SettingsError: One has another form.
@@ -433,18 +433,18 @@ def counts_by_name(parts: Iterable[str], *, option: str) -> dict[str, int]:
 
 
 def tracker_options(function: Function) -> Function:
-    """Where the numbers of trainings are shown while they run."""
+    """Decorator with the options of experiment trackers."""
     options = (
         click.option(
             "--tracker",
             type=click.Choice(["trackio", "wandb", "mlflow"]),
-            help="Also show losses and results there while it works; trackio is local.",
+            help="Experiment tracker that shows losses and results; trackio is local.",
         ),
         click.option(
             "--tracker-project",
             default="tutelage",
             show_default=True,
-            help="What the tracker keeps the runs under.",
+            help="Name of the project in the tracker.",
         ),
     )
     for option in reversed(options):
@@ -452,20 +452,47 @@ def tracker_options(function: Function) -> Function:
     return function
 
 
+def override_option(example: str) -> Callable[[Function], Function]:
+    """Decorator with the option `--set`, whose texts `override_of` parses."""
+    return click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help=f"A setting that overrides the file, such as {example}. Repeatable.",
+    )
+
+
+def override_of(text: str) -> tuple[str, Any]:
+    """Dotted name and value of a `--set` option.
+
+    Raises:
+        SettingsError: It is not NAME=VALUE.
+    """
+    from tutelage.pipeline import yaml_value
+
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise SettingsError(
+            f"--set {text}: expected NAME=VALUE", hint="such as --set select.rule=grape"
+        )
+    return name, yaml_value(value, place=f"--set {text}")
+
+
 def dry_run_options(function: Function) -> Function:
-    """An estimate instead of the work."""
+    """Decorator with the options of dry runs."""
     options = (
         click.option(
             "--dry-run",
             is_flag=True,
-            help="Estimate calls, tokens, cost and time, and stop. Nobody is asked or paid.",
+            help="Estimate calls, tokens, cost and time, and stop. Nothing is sent or paid.",
         ),
         click.option(
             "--measure-seconds",
             type=click.FloatRange(min=0),
             default=20.0,
             show_default=True,
-            help="--dry-run: measure each speed for about so long; 0 uses the last measurement.",
+            help="--dry-run: seconds of each speed measurement; 0 uses the last one.",
         ),
     )
     for option in reversed(options):
@@ -474,7 +501,7 @@ def dry_run_options(function: Function) -> Function:
 
 
 def doors_with_workers() -> "Doors":
-    """The doors to student and teacher, with Ray's workers for `--engine ray`."""
+    """Factories of student and teacher, with Ray's workers for `--engine ray`."""
     from tutelage.distributed import RayWorkers
     from tutelage.pipeline.resources import Doors
 

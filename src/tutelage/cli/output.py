@@ -1,4 +1,4 @@
-"""The output flags of every command (`--json`, `-v`, `-q`) and how a result is printed.
+"""Output flags of every command (`--json`, `-v`, `-q`), and printing of results.
 
 People get text: sentences, small tables, and a last line that says where to look. Programs get the
 same facts as JSON with `--json`, which every command takes.
@@ -42,7 +42,7 @@ _BREAKS = re.compile("[\t\n]")
 
 
 def escaped(text: str) -> str:
-    r"""The text with an escape in place of every control character but tab and line feed.
+    r"""Text with every control character but tab and line feed escaped.
 
     Examples:
         >>> escaped("\x1b[2J\u202eevil")
@@ -52,7 +52,7 @@ def escaped(text: str) -> str:
 
 
 def on_one_line(text: str) -> str:
-    r"""The same with tab and line feed escaped too, for text inside a line of our own.
+    r"""Text with tab and line feed escaped too, for use inside a line.
 
     Examples:
         >>> on_one_line("a\nhint: b")
@@ -76,23 +76,29 @@ def _escape_in_json(found: re.Match[str]) -> str:
 
 
 def show(text: str) -> None:
-    """A result for people on stdout."""
+    """Print a result for people on stdout."""
     click.echo(escaped(text))
 
 
 def say(text: str) -> None:
-    """A line for people on stderr."""
+    """Print a line for people on stderr."""
     click.echo(escaped(text), err=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Data on stdout: JSON in which control characters are escapes of JSON."""
+    """Print JSON on stdout, with control characters as JSON escapes."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     click.echo(_HIDDEN.sub(_escape_in_json, text))
 
 
 def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show the traceback of a bug; a hook for `sys.excepthook`."""
+    """Print the traceback of a bug; a hook for `sys.excepthook`.
+
+    Args:
+        kind: Class of the exception.
+        error: The exception.
+        trace: Its traceback.
+    """
     sys.stderr.write(escaped("".join(traceback.format_exception(kind, error, trace))))
 
 
@@ -107,12 +113,12 @@ def show_bug(kind: type[BaseException], error: BaseException, trace: TracebackTy
 
 
 MAX_WIDTH = 120
-"""In characters: longer lines are hard to follow. Files and pipes get lines of this length too."""
+"""Line width in characters, for terminals and for files and pipes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of values under named columns.
+    """Table with named columns.
 
     Attributes:
         title: What the rows are; an empty text is left out.
@@ -126,7 +132,7 @@ class Table:
 
 
 def rendered(table: Table) -> str:
-    """The table as lines of text; numbers are aligned right.
+    """Lines of the table as text; numbers are aligned right.
 
     Nothing is left out: text that does not fit its column goes on in the next line.
     """
@@ -154,7 +160,7 @@ def rendered(table: Table) -> str:
 
 
 def cell_text(value: object) -> str:
-    """One value as a cell shows it.
+    """Text of one cell.
 
     Examples:
         >>> [cell_text(value) for value in (None, True, 1234, 0.12345678, "a\\nb")]
@@ -188,7 +194,7 @@ _NOTE = "Note: results are printed as text since version 0.2; for JSON add --jso
 
 
 def add_output_flags(command: click.Command) -> None:
-    """Give a command, and every command of a group, the flags of this module."""
+    """Add the flags of this module to a command, or to every command of a group."""
     if isinstance(command, click.Group):
         for inner in command.commands.values():
             add_output_flags(inner)
@@ -197,7 +203,7 @@ def add_output_flags(command: click.Command) -> None:
 
 
 def output_flags() -> tuple[click.Option, ...]:
-    """The flags, for one command."""
+    """Flags for one command."""
     return (
         _flag("--json", key=_JSON, help="Print the result as JSON, for programs."),
         _flag("-v", "--verbose", key=_VERBOSE, help="Print more detail."),
@@ -224,28 +230,28 @@ def _is_set(key: str) -> bool:
 
 
 def wants_json() -> bool:
-    """Whether the command that runs was called with `--json`."""
+    """Whether the current command was called with `--json`."""
     return _is_set(_JSON)
 
 
 def is_verbose() -> bool:
-    """Whether the command that runs was called with `-v`."""
+    """Whether the current command was called with `-v`."""
     return _is_set(_VERBOSE)
 
 
 def is_quiet() -> bool:
-    """Whether the command that runs was called with `-q`."""
+    """Whether the current command was called with `-q`."""
     return _is_set(_QUIET)
 
 
 def inform(text: str) -> None:
-    """A line on stderr that `-q` leaves out."""
+    """Print a line on stderr, except with `-q`."""
     if not is_quiet():
         say(text)
 
 
 def show_result(found: Mapping[str, Any], *, text: Text, was_json: bool = True) -> None:
-    """Print what a command found: as text, or as JSON with `--json`.
+    """Print the result of a command: as text, or as JSON with `--json`.
 
     Args:
         found: The facts, as programs get them.
@@ -266,7 +272,7 @@ def show_result(found: Mapping[str, Any], *, text: Text, was_json: bool = True) 
 
 
 def joined(blocks: Iterable[Block]) -> str:
-    """Sentences in lines of their own, and an empty line between a table and what is around it."""
+    """Text of sentences, one per line, with empty lines around tables."""
     text, after_table = "", True
     for block in blocks:
         if not isinstance(block, Table):
@@ -282,7 +288,7 @@ def _details(found: Mapping[str, Any]) -> Table:
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, object]]:
-    """The values by dotted name; a list of plain values is one value."""
+    """Values by dotted name; a list of plain values is one value."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flat(inner, f"{path}.{name}" if path else str(name))
@@ -298,14 +304,14 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 class _LogLines(logging.Handler):
-    """Prints log records of this package on stderr, escaped."""
+    """Log handler that prints this package's records on stderr, escaped."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def _set_up_logging(meta: Mapping[str, Any]) -> Callable[[], None]:
-    """Let `-v` print the log of this package, and `-q` only its errors; returns what undoes it."""
+    """Set the log level for `-v` and `-q`; returns a function that restores it."""
     logger = logging.getLogger("tutelage")
     level, handler = logger.level, _LogLines()
     if meta.get(_VERBOSE):
@@ -322,6 +328,6 @@ def _set_up_logging(meta: Mapping[str, Any]) -> Callable[[], None]:
 
 
 def explain_error(error: BaseException) -> None:
-    """With `-v`, where in the code an error was raised, on stderr."""
+    """Print the place in the code where an error was raised, with `-v`."""
     if is_verbose():
         say("".join(traceback.format_exception(error)).rstrip())

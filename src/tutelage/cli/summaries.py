@@ -1,4 +1,4 @@
-"""The text of the results of data, teacher, student and selection commands.
+"""Texts of command results for people.
 
 Each function turns the facts that a command prints as JSON into sentences and tables. A sentence
 repeats numbers of these facts and concludes nothing from them.
@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 
 
 def counted(count: int, noun: str) -> str:
-    """A count with its noun in the right number.
+    """Count with its noun in singular or plural.
 
     Examples:
         >>> counted(1, "row"), counted(1200, "row")
@@ -24,14 +24,14 @@ def counted(count: int, noun: str) -> str:
 
 
 _EXPLAINED = frozenset(("reason", "status", "verdict"))
-"""Columns of short names, each followed by a column with its explanation."""
+"""Columns with short names, each followed by a column with its explanation."""
 
 
 def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iterable[Table]:
-    """A table of counts, the largest first; no table where there is nothing to count.
+    """Table of counts, the largest first; None without counts.
 
     Args:
-        title: What is counted.
+        title: Title of the table.
         name: The column of the names.
         values: Counts by name.
         of: The column of the counts.
@@ -49,7 +49,7 @@ def counts(title: str, name: str, values: Mapping[str, int], *, of: str) -> Iter
 
 
 def run_text(found: Facts) -> Iterable[Block]:
-    """The result of `run` and `demo`."""
+    """Text of the result of `run` and `demo`."""
     from tutelage.pipeline.summary_text import overruled, sentences
 
     yield from sentences(found)
@@ -82,7 +82,7 @@ def estimate_text(found: Facts) -> Iterable[Block]:
 
 
 def load_text(found: Facts) -> Iterable[Block]:
-    """The result of `load`."""
+    """Text of the result of `load`."""
     from tutelage.pipeline.summary_text import rows_read
 
     yield rows_read(found["load"])
@@ -91,7 +91,7 @@ def load_text(found: Facts) -> Iterable[Block]:
 
 
 def refine_text(found: Facts) -> Iterable[Block]:
-    """The result of `refine`."""
+    """Text of the result of `refine`."""
     from tutelage.pipeline.summary_text import rewritten, rows_read
 
     yield rows_read(found["load"])
@@ -101,7 +101,7 @@ def refine_text(found: Facts) -> Iterable[Block]:
 
 
 def sample_text(found: Facts) -> Iterable[Block]:
-    """The result of `sample`."""
+    """Text of the result of `sample`."""
     from tutelage.pipeline.summary_text import rows_read
 
     sampled = found["sample"]
@@ -136,7 +136,7 @@ def verify_text(found: Facts) -> Iterable[Block]:
 
 
 def filter_text(found: Facts) -> Iterable[Block]:
-    """The result of `filter`."""
+    """Text of the result of `filter`."""
     yield f"Filters kept {found['kept']:,} of {counted(found['candidates'], 'candidate')}."
     rows = tuple(
         (name, reason, count)
@@ -150,7 +150,7 @@ def filter_text(found: Facts) -> Iterable[Block]:
 
 
 def compared_filters_text(found: Facts) -> Iterable[Block]:
-    """The result of `filter --compare`."""
+    """Text of the result of `filter --compare`."""
     yield "Each filter on its own; nothing was written."
     names = ("filter", "kept", "candidates", "kept_fraction", "length_correlation")
     yield table_of("", names, found["filters"])
@@ -163,7 +163,7 @@ def compared_filters_text(found: Facts) -> Iterable[Block]:
 
 
 def score_text(found: Facts) -> Iterable[Block]:
-    """The result of `score`, of a file or of a run."""
+    """Text of the result of `score`, of a file or of a run."""
     statuses = found.get("scores_by_status") or found.get("by_status") or {}
     total = sum(statuses.values())
     student = found["student"]
@@ -178,7 +178,7 @@ def score_text(found: Facts) -> Iterable[Block]:
 
 
 def recompute_text(found: Facts) -> Iterable[Block]:
-    """The result of `recompute`."""
+    """Text of the result of `recompute`."""
     statuses = found["by_status"]
     good = statuses.get("ok", 0)
     yield f"Computed metrics for {good:,} of {counted(found['rows'], 'candidate')}."
@@ -189,7 +189,7 @@ def recompute_text(found: Facts) -> Iterable[Block]:
 
 
 def delta_text(found: Facts) -> Iterable[Block]:
-    """The result of `delta`."""
+    """Text of the result of `delta`."""
     low, high = found["interval_95"]
     scored = found["by_status"].get("ok", 0)
     yield (
@@ -205,7 +205,7 @@ def delta_text(found: Facts) -> Iterable[Block]:
 
 
 def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
-    """The result of `select` in a run folder."""
+    """Text of the result of `select` in a run folder."""
     from tutelage.pipeline.summary_text import chosen, overruled
 
     rule = found["rule"]
@@ -230,7 +230,7 @@ def _is(count: int) -> str:
 
 
 def export_text(found: Facts) -> Iterable[Block]:
-    """The result of `export`: what to paste stands alone, without indentation."""
+    """Text of the result of `export`; snippets to paste are not indented."""
     of_set = f" of the set {found['set']}" if "set" in found else ""  # pairs come from all
     yield f"Wrote {counted(found['rows'], 'row')}{of_set} for {found['to']}."
     yield from (f"Note: {note}" for note in found.get("notes", ()))
@@ -243,7 +243,7 @@ def export_text(found: Facts) -> Iterable[Block]:
 
 
 def doctor_text(found: Facts) -> Iterable[Block]:
-    """The result of `doctor`."""
+    """Text of the result of `doctor`."""
     yield Table(title="Versions", columns=("name", "version"), rows=_pairs(found["versions"]))
     yield Table(title="Extras", columns=("name", "status"), rows=_pairs(found["extras"]))
     yield f"Processors: {found['cpus']}"
@@ -277,7 +277,7 @@ def device_text(found: Facts) -> Iterable[Block]:
 
 
 def truth_text(found: Facts) -> Iterable[Block]:
-    """The result of `doctor --trainer-truth`."""
+    """Text of the result of `doctor --trainer-truth`."""
     rows, same = found["rows"], found["findings"].get("same", 0)
     yield f"Compared {rows:,} of {counted(found['rows_in_file'], 'row')} of {found['file']}."
     yield f"{same:,} of them are trained on exactly the scored tokens."
@@ -293,7 +293,13 @@ def _pairs(values: Mapping[str, object]) -> tuple[tuple[object, ...], ...]:
 
 
 def table_of(title: str, names: tuple[str, ...], rows: Iterable[Facts]) -> Table:
-    """Some columns of rows, under their names without underscores."""
+    """Table of some columns, with underscores in their names as spaces.
+
+    Args:
+        title: Title of the table.
+        names: Names of the columns.
+        rows: The rows.
+    """
     return Table(
         title=title,
         columns=tuple(name.replace("_", " ") for name in names),
@@ -310,11 +316,11 @@ def table_of(title: str, names: tuple[str, ...], rows: Iterable[Facts]) -> Table
 
 _MOST_ENTRANTS = 50
 _MOST_STEPS = 12
-"""Columns of a ranking that fit a line."""
+"""Columns of a ranking that fit on a line."""
 
 
 def train_text(found: Facts) -> Iterable[Block]:
-    """The result of `train`."""
+    """Text of the result of `train`."""
     yield (
         f"Trained on {counted(found['rows'], 'row')} in {counted(found['steps'], 'step')}: "
         f"{found['loss_tokens']:,} of {counted(found['tokens'], 'token')} with loss, "
@@ -327,7 +333,7 @@ def train_text(found: Facts) -> Iterable[Block]:
 
 
 def evaluate_text(found: Facts) -> Iterable[Block]:
-    """The result of `evaluate`."""
+    """Text of the result of `evaluate`."""
     rows = tuple(
         (name, one["items"], one["by_status"].get("ok", 0), one["mean_value"],
          one.get("right_fraction"))
@@ -355,13 +361,13 @@ def _out_of(found: Facts) -> str:
 
 
 def plan_text(found: Facts) -> Iterable[Block]:
-    """The result of `prove --plan`."""
+    """Text of the result of `prove --plan`."""
     words = found["in_words"]
     yield from [words] if isinstance(words, str) else words
 
 
 def ranking_text(found: Facts) -> Iterable[Block]:
-    """The result of `rank teachers` and `rank sources`."""
+    """Text of the result of `rank teachers` and `rank sources`."""
     yield from found["in_words"]
     for kind in ("teachers", "sources"):
         rows = found.get(kind, [])
@@ -382,7 +388,7 @@ def ranking_text(found: Facts) -> Iterable[Block]:
 
 
 def agreement_text(found: Facts) -> Iterable[Block]:
-    """The result of `rank agreement`."""
+    """Text of the result of `rank agreement`."""
     yield from found["in_words"]
     rows = found["agreement"]
     names = ("predictor", "measure", "one", "other", "value", "low", "high", "n")
@@ -392,7 +398,7 @@ def agreement_text(found: Facts) -> Iterable[Block]:
 
 
 def drift_text(found: Facts) -> Iterable[Block]:
-    """The result of `drift`."""
+    """Text of the result of `drift`."""
     sets = ", ".join(f"{name} ({counted(n, 'text')})" for name, n in found["sets"].items())
     yield f"Compared with {found['baseline']}: {sets}. Intervals are 95 %."
     for name in dict.fromkeys(line["name"] for line in found["lines"]):
@@ -406,7 +412,7 @@ def drift_text(found: Facts) -> Iterable[Block]:
 
 
 def frontier_text(found: Facts) -> Iterable[Block]:
-    """The result of `frontier`."""
+    """Text of the result of `frontier`."""
     placed, examples = found["placed"], found["examples"]
     yield f"Examples: {placed:,} of {counted(examples, 'example')} placed, {found['kept']:,} kept."
     if found["shares"]:
@@ -420,14 +426,14 @@ def frontier_text(found: Facts) -> Iterable[Block]:
     yield from counts("", "reason", found["reasons"], of="examples")
     answers = found["answers"]
     yield (
-        f"Answers: {answers['asked']:,} asked for, {answers['cut']:,} cut by the token limit, "
+        f"Answers: {answers['asked']:,} requested, {answers['cut']:,} cut by the token limit, "
         f"{answers['failed']:,} failed."
     )
     yield f"Report: {found['report']}" if found["report"] else f"Run folder: {found['run']}"
 
 
 def rounds_text(found: Facts) -> Iterable[Block]:
-    """The result of `rounds`."""
+    """Text of the result of `rounds`."""
     rounds = found["rounds"]
     names = ("loop", "seed", "round", "examples", "kept", "flipped", "accepted", "ended")
     if rounds:
@@ -444,13 +450,13 @@ def rounds_text(found: Facts) -> Iterable[Block]:
 
 
 def metrics_text(found: Facts) -> Iterable[Block]:
-    """The result of `metrics`."""
+    """Text of the result of `metrics`."""
     names = ("name", "level", "better", "summary")
     yield table_of("", names, found["metrics"])
 
 
 def metric_agreement_text(found: Facts) -> Iterable[Block]:
-    """The result of `metrics --agreement`."""
+    """Text of the result of `metrics --agreement`."""
     rows = found["agreement"]
     names = ("a", "b", "spearman", "low", "high", "n", "examples")
     for student in dict.fromkeys(row["student"] for row in rows):
@@ -463,5 +469,5 @@ def metric_agreement_text(found: Facts) -> Iterable[Block]:
 
 
 def _columns(rows: Iterable[Facts]) -> list[str]:
-    """The names that any row has, in the order of their first appearance."""
+    """Column names of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))

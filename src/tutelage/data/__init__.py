@@ -1,4 +1,4 @@
-"""What is an example, and how is it written down?"""
+"""Data model and file formats: examples, candidates, token statistics, readers and writers."""
 
 from tutelage.data.attempts import Attempts
 from tutelage.data.example import (

@@ -1,4 +1,4 @@
-"""A student's checked attempts at one example, counted."""
+"""Counts of a student's checked attempts at one example."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from tutelage.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempts:
-    """A student's checked attempts at one example.
+    """Counts of a student's checked attempts at one example.
 
     Attributes:
         example_id: The example.
@@ -26,11 +26,13 @@ class Attempts:
     def __post_init__(self) -> None:
         counts = (self.greedy_right, self.greedy, self.sampled_right, self.sampled)
         if min(counts) < 0 or counts[0] > counts[1] or counts[2] > counts[3]:
-            raise DataError(f"example {self.example_id}: these are no counts of attempts: {counts}")
+            raise DataError(
+                f"example {self.example_id}: these are not valid counts of attempts: {counts}"
+            )
 
     @property
     def checked(self) -> int:
-        """How many attempts there are."""
+        """Number of checked attempts, greedy and sampled."""
         return self.greedy + self.sampled
 
     @property
@@ -45,7 +47,7 @@ class Attempts:
 
     @property
     def smoothed_rate(self) -> float | None:
-        """The pass rate drawn towards a half: (right + 1/2) / (attempts + 1).
+        """Pass rate shrunk towards one half: (right + 1/2) / (attempts + 1).
 
         The mean of Jeffreys' posterior. With few attempts 0 of 4 is not surely 0.
         """

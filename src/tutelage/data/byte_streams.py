@@ -1,4 +1,4 @@
-"""Bytes of a file as they come, unpacked where its content says that it is packed."""
+"""Byte streams of files, decompressed where their content is compressed."""
 
 import bz2
 import gzip
@@ -28,15 +28,16 @@ _CHUNK_BYTES = 1 << 20
 _ZSTD_CHUNK_BYTES = 1 << 16
 _BOMB_BYTES = 1 << 30
 _BOMB_RATIO = 250
-"""Above a gigabyte, what unpacks to this many times its size is no data: text packs 3 to 20
-times, the same row again and again some 100 times."""
+"""Above one gigabyte, a file that expands by more than this factor is refused as damaged: text
+compresses 3 to 20 times, one row repeated over and over about 100 times.
+"""
 
 ROW_BYTES = 1 << 25
-"""The longest row that is read, 32 MiB: a student reads some 100 kB at most."""
+"""Longest row that is read, 32 MiB. A student reads 100 kB at most."""
 
 
 class BrokenStreamError(ValueError):
-    """The file breaks off or is damaged here; what came before is good."""
+    """Error for a file that breaks off or is damaged; everything read before it is good."""
 
 
 class _Reader(Protocol):
@@ -46,7 +47,7 @@ class _Reader(Protocol):
 
 
 def packing_of(path: Path) -> Packing:
-    """How a file is packed, by its first bytes and whatever its name says.
+    """Compression format of a file, detected from its first bytes and not from its name.
 
     Raises:
         DataError: The file cannot be opened.
@@ -57,7 +58,7 @@ def packing_of(path: Path) -> Packing:
 
 
 def head_of(path: Path, *, packing: Packing, size: int) -> bytes:
-    """The first bytes of a file's content, unpacked.
+    """First bytes of a file's content, decompressed.
 
     Args:
         path: The file.
@@ -80,7 +81,7 @@ def head_of(path: Path, *, packing: Packing, size: int) -> bytes:
 
 
 def chunks_of(path: Path, *, packing: Packing) -> Chunks:
-    """The content of a file, unpacked, in pieces of at most about a megabyte.
+    """Content of a file, decompressed, in chunks of at most about one megabyte.
 
     Raises:
         BrokenStreamError: The file breaks off or is damaged. All that could be unpacked before
@@ -92,7 +93,7 @@ def chunks_of(path: Path, *, packing: Packing) -> Chunks:
 
 
 def _bounded(chunks: Chunks, path: Path) -> Chunks:
-    """The same chunks, until they are far too many for the file they come from."""
+    """Chunks of a file, with an error once it expands to implausibly many bytes."""
     most = max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)
     given = 0
     with closing(chunks):
@@ -119,7 +120,7 @@ def _open(path: Path, packing: Packing) -> _Reader:
 
 
 def unreadable(path: Path, error: Exception) -> DataError:
-    """The error for a file that is there but cannot be opened."""
+    """Error for a file that exists but cannot be opened."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
     return DataError(f"{path}: cannot be read: {reason}", hint="check the path and its permissions")
 
@@ -139,7 +140,7 @@ def _chunks(path: Path, packing: Packing) -> Chunks:
 
 
 def _zstd_chunks(path: Path) -> Chunks:
-    """Like `_chunks`; Arrow has the only zstd reader among our dependencies.
+    """Decompressed chunks of a zstd file, read with Arrow, the only dependency that reads zstd.
 
     Its read throws away what it had unpacked just before a break, so from the last good place
     on the file is read again byte by byte.
@@ -173,7 +174,7 @@ def _open_zstd(path: Path) -> pa.CompressedInputStream:
 
 
 def native_file(path: Path) -> pa.NativeFile:
-    """A file opened for Arrow, which itself opens no file whose name is not UTF-8."""
+    """File opened for Arrow, which cannot open a path that is not valid UTF-8."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -182,9 +183,9 @@ def native_file(path: Path) -> pa.NativeFile:
 
 
 def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes | None], None, None]:
-    r"""Lines without their `\n`, each with its 1-based number; None for one that is too long.
+    r"""Lines without their `\n`, each with its 1-based number; None for a line that is too long.
 
-    An unfinished line before a break is not given: nobody can tell how it would have ended.
+    An unfinished line before a break is not given, because its end is unknown.
 
     Raises:
         BrokenStreamError: As `chunks` raises it, after the last whole line.

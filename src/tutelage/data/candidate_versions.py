@@ -1,4 +1,4 @@
-"""Make the candidates of an example, each with its text or with the reason it has none."""
+"""Construction of an example's candidates, each with its text or the reason for having none."""
 
 from dataclasses import dataclass
 
@@ -19,24 +19,24 @@ EMPTY_RESPONSE = "empty_response"
 """The response is missing or blank."""
 
 UNTRAINED = "untrained_response"
-"""The row says that its response is no training target: weight 0, train false, label false."""
+"""The row marks its response as not to be trained on: weight 0, train false or label false."""
 
 UNCHANGED = "unchanged"
-"""The refinement is its parent, word for word."""
+"""The refinement is identical to its parent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """What a candidate is to be made from.
+    """Text and provenance from which one candidate is made.
 
     Attributes:
         step: One of `tutelage.data.example.STEPS`.
         context: Everything in front of the response.
         response: The assistant turn; its text may be blank.
         parent_id: The candidate it was made from, if any.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         status: A status it is known to have, or None to go by its text.
-        detail: For people, beside a status.
+        detail: Explanation of the status, for people.
         tools: The tools of its prompt, as JSON text.
         template_args: The template arguments of its row, as JSON text.
     """
@@ -53,14 +53,14 @@ class Version:
 
 
 def is_blank(response: Message) -> bool:
-    """Whether an assistant turn says nothing: no text, no call of a tool, no thinking."""
+    """Whether an assistant turn is empty: no text, no tool call and no thinking."""
     return not (
         response.content.strip() or response.tool_calls or (response.reasoning or "").strip()
     )
 
 
 def candidate_of(version: Version, *, example_id: str) -> Candidate:
-    """Make a candidate. Where its instruction or response is blank it has a status and no text."""
+    """Make a candidate; one whose instruction or response is blank gets a status and no text."""
     status = version.status or _status_of(version)
     messages = (*version.context, version.response) if status == OK else ()
     candidate_id = candidate_id_of(
@@ -96,18 +96,18 @@ def refinement_of(
     teacher: str | None,
     example_id: str,
 ) -> Candidate:
-    """Somebody's refinement of the original.
+    """Candidate for a refinement that the data already contains.
 
     It is an instruction reflection if the instruction differs by more than white space, and
     otherwise a response reflection of the original's own context. A new instruction whose
     response is blank stays without text: it is never paired with the old response.
 
     Args:
-        original: What was refined.
+        original: The original.
         context: The refined context.
         response: The refined response; blank where there is none.
         parent_id: The id of the original's candidate.
-        teacher: Who refined it.
+        teacher: The teacher that refined it.
         example_id: The example both are versions of.
     """
     same_instruction = _words(context) == _words(original.context)

@@ -1,4 +1,4 @@
-"""Turn what a row calls a conversation into our own messages.
+"""Conversion of a row's conversation, in any known format, to messages.
 
     a list of     {"role", "content"} or {"from", "value"}, in any spelling of the roles
                   texts: user and assistant by turns (LIMA, UltraChat)
@@ -40,7 +40,7 @@ from tutelage.data.tool_calls import Call, calls_in, calls_of, calls_text, resul
 
 @dataclass(slots=True, kw_only=True)
 class Content:
-    """What the content of a turn holds.
+    """Parsed content of one turn.
 
     Attributes:
         text: Its text parts, joined.
@@ -56,7 +56,7 @@ class Content:
 
 
 def content_of(value: object, *, place: str) -> Content:
-    """What the content of a turn holds.
+    """Parse the content of a turn.
 
     Raises:
         UnreadableRowError: `bad_type`, or `unsupported_content` for images, sound and video.
@@ -78,7 +78,7 @@ def content_of(value: object, *, place: str) -> Content:
 
 
 def _add_part(found: Content, part: Mapping[str, object], *, place: str) -> None:
-    """A part that is not text: thinking, a call, or what a tool returned."""
+    """Add a content part that is not text: thinking, a tool call or a tool result."""
     match part.get("type"):
         case "thinking" | "reasoning" | "thought":
             said = next(
@@ -143,7 +143,8 @@ ROLE_OF = {
     "tool_call": _CALLS,
     "tool_calls": _CALLS,
 }
-"""Role names in the wild (OpenAI, ShareGPT, OASST, Gemini), and which of ours each means."""
+"""Role names of other formats (OpenAI, ShareGPT, OASST, Gemini) with our role for each.
+"""
 
 ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
@@ -168,11 +169,11 @@ _END = re.compile(r"\s*(?:<\|endoftext\|>|</s>)\s*$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """The turns of a row.
+    """Turns of a row, with what else its conversation says.
 
     Attributes:
         turns: In order.
-        fields: What turns hold beside what a message has room for, with the place of the turn;
+        fields: Fields of turns that a message has no place for, with the index of the turn;
             for provenance.
     """
 
@@ -181,14 +182,14 @@ class Conversation:
 
 
 def is_conversation(value: object) -> TypeGuard[Sequence[object]]:
-    """Whether the value is a non-empty list of turns: mappings that name a role."""
+    """Whether a value is a conversation: a non-empty list of mappings that each name a role."""
     if not is_list(value) or len(value) == 0:
         return False
     return all(isinstance(turn, Mapping) and any(k in turn for k in ROLE_KEYS) for turn in value)
 
 
 def turns_of(value: object, *, name: str, tools: bool = False) -> Conversation:
-    """The turns of a conversation in any spelling named above.
+    """Parse the turns of a conversation in any known format.
 
     Args:
         value: The field's value.
@@ -283,7 +284,7 @@ def _exchanges(turns: Sequence[object], *, name: str) -> Iterator[Message]:
 
 @dataclass(slots=True, kw_only=True)
 class _Reading:
-    """One conversation as it is read: the turns so far, and the calls that wait for a result."""
+    """State of parsing one conversation: the turns so far and the calls that wait for a result."""
 
     name: str
     tools: bool
@@ -370,7 +371,7 @@ class _Reading:
         self.turns.append(message)
 
     def _add_calls(self, value: object, *, place: str, trained: bool) -> None:
-        """A turn of its own for calls: it goes on what the assistant just said, if it did."""
+        """Attach tool calls to the preceding assistant turn, or to a new turn of their own."""
         reasoning = None
         if isinstance(value, str) and not value.lstrip().startswith(("{", "[")):
             thinking = split_thinking(value)
@@ -389,7 +390,7 @@ class _Reading:
         )
 
     def _calls_text(self, calls: list[Call]) -> str | None:
-        """The calls of a turn, which then wait for what they return."""
+        """JSON text of a turn's calls, which are then matched with the results that follow."""
         self.waiting = with_ids(calls, made=self.made)
         self.made += sum("id" not in call for call in calls)
         return calls_text(self.waiting)
@@ -412,7 +413,7 @@ class _Reading:
         )
 
     def _answered(self, result: Message) -> None:
-        """Add what a tool returned, joined to the call it answers."""
+        """Add a tool result and link it to its call."""
         waiting = self.waiting
         if result.tool_call_id is not None:
             self.waiting = [call for call in waiting if call["id"] != result.tool_call_id]
@@ -436,7 +437,7 @@ def _name_of(turn: Mapping[str, object]) -> str | None:
 
 
 def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
-    """Whether a turn may be trained on; what merely says so counts as used."""
+    """Whether a turn is trained on; the fields that say so are marked as used."""
     trained = True
     for key in _SWITCHES:
         value = turn.get(key)
@@ -450,7 +451,7 @@ def _is_trained(turn: Mapping[str, object], used: set[str]) -> bool:
 
 
 def _reasoning_of(turn: Mapping[str, object], used: set[str]) -> str | None:
-    """The thinking that a turn keeps apart from its content."""
+    """Thinking that a turn keeps in a field of its own."""
     for key in _REASONING_KEYS:
         value = turn.get(key)
         if isinstance(value, str) and value.strip():

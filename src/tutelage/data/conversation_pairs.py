@@ -1,4 +1,4 @@
-"""Read a row's own conversation: what is asked, and what is answered."""
+"""Splitting of a row's conversation into the prompt and the response."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ SET_BY_TRAINER = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A conversation taken apart.
+    """A row's conversation split into its context and its response.
 
     Attributes:
         context: Everything in front of the response.
@@ -67,7 +67,7 @@ class Pair:
 
 
 def text_in(fields: Fields, field_name: FieldName) -> str | None:
-    """The text of one field, which then counts as used; None where it is missing or null.
+    """Text of one field, which is then marked as used; None where it is missing or null.
 
     Raises:
         UnreadableRowError: The field holds no text.
@@ -77,7 +77,7 @@ def text_in(fields: Fields, field_name: FieldName) -> str | None:
 
 
 def note_in(fields: Fields, field_name: FieldName) -> str | None:
-    """The text of a field that a row can do without; None where it is blank.
+    """Text of an optional field; None where it is blank.
 
     A value that is no single text is left alone, unless the user said that this is the field.
 
@@ -96,7 +96,7 @@ def note_in(fields: Fields, field_name: FieldName) -> str | None:
 
 
 def reference_in(fields: Fields) -> str | None:
-    """The known right answer; None where there is none, or several.
+    """Reference answer; None where there is none, or more than one.
 
     Rows of reinforcement learning write it as a list, too, or as the JSON text of a list of texts:
     a list of one is read.
@@ -123,12 +123,12 @@ def _only_item(value: object) -> object:
 
 
 def answer(text: str) -> Message:
-    """An assistant turn of this text."""
+    """Assistant turn with this text."""
     return Message(role="assistant", content=text)
 
 
 def pair_of(fields: Fields, shape: Shape) -> Pair:
-    """The row's own conversation: its context, and its response if it has a field for one.
+    """Context and response of a row; the response is None where the row has no field for one.
 
     Args:
         fields: The row, seen by our names.
@@ -203,7 +203,7 @@ def _template_args(fields: Fields) -> str | None:
 
 
 def _labelled(fields: Fields, pair: Pair) -> Pair:
-    """The pair, its response no training target where a label (as KTO has it) is false."""
+    """Pair whose response is marked as not to be trained on where its label is false (KTO)."""
     if pair.response is None:
         return pair
     said = _label_of(fields)
@@ -214,12 +214,12 @@ def _labelled(fields: Fields, pair: Pair) -> Pair:
     if said is True:
         fields.take("label")
     if not pair.response.trained:
-        return replace(pair, detail="every assistant turn says that it is not trained on")
+        return replace(pair, detail="every assistant turn is marked as not to be trained on")
     return pair
 
 
 def _label_of(fields: Fields) -> bool | None:
-    """What a label says of the response; None where there is none, or it may be something else.
+    """Label of the response (true or false); None where the row has none.
 
     Numbers are read where only KTO has such a column: next to `prompt` and `completion`, by the
     name `kto_tag`, or where the user says so. Elsewhere 0 and 1 may be classes of the row.
@@ -276,7 +276,7 @@ def _with_instruction(fields: Fields, *, tools: bool) -> Pair:
 
 
 def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: bool) -> Pair:
-    """The pair of a row whose prompt is a list of turns."""
+    """Pair of a row whose prompt is a list of turns."""
     pair = _of_turns(fields, turns_of(value, name=name, tools=tools), name=name)
     if pair.response is not None:
         raise UnreadableRowError("unexpected_turns", f"field {name!r} should end with a user")
@@ -302,7 +302,7 @@ def _of_turns(fields: Fields, found: Conversation, *, name: str) -> Pair:
 
 
 def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
-    """The pair of a row that has no field for an instruction, but a whole conversation."""
+    """Pair of a row that holds a whole conversation and no instruction field."""
     whole = _whole_response(fields, tools=tools)
     if whole is not None:
         return whole
@@ -317,7 +317,7 @@ def _without_instruction(fields: Fields, *, tools: bool) -> Pair:
 
 
 def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
-    """The pair of a response field that holds the whole conversation, as preference sets do."""
+    """Pair of a response field that holds the whole conversation, as preference sets do."""
     value = fields.peek("response")
     turns = marked_turns(value) if isinstance(value, str) and "Human:" in value[:20] else value
     if not is_conversation(turns) or len(turns) == 1:
@@ -330,7 +330,7 @@ def _whole_response(fields: Fields, *, tools: bool) -> Pair | None:
 
 
 def _best_thread(root: Mapping[str, object]) -> list[Message]:
-    """The conversation of a tree of replies that follows the reply ranked best at each turn."""
+    """Conversation along the best-ranked reply at each turn of a tree of replies."""
     turns: list[Message] = []
     node: object = root
     while isinstance(node, Mapping):
@@ -350,14 +350,14 @@ def _rank(reply: Mapping[str, object]) -> float:
 
 
 def joined(instruction: str, given: str) -> str:
-    """An instruction and the input it is given, with a newline between where both say something."""
+    """Instruction and input joined by a newline; a blank one is left out."""
     if not given.strip():
         return instruction
     return f"{instruction}\n{given}" if instruction.strip() else given
 
 
 def _response(fields: Fields, *, tools: bool) -> Message | None:
-    """The response; None where the row has no field for one, empty where that field is null."""
+    """Response turn; None where the row has no such field, empty where the field is null."""
     name, value = fields.take("response")
     if value is None:
         calls = _calls_as_answer(fields) if tools else None
@@ -379,7 +379,7 @@ def _response(fields: Fields, *, tools: bool) -> Message | None:
 
 
 def _thought_through(fields: Fields, response: Message) -> Message:
-    """The response with the thinking that the row keeps in a column of its own."""
+    """Response joined with the thinking that the row keeps in a separate column."""
     value = fields.peek("reasoning")
     if is_list(value) and len(value):
         value = value[0]  # several attempts; the response is the first one's
@@ -390,7 +390,7 @@ def _thought_through(fields: Fields, response: Message) -> Message:
 
 
 def _calls_as_answer(fields: Fields) -> Message | None:
-    """The calls a row of xLAM or APIGen expects as its answer."""
+    """Tool calls that a row of xLAM or APIGen gives as its expected answer."""
     value = fields.raw("answers")
     if value is None:
         return None
@@ -409,7 +409,7 @@ def _system(fields: Fields) -> tuple[Message, ...]:
 
 
 def _history(fields: Fields) -> tuple[Message, ...]:
-    """Earlier turns as LLaMA-Factory writes them: a list of [instruction, response] pairs."""
+    """Earlier turns in LLaMA-Factory's format: a list of [instruction, response] pairs."""
     if not is_list(fields.peek("history")):
         return ()
     name, value = fields.take("history")

@@ -1,4 +1,4 @@
-"""An example: one row of the user's data."""
+"""Example, message and candidate: the data model of one row of training data."""
 
 from dataclasses import dataclass
 
@@ -72,17 +72,17 @@ class Example:
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """Everything in front of the response."""
+        """All messages in front of the response."""
         return context_of(self.messages)
 
     @property
     def uses_tools(self) -> bool:
-        """Whether tools belong to the prompt: their schemas, a call, or what one returned."""
+        """Whether the prompt involves tools: schemas, a call or a tool result."""
         return self.tools is not None or uses_tools(self.context)
 
 
 def context_of(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Everything in front of the response; the whole conversation where it has none.
+    """All messages in front of the response; the whole conversation where there is no response.
 
     Behind the last user turn it may hold calls of tools and what they returned.
 
@@ -114,7 +114,7 @@ def instruction_of(messages: tuple[Message, ...]) -> str:
 
 
 def uses_tools(messages: tuple[Message, ...]) -> bool:
-    """Whether a turn calls a tool or holds what one returned."""
+    """Whether any turn calls a tool or holds a tool result."""
     return any(turn.role == "tool" or turn.tool_calls is not None for turn in messages)
 
 
@@ -125,7 +125,7 @@ def uses_tools(messages: tuple[Message, ...]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """A conversation taken apart.
+    """A conversation split into context, response and trailing turns.
 
     Attributes:
         context: Everything in front of the response.
@@ -193,19 +193,19 @@ SAMPLE = "sample"
 STEPS = (ORIGINAL, INSTRUCTION_REFLECTION, RESPONSE_REFLECTION, SAMPLE)
 
 OWN_ANSWER = "the student's own answer"
-"""The detail of a sample that the student wrote itself, for a teacher to rewrite."""
+"""`Candidate.detail` of a sample that the student wrote itself, for a teacher to rewrite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One version of an example, or the record that one could not be had.
+    """One version of an example, or the record of why there is none.
 
     Attributes:
         candidate_id: Content hash; see `tutelage.data.ids.candidate_id_of`.
         example_id: The example it is a version of.
         parent_id: The candidate it was made from; None for originals and samples.
         step: One of `STEPS`.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         messages: The whole conversation, ending with the response; empty unless status is ok.
         status: `ok`, or a reason in snake_case why there is no text to score.
         finish_reason: What the teacher's server gave as the reason to stop, if it wrote this.
@@ -244,7 +244,7 @@ class Candidate:
 
     @property
     def context(self) -> tuple[Message, ...]:
-        """Everything in front of the response."""
+        """All messages in front of the response."""
         return context_of(self.messages)
 
     @property
@@ -254,7 +254,7 @@ class Candidate:
 
     @property
     def response(self) -> str:
-        """The text of the assistant turn that is trained on; empty where it only calls tools."""
+        """Text of the assistant turn that is trained on; empty where that turn only calls tools."""
         response = response_of(self.messages)
         if response is None:
             raise DataError(f"candidate {self.candidate_id}: has no response")

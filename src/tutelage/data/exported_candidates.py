@@ -1,4 +1,4 @@
-"""Read back the candidates of an exported row.
+"""Parser of the `candidates` field of exported rows.
 
     {"messages": [...original...],
      "candidates": [
@@ -27,7 +27,7 @@ def listed_candidates(
     originals: tuple[Candidate, ...],
     example_id: str,
 ) -> Iterator[Candidate]:
-    """The candidates of an exported row, in its order, without the original.
+    """Parse the candidates of an exported row, in its order, without the original.
 
     Args:
         listed: The entries.
@@ -72,7 +72,7 @@ def _the_original(
     originals: tuple[Candidate, ...],
     pair: Pair,
 ) -> Candidate:
-    """The row's own version, which the entry must not contradict."""
+    """Check that the entry of the original agrees with the row itself."""
     if not originals:
         raise UnreadableRowError("bad_candidates", f"{place} is an original; the row has none")
     original = originals[0]
@@ -117,7 +117,7 @@ def _version(
 def _text(
     entry: Mapping[str, object], *, place: str, pair: Pair
 ) -> tuple[tuple[Message, ...], Message]:
-    """The context and the response of an entry; blank where it has no text."""
+    """Context and response of an entry; blank where it has no text."""
     if entry.get("messages"):
         found = turns_of(entry["messages"], name=place, tools=pair.tools is not None)
         split = split_response(found.turns, name=place)

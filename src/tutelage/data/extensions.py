@@ -1,4 +1,4 @@
-"""Extensions: a user's own metrics, rules, filters, checks and export formats.
+"""Extensions: user-defined metrics, rules, filters, checks and export formats.
 
 An extension is one decorated function in a Python file that the configuration names
 (`extensions: my_ext.py`) or the command line (`tutelage --extensions my_ext.py ...`). The file is
@@ -35,10 +35,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
-    """A user's function with what it is for.
+    """A user-defined function with its kind, name and options.
 
     Attributes:
-        kind: What it is for.
+        kind: Kind of the extension.
         name: The function's name, as settings give it.
         function: The function.
         options: What the decorator was given.
@@ -52,10 +52,10 @@ class Extension:
     summary: str = ""
 
     def call(self, *given: Any, about: str) -> Any:
-        """What the function gives back.
+        """Call the function and return its result.
 
         Args:
-            *given: What it is called with.
+            *given: Arguments of the function.
             about: The candidate or example it is about, for the error.
 
         Raises:
@@ -73,7 +73,7 @@ class Extension:
 
 @dataclass(slots=True)
 class _Loaded:
-    """The file that is loaded, and what it defines."""
+    """The loaded file of extensions and what it defines."""
 
     path: Path | None = None
     digest: str | None = None
@@ -118,7 +118,7 @@ def extension(kind: ExtensionKind, **options: Any) -> Callable[[Function], Funct
 
 
 def load_extensions(path: Path) -> str:
-    """Run a file of extensions; those of another file that was loaded before are forgotten.
+    """Run a file of extensions; those of a file loaded before are forgotten.
 
     Returns:
         The SHA-256 of the file.
@@ -161,7 +161,7 @@ def load_extensions(path: Path) -> str:
 
 
 def _tell() -> None:
-    """Tell whoever keeps a list of extensions that there are others now.
+    """Notify the listeners that the loaded extensions have changed.
 
     Raises:
         SettingsError: There is none, or one cannot be taken.
@@ -173,17 +173,17 @@ def _tell() -> None:
 
 
 def when_loaded(listener: Callable[[], None]) -> None:
-    """Call something each time that a file of extensions was loaded."""
+    """Register a function that is called each time a file of extensions is loaded."""
     _listeners.append(listener)
 
 
 def extensions_of(kind: ExtensionKind) -> Mapping[str, Extension]:
-    """The extensions of a kind that are loaded, by name."""
+    """Loaded extensions of one kind, by name."""
     return {name: found for (of, name), found in _loaded.found.items() if of == kind}
 
 
 def extension_named(kind: ExtensionKind, name: str | None) -> Extension:
-    """An extension that is loaded.
+    """Loaded extension of this kind and name.
 
     Raises:
         SettingsError: There is none of that kind and name; the hint lists those there are.
@@ -203,12 +203,17 @@ def extension_named(kind: ExtensionKind, name: str | None) -> Extension:
 
 
 def extensions_digest(kind: ExtensionKind) -> str | None:
-    """The hash of the file that is loaded, if it defines an extension of a kind."""
+    """SHA-256 of the loaded file if it defines an extension of this kind, else None."""
     return _loaded.digest if extensions_of(kind) else None
 
 
 def finite_or_none(value: Any, *, who: Extension, about: str) -> float | None:
-    """The number that an extension gave, or None.
+    """Check that an extension returned a finite number or None, and return it.
+
+    Args:
+        value: What the extension returned.
+        who: The extension, for the error.
+        about: The candidate or example, for the error.
 
     Raises:
         DataError: It is neither a finite number nor None.

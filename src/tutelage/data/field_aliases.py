@@ -1,4 +1,4 @@
-"""Which field of a row is the instruction, which the response? Foreign names stop here."""
+"""Field aliases: which field of a row is the instruction, the response, the reference, ..."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ FieldName: TypeAlias = Literal[
     "label",
     "template_args",
 ]
-"""Our own names for what a row can hold; the keys of `ReadSettings.fields`."""
+"""Tutelage's names for the parts of a row; the keys of `ReadSettings.fields`."""
 
 FIELD_NAMES: tuple[FieldName, ...] = get_args(FieldName)
 
@@ -47,7 +47,7 @@ Shape: TypeAlias = Literal[
 
 _RESPONSES = ("response", "output", "completion", "solution", "rationale", "answer")
 _BY_A_MODEL = ("attempt", "deepseek_attempt")
-"""What a model answered, in sets where `solution` is what it is checked against (s1K)."""
+"""Names of a model's answer in sets where `solution` is the reference (s1K)."""
 _INSTRUCTIONS = (
     *("instruction", "question", "prompt", "query", "problem"),
     *("definition", "input", "inputs"),  # Natural Instructions: a definition and its input
@@ -106,18 +106,18 @@ ALIASES: Mapping[FieldName, tuple[str, ...]] = {
     "label": ("label", "kto_tag"),
     "template_args": ("chat_template_kwargs",),
 }
-"""The names each field goes by, the likeliest first. Case does not matter."""
+"""Aliases of each field, the likeliest first. Case does not matter."""
 
 _FORCED: Mapping[Shape, Mapping[FieldName, tuple[str, ...]]] = {
     "prompt_completion": {"instruction": ("prompt",), "response": ("completion",)},
     "alpaca": {"instruction": ("instruction",), "response": ("output", "response")},
     "question_answer": {"instruction": ("question",), "response": ("answer",)},
 }
-"""A shape that is named leaves only its own names for the pair."""
+"""Narrower aliases of the instruction and the response where a shape is set explicitly."""
 
 
 def is_null(value: object) -> bool:
-    """Whether a value says "missing": null, or NaN, which is how data frames spell it."""
+    """Whether a value is missing: null, or NaN, which data frames write for null."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -126,18 +126,18 @@ MEDIA_COLUMNS = ("image", "images", "video", "videos", "audio", "audios")
 _PLAIN: frozenset[FieldName] = frozenset(
     ("instruction", "input", "response", "system", "history", "reference", "source")
 )
-"""Fields that leave no question what shape a row has."""
+"""Fields with which a row is certainly a plain pair."""
 _PAIRS = ("auto", "prompt_completion", "alpaca", "question_answer")
-"""Shapes of one pair."""
+"""Shapes of rows with one instruction and one response."""
 _REFINEMENT = {"refined_instruction", "refined_response", "refined_messages"}
 _PLANS_KEPT = 256
 _NAMES_KEPT = 1000
 _NESTED = ("reward_model.ground_truth",)
-"""Fields inside fields that are looked for without being asked for."""
+"""Nested fields that are found without a mapping."""
 
 
 class _Plan(NamedTuple):
-    """What a set of column names means.
+    """Meaning of a set of column names, worked out once.
 
     Attributes:
         known: For each of our fields, the row's own names for it, the likeliest first.
@@ -153,7 +153,7 @@ class _Plan(NamedTuple):
 
 
 class FieldMap:
-    """Finds our fields in rows; remembers the answer for each set of column names.
+    """Mapping from fields to the names that rows use, cached for each set of column names.
 
     Args:
         mapping: The user's own mapping, from our name to the row's. It wins over every alias,
@@ -178,7 +178,7 @@ class FieldMap:
         self._roots = frozenset(path.partition(".")[0] for path in self._paths)
         self._found: set[str] = set()
         self.names: dict[str, None] = {}
-        """The names of the fields of the rows so far, those inside objects dotted."""
+        """Names of the fields of the rows so far; those inside objects are dotted."""
 
     def open(self, row: Mapping[str, object]) -> "Fields":
         """The fields of one row."""
@@ -194,7 +194,7 @@ class FieldMap:
         return Fields(whole, plan, claimed=self._claimed, inner=frozenset(inner))
 
     def columns_of(self, row: Mapping[str, object]) -> TextColumns | None:
-        """Where a plain row has its texts; None where the row must be opened.
+        """Columns of a plain row that hold its texts; None where the row must be parsed in full.
 
         The first row of each set of column names must be.
         """
@@ -213,7 +213,7 @@ class FieldMap:
         return _Plan(known=known, media=media, is_plain=is_plain, columns=columns)
 
     def _inner(self, row: Mapping[str, object]) -> dict[str, object]:
-        """The values of dotted names, such as `reward_model.ground_truth`."""
+        """Values of dotted names, such as `reward_model.ground_truth`."""
         found = {}
         for path in self._paths:
             if path not in row:
@@ -234,13 +234,13 @@ class FieldMap:
             )
 
     def excuse_roots(self) -> None:
-        """Take a dotted name for found where the field it begins with is there: it may be null."""
+        """Count a dotted name as found where its first part exists: its value may be null."""
         roots = {name for name in self._claimed if name.partition(".")[0] in self.names}
         self._found |= roots
 
     @property
     def unfound(self) -> dict[FieldName, str]:
-        """The part of the mapping whose names no row so far has had."""
+        """Mapped names that no row so far has had."""
         return {ours: own for ours, own in self._mapping.items() if own not in self._found}
 
     def _plan(self, names: tuple[str, ...]) -> dict[FieldName, tuple[str, ...]]:
@@ -271,7 +271,7 @@ class FieldMap:
         return plan
 
     def _as_seeds(self, plan: dict[FieldName, tuple[str, ...]], spelled: Mapping[str, str]) -> None:
-        """In a row without a refinement, what is called the original is a seed of the row.
+        """Treat the fields of the original as the row itself where the row has no refinement.
 
         It is read only where the row has nothing else for that half. An original response never
         joins another instruction than its own, nor a new response the original instruction.
@@ -307,11 +307,11 @@ def _is_seed(name: str) -> bool:
 
 
 class Fields:
-    """One row seen by our names. What nobody asked for is the row's `rest`.
+    """One row, read by field; unread fields are its `rest`.
 
     Args:
         row: The row as it was read.
-        plan: What its column names mean.
+        plan: Meaning of its column names.
         claimed: The row's names that the user mapped; one may serve for several of our fields.
         inner: Dotted names that were added to the row for values inside its fields.
     """
@@ -335,11 +335,11 @@ class Fields:
         self._used: set[str] = set()
 
     def has(self, field: FieldName) -> bool:
-        """Whether the row has the field at all, be it null."""
+        """Whether the row has the field, even with the value null."""
         return field in self._plan
 
     def names(self, field: FieldName) -> tuple[str, ...]:
-        """The row's own names for a field, the likeliest first, be their values null."""
+        """The row's own names for a field, the likeliest first, even those with null values."""
         return self._plan.get(field, ())
 
     def name(self, field: FieldName) -> str | None:
@@ -353,14 +353,14 @@ class Fields:
         return None
 
     def peek(self, field: FieldName) -> object:
-        """The first value that is not null and not used yet; None where there is none."""
+        """First value that is neither null nor used; None where there is none."""
         if field not in self._plan:
             return None
         name = self.name(field)
         return None if name is None else self._row[name]
 
     def take(self, field: FieldName) -> tuple[str, object]:
-        """The row's own name for a field and its value, which then counts as used.
+        """The row's own name for a field and its value, which is then marked as used.
 
         Returns:
             The name and the value; our own name and None where there is no value.
@@ -372,25 +372,25 @@ class Fields:
         return name, self._row[name]
 
     def raw(self, name: str) -> object:
-        """The value of a field by the row's own name; None where it is missing, null or used."""
+        """Value of a field by the row's own name; None where it is missing, null or used."""
         value = self._row.get(name)
         taken = name in self._used or name in self._claimed
         return None if taken or is_null(value) else value
 
     def use(self, name: str) -> None:
-        """Count a field as used, by the row's own name."""
+        """Mark a field as used, by the row's own name."""
         self._used.add(name)
 
     def is_mapped(self, name: str) -> bool:
-        """Whether the user said what this field of the row is."""
+        """Whether the user's mapping names this field of the row."""
         return name in self._claimed
 
     def rest(self) -> dict[str, object]:
-        """The fields that were not used and are not null, in the row's own order."""
+        """Fields that were not used and are not null, in the row's own order."""
         used = self._used | self._inner if self._inner else self._used
         return {k: v for k, v in self._row.items() if k not in used and not is_null(v)}
 
     def missing(self, wanted: str) -> UnreadableRowError:
-        """The reason for a row without what its shape needs."""
+        """Error for a row that lacks a field its shape needs."""
         found = ", ".join(sorted(map(str, self._row))[:20]) or "none"
         return UnreadableRowError("missing_fields", f"no {wanted}; fields found: {found}")

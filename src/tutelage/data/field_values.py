@@ -1,4 +1,4 @@
-"""The values of a row's fields: which are text, which are lists, and how each is shown."""
+"""Field values: conversion to text, type checks and short forms for messages."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,18 @@ MEDIA = frozenset(
         *("audio", "audios", "audio_url", "input_audio", "file", "input_file", "document"),
     )
 )
-"""Types of content parts that are no text, and names of columns that hold such parts."""
+"""Types of content parts that are not text, and names of columns that hold such parts."""
 
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _TEXT_KEYS = ("text", "value", "content")
 
 
 class UnreadableRowError(ValueError):
-    """This row cannot become an example; `read` turns it into a row with this status.
+    """Error for a row that cannot become an example; `read` reports it with this status.
 
     Args:
         status: Why, in snake_case.
-        detail: What was found.
+        detail: Description of the problem.
     """
 
     def __init__(self, status: str, detail: str) -> None:
@@ -33,7 +33,7 @@ class UnreadableRowError(ValueError):
 
 
 def clean_text(text: str) -> str:
-    r"""The same text, with each lone surrogate (half of a broken `\ud83d\ude00`) as U+FFFD.
+    r"""Text with each lone surrogate (half of a broken `\ud83d\ude00`) replaced by U+FFFD.
 
     A lone surrogate has no UTF-8 form, so no file could hold it.
 
@@ -52,7 +52,7 @@ def clean_text(text: str) -> str:
 
 
 def text_of(value: object, *, name: str) -> str | None:
-    """The text of a field: a string, a number as JSON writes it, or joined text parts.
+    """Text of a field: a string, a number as JSON writes it, or joined text parts.
 
     Parts are `{"type": "text", "text": ...}`, in LLaMA-Factory's second format
     `{"type": "text", "value": ...}`. A list of strings is not text: it could as well be several
@@ -95,7 +95,7 @@ def _part_text(part: object, *, name: str) -> str:
 
 
 def text_of_part(part: object) -> str | None:
-    """The text of a content part; None where it is a part of another type."""
+    """Text of a content part; None for a part of another type."""
     if isinstance(part, str):
         return clean_text(part)
     if not isinstance(part, Mapping) or part.get("type", "text") not in _TEXT_PARTS:
@@ -105,7 +105,7 @@ def text_of_part(part: object) -> str | None:
 
 
 def not_text(part: object, *, name: str) -> UnreadableRowError:
-    """The reason for a row with a content part that is not text."""
+    """Error for a content part that is not text."""
     kind = part.get("type") if isinstance(part, Mapping) else None
     what = f"holds {kind}" if kind in MEDIA else "holds something other than text"
     why = "; images, sound and video cannot be scored" if kind in MEDIA else ""
@@ -113,12 +113,12 @@ def not_text(part: object, *, name: str) -> UnreadableRowError:
 
 
 def is_scalar(value: object) -> bool:
-    """Whether the value is one text, number or truth value."""
+    """Whether a value is a single string, number or boolean."""
     return isinstance(value, str | int | float | np.generic)
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
-    """Whether the value is a list of things (not text, not bytes)."""
+    """Whether a value is a list, tuple or array, but not text or bytes."""
     if value is None or isinstance(value, str | bytes | bytearray):  # most values: asked first
         return False
     if isinstance(value, np.ndarray):
@@ -127,7 +127,7 @@ def is_list(value: object) -> TypeGuard[Sequence[object]]:
 
 
 def value_at(row: Mapping[str, object], path: str) -> object:
-    """The value of a dotted name; None where the row has none.
+    """Value of a dotted name; None where the row has none.
 
     Examples:
         >>> value_at({"meta": {"answers": ["4", "5"]}}, "meta.answers.1")
@@ -150,14 +150,14 @@ def value_at(row: Mapping[str, object], path: str) -> object:
 
 
 def is_nothing(value: object) -> bool:
-    """Whether a value says nothing: null, an empty text, an empty list or object."""
+    """Whether a value is empty: null, or an empty text, list or object."""
     if is_list(value) or isinstance(value, str | bytes | Mapping):
         return len(value) == 0
     return value is None
 
 
 def shown(value: object) -> str:
-    """A value as short text for a reason, with its type where that says more."""
+    """Short text of a value for messages, with its type where that helps."""
     if value is None:
         return "null"
     text = ascii(value) if isinstance(value, str) else f"{type(value).__name__} {value!r:.200}"

@@ -1,4 +1,4 @@
-"""Find the files of a source, and see by their content how each is to be read."""
+"""File discovery and format detection by content."""
 
 import csv
 import glob
@@ -30,13 +30,13 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFile:
-    """A file and how to read it.
+    """A data file with the format in which it is read.
 
     Attributes:
         path: Where it is, as the user wrote it.
-        format: What it holds.
+        format: Format of the content.
         packing: How it is packed.
-        delimiter: Of CSV and TSV; empty for other formats.
+        delimiter: Delimiter of CSV and TSV; empty for other formats.
     """
 
     path: Path
@@ -46,7 +46,7 @@ class DataFile:
 
 
 def files_of(source: str | Path, *, split: str | None) -> list[Path]:
-    """The files a path stands for: itself, those of a folder, or those a pattern matches.
+    """Files of a path: the file itself, those in a folder, or those that match a pattern.
 
     Args:
         source: A file, a folder, a saved `datasets` folder, or a glob pattern.
@@ -75,7 +75,7 @@ def files_of(source: str | Path, *, split: str | None) -> list[Path]:
 
 
 def is_data_name(name: str) -> bool:
-    """Whether a file of this name is taken for data when a whole folder is read."""
+    """Whether a file of this name is read when a whole folder is given."""
     return name.lower().endswith(_ENDINGS)
 
 
@@ -96,13 +96,19 @@ def _files_in(folder: Path, *, split: str | None) -> list[Path]:
     )
     if not files:
         raise DataError(
-            f"{folder}: holds no data files", hint=f"looked for {', '.join(_SUFFIXES)}, also packed"
+            f"{folder}: holds no data files",
+            hint=f"looked for {', '.join(_SUFFIXES)}, also compressed",
         )
     return files
 
 
 def chosen_split(names: Sequence[str], *, split: str | None, place: str) -> str:
-    """The split to read: the one that was asked for, or the only one.
+    """Name of the split to read: the requested one, or the only one.
+
+    Args:
+        names: Splits that the source has.
+        split: The requested split; None for the only one.
+        place: The source, for the error.
 
     Raises:
         DataError: It is not there, or there are several and none was asked for.
@@ -147,7 +153,7 @@ def _json_object(path: Path) -> dict[str, object]:
 
 
 def sniff(path: Path, *, forced: Format = "auto") -> DataFile:
-    """See how a file is to be read. Its content decides; its name only where that is unclear.
+    """Detect the format of a file from its content, and from its name where that is ambiguous.
 
     Args:
         path: The file.
@@ -161,7 +167,8 @@ def sniff(path: Path, *, forced: Format = "auto") -> DataFile:
     binary = _binary_format(head)
     if binary is not None and packing != "none":
         raise DataError(
-            f"{path}: is {binary} packed with {packing}", hint="unpack it first; it packs itself"
+            f"{path}: is {binary} packed with {packing}",
+            hint="decompress it first: the format has its own compression",
         )
     text = head.removeprefix(BOM).decode(errors="replace")
     match forced:
@@ -214,7 +221,7 @@ def _text_file(path: Path, head: bytes, text: str, *, packing: Packing) -> DataF
 
 
 def _is_json(text: str, lines: Sequence[str], *, whole: bool) -> bool:
-    """Whether text that starts with a bracket is one JSON document, not one a line."""
+    """Whether text that starts with a bracket is one JSON document rather than JSON lines."""
     if text[0] == "[":
         several = len(lines) > 1 and all(line.lstrip().startswith("[") for line in lines[:3])
         return not (several and _is_value(lines[0]))
@@ -224,7 +231,7 @@ def _is_json(text: str, lines: Sequence[str], *, whole: bool) -> bool:
 
 
 def _spans_lines(text: str, first_line: str, *, whole: bool) -> bool:
-    """Whether the first value goes on behind its first line."""
+    """Whether the first JSON value continues after its first line."""
     try:
         _, end = DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
@@ -244,7 +251,7 @@ def _is_value(text: str) -> bool:
 
 
 def _delimiter(text: str) -> str | None:
-    """What separates the columns of a header, or None where it looks like no header."""
+    """Delimiter of a header line, or None where it does not look like a header."""
     header = text.lstrip("\n").split("\n", 1)[0].strip("\r")
     best = max(_DELIMITERS, key=header.count)
     if best not in header:

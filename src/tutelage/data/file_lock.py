@@ -1,4 +1,4 @@
-"""A lock that one process holds at a time: a file that is never truncated and never followed."""
+"""File locks: one process at a time holds the lock of a file."""
 
 import errno
 import fcntl
@@ -41,13 +41,13 @@ def open_guarded(path: Path, *, flags: int) -> int:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[bool]:
-    """Hold a lock while the block runs; it goes with the process.
+    """Hold an exclusive lock on a file while the block runs; it is released if the process ends.
 
     Args:
         path: The lock's file.
 
     Yields:
-        Whether the lock was free; if not, somebody else holds it.
+        Whether the lock was free; if not, another process holds it.
 
     Raises:
         RunError: The file is a symbolic link, or cannot be opened.

@@ -1,4 +1,4 @@
-"""Records of a file one by one: each is a value with its line, or the reason it is none."""
+"""Records of JSONL and CSV files, each with its line, and its value or a reason."""
 
 import csv
 import json
@@ -11,18 +11,19 @@ from tutelage.data.byte_streams import ROW_BYTES, BrokenStreamError, Chunks, lin
 BOM = b"\xef\xbb\xbf"
 
 _FIELD_CHARACTERS = ROW_BYTES
-"""The most a CSV field may hold. Python's own limit of 131,072 is shorter than some responses."""
+"""Longest CSV field, in characters. Python's own limit of 131,072 is too short for some responses.
+"""
 
 
 class Problem(NamedTuple):
-    """Why a record is not a value."""
+    """Reason why a record has no value."""
 
     status: str
     detail: str
 
 
 class Record(NamedTuple):
-    """One record of a file.
+    """One record of a file with its line number.
 
     Attributes:
         line: 1-based: the line it starts on, or its position in a file without lines.
@@ -36,24 +37,31 @@ class Record(NamedTuple):
 
 
 _new_record = tuple.__new__
-"""Makes a record without the call that a named tuple puts in front of this."""
+"""Constructor of `Record` that skips the Python-level call of a named tuple."""
 
 Records: TypeAlias = Generator[Record, None, None]
 
 DECODER = json.JSONDecoder(parse_constant=lambda _name: None)
-"""Strict JSON, but NaN and the infinities, which data frames write for "missing", are null."""
+"""JSON decoder that reads NaN and the infinities, which data frames write for "missing", as null.
+"""
 
 _scan: Callable[[str, int], tuple[object, int]] = vars(DECODER)["scan_once"]
-"""A value that starts right here, and where it ends: `decode` without a look for white space."""
+"""JSON scanner: the value that starts at a position, and where it ends; skips no white space."""
 
 
 def problem_at(line: int, status: str, detail: str) -> Record:
-    """A record that holds nothing, and why."""
+    """Record without a value, with its status and detail.
+
+    Args:
+        line: 1-based line.
+        status: The reason, as tables have it.
+        detail: The same for people.
+    """
     return Record(line, None, Problem(status, detail))
 
 
 def value_of(text: str, *, line: int) -> Record:
-    """One JSON value from its text."""
+    """Record of one JSON value from its text."""
     try:
         value, end = _scan(text, 0)
         if end == len(text) or text[end:] == "\r":
@@ -63,26 +71,26 @@ def value_of(text: str, *, line: int) -> Record:
     try:
         return Record(line, DECODER.decode(text), None)
     except RecursionError:
-        return problem_at(line, "nested_too_deeply", "brackets within brackets without end")
+        return problem_at(line, "nested_too_deeply", "brackets nested too deeply")
     except ValueError as error:
         return problem_at(line, "malformed_json", f"{error}; found {excerpt(text)}")
 
 
 def too_large(line: int) -> Record:
-    """The record that stands for a row that is longer than any row may be."""
+    """Record for a row that is longer than the limit."""
     return problem_at(
         line, "row_too_large", f"longer than {ROW_BYTES >> 20} MiB, which no student could read"
     )
 
 
 def excerpt(text: str) -> str:
-    """The start of a text, as an error message can show it."""
+    """Start of a text, short enough for an error message."""
     shown = text.strip()[:60]
     return ascii(shown) if len(shown) == len(text.strip()) else f"{shown!a}..."
 
 
 def decoded(raw: bytes, *, line: int) -> str | Record:
-    """The text of some bytes, or a record that says that they are not UTF-8."""
+    """Decoded UTF-8 text, or a record that reports invalid bytes."""
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
@@ -93,14 +101,14 @@ def decoded(raw: bytes, *, line: int) -> str | Record:
 
 
 def broken(line: int, error: BrokenStreamError) -> Record:
-    """The record that stands for all that is missing after a break."""
+    """Record for the unread rest of a damaged file."""
     return problem_at(
         line, "broken_file", f"{error}; whatever follows line {line - 1} could not be read"
     )
 
 
 def jsonl_records(chunks: Chunks) -> Records:
-    """One record for each line that is not blank."""
+    """Records of a JSON Lines file; blank lines are skipped."""
     line = 0
     try:
         for line, raw in lines_of(chunks):
@@ -117,7 +125,7 @@ def jsonl_records(chunks: Chunks) -> Records:
 
 
 def csv_records(chunks: Chunks, *, delimiter: str) -> Records:
-    """One record for each CSV record after the header; blank lines are none.
+    """Records of a CSV file after the header; blank lines are skipped.
 
     Fields may be quoted and hold newlines. A record with more or fewer fields than the header
     is a problem, and so is one that is not UTF-8.
@@ -160,7 +168,7 @@ def _csv_lines(chunks: Chunks) -> Iterator[str]:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """The names of the columns; one that comes again is numbered, so that none hides another."""
+    """Column names with repeated ones numbered, so that none hides another."""
     seen: Counter[str] = Counter()
     numbered = []
     for name in names:

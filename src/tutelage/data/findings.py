@@ -1,4 +1,4 @@
-"""What a pass over the rows found out about the data as a whole, for the person who gave it."""
+"""Findings about a whole source: hints about columns, missing responses and unreadable rows."""
 
 import difflib
 import re
@@ -41,8 +41,8 @@ _HINTS: Mapping[str, str] = {
     "no_user_turn": "a conversation needs a turn of the user in front of the answer",
     "unexpected_turns": "a conversation ends with one assistant turn, behind the last user turn "
     "and what tools returned",
-    "bad_type": "the field holds another kind of value than its name suggests; if it is not what "
-    "it was taken for, name the right one: --map instruction=FIELD --map response=FIELD",
+    "bad_type": "the field has another kind of value than its name suggests; name the right one: "
+    "--map instruction=FIELD --map response=FIELD",
     "bad_candidates": "compare the row with what `tutelage export` writes",
     "malformed_json": "a JSONL file has one JSON object on each line, a JSON file a list of them",
     "malformed_csv": "every record needs as many fields as the header",
@@ -52,7 +52,7 @@ _HINTS: Mapping[str, str] = {
     "row_too_large": "is it the right file? A row is one example",
     "broken_file": "is the file complete?",
 }
-"""The next step for each reason for which a whole source may be unreadable."""
+"""Hint for each reason for which no row of a source could be read."""
 
 
 @dataclass(slots=True)
@@ -63,10 +63,10 @@ class _File:
 
 @dataclass(slots=True)
 class Findings:
-    """What has been found out so far.
+    """Findings collected while rows are read.
 
     Attributes:
-        fields: Who knows which names the rows have.
+        fields: Names of the fields of the rows.
         one_response_each: Whether rows of one instruction may be responses to choose from, which
             nobody has said.
     """
@@ -82,10 +82,10 @@ class Findings:
     _beside: Counter[str] = field(default_factory=Counter)
 
     def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
-        """Take note of a row that is an example.
+        """Record a row that became an example.
 
         Args:
-            file: Where it stands.
+            file: Name of its file.
             row: The row as it was read.
             found: Its versions.
         """
@@ -146,7 +146,7 @@ class Findings:
                 self._unasked[name] = None
 
     def likely_response(self) -> str | None:
-        """The name of a column that nobody asked for and that looks like responses."""
+        """Unused column that looks like responses, or None."""
         means = {name: sum(lengths) / len(lengths) for name, lengths in self._texts.items()}
         named = [name for name in means if _LIKE_A_RESPONSE.search(name)]
         long = [name for name, mean in means.items() if mean >= _LONG_TEXT]
@@ -154,11 +154,11 @@ class Findings:
 
     @property
     def unanswered(self) -> tuple[str, ...]:
-        """The files that have examples and not one response."""
+        """Files with examples but without a single response."""
         return tuple(n for n, file in self._files.items() if file.examples and not file.answered)
 
     def notes(self) -> list[str]:
-        """What a person should know about the data, in sentences."""
+        """Warnings about the data, in sentences."""
         found = []
         for name in self.unanswered:
             guess = self.likely_response()
@@ -178,18 +178,18 @@ class Findings:
             found.append(f"{count:,} rows have a column {name}: {meant}")
         if self._sharing:
             found.append(
-                f"{self._sharing:,} rows ask what an earlier row asks and answer it otherwise; no "
-                "column names a model. If they are several responses to one instruction to choose "
+                f"{self._sharing:,} rows have the instruction of an earlier row but another "
+                "response, and no column names a model. If these are several responses to choose "
                 "from, read them with --as samples"
             )
         return found
 
 
 def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
-    """Refuse a mapping to a name that no row has.
+    """Raise an error for a mapping to a name that no row has.
 
     Args:
-        fields: Who knows the names.
+        fields: Names of the fields of the rows.
         place: Where the rows are, for the message.
         rows: Which rows were looked at, for the message.
 
@@ -216,7 +216,7 @@ def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
 
 
 def hint_for(statuses: Counter[str], names: Iterable[str], guess: str | None) -> str:
-    """The next step where not one row could be read.
+    """Hint for a source of which no row could be read.
 
     Args:
         statuses: How many rows have which reason.

@@ -1,4 +1,4 @@
-"""Ids are hashes of content, so that the same text has the same id on every machine."""
+"""Content hashes as ids: the same text has the same id on every machine."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -40,7 +40,7 @@ def _hash_of(text: str) -> str:
 
 
 def message_parts(message: Message) -> list[object]:
-    """What of a turn belongs to ids and keys: role and content, and what else it has.
+    """Parts of a message that enter ids and keys: role, content and optional fields.
 
     A plain turn gives `[role, content]`, so that plain rows keep the ids of earlier versions.
 
@@ -105,7 +105,7 @@ def example_id_of(
 
 
 def original_ids_of(messages: Iterable[Message], *, reference: str | None) -> tuple[str, str]:
-    """The ids of an example without tools and of its original, all of whose turns are plain.
+    """Ids of a plain example (no tools) and of its original candidate.
 
     Args:
         messages: The original conversation; of each turn only role and content count.
@@ -130,13 +130,13 @@ def candidate_id_of(
     tools: str | None = None,
     template_args: str | None = None,
 ) -> str:
-    """The id of a candidate.
+    """Id of a candidate, from its example, provenance and messages.
 
     Args:
         example_id: The example it is a version of.
         step: How it came to be, one of `tutelage.data.example.STEPS`.
         parent_id: The candidate it was made from, if any.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         messages: Its text; empty for a candidate that failed.
         distinction: What tells two candidates without text apart, such as a request key.
         tools: The tools of its prompt, if any.

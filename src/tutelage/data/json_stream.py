@@ -1,4 +1,4 @@
-"""Values of a JSON file one by one, in bounded memory, with nothing but the standard library."""
+"""Streaming JSON parser: the values of a file one by one, in bounded memory."""
 
 import codecs
 import json
@@ -16,7 +16,7 @@ from tutelage.data.file_records import (
 )
 
 HEAD_CHARACTERS = 1 << 16
-"""How far into an object its list of rows must begin."""
+"""Characters into an object within which its list of rows must begin."""
 
 _ROW_LISTS = ("data", "rows", "examples", "instances")
 _KEY = re.compile(r'\s*"((?:[^"\\]|\\.)*)"\s*:\s*')
@@ -24,12 +24,12 @@ _LIST_OF_ROWS = re.compile(r'\[\s*(?:\]|\{(?!\s*"(?:role|from|content|value)"))'
 _COMMA = re.compile(r"\s*,")
 _SPACE = " \t\n\r"
 _NEAR_END = 12
-"""A literal, a number or an escape that is cut off is reported at most this far from the cut."""
+"""Most characters between a literal, number or escape that is cut off and where it is reported."""
 _SLIDE_CHARACTERS = 1 << 16
 
 
 def list_of_rows(head: str) -> int | None:
-    """Where the list of rows of an object like `{"version": 1, "data": [...]}` begins.
+    """Position at which the list of rows of an object like `{"version": 1, "data": [...]}` begins.
 
     Args:
         head: The start of the file, from the object's brace on.
@@ -55,15 +55,15 @@ def list_of_rows(head: str) -> int | None:
 
 
 class _MalformedError(ValueError):
-    """What is here is not JSON; the rest of the file cannot be told apart."""
+    """Error for text that is not JSON, after which no further value can be found."""
 
 
 class _TooLargeError(ValueError):
-    """The value that starts here is longer than any row may be."""
+    """Error for a value that is longer than the limit of a row."""
 
 
 class _Window:
-    """A piece of text that slides over a file."""
+    """Sliding window over the text of a file."""
 
     def __init__(self, chunks: Chunks) -> None:
         self._chunks = chunks
@@ -77,13 +77,13 @@ class _Window:
 
     @property
     def line(self) -> int:
-        """The 1-based line of the next character."""
+        """1-based line of the next character."""
         self._line += self._text.count("\n", self._line_at, self._at)
         self._line_at = self._at
         return self._line
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end of the file.
+        """Next character that is not white space; empty at the end of the file.
 
         Raises:
             BrokenStreamError: The file breaks off before one comes.
@@ -99,17 +99,17 @@ class _Window:
                 return ""
 
     def skip(self, characters: int = 1) -> None:
-        """Pass over what has been looked at."""
+        """Skip characters that have been looked at."""
         self._at += characters
 
     def head(self) -> str:
-        """The next characters, without passing over them: `HEAD_CHARACTERS` if there are."""
+        """Up to `HEAD_CHARACTERS` next characters, without consuming them."""
         while len(self._text) - self._at < HEAD_CHARACTERS and not self._ended:
             self._more()
         return self._text[self._at : self._at + HEAD_CHARACTERS]
 
     def value(self) -> tuple[object, str]:
-        """The value that starts here, and its text.
+        """Value that starts here, with its text.
 
         Raises:
             BrokenStreamError: The file breaks off inside it.
@@ -138,7 +138,7 @@ class _Window:
             return value, text
 
     def _more(self, *, grow: bool = False) -> bool:
-        """Slide on; with `grow` by as much as there is, so that a long value costs no square."""
+        """Read more text; with `grow` the window doubles: a long value takes linear time."""
         if self._break is not None:
             raise self._break
         if self._ended:
@@ -170,7 +170,7 @@ class _Window:
 
 
 def json_records(chunks: Chunks) -> Records:
-    """The elements of an array, of the list in `{"data": [...]}`, or values one after another.
+    """Elements of an array, of the list in `{"data": [...]}`, or a sequence of values.
 
     What is malformed cannot be skipped here, since nothing tells where the next value starts:
     it gives one record with the reason and ends the file.
@@ -194,7 +194,7 @@ def json_records(chunks: Chunks) -> Records:
         yield problem_at(
             window.line,
             "nested_too_deeply",
-            "brackets within brackets without end; nothing after this place could be read",
+            "brackets nested too deeply; nothing after this place could be read",
         )
     except BrokenStreamError as error:
         yield broken(window.line, error)

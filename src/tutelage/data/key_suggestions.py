@@ -1,4 +1,4 @@
-"""Suggestions for mistyped keys of settings: what was probably meant.
+"""Suggestions for mistyped keys and values of settings.
 
 A key that a settings model does not have is compared with the keys it has at that place, at any
 depth: inside optional settings, lists, mappings and choices between several models.
@@ -16,17 +16,19 @@ Place: TypeAlias = tuple[int | str, ...]
 _MATCHES = 3
 _CLOSE = 0.75
 _SIMILAR = 0.6
-"""The least similarity of a suggestion; an equal name at another place comes between the two."""
+"""Least similarity of a suggestion; the same name at another place is ranked between this and
+`_CLOSE`.
+"""
 
 _TIE = 0.05
-"""Names that are this much less similar than the closest one are not suggested beside it."""
+"""Suggestions this much less similar than the closest one are left out."""
 
 _MOST_DEPTH = 6
-"""Settings inside settings; deeper ones are not searched."""
+"""Deepest nesting of settings that is searched."""
 
 
 def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
-    """What is wrong with a setting, with a suggestion where its key or value is unknown.
+    """Message for an invalid setting, with a suggestion where its key or value is unknown.
 
     Args:
         kind: The model that was checked.
@@ -65,7 +67,7 @@ def _unknown_key(kind: type[BaseModel], place: Place) -> str:
 
 
 def close_matches(name: str, known: Sequence[str], *, cutoff: float = 0.6) -> list[str]:
-    """The known names that a mistyped one is close to, the closest first.
+    """Known names that are similar to a mistyped one, the closest first.
 
     Args:
         name: As it was typed. Case, and hyphens or spaces instead of underscores, do not count.
@@ -103,7 +105,7 @@ def _alternatives(names: Sequence[str]) -> str:
 
 
 def models_at(kind: type[BaseModel], place: Place) -> list[type[BaseModel]]:
-    """The models that the settings at a place may have.
+    """Settings models that are possible at a place.
 
     Args:
         kind: The model of the whole.
@@ -117,7 +119,7 @@ def models_at(kind: type[BaseModel], place: Place) -> list[type[BaseModel]]:
 
 
 def _step(kind: Any, part: int | str) -> list[Any]:
-    """The types behind one part of a place."""
+    """Types reached by one part of a place."""
     models = list(_models_in(kind))
     if len(models) > 1:  # pydantic then says by which model it checked
         tagged = [m for m in models if part == m.__name__ or part in _tags_of(m)]
@@ -128,7 +130,7 @@ def _step(kind: Any, part: int | str) -> list[Any]:
 
 
 def _elements(kind: Any) -> Iterator[Any]:
-    """The types of the elements of lists and the values of mappings, also inside a choice."""
+    """Element types of lists and value types of mappings, also inside unions."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is None:
         return
@@ -144,7 +146,7 @@ def _elements(kind: Any) -> Iterator[Any]:
 
 
 def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
-    """A model, or the models of a choice; not those inside lists and mappings."""
+    """Models of a type or of its union, but not those inside lists and mappings."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         yield kind
         return
@@ -157,7 +159,7 @@ def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
 
 
 def _tags_of(model: type[BaseModel]) -> set[object]:
-    """The fixed words of a model, such as `length` of `kind: Literal["length"]`."""
+    """Literal values that tag a model, such as `length` of `kind: Literal["length"]`."""
     return {
         value
         for field in model.model_fields.values()
@@ -167,12 +169,18 @@ def _tags_of(model: type[BaseModel]) -> set[object]:
 
 
 def names_of(model: type[BaseModel]) -> list[str]:
-    """The keys of a model as they are written in a file."""
+    """Keys of a model as they are written in a file."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def paths_of(kind: type[BaseModel], *, prefix: str = "", depth: int = 0) -> Iterator[str]:
-    """The dotted names of all settings of a model, through models inside models."""
+    """Dotted names of all settings of a model and of the models inside it.
+
+    Args:
+        kind: The model.
+        prefix: The name of the place of this model, with its dot.
+        depth: How deeply this model is nested.
+    """
     if depth > _MOST_DEPTH:
         return
     for name, field in kind.model_fields.items():

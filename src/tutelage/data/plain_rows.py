@@ -1,4 +1,4 @@
-"""Rows that hold nothing but plain text: their example and candidate without a look at each field.
+"""Fast path for plain rows: their example and candidate without parsing each field.
 
 A set of column names is planned once (`TextColumns`); a row of it that holds plain texts where the
 plan says is turned into its example here, in a fifth of the time. Any other row gives None, and is
@@ -22,13 +22,13 @@ Plain: TypeAlias = tuple[Example, tuple[Candidate]]
 _TURN_KEYS = (("role", "content"), ("from", "value"))
 _SPEAKERS = ("user", "assistant")
 _MARK_CHARACTERS: Final = 20
-"""How far into a response "Human:" marks a whole conversation."""
+"""Characters of a response within which "Human:" marks a whole conversation."""
 
 
 def plain_row(
     row: Mapping[str, object], columns: TextColumns, *, source: str | None
 ) -> Plain | None:
-    """The example of a plain row and its only candidate, the original.
+    """Example and original candidate of a plain row.
 
     Args:
         row: The row as it was read; it has the columns that were planned.
@@ -61,7 +61,7 @@ def plain_row(
 
 
 def _note(text: str | None) -> str | None:
-    """A text that a row can do without; None where it is blank."""
+    """Optional text; None where it is blank."""
     return clean_text(text) if text and text.strip() else None
 
 
@@ -95,7 +95,7 @@ def _is_unused(value: object) -> bool:
 
 
 def _turns(row: Mapping[str, object], columns: TextColumns) -> tuple[Message, ...] | None:
-    """The turns of a conversation in which user and assistant speak by turns, to the end."""
+    """Turns of a conversation that alternates strictly between user and assistant."""
     turns = row[columns.turns] if columns.turns is not None else None
     if type(turns) is not list or any(row[name] is not None for name in columns.unused):
         return None
@@ -125,7 +125,7 @@ Setter: TypeAlias = Callable[[object, object], None]
 
 
 def setters_of(frozen: type[Any]) -> list[Setter]:
-    """For each slot of a frozen dataclass, in the order of its fields, what writes it once.
+    """Setter of each slot of a frozen dataclass, in the order of its fields.
 
     An object made with `object.__new__` and these takes a third of the time of the class's own
     `__init__`, which also checks the values: use it only for values that are known to be right.

@@ -1,4 +1,4 @@
-"""Read instruction data of any known format and shape, and account for every row."""
+"""Readers of instruction data, which account for every row."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -35,20 +35,21 @@ from tutelage.errors import DataError
 
 
 PART = "part_of_a_conversation"
-"""A message that is not an answer; the conversations of the answers to it include it."""
+"""Candidate status of a message that is not an answer; the conversations of its answers include it.
+"""
 
 _FIELDS = frozenset(("message_id", "parent_id", "role", "text"))
 
 
 @dataclass(slots=True)
 class Trees:
-    """The messages of the tree that is being read."""
+    """Messages of the conversation tree that is being read."""
 
     _tree: object = None
     _messages: dict[str, Mapping[str, object]] = field(default_factory=dict)
 
     def row_of(self, value: Mapping[str, object]) -> Mapping[str, object]:
-        """A row with the whole conversation, for a row that is one message; any other row as it is.
+        """Row with the whole conversation for a row that is one message; any other row unchanged.
 
         Raises:
             UnreadableRowError: `part_of_a_conversation`: the message is no answer.
@@ -66,7 +67,7 @@ class Trees:
             "parent": parent,
         }
         if value["role"] != "assistant":
-            raise UnreadableRowError(PART, "a question: its answers are rows of their own")
+            raise UnreadableRowError(PART, "a question: its answers have rows of their own")
         turns: list[Mapping[str, object]] = []
         at: object = own
         while at is not None:
@@ -87,20 +88,21 @@ class Trees:
 
 
 ROW_OK = "ok"
-"""The row is an example. Each of its candidates has a status of its own."""
+"""Row status: the row is an example. Each of its candidates has a status of its own."""
 
 DUPLICATE = "duplicate"
-"""Everything the row holds has been read from earlier rows."""
+"""Row status: earlier rows already gave everything this row holds."""
 
 _NO_CANDIDATES: tuple[Candidate, ...] = ()
 _FIELDS_KEPT = 20
 _ROWS_AHEAD = 64
-"""How many rows are looked at before the first is given, where names are mapped: a mistyped name
-is an error before anything is done with the rows."""
+"""Rows checked for mapped names before the first row is given, so that a mistyped name is an error
+before any work is done.
+"""
 
 
 class ReadSettings(BaseModel):
-    """How to read the data."""
+    """Settings of reading: field mapping, shape, format and split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -144,7 +146,7 @@ class ReadSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What became of one row of the input.
+    """Outcome of one row of the input.
 
     Attributes:
         row: 0-based, counted over all files in order.
@@ -179,7 +181,7 @@ _set_detail, _set_example, _set_candidates, _set_repeated = _SETTERS
 
 
 class Rows:
-    """The rows of a source. Each iteration reads it anew, in bounded memory.
+    """Iterable over the rows of a source; each iteration reads it again, in bounded memory.
 
     Only the ids of what has been read are kept, about 100 bytes a candidate.
 
@@ -205,12 +207,12 @@ class Rows:
 
     @property
     def revisions(self) -> dict[str, str]:
-        """The commit of each hub dataset, where the hub said it."""
+        """Commit of each hub dataset, where the hub reported it."""
         return {part.name: part.revision for part in self._parts if part.revision is not None}
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names of the files, in the order in which they are read."""
+        """Names of the files, in the order in which they are read."""
         return tuple(part.name for part in self._parts)
 
     def __iter__(self) -> Iterator[Row]:
@@ -228,7 +230,7 @@ class Rows:
     def _looked_ahead(
         self, records: Iterator[tuple[Part, Record]]
     ) -> Iterator[tuple[Part, Record]]:
-        """The same records, once it is sure that mapped names are there, as far as that can be.
+        """Same records, after checking that the mapped names occur among the first ones.
 
         Raises:
             DataError: No row has a mapped name: these are all there are, or all have the same
@@ -254,7 +256,7 @@ class Rows:
 
 
 def read(source: Source, settings: ReadSettings | None = None) -> Rows:
-    """Read instruction data.
+    """Iterable over the rows of instruction data, read when iterated.
 
     Args:
         source: A path, a folder, a glob pattern or several of them; the id of a hub dataset; a
@@ -278,7 +280,7 @@ def read(source: Source, settings: ReadSettings | None = None) -> Rows:
 
 
 def read_records(source: Source, settings: ReadSettings | None = None) -> Iterator[Record]:
-    """The records of a source as they are, before anybody asks what their fields mean.
+    """Raw records of a source, before any field is interpreted.
 
     Args:
         source: As for `read`.
@@ -308,7 +310,7 @@ def _parts(source: Source, settings: ReadSettings) -> tuple[Part, ...]:
 
 @dataclass(slots=True)
 class _Pass:
-    """One pass over the rows: what has been seen so far."""
+    """State of one pass over the rows."""
 
     settings: ReadSettings
     fields: FieldMap = field(init=False)
@@ -350,7 +352,7 @@ class _Pass:
     def _row(
         self, record: Record, part: Part, example: Example, found: tuple[Candidate, ...]
     ) -> Row:
-        """The row of an example, without the candidates that an earlier row brought."""
+        """Row of an example, without candidates that an earlier row already gave."""
         row = self.rows
         self.rows += 1
         self.examples += 1
@@ -409,7 +411,7 @@ class _Pass:
         except UnreadableRowError as error:
             return Problem(error.status, error.detail)
         except RecursionError:
-            return Problem("nested_too_deeply", "brackets within brackets without end")
+            return Problem("nested_too_deeply", "brackets nested too deeply")
 
     def _failed(self, problem: Problem, record: Record, part: Part) -> Row:
         row = self.rows
@@ -422,7 +424,7 @@ class _Pass:
         return Row(row=row, file=part.name, line=record.line, status=problem.status, detail=detail)
 
     def finish(self, files: tuple[str, ...]) -> None:
-        """Refuse a source that gave nothing but reasons."""
+        """Raise an error where no row became an example."""
         place = _shown(files)
         if not self.rows and files != (IN_MEMORY,):
             raise DataError(f"{place}: holds no rows", hint="is it the right file?")
@@ -440,9 +442,9 @@ class _Pass:
 def _told_apart(
     candidates: tuple[Candidate, ...], known: tuple[Candidate, ...]
 ) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...]]:
-    """The candidates that are new, and those that an earlier row brought.
+    """Candidates split into new ones and those that an earlier row already gave.
 
-    One that stands twice in its own row is new once.
+    One that occurs twice in its own row is new once.
     """
     places = {id(candidate) for candidate in known}
     new = tuple(c for c in candidates if id(c) not in places)

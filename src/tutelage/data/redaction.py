@@ -19,13 +19,13 @@ from itertools import pairwise
 from urllib.parse import unquote
 
 KEY = "[key]"
-"""What stands where the key stood."""
+"""Replacement text for the key."""
 
 LEAST_ENCODED = 8
-"""Characters of a key that is looked for in encodings and halves; shorter ones occur by chance."""
+"""Shortest key that is searched for in encodings and in halves; shorter ones occur by chance."""
 
 LEAST_PIECE = 4
-"""Characters of the smaller piece of a key that was split over two fields."""
+"""Characters of the smaller piece of a split key."""
 
 PLACEHOLDERS = frozenset(
     (
@@ -34,7 +34,7 @@ PLACEHOLDERS = frozenset(
         *("na", "n/a", "x", "xxx", "local", "llama.cpp", "vllm", "placeholder", "api-key"),
     )
 )
-"""Values that local servers take in place of a key: no secrets, but words that replies use."""
+"""Placeholder keys of local servers: not secrets, but words that occur in replies."""
 
 LEAST_SPELLED = 10
 """Letters and digits of a key that is looked for spelled out, one by one."""
@@ -44,12 +44,12 @@ _TAG_CHARACTERS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 """Invisible characters that stand for ASCII."""
 
 _DECODINGS = 3
-"""How many encodings around each other are undone."""
+"""Nested encodings that are undone."""
 
 # Repetitions have bounds: a reply of nothing but backslashes must not take time that grows with
 # the square of its length.
 _UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
-"""What may stand between two characters of a key without changing how it looks."""
+"""Characters that may occur inside a key without changing how it looks."""
 
 _BETWEEN = r"[\s:,;]{0,8}(?:00)?"
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
@@ -75,11 +75,11 @@ for _name, _meant in html5.items():
         _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
 
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
-"""Lower case for ASCII alone, so that positions stay what they were."""
+"""Lower-case table for ASCII alone, so that positions do not change."""
 
 
 class Redactor:
-    r"""Replaces one key by `[key]` in texts and in JSON values.
+    r"""Redactor that replaces one key by `[key]` in texts and JSON values.
 
     Args:
         key: The secret, or None where none is sent; then nothing is changed.
@@ -107,13 +107,13 @@ class Redactor:
         return "Redactor()"
 
     def text(self, text: str) -> str:
-        """The text without the key."""
+        """Text without the key."""
         if self._whole is None:
             return text
         return self._pieces([self._scrubbed(text)])[0]
 
     def value(self, value: object) -> object:
-        """A JSON value without the key, neither in one field nor split over several."""
+        """JSON value without the key, whether whole in one field or split over several."""
         if self._whole is None:
             return value
         texts: list[str] = []
@@ -135,7 +135,7 @@ class Redactor:
         return _mapped(value, lambda _, __: next(scrubbed))
 
     def _scrubbed(self, text: str) -> str:
-        """One text without the whole key, plain or under up to three encodings."""
+        """Text without the whole key, plain or under up to three encodings."""
         if self._whole is None:
             return text
         text = self._whole.sub(KEY, text)
@@ -183,7 +183,7 @@ class Redactor:
         )
 
     def _spread(self, texts: list[str], members: Sequence[int]) -> None:
-        """Take the key out of texts that spell it one after another, as tokens or as bytes."""
+        """Remove the key from texts that spell it piece by piece, as tokens or bytes."""
         key = (self._key or "").translate(_LOWER)
         if len(key) < LEAST_ENCODED:
             return
@@ -253,7 +253,7 @@ def _patterns(key: str) -> Iterator[str]:
 
 
 def _base64_cores(key: str) -> Iterator[str]:
-    """The part of each base64 text that does not depend on what stands around the key."""
+    """Part of each base64 text that does not depend on the bytes around the key."""
     data = key.encode()
     for offset in range(3):
         text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
@@ -298,7 +298,7 @@ def _of_binary(character: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    """One character in either case, as itself or under the escapes of JSON, URLs and HTML."""
+    """Pattern of one character in either case, plain or as an escape of JSON, URLs or HTML."""
     forms = dict.fromkeys((character, character.lower(), character.upper()))
     if "!" <= character <= "~":
         forms |= dict.fromkeys(chr(ord(form) + 0xFEE0) for form in tuple(forms))  # full width
@@ -324,7 +324,7 @@ def _escaped(character: str) -> str:
 
 
 def _decodings(text: str) -> Iterator[str]:
-    """What a text without spaces may stand for, one encoding removed."""
+    """Decodings of a text without spaces, one encoding removed."""
     if any(mark in text for mark in "%\\&="):
         plain = html.unescape(unquote(text))
         plain = re.sub(
@@ -393,7 +393,7 @@ def _base85_cores(key: str) -> Iterator[str]:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """What gzip, zlib or plain deflate had packed, its first megabyte; nothing if neither had."""
+    """First megabyte decompressed with gzip, zlib or deflate; empty where none applies."""
     for window in (47, -15):
         try:
             return zlib.decompressobj(window).decompress(data, 1 << 20)
@@ -403,13 +403,13 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _character_of(text: str) -> str:
-    """The character of a code below 256; a NUL where the text is none, so that nothing matches."""
+    """Character of a code below 256; NUL for invalid input, so that nothing matches."""
     code = int(text) if len(text) <= 3 and text.isascii() and text.isdecimal() else 0  # noqa: PLR2004
     return chr(code).translate(_LOWER) if 0 < code < 256 else "\0"  # noqa: PLR2004
 
 
 def _needles(key: str) -> Iterator[tuple[str, bool]]:
-    """Texts whose halves are looked for, with whether case is ignored."""
+    """Texts whose halves are searched for, each with whether case is ignored."""
     if len(key) < LEAST_ENCODED:
         return
     yield key.translate(_LOWER), True
@@ -419,7 +419,7 @@ def _needles(key: str) -> Iterator[tuple[str, bool]]:
 
 
 def _pieces_of(needle: str, texts: list[str]) -> list[str]:
-    """Pieces of a needle in several texts that together make the whole, longest first; or none."""
+    """Pieces of the key in several texts that together make the whole, longest first; or none."""
     length = len(needle)
     begin = _longest(lambda size: needle[:size], texts, most=length - 1)
     end = _longest(lambda size: needle[length - size :], texts, most=length - 1)
@@ -432,7 +432,7 @@ def _pieces_of(needle: str, texts: list[str]) -> list[str]:
 
 
 def _longest(piece: Callable[[int], str], texts: list[str], *, most: int) -> int:
-    """The length of the longest piece that stands in one of the texts."""
+    """Length of the longest piece that occurs in one of the texts."""
     low, high = 0, most
     while low < high:  # a longer piece holds every shorter one
         middle = (low + high + 1) // 2
@@ -447,7 +447,7 @@ def _longest(piece: Callable[[int], str], texts: list[str], *, most: int) -> int
 def _mapped(
     value: object, change: Callable[[str, str | None], str], field: str | None = ""
 ) -> object:
-    """A JSON value with every text in it changed, names and whole numbers included, in order.
+    """JSON value with a function applied to every text in it, including names and integers.
 
     Args:
         value: The value.

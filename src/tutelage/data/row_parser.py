@@ -1,4 +1,4 @@
-"""Turn one row of any known shape into an example and its candidates.
+"""Parser of rows: one row of any known shape becomes an example and its candidates.
 
     shape              what the row holds                      what comes of it
     messages           messages | conversations                the original
@@ -39,7 +39,7 @@ from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, 
 from tutelage.data.ids import example_id_of
 
 _NO_SAMPLE = ("original", "chosen")
-"""How the names of responses begin that are the row's own, whoever wrote them."""
+"""Prefixes of field names that hold the row's own responses."""
 _ITEM_RESPONSES = (
     "response",
     "output",
@@ -50,14 +50,15 @@ _ITEM_RESPONSES = (
     "answer",
 )
 _INT_BITS = 10_000
-"""Python refuses to write integers of more than 4300 digits (14,000 bits)."""
+"""Largest integer that is written as a number: Python refuses more than 4300 digits (14,000 bits).
+"""
 _ITEM_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
 _ITEM_MODELS = ("model", "teacher", "generator", "model_name", "response_model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRow:
-    """What one row holds.
+    """Parsed content of one row.
 
     Attributes:
         example: The row as an example.
@@ -77,7 +78,7 @@ def parse_row(
         fields: The row, seen by our names.
         shape: The shape it must have, or `auto` to go by its fields.
         source: For rows that do not name one.
-        teacher: Who wrote the refinements or samples of rows that do not say.
+        teacher: The teacher that wrote the refinements or samples of rows that do not say.
 
     Raises:
         UnreadableRowError: With one of the statuses `missing_fields`, `bad_type`,
@@ -99,7 +100,7 @@ def parse_row(
 
 
 def _shape_of(fields: Fields) -> Shape:
-    """The shape the fields suggest. A pair of any naming is called `alpaca` here."""
+    """Shape suggested by the fields; a pair under any names is called `alpaca` here."""
     if fields.is_plain:
         return "alpaca"
     if _has_listed(fields):
@@ -136,7 +137,7 @@ def _has_refined(fields: Fields) -> bool:
 
 
 def _example(fields: Fields, pair: Pair, *, source: str | None) -> Example:
-    """The example of a row whose other fields have been taken."""
+    """Example of a row whose other fields have been taken."""
     reference = reference_in(fields)
     named = note_in(fields, "source")
     own = pair.response
@@ -212,7 +213,7 @@ def _refined(fields: Fields, pair: Pair, *, source: str | None, teacher: str | N
 
 
 def _with_instruction(context: tuple[Message, ...], content: str) -> tuple[Message, ...]:
-    """The context with another last user turn.
+    """Context with its last user turn replaced.
 
     Calls of tools that followed the old one stay only where the instruction is the same.
     """
@@ -223,7 +224,7 @@ def _with_instruction(context: tuple[Message, ...], content: str) -> tuple[Messa
 
 
 def _refined_instruction(fields: Fields, pair: Pair) -> str:
-    """The refined instruction with its input; the original's where the row has no other.
+    """Refined instruction with its input; the original's input where the row has no other.
 
     A row without a refined input keeps the original input; an empty one takes it away.
     """
@@ -263,7 +264,7 @@ def _pool(fields: Fields, pair: Pair, *, source: str | None, teacher: str | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Item:
-    """One response in a list of them, who wrote it, and what else the list says of it."""
+    """One response of a list, with its author and its other fields."""
 
     response: Message
     teacher: str | None
@@ -302,7 +303,7 @@ def _listed(fields: Fields, pair: Pair, *, source: str | None) -> ParsedRow:
 
 
 def extra_of(rest: Mapping[str, object]) -> str | None:
-    """The other fields as JSON text. What JSON has no word for is written as text or null."""
+    """JSON text of the remaining fields; values without a JSON type are written as text or null."""
     if not rest:
         return None
     try:
@@ -313,7 +314,7 @@ def extra_of(rest: Mapping[str, object]) -> str | None:
 
 
 def _plain(value: object, inside: tuple[int, ...] = ()) -> object:
-    """The nearest thing that JSON can hold."""
+    """Closest value that JSON can express."""
     if id(value) in inside:
         return "(a circle)"
     deeper = (*inside, id(value))

@@ -1,4 +1,4 @@
-"""Open whatever the user calls data, as one stream of records."""
+"""Sources of data: files, folders, hub datasets, tables and rows as one stream of records."""
 
 import importlib
 import os
@@ -25,11 +25,11 @@ from tutelage.errors import DataError, MissingExtraError
 
 _BATCH_ROWS = 1024
 _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError)
-"""What Arrow raises on a damaged file; names in it that are not UTF-8 are a ValueError."""
+"""Exceptions that Arrow raises on a damaged file; names that are not UTF-8 raise ValueError."""
 
 
 def parquet_records(path: Path) -> Records:
-    """One record for each row of a Parquet file.
+    """Records of a Parquet file, one per row.
 
     Raises:
         DataError: It is no Parquet file.
@@ -44,7 +44,7 @@ def parquet_records(path: Path) -> Records:
 
 
 def arrow_records(path: Path) -> Records:
-    """One record for each row of an Arrow file or stream, as `datasets` saves them.
+    """Records of an Arrow file or stream as `datasets` saves it, one per row.
 
     Raises:
         DataError: It is neither.
@@ -74,7 +74,7 @@ def _file_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
 
 
 def stream_records(stream: Any) -> Records:
-    """One record for each row of anything that gives an Arrow stream: a table, a data frame.
+    """Records of anything that gives an Arrow stream (a table, a data frame), one per row.
 
     Raises:
         DataError: Arrow has no type for one of its columns.
@@ -109,7 +109,7 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Records:
 
 
 def _rows(batch: pa.RecordBatch, before: int) -> Records:
-    """The rows of a small batch; where one cannot be turned into Python, only that one is lost."""
+    """Rows of a small batch; a row that cannot be converted to Python is lost alone."""
     try:
         # Offsets in a damaged Arrow file point anywhere; without this the process would crash.
         batch.validate(full=True)
@@ -133,24 +133,26 @@ def _rows(batch: pa.RecordBatch, before: int) -> Records:
 
 
 Source: TypeAlias = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]
-"""Paths, folders, patterns, a hub dataset id, a table, a `datasets` object, or rows."""
+"""Types of sources: paths, folders, patterns, a hub dataset id, a table, a `datasets` object or
+rows.
+"""
 
 IN_MEMORY = "<rows>"
-"""What stands for the file where the rows were given in Python."""
+"""File name of rows that were given in Python."""
 
 _HUB_ID = re.compile(r"(?:hf://datasets/)?([\w-][\w.-]*/[\w-][\w.-]*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A file, or something in memory, that gives records.
+    """A file, or rows in memory, that gives records.
 
     Attributes:
-        name: Of the file as the user wrote it, of the hub dataset, or `IN_MEMORY`.
+        name: Name of the file as the user wrote it, of the hub dataset, or `IN_MEMORY`.
         source: What rows that name no source come from: the file's stem; None in memory.
         same_columns: Whether all rows have the same columns, as in a table.
         open: Starts to read from the first record.
-        revision: Of a hub dataset: the commit that is read, where the hub says it.
+        revision: Revision of a hub dataset: the commit that is read, where the hub says it.
     """
 
     name: str
@@ -168,7 +170,7 @@ def parts_of(
     subset: str | None,
     revision: str | None = None,
 ) -> tuple[Part, ...]:
-    """Find everything a source consists of. Files are looked at, but not read.
+    """List the parts of a source; files are looked at, but not read.
 
     Args:
         source: Anything of `Source`.
@@ -211,7 +213,7 @@ def _file_part(file: DataFile) -> Part:
 
 
 def _printable(name: str) -> str:
-    r"""A file's name as every table can hold it: bytes of it that are not UTF-8 as `\xff`."""
+    r"""File name that every table can hold: bytes that are not UTF-8 are written as `\xff`."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
@@ -251,7 +253,7 @@ def _memory_part(source: object, *, split: str | None, name: str = IN_MEMORY) ->
 
 
 class _Opener:
-    """Opens rows in memory, and says so if they can be read only once and already were."""
+    """Opener of rows in memory, which raises an error if a one-time iterator is read again."""
 
     def __init__(self, rows: Iterable[object]) -> None:
         self._rows = rows
@@ -261,7 +263,7 @@ class _Opener:
         iterator = iter(self._rows)
         if iterator is self._rows and self._opened:
             raise DataError(
-                "these rows can be read only once, and have been",
+                "these rows can be read only once, and were already read",
                 hint="pass a list, or something that starts again when it is iterated again",
             )
         self._opened = True
@@ -269,7 +271,7 @@ class _Opener:
 
 
 def _hub_id(source: str | Path) -> str | None:
-    """The hub dataset a source names, unless a file of that name is there."""
+    """Hub dataset id of a source, unless a file of that name exists."""
     match = _HUB_ID.fullmatch(str(source))
     if match is None:
         return None
@@ -282,7 +284,7 @@ def _hub_id(source: str | Path) -> str | None:
 
 
 def hub_commit(source: str | Path, *, revision: str | None) -> str | None:
-    """The commit that a source on the hub stands at.
+    """Commit of a hub dataset.
 
     Args:
         source: What a user calls data.

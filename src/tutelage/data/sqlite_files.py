@@ -1,4 +1,4 @@
-"""SQLite files that several processes make and write at once."""
+"""SQLite files that several processes create and write at the same time."""
 
 import sqlite3
 from time import monotonic, sleep
@@ -7,7 +7,7 @@ _PAUSE_SECONDS = 0.02
 
 
 def write_ahead(connection: sqlite3.Connection, *, seconds: float) -> None:
-    """Switch a database to its write-ahead log, waiting for others who are about to.
+    """Switch a database to its write-ahead log, waiting for other processes that do the same.
 
     SQLite waits for locks of its own accord, but not in this statement: where two processes make
     one file, the second was told at once that the database is locked.

@@ -1,4 +1,4 @@
-"""Where the texts of a plain row are: worked out once for each set of column names."""
+"""Text columns of plain rows, worked out once for each set of column names."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,19 +10,19 @@ _NOT_BESIDE_TURNS = frozenset(
         *("responses", "candidates", "tools", "label", "template_args"),
     )
 )
-"""Fields that make more of a row than its turns."""
+"""Fields with which a row is more than its turns."""
 
 
 class TextColumns(NamedTuple):
-    """Where the texts of a plain row are: one pair, or one list of turns.
+    """Text columns of a plain row: one pair, or one list of turns.
 
     Each name is the one that `Fields.take` would choose, taking one field after another in the
     order in which `parse_row` does, if the row has a text there.
 
     Attributes:
         turns: The list of turns; None for a pair.
-        instruction: Of a pair; empty beside turns.
-        response: Of a pair; empty beside turns.
+        instruction: Instruction of a pair; empty where there are turns.
+        response: Of a pair; empty where there are turns.
         given: The input of a pair, if there is a column for it; likewise the next three.
         system: The system prompt of a pair.
         reference: The known right answer.
@@ -47,7 +47,7 @@ class TextColumns(NamedTuple):
 
 @dataclass(slots=True)
 class _Taking:
-    """The columns that are used one after another, if each holds something."""
+    """Columns tried one after another, the first non-empty one being used."""
 
     known: Mapping[Any, tuple[str, ...]]
     claimed: frozenset[str]
@@ -68,7 +68,7 @@ class _Taking:
 def pair_columns(
     names: Iterable[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
 ) -> TextColumns | None:
-    """The columns of rows that hold one pair; None where they lack one half of it.
+    """Columns of rows that hold one pair; None where a half is missing.
 
     Args:
         names: All columns.
@@ -98,7 +98,7 @@ def pair_columns(
 def turn_columns(
     names: Iterable[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
 ) -> TextColumns | None:
-    """The columns of rows that hold one list of turns; None where they hold more than that.
+    """Columns of rows that hold one list of turns and nothing else; otherwise None.
 
     Args:
         names: All columns.

@@ -1,4 +1,4 @@
-"""The thinking inside a response, in every spelling that models and data sets use.
+"""Thinking inside responses: splitting and joining, in every known format.
 
     <think>...</think>                     DeepSeek R1, Qwen, GLM, Nemotron and most others
     <thinking>, <thought>, <reasoning>     prompted models, EXAONE Deep, GRPO recipes
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thinking:
-    """A response taken apart.
+    """A response split into its thinking and its answer.
 
     Attributes:
         thoughts: What stands in front of the answer, without the markers; None where the
@@ -48,7 +48,7 @@ _OTHERS = (
     ("◁think▷", "◁/think▷"),
 )
 _MAY_DANGLE = {"think", "thinking", "seed:think", "[THINK]", "<|begin_of_thought|>", "◁think▷"}
-"""Spellings whose opening a chat template may have put into the prompt."""
+"""Formats whose opening tag a chat template may have put into the prompt."""
 
 _OPENINGS = {opening.lower(): opening for opening, _ in _OTHERS}
 _CLOSINGS = {closing.lower(): opening for opening, closing in _OTHERS}
@@ -74,7 +74,7 @@ _HARMONY_TURN = re.compile(
     re.DOTALL,
 )
 _HARMONY_BARE = re.compile(r"\s*analysis(?=\S)(.*?)assistantfinal(.*)\Z", re.DOTALL)
-"""What is left of harmony where control tokens were removed on decoding."""
+"""Remains of harmony's format after control tokens were removed during decoding."""
 
 
 class _Marker(NamedTuple):
@@ -91,7 +91,7 @@ class _Piece(NamedTuple):
 
 
 def split_thinking(text: str) -> Thinking:
-    r"""Take a response apart into its thoughts and its answer.
+    r"""Split a response into its thinking and its answer.
 
     Args:
         text: The response as it was written.
@@ -119,7 +119,7 @@ def split_thinking(text: str) -> Thinking:
 
 
 def strip_thinking(text: str) -> str:
-    r"""The response without its thoughts; text between two thoughts stays.
+    r"""Response without its thinking; text between two blocks of thinking stays.
 
     Of an unclosed thought nothing stays. A text without thinking is returned as it is.
 
@@ -135,7 +135,7 @@ def strip_thinking(text: str) -> str:
 
 
 def join_thinking(thoughts: str | None, answer: str) -> str:
-    r"""A response with its thoughts in front, in the commonest spelling.
+    r"""Response with its thinking in front, in the most common format.
 
     Examples:
         >>> join_thinking("2 and 2", "4")
@@ -149,18 +149,18 @@ def join_thinking(thoughts: str | None, answer: str) -> str:
 
 
 def has_thinking(text: str) -> bool:
-    """Whether the response holds thinking, closed or not."""
+    """Whether a response contains thinking, closed or not."""
     return any(piece.thought for piece in _pieces(text))
 
 
 def _answer_of(text: str) -> str:
-    """An answer without the space behind the last thought and the frame some sets put round it."""
+    """Answer without the space after the last thought and without the frame that some sets add."""
     framed = _SOLUTION.match(text)
     return framed[1] if framed else text.lstrip()
 
 
 def _pieces(text: str) -> Iterator[_Piece]:
-    """The text in order, cut into thoughts and what is none."""
+    """Text in order, cut into thinking and other text."""
     if not _MAY_HOLD.search(text):
         yield _Piece(thought=False, text=text, closed=True)
     elif "<|channel|>" in text:
@@ -209,7 +209,7 @@ def _marked(text: str) -> Iterator[_Piece]:
 
 
 def _starts_a_line(text: str, marker: _Marker) -> bool:
-    """Whether nothing stands in front of the marker on its line: prose may name a marker."""
+    """Whether a marker starts its line; prose may mention a marker."""
     return not text[text.rfind("\n", 0, marker.start) + 1 : marker.start].strip()
 
 

@@ -1,4 +1,4 @@
-"""What the student thought of a candidate, token by token."""
+"""Token statistics: the student's log-probabilities and ranks of each target token."""
 
 import math
 from collections.abc import Mapping
@@ -29,12 +29,14 @@ SCORING_CONTRACT = 2
 and context are those of the row itself.
 """
 RANK_CLIP = 100
-"""Ranks above this count as this (Rank-Surprisal Ratio, arXiv 2601.14249)."""
+"""Largest rank that is distinguished; higher ranks count as this (Rank-Surprisal Ratio, arXiv
+2601.14249).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenStats:
-    """Statistics of the T target tokens of one view. T is at least 1.
+    """Statistics of the T target tokens of one view, with T at least 1.
 
     Attributes:
         logprobs_T: float32, nats, at most 0: log p(token | everything before it).
@@ -62,7 +64,7 @@ class TokenStats:
 
     @property
     def tokens(self) -> int:
-        """How many target tokens were read, at least 1."""
+        """Number of target tokens, at least 1."""
         return len(self.logprobs_T)
 
     @property
@@ -73,7 +75,7 @@ class TokenStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One candidate as the student read it.
+    """Token statistics of one candidate, by view.
 
     Attributes:
         candidate_id: Whose reading this is.
@@ -90,7 +92,7 @@ class Reading:
             characters of the rendered response where it starts.
         instruction_starts_T: The same for the instruction.
         vocabulary_tokens: How many tokens the student's distribution is over, or None where
-            nobody needs to know: only metrics that compare an entropy with its maximum do.
+            it is unknown: only metrics that compare an entropy with its maximum need it.
     """
 
     candidate_id: str
@@ -106,7 +108,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unscored:
-    """A candidate the student could not read. It has no number on purpose.
+    """A candidate that could not be scored, with the reason instead of a number.
 
     Attributes:
         candidate_id: Whose reading is missing.

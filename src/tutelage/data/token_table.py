@@ -1,4 +1,4 @@
-"""Token statistics as a table: what a student thought of every target token, on disk.
+"""Table of token statistics: every target token of every candidate, on disk.
 
 One row a candidate, in the order of its scores. For the V views that were read and the T target
 tokens of a text:
@@ -39,12 +39,12 @@ from tutelage.data.token_stats import (
 from tutelage.errors import DataError
 
 IS_TOKENS: dict[bytes | str, bytes | str] = {b"tutelage": b"token statistics 1"}
-"""Metadata by which a file of this kind is known."""
+"""Schema metadata that identifies a file of this kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TargetTokens:
-    """The tokens of one target text.
+    """Tokens of one target text.
 
     Attributes:
         text: What was read, all turns of it.
@@ -58,14 +58,14 @@ class TargetTokens:
 
     @property
     def pieces(self) -> list[str]:
-        """The text of each token."""
+        """Text of each token."""
         ends = [*self.starts_T[1:].tolist(), len(self.text)]
         return [self.text[a:b] for a, b in zip(self.starts_T.tolist(), ends, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTokens:
-    """One row, back as what it was made of.
+    """One row of the table, converted back.
 
     Attributes:
         outcome: The reading, or why there is none.
@@ -84,7 +84,12 @@ def token_columns(
     targets: Mapping[TextName, TargetTokens],
     steps: Sequence[TokenStats] | None,
 ) -> dict[str, Any]:
-    """The `TOKEN_COLUMNS` of one candidate.
+    """Values of the `TOKEN_COLUMNS` for one candidate.
+
+    Args:
+        reading: The token statistics of the candidate.
+        targets: The tokens of each target text.
+        steps: The statistics of each step of the response, or None.
 
     Raises:
         DataError: A text has another number of tokens than a view that reads it.
@@ -162,7 +167,7 @@ def stored_tokens(row: Mapping[str, Any]) -> StoredTokens:
 
 
 def arrays_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The rows of any table, with lists of numbers as numpy arrays."""
+    """Rows of any table, with lists of numbers as numpy arrays."""
     for batch in table.to_batches():
         columns = [_values(column) for column in batch.columns]
         for values in zip(*columns, strict=True):
@@ -181,7 +186,7 @@ def _values(column: Any) -> Iterator[Any]:
 
 
 def text_of(view: ViewName) -> TextName:
-    """Which text a view reads."""
+    """Text that a view reads."""
     return "response" if view.startswith("response") else "instruction"
 
 

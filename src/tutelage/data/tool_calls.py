@@ -1,4 +1,4 @@
-"""Tools in a row: their schemas, the calls of them, and calls written into a text.
+"""Tools of a row: schemas, calls, and calls written inside a text.
 
 Whatever a row's spelling, schemas and calls become JSON text in OpenAI's shape:
 
@@ -18,13 +18,13 @@ _NAMES = ("name", "tool_name", "function_name")
 _HERMES_CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 _HERMES_RESULT = re.compile(r"\s*<tool_response>\s*(.*?)\s*</tool_response>\s*", re.DOTALL)
 TOOLS_IN_TEXT = "<tools>"
-"""A system prompt that holds this describes its tools itself, as Hermes data does."""
+"""Text of system prompts that describe the tools themselves, as Hermes data does."""
 
 Call = dict[str, Any]
 
 
 def tools_text(value: object, *, name: str) -> str | None:
-    """The schemas of a row as JSON text; None where it has none.
+    """Tool schemas of a row as JSON text; None where it has none.
 
     Args:
         value: A list of schemas, each bare or in OpenAI's frame, each an object or its JSON text;
@@ -72,7 +72,7 @@ def _schema(tool: object, *, name: str) -> dict[str, Any]:
 
 
 def _as_json_schema(function: dict[str, Any]) -> dict[str, Any]:
-    """Parameters listed by name, as xLAM lists them, become the properties of an object."""
+    """Parameters listed by name (xLAM) converted to the properties of a JSON schema."""
     parameters = function.get("parameters")
     if (
         isinstance(parameters, dict)
@@ -85,7 +85,7 @@ def _as_json_schema(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def calls_of(value: object, *, name: str) -> list[Call]:
-    """The calls that a turn makes.
+    """Tool calls of a turn.
 
     Args:
         value: A call or a list of calls, each bare (`name`, `arguments`) or in OpenAI's frame;
@@ -128,7 +128,7 @@ def _call(call: object, *, name: str) -> Call:
 
 
 def _arguments(value: object) -> object:
-    """Arguments as an object; text that is no JSON object stays text."""
+    """Arguments as an object; text that is not a JSON object stays text."""
     if isinstance(value, str):
         try:
             parsed = json.loads(value)
@@ -139,7 +139,7 @@ def _arguments(value: object) -> object:
 
 
 def with_ids(calls: Iterable[Call], *, made: int = 0) -> list[Call]:
-    """The same calls, each with an id; nine letters and digits, which every template takes.
+    """Same calls, each with an id of nine letters and digits, which every template accepts.
 
     Args:
         calls: Some of which may have one.
@@ -161,7 +161,7 @@ def calls_text(calls: Sequence[Call]) -> str | None:
 
 
 def calls_in(text: str) -> tuple[str, list[Call]] | None:
-    r"""The calls that stand at the end of a text as Hermes writes them, and the text before.
+    r"""Calls at the end of a text in Hermes' format, and the text in front of them.
 
     Returns:
         None where there is no call, or something that cannot be read as one.
@@ -186,13 +186,13 @@ def calls_in(text: str) -> tuple[str, list[Call]] | None:
 
 
 def result_in(text: str) -> str:
-    """What a tool returned, without the frame that Hermes puts round it."""
+    """Tool result without the frame that Hermes puts around it."""
     framed = _HERMES_RESULT.fullmatch(text)
     return framed[1] if framed else text
 
 
 def without_nulls(value: Any) -> Any:
-    """The same value without fields that are null.
+    """Same value without fields that are null.
 
     Arrow and Parquet give every row the fields of all rows; those a row does not have are null.
     """

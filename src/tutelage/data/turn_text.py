@@ -1,4 +1,4 @@
-"""A turn as people read it: its thinking, its text and its calls, one below the other."""
+"""Plain text of a turn: its thinking, its content and its tool calls, one after the other."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from tutelage.data.example import Message
 
 
 def turn_text(turn: Message | Mapping[str, Any]) -> str:
-    """The text of a turn with everything else it says; a plain turn is its content.
+    """Text of a turn with its thinking and calls; a plain turn gives its content.
 
     Args:
         turn: A message, or a row of the `MESSAGES` type.

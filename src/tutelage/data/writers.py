@@ -1,4 +1,4 @@
-"""Write JSONL and Parquet so that a file is either whole or not there at all."""
+"""Atomic writers of JSONL and Parquet: a file is either complete or absent."""
 
 import errno
 import json
@@ -28,7 +28,7 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it to `path` if the block ends well.
+    """Context manager that gives a temporary path and renames it to `path` on success.
 
     What was at `path` stays there until the new file is whole and on disk. If the block fails,
     or the program is stopped, the temporary file is removed; if the program is killed, a hidden
@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """Give an unused path in the folder of `path`; whatever is there at the end is removed."""
+    """Context manager that gives an unused path next to `path` and removes it at the end."""
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -60,7 +60,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, unless it is there.
+    """Create a folder and its parents, unless they exist.
 
     Raises:
         DataError: It cannot be made.
@@ -70,7 +70,7 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> list[str]:
-    """Remove the temporary files that killed programs left in a folder of ours.
+    """Remove the temporary files that killed programs left in a run folder.
 
     Temporary files of a program that still runs stay. Links are removed, not followed.
 
@@ -120,7 +120,7 @@ def _is_running(process: int) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk, and not only the operating system, know what was written."""
+    """Flush a file to the disk, not only to the operating system."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -130,7 +130,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the disk says into an error that names the file.
+    """Context manager that turns write errors of the system into an error that names the file.
 
     Raises:
         DataError: The disk is full, or the file cannot be written for another reason.
@@ -150,7 +150,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, all or nothing.
+    """Write a text file atomically, in UTF-8.
 
     Raises:
         DataError: The file cannot be written.
@@ -160,7 +160,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy a file, all or nothing.
+    """Copy a file atomically.
 
     Raises:
         DataError: The source cannot be read, or the target cannot be written.
@@ -170,7 +170,7 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Write one JSON object a line, UTF-8, all or nothing.
+    """Write a JSON Lines file atomically, in UTF-8.
 
     Args:
         path: The file; one that is there is replaced.
@@ -218,7 +218,7 @@ def _line(row: Mapping[str, object], *, path: Path, number: int) -> bytes:
 def write_messages(
     path: Path, rows: Iterable[tuple[Sequence[Message], Mapping[str, object]]]
 ) -> int:
-    """Write conversations that trainers read: `messages` first, then where each came from.
+    """Write conversations for trainers: `messages` first, then their provenance.
 
     Args:
         path: The file, such as `selected.jsonl`; one that is there is replaced.
@@ -242,7 +242,7 @@ def _message_row(
 
 
 def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[str, object]:
-    """An example with all its candidates as one JSON row, which `read` reads back.
+    """JSON row of an example with all its candidates, which `read` can read again.
 
     Args:
         example: The example.
@@ -276,7 +276,7 @@ def candidates_row(example: Example, candidates: Iterable[Candidate]) -> dict[st
 
 
 class TableWriter:
-    """Writes a Parquet table in pieces; it appears under its name when it is whole.
+    """Writer of a Parquet table in batches; the file appears when it is complete.
 
     Use it as a context manager. If the block fails, nothing is left behind.
 
@@ -285,7 +285,7 @@ class TableWriter:
 
     Args:
         path: The file; one that is there is replaced.
-        schema: Of everything that is appended.
+        schema: Schema of everything that is appended.
 
     Attributes:
         rows: How many rows have been appended.
@@ -336,7 +336,7 @@ class TableWriter:
                 file.close()
 
     def append(self, rows: Iterable[Mapping[str, object]]) -> None:
-        """Append rows. Columns a row lacks are null; columns the schema lacks are an error."""
+        """Append rows to the table. Missing columns are null; unknown ones are an error."""
         for row in rows:
             if not self._columns.issuperset(row):
                 unknown = ", ".join(sorted(set(row) - self._columns))
@@ -347,7 +347,7 @@ class TableWriter:
                 self._flush()
 
     def append_table(self, table: pa.Table) -> None:
-        """Append a whole table, which may have its columns in another order."""
+        """Append a whole table; its columns may be in another order."""
         self._flush()
         try:
             fitting = table.select(self.schema.names).cast(self.schema)
@@ -370,7 +370,7 @@ class TableWriter:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a whole table to a Parquet file, all or nothing.
+    """Write a whole table to a Parquet file atomically.
 
     Raises:
         DataError: The file cannot be written.

@@ -1,1 +1,1 @@
-"""The examples the demo runs on, and a real teacher's replies to them."""
+"""Examples of the demo, and recorded replies of a real teacher to them."""

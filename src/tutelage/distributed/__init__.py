@@ -1,6 +1,6 @@
 """Scoring, local teachers, trainings and the cells of experiments on Ray workers.
 
-Handed to the pipeline by whoever calls it: `Doors(workers=RayWorkers())`.
+Passed to the pipeline by its caller: `Doors(workers=RayWorkers())`.
 """
 
 from tutelage.distributed.experiment_cells import RayCells, cells_elsewhere, runs_on_ray

@@ -1,4 +1,4 @@
-"""Join a Ray cluster or start one. Nothing of Ray is imported before somebody asks for it."""
+"""Connection to a Ray cluster; Ray is imported only when it is used."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from tutelage.pipeline.config import RaySettings
 
 @contextmanager
 def joined(settings: RaySettings) -> Iterator[Any]:
-    """The module `ray`, connected; a cluster that is started here ends with the block.
+    """Context manager with the connected module `ray`; a cluster started here ends with the block.
 
     A program that has called `ray.init` itself keeps its cluster.
 
@@ -52,7 +52,7 @@ def joined(settings: RaySettings) -> Iterator[Any]:
 
 
 def worker_environment(settings: RaySettings) -> dict[str, Any]:
-    """The environment of a worker: as many threads as it has processors, and no spinning ones."""
+    """Environment of a worker: as many threads as it has processors, none of them spinning."""
     return {
         "env_vars": {
             "OMP_NUM_THREADS": str(settings.worker_cpus),

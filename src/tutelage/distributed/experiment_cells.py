@@ -15,11 +15,11 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _LIVES = 3
-"""How often the worker of a piece of work may die before the caller is told."""
+"""Deaths of a worker, during one piece of work, after which an error is raised."""
 
 
 class RayCells:
-    """Works on as many items at the same time as the pool has workers.
+    """Pool that works on as many items at the same time as it has workers.
 
     Args:
         pool: How many workers, what each of them has, and on which cluster.
@@ -29,11 +29,11 @@ class RayCells:
         self._pool = pool
 
     def each(self, work: Callable[[_Item], None], items: Sequence[_Item]) -> Iterator[_Item]:
-        """Work on every item, in their order as far as workers are free.
+        """Results of all items, in their order as far as workers are free.
 
         Args:
             work: Sent to the workers with each item; its results are what it writes.
-            items: What to work on.
+            items: The pieces of work.
 
         Yields:
             Each item when it is done.
@@ -112,7 +112,7 @@ def called_on_worker(
 
 
 def cells_elsewhere(engine: str, pool: Mapping[str, Any] | None) -> RayCells | None:
-    """Ray's workers for the cells of an experiment, or None for this process.
+    """Ray workers for the cells of an experiment, or None for this process.
 
     Args:
         engine: `local` or `ray`.
@@ -146,7 +146,7 @@ def runs_on_ray(engine: str, pool: Mapping[str, Any] | None) -> bool:
 
 
 def _done(work: Callable[[Any], None], item: Any) -> TutelageError | None:
-    """Nothing, or our own error as a value: as an exception Ray would wrap it."""
+    """Result of a cell: None, or our own error as a value, because Ray would wrap an exception."""
     try:
         work(item)
     except TutelageError as error:

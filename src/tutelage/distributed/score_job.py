@@ -1,4 +1,4 @@
-"""The score stage on many workers: chunks of candidates out, their rows back.
+"""Score stage on many workers: chunks of candidates are sent out, their rows come back.
 
     candidates --> chunks (Parquet) --> Ray Data --> parts (Parquet) --> rows in order
     (this process)                   (a pool of workers)              (this process)
@@ -43,14 +43,14 @@ from tutelage.student import StudentSettings, chunks_of, open_student
 
 
 LIVES = 3
-"""How many workers a chunk may cost before its candidates are given up."""
+"""Workers that one chunk may crash before its candidates are given up."""
 
 GAVE_UP = "gave_up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkFolder:
-    """Where chunks and parts lie while a job goes on; the caller and all workers see it.
+    """Folder of chunks and parts during a job, visible to the caller and all workers.
 
     Attributes:
         root: The folder.
@@ -59,31 +59,31 @@ class WorkFolder:
     root: Path
 
     def create(self) -> None:
-        """Make what is not there, and forget the deaths of a job that was stopped."""
+        """Create missing folders, and reset the crash counts of an interrupted job."""
         for folder in (self.root / "chunks", self.root / "parts"):
             folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.root / "started", ignore_errors=True)
         (self.root / "started").mkdir()
 
     def remove(self) -> None:
-        """Remove everything."""
+        """Remove the whole folder."""
         shutil.rmtree(self.root, ignore_errors=True)
 
     def chunk(self, name: str) -> Path:
-        """Candidates that are read together."""
+        """Path of a chunk: candidates that are read together."""
         return self.root / "chunks" / name
 
     def part(self, name: str) -> Path:
-        """Their rows, whole or not there."""
+        """Path of a chunk's rows, written atomically."""
         return self.root / "parts" / name
 
     def started(self, name: str) -> Path:
-        """One byte for each worker that began with this chunk and has not come to its end."""
+        """Path of a chunk's crash count: one byte per worker that began and did not finish it."""
         return self.root / "started" / name
 
 
 class ScoringWorker:
-    """Scores the chunks it is given; the student is loaded with the first one.
+    """Worker that scores chunks; the student is loaded with the first one.
 
     Ray starts a worker that died again and hands it the same chunk, for ever. So each start of a
     chunk is noted in a file, and one that has cost too many lives is handed back.
@@ -117,7 +117,7 @@ class ScoringWorker:
         self._student: Reader | None = None
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        """Score some chunks.
+        """Score the candidates of some chunks.
 
         Args:
             block: In its column `part` the names of chunks.
@@ -147,7 +147,7 @@ class ScoringWorker:
         return {"part": name, "rows": chunk.num_rows}
 
     def _lives_lost(self, name: str) -> int:
-        """How many workers have begun with this chunk and not come to its end."""
+        """Number of workers that began this chunk and did not finish it."""
         with self._folder.started(name).open("ab") as file:
             file.write(b".")
             return file.tell() - 1
@@ -183,11 +183,11 @@ _NOT_IN_KEY = {"use_cache", "cache_path"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayScoring:
-    """One scoring job for many workers.
+    """One scoring job on many workers.
 
     Attributes:
-        settings: Of the student.
-        fingerprint: Of the student.
+        settings: Settings of the student.
+        fingerprint: Fingerprint of the student.
         metrics: Names of per-candidate metrics.
         statistics: Also bring the token statistics.
         pool: How many workers, and where.
@@ -204,13 +204,13 @@ class RayScoring:
     open_student: Callable[[StudentSettings], Reader] = open_student
 
     def computing(self, metrics: tuple[str, ...]) -> "RayScoring":
-        """The same job for these metrics."""
+        """Same job for these metrics."""
         return replace(self, metrics=metrics)
 
     def scorer(
         self, candidates: Callable[[], Iterable[Candidate]], *, progress: Progress
     ) -> Scorer:
-        """Have every candidate scored; what is returned gives the rows.
+        """Scorer that scores every candidate on the workers.
 
         Args:
             candidates: Gives all of them, in the same order whenever it is called.
@@ -225,7 +225,7 @@ class RayScoring:
         return self.rows
 
     def work(self, candidates: Iterable[Candidate], *, progress: Progress) -> int:
-        """Have every candidate scored, and keep the parts.
+        """Score every candidate and store the parts.
 
         Args:
             candidates: Consumed once; never all in memory.
@@ -254,7 +254,7 @@ class RayScoring:
         return total
 
     def rows(self, candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
-        """The rows of the scores table, in the order of the candidates.
+        """Rows of the scores table, in the order of the candidates.
 
         Args:
             candidates: The same that `work` was given, once more.
@@ -267,11 +267,11 @@ class RayScoring:
                 yield from (self._given_up(candidate) for candidate in chunk)
 
     def forget(self) -> None:
-        """Remove chunks and parts: their rows stand in a table now."""
+        """Remove chunks and parts, once their rows are in a table."""
         self.folder.remove()
 
     def _named(self, candidates: Iterable[Candidate]) -> Iterator[tuple[str, list[Candidate]]]:
-        """The chunks, each under a name that holds everything that decides its numbers."""
+        """Chunks with names derived from everything that decides their numbers."""
         for number, chunk in enumerate(chunks_of(candidates)):
             key = content_hash(
                 self.fingerprint,
@@ -311,7 +311,7 @@ def ray_job(
     out: Path,
     open_student: Callable[[StudentSettings], Reader],
 ) -> RayScoring:
-    """The job that writes `out`.
+    """Scoring job that writes `out`.
 
     What a student leaves to the machine is decided here, once: on machines that differ, workers
     would decide differently, and numbers of two dtypes must not meet in one table.
@@ -340,7 +340,7 @@ def ray_job(
 def _reports(
     ray: Any, job: RayScoring, chunks: Sequence[Path]
 ) -> Generator[dict[str, Any], None, None]:
-    """What the workers say of each chunk, as it comes."""
+    """Reports of the workers on each chunk, as they arrive."""
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -383,7 +383,7 @@ def _reports(
 
 
 def _in_flight(chunks: int, workers: int) -> int:
-    """How many chunks a worker has at a time, the one it reads among them.
+    """Chunks that a worker has at a time, including the one it is reading.
 
     Two, so that it never waits for the next one; one where there are few, so that at the end no
     chunk waits for a busy worker while another is idle.
@@ -393,7 +393,7 @@ def _in_flight(chunks: int, workers: int) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray warns whenever fewer chunks than workers have arrived, as at every start."""
+    """Suppress Ray's warning about having fewer chunks than workers, as at every start."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
         yield

@@ -1,4 +1,4 @@
-"""A local teacher on many workers: one model each, and one journal, here.
+"""Local teacher on many workers, with one model each and one shared cache.
 
     refine, sample --> journal, account, slots --> workers
     (this process)                              (a model each; they write nothing)
@@ -29,14 +29,14 @@ from tutelage.teacher import (
 )
 
 _LIVES = 3
-"""How often a worker may die of a request before its asker is told."""
+"""Deaths of a worker, during one request, after which an error is raised."""
 
 
 class TeacherWorker:
-    """What a worker does: it answers what it is asked, several requests at a time.
+    """Worker that answers several requests at a time.
 
     Args:
-        settings: Of the teacher.
+        settings: Settings of the teacher.
         open_worker: From settings to the teacher itself.
     """
 
@@ -46,7 +46,7 @@ class TeacherWorker:
         self._teacher = open_worker(settings)
 
     async def ask(self, request: Request) -> Reply | TutelageError:
-        """The reply, or our own error as a value: others keep their traceback."""
+        """Reply, or our own error as a value; other errors keep their traceback."""
         try:
             return await self._teacher.ask(request)
         except TutelageError as error:
@@ -54,10 +54,10 @@ class TeacherWorker:
 
 
 class RayTeacher:
-    """Asks whichever worker has the least to do.
+    """Teacher that sends each request to the least busy worker.
 
     Args:
-        settings: Of the teacher; each worker answers `concurrency` requests at a time.
+        settings: Settings of the teacher; each worker answers `concurrency` requests at a time.
         pool: How many workers, and where.
         open_worker: How a worker opens its teacher; it is sent there.
     """
@@ -79,17 +79,17 @@ class RayTeacher:
 
     @property
     def name(self) -> str:
-        """The name written beside every candidate this teacher wrote."""
+        """Name stored with every candidate that this teacher wrote."""
         return self._settings.teacher_name
 
     @property
     def supports_schema(self) -> bool:
-        """No: a local model's generation is not constrained."""
+        """Always false: a local model's generation is not constrained."""
         return False
 
     @property
     def endpoint(self) -> str:
-        """Where it is asked, for the journal."""
+        """Endpoint under which the cache stores replies."""
         return "ray"
 
     async def open(self) -> None:
@@ -122,7 +122,7 @@ class RayTeacher:
         self._joined.close()
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherUnreachableError: The worker died of it again and again.
@@ -152,7 +152,7 @@ def _last_line(error: Exception) -> str:
 def opens_on_ray(
     pool: RaySettings, *, open_worker: Callable[[TeacherSettings], Teacher] = LocalTeacher
 ) -> OpensTeacher:
-    """A door to teachers that spreads local ones over a pool."""
+    """Function that opens teachers and spreads local ones over a pool."""
 
     def opens(
         settings: TeacherSettings, journal: Journal, *, run: str | None = None

@@ -1,4 +1,4 @@
-"""The pool of Ray workers that a caller hands to the pipeline."""
+"""Pool of Ray workers for the pipeline."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from tutelage.student import StudentSettings
 
 
 class RayWorkers:
-    """Scoring and local teachers on Ray; Ray is imported when the first job starts."""
+    """Ray workers for scoring and local teachers; Ray is imported when the first job starts."""
 
     def scoring_job(
         self,
@@ -22,7 +22,7 @@ class RayWorkers:
         out: Path,
         open_student: Callable[[StudentSettings], Reader],
     ) -> RayScoring:
-        """The job that writes `out`.
+        """Scoring job that writes `out`.
 
         Args:
             student: Settings of the student that each worker opens.
@@ -34,5 +34,5 @@ class RayWorkers:
         return ray_job(student, reader, score, out=out, open_student=open_student)
 
     def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
-        """Opens teachers; those that are models in this process are spread over the pool."""
+        """Opener of teachers; those that are local models are spread over the pool."""
         return opens_on_ray(pool)

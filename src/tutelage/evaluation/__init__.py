@@ -1,4 +1,4 @@
-"""What can the student do? One row an item, with its status.
+"""Evaluation of a student on tasks, with one row and status per item.
 
     items --> likelihoods of answers   (choice, held_out: the student reads)
           --> answers it writes        (exact_match, ifeval, steps: the verification room checks)

@@ -1,4 +1,4 @@
-"""Tasks whose answers the student writes: checked against a reference or by a program."""
+"""Tasks with generated answers, checked against a reference or by a program."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,12 +35,12 @@ _USED = 0.7
 _MOST_ANSWERS = 256
 _VLLM_ANSWERS = 1024
 _ANY_ANSWER = "."
-"""The template wants a response to render a question; which one makes no difference."""
+"""Placeholder response with which the template renders a question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the student wrote.
+    """Generated answer of the student.
 
     Attributes:
         text: Without special tokens.
@@ -62,13 +62,13 @@ def answer_all(
     kept: Path,
     progress: Progress,
 ) -> list[Answer | Unscored]:
-    """The student's answer to each item, in order.
+    """Generate the student's answer to each item, in order.
 
     A question that leaves no room for an answer is not asked: it is `too_long`, and the others go
     on without it.
 
     Args:
-        items: What is asked.
+        items: The questions.
         student: Opened, perhaps not loaded.
         max_new_tokens: Of one answer.
         batch: Questions answered at once; `auto` as `fitting_answers` says. In bfloat16 the last
@@ -150,7 +150,7 @@ def _too_long(
 
 
 def _question_ids(student: StudentModel, question: str) -> list[int]:
-    """The tokens of a question as the student is asked."""
+    """Token ids of a question as the student gets it."""
     text = student.context_text(asked(question, _ANY_ANSWER))
     tokenizer = student.parts.builder.tokenizer
     (tokens,) = tokenizer.tokenize([text])
@@ -159,7 +159,7 @@ def _question_ids(student: StudentModel, question: str) -> list[int]:
 
 
 def _read_kept(path: Path) -> dict[str, Answer]:
-    """The answers of whole lines; a last line that was cut by a kill is asked again."""
+    """Stored answers from complete lines; a truncated last line is generated again."""
     if not path.is_file():
         return {}
     found = {}
@@ -183,7 +183,7 @@ def _keep(path: Path, answers: dict[str, Answer]) -> None:
 
 
 class _Writer:
-    """A loaded student that writes."""
+    """A loaded student that generates."""
 
     def __init__(self, student: StudentModel) -> None:
         self._student = student
@@ -198,7 +198,7 @@ class _Writer:
         self._ends = _end_tokens(student, self._model.generation_config.eos_token_id)
 
     def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
-        """Answer questions that leave room for an answer together, in the order given.
+        """Generate answers for questions, batched by the room they leave, in the order given.
 
         Raises:
             StudentError: Memory does not suffice for a single one.
@@ -207,7 +207,7 @@ class _Writer:
         return self._write(prompts, limit=limit)
 
     def _write(self, prompts: Sequence[list[int]], *, limit: int) -> list[Answer]:
-        """The answers, in halves where they do not fit into memory together."""
+        """Answers, generated in halves where they do not fit into memory together."""
         try:
             with memory_errors(OutOfMemoryError):
                 return self._together(prompts, limit=limit)
@@ -249,14 +249,14 @@ class _Writer:
 
 
 class _VllmWriter:
-    """A student in vLLM that writes; it is the one that reads, too."""
+    """A student in vLLM that generates, with the engine that also reads."""
 
     def __init__(self, student: StudentModel) -> None:
         self._student = student
         self._ends = _end_tokens(student, student.parts.folder.end_tokens())
 
     def write(self, questions: Sequence[str], *, limit: int) -> list[Answer]:
-        """Answer questions that leave room for an answer, in the order given."""
+        """Generate answers for questions, in the order given."""
         engine = self._student.parts.engine()
         if not isinstance(engine, VllmOfflineEngine):
             raise TypeError(f"the engine {engine.name} does not write")
@@ -268,7 +268,7 @@ class _VllmWriter:
 
 
 def _end_tokens(student: StudentModel, own: int | Sequence[int] | None) -> list[int]:
-    """What ends an answer: the model's own end tokens, and the template's end of turn."""
+    """Tokens that end an answer: the model's own and the template's end of turn."""
     listed = [own] if own is None or isinstance(own, int) else own
     found = {int(token) for token in listed if token is not None}
     rendered = student.parts.template.render(asked("a", _ANY_ANSWER).messages, 1)
@@ -281,10 +281,10 @@ def _end_tokens(student: StudentModel, own: int | Sequence[int] | None) -> list[
 def _answer(
     student: StudentModel, ids: Sequence[int], *, ends: Sequence[int], ended: bool = False
 ) -> Answer:
-    """What was written, up to its end.
+    """Answer from generated token ids, up to its end.
 
     Args:
-        student: Who wrote.
+        student: The student that wrote.
         ids: Its tokens.
         ends: Tokens that end an answer.
         ended: Whether it ended, though the token that ended it may not be among `ids`.
@@ -305,10 +305,15 @@ def _answer(
 def exact_match(
     items: Sequence[Item], answers: Sequence[Answer], task: TaskSettings
 ) -> Iterator[ItemResult]:
-    """Whether each answer reaches the reference: 1 or 0.
+    """Score 1 for each answer that reaches the reference, else 0.
 
     An answer that holds nothing to check is wrong, with the status `no_answer`; where the check
     itself could not be made there is no value.
+
+    Args:
+        items: The items.
+        answers: One answer for each item.
+        task: Settings of the task.
     """
     claims = (
         Claim(response=answer.text, reference=item.answer, instruction=item.question)
@@ -336,7 +341,7 @@ def exact_match(
 
 
 def constraints_met(items: Sequence[Item], answers: Sequence[Answer]) -> Iterator[ItemResult]:
-    """The share of each item's constraints that the answer meets; correct where it meets all.
+    """Share of each item's constraints that the answer meets; correct where it meets all.
 
     These are IFEval's strict accuracies (arXiv 2311.07911): the mean of `correct` by prompt, and
     by instruction where every item has as many constraints. An item of which any constraint

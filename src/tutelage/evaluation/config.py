@@ -1,4 +1,4 @@
-"""The settings of an evaluation: which tasks, and how a student answers."""
+"""Settings of an evaluation: tasks, and how the student answers."""
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -11,7 +11,7 @@ TaskKind: TypeAlias = Literal[
     "held_out", "gain", "choice", "exact_match", "ifeval", "steps", "lm_eval"
 ]
 LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "gain", "choice")
-"""Tasks that only read: cheap, and the most sensitive for small students."""
+"""Tasks that only measure likelihoods: cheap, and the most sensitive for small students."""
 GENERATED_KINDS: tuple[TaskKind, ...] = ("exact_match", "ifeval", "steps")
 
 
@@ -20,11 +20,13 @@ def _is_none(value: object) -> bool:
 
 
 class TaskSettings(BaseModel):
-    """One task."""
+    """Settings of one task."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, pattern=r"^[\w.-]+$", description="In tables and file names.")
+    name: str = Field(
+        min_length=1, pattern=r"^[\w.-]+$", description="Name of the task in tables and file names."
+    )
     kind: TaskKind = Field(
         description="held_out: log-likelihood of reference answers; gain: how much the "
         "instruction helps with them; choice: the most likely of several answers; "
@@ -33,13 +35,14 @@ class TaskSettings(BaseModel):
         "lm_eval: a task of the lm-evaluation-harness."
     )
     path: str | None = Field(
-        default=None, description="The items; for lm_eval a folder with task files of one's own."
+        default=None,
+        description="File of the items; for lm_eval a folder with your own task files.",
     )
     fields: dict[str, str] = Field(
-        default_factory=dict, description="Our names for fields, where the file has others."
+        default_factory=dict, description="Field names of the file, by our names, if they differ."
     )
     step: Literal["original", "refined"] = Field(
-        default="original", description="held_out, gain: which version of rows that have two."
+        default="original", description="held_out, gain: the version to use of rows that have two."
     )
     prompt: str = Field(
         default="{question}", description="exact_match, steps, choice: the instruction."
@@ -49,19 +52,19 @@ class TaskSettings(BaseModel):
     )
     lead: str = Field(
         default="\nThe answer is ",
-        description="steps: stands between the reasoning and the answer.",
+        description="steps: text between the reasoning and the answer.",
     )
-    max_new_tokens: int = Field(default=256, ge=1, description="Of a generated answer.")
-    limit: int | None = Field(
-        default=None, ge=1, description="Only so many items, drawn by their ids."
+    max_new_tokens: int = Field(
+        default=256, ge=1, description="The most tokens of a generated answer."
     )
-    harness_task: str | None = Field(default=None, description="lm_eval: its name there.")
+    limit: int | None = Field(default=None, ge=1, description="The most items, drawn by their ids.")
+    harness_task: str | None = Field(default=None, description="lm_eval: the task's name there.")
     shots: int = Field(default=0, ge=0, description="lm_eval: examples in the prompt.")
     harness_filter: str | None = Field(
         default=None,
         exclude_if=_is_none,  # what was hashed before this setting was there stays as it was
-        description="lm_eval: which of a task's filters reads the answers; its first one unless "
-        "it is named (of GSM8K strict-match).",
+        description="lm_eval: the filter that extracts the answers; by default the task's first "
+        "one (strict-match for GSM8K).",
     )
 
     @model_validator(mode="after")
@@ -87,7 +90,7 @@ CPU_ANSWERS = 16
 
 
 class EvaluateSettings(TemplateSettings):
-    """How the student is opened and how it answers."""
+    """Settings of an evaluation: the student, its template and its generation."""
 
     template: str = Field(default="chat", description="chat, alpaca, or a template file.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto")

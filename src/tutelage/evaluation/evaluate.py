@@ -1,4 +1,4 @@
-"""Evaluate a student on tasks: one row an item, every answer kept, nothing done twice.
+"""Evaluation of a student on tasks, with every answer stored and finished work reused.
 
 OUT/manifest.json        student, settings, versions and wanted tasks of the last call, before work;
                          then, task by task, what came out and of which student and settings
@@ -48,7 +48,7 @@ def evaluate_student(
     *,
     progress: Progress | None = None,
 ) -> pa.Table:
-    """Evaluate a student.
+    """Evaluate a student on tasks.
 
     Args:
         model: A folder (such as `Trained.path`), a hub id or an alias.
@@ -161,7 +161,7 @@ def _opened(model: str, settings: EvaluateSettings) -> StudentModel:
 
 
 def summary_of(table: pa.Table) -> dict[str, Any]:
-    """How many items have which status, the mean value, and the share that is right."""
+    """Count of items by status, the mean value, and the share of correct items."""
     right: float | None = pc.mean(table["correct"].cast(pa.float64())).as_py()
     return {
         "items": table.num_rows,
@@ -174,7 +174,7 @@ def summary_of(table: pa.Table) -> dict[str, Any]:
 def _key(
     task: TaskSettings, student: StudentModel, settings: EvaluateSettings, *, out: Path
 ) -> str:
-    """What the rows of a task depend on. Finished work is found by it, so it must not change."""
+    """Key of a task's rows, by which finished work is found."""
     path = Path(task.path) if task.path else None
     digest = sha256(path.read_bytes()).hexdigest() if path and path.is_file() else None
     if task.kind == "lm_eval" and path and path.is_dir():
@@ -251,7 +251,7 @@ def _written(
     out: Path,
     progress: Progress,
 ) -> list[ItemResult]:
-    """The results of a task whose answers the student writes, or that come with its items."""
+    """Results of a task with generated answers, or with answers that come with its items."""
     if task.kind == "steps" and "reasoning" in task.fields:
         texts = [str(item.extra.get("reasoning", "")) for item in items]
         return list(reasoning_quality(items, texts, student, lead=task.lead))

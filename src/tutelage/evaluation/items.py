@@ -1,4 +1,4 @@
-"""The items of a task, read from a file; which of them, depends on their ids and a seed alone."""
+"""Items of a task, read from a file; sampling depends only on their ids and a seed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What can be chosen.
+    """Choices of an item.
 
     Attributes:
         texts: At least two.
@@ -37,7 +37,7 @@ class Choices:
 
 
 def choices_of(value: object, *, place: str) -> Choices:
-    """The choices of a row.
+    """Choices of a row.
 
     Args:
         value: A list of texts, a list of objects with `text` and `label`, or an object with the
@@ -67,7 +67,7 @@ def choices_of(value: object, *, place: str) -> Choices:
 
 
 def right_index(answer: object, choices: Choices, *, place: str) -> int:
-    """Which choice is right, 0-based.
+    """Index of the right choice, 0-based.
 
     A text is a label where the choices have labels; where they have none it is an index or a
     letter, A for the first. A number is an index; where it is also the label of another choice
@@ -75,7 +75,7 @@ def right_index(answer: object, choices: Choices, *, place: str) -> int:
 
     Args:
         answer: As the row has it.
-        choices: Of the same row.
+        choices: Choices of the same row.
         place: File and row, for messages.
 
     Raises:
@@ -123,7 +123,7 @@ def _index_of(answer: object, choices: Choices) -> int | None:
 
 
 def _texts(value: object, *, what: str, place: str) -> tuple[str, ...]:
-    """The texts of a list.
+    """Texts of a list.
 
     Raises:
         DataError: It is no list, or holds something else.
@@ -157,14 +157,14 @@ _USUAL: Mapping[str, tuple[str, ...]] = {
     "kinds": ("instruction_id_list",),
     "arguments": ("kwargs",),
 }
-"""Where a field is looked for when the settings do not say."""
+"""Fields that are searched when the settings name none."""
 
 _Item = TypeVar("_Item", bound="Item | Reference")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One question.
+    """One question of a task.
 
     Attributes:
         item_id: Unique within the task.
@@ -186,14 +186,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """A reference answer to be read, as a candidate."""
+    """Reference answer as a candidate that the student reads."""
 
     item_id: str
     candidate: Candidate
 
 
 def read_items(task: TaskSettings, *, seed: int) -> list[Item]:
-    """The questions of a task.
+    """Read the questions of a task.
 
     Raises:
         DataError: There is no row; a row is not an object, lacks a field, has one that is not
@@ -212,7 +212,7 @@ def read_items(task: TaskSettings, *, seed: int) -> list[Item]:
 
 
 def read_references(task: TaskSettings, *, seed: int) -> list[Reference]:
-    """The reference answers of a held-out task, one a row.
+    """Read the reference answers of a held-out task, one per row.
 
     Rows that repeat an earlier one are the same item and are read once.
 
@@ -239,7 +239,13 @@ def read_references(task: TaskSettings, *, seed: int) -> list[Reference]:
 
 
 def drawn(items: Sequence[_Item], *, limit: int | None, seed: int) -> list[_Item]:
-    """At most `limit` items, the same ones whatever order they come in; in the order given."""
+    """Sample of at most `limit` items that does not depend on their order.
+
+    Args:
+        items: The items.
+        limit: Most items; None for all.
+        seed: Seed of the sample.
+    """
     if limit is None or len(items) <= limit:
         return list(items)
     ranked = sorted(items, key=lambda item: content_hash("draw", seed, item.item_id))
@@ -298,14 +304,14 @@ def _item(row: Mapping[str, Any], task: TaskSettings, *, place: str) -> Item:
 
 
 def _text(answer: object) -> str:
-    """A whole number that a file holds as 51.0 is the answer 51."""
+    """Text of a field; a whole number that a file stores as 51.0 becomes 51."""
     if isinstance(answer, float) and answer.is_integer():
         return str(int(answer))
     return str(answer)
 
 
 def _constraints(kinds: object, arguments: object, *, place: str) -> tuple[Constraint, ...]:
-    """The constraints of a row.
+    """Constraints of a row.
 
     Raises:
         DataError: There is none, or they are not what they should be.
@@ -329,7 +335,7 @@ def _unique(items: Iterable[Item], *, place: str) -> None:
     for item in items:
         if item.item_id in seen:
             raise DataError(
-                f"{place}: the item {item.item_id!r} stands twice",
+                f"{place}: the item {item.item_id!r} occurs twice",
                 hint="give the items ids of their own: `fields: {id: FIELD}`",
             )
         seen.add(item.item_id)

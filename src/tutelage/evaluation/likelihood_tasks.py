@@ -1,4 +1,4 @@
-"""Tasks that only read: how likely the student finds answers it is shown."""
+"""Tasks based on likelihoods of given answers, without generation."""
 
 import json
 import re
@@ -16,7 +16,7 @@ ALONE: ViewName = "response"
 
 
 def asked(question: str, response: str) -> Candidate:
-    """A question and an answer as a candidate of nobody's."""
+    """Candidate of a question with an answer."""
     messages = (
         Message(role="user", content=question),
         Message(role="assistant", content=response),
@@ -26,7 +26,7 @@ def asked(question: str, response: str) -> Candidate:
 
 
 def held_out(references: Sequence[Reference], student: Reads) -> Iterator[ItemResult]:
-    """The mean log-likelihood of each reference answer, in nats per token, at most 0.
+    """Mean log-likelihood of each reference answer, in nats per token, at most 0.
 
     Yields:
         One result for each reference, in order; one that cannot be read has the reason as its
@@ -48,7 +48,7 @@ def held_out(references: Sequence[Reference], student: Reads) -> Iterator[ItemRe
 
 
 def gain(references: Sequence[Reference], student: Reads) -> Iterator[ItemResult]:
-    """How much the instruction helps the student with each reference answer.
+    """Gain of each reference answer's log-likelihood from the instruction.
 
     The value is L(response) - L(response given instruction), in nats per token of the same tokens:
     0 where the instruction makes no difference, below 0 where it misleads. A student that merely
@@ -75,7 +75,7 @@ def gain(references: Sequence[Reference], student: Reads) -> Iterator[ItemResult
 
 
 def choose(items: Sequence[Item], student: Reads) -> Iterator[ItemResult]:
-    """Which choice the student finds most likely as the response to the question.
+    """Choice with the highest likelihood as the response to the question.
 
     The value is the mean log-likelihood of the right choice less the highest of the others, in
     nats per token: above 0 the choice is right. Means, not sums: else short choices would win.
@@ -120,7 +120,7 @@ CHUNK_ITEMS = 32
 def reasoning_quality(
     items: Sequence[Item], reasonings: Sequence[str], student: Reads, *, lead: str
 ) -> Iterator[ItemResult]:
-    """How many nats per answer token the steps save before one of them states the answer.
+    """Nats per answer token that the reasoning steps save before one of them states the answer.
 
     A step that writes the answer down makes it likely whatever the steps before were worth, so
     the value stops in front of it; where the first step states it, nothing led there and the
@@ -178,11 +178,16 @@ def _result(item: Item, text: str, stats: Sequence[TokenStats | Unscored]) -> It
 
 
 def first_statement(text: str, answer: str, *, question: str = "") -> int | None:
-    """The 0-based step in which the answer is first written down, or None.
+    """Index of the step that first states the answer, from 0, or None.
 
     Commas do not count: 1,000 is 1000, whichever side writes it so.
     Where the question holds the same number, a step that only repeats the question does not state
     the answer: the number must then follow an equals sign, a colon or a word such as "is".
+
+    Args:
+        text: The reasoning.
+        answer: The answer.
+        question: The question, in which the answer may occur.
 
     Examples:
         >>> first_statement("He has 3 apples. 3 + 4 = 7.", "7")

@@ -1,4 +1,4 @@
-"""Any task of the lm-evaluation-harness, with its template, seeds and version written down."""
+"""Tasks of the lm-evaluation-harness, with template, seeds and version recorded."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from tutelage.models.hardware import kind_of
 from tutelage.student import StudentModel
 
 _PREFERRED = ("exact_match", "acc", "acc_norm", "em", "f1", "bleu", "word_perplexity")
-"""Which of several metrics of a task is its value, in this order; the first other one else."""
+"""Preference among the metrics of a task for its value; otherwise the first one."""
 
 _BINARY = ("exact_match", "acc", "acc_norm", "em")
 
@@ -132,7 +132,7 @@ def _harness_model(student: StudentModel, settings: EvaluateSettings) -> Any:
 
 
 def _known_name(manager: Any, task: TaskSettings) -> str:
-    """The name of the task in the harness, once it is sure that the harness has it."""
+    """Name of the task, after checking that the harness has it."""
     name = str(task.harness_task)
     if name not in manager.all_tasks:
         raise SettingsError(
@@ -145,10 +145,10 @@ def _known_name(manager: Any, task: TaskSettings) -> str:
 def harness_results(
     samples: Sequence[Mapping[str, Any]], *, metric: str | None, negated: bool
 ) -> Iterator[ItemResult]:
-    """A result for each of the harness's samples.
+    """Results of the harness's samples.
 
     Args:
-        samples: Of one filter.
+        samples: Samples of one filter.
         metric: Which of their metrics is the value; None where they have none.
         negated: Lower is better in that metric, so the value is its negative. `detail` holds what
             the harness said.
@@ -174,7 +174,7 @@ def harness_results(
 
 
 def folder_digest(folder: Path, *, without: Path) -> str:
-    """Content hash of the files of a folder, their names included.
+    """Content hash of the files of a folder and their names.
 
     Args:
         folder: With task files.
@@ -195,14 +195,14 @@ def _loaded(tasks: Mapping[str, Any], task: TaskSettings) -> Any:
     name = str(task.harness_task)
     if name not in tasks:
         raise SettingsError(
-            f"task {task.name}: {name!r} stands for {len(tasks)} tasks of the harness",
+            f"task {task.name}: {name!r} is a group of {len(tasks)} tasks of the harness",
             hint=f"name one of them: {', '.join(sorted(tasks)[:_MOST_NAMED])}",
         )
     return tasks[name]
 
 
 def _filter_of(loaded: Any, task: TaskSettings) -> str:
-    """The filter whose readings count: the one that is named, or the task's first."""
+    """Filter whose results count: the named one, or the task's first."""
     names = [str(f.name) for f in loaded._filters]  # noqa: SLF001  (it has no public name)
     if task.harness_filter is None:
         return names[0]
@@ -215,7 +215,7 @@ def _filter_of(loaded: Any, task: TaskSettings) -> str:
 
 
 def _drawn_documents(loaded: Any, *, limit: int | None, seed: int) -> list[int] | None:
-    """The places of the drawn documents, ascending, as the harness wants them; None for all."""
+    """Indices of the sampled documents, ascending; None for all."""
     if limit is None or (count := len(loaded.eval_docs)) <= limit:
         return None
     ranked = sorted(range(count), key=lambda place: content_hash("draw", seed, str(place)))
@@ -234,7 +234,7 @@ def _unique(samples: Sequence[Mapping[str, Any]], task: TaskSettings) -> None:
 
 
 def _metric_of(samples: Sequence[Mapping[str, Any]]) -> str | None:
-    """The metric that is the value of all documents."""
+    """Metric that is the value of all documents."""
     there = list(dict.fromkeys(m for sample in samples for m in _metrics_in(sample)))
     return next((m for m in _PREFERRED if m in there), there[0] if there else None)
 

@@ -1,4 +1,4 @@
-"""The table of an evaluation: one row an item."""
+"""Results table of an evaluation, with one row per item."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ UNITS: Mapping[TaskKind, str] = {
     "steps": "nats per answer token that the reasoning saves",
     "lm_eval": "the harness's own metric",
 }
-"""What a value is, by kind of task. Higher is better in all of them."""
+"""Meaning of the value, by kind of task. Higher is better in all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:
-    """What became of one item.
+    """Result of one item.
 
     Attributes:
-        item_id: Of the item.
+        item_id: Item id of the item.
         status: `ok`, `no_answer` (a generated answer holds none: that is wrong), or why there is
             no value.
         value: In the unit of the task, or None.
@@ -44,7 +44,13 @@ class ItemResult:
 
 
 def results_table(results: Iterable[ItemResult], *, task: str, seed: int) -> pa.Table:
-    """The rows of one task."""
+    """Table with the rows of one task.
+
+    Args:
+        results: The results.
+        task: Name of the task.
+        seed: Seed of the evaluation.
+    """
     rows: list[dict[str, Any]] = [
         {
             "item_id": r.item_id,

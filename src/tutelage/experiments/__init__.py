@@ -1,1 +1,1 @@
-"""Experiments over runs; each package owns its plan, its run, its comparison and its page."""
+"""Experiments over runs; each package has its own plan, run, comparison and page."""

@@ -1,4 +1,4 @@
-"""Is this row fit to look at?
+"""Filters: length, duplicates, contamination, similarity, classifiers and teacher ratings.
 
 Every filter has one shape: candidates (or examples) in, one decision with a reason out for each,
 in the same order. Nothing is removed.

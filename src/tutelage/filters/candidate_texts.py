@@ -1,4 +1,4 @@
-"""The candidates as the filters see them: ids and texts in columns."""
+"""Candidates as filters read them: ids and texts in columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from tutelage.data.thinking import strip_thinking
 from tutelage.errors import DataError
 
 Part: TypeAlias = Literal["instruction", "response", "both"]
-"""Which text a filter reads; `both` is the instruction, a newline and the response."""
+"""Text that a filter reads; `both` is the instruction, a newline and the response."""
 
 TextColumn: TypeAlias = "pa.StringArray"
 
 compute: Any = pc
-"""`pyarrow.compute`, untyped: the published stubs lack half of what is used here."""
+"""`pyarrow.compute` without types: the published stubs are incomplete."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Pool:
         return len(self.candidate_ids)
 
     def text(self, of: Part) -> TextColumn:
-        """The text a filter reads; null where it is missing."""
+        """Text that a filter reads; null where it is missing."""
         match of:
             case "instruction":
                 return self.instructions
@@ -67,7 +67,7 @@ class Pool:
                 return joined
 
     def take(self, indices_N: NDArray[np.int64]) -> "Pool":
-        """The candidates at these positions, in this order."""
+        """Candidates at these positions, in this order."""
         at: Any = pa.array(indices_N)
         rows = indices_N.tolist()
         return Pool(
@@ -84,7 +84,7 @@ class Pool:
 
 
 def pool_of(table: pa.Table) -> Pool:
-    """Read a table of candidates, or of examples.
+    """Candidates of a table of candidates or of examples.
 
     Args:
         table: Has `messages` and `candidate_id` or, for examples, `example_id`. Without a
@@ -144,14 +144,14 @@ def _check_unique(ids: Sequence[str]) -> None:
     for candidate_id in ids:
         if candidate_id in seen:
             raise DataError(
-                f"candidate {candidate_id} stands in the table twice",
+                f"candidate {candidate_id} is in the table twice",
                 hint="ids are hashes of content: drop the repeated rows before filtering",
             )
         seen.add(candidate_id)
 
 
 def _texts(messages: Any) -> tuple[TextColumn, TextColumn, list[int]]:
-    """Last user turn, final assistant turn, and where all other turns are; no loop over rows."""
+    """Last user turn, final assistant turn and positions of the other turns, without a loop."""
     rows = len(messages)
     turns = messages.flatten()
     parents = np.asarray(compute.list_parent_indices(messages), dtype=np.int64)
@@ -180,7 +180,7 @@ def _texts(messages: Any) -> tuple[TextColumn, TextColumn, list[int]]:
 
 
 def _written(turns: Any) -> TextColumn:
-    """All that a student would be trained on: thinking, text and calls of tools."""
+    """Everything a student would be trained on: thinking, text and tool calls."""
     names = [field.name for field in turns.type]
     written: Any = turns.field("content")
     if "reasoning" in names:
@@ -196,7 +196,7 @@ def _written(turns: Any) -> TextColumn:
 
 
 def answers_only(table: pa.Table) -> pa.Table:
-    """The same candidates without thinking, for students that are not trained on it."""
+    """Same candidates without thinking, for students that are not trained on it."""
     column = table.column_names.index("messages")
     rows = [
         messages and [_answered(turn) for turn in messages]
@@ -212,7 +212,7 @@ def _answered(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _others(messages: Any, others: list[int]) -> tuple[TextColumn, TextColumn, TextColumn]:
-    """The other turns of each row: all contents, the system prompts, and the dialogue."""
+    """Other turns of each row: all contents, the system prompts, and the dialogue."""
     turns = messages.flatten()
     parents = compute.list_parent_indices(messages).to_pylist()
     earlier, frames, dialogues = ([""] * len(messages) for _ in range(3))

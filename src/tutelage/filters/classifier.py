@@ -1,4 +1,4 @@
-"""A fastText classifier, trained from positives and negatives.
+"""Filter with a fastText classifier, trained on positive and negative texts.
 
 Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017. One thread, so that
 the same texts and the same seed give the same numbers.
@@ -34,10 +34,10 @@ _BUCKETS = 200_000  # for pairs of words; the library's two million cost memory 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classified:
-    """What the classifier says, and how far it can be trusted.
+    """Predictions of a classifier with its held-out quality.
 
     Attributes:
-        probabilities: Of the positive class, in [0, 1].
+        probabilities: Probabilities of the positive class, in [0, 1].
         training_texts: How many texts it was trained on, without repeats.
         held_out_accuracy: Share of held-out texts that a classifier trained without them puts
             right, in [0, 1]; None where there were too few to hold any out.
@@ -139,7 +139,7 @@ def _train(labelled: dict[str, str], settings: ClassifierSettings) -> Any:
 
 
 def _predict(model: Any, spaced: Sequence[str]) -> NDArray[np.float64]:
-    """Probability of the positive class; fastText's own may pass 1 by rounding."""
+    """Probability of the positive class; fastText's own can exceed 1 by rounding."""
     if not spaced:
         return np.zeros(0)
     labels, probabilities = model.predict(list(spaced), k=2)

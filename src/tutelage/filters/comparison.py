@@ -1,4 +1,4 @@
-"""What do filters keep, how do they overlap, and how much of it is only length?"""
+"""Comparison of filters: what each keeps, their overlap, and the part that length explains."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tutelage.stats.rank_correlation import spearman
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Filters side by side.
+    """Filters compared with each other.
 
     Attributes:
         filters: One row for each filter: what it keeps and how that relates to length.

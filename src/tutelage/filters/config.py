@@ -1,4 +1,4 @@
-"""The settings of the filters, one small model each, told apart by `kind`."""
+"""Settings of the filters, one model each, distinguished by `kind`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -50,15 +50,15 @@ class _Filter(_Settings):
 
 
 class _Band(_Filter):
-    """A filter that measures one number and keeps a band, a share, or the share of a band."""
+    """A filter that measures a number and keeps a band, a share, or the share of a band."""
 
-    minimum: float | None = Field(default=None, description="Keep from here on, itself included.")
-    maximum: float | None = Field(default=None, description="Keep up to here, itself included.")
+    minimum: float | None = Field(default=None, description="Keep numbers of at least this.")
+    maximum: float | None = Field(default=None, description="Keep numbers of at most this.")
     keep_fraction: float | None = Field(
         default=None,
         gt=0.0,
         le=1.0,
-        description="Keep at most this share of the candidates the filter is given.",
+        description="Keep at most this share of the filter's input.",
     )
     prefer: Literal["high", "low"] = Field(
         default="high", description="keep_fraction: which end of the numbers to keep."
@@ -80,15 +80,15 @@ class LengthSettings(_Band):
 
 
 class TeacherRatingSettings(_Band):
-    """Ask a teacher how hard the instruction is, from 1 to 5."""
+    """Keep instructions by a teacher's rating of their difficulty, from 1 to 5."""
 
     kind: Literal["teacher_rating"] = "teacher_rating"
-    max_tokens: int = Field(default=512, ge=1, description="The most tokens a reply may have.")
-    concurrency: int = Field(default=8, ge=1, description="Requests that may be open at a time.")
+    max_tokens: int = Field(default=512, ge=1, description="The most tokens of a reply.")
+    concurrency: int = Field(default=8, ge=1, description="Requests at the same time.")
 
 
 class PassRateSettings(_Band):
-    """Keep instructions by the share of the student's answers to them that are right."""
+    """Keep instructions by the share of the student's answers that are right."""
 
     kind: Literal["pass_rate"] = "pass_rate"
     column: str = Field(default="pass_rate", description="A column with fractions in [0, 1].")
@@ -101,10 +101,10 @@ class IfdSettings(_Band):
     metric: Literal["ifd", "ifd_loss", "r_ifd"] = "ifd"
     below: float | None = Field(
         default=1.0,
-        description="Keep only what is below this, itself not included; null: no limit.",
+        description="Keep numbers below this (exclusive); null: no limit.",
     )
     student: str | None = Field(
-        default=None, description="Whose scores, where the table holds those of several students."
+        default=None, description="The student whose scores are used, if the table has several."
     )
 
 
@@ -117,7 +117,7 @@ class ColumnSettings(_Band):
 
 
 class WordsEmbedder(_Settings):
-    """Bags of weighted words. No model: it knows no synonyms."""
+    """Embedder of weighted bags of words, without a model; it knows no synonyms."""
 
     kind: Literal["words"] = "words"
     dimensions: int = Field(default=256, ge=2)
@@ -143,7 +143,7 @@ EmbedderSettings: TypeAlias = Annotated[
 
 
 class SimilaritySettings(_Band):
-    """Keep what is similar to a target set."""
+    """Keep texts that are similar to a target set."""
 
     kind: Literal["similarity"] = "similarity"
     targets: TextSource
@@ -155,7 +155,7 @@ class SimilaritySettings(_Band):
 
 
 class ClassifierSettings(_Band):
-    """Keep what a fastText classifier takes for one of the positives."""
+    """Keep texts that a fastText classifier assigns to the positives."""
 
     kind: Literal["classifier"] = "classifier"
     positives: TextSource
@@ -168,14 +168,14 @@ class ClassifierSettings(_Band):
 
 
 class EchoSettings(_Band):
-    """Drop responses that say (nearly) the whole instruction again."""
+    """Drop responses that repeat (nearly) the whole instruction."""
 
     kind: Literal["echo"] = "echo"
     ngram_words: int = Field(default=3, ge=1, description="Words that are compared at a time.")
     maximum: float | None = Field(
         default=0.95,
-        description="The greatest share of the instruction's n-grams that may stand in the "
-        "response, in [0, 1].",
+        description="The largest share of the instruction's n-grams that the response may "
+        "repeat, in [0, 1].",
     )
 
 
@@ -183,8 +183,8 @@ class _Duplicates(_Filter):
     of: Part = "instruction"
     keep: Literal["first", "longest", "best"] = Field(
         default="first",
-        description="Which one of a group stays: the first of the table, the one with the longest "
-        "response, or the best by a column. The id decides between equals.",
+        description="The candidate of a group to keep: the first of the table, the one with the "
+        "longest response, or the best by a column. Ties are broken by id.",
     )
     by: str | None = Field(default=None, description="keep: best; a column of numbers.")
     prefer: Literal["high", "low"] = Field(default="high", description="keep: best.")
@@ -208,7 +208,7 @@ class ExactDuplicatesSettings(_Duplicates):
 
 
 class NearDuplicatesSettings(_Duplicates):
-    """Keep one of texts that share most of their shingles (MinHash, then exact Jaccard)."""
+    """Keep one of texts with most shingles in common (MinHash, then exact Jaccard)."""
 
     kind: Literal["near_duplicates"] = "near_duplicates"
     minimum_similarity: float = Field(
@@ -219,7 +219,7 @@ class NearDuplicatesSettings(_Duplicates):
 
 
 class SemanticDuplicatesSettings(_Duplicates):
-    """Keep one of texts whose embeddings point the same way. Compares all pairs."""
+    """Keep one of texts with nearly the same embedding. Compares all pairs."""
 
     kind: Literal["semantic_duplicates"] = "semantic_duplicates"
     minimum_similarity: float = Field(default=0.9, gt=0.0, le=1.0, description="Cosine.")
@@ -227,7 +227,7 @@ class SemanticDuplicatesSettings(_Duplicates):
 
 
 class ContaminationSettings(_Filter):
-    """Drop what holds an item of an evaluation set."""
+    """Drop texts that contain an item of an evaluation set."""
 
     kind: Literal["contamination"] = "contamination"
     evaluation: tuple[TextSource, ...] = Field(min_length=1)
@@ -237,39 +237,22 @@ class ContaminationSettings(_Filter):
         default=0.5,
         ge=0.0,
         le=1.0,
-        description="Drop from this share of an item's n-grams on; 0 means: from a single one on.",
+        description="Drop from this share of an item's n-grams; 0 means from a single n-gram.",
     )
     short_words: int = Field(
         default=4,
         ge=1,
-        description="An item shorter than an n-gram is looked for whole; one with fewer words "
-        "than this only as the whole text.",
+        description="An item shorter than an n-gram is matched as a whole; one with fewer words "
+        "than this only against the whole text.",
     )
 
 
 class ExtensionSettings(_Filter):
-    """Ask a user's function about each candidate."""
+    """Apply a user's function to each candidate."""
 
     kind: Literal["extension"] = "extension"
     function: str = Field(description="The filter's name in the file of extensions.")
 
-
-FilterSettings: TypeAlias = Annotated[
-    LengthSettings
-    | TeacherRatingSettings
-    | PassRateSettings
-    | IfdSettings
-    | ColumnSettings
-    | SimilaritySettings
-    | ClassifierSettings
-    | EchoSettings
-    | ExactDuplicatesSettings
-    | NearDuplicatesSettings
-    | SemanticDuplicatesSettings
-    | ContaminationSettings
-    | ExtensionSettings,
-    Field(discriminator="kind"),
-]
 
 BandSettings: TypeAlias = (
     LengthSettings
@@ -284,10 +267,14 @@ BandSettings: TypeAlias = (
 DuplicatesSettings: TypeAlias = (
     ExactDuplicatesSettings | NearDuplicatesSettings | SemanticDuplicatesSettings
 )
+FilterSettings: TypeAlias = Annotated[
+    BandSettings | DuplicatesSettings | ContaminationSettings | ExtensionSettings,
+    Field(discriminator="kind"),
+]
 
 
 class FiltersSettings(_Settings):
-    """The filters of a run, in the order in which they are applied."""
+    """Filters of a run, in the order in which they are applied."""
 
     filters: tuple[FilterSettings, ...] = Field(min_length=1)
 

@@ -1,4 +1,4 @@
-"""Does a candidate hold an item of an evaluation set?
+"""Contamination: items of evaluation sets inside candidates.
 
 An item is found in a text in one of three ways:
 
@@ -35,12 +35,12 @@ CLEAN = "clean"
 CONTAMINATED = "contaminated"
 
 SHARED_BY_ITEMS = 5
-"""An n-gram that as many items have or more may belong to a stem."""
+"""Number of items with the same n-gram above which it may belong to a common stem."""
 SHORT_SHARED_BY_ITEMS = 3
-"""The same for an item that is shorter than an n-gram."""
+"""Same number for an item that is shorter than an n-gram."""
 COMMON_EXAMPLES = 5
 COMMON_FRACTION = 0.01
-"""A short item that stands within more examples than both of these is a common phrase."""
+"""A short item that occurs in more examples than both of these counts as a common phrase."""
 
 _TEXTS_AT_A_TIME = 20_000
 _RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0)  # few, because each length is a pass over the data
@@ -48,7 +48,7 @@ _RATIOS = (1.0, 1.5, 2.0, 3.0, 4.0)  # few, because each length is a pass over t
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hits:
-    """Items found in texts: H pairs of a text and an item, each pair at most once.
+    """Matches: H pairs of a text and an item, each pair at most once.
 
     Attributes:
         texts_H: int64; index of the text.
@@ -63,7 +63,7 @@ class Hits:
     whole_H: NDArray[np.bool_]
 
     def where(self, wanted_H: NDArray[np.bool_] | NDArray[np.int64]) -> "Hits":
-        """Some of the hits."""
+        """Subset of the matches."""
         return Hits(
             texts_H=self.texts_H[wanted_H],
             items_H=self.items_H[wanted_H],
@@ -74,7 +74,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Grams:
-    """The n-grams of one length of the items that are looked for by them.
+    """N-grams of one length, of the items that are matched by them.
 
     Attributes:
         length: Words in an n-gram.
@@ -92,10 +92,10 @@ class _Grams:
 
 
 class EvaluationIndex:
-    """The items of evaluation sets, ready to be looked for."""
+    """Index of evaluation items for matching."""
 
     def __init__(self, items: Sequence[Item], *, ngram_words: int, short_words: int) -> None:
-        """Index items.
+        """Index the items of evaluation sets.
 
         Args:
             items: The evaluation sets, one after the other.
@@ -121,7 +121,7 @@ class EvaluationIndex:
         self.shared_stems = int(sum(grams.stems for grams in self._grams))
 
     def find(self, texts: TextColumn) -> Hits:
-        """Look for every item in every text. Null holds nothing."""
+        """Match every item against every text; null matches nothing."""
         pieces = [self._whole(texts)]
         for start in range(0, len(texts), _TEXTS_AT_A_TIME):
             symbols = word_symbols(texts.slice(start, _TEXTS_AT_A_TIME))
@@ -131,7 +131,7 @@ class EvaluationIndex:
         return _strongest(pieces, len(self.items))
 
     def _whole(self, texts: TextColumn) -> Hits:
-        """Texts that are an item, letter for letter; of several equal items, the first."""
+        """Texts identical to an item; of several equal items, the first."""
         at = compute.index_in(to_form(texts, "letters_and_digits"), value_set=self._keys)
         found = np.asarray(compute.fill_null(at, -1), dtype=np.int64)
         found[np.asarray(texts.is_null())] = -1
@@ -145,9 +145,9 @@ class EvaluationIndex:
 
 
 def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
-    """Drop candidates that hold an item of an evaluation set.
+    """Drop candidates that contain an item of an evaluation set.
 
-    Every candidate is looked at, whoever wrote it: a teacher can write a benchmark item into
+    Every candidate is checked, also those of a teacher: a teacher can write a benchmark item into
     data that was clean. With `of: both`, the earlier turns of a conversation are searched too.
 
     Returns:
@@ -188,7 +188,7 @@ def drop_contaminated(pool: Pool, settings: ContaminationSettings) -> Verdicts:
 def _common_phrases(
     hits: Hits, index: EvaluationIndex, examples: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The short items that stand within so many examples that they identify nothing."""
+    """Short items that occur in so many examples that they identify nothing."""
     within = hits.where(~hits.whole_H & index.short_I[hits.items_H])
     total = len(np.unique(examples))
     size = max(len(examples), 1)
@@ -266,7 +266,7 @@ def _index(
 
 
 def _look_up(grams: _Grams, runs: Runs) -> Hits:
-    """Count, for each text and item, the distinct n-grams they share."""
+    """Count the distinct n-grams that each text and item share."""
     lows = np.searchsorted(grams.hashes_G, runs.hashes_R, side="left")
     known = lows < len(grams.hashes_G)
     known[known] = grams.hashes_G[lows[known]] == runs.hashes_R[known]
@@ -292,7 +292,7 @@ def _look_up(grams: _Grams, runs: Runs) -> Hits:
 
 
 def _strongest(pieces: Sequence[Hits], items: int) -> Hits:
-    """Join hits; where a text holds an item in two ways, the higher overlap counts."""
+    """Joined matches; where a text matches an item in two ways, the higher overlap counts."""
     joined = Hits(
         texts_H=np.concatenate([piece.texts_H for piece in pieces]),
         items_H=np.concatenate([piece.items_H for piece in pieces]),

@@ -1,4 +1,4 @@
-"""One decision for each candidate, with its reason, as a value and as a table."""
+"""Filter decisions: one for each candidate, with its reason, as a value and as a table."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,18 +12,18 @@ from tutelage.data.schemas import FILTER_DECISIONS
 from tutelage.errors import DataError
 
 PASSED_ALL = "passed_all"
-"""The reason in the final table of a candidate that every filter kept."""
+"""Reason of a candidate that every filter kept."""
 
 NO_RESPONSE = "no_response"
-"""The reason where a filter reads the response and there is none."""
+"""Reason where a filter reads the response and there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterDecision:
-    """What one filter decided on one candidate.
+    """Decision of one filter on one candidate.
 
     Attributes:
-        candidate_id: Whom it is about.
+        candidate_id: Id of the candidate.
         kept: Whether the filter lets it through.
         reason: Why, in one snake_case word of the filter's vocabulary.
         value: What the filter measured, finite; None where it could not be measured. Its unit
@@ -102,5 +102,5 @@ def decisions_to_table(decisions: Iterable[FilterDecision]) -> pa.Table:
 
 
 def decisions_from_table(table: pa.Table) -> list[FilterDecision]:
-    """The inverse of `decisions_to_table`."""
+    """Decisions from a table of the `FILTER_DECISIONS` schema."""
     return [FilterDecision(**row) for row in table.select(FILTER_DECISIONS.names).to_pylist()]

@@ -1,4 +1,4 @@
-"""Which one of several alike stays?
+"""Duplicates: exact matching, and which one of each group is kept.
 
 Every duplicates filter goes through the candidates in the order of preference, and drops a
 candidate when one that is already kept is alike enough. So each dropped one is alike to the kept
@@ -24,7 +24,7 @@ EXACT_DUPLICATE = "exact_duplicate"
 NEAR_DUPLICATE = "near_duplicate"
 SEMANTIC_DUPLICATE = "semantic_duplicate"
 NOTHING_TO_COMPARE = "nothing_to_compare"
-"""Kept: a text without letters and digits has nothing that could be alike."""
+"""Reason of texts without letters and digits, which are kept because nothing can be compared."""
 
 NO_RIVAL = -1
 
@@ -39,6 +39,11 @@ def drop_exact_duplicates(
 
     Versions of one example may share a text (samples share their instruction), so they are only
     compared with each other where the settings say so.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        scores: The scores table, where a preference needs it.
 
     Returns:
         Verdicts with one of `unique`, `kept_of_duplicates`, `exact_duplicate`, `no_response`;
@@ -72,10 +77,15 @@ def drop_exact_duplicates(
 def preference_order(
     pool: Pool, settings: DuplicatesSettings, *, scores: pa.Table | None = None
 ) -> NDArray[np.int64]:
-    """The positions of the candidates, the one to be kept first.
+    """Positions of the candidates in the order in which they are preferred.
 
     Candidates without a number or a response come last; between equals the id decides, except
     for `first`, which is the order of the table.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        scores: The scores table, where a preference needs it.
     """
     if settings.keep == "first":
         return np.arange(len(pool), dtype=np.int64)
@@ -92,25 +102,25 @@ def preference_order(
 
 
 def text_codes(texts: TextColumn) -> NDArray[np.int64]:
-    """A number for each text, the same for equal texts; null is a text of its own."""
+    """Integer code of each text, the same for equal texts; each null is unique."""
     encoded = compute.dictionary_encode(texts, null_encoding="encode")
     return np.asarray(encoded.indices, dtype=np.int64)
 
 
 def context_codes(pool: Pool, form: Form = "case_and_space") -> NDArray[np.int64]:
-    """A number for each candidate, the same for equal system prompts, tools and earlier turns."""
+    """Integer code of each candidate's system prompt, tools and earlier turns."""
     return joint_codes(*(text_codes(to_form(t, form)) for t in (pool.frames, pool.dialogues)))
 
 
 def joint_codes(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number from 0 on for each pair of numbers, the same for equal pairs."""
+    """Integer code, from 0, of each pair of codes."""
     pairs = one * (int(other.max(initial=0)) + 1) + other
     codes: NDArray[np.int64] = np.unique(pairs, return_inverse=True)[1].astype(np.int64)
     return codes
 
 
 def example_codes(pool: Pool) -> NDArray[np.int64]:
-    """A number for each candidate, the same for versions of one example."""
+    """Integer code of each candidate, the same for versions of one example."""
     encoded = compute.dictionary_encode(pa.array(pool.example_ids, pa.string()))
     return np.asarray(encoded.indices, dtype=np.int64)
 
@@ -125,7 +135,7 @@ def decide_duplicates(
     reason: str,
     facts: Mapping[str, str | int | float] | None = None,
 ) -> Verdicts:
-    """Turn "this one is alike to that kept one" into verdicts.
+    """Verdicts from pairs of duplicates, each with the candidate that is kept.
 
     Args:
         pool: The candidates.

@@ -1,4 +1,4 @@
-"""Texts as vectors of length 1, whose product is the cosine of the angle between them."""
+"""Text embeddings as unit vectors, whose product is the cosine similarity."""
 
 import importlib
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from tutelage.filters.ngrams import mix, word_symbols
 
 
 def need(module: str, *, package: str) -> Any:
-    """Import a library that only some filters need.
+    """Import a library that only some filters need, or raise an error that names the extra.
 
     Args:
         module: What to import.
@@ -50,15 +50,15 @@ _TEXTS_AT_A_TIME = 512
 
 
 class Embedder(Protocol):
-    """Anything that turns texts into vectors."""
+    """Protocol of everything that turns texts into vectors."""
 
     @property
     def name(self) -> str:
-        """What reports say about where the vectors come from."""
+        """Source of the vectors, for reports."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed all texts that will be compared with each other, in one call.
+        """Embed all texts that are compared with each other, in one call.
 
         Returns:
             float32, one row of length 1 for each text; a row of zeros where there is nothing
@@ -68,7 +68,7 @@ class Embedder(Protocol):
 
 
 class HashedWords:
-    """Bags of weighted words: no model and no knowledge of language.
+    """Embedder of weighted bags of words, without a model or knowledge of the language.
 
     Each word is a fixed random direction, made from a hash of the word; a text is the sum of its
     words, weighted by how rare they are among the texts of the call (TF-IDF). The product of two
@@ -82,16 +82,16 @@ class HashedWords:
     """
 
     def __init__(self, settings: WordsEmbedder) -> None:
-        """Take the number of dimensions from the settings."""
+        """Use the number of dimensions of the settings."""
         self._dimensions = settings.dimensions
 
     @property
     def name(self) -> str:
-        """Says that this is no model."""
+        """Description which says that there is no model."""
         return f"words (TF-IDF, hashed to {self._dimensions} dimensions, no model)"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Embedder.embed`."""
+        """Embed texts; see `Embedder.embed`."""
         symbols = word_symbols(pa.array(texts, pa.string()))
         words, codes = np.unique(symbols.hashes_S, return_inverse=True)
         parents = np.repeat(np.arange(len(texts)), symbols.counts_N)
@@ -115,7 +115,7 @@ class HashedWords:
 
 
 def _directions(words: NDArray[np.uint64], dimensions: int) -> NDArray[np.float32]:
-    """A random-looking row of 1 and -1 for each word."""
+    """Pseudo-random row of 1 and -1 for each word."""
     blocks = [mix(words + np.uint64(block)) for block in range(-(-dimensions // 64))]
     octets = np.stack(blocks, axis=1).astype("<u8").view(np.uint8)
     bits = np.unpackbits(octets.reshape(len(words), -1), axis=1)[:, :dimensions]
@@ -123,7 +123,7 @@ def _directions(words: NDArray[np.uint64], dimensions: int) -> NDArray[np.float3
 
 
 class StaticModel:
-    """A model2vec model: one vector a token, averaged."""
+    """Embedder with a model2vec model: the mean of one vector per token."""
 
     def __init__(self, settings: Model2VecEmbedder) -> None:
         """Load the model from a folder or the hub."""
@@ -133,16 +133,16 @@ class StaticModel:
 
     @property
     def name(self) -> str:
-        """The model's name or folder."""
+        """Name or folder of the model."""
         return f"model2vec {self._settings.model}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Embedder.embed`."""
+        """Embed texts; see `Embedder.embed`."""
         return _unit_length(self._model.encode(list(texts), use_multiprocessing=False))
 
 
 class SentenceModel:
-    """A sentence-transformers model, loaded from safetensors only, without foreign code."""
+    """Embedder with a sentence-transformers model, from safetensors and without foreign code."""
 
     def __init__(self, settings: SentenceTransformersEmbedder) -> None:
         """Load the model from a folder or the hub."""
@@ -154,11 +154,11 @@ class SentenceModel:
 
     @property
     def name(self) -> str:
-        """The model's name or folder."""
+        """Name or folder of the model."""
         return f"sentence-transformers {self._settings.model}"
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Embedder.embed`. An empty text is embedded as nothing."""
+        """Embed texts; see `Embedder.embed`. An empty text gives zeros."""
         vectors = _unit_length(
             self._model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True)
         )
@@ -167,7 +167,7 @@ class SentenceModel:
 
 
 def make_embedder(settings: EmbedderSettings) -> Embedder:
-    """The embedder that the settings name.
+    """Embedder of the settings.
 
     Raises:
         MissingExtraError: Its library is not installed.

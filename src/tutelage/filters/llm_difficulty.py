@@ -1,4 +1,4 @@
-"""How hard does a teacher find an instruction?"""
+"""Teacher ratings of the difficulty of instructions."""
 
 import asyncio
 import re
@@ -12,19 +12,19 @@ from tutelage.filters.numeric import Numbers, numbers
 from tutelage.teacher import Request, Teacher, ending_of
 
 UNPARSEABLE = "unparseable"
-"""The teacher replied, and the reply holds no rating, or several that differ."""
+"""The reply has no rating, or several different ones."""
 
 CUT_BY_LENGTH = "cut_by_length"
-"""The teacher hit its token limit; a cut reply is never taken for a whole one."""
+"""The teacher reached its token limit; a truncated reply is never used."""
 
 TEACHER_FAILED = "teacher_failed"
-"""No usable reply could be had."""
+"""The teacher gave no usable reply."""
 
 OVER_BUDGET = "over_budget"
-"""Not asked, because the cap on cost would have been passed."""
+"""The request was not sent because the cost limit could have been exceeded."""
 
 NOT_IN_JOURNAL = "not_in_journal"
-"""Only journaled replies were allowed, and this one is not among them."""
+"""A replay found no cached reply to this request."""
 
 HIGHEST = 5
 
@@ -58,10 +58,10 @@ class _Rating:
 
 
 def parse_rating(text: str) -> int | None:
-    r"""The rating that a reply states, from 1 to 5, or None.
+    r"""Rating in a reply, from 1 to 5, or None.
 
     None also where the reply states several ratings that differ, a fraction, a number outside
-    the scale, or a number on another scale: a guess would be a number nobody gave.
+    the scale, or a number on another scale: a guess would be an invented number.
 
     Examples:
         >>> parse_rating("Two steps are needed.\nDifficulty: 3")
@@ -80,7 +80,12 @@ def parse_rating(text: str) -> int | None:
 
 
 async def rate_difficulty(pool: Pool, settings: TeacherRatingSettings, teacher: Teacher) -> Numbers:
-    """Ask the teacher for every candidate's instruction; equal instructions are asked once.
+    """Rate every candidate's instruction with a teacher; equal instructions are rated once.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        teacher: The teacher.
 
     Returns:
         Ratings from 1 (easy) to 5; where there is none, the reason is `unparseable`,

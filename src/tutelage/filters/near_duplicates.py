@@ -1,4 +1,4 @@
-"""Near duplicates: texts that share most of their shingles."""
+"""Near duplicates: texts with most of their shingles in common."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -44,10 +44,10 @@ from tutelage.filters.operators import operator_similarity, operators_of
 
 
 HASHES = 128
-"""Minima in a signature. More would find the same pairs with fewer false candidates, slower."""
+"""Minima in a signature. More of them find the same pairs with fewer false candidates, slower."""
 
 WANTED_RECALL = 0.99
-"""Of pairs exactly at the threshold; pairs above it are found more surely."""
+"""Recall of pairs exactly at the threshold; pairs above it are found more often."""
 
 _CHARACTERS_AT_A_TIME = 250_000  # keeps the inner loop within the processor's cache
 _HASH_SEED = 20240229
@@ -57,7 +57,7 @@ _FEW = 4  # so few are compared at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bands:
-    """How a signature is cut.
+    """Bands into which a signature is cut.
 
     Attributes:
         bands: Pieces of the signature, each a chance to share a bucket.
@@ -68,12 +68,12 @@ class Bands:
     rows: int
 
     def recall(self, similarity: float) -> float:
-        """The chance in [0, 1] that two texts of this Jaccard similarity share a bucket."""
+        """Probability in [0, 1] that two texts of this Jaccard similarity share a bucket."""
         return float(1.0 - (1.0 - similarity**self.rows) ** self.bands)
 
 
 def choose_bands(similarity: float) -> Bands:
-    """The most selective cut that still finds `WANTED_RECALL` of the pairs at this similarity.
+    """Most selective bands that still find `WANTED_RECALL` of the pairs at this similarity.
 
     Examples:
         >>> choose_bands(0.8)
@@ -88,7 +88,7 @@ def choose_bands(similarity: float) -> Bands:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buckets:
-    """Which buckets each of N texts shares with others.
+    """Shared buckets of each of N texts.
 
     Attributes:
         ids_B: int64; bucket ids, those of text 0 first. Buckets of one text are left out.
@@ -101,15 +101,20 @@ class Buckets:
     sketches_N_H: NDArray[np.uint8]
 
     def of(self, text: int) -> list[int]:
-        """The buckets this text shares with others."""
+        """Buckets that this text shares with others."""
         found: list[int] = self.ids_B[self.starts_N[text] : self.starts_N[text + 1]].tolist()
         return found
 
     def promising(self, text: int, others: list[int], similarity: float) -> list[int]:
-        """Leave out those whose minima agree too rarely for this Jaccard similarity.
+        """Buckets without pairs whose minima agree too rarely for this Jaccard similarity.
 
         The share of minima that agree estimates the similarity with a standard error of at most
         0.045; a text as near as asked for is left out with a chance of about 1 in 100,000.
+
+        Args:
+            text: Index of the text.
+            others: Indices of the texts that share a bucket with it.
+            similarity: The least Jaccard similarity.
         """
         if len(others) < _FEW:
             return others
@@ -119,13 +124,13 @@ class Buckets:
 
 
 def shingles(texts: TextColumn, settings: NearDuplicatesSettings) -> Runs:
-    """The shingles of each text, as hashes; a short text is one shingle."""
+    """Hashed shingles of each text; a short text is one shingle."""
     symbols = character_symbols if settings.shingle == "characters" else word_symbols
     return runs_or_whole(symbols(texts), settings.shingle_size)
 
 
 def in_chunks(texts: TextColumn) -> Iterator[tuple[int, TextColumn]]:
-    """Cut texts into chunks of some 250,000 characters: (first index, texts)."""
+    """Chunks of about 250,000 characters: (first index, texts)."""
     ends = np.cumsum(np.asarray(compute.utf8_length(texts), dtype=np.int64))
     start = 0
     while start < len(texts):
@@ -143,7 +148,7 @@ def bucket(
     *,
     apart_N: NDArray[np.int64] | None = None,
 ) -> Buckets:
-    """Put texts into buckets.
+    """Assign texts to buckets.
 
     Args:
         texts: Distinct texts without nulls. A text without letters and digits is in no bucket.
@@ -166,7 +171,7 @@ def bucket(
 
 
 def _signatures(runs: Runs, hashes: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """The texts that have shingles, and (texts, hashes) minima."""
+    """Texts with shingles, and their (texts, hashes) minima."""
     texts, starts = np.unique(runs.texts_R, return_index=True)
     generator = np.random.Generator(np.random.PCG64(_HASH_SEED))
     factors = generator.integers(0, 2**64, size=HASHES, dtype=np.uint64) | np.uint64(1)
@@ -192,7 +197,7 @@ def _band_keys(signatures: NDArray[np.uint64], bands: Bands) -> NDArray[np.uint6
 def _shared(
     keys: NDArray[np.uint64], texts: NDArray[np.int64], total: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number the keys that two texts or more share, band by band: bucket ids, and their starts."""
+    """Keys that two or more texts share, numbered band by band: bucket ids and their starts."""
     members: list[NDArray[np.int64]] = []
     ids: list[NDArray[np.int64]] = []
     next_id = 0
@@ -212,7 +217,13 @@ def _shared(
 def shingle_sets(
     texts: TextColumn, wanted: NDArray[np.int64], settings: NearDuplicatesSettings
 ) -> dict[int, NDArray[np.uint64]]:
-    """The shingles of some texts as sorted arrays without repeats, by index."""
+    """Sorted distinct shingles of some texts, by index.
+
+    Args:
+        texts: All texts.
+        wanted: Indices of the texts.
+        settings: Settings of the filter.
+    """
     sets: dict[int, NDArray[np.uint64]] = {}
     some = texts.take(pa.array(wanted, pa.int64()))
     for start, chunk in in_chunks(some):
@@ -225,7 +236,7 @@ def shingle_sets(
 
 
 def jaccard(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> float:
-    """Shared members over all members of two sorted arrays without repeats, in [0, 1].
+    """Jaccard similarity of two sorted arrays without repeats, in [0, 1].
 
     1 means the same set; 0 means nothing shared.
 
@@ -254,7 +265,7 @@ _NONE = np.zeros(0, dtype=np.uint64)
 def drop_near_duplicates(
     pool: Pool, settings: NearDuplicatesSettings, *, scores: pa.Table | None = None
 ) -> Verdicts:
-    """Keep one of texts that share most of their shingles.
+    """Keep one of texts with most shingles in common.
 
     Texts are compared as lower-case words and signs; the operators in them are compared on their
     own and must be as alike. Unless only the response is compared, the earlier turns and the last
@@ -263,6 +274,11 @@ def drop_near_duplicates(
     MinHash proposes pairs; each is then decided by the exact Jaccard similarity of the two sets of
     shingles, so what is dropped is really that alike. A pair exactly at the threshold is missed
     with a chance below 1 in 100, one above it more rarely.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        scores: The scores table, where a preference needs it.
 
     Returns:
         Verdicts with one of `unique`, `kept_of_duplicates`, `near_duplicate`,
@@ -321,7 +337,7 @@ def drop_near_duplicates(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    """What of N candidates is compared.
+    """Compared texts of N candidates.
 
     Attributes:
         joint: The words and signs of the earlier turns and of the text itself.
@@ -341,7 +357,7 @@ class _Compared:
 
     @classmethod
     def of(cls, texts: TextColumn, dialogues: TextColumn) -> "_Compared":
-        """Prepare texts and the turns before them, which may be empty."""
+        """Prepare texts and their earlier turns, which may be empty."""
         there = compute.fill_null(texts, "")
         has_dialogue = compute.not_equal(dialogues, "")
         raw = compute.if_else(
@@ -363,7 +379,7 @@ class _Compared:
 
 @dataclass(slots=True, kw_only=True)
 class _Search:
-    """What has been kept so far, by bucket.
+    """Kept candidates so far, by bucket.
 
     Candidates in which everything is the same share a text. All kept candidates of one text belong
     to one example (or are one), because any other is dropped; so one row stands for the text.
@@ -383,7 +399,7 @@ class _Search:
     compared: int = 0
 
     def place(self, row: int) -> tuple[int, float]:
-        """Keep this row, or find the most similar kept one: its row and similarity."""
+        """Keep this row, or find the most similar kept one and its similarity."""
         text = self.text_of_row[row]
         twin = self.kept_row_of_text.get(text)
         if twin is not None:

@@ -1,4 +1,4 @@
-"""Texts brought to one form, and hashes of their runs of words or characters.
+"""Normalised texts, and hashes of their word and character n-grams.
 
 A *run* is n symbols in a row (an n-gram, a shingle); a symbol is a word or a character. All hashes
 depend on content only, so they are the same on every machine and for every order of the rows.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tutelage.filters.candidate_texts import TextColumn, compute
 
 Form: TypeAlias = Literal["verbatim", "case_and_space", "letters_and_digits"]
-"""What two texts must share to be called identical.
+"""Form in which two texts must agree to count as identical.
 
 * `verbatim`: every character.
 * `case_and_space`: everything but upper and lower case and the amount of white space.
@@ -31,7 +31,7 @@ _SPACE = r"[\s\pZ]+"
 _NOT_A_WORD = r"[^\pL\pN\pM]+"
 _NOT_A_WORD_OR_SIGN = r"[^\pL\pN\pM\p{So}\p{Sc}]+"
 _INVISIBLE = r"[\x{00AD}\x{200B}\x{2060}\x{FEFF}]+"
-"""Soft hyphens, zero-width spaces and byte order marks, which no reader sees."""
+"""Soft hyphens, zero-width spaces and byte order marks, which are invisible."""
 _DENSE = (  # Chinese and Japanese: some two characters a word
     r"(?:[\p{Han}\p{Hiragana}\p{Katakana}\p{Yi}\p{Tangut}\p{Nushu}\x{30FC}\x{3005}\x{3007}]\pM*)"
 )
@@ -46,13 +46,14 @@ _SPELLED = (  # scripts that spell their words in letters: Thai, Lao, Burmese, K
 )
 DENSE_CHARACTERS = 2
 SPELLED_CHARACTERS = 4
-"""Characters that are about one word of an alphabetic language, where a length in words is meant
-as a measure of content (the n-grams of `contamination`)."""
+"""Characters that correspond to one word of an alphabetic language, where a length in words
+measures content (the n-grams of `contamination`).
+"""
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, so that multiplying loses nothing
 
 
 def to_form(texts: TextColumn, form: Form) -> TextColumn:
-    """Bring texts to the form in which they are compared; null stays null."""
+    """Texts in the form in which they are compared; null stays null."""
     match form:
         case "verbatim":
             return texts
@@ -65,7 +66,7 @@ def to_form(texts: TextColumn, form: Form) -> TextColumn:
 
 
 def spaced_words(texts: TextColumn) -> TextColumn:
-    """Lower-case words (letters, digits and marks) joined by one space; null becomes empty.
+    """Lower-case words (letters, digits and marks) joined by one space; empty for null.
 
     Text in scripts without spaces stays as it is written; see `segmented_words`.
     """
@@ -73,12 +74,12 @@ def spaced_words(texts: TextColumn) -> TextColumn:
 
 
 def spaced_words_and_signs(texts: TextColumn) -> TextColumn:
-    """Like `spaced_words`, but emoji and the signs of currencies are kept."""
+    """Like `spaced_words`, but with emoji and currency signs."""
     return _trimmed(_replaced(_plain(texts), _NOT_A_WORD_OR_SIGN, " "))
 
 
 def segmented_words(texts: TextColumn) -> TextColumn:
-    """Like `spaced_words`, with each character of a script without spaces as a word.
+    """Like `spaced_words`, but each character of a script without spaces is a word.
 
     Examples:
         >>> import pyarrow as pa
@@ -90,12 +91,12 @@ def segmented_words(texts: TextColumn) -> TextColumn:
 
 
 def words_of(text: str) -> list[str]:
-    """The words of one text, as `segmented_words` separates them."""
+    """Words of one text, as `segmented_words` separates them."""
     return str(segmented_words(pa.array([text], pa.string()))[0].as_py()).split()
 
 
 def word_equivalents(texts: TextColumn) -> NDArray[np.float64]:
-    """About how many words of an alphabetic language each text is as long as.
+    """Length of each text in words of an alphabetic language, approximately.
 
     A word counts 1; a character of Chinese or Japanese 1/2, one of Thai, Lao, Khmer or Burmese 1/4.
     """
@@ -133,7 +134,7 @@ def _trimmed(texts: TextColumn) -> TextColumn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Symbols:
-    """The symbols of N texts, one after the other.
+    """Concatenated symbols of N texts.
 
     Attributes:
         hashes_S: uint64, one random-looking number for each symbol.
@@ -147,7 +148,7 @@ class Symbols:
 
 
 def word_symbols(texts: TextColumn) -> Symbols:
-    """Split texts into words (see `segmented_words`). Without letters and digits there are none."""
+    """Words of texts (see `segmented_words`); none without letters and digits."""
     split = compute.split_pattern(segmented_words(texts), " ")
     encoded = split.flatten().dictionary_encode()
     vocabulary = encoded.dictionary.to_pylist()
@@ -163,7 +164,7 @@ def word_symbols(texts: TextColumn) -> Symbols:
 
 
 def character_symbols(texts: TextColumn) -> Symbols:
-    """The characters of the words and signs, with a space at each end of a text that has any."""
+    """Characters of words and signs, with a space at each end of a non-empty text."""
     spaced = spaced_words_and_signs(texts)
     padded = compute.if_else(
         compute.equal(spaced, ""), "", compute.binary_join_element_wise(" ", spaced, " ", "")
@@ -176,7 +177,7 @@ def character_symbols(texts: TextColumn) -> Symbols:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """All runs of one length, of N texts, as hashes.
+    """Hashes of all n-grams of one length, of N texts.
 
     Attributes:
         hashes_R: uint64.
@@ -188,7 +189,7 @@ class Runs:
 
 
 def runs_of(symbols: Symbols, length: int) -> Runs:
-    """Hash every run of exactly `length` symbols that lies within one text.
+    """Hash every run of exactly `length` symbols within one text.
 
     Two different runs share a 64-bit hash with a chance of about 5e-20.
 
@@ -210,7 +211,7 @@ def runs_of(symbols: Symbols, length: int) -> Runs:
 
 
 def runs_or_whole(symbols: Symbols, length: int) -> Runs:
-    """Like `runs_of`, but a text with fewer symbols than `length` is one run, if not empty."""
+    """Like `runs_of`, but a non-empty text with fewer symbols than `length` is one run."""
     pieces = [runs_of(symbols, length)]
     short = (symbols.counts_N > 0) & (symbols.counts_N < length)
     for shorter in np.unique(symbols.counts_N[short]).tolist():
@@ -224,7 +225,7 @@ def runs_or_whole(symbols: Symbols, length: int) -> Runs:
 
 
 def mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scramble 64-bit numbers so that near ones become unrelated (the splitmix64 finaliser)."""
+    """Mixed 64-bit numbers (the splitmix64 finaliser), so that close ones become unrelated."""
     mixed = numbers + _MULTIPLIER
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""One number for each candidate, or the reason why there is none."""
+"""Filters by a number: length, a score or column, the pass rate and repetition."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -23,15 +23,15 @@ from tutelage.filters.decisions import NO_RESPONSE, Verdicts
 from tutelage.filters.ngrams import segmented_words, word_symbols, words_of
 
 NOT_SCORED = "not_scored"
-"""The reason where the scores table has no row for a candidate."""
+"""Reason where the scores table has no row for a candidate."""
 
 NO_NUMBER = "no_number"
-"""The reason where the row is there and its number is null or not finite."""
+"""Reason where the number in the row is null or not finite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """A number for each of N candidates, where there is one.
+    """One number for each of N candidates, where it exists.
 
     Attributes:
         values_N: float64; only meaningful where `known_N`.
@@ -52,7 +52,7 @@ def numbers(
     missing: str | Sequence[str] = NO_NUMBER,
     details: Sequence[str | None] | None = None,
 ) -> Numbers:
-    """Make numbers of values; None, NaN and infinities are missing.
+    """Numbers from values; None, NaN and infinities count as missing.
 
     Args:
         values: One for each candidate.
@@ -73,7 +73,7 @@ def numbers(
 def column_numbers(
     pool: Pool, column: str, *, scores: pa.Table | None, student: str | None = None
 ) -> Numbers:
-    """Look a column up: in the scores table by candidate id, else in the candidates table.
+    """Numbers of a column of the scores table, by candidate id, or of the candidates table.
 
     Args:
         pool: The candidates.
@@ -156,7 +156,7 @@ OUTSIDE_SHARE = "outside_share"
 
 
 def keep_band(pool: Pool, measured: Numbers, settings: BandSettings) -> Verdicts:
-    """Decide by one number.
+    """Keep a band of one number.
 
     A candidate without a number is dropped, with the reason why it has none. `keep_fraction`
     chooses among those within the limits; between equal numbers the id decides, so the result
@@ -224,7 +224,7 @@ def _best(
 
 
 TokenCounter: TypeAlias = Callable[[Sequence[str]], Sequence[int]]
-"""Counts the tokens of each text, in order."""
+"""Function type: number of tokens of each text, in order."""
 
 
 def measure_length(
@@ -234,11 +234,17 @@ def measure_length(
     scores: pa.Table | None = None,
     count_tokens: TokenCounter | None = None,
 ) -> Numbers:
-    """Count the characters, words or tokens of each candidate's text.
+    """Length of each candidate's text in characters, words or tokens.
 
     Characters are Unicode code points. Words are runs of letters, digits and marks. Tokens are
     counted by `count_tokens` where it is given, otherwise taken from the scores table, where
     they are the target tokens of the student that scored.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        scores: The scores table, with token counts.
+        count_tokens: Counts tokens where the scores table does not.
 
     Raises:
         SettingsError: Tokens are asked for and nothing can count them.
@@ -286,7 +292,12 @@ def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None
 def measure_pass_rate(
     pool: Pool, settings: PassRateSettings, *, scores: pa.Table | None = None
 ) -> Numbers:
-    """Look the pass rate up. 0 means the student never gets it right, 1 that it always does.
+    """Pass rate of each candidate's example: 0 if the student is never right, 1 if always.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        scores: The scores table, if it has the rates.
 
     Raises:
         DataError: A rate is outside [0, 1], as a rate in percent would be.
@@ -313,11 +324,11 @@ def measure_pass_rate(
 
 
 ECHOES = "echoes_instruction"
-"""The reason where a response repeats (nearly) all of its instruction."""
+"""Reason where a response repeats (nearly) all of its instruction."""
 
 
 def repeated_share(*, instruction: str, response: str, ngram_words: int) -> float | None:
-    """The share of an instruction's word n-grams that stand in the response.
+    """Share of an instruction's word n-grams that occur in the response.
 
     Args:
         instruction: The last user turn.
@@ -345,7 +356,7 @@ def _share(asked: list[str], said: list[str], ngram_words: int) -> float | None:
 
 
 def drop_echoes(pool: Pool, settings: EchoSettings) -> Verdicts:
-    """Keep the candidates whose response does not say the instruction again.
+    """Keep the candidates whose response does not repeat the instruction.
 
     An instruction without words cannot be repeated: the share is 0.
     """

@@ -1,4 +1,4 @@
-"""Apply filters one after the other, or each on its own."""
+"""Pipeline of filters, applied one after the other or each on its own."""
 
 import asyncio
 import re
@@ -58,13 +58,13 @@ from tutelage.teacher import Teacher
 
 
 KEPT = "kept"
-"""The reason of a candidate that the function keeps."""
+"""Reason of a candidate that the function keeps."""
 
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def judge_by_extension(pool: Pool, function: str) -> Verdicts:
-    """Ask the function once a candidate.
+    """Apply a user's function to each candidate.
 
     Raises:
         DataError: It failed, or gave something other than None or a reason.
@@ -107,7 +107,7 @@ def judge_by_extension(pool: Pool, function: str) -> Verdicts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What filters may need besides the candidates.
+    """Inputs that filters may need besides the candidates.
 
     Attributes:
         scores: The scores table, for lengths in tokens and for columns of numbers.
@@ -122,6 +122,11 @@ class Means:
 
 async def judge(pool: Pool, settings: FilterSettings, means: Means) -> Verdicts:
     """Decide on candidates that all have text.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        means: Inputs besides the candidates.
 
     Raises:
         SettingsError: The filter needs scores or a teacher that are not there.
@@ -211,7 +216,7 @@ def _judge_class(pool: Pool, settings: ClassifierSettings) -> Verdicts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterResult:
-    """What one filter decided.
+    """Decisions of one filter.
 
     Attributes:
         name: Unique among the filters of a call.
@@ -228,13 +233,13 @@ class FilterResult:
     seconds: float = 0.0
 
     def tally(self) -> dict[str, int]:
-        """How many candidates got each reason."""
+        """Count of each reason."""
         return dict(sorted(Counter(map(str, self.decisions["reason"].to_pylist())).items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """What filters decided one after the other.
+    """Decisions of filters applied one after the other.
 
     Attributes:
         results: One for each filter; each was given what those before it kept.
@@ -254,7 +259,7 @@ def apply_filters(
     teacher: Teacher | None = None,
     count_tokens: TokenCounter | None = None,
 ) -> Filtered:
-    """Apply filters one after the other. Each is given what those before it kept.
+    """Apply filters one after the other; each gets what those before it kept.
 
     Nothing is removed: the final table has one row for each candidate, in the order given. A
     candidate without text keeps its own status as the reason, and no filter's name.
@@ -278,7 +283,13 @@ def apply_filters(
 async def apply_filters_async(
     candidates: pa.Table, *, filters: Sequence[FilterSettings], means: Means
 ) -> Filtered:
-    """Like `apply_filters`, for callers that already run an event loop."""
+    """Like `apply_filters`, for callers inside an event loop.
+
+    Args:
+        candidates: Table of the CANDIDATES schema.
+        filters: The filters.
+        means: Inputs besides the candidates.
+    """
     pool = pool_of(candidates)
     outcome = _Outcome(pool)
     alive = np.arange(len(pool), dtype=np.int64)
@@ -299,9 +310,16 @@ def try_filters(
     teacher: Teacher | None = None,
     count_tokens: TokenCounter | None = None,
 ) -> tuple[FilterResult, ...]:
-    """Apply each filter to all candidates, on its own, so that they can be compared.
+    """Apply each filter to all candidates on its own, so that they can be compared.
 
     Args, raises: as for `apply_filters`.
+
+    Args:
+        candidates: Table of the CANDIDATES schema.
+        filters: The filters.
+        scores: The scores table, where a filter needs it.
+        teacher: The teacher, where a filter asks one.
+        count_tokens: Counts tokens where a filter needs it.
 
     Returns:
         One result for each filter, in their order.
@@ -313,7 +331,13 @@ def try_filters(
 async def try_filters_async(
     candidates: pa.Table, *, filters: Sequence[FilterSettings], means: Means
 ) -> tuple[FilterResult, ...]:
-    """Like `try_filters`, for callers that already run an event loop."""
+    """Like `try_filters`, for callers inside an event loop.
+
+    Args:
+        candidates: Table of the CANDIDATES schema.
+        filters: The filters.
+        means: Inputs besides the candidates.
+    """
     pool = pool_of(candidates)
     return tuple(
         [
@@ -324,7 +348,7 @@ async def try_filters_async(
 
 
 def _named(filters: Sequence[FilterSettings], means: Means) -> list[tuple[str, FilterSettings]]:
-    """Give every filter a name of its own; refuse what cannot be run before anything is run."""
+    """Give every filter a unique name, and raise an error for filters that cannot run."""
     if not filters:
         raise SettingsError("no filters were given", hint="list at least one under `filters`")
     for settings in filters:
@@ -344,7 +368,7 @@ def _named(filters: Sequence[FilterSettings], means: Means) -> list[tuple[str, F
 
 
 async def _run(pool: Pool, settings: FilterSettings, *, name: str, means: Means) -> FilterResult:
-    """Decide on every candidate; those without text are decided by their status."""
+    """Decide on every candidate; those without text are dropped by their status."""
     started = time.monotonic()
     is_ok = np.array([status == OK for status in pool.statuses], dtype=bool)
     verdicts = await judge(pool.take(np.flatnonzero(is_ok)), settings, means)
@@ -359,7 +383,7 @@ async def _run(pool: Pool, settings: FilterSettings, *, name: str, means: Means)
 
 
 def _spread(verdicts: Verdicts, pool: Pool, rows: Sequence[int]) -> Verdicts:
-    """Verdicts on the ok candidates as verdicts on all."""
+    """Verdicts on all candidates from those on the ok ones."""
     reasons = list(pool.statuses)
     details: list[str | None] = [None] * len(pool)
     for row, reason, detail in zip(rows, verdicts.reasons_N, verdicts.details_N, strict=True):
@@ -374,7 +398,7 @@ def _spread(verdicts: Verdicts, pool: Pool, rows: Sequence[int]) -> Verdicts:
 
 
 class _Outcome:
-    """The last word on each candidate so far."""
+    """Final decision on each candidate so far."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""Sets of texts to compare with: evaluation sets, target sets, positives and negatives."""
+"""Reference texts of filters: evaluation sets, target sets, positives and negatives."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tutelage.filters.config import TextSource
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One text of a set.
+    """One text of a reference set.
 
     Attributes:
         item_id: The row's own id, or `<set>:<row>`, 0-based.
@@ -25,7 +25,7 @@ class Item:
 
 
 def read_items(source: TextSource) -> list[Item]:
-    """Read the texts of a source, in order, with the reader that reads data.
+    """Texts of a source, in order, read with the reader of training data.
 
     Raises:
         DataError: The file cannot be read, a row lacks the fields or holds no text in them, a
@@ -66,7 +66,7 @@ def _records(path: Path, source: TextSource) -> Iterator[Record]:
 
 
 def _lines(path: Path) -> Iterator[Record]:
-    """The lines of a plain text file that are not blank."""
+    """Lines of a plain text file that are not blank."""
     try:
         for line, raw in lines_of(chunks_of(path, packing=packing_of(path))):
             if raw is None:

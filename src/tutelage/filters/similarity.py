@@ -1,4 +1,4 @@
-"""How near is a candidate to a target set, and which candidates mean the same?"""
+"""Similarity filters: closeness to a target set, and semantic duplicates."""
 
 from dataclasses import dataclass
 
@@ -24,16 +24,21 @@ from tutelage.filters.operators import operators_of
 from tutelage.filters.reference_texts import read_items
 
 NO_WORDS = "no_words"
-"""The reason where a text has nothing to embed."""
+"""Reason where a text has nothing to embed."""
 
 _ROWS_AT_A_TIME = 1024
 
 
 def measure_similarity(pool: Pool, settings: SimilaritySettings, embedder: Embedder) -> Numbers:
-    """The cosine of each candidate with the target set, in [-1, 1].
+    """Cosine similarity of each candidate with the target set, in [-1, 1].
 
     1 means the same direction as the nearest target (or as the mean of all targets), 0 that they
     have nothing in common.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        embedder: Gives the vectors.
     """
     items = read_items(settings.targets)
     texts = pool.text(settings.of)
@@ -69,7 +74,7 @@ def drop_semantic_duplicates(
     *,
     scores: pa.Table | None = None,
 ) -> Verdicts:
-    """Keep one of texts whose vectors point the same way.
+    """Keep one of texts with nearly the same embedding.
 
     Unless only the response is compared, the system prompt, the tools and the earlier turns of
     duplicates are the same. Two texts with different operators (`a + b`, `a - b`) are none: most
@@ -77,6 +82,12 @@ def drop_semantic_duplicates(
 
     Every candidate is compared with every kept one, so none is missed; the time grows with the
     square of their number.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the filter.
+        embedder: Gives the vectors.
+        scores: The scores table, where a preference needs it.
 
     Returns:
         Verdicts with one of `unique`, `kept_of_duplicates`, `semantic_duplicate`,
@@ -141,7 +152,7 @@ def _rivals(
     kinds: _Kinds,
     threshold: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each row, the kept row that comes before it and is nearest, if near enough."""
+    """For each row, the nearest kept row before it that is similar enough."""
     rivals = np.full(len(vectors), NO_RIVAL, dtype=np.int64)
     cosines = np.zeros(len(vectors))
     kept_rows = np.empty(len(order), dtype=np.int64)
@@ -185,7 +196,7 @@ def _has_content(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
 def pair_similarity(
     left: TextColumn, right: TextColumn, *, embedder: Embedder | None = None
 ) -> NDArray[np.float64]:
-    """The cosine of each text with its partner; 0 where one of the two has no words.
+    """Cosine similarity of each text with its partner; 0 where one of them has no words.
 
     Without an embedder it is that of the bags of words, rare words counting more (TF-IDF over all
     texts given), and exact.

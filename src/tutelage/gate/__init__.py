@@ -1,4 +1,4 @@
-"""The calibrated quality gate: known faults are planted, detectors learn to tell them.
+"""Calibrated quality gate: detectors that are fitted on faults planted into the user's rows.
 
     the user's rows --> plants --> (the student reads them) --> features --> detectors
         --> thresholds for a given share of false refusals --> a judgement on every version

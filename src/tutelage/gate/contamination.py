@@ -1,4 +1,4 @@
-"""Rows of the user that already have a fault, and so must not count as clean.
+"""Faults already present in the user's rows, which must not count as clean rows.
 
 A gate is fitted with the user's own rows as the clean side. If half of them are mismatched, a
 budget of 5 % false refusals would forbid to refuse any. So rows that look like a planted fault are
@@ -25,27 +25,27 @@ from tutelage.stats.rank_correlation import auc
 Numbers = NDArray[np.float64]
 
 _CAUGHT = (0.2, 0.4, 0.6, 0.8, 0.95)
-"""Shares of the plants above the edges of the bins."""
+"""Shares of the plants above each edge of the bins."""
 _BELOW = 0.2
-"""Weight, as a share of plants, of the bin below the lowest plants."""
+"""Weight of the bin below the lowest plants, as a share of all plants."""
 _SLOPES = (0.7, 1.0, 1.5, 2.2, 3.5)
-"""Growth of the clean rows from bin to bin; at the least, they double."""
+"""Growth of the number of clean rows from bin to bin: they at least double."""
 _LEAST_GAIN = 2.0
-"""Log-likelihood by which the mixture must be better than clean rows alone."""
+"""Least gain in log-likelihood of the mixture over clean rows alone."""
 _LEAST_ROWS = 3
-"""Fewer rows than this among the plants show nothing."""
+"""Least number of rows among the plants."""
 _MOST_SHARE = 0.75
-"""Above this the detector cannot tell plants from the user's rows."""
+"""AUC below which the detector cannot tell plants from the user's rows."""
 _LEAST_AUC = 0.88
-"""The same, where the AUC of plants and clean rows may be lower than this."""
+"""AUC limit where the AUC of plants and clean rows may be lower than the first one."""
 _MORE = 1.4
-"""At most so many times the share is set aside."""
+"""Most rows set aside, as a multiple of the estimated share."""
 _STEPS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contamination:
-    """How many of the user's rows have a fault, and from which number on.
+    """Estimated number of the user's rows with a fault, and the log-odds from which they lie.
 
     Attributes:
         fraction: The share of the rows, in [0, 1]; 0 where none shows.
@@ -60,7 +60,7 @@ _NONE = Contamination(fraction=0.0, cut=math.inf)
 
 
 def contamination_of(user_N: Numbers, planted_M: Numbers) -> Contamination:
-    """The share of the user's rows that have a fault, and where they lie.
+    """Estimated share of the user's rows with a fault, and where they lie.
 
     Args:
         user_N: Log-odds of the user's rows by the detector of the fault.
@@ -109,7 +109,7 @@ def contamination_of(user_N: Numbers, planted_M: Numbers) -> Contamination:
 def _mixture(
     user_B: Numbers, planted_B: Numbers, places_B: Numbers
 ) -> tuple[Numbers, Numbers, float]:
-    """The most likely parts of faulty and of clean rows, and what the faulty ones explain."""
+    """Maximum-likelihood mixture of faulty and clean rows."""
     like_planted_B = planted_B.copy()
     like_planted_B[-1] = 1e-6
     like_planted_B /= like_planted_B.sum()
@@ -127,7 +127,7 @@ def _mixture(
 
 
 def _edges(planted_M: Numbers, *, lower: float) -> Numbers:
-    """Lower edges of the bins, the highest first; the last lies half of the way to `lower`."""
+    """Lower edges of the bins, the highest first; the last lies halfway to `lower`."""
     ordered = np.sort(planted_M)[::-1]
     at = [min(len(ordered), max(1, math.ceil(c * len(ordered)))) - 1 for c in _CAUGHT]
     edges = np.unique(ordered[at])[::-1]
@@ -137,13 +137,13 @@ def _edges(planted_M: Numbers, *, lower: float) -> Numbers:
 
 
 def _counts(values_N: Numbers, edges_B: Numbers) -> NDArray[np.int64]:
-    """How many values reach each edge and none above it, and last how many reach none."""
+    """Number of values in each bin, and last the number below all bins."""
     bins_N = (values_N[:, None] < edges_B[None, :]).sum(axis=1)
     return np.bincount(bins_N, minlength=len(edges_B) + 1)
 
 
 def _share(counts_B: Numbers, first_B: Numbers, second_B: Numbers) -> float:
-    """The most likely weight of the first of two distributions."""
+    """Maximum-likelihood weight of the first of two distributions."""
     share = 0.5
     for _ in range(_STEPS):
         part_B = share * first_B
@@ -165,7 +165,7 @@ def suspected_rows(
     strong_M: NDArray[np.bool_],
     sign_N: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """For each of the user's rows the index of the fault it is set aside for, or -1.
+    """Index of the fault for which each of the user's rows is set aside, or -1.
 
     Args:
         user_N_D: Log-odds by detectors that did not see the row; detector d belongs to fault d.

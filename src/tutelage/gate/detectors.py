@@ -23,19 +23,19 @@ DEPTH_LEAVES = 4
 LEARNING_RATE = 0.25
 BINS = 24
 ASKED_SHARE = 0.15
-"""The share of features that a tree may ask for, drawn anew for each tree: a row that looks faulty
-by a single feature then stays below one that looks faulty by many."""
+"""Share of features offered to each tree, drawn at random: a row that looks faulty by one
+feature then ranks below one that looks faulty by many."""
 _LEAST_ASKED = 8
 _DRAW = 16
 _PENALTY = 1.0
 _MIN_WEIGHT = 2.0
-"""Least sum of hessians in a leaf: no leaf rests on a handful of rows."""
+"""Least sum of hessians in a leaf, so that no leaf rests on a handful of rows."""
 _MOST_LOG_ODDS = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """A question to one feature: at most the threshold, or missing, goes left.
+    """Split by one feature: values up to the threshold, and missing ones, go left.
 
     Attributes:
         feature: Index of the feature.
@@ -48,7 +48,7 @@ class Split:
     missing_left: bool
 
     def goes_left(self, X_N_F: Numbers) -> NDArray[np.bool_]:
-        """Which rows go left."""
+        """Mask of rows that go left."""
         values_N = X_N_F[:, self.feature]
         left: NDArray[np.bool_] = np.where(
             np.isnan(values_N), self.missing_left, values_N <= self.threshold
@@ -58,7 +58,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A tree of depth 2: a first question, one for each side, and four values.
+    """Tree of depth 2: one root split, one split on each side, and four values.
 
     Attributes:
         first: The first question, or None for a tree that is one value.
@@ -73,7 +73,7 @@ class Tree:
     values: tuple[float, float, float, float]
 
     def log_odds(self, X_N_F: Numbers) -> Numbers:
-        """What this tree adds to each row."""
+        """Contribution of this tree to the log-odds of each row."""
         if self.first is None:
             return np.full(len(X_N_F), self.values[0])
         left_N = self.first.goes_left(X_N_F)
@@ -86,7 +86,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Detector:
-    """Tells rows with one fault from clean ones.
+    """Detector of rows with one fault.
 
     Attributes:
         fault: The name of the fault.
@@ -99,14 +99,14 @@ class Detector:
     trees: tuple[Tree, ...]
 
     def log_odds(self, X_N_F: Numbers) -> Numbers:
-        """For each row how much speaks for the fault; above 0 more than against it."""
+        """Log-odds of the fault for each row; positive where the fault is more likely than not."""
         total_N = np.full(len(X_N_F), self.start)
         for tree in self.trees:
             total_N = total_N + tree.log_odds(X_N_F)
         return total_N
 
     def evidence(self, x_F: Numbers, *, names: Sequence[str]) -> dict[str, float]:
-        """How much each feature moved the log-odds of one row towards the fault.
+        """Contribution of each feature to the log-odds of one row.
 
         A tree's value goes in equal parts to the features that it asked on the way of this row.
 
@@ -127,7 +127,7 @@ class Detector:
         return dict(sorted(parts.items(), key=lambda item: (-item[1], item[0])))
 
     def as_json(self, *, names: Sequence[str]) -> dict[str, Any]:
-        """The detector as JSON, with features by name."""
+        """JSON form of the detector, with features by name."""
         return {
             "fault": self.fault,
             "start": self.start,
@@ -144,7 +144,7 @@ class Detector:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any], *, names: Sequence[str]) -> Self:
-        """The inverse of `as_json`.
+        """Detector from the JSON that `as_json` gives.
 
         Raises:
             DataError: It is not a detector, or asks a feature that this version does not have.
@@ -182,7 +182,7 @@ def fit_detector(
         X_N_F: Features, NaN where missing.
         faulty_N: Which rows have the fault.
         weight_N: Weights of rows, such as less for a mild dose.
-        trees: How many.
+        trees: Number of trees.
 
     Raises:
         DataError: There are no clean or no faulty rows.
@@ -194,7 +194,7 @@ def fit_detector(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What one detector is fitted on, of rows that many detectors share.
+    """Training data of one detector, as indices into rows that detectors share.
 
     Attributes:
         fault: The name of the fault.
@@ -208,7 +208,7 @@ class Task:
 
 
 def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) -> list[Detector]:
-    """Fit detectors by gradient boosting of the log loss, all of them in step.
+    """Fit several detectors together by gradient boosting of the log loss.
 
     Clean and faulty rows of a detector weigh the same in total. Splits are tried at quantiles;
     missing features go to the side where they lower the loss more. Each tree may ask for a part of
@@ -217,7 +217,7 @@ def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) ->
     Args:
         tasks: One for each detector.
         bins: The features of all rows.
-        trees: How many each.
+        trees: Number of trees of each.
 
     Raises:
         DataError: A task has no clean or no faulty rows.
@@ -249,7 +249,7 @@ def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) ->
 
 
 class Bins:
-    """Features as bin numbers: bin 0 is missing, bin b holds values up to edge b.
+    """Binned features: bin 0 is missing, bin b holds values up to edge b.
 
     Args:
         bin_N_F: The bins.
@@ -269,7 +269,7 @@ class Bins:
 
     @classmethod
     def of(cls, X_N_F: Numbers) -> Self:
-        """Bins at the quantiles of each feature."""
+        """Features binned at the quantiles of each."""
         edges = [_edges(X_N_F[:, f]) for f in range(X_N_F.shape[1])]
         bins = [
             np.where(np.isnan(X_N_F[:, f]), 0, np.searchsorted(edge, X_N_F[:, f]) + 1)
@@ -280,7 +280,7 @@ class Bins:
     def best(
         self, gradient_M_N: Numbers, hessian_M_N: Numbers, *, asked_F: NDArray[np.bool_]
     ) -> list[tuple[Split, NDArray[np.bool_]] | None]:
-        """For each task the split that lowers the loss most, and which rows go left.
+        """For each task, the split that lowers the loss most, and the rows that go left.
 
         Args:
             gradient_M_N: 0 for rows that are not in the node that is split.
@@ -313,7 +313,7 @@ class Bins:
         return [None if f is None else self._split(*f) for f in found]
 
     def _sums(self, values_X_N: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Sums of the values by feature and bin."""
+        """Sums of values by feature and bin."""
         sums: NDArray[np.float32] = values_X_N @ self._places_N_B
         return sums.reshape(len(values_X_N), len(self.edges), self.width)
 
@@ -333,7 +333,7 @@ class Bins:
 def _grow(
     bins: Bins, gradient_M_N: Numbers, hessian_M_N: Numbers, *, asked_F: NDArray[np.bool_]
 ) -> list[tuple[Tree, Numbers]]:
-    """For each task the next tree, and its value for each row."""
+    """Next tree of each task, and its value for each row."""
     tasks, rows = gradient_M_N.shape
     everything_N = np.ones(rows, dtype=np.bool_)
     tops = bins.best(gradient_M_N, hessian_M_N, asked_F=asked_F)

@@ -1,5 +1,5 @@
 # ruff: noqa: ISC004, RUF001  (passages are long, and some are in other scripts)
-"""Wordings of planted faults: refusals, passages in other languages, markup and template text.
+"""Texts of planted faults: refusals, passages in other languages, markup and template text.
 
 All of them were written for this project. Each list is split by position: fit rows are given the
 even ones and held-out rows the odd ones, so that a detector is not measured on words it has seen.
@@ -126,7 +126,7 @@ PASSAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""Passages about everyday things, which answer no instruction, by language."""
+"""Passages about everyday topics, by language; they answer no instruction."""
 
 COMMON_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -265,7 +265,7 @@ COMMON_WORDS: Mapping[str, frozenset[str]] = MappingProxyType(
         ),
     }
 )
-"""Frequent words by which the language of a row is guessed, so that another one is planted."""
+"""Frequent words by which the language of a row is guessed, so that another language is planted."""
 
 SCRIPTS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
     {
@@ -275,7 +275,7 @@ SCRIPTS: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
         "ru": (("\u0400", "\u04ff"),),
     }
 )
-"""Ranges of characters that only some of the languages use; Japanese goes before Chinese."""
+"""Character ranges that only some languages use; Japanese is tried before Chinese."""
 
 DEBRIS = (
     ('<div class="content"><p>', "</p></div>"),
@@ -289,7 +289,7 @@ DEBRIS = (
     ("\\begin{itemize}\\item ", "\\end{itemize}"),
     ('{"text": "', '"},'),
 )
-"""Markup around sentences: what is put before and behind each."""
+"""Markup around sentences, as texts before and behind each."""
 
 TEMPLATE_HEADS = (
     "### Response:\n",
@@ -303,7 +303,7 @@ TEMPLATE_HEADS = (
     "<|assistant|>\n",
     "Answer: <answer>\n",
 )
-"""What a template leaves in front of an answer that was cut out at the wrong place."""
+"""Template text in front of an answer that was cut out at the wrong place."""
 
 TEMPLATE_BODIES = (
     "[Insert your answer here]",
@@ -315,7 +315,7 @@ TEMPLATE_BODIES = (
     "The answer to {question} is {answer}, because {reason}.",
     "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n<|im_end|>",
 )
-"""Templates that nobody filled in."""
+"""Templates with unfilled placeholders."""
 
 NEXT_TURNS = (
     ("User: ", "Assistant: "),
@@ -325,7 +325,7 @@ NEXT_TURNS = (
     ("Q: ", "A: "),
     ("Question: ", "Answer: "),
 )
-"""How the marker of a user turn and of an assistant turn are written by a model that plays on."""
+"""Spellings of user and assistant markers by a model that continues the dialogue."""
 
 LEAD_INS = ("", "", "You asked: ", "The question is: ", "", "Task: ", "", "Instruction: ")
-"""What goes in front of an instruction that a response repeats; often nothing."""
+"""Text in front of an instruction that a response repeats; often empty."""

@@ -1,4 +1,4 @@
-"""Numbers of one response that fault detectors look at: token statistics, metrics, repetition.
+"""Features of fault detectors for one response: token statistics, metrics and repetition.
 
 Pure functions of a `Reading` and the two texts. A feature that cannot be had is NaN here and
 nowhere else: a detector sends it to a branch of its own, and it is never shown as a number.
@@ -27,7 +27,7 @@ from tutelage.gate.text_signs import (
 Numbers = NDArray[np.float64]
 
 _EDGE_TOKENS = 8
-"""How many tokens count as the start and as the end of a response."""
+"""Tokens that count as the start and as the end of a response."""
 _WINDOW = 12
 _NEAR_ZERO_NATS = 0.05
 _SURE_RANK = 10
@@ -40,16 +40,16 @@ _WORDS = re.compile(r"\w+|[^\w\s]")
 
 FEATURES: Mapping[str, str] = MappingProxyType(
     {
-        "log_ifd": "surprise given the instruction less surprise alone, nats a token",
-        "log_r_ifd": "surprise at the instruction given the response less alone, nats a token",
-        "surprise": "mean surprise given the instruction (less grape), nats a token",
-        "surprise_alone": "mean surprise without the instruction, nats a token",
+        "log_ifd": "surprise given the instruction minus surprise alone, nats per token",
+        "log_r_ifd": "surprise at the instruction given the response minus alone, nats per token",
+        "surprise": "mean surprise given the instruction (minus grape), nats per token",
+        "surprise_alone": "mean surprise without the instruction, nats per token",
         "rsr": "rank-surprisal ratio",
         "log_tokens": "logarithm of the length in tokens",
         "log_length_to_instruction": "logarithm of response tokens over instruction tokens",
         "surprise_first": "mean surprise of the first 8 tokens",
         "surprise_last": "mean surprise of the last 8 tokens",
-        "surprise_trend": "surprise of the second half less that of the first",
+        "surprise_trend": "surprise of the second half minus that of the first",
         "surprise_spread": "standard deviation of the surprise",
         "surprise_median": "median surprise",
         "surprise_top": "mean of the highest tenth of surprises",
@@ -58,18 +58,18 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "surprise_jump": "largest rise of mean surprise from what comes before to 12 tokens",
         "sure_share": "share of tokens with a surprise below 0.05 nats",
         "sure_run": "longest run of such tokens, as a share of all",
-        "gain_first": "what the instruction saves on the first 8 tokens, nats a token",
-        "gain_last": "what the instruction saves on the last half, nats a token",
+        "gain_first": "what the instruction saves on the first 8 tokens, nats per token",
+        "gain_last": "what the instruction saves on the last half, nats per token",
         "gain_low_quarter": "what the instruction saves on the quarter where it saves least",
         "entropy": "mean entropy, nats",
-        "entropy_gap": "surprise less entropy: text that is less likely than the student expects",
-        "entropy_gap_last": "surprise less entropy on the last half",
-        "entropy_gap_top": "surprise less entropy on the 12 tokens in a row where it is highest",
+        "entropy_gap": "surprise minus entropy: text that is less likely than the student expects",
+        "entropy_gap_last": "surprise minus entropy on the last half",
+        "entropy_gap_top": "surprise minus entropy on the 12 tokens in a row where it is highest",
         "rank_above_10": "share of tokens of rank above 10",
         "rank_capped": "share of tokens of rank 100 or more",
         "rank_first": "share of tokens that were the student's first choice",
         "instruction_copied": "share of the instruction's words in runs that the response repeats",
-        "response_copied": "share of the response's words in runs that stand in the instruction",
+        "response_copied": "share of the response's words in runs that the instruction contains",
         "longest_copy": "longest run in common, as a share of the instruction's words",
         "starts_with_copy": "length of the run in common near the response's beginning, in words",
         "repeated_share": "share of 4-word sequences that occurred before",
@@ -77,22 +77,24 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "repeated_run": "longest run of words that occurs twice, as a share of the response",
         "repeated_surprise": "mean surprise of repeated text, where there is some",
         "compression": "compressed over plain bytes",
-        "marks": "pieces of markup a hundred words",
-        "blanks": "placeholders that nobody filled in, a hundred words",
-        "labels": "lines that begin with a label such as a role, a hundred words",
+        "marks": "pieces of markup per hundred words",
+        "blanks": "unfilled placeholders per hundred words",
+        "labels": "lines that begin with a label such as a role, per hundred words",
         "symbol_share": "share of characters that are neither letters, digits nor white space",
         "foreign_letters": "share of letters of a script that the instruction does not have",
-        "wide_letters": "share of letters beyond ASCII, less that of the instruction",
+        "wide_letters": "share of letters beyond ASCII, minus that of the instruction",
         "ends_open": "1 where the text stops without a closing mark, else 0",
         "ends_in_colon": "1 where the last line is a label or question, else 0",
         "unfinished": "1 where the text looks cut off, 2 where it ends in a small word, else 0",
         "refusal_share": "share of the sentences that refuse",
-        "foreign_words": "share of common words of another language, less those of the own one",
+        "foreign_words": "share of common words of another language, minus those of the own one",
         "played_turns": "lines that begin a turn of the user",
         "template_pieces": "pieces of a chat or prompt template",
     }
 )
-"""What each feature is. Those of `COMPARED` also come as the difference to the row's original."""
+"""Description of each feature. For those of `COMPARED` there is also the difference from the row's
+original.
+"""
 
 COMPARED = (
     "log_ifd",
@@ -110,12 +112,12 @@ COMPARED = (
 )
 DIFFERENCES = tuple(f"{name}_less_original" for name in COMPARED)
 NAMES: tuple[str, ...] = (*FEATURES, *DIFFERENCES)
-"""All features, in the order in which a gate keeps them."""
+"""Names of all features, in the order in which a gate stores them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredText:
-    """What the student made of one version, with its texts.
+    """Token statistics and texts of one version.
 
     Attributes:
         reading: All four views, with ranks and entropies.
@@ -129,7 +131,7 @@ class ScoredText:
 
 
 def features_of(text: ScoredText, *, original: Mapping[str, float] | None = None) -> Numbers:
-    """The features of one version, in the order of `NAMES`.
+    """Features of one version, in the order of `NAMES`.
 
     Args:
         text: The version.
@@ -150,7 +152,7 @@ def features_of(text: ScoredText, *, original: Mapping[str, float] | None = None
 
 
 def plain_features(text: ScoredText) -> dict[str, float]:
-    """The features of `FEATURES`, by name.
+    """Features of `FEATURES`, by name.
 
     Raises:
         DataError: The reading lacks a view or a statistic.
@@ -232,7 +234,7 @@ def _rank_features(given: TokenStats) -> dict[str, float]:
 
 
 def _copy_features(words: Sequence[str], asked: Sequence[str]) -> dict[str, float]:
-    """How much of the instruction the response repeats, in runs of at least four words."""
+    """Features of instruction text that the response repeats, in runs of four or more words."""
     size = min(4, max(2, len(asked)))
     mine, theirs = _grams(words, size), _grams(asked, size)
     copied_I = _covered([gram in set(mine) for gram in theirs], size, len(asked))
@@ -248,7 +250,7 @@ def _copy_features(words: Sequence[str], asked: Sequence[str]) -> dict[str, floa
 
 
 def _repetition_features(words: Sequence[str]) -> tuple[NDArray[np.bool_], dict[str, float]]:
-    """Which words repeat a sequence of four that came before, and how much there is of it."""
+    """Features of words that repeat an earlier sequence of four words."""
     seen_W = _covered(_seen_before(_grams(words, 4)), 4, len(words))
     longest = _longest_repeat(words)
     text = " ".join(words).encode("utf-8", "surrogatepass")
@@ -296,7 +298,7 @@ def _mean(values: NDArray[np.generic]) -> float:
 
 
 def _window_means(values_T: Numbers) -> Numbers:
-    """Means of all windows; the mean of everything, where the text is shorter than one."""
+    """Means of all windows; the overall mean where the text is shorter than a window."""
     if len(values_T) <= _WINDOW:
         return np.array([values_T.mean()])
     sums = np.concatenate([[0.0], np.cumsum(values_T)])
@@ -305,7 +307,7 @@ def _window_means(values_T: Numbers) -> Numbers:
 
 
 def _jump(surprise_T: Numbers) -> float:
-    """The largest rise from all that comes before to the next window; 0 for short texts."""
+    """Largest rise from everything before to the next window; 0 for short texts."""
     if len(surprise_T) < 2 * _WINDOW:
         return 0.0
     windows = _window_means(surprise_T)[_EDGE_TOKENS:]
@@ -322,7 +324,7 @@ def _longest_run(flags_T: NDArray[np.bool_]) -> int:
 
 
 def _words(text: str) -> tuple[list[str], list[int]]:
-    """Words and marks in lower case, and where each starts; characters without spaces."""
+    """Words and punctuation in lower case, with their starts; single characters without spaces."""
     found = list(_WORDS.finditer(text))
     if found and sum(m.end() - m.start() for m in found) / len(found) > 12:  # noqa: PLR2004
         found = list(re.finditer(r"\S", text))
@@ -343,7 +345,7 @@ def _seen_before(grams: Sequence[tuple[str, ...]]) -> list[bool]:
 
 
 def _covered(flags: Sequence[bool], size: int, words: int) -> NDArray[np.bool_]:
-    """Which words lie in a sequence that is flagged."""
+    """Mask of words that lie in a flagged sequence."""
     covered_W = np.zeros(words, dtype=np.bool_)
     for place, flag in enumerate(flags):
         if flag:
@@ -352,7 +354,7 @@ def _covered(flags: Sequence[bool], size: int, words: int) -> NDArray[np.bool_]:
 
 
 def _longest_common(words: Sequence[str], asked: Sequence[str]) -> tuple[int, int]:
-    """The longest run of words that both have, and where it starts in the first."""
+    """Longest run of words common to both, and its start in the first."""
     low, high, place = 0, min(len(words), len(asked)), 0
     while low < high:
         middle = (low + high + 1) // 2
@@ -366,7 +368,7 @@ def _longest_common(words: Sequence[str], asked: Sequence[str]) -> tuple[int, in
 
 
 def _longest_repeat(words: Sequence[str]) -> int:
-    """The longest run of words that occurs again without overlapping itself."""
+    """Longest run of words that occurs twice without overlap."""
     low, high = 0, len(words) // 2
     while low < high:
         middle = (low + high + 1) // 2
@@ -391,7 +393,7 @@ def _surprise_of(
     given: TokenStats,
     token_starts_T: NDArray[np.int32] | None,
 ) -> float:
-    """Mean surprise of the tokens that start within flagged words; NaN where there are none."""
+    """Mean surprisal of the tokens that start within flagged words; NaN without any."""
     if token_starts_T is None or not words_W.any():
         return math.nan
     word_T = np.searchsorted(np.array(starts), token_starts_T + 1, side="right") - 1
@@ -400,7 +402,7 @@ def _surprise_of(
 
 
 def _script(character: str) -> int:
-    """A coarse block of the character: Latin with its accents, or 256 code points."""
+    """Coarse script of a character: Latin with its accents, or a block of 256 code points."""
     code = ord(character)
     if code < 0x250 or 0x1E00 <= code < 0x1F00:  # noqa: PLR2004
         return 0

@@ -1,4 +1,4 @@
-"""Fitting a calibrated gate on planted faults, and measuring it on other rows.
+"""Fitting of a calibrated gate on planted faults, and its measurement on held-out rows.
 
     clean rows and planted faults --> features --> a detector for each fault (cross-fitted)
         --> thresholds under the budget --> shares on held-out rows, for seen and left-out faults
@@ -29,40 +29,41 @@ from tutelage.stats.rank_correlation import auc
 Numbers = NDArray[np.float64]
 
 MIN_EXAMPLES = 60
-"""The fewest examples for which a gate is fitted."""
+"""Fewest examples with which a gate is fitted."""
 _MIN_PLANTS = 12
-"""The fewest plants in the fit rows for which a fault has a detector."""
+"""Fewest plants among the fit rows with which a fault gets a detector."""
 HELD_OUT = 0.4
-"""The share of the examples on which a gate is measured and not fitted."""
+"""Share of the examples that are held out to measure the gate."""
 _ROUNDS = 4
-"""How often rows that look faulty are set aside before the detectors are fitted."""
+"""Rounds in which rows that look faulty are set aside before the detectors are fitted."""
 _QUICK_TREES = 15
-"""Trees of the detectors by which they are found."""
+"""Trees of the preliminary detectors by which those rows are found."""
 _LEAST_CLEAN = 8
-"""The fewest rows that must be left as clean ones to fit on."""
+"""Fewest rows that must remain as clean ones."""
 _LEAST_LEFT = 0.4
-"""Where fewer rows would be left, those of the round before are set aside: a fault that more than
-half of the rows have cannot be told from their manner."""
+"""Where a smaller share would remain, the rows of the round before are set aside: a fault in more
+than half of the rows cannot be distinguished from their style.
+"""
 _MOST_SIGNS = 0.75
-"""Where more rows than this have a sign, it is no fault of this data."""
+"""Largest share of rows with a sign; above it, the sign is no fault of this data."""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
     "wrong_turn": {"template_text"},
     "template_text": {"wrong_turn"},
 }
-"""Faults that leave each other's signs."""
+"""Faults with each other's signs."""
 _WEIGHTS = {"mild": 0.3}
-"""How much a plant counts beside a strong one, whose weight is 1."""
+"""Weight of a plant relative to a strong one."""
 
 
 class TooFewRowsError(DataError):
-    """There are too few rows to fit a gate on."""
+    """Too few rows to fit a gate on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRow:
-    """One row that a gate is fitted or measured on.
+    """One row on which a gate is fitted or measured.
 
     Attributes:
         example_id: By which rows are split.
@@ -82,7 +83,7 @@ class GateRow:
 
 
 def part_of(example_id: str, *, seed: int, held_out_fraction: float = HELD_OUT) -> Part:
-    """Whether an example is fit or held out; it depends on these arguments alone.
+    """Whether an example is used to fit or held out; depends on these arguments alone.
 
     Args:
         example_id: The example.
@@ -104,12 +105,12 @@ def fit_gate(
     seed: int,
     parts: Mapping[str, Part] | None = None,
 ) -> CalibratedGate:
-    """Fit a detector for each fault, choose the thresholds, and measure both on held-out rows.
+    """Fit detectors for all faults, choose thresholds, and measure both on held-out rows.
 
     Args:
         rows: Clean rows and plants, in any order.
         max_false_refusals: The share of clean rows that may be refused, in (0, 0.5].
-        seed: Of the split.
+        seed: Seed of the split.
         parts: Whether an example is fit or held out, by its id; by default as `part_of` says.
 
     Returns:
@@ -166,7 +167,7 @@ def fit_gate(
 def _split(
     rows: Sequence[GateRow], *, seed: int, parts: Mapping[str, Part] | None
 ) -> tuple[list[GateRow], list[GateRow]]:
-    """Fit rows and held-out rows, each in an order that does not depend on the one given."""
+    """Fit rows and held-out rows, each in an order independent of the input order."""
     ordered = sorted(
         rows, key=lambda r: (r.example_id, r.fault or "", r.dose or "", r.features_F.tobytes())
     )
@@ -185,7 +186,7 @@ def _split(
 def with_suspected(
     rows: Sequence[GateRow], *, seed: int, faults: Sequence[str] | None = None
 ) -> list[GateRow]:
-    """The user's rows, those that look faulty with the fault, and behind them the plants.
+    """User rows, with those that look faulty labelled with their fault, followed by the plants.
 
     A plant says its fault where one of the user's rows with its numbers would be suspected; one
     whose text has a sign of another fault is left out.
@@ -195,7 +196,7 @@ def with_suspected(
 
     Args:
         rows: The user's rows and the plants.
-        seed: Of the folds.
+        seed: Seed of the folds.
         faults: Those that count; by default all that are planted.
     """
     names = sorted({r.fault for r in rows if r.fault}) if faults is None else list(faults)
@@ -236,7 +237,7 @@ def with_suspected(
 
 
 def _cuts(fitting: "_Fitting", sign_N: NDArray[np.int64]) -> Numbers:
-    """From which log-odds a row has each fault more likely than not; infinite where none has."""
+    """Log-odds above which each fault is more likely than not; infinite where there are none."""
     odds_N_D, odds_M_D = fitting.user_odds_N_D, fitting.faulty_odds_M_D
     return np.array(
         [
@@ -251,7 +252,7 @@ def _cuts(fitting: "_Fitting", sign_N: NDArray[np.int64]) -> Numbers:
 def _held_out_with_suspected(
     fitting: "_Fitting", clean: Sequence[GateRow], faulty: Sequence[GateRow]
 ) -> list[GateRow]:
-    """The same for held-out rows, told by the fitted detectors from these and the fit rows."""
+    """Held-out rows with suspected faults, found by the fitted detectors."""
     detectors = fitting.detectors()
     signs = signs_of([r.features_F for r in clean])
     among_N = suspected_rows(
@@ -273,13 +274,13 @@ def _held_out_with_suspected(
 
 
 def places_of(signs: Sequence[str | None], faults: Sequence[str]) -> NDArray[np.int64]:
-    """The index of the fault of each sign: -1 without one, len(faults) for a fault not there."""
+    """Index of the fault of each sign: -1 without a sign, len(faults) for an unknown fault."""
     places = {fault: d for d, fault in enumerate(faults)} | {None: -1}
     return np.array([places.get(sign, len(faults)) for sign in signs], dtype=np.int64)
 
 
 def without_other_signs(planted: Sequence[GateRow]) -> list[GateRow]:
-    """The plants without those whose text has a sign of another fault than the planted one.
+    """Plants without those whose text has a sign of another fault than the planted one.
 
     Such as a mismatched answer that is a refusal, since some of the user's rows are refusals.
 
@@ -298,7 +299,7 @@ def _sign(row: GateRow) -> str | None:
 
 
 def signs_of(features: Sequence[Numbers]) -> list[str | None]:
-    """The fault of which each row has a sign in its text, or None.
+    """Fault that each row's text has a sign of, or None.
 
     A sign that most of the rows have is their manner, and no fault.
 
@@ -364,11 +365,11 @@ class _Fitting:
         self.user_odds_N_D, self.faulty_odds_M_D = odds[: len(user)], odds[len(user) :]
 
     def index_of(self, faulty: Sequence[GateRow]) -> NDArray[np.int64]:
-        """Which fault each has."""
+        """Index of each row's fault."""
         return np.array([self.faults.index(str(r.fault)) for r in faulty], dtype=np.int64)
 
     def _used(self, user: Sequence[GateRow], faulty: Sequence[GateRow]) -> NDArray[np.bool_]:
-        """The plants into rows that count as clean; all of a fault, where these are too few."""
+        """Mask of the plants in clean rows; all plants of a fault where these are too few."""
         doubtful = {r.example_id for r, ok in zip(user, self.clean_N, strict=True) if not ok}
         used_M = np.array([r.example_id not in doubtful for r in faulty], dtype=np.bool_)
         for d in range(len(self.faults)):
@@ -389,11 +390,11 @@ class _Fitting:
         )
 
     def detectors(self) -> tuple[Detector, ...]:
-        """Fitted on all rows that teach."""
+        """Detectors fitted on all training rows."""
         return self._whole
 
     def scored(self) -> Scored:
-        """Log-odds of rows that teach, by detectors that did not see their examples."""
+        """Cross-fitted log-odds of the training rows."""
         return Scored(
             clean_N_D=self.user_odds_N_D[self.clean_N],
             clean_fold_N=self.fold_N[self.clean_N],
@@ -403,7 +404,7 @@ class _Fitting:
         )
 
     def without(self, left_out: int) -> Scored:
-        """The cross-fitted log-odds without one fault: neither its detector nor its plants."""
+        """Cross-fitted log-odds without one fault's detector and plants."""
         scored = self.scored()
         others_M = scored.fault_M != left_out
         return Scored(
@@ -418,7 +419,7 @@ class _Fitting:
 def _faults_with_plants(
     fit: Sequence[GateRow], held: Sequence[GateRow]
 ) -> tuple[list[str], dict[str, str]]:
-    """The faults that have enough plants on both sides, and why the others have no detector."""
+    """Faults with enough plants on both sides, and the reasons for leaving out the others."""
     faults, skipped = [], {}
     for fault in sorted({r.fault for r in (*fit, *held) if r.fault is not None}):
         plants = len({r.example_id for r in fit if r.fault == fault})
@@ -432,7 +433,7 @@ def _faults_with_plants(
 def _measured(
     gate: CalibratedGate, fitting: _Fitting, held: Sequence[GateRow], *, max_false_refusals: float
 ) -> CalibratedGate:
-    """The gate with its results on held-out rows."""
+    """Gate with its results on held-out rows."""
     thresholds_D = np.array(gate.thresholds)
     clean_excess = gate.excess(_matrix([r for r in held if r.fault is None]))
     results = []
@@ -490,6 +491,6 @@ def _folds(rows: Sequence[GateRow], seed: int) -> NDArray[np.int64]:
 
 
 def _fraction(purpose: str, seed: int, text: str) -> float:
-    """A number in [0, 1) that belongs to a text and a seed."""
+    """Pseudo-random number in [0, 1) from a text and a seed."""
     digest = hashlib.blake2b(f"{purpose}:{seed}:{text}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -1,4 +1,4 @@
-"""The calibrated gate: detectors with thresholds, and how they did on rows they had not seen.
+"""Calibrated gate: detectors, thresholds and held-out results.
 
 A gate is a JSON document. Reading and applying one needs numpy alone.
 """
@@ -20,12 +20,12 @@ from tutelage.stats.intervals import Share, share_of
 Numbers = NDArray[np.float64]
 
 VERSION = 2
-"""Of the file and of the features; a gate of another version is fitted anew."""
+"""Version of the file and of the features; a gate of another version is fitted again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultResult:
-    """How a gate does on one fault and dose, on held-out rows.
+    """Results of a gate on one fault and dose, on held-out rows.
 
     Attributes:
         fault: The fault.
@@ -33,7 +33,7 @@ class FaultResult:
         refused: The share of rows that the gate refuses.
         auc: Between these rows and clean ones, of the highest excess over a threshold.
         left_out_refused: The same share by the detectors of the other faults alone, with
-            thresholds of their own: what to expect of a fault that nobody planted.
+            thresholds of their own: an estimate for faults that were not planted.
         left_out_auc: The same AUC by the other detectors.
     """
 
@@ -47,7 +47,7 @@ class FaultResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a gate makes of one version.
+    """Judgement of a gate on one version.
 
     Attributes:
         passed: Whether no detector is above its threshold.
@@ -64,7 +64,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibratedGate:
-    """Detectors with thresholds, and how they did on held-out rows.
+    """Detectors with thresholds and their results on held-out rows.
 
     Attributes:
         detectors: One for each fault.
@@ -78,7 +78,7 @@ class CalibratedGate:
             clean.
         fit_examples: How many examples the detectors saw.
         held_out_examples: How many measured them.
-        seed: Of the split.
+        seed: Seed of the split.
     """
 
     detectors: tuple[Detector, ...]
@@ -94,14 +94,14 @@ class CalibratedGate:
     seed: int
 
     def excess(self, X_N_F: Numbers) -> Numbers:
-        """Log-odds above the threshold, one column a detector."""
+        """Log-odds above the threshold, one column per detector."""
         return np.stack(
             [d.log_odds(X_N_F) - t for d, t in zip(self.detectors, self.thresholds, strict=True)],
             axis=1,
         )
 
     def judge(self, X_N_F: Numbers) -> list[Judgement]:
-        """Whether each row passes, and which fault it has most likely."""
+        """Whether each row passes, and its most likely fault."""
         if not len(X_N_F):
             return []
         excess_N_D = self.excess(X_N_F)
@@ -125,7 +125,7 @@ class CalibratedGate:
         return found
 
     def as_json(self) -> dict[str, Any]:
-        """The gate as a JSON document."""
+        """JSON form of the gate."""
         return {
             "version": VERSION,
             "max_false_refusals": self.max_false_refusals,
@@ -155,7 +155,7 @@ class CalibratedGate:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """The inverse of `as_json`.
+        """Gate from the JSON that `as_json` gives.
 
         Raises:
             DataError: It is not a gate, or one of another version.
@@ -188,7 +188,7 @@ class CalibratedGate:
 
 
 def pooled_results(gates: Sequence[CalibratedGate]) -> tuple[FaultResult, ...]:
-    """The results of several gates on rows of their own, as one: counts added, AUCs averaged.
+    """Pooled results of gates on separate rows: counts added, AUCs averaged.
 
     Args:
         gates: Such as two of which each was measured on what the other was fitted on.

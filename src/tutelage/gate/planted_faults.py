@@ -1,4 +1,4 @@
-"""Known faults, planted into the user's own rows so that detectors can be fitted and measured.
+"""Planted faults: known faults in the user's own rows, on which detectors are fitted and measured.
 
 Each fault has two doses, fixed before anything was measured:
 
@@ -13,7 +13,7 @@ Each fault has two doses, fixed before anything was measured:
     refusal          half an answer, then a refusal           a refusal and nothing else
     other_language   second half in another language          all of it
     markup_debris    one broken piece of markup               around every sentence
-    template_text    a header of a template in front          a template that nobody filled in
+    template_text    a header of a template in front          an unfilled template
     wrong_turn       a played next user turn at the end       a whole next exchange at the end
 
 A plant depends on the seed, the row's id and the other rows as a set, never on their order. Where
@@ -48,12 +48,12 @@ Part: TypeAlias = Literal["fit", "held_out"]
 TOO_SHORT = "too_short"
 NO_OTHER_ROW = "no_other_row"
 UNCHANGED = "unchanged"
-"""Why a fault could not be planted."""
+"""Reasons for which a fault could not be planted."""
 
 FIRST_WORDS = 8
-"""How much a strong truncation leaves."""
+"""Share of a text that a strong truncation keeps."""
 _NEAREST = 8
-"""A mismatched answer is drawn from so many that are nearest in length."""
+"""Number of rows nearest in length from which a mismatched answer is drawn."""
 _SENTENCE = re.compile(r"\s*\S.*?(?:[.!?]+(?=\s)|[\u3002\uff01\uff1f]+|(?=\n)|$)\s*", re.DOTALL)
 _SEPARATORS = ("\n\n", "\n", " ")
 
@@ -75,7 +75,7 @@ class PlantRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plant:
-    """A row with a fault, or the reason why it could not be planted.
+    """A row with a planted fault, or the reason why it could not be planted.
 
     Attributes:
         row_id: The row.
@@ -94,7 +94,7 @@ class Plant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draw:
-    """What one plant draws from."""
+    """Random choices of one plant."""
 
     row: PlantRow
     dose: Dose
@@ -107,11 +107,11 @@ class _Draw:
         return self.dose == "strong"
 
     def wording(self, texts: Sequence[str]) -> str:
-        """One of the wordings that this part of the rows may be given."""
+        """One of the wordings reserved for this part of the rows."""
         return self.rng.choice(texts[0 if self.part == "fit" else 1 :: 2])
 
     def other(self) -> PlantRow | None:
-        """Another row whose response is about as long."""
+        """Another row with a response of about the same length."""
         mine, own = len(self.row.response), self.row.instruction.strip()
         others = [
             o
@@ -125,7 +125,7 @@ class _Draw:
 
 
 class _CannotPlantError(Exception):
-    """Carries the reason."""
+    """Carries the reason why a fault cannot be planted."""
 
 
 _Plants: TypeAlias = Callable[[_Draw], str]
@@ -277,9 +277,9 @@ _FAULTS: Mapping[str, _Plants] = {
     "wrong_turn": _wrong_turn,
 }
 FAULTS: tuple[str, ...] = tuple(_FAULTS)
-"""The names of the faults that are planted."""
+"""Names of the faults that are planted."""
 CORRUPTIONS = ("scrambled_words", "wrong_letters", "markup_debris")
-"""The faults that damage a text and leave its meaning."""
+"""Faults that damage a text but keep its meaning."""
 
 
 def plant(
@@ -323,7 +323,7 @@ def plant(
 
 
 def split_units(text: str) -> list[str]:
-    """Words and the white space between them; characters, where a script has no spaces.
+    """Words and the white space between them; characters in scripts without spaces.
 
     Joined, they give the text again.
 
@@ -339,7 +339,7 @@ def split_units(text: str) -> list[str]:
 
 
 def split_sentences(text: str) -> list[str]:
-    r"""Sentences and lines with the white space behind them; joined, they give the text again.
+    r"""Sentences and lines with the white space behind them; joined, they give the text back.
 
     Examples:
         >>> split_sentences("One. It costs 2.50 today!\n- Three")
@@ -349,7 +349,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def language_of(text: str) -> str | None:
-    """A guess at the language of a text among those of `PASSAGES`; None without a sign of one."""
+    """Likely language of a text among those of `PASSAGES`; None without evidence."""
     for code, ranges in SCRIPTS.items():
         if sum(any(low <= c <= high for low, high in ranges) for c in text) * 5 > len(text):
             return code
@@ -368,7 +368,7 @@ def _half(text: str, *, first: bool) -> str:
 
 
 def _of_length(text: str, characters: int) -> str:
-    """As many whole sentences as come nearest to a length, at least one."""
+    """Whole sentences whose total is nearest to a length; at least one."""
     kept = ""
     for sentence in split_sentences(text):
         if kept and len(kept) + len(sentence) / 2 > characters:

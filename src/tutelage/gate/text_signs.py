@@ -1,4 +1,4 @@
-"""Signs of a fault that show in the text alone, without a student.
+"""Signs of faults in the text alone, without a student.
 
 Two uses: as features among the others, and to set rows aside before a gate is fitted. A sign is
 strict: a text has it only where a reader would hardly doubt. It is not a verdict. Whether a
@@ -55,7 +55,7 @@ _UNFINISHED_WORDS = 4
 
 
 def refusal_share(text: str) -> float:
-    """The share of the sentences that refuse, in [0, 1].
+    """Share of the sentences that refuse, in [0, 1].
 
     Examples:
         >>> refusal_share("I'm sorry, but I can't help with that.")
@@ -68,7 +68,7 @@ def refusal_share(text: str) -> float:
 
 
 def foreign_words(text: str, *, asked: str) -> float:
-    """How much more frequent the common words of another language are than those of the own one.
+    """Excess frequency of another language's common words over those of the text's own.
 
     Args:
         text: The response.
@@ -93,7 +93,7 @@ def _language(text: str) -> str | None:
 
 
 def unfinished(text: str) -> float:
-    """How much the text looks cut off: 0, 1 without an end, 2 where it ends in a small word.
+    """Degree of being cut off: 0, 1 without an ending, 2 with a function word at the end.
 
     A line of a list, a table or code may end without a mark, and so may a few words.
 
@@ -113,17 +113,17 @@ def unfinished(text: str) -> float:
 
 
 def played_turns(text: str) -> float:
-    """How many lines begin a turn of the user."""
+    """Number of lines that begin a user turn."""
     return float(len(_TURNS.findall(text)))
 
 
 def template_pieces(text: str) -> float:
-    """How many pieces of a chat or prompt template stand in the text."""
+    """Number of pieces of a chat or prompt template in the text."""
     return float(len(_TEMPLATE.findall(text)))
 
 
 def sign_of(features: Mapping[str, float]) -> str | None:
-    """The fault of which a text has a sign, or None.
+    """Fault that a text has a sign of, or None.
 
     Args:
         features: Its features by name.
@@ -152,4 +152,4 @@ _SIGNS: tuple[tuple[str, Mapping[str, float]], ...] = (
     ("markup_debris", {"marks": 8}),
     ("truncation", {"unfinished": 2}),
 )
-"""Faults and the features that must all be at least so high, in the order in which they count."""
+"""Faults with the features that must all reach a minimum, in order of priority."""

@@ -19,9 +19,11 @@ Indexes = NDArray[np.int64]
 
 FOLDS = 5
 _MARGINS = (4.0, 3.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.25)
-"""Log-odds above the highest clean row, strictest first, for samples too small to spend a row."""
+"""Offsets above the log-odds of the highest clean row, strictest first, for samples too small to
+refuse a clean row.
+"""
 _NEED = 0.03
-"""Added to a refused share before its logarithm is taken; a small one favours neglected faults."""
+"""Added to a refused share before its logarithm; small values favour neglected faults."""
 _LOOK_AHEAD = 3
 
 
@@ -30,9 +32,9 @@ class Scored:
     """Cross-fitted log-odds of clean and faulty rows by D detectors.
 
     Attributes:
-        clean_N_D: Of clean rows.
+        clean_N_D: Log-odds of clean rows.
         clean_fold_N: The fold of each; rows of one example are in one fold.
-        faulty_M_D: Of faulty rows.
+        faulty_M_D: Log-odds of faulty rows.
         fault_M: The index of the fault of each, in [0, number of faults).
         weight_M: How much each counts.
     """
@@ -58,7 +60,7 @@ class Thresholds:
 
 
 def choose_thresholds(scored: Scored, *, max_false_refusals: float) -> Thresholds:
-    """The loosest thresholds whose cross-validated share of refused clean rows is in the budget.
+    """Loosest thresholds whose cross-validated false refusals stay within the budget.
 
     Args:
         scored: Cross-fitted log-odds.
@@ -102,7 +104,7 @@ def choose_thresholds(scored: Scored, *, max_false_refusals: float) -> Threshold
 
 
 def _shared(scored: Scored, *, max_false_refusals: float) -> Thresholds:
-    """One threshold for all detectors: the quantile of the highest log-odds of clean rows.
+    """One threshold for all detectors: a quantile of the highest log-odds of clean rows.
 
     A single number is estimated well from few rows, where one for each detector must stay far
     above all of them.
@@ -117,7 +119,7 @@ def _shared(scored: Scored, *, max_false_refusals: float) -> Thresholds:
 
 
 def _lowering(clean_N_D: Numbers, scored: Scored, *, most: int) -> list[Numbers]:
-    """Thresholds that refuse 0, 1, ... clean rows, as many as were asked for."""
+    """Thresholds that refuse 0, 1, ... clean rows, up to the given number."""
     detectors = clean_N_D.shape[1]
     at_D = np.array(
         [_between(clean_N_D[:, d].max(), scored.faulty_M_D[:, d]) for d in range(detectors)]
@@ -145,7 +147,7 @@ def _lowering(clean_N_D: Numbers, scored: Scored, *, most: int) -> list[Numbers]
 
 
 def _between(highest: float, faulty_M: Numbers, *, below: float = math.inf) -> float:
-    """A threshold in the gap above a clean row: halfway to the next faulty one, at most 1 away."""
+    """Threshold in the gap above a clean row: halfway to the next faulty row, at most 1 above."""
     above = faulty_M[(faulty_M > highest) & (faulty_M < below)]
     nearest = float(above.min()) if len(above) else min(below, highest + 1.0)
     return float(highest + min(1.0, (nearest - highest) / 2))

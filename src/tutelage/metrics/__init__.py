@@ -1,4 +1,4 @@
-"""How much does this version suit the student?
+"""Metrics: how well a version of an example suits the student.
 
 Pure formulas over what the student read (`tutelage.data.Reading`), a registry that says what each
 means and which way is better, and the rows of the scores table. A metric that has no finite value

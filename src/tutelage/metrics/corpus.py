@@ -1,4 +1,4 @@
-"""Metrics of a whole set, such as everything one teacher wrote, and what must be fitted on one."""
+"""Metrics of a whole set, such as all responses of one teacher, and metrics fitted on a set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from tutelage.metrics.group import with_column
 from tutelage.metrics.response import divide
 
 CASL_COLUMNS = ("grape", "aslec_drop", "first_token_logprob", "first_token_share")
-"""The columns of a scores table that `casl` is made of: the target, then its three causes."""
+"""Columns of a scores table from which `casl` is fitted: the target, then its three predictors."""
 
 
 def rsr_of_set(*, mean_ranks: Sequence[float], mean_surprisals: Sequence[float]) -> float | None:
-    """Rank-surprisal ratio of a set: mean over responses of the rank, over that of the surprisal.
+    """Rank-surprisal ratio of a set: mean rank over mean surprisal of its responses.
 
     The ratio of the two means, not the mean of the ratios. Lower is better: the set (a teacher)
     suits the student.
@@ -47,7 +47,7 @@ def rsr_of_set(*, mean_ranks: Sequence[float], mean_surprisals: Sequence[float])
 
 
 def car(*, mean_reward: float, mean_nll: float, beta: float = 1.0) -> float:
-    """Compatibility-adjusted reward of a set: its quality, less where the student is surprised.
+    """Compatibility-adjusted reward of a set: its quality minus a penalty for surprisal.
 
     mean reward / (1 + beta * mean loss). Higher is better: choose this teacher. At beta 0 it is
     the reward alone.
@@ -80,7 +80,7 @@ def car(*, mean_reward: float, mean_nll: float, beta: float = 1.0) -> float:
 
 
 def delta_loss(*, base: Reading, current: Reading) -> float:
-    """How much likelier training has made a response: loss under the base less the current loss.
+    """Decrease of a response's loss by training: loss under the base minus the current loss.
 
     Positive where the current student finds the response less surprising than the base student
     did, 0 where nothing changed. With a stronger reference as `current` it is the excess loss of
@@ -112,7 +112,7 @@ def delta_loss(*, base: Reading, current: Reading) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaslFit:
-    """The least-squares line `grape` = intercept + a * rest + b * first + gamma * share.
+    """Fitted line `grape` = intercept + a * rest + b * first + gamma * share.
 
     Attributes:
         intercept: Nats per token.
@@ -131,7 +131,7 @@ class CaslFit:
 
 
 def fit_casl(*, grape: NDArray[np.float64], causes_R_3: NDArray[np.float64]) -> CaslFit:
-    """Fit how much of `grape` comes from the length of steps.
+    """Fit how much of `grape` is explained by the length of steps.
 
     Args:
         grape: `grape` of R responses.
@@ -148,7 +148,8 @@ def fit_casl(*, grape: NDArray[np.float64], causes_R_3: NDArray[np.float64]) -> 
     design = np.column_stack([np.ones(responses), causes_R_3])
     if responses <= design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
         raise DataError(
-            f"{responses} responses do not tell the length of steps from their likelihood",
+            f"{responses} responses are not enough to separate the length of steps from their "
+            "likelihood",
             hint="casl is fitted over a set: give it at least 5 responses with different steps",
         )
     weights = np.linalg.lstsq(design, grape, rcond=None)[0]
@@ -162,11 +163,16 @@ def fit_casl(*, grape: NDArray[np.float64], causes_R_3: NDArray[np.float64]) -> 
 
 
 def casl(*, grape: float, first_token_share: float, fit: CaslFit) -> float:
-    """Mean log-probability, less what the length of steps explains: grape - gamma * share.
+    """Mean log-probability, corrected for the length of steps: grape - gamma * share.
 
     Higher is better among candidates of one instruction.
 
     Source: ASLEC-CASL (arXiv 2604.06834). Deviation: step borders as in `aslec_drop`.
+
+    Args:
+        grape: Mean log-probability of the response, nats per token.
+        first_token_share: Share of its tokens that begin a step, in (0, 1].
+        fit: The fit over the set.
 
     Returns:
         Nats per token, in (-inf, inf).
@@ -175,7 +181,7 @@ def casl(*, grape: float, first_token_share: float, fit: CaslFit) -> float:
 
 
 def with_casl(scores: pa.Table) -> tuple[pa.Table, CaslFit]:
-    """Fit `casl` over the rows of a scores table that have numbers, and add it as a column.
+    """Scores table with the column `casl`, fitted over the rows that have numbers.
 
     Args:
         scores: A table of the SCORES schema with the columns of `CASL_COLUMNS`.
@@ -190,7 +196,7 @@ def with_casl(scores: pa.Table) -> tuple[pa.Table, CaslFit]:
     if missing:
         raise DataError(
             f"the scores have no column {missing[0]!r}",
-            hint="score again with --metrics casl, which asks for what it is made of",
+            hint="score again with --metrics casl, which includes its inputs",
         )
     values_R_4 = np.column_stack(
         [scores[name].cast(pa.float64()).to_numpy() for name in CASL_COLUMNS]

@@ -1,4 +1,4 @@
-"""Metrics of a candidate among the other candidates of its instruction."""
+"""Metrics of a candidate relative to the other candidates of its instruction."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -11,11 +11,11 @@ from tutelage.data.schemas import column
 from tutelage.errors import DataError
 
 _Ingredients: TypeAlias = tuple[str, int, float, float]
-"""Candidate id, row, mean surprisal, Brier score."""
+"""Columns: candidate id, row, mean surprisal, Brier score."""
 
 
 def lark(*, losses_K: Sequence[float], briers_K: Sequence[float]) -> NDArray[np.float64] | None:
-    """How fast training on each of K candidates of one instruction would lower the loss.
+    """Expected learning speed (LARK) of each of K candidates of one instruction.
 
     (L_k / sum L) * (2 rho_k - sum(rho_i L_i) / sum L) with rho = Brier / L. Higher is better,
     among these candidates only.
@@ -90,7 +90,7 @@ def lark_weights(estimates_K: Sequence[float], *, keep: int) -> NDArray[np.float
 
 
 def with_lark(scores: pa.Table, *, keep: int = 3) -> pa.Table:
-    """Add the columns `lark` and `lark_weight` to a scores table.
+    """Scores table with the columns `lark` and `lark_weight`.
 
     Args:
         scores: A table of the SCORES schema with the columns `mean_surprisal` and `brier`.
@@ -108,7 +108,7 @@ def with_lark(scores: pa.Table, *, keep: int = 3) -> pa.Table:
         if name not in scores.column_names:
             raise DataError(
                 f"the scores have no column {name!r}",
-                hint="score again with --metrics lark, which asks for what it is made of",
+                hint="score again with --metrics lark, which includes its inputs",
             )
     pools: dict[str, list[_Ingredients]] = {}
     names = ("example_id", "candidate_id", "mean_surprisal", "brier")
@@ -130,7 +130,13 @@ def with_lark(scores: pa.Table, *, keep: int = 3) -> pa.Table:
 
 
 def with_column(table: pa.Table, name: str, values: Sequence[float | None]) -> pa.Table:
-    """The table with a float64 column of that name, replaced where there was one."""
+    """Table with a float64 column added or replaced.
+
+    Args:
+        table: The table.
+        name: Name of the column.
+        values: One value per row; None for null.
+    """
     numbers = pa.array(values, pa.float64())
     index = table.schema.get_field_index(name)
     field = column(name, pa.float64())

@@ -1,4 +1,4 @@
-"""Do two metrics, or two students, put the candidates in the same order?"""
+"""Rank correlations between metrics, or between students, over the same candidates."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,7 +12,7 @@ from tutelage.stats.rank_correlation import spearman, spearman_interval
 
 
 def agreement(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Rank correlations of metrics with each other and with the length of the response.
+    """Rank correlations of metrics with each other and with the response length.
 
     A metric that correlates with `response_tokens` near 1 or -1 mostly measures length.
 

@@ -1,4 +1,4 @@
-"""Every metric by name."""
+"""Registry of all metrics by name."""
 
 import difflib
 import math
@@ -24,7 +24,7 @@ Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What a metric of one candidate may be made of.
+    """Inputs from which a metric of one candidate is computed.
 
     Attributes:
         reading: The candidate as the student read it.
@@ -37,7 +37,7 @@ class Material:
     steps: Sequence[TokenStats] | None = None
 
     def view(self, name: ViewName) -> TokenStats:
-        """One view of the reading.
+        """Token statistics of one view.
 
         Raises:
             DataError: It was not read.
@@ -51,12 +51,12 @@ class Material:
 
     @property
     def answer(self) -> TokenStats:
-        """The response as read after the instruction."""
+        """Token statistics of the response after the instruction."""
         return self.view("response_given_instruction")
 
     @property
     def text(self) -> str:
-        """The response's text.
+        """Text of the response.
 
         Raises:
             DataError: It was not given.
@@ -71,7 +71,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec:
-    """What there is to know about a metric.
+    """Specification of a metric: its meaning, direction, unit and inputs.
 
     Attributes:
         name: As in `--metrics` and as the column of the scores table.
@@ -192,7 +192,8 @@ _SPECS = (
     ),
     MetricSpec(
         name="grape",
-        summary="Mean log-probability of the response: how close it lies to the student.",
+        summary="Mean log-probability of the response: how close it is to what the student would "
+        "write.",
         formula="-L(response|instruction), under the base student",
         better="higher",
         level="candidate",
@@ -309,7 +310,7 @@ _SPECS = (
     ),
     MetricSpec(
         name="casl",
-        summary="Mean log-probability, less what the length of steps explains.",
+        summary="Mean log-probability, corrected for the length of steps.",
         formula="grape - gamma * first_token_share, gamma fitted over the set",
         better="higher",
         level="candidate",
@@ -368,7 +369,7 @@ _SPECS = (
     ),
     MetricSpec(
         name="car",
-        summary="Reward of a set, less where the student is surprised.",
+        summary="Reward of a set, lower where the student is surprised.",
         formula="mean reward / (1 + beta * mean loss)",
         better="higher",
         level="set",
@@ -382,21 +383,21 @@ _SPECS = (
 
 _BY_NAME = {spec.name: spec for spec in _SPECS}
 METRICS: Mapping[str, MetricSpec] = MappingProxyType(_BY_NAME)
-"""Every metric by name, in the order of the documentation; those of extensions at the end."""
+"""Every metric by name, in the order of the documentation; those of extensions come last."""
 
 SCORABLE: tuple[str, ...] = tuple(
     spec.name for spec in _SPECS if spec.compute is not None or spec.name in {"lark", "casl"}
 )
-"""The metrics that can be a column of the scores table: not those of sets or of two students."""
+"""Metrics that can be columns of the scores table: not those of sets or of two students."""
 
 
 def scorable() -> tuple[str, ...]:
-    """The metrics that can be a column of the scores table, with those of extensions."""
+    """Metrics that can be columns of the scores table, including those of extensions."""
     return (*SCORABLE, *extensions_of("metric"))
 
 
 def _add_extensions() -> None:
-    """Let METRICS hold what the file of extensions defines that is loaded now."""
+    """Add the metrics of the loaded extensions to METRICS."""
     for name in set(_BY_NAME) - {spec.name for spec in _SPECS}:
         del _BY_NAME[name]
     for name, found in extensions_of("metric").items():
@@ -438,16 +439,16 @@ _add_extensions()
 
 
 LEVELS: tuple[Statistics, ...] = ("nll", "ranks", "full")
-"""From the least to the most; each holds what those before it hold."""
+"""Levels of statistics in ascending order; each includes the ones before it."""
 
 
 def table_metrics() -> tuple[str, ...]:
-    """The metrics that can be a column of the scores table: not those of sets or two students."""
+    """Metrics that can be columns of the scores table: not those of sets or of two students."""
     return scorable()
 
 
 def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
-    """The specs of metrics that can be columns of a scores table, and of what they are made of.
+    """Specifications of metrics that can be columns of a scores table, and of their inputs.
 
     Args:
         names: As in `--metrics`.
@@ -477,7 +478,7 @@ def specs_for(names: Iterable[str]) -> tuple[MetricSpec, ...]:
 
 
 def views_for(names: Iterable[str]) -> tuple[ViewName, ...]:
-    """The views that the student must read for these metrics, each once, in their usual order.
+    """Views that the student must read for these metrics, each once, in their usual order.
 
     Raises:
         SettingsError: A name is unknown.
@@ -487,7 +488,7 @@ def views_for(names: Iterable[str]) -> tuple[ViewName, ...]:
 
 
 def statistics_for(names: Iterable[str]) -> Statistics:
-    """The least that all of these metrics can be made of.
+    """Lowest level of statistics that suffices for all of these metrics.
 
     Returns:
         `full` where one needs entropies or squares, else `ranks` where one needs ranks, else `nll`.
@@ -499,7 +500,7 @@ def statistics_for(names: Iterable[str]) -> Statistics:
 
 
 def beyond(names: Iterable[str], statistics: Statistics) -> tuple[str, ...]:
-    """Those of these metrics that need more than these statistics.
+    """Metrics that need more than the given statistics.
 
     Raises:
         SettingsError: A name is unknown.
@@ -509,7 +510,7 @@ def beyond(names: Iterable[str], statistics: Statistics) -> tuple[str, ...]:
 
 
 def needs_text(names: Iterable[str]) -> bool:
-    """Whether one of these metrics looks for steps in the response's text.
+    """Whether one of these metrics needs the response's text (for its steps).
 
     Raises:
         SettingsError: A name is unknown.

@@ -1,4 +1,4 @@
-"""What the student thought of the response, token by token."""
+"""Metrics of a response from its token statistics."""
 
 import math
 
@@ -16,7 +16,7 @@ _FLOAT64_MAX_LOG = math.log(1.7976931348623157e308)
 
 
 def ifd(*, response: TokenStats, response_given_instruction: TokenStats) -> float | None:
-    """How little the instruction helps the student to predict the response.
+    """Instruction-following difficulty (IFD): perplexity after the instruction over without it.
 
     The ratio of two perplexities of the same tokens, after the instruction over without it:
     exp(L(response given instruction) - L(response)). At 1 the instruction made no difference,
@@ -48,7 +48,7 @@ def ifd(*, response: TokenStats, response_given_instruction: TokenStats) -> floa
 
 
 def ifd_loss(*, response: TokenStats, response_given_instruction: TokenStats) -> float | None:
-    """The ratio of the two losses, where `ifd` is the ratio of the two perplexities.
+    """Loss ratio variant of `ifd`, which is a ratio of perplexities.
 
     L(response given instruction) / L(response). At 1 the instruction made no difference, below 1
     it helps, above 1 it misleads. It ranks pairs differently from `ifd`.
@@ -71,7 +71,7 @@ def ifd_loss(*, response: TokenStats, response_given_instruction: TokenStats) ->
 
 
 def r_ifd(*, instruction: TokenStats, instruction_given_response: TokenStats) -> float | None:
-    """How little the response helps the student to guess the instruction.
+    """Reversed IFD: how little the response helps the student to predict the instruction.
 
     exp(L(instruction given response) - L(instruction)). At 1 the response says nothing about the
     instruction, below 1 it gives it away (a matched pair), above 1 it misleads.
@@ -107,12 +107,12 @@ def ppl(*, response_given_instruction: TokenStats) -> float | None:
 
 
 def exp(nats: float) -> float | None:
-    """The exponential, or None where a float64 cannot hold it."""
+    """Exponential, or None on overflow of a float64."""
     return math.exp(nats) if nats <= _FLOAT64_MAX_LOG else None
 
 
 def divide(numerator: float, denominator: float) -> float | None:
-    """The quotient, or None where there is none or a float64 cannot hold it."""
+    """Quotient, or None on division by zero or overflow of a float64."""
     if denominator == 0:
         return None
     quotient = numerator / denominator
@@ -133,11 +133,11 @@ def _check_same_tokens(text: str, *, alone: TokenStats, given: TokenStats) -> No
 
 
 HIGH_ENTROPY_ONE_IN = 200
-"""`high_entropy_sum` adds up one token in so many: 0.5%, as in its paper."""
+"""One in how many tokens `high_entropy_sum` adds up: 0.5%, as in its paper."""
 
 
 def grape(*, response_given_instruction: TokenStats) -> float:
-    """Mean log-probability of the response: how close it lies to what the student would say.
+    """Mean log-probability of the response after the instruction (GRAPE).
 
     Source: GRAPE (arXiv 2502.04194): keep the response with the highest length-normalised
     probability under the base model. Higher is better among candidates of one instruction, and
@@ -151,7 +151,7 @@ def grape(*, response_given_instruction: TokenStats) -> float:
 
 
 def mean_surprisal(*, response_given_instruction: TokenStats) -> float:
-    """Mean surprisal of the response: its loss after the instruction.
+    """Mean surprisal of the response after the instruction, which is its loss.
 
     Source: a baseline of RSR (arXiv 2601.14249) and the loss of LARK (arXiv 2605.30651).
 
@@ -162,7 +162,7 @@ def mean_surprisal(*, response_given_instruction: TokenStats) -> float:
 
 
 def mean_rank(*, response_given_instruction: TokenStats) -> float:
-    """Mean rank of the response's tokens among all tokens of the vocabulary, clipped at 100.
+    """Mean rank of the response's tokens in the vocabulary, clipped at 100.
 
     Source: RSR (arXiv 2601.14249). The rank is 1 + the number of strictly more probable tokens.
 
@@ -176,7 +176,7 @@ def mean_rank(*, response_given_instruction: TokenStats) -> float:
 
 
 def rsr(*, response_given_instruction: TokenStats) -> float | None:
-    """Rank-surprisal ratio: familiar in rank, yet informative in surprisal.
+    """Rank-surprisal ratio: low for tokens with a high rank and a high surprisal.
 
     sum of min(rank, 100) / sum of surprisal: the surprisal-weighted mean of the ratio of each
     token. Lower is better: the student finds the tokens unlikely, but among its first choices.
@@ -225,7 +225,7 @@ def brier(*, response_given_instruction: TokenStats) -> float:
 
 
 def upd(*, response_given_instruction: TokenStats, vocabulary_tokens: int) -> float:
-    """Surprising tokens at places where the student was sure of something else.
+    """Fraction of surprising tokens at positions where the student was sure of another token.
 
     The mean over tokens of sigmoid(surprisal) * max(0, 1 - entropy / log(vocabulary)).
 
@@ -250,7 +250,7 @@ def upd(*, response_given_instruction: TokenStats, vocabulary_tokens: int) -> fl
 
 
 def high_entropy_sum(*, response_given_instruction: TokenStats) -> float:
-    """Sum of the highest 0.5% of the token entropies: how many open forks the response passes.
+    """Sum of the highest 0.5% of the token entropies: the response's most uncertain positions.
 
     Source: High-Entropy Sum (arXiv 2605.22389). Deviation: at least one token is counted, so that
     a response of fewer than 200 tokens has a number (its highest entropy) too. It grows with
@@ -279,7 +279,7 @@ def ranks_of(stats: TokenStats) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def entropies_of(stats: TokenStats) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Entropies in nats, as float64.
+    """Entropies in nats as float64.
 
     Raises:
         DataError: They were not measured.
@@ -290,7 +290,7 @@ def entropies_of(stats: TokenStats) -> np.ndarray[tuple[int], np.dtype[np.float6
 
 
 def missing_statistics(what: str) -> DataError:
-    """The error for a reading that lacks what a metric is made of."""
+    """Error for a reading that lacks the statistics that a metric needs."""
     return DataError(
         f"the reading has no {what}",
         hint="ask the student for the statistics that `tutelage.metrics.statistics_for` names",

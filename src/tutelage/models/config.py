@@ -1,4 +1,4 @@
-"""The settings of a model folder."""
+"""Settings of models, and the folders of the cache."""
 
 import ctypes
 import gc
@@ -17,7 +17,7 @@ DEVICES = "auto, cpu, cuda, cuda:N, mps, xpu or xpu:N."
 
 
 class ModelSettings(Protocol):
-    """The settings that finding and loading a model need."""
+    """Settings needed to locate and load a model."""
 
     @property
     def model(self) -> str:
@@ -31,17 +31,17 @@ class ModelSettings(Protocol):
 
     @property
     def device(self) -> str:
-        """auto, cpu, cuda, cuda:N, mps, xpu or xpu:N."""
+        """Device: auto, cpu, cuda, cuda:N, mps, xpu or xpu:N."""
         ...
 
     @property
     def max_length(self) -> int | None:
-        """The most tokens of a view; None: the model's own limit."""
+        """Most tokens of a view; None for the model's own limit."""
         ...
 
     @property
     def weights(self) -> Literal["safetensors", "pickle"]:
-        """Which files of weights may be loaded."""
+        """Weight files that may be loaded."""
         ...
 
     @property
@@ -77,24 +77,24 @@ _NETWORK = frozenset(
         "wekafs",
     }
 )
-"""Types of file systems on which SQLite's locks are not safe."""
+"""File systems on which SQLite's locks are unsafe."""
 
 _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """The folder of everything that can be deleted without losing results."""
+    """Cache folder, which can be deleted without losing results."""
     return Path.home() / ".cache" / "tutelage"
 
 
 def models_folder() -> Path:
-    """Where bundled models are unpacked, one folder a model."""
+    """Folder of unpacked bundled models, one folder for each."""
     return cache_folder() / "models"
 
 
 @cache
 def _local(usual: Path) -> Path:
-    """A folder of this user on a local disk, instead of one on a network."""
+    """Folder of this user on a local disk, used instead of a network folder."""
     local = Path(tempfile.gettempdir()) / f"tutelage-{os.getuid()}"
     local.mkdir(mode=0o700, exist_ok=True)
     if local.is_symlink() or local.stat().st_uid != os.getuid():  # made by somebody else
@@ -109,7 +109,7 @@ def _local(usual: Path) -> Path:
 
 
 def readings_path() -> Path:
-    """Where readings are kept unless the settings say otherwise: always on a local disk.
+    """Default file of the student's cache, always on a local disk.
 
     Home folders of clusters are often on a network file system. Readings are then kept in the
     machine's folder for temporary files.
@@ -121,7 +121,7 @@ def readings_path() -> Path:
 
 
 def file_system(path: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
-    """The type of the file system that a path is on, or nothing where the system does not say."""
+    """File system type of a path; empty where the system does not report it."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -143,7 +143,7 @@ def file_system(path: Path, *, mounts: Path = Path("/proc/mounts")) -> str:
 
 
 def give_memory_back() -> None:
-    """Collect what nobody holds, and make the C library hand over what it keeps for later.
+    """Run garbage collection and return free memory of the C library to the system.
 
     glibc keeps freed blocks below 32 MiB for the next use: after a training most of what the
     gradients and the optimizer took. Other C libraries are left to themselves.

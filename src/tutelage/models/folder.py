@@ -1,4 +1,4 @@
-"""The student's folder: found, checked and hashed without importing torch."""
+"""Model folders: located, checked and hashed without importing torch."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from tutelage.models.hardware import find_device, usual_dtype
 from tutelage.models.weight_files import file_digest, weight_files
 
 LENGTH_CAP = 8192
-"""The longest view by default: longer ones take a lot of memory, so they are asked for."""
+"""Default limit of a view in tokens; longer views need much memory and must be requested."""
 
 _LENGTH_KEYS = (
     "max_position_embeddings",
@@ -34,12 +34,12 @@ _LENGTH_KEYS = (
     "model_max_length",
     "max_target_positions",
 )
-"""Under what names configs keep how many positions a model was made for."""
+"""Names in configs for the number of positions a model was made for."""
 _TOKENIZER_LENGTH_KEYS = ("model_max_length", "max_len")
 _UNLIMITED_TOKENS = 2**31
-"""transformers writes 10^30 where a tokenizer has no limit."""
+"""Value that transformers writes where a tokenizer has no limit."""
 _TEXT_KEYS = ("text_config", "llm_config", "language_config", "thinker_config", "lm_config")
-"""Where models that also see or hear keep the config of their text part."""
+"""Keys of the text config in models that also see or hear."""
 _PADDED_POSITIONS = frozenset(
     {"roberta", "roberta-prelayernorm", "camembert", "xlm-roberta", "xlm-roberta-xl", "xmod"}
     | {"data2vec-text"}
@@ -62,7 +62,7 @@ _TOKENIZER_FILES = (
 )
 _TEMPLATE_FOLDER = "additional_chat_templates"
 _NOT_CONTENT = frozenset({"_name_or_path", "transformers_version", "dtype", "torch_dtype"})
-"""Keys of config.json that do not change what the model computes in the dtype we choose."""
+"""Keys of config.json that do not change what the model computes in a given dtype."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,23 +89,23 @@ class StudentFolder:
 
     @property
     def model_type(self) -> str:
-        """The architecture, as transformers names it."""
+        """Architecture of the model, as transformers names it."""
         return str(self.config.get("model_type", "unknown"))
 
     @property
     def tokenizer_path(self) -> Path:
-        """The folder of the tokenizer: the adapter's own if it has one, else the model's."""
+        """Folder of the tokenizer: the adapter's own if it has one, else the model's."""
         own = any((self.path / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
         return self.path if own else self.model_path
 
     @property
     def vocabulary_tokens(self) -> int | None:
-        """How many tokens the model chooses from, or None where its configuration does not say."""
+        """Vocabulary size, or None where the configuration does not say."""
         size = text_config(self.config).get("vocab_size", self.config.get("vocab_size"))
         return size if isinstance(size, int) and not isinstance(size, bool) else None
 
     def length_limit(self) -> int:
-        """The most tokens the model and its tokenizer were made for."""
+        """Most tokens that the model and its tokenizer were made for."""
         text = text_config(self.config)
         limits = [
             limit - self._positions_before_the_first(text)
@@ -120,7 +120,7 @@ class StudentFolder:
         return min(limits, default=LENGTH_CAP)
 
     def chat_template(self, *, tools: bool = False) -> str:
-        """The Jinja text of the chat template, or nothing.
+        """Jinja source of the chat template, or None.
 
         Args:
             tools: Take the one for rows with tools, where the folder has one of its own for them.
@@ -153,7 +153,7 @@ class StudentFolder:
         return found
 
     def digest(self) -> str:
-        """Content hash of every file that is loaded; a changed weight changes it.
+        """Content hash of every loaded file; it changes with any weight.
 
         Weights and their index, config and generation config, the tokenizer's files, chat
         templates, an adapter with its config, and code that is trusted.
@@ -171,7 +171,7 @@ class StudentFolder:
         return content_hash(*parts)
 
     def end_tokens(self) -> list[int]:
-        """The token ids that end what the model writes, by its generation config or its config."""
+        """Token ids that end a generation, from the generation config or the config."""
         path = self.model_path / "generation_config.json"
         given = _read_json(path).get("eos_token_id") if path.is_file() else None
         if given is None:
@@ -203,7 +203,7 @@ class StudentFolder:
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The config of the part that reads text."""
+    """Config of the text part of a model."""
     for key in _TEXT_KEYS:
         nested = config.get(key)
         if isinstance(nested, Mapping) and nested:
@@ -226,7 +226,7 @@ def _digests(files: Iterable[Path], *, root: Path) -> list[list[str]]:
 
 
 def find_folder(settings: ModelSettings) -> StudentFolder:
-    """Find the folder that the settings name: a path, a bundled model's alias or a hub id.
+    """Locate the folder that the settings name: a path, a bundled alias or a hub id.
 
     Raises:
         StudentError: There is no such model, or it has no weights that may be loaded.
@@ -337,7 +337,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def resolve_max_length(settings: ModelSettings, folder: StudentFolder) -> int:
-    """The most tokens a view may have.
+    """Most tokens of a view.
 
     Raises:
         SettingsError: The settings ask for more than the model was made for.
@@ -354,10 +354,10 @@ def resolve_max_length(settings: ModelSettings, folder: StudentFolder) -> int:
 
 
 def resolve_device(settings: ModelSettings) -> str:
-    """Where the student runs; torch is only asked where a GPU may be there."""
+    """Device of the student; torch is imported only where a GPU may be present."""
     return find_device() if settings.device == "auto" else settings.device
 
 
 def resolve_dtype(settings: ModelSettings, device: str) -> DtypeName:
-    """The type the student computes in: what the settings say, or what the device is made for."""
+    """Dtype of the student: the setting, or the usual one of the device."""
     return usual_dtype(device) if settings.dtype == "auto" else settings.dtype

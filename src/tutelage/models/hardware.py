@@ -1,4 +1,4 @@
-"""Devices of this machine: which there are, what they multiply fast, how much memory is free."""
+"""Devices of this machine: which exist, their fast dtypes and their free memory."""
 
 import platform
 import re
@@ -13,10 +13,10 @@ _DEVICE_FILES = {
     "cuda": ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"),
     "xpu": ("/dev/dri",),
 }
-"""What the drivers of graphics cards put into a Linux machine; without them torch is not asked."""
+"""Device files of graphics drivers on Linux; without them torch is not imported."""
 
 _BFLOAT16_CAPABILITY = 8
-"""NVIDIA's compute capability from which on cards multiply bfloat16; a T4 has 7.5."""
+"""NVIDIA's compute capability from which cards multiply bfloat16 fast; a T4 has 7.5."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ def kind_of(device: str) -> str:
 
 
 def find_device() -> str:
-    """The fastest kind of device here; torch is only asked where a graphics card may be there."""
+    """Fastest kind of device here; torch is imported only where a graphics card may be present."""
     wanted = [
         kind for kind, files in _DEVICE_FILES.items() if any(Path(file).exists() for file in files)
     ]
@@ -62,7 +62,7 @@ def is_available(kind: str, *, torch: Any) -> bool:
 
 
 def device_count(kind: str) -> int:
-    """How many devices of a kind there are; a processor counts as one."""
+    """Number of devices of a kind; the CPU counts as one."""
     import torch
 
     if kind in ("cpu", "mps"):
@@ -71,7 +71,7 @@ def device_count(kind: str) -> int:
 
 
 def usual_dtype(device: str) -> DtypeName:
-    """The type that a device multiplies fast without loss of range, where it has one.
+    """Fast dtype of a device that keeps the range, if it has one.
 
     bfloat16 where there are units for it; float16 on graphics cards without (T4, V100, Apple);
     float32 on processors without.
@@ -101,7 +101,7 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def check_device(device: str) -> None:
-    """See that a device is there before anything is loaded onto it.
+    """Raise an error if a device does not exist, before anything is loaded onto it.
 
     Raises:
         SettingsError: torch does not have it.
@@ -123,7 +123,7 @@ def check_device(device: str) -> None:
 
 
 def memory_of(device: str) -> Memory | None:
-    """How much memory a device has; None where that cannot be asked."""
+    """Memory of a device; None where it cannot be determined."""
     kind = kind_of(device)
     if kind == "cpu":
         return _memory_of_cpu()
@@ -140,7 +140,7 @@ def memory_of(device: str) -> Memory | None:
 
 
 def _memory_of_cpu() -> Memory | None:
-    """What the system says can be had without swapping, within the limit of a container."""
+    """Available memory of this machine without swapping, within a container's limit."""
     try:
         text = Path("/proc/meminfo").read_text(encoding="utf-8")
     except OSError:

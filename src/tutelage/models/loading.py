@@ -1,4 +1,4 @@
-"""Loading a model with transformers, from safetensors and without foreign code."""
+"""Loading of models with transformers, from safetensors and without foreign code."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -20,17 +20,17 @@ from tutelage.models.weight_files import stored_weights
 
 _BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 _READING_TOKENS = 1024
-"""The smallest batch that is worth a device's while."""
+"""Smallest useful batch, in tokens."""
 
 _STATES_A_TOKEN = 16
-"""How many vectors of a model's width a layer holds for each token at one time, about."""
+"""Activations of a layer for each token, as a multiple of the model's width, roughly."""
 
 _GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needed:
-    """What a model takes, in bytes.
+    """Memory that a model needs, in bytes.
 
     Attributes:
         weights: All of its weights.
@@ -42,16 +42,16 @@ class Needed:
 
     @property
     def total(self) -> int:
-        """Both together."""
+        """Sum of weights and batch."""
         return self.weights + self.reading
 
 
 def needed(folder: StudentFolder, *, dtype: DtypeName) -> Needed:
-    """Estimate what a model takes on a device.
+    """Estimate the memory that a model needs on a device.
 
     Args:
         folder: The model's.
-        dtype: Of its weights, unless they are quantised: then they stay as they are stored.
+        dtype: Dtype of its weights, unless they are quantised: then they stay as they are stored.
     """
     count, stored = stored_weights(folder.weights)
     size = _BYTES[dtype]
@@ -87,15 +87,15 @@ def check_fit(
     memory: Callable[[str], Memory | None] = memory_of,
     count: Callable[[str], int] = device_count,
 ) -> None:
-    """See that a model fits before it is loaded.
+    """Raise an error if a model does not fit into memory, before it is loaded.
 
     A processor's memory can be swapped, so there only weights that exceed all of it are refused.
 
     Args:
         folder: The model's.
         device: Where it is to compute.
-        dtype: Of its weights.
-        memory: Of a device.
+        dtype: Dtype of its weights.
+        memory: Memory of a device.
         count: How many devices there are of a kind.
 
     Raises:
@@ -127,7 +127,7 @@ def _nearest(
     memory: Callable[[str], Memory | None],
     count: Callable[[str], int],
 ) -> str:
-    """What to change, the smallest change first."""
+    """Suggested changes, the smallest first."""
     kind = kind_of(device)
     limit = has.total if kind == "cpu" else has.free
     if dtype == "float32" and needed(folder, dtype="bfloat16").total <= limit:
@@ -161,13 +161,13 @@ def load_model(
     dtype: DtypeName,
     device_map: str | None = None,
 ) -> Any:
-    """Load a causal language model for reading: no gradients, no dropout.
+    """Load a causal language model for inference, without gradients and dropout.
 
     Args:
         folder: The model's.
         settings: Which files and which code may be loaded.
         device: Where it computes.
-        dtype: Of the weights; those of a quantised model stay as they are stored.
+        dtype: Dtype of the weights; those of a quantised model stay as they are stored.
         device_map: How transformers divides it among all devices, such as `auto`; None for
             `device` alone.
 
@@ -207,7 +207,7 @@ def load_weights(
     dtype: DtypeName,
     placement: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Load a causal language model as transformers does, on the CPU.
+    """Load a causal language model on the CPU, as transformers does.
 
     A model that also sees is loaded whole, and reads text. An adapter is merged into the weights
     of its base model.
@@ -215,7 +215,7 @@ def load_weights(
     Args:
         folder: The model's.
         settings: Which files and which code may be loaded.
-        dtype: Of the weights.
+        dtype: Dtype of the weights.
         placement: Further arguments of `from_pretrained`: `device_map`, `quantization_config`.
 
     Raises:
@@ -245,7 +245,7 @@ def load_weights(
                 return model if folder.adapter is None else merged(model, folder.adapter)
     raise StudentError(
         f"{folder.model_path}: {len(missing)} weights of the model are not in its files, such as "
-        f"{missing[0]}: transformers would make them up",
+        f"{missing[0]}: transformers would initialise them at random",
         hint="is it a language model's folder, complete, and with the right config.json?",
     )
 
@@ -262,7 +262,7 @@ def _with_torch() -> None:
 
 
 def _kinds(config: Any) -> list[Any]:
-    """The classes of transformers that may load a model, the one its config names first."""
+    """Transformers classes that may load a model, the one named in its config first."""
     import transformers as hf
     from transformers.models.auto import modeling_auto as known
 
@@ -287,7 +287,7 @@ def _kinds(config: Any) -> list[Any]:
 
 @contextmanager
 def _explained(folder: StudentFolder) -> Iterator[None]:
-    """Turn whatever a damaged or unknown model folder makes transformers raise into one error."""
+    """Turn any exception about a damaged or unknown model folder into one error."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
@@ -318,7 +318,7 @@ def _explained(folder: StudentFolder) -> Iterator[None]:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the loading bar of transformers off the screen, where our own progress stands."""
+    """Context manager that silences the progress bars and warnings of transformers."""
     from transformers.utils import logging as hf_logging
 
     shown = hf_logging.is_progress_bar_enabled()
@@ -339,7 +339,7 @@ _SHORT_OF_MEMORY = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 @contextmanager
 def memory_errors(kind: type[Exception]) -> Iterator[None]:
-    """Turn every way in which torch says that memory is short into one exception.
+    """Context manager that turns every out-of-memory error of torch into one exception.
 
     Args:
         kind: The exception to raise instead.
@@ -359,7 +359,7 @@ def memory_errors(kind: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def forward_errors(kind: type[Exception]) -> Iterator[None]:
-    """Turn what a forward pass raises on rows it cannot take into one exception.
+    """Context manager that turns errors of a forward pass on unsuitable rows into one exception.
 
     Learned positions that end early, an index outside a table, a length that a model's chunks do
     not divide: each costs the rows concerned and not the run.

@@ -1,4 +1,4 @@
-"""Weight files of a model folder: which ones are loaded, and whether they are whole.
+"""Weight files of a model folder: selection, integrity checks and hashes.
 
 Checked without torch. An index decides which files transformers opens, so it may name nothing
 but safetensors files inside the folder; and a safetensors file says in its header how long it is,
@@ -29,11 +29,11 @@ _LAYER = re.compile(
 _SPARE_LAYERS = 1
 """Of layers that only predict further tokens, which transformers leaves out."""
 _LARGEST_HEADER_BYTES = 100_000_000
-"""The format's own limit."""
+"""Largest header of a safetensors file, as the format sets it."""
 
 
 def weight_files(path: Path, *, config: Mapping[str, Any], pickle: bool) -> tuple[Path, ...]:
-    """The files of a folder that transformers loads weights from, with their index.
+    """Files that transformers loads weights from, with their index.
 
     Args:
         path: The model's folder.
@@ -87,7 +87,7 @@ def _check_layers(path: Path, config: Mapping[str, Any], names: Iterable[str]) -
 
 
 def stored_weights(files: Iterable[Path]) -> tuple[int, int]:
-    """How many weights safetensors files hold, and in how many bytes.
+    """Number and bytes of the weights in safetensors files.
 
     Nothing but their headers is read. Other files count with their size, as weights of two bytes.
     """
@@ -168,7 +168,7 @@ def _named_in_config(path: Path, config: Mapping[str, Any]) -> list[Path]:
 
 
 def _safe_files(path: Path) -> list[Path]:
-    """The single file that transformers prefers, or the shards of an index."""
+    """Single weight file that transformers prefers, or the shards of an index."""
     if (path / _SINGLE).is_file():
         return [path / _SINGLE]
     if (path / _SAFE_INDEX).is_file():
@@ -189,7 +189,7 @@ def _check_indexes(path: Path, *, pickle: bool) -> None:
 
 
 def _members(index: Path, *, pickle: bool) -> list[Path]:
-    """The files that an index names, each once.
+    """Files that an index names, each once.
 
     Raises:
         StudentError: It is no index, or names a file that is missing or may not be loaded.
@@ -247,7 +247,7 @@ def _is_there(file: Path) -> bool:
 
 
 def _hub_blobs(folder: Path) -> list[Path]:
-    """Where the hub's cache keeps the files that a snapshot's links point to."""
+    """Files in the hub's cache that a snapshot's links point to."""
     repository = folder.absolute().parent.parent
     is_snapshot = folder.absolute().parent.name == "snapshots"
     if is_snapshot and re.match(r"(models|datasets|spaces)--", repository.name):
@@ -268,7 +268,7 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, hexadecimal.
 
     A file of a megabyte or more is hashed again only when its size or its time of change differs
-    from what was noted beside the last digest.
+    from what was stored with the last digest.
     """
     real = path.resolve()
     stat = real.stat()
@@ -298,7 +298,7 @@ def sha256(path: Path) -> str:
 
 
 def _remember(place: Path, content: dict[str, object]) -> None:
-    """Write a note for the next time; without it, hashing is only slower."""
+    """Store a hash for next time; if that fails, hashing is only slower."""
     with suppress(OSError, DataError):
         place.parent.mkdir(parents=True, exist_ok=True)
         write_text(place, json.dumps(content))

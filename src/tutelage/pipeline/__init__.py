@@ -1,4 +1,4 @@
-"""One run folder and its stages, from reading the data to the report."""
+"""Pipeline: the run folder and its stages, from reading the data to the report."""
 
 from tutelage.pipeline.check_stages import compare_filters, filter_run, verify_file, verify_run
 from tutelage.pipeline.config import RunSettings, load_settings, yaml_value

@@ -1,4 +1,4 @@
-"""The numbers of the rules `cheap` and `oracle`: from the texts and the columns of the data."""
+"""Inputs of the baselines `cheap` and `oracle`, from the texts and the columns of the data."""
 
 import json
 from collections import Counter
@@ -32,15 +32,15 @@ where r.status = 'ok' and r."row" <> e."row"
 """
 _CANDIDATES = "select candidate_id, example_id from candidates order by candidate_id"
 _LANGUAGE_CHARACTERS = 1000
-"""Of each text; more does not change which language it is."""
+"""Characters of each text from which its language is detected."""
 _NAMED = 8
-"""Columns that a message lists."""
+"""Most columns listed in a message."""
 
 
 def baseline_columns(
     run: RunFolder, settings: SelectSettings, *, closed: Callable[[], "pa.Array[Any]"]
 ) -> pa.Table | None:
-    """What the rule of a selection compares that the student did not measure.
+    """Columns that a rule needs and the student does not measure.
 
     Args:
         run: The run folder.
@@ -85,13 +85,13 @@ def _strings(table: pa.Table, name: str) -> Any:
 
 
 def _differ(instruction: str, response: str) -> bool:
-    """Whether two texts are known to be in different languages."""
+    """Whether two texts are in different languages, as far as these are detected."""
     one, other = (language_of(text[:_LANGUAGE_CHARACTERS]) for text in (instruction, response))
     return one is not None and other is not None and one != other
 
 
 def check_truth_column(run: RunFolder, settings: SelectSettings) -> None:
-    """Look whether every example of a run has a value in the column of the truth.
+    """Check that every example of a run has a value in the truth column.
 
     Raises:
         DataError: The column is missing, or some rows have no value in it.
@@ -108,7 +108,7 @@ def _truth(run: RunFolder, settings: SelectSettings) -> pa.Table:
 
 
 def _faulty(run: RunFolder, settings: SelectSettings) -> dict[str, float]:
-    """1 or 0 for each example, by what the column of the truth says."""
+    """Mask of faulty examples, from the truth column."""
     column = str(settings.truth)
     with open_tables(run) as tables:
         examples = tables.sql(_EXTRAS).to_arrow_table().to_pylist()
@@ -140,7 +140,7 @@ def _faulty(run: RunFolder, settings: SelectSettings) -> dict[str, float]:
 def _values(
     examples: Sequence[Mapping[str, Any]], column: str
 ) -> Iterator[tuple[Mapping[str, Any], str | None]]:
-    """Each example with its value in a column; None where it has none.
+    """Examples with their value of a column; None without one.
 
     Raises:
         DataError: No example has the column, or a value is a list or an object.
@@ -170,7 +170,7 @@ def _values(
 
 
 def _plain(value: object) -> str | None:
-    """A value as it is compared: texts without regard to case, numbers however they are written.
+    """Value in the form in which it is compared: texts without case, numbers in one notation.
 
     Examples:
         >>> [_plain(v) for v in (True, "TRUE ", 1, "1.0", None, "Echo")]

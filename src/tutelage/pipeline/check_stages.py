@@ -1,4 +1,4 @@
-"""The correctness gate and the filters, over a file or over a run."""
+"""Verification and filtering of a file or of a run."""
 
 import asyncio
 from collections import Counter
@@ -60,7 +60,7 @@ JUDGED_AT_ONCE = 64
 
 @contextmanager
 def journal_beside(path: Path, teacher: TeacherSettings) -> Iterator[Journal]:
-    """Where replies are kept: where the settings say so, else at `path`."""
+    """Path of the teacher cache: the settings' own, or `path`."""
     foreign = teacher.kind == "replay" and teacher.journal is not None
     with Journal(teacher.journal or path, read_only=foreign) as journal:
         yield journal
@@ -76,7 +76,7 @@ def judged(
     on_done: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
-    """Ask a model whether responses are right, one verdict for each claim, in their order.
+    """Verdicts of a model on claims, in their order.
 
     Args:
         claims: What is to be judged.
@@ -163,7 +163,7 @@ def verify_file(
     teacher: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Check the responses of a file against its references.
+    """Verify the responses of a file against its references.
 
     Args:
         data: Settings of the data room, with `path`.
@@ -173,7 +173,7 @@ def verify_file(
             `candidate_id`, `verdict` and `evidence`.
         progress: Told of each row read.
         teacher: Settings of the model that judges, for the check `judge`. Its replies are kept
-            beside `out`, so that nobody is asked twice.
+            next to `out`, so that no request is sent twice.
         doors: How the judge is reached.
 
     Returns:
@@ -241,7 +241,7 @@ def verify_run(
     doors: Doors | None = None,
     name: str | None = None,
 ) -> dict[str, Any]:
-    """Check every candidate of a run against its example's reference. Writes verdicts.parquet.
+    """Verify every candidate of a run against its example's reference. Writes verdicts.parquet.
 
     The verdicts of other checks stay.
 
@@ -286,7 +286,16 @@ def verify_candidates(
     doors: Doors | None = None,
     name: str | None = None,
 ) -> dict[str, Any]:
-    """Check the candidates of a run whose lock is held; the arguments are those of `verify_run`."""
+    """Verify the candidates of a run whose lock is held.
+
+    Args:
+        run: The run.
+        check: Settings of the check.
+        progress: Gets the progress.
+        teacher: Settings of the judge, where the check asks one.
+        doors: Factories of teacher and student; None for the usual ones.
+        name: Name of the check; None for its kind.
+    """
     tables = open_tables(run)
     progress.begin("verify", total=pq.read_metadata(run.candidates).num_rows, unit="candidates")
     try:
@@ -343,7 +352,7 @@ def _by_majority(rows: Iterable[Mapping[str, Any]], check: Mapping[str, Any]) ->
 
 
 def _votes(versions: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """The text of each version; a sample that repeats another votes with that one's text."""
+    """Text of each version; a duplicate sample counts with the text of the one it repeats."""
     texts = {
         row["candidate_id"]: row["messages"][-1]["content"] for row in versions if row["messages"]
     }
@@ -362,7 +371,7 @@ class _Majority(BaseModel):
 def _refuse_agreement(check: Mapping[str, Any]) -> None:
     if check.get("check") == "agreement":
         raise SettingsError(
-            "check 'agreement' compares the answers of one example, which a file does not tell",
+            "check 'agreement' compares the answers of one example, which a file does not identify",
             hint="make a run of it first, then `tutelage verify RUN --check agreement`",
         )
 
@@ -400,7 +409,7 @@ def filter_run(
     teacher: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Apply filters to the candidates of a run. Writes filters.parquet; removes nothing.
+    """Filter the candidates of a run. Writes filters.parquet; removes nothing.
 
     Args:
         root: The run folder.
@@ -460,7 +469,15 @@ def compare_filters(
     teacher: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> Comparison:
-    """Apply each filter on its own and put them side by side; writes nothing."""
+    """Apply each filter on its own and compare them; writes nothing.
+
+    Args:
+        root: The run folder.
+        config: The filters, or the YAML file with them.
+        progress: Gets the progress.
+        teacher: Settings of the teacher, where a filter asks one.
+        doors: Factories of teacher and student; None for the usual ones.
+    """
     run, settings, candidates, scores = _filtering(root, config)
     progress.begin("filter", total=len(settings.filters), unit="filters")
     results = asyncio.run(

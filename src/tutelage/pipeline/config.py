@@ -1,4 +1,4 @@
-"""One YAML file says what a run is. Each room owns its own settings; here they are put together."""
+"""Settings of a run, which combine those of all packages in one YAML file."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,12 +38,12 @@ class RaySettings(BaseModel):
         description="local: start Ray on this machine. auto: join the cluster this machine "
         "belongs to. Or ray://HOST:PORT.",
     )
-    workers: int = Field(default=2, ge=1, description="How many actors, each with its own model.")
+    workers: int = Field(default=2, ge=1, description="Number of workers, each with its own model.")
     worker_cpus: int = Field(
-        default=1, ge=1, description="The processors of one worker; as many threads compute."
+        default=1, ge=1, description="Processors, and so threads, of one worker."
     )
     worker_gpus: float = Field(
-        default=0, ge=0, description="The graphics cards of one worker: 1, or a share of one."
+        default=0, ge=0, description="Graphics cards of one worker: 1, or a fraction of one."
     )
 
 
@@ -58,7 +58,7 @@ DEFAULT_METRICS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr")
 
 
 class DataSettings(ReadSettings):
-    """Where the rows are and how to read them."""
+    """Location of the rows and how they are read."""
 
     path: str | tuple[str, ...] = Field(
         description="A file, a folder, a glob, a hub data set, or a list of these."
@@ -74,16 +74,18 @@ class DataSettings(ReadSettings):
 
 
 class ScoreSettings(BaseModel):
-    """What is computed from the student's readings."""
+    """Metrics to compute, and what else is stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     metrics: tuple[str, ...] = Field(
-        default=DEFAULT_METRICS, min_length=1, description="Columns of scores.parquet."
+        default=DEFAULT_METRICS,
+        min_length=1,
+        description="Metrics to compute, as columns of scores.parquet.",
     )
     statistics: bool = Field(
         default=False,
-        description="Also keep what the student thought of each token, in statistics.parquet.",
+        description="Also store the student's token statistics, in statistics.parquet.",
     )
     engine: EngineName = Field(
         default="local", description="local: the student in this process. ray: a pool of workers."
@@ -97,7 +99,7 @@ class ScoreSettings(BaseModel):
 
 
 class EmbedderChoice(BaseModel):
-    """How texts become vectors, for a choice by diversity; the filters room has the embedders."""
+    """Embedder for a selection by diversity; the filters package implements them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -105,7 +107,7 @@ class EmbedderChoice(BaseModel):
 
 
 class RunSettings(BaseModel):
-    """Everything that decides what a run does."""
+    """All settings of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -113,7 +115,7 @@ class RunSettings(BaseModel):
     student: StudentSettings
     out: str = Field(min_length=1, description="The run folder.")
     teacher: TeacherSettings | None = Field(
-        default=None, description="Leave out to judge refinements that came with the data."
+        default=None, description="Leave out to use rewrites that came with the data."
     )
     refine: RefineSettings = Field(default_factory=RefineSettings)
     score: ScoreSettings = Field(default_factory=ScoreSettings)
@@ -138,7 +140,9 @@ class RunSettings(BaseModel):
         # Said before the teacher was paid and the student has read for hours, not after.
         lost = beyond(self.score.metrics, "ranks") if self.student.backend == "vllm" else ()
         if lost:
-            raise ValueError(f"score.metrics: {', '.join(lost)} cannot be had from a vLLM server")
+            raise ValueError(
+                f"score.metrics: {', '.join(lost)} are not available from a vLLM server"
+            )
         if self.student.backend == "vllm" and self.select.quality_gate != "off":
             raise ValueError(
                 "select.quality_gate: calibrated needs entropies, which a vLLM server does not give"
@@ -168,13 +172,13 @@ class RunSettings(BaseModel):
 
 
 def _needed_by_extension(select: SelectSettings) -> tuple[str, ...]:
-    """The metrics that the rule of an extension compares."""
+    """Metrics that the rule of an extension compares."""
     rule = extensions_of("rule").get(select.function or "")
     return () if rule is None else tuple(rule.options.get("metrics", ()))
 
 
 def known_metrics(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The same names, once it is sure that each is a metric of the scores table.
+    """Names of metrics, after checking that each is a metric of the scores table.
 
     Raises:
         ValueError: One is not; the message lists those that are.
@@ -208,7 +212,7 @@ def load_settings(path: Path, *, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values of a YAML file of settings, unchecked, with flags in their places.
+    """Raw values of a YAML file of settings, with options applied.
 
     Args:
         path: The file.
@@ -238,7 +242,7 @@ def file_values(path: Path, *, overrides: Mapping[str, Any] | None = None) -> di
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Unchecked settings with other values in some places.
+    """Raw settings with the values at some places replaced.
 
     Args:
         values: The settings by name.
@@ -251,7 +255,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> d
 
 
 def yaml_value(text: str, *, place: str) -> Any:
-    """What a YAML text holds.
+    """Value of a YAML text.
 
     Raises:
         SettingsError: It is not YAML.
@@ -277,7 +281,7 @@ def _put(values: dict[str, Any], names: list[str], value: object) -> None:
 
 
 def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
-    """The problems, without a list that is too short only because its items are wrong."""
+    """Problems without a list's length error that only follows from invalid items."""
     problems = error.errors()
     places = [problem["loc"] for problem in problems]
     for problem in problems:
@@ -288,7 +292,12 @@ def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
 
 
 def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Model:
-    """Build settings, or say everything that is wrong with them at once.
+    """Build settings, or report all their problems at once.
+
+    Args:
+        kind: The settings model.
+        values: Raw values.
+        place: File or option, for messages.
 
     Raises:
         SettingsError: One line a problem, with its dotted path.

@@ -1,4 +1,4 @@
-"""The commented configuration file of `tutelage init`, and its JSON schema for editors.
+"""Commented configuration file of `tutelage init`, and its JSON schema for editors.
 
 Both are made from the settings models, so that they name no setting that does not exist.
 """
@@ -23,7 +23,7 @@ from tutelage.teacher import TeacherSettings
 
 FILE = Path("tutelage.yaml")
 SCHEMA_FILE = "tutelage-schema.json"
-"""The name of the schema beside a configuration file, where its first line looks for it."""
+"""File name of the schema, to which a configuration file's first line refers."""
 
 _WIDTH = 96
 _OPENING = """\
@@ -73,7 +73,7 @@ _EXAMPLES: Mapping[str, Any] = {
     "data.fields": {},
     "out": "runs/first",
 }
-"""Values that are shown where a setting has no default, or none that explains it."""
+"""Example values of settings without a default, or without one that explains them."""
 
 _MEANINGS = {
     "student.device": "The device: auto, cpu, cuda or cuda:N.",
@@ -84,7 +84,7 @@ _MEANINGS = {
     "teacher.prices": "What a million prompt and completion tokens cost; max_cost needs it.",
     "refine.steps": "What is rewritten, in this order.",
     "refine.temperature": "The sampling temperature of the first attempt.",
-    "refine.attempts": "How often a rewrite is asked for until its reply can be used.",
+    "refine.attempts": "How often a rewrite is requested until its reply can be used.",
     "score.metrics": "The metrics to compute; `tutelage metrics` lists them.",
     "select.rule": "The rule; docs/rules.md explains each.",
     "select.mode": "The mode of the rule srt: safe or paper.",
@@ -95,7 +95,7 @@ _MEANINGS = {
     "fault; see docs/quality-gate.md.",
     "select.seed": "The seed of every random draw, baselines included.",
 }
-"""Where a description needs the context of the other settings, or is missing."""
+"""Descriptions of settings that need the context of others or have none of their own."""
 
 
 def config_text(
@@ -105,7 +105,7 @@ def config_text(
     student: str | None = None,
     out: str | None = None,
 ) -> str:
-    """A commented configuration file to start from.
+    """Text of a commented configuration file.
 
     Args:
         file: Its name, which a comment repeats.
@@ -132,7 +132,7 @@ def config_text(
 def _setting(
     kind: type[BaseModel], section: str, name: str, values: Mapping[str, Any], *, off: str
 ) -> Iterator[str]:
-    """One setting with its description; commented out where it is not needed."""
+    """One setting with its description; commented out where it is optional."""
     field = kind.model_fields[name]
     path = f"{section}.{name}"
     described = _MEANINGS.get(path) or field.description
@@ -156,7 +156,7 @@ def _yaml(value: object) -> str:
 
 
 def config_schema() -> dict[str, Any]:
-    """The JSON schema of a configuration file, for editors."""
+    """JSON schema of a configuration file, for editors."""
     schema = RunSettings.model_json_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -166,7 +166,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as a file holds it."""
+    """Text of the schema's file."""
     return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -178,7 +178,7 @@ def write_config(
     student: str | None = None,
     out: str | None = None,
 ) -> dict[str, str]:
-    """Write a commented configuration file, and its schema beside it.
+    """Write a commented configuration file with its schema.
 
     Args:
         file: The YAML file.
@@ -200,7 +200,7 @@ def write_config(
     }
     if file.name == SCHEMA_FILE:
         raise SettingsError(
-            f"{file}: is the name of the schema beside the file", hint="such as tutelage.yaml"
+            f"{file}: is the name of the schema file next to it", hint="such as tutelage.yaml"
         )
     if not file.parent.is_dir():
         raise SettingsError(f"{file.parent}: no such folder", hint="create it, or name another one")

@@ -1,4 +1,4 @@
-"""What a run, a rewriting, a scoring or a training would take, before anything is done."""
+"""Estimates of a run, a rewriting, a scoring or a training, before they start."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,10 +45,10 @@ from tutelage.training import Encoded, TrainSettings, encode_file, training_spee
 from tutelage.training.train import student_settings
 
 MEASURED_ITEMS = 4
-"""Items of a task that are evaluated to see how long one takes."""
+"""Items of a task that are evaluated to measure its speed."""
 
 MEASURED_TOKENS = 32
-"""The most tokens of an answer that is written only to see how fast the student writes."""
+"""Most tokens of an answer that is generated only to measure the speed."""
 
 _LOADED_AND_SAVED = 2
 """A trained model is saved in about the time in which it is loaded: it is the same file."""
@@ -63,10 +63,10 @@ def estimate_run(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `run_all` would ask the teacher and let the student read.
+    """Estimate the teacher calls and the student's reading of `run_all`.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         progress: Told of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
@@ -88,10 +88,10 @@ def run_work(
     measure_seconds: float,
     read_again: bool = False,
 ) -> tuple[dict[str, Any], list[Work], list[Work]]:
-    """The parts of a run's work.
+    """Parts of a run's work.
 
     Args:
-        settings: Of the run.
+        settings: Settings of the run.
         progress: Told of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
@@ -158,7 +158,7 @@ def _gate(
 
 
 def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
-    """The student's own answers, which the teacher rewrites."""
+    """Work of the student's own answers, which the teacher rewrites."""
     namesake = ScriptedTeacher("", name=own.teacher_name)
     sampling = settings.refine.own_answers
     count = 0
@@ -184,7 +184,7 @@ def estimate_score(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `score_data` or `score_run` would let the student read.
+    """Estimate the student's reading of `score_data` or `score_run`.
 
     Args:
         student: Settings of the student room.
@@ -216,7 +216,7 @@ def estimate_score(
 
 
 def data_sample(settings: DataSettings, *, progress: Progress) -> tuple[int, TextSample]:
-    """How many rows some data has, and a sample of the texts that come with them.
+    """Number of rows of some data, and a sample of its texts.
 
     Raises:
         DataError: It cannot be read, or no row has a response.
@@ -246,14 +246,14 @@ def estimate_training(
     weights: str = "auto",
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `train` would train on, and how long that would take.
+    """Estimate the tokens and time of `train`.
 
     Args:
         data: A file, or a run folder.
         model: The student to start from.
         settings: Settings of the training.
-        chosen: Of a run: `selected`, or the name of a baseline; None: `selected`.
-        selection: Of a run: a named selection; None is the run's own.
+        chosen: For a run: `selected`, or the name of a baseline; None: `selected`.
+        selection: For a run: a named selection; None is the run's own.
         weights: As for `train`.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
     """
@@ -372,7 +372,7 @@ def evaluation_work(
 
     Args:
         model: The student before it is trained.
-        tasks: Of one evaluation.
+        tasks: Tasks of one evaluation.
         settings: How it is evaluated.
         times: How many evaluations there are.
         measure_seconds: Whether a speed is measured; 0 takes the last measurement.
@@ -429,7 +429,7 @@ def _measured_task(
 
 
 def items_of(task: TaskSettings) -> int | None:
-    """How many items a task has; None where that is not known before it is read."""
+    """Number of items of a task; None where it is unknown before reading."""
     if task.path is None or not Path(task.path).is_file():
         return task.limit
     rows = sum(1 for _ in read_records(task.path))
@@ -444,7 +444,7 @@ def answering_work(
     count: int,
     measure_seconds: float,
 ) -> Work:
-    """A student's own answers as one part of a command's work; measures one batch of them.
+    """Own answers of a student as one part of a command's work; measures one batch.
 
     Args:
         stage: What the answers are for.
@@ -479,7 +479,7 @@ def answering_work(
 def _measured_answers(
     key: str, asked: TeacherSettings, requests: Sequence[Request]
 ) -> tuple[float | None, str]:
-    """Tokens a second that are written; the first request, which loads the model, is not timed."""
+    """Generated tokens per second; the first request, which loads the model, is not timed."""
 
     async def timed() -> tuple[int, float]:
         teacher = LocalTeacher(asked)

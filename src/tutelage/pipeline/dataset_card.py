@@ -1,4 +1,4 @@
-"""The card of an exported set: where it came from, who wrote it, who chose it, by which rule."""
+"""Dataset card of an exported set: source, teacher, student, rule and notes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ NOT_SAID = "not recorded"
 WITHOUT_ARGUMENTS = ("axolotl", "llamafactory", "sharegpt", "alpaca")
 """Formats without a place for a row's own template arguments."""
 ALL_TURNS = ("axolotl", "llamafactory", "sharegpt")
-"""Trainers that train on every assistant turn unless they are told otherwise."""
+"""Trainers that train on every assistant turn by default."""
 BY_TURNS = ("llamafactory", "sharegpt")
-"""Formats of LLaMA-Factory, which takes no conversation that does not alternate."""
+"""Formats of LLaMA-Factory, which accept only strictly alternating conversations."""
 
 
 def alternates(messages: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether asker and assistant speak in turn, after at most one system message at the start.
+    """Whether user and assistant alternate, after at most one system message at the start.
 
     A tool's result stands where the user would speak.
     """
@@ -38,7 +38,7 @@ def alternates(messages: Sequence[Mapping[str, Any]]) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Card:
-    """Counts rows as they pass, then writes the card beside the file.
+    """Collector that counts exported rows and then writes the card next to the file.
 
     Attributes:
         run: Where the set was made.
@@ -61,7 +61,7 @@ class Card:
     )
 
     def noted(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """The same rows, counted."""
+        """Same rows, counted as they pass."""
         for row in rows:
             self._rows += 1
             roles = [message["role"] for message in row["messages"]]
@@ -75,7 +75,7 @@ class Card:
             yield row
 
     def notes(self, to: str) -> list[str]:
-        """What a person should know before training on this file with this program."""
+        """Notes for training on this file with this trainer."""
         found = []
         if self._several_turns and to in ALL_TURNS:
             found.append(
@@ -96,16 +96,16 @@ class Card:
                 "they were scored; --to trl and --to messages keep them"
             )
         if self.chosen != "selected":
-            found.append(f"{self.chosen} is a null: a set chosen without the student")
+            found.append(f"{self.chosen} is a baseline: a set chosen without the student")
         return found
 
     @property
     def path(self) -> Path:
-        """Beside the file: train.jsonl has train.card.md."""
+        """Path of the card: train.jsonl has train.card.md."""
         return self.file.with_name(f"{self.file.stem}.card.md")
 
     def write(self) -> Path:
-        """Write the card; call it when all rows have passed."""
+        """Write the card, after all rows have passed."""
         write_text(self.path, self._text())
         return self.path
 
@@ -147,7 +147,7 @@ class Card:
 
 
 def _decider(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The student whose scores decided, which need not be the one that read the run last.
+    """Name of the student whose scores decided, which may not be the last one that read the run.
 
     Of another than the last one, a run knows the fingerprint and no more.
     """
@@ -172,7 +172,7 @@ def _people(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str,
 
 
 def _base(model: object) -> str | None:
-    """The last part of a model's name: a card is published, a folder's place is not."""
+    """Last part of a model's name, because a published card must not contain a local path."""
     return Path(str(model)).name if model else None
 
 
@@ -181,7 +181,7 @@ def _inputs(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _licences(sources: Iterable[str], teachers: Iterable[str]) -> Iterator[str]:
-    """One line to fill in for every source and teacher: a licence cannot be found out here."""
+    """Licence line to fill in for every source and teacher."""
     yield "## Licences"
     yield ""
     yield "To be filled in before this set is shared. Terms of a teacher can bind its answers."

@@ -1,4 +1,4 @@
-"""The demo: the main job on the embedded examples, with a real teacher's replies replayed."""
+"""Demo run on bundled examples, with recorded replies of a real teacher."""
 
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -12,14 +12,14 @@ from tutelage.progress import Progress
 from tutelage.refinement import RefineSettings
 
 TEACHER = "qwen2.5-coder-1.5b"
-"""Qwen2.5-Coder-1.5B-Instruct (Q4_K_M) behind llama.cpp wrote the replies in the journal."""
+"""Model that wrote the recorded replies: Qwen2.5-Coder-1.5B-Instruct (Q4_K_M) with llama.cpp."""
 
 REFINE = RefineSettings(prompt_version="v1", max_tokens=512)
-"""As the replies were asked for: other settings would be other requests, which nobody answered."""
+"""Request settings of the recorded replies; other settings would be other requests."""
 
 
 def demo_settings(out: Path, *, student: Mapping[str, Any]) -> RunSettings:
-    """The settings of the demo's run, which are also an example of settings."""
+    """Settings of the demo's run, which also serve as an example."""
     here = resources.files("tutelage.demo_data")
     values = {
         "data": {"path": str(here / "examples.jsonl")},
@@ -43,7 +43,7 @@ def run_demo(
     say: Callable[[str], None],
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Do the main job on embedded examples, offline.
+    """Run the demo offline.
 
     Args:
         out: The run folder.

@@ -46,7 +46,7 @@ _TOOLS = {
     "accelerate": "accelerate",
 }
 _TOLERANCES = {"float32": 5e-4, "bfloat16": 0.03, "float16": 0.03}
-"""The largest difference of a row's mean loss to the processor's in float32, in nats."""
+"""Largest difference of a row's mean loss from the CPU's in float32, in nats."""
 _GIB = 1 << 30
 _TERA = 1e12
 _TRAINED_ROWS = 8
@@ -70,7 +70,7 @@ _MODES: dict[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceLine:
-    """One line of the report.
+    """One line of the device report.
 
     Attributes:
         check: What was looked at.
@@ -85,7 +85,7 @@ class DeviceLine:
 
 @dataclass(slots=True, kw_only=True)
 class _Bench:
-    """One device, and how large the work for it is."""
+    """One device with the size of its test work."""
 
     device: str
     small: bool
@@ -107,12 +107,12 @@ class _Bench:
 def device_report(
     device: str = "auto", *, progress: Progress | None = None, seed: int = 0
 ) -> dict[str, Any]:
-    """Test a device.
+    """Test a device: correctness, speed, memory and training.
 
     Args:
         device: `auto`, or the name of one.
         progress: Told of each line.
-        seed: Of weights and rows.
+        seed: Seed of weights and rows.
 
     Returns:
         The device, its lines, and whether all of them are as they should be.
@@ -158,7 +158,7 @@ def device_report(
 
 
 def _guarded(check: Callable[[_Bench], Iterator[DeviceLine]], work: _Bench) -> Iterator[DeviceLine]:
-    """The lines of a check; one that fails says so, and the others are still made."""
+    """Lines of a check; a check that fails is reported and the others still run."""
     name = check.__name__.strip("_").replace("_", " ")
     try:
         yield from check(work)
@@ -194,7 +194,7 @@ def _tools(_: _Bench) -> Iterator[DeviceLine]:
 
 
 def _golden(work: _Bench) -> Iterator[DeviceLine]:
-    """Rows on the device against the processor's plain loop in float32."""
+    """Rows on the device compared with the CPU's plain loop in float32."""
     shape = bench.SMALL
     passages = [
         *bench.rows_of(shape, tokens=90, count=4, shared=60, seed=work.seed),
@@ -230,7 +230,7 @@ def _matrix_peak(work: _Bench) -> Iterator[DeviceLine]:
 
 
 def _speed(work: _Bench) -> Iterator[DeviceLine]:
-    """Tokens a second by row length and model size, next to other ways to read the same rows."""
+    """Tokens per second by row length and model size, compared with other methods."""
     dtype = usual_dtype(work.device)
     for shape in work.shapes:
         model = bench.random_model(shape, device=work.device, dtype=dtype, seed=work.seed)
@@ -256,7 +256,7 @@ def _speed(work: _Bench) -> Iterator[DeviceLine]:
 def _seconds_by_way(
     work: _Bench, engine: Any, model: Any, passages: Sequence[Passage]
 ) -> dict[str, float]:
-    """How long each way to read the same passages takes, ours first."""
+    """Seconds of each method for the same passages, ours first."""
     ways: dict[str, Callable[[], object]] = {
         "tutelage": lambda: bench.read_all(engine, passages),
         "plain loop": lambda: bench.plain_loop(model, passages),
@@ -320,7 +320,7 @@ def _long_rows(work: _Bench) -> Iterator[DeviceLine]:
 
 
 def _training(work: _Bench) -> Iterator[DeviceLine]:
-    """The loss of a training on the device against the processor's."""
+    """Loss of a training on the device compared with the CPU's."""
     missing = [name for name in ("trl", "peft") if find_spec(name) is None]
     if missing:
         yield DeviceLine(check="training loss", result=f"absent: {', '.join(missing)}")

@@ -21,7 +21,7 @@ DISTILLATION = "distillation"
 def export_prompts(
     run: RunFolder, *, file: Path, chosen: str, routes: Path | None
 ) -> dict[str, Any]:
-    """Write the prompts of a set, with the teacher that each is to be distilled from.
+    """Write the prompts of a set, each with the teacher from which it is distilled.
 
     The teacher is the route of the row's source, else the one that wrote the row, else the only
     teacher of the run.

@@ -1,4 +1,4 @@
-"""What is installed, which devices there are, and whether the student's template works."""
+"""Environment check: installed libraries, devices, sandbox and the student's template."""
 
 import os
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ EXTRAS = {
     "train": ("accelerate", "datasets", "peft", "trl"),
     "eval": ("lm_eval",),
 }
-"""The libraries that each extra installs, by import name."""
+"""Import names of the libraries of each extra."""
 
 _PROBE = Candidate(
     candidate_id="probe",
@@ -44,7 +44,7 @@ _PROBE = Candidate(
 def examine(
     *, student: str | None, template: str, arguments: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Look at this machine, and at a student if one is named.
+    """Examine this machine, and a student if one is named.
 
     Args:
         student: A folder, a hub id or an alias; None looks at the machine alone.
@@ -78,7 +78,7 @@ def _missing(libraries: tuple[str, ...]) -> list[str]:
 
 
 def _sandbox() -> dict[str, str]:
-    """What isolates the programs of `verify --check code` here, and what does not and why."""
+    """Isolation of `verify --check code` on this machine, and why other mechanisms do not work."""
     used = sandbox_mechanism()
     found = {str(name): why_not(name) or "works" for name in MECHANISMS}
     above, why_none = memory_groups()

@@ -1,4 +1,4 @@
-"""One example: its candidates, their numbers, and why the decision fell as it did."""
+"""Explanation of one example: its candidates, their scores and the decision."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ NUMBERS = ("ifd", "ifd_loss", "r_ifd", "ppl", "grape", "rsr", "response_tokens")
 def explain_example(
     root: Path, name: str, *, full: bool = False, selection: str | None = None
 ) -> str:
-    """Say everything that is known about one example, in words.
+    """Describe one example and its decision in words.
 
     Args:
         root: The run folder.
@@ -94,7 +94,7 @@ def explain_example(
 
 
 def deciding_student(manifest: Mapping[str, Any]) -> str | None:
-    """The fingerprint of the student whose scores decided, or of the run's own before that."""
+    """Fingerprint of the student whose scores decided, or else of the run's own student."""
     tally = manifest.get("stages", {}).get("select", {}).get("tally", {})
     found = tally.get("student") or manifest.get("student", {}).get("fingerprint")
     return None if found is None else str(found)
@@ -194,7 +194,7 @@ def _candidate(
 
 
 def _printable(text: str) -> str:
-    """The text on one line, with escapes in place of what cannot be seen; emoji stay whole."""
+    """Text on one line, with escapes for invisible characters; emoji stay whole."""
     return "".join(c if c.isprintable() or c in "\u200c\u200d" else ascii(c)[1:-1] for c in text)
 
 
@@ -213,7 +213,7 @@ def _text(label: str, text: str, *, full: bool) -> list[str]:
 
 
 def example_facts(root: Path, name: str, *, selection: str | None = None) -> dict[str, Any]:
-    """What is known about one example, for programs.
+    """Facts about one example for programs.
 
     Args:
         root: The run folder.

@@ -1,4 +1,4 @@
-"""A chosen set, written for the program that trains on it."""
+"""Export of a selected set for a trainer."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +44,7 @@ from tutelage.pipeline.turn_formats import (
 
 
 def trl(file: Path) -> str:
-    """Python that trains with TRL."""
+    """Python snippet that trains with TRL."""
     return (
         "from datasets import load_dataset\n"
         "from trl import SFTConfig, SFTTrainer\n\n"
@@ -58,7 +58,7 @@ def trl(file: Path) -> str:
 
 
 def axolotl(file: Path) -> str:
-    """The `datasets` part of an axolotl configuration."""
+    """The `datasets` section of an axolotl configuration."""
     return (
         "datasets:\n"
         f"  - path: {file.name}\n"
@@ -75,7 +75,7 @@ def axolotl(file: Path) -> str:
 
 
 def llamafactory(file: Path) -> str:
-    """An entry of LLaMA-Factory's dataset_info.json for rows of role and content."""
+    """Entry of LLaMA-Factory's dataset_info.json for rows with role and content."""
     entry = {
         "tutelage": {
             "file_name": file.name,
@@ -88,7 +88,7 @@ def llamafactory(file: Path) -> str:
 
 
 def _tools_column(file: Path) -> dict[str, str]:
-    """The column of the tools, if the file that was written has it."""
+    """Column of the tools, if the written file has one."""
     if file.suffix == ".parquet":
         return {"tools": "tools"} if "tools" in pq.read_schema(file).names else {}
     with file.open(encoding="utf-8") as lines:
@@ -96,7 +96,7 @@ def _tools_column(file: Path) -> dict[str, str]:
 
 
 def llamafactory_alpaca(file: Path) -> str:
-    """The same for Alpaca rows."""
+    """Entry of LLaMA-Factory's dataset_info.json for Alpaca rows."""
     # Once any column is named, LLaMA-Factory forgets its defaults: all must be.
     columns = {
         "prompt": "instruction",
@@ -110,7 +110,7 @@ def llamafactory_alpaca(file: Path) -> str:
 
 
 def llamafactory_sharegpt(file: Path) -> str:
-    """The same for ShareGPT rows."""
+    """Entry of LLaMA-Factory's dataset_info.json for ShareGPT rows."""
     entry = {
         "file_name": file.name,
         "formatting": "sharegpt",
@@ -120,7 +120,7 @@ def llamafactory_sharegpt(file: Path) -> str:
 
 
 def plain(file: Path) -> str:
-    """Python that loads the file."""
+    """Python snippet that loads the file."""
     return f'load_dataset("json", data_files="{file.name}", split="train")\n'
 
 
@@ -131,7 +131,7 @@ def plain(file: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A program to export for.
+    """An export format for one trainer.
 
     Attributes:
         name: As the user names it.
@@ -159,7 +159,7 @@ def as_training_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tools_text(row: Mapping[str, Any], *, none: str = "null") -> dict[str, str]:
-    """The tools as a column of JSON text, which every row of a set with tools has."""
+    """Tools as a column of JSON text, which every row of a set with tools has."""
     return {"tools": row["tools"] or none} if "tools" in row else {}
 
 
@@ -177,7 +177,7 @@ def _to_axolotl(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_stored(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a Parquet file, whose turns have the type of our own tables."""
+    """Row of a Parquet file, with turns in the type of our own tables."""
     return _with_provenance(row, {"messages": row["messages"], **_tools_text(row)})
 
 
@@ -252,7 +252,7 @@ def export(
     routes: Path | None = None,
     **preferences: Any,
 ) -> dict[str, Any]:
-    """Write a set for a trainer.
+    """Export a set for a trainer.
 
     Args:
         run: The run folder.
@@ -322,7 +322,7 @@ def export(
 
 
 def _extension_target(name: str) -> Target | None:
-    """A format that a file of extensions defines, if there is one of that name."""
+    """Format of this name defined by the loaded extensions, or None."""
     found = extensions_of("export").get(name)
     if found is None:
         return None

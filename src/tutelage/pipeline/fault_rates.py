@@ -64,10 +64,10 @@ order by w.teacher nulls first, w.step, f.n desc, f.stage, f.fault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultRate:
-    """How often one kind of fault was found in the candidates of one teacher and step.
+    """Rate of one kind of fault among the candidates of one teacher and step.
 
     Attributes:
-        teacher: Who wrote them; None for the user's own text.
+        teacher: The teacher that wrote them; None for the user's own text.
         step: How they were made.
         candidates: How many there are, those that could not be written among them.
         stage: Where the fault was found: writing, scoring, filter, quality gate or check NAME.
@@ -86,12 +86,12 @@ class FaultRate:
 
     @property
     def fraction(self) -> float:
-        """The share of the candidates with this fault, in (0, 1]."""
+        """Share of the candidates with this fault, in (0, 1]."""
         return self.count / self.candidates
 
 
 def fault_rates(run: RunFolder) -> list[FaultRate]:
-    """Every fault that was found, by teacher and step, the commonest first.
+    """Rates of all faults by teacher and step, the most frequent first.
 
     Scores are those of the student that decided. A check that could not be made is no fault.
     """
@@ -116,7 +116,7 @@ def fault_rates(run: RunFolder) -> list[FaultRate]:
 
 
 def fault_section(run: RunFolder) -> "Iterator[Section]":
-    """The chapter of a report about faults by teacher; none where nothing is faulty."""
+    """Report section about faults by teacher; none where nothing is faulty."""
     from tutelage.reporting import Column, Section, Table
     from tutelage.reporting.number_format import count, reason_words, step_words
 

@@ -1,4 +1,4 @@
-"""The results of a run's quality gate: its two files, and what they say in words."""
+"""Results of a run's quality gate: its two files, and their description in words."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ JUDGED, NOT_FITTED = "judged", "not_fitted"
 
 
 def read_gate(run: RunFolder) -> CalibratedGate | None:
-    """The fitted gate of a run, or None where there were too few rows.
+    """Fitted gate of a run, or None where there were too few rows.
 
     Raises:
         RunError: There is no gate, or its file is damaged.
@@ -30,7 +30,12 @@ def read_gate(run: RunFolder) -> CalibratedGate | None:
 
 
 def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Path | None:
-    """The table of the gate's results, once it is sure that it belongs to a selection.
+    """Table of the gate's results, after checking that it belongs to a selection.
+
+    Args:
+        run: The run.
+        settings: Settings of the selection.
+        student: Fingerprint of the student that decides, or None.
 
     Raises:
         RunError: The gate was not calibrated, or for another student or another budget.
@@ -63,7 +68,7 @@ def gate_document(run: RunFolder) -> StoredDict:
 
 
 def write_gate(path: Path, content: Mapping[str, Any]) -> None:
-    """Write the document of a gate in one step."""
+    """Write the document of a gate atomically."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -75,7 +80,15 @@ def write_results(
     *,
     student: str,
 ) -> None:
-    """One row for each candidate with text, in the order of the candidates."""
+    """Write one row for each candidate with text, in the order of the candidates.
+
+    Args:
+        run: The run.
+        written: The candidates.
+        found: Judgement by candidate id.
+        unread: Reason by id of each candidate without one.
+        student: Fingerprint of the student.
+    """
     rows = []
     for candidate in written:
         row: dict[str, Any] = {
@@ -98,7 +111,7 @@ def write_results(
 
 
 def results_of(run: RunFolder, example_id: str) -> dict[str, dict[str, Any]]:
-    """The gate's results for one example, by candidate id; empty where there is no gate."""
+    """Results of the gate for one example, by candidate id; empty without a gate."""
     if not run.quality_gate_table.exists():
         return {}
     table = pq.read_table(
@@ -108,7 +121,7 @@ def results_of(run: RunFolder, example_id: str) -> dict[str, dict[str, Any]]:
 
 
 def as_facts(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """One result for programs, its evidence as an object; None where there is none.
+    """One result for programs, with its evidence as an object; None without one.
 
     Examples:
         >>> as_facts({"status": "judged", "passed": False, "fault": "echo", "excess": 2.5,
@@ -124,7 +137,7 @@ def as_facts(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def in_words(result: Mapping[str, Any]) -> str:
-    """One result for a person.
+    """One result in words.
 
     Examples:
         >>> in_words({"status": "judged", "passed": False, "fault": "echo", "excess": 2.5,

@@ -1,4 +1,4 @@
-"""The chapter of a report about the quality gate: what it refused, and how well it does.
+"""Report section about the quality gate: what it refused, and how reliable it is.
 
 Every number of the sentences stands in the tables below them.
 """
@@ -26,7 +26,7 @@ _TITLE = "What the quality gate refused"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCounts:
-    """How the versions of a run fared at the gate.
+    """Counts of a run's versions by the gate's judgement.
 
     Attributes:
         judged: Versions that were judged.
@@ -42,7 +42,7 @@ class GateCounts:
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """All refused versions by fault, the commonest first."""
+        """Refused versions by fault, the most frequent first."""
         both = Counter(self.originals) + Counter(self.others)
         return dict(sorted(both.items(), key=lambda item: (-item[1], item[0])))
 
@@ -65,7 +65,7 @@ def count_gate(run: RunFolder) -> GateCounts:
 
 
 def gate_section(run: RunFolder, *, in_force: bool) -> "Iterator[Section]":
-    """The chapter about the gate; none where the run has no gate.
+    """Section about the gate; none where the run has no gate.
 
     Args:
         run: The run folder.
@@ -78,7 +78,7 @@ def gate_section(run: RunFolder, *, in_force: bool) -> "Iterator[Section]":
     try:
         gate, document = read_gate(run), gate_document(run)
     except (DataError, RunError) as error:  # of another version, or cut short
-        said = f"The gate of this run cannot be read: {error}."
+        said = f"The quality gate of this run cannot be read: {error}."
         yield Section(key="gate", title=_TITLE, paragraphs=(said,))
         return
     if gate is None:
@@ -119,9 +119,9 @@ def _sentences(gate: CalibratedGate, counts: GateCounts, *, in_force: bool) -> I
     if left_out:
         hardest = min(left_out, key=lambda r: (r.left_out_auc or 0.0, r.fault))
         yield (
-            "Each fault was also left out of the fit, as if nobody had planted it. The one that is "
-            f"then hardest to tell from clean versions is {_plain(hardest.fault)} (strong dose): "
-            f"AUC {hardest.left_out_auc:.3f}, where 0.5 is no better than chance."
+            "Each fault was also left out of the fit, as if it had never been planted. The fault "
+            f"that is then hardest to distinguish from clean versions is {_plain(hardest.fault)} "
+            f"(strong dose): AUC {hardest.left_out_auc:.3f}, where 0.5 is chance level."
         )
     if gate.suspected:
         versions = count(sum(gate.suspected.values()), "version")
@@ -210,8 +210,8 @@ def _held_out_table(gate: CalibratedGate) -> "Table":
                 for r in gate.results
             ),
         ),
-        note="Left out: neither its detector nor its plants took part, so this is what to expect "
-        "of a fault that nobody planted. AUC: the chance that a faulty version lies further above "
+        note="Left out: results without the detector and the plants of this fault, as for a fault "
+        "that was never planted. AUC: the probability that a faulty version is further above "
         "the thresholds than a clean one.",
     )
 

@@ -1,4 +1,4 @@
-"""The stage `quality_gate`: a calibrated gate is fitted on a run's own rows and judges all of them.
+"""Stage `quality_gate`: a calibrated gate is fitted on a run's own rows and judges all of them.
 
 candidates, scores --> a sample of examples, with planted faults --> the student reads them
     --> quality_gate.json (the fitted gate) --> quality_gate.parquet (a result for each candidate)
@@ -48,15 +48,15 @@ from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 
 REJECTED = "rejected"
-"""The fault of rows that the user gives as rejected by a person."""
+"""Fault name of rows that the user provides as rejected by a person."""
 _CLEAN_MOST = 4000
-"""The most clean candidates that a gate is fitted and measured on."""
+"""Most clean candidates on which a gate is fitted and measured."""
 
 
 def calibrate(
     run: RunFolder, settings: SelectSettings, *, student: Reader, progress: Progress
 ) -> Tally:
-    """Fit the gate of a run and judge every candidate, unless that was done already.
+    """Fit the gate of a run and judge every candidate, unless this was done before.
 
     It is done again when the candidates, the student, how it reads, the seed or the settings of
     the gate change.
@@ -64,7 +64,7 @@ def calibrate(
     Args:
         run: A run folder with scores.
         settings: `max_false_refusals`, `quality_gate_examples`, `quality_gate_rejected`, `seed`.
-        student: Who reads the plants.
+        student: The student that reads the plants.
         progress: Told of each text that is read.
 
     Returns:
@@ -84,7 +84,14 @@ def ensure_calibrated(
     progress: Progress,
     doors: Doors | None = None,
 ) -> None:
-    """Calibrate the gate of a run whose student is not open; it is opened only if needed.
+    """Calibrate the gate of a run whose student is not loaded; it is loaded only if needed.
+
+    Args:
+        run: The run.
+        settings: Settings of the selection.
+        fingerprint: Fingerprint of the student.
+        progress: Gets the progress.
+        doors: Factories of teacher and student; None for the usual ones.
 
     Raises:
         RunError: The student whose scores decide cannot be found by what the manifest says.
@@ -155,7 +162,7 @@ def _rejected_digest(path: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateVersion:
-    """One candidate that was read, with its features."""
+    """One candidate with its features."""
 
     candidate_id: str
     example_id: str
@@ -165,7 +172,7 @@ class GateVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateMaterial:
-    """What a gate is fitted on, as the student read it.
+    """Token statistics on which a gate is fitted.
 
     Attributes:
         versions: The candidates.
@@ -183,7 +190,7 @@ class GateMaterial:
 
     @property
     def rows(self) -> list[GateRow]:
-        """All rows to fit on."""
+        """All rows for fitting."""
         return [*self.clean, *self.planted]
 
 
@@ -196,12 +203,12 @@ def read_material(
     doses: Sequence[Dose] = DOSES,
     held_out_fraction: float = HELD_OUT,
 ) -> GateMaterial:
-    """Plant faults into a sample of candidates, and let the student read both.
+    """Plant faults into a sample of candidates, and measure both with the student.
 
     Args:
         written: Candidates with text. Of too few examples nothing is planted.
         settings: `quality_gate_examples`, `quality_gate_rejected` and `seed`.
-        student: Who reads.
+        student: The student that reads.
         progress: Told of each text that is read.
         doses: In which doses faults are planted.
         held_out_fraction: As `part_of` takes it: the two parts are given different wordings.
@@ -264,7 +271,7 @@ def _fit_and_judge(
 
 
 def _sample(written: Sequence[Candidate], settings: SelectSettings) -> list[Candidate]:
-    """One version of each drawn example: the last that was written, so a refinement if any."""
+    """One version of each sampled example: the last one, so a rewrite if there is any."""
     last: dict[str, Candidate] = {}
     for candidate in sorted(written, key=lambda c: (c.step != ORIGINAL, c.candidate_id)):
         last[candidate.example_id] = candidate
@@ -329,7 +336,7 @@ def _with_response(candidate: Candidate, text: str, *what: str) -> Candidate:
 
 
 def _rejected(settings: SelectSettings) -> Iterator[Candidate]:
-    """The rows that a person rejected: the most changed version of each."""
+    """Rows that a person rejected: the most changed version of each."""
     if settings.quality_gate_rejected is None:
         return
     for row in read(settings.quality_gate_rejected):
@@ -341,7 +348,7 @@ def _rejected(settings: SelectSettings) -> Iterator[Candidate]:
 def _read(
     candidates: Sequence[Candidate], student: Reader, progress: Progress
 ) -> Iterator[tuple[Candidate, ScoredText | str]]:
-    """Each candidate with its reading and texts, or the reason why it has none."""
+    """Candidates with their token statistics and texts, or the reason for having none."""
     counter = ReadingCounter(progress)
     with counter.watching(student):
         outcomes = student.read(counter.asked(candidates), views=VIEW_NAMES, statistics="full")
@@ -363,7 +370,13 @@ def _read(
 def read_versions(
     written: Sequence[Candidate], *, student: Reader, progress: Progress
 ) -> tuple[list[GateVersion], dict[str, str]]:
-    """The features of all candidates; originals first, since refinements are compared with them."""
+    """Features of all candidates; originals first, since rewrites are compared with them.
+
+    Args:
+        written: The candidates.
+        student: Measures the token statistics.
+        progress: Gets the progress.
+    """
     ordered = sorted(written, key=lambda c: (c.step != ORIGINAL,))
     originals: dict[str, Mapping[str, float]] = {}
     versions, unread = [], {}
@@ -388,7 +401,7 @@ def read_versions(
 
 
 def _clean_rows(versions: Iterable[GateVersion], *, seed: int) -> list[GateRow]:
-    """The user's rows as they are, which count as clean; a draw of them where there are many."""
+    """User rows that count as clean; a sample of them where there are many."""
     drawn = sorted(versions, key=lambda v: content_hash("gate clean", seed, v.candidate_id))
     return [GateRow(example_id=v.example_id, features_F=v.features_F) for v in drawn[:_CLEAN_MOST]]
 
@@ -399,7 +412,7 @@ def _planted_rows(
     student: Reader,
     progress: Progress,
 ) -> list[GateRow]:
-    """Plants with their features; each also as if its row had no original, for fitting alone."""
+    """Plants with their features; each also as if its row had no original, for fitting only."""
     rows = []
     what = {c.candidate_id: (fault, dose) for c, fault, dose in plants}
     for candidate, text in _read([c for c, _, _ in plants], student, progress):

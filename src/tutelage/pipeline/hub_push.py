@@ -1,4 +1,4 @@
-"""An exported set as a dataset on the Hugging Face hub: files, configurations, splits and card.
+"""Push of an exported set to the Hugging Face hub: files, configurations, splits and card.
 
     README.md                      the data card, with the configurations in its metadata
     data/SET/train.jsonl           one folder a set; the set that was exported comes first
@@ -34,7 +34,7 @@ _HEX_DIGITS = 13
 
 
 def repo_of(target: str) -> str:
-    """The name of the dataset on the hub.
+    """Dataset id on the hub.
 
     Raises:
         SettingsError: It is not `hub:NAME` or `hub:OWNER/NAME`.
@@ -64,7 +64,7 @@ def export_and_push(
     public: bool = False,
     **options: Any,
 ) -> dict[str, Any]:
-    """Export a set, and push it with further sets of the run.
+    """Export a set and push it with further sets of the run.
 
     Args:
         run: The run folder.
@@ -102,7 +102,7 @@ def push(
     test_fraction: float = 0.0,
     public: bool = False,
 ) -> dict[str, Any]:
-    """Push a set that was exported.
+    """Push an exported set.
 
     Args:
         exported: What `export` returned.
@@ -150,7 +150,7 @@ def _splits(config: Mapping[str, Any]) -> list[str]:
 
 
 def _staged(file: Path, folder: Path, *, name: str, test_fraction: float) -> dict[str, Any]:
-    """Copy a file into its place, in splits; the metadata of its configuration."""
+    """Copy a file to its place, split if requested; gives the metadata of its configuration."""
     place = folder / "data" / name
     place.mkdir(parents=True)
     splits = ["train"]
@@ -179,12 +179,12 @@ def _rows_of(file: Path, split: str, test_fraction: float) -> Iterator[dict[str,
 
 
 def readme(card: str, *, configs: Sequence[Mapping[str, Any]], title: str) -> str:
-    """The card as the hub reads it: with configurations, and without what is not recorded.
+    """Dataset card for the hub, with configurations and without local details.
 
     Args:
         card: The data card of the export.
         configs: Metadata of the configurations.
-        title: Of the dataset, instead of the file's name.
+        title: Title of the dataset, instead of the file's name.
     """
     _, head, body = card.split("---\n", 2) if card.startswith("---\n") else ("", "", card)
     values = yaml.safe_load(head) if head else {}
@@ -219,7 +219,7 @@ def _committed(folder: Path, *, repo: str, public: bool) -> dict[str, Any]:
 
 
 def _refuse_token(folder: Path, token: str | None) -> None:
-    """See that no file holds the token, whoever put it there.
+    """Raise an error if a file contains the token.
 
     Raises:
         DataError: One does; nothing is sent.
@@ -236,7 +236,7 @@ def _refuse_token(folder: Path, token: str | None) -> None:
 
 @contextmanager
 def _told(repo: str, token: str | None) -> Iterator[None]:
-    """Turn what the hub says into our error, without the token."""
+    """Convert an error of the hub to ours, without the token."""
     errors: Any = importlib.import_module("huggingface_hub.errors")
     try:
         yield

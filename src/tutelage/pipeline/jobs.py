@@ -1,4 +1,4 @@
-"""Whole jobs, for the command line and for Python: each is a short list of stages."""
+"""Complete jobs for the command line and Python, each a short list of stages."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -53,7 +53,7 @@ def run_all(
     doors: Doors | None = None,
     with_page: bool = True,
 ) -> dict[str, Any]:
-    """Load, refine, score, select and report; continue where it stopped.
+    """Load, refine, score, select and report; a repeated call resumes.
 
     Args:
         settings: Everything that decides what the run does.
@@ -154,7 +154,12 @@ def _refine(
 def own_writer(
     refine: RefineSettings, student: StudentSettings | None, doors: Doors
 ) -> TeacherSettings | None:
-    """The student as a teacher, where its own answers are rewritten.
+    """Student as a teacher, where its own answers are rewritten.
+
+    Args:
+        refine: Settings of the rewriting.
+        student: Settings of the student, or None.
+        doors: Factories of teacher and student.
 
     Raises:
         SettingsError: They are, and there is no student.
@@ -163,7 +168,7 @@ def own_writer(
         return None
     if student is None:
         raise SettingsError(
-            "refine.source student: no student is given, so nobody answers",
+            "refine.source student: no student is given, so there are no answers of the student",
             hint="give --student, or set refine.source to original",
         )
     return (doors.own_teacher or own_teacher)(student)
@@ -199,13 +204,14 @@ def refine_data(
     ray: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Load rows and let a teacher reflect on them, into a run folder.
+    """Load rows and let a teacher rewrite them, into a run folder.
 
     Args:
         data: Settings of the data room, with `path`.
         teacher: Settings of the teacher room.
         refine: Settings of the refinement room.
-        student: Who chooses on the way, by name or with settings; None writes every branch.
+        student: The student that chooses on the way, by name or with settings; None writes
+            every branch.
         out: The run folder.
         progress: Told how far each stage is.
         engine: `ray` spreads a local teacher over a pool of workers.
@@ -242,7 +248,7 @@ def refine_data(
 
 
 class RefineJob(BaseModel):
-    """What `refine_data` was asked to do."""
+    """Arguments of the function `refine_data`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -256,7 +262,7 @@ class RefineJob(BaseModel):
 def refine_settings(
     *, student: str | Mapping[str, Any] | None, out: Path, **rooms: Mapping[str, Any]
 ) -> RefineJob:
-    """The checked settings of a refine job.
+    """Validated settings of a refine job.
 
     Raises:
         SettingsError: Some are wrong; all of them are named.
@@ -277,7 +283,7 @@ def score_data(
     ray: Mapping[str, Any] | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Let a student read rows, and write its numbers: one row per input row, in order.
+    """Score rows with a student, into a table with one row per input row, in order.
 
     Args:
         data: Settings of the data room, with `path`.

@@ -1,4 +1,4 @@
-"""Make a run folder of rows alone: a pool made elsewhere needs neither a teacher nor a student."""
+"""Run folder from rows alone, for candidates made elsewhere, without a teacher or a student."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ from tutelage.progress import Progress
 
 
 def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
-    """Read rows into a run folder, with the candidates that come with them.
+    """Read rows and the candidates that come with them into a run folder.
 
     Args:
         data: Settings of the data room, with `path`.
@@ -43,7 +43,7 @@ def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict
 
 
 def with_responses(found: Rows) -> Iterator[Row]:
-    """The same rows; before a table of nothing is written, an error says what is missing.
+    """Same rows; raises an error instead of writing an empty table.
 
     Raises:
         DataError: There are examples, and not one of them has a response.

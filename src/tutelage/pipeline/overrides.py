@@ -1,6 +1,6 @@
-"""A person overrules a decision: both stand in the ledger, and the person's is in force.
+"""Manual overrides of decisions: the ledger keeps both, and the person's decision applies.
 
-`decisions.parquet` stays what the rule decided. `overrides.jsonl` beside it is only ever appended
+`decisions.parquet` stays what the rule decided. `overrides.jsonl` next to it is only ever appended
 to: one JSON object a line, the last one of an example counts, and a withdrawal gives the decision
 back to the rule. Whatever reads decisions through `open_tables` sees those in force.
 """
@@ -23,7 +23,7 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.selection import OVERRULED
 
 PERSON = "person"
-"""The rule of a decision that a person made."""
+"""Name of the rule of a manual decision."""
 
 MAX_NOTE_CHARACTERS = 4000
 
@@ -49,14 +49,14 @@ left join (select candidate_id, step from candidates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """What a person decided on one example.
+    """Manual decision on one example.
 
     Attributes:
         time: When, as ISO 8601 in UTC.
-        example_id: On what.
+        example_id: The example.
         candidate_id: What is kept; None keeps nothing.
         note: Why, in the person's words.
-        withdrawn: The decision is given back to the rule; `candidate_id` is None then.
+        withdrawn: Whether the override was withdrawn; `candidate_id` is None then.
         was_candidate_id: What the rule had chosen at that time.
         was_reason: The rule's reason at that time.
     """
@@ -71,7 +71,7 @@ class Override:
 
 
 def overrule(run: RunFolder, example_id: str, *, candidate_id: str | None, note: str) -> Override:
-    """Keep a candidate, or nothing, whatever the rule says.
+    """Keep a candidate, or nothing, regardless of the rule.
 
     Args:
         run: The run folder.
@@ -94,7 +94,12 @@ def overrule(run: RunFolder, example_id: str, *, candidate_id: str | None, note:
 
 
 def withdraw(run: RunFolder, example_id: str, *, note: str = "") -> Override:
-    """Give a decision back to the rule.
+    """Withdraw a manual decision, so that the rule's decision applies again.
+
+    Args:
+        run: The run.
+        example_id: The example.
+        note: A remark for the ledger.
 
     Raises:
         DataError: There is no such example.
@@ -105,7 +110,7 @@ def withdraw(run: RunFolder, example_id: str, *, note: str = "") -> Override:
 
 
 def overrides_of(run: RunFolder) -> dict[str, Override]:
-    """The last word of a person on each example, withdrawals left out.
+    """Current manual decision of each example; withdrawn ones are left out.
 
     Raises:
         RunError: The file holds something else.
@@ -115,7 +120,7 @@ def overrides_of(run: RunFolder) -> dict[str, Override]:
 
 
 def override_history(run: RunFolder) -> Iterator[Override]:
-    """Every entry of the file, oldest first.
+    """All entries of the ledger, oldest first.
 
     Raises:
         RunError: A line is not an entry. A last line that was cut short is passed over.
@@ -153,11 +158,11 @@ def _entry(stored: Mapping[str, Any]) -> Override:
 
 
 _KINDS = {"time": (str,), "example_id": (str,), "note": (str,), "withdrawn": (bool,)}
-"""The types of what is no optional text."""
+"""Types that are not optional text."""
 
 
 def overrides_digest(run: RunFolder) -> str | None:
-    """A hash of what persons decided, in force now; None where nobody did."""
+    """Hash of the current manual decisions; None without any."""
     found = overrides_of(run)
     if not found:
         return None
@@ -165,7 +170,7 @@ def overrides_digest(run: RunFolder) -> str | None:
 
 
 def put_in_force(tables: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
-    """Give a database that has the views `decided` and `candidates` the view `decisions`.
+    """Add the view `decisions` to a database with the views `decided` and `candidates`.
 
     An override whose candidate is not there any more, or has no text, is passed over.
     """
@@ -190,7 +195,7 @@ def put_in_force(tables: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
 
 
 def _decision(run: RunFolder, example_id: str) -> tuple[str | None, str]:
-    """What the rule chose, and its reason."""
+    """Candidate that the rule chose, and its reason."""
     found = _rows(
         "select candidate_id, reason from read_parquet(?) where example_id = ?",
         str(run.need(run.decisions)),
@@ -261,7 +266,7 @@ def _append(
 
 
 def _drop_torn_line(file: BinaryIO) -> None:
-    """Cut off what a crash left of a line: nobody was told that it had been written."""
+    """Remove an incomplete last line that a crash left."""
     file.seek(0)
     whole, newline, torn = file.read().rpartition(b"\n")
     if torn:

@@ -40,7 +40,7 @@ _UNLIKE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreferenceTarget:
-    """A format of preferences.
+    """An export format for preferences.
 
     Attributes:
         paired: Whether its rows are pairs; otherwise they are single responses with a label.
@@ -64,7 +64,7 @@ def _verdicts(version: Version) -> str:
 
 
 def _pair_columns(pair: Pair) -> Row:
-    """Where a pair comes from. Texts are never null, so that every file has the same columns."""
+    """Provenance of a pair. Texts are never null, so that every file has the same columns."""
     columns: Row = {
         "preferred_by": pair.preferred_by,
         "chosen_reason": pair.chosen_reason,
@@ -212,7 +212,7 @@ def export_preferences(
     check: str | None = None,
     pairs_per_prompt: int | None = None,
 ) -> dict[str, Any]:
-    """Write the preferences of a run for a trainer.
+    """Export the preferences of a run for a trainer.
 
     Args:
         run: The run folder.
@@ -294,7 +294,7 @@ def export_preferences(
 def preferences_for(
     to: str, *, chosen: str, given: Mapping[str, Any]
 ) -> Callable[[RunFolder, Path], dict[str, Any]] | None:
-    """The export of preferences that is asked for; None where another format is.
+    """Requested preference export; None for another kind of format.
 
     Args:
         to: The format; `llamafactory` with `pairs` is `llamafactory-dpo`.
@@ -339,7 +339,7 @@ def preferences_for(
 
 
 def checked_basis(value: str | None) -> Basis:
-    """The value of `--pairs`, which is `checked` where nothing is said.
+    """Value of `--pairs`, which is `checked` by default.
 
     Raises:
         SettingsError: It is not one of `BASES`.
@@ -351,7 +351,7 @@ def checked_basis(value: str | None) -> Basis:
 
 
 def _told(version: Version, by: str) -> Row:
-    """What the data card counts of a preference."""
+    """Counts of a preference for the data card."""
     return {
         "messages": version.messages,
         "example_id": version.example_id,
@@ -363,7 +363,7 @@ def _told(version: Version, by: str) -> Row:
 
 
 def _nothing(source: Preferences, file: Path, *, paired: bool) -> RunError:
-    """Why there is no preference, and what to do."""
+    """Error that explains why there is no preference, with a hint."""
     what = "no two candidates of this run with the same context" if paired else "no candidate"
     left = ", ".join(f"{n} {reason}" for reason, n in sorted(source.left_out.items()) if n)
     more = f" (left out: {left})" if left else ""

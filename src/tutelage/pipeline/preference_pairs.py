@@ -1,4 +1,4 @@
-"""Preference pairs between candidates of a run, each with who preferred one response and why.
+"""Preference pairs between candidates of a run, each with the source and reason of the preference.
 
 A pair is made only between candidates of one example with the same context: the same turns in
 front of the response and the same tools. By default the preference comes from a check (`right`
@@ -26,10 +26,10 @@ Basis: TypeAlias = Literal["checked", "likelihood"]
 BASES: tuple[Basis, ...] = ("checked", "likelihood")
 
 JUDGE, PERSON, VERIFIER, AGREEMENT = "judge", "person", "verifier", "agreement"
-"""Who preferred a response, as `preferred_by` says it."""
+"""Sources of a preference in `preferred_by`."""
 
 LIKELIHOOD = "student_likelihood"
-"""`preferred_by` of pairs that only the student's own likelihoods order."""
+"""Value of `preferred_by` for pairs ordered only by the student's own likelihoods."""
 
 _VERSIONS = """
 select c.example_id, c.candidate_id, c.step, c.teacher, c.messages, {tools} as tools,
@@ -45,14 +45,14 @@ order by e.row, c.example_id, c.candidate_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A candidate with what is known about its response.
+    """A candidate with everything known about its response.
 
     Attributes:
         candidate_id: Its id.
         example_id: The example it is a version of.
         source: Where the example came from.
         step: How it was made.
-        teacher: Who wrote it; None for the user's own text.
+        teacher: The teacher that wrote it; None for the user's own text.
         messages: The conversation, turns without the fields they do not have.
         tools: The tools as JSON text, or None.
         verdicts: What each check said: right, wrong, no_answer or cannot_check.
@@ -84,12 +84,12 @@ class Version:
 
     @property
     def response(self) -> str:
-        """The response turn as a text that is equal exactly for equal turns."""
+        """Response turn as text, equal for equal turns only."""
         return _as_key(self.messages[-1:])
 
     @property
     def standing(self) -> str | None:
-        """Right or wrong where all checks that could tell agree; `disagree`; None where none."""
+        """Joint verdict: right or wrong where all conclusive checks agree, `disagree`, or None."""
         told = {v for v in self.verdicts.values() if v in ("right", "wrong")}
         return "disagree" if len(told) > 1 else next(iter(told), None)
 
@@ -114,7 +114,7 @@ class Pair:
 
     @property
     def margin(self) -> float | None:
-        """Mean log-likelihood of chosen less that of rejected, in nats a token.
+        """Mean log-likelihood of chosen minus that of rejected, in nats per token.
 
         Above 0: the student finds the preferred response likelier; None where either was not
         scored.
@@ -125,7 +125,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Labelled:
-    """One response with a label, for training without pairs.
+    """A response with a label, for training without pairs.
 
     Attributes:
         version: The candidate.
@@ -142,7 +142,7 @@ class Labelled:
 
 @dataclass(slots=True, kw_only=True)
 class Preferences:
-    """The preferences of a run, example by example, with a tally of what gave none.
+    """Preferences of a run by example, with counts of examples without any.
 
     Attributes:
         run: The run folder.
@@ -186,7 +186,7 @@ class Preferences:
             self._persons = overrides_of(self.run)
 
     def pairs(self) -> Iterator[Pair]:
-        """Every pair, in the order of the input; the strongest of a context first."""
+        """Pairs in the order of the input; the strongest of a context first."""
         for contexts in self._contexts():
             for versions in contexts:
                 found = _distinct(self._pairs_of(versions))
@@ -198,13 +198,13 @@ class Preferences:
                 yield from found
 
     def labelled(self) -> Iterator[Labelled]:
-        """Every labelled response, in the order of the input."""
+        """Labelled responses in the order of the input."""
         for contexts in self._contexts():
             for versions in contexts:
                 yield from self._labels_of(versions)
 
     def _contexts(self) -> Iterator[list[list[Version]]]:
-        """The candidates of each example, grouped by context."""
+        """Candidates of each example, grouped by context."""
         for _, group in groupby(_versions(self.run, self.check), key=lambda v: v.example_id):
             contexts: dict[tuple[str, str | None, str | None], list[Version]] = {}
             for version in group:
@@ -325,7 +325,7 @@ class Preferences:
         return next((v for v in versions if v.candidate_id == wanted), None)
 
     def _refused_by_person(self, versions: Sequence[Version]) -> Version | None:
-        """What the rule had chosen and a person threw out without keeping another version."""
+        """Version that the rule chose and a person rejected without keeping another one."""
         override = self._persons.get(versions[0].example_id)
         if override is None or override.candidate_id is not None:
             return None
@@ -338,20 +338,20 @@ class Preferences:
         return self._by(both), f"right by {', '.join(right)}", f"wrong by {', '.join(wrong)}"
 
     def _by(self, checks: Sequence[str]) -> str:
-        """The strongest of the kinds of some checks: a verifier before a judge."""
+        """Strongest kind among some checks: a verifier before a judge."""
         kinds = {self._kinds[check] for check in checks}
         return next(kind for kind in (VERIFIER, JUDGE, AGREEMENT) if kind in kinds)
 
 
 def _distinct(pairs: Iterator[Pair]) -> list[Pair]:
-    """The pairs without those whose two responses another pair has already."""
+    """Pairs without those that repeat the two responses of another pair."""
     return list(
         {(p.chosen.response, p.rejected.response): p for p in reversed(list(pairs))}.values()
     )[::-1]
 
 
 def _kinds_of(run: RunFolder, checks: Sequence[str]) -> dict[str, str]:
-    """Whether each check is a verifier, a judge, or the agreement of several answers."""
+    """Kind of each check: a verifier, a judge, or the agreement of several answers."""
     stages = run.read_manifest().get("stages", {})
     kinds = {}
     for name in checks:
@@ -428,10 +428,10 @@ def _likeliest_first(versions: Sequence[Version]) -> list[Version]:
 
 
 def _likelihood_of(version: Version) -> str:
-    return f"mean log-likelihood {-(version.nats_per_token or 0.0):.3f} nats a token"
+    return f"mean log-likelihood {-(version.nats_per_token or 0.0):.3f} nats per token"
 
 
 def _as_key(turns: Sequence[Mapping[str, Any]]) -> str:
-    """Turns as text; which of them are trained on makes no other prompt of them."""
+    """Turns as a key; which turns are trained on does not matter."""
     plain = [{k: v for k, v in turn.items() if k != "trained"} for turn in turns]
     return json.dumps(plain, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Numbers from what is stored, without a model: metrics, how they agree, what training changed."""
+"""Metrics from stored token statistics, without a model, and comparisons of them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ from candidates c left join examples e on e.example_id = c.example_id
 
 
 def groups_of(places: Sequence[Path], *, by: Group, data: Path | None) -> dict[str, str | None]:
-    """What each candidate belongs to, by its id; None where nothing is named.
+    """Group of each candidate by its id; None where no group column is named.
 
     Args:
         places: Run folders, or scores tables, which do not say it.
@@ -84,7 +84,7 @@ _ROWS = 256
 def recompute(
     statistics: Path, *, metrics: Sequence[str], out: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Compute metrics from token statistics that were stored. No model is loaded.
+    """Compute metrics from stored token statistics.
 
     Args:
         statistics: What `score --statistics` or `score.statistics` of a run has written.
@@ -156,7 +156,7 @@ def _recomputed(file: pq.ParquetFile, metrics: Sequence[str]) -> Iterator[dict[s
 
 
 def metric_agreement(source: Path, *, metrics: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """How the metrics of a scores table agree with each other and with length.
+    """Rank correlations of a scores table's metrics with each other and with length.
 
     Args:
         source: A run folder or a scores table.
@@ -183,7 +183,7 @@ def metric_agreement(source: Path, *, metrics: Sequence[str] = ()) -> list[dict[
 
 
 def scores_at(source: Path) -> pa.Table:
-    """The scores table of a run, or the table at a path.
+    """Scores table of a run, or the table at a path.
 
     Raises:
         DataError: There is none.
@@ -212,13 +212,13 @@ def delta_losses(
     by: Group | None = None,
     data: Path | None = None,
 ) -> dict[str, Any]:
-    """What training has changed: the loss under one student less that under another.
+    """Change by training: the loss under one student minus that under another.
 
     Args:
         base: Scores by the student before: a run folder or a scores table.
         current: Scores of the same candidates by the student after.
         out: A table with a row for each candidate of either, or None.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         by: Also each source, step or teacher by itself; the table gains a column of that name.
         data: The rows that were scored, where neither of the two is a run folder.
 
@@ -257,7 +257,7 @@ def delta_losses(
 
 
 def _said(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, Any]:
-    """What the deltas of some candidates come to; no numbers where none has one."""
+    """Summary of some candidates' deltas; no numbers without any."""
     good = [row for row in rows if row["status"] == OK]
     told: dict[str, Any] = {
         "candidates": len(rows),
@@ -280,7 +280,7 @@ def _said(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, Any]:
 def _each(
     rows: Sequence[dict[str, Any]], groups: Mapping[str, str | None], *, by: str, seed: int
 ) -> list[dict[str, Any]]:
-    """The same of each group, the largest first, with the mean loss before and after."""
+    """Summary of each group, the largest first, with the mean loss before and after."""
     members: dict[str | None, list[dict[str, Any]]] = {}
     for row in rows:
         members.setdefault(groups.get(row["candidate_id"]), []).append(row)

@@ -1,4 +1,4 @@
-"""The refine stage: the teacher writes, the student chooses on the way.
+"""Refine stage: the teacher rewrites, and the student chooses between the steps.
 
 Examples are taken a chunk at a time, in the order of the input. In the lazy order each chunk goes
 through four steps, so that at most two replies per example are paid for:
@@ -47,22 +47,23 @@ from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
 
 CHUNK_EXAMPLES = 256
-"""How many examples go through the four steps together; bounds memory and the batch plan."""
+"""Examples that pass the four steps together, to limit memory and the batch plan."""
 
 Parents = Callable[[Sequence[Candidate]], Sequence[Candidate]]
-"""From all candidates of a chunk so far to the one of each example whose response is reflected."""
+"""Function type: from a chunk's candidates to the one of each example whose response is rewritten.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refining:
-    """What the refine stage needs.
+    """Inputs of the refine stage.
 
     Attributes:
-        open_teacher: Who writes; opened inside the event loop that asks.
-        settings: What is written.
+        open_teacher: Opens the teacher, inside the event loop that asks.
+        settings: Settings of the rewriting.
         parents: The student's choice between the instructions; None for the eager order.
         open_student: The student as a teacher, where its own answers are rewritten; else None.
-        student_name: What it is called there.
+        student_name: Name of the student in tables.
     """
 
     open_teacher: Callable[[], AbstractAsyncContextManager[AttendedTeacher]]
@@ -143,11 +144,11 @@ def refine_candidates(
     progress: Progress,
     samples: Mapping[str, Sequence[Candidate]] | None = None,
 ) -> dict[str, Any]:
-    """Write every loaded candidate and everything the teacher makes of it to one table.
+    """Write every loaded candidate and all its rewrites to one table.
 
     Args:
         loaded: Originals and imported refinements; the candidates of an example stand together.
-        refining: Who writes, what, and who chooses.
+        refining: The teacher, the settings and the choice between steps.
         out: The candidates table.
         total: How many examples there are, for the progress.
         progress: Told of each reflection that is done.
@@ -255,7 +256,7 @@ async def _revise_own_answers(
     refining: Refining,
     progress: Progress,
 ) -> list[Candidate]:
-    """The student's own answer to each instruction, and what the teacher makes of it."""
+    """Own answer of the student to each instruction, and the teacher's rewrites of it."""
     examples = [
         Example(
             example_id=c.example_id,
@@ -286,7 +287,7 @@ _REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
 
 
 def paid_in_words(teacher: AttendedTeacher) -> str:
-    """What was asked and paid so far, in a few words."""
+    """Calls and cost so far, in a few words."""
     tally = teacher.tally
     calls = "call" if tally.answered == 1 else "calls"
     words = f"{tally.answered} new {calls}, {tally.from_journal} cached"

@@ -1,4 +1,4 @@
-"""The report stage: the tables of a run to a page, or to text."""
+"""Report stage: the tables of a run as a page or as text."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ where a.student = $a and b.student = $b and a.status = 'ok' and b.status = 'ok'
 def comparison_sections(
     run: RunFolder, others: Sequence[Path] = (), *, compared: Sequence[str] = ()
 ) -> "list[Section]":
-    """The chapters about what else there is.
+    """Sections that compare a run with other selections, students and experiments.
 
     Args:
         run: The run that is reported on.
@@ -92,7 +92,7 @@ def comparison_sections(
 
 
 def _gate_in_force(run: RunFolder) -> bool:
-    """Whether the decisions that stand were made behind the quality gate."""
+    """Whether the current decisions were made behind the quality gate."""
     tally = run.shown_manifest().get("stages", {}).get("select", {}).get("tally", {})
     return bool(tally.get("rule", {}).get("quality_gate") == "calibrated")
 
@@ -116,17 +116,16 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
     names = ("example", "the rule's reason", "a person", "note", "when")
     yield Section(
         key="overruled",
-        title="What a person overruled",
+        title="Manual overrides",
         paragraphs=(
             (
-                f"A person overruled the rule on {len(found):,} of the examples. All numbers of "
-                "this report are about the decisions in force, the person's among them; "
-                "decisions.parquet holds what the rule had decided."
+                f"{len(found):,} decisions were overridden manually. All numbers of this report "
+                "include these overrides; decisions.parquet has the decisions of the rule."
             ),
         ),
         tables=(
             Table(
-                caption="Decisions of a person, the oldest first",
+                caption="Manual decisions, oldest first",
                 columns=tuple(Column(name=name) for name in names),
                 rows=rows,
             ),
@@ -136,7 +135,7 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
 
 
 def _other_students(run: RunFolder) -> "Iterator[Section]":
-    """Students beside the one that decided, whose scores lie in the same table."""
+    """Students other than the deciding one with scores in the same table."""
     if not (run.scores.exists() and run.decisions.exists()):
         return
     manifest = run.shown_manifest()
@@ -153,7 +152,7 @@ def _other_students(run: RunFolder) -> "Iterator[Section]":
 
 
 def _stale(run: RunFolder) -> "Iterator[Section]":
-    """What is older than what it was made from."""
+    """Section about outputs that are older than their inputs."""
     from tutelage.reporting import Section
 
     lines = [line.text for line in stale_outputs(run) if line.path != run.report]
@@ -166,7 +165,7 @@ def _stale(run: RunFolder) -> "Iterator[Section]":
 
 
 def _other_selection(run: RunFolder, name: str, at: int) -> "Section":
-    """How another selection of the same run decides."""
+    """Comparison with another selection of the same run."""
     from tutelage.reporting import Column, Section, Table
 
     other = run.selected_as(name)
@@ -191,7 +190,7 @@ def _other_selection(run: RunFolder, name: str, at: int) -> "Section":
         paragraphs=(
             (
                 f"The selection {mine} (rule {rules[0]}) keeps {kept[0]:,} of {total:,} examples, "
-                f"the selection {theirs} (rule {rules[1]}) keeps {kept[1]:,}. They decide alike on "
+                f"the selection {theirs} (rule {rules[1]}) keeps {kept[1]:,}. They agree on "
                 f"{cases[0] + cases[4]:,} of them."
             ),
         ),
@@ -251,9 +250,9 @@ def _second_student(
         title=f"A second student: {name}",
         paragraphs=(
             (
-                f"Of {total:,} examples that both students judged, they decide alike on "
-                f"{cases[0] + cases[4]:,} ({100 * alike:.1f} %). The verdict belongs to one "
-                "student: where they differ, a version that one learns from is not the other's."
+                f"Of {total:,} examples that both students judged, they agree on "
+                f"{cases[0] + cases[4]:,} ({100 * alike:.1f} %). Decisions depend on the student: "
+                "where the two differ, a version suits only one of them."
             ),
         ),
         figures=(_agreement_figure(cases, total, name),),
@@ -286,7 +285,7 @@ def _agreement_figure(cases: Counter[int], total: int, name: str) -> "Figure":
             ),
             rows=rows,
         ),
-        note="Only this one, only the other: just one of the two students keeps a version.",
+        note="Only this one, only the other: exactly one of the two students keeps a version.",
         layout="beside",
     )
 
@@ -312,7 +311,7 @@ def _steps_table(
 def _correlations(
     run: RunFolder, scores: Path, mine: str, other: str, name: str
 ) -> "Iterator[Table]":
-    """How far the two students put the same versions in the same order."""
+    """Rank correlations of two students over the same versions."""
     from tutelage.reporting import Column, Table
 
     if not (run.scores.exists() and scores.exists()):
@@ -349,7 +348,7 @@ def _correlations(
 
 
 def _experiment(folder: Path, at: int) -> "Section":
-    """The comparisons of `tutelage prove`."""
+    """Comparisons of `tutelage prove`."""
     from tutelage.reporting import Section
 
     outcome = ("student", "balance", "task", "measure", "arm")
@@ -357,11 +356,12 @@ def _experiment(folder: Path, at: int) -> "Section":
     reached = (*outcome, "status", "efficiency", "low", "high", "gain", "room")
     return Section(
         key=f"proved-{at}",
-        title=f"Did choosing help? {folder.name}",
+        title=f"Experiment {folder.name}",
         paragraphs=(
             (
-                "Students were trained on the sets and compared; the difference is the arm less "
-                "what it is compared with. The whole experiment is in that folder's report.html."
+                "Students were trained on the sets and compared; a difference is the arm minus "
+                "the arm it is compared with. The complete results are in report.html of that "
+                "folder."
             ),
         ),
         tables=(
@@ -376,14 +376,14 @@ def _experiment(folder: Path, at: int) -> "Section":
 
 
 def _ranking(folder: Path, at: int) -> "Section":
-    """The standings of `tutelage rank`."""
+    """Standings of `tutelage rank`."""
     from tutelage.reporting import Section
 
     shown = ("domain", "predictor", "entrant", "rank", "value", "low", "high")
     return Section(
         key=f"ranked-{at}",
-        title=f"Who teaches this student? {folder.name}",
-        paragraphs=("The whole ranking is in that folder's report.html.",),
+        title=f"Ranking {folder.name}",
+        paragraphs=("The complete ranking is in report.html of that folder.",),
         tables=(_as_table(folder / "standings.parquet", "Standings", shown),),
         folded=True,
     )
@@ -464,7 +464,13 @@ def report_text(
     selection: str | None = None,
     compared: Sequence[str] = (),
 ) -> str:
-    """The same facts as the page, for a terminal; the arguments are those of `write_report`.
+    """Report of a run as text for a terminal.
+
+    Args:
+        root: The run folder.
+        compare_with: Folders of experiments.
+        selection: Name of the selection; None for the main one.
+        compared: Names of other selections.
 
     Raises:
         RunError: There is no run.
@@ -478,7 +484,7 @@ def report_text(
 
 
 def tables_of(run: RunFolder) -> "ReportTables":
-    """Whatever tables the run has, by path, so that texts are not held in memory."""
+    """Paths of the tables that the run has, so that texts are not held in memory."""
     from tutelage.reporting import ReportTables
 
     names = ("rows", "examples", "candidates", "scores", "decisions", "chosen", "nulls")
@@ -502,7 +508,7 @@ def tables_of(run: RunFolder) -> "ReportTables":
 
 
 def _for_people(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest without the digests by which stages know their inputs and outputs."""
+    """Manifest without the digests by which stages recognise their inputs and outputs."""
     stages = {
         name: {key: value for key, value in done.items() if key not in ("made", "read")}
         for name, done in manifest.get("stages", {}).items()

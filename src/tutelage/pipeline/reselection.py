@@ -1,4 +1,4 @@
-"""Decide again from stored scores, under another rule or under another name."""
+"""Repeated selection from stored scores, under another rule or another name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ def select_again(
     name: str | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Decide again from stored scores; nobody is asked, unless a quality gate has to be fitted.
+    """Select again from stored scores; the student is needed only to fit a quality gate.
 
     Args:
         root: The run folder.

@@ -1,4 +1,4 @@
-"""Open what a run needs: its manifest, its journal, its teacher, its student."""
+"""Resources of a run: manifest, teacher cache, teacher, student and workers."""
 
 import platform
 import sys
@@ -31,7 +31,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy"
 
 
 def versions() -> dict[str, str]:
-    """The versions that can change a result: this package, Python and the libraries that count."""
+    """Versions that can change a result: this package, Python and relevant libraries."""
     found = {"tutelage": __version__, "python": sys.version.split()[0]}
     for name in LIBRARIES:
         try:
@@ -45,13 +45,13 @@ def versions() -> dict[str, str]:
 def begin(
     run: RunFolder, *, settings: Mapping[str, Any], inputs: Mapping[str, str], seed: int
 ) -> None:
-    """Write the manifest before work starts; keep what earlier stages noted.
+    """Write the manifest before work starts; entries of earlier stages are kept.
 
     Args:
         run: The run folder.
         settings: Resolved settings, without secrets: none of our settings holds one.
         inputs: SHA-256 by input file.
-        seed: Of the selection and its nulls.
+        seed: Seed of the selection and its nulls.
     """
     manifest = run.read_manifest()
     manifest.setdefault("created", _now())
@@ -65,20 +65,20 @@ def begin(
 
 
 def note(run: RunFolder, **facts: Any) -> None:
-    """Put facts into the manifest that were not known when it was first written."""
+    """Add facts to the manifest that were unknown when it was first written."""
     manifest = run.read_manifest()
     manifest.update(facts)
     run.write_manifest(manifest)
 
 
 def run_id(run: RunFolder) -> str:
-    """The name of this run in a journal; the same whenever it is started again."""
+    """Name of this run in a teacher cache, the same at every start."""
     name: str = run.read_manifest()["run_id"]
     return name
 
 
 def prompts_used(settings: RefineSettings) -> dict[str, str]:
-    """The name and the fingerprint of each prompt, by step."""
+    """Name and fingerprint of each prompt, by step."""
     steps = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
     used = {}
     for name in settings.steps:
@@ -88,13 +88,13 @@ def prompts_used(settings: RefineSettings) -> dict[str, str]:
 
 
 def journal_path(run: RunFolder, teacher: TeacherSettings) -> Path:
-    """Where the replies of this run are kept."""
+    """Path of this run's teacher cache."""
     return teacher.journal or run.journal
 
 
 @contextmanager
 def opened_journal(run: RunFolder, teacher: TeacherSettings) -> Iterator[Journal]:
-    """The journal of a run; a replay from somebody else's journal never writes to it."""
+    """Teacher cache of a run; a replay never writes to another run's."""
     path = journal_path(run, teacher)
     foreign = teacher.kind == "replay" and teacher.journal is not None
     with Journal(path, read_only=foreign) as journal:
@@ -102,7 +102,7 @@ def opened_journal(run: RunFolder, teacher: TeacherSettings) -> Iterator[Journal
 
 
 class Reader(Reads, Protocol):
-    """What a stage asks of a student, beyond reading."""
+    """Student methods that a stage uses besides reading."""
 
     @property
     def fingerprint(self) -> str:
@@ -110,38 +110,38 @@ class Reader(Reads, Protocol):
         ...
 
     def describe(self) -> Mapping[str, object]:
-        """What the manifest says about it."""
+        """Description for the manifest."""
         ...
 
     @property
     def measures(self) -> Statistics:
-        """The most statistics that can be had."""
+        """Most detailed statistics available."""
         ...
 
     def response_text(self, candidate: Candidate) -> str:
-        """The text that its response tokens are counted in."""
+        """Text to which the offsets of its response tokens refer."""
         ...
 
     def last_response_text(self, candidate: Candidate) -> str:
-        """The text behind `context_text`: the last turn that is read, as it is rendered."""
+        """Text that follows `context_text`: the last turn that is read, as rendered."""
         ...
 
     def targets(self, candidate: Candidate, side: TextName) -> TargetTokens:
-        """The target tokens of one side of a candidate that has a reading."""
+        """Target tokens of one side of a candidate with token statistics."""
         ...
 
     def close(self) -> None:
-        """Give memory and files back."""
+        """Free memory and close files."""
         ...
 
 
 class OpensTeacher(Protocol):
-    """Opens a teacher from its settings; `tutelage.teacher.open_teacher` does."""
+    """Function type that opens a teacher, such as `tutelage.teacher.open_teacher`."""
 
     def __call__(
         self, settings: TeacherSettings, journal: Journal, *, run: str | None = None
     ) -> JournaledTeacher:
-        """The teacher, not entered yet."""
+        """Teacher, not yet entered as a context."""
         ...
 
 
@@ -151,7 +151,7 @@ class ScoringJob(Protocol):
     def scorer(
         self, candidates: Callable[[], Iterable[Candidate]], *, progress: Progress
     ) -> Callable[[Iterable[Candidate]], Iterator[dict[str, Any]]]:
-        """Score every candidate; the function that is returned gives their rows."""
+        """Scorer that scores every candidate on the pool."""
         ...
 
     def computing(self, metrics: tuple[str, ...]) -> "ScoringJob":
@@ -159,15 +159,15 @@ class ScoringJob(Protocol):
         ...
 
     def work(self, candidates: Iterable[Candidate], *, progress: Progress) -> int:
-        """Score every candidate, keep the results and return how many candidates there are."""
+        """Score every candidate, store the results and return the number of candidates."""
         ...
 
     def rows(self, candidates: Iterable[Candidate]) -> Iterator[dict[str, Any]]:
-        """The rows of the scores table, in the order of the candidates."""
+        """Rows of the scores table, in the order of the candidates."""
         ...
 
     def forget(self) -> None:
-        """Remove what the job kept: its rows are in a table now."""
+        """Remove the stored parts, once their rows are in a table."""
         ...
 
 
@@ -183,17 +183,25 @@ class Workers(Protocol):
         out: Path,
         open_student: Callable[[StudentSettings], Reader],
     ) -> ScoringJob:
-        """The job that writes `out`."""
+        """Scoring job that writes `out`.
+
+        Args:
+            student: Settings of the student.
+            reader: The opened student.
+            score: Settings of the scoring.
+            out: The table.
+            open_student: Opens a student in a worker.
+        """
         ...
 
     def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
-        """Opens teachers; those that are models in this process are spread over the pool."""
+        """Opener of teachers; those that are local models are spread over the pool."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doors:
-    """How a run reaches its student and its teacher; tests put fakes behind them.
+    """Factories of a run's student and teacher, which tests replace by fakes.
 
     Attributes:
         open_student: From settings to a student whose weights are loaded when they are needed.
@@ -211,7 +219,7 @@ class Doors:
 
 @contextmanager
 def opened_student(settings: StudentSettings, doors: Doors | None = None) -> Iterator[Reader]:
-    """The student; it is closed at the end."""
+    """Context manager with the student, which is closed at the end."""
     student = (doors or Doors()).open_student(settings)
     try:
         yield student
@@ -220,7 +228,7 @@ def opened_student(settings: StudentSettings, doors: Doors | None = None) -> Ite
 
 
 def secret_free(settings: RunSettings) -> dict[str, Any]:
-    """The settings as the manifest shows them: settings name keys, they never hold one."""
+    """Settings for the manifest: they name keys and never contain one."""
     return settings.model_dump(mode="json")
 
 
@@ -229,7 +237,7 @@ def _now() -> str:
 
 
 def workers_of(doors: Doors) -> Workers:
-    """The pool of workers that was handed in.
+    """Pool of workers that was passed in.
 
     Raises:
         SettingsError: The settings ask for workers, and none were handed in.
@@ -245,7 +253,7 @@ def workers_of(doors: Doors) -> Workers:
 def scoring_job(
     student: StudentSettings, reader: Reader, score: ScoreSettings, *, out: Path, doors: Doors
 ) -> ScoringJob:
-    """The scoring job of a pool of workers, which writes `out`.
+    """Scoring job of a pool of workers, which writes `out`.
 
     Args:
         student: Settings of the student that each worker opens.
@@ -263,7 +271,7 @@ def scoring_job(
 
 
 def teacher_doors(doors: Doors | None, *, engine: str, pool: RaySettings) -> Doors:
-    """The doors of a stage that asks a teacher; a fake behind one stays where it is.
+    """Factories of a stage that asks a teacher; fakes are kept.
 
     Args:
         doors: Those that were handed in.

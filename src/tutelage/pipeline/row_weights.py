@@ -19,7 +19,7 @@ _NLL = "nll_response_given_instruction"
 def weighted_rows(
     rows: Iterable[Mapping[str, Any]], run: RunFolder, *, weights: Weights
 ) -> Iterator[dict[str, Any]]:
-    """The same rows with `train_weight`, None where a row has no weight of its own.
+    """Same rows with `train_weight`, None where a row has no weight.
 
     Args:
         rows: Rows with `candidate_id` and, where the rule gives one, `weight`.
@@ -45,7 +45,7 @@ def weighted_rows(
 
 
 def student_with_scores(run: RunFolder) -> str | None:
-    """The fingerprint of the student that decided, or of the only one that scored."""
+    """Fingerprint of the student that decided, or of the only one that scored."""
     if not run.scores.exists():
         return None
     with open_tables(run) as tables:
@@ -57,7 +57,7 @@ def student_with_scores(run: RunFolder) -> str | None:
 
 
 def likelihoods_of(run: RunFolder) -> dict[str, float]:
-    """Mean negative log-likelihood of each scored response, in nats a token, by candidate.
+    """Mean negative log-likelihood of each scored response, in nats per token, by candidate.
 
     Raises:
         RunError: There are no scores of one student that read the response.

@@ -1,4 +1,4 @@
-"""The run folder: the only place that decides where a file lies."""
+"""Run folder: the paths, checks and manifest of a run."""
 
 import hashlib
 import json
@@ -65,12 +65,12 @@ _hashed: dict[tuple[str, _State], str] = {}
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is there and can be read to its end."""
+    """Whether a file exists and can be read to its end."""
     return path.is_file() and problem_with(path) is None
 
 
 def sound(path: Path) -> Path:
-    """The same path, once it is sure that the file can be read to its end.
+    """Same path, after checking that the file can be read to its end.
 
     Raises:
         RunError: It is damaged, or is not the table that its name says.
@@ -86,7 +86,7 @@ def sound(path: Path) -> Path:
 
 
 def problem_with(path: Path) -> str | None:
-    """What is wrong with a file, or None. Each state of a file is read once a process."""
+    """Problem of a file, or None. Each state of a file is read once per process."""
     try:
         state = _state(path)
     except OSError as error:
@@ -153,7 +153,7 @@ def _column_problem(found: pa.Schema, wanted: pa.Schema | None) -> str | None:
 
 
 def _extra_problem(field: "pa.Field[Any]", wanted: pa.Schema) -> str | None:
-    """What is wrong with a column that a schema does not name, or None."""
+    """Problem of a column that a schema does not name, or None."""
     if field.name in wanted.names or wanted not in _WITH_NUMBERS:
         return None
     if _alike(field.type, pa.float64()) or _alike(field.type, pa.int64()):
@@ -196,10 +196,10 @@ def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
 __all__ = ["MAIN", "RunFolder", "checksum", "is_whole", "sound"]
 
 MAIN = "main"
-"""The name of the selection whose files lie in the run folder itself."""
+"""Name of the selection whose files are in the run folder itself."""
 
 GIVEN = ("input.jsonl", "input.arrow")
-"""Files with rows that Python code passed in memory; they may be written before the manifest."""
+"""Files with rows that were passed in memory; they may be written before the manifest."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -218,16 +218,16 @@ class RunFolder:
 
     @property
     def decided_in(self) -> Path:
-        """The folder of the decision files of this selection."""
+        """Folder of this selection's decision files."""
         return self.root if self.selection is None else self.root / "selections" / self.selection
 
     @property
     def select_stage(self) -> str:
-        """The name in the manifest of the stage that made this selection."""
+        """Manifest name of the stage that made this selection."""
         return "select" if self.selection is None else f"select:{self.selection}"
 
     def with_selection(self, name: str | None) -> "RunFolder":
-        """The same run with the decision files of another selection.
+        """Same run with the decision files of another selection.
 
         Args:
             name: Letters, digits, `.`, `_` and `-`; `main` or None is the run's own selection.
@@ -245,7 +245,7 @@ class RunFolder:
         return replace(self, selection=name)
 
     def selected_as(self, name: str | None) -> "RunFolder":
-        """The same run with the decision files of a selection that has been made.
+        """Same run with the decision files of an existing selection.
 
         Raises:
             SettingsError: There is no selection of that name; the hint lists those there are.
@@ -260,33 +260,33 @@ class RunFolder:
         return run
 
     def selections(self) -> list[str]:
-        """The names of the selections beside the main one, in alphabetical order."""
+        """Names of all selections except the main one, in alphabetical order."""
         found = (self.root / "selections").glob("*/decisions.parquet")
         return sorted(path.parent.name for path in found if _NAME.fullmatch(path.parent.name))
 
     @property
     def manifest(self) -> Path:
-        """What was asked for, from what, with which versions; written before work starts."""
+        """Manifest: settings, inputs and versions, written before work starts."""
         return self.root / "manifest.json"
 
     @property
     def journal(self) -> Path:
-        """Every teacher reply."""
+        """Teacher cache with every reply."""
         return self.root / "journal.sqlite"
 
     @property
     def rows(self) -> Path:
-        """Input row number to example, or why the row could not be read."""
+        """Table of input rows: the example of each, or why it could not be read."""
         return self.root / "rows.parquet"
 
     @property
     def examples(self) -> Path:
-        """One row an example."""
+        """Table with one row per example."""
         return self.root / "examples.parquet"
 
     @property
     def loaded(self) -> Path:
-        """The candidates that came with the data: originals and imported refinements."""
+        """Candidates that came with the data: originals and imported rewrites."""
         return self.root / "loaded.parquet"
 
     @property
@@ -296,52 +296,52 @@ class RunFolder:
 
     @property
     def scores(self) -> Path:
-        """Candidate by student."""
+        """Scores, one row per candidate and student."""
         return self.root / "scores.parquet"
 
     @property
     def earlier_scores(self) -> Path:
-        """Scores of candidates that are gone; they are used again if the candidates come back."""
+        """Scores of removed candidates, reused if the candidates come back."""
         return self.root / "earlier_scores.parquet"
 
     @property
     def statistics(self) -> Path:
-        """What the student thought of every target token, where the settings ask for it."""
+        """Token statistics of every target token, if the settings store them."""
         return self.root / "statistics.parquet"
 
     @property
     def decisions(self) -> Path:
-        """Exactly one row an example."""
+        """Decisions, exactly one row per example."""
         return self.decided_in / "decisions.parquet"
 
     @property
     def overrides(self) -> Path:
-        """What persons decided whatever the rule says; only ever appended to."""
+        """Manual overrides of decisions; append-only."""
         return self.root / "overrides.jsonl"
 
     @property
     def nulls(self) -> Path:
-        """Sets of the same size, chosen without the student."""
+        """Baselines: sets of the same size, chosen without the student."""
         return self.decided_in / "nulls.parquet"
 
     @property
     def verdicts(self) -> Path:
-        """Whether each candidate is right."""
+        """Verdicts of the checks on each candidate."""
         return self.root / "verdicts.parquet"
 
     @property
     def filters(self) -> Path:
-        """What the filters decided on each candidate."""
+        """Decisions of the filters on each candidate."""
         return self.root / "filters.parquet"
 
     @property
     def quality_gate(self) -> Path:
-        """The calibrated gate: detectors, thresholds, and how they did on held-out rows."""
+        """Calibrated gate: detectors, thresholds and held-out results."""
         return self.root / "quality_gate.json"
 
     @property
     def quality_gate_table(self) -> Path:
-        """What the calibrated gate decided on each candidate."""
+        """Decisions of the calibrated gate on each candidate."""
         return self.root / "quality_gate.parquet"
 
     @property
@@ -351,21 +351,21 @@ class RunFolder:
 
     @property
     def selected(self) -> Path:
-        """The chosen candidates, for training."""
+        """Chosen candidates, for training."""
         return self.decided_in / "selected.jsonl"
 
     @property
     def rejected(self) -> Path:
-        """The examples of which nothing was chosen, with the reason."""
+        """Examples without a chosen candidate, with the reasons."""
         return self.decided_in / "rejected.jsonl"
 
     @property
     def report(self) -> Path:
-        """The page people forward."""
+        """Report page of the run."""
         return self.decided_in / "report.html"
 
     def create(self, *, rounds: bool = False) -> "RunFolder":
-        """Make the folder, or accept one that is empty or a run already.
+        """Create the folder, or accept one that is empty or already a run.
 
         Args:
             rounds: It is for a loop of rounds, which keeps runs in folders below it.
@@ -402,7 +402,7 @@ class RunFolder:
         return self
 
     def existing(self) -> "RunFolder":
-        """This folder, once it is sure that a run lies there.
+        """This folder, after checking that it contains a run.
 
         Raises:
             RunError: There is no run.
@@ -426,7 +426,7 @@ class RunFolder:
             ) from error
 
     def need(self, path: Path) -> Path:
-        """A file of this run that has to be there, and whole.
+        """Path of a required file, after checking that it exists and is complete.
 
         Raises:
             RunError: It is not; the hint names the command that writes it.
@@ -446,7 +446,7 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one writing process; the lock goes with the process.
+        """Context manager with an exclusive lock of the folder, released if the process ends.
 
         Raises:
             RunError: Another process holds it.
@@ -463,7 +463,7 @@ class RunFolder:
             yield
 
     def read_manifest(self) -> dict[str, Any]:
-        """The manifest, or an empty one where the run has not started.
+        """Manifest, or an empty one where the run has not started.
 
         Raises:
             RunError: It is damaged, or of another version of this package.
@@ -471,7 +471,7 @@ class RunFolder:
         return read_run_manifest(self.manifest)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Replace the manifest in one step."""
+        """Replace the manifest atomically."""
         text = json.dumps(
             {"schema_version": SCHEMA_VERSION, **manifest}, indent=2, ensure_ascii=False
         )
@@ -480,7 +480,7 @@ class RunFolder:
         write_text(self.manifest, text + "\n")
 
     def shown_manifest(self) -> dict[str, Any]:
-        """The manifest as it reads for this selection: `select` is the stage that made it.
+        """Manifest for this selection, whose stage appears as `select`.
 
         Raises:
             RunError: As `read_manifest`.
@@ -501,11 +501,11 @@ class RunFolder:
 
 
 def can_draw() -> bool:
-    """Whether the libraries that draw are installed."""
+    """Whether the drawing libraries are installed."""
     return all(find_spec(name) is not None for name in ("altair", "vl_convert"))
 
 
 def write_page(run: RunFolder, page: str) -> Path:
-    """Write the page of a run in one step."""
+    """Write the page of a run atomically."""
     write_text(run.report, page)
     return run.report

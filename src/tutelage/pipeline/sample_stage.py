@@ -1,4 +1,4 @@
-"""The sample stage: N responses to every instruction."""
+"""Sample stage: N responses to every instruction."""
 
 import asyncio
 from collections import Counter
@@ -38,7 +38,7 @@ CHUNK_EXAMPLES = 64
 
 
 class TeacherShare(TeacherSettings):
-    """One of several teachers."""
+    """One of several teachers with its share."""
 
     share: float = Field(
         default=1.0,
@@ -49,7 +49,7 @@ class TeacherShare(TeacherSettings):
 
 
 class SampleJob(BaseModel):
-    """What `sample_data` was asked to do."""
+    """Arguments of the function `sample_data`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -61,7 +61,7 @@ class SampleJob(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the teachers are called in tables."""
+        """Names of the teachers in tables."""
         return tuple(teacher.teacher_name for teacher in self.teachers)
 
     @model_validator(mode="after")
@@ -202,7 +202,7 @@ async def _opened(
     progress: Progress,
     total: int,
 ) -> tuple[AttendedTeacher, ...]:
-    """The teachers, with one journal for all that share one."""
+    """Opened teachers, with one cache for all that share one."""
     journals: dict[Path, Journal] = {}
     teachers = []
     for settings in job.teachers:
@@ -244,7 +244,7 @@ def _tallies(teachers: Sequence[AttendedTeacher]) -> dict[str, Any]:
 
 
 class Accepting:
-    """Accepts the responses that a check finds right, and remembers how many of each example.
+    """Acceptance check that counts the right responses of each example.
 
     Args:
         settings: Which check.
@@ -255,7 +255,7 @@ class Accepting:
         self._accepted: Counter[str] = Counter()
 
     def __call__(self, pairs: Sequence[tuple[Example, Candidate]]) -> set[str]:
-        """The ids of the candidates that are right."""
+        """Ids of the candidates that are right."""
         claims = [
             Claim(
                 candidate_id=candidate.candidate_id,
@@ -274,7 +274,7 @@ class Accepting:
         return accepted
 
     def tally(self, *, wanted: int, examples: int) -> dict[str, int]:
-        """How many instructions have as many accepted responses as were wanted."""
+        """Number of instructions that have the wanted number of accepted responses."""
         full = sum(count >= wanted for count in self._accepted.values())
         return {
             "wanted": wanted,
@@ -285,7 +285,7 @@ class Accepting:
 
 
 def _kept_before(run: RunFolder, *, teachers: frozenset[str]) -> list[Candidate]:
-    """What is there already and was not sampled from these teachers."""
+    """Existing candidates that were not sampled from these teachers."""
     path = run.candidates if run.candidates.exists() else run.loaded
     return [
         c
@@ -295,7 +295,7 @@ def _kept_before(run: RunFolder, *, teachers: frozenset[str]) -> list[Candidate]
 
 
 def stored_examples(path: Path) -> Iterator[Example]:
-    """The examples of a run, in their order, a batch at a time."""
+    """Examples of a run in their order, a batch at a time."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=stages.BATCH_ROWS):
             for row in batch.to_pylist():

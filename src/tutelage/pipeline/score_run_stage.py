@@ -1,4 +1,4 @@
-"""Let a student read the candidates of a run that has them already, such as sampled ones."""
+"""Scoring of the candidates of an existing run, such as sampled ones."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The score stage, and `tutelage.Student`: where the student's readings become metrics."""
+"""Score stage and `tutelage.Student`: metrics from token statistics."""
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,15 +62,15 @@ from tutelage.student import StudentSettings, TextPair, open_student
 
 @runtime_checkable
 class Watchable(Protocol):
-    """A student that tells how far it is within a chunk."""
+    """Student that reports its progress within a chunk."""
 
     def watch(self, on_batch: Callable[[int, int], None] | None) -> None:
-        """Be told, after each batch, how many passages of a chunk are read, and of how many."""
+        """Set a callback that gets, after each batch, the chunk's passages read and in all."""
         ...
 
 
 class ReadingCounter:
-    """Advances a progress by candidates: while they are read, or at the latest when they come.
+    """Counter that advances a progress bar by candidates as they are read.
 
     Args:
         progress: Told of each candidate once.
@@ -81,19 +81,19 @@ class ReadingCounter:
         self._asked = self._came = self._shown = 0
 
     def asked(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-        """The candidates, counted as they are taken."""
+        """Candidates, counted as they are taken."""
         for candidate in candidates:
             self._asked += 1
             yield candidate
 
     def came(self) -> None:
-        """One candidate has its outcome."""
+        """Count one finished candidate."""
         self._came += 1
         self._show(self._came)
 
     @contextmanager
     def watching(self, student: object) -> Iterator[None]:
-        """Count while the student reads, where it tells."""
+        """Context manager that counts while the student reads, if it reports progress."""
         if not isinstance(student, Watchable):
             yield
             return
@@ -120,22 +120,22 @@ class ReadingCounter:
 
 
 # ----------------------------------------------------------------------------------------------
-# Where scores go: the scores table and, where asked for, the token statistics beside it.
+# Where scores go: the scores table and, where asked for, the token statistics.
 # ----------------------------------------------------------------------------------------------
 
 
 _GROUP_ROWS = 256
-"""Rows of token statistics in memory at once: their size grows with the length of the texts."""
+"""Rows of token statistics in memory at once; their size grows with the length of the texts."""
 
 
 class ScoreTables:
-    """Writes rows that hold scores and perhaps token statistics, each into its table.
+    """Writer of scores and optional token statistics, each to its own table.
 
     Use it as a context manager: both files appear when the block ends well.
 
     Args:
         out: The scores table.
-        schema: Of the scores table.
+        schema: Schema of the scores table.
         statistics: The token statistics, or None.
     """
 
@@ -185,17 +185,17 @@ class ScoreTables:
 
 
 STEP_CHUNK_CANDIDATES = 128
-"""How many candidates have their steps read together, for metrics that read step by step."""
+"""Candidates whose steps are read together, for metrics of steps."""
 
 
 def stored_schema(metrics: Sequence[str], *, statistics: bool) -> pa.Schema:
-    """Every column that `score_candidates` fills."""
+    """Columns that `score_candidates` fills."""
     more = only_columns(TOKENS, TOKEN_COLUMNS if statistics else ())
     return table_schema(scores_schema(metrics), more)
 
 
 Scorer: TypeAlias = Callable[[Iterable[Candidate]], Iterator[dict[str, Any]]]
-"""From candidates to their rows, in the order given."""
+"""Function type: from candidates to their rows, in the order given."""
 
 
 def score_candidates(
@@ -206,13 +206,13 @@ def score_candidates(
     statistics: bool = False,
     also_for: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """One row of the scores table for each candidate, in the order given.
+    """Rows of the scores table, one for each candidate, in the order given.
 
     A candidate that cannot be scored has its reason as status and no number.
 
     Args:
         candidates: Read chunk by chunk.
-        student: Who reads.
+        student: The student that reads.
         metrics: Names of per-candidate metrics.
         statistics: Measure all token statistics, and add the columns of the token table.
         also_for: Metrics that are computed later from the same readings. What they need is
@@ -247,12 +247,12 @@ def score_candidates(
 
 
 def _check_measured(student: Reader, metrics: Sequence[str]) -> None:
-    """Before anything is read: a metric that cannot be had is said, not left out."""
+    """Raise an error before reading if a metric is not available."""
     lost = beyond(metrics, student.measures)
     if lost:
         backend = student.describe()["backend"]
         raise SettingsError(
-            f"{', '.join(lost)}: cannot be had from the backend {backend}, which gives "
+            f"{', '.join(lost)}: are not available from the backend {backend}, which gives "
             "log-probabilities and ranks but no entropies and no sums of squares",
             hint="leave them out, or read with backend packed or transformers",
         )
@@ -265,7 +265,7 @@ def _with_steps(
     student: Reader,
     metrics: Sequence[str],
 ) -> Iterator[tuple[ReadingOutcome, list[TokenStats] | None]]:
-    """Beside each outcome the readings of its steps, where a metric asks for them.
+    """Outcomes with the token statistics of their steps, where a metric needs them.
 
     A candidate of which a step could not be read is unscored for that step's reason.
     """
@@ -297,13 +297,13 @@ def _with_steps(
 def _targets(
     reading: Reading, candidate: Candidate, student: Reader
 ) -> dict[TextName, TargetTokens]:
-    """The tokens of the texts that were read."""
+    """Tokens of the texts that were read."""
     names = {text_of(view) for view in reading.views}
     return {name: student.targets(candidate, name) for name in TEXT_NAMES if name in names}
 
 
 def finish_table(path: Path, *, metrics: Sequence[str]) -> None:
-    """Fill in the metrics of a scores table that need all candidates, where some were asked for."""
+    """Add the requested metrics that depend on all candidates to a scores table."""
     if {"lark", "casl"} & set(metrics):
         write_table(path, finish_scores(pq.read_table(path), metrics=metrics))
 
@@ -323,13 +323,13 @@ def score_to_table(
 
     Args:
         candidates: All of them, once.
-        student: Who reads.
+        student: The student that reads.
         metrics: Names of per-candidate metrics.
         out: The scores table.
         total: How many candidates there are, for the progress.
         progress: Told of each candidate.
         statistics: Where the token statistics are to be kept, or None.
-        scorer: Who gives the rows; by default the student in this process.
+        scorer: Gives the rows; by default the student in this process.
 
     Returns:
         The tally: how many candidates have which status, and the student's fingerprint.
@@ -358,17 +358,23 @@ def score_to_table(
 
 
 def here(student: Reader, metrics: Sequence[str], *, statistics: bool = False) -> Scorer:
-    """A scorer that reads in this process."""
+    """Scorer that reads in this process.
+
+    Args:
+        student: The student.
+        metrics: Metrics to compute.
+        statistics: Whether token statistics are returned too.
+    """
     return partial(score_candidates, student=student, metrics=metrics, statistics=statistics)
 
 
 def versions_of(row: Row) -> tuple[Candidate, ...]:
-    """The candidates that a row has rows for, in their order."""
+    """Candidates of a row that have rows of their own, in their order."""
     return (*row.repeated, *row.candidates)
 
 
 def candidates_of(rows: Iterable[Row]) -> Iterator[Candidate]:
-    """All candidates in the order in which `score_rows` hands them to its scorer."""
+    """Candidates in the order in which `score_rows` passes them to its scorer."""
     for row in rows:
         yield from versions_of(row)
 
@@ -380,6 +386,11 @@ def score_rows(
 
     An input row that could not be read has one row too: its reason as status and no number. A row
     with several candidates (a refined pair, a wide pool) has one row for each of them.
+
+    Args:
+        rows: The rows.
+        scorer: Scores the candidates.
+        metrics: Names of the metrics.
     """
     places: deque[tuple[Row, int]] = deque()
 
@@ -418,7 +429,7 @@ def score_rows(
 
 
 class Student:
-    """A model that will be trained, as a judge of what it can learn from.
+    """A model to be trained, which scores rows by its own likelihoods.
 
     Args:
         model: A folder, a hub id, or the alias of a bundled model.
@@ -464,7 +475,7 @@ class Student:
         return finish_scores(pa.Table.from_pylist(scored, schema=schema), metrics=names)
 
     def close(self) -> None:
-        """Let go of the model and the cache."""
+        """Free the model and close the cache."""
         self.model.close()
 
     def __enter__(self) -> Self:
@@ -475,7 +486,7 @@ class Student:
 
 
 def rows_schema(metrics: Sequence[str]) -> pa.Schema:
-    """The table of `tutelage score`: the scores table with the input row in front."""
+    """Schema of `tutelage score`: the scores table with the input row in front."""
     return table_schema(INPUT_PLACE, scores_schema(metrics))
 
 
@@ -493,12 +504,12 @@ def score_file(
 
     Args:
         rows: All of them, once.
-        student: Who reads.
+        student: The student that reads.
         metrics: Names of per-candidate metrics.
         out: The file.
         progress: Told of each row.
         statistics: Where the token statistics are to be kept, or None.
-        scorer: Who gives the rows; by default the student in this process.
+        scorer: Gives the rows; by default the student in this process.
 
     Returns:
         The tally of statuses.

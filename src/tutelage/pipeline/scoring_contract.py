@@ -1,4 +1,4 @@
-"""The version of the scoring contract under which a run was scored."""
+"""Scoring contract version with which a run was scored."""
 
 import shlex
 from collections import Counter
@@ -11,7 +11,7 @@ from tutelage.pipeline.run_dir import RunFolder, is_whole
 
 
 def check_contract(run: RunFolder, *, model: str) -> None:
-    """See that a run that was scored before was scored under this version's contract.
+    """Raise an error if a run was scored under another contract than this version's.
 
     Args:
         run: The run folder; one without scores is fine.
@@ -30,7 +30,7 @@ def check_contract(run: RunFolder, *, model: str) -> None:
 
 
 def older_contract_note(run: RunFolder) -> str | None:
-    """One line on the scores that were made under another contract, or None if there are none."""
+    """Note on scores made under another contract, or None."""
     older = {key: rows for key, rows in _students(run).items() if key[0] != SCORING_CONTRACT}
     if not older:
         return None
@@ -46,7 +46,7 @@ def older_contract_note(run: RunFolder) -> str | None:
 
 
 def _students(run: RunFolder) -> Counter[tuple[int, str]]:
-    """How many rows of scores there are, by contract and student; contract 1 had no column."""
+    """Count of score rows by contract and student; contract 1 had no column."""
     if not is_whole(run.scores):
         return Counter()
     names = [name for name in ("contract", "student") if name in pq.read_schema(run.scores).names]

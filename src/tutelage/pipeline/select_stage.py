@@ -1,4 +1,4 @@
-"""What the select stage decides from: scores, gates, pool metrics, embeddings."""
+"""Select stage: decisions from scores, gates, pool metrics and embeddings."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ from candidates where status = 'ok' order by candidate_id
 
 
 def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) -> Selected:
-    """Decide on every example of a run, from what is on disk.
+    """Decide on every example of a run from the stored tables.
 
     Args:
         run: The run folder.
@@ -57,13 +57,13 @@ def decided(run: RunFolder, *, settings: SelectSettings, student: str | None) ->
 
 
 def _closed(run: RunFolder, settings: SelectSettings, student: str | None) -> "pa.Array[Any]":
-    """The candidates that filters and verdicts shut out, whatever the quality gate says."""
+    """Candidates excluded by filters and verdicts, regardless of the quality gate."""
     without = settings.model_copy(update={"quality_gate": "off"})
     return _early(gates_of(run, without, student=student))
 
 
 def gates_of(run: RunFolder, settings: SelectSettings, *, student: str | None = None) -> pa.Table:
-    """The candidates of a run that may not be chosen, by filters, verdicts and quality gate.
+    """Candidates of a run that may not be chosen, by filters, verdicts and quality gate.
 
     Args:
         run: The run folder.
@@ -86,7 +86,7 @@ def _if_there(run: RunFolder, path: Path) -> Path | None:
 def _with_lark(
     path: Path, gates: pa.Table, settings: SelectSettings, student: str | None
 ) -> pa.Table:
-    """The scores with `lark` over each pool of candidates that may be chosen."""
+    """Scores with `lark` over each pool of candidates that may be chosen."""
     there = pq.read_schema(path).names
     wanted = [name for name in (*_LARK_COLUMNS, *_LARK_METRICS) if name in there]
     scores = pq.read_table(path, columns=wanted)
@@ -104,7 +104,13 @@ def _early(gates: pa.Table) -> "pa.Array[Any]":
 def with_pool_metrics(
     scores: Sequence[Mapping[str, Any]], gates: pa.Table, settings: SelectSettings
 ) -> list[dict[str, Any]]:
-    """Rows of the scores of one example, with what a rule compares over the pool."""
+    """Scores of one example's candidates with the metrics that a rule compares over the pool.
+
+    Args:
+        scores: Rows of the scores table.
+        gates: Candidates that may not be chosen.
+        settings: Settings of the selection.
+    """
     rows = [dict(row) for row in scores]
     if settings.rule != "lark" or not rows:
         return rows
@@ -129,7 +135,7 @@ def with_pool_metrics(
 
 
 def _embeddings(run: RunFolder, settings: SelectSettings) -> pa.Table:
-    """The embedding of every candidate with text; equal texts are embedded once."""
+    """Embedding of every candidate with text; equal texts are embedded once."""
     values: dict[str, Any] = {"embedder": dict(settings.embedder)}
     embedder = make_embedder(checked(EmbedderChoice, values, place="select").embedder)
     turn = -2 if settings.diversity_of == "instruction" else -1  # the response comes last

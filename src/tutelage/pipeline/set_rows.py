@@ -1,4 +1,4 @@
-"""Rows of a set of a run: the selection, a baseline, or what was rejected."""
+"""Rows of a set of a run: the selection, a baseline, or the rejected examples."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,10 @@ from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.turn_formats import openai_turns
 
 PROVENANCE = ("example_id", "candidate_id", "step", "teacher", "source", "reason", "rule")
-"""Columns beside `messages` that say where a row came from; trainers ignore them."""
+"""Provenance columns next to `messages`; trainers ignore them."""
 
 WEIGHT = "weight"
-"""The column that says how much a row should count in training, where a rule gives weights."""
+"""Column with the training weight of a row, where a rule gives weights."""
 
 TEMPLATE_ARGS = "chat_template_kwargs"
 """The column of a row's own template arguments, by the name that TRL reads."""
@@ -52,7 +52,7 @@ order by e.row, d.example_id
 
 
 def chosen_rows(run: RunFolder, *, chosen: str = "selected") -> Iterator[dict[str, Any]]:
-    """The rows of a set, in the order of the input.
+    """Rows of a set in the order of the input.
 
     Args:
         run: The run folder.
@@ -126,7 +126,7 @@ def _plain_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def rejected_rows(run: RunFolder) -> Iterator[dict[str, Any]]:
-    """The examples of which nothing was chosen, with the reason, in the order of the input."""
+    """Examples without a chosen candidate, with the reasons, in the order of the input."""
     tables = open_tables(run)
     try:
         for row in stream(tables, _REJECTED.format_map(_more(run))):

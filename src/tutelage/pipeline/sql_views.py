@@ -1,4 +1,4 @@
-"""The tables of a run as SQL views, joined by id."""
+"""SQL views of a run's tables, joined by id."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ from decisions where kept and rule = '{PERSON}'
 
 
 def open_tables(run: RunFolder, *, student: str | None = None) -> duckdb.DuckDBPyConnection:
-    """A database in memory with a view for each table that the run has.
+    """In-memory database with a view for each table of the run.
 
     Args:
         run: The run folder.
@@ -66,6 +66,12 @@ def open_tables(run: RunFolder, *, student: str | None = None) -> duckdb.DuckDBP
 def stream(
     tables: duckdb.DuckDBPyConnection, query: str, parameters: object = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a query, a batch at a time."""
+    """Rows of a query, fetched in batches.
+
+    Args:
+        tables: The database.
+        query: The SQL.
+        parameters: Values of its placeholders.
+    """
     for batch in tables.sql(query, params=parameters).to_arrow_reader(BATCH_ROWS):
         yield from batch.to_pylist()

@@ -1,4 +1,4 @@
-"""One stage of a run: what its outputs depend on, whether it has to be done, and what it noted.
+"""Stages of a run: their keys, whether they must run, and their record in the manifest.
 
 Nothing else writes the part `stages` of a manifest. A stage is done again when its key has changed
 or when its outputs are not as it left them, whether a kill, a disk or another stage changed them.
@@ -42,7 +42,7 @@ _BATCH_ROWS = 1024
 
 
 def scores_digest(run: RunFolder, student: str) -> str | None:
-    """A hash of one student's scores, or None where there are none.
+    """Hash of one student's scores, or None without any.
 
     Metrics that were added to the same reading do not change it.
     """
@@ -59,7 +59,7 @@ def scores_digest(run: RunFolder, student: str) -> str | None:
 
 
 def earlier_metrics(tally: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics that a stage's tally names."""
+    """Metrics in a stage's tally."""
     found = tally.get("metrics", ())
     return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
@@ -68,7 +68,7 @@ def earlier_metrics(tally: Mapping[str, Any]) -> tuple[str, ...]:
 def one_students_part(
     run: RunFolder, student: str, *, statistics: bool
 ) -> Iterator[tuple[Path, Path | None]]:
-    """Give paths for one student's scores and statistics; join them to the run's tables.
+    """Context manager with paths for one student's tables, merged into the run's at the end.
 
     The rows of other students stay. Rows of candidates that are gone are moved to
     `earlier_scores.parquet`, and back when the candidates are there again.
@@ -95,7 +95,7 @@ def one_students_part(
 
 
 def _others(run: RunFolder, student: str) -> tuple[pa.Table, pa.Table]:
-    """The other students' scores of candidates that are there, and all of those that are gone."""
+    """Other students' scores of existing candidates, and all scores of removed ones."""
     if not is_whole(run.scores) and run.scores.exists():
         _refuse_loss(run, run.scores, student)
     tables = [pq.read_table(run.scores)] if is_whole(run.scores) else []
@@ -112,7 +112,7 @@ def _others(run: RunFolder, student: str) -> tuple[pa.Table, pa.Table]:
 
 
 def _once(table: pa.Table) -> pa.Table:
-    """Each candidate once a student, the first row of several."""
+    """One row per candidate and student, the first of several."""
     keys: Any = pc.binary_join_element_wise(
         table["student"], table["candidate_id"], pa.scalar("\x1f", table["student"].type)
     )
@@ -138,7 +138,7 @@ def _refuse_loss(run: RunFolder, path: Path, student: str) -> None:
 
 
 def _join_statistics(run: RunFolder, tokens: Path, student: str) -> None:
-    """Put one student's token statistics in the place of its earlier ones."""
+    """Replace one student's token statistics in the table."""
     if run.statistics.exists() and not is_whole(run.statistics):
         _refuse_loss(run, run.statistics, student)
     schema = pq.read_schema(tokens)
@@ -164,7 +164,7 @@ def _join_statistics(run: RunFolder, tokens: Path, student: str) -> None:
 Tally = dict[str, Any]
 
 READ_BY = ("fingerprint", "dtype", "device", "template", "max_length", "backend")
-"""What of a student's description its numbers depend on."""
+"""Parts of a student's description on which its numbers depend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,11 +195,11 @@ def run_stage(
     *,
     again: Callable[[Tally], bool] = lambda _: False,
 ) -> Tally:
-    """Do a stage's work unless it was done already, and note it in the manifest.
+    """Run a stage unless it is up to date, and record it in the manifest.
 
     Args:
         run: The run folder.
-        stage: What it is and what its outputs depend on.
+        stage: The stage with its key.
         work: Does it.
         again: Whether a tally leaves something to try again, such as a server that was away.
 
@@ -218,7 +218,7 @@ def run_stage(
 
 
 def _as_cached(tally: Tally) -> Tally:
-    """The tally of a stage that is not repeated: what was asked then is cached now, and free."""
+    """Tally of a stage that is not repeated: its calls count as cached and free."""
     paid = ("teacher", "teachers")
     return {name: _asked_before(value) if name in paid else value for name, value in tally.items()}
 
@@ -240,12 +240,12 @@ def _asked_before(counts: Any) -> Any:
 
 
 def note_stage(run: RunFolder, stage: Stage, tally: Tally, *, seconds: float) -> None:
-    """Write into the manifest that a stage was done.
+    """Record a finished stage in the manifest.
 
     Args:
         run: The run folder.
         stage: The stage.
-        tally: What it came to.
+        tally: Counts of the stage.
         seconds: How long it took.
     """
     manifest = run.read_manifest()
@@ -262,13 +262,13 @@ def note_stage(run: RunFolder, stage: Stage, tally: Tally, *, seconds: float) ->
 
 
 def noted(run: RunFolder, name: str) -> Mapping[str, Any] | None:
-    """What a stage noted in the manifest, or None where it has not been done."""
+    """Manifest entry of a stage, or None where it has not run."""
     found = run.read_manifest().get("stages", {}).get(name)
     return found if isinstance(found, dict) and isinstance(found.get("tally"), dict) else None
 
 
 def key_of(run: RunFolder, name: str) -> str:
-    """The key of a stage that has been done.
+    """Key of a finished stage.
 
     Raises:
         RunError: It has not.
@@ -282,7 +282,7 @@ def key_of(run: RunFolder, name: str) -> str:
 
 
 def _as_left(run: RunFolder, stage: Stage, done: Mapping[str, Any]) -> bool:
-    """Whether the outputs are those that the stage wrote."""
+    """Whether the outputs are unchanged since the stage wrote them."""
     if not all(map(is_whole, stage.outputs)):
         return False
     made = done.get("made")
@@ -301,7 +301,7 @@ def _made(run: RunFolder, stage: Stage) -> dict[str, str | None]:
 
 
 def digest_of(run: RunFolder, name: str) -> str | None:
-    """A hash of something that stages read, or None where it is not there.
+    """Hash of a stage's input, or None where it does not exist.
 
     Args:
         run: The run folder.
@@ -319,7 +319,13 @@ def digest_of(run: RunFolder, name: str) -> str | None:
 
 
 def load_stage(run: RunFolder, settings: DataSettings, inputs: Mapping[str, str]) -> Stage:
-    """The stage that reads the user's rows."""
+    """Stage that reads the user's rows.
+
+    Args:
+        run: The run.
+        settings: Settings of the data.
+        inputs: Checksum of each input.
+    """
     return Stage(
         name="load",
         key=content_hash(
@@ -334,7 +340,7 @@ def load_stage(run: RunFolder, settings: DataSettings, inputs: Mapping[str, str]
 
 
 def take_stage(run: RunFolder) -> Stage:
-    """The stage that takes the candidates as they came with the data."""
+    """Stage that uses the candidates as they came with the data."""
     return Stage(
         name="refine",
         key=content_hash(key_of(run, "load"), None),
@@ -352,12 +358,12 @@ def refine_stage(
     student: str | None,
     select: SelectSettings,
 ) -> Stage:
-    """The stage in which a teacher rewrites what was loaded.
+    """Stage in which a teacher rewrites the loaded candidates.
 
     Args:
         run: The run folder.
-        refine: What is written.
-        teacher: Who writes.
+        refine: Settings of the rewriting.
+        teacher: The teacher that writes.
         student: The fingerprint of the student that chooses on the way, or None.
         select: The rule by which it chooses.
     """
@@ -386,7 +392,7 @@ def score_stage(
     reading: StudentSettings,
     statistics: bool = False,
 ) -> Stage:
-    """The stage in which one student reads every candidate; each student has its own.
+    """Stage in which one student scores every candidate; each student has its own.
 
     Which metrics are computed is not part of the key: those of earlier times stay.
 
@@ -415,7 +421,7 @@ def score_stage(
 
 
 def metrics_there(run: RunFolder, stage: Stage) -> tuple[str, ...]:
-    """The metrics that a score stage computed before, where they would be the same now."""
+    """Metrics that an earlier score stage computed and that are still valid."""
     done = noted(run, stage.name)
     if done is None or done.get("key") != stage.key:
         return ()
@@ -425,13 +431,13 @@ def metrics_there(run: RunFolder, stage: Stage) -> tuple[str, ...]:
 def quality_gate_stage(
     run: RunFolder, settings: SelectSettings, *, student: str, version: int, rejected: str | None
 ) -> Stage:
-    """The stage that fits a quality gate on the run's own rows and judges every candidate.
+    """Stage that fits a quality gate on the run's own rows and judges every candidate.
 
     Args:
         run: The run folder.
         settings: `max_false_refusals`, `quality_gate_examples` and `seed` decide the gate.
         student: The fingerprint of the student that reads the planted faults.
-        version: Of the gate's code.
+        version: Version of the gate's code.
         rejected: The checksum of the rows that a person rejected, if there are any.
 
     Raises:
@@ -461,7 +467,12 @@ def quality_gate_stage(
 
 
 def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | None) -> Stage:
-    """The stage that decides on every example; each named selection has its own.
+    """Stage that decides on every example; each named selection has its own.
+
+    Args:
+        run: The run.
+        settings: Settings of the selection.
+        student: Fingerprint of the student that decides, or None.
 
     Raises:
         RunError: No student has scored the run.
@@ -485,7 +496,7 @@ def select_stage(run: RunFolder, settings: SelectSettings, *, student: str | Non
 
 
 def _later_settings(settings: SelectSettings) -> set[str]:
-    """Settings of later versions that say nothing, so that older selections are still current."""
+    """Settings of later versions left at their default: older selections stay valid."""
     unused = set() if settings.function is not None else {"function"}
     return unused if settings.truth is not None else {*unused, "truth", "truth_clean"}
 
@@ -493,7 +504,7 @@ def _later_settings(settings: SelectSettings) -> set[str]:
 def _selected_from(
     run: RunFolder, settings: SelectSettings, *, student: str | None
 ) -> Iterator[str]:
-    """Names of what decisions depend on."""
+    """Names of the inputs of the decisions."""
     yield "candidates.parquet"
     yield "scores.parquet" if student is None else f"scores:{student}"
     yield "overrides"  # selected.jsonl holds what persons decided
@@ -510,12 +521,12 @@ def _selected_from(
 
 
 def verify_stage(run: RunFolder, name: str, *parts: object) -> Stage:
-    """The stage that checks every candidate; each check has its own.
+    """Stage that verifies every candidate; each check has its own.
 
     Args:
         run: The run folder.
-        name: Of the check, as in verdicts.parquet.
-        parts: What the verdicts depend on beside the candidates.
+        name: Name of the check, as in verdicts.parquet.
+        parts: Inputs of the verdicts other than the candidates.
     """
     return Stage(
         name=f"verify:{name}",

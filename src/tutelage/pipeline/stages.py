@@ -1,4 +1,4 @@
-"""The stages of a run, top to bottom: each reads tables, calls one room, writes one table.
+"""Stages of a run, in order: each reads tables, calls one package and writes one table.
 
     load      data      -> rows, examples, loaded
     refine    loaded    -> candidates     (asks the teacher; the student chooses on the way)
@@ -71,9 +71,14 @@ BATCH_ROWS = 4096
 
 
 def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally:
-    """Read the user's rows; account for every one of them.
+    """Read the user's rows and account for every one of them.
 
     Writes rows.parquet, examples.parquet and loaded.parquet.
+
+    Args:
+        run: The run.
+        settings: Settings of the data.
+        progress: Gets the progress.
     """
     statuses: Counter[str] = Counter()
     steps: Counter[str] = Counter()
@@ -107,7 +112,7 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
 
 
 def need_responses(tally: Tally) -> Tally:
-    """The tally of the load stage, where there is something to score or to rewrite.
+    """Tally of the load stage, after checking that there is something to score or rewrite.
 
     Raises:
         DataError: No row came with a response.
@@ -123,7 +128,14 @@ def need_responses(tally: Tally) -> Tally:
 def load_once(
     run: RunFolder, *, settings: DataSettings, inputs: Mapping[str, str], progress: Progress
 ) -> Tally:
-    """Load, unless the same files were loaded with the same settings."""
+    """Load, unless the same files were already loaded with the same settings.
+
+    Args:
+        run: The run.
+        settings: Settings of the data.
+        inputs: Checksum of each input.
+        progress: Gets the progress.
+    """
     stage = load_stage(run, settings, inputs)
     return run_stage(run, stage, lambda: load(run, settings=settings, progress=progress))
 
@@ -156,7 +168,7 @@ def _example(row: Row) -> dict[str, object]:
 
 
 def worth_asking_again(tally: Tally) -> bool:
-    """Whether some of the teacher's candidates failed for reasons that may have passed."""
+    """Whether some of the teacher's candidates failed for temporary reasons."""
     return any(key.partition(":")[2] in ASKED_AGAIN for key in tally["teacher_candidates"])
 
 
@@ -172,15 +184,15 @@ def refine(
     own: TeacherSettings | None = None,
     scored_later: Sequence[str] = (),
 ) -> Tally:
-    """Let the teacher write; with a student, let it choose on the way.
+    """Rewrite with a teacher, and choose with a student between the steps.
 
     Writes candidates.parquet: what was loaded, then what the teacher made of it.
 
     Args:
         run: The run folder.
-        refine: What is written.
-        teacher: Who writes.
-        student: Who chooses on the way, or None.
+        refine: Settings of the rewriting.
+        teacher: The teacher that writes.
+        student: The student that chooses on the way, or None.
         select: The rule by which it chooses.
         doors: How teachers are reached.
         progress: Told of each reflection.
@@ -227,7 +239,7 @@ def refine(
 
 
 def take_as_loaded(run: RunFolder) -> Tally:
-    """Without a teacher the candidates are those that came with the data, and earlier samples."""
+    """Candidates without a teacher: those of the data, and earlier samples."""
     samples = samples_there(run)
     with TableWriter(run.candidates, CANDIDATES) as table:
         for _, group in groupby(stored_candidates(run.loaded), key=lambda c: c.example_id):
@@ -239,12 +251,12 @@ def take_as_loaded(run: RunFolder) -> Tally:
 
 
 def take_once(run: RunFolder) -> Tally:
-    """Take the candidates as they were loaded, unless that was done."""
+    """Use the loaded candidates, unless this was done before."""
     return run_stage(run, take_stage(run), lambda: take_as_loaded(run))
 
 
 def samples_there(run: RunFolder) -> dict[str, list[Candidate]]:
-    """The responses that teachers sampled earlier to examples that are there, by example.
+    """Earlier sampled responses to existing examples, by example.
 
     Raises:
         RunError: The table that holds them is damaged.
@@ -272,18 +284,18 @@ def score(
     progress: Progress,
     workers: ScoringJob | None = None,
 ) -> Tally:
-    """Let a student read every candidate; the scores of other students stay.
+    """Score every candidate with a student; the scores of other students stay.
 
     Writes scores.parquet, and statistics.parquet where it is asked for. Metrics that the same
     reading had before are kept.
 
     Args:
         run: The run folder.
-        student: Who reads; with workers, only what it is.
+        student: The student that reads; with workers, only what it is.
         reading: How it reads.
-        settings: What is computed.
+        settings: Settings of the scoring.
         progress: Told of each candidate.
-        workers: Who reads in its stead.
+        workers: Workers that read instead.
     """
     stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
     before = metrics_there(run, stage)
@@ -321,9 +333,15 @@ def score(
 def select(
     run: RunFolder, *, settings: SelectSettings, student: str | None, progress: Progress
 ) -> Tally:
-    """Decide on every example, from stored scores alone.
+    """Decide on every example from stored scores.
 
     Writes decisions.parquet, chosen.parquet, nulls.parquet, selected.jsonl and rejected.jsonl.
+
+    Args:
+        run: The run.
+        settings: Settings of the selection.
+        student: Fingerprint of the student that decides, or None.
+        progress: Gets the progress.
     """
     progress.begin("select", total=None, unit="examples")
     make_folder(run.decided_in)
@@ -358,7 +376,14 @@ def select(
 def select_once(
     run: RunFolder, *, settings: SelectSettings, student: str | None, progress: Progress
 ) -> Tally:
-    """Select, unless the same was selected from the same scores, verdicts and overrides."""
+    """Select, unless nothing that the selection depends on has changed.
+
+    Args:
+        run: The run.
+        settings: Settings of the selection.
+        student: Fingerprint of the student that decides, or None.
+        progress: Gets the progress.
+    """
     run.need(run.scores)
     stage = select_stage(run, settings, student=student)
     return run_stage(
@@ -367,7 +392,7 @@ def select_once(
 
 
 def gate_words(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
-    """Which check fed the gate, and a line where nobody said so and there are several."""
+    """Check used by the gate, with a line where the choice between several was implicit."""
     check = None if settings.gate == "off" else feeding_check(run, settings.gate_check)
     if check is None:
         return {}
@@ -376,20 +401,20 @@ def gate_words(run: RunFolder, settings: SelectSettings) -> dict[str, str]:
 
 
 def steps_kept(decisions: pa.Table) -> dict[str, int]:
-    """How many chosen candidates came from which step."""
+    """Count of chosen candidates by step."""
     kept = decisions.filter(decisions["kept"])["step"]
     return dict(sorted(Counter(str(step) for step in kept.to_pylist()).items()))
 
 
 def stored_candidates(path: Path) -> Iterator[Candidate]:
-    """The candidates of a table on disk, in its order, a batch at a time."""
+    """Stored candidates in their order, a batch at a time."""
     with pq.ParquetFile(sound(path)) as file:
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             yield from candidates_from_table(pa.Table.from_batches([batch]))
 
 
 def input_checksums(settings: DataSettings) -> dict[str, str]:
-    """SHA-256 of each input file, by its path as the user gave it; of a hub set its commit."""
+    """SHA-256 of each input file by its path as given, or the commit of a hub dataset."""
     given = [settings.path] if isinstance(settings.path, str) else list(settings.path)
     paths = [Path(found) for pattern in given for found in (sorted(glob(pattern)) or [pattern])]  # noqa: PTH207
     files = [
@@ -405,6 +430,6 @@ def input_checksums(settings: DataSettings) -> dict[str, str]:
 
 
 def rows_in(path: Path) -> int:
-    """How many rows a table on disk has."""
+    """Number of rows of a stored table."""
     rows: int = pq.read_metadata(path).num_rows
     return rows

@@ -1,4 +1,4 @@
-"""Files of a run that are older than what they were made from, in words."""
+"""Outdated files of a run: outputs that are older than their inputs."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stale:
-    """One output that is out of date.
+    """An output older than its inputs.
 
     Attributes:
         path: The file.
@@ -38,7 +38,7 @@ class Stale:
 
 
 def stale_outputs(run: RunFolder) -> list[Stale]:
-    """The outputs of a run that are older than their inputs.
+    """Outputs of a run that are older than their inputs.
 
     Scores and verdicts are told by student and by check; of selections and reports, those of this
     selection are told.
@@ -63,7 +63,7 @@ def stale_outputs(run: RunFolder) -> list[Stale]:
 
 
 def report_reads(run: RunFolder) -> Iterator[str]:
-    """Names of what a report shows, as `digest_of` takes them."""
+    """Names of a report's inputs, as `digest_of` takes them."""
     for path in (run.candidates, run.decisions):
         yield str(path.relative_to(run.root))
     yield "overrides"
@@ -73,7 +73,7 @@ def report_reads(run: RunFolder) -> Iterator[str]:
 
 
 def _about(run: RunFolder, stage: str) -> tuple[Path, str, str] | None:
-    """The file of a stage, how a sentence begins, and the command that does it again."""
+    """File of a stage, the start of the sentence, and the command that repeats it."""
     kind, _, which = stage.partition(":")
     named = f" --name {run.selection}" if run.selection else ""
     shown = f" --selection {run.selection}" if run.selection else ""

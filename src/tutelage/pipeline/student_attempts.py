@@ -1,4 +1,4 @@
-"""A student's own attempts: it is asked like a teacher, and every answer is kept.
+"""Attempts of a student: generated answers to each example, all stored.
 
 An attempt is not a candidate: equal answers count as often as they are given, and an answer that
 was cut or is empty is an attempt that failed.
@@ -34,21 +34,27 @@ ANSWERED = "ok"
 
 
 class AttemptSettings(BaseModel):
-    """How often a student is asked, and how."""
+    """Settings of the student's attempts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sampled: int = Field(default=4, ge=0, description="Sampled answers to each example.")
     greedy: int = Field(
-        default=1, ge=0, description="Greedy answers; more than one needs shots, which differ."
+        default=1,
+        ge=0,
+        description="Greedy answers; more than one needs shots, by which they differ.",
     )
     shots: int = Field(
         default=0, ge=0, description="Solved examples in front of the question, drawn by the seed."
     )
-    temperature: float = Field(default=0.8, gt=0.0, le=2.0, description="Of sampled answers.")
+    temperature: float = Field(
+        default=0.8, gt=0.0, le=2.0, description="Temperature of sampled answers."
+    )
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     max_tokens: int = Field(default=256, ge=1, description="The most tokens of an answer.")
-    system: str | None = Field(default=None, description="A system prompt in front.")
+    system: str | None = Field(
+        default=None, description="A system prompt in front of each question."
+    )
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -62,16 +68,16 @@ class AttemptSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One answer of the student.
+    """One generated answer of the student.
 
     Attributes:
-        example_id: What was asked.
+        example_id: The example.
         kind: How it was drawn.
         index: Which one of its kind, from 0.
-        status: `ok`, `cut_by_length`, or `teacher_failed`: then nobody answered.
-        text: What it wrote; empty where nobody answered.
+        status: `ok`, `cut_by_length`, or `teacher_failed`.
+        text: What it wrote; empty without an answer.
         completion_tokens: As the server counted.
-        request_key: Of the reply in the journal.
+        request_key: Request key of the reply in the journal.
     """
 
     example_id: str
@@ -84,7 +90,7 @@ class Attempt:
 
 
 def own_teacher(student: StudentSettings, *, batch: int = 16) -> TeacherSettings:
-    """The student as a teacher in this process.
+    """Student as a teacher in this process.
 
     Its name holds a hash of its weights: a journal must never answer for a student that was
     trained since.
@@ -116,7 +122,7 @@ def attempt_all(
     progress: Progress,
     pool: Sequence[Example] = (),
 ) -> tuple[list[Attempt], Mapping[str, object]]:
-    """Ask a student every example as often as the settings say.
+    """Generate the student's answers to every example.
 
     Args:
         examples: What is asked; an answer in them is not shown.
@@ -130,7 +136,7 @@ def attempt_all(
 
     Returns:
         The attempts, example by example, greedy ones first; and the teacher's tally, with why
-        nobody was asked any more under `away`, if so.
+        under `away` why the requests stopped, if they did.
     """
     units = [unit for example in examples for unit in _units(example, settings, pool)]
     progress.begin("attempt", total=len(units), unit="answers")
@@ -187,7 +193,7 @@ def _units(example: Example, settings: AttemptSettings, pool: Sequence[Example])
 def _with_shots(
     example: Example, pool: Sequence[Example], settings: AttemptSettings, *, prompt: int
 ) -> Example:
-    """The example with solved ones in front of it, which the seed draws for each prompt.
+    """Example with solved ones in front of it, drawn by the seed for each prompt.
 
     Raises:
         DataError: The pool holds too few solved ones.
@@ -216,7 +222,7 @@ def _with_shots(
 
 
 def _solved(example: Example) -> tuple[Message, ...]:
-    """The example with its own response, or its reference; nothing where it has neither."""
+    """Example with its response or reference as the answer; None with neither."""
     if example.messages[-1].role == "assistant":
         return example.messages
     if example.reference:
@@ -249,10 +255,15 @@ async def _ask(unit: _Unit, teacher: AttendedTeacher) -> Attempt:
 def checked_attempts(
     attempts: Iterable[Attempt], references: Mapping[str, str | None], check: VerifySettings
 ) -> pa.Table:
-    """Attempts with their verdicts, as a table of the ATTEMPTS schema, in the order given.
+    """Table of attempts with their verdicts (ATTEMPTS schema), in the order given.
 
     An answer that was cut is wrong: it would have gone on. Where the reference is none that can be
-    checked, it cannot be either. What nobody answered has no verdict.
+    checked, it cannot be either. An attempt without an answer has no verdict.
+
+    Args:
+        attempts: The attempts.
+        references: Reference by example id.
+        check: Settings of the check.
     """
     attempts = list(attempts)
     to_check = [a for a in attempts if a.status in (ANSWERED, CUT)]
@@ -284,7 +295,7 @@ def checked_attempts(
 
 
 def count_attempts(table: pa.Table) -> dict[str, Attempts]:
-    """The counts of each example: attempts whose verdict is right, wrong or no_answer."""
+    """Counts of each example's attempts with a verdict of right, wrong or no_answer."""
     counts: dict[str, Counter[str]] = {}
     columns = ["example_id", "kind", "verdict"]
     for row in table.select(columns).to_pylist():

@@ -1,4 +1,4 @@
-"""What a run came to, in a few sentences."""
+"""Summary of a run in a few sentences."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,11 +9,11 @@ ASKED_AGAIN = frozenset(
         *("waiting_for_batch", "batch_expired", "batch_cancelled"),
     )
 )
-"""Statuses that the next run may mend."""
+"""Statuses that the next run may resolve."""
 
 
 def in_words(summary: Mapping[str, Any]) -> str:
-    """The tallies of a run as a person would say them.
+    """Summary of a run's tallies in sentences.
 
     Args:
         summary: What `run_all` returns.
@@ -32,7 +32,7 @@ def in_words(summary: Mapping[str, Any]) -> str:
 
 
 def sentences(summary: Mapping[str, Any]) -> list[str]:
-    """The same without the reasons, for those who show these as a table."""
+    """Summary without the reasons, for output that shows these as a table."""
     return [
         rows_read(summary["load"]),
         *rewritten(summary["refine"]),
@@ -43,14 +43,14 @@ def sentences(summary: Mapping[str, Any]) -> list[str]:
 
 
 def rows_read(load: Mapping[str, Any]) -> str:
-    """How many rows were read, and what became of those that are no example."""
+    """Number of rows read, and the outcome of rows that are not examples."""
     others = {k: n for k, n in load["rows_by_status"].items() if k != "ok"}
     aside = f"; {_explained(others)}" if others else ""
     return f"Rows: {load['rows']} read, {_of(load['examples'], 'example')}{aside}."
 
 
 def rewritten(refine: Mapping[str, Any]) -> list[str]:
-    """What the teacher wrote, and what it cost; empty where none was asked."""
+    """Outcome of the teacher's rewrites and their cost; empty without a teacher."""
     written = refine["teacher_candidates"]
     if not written:
         return []
@@ -102,7 +102,7 @@ def _quality_gate(gate: Mapping[str, Any] | None) -> list[str]:
 
 
 def chosen(select: Mapping[str, Any]) -> str:
-    """How many examples were kept, and in which version."""
+    """Number of examples kept, by version."""
     kept, examples = select["kept"], select["examples"]
     names = {
         "original": "original",
@@ -116,7 +116,7 @@ def chosen(select: Mapping[str, Any]) -> str:
 
 
 def overruled(select: Mapping[str, Any]) -> list[str]:
-    """How many decisions a person changed; empty where none."""
+    """Number of manually changed decisions; empty without any."""
     changed = select.get("overruled")
     return [f"A person changed {changed} of these decisions (overrides.jsonl)."] if changed else []
 
@@ -131,10 +131,10 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def notes_in(tally: Mapping[str, Any]) -> Iterator[str]:
-    """What a person should know about the data that was read.
+    """Notes about the data that was read.
 
     Args:
-        tally: Of the stage that read it, or of several stages by name.
+        tally: Tally of the stage that read it, or of several stages by name.
     """
     for stage in (tally, tally.get("load", {})):
         yield from stage.get("notes", ()) if isinstance(stage, Mapping) else ()

@@ -1,4 +1,4 @@
-"""A teacher that goes away: what it cannot answer is a status, and the run goes on.
+"""Teacher outages: unanswered requests get a status and the run continues.
 
 A wrong key or a wrong model ends a run at once, since a person has to mend it. A server that is
 away may come back by itself: what the journal holds is used, every other reflection fails with the
@@ -37,14 +37,14 @@ from tutelage.teacher import (
 )
 
 SHOWN_ALIKE = 3
-"""Failures of one kind that are reported one by one."""
+"""Failures of one kind that are reported individually."""
 
 REPORT_EVERY_SECONDS = 10.0
-"""Further failures of the same kind are counted and reported this often."""
+"""Interval at which further failures of the same kind are reported."""
 
 
 class FailureReport:
-    """Reports retries, time-outs and refusals when they happen, without flooding a log.
+    """Reporter of retries, time-outs and refusals that does not flood the log.
 
     Args:
         name: The teacher's.
@@ -78,14 +78,14 @@ class FailureReport:
 
 
 class AttendedTeacher:
-    """A teacher whose going away is told apart from a failure of one reply.
+    """Teacher wrapper that distinguishes an outage from the failure of one reply.
 
     Args:
         inner: The teacher, entered.
         away: Why only its journal can be asked, if so.
 
     Attributes:
-        capped: Why nobody is asked any more because of the cap on cost; None below it.
+        capped: Reason for sending no more requests once max_cost is reached; else None.
         report: Reports what fails.
     """
 
@@ -105,22 +105,22 @@ class AttendedTeacher:
 
     @property
     def name(self) -> str:
-        """As the teacher's."""
+        """Name of the teacher."""
         return self._inner.name
 
     @property
     def supports_schema(self) -> bool:
-        """As the teacher's."""
+        """Whether the teacher follows JSON schemas."""
         return self._inner.supports_schema
 
     @property
     def tally(self) -> Tally:
-        """As the teacher's."""
+        """Counts of the teacher."""
         return self._inner.tally
 
     @property
     def away(self) -> str | None:
-        """Why nobody is asked any more, or which batches are waited for; None where all is well."""
+        """Reason why no requests are sent, or the awaited batches; None in normal operation."""
         return self._away or self._inner.waiting
 
     @property
@@ -130,11 +130,11 @@ class AttendedTeacher:
 
     @property
     def waiting(self) -> str | None:
-        """What a provider's batches are waited for; None where nothing is."""
+        """Awaited batches of the provider in words; None without any."""
         return self._inner.waiting
 
     async def submit(self) -> None:
-        """Submit what was planned for a provider's batch; if that fails, the teacher is away.
+        """Submit the planned batch; if that fails, the teacher counts as unavailable.
 
         Raises:
             TeacherError: Waiting would not help.
@@ -147,11 +147,11 @@ class AttendedTeacher:
             self._away = str(error)
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherError: This one has no reply; the next one may have.
-            TeacherStoppedError: No request will have one until somebody mends the settings.
+            TeacherStoppedError: No request can succeed until the settings are corrected.
         """
         try:
             return await self._inner.ask(request)
@@ -181,10 +181,10 @@ async def attended(
     progress: Progress | None = None,
     requests: str = "requests",
 ) -> AsyncIterator[AttendedTeacher]:
-    """Open a teacher; if it is away, open what its journal remembers.
+    """Context manager with a teacher, which falls back to its cache if the teacher is unavailable.
 
     Args:
-        settings: Who is asked.
+        settings: Settings of the teacher.
         journal: Where replies are kept.
         run: The name of the run that pays.
         doors: How teachers are opened.
@@ -221,14 +221,14 @@ async def attended(
 
 
 def tally_of(teacher: AttendedTeacher) -> dict[str, object]:
-    """What was asked and paid, and why the asking stopped, if it did."""
+    """Calls and cost, and why the calls stopped, if they did."""
     capped = {"capped": teacher.capped} if teacher.capped else {}
     waits = {"only_waiting": True} if teacher.only_waits else {}
     return {"teacher": teacher.tally.as_dict(), "away": teacher.away, **waits, **capped}
 
 
 def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
-    """What is going to be asked of whom.
+    """Requests about to be sent, in words.
 
     Examples:
         >>> settings = TeacherSettings(model="m", base_url="http://127.0.0.1:1/v1", concurrency=4)
@@ -249,7 +249,7 @@ def asking_in_words(settings: TeacherSettings, *, requests: str) -> str:
 
 
 class Usability:
-    """Whether any reply of a teacher could be used, and the first reason why one could not."""
+    """Whether any reply of a teacher was usable, and the first reason why one was not."""
 
     def __init__(self) -> None:
         self._usable = False
@@ -257,7 +257,7 @@ class Usability:
         self._first: str | None = None
 
     def add(self, candidates: Iterable[Candidate]) -> None:
-        """Count what a teacher's replies became."""
+        """Count the outcomes of a teacher's replies."""
         for candidate in candidates:
             if candidate.status in (OK, UNCHANGED, DUPLICATE_SAMPLE):
                 self._usable = True
@@ -266,7 +266,7 @@ class Usability:
                 self._first = self._first or f"{candidate.status}: {candidate.detail}"
 
     def tally(self, *teachers: AttendedTeacher) -> dict[str, object]:
-        """Under `unusable` why no reply could be used; empty where one could, or none was asked."""
+        """Reason, as `unusable`, why no reply was usable; empty if one was, or without requests."""
         if self._usable or not self._failed:
             return {}
         names = ", ".join(teacher.name for teacher in teachers)
@@ -279,7 +279,7 @@ class Usability:
 
 
 def need_collected(teacher: AttendedTeacher) -> None:
-    """Go no further where replies wait in a batch: a stage that is done is not done again.
+    """Raise an error where replies wait in a batch, since a finished stage is not repeated.
 
     Args:
         teacher: Closed, so that what it planned is submitted.
@@ -294,7 +294,7 @@ def need_collected(teacher: AttendedTeacher) -> None:
 
 
 def need_all(tally: Mapping[str, object], *, what: str) -> None:
-    """Go no further where somebody went away: what follows would be built on what is missing.
+    """Raise an error where a teacher was unavailable, since later stages would be incomplete.
 
     Args:
         tally: Has under `away` why the asking stopped, or None.
@@ -311,13 +311,13 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
 
 
 def raise_if_stopped(tally: Mapping[str, Any]) -> None:
-    """Raise where the teacher did not answer what was asked, after all else was done.
+    """Raise an error where the teacher did not answer all requests, after everything else is done.
 
     Args:
-        tally: Of the stage that asked the teacher.
+        tally: Tally of the stage that asked the teacher.
 
     Raises:
-        TeacherStoppedError: It went away, the cap on cost was reached, or no reply could be used.
+        TeacherStoppedError: It went away, the limit on cost was reached, or no reply could be used.
     """
     if tally.get("capped"):
         raise TeacherStoppedError(

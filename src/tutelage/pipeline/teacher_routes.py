@@ -1,4 +1,4 @@
-"""Routing table: which teacher is best for each domain, from a ranking of teachers."""
+"""Routing table: the best teacher for each domain, from a ranking of teachers."""
 
 import json
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from tutelage.errors import DataError, SettingsError
 
 ROUTES_FILE = "routes.json"
 ALL = "all"
-"""The domain of a ranking that stands for all questions together."""
+"""Domain of a ranking that covers all questions together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """The teacher that is first for one domain.
+    """Best teacher of one domain.
 
     Attributes:
         domain: The source of the questions, or what `--domain-field` said.
@@ -43,7 +43,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routes:
-    """Which teacher a row goes to.
+    """Assignment of rows to teachers.
 
     Attributes:
         default: The first over all questions, for sources without a route of their own.
@@ -54,12 +54,12 @@ class Routes:
     by_domain: Mapping[str, str]
 
     def teacher_of(self, source: str | None) -> str | None:
-        """The teacher for rows of a source."""
+        """Teacher for rows of a source."""
         return self.by_domain.get(source or "", self.default)
 
 
 def routes_of(standings: pa.Table, pairs: pa.Table, *, by: str) -> list[Route]:
-    """The first teacher of each domain, the domain `all` first and the others by name.
+    """First teacher of each domain, the domain `all` first and the others by name.
 
     Args:
         standings: The standings of a ranking of teachers.
@@ -95,7 +95,13 @@ def routes_of(standings: pa.Table, pairs: pa.Table, *, by: str) -> list[Route]:
 
 
 def write_routes(folder: Path, routes: list[Route], *, by: str) -> Path:
-    """Write routes.json, which `tutelage export --to distillation --routes` reads."""
+    """Write routes.json, which `tutelage export --to distillation --routes` reads.
+
+    Args:
+        folder: The folder to write to.
+        routes: The routes.
+        by: The predictor that ranked.
+    """
     default = next((route.teacher for route in routes if route.domain == ALL), None)
     told: dict[str, Any] = {
         "by": by,
@@ -109,7 +115,7 @@ def write_routes(folder: Path, routes: list[Route], *, by: str) -> Path:
 
 
 def read_routes(path: Path) -> Routes:
-    """The routes of a ranking's folder, or of a JSON file with `routes` and perhaps `default`.
+    """Read routes from a ranking's folder, or from a JSON file with `routes` and `default`.
 
     Raises:
         SettingsError: There is no such file.

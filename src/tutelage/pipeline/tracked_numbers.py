@@ -1,4 +1,4 @@
-"""Numbers of experiments as an experiment tracker shows them."""
+"""Numbers of an experiment for an experiment tracker."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tutelage.evaluation import summary_of
 
 
 def task_means(results: pa.Table) -> dict[str, Any]:
-    """The mean value and the share right of each task, under `evaluation/`."""
+    """Mean value and share of correct items of each task, under `evaluation/`."""
     found = {}
     for task in dict.fromkeys(str(name) for name in results["task"].to_pylist()):
         summary = summary_of(results.filter(pc.equal(results["task"], pa.scalar(task))))

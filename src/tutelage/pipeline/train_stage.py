@@ -1,4 +1,4 @@
-"""Train and evaluate a student, for the command line."""
+"""Training and evaluation of a student, as the commands run them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -45,8 +45,8 @@ def train(
         data: A file, or a run folder.
         model: The student to start from.
         settings: Settings of the training.
-        chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
-        selection: Of a run: a named selection; None is the run's own. Of a file: None.
+        chosen: For a run: `selected`, or the name of a null; None: `selected`. For a file: None.
+        selection: For a run: a named selection; None is the run's own. For a file: None.
         weights: How much the loss of a row counts: `auto` (its column train_weight, or the rule
             of the run), `likelihood` (of a run), or `off`.
         out: A folder of its own.
@@ -74,12 +74,12 @@ def train(
 def training_rows(
     data: Path, *, chosen: str | None, selection: str | None, weights: str, device: str, out: Path
 ) -> Path:
-    """The file of rows that a training takes: DATA itself, or a set of a run, written into `out`.
+    """File of training rows: DATA itself, or a set of a run, written into `out`.
 
     Args:
         data: A file, or a run folder.
-        chosen: Of a run: `selected`, or the name of a null; None: `selected`. Of a file: None.
-        selection: Of a run: a named selection; None is the run's own. Of a file: None.
+        chosen: For a run: `selected`, or the name of a null; None: `selected`. For a file: None.
+        selection: For a run: a named selection; None is the run's own. For a file: None.
         weights: As for `train`.
         device: Where it will be trained; of several processes the first one writes the rows.
         out: Where the rows of a run are written.
@@ -112,7 +112,7 @@ def training_rows(
 
 
 def _written(found: Iterable[Mapping[str, Any]], out: Path) -> Path:
-    """The rows in the folder of their training, unless that holds another one."""
+    """Write the rows to the training's folder, unless it belongs to other rows."""
     out.mkdir(parents=True, exist_ok=True)
     rows = out / "rows.jsonl"
     with replacing(rows) as temporary:
@@ -122,7 +122,7 @@ def _written(found: Iterable[Mapping[str, Any]], out: Path) -> Path:
 
 
 class TaskList(BaseModel):
-    """A YAML file of tasks."""
+    """Tasks of a YAML file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,7 +130,12 @@ class TaskList(BaseModel):
 
 
 def tasks_of(*, file: Path | None, given: Sequence[str], limit: int | None) -> list[TaskSettings]:
-    """The tasks of a YAML file and of `KIND=PATH` texts.
+    """Tasks from a YAML file and from `KIND=PATH` texts.
+
+    Args:
+        file: The YAML file, or None.
+        given: The texts.
+        limit: Most items of each task; None for all.
 
     Raises:
         SettingsError: A task is wrong, or there is none.
@@ -175,6 +180,13 @@ def evaluate(
     progress: Progress,
 ) -> dict[str, Any]:
     """Evaluate a student on tasks.
+
+    Args:
+        model: The student.
+        tasks: The tasks.
+        settings: Settings of the evaluation.
+        out: The folder to write to.
+        progress: Gets the progress.
 
     Returns:
         For each task how many items have which status, the mean value and the share right.

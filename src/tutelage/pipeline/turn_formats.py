@@ -1,4 +1,4 @@
-"""Turns as each trainer spells them: calls of tools, thinking, and what is not trained on."""
+"""Turn formats of trainers: tool calls, thinking and turns without training."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from tutelage.errors import DataError
 Turn = dict[str, Any]
 
 FUNCTION_CALL, OBSERVATION = "function_call", "observation"
-"""What LLaMA-Factory calls a turn with calls of tools, and one with what they returned."""
+"""LLaMA-Factory's roles of a turn with tool calls and of a turn with their results."""
 LLAMAFACTORY_TAGS: Mapping[str, str] = MappingProxyType(
     {
         "role_tag": "role",
@@ -23,13 +23,13 @@ LLAMAFACTORY_TAGS: Mapping[str, str] = MappingProxyType(
         "system_tag": "system",
     }
 )
-"""How LLaMA-Factory is told which keys and roles our turns have."""
+"""Tags by which LLaMA-Factory finds the keys and roles of our turns."""
 
 
 def openai_turns(
     turns: Iterable[Mapping[str, Any]], *, untrained: Turn | None = None
 ) -> list[Turn]:
-    """Turns as chat templates take them: calls as objects, thinking as `reasoning_content`.
+    """Turns for chat templates: calls as objects, thinking as `reasoning_content`.
 
     Args:
         turns: Rows of the `MESSAGES` type without the fields they do not have.
@@ -57,7 +57,7 @@ def flat_turns(
     names: Mapping[str, str],
     example: object,
 ) -> list[Turn]:
-    """Turns of a role and a text each, as ShareGPT and LLaMA-Factory have them.
+    """Turns with one role and text each, as ShareGPT and LLaMA-Factory have them.
 
     Thinking stands in front of the text; calls of tools are a turn of their own kind.
 
@@ -91,7 +91,7 @@ def flat_turns(
 
 
 def tools_list(row: Mapping[str, Any]) -> list[Any] | None:
-    """The tools of a row as objects; None where it has none."""
+    """Tools of a row as objects; None without any."""
     return json.loads(row["tools"]) if row.get("tools") else None
 
 
@@ -102,13 +102,13 @@ OF_LLAMAFACTORY = {
     "tool": OBSERVATION,
     FUNCTION_CALL: FUNCTION_CALL,
 }
-"""The roles of LLaMA-Factory by our own."""
+"""Roles of LLaMA-Factory by our own."""
 OF_SHAREGPT = {**OF_LLAMAFACTORY, "user": "human", "assistant": "gpt"}
-"""The roles of ShareGPT by our own."""
+"""Roles of ShareGPT by our own."""
 
 
 def llamafactory_turns(messages: Iterable[Mapping[str, Any]], *, example: object) -> list[Turn]:
-    """Turns as LLaMA-Factory has them, with the fields `role` and `content`."""
+    """Turns for LLaMA-Factory, with the fields `role` and `content`."""
     return flat_turns(
         messages, role="role", content="content", names=OF_LLAMAFACTORY, example=example
     )

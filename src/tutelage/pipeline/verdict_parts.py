@@ -1,4 +1,4 @@
-"""The verdicts of a run, check by check: which there are, and which feeds the gate."""
+"""Verdicts of a run by check, and the check that the gate uses."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,11 +9,11 @@ from tutelage.errors import SettingsError
 from tutelage.pipeline.run_dir import RunFolder, sound
 
 UNNAMED = "unnamed"
-"""The check of verdicts that were written before they had the name of one."""
+"""Check name of verdicts written before checks had names."""
 
 
 def checks_of(run: RunFolder) -> list[str]:
-    """The checks that a run has verdicts of, the one that was done last at the end."""
+    """Checks with verdicts in a run, the most recent last."""
     if not run.verdicts.exists():
         return []
     there = {str(name) for name in _verdicts(run)["check"].unique().to_pylist()}
@@ -27,7 +27,7 @@ def checks_of(run: RunFolder) -> list[str]:
 
 
 def feeding_check(run: RunFolder, wanted: str | None) -> str | None:
-    """The check whose verdicts the gate reads: the one that is wanted, or the last one done.
+    """Check whose verdicts the gate uses: the requested one, or the most recent.
 
     Returns:
         Its name, or None where nothing was verified.
@@ -48,7 +48,7 @@ def feeding_check(run: RunFolder, wanted: str | None) -> str | None:
 
 
 def choice_in_words(run: RunFolder, wanted: str | None) -> str | None:
-    """Which of several checks feeds the gate, where nobody said; None where it is clear."""
+    """Note on which of several checks the gate uses; None where it is clear."""
     there = checks_of(run)
     if wanted is not None or len(there) < 2:  # noqa: PLR2004
         return None
@@ -59,19 +59,19 @@ def choice_in_words(run: RunFolder, wanted: str | None) -> str | None:
 
 
 def verdicts_for_gate(run: RunFolder, wanted: str | None) -> pa.Table | None:
-    """The verdicts that the gate reads, or None where nothing was verified."""
+    """Verdicts that the gate uses, or None where nothing was verified."""
     check = feeding_check(run, wanted)
     return None if check is None else verdicts_of(run, check)
 
 
 def verdicts_of(run: RunFolder, check: str) -> pa.Table:
-    """The verdicts of one check."""
+    """Verdicts of one check."""
     every = _verdicts(run)
     return every.filter(pc.equal(every["check"], pa.scalar(check)))
 
 
 def verdicts_digest(run: RunFolder, check: str) -> str | None:
-    """A hash of the verdicts of one check, or None where there are none."""
+    """Hash of the verdicts of one check, or None without any."""
     if not run.verdicts.exists():
         return None
     found = verdicts_of(run, check)
@@ -82,7 +82,12 @@ def verdicts_digest(run: RunFolder, check: str) -> str | None:
 
 
 def write_verdicts(run: RunFolder, check: str, verdicts: pa.Table) -> None:
-    """Put the verdicts of one check in the place of its earlier ones; the others stay.
+    """Replace the verdicts of one check; those of other checks stay.
+
+    Args:
+        run: The run.
+        check: Name of the check.
+        verdicts: Table of the VERDICTS schema.
 
     Raises:
         RunError: The table with the others is damaged; it is left as it is.

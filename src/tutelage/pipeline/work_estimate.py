@@ -1,4 +1,4 @@
-"""How much work a command would do: tokens, calls and time, from a short measurement.
+"""Work estimate of a command: tokens, calls and time, from a short measurement.
 
 Every `--dry-run` is built of this. Tokens are counted with the student's own tokenizer on a sample
 of the texts, speeds are measured for a few seconds on this machine, or taken from the last
@@ -32,10 +32,10 @@ from tutelage.student.protocol import CountsTokens
 from tutelage.teacher.cost_estimate import CHARACTERS_PER_TOKEN
 
 SAMPLE_CANDIDATES = 200
-"""So many texts are tokenised exactly; the tokens of the others follow from their characters."""
+"""Texts that are tokenised exactly; the tokens of the others follow from their characters."""
 
 MEASURE_SECONDS = 20.0
-"""How long one speed is measured unless the user says otherwise."""
+"""Default seconds of a speed measurement."""
 
 TIMED_BLOCKS = 4
 """Of so many runs of consecutive texts some are read against the clock."""
@@ -50,7 +50,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One part of what a command would do.
+    """One part of a command's work.
 
     Attributes:
         stage: What is done, such as `score` or `train`.
@@ -83,11 +83,11 @@ def summed(work: Sequence[Work]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSample:
-    """A sample of candidates, and how many there are in all.
+    """Sample of candidates, and the number of all.
 
     Attributes:
         count: Candidates with text.
-        characters: Of all of them.
+        characters: Characters of all of them.
         candidates: The sample, the same for the same candidates in any order.
         timed: Runs of consecutive candidates, in the order in which they will be read.
     """
@@ -98,7 +98,7 @@ class TextSample:
     timed: tuple[Candidate, ...]
 
     def scaled(self, tokens: int) -> int:
-        """The tokens of all candidates, from those of the sample."""
+        """Estimated tokens of all candidates, from those of the sample."""
         if len(self.candidates) == self.count:
             return tokens
         of_sample = sum(map(_characters, self.candidates))
@@ -106,7 +106,7 @@ class TextSample:
 
 
 def text_sample(candidates: Iterable[Candidate], *, most: int = SAMPLE_CANDIDATES) -> TextSample:
-    """Draw a sample in one pass, in memory for the sample alone.
+    """Draw a sample in one pass, with only the sample in memory.
 
     Args:
         candidates: All; those without text are not counted.
@@ -148,10 +148,10 @@ def _characters(candidate: Candidate) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a student would read of some texts.
+    """Estimated reading of some texts by a student.
 
     Attributes:
-        tokens: Of all texts, in all views.
+        tokens: Tokens of all texts, in all views.
         uncached: Of these, what the student's cache does not have.
         speed: Tokens a second, or None where it is not known.
         basis: Where the speed comes from.
@@ -163,7 +163,7 @@ class Reading:
     basis: str
 
     def seconds(self, tokens: int) -> float | None:
-        """How long so many tokens take."""
+        """Estimated seconds for a number of tokens."""
         if not tokens:
             return 0.0
         return None if self.speed is None else tokens / self.speed
@@ -181,11 +181,11 @@ def reading_of(
     kind: str = "read",
     clock: Clock = monotonic,
 ) -> Reading:
-    """Count what a student would read, and measure how fast it reads.
+    """Count the tokens a student would read, and measure its speed.
 
     Args:
-        sample: Of the texts.
-        student: Who reads.
+        sample: Sample of the texts.
+        student: The student that reads.
         metrics: What is computed of them, which decides the views; None: all views.
         doors: How the student is reached.
         measure_seconds: How long at most; 0 takes the last measurement.
@@ -217,7 +217,14 @@ def reading_of(
 
 
 def reading_work(stage: str, reading: Reading, *, count: int, unit: str = "candidates") -> Work:
-    """The reading of some texts as one part of a command's work."""
+    """Reading of some texts as one part of a command's work.
+
+    Args:
+        stage: Name of the part.
+        reading: The estimated reading.
+        count: Number of texts.
+        unit: What is counted.
+    """
     cached = reading.tokens - reading.uncached
     basis = reading.basis
     if cached:
@@ -266,7 +273,7 @@ def _has(found: ReadingOutcome, statistics: Statistics) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Watched:
-    """A student that reads against the clock."""
+    """A student whose reading is timed."""
 
     model: Reader
     views: Sequence[ViewName]
@@ -274,7 +281,7 @@ class _Watched:
     clock: Clock
 
     def read_for(self, candidates: Sequence[Candidate], *, seconds: float) -> tuple[int, float]:
-        """Tokens and seconds of the last and largest chunk that was read within the time.
+        """Tokens and seconds of the last and largest chunk read within the time.
 
         A first text is read without the clock: the weights are loaded for it. Chunks double,
         since a graphics card is only as fast as its batches are large.
@@ -304,13 +311,13 @@ class _Watched:
 
 
 def scaled_reading(reading: Reading, *, times: float) -> Reading:
-    """The same texts read more often, or more texts like them; nothing of that is cached."""
+    """Estimate for the same texts read repeatedly, or for more such texts, without caching."""
     tokens = round(reading.tokens * times)
     return replace(reading, tokens=tokens, uncached=tokens)
 
 
 def speed_key(kind: str, description: Mapping[str, object]) -> str:
-    """What a measured speed depends on: what is done, by which student, on which machine."""
+    """Key of a measured speed: the kind of work, the student and the machine."""
     names = ("fingerprint", "dtype", "device", "backend")
     what = {name: str(description.get(name)) for name in names}
     return content_hash("speed", kind, what, os.cpu_count() or 0)
@@ -329,7 +336,7 @@ def _stored() -> dict[str, Any]:
 
 
 def stored_speed(key: str) -> tuple[float | None, str]:
-    """The speed that was measured last, in tokens a second, and what to say about it."""
+    """Last measured speed, in tokens per second, and a note about it."""
     found = _stored().get(key) or {}
     try:
         tokens, seconds = int(found["tokens"]), float(found["seconds"])
@@ -342,10 +349,10 @@ def stored_speed(key: str) -> tuple[float | None, str]:
 
 
 def keep_speed(key: str, *, tokens: int, seconds: float, unit: str = "tokens") -> tuple[float, str]:
-    """Remember a measurement for the next estimate.
+    """Store a measured speed for the next estimate.
 
     Args:
-        key: Of what was measured.
+        key: Key of what was measured.
         tokens: Processed; or how many of another unit.
         seconds: Spent on them.
         unit: What was counted.

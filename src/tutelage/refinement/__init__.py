@@ -1,4 +1,4 @@
-"""What would the teacher improve, or write?"""
+"""Refinement: rewrites by a teacher (reflection) and new responses (sampling)."""
 
 from tutelage.refinement.config import RefineSettings, SampleSettings
 from tutelage.refinement.prompt import Prompt, load_prompt

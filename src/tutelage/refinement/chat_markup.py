@@ -1,4 +1,4 @@
-"""Markup of chat templates inside replies: cut with a note where it is clear, else a fault.
+"""Chat-template markup in replies: removed with a note where it is clear, otherwise a fault.
 
 Servers that do not know a model's template leave its control tokens in the reply, let it run on
 into a turn that the model plays for the user, or lose the tag that opens its thinking. What the
@@ -8,7 +8,7 @@ assistant said can usually be told from what surrounds it:
     It is 12.</s> User: And 3 + 4?                 -> It is 12.
     <|channel|>analysis ... <|channel|>final<|message|>It is 12.  -> It is 12.
 
-Text that the prompt itself has, and what stands in code, is left alone: somebody may ask about
+Text that the prompt itself has, and what stands in code, is left alone: a prompt may ask about
 chat templates.
 """
 
@@ -102,7 +102,7 @@ _CLOSE = (
     r"|<\|(?:/thinking|/think|think_end|end_of_think)\|>"
 )
 _BARE_ANALYSIS = re.compile(r"\A\s*(?:assistant)?analysis(?=[A-Z])")
-"""The start of harmony's thinking without its tokens: no word starts like this."""
+"""Start of harmony's thinking without its tokens, with which no word begins."""
 _THINK = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _WHOLE_THOUGHT = re.compile(
     rf"\A\s*(?:{_OPEN})(?P<thought>.*?)(?:{_CLOSE})", re.DOTALL | re.IGNORECASE
@@ -145,7 +145,7 @@ _CODE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """A reply without the markup around what the assistant said.
+    """Reply without markup around the assistant's text.
 
     Attributes:
         text: What the assistant said.
@@ -161,7 +161,7 @@ class Cleaned:
 
 
 def cleaned(text: str, *, prompt: str = "", turns: bool = True) -> Cleaned:
-    """Cut the markup of chat templates from a reply.
+    """Remove chat-template markup from a reply.
 
     A thought between `<think>` tags at the start stays where it is.
 
@@ -201,7 +201,7 @@ class _Work:
         self.fault: str | None = None
 
     def cut_harmony(self) -> None:
-        """The channels of gpt-oss: the final one is the answer, analysis is thinking."""
+        """Remove the channels of gpt-oss: the final one is the answer, analysis is thinking."""
         if "<|channel|>" not in self.prompt and "<|channel|>" in self._outside_code():
             found = list(_HARMONY.finditer(self.text))
             finals = [part for part in found if part["channel"].lower() == "final"]
@@ -223,13 +223,13 @@ class _Work:
             self.fault = "harmony markup without a final message"
 
     def cut_header(self) -> None:
-        """The header of the assistant's own turn."""
+        """Remove the header of the assistant's own turn."""
         while found := _HEADER.match(self.text):
             self.text = self.text[found.end() :]
             self.notes.append(f"cut {found[0].strip()!r} at the start")
 
     def cut_thought(self) -> None:
-        """Thinking that has lost its opening tag, or stands between tags other than <think>."""
+        """Remove thinking without an opening tag, or between other tags than <think>."""
         own = _THINK.match(self.text)
         rest = self.text[own.end() :] if own else self.text
         if own is None:
@@ -253,13 +253,13 @@ class _Work:
         self.text = (own[0] if own else "") + rest
 
     def cut_box(self) -> None:
-        """The tokens around a final answer, as GLM writes them."""
+        """Remove the tokens around a final answer, as GLM writes them."""
         if _BOX.search(self.text) and "_of_box" not in self.prompt:
             self.text = _BOX.sub("", self.text)
             self.notes.append("cut the tokens around the answer")
 
     def cut_after_end(self) -> None:
-        """The end of the turn, and whatever the model went on to write."""
+        """Remove the end of the turn and everything after it."""
         for token in _TOKEN.finditer(self.text):
             if token[0] in self.prompt or self._is_in_code(self.text, token):
                 continue
@@ -314,7 +314,7 @@ class _Work:
             return
 
     def find_rest(self) -> None:
-        """Tags of thinking inside the answer, of which nobody can say what they enclose."""
+        """Report thinking tags inside the answer whose extent is unclear."""
         own = _THINK.match(self.text)
         rest = self.text[own.end() :] if own else self.text
         for tag in (*_OPENING.finditer(rest), *_CLOSING.finditer(rest)):

@@ -1,4 +1,4 @@
-"""Many awaitables, a bounded number at a time, results in order."""
+"""Bounded concurrency: many awaitables, some at a time, with results in order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 DEFAULT_OUTSTANDING = 32
 
 GRACE_SECONDS = 60.0
-"""How long work that is under way may take to end after another piece of it failed."""
+"""Seconds that running tasks may take to end after another one failed."""
 
 
 async def run_bounded(
@@ -21,7 +21,7 @@ async def run_bounded(
     *,
     outstanding: int,
 ) -> list[Result]:
-    """Do the work for every item.
+    """Run an asynchronous function for every item, a bounded number at a time.
 
     Items are taken from the iterable only when a worker is free for them. The first exception
     is raised as it is. If it is one of this package's errors, such as a key that is no longer

@@ -1,4 +1,4 @@
-"""The settings of reflection and of sampling."""
+"""Settings of rewriting (reflection) and of sampling."""
 
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -23,58 +23,61 @@ RESPONSE_CRITERIA = (
 
 
 class RefineSettings(BaseModel):
-    """What the teacher is asked to improve, how, and how often."""
+    """Settings of rewriting: steps, prompts, layout of replies and attempts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: tuple[StepName, ...] = Field(
         default=("instruction", "response"),
         min_length=1,
-        description="Which reflections are made, in this order.",
+        description="The rewrites to request, in this order.",
     )
     source: Literal["original", "student"] = Field(
         default="original",
-        description="Whose response is rewritten: the one in the data, or one that the student "
+        description="The response to rewrite: the one in the data, or one that the student "
         "writes itself to the same instruction. student: only the step response.",
     )
     answer_temperature: float = Field(
-        default=0.7, ge=0.0, description="source student: of the student's own answers."
+        default=0.7, ge=0.0, description="source student: temperature of the student's own answers."
     )
     answer_max_tokens: int = Field(
         default=512, ge=1, description="source student: the most tokens of an own answer."
     )
     prompt_version: PromptVersion = Field(
-        default="v1", description="Which of the package's own prompts is used."
+        default="v1", description="Version of the package's prompts."
     )
     instruction_prompt: Path | None = Field(
-        default=None, description="A prompt file of your own for instruction reflection."
+        default=None, description="Path of your own prompt for rewriting instructions."
     )
     response_prompt: Path | None = Field(
-        default=None, description="A prompt file of your own for response reflection."
+        default=None, description="Path of your own prompt for rewriting responses."
     )
     instruction_criteria: tuple[str, ...] = Field(
-        default=INSTRUCTION_CRITERIA, description="What an instruction is judged by."
+        default=INSTRUCTION_CRITERIA,
+        description="Criteria by which the teacher judges an instruction.",
     )
     response_criteria: tuple[str, ...] = Field(
-        default=RESPONSE_CRITERIA, description="What a response is judged by."
+        default=RESPONSE_CRITERIA, description="Criteria by which the teacher judges a response."
     )
     use_schema: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="Ask for JSON under a schema: where the teacher supports it, always, or never "
-        "(markers in plain text).",
+        description="Request JSON under a schema: where the teacher supports it, always, or "
+        "never (markers in plain text).",
     )
     max_tokens: int = Field(default=1024, ge=1, description="The most tokens of one reply.")
-    temperature: float = Field(default=0.0, ge=0.0, description="Of the first attempt.")
+    temperature: float = Field(default=0.0, ge=0.0, description="Temperature of the first attempt.")
     retry_temperature: float = Field(
-        default=0.7, ge=0.0, description="Of later attempts, where it is the higher one."
+        default=0.7, ge=0.0, description="Temperature of later attempts, if it is higher."
     )
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    seed: int = Field(default=0, ge=0, description="Of the first attempt; each later one adds 1.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the first attempt; each later one adds 1."
+    )
     attempts: int = Field(
         default=2,
         ge=1,
         le=10,
-        description="How often a candidate is asked about while the reply is unusable in form.",
+        description="The most attempts for a candidate while replies do not follow the format.",
     )
     min_instruction_chars: int = Field(default=1, ge=1)
     max_instruction_chars: int = Field(default=20_000, ge=1)
@@ -91,7 +94,7 @@ class RefineSettings(BaseModel):
 
     @property
     def own_answers(self) -> "SampleSettings":
-        """How the student answers, where `source` is the student."""
+        """Settings of the student's own answers, where `source` is the student."""
         return SampleSettings(
             n=1,
             temperature=self.answer_temperature,
@@ -103,7 +106,7 @@ class RefineSettings(BaseModel):
         )
 
     def decisive(self) -> dict[str, Any]:
-        """The settings that decide what is written: those of own answers only where there are."""
+        """Settings that decide what is written; those of own answers only where they are used."""
         apart = {"source", "answer_temperature", "answer_max_tokens"}
         return self.model_dump(mode="json", exclude=apart if self.source == "original" else None)
 
@@ -124,34 +127,39 @@ class RefineSettings(BaseModel):
 
 
 class SampleSettings(BaseModel):
-    """How N responses to one instruction are drawn."""
+    """Settings of sampling N responses to each instruction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n: int = Field(
         default=16,
         ge=1,
-        description="Responses an instruction gets; with `accepted`, the most that are asked for.",
+        description="Number of responses to each instruction; with `accepted`, the most that "
+        "are requested.",
     )
     accepted: int | None = Field(
         default=None,
         ge=1,
-        description="Ask until so many responses of an instruction are accepted by a check.",
+        description="Sample until this many responses to an instruction are accepted by a check.",
     )
     system: str | None = Field(
         default=None,
-        description="A system prompt for the teacher only; put before the example's own, and not "
-        "kept in the candidate.",
+        description="A system prompt for the teacher only; it precedes the example's own and is "
+        "not stored in the candidate.",
     )
     keep_reasoning: bool = Field(
         default=False,
-        description="Keep what the teacher thought before it answered as the `reasoning` of the "
-        "assistant turn; it is in the teacher cache in any case.",
+        description="Store the teacher's thinking as the `reasoning` of the assistant turn; it "
+        "is in the teacher cache in any case.",
     )
     max_tokens: int = Field(default=1024, ge=1, description="The most tokens of one response.")
     temperature: float = Field(default=0.8, ge=0.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    seed: int = Field(default=0, ge=0, description="Mixed with the example's id and the index.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Seed, combined with the example's id and the index of the sample.",
+    )
     min_response_chars: int = Field(default=1, ge=1)
     max_response_chars: int = Field(default=100_000, ge=1)
 

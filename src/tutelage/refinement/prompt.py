@@ -1,4 +1,4 @@
-"""Prompts are files: ours by version, or the user's own by path."""
+"""Prompt files: the package's own by version, or the user's by path."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,11 +15,13 @@ from tutelage.data import Message, content_hash
 from tutelage.errors import SettingsError
 
 PromptVersion: TypeAlias = Literal["v1", "v2"]
-"""v1 has been measured with a small teacher. v2 was written after reading its failures (copied
-responses, instructions that lost their text) and has not been measured yet."""
+"""Version of the default prompts. v1 has been measured with a small teacher. v2 was written after
+reading its failures (copied responses, instructions that lost their text) and has not been measured
+yet.
+"""
 
 Form: TypeAlias = Literal["json", "markers"]
-"""How the reply is laid out: a JSON object under a schema, or text between marker lines."""
+"""Layout of a reply: a JSON object under a schema, or text between marker lines."""
 
 _MIN_SENTENCE_WORDS = 6  # a shorter sentence of ours may well be a sentence of anybody's
 _PROBE = "\u2983probe-{}\u2984"  # stands for an example's text when a prompt file is checked
@@ -27,7 +29,7 @@ _PROBE = "\u2983probe-{}\u2984"  # stands for an example's text when a prompt fi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """A prompt file, ready to be filled.
+    """Prompt file with its placeholders.
 
     Attributes:
         name: The step and version, or the user's file name; written to the manifest.
@@ -54,7 +56,7 @@ class Prompt:
         instruction_criteria: Sequence[str],
         response_criteria: Sequence[str],
     ) -> tuple[Message, ...]:
-        """Fill the prompt for one pair.
+        """Messages with the prompt filled in for one pair.
 
         Args:
             form: The layout the reply is asked to have.
@@ -86,7 +88,7 @@ def load_prompt(*, step: str, version: PromptVersion = "v1", path: Path | None =
     """Load a prompt of the package, or the user's file in its place.
 
     A file is read once per process: a run that takes days uses one prompt, the one its manifest
-    names, though somebody edits the file meanwhile.
+    names, even if the file is edited meanwhile.
 
     Args:
         step: `instruction_reflection` or `response_reflection`.
@@ -156,7 +158,7 @@ def _blank_values(form: Form, *, instruction: str = "", response: str = "") -> d
 
 
 def _check_shows_pair(name: str, template: jinja2.Template) -> None:
-    """A prompt that does not show the pair, or asks for no marker, can only waste money."""
+    """Raise an error for a prompt that does not show the pair or names no marker."""
     for form in ("json", "markers"):
         probes = {part: _PROBE.format(part) for part in ("instruction", "response")}
         values = _blank_values(form, **probes)
@@ -194,7 +196,7 @@ def _frame_lines(lines: Iterable[str]) -> Iterable[str]:
 
 
 def normalised(text: str) -> str:
-    r"""Text in lower case with single spaces, for comparing what was meant to be the same.
+    r"""Text in lower case with single spaces, for comparison.
 
     Examples:
         >>> normalised("  Two\n Words ")
@@ -204,7 +206,7 @@ def normalised(text: str) -> str:
 
 
 def sentences_of(text: str) -> list[str]:
-    r"""The sentences of a text, normalised, without list markers and closing punctuation.
+    r"""Sentences of a text, normalised, without list markers and closing punctuation.
 
     Examples:
         >>> sentences_of("- One thing.  Another one!\n2. Last")

@@ -1,4 +1,4 @@
-"""Reflection: the teacher criticises a pair and writes it anew.
+"""Rewriting (reflection): the teacher criticises a pair and writes it again.
 
     parent --request--> teacher --reply--> draft --judged--> candidate, ok or with a status
 
@@ -50,7 +50,7 @@ from tutelage.teacher import Reply, Request, Teacher
 
 
 def fault_of_tools(parent: Candidate, *, step: str) -> Fault | None:
-    """Why a step cannot be done on a row with calls of tools; None where it can."""
+    """Reason why a step is not possible for a row with tool calls; None where it is."""
     if parent.messages[-1].tool_calls is not None:
         detail = "the response calls a tool; only text is rewritten"
     elif step == INSTRUCTION_REFLECTION and parent.context[-1].role != "user":
@@ -61,7 +61,7 @@ def fault_of_tools(parent: Candidate, *, step: str) -> Fault | None:
 
 
 def earlier_turns(parent: Candidate) -> tuple[Message, ...]:
-    """What the teacher is shown in front of the pair.
+    """Earlier turns as the teacher is shown them.
 
     Where tools were called between instruction and response, all of it, with the instruction.
     """
@@ -76,7 +76,7 @@ def earlier_turns(parent: Candidate) -> tuple[Message, ...]:
 
 
 def prompt_of(step: str, settings: RefineSettings) -> Prompt:
-    """The prompt a step uses; its name and fingerprint belong in the manifest.
+    """Prompt of a step; its name and fingerprint belong in the manifest.
 
     Raises:
         SettingsError: The prompt file is wrong, or there is no such step.
@@ -94,7 +94,7 @@ def prompt_of(step: str, settings: RefineSettings) -> Prompt:
 
 
 def form_of(teacher: Teacher, settings: RefineSettings) -> Form:
-    """The layout of replies that this teacher is asked for.
+    """Layout of replies requested from this teacher.
 
     Raises:
         SettingsError: A schema is demanded of a teacher that does not support one.
@@ -119,7 +119,7 @@ def reflection_request(
     settings: RefineSettings,
     attempt: int = 0,
 ) -> Request:
-    """What the teacher is asked; sends nothing, so that a dry run can count and price it.
+    """Request for one rewrite, so that a dry run can count and price it without sending.
 
     Args:
         candidate: The parent; its status is ok.
@@ -159,7 +159,15 @@ def candidate_of_reply(
     teacher: Teacher,
     settings: RefineSettings,
 ) -> Candidate:
-    """Turn any reply into exactly one candidate: ok with both halves in place, or a status."""
+    """Candidate from a reply: ok with instruction and response, or a status.
+
+    Args:
+        parent: The candidate that is rewritten.
+        reply: The teacher's reply.
+        step: `instruction_reflection` or `response_reflection`.
+        teacher: The teacher that replied.
+        settings: Settings of the step.
+    """
     outcome: DraftOrFault = parse_reply(
         reply,
         step=step,
@@ -221,7 +229,16 @@ def failed(
     request_key: str | None = None,
     finish_reason: str | None = None,
 ) -> Candidate:
-    """The record that a step gave no text for this parent."""
+    """Candidate without text, for a step that failed.
+
+    Args:
+        parent: The candidate to be rewritten.
+        step: `instruction_reflection` or `response_reflection`.
+        teacher: Name of the teacher.
+        fault: Status and detail.
+        request_key: Key of the request, if one was sent.
+        finish_reason: As the server said, if it replied.
+    """
     return Candidate(
         candidate_id=candidate_id_of(
             example_id=parent.example_id,
@@ -248,7 +265,7 @@ def failed(
 
 
 def fault_of_error(error: TeacherError) -> Fault:
-    """The fault that stands for a teacher that could not answer."""
+    """Fault for a failed call."""
     if isinstance(error, UnusableReplyError):
         fault = fault_of_finish_reason(error.finish_reason, tokens=error.completion_tokens)
         if fault is not None:
@@ -269,21 +286,33 @@ def fault_of_error(error: TeacherError) -> Fault:
 async def reflect_instruction(
     candidate: Candidate, *, teacher: Teacher, settings: RefineSettings
 ) -> Candidate:
-    """Ask for a new instruction AND its response; see `reflect`."""
+    """Request a new instruction AND its response; see `reflect`.
+
+    Args:
+        candidate: The parent.
+        teacher: The teacher.
+        settings: Prompt, limits, attempts.
+    """
     return await reflect(candidate, step=INSTRUCTION_REFLECTION, teacher=teacher, settings=settings)
 
 
 async def reflect_response(
     candidate: Candidate, *, teacher: Teacher, settings: RefineSettings
 ) -> Candidate:
-    """Ask for a new response to the same instruction; see `reflect`."""
+    """Request a new response to the same instruction; see `reflect`.
+
+    Args:
+        candidate: The parent.
+        teacher: The teacher.
+        settings: Prompt, limits, attempts.
+    """
     return await reflect(candidate, step=RESPONSE_REFLECTION, teacher=teacher, settings=settings)
 
 
 async def reflect(
     candidate: Candidate, *, step: str, teacher: Teacher, settings: RefineSettings
 ) -> Candidate:
-    """Ask the teacher to improve one candidate.
+    """Rewrite one candidate with a teacher.
 
     A reply that is unusable in form is asked for again, with another seed and temperature, until
     `settings.attempts` is reached; the last attempt decides.
@@ -291,7 +320,7 @@ async def reflect(
     Args:
         candidate: The parent. Without text it is not asked about.
         step: `instruction_reflection` or `response_reflection`.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
 
     Returns:
@@ -325,13 +354,13 @@ async def ask_until_usable(
     settings: RefineSettings,
     accept: Callable[[Candidate], Candidate] = lambda outcome: outcome,
 ) -> Candidate:
-    """Ask for a child of a candidate, again while the form of the reply is unusable.
+    """Repeat a request until the format of the reply is usable or the attempts are used up.
 
     Args:
         parent: What is rewritten; its status is ok.
         request_of: The request of each attempt, from 0.
         step: What the child is.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: How many attempts, and what is usable.
         accept: Looks at what came out once more; it may make a failure of it.
 
@@ -370,7 +399,7 @@ async def _attempt(
     settings: RefineSettings,
     accept: Callable[[Candidate], Candidate],
 ) -> tuple[Candidate, bool]:
-    """One attempt's outcome, and whether another one is worth its price."""
+    """Outcome of one attempt, and whether another attempt is worthwhile."""
     try:
         reply = await teacher.ask(request)
     except TeacherError as error:
@@ -399,15 +428,15 @@ async def reflect_all(
     on_done: Callable[[Candidate], None] | None = None,
     outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
-    """Reflect on many candidates.
+    """Rewrite many candidates with a teacher.
 
-    Once the budget is used up nobody is asked any more, and the rest is `over_budget`. On
+    Once the budget is used up no request is sent, and the rest is `over_budget`. On
     cancellation nothing is lost that was paid for: each reply is in the journal.
 
     Args:
         candidates: The parents.
         step: `instruction_reflection` or `response_reflection`.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
         on_done: Called with each outcome as it comes, in no particular order.
         outstanding: The most candidates in work at a time; about twice what the teacher takes.

@@ -1,4 +1,4 @@
-"""Refused, therefore rewritten: the teacher is told why the student refused a pair.
+"""Rewrites of refused pairs: the teacher is told why the student refused them.
 
     refused candidate + complaint (+ the student's own attempt) --> teacher --> another candidate
 
@@ -23,7 +23,7 @@ from tutelage.teacher import Request, Teacher
 Complaint: TypeAlias = Literal["too_surprising", "too_easy", "instruction_misleads", "wrong"]
 
 _SEEDS_APART = 1000
-"""So that a later attempt is another request even where its text is the same."""
+"""Distance of seeds, so that a later attempt is a new request even with the same text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ ASKS: Mapping[Complaint, _Ask] = MappingProxyType(
         ),
     }
 )
-"""What each complaint asks the teacher for: which step, the reason and the wish."""
+"""For each complaint, the step, the reason and the request to the teacher."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A candidate that goes back to the teacher.
+    """A candidate that is sent back to the teacher.
 
     Attributes:
         candidate: The parent of what will be written; its status is ok.
@@ -87,14 +87,14 @@ class Refused:
 
 
 def rewrite_step(complaint: Complaint) -> str:
-    """Which step a complaint asks for: a new response, or a new instruction with its response."""
+    """Step of a complaint: a new response, or a new instruction with its response."""
     return ASKS[complaint].step
 
 
 def rewrite_request(
     refused: Refused, *, teacher: Teacher, settings: RefineSettings, attempt: int = 0
 ) -> Request:
-    """What the teacher is asked; sends nothing.
+    """Request for the rewrite of a refused candidate; sends nothing.
 
     Args:
         refused: What goes back, and why.
@@ -127,11 +127,11 @@ def _reason(refused: Refused) -> str:
 
 
 async def rewrite(refused: Refused, *, teacher: Teacher, settings: RefineSettings) -> Candidate:
-    """Ask the teacher to write a refused candidate anew.
+    """Rewrite a refused candidate with a teacher.
 
     Args:
         refused: What goes back, and why.
-        teacher: Whom to ask.
+        teacher: The teacher to ask.
         settings: Prompt, limits, attempts.
 
     Returns:
@@ -149,7 +149,7 @@ async def rewrite(refused: Refused, *, teacher: Teacher, settings: RefineSetting
 
 
 def _without_echo(candidate: Candidate, refused: Refused, *, teacher: str) -> Candidate:
-    """A text that repeats our reason to its reader is not one to train on."""
+    """Replace a text that repeats our reason by a fault: it is not one to train on."""
     if candidate.status != OK:
         return candidate
     ask = ASKS[refused.complaint]
@@ -176,7 +176,15 @@ async def rewrite_all(
     on_done: Callable[[Candidate], None] | None = None,
     outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
-    """Rewrite many; exactly one outcome each, in the order given."""
+    """Rewrite refused candidates; exactly one outcome each, in the order given.
+
+    Args:
+        refused: The candidates, with the reasons.
+        teacher: The teacher.
+        settings: Prompt, limits, attempts.
+        on_done: Called with each outcome as it arrives.
+        outstanding: Most requests at the same time.
+    """
 
     async def one(_: int, item: Refused) -> Candidate:
         outcome = await rewrite(item, teacher=teacher, settings=settings)

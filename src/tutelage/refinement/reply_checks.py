@@ -1,4 +1,4 @@
-"""Is what the teacher wrote fit to be a candidate? Each rule gives a reason or passes.
+"""Checks of a teacher's text; each rule gives a reason or passes.
 
 The rules err on the side of letting text pass that a person would doubt: the student judges it
 later. What they must catch is text that only looks like an answer: a refusal, an echo of our own
@@ -34,7 +34,7 @@ _NO_INSTRUCTION = frozenset({"n/a", "na", "none", "null", "unchanged", "same as 
 def fault_of_reflection(
     draft: Draft, *, parent: Candidate, step: str, prompt: Prompt, settings: RefineSettings
 ) -> Fault | None:
-    """Judge a draft of a reflection.
+    """Fault of a rewritten pair, or None.
 
     Args:
         draft: Non-blank parts, as parsed.
@@ -68,7 +68,7 @@ def fault_of_reflection(
 def fault_of_sample(
     draft: Draft, *, instruction: str, known_response: str | None, settings: SampleSettings
 ) -> Fault | None:
-    """Judge a sampled response.
+    """Fault of a sampled response, or None.
 
     Args:
         draft: A non-blank response.
@@ -148,7 +148,7 @@ def _may_decline(instruction: str, known_response: str | None) -> bool:
 
 
 def _meta_talk(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
-    """Talk about the old or the new text; not judged where the task itself is about texts."""
+    """Fault of a text that talks about the old or new text, unless the task is about texts."""
     asked = " ".join(m.content for m in parent.messages if m.role == "user")
     if is_about_texts(asked) or meta_talk_in(parent.response):
         return None
@@ -169,7 +169,7 @@ def _lost_input(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
 
 
 def _given_away(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
-    """The old response put into the new instruction: any response to it would be easily guessed."""
+    """Fault of an instruction that contains the old response and so gives the answer away."""
     words = normalised(parent.response).split()
     if draft.instruction is None or len(words) < _LEAST_WORDS:
         return None
@@ -181,7 +181,7 @@ def _given_away(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
 
 
 def _share_in(words: Sequence[str], text: str) -> float:
-    """The share of runs of words that stand in a text."""
+    """Share of the runs of words that occur in a text."""
     runs = [
         " ".join(words[at : at + _RUN_WORDS]) for at in range(max(1, len(words) - _RUN_WORDS + 1))
     ]
@@ -203,7 +203,7 @@ def _degenerate(draft: Draft, *, parent_response: str) -> tuple[str, str] | None
 
 
 def _wrong_language(draft: Draft, *, parent: Candidate) -> tuple[str, str] | None:
-    """Another script than both old texts have; a translation is in the script of the old one."""
+    """Fault of a text in another script than both old texts, unless the task is a translation."""
     known = {script_of(parent.instruction), script_of(parent.response)}
     if None in known:
         return None  # too few letters, or a mix, to say what would be wrong

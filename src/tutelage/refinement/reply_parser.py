@@ -1,4 +1,4 @@
-"""From the text of a reply to what the teacher wrote: a draft, or a fault with its reason."""
+"""Parser of replies: the text becomes a draft, or a fault with its reason."""
 
 import json
 import re
@@ -50,7 +50,7 @@ _ORDER: tuple[SectionName, ...] = ("criticism", "instruction", "response")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
-    """The parts of a reply by marker; None where a part is missing.
+    """Sections of a reply by marker; None where a section is missing.
 
     Attributes:
         ended: True where an end marker follows the last section.
@@ -71,7 +71,7 @@ class _Piece:
 
 
 def read_sections(text: str, *, wanted: Sequence[SectionName]) -> Sections:
-    """Read the sections of a reply.
+    """Split a reply into its sections.
 
     Args:
         text: The reply.
@@ -96,7 +96,7 @@ def has_marker(text: str) -> bool:
 
 
 def _fenced(lines: Sequence[str]) -> list[bool]:
-    """For each line: does it stand inside a code fence that is opened and closed again?"""
+    """Mask of lines inside a code fence that is opened and closed again."""
     inside = [False] * len(lines)
     opened: tuple[int, str] | None = None
     for index, line in enumerate(lines):
@@ -147,7 +147,7 @@ def _sections_of(pieces: Sequence[_Piece]) -> Sections:
     last = max(i for i, p in enumerate(pieces) if p.name in _ORDER)
     tail = pieces[last + 1 :]
     if len(tail) > 1 and any(_text_of(p.lines) for p in tail[:-1]):
-        return Sections(problem="text stands between two end markers")
+        return Sections(problem="there is text between two end markers")
     ended = bool(tail)
     before = _text_of(pieces[0].lines)
     if not ended and _opens_fence(pieces[0].lines):
@@ -162,7 +162,7 @@ def _sections_of(pieces: Sequence[_Piece]) -> Sections:
 
 
 def _text_of(lines: Sequence[str]) -> str:
-    """The lines without blank ones around them; indentation of the first line is kept."""
+    """Lines without surrounding blank ones; the indentation of the first line is kept."""
     kept = list(lines)
     while kept and not kept[0].strip():
         kept.pop(0)
@@ -174,7 +174,7 @@ def _opens_fence(lines: Sequence[str]) -> bool:
 
 
 def _without_last_fence(lines: Sequence[str]) -> str:
-    """Drop the closing fence of a reply that stands in a fence as a whole."""
+    """Reply without the closing fence of a fence around all of it."""
     text = _text_of(lines)
     kept = text.split("\n")
     if kept and _FENCE.match(kept[-1]) and _opens_fence(kept):
@@ -201,7 +201,7 @@ _EATEN_COMMAND = re.compile(
 
 
 class _DuplicateKeyError(ValueError):
-    """The object names a key twice, so it says two things."""
+    """The object has the same key twice, so its meaning is ambiguous."""
 
 
 def schema_of(keys: Sequence[str]) -> dict[str, object]:
@@ -217,7 +217,7 @@ def schema_of(keys: Sequence[str]) -> dict[str, object]:
 def read_object(
     text: str, *, keys: Sequence[str]
 ) -> tuple[Mapping[str, object], None] | tuple[None, str]:
-    """Find the one JSON object in a reply.
+    """Parse the one JSON object in a reply.
 
     A code fence and text around the object are tolerated; two different objects are not.
 
@@ -233,14 +233,14 @@ def read_object(
     except _DuplicateKeyError as error:
         return None, str(error)
     if not found:
-        return None, "no JSON object with the keys that were asked for"
+        return None, "no JSON object with the requested keys"
     if any(other != found[0] for other in found[1:]):
         return None, f"{len(found)} different JSON objects"
     return found[0], None
 
 
 def eaten_escape(text: str) -> str | None:
-    r"""Say where a decoded string shows that a backslash was lost, or return None.
+    r"""Place at which a decoded string shows that a backslash was lost, or None.
 
     Examples:
         >>> eaten_escape("one\x0crac{1}{2}")
@@ -274,7 +274,7 @@ def _unique(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:
-            raise _DuplicateKeyError(f"the key {key!r} stands there twice")
+            raise _DuplicateKeyError(f"the key {key!r} occurs twice")
         result[key] = value
     return result
 
@@ -295,7 +295,7 @@ _OPEN_THOUGHT = re.compile(r"\s*<think>(?!.*</think>)", re.DOTALL | re.IGNORECAS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What the teacher wrote, before it is judged.
+    """Text of the teacher before the checks.
 
     Attributes:
         criticism: What it said is weak in the parent, or None.
@@ -314,7 +314,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Why a reply gives no candidate.
+    """Reason why a reply gives no candidate.
 
     Attributes:
         status: One of `tutelage.refinement.statuses`.
@@ -331,7 +331,7 @@ DraftOrFault: TypeAlias = Draft | Fault
 
 
 def keys_of(step: str) -> tuple[str, ...]:
-    """The keys of the JSON object that a step asks for, in order.
+    """Keys of the JSON object requested for a step, in order.
 
     The word "new" is part of a key: without it a small teacher copies the old text under it.
     """
@@ -341,11 +341,11 @@ def keys_of(step: str) -> tuple[str, ...]:
 
 
 def fault_of_finish_reason(finish_reason: str, *, tokens: int | None) -> Fault | None:
-    """The fault that the server itself reports by its reason to stop.
+    """Fault that the server's finish reason reports, or None.
 
     Args:
         finish_reason: As the server said.
-        tokens: Of the completion, where the server said.
+        tokens: Tokens of the completion, where the server said.
     """
     ending = ending_of(finish_reason)
     if ending == "cut":
@@ -359,7 +359,7 @@ def fault_of_finish_reason(finish_reason: str, *, tokens: int | None) -> Fault |
 
 
 def _fault_of_whole(reply: Reply) -> Fault | None:
-    """What is wrong with a reply whatever was asked for."""
+    """Fault that every kind of reply can have, or None."""
     fault = fault_of_finish_reason(reply.finish_reason, tokens=reply.completion_tokens)
     if fault is not None:
         return fault
@@ -373,13 +373,13 @@ def _fault_of_whole(reply: Reply) -> Fault | None:
 
 
 def is_whole(reply: Reply, *, max_tokens: int | None) -> bool:
-    """Whether the server says that the reply is whole.
+    """Whether the server says that the reply is complete.
 
     Where it gives no reason to stop at all, a reply with fewer tokens than it might have had counts
-    as whole; without a count of tokens nobody can tell.
+    as whole; without a count of tokens this is unknown.
 
     Args:
-        reply: What came.
+        reply: The reply.
         max_tokens: The limit that was asked for; None where it is not known.
 
     Examples:
@@ -399,7 +399,7 @@ def is_whole(reply: Reply, *, max_tokens: int | None) -> bool:
 def parse_reply(
     reply: Reply, *, step: str, form: Form, prompt: str = "", max_tokens: int | None = None
 ) -> DraftOrFault:
-    """Read a reply to a reflection request.
+    """Parse a reply to a rewrite request.
 
     Args:
         reply: The teacher's reply.
@@ -429,7 +429,7 @@ def parse_reply(
 
 
 def parse_sample(reply: Reply, *, prompt: str = "", max_tokens: int | None = None) -> DraftOrFault:
-    """Read a reply that is a response as it stands.
+    """Parse a reply that consists of a response only.
 
     Blank lines around it are dropped, and markup of chat templates is cut with a note; thoughts
     between `<think>` tags are kept, because students of reasoning are trained on them.
@@ -505,7 +505,7 @@ def _parse_markers(text: str, *, step: str, finish_reason: str, whole: bool) -> 
     if "instruction" in parts and "instruction" not in wanted:
         return Fault(
             status=statuses.UNPARSEABLE,
-            detail="a new instruction, though only a new response was asked for",
+            detail="a new instruction, though only a new response was requested",
             criticism=sections.criticism,
         )
     draft = _draft_of(step, parts)
@@ -539,7 +539,7 @@ def _unclear_end(finish_reason: str, *, criticism: str | None) -> Fault:
 
 
 def _encodable(text: str) -> bool:
-    """Whether the text can be written to a table: lone surrogates cannot."""
+    """Whether a text can be written to a table; lone surrogates cannot."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

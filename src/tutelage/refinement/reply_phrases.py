@@ -1,4 +1,4 @@
-"""What teachers say instead of answering: a refusal, talk about the task, a placeholder.
+"""Phrases of teachers that do not answer: refusals, talk about the task, placeholders.
 
 English only: in another language these rules pass everything, and the student judges it.
 """
@@ -73,7 +73,7 @@ _PLACEHOLDER = re.compile(
 
 
 def is_refusal(text: str) -> bool:
-    """Whether a text begins as teachers begin when they decline a request, and is short.
+    """Whether a short text begins with a typical refusal.
 
     A long text that begins so goes on to say something after all ("I cannot decide for you, but
     here is what to think of ..."); whether that is worth training on is for the student to say.
@@ -88,12 +88,12 @@ def is_refusal(text: str) -> bool:
 
 
 def asks_to_decline(instruction: str) -> bool:
-    """Whether an instruction may be answered by a text that declines something."""
+    """Whether the right answer to an instruction may be a text that declines something."""
     return _ASKS_TO_DECLINE.search(instruction) is not None
 
 
 def meta_talk_in(text: str) -> str | None:
-    """The words by which a text talks about the pair it replaces, or None.
+    """Words with which a text talks about the pair it replaces, or None.
 
     Examples:
         >>> meta_talk_in("The original response was too short.")
@@ -109,7 +109,7 @@ def meta_talk_in(text: str) -> str | None:
 
 
 def remark_in(instruction: str) -> str | None:
-    """The words by which an instruction judges itself or its answer instead of asking, or None.
+    """Words with which an instruction comments on itself or its answer, or None.
 
     Examples:
         >>> remark_in("Name a river. The instruction is clear and specific.")
@@ -121,7 +121,7 @@ def remark_in(instruction: str) -> str | None:
 
 
 def lost_input_of(new: str, *, old: str) -> str | None:
-    r"""The words by which a new instruction points to a text that only the old one held, or None.
+    r"""Words by which a new instruction refers to a text that only the old one held, or None.
 
     The text is what follows the first line of the old instruction, as in Alpaca's `input`. A new
     instruction that brings a text of its own, after a colon, in quotes or on a line, lost nothing.
@@ -143,13 +143,13 @@ def lost_input_of(new: str, *, old: str) -> str | None:
 
 
 def is_about_texts(instruction: str) -> bool:
-    """Whether an instruction is itself about a text, so that its answer may talk about one."""
+    """Whether an instruction is about a text, so that its answer may talk about one."""
     plain = _plain(instruction)
     return _ABOUT_TEXTS.search(plain) is not None or _META.search(plain) is not None
 
 
 def is_placeholder(text: str) -> bool:
-    """Whether a text is nothing but a place for a text.
+    """Whether a text consists of a placeholder only.
 
     Examples:
         >>> is_placeholder("[Your new instruction here]")

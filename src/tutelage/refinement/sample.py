@@ -1,4 +1,4 @@
-"""Sampling: N responses to each instruction, each a request of its own.
+"""Sampling: N responses to each instruction, each with a request of its own.
 
 Sample i of an example has its own seed, made from the base seed, the example's id and i, so that
 it does not depend on the order of the examples or on N: growing N from 4 to 16 asks for 12 more.
@@ -31,7 +31,7 @@ from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.teacher import Reply, Request, Teacher
 
 SAME_TEXT = "the same text as "
-"""How the detail of a `duplicate_sample` begins; the id of the sample with that text follows."""
+"""Start of the detail of a `duplicate_sample`; the id of the sample with that text follows."""
 
 _SEED_HEX_DIGITS = 7  # below 2^28: servers take seeds as signed 32-bit integers
 
@@ -39,7 +39,7 @@ _SEED_HEX_DIGITS = 7  # below 2^28: servers take seeds as signed 32-bit integers
 def sample_request(
     example: Example, index: int, *, teacher: Teacher, settings: SampleSettings
 ) -> Request:
-    """The request for one sample; sends nothing.
+    """Request for one sample; sends nothing.
 
     Args:
         example: Whose instruction is answered; its context is sent as it is.
@@ -63,7 +63,13 @@ def sample_request(
 def sample_requests(
     example: Example, *, teacher: Teacher, settings: SampleSettings
 ) -> list[Request]:
-    """The `settings.n` requests for one example, in order of their index."""
+    """Requests for all `settings.n` samples of one example, in order of their index.
+
+    Args:
+        example: The example.
+        teacher: The teacher.
+        settings: Number, prompt and limits of the samples.
+    """
     return [
         sample_request(example, index, teacher=teacher, settings=settings)
         for index in range(settings.n)
@@ -73,7 +79,14 @@ def sample_requests(
 def sample_of_reply(
     example: Example, reply: Reply, *, teacher: Teacher, settings: SampleSettings
 ) -> Candidate:
-    """Turn any reply into exactly one candidate."""
+    """Candidate from a reply: ok with its response, or a status.
+
+    Args:
+        example: The example.
+        reply: The teacher's reply.
+        teacher: The teacher that replied.
+        settings: Settings of the sampling.
+    """
     outcome: DraftOrFault = parse_sample(
         reply,
         prompt="\n".join(
@@ -125,7 +138,7 @@ def sample_of_reply(
 
 
 def join_duplicates(samples: Iterable[Candidate]) -> list[Candidate]:
-    """Keep the text of the first of equal responses of one example.
+    """Same samples; only the first of equal responses of an example keeps its text.
 
     Args:
         samples: All samples of one example, in order of their index.
@@ -161,7 +174,14 @@ def join_duplicates(samples: Iterable[Candidate]) -> list[Candidate]:
 async def sample_one(
     example: Example, index: int, *, teacher: Teacher, settings: SampleSettings
 ) -> Candidate:
-    """Ask for one sample; exactly one candidate comes back, ok or with a status."""
+    """Request one sample; the result is one candidate, ok or with a status.
+
+    Args:
+        example: The example.
+        index: Index of the sample, from 0.
+        teacher: The teacher.
+        settings: Prompt and limits of the sample.
+    """
     if example.uses_tools:
         return _with_tools(example, index, teacher=teacher)
     request = sample_request(example, index, teacher=teacher, settings=settings)
@@ -185,12 +205,12 @@ async def sample_all(
     on_done: Callable[[Candidate], None] | None = None,
     outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
-    """Sample `settings.n` responses to every example.
+    """Sample `settings.n` responses for every example.
 
     Args:
         examples: Whose instructions are answered.
-        teacher: Whom to ask.
-        settings: How.
+        teacher: The teacher to ask.
+        settings: The settings.
         on_done: Called with each outcome once all samples of its example are there.
         outstanding: The most requests in work at a time; about twice what the teacher takes.
 
@@ -223,7 +243,7 @@ async def sample_all(
 
 
 def _with_tools(example: Example, index: int, *, teacher: Teacher) -> Candidate:
-    """The record that a teacher was not asked: it would have to be given the tools."""
+    """Candidate without text for a row with tools, which the teacher would have to be given."""
     fault = Fault(status=statuses.USES_TOOLS, detail="tools belong to the prompt of this example")
     return _unsampled(
         example_id=example.example_id,
@@ -237,7 +257,7 @@ def _with_tools(example: Example, index: int, *, teacher: Teacher) -> Candidate:
 def _over_budget(
     example: Example, index: int, *, teacher: Teacher, settings: SampleSettings, fault: Fault
 ) -> Candidate:
-    """The record that a teacher was not asked any more."""
+    """Candidate without text for a request that the budget no longer allowed."""
     if example.uses_tools:
         return _with_tools(example, index, teacher=teacher)
     key = sample_request(example, index, teacher=teacher, settings=settings).key
@@ -247,7 +267,7 @@ def _over_budget(
 
 
 class _Groups:
-    """Collects the samples of each example until all are there, then joins duplicates."""
+    """Buffer of the samples of each example, until all exist and duplicates are joined."""
 
     def __init__(self, *, size: int, on_done: Callable[[Candidate], None] | None) -> None:
         self._size = size
@@ -256,7 +276,13 @@ class _Groups:
         self.finished: dict[int, list[Candidate]] = {}
 
     def add(self, candidate: Candidate, *, number: int, index: int) -> None:
-        """File sample `index` of example `number`."""
+        """Add sample `index` of example `number`.
+
+        Args:
+            candidate: The sample.
+            number: Index of the example.
+            index: Index of the sample within its example.
+        """
         group = self._waiting.setdefault(number, {})
         group[index] = candidate
         if len(group) < self._size:
@@ -269,7 +295,7 @@ class _Groups:
 
 
 def _with_system(context: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:
-    """Put the teacher's system prompt before the example's own: many templates take only one."""
+    """Messages with one system prompt: the teacher's, followed by the example's own."""
     if system is None:
         return context
     if context[0].role == "system":
@@ -320,18 +346,18 @@ def _unsampled(
 
 
 GOLDEN = (sqrt(5) - 1) / 2
-"""Steps of this size around a circle come nearest to an even spread for every number of steps."""
+"""Step size around a circle that is nearest to an even spread for every number of steps."""
 
 _HEX_DIGITS = 13
-"""52 bits: they fit a float without rounding."""
+"""Hexadecimal digits of a draw: 52 bits fit a float without rounding."""
 
 Accept = Callable[[Sequence[tuple[Example, Candidate]]], Collection[str]]
-"""Which candidates, by id, are accepted."""
+"""Function type: ids of the accepted candidates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crowd:
-    """Who answers, and in which shares.
+    """Several teachers with their shares of the samples.
 
     Attributes:
         teachers: At least one; their names differ.
@@ -353,7 +379,7 @@ class Crowd:
             raise SettingsError(f"a share must be above 0, got {list(self.shares)}")
 
     def teacher_of(self, example_id: str, index: int) -> Teacher:
-        """Who gives sample `index` of an example.
+        """Teacher that writes sample `index` of an example.
 
         Each example starts at its own point of a circle that is divided in the shares, and goes on
         in golden steps: so the shares hold over all, and nearly so within each example. Whom a
@@ -370,7 +396,7 @@ class Crowd:
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one example is."""
+    """Progress of one example."""
 
     example: Example
     samples: list[Candidate] = field(default_factory=list)
@@ -387,11 +413,11 @@ async def sample_in_waves(
     on_done: Callable[[Candidate], None] | None = None,
     outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
-    """Sample responses to every example, from one teacher or several.
+    """Sample responses for every example in waves, from one teacher or several.
 
     Args:
         examples: Whose instructions are answered.
-        crowd: Who answers.
+        crowd: The teachers with their shares.
         settings: How. Without `accepted`, `n` responses each; with it, as many of at most `n` as
             it takes until so many are accepted.
         accept: Which responses are accepted; needed with `accepted`. It is given each text of an
@@ -401,13 +427,13 @@ async def sample_in_waves(
 
     Returns:
         One candidate a request, example by example, in order of their index; equal responses of
-        one example are joined, whoever wrote them.
+        one example are joined, also of different teachers.
 
     Raises:
         SettingsError: `accepted` without `accept`.
     """
     if settings.accepted is not None and accept is None:
-        raise SettingsError("`accepted` needs a check that accepts", hint="give --accept CHECK")
+        raise SettingsError("`accepted` needs a check", hint="give --accept CHECK")
     progress = [_Progress(example) for example in examples]
 
     async def one(_: int, unit: tuple[_Progress, int]) -> Candidate:
@@ -431,7 +457,7 @@ async def sample_in_waves(
 
 
 def _next(of: _Progress, settings: SampleSettings) -> range:
-    """The indexes of the samples to ask for now."""
+    """Indices of the samples to request now."""
     begun = len(of.samples)
     if settings.accepted is None:
         return range(begun, settings.n)
@@ -441,7 +467,7 @@ def _next(of: _Progress, settings: SampleSettings) -> range:
 
 
 def _accept(asked: Sequence[_Progress], accept: Accept) -> None:
-    """Check the texts that came with the last wave."""
+    """Check the texts of the last wave."""
     written = [
         (of, candidate)
         for of in asked

@@ -1,36 +1,38 @@
-"""Why a reply did not become a candidate with text. The words are part of every report."""
+"""Statuses of replies that did not become a candidate with text; they appear in reports."""
 
 from tutelage.data import OK
 
 CUT_BY_LENGTH = "cut_by_length"
-"""The teacher hit its token limit; a cut reply is never taken for a whole one."""
+"""The teacher reached its token limit; a truncated reply is never used."""
 
 REFUSED = "refused"
 """The teacher declined, or its server filtered the reply."""
 
 ECHOED_PROMPT = "echoed_prompt"
-"""The new text holds sentences, markers or placeholders of our own prompt."""
+"""The new text contains sentences, markers or placeholders of our own prompt."""
 
 UNPARSEABLE = "unparseable"
-"""The reply does not follow the format, or follows it in two ways at once."""
+"""The reply does not follow the format, or is ambiguous."""
 
 CHAT_MARKUP = "chat_markup"
-"""Control tokens of a chat template in the reply, of which nobody can say what they enclose."""
+"""The reply contains control tokens of a chat template whose extent is unclear."""
 
 HALF_PARSED = "half_parsed"
-"""One of instruction and response is missing: they are replaced together or not at all."""
+"""The instruction or the response is missing: they are replaced together or not at all."""
 
 EMPTY_INSTRUCTION = "empty_instruction"
 EMPTY_RESPONSE = "empty_response"
 
 UNCLEAR_END = "unclear_end"
-"""Neither the reply nor the server says that the reply is whole."""
+"""Neither the reply nor the server says that the reply is complete."""
 
 UNCHANGED = "unchanged"
-"""The same as the parent, up to white space."""
+"""The text is the same as the parent's, up to white space."""
 
 HALF_CHANGED = "half_changed"
-"""Only one half of the pair is new where both had to be: an old half never joins a new one."""
+"""Only one half of the pair is new where both had to be: an old half is never combined with a new
+one.
+"""
 
 UNDER_MIN_LENGTH = "under_min_length"
 OVER_MAX_LENGTH = "over_max_length"
@@ -39,37 +41,38 @@ DEGENERATE = "degenerate"
 """The text loops, or the response only repeats the instruction."""
 
 META_TALK = "meta_talk"
-"""The text talks about the pair it should replace instead of standing on its own."""
+"""The text talks about the pair that it should replace."""
 
 LOST_INPUT = "lost_input"
-"""The new instruction speaks of a text that the old one held and the new one does not."""
+"""The new instruction refers to a text that only the old one contained."""
 
 WRONG_LANGUAGE = "wrong_language"
-"""The text is in another script than the pair it was made from."""
+"""The text is in another script than the pair from which it was made."""
 
 DUPLICATE_SAMPLE = "duplicate_sample"
 """An earlier sample of the same example has the same text, up to white space."""
 
 TEACHER_FAILED = "teacher_failed"
 NOT_IN_JOURNAL = "not_in_journal"
-"""Only journaled replies were allowed, and this one is not among them."""
+"""A replay found no cached reply to this request."""
 
 WAITING_FOR_BATCH = "waiting_for_batch"
 """The request waits in a provider's batch; the same command collects it later."""
 
 BATCH_EXPIRED = "batch_expired"
 BATCH_CANCELLED = "batch_cancelled"
-"""The batch ended without a reply to this request; the next run asks again."""
+"""The batch ended without a reply to this request; the next run sends it again."""
 
 OVER_BUDGET = "over_budget"
-"""Not asked, because the cap on cost would have been passed."""
+"""The request was not sent because the cost limit could have been exceeded."""
 
 PARENT_FAILED = "parent_failed"
-"""Not asked, because the candidate to refine has no text."""
+"""The request was not sent because the candidate to refine has no text."""
 
 USES_TOOLS = "uses_tools"
-"""Not asked, because tools belong to the row: a new instruction would stand in front of calls
-made for the old one, or the teacher would have to call tools itself."""
+"""The request was not sent because the row uses tools: a new instruction would precede calls made
+for the old one, or the teacher would have to call tools itself.
+"""
 
 RETRIED = frozenset(
     {
@@ -86,9 +89,10 @@ RETRIED = frozenset(
         HALF_CHANGED,
     }
 )
-"""Faults of form that another seed and temperature may mend. A refusal, a cut or an unchanged
-text is the teacher's considered answer: asking again costs money and is unlikely to help. (A
-reply that was cut while it looped is asked for again: greedy loops end with the temperature.)"""
+"""Format faults that another seed and temperature may avoid. A refusal, a cut or an unchanged text
+is the teacher's considered answer: another attempt costs money and rarely helps. (A reply that was
+cut while it looped is repeated: greedy loops end with the temperature.)
+"""
 
 REFINEMENT_STATUSES = frozenset(
     {
@@ -111,4 +115,4 @@ REFINEMENT_STATUSES = frozenset(
     }
     | RETRIED
 )
-"""Every status this room gives."""
+"""Every status that refinement gives."""

@@ -1,4 +1,4 @@
-"""Does a text loop, and in which script is it? Cheap measures over characters and words."""
+"""Loops in a text, and the script of a text, by cheap counts of characters and words."""
 
 import unicodedata
 import zlib
@@ -21,7 +21,7 @@ _SCRIPT_FRACTION = 0.8
 
 
 def loop_of(text: str) -> str | None:
-    r"""Say how a text loops, or return None.
+    r"""Description of how a text loops, or None.
 
     Args:
         text: A response or an instruction.
@@ -39,10 +39,10 @@ def loop_of(text: str) -> str | None:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     line, count = Counter(lines).most_common(1)[0] if lines else ("", 0)
     if count >= _MAX_LINE_COUNT and count > _MAX_LINE_FRACTION * len(lines) and _has_words(line):
-        return f"the line {line[:60]!r} stands there {count}x"
+        return f"the line {line[:60]!r} occurs {count}x"
     phrase, count, fraction = _top_phrase(text.split())
     if count >= _MAX_GRAM_COUNT and fraction > _MAX_GRAM_FRACTION and _has_words(phrase):
-        return f"the phrase {phrase[:60]!r} stands there {count}x"
+        return f"the phrase {phrase[:60]!r} occurs {count}x"
     data = text.encode("utf-8", "surrogatepass")
     ratio = len(data) / len(zlib.compress(data, 6))
     if ratio > _MAX_RATIO:
@@ -51,12 +51,12 @@ def loop_of(text: str) -> str | None:
 
 
 def _has_words(text: str) -> bool:
-    """Rules, brackets and rows of numbers repeat without being a loop."""
+    """Whether a text has words; rules, brackets and number tables repeat without being a loop."""
     return sum(map(str.isalpha, text)) >= _MIN_LINE_LETTERS
 
 
 def _top_phrase(words: Sequence[str]) -> tuple[str, int, float]:
-    """The most frequent phrase of 8 words, its count, and the fraction of letters it covers."""
+    """Most frequent phrase of 8 words, its count, and the fraction of letters it covers."""
     grams = Counter(zip(*(words[i:] for i in range(_GRAM_WORDS)), strict=False))
     if not grams:
         return "", 0, 0.0
@@ -70,7 +70,7 @@ def _top_phrase(words: Sequence[str]) -> tuple[str, int, float]:
 
 
 def script_of(text: str) -> str | None:
-    """The script most letters of a text are in, or None where there are few letters or a mix.
+    """Script of most letters of a text, or None where there are few letters or a mix.
 
     Chinese, Japanese and Korean characters count as one script, because names and numbers mix.
 

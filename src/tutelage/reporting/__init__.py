@@ -1,4 +1,4 @@
-"""What happened? The tables of a run in; a page, Markdown or text out.
+"""Reports: the tables of a run as an HTML page, Markdown or text.
 
 Nothing is asked of a model here and nothing is written: `summarise` counts and measures with
 DuckDB over Arrow tables or Parquet files, and the renderers turn the summary into text. All text

@@ -1,4 +1,4 @@
-"""The pieces that every report is put together from, whoever renders it."""
+"""Building blocks of reports, independent of how they are rendered."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Layout: TypeAlias = Literal["card", "wide", "beside"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column of a table.
+    """Heading and unit of a table's column.
 
     Attributes:
         name: Its head, with the unit where there is one.
@@ -27,11 +27,11 @@ class Column:
 
 
 def schema_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[Column, ...]:
-    """Columns with the titles and units that a stored table declares.
+    """Columns with the titles and units of a stored schema.
 
     Args:
-        schema: Of the stored table.
-        names: Of the columns that are shown, in order.
+        schema: Schema of the stored table.
+        names: Names of the columns that are shown, in order.
     """
     return tuple(
         Column(name=column_facts(field).heading, style=_style_of(field.type))
@@ -47,7 +47,7 @@ def _style_of(kind: pa.DataType) -> Style:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows of cells; a cell that is None is shown as not known."""
+    """Table of a report; a cell that is None is shown as unknown."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -57,16 +57,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A picture, and the numbers it was drawn from.
+    """Figure with the table of its numbers.
 
     Attributes:
         title: What to see in it, as a sentence.
-        alt: What it shows, for people who do not see it.
+        alt: Description for people who do not see it.
         draw: Gives the SVG; called only by a renderer that shows pictures.
         table: The data behind it.
         note: What was left out or sampled.
-        layout: `card` for a picture that others stand beside, `wide` for the width of the page,
-            `beside` for the picture with its table open at its side.
+        layout: `card` for a picture in a row of several, `wide` for the width of the page,
+            `beside` for the picture next to its open table.
         draw_narrow: Gives another SVG for telephones, where one picture does not fit both.
         in_text: Whether a text report shows its table.
     """
@@ -83,7 +83,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A stretch of text that the other side has too, or that only one side has."""
+    """Span of text that both sides share, or that only one side has."""
 
     text: str
     kind: Literal["same", "only_before", "only_after"] = "same"
@@ -91,7 +91,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One version in a comparison."""
+    """One version in a comparison of texts."""
 
     title: str
     instruction: tuple[Span, ...]
@@ -111,12 +111,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One chapter of a report.
+    """Section of a report.
 
     Attributes:
         key: Short and unique; the anchor on the page.
         title: Its heading.
-        paragraphs: What it says in words.
+        paragraphs: Text of the section.
         figures: Pictures; a text report shows the tables of some.
         tables: Tables that are always shown.
         comparisons: Versions side by side; only a page shows them.

@@ -1,4 +1,4 @@
-"""The charts, drawn by Vega-Lite by way of altair.
+"""Charts of a report, drawn with altair and Vega-Lite.
 
 Fields have our own names; the text of users is only ever data.
 """
@@ -36,7 +36,14 @@ def _data(rows: Sequence[Mapping[str, object]]) -> Any:
 
 
 def spread_chart(axis: Axis, spreads: Sequence[Spread], *, unit: str, ceiling: float | None) -> str:
-    """Three histograms above each other on one axis, each with its median."""
+    """Three histograms on one axis, each with its median.
+
+    Args:
+        axis: Range and bins.
+        spreads: Values by group.
+        unit: Label of the axis.
+        ceiling: The metric's cap, drawn as a line, or None.
+    """
     alt = _altair()
     present = [s for s in spreads if s.candidates]
     rows = [
@@ -92,7 +99,13 @@ def _histogram(axis: Axis, spread: Spread, *, unit: str | None, ceiling: float |
 
 
 def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> str:
-    """Candidates of one group between the two gates, the chosen ones in colour on top."""
+    """Scatter plot of candidates in the plane of ifd and r_ifd, with the chosen ones on top.
+
+    Args:
+        plane: The points.
+        group: The group of candidates.
+        limits: Range of both axes.
+    """
     alt = _altair()
     high_x, high_y = limits
     x = alt.X("ifd:Q", scale=alt.Scale(domain=[0, high_x], nice=False), title="ifd (ratio)")
@@ -133,7 +146,7 @@ def plane_chart(plane: Plane, *, group: Group, limits: tuple[float, float]) -> s
 
 
 def _region_labels(plane: Plane, group: Group, limits: tuple[float, float]) -> list[Any]:
-    """The number of candidates in each quarter, in its outer corner."""
+    """Count of candidates in each quarter, placed in its outer corner."""
     alt = _altair()
     high_x, high_y = limits
     labels = []
@@ -159,7 +172,7 @@ def _region_labels(plane: Plane, group: Group, limits: tuple[float, float]) -> l
 
 
 def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
-    """Median and middle half of a metric over the length of the response."""
+    """Median and interquartile range of a metric by response length."""
     alt = _altair()
     rows = [
         {
@@ -206,7 +219,13 @@ def length_chart(bins: Sequence[LengthBin], *, unit: str) -> str:
 def stacked_chart(
     rows: Sequence[tuple[str, Mapping[str, float]]], *, tints: Mapping[str, str], unit: str
 ) -> str:
-    """Horizontal bars of parts, one bar a name; every bar is 100 % long."""
+    """Stacked horizontal bars, one per name, each 100 % long.
+
+    Args:
+        rows: Names with the size of each part.
+        tints: Colour of each part.
+        unit: Label of the axis.
+    """
     alt = _altair()
     names = _labels([name for name, _ in rows], characters=34)
     data = [
@@ -240,7 +259,7 @@ def stacked_chart(
 
 
 def _labels(names: Sequence[str], *, characters: int = NAME_CHARACTERS) -> list[str]:
-    """Short names that stay different from each other."""
+    """Short labels that remain distinct."""
     labels: list[str] = []
     for name in names:
         label = one_line(name, characters=characters) or "(empty)"
@@ -260,7 +279,13 @@ def _name_axis(labels: Sequence[str]) -> Any:
 def interval_chart(
     rows: Sequence[tuple[str, float, float, float]], *, chosen: str, unit: str
 ) -> str:
-    """A mean with its 95 % interval for each set; the choice in its own colour."""
+    """Means with their 95 % intervals, one per set; the selection in its own colour.
+
+    Args:
+        rows: Name, mean, low and high of each set.
+        chosen: Name of the selection.
+        unit: Label of the axis.
+    """
     alt = _altair()
     names = _labels([row[0] for row in rows])
     data = [
@@ -302,7 +327,7 @@ _EDGES = (-0.7, -0.4, -0.15, 0.15, 0.4, 0.7)
 
 
 def heat_chart(names: Sequence[str], values: Mapping[tuple[str, str], float | None]) -> str:
-    """A square of rank correlations with the number in every cell."""
+    """Heat map of rank correlations with the number in each cell."""
     alt = _altair()
     cells = []
     for a in names:
@@ -344,7 +369,14 @@ def heat_chart(names: Sequence[str], values: Mapping[tuple[str, str], float | No
 def bar_chart(
     rows: Sequence[tuple[str, float]], *, unit: str, tint: str, shown: Callable[[float], str]
 ) -> str:
-    """Horizontal bars, one a name, with the number at the end."""
+    """Horizontal bars, one per name, with the number at the end.
+
+    Args:
+        rows: Names and values.
+        unit: Label of the axis.
+        tint: Colour of the bars.
+        shown: Text of a number.
+    """
     alt = _altair()
     names = _labels([row[0] for row in rows], characters=LONG_NAME_CHARACTERS)
     data = [
@@ -370,7 +402,7 @@ _RATE_BINS = 10
 
 
 def histogram_chart(rates: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """The pass rates of each student above each other, in tenths."""
+    """Histograms of the pass rates of each student, in tenths."""
     alt = _altair()
     charts = []
     for name, found in rates:

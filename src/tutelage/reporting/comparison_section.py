@@ -1,4 +1,4 @@
-"""Chapters that put things beside each other: the nulls, sources, teachers, single examples."""
+"""Sections that compare: baselines, sources, teachers and single examples."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,15 +22,15 @@ NOT_NAMED = "(not named)"
 MOST_BARS = 12
 
 _NULLS_TEXT = (
-    "Each set has as many examples as the choice, where there are enough. A choice that looks "
-    "like the longest or like a random set is no choice. These numbers describe the sets; "
-    "whether training on one of them is better has to be tested by training on them."
+    "Each baseline has as many examples as the selection, if there are enough. A selection that "
+    "resembles a random set or the longest responses hardly depends on the student. These numbers "
+    "describe the sets; only training shows whether one of them is better."
 )
 
 
 def null_section(summary: Summary) -> Sequence[Section]:
-    """The choice beside sets of the same size that were chosen without the student."""
-    if len(summary.sets) < 2:  # noqa: PLR2004  (nothing stands beside it)
+    """Comparison of the selection with sets of the same size chosen without the student."""
+    if len(summary.sets) < 2:  # noqa: PLR2004  (nothing to compare it with)
         return ()
     measures = [("response_tokens", [s.tokens for s in summary.sets])]
     measures += [
@@ -40,7 +40,7 @@ def null_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="nulls",
-            title="The choice beside sets chosen without the student",
+            title="The selection compared with baselines",
             paragraphs=(_NULLS_TEXT,),
             tables=(_null_table(summary),),
             figures=tuple(
@@ -54,7 +54,7 @@ def null_section(summary: Summary) -> Sequence[Section]:
 
 def _null_table(summary: Summary) -> Table:
     return Table(
-        caption="Size, length and metrics of the choice and its nulls (means)",
+        caption="Size, length and metrics of the selection and its baselines (means)",
         columns=(
             Column(name="set"),
             Column(name="examples", style="count"),
@@ -110,7 +110,7 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
 
 
 _TWO, _LEAST = (CHOSEN, "random"), 2
-"""The sets that a title compares, and below how many examples it does not."""
+"""Sets named in a title, and the least number of examples for that."""
 
 
 def _null_title(metric: str, sets: Sequence[SetTally], means: Sequence[Mean | None]) -> str:
@@ -122,11 +122,11 @@ def _null_title(metric: str, sets: Sequence[SetTally], means: Sequence[Mean | No
     if not mine.differs_from(theirs):
         return f"Mean {words}: no clear difference from random"
     side = "above" if mine.value > theirs.value else "below"
-    return f"Mean {words}: the choice lies {side} random"
+    return f"Mean {words}: the selection is {side} random"
 
 
 def source_section(summary: Summary) -> Sequence[Section]:
-    """What became of the examples of each source."""
+    """Outcome of the examples of each source."""
     if not any(s.source is not None for s in summary.sources):
         return ()
     decided = bool(summary.rule) or summary.kept > 0
@@ -193,7 +193,7 @@ def _source_table(summary: Summary, sources: Sequence[SourceTally]) -> Table:
 
 
 def teacher_section(summary: Summary) -> Sequence[Section]:
-    """What became of everything each teacher wrote."""
+    """Outcome of the candidates of each teacher."""
     if not summary.written:
         return ()
     shown = summary.written[:MOST_BARS]
@@ -264,8 +264,8 @@ def _teacher_table(summary: Summary) -> Table:
 
 
 def comparison_sections(summary: Summary) -> Sequence[Section]:
-    """The clearest accepted and refused refinements, with their words compared."""
-    how = "Those that pass, or fail, the comparison hardest on them by the widest distance."
+    """Clearest accepted and rejected rewrites, compared word by word."""
+    how = "Rewrites that pass or fail their closest comparison by the widest margin."
     marks = "Words that only one side has are marked: struck through before, underlined after."
     parts = (
         ("accepted", "The clearest accepted refinements", summary.accepted),
@@ -275,7 +275,7 @@ def comparison_sections(summary: Summary) -> Sequence[Section]:
         Section(
             key=key,
             title=title,
-            paragraphs=(f"{how} At most one an example. {marks}",),
+            paragraphs=(f"{how} At most one per example. {marks}",),
             comparisons=tuple(_comparison(r, place) for place, r in enumerate(shown, start=1)),
             in_text=False,
         )
@@ -314,7 +314,7 @@ def _comparison(shown: Refinement, place: int) -> Comparison:
         before=before,
         after=after,
         table=Table(
-            caption="What the student measured",
+            caption="Metrics of the student",
             columns=(
                 Column(name="version"),
                 *(Column(name=name, style="number") for name, _, _ in shown.numbers),

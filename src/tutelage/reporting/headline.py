@@ -1,4 +1,4 @@
-"""The headline of a run: the same sentences and numbers on the page, in Markdown and as text."""
+"""Headline of a run: the same sentences and numbers on the page, in Markdown and as text."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -29,22 +29,24 @@ WITHOUT_STUDENT = frozenset(
         "oracle",
     )
 )
-"""Rules whose choice is not the student's: they compare no number of it, or not the row's own."""
+"""Rules that do not select by the student: they compare none of its numbers, or not those of the
+row.
+"""
 
 _LEAST_COMPARED = 2
-"""Examples of a set below which its means have no interval."""
+"""Least number of examples of a set with an interval for its means."""
 
 _TO_THE_CHOICE = frozenset(("load", "refine", "sample", "score", "select"))
-"""The stages that lead to the decisions."""
+"""Stages before the decisions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One headline number.
+    """Headline number with its label.
 
     Attributes:
         value: The number with its unit.
-        label: What it is.
+        label: Text next to the number.
     """
 
     value: str
@@ -52,7 +54,7 @@ class Fact:
 
 
 def facts(summary: Summary) -> tuple[Fact, ...]:
-    """The headline numbers, the input first."""
+    """Headline numbers, the input first."""
     flow = summary.flow
     found = [Fact(value=f"{flow.rows():,}", label="input rows")]
     found.append(Fact(value=f"{flow.examples:,}", label="examples"))
@@ -83,7 +85,7 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
 
 
 def opening(summary: Summary) -> tuple[str, ...]:
-    """What happened, in plain words."""
+    """Opening sentences: what happened in the run."""
     paragraphs = [f"{_input(summary)} {_choice(summary)}", _beside(summary), _cost(summary)]
     return tuple(p for p in paragraphs if p)
 
@@ -141,7 +143,7 @@ def _beside(summary: Summary) -> str:
     if not others:
         return ""
     if chosen is None or not chosen.size:
-        return "Nothing was kept, so there is no choice to compare with sets chosen without it."
+        return "Nothing was kept, so there is no selection to compare with baselines."
     lengths = [f"{set_words(s.name)} {number(s.tokens.value)}" for s in others if s.tokens]
     said = ""
     if chosen.tokens and lengths:
@@ -157,7 +159,9 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
     if random is None:
         return ""
     if min(chosen.size, random.size) < _LEAST_COMPARED:
-        return "One example is too few for an interval, so the choice is not compared with random."
+        return (
+            "One example is too few for an interval, so the selection is not compared with random."
+        )
     apart: list[str] = []
     alike: list[str] = []
     for name, mine, theirs in zip(summary.metrics, chosen.means, random.means, strict=True):
@@ -166,12 +170,12 @@ def _random(summary: Summary, chosen: SetTally, others: list[SetTally]) -> str:
         (apart if mine.differs_from(theirs) else alike).append(name)
     parts = []
     if apart:
-        parts.append(f"Compared with the random set the choice differs in {listed(apart)}")
+        parts.append(f"Compared with the random set, the selection differs in {listed(apart)}")
     if alike:
         start = (
             "but not clearly in"
             if apart
-            else "Compared with the random set there is no clear difference in"
+            else "Compared with the random set, there is no clear difference in"
         )
         parts.append(f"{start} {listed(alike)}")
     if not parts:

@@ -1,4 +1,4 @@
-"""Sections in, one self-contained HTML page out."""
+"""HTML renderer of reports: one self-contained page."""
 
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
@@ -21,7 +21,7 @@ RUN_ABOUT = "what the student chose"
 
 
 def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: bool = True) -> str:
-    """The report as one HTML page that needs no network and runs no script.
+    """Report as one HTML page without network access or scripts.
 
     Args:
         summary: What `summarise` found.
@@ -54,7 +54,7 @@ def render_page(
     sections: Sequence[Section],
     pictures: bool = True,
 ) -> str:
-    """A page of the same make about something else than a run.
+    """HTML page in the same layout for something other than a run.
 
     Args:
         title: Its heading.
@@ -90,7 +90,7 @@ def render_page(
 
 
 def _pictures(key: str, figure: Figure) -> Iterator[tuple[str, Markup]]:
-    """Each picture of a figure with the class that says on which screens it is shown."""
+    """Pictures of a figure, each with the CSS class of the screens that show it."""
     broad = "picture only" if figure.draw_narrow is None else "picture broad"
     pictures = ((broad, figure.draw), ("picture narrow", figure.draw_narrow))
     for kind, draw in pictures:
@@ -100,7 +100,7 @@ def _pictures(key: str, figure: Figure) -> Iterator[tuple[str, Markup]]:
 
 
 def _show(value: Any) -> Any:
-    """Everything a template prints goes through here, so that no text can be forgotten."""
+    """Escape everything that a template prints."""
     return visible(value) if type(value) is str else value
 
 

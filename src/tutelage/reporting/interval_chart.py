@@ -1,4 +1,4 @@
-"""Chart of values with their intervals, one for each name."""
+"""Chart of values with their confidence intervals, one per name."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ def interval_chart(
     unit: str,
     first: Sequence[str],
 ) -> str:
-    """A value with its interval for each entrant; those that may be first in their own colour.
+    """Values with their intervals, one per entrant; possible winners in their own colour.
 
     Args:
         rows: Name, value, lower and upper end; None where there is no interval.
-        unit: Of the values.
+        unit: Unit of the values.
         first: Names of those that cannot be told apart from the first.
     """
     alt = _altair()

@@ -1,4 +1,4 @@
-"""What the manifest says about time, money and settings. It is free-form, so nothing is sure."""
+"""Facts from the manifest about time, cost and settings; any of them may be missing."""
 
 import math
 import re
@@ -23,7 +23,7 @@ _SECRET_VALUE = re.compile(
 
 
 def read_account(manifest: Mapping[str, Any]) -> Account:
-    """Time by stage and the teacher's tally, from wherever the manifest has them."""
+    """Time by stage and the teacher's counts, wherever the manifest has them."""
     teacher = _teacher(manifest)
     cost, currency = _number(teacher.get("cost")), teacher.get("currency")
     before = _number(teacher.get("spent_before")) or 0.0
@@ -37,7 +37,7 @@ def read_account(manifest: Mapping[str, Any]) -> Account:
 
 
 def _stage_words(name: str, *, decider: str | None) -> str:
-    """A stage as people read it; that of the student that decided is the one called `score`."""
+    """Name of a stage for people; the stage of the deciding student is called `score`."""
     kind, _, which = name.partition(":")
     if kind == "score" and which:
         return "score" if which == decider else f"scores of student {which[:8]}"
@@ -77,14 +77,14 @@ def _tally(teacher: Mapping[str, Any]) -> Iterator[tuple[str, str | int | float]
 
 
 def decider_of(manifest: Mapping[str, Any]) -> str | None:
-    """The fingerprint of the student that decided, or else of the one that was asked to."""
+    """Fingerprint of the student that decided, or else of the configured one."""
     tally = _mapping(_mapping(_mapping(manifest.get("stages")).get("select")).get("tally"))
     names = (tally.get("student"), _mapping(manifest.get("student")).get("fingerprint"))
     return next((str(name) for name in names if name), None)
 
 
 def mode_of(manifest: Mapping[str, Any]) -> str | None:
-    """The mode of the srt rule, where the manifest names one."""
+    """Mode of the srt rule, if the manifest names one."""
     tally = _mapping(_mapping(_mapping(manifest.get("stages")).get("select")).get("tally"))
     settings = _mapping(_mapping(manifest.get("settings")).get("select"))
     modes = (_mapping(tally.get("rule")).get("mode"), settings.get("mode"))
@@ -92,7 +92,7 @@ def mode_of(manifest: Mapping[str, Any]) -> str | None:
 
 
 def flatten(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """The manifest as dotted names and texts, in its order, without anything like a secret."""
+    """Manifest as dotted names and texts, in its order, without secrets."""
     entries = list(_flat("", manifest))
     left = len(entries) - MAX_ENTRIES
     shown = entries[:MAX_ENTRIES]

@@ -1,4 +1,4 @@
-"""Chapters about the metrics: their spread, the plane, length, and agreement."""
+"""Sections about metrics: distribution, plane, length and agreement."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -59,7 +59,7 @@ FROM judged WHERE {metric} IS NOT NULL GROUP BY ALL
 
 
 def measure_axes(database: Database) -> tuple[Axis, ...]:
-    """One axis a metric, from the 0.5th to the 99.5th percentile and over the metric's ceiling."""
+    """Axis of each metric, from the 0.5th to the 99.5th percentile and past the metric's cap."""
     return tuple(_axis(database, metric) for metric in database.metrics)
 
 
@@ -74,7 +74,7 @@ def _axis(database: Database, metric: str) -> Axis:
 
 
 def measure_spreads(database: Database, axes: tuple[Axis, ...]) -> tuple[Spread, ...]:
-    """Every metric over originals, refinements and chosen candidates."""
+    """Distribution of every metric for originals, rewrites and chosen candidates."""
     return tuple(spread for axis in axes for spread in _spreads(database, axis))
 
 
@@ -100,7 +100,7 @@ def _spreads(database: Database, axis: Axis) -> Iterator[Spread]:
 
 
 def _counts(database: Database, axis: Axis) -> Counter[tuple[Group, int | None]]:
-    """Candidates by group and bin; a bin of None lies beyond the axis."""
+    """Count of candidates by group and bin; a bin of None lies outside the axis."""
     counts: Counter[tuple[Group, int | None]] = Counter()
     for group, chosen, place, candidates in database.ask(
         _COUNTS,
@@ -130,7 +130,7 @@ GROUP BY ALL ORDER BY grp, ifd_below DESC, r_ifd_below DESC
 
 
 def measure_plane(database: Database) -> Plane | None:
-    """The plane of ifd and r_ifd; None where one of the two was not asked for."""
+    """Plane of ifd and r_ifd; None unless both were computed."""
     if not {"ifd", "r_ifd"} <= set(database.metrics):
         return None
     points = database.ask(_POINTS, limit=str(POINTS_PER_GROUP))
@@ -155,7 +155,7 @@ FROM binned GROUP BY grp, bin ORDER BY grp, bin
 
 
 def measure_lengths(database: Database) -> tuple[tuple[str, tuple[LengthBin, ...]], ...]:
-    """Every metric over the length of the response: bins with equally many candidates."""
+    """Every metric by response length, in bins with equally many candidates."""
     return tuple((metric, _lengths(database, metric)) for metric in database.metrics)
 
 
@@ -186,7 +186,13 @@ def measure_agreement(database: Database) -> tuple[Correlation, ...]:
 
 
 def correlation_of(correlations: tuple[Correlation, ...], a: str, b: str) -> float | None:
-    """The correlation of two columns in either order, or None."""
+    """Correlation of two columns in either order, or None.
+
+    Args:
+        correlations: All correlations.
+        a: A column.
+        b: Another column.
+    """
     pairs = chain.from_iterable(((c.a, c.b, c), (c.b, c.a, c)) for c in correlations)
     return next((c.spearman for x, y, c in pairs if (x, y) == (a, b)), None)
 
@@ -227,18 +233,18 @@ _PLANE_TEXT = (
 )
 _AGREEMENT_TEXT = (
     "Spearman's rank correlation over all candidates with numbers: 1 puts them in the same "
-    "order, -1 in the opposite order, 0 says nothing. Two metrics that agree closely are one "
-    "vote, not two."
+    "order, -1 in the opposite order, 0 says nothing. Two metrics that agree closely carry "
+    "the same information."
 )
 
 
 def with_unit(metric: str) -> str:
-    """A metric's name with its unit, for an axis."""
+    """Name of a metric with its unit, for an axis."""
     return f"{metric} ({_UNITS[metric]})" if metric in _UNITS else metric
 
 
 def about(metric: str) -> str:
-    """What a metric means, in one line."""
+    """Meaning of a metric, in one line."""
     spec = METRICS.get(metric)
     if spec is None:
         return "A column of the scores table that this version does not know."
@@ -247,13 +253,13 @@ def about(metric: str) -> str:
 
 
 def spread_section(summary: Summary) -> Sequence[Section]:
-    """The distribution of each metric for originals, refinements and chosen candidates."""
+    """Distribution of each metric for originals, rewrites and chosen candidates."""
     if not summary.metrics:
         return ()
     return (
         Section(
             key="metrics",
-            title="What the student measured",
+            title="Metrics of the student",
             paragraphs=(_METRICS_TEXT,),
             figures=tuple(_spread_figure(summary, axis) for axis in summary.axes),
         ),
@@ -310,7 +316,7 @@ def _spread_table(metric: str, spreads: Sequence[Spread]) -> Table:
 
 
 def plane_section(summary: Summary) -> Sequence[Section]:
-    """The plane of ifd and r_ifd with the two gates."""
+    """Plane of ifd and r_ifd with the two caps."""
     if summary.plane is None or not summary.plane.regions:
         return ()
     groups: tuple[Group, ...] = ("original", "refinement")
@@ -368,14 +374,14 @@ def _plane_table(words: str, regions: Sequence[Region]) -> Table:
 
 
 def length_section(summary: Summary) -> Sequence[Section]:
-    """Every metric over the length of the response."""
+    """Every metric by the length of the response."""
     if not any(bins for _, bins in summary.lengths):
         return ()
     sampled = summary.sampled < summary.scored
     return (
         Section(
             key="length",
-            title="Do the metrics only measure length?",
+            title="Metrics and response length",
             paragraphs=(
                 "Many scores rise or fall with the length of a response, so that choosing by the "
                 "score is choosing by length. The line is the median, the band the middle half of "
@@ -431,7 +437,7 @@ def agreement_section(summary: Summary) -> Sequence[Section]:
     names = (*summary.metrics, LENGTHS[0])
     pairs = [c for c in summary.correlations if c.a in names and c.b in names]
     known = [c for c in pairs if c.spearman is not None]
-    if len(names) < 3 or not known:  # noqa: PLR2004  (one metric agrees with nobody)
+    if len(names) < 3 or not known:  # noqa: PLR2004  (one metric has no other to agree with)
         return ()
     values = {(c.a, c.b): c.spearman for c in known}
     among = [c for c in known if LENGTHS[0] not in (c.a, c.b)] or known
@@ -439,7 +445,7 @@ def agreement_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="agreement",
-            title="Do the metrics agree?",
+            title="Agreement of the metrics",
             paragraphs=(_AGREEMENT_TEXT,),
             figures=(
                 Figure(

@@ -1,4 +1,4 @@
-"""Numbers and reasons in words that a person who has never seen the tool understands."""
+"""Number formats, and reasons in plain words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ STEP_WORDS: Mapping[str, str] = {
     "response_reflection": "new response",
     "sample": "sampled response",
 }
-"""What each step wrote."""
+"""Name of what each step wrote."""
 
 SET_WORDS: Mapping[str, str] = {
-    "chosen": "the student's choice",
+    "chosen": "the student's selection",
     "random": "random",
-    "random_version": "a random version of each",
+    "random_version": "a random version of each example",
     "longest": "longest",
     "all_refined": "all refined",
     "all_original": "all original",
@@ -36,16 +36,16 @@ REASON_WORDS: Mapping[str, str] = {
     "lowest_rsr": "the lowest rank-surprisal ratio",
     "highest_lark": "the response to learn fastest from",
     "lowest_r_ifd": "the response that points best to its instruction",
-    "best_of_n": "the best by the column that was named",
+    "best_of_n": "the best by the named column",
     "kept_all": "every version that may be chosen is kept",
-    "in_the_cut": "within the number asked for",
+    "in_the_cut": "within the requested number",
     "drawn": "drawn at random",
     "most_refined": "the most refined version",
     "length_matched": "drawn for its length, to match what another rule keeps",
     "within_bands": "its language, length and similarity are among the most usual",
     "original_within_bands": "its refinements are less usual; the original stays",
-    "truth_clean": "the column of the truth says: no fault",
-    "truth_faulty": "the column of the truth says: faulty",
+    "truth_clean": "no fault, by the truth column",
+    "truth_faulty": "faulty, by the truth column",
     "chosen_version": "the version that another rule keeps of this example",
     "refused_version": "a version that another rule does not keep of this example",
     "chosen_by_extension": "chosen by the rule of an extension",
@@ -56,10 +56,10 @@ REASON_WORDS: Mapping[str, str] = {
     "no_candidates": "there is no version to choose from",
     "no_response_reflection": "there is no new response to compare",
     "response_reflection_not_better": "the new response is no better",
-    "below_cut": "below the number asked for",
+    "below_cut": "beyond the requested number",
     "not_drawn": "not drawn at random",
     "no_refinement": "there is no refinement",
-    "covered_by_others": "others that are kept cover it",
+    "covered_by_others": "covered by other kept examples",
     "outside_mix": "the shares of the mix would not hold",
     "not_matched": "other examples match the lengths of what another rule keeps",
     "no_contrast": "another rule keeps no version, or there is only one scored version",
@@ -71,10 +71,10 @@ REASON_WORDS: Mapping[str, str] = {
     "no_answer": "there is no answer to check",
     "cannot_check": "the answer could not be checked",
     "other_kind": "the mix takes another kind of version of this example",
-    "chosen_wrong": "the student's choice is wrong",
-    "chosen_no_answer": "the student's choice has no answer to check",
-    "chosen_cannot_check": "the student's choice could not be checked",
-    "overruled_by_person": "a person decided, whatever the rule says",
+    "chosen_wrong": "the chosen version is wrong",
+    "chosen_no_answer": "the chosen version has no answer to check",
+    "chosen_cannot_check": "the chosen version could not be checked",
+    "overruled_by_person": "a person overrode the rule",
     "no_reason": "no reason was recorded",
     "no_decision": "no decision was recorded",
     "scored": "scored, not decided yet",
@@ -86,29 +86,29 @@ REASON_WORDS: Mapping[str, str] = {
     "unreadable": "could not be read",
     "part_of_a_conversation": "a question in a conversation tree: its answers are rows",
     "missing_fields": "has no field that is recognized as an instruction",
-    "bad_type": "a field holds something else than text",
+    "bad_type": "a field is not text",
     "bad_candidates": "the versions that it lists cannot be read",
-    "no_user_turn": "no user turn stands in front of the response",
+    "no_user_turn": "there is no user turn before the response",
     "unexpected_turns": "the turns do not alternate as a conversation does",
     "unsupported_role": "a turn has a role that is not known",
     "unsupported_content": "contains images, sound or other parts that are not text",
-    "not_an_object": "is no object with named fields",
-    "nested_too_deeply": "brackets within brackets without end",
+    "not_an_object": "is not an object with named fields",
+    "nested_too_deeply": "brackets nested too deeply",
     "malformed_json": "is not valid JSON",
     "malformed_csv": "does not have the columns of its header",
     "bad_encoding": "is not UTF-8",
     "row_too_large": "is longer than any student could read",
     "broken_file": "the file breaks off here",
     # writing
-    "alone": "no refinement asked for",
+    "alone": "no refinement requested",
     "written": "refined",
     "refused": "the teacher declined",
     "cut_by_length": "the reply was cut at the token limit",
     "echoed_prompt": "the reply repeats our prompt",
     "unparseable": "the reply does not follow the format",
     "chat_markup": "the reply contains control tokens of a chat template",
-    "half_parsed": "half of the reply is missing",
-    "unclear_end": "nothing says that the reply is whole",
+    "half_parsed": "the instruction or the response is missing",
+    "unclear_end": "the reply may be incomplete",
     "unchanged": "the reply changes nothing",
     "half_changed": "only one half is new where both had to be",
     "lost_input": "the new instruction lost the text it is about",
@@ -122,16 +122,16 @@ REASON_WORDS: Mapping[str, str] = {
     "batch_expired": "the teacher's batch expired",
     "batch_cancelled": "the teacher's batch was cancelled",
     "teacher_failed": "the teacher could not be reached",
-    "not_in_journal": "the reply was never recorded",
-    "over_budget": "the cap on cost was reached",
+    "not_in_journal": "there is no cached reply",
+    "over_budget": "the limit on cost was reached",
     "over_limit": "beyond the number to refine",
     "parent_failed": "its parent has no text",
     # scoring
     "empty_instruction": "the instruction is empty",
     "empty_response": "the response is empty",
-    "untrained_response": "the row says that its response is not to be trained on",
-    "uses_tools": "the step cannot be done on a row with calls of tools",
-    "not_trained": "the row says not to train on this turn",
+    "untrained_response": "the row marks its response as not to be trained on",
+    "uses_tools": "not possible for a row with tool calls",
+    "not_trained": "the row marks this turn as not to be trained on",
     "too_long": "too long for the student",
     "template_refused": "the student's chat template does not accept the row",
     "rewritten_by_template": "the student's chat template changes the words of the row",
@@ -154,14 +154,14 @@ REASON_WORDS: Mapping[str, str] = {
     "wrong_turn": "plays the next turns, too",
     "rejected": "like the rows that a person rejected",
 }
-"""What each reason means. A reason that is not here is shown as it stands."""
+"""Reasons in plain words. A reason that is not listed is shown unchanged."""
 
 _THOUSAND, _TEN, _HUNDRED = 1000, 10, 100
 _MINUTE, _HOUR = 60, 3600
 
 
 def reason_words(reason: str) -> str:
-    """A reason in plain words; `<step>_<status>` names the step too.
+    """Reason in plain words; `<step>_<status>` also names the step.
 
     Examples:
         >>> reason_words("original_too_long")
@@ -179,17 +179,17 @@ def reason_words(reason: str) -> str:
 
 
 def step_words(step: str) -> str:
-    """What a step wrote, in plain words."""
+    """Name of what a step wrote, in plain words."""
     return STEP_WORDS.get(step, step.replace("_", " "))
 
 
 def set_words(name: str) -> str:
-    """The name of the choice or of a null, in plain words."""
+    """Name of the selection or of a baseline, in plain words."""
     return SET_WORDS.get(name, name.replace("_", " "))
 
 
 def number(value: float | None) -> str:
-    """A number with three significant digits; large ones with thousands separators.
+    """Number with three significant digits; large ones with thousands separators.
 
     Examples:
         >>> [number(v) for v in (0.12345, 12.3456, 12345.6, 1.0)]
@@ -210,7 +210,7 @@ def number(value: float | None) -> str:
 
 
 def money(amount: float, currency: str | None) -> str:
-    """An amount with its currency.
+    """Amount with its currency.
 
     Examples:
         >>> money(1.37, "USD"), money(0.00042, "EUR"), money(1234.5, None)
@@ -221,7 +221,7 @@ def money(amount: float, currency: str | None) -> str:
 
 
 def share(fraction: float | None) -> str:
-    """A fraction in [0, 1] as a percentage.
+    """Percentage of a fraction in [0, 1].
 
     Examples:
         >>> [share(f) for f in (0.5, 0.004, 1.0)]
@@ -236,7 +236,12 @@ def share(fraction: float | None) -> str:
 
 
 def count(value: float, singular: str, plural: str | None = None) -> str:
-    """A count with its noun.
+    """Number with its noun.
+
+    Args:
+        value: The number.
+        singular: The noun for 1.
+        plural: The noun otherwise; None adds an s.
 
     Examples:
         >>> count(1, "row"), count(1200, "row"), count(2, "copy", "copies")
@@ -247,7 +252,7 @@ def count(value: float, singular: str, plural: str | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time span for people.
+    """Duration in words, such as "3 min".
 
     Examples:
         >>> duration(3.21), duration(75), duration(7322)
@@ -263,7 +268,7 @@ def duration(seconds: float) -> str:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Words as a list within a sentence.
+    """Words joined to a list in a sentence.
 
     Examples:
         >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
@@ -275,7 +280,7 @@ def listed(words: Sequence[str]) -> str:
 
 
 def cell(value: Cell, style: Style) -> str:
-    """One cell of a table as text."""
+    """Text of one table cell."""
     if value is None:
         return UNKNOWN
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Chapters about what became of rows and of money, and with which settings."""
+"""Sections about the outcome of rows, cost and settings."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _TROUBLES_TEXT = (
 
 
 def flow_section(summary: Summary) -> Sequence[Section]:
-    """From the input rows to the outcome."""
+    """Flow diagram from the input rows to the outcome."""
     flow = summary.flow
     if not flow.paths:
         return ()
@@ -37,10 +37,10 @@ def flow_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="flow",
-            title="Where every row went",
+            title="Flow of all rows",
             figures=(
                 Figure(
-                    title=kept if summary.rule or summary.kept else "No row got lost on the way",
+                    title=kept if summary.rule or summary.kept else "Every row is accounted for",
                     alt=f"Flow of {rows} rows. {kept}. The table has every path.",
                     draw=partial(sankey.draw, ways, heads=heads),
                     draw_narrow=partial(sankey.draw_narrow, ways),
@@ -85,7 +85,7 @@ def _outcome(path: FlowPath) -> str:
 
 
 def _ways(paths: Sequence[FlowPath]) -> tuple[list[Way], list[str]]:
-    """What is drawn: rare reasons share a stop, and a column where nothing happens is left out."""
+    """Paths that are drawn, with rare reasons merged and unchanging columns left out."""
     refined = any(p.writing not in (None, "alone") for p in paths)
     lost = _rare(_tally(paths, lambda p: None if p.writing else p.reading))
     written = _rare(_tally(paths, lambda p: p.writing))
@@ -124,7 +124,7 @@ def _said(reason: str, rare: frozenset[str], verb: str) -> str:
 
 
 def _rare(reasons: Counter[str]) -> frozenset[str]:
-    """The reasons that share one stop: all but the most frequent ones."""
+    """Reasons merged into one stop: all but the most frequent ones."""
     ranked = sorted(reasons, key=lambda reason: (-reasons[reason], reason))
     rest = ranked[_MOST_REASONS:]
     return frozenset(rest if len(rest) > 1 else ())
@@ -143,7 +143,7 @@ _WHILE = {"read": "reading", "refine": "refining", "score": "scoring"}
 
 
 def trouble_section(summary: Summary) -> Sequence[Section]:
-    """What could not be read, refined or scored, and why."""
+    """Rows and candidates that could not be read, refined or scored, with the reasons."""
     title = "What could not be used, and why"
     if not summary.troubles:
         all_well = "Every row could be read, and every version has text and numbers."
@@ -217,15 +217,15 @@ _ASKED_WORDS: Mapping[str, str] = {
     "completion_tokens": "tokens written",
     "seconds": "seconds of waiting, summed over requests",
     "cost": "cost",
-    "cost_estimated": "cost by the expected lengths",
-    "cost_from_journal": "what the cached answers had cost",
-    "spent_before": "paid by this run before it was started again",
+    "cost_estimated": "cost estimated from expected lengths",
+    "cost_from_journal": "earlier cost of the cached answers",
+    "spent_before": "paid by this run before it was restarted",
     "currency": "currency",
 }
 
 
 def _asked_rows(account: Account) -> Iterator[tuple[str, str | int | float]]:
-    """The teacher's tally in words; without prices every cost in it is unknown and left out."""
+    """Counts of the teacher in words; without prices, costs are unknown and left out."""
     for name, value in account.teacher:
         kind, _, which = name.partition(": ")
         if account.currency is None and (kind.startswith("cost") or kind == "spent_before"):
@@ -235,7 +235,7 @@ def _asked_rows(account: Account) -> Iterator[tuple[str, str | int | float]]:
 
 
 def account_section(summary: Summary) -> Sequence[Section]:
-    """Time by stage and what the teacher was asked and paid."""
+    """Time by stage, and the teacher's calls and cost."""
     account = summary.account
     if not account.seconds and not account.teacher:
         return ()
@@ -265,7 +265,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
     if account.teacher:
         tables = (
             Table(
-                caption="What the teacher was asked and what came back",
+                caption="Teacher calls and replies",
                 columns=(Column(name="what"), Column(name="value", style="number")),
                 rows=tuple(_asked_rows(account)),
                 note="" if account.currency else "No prices were given, so there is no cost.",
@@ -275,7 +275,7 @@ def account_section(summary: Summary) -> Sequence[Section]:
 
 
 def provenance_section(summary: Summary) -> Sequence[Section]:
-    """Everything one needs to do it again."""
+    """Settings, versions and inputs needed to repeat the run."""
     student = [("student", summary.student), ("fingerprint", summary.fingerprint)]
     student += [("other students with scores", name) for name in summary.other_students]
     rows = (*((k, v) for k, v in student if v), *summary.provenance)
@@ -285,7 +285,7 @@ def provenance_section(summary: Summary) -> Sequence[Section]:
         Section(
             key="settings",
             title="Settings and provenance",
-            paragraphs=("What the run's manifest.json holds, without anything like a secret.",),
+            paragraphs=("Contents of the run's manifest.json, without secrets.",),
             tables=(
                 Table(
                     caption=f"All {count(len(rows), 'entry', 'entries')}",

@@ -1,4 +1,4 @@
-"""The tables of a run, joined once, for everything that is counted."""
+"""Database of a run's tables, joined once for all counts of a report."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ from tutelage.data.schemas import CANDIDATES, CHOSEN, DECISIONS, EXAMPLES, NULLS
 from tutelage.reporting.manifest_facts import decider_of
 
 TableSource: TypeAlias = pa.Table | Path
-"""An Arrow table, or a Parquet file of the same columns."""
+"""Source of a table: an Arrow table, or a Parquet file of the same columns."""
 
 MEMORY_LIMIT = "2GB"
 SAMPLE_CANDIDATES = 50_000
-"""A rank correlation of this many candidates is exact to about 0.005."""
+"""Sample size of a rank correlation that is exact to about 0.005."""
 
 _SCHEMAS: Mapping[str, pa.Schema] = {
     "rows": ROWS,
@@ -32,7 +32,7 @@ _SCHEMAS: Mapping[str, pa.Schema] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportTables:
-    """What a report is made from; see `tutelage.data.schemas`. Any of them may be absent.
+    """Tables of a report; see `tutelage.data.schemas`. Any of them may be missing.
 
     Attributes:
         rows: Input rows.
@@ -62,7 +62,7 @@ class ReportTables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """A connection with the table `judged`: one row a candidate, joined with all that is known.
+    """Connection with the table `judged`: one row per candidate, joined with all other tables.
 
     Attributes:
         connection: With the views rows, examples, candidates, scores, decisions and nulls too.
@@ -81,7 +81,7 @@ class Database:
     def ask(
         self, query: str, parameters: Mapping[str, object] | None = None, **parts: str
     ) -> list[tuple[Any, ...]]:
-        """The rows of a query.
+        """Rows of a query.
 
         Args:
             query: SQL; `{name}` stands for a part.
@@ -92,24 +92,24 @@ class Database:
         return self.connection.execute(text, dict(parameters or {})).fetchall()
 
     def table(self, query: str, **parts: str) -> pa.Table:
-        """The rows of a query as Arrow."""
+        """Result of a query as an Arrow table."""
         table: pa.Table = self.connection.sql(query.format(**parts)).to_arrow_table()
         return table
 
 
 def quoted(identifier: str) -> str:
-    """A column's name as SQL, whatever is in it."""
+    """Column name as SQL, with quotes."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text as SQL, whatever is in it."""
+    """Text literal as SQL, with quotes."""
     return "'" + text.replace("'", "''") + "'"
 
 
 @contextmanager
 def opened(tables: ReportTables) -> Iterator[Database]:
-    """Join the tables in a database of its own, which is gone when the block ends.
+    """Context manager of an in-memory database with the tables of a run.
 
     The join lies in a temporary file, so that memory stays bounded whatever the size of the run.
     """
@@ -215,7 +215,7 @@ def _join(
     metrics: Sequence[str],
     chosen: str,
 ) -> None:
-    # A metric that is not finite, or beside a status, is no number, whoever wrote the table.
+    # A metric that is not finite, or in a row with a status, does not count as a number.
     number = "\n, CASE WHEN s.status = 'ok' AND isfinite(s.{0}) THEN s.{0} END AS {0}"
     columns = "".join(number.format(quoted(name)) for name in metrics)
     connection.execute(_DECIDED)

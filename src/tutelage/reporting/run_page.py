@@ -1,4 +1,4 @@
-"""The chapters of a report, in order. A new one is a function here, or comes from outside."""
+"""Sections of a report, in order. A new one is a function here, or is passed in."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -25,7 +25,7 @@ from tutelage.reporting.outcome_section import (
 from tutelage.reporting.run_summary import Summary
 
 Chapter: TypeAlias = Callable[[Summary], Sequence[Section]]
-"""Nothing where the run has nothing to say about it."""
+"""Type of a section's function; None where the run has nothing to show."""
 
 BEFORE: tuple[Chapter, ...] = (
     flow_section,
@@ -44,7 +44,7 @@ AFTER: tuple[Chapter, ...] = (provenance_section,)
 
 
 def sections_of(summary: Summary, *, more: Sequence[Section] = ()) -> tuple[Section, ...]:
-    """All sections that have something to say; those of other rooms go before the settings."""
+    """All non-empty sections; those from other packages precede the settings."""
     before = [section for chapter in BEFORE for section in chapter(summary)]
     after = [section for chapter in AFTER for section in chapter(summary)]
     return (*before, *more, *after)

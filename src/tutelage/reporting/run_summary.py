@@ -1,4 +1,4 @@
-"""What a report knows about a run: numbers and texts, nothing of how they look."""
+"""Summary of a run: the numbers and texts of its report, without layout."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ Group: TypeAlias = Literal["original", "refinement", "chosen"]
 GROUPS: tuple[Group, ...] = ("original", "refinement", "chosen")
 
 CHOSEN = "chosen"
-"""The name of the student's own choice among the sets that are compared."""
+"""Name of the student's own selection among the compared sets."""
 
 Kind: TypeAlias = Literal["kept_refined", "kept_original", "scored", "refused", "lost"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowPath:
-    """How many input rows took one way through the run.
+    """Number of input rows with the same path through the run.
 
     Attributes:
         reading: What reading the row gave: `example`, or why the row ended there.
@@ -34,23 +34,23 @@ class FlowPath:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """All ways from the input to the outcome. The rows of all paths add up to the input."""
+    """All paths from the input to the outcome. The rows of all paths add up to the input."""
 
     paths: tuple[FlowPath, ...] = ()
 
     def rows(self, *kinds: Kind) -> int:
-        """Input rows that ended in one of these ways; all rows where none is named."""
+        """Input rows that ended in one of these ways; all rows without an argument."""
         return sum(p.rows for p in self.paths if not kinds or p.kind in kinds)
 
     @property
     def examples(self) -> int:
-        """Rows that became an example of their own."""
+        """Rows that became a new example."""
         return sum(p.rows for p in self.paths if p.writing is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """One metric over one group of candidates, those with a number only.
+    """Distribution of one metric in one group of candidates; unscored ones are left out.
 
     Attributes:
         metric: Its name, as in the scores table.
@@ -73,7 +73,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """The bins of one metric: equally wide, from low to high, closed on the left."""
+    """Axis of one metric: bins of equal width from low to high, closed on the left."""
 
     metric: str
     low: float
@@ -83,7 +83,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One candidate on the plane of ifd and r_ifd."""
+    """One candidate in the plane of ifd and r_ifd."""
 
     ifd: float
     r_ifd: float
@@ -93,13 +93,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """How many candidates of a group lie in one quarter of the plane.
+    """Number of candidates of a group in one quarter of the plane.
 
     Attributes:
         group: original or refinement.
         ifd_below: Whether ifd < 1.
         r_ifd_below: Whether r_ifd < 1.
-        candidates: How many lie there.
+        candidates: Number of candidates in the region.
         chosen: Of these, how many were chosen.
     """
 
@@ -112,7 +112,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plane:
-    """Where candidates lie between the two gates of the srt rule.
+    """Candidates in the plane of the srt rule, with its two caps.
 
     Attributes:
         points: A sample that is the same on every machine.
@@ -125,7 +125,7 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthBin:
-    """The candidates of a group whose responses are about equally long.
+    """Candidates of a group with responses of about the same length.
 
     Attributes:
         tokens: Median length of their responses, in tokens of the student.
@@ -145,7 +145,7 @@ class LengthBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correlation:
-    """Spearman's rank correlation of two columns, in [-1, 1]; None where there is no order."""
+    """Spearman's rank correlation of two columns, in [-1, 1]; None where it is undefined."""
 
     a: str
     b: str
@@ -155,7 +155,7 @@ class Correlation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceTally:
-    """What became of the examples of one source (None: the rows that name no source)."""
+    """Outcome of the examples of one source (None for rows without a source)."""
 
     source: str | None
     examples: int
@@ -165,13 +165,13 @@ class SourceTally:
 
     @property
     def kept(self) -> int:
-        """Examples of which a version was kept."""
+        """Examples with a kept version."""
         return self.kept_original + self.kept_refined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherTally:
-    """What became of the candidates of one teacher and step.
+    """Outcome of the candidates of one teacher and step.
 
     Attributes:
         teacher: Its name, or None where the data does not say who wrote them.
@@ -194,7 +194,7 @@ class TeacherTally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mean:
-    """A mean over a set, with how sure it is.
+    """Mean over a set with its confidence interval.
 
     Attributes:
         value: The mean; over several seeds, the mean of their means.
@@ -207,7 +207,7 @@ class Mean:
     high: float
 
     def differs_from(self, other: "Mean") -> bool:
-        """Whether the 95 % interval of the difference of the two means leaves out 0.
+        """Whether the 95 % interval of the difference of two means excludes 0.
 
         The two sets are taken for independent; where they share candidates, the difference is
         surer than this says.
@@ -218,7 +218,7 @@ class Mean:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetTally:
-    """The choice, or a null: a set of the same size chosen without the student.
+    """Means of the selection or of a baseline of the same size.
 
     Attributes:
         name: `chosen`, or the name of the null.
@@ -241,11 +241,11 @@ class SetTally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """One reason why rows or candidates have no text or no number.
+    """Reason for which rows or candidates have no text or no number, with its count.
 
     Attributes:
         stage: `read`, `refine` or `score`.
-        step: Of the candidates; None for rows.
+        step: Step of the candidates; None for rows.
         reason: The status, in snake_case.
         count: How many.
         detail: What was noted for one of them, if anything.
@@ -260,7 +260,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """A candidate's instruction and response, for people."""
+    """Instruction and response of a candidate."""
 
     instruction: str
     response: str
@@ -268,14 +268,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refinement:
-    """A refinement beside the original that it was made from.
+    """A rewrite with the original from which it was made.
 
     Attributes:
         example_id: The example.
         row: The 0-based input row it came from, if known.
         source: As the user named it.
         step: How the refinement came to be.
-        teacher: Who wrote it.
+        teacher: The teacher that wrote it.
         reason: The reason of the decision about its example, or None.
         clearness: By how much the refinement passes (positive) or fails (negative) the
             comparison that is hardest on it, in units of that metric.
@@ -298,13 +298,13 @@ class Refinement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What the run took.
+    """Time, calls and cost of the run.
 
     Attributes:
         seconds: By stage, in the order of the manifest.
         teacher: What a teacher's tally says, by name; empty where no teacher was asked.
         cost: What was paid in all, or None where no prices were given.
-        currency: Of the cost.
+        currency: Currency of the cost.
     """
 
     seconds: tuple[tuple[str, float], ...] = ()
@@ -315,12 +315,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Everything a report says.
+    """Everything that a report shows.
 
     Attributes:
         title: The name of the run.
         student: The model's name, or its fingerprint where the manifest names none.
-        fingerprint: Of the student whose scores are shown.
+        fingerprint: Fingerprint of the student whose scores are shown.
         other_students: Fingerprints of students that have scores too.
         teachers: Names, in the order of the alphabet.
         rule: The rule that decided, or None where nothing was decided.
@@ -355,5 +355,5 @@ class Summary:
 
     @property
     def kept(self) -> int:
-        """Examples of which a version was kept."""
+        """Examples with a kept version."""
         return self.flow.rows("kept_refined", "kept_original")

@@ -1,4 +1,4 @@
-"""Text that nobody vouches for, made safe to look at: what is invisible is shown."""
+"""Sanitiser of untrusted text: invisible characters become visible."""
 
 import re
 
@@ -20,7 +20,7 @@ _HIDDEN = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Replace characters that hide, or that turn text around, by something that shows them.
+    r"""Text with invisible and direction-changing characters replaced by visible ones.
 
     ASCII controls become their pictures; everything else that cannot be seen becomes its code
     point in white brackets. The result holds no markup and still has to be escaped.
@@ -42,7 +42,7 @@ def _shown(match: re.Match[str]) -> str:
 
 
 def one_line(text: str, *, characters: int) -> str:
-    r"""Visible text on one line, cut to at most so many characters.
+    r"""Visible text on one line, truncated to a number of characters.
 
     Examples:
         >>> one_line("two\nlines", characters=20)

@@ -1,4 +1,4 @@
-"""Where the rows went: bands whose width is a number of rows."""
+"""Sankey diagram of rows: the width of each band is a number of rows."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _MIN_HEIGHT = 1.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """One node: a name in a column, and the colour of its bar."""
+    """Node of the diagram: a name in a column, and the colour of its bar."""
 
     column: int
     name: str
@@ -27,7 +27,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """Rows that pass the same stops, from left to right; a way may end before the last column."""
+    """Rows with the same nodes from left to right; a path may end before the last column."""
 
     stops: tuple[Stop, ...]
     rows: int
@@ -35,7 +35,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """Where a stop is drawn, and how many rows pass it."""
+    """Position of a node, and the number of rows that pass it."""
 
     stop: Stop
     rows: int
@@ -46,7 +46,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """The rows that go from one stop to another."""
+    """Rows from one node to another."""
 
     start: Box
     end: Box
@@ -58,7 +58,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Everything that is drawn, in one unit of length."""
+    """Positions of everything that is drawn, in one unit of length."""
 
     boxes: tuple[Box, ...]
     bands: tuple[Band, ...]
@@ -68,11 +68,11 @@ class Layout:
 def lay_out(
     ways: Sequence[Way], *, width: float, labels: float, height: float, lines: int = 2
 ) -> Layout:
-    """Place stops and bands.
+    """Compute the positions of nodes and bands.
 
     Args:
         ways: Whose rows add up to the whole; the order of stops in a column is their order here.
-        width: Of the picture.
+        width: Width of the picture.
         labels: Width that is left free on the right for the names of the last column.
         height: What all rows together are high; gaps come on top.
         lines: How many lines of text each stop has room for.
@@ -131,7 +131,7 @@ def _bands(ways: Sequence[Way], boxes: Mapping[Stop, Box], scale: float) -> tupl
 
 
 def draw(ways: Sequence[Way], *, heads: Sequence[str]) -> str:
-    """The picture as SVG, for a page as wide as a desk.
+    """SVG for a wide screen.
 
     Args:
         ways: What to draw.
@@ -150,7 +150,7 @@ def draw(ways: Sequence[Way], *, heads: Sequence[str]) -> str:
 
 
 def draw_narrow(ways: Sequence[Way]) -> str:
-    """The picture as SVG for a telephone: only where the rows began and where they ended."""
+    """SVG for a narrow screen, with only the first and the last column."""
     ends: dict[Stop, int] = defaultdict(int)
     for way in ways:
         ends[way.stops[-1]] += way.rows

@@ -1,4 +1,4 @@
-"""Pick the refinements that show most clearly what was accepted and what was refused."""
+"""Choice of the rewrites that show most clearly what was accepted and rejected."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -47,15 +47,15 @@ _TO_THE_LINES = """least(1 - c.ifd, 1 - c.r_ifd, CASE c.step
     WHEN 'response_reflection' THEN p.r_ifd - c.r_ifd
     WHEN 'instruction_reflection' THEN c.ifd - p.ifd END)"""
 _MANY = 2000
-"""Looked at before all but one an example are put aside; an example rarely has more candidates."""
+"""Candidates examined before reducing them to one per example; an example rarely has more."""
 
 
 def clearness_of(metrics: Sequence[str]) -> tuple[str, str] | None:
-    """How clearly a refinement `c` passes beside another version `p`, as SQL, and which that is.
+    """SQL of the margin by which a rewrite `c` passes compared with another version `p`.
 
-    With ifd and r_ifd it is the smallest distance to the lines that the srt rule draws, beside the
-    version it was made from. Otherwise it is the gain over the original in the first metric that
-    has a direction. None where no metric has one.
+    With ifd and r_ifd it is the smallest distance to the limits of the srt rule, including the
+    comparison with the version it was made from. Otherwise it is the gain over the original in the
+    first metric that has a direction. None where no metric has one.
     """
     if {"ifd", "r_ifd"} <= set(metrics):
         # least() passes over null, so a parent without numbers takes no part.
@@ -70,7 +70,7 @@ def clearness_of(metrics: Sequence[str]) -> tuple[str, str] | None:
 
 
 def clearest(database: Database) -> tuple[tuple[Refinement, ...], tuple[Refinement, ...]]:
-    """The refinements that were taken, and not taken, by the widest distance; one an example."""
+    """Accepted and rejected rewrites with the widest margin, one per example."""
     clearness = clearness_of(database.metrics)
     if clearness is None or not database.decided:
         return (), ()

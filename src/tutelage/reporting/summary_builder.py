@@ -1,4 +1,4 @@
-"""Turn the tables of a run into what a report says."""
+"""Construction of a report's summary from the tables of a run."""
 
 import math
 from collections import Counter
@@ -56,7 +56,7 @@ SELECT source {averages} FROM judged WHERE {where} GROUP BY source
 
 
 def tally_sources(database: Database) -> tuple[SourceTally, ...]:
-    """One tally a source, the largest first. The means are of originals with a number."""
+    """Outcome of each source, the largest first. The means are over originals with a number."""
     means = {
         row[0]: tuple(row[1:])
         for row in database.ask(
@@ -85,7 +85,7 @@ GROUP BY teacher, step ORDER BY teacher, step
 
 
 def tally_teachers(database: Database) -> tuple[TeacherTally, ...]:
-    """One tally for each teacher and step."""
+    """Outcome of each teacher and step."""
     return tuple(
         TeacherTally(
             teacher=row[0],
@@ -115,7 +115,7 @@ GROUP BY m.name, m.seed ORDER BY m.name, m.seed
 
 
 def tally_sets(database: Database) -> tuple[SetTally, ...]:
-    """The choice first, then each null by name; empty where nothing was decided."""
+    """Means of the selection, then of each baseline by name; empty without decisions."""
     if not database.decided:
         return ()
     columns = ["response_tokens", *database.metrics]
@@ -171,17 +171,17 @@ def _mean(parts: Sequence[tuple[int, float | None, float | None]]) -> Mean | Non
 
 EXAMPLE = "example"
 REPEATED = "same_example"
-"""A row that is another version of an example that an earlier row began."""
+"""Outcome: the row is another version of an example of an earlier row."""
 
 WRITTEN = "written"
-"""The example has at least one version beside its original that could be read."""
+"""Outcome: the example has at least one readable version besides its original."""
 
 ALONE = "alone"
-"""Nobody wrote another version of the example."""
+"""Outcome: the example has no other version."""
 
 SCORED = "scored"
 UNDECIDED = "no_decision"
-"""There are decisions, but none about this example."""
+"""Outcome: there are decisions, but none about this example."""
 
 UNSCORED = "not_scored"
 
@@ -224,7 +224,7 @@ _EXAMPLES_AS_ROWS = "(SELECT example_id, 'ok' AS status FROM examples)"
 
 
 def count_flow(database: Database, *, from_examples: bool) -> Flow:
-    """Every way that rows took, those that became examples first.
+    """Paths of rows, those that became examples first.
 
     Args:
         database: The joined tables.
@@ -286,8 +286,8 @@ ORDER BY n DESC, stage, reason, step
 
 
 def count_troubles(database: Database) -> tuple[Trouble, ...]:
-    """Why rows could not be read, candidates not be written, or texts not be scored."""
-    # Without any scores nothing failed to be scored: nobody tried.
+    """Reasons for rows that could not be read, candidates without text and texts without scores."""
+    # Without any scores nothing failed to be scored: nothing was tried.
     found = database.ask(_TROUBLES, scored="true" if database.student else "false")
     return tuple(
         Trouble(stage=stage, step=step, reason=reason, count=count, detail=detail)
@@ -301,7 +301,7 @@ def count_troubles(database: Database) -> tuple[Trouble, ...]:
 
 
 def summarise(tables: ReportTables) -> Summary:
-    """Count and measure everything that a report says.
+    """Compute the summary of a run.
 
     It does not depend on the order of any table. Whatever table is absent, the report is about the
     others: without decisions it says what was scored, without scores what was read.

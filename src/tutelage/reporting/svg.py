@@ -1,4 +1,4 @@
-"""Draw a chart offline and make the SVG fit to stand in a page among others."""
+"""SVG rendering of charts, offline, for use inside a page."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ FONT = "system-ui, sans-serif"
 
 
 def config() -> dict[str, Any]:
-    """How all charts look: the palette, one font, few lines."""
+    """Style of all charts: palette, one font, few lines."""
     text = {"labelColor": LIGHT["quiet"], "titleColor": LIGHT["ink"], "titleFontWeight": "normal"}
     return {
         "background": None,
@@ -54,7 +54,7 @@ def config() -> dict[str, Any]:
 
 
 def svg_of(chart: "alt.TopLevelMixin") -> str:
-    """The chart as SVG.
+    """SVG of a chart.
 
     Raises:
         MissingExtraError: vl-convert is not installed.
@@ -68,7 +68,7 @@ def svg_of(chart: "alt.TopLevelMixin") -> str:
 
 
 def missing_pictures() -> MissingExtraError:
-    """The error for a page with pictures where nothing can draw them."""
+    """Error for a page with figures where no drawing library is installed."""
     return MissingExtraError(
         "the report's pictures need altair and vl-convert-python, which are not installed",
         hint="pip install 'tutelage[report]', or ask for the report as text",
@@ -76,7 +76,7 @@ def missing_pictures() -> MissingExtraError:
 
 
 def fit_for_page(svg: str, *, key: str, label: str) -> str:
-    """Make an SVG safe and at home in a page.
+    """SVG made safe and self-contained for a page.
 
     Colours of the palette become CSS variables, ids become unique, sizes follow the page, and
     whatever is neither shape nor text is left out.

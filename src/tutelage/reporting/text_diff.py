@@ -1,4 +1,4 @@
-"""Which words of two texts differ?"""
+"""Word-by-word comparison of two texts."""
 
 import re
 from difflib import SequenceMatcher
@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from tutelage.reporting.blocks import Span
 
 MAX_CHARACTERS = 3000
-"""More than this of one text is not shown: a report is for looking, an export for reading."""
+"""Longest part of a text that is shown."""
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -49,7 +49,7 @@ def difference(
 
 
 def whole(text: str) -> tuple[Span, ...]:
-    """A text that is compared with nothing."""
+    """Text without a comparison."""
     shown, rest = _cut(text, MAX_CHARACTERS)
     return (Span(text=shown), *rest)
 

@@ -1,4 +1,4 @@
-"""Sections in, plain text or Markdown out; the same facts as on the page."""
+"""Text and Markdown renderers of reports, with the same facts as the page."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
 
 
 def render_text(summary: Summary, *, more: Sequence[Section] = ()) -> str:
-    """The report for a terminal: the headline, then the tables, at most 12 rows of each.
+    """Report for a terminal: the headline, then the tables, with at most 12 rows each.
 
     Control characters of the data are shown and never sent to the terminal.
     """
@@ -54,7 +54,14 @@ def render_markdown_page(
     facts: Sequence[Fact],
     sections: Sequence[Section],
 ) -> str:
-    """What `render_page` shows, as Markdown."""
+    """Markdown of a page that `render_page` shows.
+
+    Args:
+        title: The title.
+        opening: The first sentences.
+        facts: Headline numbers.
+        sections: The sections.
+    """
     lines = [f"# {_escaped(title)}", ""]
     for paragraph in opening:
         lines += [_escaped(paragraph), ""]
@@ -114,5 +121,5 @@ def _piped(table: Table) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Text with Markdown's special characters escaped."""
     return _MARKUP.sub(r"\\\1", " ".join(visible(text).split()))

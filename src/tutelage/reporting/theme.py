@@ -1,4 +1,4 @@
-"""One palette for all pictures, light and dark, that colour-blind readers can tell apart.
+"""Colour palette of all figures, light and dark, distinguishable by colour-blind readers.
 
 Blue, orange and green are those of Okabe and Ito, darkened or lightened until they stand out from
 the page by 3 to 1; texts by 4.5 to 1. A picture is drawn in the light hexadecimal colours; on the
@@ -59,10 +59,10 @@ DARK: Mapping[str, str] = MappingProxyType(
 
 
 def colour(name: str) -> str:
-    """A colour of the palette as CSS, with the light one where variables are not understood."""
+    """Colour of the palette as CSS, falling back to the light one without CSS variables."""
     return f"var(--{name.replace('_', '-')}, {LIGHT[name]})"
 
 
 def css_variables(palette: Mapping[str, str]) -> str:
-    """The palette as CSS declarations."""
+    """CSS declarations of the palette."""
     return "".join(f"--{name.replace('_', '-')}:{value};" for name, value in palette.items())

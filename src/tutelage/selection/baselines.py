@@ -1,4 +1,4 @@
-"""Sets of the same size, chosen without the student: what a selection has to beat."""
+"""Baselines: sets of the same size that are chosen without the student."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ NULL_NAMES = ("random", "random_version", "longest", "all_refined", "all_origina
 
 
 def draw_nulls(pool: Pool, *, kept_E: Indexes, seed: int) -> pa.Table:
-    """Draw every null of a selection.
+    """Draw every baseline (null) of a selection.
 
     With n the number of candidates kept, k the most that are kept of one example (usually 1), and
     a candidate usable where it has text, was scored and passed the gates:
@@ -77,7 +77,7 @@ def draw_nulls(pool: Pool, *, kept_E: Indexes, seed: int) -> pa.Table:
 def _places(
     pool: Pool, eligible_N: Bools, values_N: Floats, most: int, *, highest: bool
 ) -> Indexes:
-    """The place of each candidate within its example; only the first, where one is enough."""
+    """Index of each candidate within its example; only the first where one suffices."""
     if most > 1:
         return pool.ranks(eligible_N, values_N, highest=highest)
     places_N = np.full(len(values_N), NONE, dtype=np.int64)
@@ -91,13 +91,13 @@ def _within(places_N: Indexes, most: int) -> Indexes:
 
 
 def _first(pool: Pool, rows: Indexes, places_N: Indexes, order_N: Floats, wanted: int) -> Indexes:
-    """The first `wanted` rows, example by example in the order of the draw."""
+    """First `wanted` rows, example by example in the order of the draw."""
     by_example = np.lexsort((places_N[rows], pool.example_N[rows], order_N[rows]))
     return np.sort(rows[by_example][:wanted])
 
 
 def _cheapest(rows: Indexes, cost_N: Floats, wanted: int) -> Indexes:
-    """The `wanted` rows that cost least; equal costs by example id, then candidate id."""
+    """The `wanted` rows with the lowest cost; ties by example id, then candidate id."""
     rows = np.sort(rows)
     return np.sort(rows[np.argsort(cost_N[rows], kind="stable")[:wanted]])
 
@@ -128,18 +128,24 @@ def _rows(pool: Pool, name: str, rows: Indexes, seed: int) -> pa.Table:
 Decides: TypeAlias = Callable[[Pool, SelectSettings], Verdict]
 
 _BAND_EXAMPLES = 20
-"""Examples that exchange their scores: neighbours in length."""
+"""Examples that exchange their scores, as neighbours in length."""
 
 
 def decide_permuted(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
-    """A rule over scores that belong to other examples of about the same length."""
+    """Rule over scores that belong to other examples of about the same length.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the selection.
+        rule: The rule of which this is a baseline.
+    """
     verdict = rule(permuted(pool, seed=settings.seed), settings)
     evidence = {f"{name}_permuted": values for name, values in verdict.evidence.items()}
     return replace(verdict, evidence=evidence)
 
 
 def permuted(pool: Pool, *, seed: int) -> Pool:
-    """The pool in which examples have exchanged the numbers and gate results of their versions.
+    """Pool in which examples have exchanged the scores and gate results of their versions.
 
     Only examples with the same versions (by step, parent and whether they were scored) exchange,
     in bands of neighbours in length, each version with its counterpart. The draw depends on ids and
@@ -147,7 +153,7 @@ def permuted(pool: Pool, *, seed: int) -> Pool:
 
     Args:
         pool: With `response_tokens`.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
     _, draw_E = draws(pool.candidate_ids, pool.example_ids, seed=seed, purpose="permuted")
     source_N = np.arange(len(pool.step_N))
@@ -171,7 +177,7 @@ def permuted(pool: Pool, *, seed: int) -> Pool:
 
 
 def _alike(pool: Pool, ends_E: Indexes) -> Mapping[tuple[object, ...], Indexes]:
-    """The rows of the examples that have the same versions, one line an example."""
+    """Rows of the examples that have the same versions, one line per example."""
     scored_N = _scored(pool)
     found: dict[tuple[object, ...], list[Indexes]] = {}
     for start, end in zip(pool.starts_E.tolist(), ends_E.tolist(), strict=True):
@@ -192,22 +198,33 @@ def _alike(pool: Pool, ends_E: Indexes) -> Mapping[tuple[object, ...], Indexes]:
 
 
 def _scored(pool: Pool) -> Bools:
-    """Which candidates were scored, those among them that a gate shut out."""
+    """Mask of scored candidates, including those excluded by a gate."""
     shut_out = np.array([status in SHUT_OUT for status in pool.statuses], dtype=np.bool_)
     scored_N: Bools = pool.usable_N | (pool.written_N & shut_out[pool.status_N])
     return scored_N
 
 
 def decide_chosen_version(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
-    """What a rule keeps, of the examples that have another version."""
+    """Versions that a rule keeps, for examples that have another version.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the selection.
+        rule: The rule of which this is a baseline.
+    """
     chosen_E, refused_E = _contrast(pool, settings, rule)
     return _one_side(pool, np.where(refused_E != NONE, chosen_E, NONE), CHOSEN_VERSION)
 
 
 def decide_refused_version(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
-    """The other version of the same examples: the furthest from what the rule keeps.
+    """The other version of the same examples, the one furthest from what the rule keeps.
 
     It may be one that a gate refused: that is what the contrast is about. It was scored.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the selection.
+        rule: The rule of which this is a baseline.
     """
     _, refused_E = _contrast(pool, settings, rule)
     return _one_side(pool, refused_E, REFUSED_VERSION)
@@ -229,10 +246,15 @@ def _one_side(pool: Pool, kept_E: Indexes, reason: str) -> Verdict:
 
 
 def decide_length_matched(pool: Pool, settings: SelectSettings, *, rule: Decides) -> Verdict:
-    """As many random versions of random examples as a rule keeps, of the same lengths.
+    """Random versions of random examples, in the number and lengths that a rule keeps.
 
     Each example offers one usable version, drawn by the seed. For each version that the rule keeps,
     longest first, the offered one that is nearest in length is taken.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the selection.
+        rule: The rule of which this is a baseline.
     """
     chosen_E = rule(pool, settings).chosen_E
     tokens_N = pool.numbers["response_tokens"]
@@ -258,7 +280,7 @@ def decide_length_matched(pool: Pool, settings: SelectSettings, *, rule: Decides
 
 
 def _nearest(offered_E: Indexes, tokens_N: Floats, draw_E: Floats, wanted: Floats) -> np.ndarray:
-    """Which examples are taken: for each wanted length the nearest offered one that is left."""
+    """Examples matched to the wanted lengths, each the nearest one that is left."""
     there = np.flatnonzero(offered_E != NONE)
     lengths = tokens_N[offered_E[there]]
     order = np.lexsort((draw_E[there], lengths))

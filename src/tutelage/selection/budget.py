@@ -1,4 +1,4 @@
-"""Fewer examples than the rule chose: shares, counts, quotas, and which examples fill them."""
+"""Budget of a selection: shares, counts and quotas, and the order that fills them."""
 
 import math
 
@@ -13,13 +13,13 @@ from tutelage.selection.random_draws import draws
 from tutelage.selection.reasons import COVERED, NOT_DRAWN, Order, Verdict
 
 UNNAMED_SOURCE = "null"
-"""In quotas: rows without a source, which are a source of their own."""
+"""Quota name of rows without a source."""
 
 
 def cut(
     pool: Pool, verdict: Verdict, settings: SelectSettings, *, embeddings: pa.Table | None
 ) -> Verdict:
-    """Keep as many examples as were asked for.
+    """Keep the requested number of examples.
 
     Args:
         pool: The pool.
@@ -101,7 +101,7 @@ def _budget(examples: int, settings: SelectSettings, *, source: str) -> int:
 
 
 def _vectors(pool: Pool, verdict: Verdict, embeddings: pa.Table | None) -> Vectors:
-    """The embedding of the chosen candidate of each example; zeros where none was chosen."""
+    """Embedding of the chosen candidate of each example; zeros without one."""
     if embeddings is None:
         raise DataError(
             "a choice by diversity needs embeddings",

@@ -1,4 +1,4 @@
-"""All candidates with their numbers, as arrays, in an order that depends on ids alone.
+"""Table of all candidates with their scores, as arrays, in an order that depends on ids alone.
 
     E   examples, ascending by example id
     N   candidates, ascending by example id, then candidate id; one blank row stands for an
@@ -35,45 +35,45 @@ Bools: TypeAlias = NDArray[np.bool_]
 Indexes: TypeAlias = NDArray[np.int64]
 
 NONE = -1
-"""The index that stands for no candidate."""
+"""Index that means "no candidate"."""
 
 
 def column_of(table: pa.Table, name: str) -> Column:
-    """A column of a table as one array."""
+    """Column of a table as one array."""
     return table[name].combine_chunks()
 
 
 def filled(column: Column, value: object) -> Column:
-    """A column with a value in place of its nulls."""
+    """Column with its nulls replaced by a value."""
     fill: Any = pc.fill_null
     without_nulls: Column = fill(column, value)
     return without_nulls
 
 
 def to_numpy(column: Column) -> NDArray[Any]:
-    """A column without nulls as a numpy array."""
+    """Numpy array of a column without nulls."""
     array: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return array
 
 
 def to_floats(column: Column) -> Floats:
-    """A float64 column, NaN where it is null."""
+    """Float64 values of a column, NaN for null."""
     return to_numpy(filled(column, np.nan)).astype(np.float64, copy=False)
 
 
 def from_floats(values: Floats) -> Column:
-    """A float64 column, null where there is NaN."""
+    """Float64 column, null for NaN."""
     column: Column = pa.array(values, pa.float64(), mask=np.isnan(values))
     return column
 
 
 def equals(column: Column, value: str) -> Bools:
-    """Where a column has this text; false where it is null."""
+    """Mask of rows with this text; false for null."""
     return to_numpy(filled(pc.equal(column, pa.scalar(value)), False)).astype(np.bool_)
 
 
 def follows_equal(column: Column) -> Bools:
-    """Where a value is the same as the one before it; false for the first, and for nulls."""
+    """Mask of values equal to the one before; false for the first and for nulls."""
     if len(column) == 0:
         return np.zeros(0, dtype=np.bool_)
     same = pc.equal(column.slice(1), column.slice(0, len(column) - 1))
@@ -82,26 +82,26 @@ def follows_equal(column: Column) -> Bools:
 
 
 def encode(column: Column) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """The distinct texts of a column, and for each row which one it has; -1 where it is null."""
+    """Distinct texts of a column, and the index of each row's text, -1 for null."""
     encoded: Any = pc.dictionary_encode(column)
     codes = to_numpy(filled(encoded.indices, NONE)).astype(np.int64)
     return tuple(str(word) for word in encoded.dictionary.to_pylist()), codes
 
 
 def take(column: Column, index: NDArray[np.int64]) -> Column:
-    """The values at these rows; null at -1."""
+    """Values at these rows; null at -1."""
     rows: Any = pa.array(index, pa.int64(), mask=index == NONE)
     taken: Column = column.take(rows)
     return taken
 
 
 def constant(value: str, rows: int) -> Column:
-    """A text column with one value throughout."""
+    """Text column with the same value in every row."""
     return take(pa.array([value], pa.string()), np.zeros(rows, dtype=np.int64))
 
 
 def count_values(column: Column) -> dict[str, int]:
-    """How often each text occurs, most frequent first, then by text."""
+    """Count of each text, most frequent first, then by text."""
     counted: Any = pc.value_counts(column)
     pairs = [(str(pair["values"]), int(pair["counts"])) for pair in counted.to_pylist()]
     return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
@@ -113,11 +113,12 @@ def count_values(column: Column) -> dict[str, int]:
 
 
 TableSource: TypeAlias = pa.Table | ds.Dataset | Path
-"""A table in memory, an Arrow data set, or the path of a Parquet file. Only the columns that
-decide are read, so a path spares the memory of the texts."""
+"""Sources of tables: an Arrow table or data set, or the path of a Parquet file. Only the needed
+columns are read, so a path saves the memory of the texts.
+"""
 
 NOT_SCORED = "not_scored"
-"""The status of a candidate with text for which there is no score, or not the one needed."""
+"""Status of a candidate with text but without the needed score."""
 
 _FURTHEST = 100
 
@@ -135,7 +136,7 @@ order by {example}.example_id, c.candidate_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """Everything that a rule may look at.
+    """All candidates with everything that a rule may use.
 
     Attributes:
         example_ids: E ids, ascending, each once.
@@ -152,7 +153,7 @@ class Pool:
         statuses: The words that `status_N` points to.
         status_N: Why it is not usable, or ok.
         teachers: The names that `teacher_N` points to.
-        teacher_N: Who wrote it; -1 where nobody is named.
+        teacher_N: Index of the teacher that wrote it; -1 where none is named.
         numbers: N values for each metric, NaN exactly where there is no number. A comparison with
             NaN is false, which is what every rule wants of an unscored candidate.
     """
@@ -175,24 +176,24 @@ class Pool:
 
     @property
     def examples(self) -> int:
-        """How many examples there are."""
+        """Number of examples in the pool."""
         return len(self.starts_E)
 
     def of_step(self, step: str) -> Bools:
-        """Which rows are candidates of a step."""
+        """Mask of candidates of a step."""
         rows: Bools = self.step_N == STEPS.index(step)
         return rows
 
     def at(self, name: str, chosen_E: Indexes) -> Floats:
-        """A metric of one candidate an example; NaN where none was chosen or it has no number."""
+        """Metric of one candidate per example; NaN where none was chosen or it has no number."""
         return np.where(chosen_E == NONE, np.nan, self.numbers[name][chosen_E])
 
     def best(self, eligible_N: Bools, values_N: Floats, *, highest: bool) -> Indexes:
-        """The best eligible candidate of each example.
+        """Best eligible candidate of each example.
 
         Args:
-            eligible_N: Who may be chosen. A NaN is never chosen.
-            values_N: What is compared.
+            eligible_N: Mask of candidates that may be chosen. A NaN is never chosen.
+            values_N: The compared metric.
             highest: Whether higher is better.
 
         Returns:
@@ -205,7 +206,7 @@ class Pool:
         return self.least_changed((keys_N == tops_E[self.example_N]) & (keys_N > -np.inf))
 
     def least_changed(self, eligible_N: Bools) -> Indexes:
-        """The least changed eligible candidate of each example, then the smaller id; or -1."""
+        """Least changed eligible candidate of each example, then the smaller id; or -1."""
         distance_N = np.where(eligible_N, self.changed_N, np.int8(_FURTHEST))
         least_E = np.minimum.reduceat(distance_N, self.starts_E)
         tied_N = eligible_N & (distance_N == least_E[self.example_N])
@@ -214,11 +215,11 @@ class Pool:
         return np.where(found_E == rows, NONE, found_E)
 
     def ranks(self, eligible_N: Bools, values_N: Floats, *, highest: bool) -> Indexes:
-        """The place of each eligible candidate within its example.
+        """Rank of each eligible candidate within its example, from 0.
 
         Args:
-            eligible_N: Who takes part. A NaN never does.
-            values_N: What is compared.
+            eligible_N: Mask of candidates that are ranked. A NaN never is.
+            values_N: The compared metric.
             highest: Whether higher is better.
 
         Returns:
@@ -235,7 +236,13 @@ class Pool:
         return ranks
 
     def consider(self, tiers: Sequence[Bools], values_N: Floats, *, highest: bool) -> Indexes:
-        """The best candidate of the first tier that is not empty: whom a reason should speak of."""
+        """Best candidate of the first non-empty tier, which a reason refers to.
+
+        Args:
+            tiers: Masks of candidates, the first non-empty one per example counts.
+            values_N: The compared metric.
+            highest: Whether higher is better.
+        """
         found_E = np.full(self.examples, NONE, dtype=np.int64)
         for tier_N in tiers:
             best_E = self.best(tier_N, values_N, highest=highest)
@@ -252,7 +259,7 @@ def load_pool(
     examples: TableSource | None = None,
     student: str | None = None,
 ) -> Pool:
-    """Join candidates and scores by id and put them in order.
+    """Join candidates and scores by id and sort them.
 
     Args:
         candidates: The columns candidate_id, example_id, parent_id, step and status are read, and
@@ -299,7 +306,7 @@ def load_pool(
 
 
 def with_columns(pool: Pool, columns: pa.Table) -> Pool:
-    """The pool with further numbers; NaN where a candidate has none.
+    """Pool with further metrics; NaN where a candidate has none.
 
     Args:
         pool: The pool.
@@ -396,7 +403,7 @@ def _pool_of(table: pa.Table, metrics: Sequence[str]) -> Pool:
 
 
 def _parents(parents: Column, candidates: Column, example_N: Indexes) -> Indexes:
-    """The row of each parent, if it is one of the same example; else -1."""
+    """Row of each parent within the same example; else -1."""
     found = pc.index_in(parents, value_set=candidates, skip_nulls=True)
     found_N = to_numpy(filled(found, NONE)).astype(np.int64)
     return np.where((found_N != NONE) & (example_N[found_N] == example_N), found_N, NONE)

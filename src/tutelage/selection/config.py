@@ -1,4 +1,4 @@
-"""The settings of a selection."""
+"""Settings of a selection."""
 
 from collections.abc import Mapping
 from typing import Literal, Self, TypeAlias
@@ -28,10 +28,10 @@ RuleName: TypeAlias = Literal[
 ]
 
 SEVERAL: tuple[RuleName, ...] = ("grape", "rsr", "lark", "best_of_n", "random", "longest")
-"""The rules that put the candidates of an example in an order, so that they can keep several."""
+"""Rules that rank the candidates of an example, so that several can be kept."""
 
 OTHER_SOURCES = "*"
-"""In quotas: every source that is not named."""
+"""Quota name of every source that is not named."""
 
 BASELINES: tuple[RuleName, ...] = (
     "permuted",
@@ -40,28 +40,31 @@ BASELINES: tuple[RuleName, ...] = (
     "refused_version",
     "cheap",
 )
-"""The rules that are made from another one, which the setting `of` names."""
+"""Rules based on another rule, which the setting `of` names."""
 
 LENGTHS = {"long": 1.0, "short": 4.0}
-"""Long to short answers for students of up to 3B parameters (arXiv 2502.12143)."""
+"""Default mixture: long to short answers, for students of up to 3B parameters (arXiv 2502.12143).
+"""
 
 
 class MixSettings(BaseModel):
-    """In which shares kinds of responses make up the set."""
+    """Shares of the kinds of responses in the set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    by: Literal["teacher", "length"] = Field(description="What tells the kinds apart.")
+    by: Literal["teacher", "length"] = Field(
+        description="How kinds of responses are distinguished."
+    )
     shares: Mapping[str, float] = Field(
         default_factory=dict,
         description="By teacher: its name and its weight, such as {strong: 1, weak: 4}. By "
-        "length: long and short; 1 to 4 where nothing is said.",
+        "length: long and short; 1 to 4 by default.",
     )
     long_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="by length: a response is long from so many tokens on; by default above the "
-        "median of all that may be chosen.",
+        description="by length: a response is long from this many tokens; by default above the "
+        "median of all responses that may be chosen.",
     )
 
     @field_validator("shares")
@@ -84,12 +87,12 @@ class MixSettings(BaseModel):
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """The shares, with the default filled in."""
+        """Shares with the default filled in."""
         return self.shares or LENGTHS
 
 
 class SelectSettings(BaseModel):
-    """Which rule decides, and how strictly."""
+    """Settings of a selection: rule, thresholds, budget and gates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,19 +100,18 @@ class SelectSettings(BaseModel):
     of: RuleName = Field(
         default="srt",
         description="permuted, length_matched, cheap, chosen_version, refused_version: the rule "
-        "that they are made from.",
+        "on which they are based.",
     )
     truth: str | None = Field(
         default=None,
         min_length=1,
-        description="oracle: the column of the data that says whether the refinement of a row is "
-        "faulty.",
+        description="oracle: the column of the data that marks rows with a faulty rewrite.",
     )
     truth_clean: tuple[str | int | float | bool | None, ...] = Field(
         default=("", "false", "no", "0", "none", "clean", "ok"),
         min_length=1,
-        description="oracle: the values of that column that mean no fault, upper and lower case "
-        "alike; every other value is a fault.",
+        description="oracle: the values of that column that mean no fault, in any case; every "
+        "other value is a fault.",
     )
     function: str | None = Field(
         default=None, description="extension: the rule's name in the file of extensions."
@@ -121,33 +123,33 @@ class SelectSettings(BaseModel):
         default=0.0,
         ge=0.0,
         allow_inf_nan=False,
-        description="srt in safe mode and srt_pairwise: how much better a refinement must be to "
-        "win, in units of the metric compared.",
+        description="srt in safe mode and srt_pairwise: how much better a rewrite must be to "
+        "win, in units of the compared metric.",
     )
     use_filters: bool = Field(
         default=True,
-        description="What filters.parquet dropped takes no part, where the run has that file.",
+        description="Exclude candidates that filters.parquet dropped, if the run has that file.",
     )
     gate: Literal["off", "not_wrong", "right"] = Field(
         default="not_wrong",
-        description="Which verdicts may be chosen, where the run has verdicts.parquet: all; all "
-        "but wrong and no_answer; only right.",
+        description="Verdicts that may be chosen, if the run has verdicts.parquet: all; all but "
+        "wrong and no_answer; only right.",
     )
     gate_check: str | None = Field(
         default=None,
         min_length=1,
-        description="The check whose verdicts feed the gate, where a run has those of several; by "
-        "default the one that was done last.",
+        description="The check whose verdicts the gate uses, if a run has several; by default "
+        "the most recent.",
     )
     gate_order: Literal["before", "after"] = Field(
         default="before",
-        description="before: only what passes the gate is compared. after: what was chosen is "
-        "dropped if it does not pass.",
+        description="before: the gate is applied before the rule. after: the gate is applied to "
+        "the rule's result.",
     )
     quality_gate: Literal["off", "calibrated"] = Field(
         default="off",
-        description="calibrated: versions in which detectors, fitted on faults that are planted "
-        "into the run's own rows, find a fault may not be chosen.",
+        description="calibrated: exclude versions in which detectors find a fault; the "
+        "detectors are fitted on faults planted into the run's own rows.",
     )
     max_false_refusals: float = Field(
         default=0.05,
@@ -158,8 +160,8 @@ class SelectSettings(BaseModel):
     quality_gate_examples: int = Field(
         default=150,
         ge=60,
-        description="quality_gate: how many examples faults are planted into; each costs the "
-        "student about 24 readings.",
+        description="quality_gate: the number of examples that faults are planted into; each "
+        "costs the student about 24 readings.",
     )
     quality_gate_rejected: str | None = Field(
         default=None,
@@ -173,7 +175,7 @@ class SelectSettings(BaseModel):
     )
     one_teacher: bool = Field(
         default=False,
-        description="Where several candidates of an example are kept, all are by the teacher of "
+        description="If several candidates of an example are kept, all are by the teacher of "
         "the best one.",
     )
     best_by: str | None = Field(
@@ -199,23 +201,24 @@ class SelectSettings(BaseModel):
     )
     diversity: Literal["k_center", "facility_location"] | None = Field(
         default=None,
-        description="Which examples the share, the count or the quotas keep: those that cover "
-        "the others best. Without it the rule's number or a draw decides.",
+        description="Keep the examples that cover the others best. By default the rule's metric "
+        "or a random draw decides which examples the share, the count or the quotas "
+        "keep.",
     )
     diversity_of: Literal["instruction", "response"] = Field(
-        default="instruction", description="The text whose embedding is compared."
+        default="instruction", description="The text that is embedded."
     )
     embedder: Mapping[str, JsonValue] = Field(
         default_factory=lambda: {"kind": "words"},
         description="diversity, cheap: as in docs/filters.md, such as {kind: model2vec, model: "
         "FOLDER}.",
     )
-    seed: int = Field(default=0, description="Of every draw and of the nulls.")
+    seed: int = Field(default=0, description="Seed of all random draws, including the baselines.")
     max_unscored_fraction: float = Field(
         default=0.2,
         ge=0.0,
         le=1.0,
-        description="Stop when more candidates than this could not be scored.",
+        description="Stop if more than this share of the candidates could not be scored.",
     )
 
     @field_validator("quotas")
@@ -263,10 +266,10 @@ class SelectSettings(BaseModel):
 
     @property
     def compared_rule(self) -> RuleName:
-        """The rule whose metrics are compared: for a baseline the one it is made from."""
+        """Rule whose metrics are compared; for a baseline, the rule on which it is based."""
         return self.of if self.rule in BASELINES else self.rule
 
     @property
     def cuts(self) -> bool:
-        """Whether fewer than all examples are asked for."""
+        """Whether fewer than all examples are requested."""
         return bool(self.quotas) or self.keep_fraction is not None or self.keep_count is not None

@@ -1,4 +1,4 @@
-"""How much of the data a selection could judge."""
+"""Coverage: the share of the data that a selection could compare."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +14,13 @@ from tutelage.selection.reasons import SHUT_OUT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How much of the data a selection could judge.
+    """Counts of examples that a selection could compare.
 
     Attributes:
         examples: How many examples there are; each has one decision.
         kept: How many of them keep a candidate.
         candidates: How many candidates there are, with or without text.
-        written: How many have text.
+        written: Number with text.
         scored: How many of these have every number that the rule needs.
         unwritten: How many have no text, by status.
         unscored: How many have text but not the numbers, by status.
@@ -38,17 +38,17 @@ class Coverage:
 
     @property
     def compared(self) -> int:
-        """How many have text and passed the gates."""
+        """Examples with text that passed the gates."""
         return self.written - sum(self.gated.values())
 
     @property
     def unscored_fraction(self) -> float:
-        """The share of those that passed the gates that could not be scored, in [0, 1]."""
+        """Share of the examples past the gates that could not be scored, in [0, 1]."""
         return (self.compared - self.scored) / self.compared if self.compared else 0.0
 
 
 def coverage_of(pool: Pool, *, kept: int, needed: Sequence[str]) -> Coverage:
-    """Count, over a pool after its gates.
+    """Coverage of a pool after its gates.
 
     Args:
         pool: The pool.
@@ -79,7 +79,7 @@ def _statuses(pool: Pool, among_N: Bools) -> dict[str, int]:
 
 
 def check_coverage(coverage: Coverage, settings: SelectSettings) -> None:
-    """Stop where too little could be scored to call it a selection.
+    """Raise an error where too few examples could be scored for a selection.
 
     Raises:
         DataError: More candidates than `max_unscored_fraction` have no number.

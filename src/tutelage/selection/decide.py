@@ -1,4 +1,4 @@
-"""Decide on every example.
+"""Decision of a selection rule on every example.
 
 pool -> gates -> mix -> rule -> cut (share, count, quotas, diversity) -> late gate -> decisions
 """
@@ -72,7 +72,7 @@ from tutelage.selection.srt import decide_srt
 
 
 def decide_extension(pool: Pool, settings: SelectSettings) -> Verdict:
-    """Ask the function once an example; it is given only versions that may be chosen.
+    """Decide with a user's function, once per example; it gets only versions that may be chosen.
 
     Raises:
         DataError: It failed, or named a version that it was not given.
@@ -105,7 +105,7 @@ def decide_extension(pool: Pool, settings: SelectSettings) -> Verdict:
 
 
 def _version(pool: Pool, row: int, ids: list[Any], metrics: tuple[str, ...]) -> dict[str, Any]:
-    """A version as the function sees it."""
+    """Version in the form that a user's function gets."""
     teacher = pool.teacher_N[row]
     numbers = {name: float(pool.numbers[name][row]) for name in metrics}
     return {
@@ -123,7 +123,7 @@ def _version(pool: Pool, row: int, ids: list[Any], metrics: tuple[str, ...]) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """One decision an example, and the nulls beside it.
+    """Decisions on all examples, with their baselines (nulls).
 
     Attributes:
         decisions: The DECISIONS schema and the rule's evidence, ascending by example id.
@@ -151,7 +151,7 @@ def select(
     embeddings: pa.Table | None = None,
     columns: pa.Table | None = None,
 ) -> Selected:
-    """Decide on every example, and draw the nulls of the decision.
+    """Decide on every example and draw the baselines of the decision.
 
     Args:
         candidates: A table of the CANDIDATES schema, or a path; texts are not read.
@@ -159,7 +159,7 @@ def select(
         settings: The rule and how strict it is.
         examples: Every example that must have a decision; None takes those with candidates.
         student: The fingerprint of the student whose scores decide, where there are several.
-        gates: Who may not be chosen, from `tutelage.selection.gate`; None: all may.
+        gates: Candidates that may not be chosen, from `tutelage.selection.gate`; None: all may.
         embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
         columns: For `cheap` and `oracle`: `candidate_id` and the number that they compare, which
             is not the student's and so is there for what the gates refused, too.
@@ -209,7 +209,7 @@ def _chosen(pool: Pool, settings: SelectSettings, *, embeddings: pa.Table | None
 
 
 def _without(pool: Pool, verdict: Verdict, out_E: Bools, reason_E: Words) -> Verdict:
-    """The verdict without what it kept of some examples, and why."""
+    """Verdict without the candidates that were dropped from some examples, with the reasons."""
     out_E = out_E & (verdict.chosen_E != NONE)
     rank_N = verdict.rank_N
     return replace(
@@ -221,7 +221,7 @@ def _without(pool: Pool, verdict: Verdict, out_E: Bools, reason_E: Words) -> Ver
 
 
 def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
-    """Drop what was chosen and is not right; the others of the example move up."""
+    """Drop chosen candidates that are not right; the next ones of the example move up."""
     word_N = refused_late(pool, gates)
     refused_N = word_N != ""
     if not refused_N.any():
@@ -254,7 +254,7 @@ def nulls(
     chosen: pa.Table | None = None,
     gates: pa.Table | None = None,
 ) -> pa.Table:
-    """Draw the nulls of decisions that were made before, for example with another seed.
+    """Draw the baselines of earlier decisions, for example with another seed.
 
     Args:
         candidates: As in `select`.
@@ -289,7 +289,7 @@ def nulls(
 
 
 def needed_metrics(rule: RuleName) -> tuple[str, ...]:
-    """The metrics that a rule compares; the others need only that a candidate was scored."""
+    """Metrics that a rule compares; other rules only need that a candidate was scored."""
     match rule:
         case "srt" | "srt_pairwise":
             return ("ifd", "r_ifd")
@@ -311,7 +311,7 @@ def needed_metrics(rule: RuleName) -> tuple[str, ...]:
 
 
 def compared_columns(settings: SelectSettings) -> tuple[str, ...]:
-    """The columns of the scores that a selection compares.
+    """Columns of the scores that a selection compares.
 
     They are the metrics of the rule, but for lark what was made of them over each pool, and for
     best_of_n the column the user named.
@@ -353,14 +353,14 @@ _MADE_FROM: Mapping[RuleName, Callable[..., Verdict]] = {
 
 
 def decide(pool: Pool, settings: SelectSettings) -> Verdict:
-    """Apply the rule that the settings name, before any cut."""
+    """Apply the rule of the settings, before any budget."""
     if settings.rule in BASELINES:
         return _MADE_FROM[settings.rule](pool, settings, rule=_RULES[settings.of])
     return _RULES[settings.rule](pool, settings)
 
 
 def _counts(pool: Pool, verdict: Verdict) -> Indexes:
-    """How many candidates of each example are kept."""
+    """Number of kept candidates per example."""
     if verdict.rank_N is None:
         one: Indexes = (verdict.chosen_E != NONE).astype(np.int64)
         return one

@@ -1,4 +1,4 @@
-"""Orders in which the first k of some vectors cover all of them well, for every k."""
+"""Diversity orders: the first k of some vectors cover all of them well, for every k."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -12,10 +12,10 @@ from tutelage.errors import DataError
 from tutelage.selection.candidate_table import column_of, to_numpy
 
 Vectors = NDArray[np.float32]
-"""One row of length 1 for each text, or of zeros where there was nothing to embed."""
+"""Matrix with one unit vector per text, or zeros where there was nothing to embed."""
 
 MOST_COMPARED = 20_000
-"""For facility location: all pairs of so many are 1.6 GB."""
+"""Most texts for facility location: all pairs of them need 1.6 GB."""
 
 
 def cover(
@@ -25,7 +25,7 @@ def cover(
     start: int,
     method: Literal["k_center", "facility_location"],
 ) -> list[int]:
-    """The first `count` rows, each the one that helps most after those before it.
+    """Order of `count` rows, each the one that adds most after those before it.
 
     Args:
         vectors: M rows of length 1.

@@ -1,4 +1,4 @@
-"""The decision on one example, in words."""
+"""Explanation of the decision on one example, in words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ from tutelage.selection.reasons import REFUSED_BY_GATE, SHUT_OUT, meaning_of
 from tutelage.selection.srt import Comparison, compare_paper, compare_safe, passing
 
 _CUTTING_RULES = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
-"""Rules that one example alone does not explain: they need the others, or the data."""
+"""Rules that cannot be explained from one example: they need the others, or the data."""
 _PAST_THE_GATE = ("permuted", "refused_version", "cheap")
-"""Rules that may choose what the quality gate refused."""
+"""Rules that may choose candidates that the quality gate refused."""
 _HIGHEST = {"grape": True, "rsr": False, "lark": True}
-"""Whether higher is better, of the rules that compare one metric."""
+"""Direction of the metric of each rule that compares one: true where higher is better."""
 
 _DIGITS = 4
 
@@ -35,7 +35,7 @@ def explain(
     chosen: Sequence[str] = (),
     gates: pa.Table | None = None,
 ) -> list[str]:
-    """Say how the decision on one example came about.
+    """Explain the decision on one example.
 
     Args:
         candidates: The example's rows of the candidates table; other columns are not looked at.
@@ -44,7 +44,7 @@ def explain(
         decision: The example's row of the decisions table. Rules that keep a share of all examples
             cannot be explained from one example alone; for the others it is worked out again.
         chosen: The ids of all its chosen candidates, where the rule keeps several.
-        gates: Who may not be chosen, as in `select`.
+        gates: Candidates that may not be chosen, as in `select`.
 
     Returns:
         Sentences, in the order of the procedure; the last says what is kept and why.
@@ -120,7 +120,7 @@ def _name(pool: Pool, row: int) -> str:
 
 
 def _has_twin(pool: Pool, row: int) -> bool:
-    """Whether another candidate has the same step and the same parent."""
+    """Whether another candidate has the same step and parent."""
     same_step = pool.step_N == pool.step_N[row]
     return int((same_step & (pool.parent_N == pool.parent_N[row])).sum()) > 1
 
@@ -158,11 +158,13 @@ def _srt(pool: Pool, settings: SelectSettings) -> list[str]:
     if winner != NONE:
         sentences.append(_second(pool, found, settings))
     elif response != NONE and found.chosen_E[0] == response:
-        sentences.append(f"{_capital(_name(pool, response))} passes and stands on its own.")
+        sentences.append(
+            f"{_capital(_name(pool, response))} passes, and there is nothing to compare it with."
+        )
     if paper and found.second_E[0] and found.chosen_E[0] == NONE:
-        sentences.append("Only what has both ratios below 1 is kept, and it has not.")
+        sentences.append("Nothing is kept, because only versions with both ratios below 1 may be.")
     if paper and not found.second_E[0]:
-        sentences.append("In paper mode only a response reflection that won is kept.")
+        sentences.append("In paper mode only a response reflection that wins is kept.")
     return sentences
 
 
@@ -184,9 +186,15 @@ def _first(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
         )
     winner = _row(found.winner_E)
     if winner == NONE:
-        return "First comparison: there is nobody to compare, so nobody goes on."
+        return (
+            "First comparison: skipped, because neither the original nor a rewritten "
+            "instruction passes."
+        )
     if reflected != NONE and takes_part[1] and winner == original:
-        return f"First comparison: {_name(pool, original)} has no ifd to be beaten, so it goes on."
+        return (
+            f"First comparison: {_name(pool, original)} has no ifd to compare with, so it "
+            "enters the second comparison."
+        )
     other = "no original" if winner == reflected else "no instruction reflection"
     return f"First comparison: {other} takes part, so {_name(pool, winner)} goes on."
 
@@ -197,11 +205,9 @@ def _second(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
         return f"Second comparison: {_name(pool, winner)} has no response reflection."
     new, old = (float(pool.numbers["r_ifd"][row]) for row in (response, winner))
     if np.isnan(new) or np.isnan(old):
-        return "Second comparison: one of the two has no number, so nothing is won."
+        return "Second comparison: undecided, because one of the two has no r_ifd."
     if settings.mode == "safe" and not passing(pool)[response]:
-        return (
-            f"Second comparison: {_name(pool, response)} does not pass, so it does not take part."
-        )
+        return f"Second comparison: {_name(pool, response)} does not pass, so it is not compared."
     won = bool(found.second_E[0])
     verdict = "so it wins" if won else f"so {_name(pool, winner)} stays"
     how = _against("r_ifd", new, old, better="lower", won=won)
@@ -222,7 +228,7 @@ def _best(pool: Pool, settings: SelectSettings) -> list[str]:
 
 
 def _cut(decision: Mapping[str, Any]) -> list[str]:
-    """Where the cut lies, for rules that leave one in their evidence."""
+    """Position of the cut, for rules that record it."""
     refined, last_kept = decision.get("deviation_refined"), decision.get("deviation_cut")
     if refined is not None and last_kept is not None:
         side = "more" if refined > last_kept else "no more"

@@ -1,4 +1,4 @@
-"""Who may be chosen at all: what the filters dropped, and what is not right, takes no part."""
+"""Gates: candidates that filters or verification exclude from a selection."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ from tutelage.selection.config import SelectSettings
 from tutelage.selection.reasons import FILTERED_OUT, REFUSED_BY_GATE, Words
 
 CLOSED_TO = {"off": (), "not_wrong": ("wrong", "no_answer"), "right": ()}
-"""The verdicts that each gate refuses; `right` refuses all but right."""
+"""Verdicts that each gate excludes; the gate `right` excludes everything but right."""
 
 _FILTERED = """
 select c.candidate_id, '{word}' as status, false as late
@@ -53,7 +53,7 @@ def gate(
     verdicts: TableSource | None = None,
     quality: TableSource | None = None,
 ) -> pa.Table:
-    """The candidates with text that may not be chosen, and why.
+    """Candidates with text that may not be chosen, with the reasons.
 
     Args:
         candidates: A table of the CANDIDATES schema, or a path; the id and the status are read.
@@ -126,19 +126,24 @@ def _check_complete(
     written, missing = tables.sql(query).fetchall()[0]
     if missing:
         raise DataError(
-            f"the {name} know nothing of {missing} of {written} candidates with text",
+            f"the {name} have no entry for {missing} of {written} candidates with text",
             hint=f"they are older than the candidates: run `{command}` again, or switch it off "
             "(use_filters: false, quality_gate: off, gate: off)",
         )
 
 
 def shut_out(pool: Pool, out: pa.Table, *, late: bool) -> Pool:
-    """The pool in which the candidates of a GATES table cannot be chosen.
+    """Pool in which the candidates of a GATES table cannot be chosen.
 
     Args:
         pool: The pool.
         out: A table of the GATES schema.
         late: Whether to shut out those that are dropped only once they were chosen, too.
+
+    Args:
+        pool: The candidates.
+        out: Table of the GATES schema.
+        late: Whether the gate is applied to the rule's result instead.
     """
     if not late:
         out = out.filter(pc.invert(out["late"]))
@@ -150,9 +155,14 @@ def shut_out(pool: Pool, out: pa.Table, *, late: bool) -> Pool:
 
 
 def without(pool: Pool, out_N: Bools, word_N: Words | str) -> Pool:
-    """The pool in which some candidates cannot be chosen, for a reason that becomes their status.
+    """Pool without some candidates, whose reason becomes their status.
 
     They keep their text and their place, but lose their numbers, as if they had not been scored.
+
+    Args:
+        pool: The candidates.
+        out_N: Mask of the candidates to exclude.
+        word_N: Reason of each, or one for all.
     """
     words = np.full(len(out_N), word_N, dtype=np.object_) if isinstance(word_N, str) else word_N
     out_N = out_N & pool.written_N
@@ -174,7 +184,7 @@ def without(pool: Pool, out_N: Bools, word_N: Words | str) -> Pool:
 
 
 def refused_late(pool: Pool, out: pa.Table) -> Words:
-    """For each row the verdict for which it is dropped if it was chosen, or an empty text."""
+    """Verdict for which each row is dropped if it was chosen, or an empty text."""
     out = out.filter(out["late"])
     index = _places(pool, out)
     words: Sequence[object] = [*out["status"].to_pylist(), ""]
@@ -183,6 +193,6 @@ def refused_late(pool: Pool, out: pa.Table) -> Words:
 
 
 def _places(pool: Pool, out: pa.Table) -> Indexes:
-    """In which row of the table each candidate of the pool stands, or -1."""
+    """Row of the table for each candidate of the pool, or -1."""
     found = pc.index_in(pool.candidate_ids, value_set=column_of(out, "candidate_id"))
     return to_numpy(filled(found, NONE)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Kinds of responses in stated shares: which kind each example gives."""
+"""Mixture of kinds of responses with given shares."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from tutelage.selection.reasons import OTHER_KIND
 
 
 def mixed(pool: Pool, mix: MixSettings, *, seed: int) -> tuple[Pool, Bools]:
-    """Give each example one kind of response, so that the set holds the kinds in their shares.
+    """Assign each example one kind of response so that the set has the given shares.
 
     Of long and short answers (or those of a strong and a weak teacher), students of up to 3B
     parameters learnt best from a mix of 1 to 4 (Mix Distillation, arXiv 2502.12143). The choice
@@ -38,8 +38,8 @@ def mixed(pool: Pool, mix: MixSettings, *, seed: int) -> tuple[Pool, Bools]:
         if not (pool.usable_N & (kind_N == code)).any():
             known = ", ".join(sorted(pool.teachers)) or "nobody"
             raise DataError(
-                f"no candidate that may be chosen is of the kind {name!r}, of which the mix by "
-                f"{mix.by} asks a share",
+                f"no candidate that may be chosen is of the kind {name!r}, for which the mix by "
+                f"{mix.by} has a share",
                 hint=f"the teachers are {known}" if mix.by == "teacher" else "set long_tokens",
             )
     has_E_K = np.zeros((pool.examples, len(kinds)), dtype=np.bool_)
@@ -52,7 +52,7 @@ def mixed(pool: Pool, mix: MixSettings, *, seed: int) -> tuple[Pool, Bools]:
 
 
 def assign(has_E_K: NDArray[np.bool_], weight_K: Floats, draw_E: Floats) -> tuple[Indexes, Bools]:
-    """Give each example one of the kinds it has, as near to the weights as can be.
+    """Assign each example one of its kinds, as close to the weights as possible.
 
     Those with fewer kinds to choose from go first, then in the order of the draw; each takes the
     kind that lacks most of its share. Then the last ones drawn of each kind that is too frequent

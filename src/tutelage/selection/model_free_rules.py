@@ -1,4 +1,4 @@
-"""Rules that do not ask the student: bands of language, length and similarity, and a known truth.
+"""Rules without a student: deviation in language, length and similarity, and known faults.
 
 `cheap` refuses as many versions as another rule, those that look least usual; it is the baseline
 for "the student knows more than three simple bands". `oracle` knows which rows are faulty, so it
@@ -29,14 +29,14 @@ from tutelage.selection.reasons import (
 from tutelage.selection.simple_rules import first
 
 DEVIATION = "deviation"
-"""The number of `cheap`: how far a version is from what is usual; see `band_deviations`."""
+"""Evidence column of `cheap`: how far a version is from the usual; see `band_deviations`."""
 FAULTY = "truth_faulty"
-"""The number of `oracle`: 1 where the refinements of the row are faulty, else 0."""
+"""Evidence column of `oracle`: 1 where the refinements of the row are faulty, else 0."""
 
 _OTHER_LANGUAGE = 100.0
-"""Added where response and instruction are known to be in different languages."""
+"""Penalty where response and instruction are in different languages."""
 _MAD_OF_A_NORMAL = 0.6745
-"""Median absolute deviation of a normal distribution over its standard deviation."""
+"""Median absolute deviation of a normal distribution, in standard deviations."""
 
 _Decides: TypeAlias = Callable[[Pool, SelectSettings], Verdict]
 
@@ -44,7 +44,7 @@ _Decides: TypeAlias = Callable[[Pool, SelectSettings], Verdict]
 def band_deviations(
     *, words_N: Floats, similarity_N: Floats, other_language_N: Bools, original_N: Bools
 ) -> Floats:
-    """How far each version lies from what is usual among versions of its kind.
+    """Deviation of each version from the usual values among versions of its kind.
 
     The larger of two robust deviations from the median, that of the logarithm of the length and
     that of the similarity of instruction and response, in units of 1.48 median absolute deviations.
@@ -82,11 +82,16 @@ def _deviations(values: Floats) -> Floats:
 
 
 def decide_cheap(pool: Pool, settings: SelectSettings, *, rule: _Decides) -> Verdict:
-    """As many refinements and as many originals as a rule keeps, the most usual ones.
+    """The most usual versions, in the number of refinements and originals that a rule keeps.
 
     Of each example the most usual refinement is considered. As many as the rule keeps stay; of the
     other examples as many originals as the rule keeps. What the quality gate refused takes part:
     the gate asks the student.
+
+    Args:
+        pool: The candidates.
+        settings: Settings of the selection.
+        rule: The rule of which this is a baseline.
     """
     verdict = rule(pool, settings)
     cost_N = _number(pool, DEVIATION, settings)
@@ -129,7 +134,7 @@ def decide_cheap(pool: Pool, settings: SelectSettings, *, rule: _Decides) -> Ver
 
 
 def _most_usual(version_E: Indexes, cost_N: Floats, count: int) -> Bools:
-    """The examples whose version is among the `count` most usual; equal ones by example id."""
+    """Examples whose version is among the `count` most usual; ties by example id."""
     there = np.flatnonzero(version_E != NONE)
     order = there[np.argsort(cost_N[version_E[there]], kind="stable")]
     taken_E = np.zeros(len(version_E), dtype=np.bool_)
@@ -138,7 +143,7 @@ def _most_usual(version_E: Indexes, cost_N: Floats, count: int) -> Bools:
 
 
 def decide_oracle(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The most changed refinement of every row that is not faulty, else the original.
+    """The most changed refinement of every row without a planted fault, else the original.
 
     Of an example without refinements the truth is about the original: a faulty one is dropped.
     """

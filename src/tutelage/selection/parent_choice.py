@@ -1,4 +1,4 @@
-"""Which version of each example goes on: the choice between instructions, before responses."""
+"""Choice between instructions, before responses are rewritten."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ from tutelage.selection.srt import compare_paper, compare_safe
 def choose_parents(
     *, candidates: pa.Table, scores: pa.Table, settings: SelectSettings
 ) -> Mapping[str, str]:
-    """The version of each example whose response the teacher should reflect on.
+    """Choose the version of each example whose response the teacher rewrites.
 
     With `srt` it is the winner of the first comparison; with `grape` and `rsr` the better of the
     two by that metric; with the other rules the original. Where none passes, the original goes

@@ -1,4 +1,4 @@
-"""Rules that put the candidates of one instruction in an order and keep the first of it."""
+"""Rules that rank the candidates of one instruction and keep the first ones."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from tutelage.selection.simple_rules import first
 
 
 def decide_grape(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The candidates that the student finds likeliest (GRAPE, arXiv 2502.04194)."""
+    """Candidates with the highest mean log-probability (GRAPE, arXiv 2502.04194)."""
     return _decide_best(pool, "grape", settings, highest=True, reason=HIGHEST_GRAPE)
 
 
@@ -36,7 +36,7 @@ def decide_rsr(pool: Pool, settings: SelectSettings) -> Verdict:
 
 
 def decide_lark(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The candidates that training would learn fastest from, with weights (arXiv 2605.30651).
+    """Candidates with the highest expected learning speed, with weights (arXiv 2605.30651).
 
     `lark` and `lark_weight` belong to a pool: they must have been computed over the candidates
     that pass the gates, and with as many kept as the settings say.
@@ -52,7 +52,7 @@ def decide_lark(pool: Pool, settings: SelectSettings) -> Verdict:
 
 
 def decide_best_of_n(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The candidates that are best by a column the user names, such as a reward."""
+    """Candidates with the best value of a user's column, such as a reward."""
     column = settings.best_by or ""
     return _decide_best(
         pool, column, settings, highest=settings.best_is == "high", reason=BEST_OF_N
@@ -80,7 +80,7 @@ def _decide_best(
 def _several(
     pool: Pool, chosen_E: Indexes, values_N: Floats, settings: SelectSettings, *, highest: bool
 ) -> Indexes | None:
-    """The places of the kept candidates, where more than one may be kept."""
+    """Index of the kept candidates, where more than one may be kept."""
     if settings.keep_per_example == 1:
         return None
     eligible_N = pool.usable_N
@@ -92,7 +92,7 @@ def _several(
 
 
 def decide_keep_all(pool: Pool, settings: SelectSettings) -> Verdict:
-    """Every candidate that is usable; with a gate, all verified ones (arXiv 2308.01825).
+    """All usable candidates; with a gate, all verified ones (arXiv 2308.01825).
 
     With one teacher, those of the teacher with the most usable candidates of the instruction, and
     of equal ones the first by name.
@@ -129,7 +129,7 @@ def _of_most_frequent_teacher(pool: Pool) -> Bools:
 
 
 def decide_srt_pairwise(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The comparison of responses of srt, over a pool of responses to one instruction.
+    """Response comparison of srt, over a pool of responses to one instruction.
 
     Originals, samples and response reflections of originals take part where both `ifd` and
     `r_ifd` are below 1. An original among them defends its place: the one with the lowest
@@ -163,7 +163,7 @@ def decide_srt_pairwise(pool: Pool, settings: SelectSettings) -> Verdict:
 
 
 def decide_longest(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The longest responses of each example, then the examples with the longest of these."""
+    """Longest responses of each example, then the examples with the longest ones."""
     values_N = pool.numbers["response_tokens"]
     best_E = pool.best(pool.usable_N, values_N, highest=True)
     return Verdict(
@@ -182,7 +182,7 @@ def decide_longest(pool: Pool, settings: SelectSettings) -> Verdict:
 
 
 def decide_random(pool: Pool, settings: SelectSettings) -> Verdict:
-    """Random candidates of random examples, both by a hash of their ids and the seed."""
+    """Random candidates of random examples, by a hash of their ids and the seed."""
     ids = (pool.candidate_ids, pool.example_ids)
     draw_N, draw_E = draws(*ids, seed=settings.seed, purpose="rule")
     best_E = pool.best(pool.usable_N, draw_N, highest=False)

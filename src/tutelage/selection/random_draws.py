@@ -1,4 +1,4 @@
-"""Random numbers that belong to an id and a seed, so that no order of rows can change them."""
+"""Random numbers from an id and a seed, independent of the order of rows."""
 
 from typing import Literal, TypeAlias
 
@@ -11,7 +11,7 @@ from tutelage.selection.candidate_table import Column, Floats, column_of, to_flo
 Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_matched"]
 
 _HEX_DIGITS = 13
-"""How many of the 32 digits of an MD5 are used: 52 bits fit a float64 without rounding."""
+"""Hexadecimal digits of an MD5 that are used: 52 bits fit a float64 without rounding."""
 
 # A query keeps the order of an Arrow table's rows unless it is told that it need not.
 _QUERY = """
@@ -20,7 +20,7 @@ select ('0x' || left(md5($salt || id), $digits))::bigint::double / $scale as dra
 
 
 def draws(*columns: Column, seed: int, purpose: Purpose) -> tuple[Floats, ...]:
-    """One random number for each id: 52 bits of the MD5 of purpose, seed and id.
+    """One random number per id: 52 bits of the MD5 of purpose, seed and id.
 
     Args:
         *columns: Columns of example or candidate ids; a null gets NaN.

@@ -1,4 +1,4 @@
-"""The words that say why a decision fell as it did. They are the vocabulary of every report.
+"""Reasons of decisions: the words that reports use.
 
 A candidate without a number gives the reason `<step>_<status>`, such as `original_too_long` or
 `response_reflection_teacher_failed`: see `unscored_reason`. All others stand in `REASONS`.
@@ -67,7 +67,7 @@ SHUT_OUT: Mapping[str, str] = MappingProxyType(
         OTHER_KIND: "is of another kind than the mix takes of this example",
     }
 )
-"""Why a candidate that has text and perhaps numbers may not be chosen."""
+"""Reasons for which a candidate with text may not be chosen."""
 OVERRULED = "overruled_by_person"
 CHOSEN_BY_EXTENSION = "chosen_by_extension"
 DROPPED_BY_EXTENSION = "dropped_by_extension"
@@ -94,8 +94,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         NO_CANDIDATES: "The example has no version at all.",
         HIGHEST_GRAPE: "The student finds it the likeliest of its instruction's candidates.",
         LOWEST_RSR: "It has the lowest rank-surprisal ratio of its instruction's candidates.",
-        IN_THE_CUT: "Its best candidate is among as many as were asked for.",
-        BELOW_CUT: "As many as were asked for have better candidates.",
+        IN_THE_CUT: "Its best candidate is within the requested number of examples.",
+        BELOW_CUT: "The requested number of examples have better candidates.",
         DRAWN: "It was drawn at random.",
         NOT_DRAWN: "It was not drawn.",
         MOST_REFINED: "It is the usable version that is furthest from the original.",
@@ -106,7 +106,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "instruction.",
         BEST_OF_N: "It is the best of its instruction's candidates by the column that was named.",
         KEPT_ALL: "Every candidate that may be chosen is kept.",
-        COVERED: "Examples that are kept cover it: as many as were asked for are more diverse.",
+        COVERED: "Other kept examples cover it: the requested number of examples are more diverse.",
         LENGTH_MATCHED: "It was drawn for its length: that of a version another rule keeps.",
         NOT_MATCHED: "The lengths of what another rule keeps are matched by other examples.",
         WITHIN_BANDS: "Its language, length and similarity to the instruction are among the most "
@@ -115,34 +115,34 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "than those that are kept; as many originals stay as by another rule.",
         OUTSIDE_BANDS: "Its versions are less usual in language, length or similarity than those "
         "that are kept.",
-        TRUTH_CLEAN: "The column of the truth says that it has no fault.",
-        TRUTH_FAULTY: "The column of the truth says that the refinement is faulty, or the row "
+        TRUTH_CLEAN: "The truth column says that it has no fault.",
+        TRUTH_FAULTY: "The truth column says that the refinement is faulty, or the row "
         "itself where there is none.",
         CHOSEN_VERSION: "Another rule keeps it, and there is another version that it did not keep.",
         REFUSED_VERSION: "Another rule keeps another version of this example.",
         NO_CONTRAST: "Another rule keeps nothing of it, or there is only one version with a score.",
-        OUTSIDE_MIX: "With it, the shares of the mix would not hold.",
-        CHOSEN_WRONG: "The student's choice is wrong.",
-        CHOSEN_NO_ANSWER: "The student's choice has no answer that could be checked.",
-        CHOSEN_CANNOT_CHECK: "The student's choice could not be checked.",
-        OVERRULED: "A person decided, whatever the rule says; overrides.jsonl has the note.",
+        OUTSIDE_MIX: "It would not fit the shares of the mix.",
+        CHOSEN_WRONG: "The chosen version is wrong.",
+        CHOSEN_NO_ANSWER: "The chosen version has no answer that could be checked.",
+        CHOSEN_CANNOT_CHECK: "The chosen version could not be checked.",
+        OVERRULED: "A person overrode the rule; overrides.jsonl has the note.",
     }
 )
-"""What each reason means, in one sentence."""
+"""Meaning of each reason, in one sentence."""
 
 
 def unscored_reason(step: str, status: str) -> str:
-    """The reason for which a candidate without a number is not chosen."""
+    """Reason for which a candidate without a score is not chosen."""
     return f"{step}_{status}"
 
 
 def refused_reason(verdict: str) -> str:
-    """The reason for which a choice is dropped after it was made; empty for an empty verdict."""
+    """Reason for which a chosen candidate is dropped; empty for an empty verdict."""
     return f"chosen_{verdict}" if verdict else ""
 
 
 def meaning_of(reason: str) -> str:
-    """What a reason means, in one sentence.
+    """Meaning of a reason, in one sentence.
 
     Examples:
         >>> meaning_of("original_too_long")
@@ -166,12 +166,12 @@ def meaning_of(reason: str) -> str:
 
 
 Words = NDArray[np.object_]
-"""One reason an example."""
+"""Array with one reason per example."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One decision an example, in the order of the pool.
+    """Decision on every example, in the order of the pool.
 
     Attributes:
         chosen_E: The row of the chosen candidate; -1 where nothing was chosen.
@@ -193,7 +193,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """By what a cut keeps some examples and not others.
+    """Order by which a budget keeps some examples.
 
     Attributes:
         cost_E: What is compared, lower first; NaN exactly where nothing was chosen.
@@ -211,12 +211,12 @@ class Order:
 
 
 def words(pool: Pool, word: str) -> Words:
-    """The same word for every example."""
+    """Array with the same reason for every example."""
     return np.full(pool.examples, word, dtype=np.object_)
 
 
 def why_unscored(pool: Pool, considered_E: Indexes) -> Words:
-    """Why a candidate has no number: `<step>_<status>`, such as `original_too_long`.
+    """Reasons for having no score: `<step>_<status>`, such as `original_too_long`.
 
     Args:
         pool: The pool.
@@ -237,7 +237,7 @@ def why_unscored(pool: Pool, considered_E: Indexes) -> Words:
 
 
 def why_out(pool: Pool, considered_E: Indexes) -> Words:
-    """Why a candidate does not pass both caps: unscored, or which ratio is not below 1."""
+    """Reasons for failing the caps: unscored, or which ratio is not below 1."""
     ifd_E, r_ifd_E = pool.at("ifd", considered_E), pool.at("r_ifd", considered_E)
     return np.select(
         [np.isnan(ifd_E) | np.isnan(r_ifd_E), ifd_E >= 1],

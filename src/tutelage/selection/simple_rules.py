@@ -1,4 +1,4 @@
-"""Rules that look at one number of each candidate, or at none."""
+"""Rules that compare one number of each candidate, or none."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from tutelage.selection.reasons import (
 
 
 def decide_ifd_top(pool: Pool, _settings: SelectSettings) -> Verdict:
-    """The highest ifd below 1: hard for the student, yet matched (arXiv 2308.12032, 2402.00530)."""
+    """Examples with the highest ifd below 1 (arXiv 2308.12032, 2402.00530)."""
     ifd_N = pool.numbers["ifd"]
     best_E = pool.best(pool.usable_N & (ifd_N < 1), ifd_N, highest=True)
     scored_E = pool.consider((~np.isnan(ifd_N),), ifd_N, highest=False)
@@ -42,7 +42,7 @@ def decide_ifd_top(pool: Pool, _settings: SelectSettings) -> Verdict:
 
 
 def decide_all_original(pool: Pool, _settings: SelectSettings) -> Verdict:
-    """Every original that is usable."""
+    """Original of every example where it is usable."""
     originals_N = pool.of_step(ORIGINAL)
     considered_E = pool.least_changed(originals_N)
     chosen_E = pool.least_changed(originals_N & pool.usable_N)
@@ -82,15 +82,15 @@ def decide_all_refined(pool: Pool, _settings: SelectSettings) -> Verdict:
 
 
 def refinements(pool: Pool) -> Bools:
-    """Which rows are reflections: a sample refines nothing."""
+    """Mask of rewritten candidates; samples do not count."""
     return pool.of_step(INSTRUCTION_REFLECTION) | pool.of_step(RESPONSE_REFLECTION)
 
 
 def most_changed(pool: Pool, eligible_N: Bools) -> Indexes:
-    """The eligible candidate furthest from the original, then the smaller id; or -1."""
+    """Eligible candidate furthest from the original, then the smaller id; or -1."""
     return pool.best(eligible_N, pool.changed_N.astype(np.float64), highest=True)
 
 
 def first(pool: Pool) -> Indexes:
-    """The least changed candidate, whom a reason speaks of where none is usable; or -1."""
+    """Least changed candidate, to which a reason refers where none is usable; or -1."""
     return pool.least_changed(pool.step_N >= 0)

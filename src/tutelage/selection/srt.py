@@ -34,17 +34,17 @@ from tutelage.selection.reasons import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Who was compared with whom in each example, and how it went.
+    """Candidates compared in each example, and the results.
 
     Attributes:
         original_E: The original that speaks for its step: one that takes part if there is one,
             else one with a number, else any; -1 where there is none. So for the other steps.
         reflected_E: The instruction reflection.
         first_E: Whether the instruction reflection goes on, and not the original.
-        winner_E: Who goes on; -1 where nobody does.
+        winner_E: Winner of the first comparison, or -1.
         response_E: The response reflection of the winner; of anyone where there is no winner.
         second_E: Whether the response reflection beat the winner.
-        chosen_E: Who is kept; -1 where nobody is.
+        chosen_E: Kept candidate, or -1.
     """
 
     original_E: Indexes
@@ -57,13 +57,13 @@ class Comparison:
 
 
 def passing(pool: Pool) -> Bools:
-    """Which candidates have both ratios below 1; never one without both numbers."""
+    """Mask of candidates with both ratios below 1; false without both numbers."""
     passes_N: Bools = (pool.numbers["ifd"] < 1) & (pool.numbers["r_ifd"] < 1)
     return passes_N
 
 
 def compare_safe(pool: Pool, *, margin: float) -> Comparison:
-    """Only candidates with both ratios below 1 take part; an original that passes is the floor.
+    """Safe mode: only candidates with both ratios below 1 compete, and a passing original is kept.
 
     Deviations from the paper: the caps come before the comparisons instead of after them, and
     what was not refined is kept where it passes.
@@ -103,7 +103,7 @@ def compare_safe(pool: Pool, *, margin: float) -> Comparison:
 
 
 def compare_paper(pool: Pool) -> Comparison:
-    """The published procedure: compare first, cap afterwards, keep only response reflections.
+    """Published procedure: compare first, then apply the cap; only response reflections are kept.
 
     Every comparison with a candidate that has no number is false, so what lacks a number never
     wins. Deviation: a candidate that could not be scored has no number, where the authors' code
@@ -136,14 +136,14 @@ def compare_paper(pool: Pool) -> Comparison:
 
 
 def decide_srt(pool: Pool, settings: SelectSettings) -> Verdict:
-    """The mode that the settings name, with its reasons and its numbers."""
+    """Apply the mode of the settings, with its reasons and numbers."""
     if settings.mode == "paper":
         return decide_paper(pool)
     return decide_safe(pool, margin=settings.margin)
 
 
 def decide_safe(pool: Pool, *, margin: float) -> Verdict:
-    """`compare_safe` with its reasons and its numbers."""
+    """Verdict of `compare_safe`, with its reasons and numbers."""
     found = compare_safe(pool, margin=margin)
     kept_E = found.chosen_E != NONE
     out_E = np.where(found.original_E != NONE, found.original_E, found.reflected_E)
@@ -162,7 +162,7 @@ def decide_safe(pool: Pool, *, margin: float) -> Verdict:
 
 
 def decide_paper(pool: Pool) -> Verdict:
-    """`compare_paper` with its reasons and its numbers."""
+    """Verdict of `compare_paper`, with its reasons and numbers."""
     found = compare_paper(pool)
     ifd_E, r_ifd_E = pool.at("ifd", found.response_E), pool.at("r_ifd", found.response_E)
     alone_E = found.response_E == NONE
@@ -188,7 +188,7 @@ def decide_paper(pool: Pool) -> Verdict:
 def _verdict(
     pool: Pool, found: Comparison, table: list[tuple[Bools, Words]], *, otherwise: str
 ) -> Verdict:
-    """The reason is that of the first line of the table that holds."""
+    """Verdict whose reason is that of the first line of the table that holds."""
     return Verdict(
         chosen_E=found.chosen_E,
         reason_E=np.select(
@@ -215,7 +215,7 @@ def _evidence(pool: Pool, found: Comparison) -> dict[str, Floats]:
 
 
 def _consider(pool: Pool, step: str, first_N: Bools) -> Indexes:
-    """The candidate of a step that speaks for it: the highest ifd among the first tier."""
+    """Candidate that represents a step: the highest ifd in the first tier."""
     of_step_N = pool.of_step(step)
     ifd_N = pool.numbers["ifd"]
     tiers = (of_step_N & first_N, of_step_N & ~np.isnan(ifd_N), of_step_N)
@@ -223,14 +223,14 @@ def _consider(pool: Pool, step: str, first_N: Bools) -> Indexes:
 
 
 def _consider_responses(pool: Pool, among_N: Bools, first_N: Bools) -> Indexes:
-    """The response reflection that speaks for the others: the lowest r_ifd of the first tier."""
+    """Response reflection that represents the others: the lowest r_ifd of the first tier."""
     r_ifd_N = pool.numbers["r_ifd"]
     tiers = (among_N & first_N, among_N & ~np.isnan(r_ifd_N), among_N)
     return pool.consider(tiers, r_ifd_N, highest=False)
 
 
 def _children(pool: Pool, parent_E: Indexes) -> Bools:
-    """The response reflections of one candidate an example.
+    """Response reflections of one candidate per example.
 
     A revision of a sampled answer, such as the student's own, answers the original instruction:
     it counts as a response reflection of the original.
@@ -249,6 +249,6 @@ def _holds(mask_N: Bools, chosen_E: Indexes) -> Bools:
 
 
 def _blank(pool: Pool) -> Bools:
-    """Which examples have no candidate."""
+    """Mask of examples without a candidate."""
     blank: Bools = pool.step_N[pool.starts_E] < 0
     return blank

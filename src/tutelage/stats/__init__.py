@@ -1,4 +1,4 @@
-"""Statistics: how sure a number is.
+"""Statistics: confidence intervals, tests, power, correlations and regressions.
 
 Intervals of shares and means, rank correlations, bootstrap intervals, paired designs and their
 power, corrections for many comparisons, confidence sequences and regressions, over numpy arrays

@@ -1,4 +1,4 @@
-"""Bootstrap and jackknife: a statistic over other draws of the same instructions.
+"""Bootstrap and jackknife over instructions that several sets share.
 
 A bootstrap draws instructions with replacement, which is right for means. But a draw with
 replacement repeats texts, and repetition is what distinct-n, the compression ratio and the
@@ -25,7 +25,7 @@ GROUPS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replicates:
-    """A statistic, and what it would have been over other draws of the same instructions.
+    """A statistic with its values over resampled instructions.
 
     Attributes:
         value: Over all texts; never NaN.
@@ -38,13 +38,13 @@ class Replicates:
     kind: Literal["bootstrap", "jackknife"]
 
     def minus(self, other: "Replicates") -> "Replicates":
-        """The difference, draw by draw: paired wherever the two share instructions."""
+        """Difference of two statistics, draw by draw, so that shared instructions are paired."""
         return Replicates(
             value=self.value - other.value, draws=self.draws - other.draws, kind=self.kind
         )
 
     def estimate(self) -> Estimate:
-        """The value with its 95 % interval: percentiles, or the jackknife's normal interval."""
+        """Value with its 95 % interval: bootstrap percentiles, or jackknife and normal."""
         draws = self.draws[np.isfinite(self.draws)]
         if len(draws) < 2:  # noqa: PLR2004  (one draw says nothing about spread)
             return Estimate(value=self.value)
@@ -57,14 +57,14 @@ class Replicates:
 
 
 class Resampling:
-    """Draws of the instructions that several sets share.
+    """Resampled draws of the instructions that several sets share.
 
     The draws depend on the keys and the seed, not on the order of texts or sets.
 
     Args:
-        keys: Of all texts of all sets.
+        keys: Keys of all texts of all sets.
         seed: Another seed gives other draws.
-        draws: Of the bootstrap.
+        draws: Number of draws of the bootstrap.
     """
 
     def __init__(self, keys: Iterable[str], *, seed: int, draws: int = DRAWS) -> None:
@@ -81,18 +81,18 @@ class Resampling:
         self.instructions = size
 
     def places(self, keys: Sequence[str]) -> Codes:
-        """The number of each text's instruction."""
+        """Index of each text's instruction."""
         return np.array([self._place[key] for key in keys], dtype=np.int64)
 
     def bootstrap(
         self, statistic: Callable[[Numbers], float | None], keys: Sequence[str]
     ) -> Replicates | None:
-        """A statistic of weighted texts, over draws with replacement.
+        """Bootstrap of a statistic of weighted texts, with replacement.
 
         Args:
             statistic: From one weight a text (how often it was drawn) to a number; None where it
                 has none.
-            keys: Of the texts.
+            keys: Keys of the texts.
 
         Returns:
             None where the statistic has no value over all texts.
@@ -110,11 +110,11 @@ class Resampling:
     def jackknife(
         self, statistic: Callable[[list[Numbers]], float | None], keys: Sequence[Sequence[str]]
     ) -> Replicates | None:
-        """A statistic of kept texts of one or several sets, leaving out a group at a time.
+        """Jackknife of a statistic of one or several sets, leaving out one group at a time.
 
         Args:
             statistic: From one mask for each set (1 kept, 0 left out) to a number, or None.
-            keys: Of the texts of each set.
+            keys: Keys of the texts of each set.
         """
         value = statistic([np.ones(len(one)) for one in keys])
         if value is None:
@@ -134,12 +134,12 @@ def _filled(draws: Sequence[float | None]) -> Numbers:
 
 
 def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
-    """How often each question is drawn, with replacement within its group; draws by Q.
+    """Bootstrap counts of each question, drawn with replacement within its group; draws by Q.
 
     Args:
         group_Q: The group of each question; one group draws from all questions.
-        draws: How many.
-        seed: Of the draws.
+        draws: Number of draws.
+        seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
     weights = np.zeros((draws, len(group_Q)))
@@ -153,13 +153,13 @@ def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
 def clustered_interval(
     values: Any, clusters: Sequence[str], *, draws: int, seed: int
 ) -> tuple[float, float]:
-    """The 95 % percentile interval of a mean, from draws of whole clusters.
+    """95 % percentile interval of a mean, from a bootstrap of whole clusters.
 
     Args:
         values: Finite numbers.
         clusters: Which cluster each belongs to, such as its example.
-        draws: How many.
-        seed: Of the draws.
+        draws: Number of draws.
+        seed: Seed of the draws.
     """
     _, owner = np.unique(np.array(clusters, dtype=str), return_inverse=True)
     sums, counts = np.bincount(owner, weights=values), np.bincount(owner)

@@ -11,7 +11,7 @@ from tutelage.errors import MissingExtraError
 
 _NORMAL = NormalDist()
 _NEARLY_NORMAL = 1e6
-"""Degrees of freedom above which a standard error counts as known."""
+"""Degrees of freedom above which a standard error counts as known exactly."""
 
 
 def normal_quantile(probability: float) -> float:
@@ -32,14 +32,14 @@ def t_cdf(t: float, freedom: float) -> float:
 
 
 def t_quantile(probability: float, freedom: float) -> float:
-    """The inverse of `t_cdf`, for probabilities in (0, 1)."""
+    """Inverse of `t_cdf`, for probabilities in (0, 1)."""
     if freedom > _NEARLY_NORMAL:
         return normal_quantile(probability)
     return float(_special().stdtrit(freedom, probability))
 
 
 def shift_found_with(power: float, *, bar: float, freedom: float) -> float:
-    """The shift of a noncentral t with which it exceeds `bar` with a chance of `power`.
+    """Noncentrality with which Student's t exceeds `bar` with probability `power`.
 
     Args:
         power: In (0, 1).

@@ -1,4 +1,4 @@
-"""Intervals of a proportion and of a mean."""
+"""Confidence intervals of proportions and means."""
 
 import math
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Share:
 
     Attributes:
         count: How many of them.
-        rows: Of how many, at least 1.
+        rows: Number of all rows, at least 1.
         low: Lower end of the interval.
         high: Upper end.
     """
@@ -45,17 +45,17 @@ class Share:
 
     @property
     def fraction(self) -> float:
-        """The share itself, in [0, 1]."""
+        """Proportion, in [0, 1]."""
         return self.count / self.rows
 
 
 def share_of(count: int, rows: int, *, level: float = 0.95) -> Share:
-    """A share with its Wilson interval, which holds for small counts and at 0 and 1 too.
+    """Proportion with its Wilson interval, which also holds for small counts and at 0 and 1.
 
     Args:
         count: How many, in [0, rows].
-        rows: Of how many, at least 1.
-        level: Of the interval, in (0, 1).
+        rows: Number of all rows, at least 1.
+        level: Confidence level of the interval, in (0, 1).
 
     Examples:
         >>> found = share_of(3, 100)
@@ -74,7 +74,7 @@ def share_of(count: int, rows: int, *, level: float = 0.95) -> Share:
 
 
 def wilson(right: int, total: int) -> Estimate:
-    """A proportion with the 95 % interval of `share_of`, as an estimate.
+    """Proportion with its 95 % Wilson interval, as an estimate.
 
     Examples:
         >>> wilson(3, 4).value
@@ -85,23 +85,23 @@ def wilson(right: int, total: int) -> Estimate:
 
 
 def normal_interval(value: float, *, error: float, level: float = 0.95) -> Estimate:
-    """A value with the normal interval of its standard error.
+    """Value with the normal interval of its standard error.
 
     Args:
         value: In the unit of the measure.
         error: Its standard error, at least 0.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
     """
     reach = normal_quantile((1 + level) / 2) * error
     return Estimate(value=value, low=value - reach, high=value + reach)
 
 
 def mean_interval(values: Numbers, *, level: float = 0.95) -> Estimate:
-    """The mean of independent values with its normal interval; no interval for a single value.
+    """Mean of independent values with its normal interval; no interval for a single value.
 
     Args:
         values: Finite, at least one.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
 
     Examples:
         >>> mean_interval(np.array([1.0]))

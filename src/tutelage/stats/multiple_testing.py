@@ -1,4 +1,4 @@
-"""Many comparisons at once: corrected p-values, and simultaneous intervals of all pairs.
+"""Multiple testing: corrected p-values, and simultaneous intervals of all pairs.
 
 A plain bootstrap of the largest difference finds far too many differences with few questions: of
 ten equal teachers and 14 questions it told some pair apart in 30 of 100 simulations. So
@@ -22,7 +22,7 @@ _TIE = 1e-12
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for how many there are, after Holm (1979): valid for any dependence.
+    """Holm-corrected p-values (Holm 1979), valid under any dependence.
 
     Returns:
         For each, in order, the level at which it would still be significant among all, at most 1.
@@ -41,7 +41,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def fixed_sequence(p_values: Sequence[float]) -> list[float]:
-    """P-values of hypotheses that are tested in an order fixed beforehand.
+    """P-values of hypotheses tested in a fixed order.
 
     Each is tested at the full level as long as all before it were significant, so its corrected
     p-value is the largest up to it. The order must be written down before the results are seen.
@@ -84,7 +84,7 @@ def pair_intervals(
     draws: int,
     seed: int,
 ) -> PairIntervals:
-    """Simultaneous intervals of the differences first - second.
+    """Simultaneous intervals of the differences first - second (max-T).
 
     Args:
         terms_E_Q: How each question moves each entrant: terms whose mean is its value, NaN where
@@ -92,9 +92,9 @@ def pair_intervals(
         first_P: Places of the first of each pair.
         second_P: Places of the second.
         paired: Whether entrants share questions.
-        level: Of all intervals together.
-        draws: Of signs.
-        seed: Of signs.
+        level: Confidence level of all intervals together.
+        draws: Number of draws of signs.
+        seed: Seed of signs.
     """
     generator = np.random.default_rng(seed)
     signs_D_Q = generator.choice([-1.0, 1.0], size=(draws, terms_E_Q.shape[1]))
@@ -119,7 +119,7 @@ def pair_intervals(
 def _flipped(
     values_P_Q: Numbers, signs_D_Q: Numbers, *, centred: bool
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Mean and standard error of each row, and its studentised mean under each draw of signs."""
+    """Mean and standard error of each row, and its studentised mean for each draw of signs."""
     there = np.isfinite(values_P_Q)
     counts = there.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -139,7 +139,7 @@ def _centred(values_P_Q: Numbers) -> Numbers:
 
 
 def _means(values_P_Q: Numbers, signs_D_Q: Numbers) -> tuple[Numbers, Numbers]:
-    """Mean and standard error of each row under each draw of signs, D by P."""
+    """Mean and standard error of each row for each draw of signs, D by P."""
     there = np.isfinite(values_P_Q)
     counts = there.sum(axis=1)
     filled = np.where(there, values_P_Q, 0.0)
@@ -151,7 +151,7 @@ def _means(values_P_Q: Numbers, signs_D_Q: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _ratio(means: Numbers, errors: Numbers) -> Numbers:
-    """Means over errors; 0 where both are 0 or nothing is known."""
+    """Means divided by their errors; 0 where both are 0 or unknown."""
     small = errors <= _TIE
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.where(small, np.where(means <= _TIE, 0.0, np.inf), means / errors)

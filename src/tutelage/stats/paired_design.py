@@ -1,4 +1,4 @@
-"""Paired differences between two ways of training, over items and seeds, with their uncertainty.
+"""Paired differences between two trainings, over items and seeds, with confidence intervals.
 
 Pure: numbers in, numbers out. The data of one comparison is a table of paired differences
 
@@ -26,25 +26,25 @@ Differences: TypeAlias = Numbers
 ItemValues: TypeAlias = Mapping[str, float]
 _LEAST_ITEMS = 2
 DRAWS = 2000
-"""Resamples of the bootstrap."""
+"""Bootstrap resamples."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean difference with its uncertainty.
+    """Mean difference with its confidence interval, standard error and p-value.
 
     Attributes:
         mean: Above 0 speaks for the first arm; in the unit of the values.
         low: Lower end of the interval.
         high: Upper end.
         p_value: Two-sided, of no difference, in [0, 1]; not corrected for other comparisons.
-        standard_error: Of the mean, over seeds and items.
+        standard_error: Standard error of the mean, over seeds and items.
         detectable: The smallest true difference that this design would find with a chance of 80 %
             at this level, if it were the only comparison; 0 where nothing varied, which says
             nothing.
         freedom: Degrees of freedom of the standard error, at least 1.
-        seeds: How many.
-        items: How many.
+        seeds: Number of seeds.
+        items: Number of items.
     """
 
     mean: float
@@ -66,7 +66,7 @@ class Interval:
 def paired_interval(
     D_S_I: Differences, *, level: float = 0.95, seed: int = 0, draws: int = DRAWS
 ) -> Interval:
-    """The mean of paired differences, with a bootstrap interval over seeds and items.
+    """Mean of paired differences, with a bootstrap interval over seeds and items.
 
     Seeds and items are resampled independently of each other, with replacement (a two-way
     bootstrap). Resampling S seeds gives too small a spread by the factor sqrt((S - 1) / S) and
@@ -78,9 +78,9 @@ def paired_interval(
 
     Args:
         D_S_I: float64, no NaN; at least one seed and two items.
-        level: Of the interval, in (0, 1).
-        seed: Of the bootstrap.
-        draws: How many resamples.
+        level: Confidence level of the interval, in (0, 1).
+        seed: Seed of the bootstrap.
+        draws: Number of resamples.
 
     Raises:
         DataError: There are too few items, or a difference is not a number.
@@ -93,7 +93,7 @@ def paired_interval(
     D_S_I = np.asarray(D_S_I, dtype=np.float64)
     if D_S_I.ndim != 2 or D_S_I.shape[0] < 1 or D_S_I.shape[1] < 2:  # noqa: PLR2004
         raise DataError(
-            f"paired differences of shape {D_S_I.shape}: needs a seed and two items at least"
+            f"paired differences of shape {D_S_I.shape}: at least one seed and two items are needed"
         )
     if not np.isfinite(D_S_I).all():
         raise DataError("a difference is not a finite number", hint="leave unscored items out")
@@ -127,7 +127,7 @@ def paired_interval(
 
 
 def standard_error(D_S_I: Differences) -> tuple[float, float]:
-    """The standard error of the mean over seeds and items, and its degrees of freedom.
+    """Standard error of the mean over seeds and items, and its degrees of freedom.
 
     Two-way random effects: D = mean + seed + item + rest. The variance of the mean is estimated
     by (MS of seeds + MS of items - MS of the rest) / (S I), which is at least what either factor
@@ -157,7 +157,13 @@ def standard_error(D_S_I: Differences) -> tuple[float, float]:
 
 
 def bootstrap_means(D_S_I: Differences, *, seed: int, draws: int = DRAWS) -> Differences:
-    """Means of resampled seeds by resampled items, float64 of length `draws`."""
+    """Means of resampled seeds by resampled items, float64 of length `draws`.
+
+    Args:
+        D_S_I: Paired differences, seeds by items.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+    """
     seeds, items = D_S_I.shape
     drawing = np.random.default_rng(seed)
     weights_R_S = drawing.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
@@ -168,7 +174,7 @@ def bootstrap_means(D_S_I: Differences, *, seed: int, draws: int = DRAWS) -> Dif
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paired:
-    """The values of two sides, seeds by items.
+    """Values of two arms, seeds by items.
 
     Attributes:
         seeds: Row by row.
@@ -187,14 +193,14 @@ class Paired:
     seeds_left_out: int = 0
 
     def interval(self, *, level: float) -> Interval:
-        """Of the mean of arm minus against."""
+        """Confidence interval of the mean difference, arm minus baseline."""
         return paired_interval(self.arm_S_I - self.against_S_I, level=level)
 
 
 def paired_items(
     both: Sequence[tuple[int, ItemValues | None, ItemValues | None]],
 ) -> Paired | None:
-    """The values that two sides have in common, seed by seed and item by item.
+    """Values that two arms have in common, by seed and item.
 
     Args:
         both: A seed and the items of each side: None where it is not finished, which is left out;
@@ -228,7 +234,7 @@ def paired_items(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
-    """Which part of the possible gain a choice reaches, with Fieller's interval.
+    """Efficiency of a selection: its part of the possible gain, with Fieller's interval.
 
     (choice - ungated) / (oracle - ungated), where an oracle knows which rows are faulty. A
     difference of 0.02 nats says little by itself; that it is 80 % of what perfect knowledge would
@@ -254,13 +260,13 @@ def efficiency(
     ungated_S_I: Differences,
     level: float = 0.95,
 ) -> Efficiency | None:
-    """The efficiency of a choice, with Fieller's interval over seeds and items.
+    """Efficiency of a selection, with Fieller's interval over seeds and items.
 
     Args:
         choice_S_I: Values of the arm that is gated, by seed and item.
         oracle_S_I: Values of the arm that knows the truth; the same seeds and items.
         ungated_S_I: Values of the arm that keeps everything.
-        level: Of the interval.
+        level: Confidence level of the interval.
 
     Returns:
         The efficiency; None where the oracle is not distinguishable from ungated: with no room

@@ -1,4 +1,4 @@
-"""Power of a planned experiment: the smallest difference that it can find.
+"""Statistical power of a planned experiment: its minimum detectable effect.
 
 The paired differences of a comparison vary by seed, by item and by both (the rest). With the
 standard deviations of the three, the standard error for any number of seeds S and items I is
@@ -16,12 +16,12 @@ from tutelage.stats.distributions import shift_found_with, t_quantile
 from tutelage.stats.intervals import Numbers
 
 POWER = 0.8
-"""The minimum detectable effect is one that would be found in so many of a hundred repetitions."""
+"""Probability with which a true difference of the minimum detectable effect is found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Components:
-    """Standard deviations of a paired difference, in the unit of the outcome.
+    """Variance components of a paired difference, as standard deviations in the outcome's unit.
 
     Attributes:
         seed: Between trainings with another seed.
@@ -37,14 +37,14 @@ class Components:
 def detectable_effect(
     error: float, freedom: float, *, level: float = 0.95, comparisons: int = 1
 ) -> float:
-    """The smallest true difference that is found with a chance of `POWER`.
+    """Minimum detectable effect: the smallest true difference found with probability `POWER`.
 
     The standard error is estimated too, so the power is that of the noncentral t distribution.
 
     Args:
         error: Standard error of the mean.
         freedom: Its degrees of freedom, at least 1.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
         comparisons: How many are corrected for; Holm's first step, the strictest, is taken.
 
     Examples:
@@ -56,7 +56,7 @@ def detectable_effect(
 
 
 def components_of(D_S_I: Numbers) -> Components:
-    """The components of a pilot's paired differences; those below 0 are taken as 0.
+    """Variance components of a pilot's paired differences; negative estimates count as 0.
 
     Args:
         D_S_I: Seeds by items, finite; two of each at least.
@@ -91,11 +91,11 @@ def components_of(D_S_I: Numbers) -> Components:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """What an experiment of so many seeds and items could find.
+    """Detectable effect of an experiment with given numbers of seeds and items.
 
     Attributes:
-        seeds: How many.
-        items: How many.
+        seeds: Number of seeds.
+        items: Number of items.
         detectable: The smallest true difference that it finds with a chance of 80 %, where the
             comparison is the only one or the first of a fixed sequence.
         detectable_holm: The same after Holm's first step.
@@ -113,7 +113,7 @@ class Design:
     hours: float | None = None
 
     def row(self) -> dict[str, float | int | None]:
-        """As JSON."""
+        """JSON form of the design."""
         return asdict(self)
 
 
@@ -126,17 +126,17 @@ def design(
     level: float = 0.95,
     hours: float | None = None,
 ) -> Design:
-    """What so many seeds and items could find.
+    """Detectable effect of an experiment with given numbers of seeds and items.
 
     The degrees of freedom are those that the analysis will have (Satterthwaite), at the expected
     mean squares.
 
     Args:
-        components: Of the comparison.
-        seeds: At least 2: with one seed nothing can be shown.
+        components: Components of the comparison.
+        seeds: At least 2, since one seed gives no significant result.
         items: At least 2.
         comparisons: How many are corrected for after Holm.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
         hours: The cost, if it is known.
 
     Raises:
@@ -173,10 +173,15 @@ def design(
 
 
 def what_to_increase(planned: Design, *, more_seeds: Design, more_items: Design) -> str:
-    """`seeds` or `items`: which of the two, doubled, lowers the detectable difference more.
+    """Which of `seeds` and `items`, doubled, lowers the detectable effect more.
 
     Where items are nearly as good (nine tenths of the gain), they are the answer: they cost no
     training.
+
+    Args:
+        planned: The experiment as it is planned.
+        more_seeds: The same with twice as many seeds.
+        more_items: The same with twice as many items.
     """
     by_seeds = planned.detectable - more_seeds.detectable
     by_items = planned.detectable - more_items.detectable

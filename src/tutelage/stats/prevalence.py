@@ -1,4 +1,4 @@
-"""Prevalence of faults in data, from what an imperfect gate refuses.
+"""Prevalence of faults in data, estimated from the refusals of an imperfect gate.
 
 A gate misses some faulty rows and refuses some clean ones, so the share that it refuses is not the
 share that is faulty. With the refused share p, the hit rate TPR and the false refusals FPR, Rogan
@@ -21,18 +21,18 @@ from tutelage.stats.intervals import Numbers
 
 DRAWS = 400
 _STEPS = 400
-"""Steps of the EM algorithm, from even shares."""
+"""Steps of the EM algorithm, which starts from equal shares."""
 _DIGITS = 4
-"""No sample is large enough for more."""
+"""Decimal places of a stored share: no sample is large enough for more."""
 _OBSERVED_PRIOR = 0.5
-"""Pseudo-counts of an outcome of observed and of clean rows, where the interval is drawn."""
+"""Pseudo-counts of each outcome of observed and of clean rows, for the interval."""
 _PLANTED_PRIOR = 0.1
-"""The same of planted rows, which are few: more would pull a hit rate of 1 far down."""
+"""Pseudo-counts of planted rows, which are few: more would bias a hit rate of 1 downwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prevalence:
-    """An estimated share of rows with its interval.
+    """Estimated share of rows with its interval.
 
     Attributes:
         share: The estimate, in [0, 1].
@@ -52,7 +52,7 @@ def prevalences(
     seed: int,
     level: float = 0.95,
 ) -> list[Prevalence]:
-    """The share of each class in observed rows, from the outcomes of rows of known classes.
+    """Estimated share of each class in observed rows, given outcomes of rows of known classes.
 
     The interval holds the chance in all counts: each is drawn from its Dirichlet posterior, and
     the shares are estimated again. It knows nothing of faults that differ from the known ones.
@@ -61,8 +61,8 @@ def prevalences(
         observed_O: How many observed rows have each outcome of the gate, such as passed, or
             refused as one of the kinds.
         known_C_O: The same of rows of each class; the first class is clean.
-        seed: Of the draws.
-        level: Of the interval, in (0, 1).
+        seed: Seed of the draws.
+        level: Confidence level of the interval, in (0, 1).
 
     Returns:
         One share for each class but the first, and last that of all of them together.
@@ -104,7 +104,7 @@ def prevalences(
 
 
 def _mixture(observed_R_O: Numbers, known_R_C_O: Numbers) -> Numbers:
-    """The most likely shares of the classes, for each of R draws."""
+    """Maximum-likelihood shares of the classes, for each of R draws."""
     given_R_C_O = known_R_C_O / known_R_C_O.sum(axis=2, keepdims=True)
     observed_R_O = observed_R_O / observed_R_O.sum(axis=1, keepdims=True)
     shares_R_C = np.full(known_R_C_O.shape[:2], 1 / known_R_C_O.shape[1])
@@ -116,7 +116,7 @@ def _mixture(observed_R_O: Numbers, known_R_C_O: Numbers) -> Numbers:
 
 
 def _together(shares_R_C: Numbers) -> Numbers:
-    """The shares of all classes but the clean one, and their sum."""
+    """Shares of all classes but the clean one, and their sum."""
     faulty_R_K = shares_R_C[:, 1:]
     return np.concatenate([faulty_R_K, faulty_R_K.sum(axis=1, keepdims=True)], axis=1)
 
@@ -124,7 +124,7 @@ def _together(shares_R_C: Numbers) -> Numbers:
 def break_even_share(
     *, hit_rate: float, false_refusals: float, benefit_to_harm: float
 ) -> float | None:
-    """The share of harmful rewrites above which choosing pays.
+    """Share of harmful rewrites above which selection pays.
 
     Refusing a harmful rewrite saves its harm H; refusing a clean one loses its benefit B. With the
     share q of harmful ones, choosing pays where q / (1 - q) > (FPR / TPR) (B / H).

@@ -9,12 +9,12 @@ from tutelage.stats.distributions import normal_quantile
 from tutelage.stats.intervals import Numbers
 
 MIN_PAIRS = 3
-"""Two pairs always agree or disagree perfectly: below three there is nothing to say."""
+"""Smallest number of pairs with a correlation: two pairs always agree or disagree perfectly."""
 _NEARLY_1 = 1 - 1e-12
 
 
 def average_ranks(values: Numbers) -> Numbers:
-    """Ranks from 1, ascending; equal values share the mean of the ranks they cover.
+    """Ranks from 1, ascending; ties share the mean of their ranks.
 
     Examples:
         >>> average_ranks(np.array([10.0, 20.0, 10.0])).tolist()
@@ -27,7 +27,7 @@ def average_ranks(values: Numbers) -> Numbers:
 
 
 def spearman(a: Numbers, b: Numbers) -> float | None:
-    """Spearman's rank correlation; equal values share the mean of their ranks.
+    """Spearman's rank correlation; ties share the mean of their ranks.
 
     Args:
         a: Finite numbers.
@@ -52,7 +52,7 @@ def spearman(a: Numbers, b: Numbers) -> float | None:
 
 
 def spearman_interval(rho: float, *, n: int, level: float = 0.95) -> tuple[float, float]:
-    """The interval of a rank correlation: Fisher's z with the spread of Bonett and Wright.
+    """Confidence interval of a rank correlation: Fisher's z with Bonett and Wright's variance.
 
     z +- q sqrt((1 + rho^2 / 2) / (n - 3)), turned back (Psychometrika 65, 2000, eq. 8). It is an
     approximation that widens with the correlation; with 3 pairs or fewer it is [-1, 1].
@@ -60,7 +60,7 @@ def spearman_interval(rho: float, *, n: int, level: float = 0.95) -> tuple[float
     Args:
         rho: In [-1, 1].
         n: How many independent pairs of numbers it rests on.
-        level: Of the interval, in (0, 1).
+        level: Confidence level of the interval, in (0, 1).
 
     Examples:
         >>> [round(end, 3) for end in spearman_interval(0.5, n=103)]
@@ -75,7 +75,7 @@ def spearman_interval(rho: float, *, n: int, level: float = 0.95) -> tuple[float
 
 
 def kendall(a: Numbers, b: Numbers) -> float | None:
-    """Kendall's tau-b: how many more pairs are ordered alike than unlike, ties corrected.
+    """Kendall's tau-b, the excess of concordant over discordant pairs, corrected for ties.
 
     Args:
         a: Finite numbers.
@@ -96,7 +96,7 @@ def kendall(a: Numbers, b: Numbers) -> float | None:
 
 
 def auc(positive: Sequence[float] | Numbers, negative: Sequence[float] | Numbers) -> float | None:
-    """The probability that a positive number is higher than a negative one; ties count half.
+    """Area under the ROC curve: probability that a positive outscores a negative; ties count half.
 
     Examples:
         >>> auc([2.0, 3.0], [1.0, 2.0])

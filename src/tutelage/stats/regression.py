@@ -16,15 +16,15 @@ FOLDS = 5
 RIDGE = 1.0
 STEPS = 50
 MIN_EXAMPLES = 10
-"""With fewer attempted examples nothing is predicted."""
+"""Fewest attempted examples with which a prediction is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A fitted regression.
+    """A fitted logistic regression.
 
     Attributes:
-        means_F: Of the features, over the examples it was fitted to.
+        means_F: Means of the features, over the examples it was fitted to.
         scales_F: Their standard deviations; 1 where a feature is constant.
         weights_F: In standard deviations.
         bias: The log-odds at the means.
@@ -42,7 +42,7 @@ class Fit:
 
 
 def fit(features_N_F: Numbers, right_N: Numbers, attempts_N: Numbers) -> Fit:
-    """Fit pass rates.
+    """Fit a logistic regression to pass rates.
 
     Args:
         features_N_F: Finite; one row an example.
@@ -79,7 +79,7 @@ def predict_out_of_fold(
     *,
     folds: int = FOLDS,
 ) -> Numbers | None:
-    """Predict each example's pass rate by a fit to the others.
+    """Out-of-fold predictions of each example's pass rate.
 
     Args:
         example_ids: Decide the fold, so that the order of examples does not matter.

@@ -1,4 +1,4 @@
-"""A confidence sequence: an interval of a mean that holds at all looks together.
+"""Confidence sequence of a mean: an interval that is valid at every look.
 
 An ordinary interval is right for one look; who looks after every question and stops at the first
 interval that excludes 0 is wrong far more often than stated. The asymptotic confidence sequence
@@ -14,12 +14,12 @@ from tutelage.stats.intervals import Numbers
 
 
 def half_width(spread: float, *, terms: int, alpha: float, tuned_for: int) -> float:
-    """Half the width of the confidence sequence after so many terms.
+    """Half the width of the confidence sequence after some terms.
 
     Args:
         spread: Standard deviation of the terms, at least 0.
-        terms: How many, at least 1.
-        alpha: Of the whole sequence, two-sided.
+        terms: Number of terms, at least 1.
+        alpha: Significance level of the whole sequence, two-sided.
         tuned_for: Where it is tightest.
     """
     twice = -2 * math.log(alpha)
@@ -33,7 +33,7 @@ def surely_above_zero(terms_T: Numbers, *, alpha: float, fewest: int, tuned_for:
 
     Args:
         terms_T: Finite, in the order in which they came.
-        alpha: Of the whole sequence, two-sided.
+        alpha: Significance level of the whole sequence, two-sided.
         fewest: No claim before so many terms: the sequence is asymptotic.
         tuned_for: How many terms it is tightest at.
     """

@@ -1,4 +1,4 @@
-"""What the best of several noisy values is really worth.
+"""Winner's curse: corrected estimates of the best of several noisy values.
 
 Whoever wins among many by a noisy measure won partly by luck: its measured value is too high. Two
 corrections are given. Shrinkage pulls every value towards the mean of all, by the share of the
@@ -21,7 +21,7 @@ SPLITS = 400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shrunk:
-    """Values pulled towards their mean.
+    """Values shrunk towards their mean.
 
     Attributes:
         values: In the order given.
@@ -37,7 +37,7 @@ class Shrunk:
 
 
 def shrink(values: Sequence[float], errors: Sequence[float]) -> Shrunk:
-    """Empirical-Bayes estimates: what repeats of a value would come to, on average.
+    """Empirical-Bayes estimates of several values from repeated measurements.
 
     The variance of the true values is that of the measured ones less the mean squared error
     (method of moments, at least 0); a value keeps the share true / (true + its error squared) of
@@ -72,10 +72,10 @@ def shrink(values: Sequence[float], errors: Sequence[float]) -> Shrunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Winner:
-    """The best of several, and what choosing it is worth.
+    """The best of several values, with an unbiased estimate of its advantage.
 
     Attributes:
-        place: Of the winner, by all data.
+        place: Index of the winner, by all data.
         measured: Its mean over all data, less the mean of all entrants; too high by luck.
         split: What the winner of one half gains in the other half, on average.
         again_fraction: How often a half chooses the same winner, in [0, 1].
@@ -88,13 +88,13 @@ class Winner:
 
 
 def split_winner(D_E_S_I: NDArray[np.float64], *, seed: int = 0, splits: int = SPLITS) -> Winner:
-    """Let halves of seeds and items choose, and the other halves measure.
+    """Select by one half of the seeds and items and measure with the other half.
 
     Args:
         D_E_S_I: Values by entrant, seed and item, higher is better; no NaN. With one seed only
             items are split, and the luck of that seed's training stays in.
-        seed: Of the splits.
-        splits: How many.
+        seed: Seed of the splits.
+        splits: Number of splits.
 
     Raises:
         DataError: Fewer than two entrants or items, or a value that is not finite.

@@ -1,4 +1,4 @@
-"""What does the student find surprising?
+"""Student models: token statistics of candidates, measured by an engine and cached.
 
     candidates --> views --> passages --> batches --> token statistics --> readings
                  (template,  (token ids)  (engine)    (one each target)

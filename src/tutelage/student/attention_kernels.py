@@ -1,4 +1,4 @@
-"""Which attention of transformers reads a line, on which device.
+"""Choice of the attention implementation by which transformers reads a packed line.
 
 processors, Apple and Intel cards   the model's own (SDPA or eager), with a dense mask
 CUDA                                FlexAttention, which skips blocks that nobody sees;
@@ -15,19 +15,19 @@ import numpy as np
 from tutelage.student.packed_layout import Line
 
 DENSE_TOKENS = 2048
-"""The most tokens of a line whose mask is a matrix."""
+"""Most tokens of a line with a dense mask."""
 
 FLEX, FLASH = "flex_attention", "flash_attention_2"
 
 _BLOCK = 128
-"""FlexAttention works on blocks of so many tokens; whole ones spare it from being compiled anew."""
+"""Block size of FlexAttention; padding to whole blocks avoids recompilation."""
 
 
 class Kernels:
-    """The attention functions of one loaded model.
+    """Attention implementations of one loaded model.
 
     Args:
-        model: Of transformers.
+        model: Model of transformers.
     """
 
     def __init__(self, model: Any) -> None:
@@ -38,21 +38,21 @@ class Kernels:
 
     @property
     def skip_blocks(self) -> bool:
-        """Whether a line costs no more than its passages, however long it is."""
+        """Whether attention skips blocks, so that a line costs no more than its passages."""
         return self._flex
 
     def use_dense_masks(self) -> None:
-        """Give up the attention that skips blocks."""
+        """Fall back to dense masks."""
         self._flex = self._flash = False
 
     def kernel(self, line: Line) -> str:
-        """The name that transformers has for the attention that is best for a line."""
+        """Name, in transformers, of the best attention for a line."""
         if self._flash and not any(strand.shared for strand in line.strands):
             return FLASH
         return FLEX if self._flex else self._own
 
     def padded(self, line: Line) -> Line:
-        """A line as the attention wants it: of whole blocks, where it works on blocks.
+        """Line padded to whole blocks where the attention needs them.
 
         What is added belongs to no passage, and nothing sees it.
         """
@@ -68,7 +68,7 @@ class Kernels:
 
     @contextmanager
     def of(self, line: Line) -> Iterator[str]:
-        """A block in which the model attends as is best for a line; gives the attention's name."""
+        """Context manager that sets the best attention for a line and gives its name."""
         name = self.kernel(line)
         if name == self._own:
             yield name

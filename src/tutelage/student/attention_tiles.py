@@ -1,4 +1,4 @@
-"""Attention over a line of tokens: which queries look at which keys, in rectangles of like size.
+"""Attention over a packed line, computed in rectangular tiles of similar size.
 
 Every passage's new tokens are cut into tiles of queries; a tile's keys are all tokens of its
 passage up to its last query. Tiles of like size are padded to one rectangle and multiplied at
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 QUERIES_PER_TILE = 128
 _SCORES_AT_ONCE = 1 << 20
-"""So many stay in a processor's own cache between the two products."""
+"""Most elements of a tile, so that it stays in the processor's cache between the two products."""
 _PADDED_OVER_REAL = 1.3
 _GROUP_TOKENS = 32
-"""Tiles whose keys differ by less than this are grouped whatever it wastes."""
+"""Tiles whose numbers of keys differ by less than this share a group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class TileGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tiling:
-    """All groups of a line, and how their results go back into it.
+    """All groups of a line, and how their results are put back in order.
 
     Attributes:
         groups: Together they hold each token of the line once as a query.
@@ -89,7 +89,7 @@ def tile(
         kv_heads: Key-value heads; divides `heads`.
         windows: The windows to make masks for; None is full attention. Empty where `Ops` does
             without masks.
-        dtype: Of the masks.
+        dtype: Dtype of the masks.
     """
     import torch
 
@@ -122,7 +122,7 @@ def _tiles(line: Line) -> list[_Tile]:
 
 
 def _grouped(tiles: list[_Tile], *, heads: int) -> list[list[_Tile]]:
-    """Tiles of like size together, the largest first, so that padding stays small."""
+    """Tiles grouped by similar size, the largest first, so that padding stays small."""
     groups: list[list[_Tile]] = []
     real = 0
     queries = 0
@@ -187,7 +187,7 @@ def _group(
 def _mask(
     position_B_Q: NDArray[np.int64], keys: int, window: int | None, dtype: "object"
 ) -> "Tensor":
-    """What plain torch adds to scores: 0 or minus infinity, shaped (B, 1, Q, 1, S)."""
+    """Additive mask of 0 and minus infinity, shaped (B, 1, Q, 1, S)."""
     import torch
 
     distance_B_Q_S = position_B_Q[:, :, None] - np.arange(keys)[None, None, :]
@@ -215,7 +215,7 @@ def attend(
         query_NA_D: The line's queries, one row a (token, head).
         key_NK_D: Keys, one row a (token, key-value head).
         value_NK_D: Values, likewise.
-        tiling: Of this line.
+        tiling: Tiling of this line.
         window: How far back a layer looks, in tokens; None for all the way.
         scale: Multiplies the scores.
         ops: Makes weights of scores.

@@ -1,4 +1,4 @@
-"""How many tokens a batch may have: a fixed number, or what fits into the memory that is free."""
+"""Token budget of a batch: fixed, or measured from the free memory."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -6,28 +6,28 @@ from typing import Protocol
 from tutelage.models.hardware import kind_of, memory_of
 
 CPU_TOKENS = 4096
-"""Processors gain nothing from larger batches; the plan of batches decides the last bits."""
+"""Tokens of a batch on a CPU, which gains nothing from larger ones."""
 
 _LEAST_TOKENS, _MOST_TOKENS = 1024, 1 << 16
 _SHORT_PROBE, _LONG_PROBE = 256, 1024
 _USED = 0.7
-"""The part of the free memory that a batch may take: the rest is for what varies."""
+"""Fraction of the free memory that a batch may use; the rest covers variation."""
 
 
 class Gauge(Protocol):
-    """The memory of one device."""
+    """Memory gauge of one device."""
 
     def free(self) -> int | None:
-        """Bytes that can be taken now; None where that cannot be asked."""
+        """Free memory in bytes; None where it cannot be determined."""
         ...
 
     def peak(self, work: Callable[[], None]) -> int:
-        """The most bytes that some work held at one time, beyond those held before."""
+        """Peak memory of some work in bytes, above what was used before."""
         ...
 
 
 class TorchGauge:
-    """The memory of a graphics card, as torch counts it.
+    """Memory gauge of a graphics card, from torch's counters.
 
     Args:
         device: Such as cuda:1.
@@ -37,7 +37,7 @@ class TorchGauge:
         self._device = device
 
     def free(self) -> int | None:
-        """Bytes that can be taken now, those that torch keeps for later too."""
+        """Free memory in bytes, including what torch keeps in reserve."""
         import torch
 
         memory = memory_of(self._device)
@@ -50,7 +50,7 @@ class TorchGauge:
         return memory.free + int(kept)
 
     def peak(self, work: Callable[[], None]) -> int:
-        """The most bytes that some work held at one time, beyond those held before."""
+        """Peak memory of some work in bytes, above what was used before."""
         import torch
 
         module = getattr(torch, kind_of(self._device))
@@ -65,10 +65,10 @@ class TorchGauge:
 
 
 def measured_tokens(gauge: Gauge, read: Callable[[int], None], *, longest: int) -> int:
-    """How many tokens of a batch fit, from what two small ones took.
+    """Tokens of a batch that fit into memory, extrapolated from two small batches.
 
     Args:
-        gauge: Of the device that has the model already.
+        gauge: Gauge of the device that has the model already.
         read: Reads a passage of so many tokens.
         longest: The most tokens the model takes.
 

@@ -1,4 +1,4 @@
-"""What is planned together: readings come out when their chunk is read."""
+"""Chunks of candidates that are planned and read together."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -7,13 +7,13 @@ from tutelage.data import Candidate
 
 CHUNK_CANDIDATES = 256
 CHUNK_CHARACTERS = 400_000
-"""A chunk is planned as a whole; outcomes come out when it is read. About a minute on two cores."""
+"""Candidates of a chunk, which takes about a minute on two cores."""
 
 _Item = TypeVar("_Item")
 
 
 def chunks_of(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
-    """Divide candidates as `StudentModel.read` does.
+    """Divide candidates into the chunks of `StudentModel.read`.
 
     Reading the lists apart, in any process, computes the same batches.
     """

@@ -1,4 +1,4 @@
-"""Readings that were made before, in one SQLite file that processes can share.
+"""Cache of token statistics in one SQLite file that several processes can share.
 
 Two tables, both keyed by content:
 
@@ -31,7 +31,7 @@ from tutelage.student.passages import Measured, Passage, Refusal, SideName
 
 KEY_BYTES = 16
 _VERSION = 2
-"""1: sides without flags; they were filed under an older scoring contract and are dropped."""
+"""Sides without flags belong to an older scoring contract and are dropped."""
 _BUSY_SECONDS = 60.0
 _KEYS_PER_QUERY = 500
 _PASSAGES = "SELECT key, logprobs FROM passages"
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS sides (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideRecord:
-    """One side of a candidate: the keys of its passages.
+    """Passage keys of one side of a candidate.
 
     Attributes:
         given: Keys of the passages with context.
@@ -73,7 +73,7 @@ class SideRecord:
 
 
 class Cache:
-    """A file of readings.
+    """Cache of token statistics in a file.
 
     It may be deleted at any time, and shared by processes: each writes a batch in one
     transaction, so that a crash leaves whole batches. Safe to use from several threads.
@@ -88,7 +88,7 @@ class Cache:
         self._connection: sqlite3.Connection | None = None
 
     def get_passages(self, keys: Iterable[bytes], *, full: bool) -> dict[bytes, Measured]:
-        """The passages that are there, with all that the engine measures where `full`."""
+        """Stored passages; with `full` only those that have all four statistics."""
         query = _FULL_PASSAGES if full else _PASSAGES
         found = {}
         for row in self._select(query, keys):
@@ -104,7 +104,7 @@ class Cache:
         return found
 
     def put_passages(self, measured: Mapping[bytes, Measured], *, engine: str) -> None:
-        """Store passages in one transaction. All statistics replace log-probabilities alone."""
+        """Store passages in one transaction. Full statistics replace bare log-probabilities."""
         rows = [
             (
                 key,
@@ -126,7 +126,7 @@ class Cache:
             )
 
     def get_sides(self, keys: Iterable[bytes]) -> dict[bytes, SideRecord | Refusal]:
-        """The sides that are there."""
+        """Stored sides of candidates."""
         found: dict[bytes, SideRecord | Refusal] = {}
         for row in self._select("SELECT * FROM sides", keys):
             if row[6] is not None:
@@ -213,7 +213,7 @@ class Cache:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StudentError(
-                f"{self.path}: the readings cannot be used: {error}",
+                f"{self.path}: the cache cannot be used: {error}",
                 hint="free disk space or delete the file; use_cache: false does without",
             ) from error
 
@@ -237,7 +237,7 @@ def _split_keys(blob: bytes) -> tuple[bytes, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What decides the numbers beside the text itself.
+    """Everything besides the text that decides the numbers: student, dtype, template, limits.
 
     Attributes:
         model: Hash of weights, architecture and tokenizer, with dtype, kind of device and backend.
@@ -248,11 +248,11 @@ class Scope:
     encoding: str
 
     def passage_key(self, passage: Passage) -> bytes:
-        """The key of a passage: 16 bytes."""
+        """Key of a passage, 16 bytes."""
         return _hash(self.model.encode(), passage.key)
 
     def side_key(self, candidate: Candidate, side: SideName) -> bytes:
-        """The key of one side of a candidate: 16 bytes."""
+        """Key of one side of a candidate, 16 bytes."""
         text = [message_parts(m) for m in candidate.messages]
         more: list[str | None] = [] if candidate.tools is None else [candidate.tools]
         if candidate.template_args is not None:
@@ -260,7 +260,7 @@ class Scope:
         return _hash(self.encoding.encode(), _bytes([side, text, *more]))
 
     def pair_key(self, context: str, target: str) -> bytes:
-        """The key of a context and a target that stand for themselves: 16 bytes."""
+        """Key of a context and target without a template, 16 bytes."""
         return _hash(self.encoding.encode(), _bytes(["pair", context, target]))
 
 

@@ -1,4 +1,4 @@
-"""The student's own chat template: a row is rendered as a whole, and its turns are found in it."""
+"""Chat templates: rows are rendered as a whole, and each turn is located in the result."""
 
 import json
 import re
@@ -32,9 +32,9 @@ from tutelage.student.turn_spans import PROBE, Span, find_turn
 
 
 RENDER_SECONDS = 10.0
-"""A template that takes longer for one conversation is refused."""
+"""Seconds after which the rendering of one conversation is stopped."""
 _LARGEST = 10_000_000
-"""The most characters or items of a value that a template may build by multiplication."""
+"""Most characters or items that a template may build by multiplication."""
 
 TEMPLATE_ERRORS = (
     jinja2.TemplateError,
@@ -46,11 +46,11 @@ TEMPLATE_ERRORS = (
     TypeError,
     ValueError,
 )
-"""What a template can raise: its own errors, and those of the expressions in it."""
+"""Exceptions that a template can raise, from Jinja or from its expressions."""
 
 
 class _GenerationTag(Extension):
-    """`{% generation %}` marks what the assistant wrote; it changes nothing about the text."""
+    """Jinja tag `{% generation %}`, which marks the assistant's text and does not change it."""
 
     tags = {"generation"}  # noqa: RUF012  (as Jinja declares it)
 
@@ -65,7 +65,7 @@ class _GenerationTag(Extension):
 
 
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox with a clock that stands still and bounds on time and memory."""
+    """Jinja sandbox with a fixed clock and limits on time and memory."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -89,7 +89,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             del self._limit.ends_at
 
     def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call something from a template."""
+        """Call a function from a template."""
         self._check_time()
         return super().call(context, obj, *args, **kwargs)
 
@@ -104,7 +104,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return super().getitem(obj, argument)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Multiply, unless the result would be huge."""
+        """Evaluate a binary operator, and refuse a multiplication with a huge result."""
         sizes = [len(side) for side in (left, right) if isinstance(side, str | list | tuple)]
         counts = [side for side in (left, right) if isinstance(side, int)]
         if sizes and counts and sizes[0] * counts[0] > _LARGEST:
@@ -193,7 +193,7 @@ def compile_template(source: str, *, today: date, variables: Mapping[str, Any]) 
 
 
 def reads_clock(source: str) -> bool:
-    """Whether a template asks for the current date or time."""
+    """Whether a template uses the current date or time."""
     return "strftime_now" in source
 
 
@@ -228,7 +228,7 @@ _TOOLS_PROBE = json.dumps(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """How turns are handed to a template: templates differ in what they accept.
+    """Form in which a template accepts turns.
 
     Attributes:
         parts: Contents as a list of typed parts, for templates of models that also see images.
@@ -246,7 +246,7 @@ _PLAIN = _Form()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatTemplate:
-    """A chat template in the form Hugging Face tokenizers carry.
+    """Chat template of a Hugging Face tokenizer.
 
     Attributes:
         name: `chat`, or the name of the user's file.
@@ -266,7 +266,7 @@ class ChatTemplate:
 
     @property
     def adds_bos(self) -> bool:
-        """Never: what the template renders is what training sees."""
+        """Always false: the rendered text is what training sees."""
         return False
 
     def render(
@@ -302,7 +302,12 @@ class ChatTemplate:
     def whole(
         self, messages: Sequence[Message], *, tools: str | None = None, generate: bool = False
     ) -> str:
-        """The text of a whole row, as training sees it, or of a prompt.
+        """Rendered text of a whole row, as training sees it, or of a prompt.
+
+        Args:
+            messages: The turns.
+            tools: JSON text of the tool schemas, or None.
+            generate: Whether the text ends with the generation prompt.
 
         Raises:
             TemplateRefusedError: The template does not accept such a conversation.
@@ -333,7 +338,7 @@ class _Row:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def placed(self, at: int) -> Rendered:
-        """Where the assistant turn `at` is in the rendered row."""
+        """Position of the assistant turn `at` in the rendered row."""
         full = self.text(self.messages)
         before = self.messages[:at]
         prompt = self.attempt(before, generate=True)
@@ -373,7 +378,7 @@ class _Row:
         )
 
     def _between(self, at: int) -> str | None:
-        """What stands between the content of the turn in front and a plain response.
+        """Text between the content of the previous turn and a plain response.
 
         Of a turn that the template leaves out, the one in front of that counts.
         """
@@ -387,7 +392,7 @@ class _Row:
         return None
 
     def attempt(self, messages: Sequence[Message], *, generate: bool = False) -> str | None:
-        """The text of turns, or None where the template refuses them."""
+        """Rendered turns, or None where the template refuses them."""
         if not messages:
             return None
         try:
@@ -441,7 +446,7 @@ def _parsed(tools: str | None) -> list[Any] | None:
 
 
 def _said(error: Exception) -> str:
-    """What a template's error says; Jinja wraps nothing else."""
+    """Message of a template's error."""
     return str(error) or type(error).__name__
 
 
@@ -453,7 +458,7 @@ def open_chat_template(
     bos: str | None,
     control_tokens: re.Pattern[str] | None = None,
 ) -> ChatTemplate:
-    """Find out by probes how a chat template wants its contents, and whether it starts with BOS.
+    """Open a chat template; probes find the form of turns it accepts and whether it adds BOS.
 
     Args:
         render_messages: Renders a conversation.
@@ -499,20 +504,20 @@ def _check_between(template: ChatTemplate, turns: Sequence[Message], *, tools: s
         return  # each row will say so
     if not rendered.header.strip():
         raise SettingsError(
-            f"template {template.name}: puts nothing between instruction and response",
+            f"template {template.name}: has nothing between instruction and response",
             hint="use a raw template for this model: --template alpaca, or a file of your own",
         )
 
 
 def _probes() -> Iterator[tuple[tuple[Message, ...], str | None]]:
-    """Conversations with their tools, the plainest first: some templates need more than others."""
+    """Test conversations with their tools, the plainest first."""
     for tools in (None, _TOOLS_PROBE):
         yield (_USER, _SAID), tools
         yield (_SYSTEM, _USER, _SAID), tools
 
 
 def template_problems(template: ChatTemplate) -> list[str]:
-    """What users of this template should know before they trust a score; empty is good news.
+    """Problems of a template that affect scores, in sentences; empty where there are none.
 
     Returns:
         One sentence for each finding, for people.
@@ -533,13 +538,16 @@ def template_problems(template: ChatTemplate) -> list[str]:
             problems.append("drops the system prompt")
     padded = replace(_SAID, content=f" {_RESPONSE_PROBE}\n")
     if template.render([*front, padded], len(front), tools=tools).stripped:
-        problems.append("trims the response, so the trimmed response is scored (`stripped`)")
+        problems.append(
+            "trims the response, so the response is scored without surrounding white space "
+            "(`stripped`)"
+        )
     problems += _thinking_problems(template, front, tools=tools)
     return [*problems, *_prompt_problems(template, front, tools=tools)]
 
 
 def _accepted(template: ChatTemplate) -> tuple[tuple[Message, ...], str | None, list[str]]:
-    """The plainest turns in front of a response that the template renders, with their tools.
+    """The plainest turns before a response that the template renders, with their tools.
 
     Also what it refuses: a row without a system prompt, or without tools.
     """

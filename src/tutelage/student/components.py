@@ -1,4 +1,4 @@
-"""Everything about a student that is found out once, and only when it is needed."""
+"""Components of a student, each created at its first use."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -36,7 +36,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
 class OpenStudent:
-    """A student's parts, each made at its first use; nothing is loaded before.
+    """Lazily created components of a student.
 
     Folder, hashes and limits need neither torch nor transformers. Tokenizer and template need
     transformers; the engine needs torch.
@@ -48,29 +48,29 @@ class OpenStudent:
 
     @cached_property
     def folder(self) -> StudentFolder:
-        """The student's folder."""
+        """Folder of the student."""
         return find_folder(self.settings)
 
     @cached_property
     def device(self) -> str:
-        """cpu, cuda, cuda:N, or server where the model is in another process."""
+        """Device: cpu, cuda, cuda:N, or server where the model is in another process."""
         if self.settings.base_url is not None:
             return "server"
         return resolve_device(self.settings)
 
     @cached_property
     def dtype(self) -> DtypeName:
-        """The type the student computes in."""
+        """Dtype in which the student computes."""
         return resolve_dtype(self.settings, self.device)
 
     @cached_property
     def max_length(self) -> int:
-        """The most tokens a view may have."""
+        """Most tokens of a view."""
         return resolve_max_length(self.settings, self.folder)
 
     @cached_property
     def template_source(self) -> str:
-        """The text of the template.
+        """Source text of the template.
 
         Raises:
             SettingsError: There is no such template.
@@ -96,7 +96,7 @@ class OpenStudent:
 
     @property
     def template_name(self) -> str:
-        """`chat`, `alpaca`, or the name of the user's file."""
+        """Name of the template: `chat`, `alpaca`, or the name of the user's file."""
         name = self.settings.template
         return name if name in {"chat", "alpaca"} else Path(name).name
 
@@ -121,7 +121,7 @@ class OpenStudent:
 
     @property
     def reads_clock(self) -> bool:
-        """Whether the template asks for today's date."""
+        """Whether the template uses today's date."""
         if not self._is_chat:
             return False
         with_tools = self.settings.template == "chat" and self.folder.chat_template(tools=True)
@@ -134,7 +134,7 @@ class OpenStudent:
 
     @cached_property
     def scope(self) -> Scope:
-        """Under what readings of this student are filed."""
+        """Scope under which the cache stores this student's results."""
         settings = self.settings
         kind = self.device.partition(":")[0]
         model = content_hash(self.folder.digest(), self.dtype, kind, settings.backend)
@@ -153,7 +153,7 @@ class OpenStudent:
 
     @cached_property
     def builder(self) -> ViewBuilder:
-        """Turns candidates into passages. Needs transformers."""
+        """Builder of the passages of candidates. Needs transformers."""
         return ViewBuilder(
             template=self.template,
             tokenizer=fast_tokenizer(self._hf_tokenizer, place=str(self.folder.path)),
@@ -167,7 +167,7 @@ class OpenStudent:
 
     @cached_property
     def template(self) -> Template:
-        """The template. Needs transformers."""
+        """Template that renders the rows. Needs transformers."""
         if self._is_chat:
             return self.chat_template
         return parse_raw_template(
@@ -176,7 +176,7 @@ class OpenStudent:
 
     @cached_property
     def chat_template(self) -> ChatTemplate:
-        """The chat template. Needs transformers."""
+        """Chat template of the student. Needs transformers."""
         tokenizer, settings = self._hf_tokenizer, self.settings
         variables = {**tokenizer.special_tokens_map, **settings.template_args}
         sources = {False: self.template_source, True: self.template_source}
@@ -212,7 +212,7 @@ class OpenStudent:
         )
 
     def engine(self) -> Engine:
-        """The loaded model; loaded at the first call. Needs torch."""
+        """Engine with the loaded model, loaded at the first call. Needs torch."""
         if self._engine is None:
             self._engine = open_engine(
                 self.folder, self.settings, device=self.device, dtype=self.dtype
@@ -220,15 +220,15 @@ class OpenStudent:
         return self._engine
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, without special tokens. Needs transformers."""
+        """Decode token ids without special tokens. Needs transformers."""
         return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def decode_all(self, ids: Sequence[int]) -> str:
-        """The text of token ids, with special tokens. Needs transformers."""
+        """Decode token ids with special tokens. Needs transformers."""
         return str(self._hf_tokenizer.decode(list(ids), skip_special_tokens=False))
 
     def describe(self) -> Mapping[str, object]:
-        """What a manifest should say about the student."""
+        """Description of the student for a manifest."""
         return {
             "model": self.settings.model,
             "adapter_of": None if self.folder.adapter is None else self.folder.adapter.base_name,
@@ -258,7 +258,7 @@ class OpenStudent:
         return found
 
     def close(self) -> None:
-        """Give the memory of the loaded model back."""
+        """Free the memory of the loaded model."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None

@@ -1,4 +1,4 @@
-"""The settings of the student's room."""
+"""Settings of the student and of its template."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ Statistics: TypeAlias = Literal["nll", "ranks", "full"]
 
 
 TEMPLATE_DATE = date(2026, 1, 1)
-"""What templates take for today unless a setting says otherwise, so that scores stay the same."""
+"""Fixed date for templates that use today's date, so that scores do not change."""
 _SET_BY_US = {
     "messages",
     "tools",
@@ -45,7 +45,7 @@ def _is_default(value: object) -> bool:
 
 
 class TemplateSettings(BaseModel):
-    """How rows become text: the same for scoring, training and evaluation.
+    """Settings of the template, the same for scoring, training and evaluation.
 
     Settings with their default values are left out when they are written or hashed.
     """
@@ -60,7 +60,7 @@ class TemplateSettings(BaseModel):
     template_date: date = Field(
         default=TEMPLATE_DATE,
         exclude_if=_is_default,
-        description="The date (YYYY-MM-DD) that a chat template takes for today.",
+        description="The date (YYYY-MM-DD) that chat templates see as today.",
     )
     thinking: Literal["include", "exclude"] = Field(
         default="include",
@@ -79,12 +79,12 @@ class TemplateSettings(BaseModel):
 
 
 def template_values(settings: TemplateSettings) -> Mapping[str, Any]:
-    """The settings of `TemplateSettings` of other settings that extend them, by name."""
+    """Values of the `TemplateSettings` fields of a settings object that extends them, by name."""
     return {name: getattr(settings, name) for name in TemplateSettings.model_fields}
 
 
 class StudentSettings(TemplateSettings):
-    """Which model reads, through which template, and within which bounds."""
+    """Settings of the student: model, template and limits."""
 
     model: str = Field(
         description="A model folder, a hub id, or the alias of a bundled model (smollm2-135m)."
@@ -111,26 +111,26 @@ class StudentSettings(TemplateSettings):
     device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = Field(
         default=None,
         exclude_if=_is_none,
-        description="Divide a model that is too large for one card among all of them, and the "
+        description="Divide a model that is too large for one card among all cards and the "
         "processor, as transformers does (needs accelerate).",
     )
     tensor_parallel: int = Field(
         default=1,
         ge=1,
         exclude_if=_is_one,
-        description="vllm-offline: how many cards share each layer.",
+        description="vllm-offline: the number of cards for tensor parallelism.",
     )
     gpu_memory_fraction: float = Field(
         default=0.9,
         gt=0.0,
         le=1.0,
         exclude_if=_is_usual_fraction,
-        description="vllm-offline: how much of each card it takes.",
+        description="vllm-offline: the fraction of each card's memory to use.",
     )
     base_url: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="Of the vLLM server that serves `model`, such as http://127.0.0.1:8000/v1.",
+        description="URL of the vLLM server that serves `model`, such as http://127.0.0.1:8000/v1.",
     )
     served_model: str | None = Field(
         default=None,
@@ -142,25 +142,26 @@ class StudentSettings(TemplateSettings):
         description="The environment variable with the vLLM server's key; the key is never stored.",
     )
     requests_in_flight: int = Field(
-        default=4, ge=1, description="How many requests a vLLM server gets at the same time."
+        default=4, ge=1, description="Requests that a vLLM server gets at the same time."
     )
     native: bool = Field(
-        default=True, description="Compile some steps for this CPU, where there is a C compiler."
+        default=True, description="Compile some operations for this CPU, if there is a C compiler."
     )
     batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto",
-        description="At most this many tokens make a batch, halved where one does not fit. auto: "
-        f"as many as fit into the free memory of a graphics card, on a processor {CPU_TOKENS}, two "
-        "batches at once.",
+        description="The most tokens of a batch, halved where one does not fit. auto: as many "
+        "as fit into the free memory of a graphics card, on a processor "
+        f"{CPU_TOKENS}, two batches at once.",
     )
     max_length: int | None = Field(
         default=None,
         ge=2,
-        description="The most tokens a view may have; by default the model's own limit, or 8192.",
+        description="The most tokens of a view; by default the model's own limit, or 8192.",
     )
     on_overflow: Literal["drop", "truncate"] = Field(
         default="drop",
-        description="drop: status too_long. truncate: cut the target on both sides alike.",
+        description="drop: the candidate gets the status too_long. truncate: its target is cut, "
+        "equally in both views.",
     )
     turns: Literal["last", "all"] = Field(
         default="last", description="Which assistant turns are read; all turns are pooled."
@@ -174,9 +175,10 @@ class StudentSettings(TemplateSettings):
     weights: Literal["safetensors", "pickle"] = Field(
         default="safetensors", description="pickle: also load .bin files, which can run code."
     )
-    use_cache: bool = Field(default=True, description="Keep readings and reuse them.")
+    use_cache: bool = Field(default=True, description="Cache token statistics and reuse them.")
     cache_path: Path | None = Field(
-        default=None, description="By default readings.sqlite in tutelage's cache folder."
+        default=None,
+        description="The cache file; by default readings.sqlite in tutelage's cache folder.",
     )
 
     @field_validator("api_key_env")
@@ -203,6 +205,6 @@ class StudentSettings(TemplateSettings):
         if self.backend == "vllm" and self.dtype == "auto":
             # Numbers of two dtypes must not meet in one ratio, and the server does not tell.
             raise ValueError(
-                "say in dtype (--dtype) what the server computes in: its own flag --dtype"
+                "set dtype (--dtype) to that of the server, which is its own flag --dtype"
             )
         return self

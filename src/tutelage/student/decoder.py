@@ -1,4 +1,4 @@
-"""The forward pass of the usual decoders over a line of tokens.
+"""Forward pass of common decoder architectures over a packed line of tokens.
 
 Llama, Mistral, Qwen and Gemma 3 text models are one design with small differences; those are
 read off the loaded model. Norms, activations and rotary angles are the model's own modules; only
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3", "gemma3_text"})
 _ROPE_TYPES = frozenset({"default", "linear", "llama3"})
-"""Those whose angles do not depend on how long the text is."""
+"""Rotary embeddings whose angles do not depend on the length of the text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layer:
-    """One layer: joined projections, and the model's modules for the rest."""
+    """One decoder layer with joined projections."""
 
     qkv: Product
     heads: Heads
@@ -43,7 +43,7 @@ class _Layer:
 
 
 class Decoder:
-    """A decoder that reads lines. It takes the weights over from the model it was made of."""
+    """Decoder that reads packed lines, with the weights of the model it was made from."""
 
     def __init__(self, model: Any, *, ops: Ops) -> None:
         config = model.config
@@ -60,7 +60,7 @@ class Decoder:
         self._last_norm = _norm(self._body.norm)
 
     def hidden(self, line: Line) -> "Tensor":
-        """The states after the last norm, one row a token of the line."""
+        """Hidden states after the last norm, one row per token of the line."""
         import torch
 
         ops = self._ops
@@ -89,7 +89,7 @@ class Decoder:
         return normed_N_H
 
     def _angles(self, line: Line) -> "dict[str | None, tuple[Tensor, Tensor]]":
-        """By layer type: cosines and sines of each token, float32 (N, D)."""
+        """Cosines and sines of each token by layer type, float32 (N, D)."""
         import torch
 
         positions_1_N = torch.from_numpy(line.positions_N)[None]
@@ -122,7 +122,7 @@ class Decoder:
         return layer.output(collected.view(len(normed_N_H), -1))
 
     def _feed_forward(self, layer: _Layer, normed_N_H: "Tensor") -> "Tensor":
-        """The gated block, some rows at a time so that they stay in the processor's cache."""
+        """Gated feed-forward block, in slices of rows that stay in the processor's cache."""
         import torch
 
         parts = []
@@ -133,7 +133,7 @@ class Decoder:
 
 
 def is_known(config: Any) -> bool:
-    """Whether a model's config describes a decoder that can be read as a line."""
+    """Whether a config describes a decoder that can read packed lines."""
     if config.model_type not in MODEL_TYPES or config.num_hidden_layers < 1:
         return False
     rope = config.rope_parameters
@@ -145,7 +145,7 @@ def is_known(config: Any) -> bool:
 
 
 def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:
-    """Join a layer's projections; the separate ones are given up at once, to save memory."""
+    """Join a layer's projections; the separate ones are released at once to save memory."""
     import torch
 
     attention, mlp = layer.self_attn, layer.mlp
@@ -191,7 +191,7 @@ def _take_over(layer: Any, *, config: Any, layer_type: str | None) -> _Layer:
 
 
 def _norm(module: Any) -> Norm:
-    """Read an RMS norm of transformers: Llama's kind, or Gemma's, whose weight is one less."""
+    """RMS norm of transformers: Llama's kind, or Gemma's, whose weight is stored minus one."""
     late = hasattr(module, "variance_epsilon")
     weight_H = module.weight.detach().float()
     return Norm(
@@ -203,7 +203,7 @@ def _norm(module: Any) -> Norm:
 
 
 def line_targets(line: Line, starts: Sequence[int]) -> "tuple[Tensor, Tensor]":
-    """Where the states stand that predict the targets, and the targets themselves.
+    """Positions of the states that predict the targets, and the target ids.
 
     Args:
         line: The batch.

@@ -1,4 +1,4 @@
-"""The steps of a decoder between its matrix products, in plain torch.
+"""Operations of a decoder between its matrix products, in plain torch.
 
 `native` has the same steps in C, which is several times faster on a CPU in bfloat16.
 """
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Columns: TypeAlias = "tuple[Tensor, ...]"
-"""Log-probabilities; then, if all statistics are wanted, ranks, entropies, sums of squares."""
+"""Columns of measured statistics: log-probabilities, and optionally ranks, entropies, sums of
+squares.
+"""
 
 _LOGITS_IN_CACHE = 1 << 20
 _log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Norm:
-    """An RMS norm of the model.
+    """RMS norm of the model.
 
     Attributes:
         module: The model's own.
@@ -41,7 +43,7 @@ class Norm:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Heads:
-    """How a layer's joined projection divides into heads.
+    """Head layout of a layer's joined projection.
 
     Attributes:
         queries: Attention heads.
@@ -60,7 +62,7 @@ class Heads:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """Which keys the rows of a rectangle of scores may see.
+    """Keys that the rows of a rectangle of scores may attend to.
 
     Attributes:
         positions_B_Q: int64: the position of each query in its passage; it sees keys up to there.
@@ -74,54 +76,85 @@ class Scores:
 
 
 class Ops(Protocol):
-    """The steps, each over all tokens of a line."""
+    """Protocol of the operations, each over all tokens of a line."""
 
     @property
     def needs_masks(self) -> bool:
-        """Whether `softmax` wants the masks of its scores."""
+        """Whether `softmax` needs the masks of its scores."""
         ...
 
     def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
-        """Norm each row."""
+        """Apply the norm to each row."""
         ...
 
     def add_norm(
         self, states_N_H: "Tensor", block_N_H: "Tensor", norm: Norm
     ) -> "tuple[Tensor, Tensor]":
-        """Add a block's output to the states, perhaps in place; return the sum and its norm."""
+        """Add a block's output to the states; return the sum and its norm.
+
+        Args:
+            states_N_H: The states, which may be overwritten.
+            block_N_H: The block's output.
+            norm: The norm that follows.
+        """
         ...
 
     def split_and_turn(
         self, joined_N_X: "Tensor", angles: "tuple[Tensor, Tensor]", heads: Heads
     ) -> "tuple[Tensor, Tensor, Tensor]":
-        """Queries, keys and values, one row a (token, head); the first two turned by angles."""
+        """Queries, keys and values, one row per (token, head), with rotary embedding.
+
+        Args:
+            joined_N_X: The output of the joined projection.
+            angles: Cosines and sines of each token.
+            heads: The head layout.
+        """
         ...
 
     def softmax(
         self, scores_R_S: "Tensor", allowed: Scores, *, window: int | None, scale: float
     ) -> "Tensor":
-        """Scale, hide what may not be seen, and make each row sum to 1; perhaps in place."""
+        """Scaled and masked softmax over each row.
+
+        Args:
+            scores_R_S: The scores, which may be overwritten.
+            allowed: The keys that each row may attend to.
+            window: The sliding window in tokens, or None.
+            scale: Factor of the scores.
+        """
         ...
 
     def gate(self, joined_N_2I: "Tensor", activation: str, module: Any) -> "Tensor":
-        """Activate the left half of each row and multiply it with the right half."""
+        """Activate the left half of each row and multiply it with the right half.
+
+        Args:
+            joined_N_2I: Both halves.
+            activation: Name of the activation.
+            module: The model's own activation, for unknown names.
+        """
         ...
 
     def statistics(self, logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
-        """The statistics of one target a row, in float32 or better."""
+        """Statistics of one target per row, in float32 or better.
+
+        Args:
+            logits_N_V: The logits.
+            targets_N: The target ids.
+            full: Whether all four statistics are measured.
+        """
         ...
 
 
 class TorchOps:
-    """The steps in plain torch, on any device and in any dtype."""
+    """Operations in plain torch, on any device and in any dtype."""
 
     @property
     def needs_masks(self) -> bool:
-        """Yes."""
+        """Always true for these operations."""
         return True
 
     def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
-        """Norm each row."""
+        """Apply the norm to each row."""
         return norm.module(states_N_H)  # type: ignore[no-any-return]  # the model is untyped
 
     def add_norm(
@@ -134,7 +167,7 @@ class TorchOps:
     def split_and_turn(
         self, joined_N_X: "Tensor", angles: "tuple[Tensor, Tensor]", heads: Heads
     ) -> "tuple[Tensor, Tensor, Tensor]":
-        """Queries, keys and values, one row a (token, head)."""
+        """Queries, keys and values, one row per (token, head)."""
         import torch
 
         parts_N_A_D = joined_N_X.view(len(joined_N_X), -1, heads.size)
@@ -157,7 +190,7 @@ class TorchOps:
     def softmax(
         self, scores_R_S: "Tensor", allowed: Scores, *, window: int | None, scale: float
     ) -> "Tensor":
-        """Scale, hide what may not be seen, and make each row sum to 1."""
+        """Scaled and masked softmax over each row."""
         import torch
 
         tiles, queries = allowed.positions_B_Q.shape
@@ -172,7 +205,7 @@ class TorchOps:
         return module(left).mul_(right)  # type: ignore[no-any-return]  # the model is untyped
 
     def statistics(self, logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
-        """The statistics of one target a row, a few rows at a time so that they stay in cache."""
+        """Statistics of one target per row, a few rows at a time so that they stay in the cache."""
         import torch
 
         if logits_N_V.device.type != "cpu":
@@ -188,7 +221,7 @@ class TorchOps:
 
 
 def _on_a_card(logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
-    """All rows at once; on CUDA compiled, so that the logits are read once and not ten times."""
+    """Statistics of all rows at once; compiled on CUDA, so that the logits are read only once."""
     import torch
 
     if logits_N_V.device.type == "cuda":

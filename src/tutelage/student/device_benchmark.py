@@ -1,4 +1,4 @@
-"""What a device does with models of random weights: is it right, how fast, in how much memory?
+"""Device benchmark: correctness, speed and memory with models of random weights.
 
 Weights are drawn from a seed, so that anybody can repeat a measurement without a model at hand.
 `N` tokens of a passage, `V` vocabulary.
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The shape of a model of Llama's design.
+    """Shape of a model of Llama's design.
 
     Attributes:
         name: For the report.
-        width: Of the hidden states.
-        inner: Of the feed-forward blocks.
-        layers: How many.
+        width: Width of the hidden states.
+        inner: Inner width of the feed-forward blocks.
+        layers: Number of layers.
         heads: Attention heads.
         keys: Key-value heads.
         vocabulary: Token ids.
@@ -49,7 +49,7 @@ class Shape:
 
     @property
     def weights(self) -> int:
-        """The weights that each token is multiplied with, those of the head too."""
+        """Weights that each token is multiplied with, including the head's."""
         head = self.width // self.heads
         attention = self.width * head * (2 * self.heads + 2 * self.keys)
         return self.layers * (attention + 3 * self.width * self.inner) + (
@@ -57,7 +57,7 @@ class Shape:
         )
 
     def flops(self, passages: Sequence[Passage]) -> float:
-        """The floating-point operations of reading passages one by one, without padding."""
+        """Floating-point operations of reading passages one by one, without padding."""
         found = 0.0
         head = self.width * self.vocabulary
         for passage in passages:
@@ -75,9 +75,15 @@ SHAPES = (
 
 
 def random_model(shape: Shape, *, device: str, dtype: str, seed: int = 0) -> Any:
-    """A model with weights from a seed, the same on every device.
+    """Model with random weights from a seed, the same on every device.
 
     Small models are drawn on the processor; large ones where they are used.
+
+    Args:
+        shape: The shape of the model.
+        device: Where it runs.
+        dtype: The dtype of its weights.
+        seed: The seed of the weights.
     """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -109,14 +115,14 @@ def random_model(shape: Shape, *, device: str, dtype: str, seed: int = 0) -> Any
 def rows_of(
     shape: Shape, *, tokens: int, count: int, shared: int = 0, seed: int = 0
 ) -> list[Passage]:
-    """Passages of random ids, of which a prefix may be the same for all.
+    """Passages of random ids, optionally with a common prefix.
 
     Args:
-        shape: Of the model.
-        tokens: Of each passage; the second half is its target, or what is not shared.
+        shape: Shape of the model.
+        tokens: Tokens of each passage; the second half is its target, or what is not shared.
         count: How many.
         shared: Tokens that all have in common at their start.
-        seed: Of the ids.
+        seed: Seed of the ids.
     """
     drawn = np.random.default_rng(seed)
     prefix = drawn.integers(2, shape.vocabulary, size=shared).tolist()
@@ -129,13 +135,19 @@ def rows_of(
 
 
 def engine_of(model: Any, *, device: str, batch_tokens: int | None = None) -> TransformersEngine:
-    """The engine that reads on this device."""
+    """Engine that reads on this device.
+
+    Args:
+        model: The model.
+        device: Where it runs.
+        batch_tokens: Tokens of a batch; None to measure them.
+    """
     gauge = None if kind_of(device) == "cpu" else TorchGauge(device)
     return TransformersEngine(model, batch_tokens=batch_tokens, ops=TorchOps(), gauge=gauge)
 
 
 def read_all(engine: TransformersEngine, passages: Sequence[Passage]) -> list[Measured]:
-    """What an engine measures, in the order given."""
+    """Statistics that an engine measures, in the order given."""
     found: dict[int, Measured] = {}
     for batch in engine.plan(passages):
         read = engine.read([passages[i] for i in batch], full=True)
@@ -144,7 +156,7 @@ def read_all(engine: TransformersEngine, passages: Sequence[Passage]) -> list[Me
 
 
 def plain_loop(model: Any, passages: Sequence[Passage]) -> list[float]:
-    """Mean losses as most programs compute them: row by row, with all logits."""
+    """Mean losses row by row with all logits, as most programs compute them."""
     import torch
 
     found = []
@@ -190,7 +202,7 @@ _ENDS: dict[str, str] = {"eos_token": "</s>", "pad_token": "</s>"}
 
 
 def wait_for(device: str) -> None:
-    """Wait until a device has done what it was given."""
+    """Wait until a device has finished its work."""
     import torch
 
     kind = kind_of(device)
@@ -199,7 +211,7 @@ def wait_for(device: str) -> None:
 
 
 def seconds_of(work: Callable[[], object], *, device: str) -> float:
-    """How long some work takes, when it is done the second time."""
+    """Duration of some work in seconds, measured at the second run."""
     work()
     wait_for(device)
     started = time.perf_counter()
@@ -209,7 +221,13 @@ def seconds_of(work: Callable[[], object], *, device: str) -> float:
 
 
 def peak_flops(*, device: str, dtype: str, size: int) -> float:
-    """The most operations a second that the best of a few square matrix products reached."""
+    """Peak operations per second, as the best of a few square matrix products.
+
+    Args:
+        device: The device.
+        dtype: The dtype of the matrices.
+        size: Their number of rows and columns.
+    """
     import torch
 
     left, right = (
@@ -229,14 +247,14 @@ def peak_flops(*, device: str, dtype: str, size: int) -> float:
 def vllm_seconds(
     shape: Shape, passages: Sequence[Passage], *, folder: str, device: str, dtype: str
 ) -> float:
-    """How long vLLM takes for the log-probabilities of passages. Needs vllm and a card.
+    """Seconds that vLLM takes for the log-probabilities of passages. Needs vllm and a card.
 
     Args:
-        shape: Of the model.
+        shape: Shape of the model.
         passages: What is read.
         folder: An empty one, for the model.
         device: Where its weights are drawn.
-        dtype: Of its weights.
+        dtype: Dtype of its weights.
     """
     import vllm
 
@@ -257,7 +275,7 @@ def vllm_seconds(
 
 
 def device_name(device: str) -> str:
-    """What a device is called."""
+    """Name of a device."""
     import torch
 
     kind, _, number = device.partition(":")
@@ -267,7 +285,7 @@ def device_name(device: str) -> str:
 
 
 def save_student(folder: Path) -> None:
-    """A tiny student that reads bytes, with weights from a seed, as a folder."""
+    """Save a tiny byte-level student with weights from a seed as a folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

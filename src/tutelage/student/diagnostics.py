@@ -1,4 +1,4 @@
-"""What a doctor asks about devices and about a student's template."""
+"""Diagnostics of `tutelage doctor`: available devices and problems of a template."""
 
 from tutelage.models.hardware import cpu_multiplies_bfloat16
 from tutelage.student.chat_template import ChatTemplate, template_problems
@@ -7,7 +7,7 @@ from tutelage.student.config import StudentSettings
 
 
 def devices() -> tuple[str, ...]:
-    """The devices a student could compute on here, each with what speaks for it. Needs torch."""
+    """Devices on which a student could run, each with its details. Needs torch."""
     import torch
 
     cpu = f"cpu, {torch.get_num_threads()} threads"
@@ -19,7 +19,7 @@ def devices() -> tuple[str, ...]:
 
 
 def check_template(settings: StudentSettings) -> tuple[str, ...]:
-    """What about a student's template could make the scores differ from what it is trained on.
+    """Problems of a student's template that make scores differ from training.
 
     Returns:
         One sentence a problem; nothing for a template without any, and for raw templates, which

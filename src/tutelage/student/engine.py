@@ -1,4 +1,4 @@
-"""What an engine is: passages in, statistics of their targets out."""
+"""Engine protocol: passages in, statistics of their targets out."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -7,14 +7,14 @@ from tutelage.student.passages import Measured, Passage, Refusal
 
 
 class OutOfMemoryError(Exception):
-    """A batch did not fit into memory; a smaller one may."""
+    """A batch does not fit into memory; a smaller one may."""
 
 
 class ForwardError(Exception):
-    """The model's forward pass failed on a batch; the other passages of it may be readable.
+    """The model's forward pass failed on a batch; its other passages may still be readable.
 
     Args:
-        message: What it said.
+        message: Message of the model's error.
         reason: The status of a passage on which it fails alone.
     """
 
@@ -24,16 +24,16 @@ class ForwardError(Exception):
 
 
 class Engine(Protocol):
-    """A loaded model that can read passages."""
+    """Protocol of a loaded model that can read passages."""
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Name in the manifest."""
         ...
 
     @property
     def lanes(self) -> int:
-        """How many batches it can read at the same time, each in a thread of its own."""
+        """Number of batches that can be read at the same time, each in its own thread."""
         ...
 
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
@@ -54,16 +54,16 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory of the model."""
         ...
 
 
 @runtime_checkable
 class KnowsLimits(Protocol):
-    """An engine that can tell which passages it cannot read."""
+    """Engine that can tell beforehand which passages it cannot read."""
 
     def refusal(self, passage: Passage) -> Refusal | None:
-        """Why this model cannot read a passage, as far as that shows without reading it.
+        """Reason why this model cannot read a passage, or None.
 
         Returns:
             `token_out_of_range`, `too_long`, or None where nothing speaks against it.
@@ -73,15 +73,15 @@ class KnowsLimits(Protocol):
 
 @runtime_checkable
 class Shrinks(Protocol):
-    """An engine that can be told that its batches do not fit into memory."""
+    """Engine whose batches can be made smaller after a shortage of memory."""
 
     def shrink(self) -> None:
-        """Plan batches of half as many tokens from here on."""
+        """Halve the tokens of all further batches."""
         ...
 
 
 def out_of_range(passage: Passage, *, embedded: int, answered: int) -> Refusal | None:
-    """Whether a passage has token ids that the model does not have.
+    """Whether a passage has token ids outside the model's vocabulary.
 
     A tokenizer can know more tokens than the model was given rows: tokens added and never
     trained, or the tokenizer of another model.

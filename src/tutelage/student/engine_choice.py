@@ -1,4 +1,4 @@
-"""Which engine reads which student."""
+"""Choice of the engine for a student."""
 
 import logging
 from functools import partial
@@ -21,7 +21,13 @@ _log = logging.getLogger(__name__)
 def open_engine(
     folder: StudentFolder, settings: StudentSettings, *, device: str, dtype: DtypeName
 ) -> Engine:
-    """Load a student into the engine that the settings ask for, or the fastest that can read it.
+    """Load a student into the requested engine, or the fastest one that can read it.
+
+    Args:
+        folder: The student's folder.
+        settings: Its settings.
+        device: Where it runs.
+        dtype: The dtype in which it computes.
 
     Raises:
         StudentError: The model cannot be loaded, or not into the engine that was asked for.
@@ -64,14 +70,14 @@ def _is_plain(folder: StudentFolder, settings: StudentSettings) -> bool:
 
 
 def _lanes(device: str) -> int:
-    """Two halves of a processor's threads read faster than all of them together."""
+    """Lanes for a device: on a CPU two halves of the threads read faster than all together."""
     import torch
 
     return 2 if device == "cpu" and torch.get_num_threads() % 2 == 0 else 1
 
 
 def _ops(settings: StudentSettings, *, device: str, dtype: DtypeName) -> TorchOps:
-    """The steps in C where they can be had, or in torch."""
+    """Operations in C where they can be compiled, else in torch."""
     if device != "cpu" or not settings.native:
         return TorchOps()
     import torch

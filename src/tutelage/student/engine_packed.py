@@ -1,4 +1,4 @@
-"""Reads the usual decoders over lines of tokens, without padding, sharing prefixes."""
+"""Packed engine: common decoders over lines of tokens, without padding, with shared prefixes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ from tutelage.student.token_statistics import Head, measure
 
 _PROBE_TOKENS = 40
 _TOLERANCES = {"float32": 1e-3, "bfloat16": 5e-2, "float16": 1e-2}
-"""The largest relative difference of the states to those of transformers on the probe."""
+"""Largest relative difference from transformers' states on the probe."""
 
 
 class PackedEngine:
-    """The fast engine, for decoders whose forward pass `decoder` knows.
+    """Fast engine for decoders whose forward pass `decoder` implements.
 
     Made by `open_packed`, which first compares it with the model's own forward pass.
     """
@@ -44,16 +44,16 @@ class PackedEngine:
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Name in the manifest."""
         return "packed"
 
     @property
     def lanes(self) -> int:
-        """As many as it was made for."""
+        """Number of lanes given at construction."""
         return self._lanes
 
     def refusal(self, passage: Passage) -> Refusal | None:
-        """Whether a passage has token ids that the model does not have."""
+        """Reason why a passage cannot be read: token ids outside the vocabulary; else None."""
         return out_of_range(passage, embedded=self._embedded, answered=self._answered)
 
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
@@ -81,20 +81,26 @@ class PackedEngine:
             )
 
     def shrink(self) -> None:
-        """Plan batches of half as many tokens from here on."""
+        """Halve the tokens of all further batches."""
         self._batch_tokens = max(1, self._batch_tokens // 2)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory of the model."""
         self._decoder = None
         self._head = None
 
 
 def open_packed(model: Any, *, batch_tokens: int, lanes: int, ops: Ops) -> PackedEngine | None:
-    """Make the fast engine of a loaded model, or find that it cannot read it.
+    """Packed engine of a loaded model, or None where the architecture is not supported.
 
     The model is taken apart only after its own states on a probe are noted; where the new forward
     pass does not give the same, the caller has to load the model again.
+
+    Args:
+        model: The loaded model, which is taken apart.
+        batch_tokens: Tokens of a batch.
+        lanes: Batches that are read at the same time.
+        ops: The operations between matrix products.
 
     Returns:
         The engine, or None where the decoder is not known or does not agree.

@@ -1,4 +1,4 @@
-"""Engine that reads any causal language model through its own forward pass.
+"""General engine: any causal language model through its own forward pass.
 
 Passages that share prefixes are read in one line without padding, in which a prefix stands once
 (`line_masks`); the others in padded batches. Models that attention alone does not connect are read
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class TransformersEngine:
-    """The general engine.
+    """Engine that runs the model's own forward pass of transformers.
 
     Rows are padded on the right, which a causal model cannot see; only the hidden states at the
     targets are multiplied with the head. What the model is found to do otherwise, it is read
@@ -61,16 +61,16 @@ class TransformersEngine:
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Name in the manifest."""
         return "transformers"
 
     @property
     def lanes(self) -> int:
-        """One."""
+        """Always one batch at a time."""
         return 1
 
     def _can_read_lines(self) -> bool:
-        """Try it; where FlexAttention does not work here, once more with a dense mask."""
+        """Test whether lines can be read, with a dense mask if FlexAttention fails."""
         if self._kernels is None:
             return False
         if reads_lines(self._model, self._line_states, self._own_states):
@@ -87,7 +87,7 @@ class TransformersEngine:
         return self._lines
 
     def refusal(self, passage: Passage) -> Refusal | None:
-        """Whether a passage has token ids that the model does not have."""
+        """Reason why a passage cannot be read: token ids outside the vocabulary; else None."""
         return out_of_range(passage, embedded=self._probed.embedded, answered=self._probed.answered)
 
     def plan(self, passages: Sequence[Passage]) -> list[list[int]]:
@@ -117,7 +117,7 @@ class TransformersEngine:
 
     @property
     def _line_tokens(self) -> int:
-        """The most tokens of a line: a dense mask has the square of them."""
+        """Most tokens of a line; a dense mask grows with the square of them."""
         if self._kernels is not None and self._kernels.skip_blocks:
             return self._batch_tokens
         return min(self._batch_tokens, DENSE_TOKENS)
@@ -125,7 +125,7 @@ class TransformersEngine:
     def _divided(
         self, group: Sequence[int], passages: Sequence[Passage]
     ) -> tuple[list[int], list[int]]:
-        """Which passages are read in lines, and which in padded batches."""
+        """Passages to be read in lines, and passages to be read in padded batches."""
         if not self._lines or self._kernels is None:
             return [], list(group)
         if self._kernels.skip_blocks:
@@ -155,7 +155,7 @@ class TransformersEngine:
             return self._read_padded(passages, head=self._head, full=full)
 
     def shrink(self) -> None:
-        """Plan batches of half as many tokens from here on."""
+        """Halve the tokens of all further batches."""
         self._batch_tokens = max(1, self._batch_tokens // 2)
 
     def _measured(self, gauge: Gauge) -> int:
@@ -168,7 +168,7 @@ class TransformersEngine:
         return measured_tokens(gauge, read, longest=longest)
 
     def _line_of(self, passages: Sequence[Passage]) -> Line | None:
-        """The line in which passages are read, or None where they are read as rows."""
+        """Line in which passages are read, or None where they are read as rows."""
         if not self._lines or self._kernels is None or len(passages) == 1:
             return None
         if any(self._probed.rope.alone(len(p.ids_T)) for p in passages):
@@ -193,13 +193,13 @@ class TransformersEngine:
         )
 
     def _line_states(self, line: Line) -> "Tensor":
-        """The states of a line, one row a token."""
+        """Hidden states of a line, one row per token."""
         import torch
 
         if self._kernels is None or not {"position_ids", "attention_mask"} <= (
             self._probed.body_arguments
         ):
-            raise ValueError("the model is not told of positions")
+            raise ValueError("the model takes no position ids")
         padded = self._kernels.padded(line)
         device = self._model.device
         ids_1_N = on_device(padded.ids_N, device)[None]
@@ -224,12 +224,12 @@ class TransformersEngine:
 
     @property
     def _head_dtype(self) -> Any:
-        """What the head multiplies; Mamba keeps its states in float32 whatever that is."""
+        """Dtype of the head's product; Mamba keeps its states in float32 regardless."""
         weight = self._model.get_output_embeddings().weight
         return weight.dtype if weight.is_floating_point() else self._model.dtype
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory of the model."""
         self._model = None
         self._head = None
 
@@ -286,7 +286,7 @@ class TransformersEngine:
 
 
 def plan_padded(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]:
-    """Batches of like lengths whose padded size stays under a budget.
+    """Batches of similar lengths whose padded size stays under a budget.
 
     The longest come first, so that a shortage of memory shows at once. A passage that is longer
     than the budget is a batch of its own.
@@ -313,7 +313,7 @@ def plan_padded(lengths: Sequence[int], *, batch_tokens: int) -> list[list[int]]
 
 
 def on_device(values: NDArray[np.int64], device: Any) -> "Tensor":
-    """Copy indices to a device, without waiting for what it is doing."""
+    """Copy indices to a device without synchronising."""
     import torch
 
     tensor = torch.from_numpy(values)
@@ -323,7 +323,7 @@ def on_device(values: NDArray[np.int64], device: Any) -> "Tensor":
 
 
 def torch_inference() -> AbstractContextManager[Any]:
-    """A block without gradients."""
+    """Context manager without gradients."""
     import torch
 
     return torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Engines that read through the prompt log-probabilities of vLLM: a server, or in this process.
+"""Engines that read prompt log-probabilities of vLLM, from a server or in this process.
 
 Token ids go out, numbers come back; of a server, several requests at the same time.
 
@@ -40,29 +40,31 @@ from tutelage.student.passages import Measured, Passage, Refusal
 
 
 _SECONDS = 1800.0
-"""A batch on a slow machine takes minutes; a server that is gone refuses at once."""
+"""Seconds to wait for a batch, which takes minutes on a slow machine; a missing server fails at
+once.
+"""
 
 _MOST_BYTES = 2**30
 """Of one answer; 100,000 measured tokens take some 6 MB."""
 
 _SAID_BYTES = 20_000
-"""Of an error, what is looked at; 500 characters of it are shown."""
+"""Bytes of an error that are read; 500 characters of it are shown."""
 
 _TOO_LONG = re.compile(
     r"context length|max_model_len|maximum (?:model|context|input) length|too long"
     r"|longer than (?:the )?max|exceeds? (?:the )?(?:model'?s )?max",
     re.IGNORECASE,
 )
-"""How servers say that a prompt has more tokens than they take."""
+"""Phrases by which servers report a prompt that is too long."""
 
 
 class TooLongError(Exception):
-    """A request holds a prompt with more tokens than the server takes."""
+    """A request contains a prompt with more tokens than the server accepts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What a server says about the model it has.
+    """Model that a server reports.
 
     Attributes:
         name: What requests call it.
@@ -75,7 +77,7 @@ class Served:
 
 
 class VllmClient:
-    """Talks to one server.
+    """HTTP client of one server.
 
     Args:
         base_url: Such as http://127.0.0.1:8000/v1.
@@ -93,7 +95,7 @@ class VllmClient:
         self._redactor = Redactor(self._key)
 
     def served(self, *, wanted: str | None, student: str) -> Served:
-        """The model to ask, one of those the server has.
+        """Model to use, one of those that the server has.
 
         Args:
             wanted: Its name on the server, or None for the one that is the student.
@@ -123,14 +125,14 @@ class VllmClient:
             raise StudentError(
                 f"{self.base_url}: serves {len(found)} models ({listed}), and none is called "
                 f"{student!r}",
-                hint="say in served_model (--served-model) which one is the student",
+                hint="set served_model (--served-model) to the student's name",
             )
         name = name or first
         limit = found[name].get("max_model_len")
         return Served(name=name, max_tokens=limit if isinstance(limit, int) else None)
 
     def prompt_logprobs(self, prompts: Sequence[Sequence[int]], *, model: str) -> list[list[Any]]:
-        """For each prompt of token ids what the server measured at each of its tokens.
+        """Per-token results of the server for each prompt of token ids.
 
         Returns:
             For each prompt a list as long as it: None for the first token, else a mapping from
@@ -251,14 +253,14 @@ def _key(variable: str) -> str:
 
 
 _BUDGETS_A_REQUEST = 16
-"""A server packs what it is given by itself, so a request holds many batches."""
+"""Token budgets in one request: the server divides it into batches itself."""
 
 _LEAST_LOGPROB = -1000.0
 """JSON has no minus infinity, so servers write a number in its place: vLLM -9999. No model in
-float32 gives a token so little; what is at or below this is a stand-in, and not a measurement."""
+float32 gives a token so little; values at or below this are placeholders, not measurements."""
 
 _MOST_LOGPROB = 0.01
-"""A probability above 1, beyond rounding, is not a measurement either."""
+"""Largest accepted log-probability: a probability above 1, beyond rounding, is an error."""
 
 
 _NOTHING: Mapping[str, float | None] = {"logprob": None}
@@ -266,11 +268,11 @@ _NOTHING: Mapping[str, float | None] = {"logprob": None}
 
 
 class VllmEngine:
-    """A model in another process, perhaps on another machine.
+    """Engine of a model on a server, perhaps on another machine.
 
     Args:
         client: Reaches it.
-        served: What it serves.
+        served: The model that it serves.
         batch_tokens: A sixteenth of the tokens of a request.
         in_flight: How many requests are sent at the same time.
     """
@@ -285,16 +287,16 @@ class VllmEngine:
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Name in the manifest."""
         return "vllm"
 
     @property
     def lanes(self) -> int:
-        """One: a batch is sent as several requests at the same time."""
+        """Always 1: a batch is sent as several simultaneous requests."""
         return 1
 
     def refusal(self, passage: Passage) -> Refusal | None:
-        """`too_long` where the server says how many tokens it takes, and these are more.
+        """`too_long` for passages above the limit that the server reports, else None.
 
         It has to write one token, too.
         """
@@ -317,7 +319,7 @@ class VllmEngine:
         ]
 
     def read(self, passages: Sequence[Passage], *, full: bool) -> list[Measured]:
-        """Read one batch, in the order given; ranks are measured where the server gives them.
+        """Read one batch, in the order given; ranks are included where the server sends them.
 
         Raises:
             StudentError: The server does not give what is needed.
@@ -342,7 +344,7 @@ class VllmEngine:
         ]
 
     def close(self) -> None:
-        """Nothing to give back: the server goes on."""
+        """Do nothing: the server keeps running."""
 
 
 def _requests(order: Iterable[int], lengths: Sequence[int], *, tokens: int) -> list[list[int]]:
@@ -392,7 +394,7 @@ def _measured(
 
 
 def _logprob(value: float | None) -> float:
-    """A log-probability as the server gives it; what only stands in for one is not a number."""
+    """Log-probability from a server's value; placeholders become NaN."""
     if value is None:
         return math.nan
     number = float(value)
@@ -400,7 +402,7 @@ def _logprob(value: float | None) -> float:
 
 
 def open_vllm(settings: StudentSettings) -> VllmEngine:
-    """Reach the server that the settings name and find out what it serves.
+    """Connect to the server of the settings and find out which model it serves.
 
     Raises:
         StudentError: It cannot be reached, or does not serve the student.
@@ -416,7 +418,7 @@ def open_vllm(settings: StudentSettings) -> VllmEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A continuation.
+    """A generated continuation of a prompt.
 
     Attributes:
         ids: Its tokens, perhaps with the one that ended it.
@@ -428,7 +430,7 @@ class Written:
 
 
 class VllmOfflineEngine:
-    """vLLM in this process: it batches by itself, on one card or on several that share each layer.
+    """Engine that runs vLLM in this process, on one card or with tensor parallelism.
 
     Args:
         model: A `vllm.LLM`.
@@ -449,16 +451,16 @@ class VllmOfflineEngine:
 
     @property
     def name(self) -> str:
-        """What the manifest calls it."""
+        """Name in the manifest."""
         return "vllm-offline"
 
     @property
     def lanes(self) -> int:
-        """One."""
+        """Always one batch at a time."""
         return 1
 
     def refusal(self, passage: Passage) -> Refusal | None:
-        """`too_long` where there is no room for the one token that vLLM has to write."""
+        """`too_long` where no room is left for the one token that vLLM must generate, else None."""
         tokens = len(passage.ids_T)
         if self._max_tokens is None or tokens < self._max_tokens:
             return None
@@ -520,12 +522,12 @@ class VllmOfflineEngine:
         ]
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory of the model."""
         self._model = None
 
 
 def _as_served(token: Mapping[int, Any] | None) -> dict[str, dict[str, float | None]]:
-    """What was measured at a prompt token, as a server would write it."""
+    """Result of a prompt token in the server's format."""
     return {
         str(name): {"logprob": found.logprob, "rank": found.rank}
         for name, found in (token or {}).items()
@@ -536,6 +538,11 @@ def open_vllm_offline(
     folder: StudentFolder, settings: StudentSettings, *, dtype: DtypeName
 ) -> VllmOfflineEngine:
     """Load a student into vLLM in this process.
+
+    Args:
+        folder: The student's folder.
+        settings: Its settings.
+        dtype: The dtype in which it computes.
 
     Raises:
         MissingExtraError: vLLM is not installed.

@@ -1,4 +1,4 @@
-"""A student without a model, for tests of everything that only needs readings."""
+"""Student without a model, for tests that only need token statistics."""
 
 import hashlib
 import re
@@ -25,15 +25,15 @@ from tutelage.student.student import TextPair
 from tutelage.student.views import blank_reason
 
 MeanNats: TypeAlias = Callable[[Candidate, ViewName], float]
-"""The mean negative log-likelihood of a view, in nats a token, at least 0."""
+"""Function type: mean negative log-likelihood of a view, in nats per token, at least 0."""
 
 
 VOCABULARY_TOKENS = 3000
-"""More than exp(8): no token is more surprising than an even spread over the vocabulary."""
+"""Vocabulary size, above exp(8), so that no token is more surprising than a uniform guess."""
 
 
 class TableStudent:
-    """A student whose readings come from a table or from a function of the text.
+    """Student whose token statistics come from a table or from a function of the text.
 
     A token is a word. Without an entry, each token's surprise is a hash of view, word and text
     between 0 and 8 nats, so that equal texts always read alike and different ones hardly ever.
@@ -68,7 +68,7 @@ class TableStudent:
         return content_hash("table student", self._name)
 
     def describe(self) -> Mapping[str, object]:
-        """What a manifest should say about the student."""
+        """Description of the student for a manifest."""
         return {
             "model": self._name,
             "fingerprint": self.fingerprint,
@@ -85,19 +85,19 @@ class TableStudent:
 
     @property
     def measures(self) -> Statistics:
-        """Everything."""
+        """Most detailed statistics: always `full`."""
         return "full"
 
     def context_text(self, candidate: Candidate) -> str:
-        """The instruction and a line break: there is no template."""
+        """Instruction and a line break: there is no template."""
         return f"{candidate.instruction}\n"
 
     def response_text(self, candidate: Candidate) -> str:
-        """The last response: other turns are not read."""
+        """Last response: other turns are not read."""
         return candidate.response
 
     def last_response_text(self, candidate: Candidate) -> str:
-        """The last response: there is no template."""
+        """Last response: there is no template."""
         return candidate.response
 
     def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
@@ -112,7 +112,7 @@ class TableStudent:
         )
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there is no model."""
 
     def read(
         self,
@@ -121,7 +121,13 @@ class TableStudent:
         views: Collection[ViewName],
         statistics: Statistics = "nll",
     ) -> Iterator[ReadingOutcome]:
-        """Yield one outcome for each candidate, in the order given."""
+        """Yield one outcome for each candidate, in the order given.
+
+        Args:
+            candidates: The candidates.
+            views: The views to read.
+            statistics: Ignored: a table has all of them.
+        """
         for candidate in candidates:
             self.candidates_read += 1
             yield self._outcome(candidate, views=views, full=statistics != "nll")
@@ -129,7 +135,7 @@ class TableStudent:
     def tokens_to_read(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[int]:
-        """Words: those of both texts where a view has a context, else those of its own text."""
+        """Words of each candidate's texts, those of the context included where a view has one."""
         for candidate in candidates:
             count = 0
             if blank_reason(candidate) is None:
@@ -142,7 +148,7 @@ class TableStudent:
     def recall(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[ReadingOutcome | None]:
-        """Yield the same as `read` with all statistics: a table forgets nothing."""
+        """Yield the same as `read` with all statistics, as if everything were cached."""
         return self.read(candidates, views=views, statistics="full")
 
     def read_pairs(
@@ -203,13 +209,13 @@ def _hashed_nats(words: list[str], salt: str) -> np.ndarray:
 
 
 def _hash(text: str) -> int:
-    """In [0, 65536)."""
+    """Hash in [0, 65536)."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=2).digest()
     return int.from_bytes(digest, "little")
 
 
 def _stats(nats_T: np.ndarray, *, full: bool) -> TokenStats:
-    """Statistics of a distribution that spreads evenly over exp(nats) tokens."""
+    """Statistics of a uniform distribution over exp(nats) tokens."""
     if not full:
         return TokenStats(logprobs_T=-nats_T)
     return TokenStats(

@@ -1,4 +1,4 @@
-"""How a student's weights would move: gradients of the loss on a response, as short vectors.
+"""Projected gradients: the gradient of a response's loss, as a short random projection.
 
 A gradient has as many numbers as the student has weights, so it is projected: every entry gets a
 random sign and is added to one of d sums. Inner products of such sketches are those of the
@@ -30,7 +30,7 @@ def projected_gradients(
     dimensions: int = 128,
     seed: int = 0,
 ) -> Iterator[NDArray[np.float32] | Unscored]:
-    """The gradient of each response's mean loss by the student's inner weights, projected.
+    """Projected gradient of each response's mean loss with respect to the inner weights.
 
     One forward and one backward pass each, in float32, without dropout. The projection depends on
     the seed and the shapes of the weights alone, so vectors of different calls can be compared.
@@ -38,8 +38,8 @@ def projected_gradients(
     Args:
         candidates: One after another.
         student: Whose weights; its cache is not used.
-        dimensions: Of the vectors, at least 1.
-        seed: Of the signs.
+        dimensions: Dimensions of the vectors, at least 1.
+        seed: Seed of the signs.
 
     Yields:
         float32 of length `dimensions`, in nats per token by weight; or why there is none.
@@ -66,7 +66,7 @@ def projected_gradients(
 
 
 class _Sketch:
-    """Adds up the signed gradients of all inner matrices while they are computed."""
+    """Accumulator of the signed gradients of all inner matrices while they are computed."""
 
     def __init__(self, model: Any, *, dimensions: int, seed: int) -> None:
         import torch
@@ -93,7 +93,7 @@ class _Sketch:
         return add
 
     def of(self, passages: tuple[Passage, ...]) -> NDArray[np.float32]:
-        """The projected gradient of the mean loss over the targets of some passages."""
+        """Projected gradient of the mean loss over the targets of some passages."""
         torch = self._torch
         self._sums.zero_()
         targets = sum(passage.targets for passage in passages)

@@ -1,4 +1,4 @@
-"""Attention masks that let any model of transformers read a line of passages that share prefixes.
+"""Attention masks by which any transformers model reads a line of passages with shared prefixes.
 
 A line is a forest: its tokens stand in the order in which one walks through it, so the tokens
 behind a token that belong to its passages come right after it, up to `ends_N`.
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 _KINDS = ("eager", "sdpa", "flex_attention")
 _ATTENDS = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
-"""Layers whose states depend on other tokens through attention alone."""
+"""Layer types whose states depend on other tokens through attention alone."""
 _ROUNDING = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 6e-2}
-"""The largest relative difference of states that counts as rounding."""
+"""Largest relative difference of states that counts as rounding."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Seen:
-    """What decides who sees whom in a line.
+    """Visibility of the tokens in a line.
 
     Attributes:
         positions_N: int64: of each token in its passage.
@@ -50,7 +50,7 @@ class _Seen:
     ends_N: "Tensor"
 
     def rule(self, of_model: Callable[..., Any]) -> Callable[..., Any]:
-        """The rule of a model, for a line."""
+        """Mask rule of a model for a line."""
 
         def sees(batch: Any, head: Any, query: Any, key: Any) -> Any:
             own = (key <= query) & (query < self.ends_N[key])
@@ -64,7 +64,7 @@ _installing = Lock()
 
 
 def line_ends(line: Line) -> NDArray[np.int64]:
-    """For each token of a line the index behind the last token that sees it."""
+    """For each token of a line, the index behind the last token that attends to it."""
     ends_N = np.full(len(line.ids_N), len(line.ids_N), dtype=np.int64)
     # In the order of the line; each strand ends what the one before does not share with it.
     order = sorted(line.strands, key=lambda strand: int(strand.where_T[-1]))
@@ -77,7 +77,7 @@ def line_ends(line: Line) -> NDArray[np.int64]:
 
 @contextmanager
 def masks_of(line: Line, *, device: Any) -> Iterator[None]:
-    """A block in which models mask their attention as a line needs it.
+    """Context manager in which a model's attention masks follow a line.
 
     Args:
         line: What the model reads, as one row.
@@ -98,7 +98,7 @@ def masks_of(line: Line, *, device: Any) -> Iterator[None]:
 
 
 def _install() -> None:
-    """Let the mask functions of transformers look for a line; without one nothing changes."""
+    """Register the mask functions with transformers; without a line nothing changes."""
     from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as MASKS
 
     with _installing:
@@ -123,7 +123,7 @@ def _of_lines(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def may_read_lines(model: Any) -> bool:
-    """Whether a model's config leaves it possible that it reads lines; `reads_lines` tries it."""
+    """Whether a config allows reading lines; `reads_lines` tests it."""
     text = model.config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ())
     stateful = any(getattr(module, "_is_stateful", False) for module in model.modules())
@@ -133,7 +133,7 @@ def may_read_lines(model: Any) -> bool:
 def reads_lines(
     model: Any, read: "Callable[[Line], Tensor]", alone: "Callable[[NDArray[np.int64]], Tensor]"
 ) -> bool:
-    """Whether a model's states in a line are those of each passage read alone.
+    """Whether a model gives the same states in a line as for each passage alone.
 
     Args:
         model: A loaded model.

@@ -1,4 +1,4 @@
-"""What a loaded model can be asked: checks that run once, before the first passage is read.
+"""Checks of a loaded model, which run once before the first passage is read.
 
     input_ids --> base model --> states --> head --> logits of the head --> logits of the model
                                                          planted values -------^
@@ -23,9 +23,9 @@ _PROBE_TOKENS = 13
 _PREFIX_TOKENS = 5
 _PLANTED = 400.0
 _TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 6e-2}
-"""The largest relative difference of states that counts as rounding."""
+"""Largest relative difference of states that counts as rounding."""
 _ACAUSAL: Mapping[str, float] = {"float32": 2e-3, "float16": 0.1, "bfloat16": 0.1}
-"""A relative difference of logits that is more than rounding."""
+"""Relative difference of logits that is more than rounding."""
 _CAPS = ("final_logit_softcapping", "output_logit_soft_cap", "logits_soft_cap")
 _FACTORS = ("logit_scale", "lm_head_multiplier", "output_multiplier")
 _DIVISORS = ("logits_scaling",)
@@ -33,7 +33,7 @@ _DIVISORS = ("logits_scaling",)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Probed:
-    """What was found out about a loaded model.
+    """Results of the checks of a loaded model.
 
     Attributes:
         head: The map from states to logits, or None where the whole model has to compute them.
@@ -55,7 +55,7 @@ class Probed:
 
 
 def probe(model: Any) -> Probed:
-    """Find out how a loaded model can be read.
+    """Run the checks of a loaded model.
 
     Raises:
         StudentError: Its forward pass fails, or it is not a causal language model.
@@ -93,7 +93,7 @@ def probe(model: Any) -> Probed:
 
 
 def plain_head(model: Any) -> Head | None:
-    """The model's head with what its config does to logits, or None where they are made otherwise.
+    """Head of the model with the scaling of its config, or None where logits are made otherwise.
 
     The base model's states have to be what the head gets.
     """
@@ -110,14 +110,14 @@ def plain_head(model: Any) -> Head | None:
 
 
 def body_of(model: Any) -> Any:
-    """The part of a model that computes states from token ids."""
+    """Part of a model that computes hidden states from token ids."""
     body = model.base_model
     # Some classes name their body otherwise than their attribute; then they are their own base.
     return getattr(model, "model", body) if body is model else body
 
 
 def only(arguments: frozenset[str], **values: object) -> dict[str, object]:
-    """Those of some values that a forward pass has arguments for."""
+    """Keyword arguments that a forward pass accepts."""
     return {name: value for name, value in values.items() if name in arguments}
 
 
@@ -138,11 +138,11 @@ def _head_and_padding(
 
 
 def _check_range(model: Any, logits_1_T_V: "Tensor") -> None:
-    """See that a model's states fit into float16, which many were not trained in."""
+    """Raise an error if states overflow float16, in which many models were not trained."""
     if _dtype(model) == "float16" and bool(logits_1_T_V.isnan().any()):
         raise StudentError(
             f"{model.config.model_type}: the model's states do not fit into float16: its logits "
-            "are not numbers",
+            "are NaN or infinite",
             hint="set dtype to float32 (--dtype float32), or to bfloat16 on newer cards",
         )
 
@@ -161,8 +161,8 @@ def _check_causal(
     off = float(off_1_T.min())
     if not off < _ACAUSAL[_dtype(model)]:
         raise StudentError(
-            f"{model.config.model_type}: what the model says of a token depends on the tokens "
-            f"behind it (by {off:.2g} of the logits' size), so it is not a causal language model",
+            f"{model.config.model_type}: the logits of a token depend on later tokens (by "
+            f"{off:.2g} of the logits' size), so this is not a causal language model",
             hint="a student is a decoder; encoders and masked language models have no next token",
         )
 
@@ -174,7 +174,7 @@ def _head_of(
     arguments: frozenset[str],
     body_arguments: frozenset[str],
 ) -> Head | None:
-    """The head, if base model, head and the config's changes make the model's own logits."""
+    """Head, if base model, head and the config's scaling reproduce the model's own logits."""
     import torch
 
     seen: list[Tensor] = []
@@ -212,7 +212,7 @@ def _head_of(
 
 
 def _change_of(config: Any) -> "Callable[[Tensor], Tensor] | None":
-    """What a model's config says is done to its logits; None for nothing."""
+    """Scaling of logits that a config prescribes; None for none."""
     text = config.get_text_config()
     factor = 1.0
     for name in _FACTORS:
@@ -239,7 +239,7 @@ def _number(config: Any, name: str) -> float | None:
 
 
 def _is_padded_alike(model: Any, ids_1_T: "Tensor", body_arguments: frozenset[str]) -> bool:
-    """Whether a short row has the same states beside a longer one as on its own."""
+    """Whether a short row has the same states in a padded batch as alone."""
     import torch
 
     if "attention_mask" not in body_arguments:
@@ -256,7 +256,7 @@ def _is_padded_alike(model: Any, ids_1_T: "Tensor", body_arguments: frozenset[st
 
 
 def _relative(found: "Tensor", expected: "Tensor") -> float:
-    """The norm of a difference as a fraction of the norm of what was expected."""
+    """Norm of a difference relative to the norm of the expected value."""
     difference = (found.float() - expected.float()).norm()
     return float(difference / expected.float().norm().clamp(min=1e-12))
 

@@ -1,4 +1,4 @@
-"""The steps of `ops` in C: compiled once, with the machine's own compiler if there is one."""
+"""Operations of `decoder_steps` in C, compiled once with the machine's own compiler."""
 
 import ctypes
 import hashlib
@@ -39,14 +39,14 @@ _log = logging.getLogger(__name__)
 
 
 class NativeStatistics(TorchOps):
-    """Only the statistics in C, the rest in torch: for models on the CPU in another dtype."""
+    """Statistics in C and everything else in torch, for models on the CPU in another dtype."""
 
     def __init__(self, library: ctypes.CDLL, *, threads: int) -> None:
         self._library = library
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="tutelage-rows")
 
     def statistics(self, logits_N_V: "Tensor", targets_N: "Tensor", *, full: bool) -> Columns:
-        """The statistics of one target a row; all four cost hardly more than one."""
+        """Statistics of one target per row; all four cost hardly more than one."""
         import torch
 
         kinds = {
@@ -68,7 +68,7 @@ class NativeStatistics(TorchOps):
     def _over_rows(
         self, kernel: Callable[..., None], args: tuple[object, ...], *, rows: int
     ) -> None:
-        """Call a kernel on as many equal shares of the rows as torch has threads here."""
+        """Run a kernel on equal shares of the rows, one for each of torch's threads."""
         import torch
 
         plain = [_argument(arg) for arg in args]
@@ -84,15 +84,15 @@ class NativeStatistics(TorchOps):
 
 
 class NativeOps(NativeStatistics):
-    """The steps in C, for models on the CPU in bfloat16."""
+    """Operations in C, for models on the CPU in bfloat16."""
 
     @property
     def needs_masks(self) -> bool:
-        """No."""
+        """Always false for these operations."""
         return False
 
     def norm(self, states_N_H: "Tensor", norm: Norm) -> "Tensor":
-        """Norm each row."""
+        """Apply the norm to each row."""
         import torch
 
         states_N_H = states_N_H.contiguous()
@@ -118,7 +118,7 @@ class NativeOps(NativeStatistics):
     def split_and_turn(
         self, joined_N_X: "Tensor", angles: "tuple[Tensor, Tensor]", heads: Heads
     ) -> "tuple[Tensor, Tensor, Tensor]":
-        """Queries, keys and values, one row a (token, head)."""
+        """Queries, keys and values, one row per (token, head)."""
         if heads.size > _LARGEST_HEAD:
             return super().split_and_turn(joined_N_X, angles, heads)
         rows = len(joined_N_X)
@@ -147,7 +147,7 @@ class NativeOps(NativeStatistics):
     def softmax(
         self, scores_R_S: "Tensor", allowed: Scores, *, window: int | None, scale: float
     ) -> "Tensor":
-        """Scale, hide what may not be seen, and make each row sum to 1, in place."""
+        """Scaled and masked softmax over each row, in place."""
         tiles, queries = allowed.positions_B_Q.shape
         keys = scores_R_S.shape[-1]
         rows = scores_R_S.numel() // keys
@@ -169,7 +169,7 @@ class NativeOps(NativeStatistics):
 
 
 def load_native(*, dtype: DtypeName, threads: int) -> NativeStatistics | None:
-    """Compile the steps, or take them from an earlier time; None where that cannot be done."""
+    """Compile the operations or load the compiled ones; None where that is not possible."""
     source = _SOURCE.read_bytes()
     name = hashlib.sha256(b"\n".join([source, repr(_FLAGS).encode(), _machine()])).hexdigest()[:24]
     path = cache_folder() / "native" / f"{name}.so"
@@ -204,7 +204,7 @@ def _compile(path: Path) -> bool:
 
 
 def _machine() -> bytes:
-    """What `-march=native` depends on, so that a shared home folder serves several machines."""
+    """Description of the processor, so that machines with one home folder compile separately."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Laying passages out in one line of tokens, without padding and without reading a prefix twice.
+"""Packed layout: passages in one line of tokens, without padding, with shared prefixes read once.
 
 Sorted by their ids, passages with a common beginning stand beside each other. Each then only adds
 the tokens that the one before does not have; `where_T` says where all of its tokens stand:
@@ -30,7 +30,9 @@ _WORTH_A_BATCH_TOKENS = 1024
 _WORTH_SHARING_TOKENS = 8
 _FAMILY_FRACTION = 1 / 2
 _WORTH_SHARING_FRACTION = 1 / 32
-"""A shorter common prefix is read again: one stretch of line is cheaper to attend to than two."""
+"""Common prefixes below this fraction are read again: one stretch of line is cheaper to attend to
+than two.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Strand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The tokens of one batch.
+    """Token line of one batch.
 
     Attributes:
         ids_N: int64.
@@ -62,7 +64,7 @@ class Line:
 
 
 def lay_out(passages: Sequence[Passage]) -> Line:
-    """Lay the passages of one batch out in one line."""
+    """Lay out the passages of one batch in one line."""
     strands: dict[int, Strand] = {}
     ids: list[NDArray[np.int32]] = []
     positions: list[NDArray[np.int64]] = []
@@ -87,7 +89,7 @@ def lay_out(passages: Sequence[Passage]) -> Line:
 
 
 def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[int]]:
-    """Batches of passages that share prefixes, under a budget of tokens that are computed.
+    """Batches of passages that share prefixes, under a budget of computed tokens.
 
     Passages that share much of their length form a family, and a family that fits into one batch
     is not split over two: its context would be computed twice. A passage that is longer than the
@@ -120,13 +122,13 @@ def plan_packed(passages: Sequence[Passage], *, batch_tokens: int) -> list[list[
 
 
 def sharing(passages: Sequence[Passage]) -> list[int]:
-    """The passages that share much of their length with another one, by index."""
+    """Indices of passages that share much of their length with another one."""
     families = [family for family in _families(passages) if len(family) > 1]
     return sorted(index for family in families for index, _ in family)
 
 
 def _share(tokens: int, *, batch_tokens: int) -> float:
-    """How many tokens each batch should have."""
+    """Target tokens of each batch."""
     count = max(1, -(-tokens // batch_tokens))
     if tokens >= 2 * _WORTH_A_BATCH_TOKENS:
         count += count % 2
@@ -134,7 +136,7 @@ def _share(tokens: int, *, batch_tokens: int) -> float:
 
 
 def _families(passages: Sequence[Passage]) -> list[list[tuple[int, int]]]:
-    """Runs of passages that share much with the one before, each with how much it adds to it."""
+    """Runs of passages that share much with the previous one, with the tokens that each adds."""
     families: list[list[tuple[int, int]]] = []
     before: int | None = None
     for index in _sorted(passages):
@@ -148,7 +150,7 @@ def _families(passages: Sequence[Passage]) -> list[list[tuple[int, int]]]:
 
 
 def _sorted(passages: Sequence[Passage]) -> list[int]:
-    """Indices in the order of the ids; equal passages stay in the order given."""
+    """Indices sorted by token ids; equal passages keep their order."""
     return sorted(
         range(len(passages)),
         key=lambda i: (passages[i].ids_T.astype(">i4").tobytes(), i),
@@ -156,7 +158,7 @@ def _sorted(passages: Sequence[Passage]) -> list[int]:
 
 
 def _shared(before_T: NDArray[np.int32], ids_T: NDArray[np.int32]) -> int:
-    """How many tokens a passage takes over from the one before it."""
+    """Tokens that a passage shares with the one before it."""
     shortest = min(len(before_T), len(ids_T))
     differs_T = before_T[:shortest] != ids_T[:shortest]
     common = int(differs_T.argmax()) if differs_T.any() else shortest
@@ -173,19 +175,19 @@ def _shared(before_T: NDArray[np.int32], ids_T: NDArray[np.int32]) -> int:
 
 
 Product: TypeAlias = "Callable[[Tensor], Tensor]"
-"""Rows (N, in) to rows (N, out)."""
+"""Function type: rows (N, in) to rows (N, out)."""
 
 ROWS = 1024
-"""The number of rows that a packed layout is chosen for; others work, too."""
+"""Rows for which the packed weight layout is chosen; other numbers work too."""
 
 _LARGEST_COPY_BYTES = 128 << 20
-"""A weight that the model needs in its plain form as well is not packed beyond this size."""
+"""Largest weight that is packed although the model also needs its plain form."""
 
 _log = logging.getLogger(__name__)
 
 
 def product(weight_O_I: "Tensor", bias_O: "Tensor | None", *, shared: bool = False) -> Product:
-    """Prepare the products with a weight.
+    """Prepared product with a weight.
 
     Args:
         weight_O_I: As `torch.nn.Linear` holds it.
@@ -202,7 +204,7 @@ def product(weight_O_I: "Tensor", bias_O: "Tensor | None", *, shared: bool = Fal
 
 
 def _packed(weight_O_I: "Tensor") -> "Tensor | None":
-    """The weight in oneDNN's layout, or None where this torch or this processor has none."""
+    """Weight in oneDNN's layout, or None where torch or the processor does not support it."""
     import torch
 
     if weight_O_I.device.type != "cpu" or weight_O_I.dtype != torch.bfloat16:

@@ -1,4 +1,4 @@
-"""Reading passages: what the cache has, then the rest in batches.
+"""Reader of passages: from the cache first, the rest in batches.
 
 How batches are planned decides the last bits of a number, so the plan must not depend on what
 an earlier run happened to finish:
@@ -39,11 +39,16 @@ _Result = TypeVar("_Result")
 def map_in_lanes(
     work: Callable[[_Item], _Result], items: Sequence[_Item], *, lanes: int
 ) -> Iterator[_Result]:
-    """Work on items, `lanes` of them at the same time; the results come in the items' order.
+    """Apply a function to items in parallel lanes; results keep the order of the items.
 
     torch's threads are divided among the lanes, however few items there are; one lane has all of
     them and is the caller's own thread. What fails is raised where its result would come; then
     nothing new is begun.
+
+    Args:
+        work: The function.
+        items: Its arguments.
+        lanes: Number of threads.
     """
     if lanes == 1 or not items:
         yield from map(work, items)
@@ -75,7 +80,7 @@ def _begin(
     items: Sequence[_Item],
     ready: Barrier,
 ) -> "deque[Future[_Result]]":
-    """Submit all items, and wait until every lane has its threads."""
+    """Submit all items and wait until every lane has its threads."""
     try:
         waiting = deque(pool.submit(work, item) for item in items)
         ready.wait()
@@ -137,7 +142,7 @@ def map_one_ahead(
 
 @dataclass(slots=True, kw_only=True)
 class PassageReader:
-    """Reads the passages of one chunk after another.
+    """Reader of passages, one chunk after another.
 
     Attributes:
         open_engine: Loads the model at its first call.
@@ -153,7 +158,7 @@ class PassageReader:
     ahead: float = 0.0
 
     def known(self, keys: Sequence[bytes], *, full: bool) -> dict[bytes, Measured]:
-        """What the cache has of these passages."""
+        """Cached results of passages."""
         return {} if self.cache is None else self.cache.get_passages(keys, full=full)
 
     def read(
@@ -217,7 +222,7 @@ class PassageReader:
 
 
 def _refusals(engine: Engine, passages: Mapping[bytes, Passage]) -> dict[bytes, Refusal]:
-    """The passages that the model cannot take, each with the reason."""
+    """Passages that the model cannot read, each with the reason."""
     if not isinstance(engine, KnowsLimits):
         return {}
     asked = ((key, engine.refusal(passage)) for key, passage in passages.items())
@@ -232,7 +237,7 @@ def _read_batches(
     *,
     full: bool,
 ) -> Iterator[tuple[list[int], list[Measured | Refusal]]]:
-    """Each of some batches of a plan with what was read, in their order.
+    """Read batches of a plan, in their order.
 
     The plan alone decides how many threads a batch has, not what of it is read already. A batch
     that failed beside another one, for want of memory or otherwise, is read by itself, after all

@@ -1,4 +1,4 @@
-"""What the model reads at once: token ids, and from where on they are counted."""
+"""Passages: token ids of a context and a target, as the model reads them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from tutelage.errors import DataError
 
 SideName: TypeAlias = Literal["response", "instruction"]
 TURN_BREAK = "\n"
-"""Stands between the texts of turns that are pooled."""
+"""Separator between the texts of pooled turns."""
 
 _Number = TypeVar("_Number", np.uint8, np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Passage:
-    """One context and one target, as the token ids the model sees.
+    """One context and one target as token ids.
 
         ids      C1  C2  C3  T1  T2       target_start = 3
         counted   0   0   0   1   1       predicted from positions 2 and 3
@@ -38,17 +38,17 @@ class Passage:
         if not 1 <= self.target_start < len(self.ids_T):
             raise DataError(
                 f"a target cannot start at {self.target_start} of {len(self.ids_T)} tokens",
-                hint="something must stand in front of a target, and a target has a token",
+                hint="a target needs at least one token, and a context in front of it",
             )
 
     @property
     def targets(self) -> int:
-        """How many target tokens there are."""
+        """Number of target tokens."""
         return len(self.ids_T) - self.target_start
 
     @property
     def key(self) -> bytes:
-        """A hash of the content, 16 bytes."""
+        """Content hash, 16 bytes."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(self.target_start.to_bytes(4, "little"))
         digest.update(np.ascontiguousarray(self.ids_T, dtype="<i4").tobytes())
@@ -56,14 +56,14 @@ class Passage:
 
 
 def passage_of(context: Sequence[int], target: Sequence[int]) -> Passage:
-    """Join context ids and target ids."""
+    """Passage from context ids and target ids."""
     ids_T = np.array([*context, *target], dtype=np.int32)
     return Passage(ids_T=ids_T, target_start=len(context))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodedSide:
-    """The two views of one target, as token ids.
+    """Both views of one target as token ids.
 
     Attributes:
         given: The target after its context: one passage, or one for each turn that is pooled.
@@ -88,13 +88,13 @@ class EncodedSide:
 
     @property
     def ids_T(self) -> NDArray[np.int32]:  # noqa: N802  (ends in its dimension)
-        """The target token ids, int32, as many as `starts_T`."""
+        """Target token ids, int32, one for each entry of `starts_T`."""
         return np.concatenate([passage.ids_T[passage.target_start :] for passage in self.given])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why one side of a candidate has no passages; see `tutelage.data.Unscored`."""
+    """Reason why one side of a candidate has no passages; see `tutelage.data.Unscored`."""
 
     reason: str
     detail: str | None = None
@@ -102,7 +102,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """What an engine measured at the targets of one passage, finite or not.
+    """Statistics measured at the targets of one passage, finite or not.
 
     The fields are those of `tutelage.data.TokenStats`, which accepts finite numbers only.
     """
@@ -114,17 +114,17 @@ class Measured:
 
     @property
     def is_full(self) -> bool:
-        """Whether all four statistics are there."""
+        """Whether all four statistics are present."""
         return self.ranks_T is not None
 
     @property
     def is_finite(self) -> bool:
-        """Whether every log-probability is a number."""
+        """Whether every log-probability is finite."""
         return bool(np.isfinite(self.logprobs_T).all())
 
 
 def pooled_stats(measured: Sequence[Measured]) -> TokenStats:
-    """The token statistics of one view, whose passages follow each other.
+    """Token statistics of one view, concatenated over its passages.
 
     Raises:
         DataError: A number is not finite.

@@ -1,4 +1,4 @@
-"""What may be asked of any student, whatever reads for it."""
+"""Student protocol: the methods that every kind of student offers."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from tutelage.student.student import TextPair
 
 
 class Reads(Protocol):
-    """The reading part of a student: `StudentModel` is one, and `TableStudent` for tests."""
+    """Protocol of reading: `StudentModel`, and `TableStudent` for tests."""
 
     def read(
         self,
@@ -18,7 +18,13 @@ class Reads(Protocol):
         views: Collection[ViewName],
         statistics: Statistics = "nll",
     ) -> Iterator[ReadingOutcome]:
-        """One outcome for each candidate, in the order given."""
+        """One outcome for each candidate, in the order given.
+
+        Args:
+            candidates: The candidates.
+            views: The views to read.
+            statistics: What to measure of each token.
+        """
         ...
 
     def read_pairs(
@@ -28,16 +34,16 @@ class Reads(Protocol):
         ...
 
     def context_text(self, candidate: Candidate) -> str:
-        """The text in front of a candidate's response."""
+        """Text in front of a candidate's response."""
         ...
 
 
 @runtime_checkable
 class CountsTokens(Protocol):
-    """A student that says how much it would read, without reading."""
+    """Student that can count the tokens it would read."""
 
     def tokens_to_read(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[int]:
-        """The tokens of each candidate's passages, in the order given; 0 where it has none."""
+        """Tokens of each candidate's passages, in the order given; 0 where it has none."""
         ...

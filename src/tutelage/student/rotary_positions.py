@@ -1,4 +1,4 @@
-"""How a model's rotary angles depend on the length of what is read together.
+"""Rotary position embeddings whose frequencies depend on the length of the text.
 
 transformers chooses the frequencies of two kinds of rotary position embeddings anew for each
 batch, by its longest row:
@@ -17,7 +17,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rope:
-    """The lengths at which a model changes its frequencies.
+    """Lengths at which a model changes its frequencies.
 
     Attributes:
         borders: Original lengths in tokens, increasing; rows on both sides of one must not meet.
@@ -28,16 +28,16 @@ class Rope:
     dynamic: bool = False
 
     def group(self, tokens: int) -> int:
-        """Which rows may share a batch: those of one group, unless `alone`."""
+        """Group of a length; rows of one group may share a batch, unless `alone`."""
         return sum(tokens > border for border in self.borders)
 
     def alone(self, tokens: int) -> bool:
-        """Whether a row of this length has to be read by itself."""
+        """Whether a row of this length must be read by itself."""
         return self.dynamic and self.group(tokens) > 0
 
 
 def rope_of(config: Any) -> Rope:
-    """Read a model's config."""
+    """Length-dependent frequencies of a model's config."""
     text = config.get_text_config()
     given = getattr(text, "rope_parameters", None)
     kinds = _kinds(given)
@@ -60,7 +60,7 @@ def rope_of(config: Any) -> Rope:
 
 
 def forget_lengths(model: Any) -> None:
-    """Give dynamic frequencies their first values back, as if nothing had been read."""
+    """Reset dynamic frequencies to their initial values."""
     for module in model.modules():
         original = getattr(module, "original_max_seq_len", None)
         if original is None:

@@ -1,4 +1,4 @@
-"""The student: candidates in, readings out, in the same order, each text read once."""
+"""Student model: candidates in, token statistics out, in the same order, each text read once."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ _VIEWS_OF: Mapping[SideName, tuple[ViewName, ViewName]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextPair:
-    """Any context and any target that follows it, without a template.
+    """A context and a target that follows it, without a template.
 
     Attributes:
         pair_id: By which the caller knows it.
@@ -57,7 +57,7 @@ class TextPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """One side of one item of a chunk: where it is filed and how it is encoded."""
+    """One side of an item of a chunk: its cache key and how it is encoded."""
 
     key: bytes
     given: bool
@@ -81,7 +81,7 @@ class _Prepared:
 
 
 class StudentModel:
-    """A language model that reads.
+    """Language model that measures token statistics.
 
     Nothing is loaded until something has to be read that the cache does not have. Usable as a
     context manager.
@@ -96,7 +96,7 @@ class StudentModel:
         self._reader = PassageReader(open_engine=self.parts.engine, cache=cache)
 
     def watch(self, on_batch: Callable[[int, int], None] | None) -> None:
-        """Be told, after each batch, how many passages of a chunk are read, and of how many."""
+        """Set a callback that gets, after each batch, the chunk's passages read and in all."""
         self._reader.on_batch = on_batch
 
     def __enter__(self) -> Self:
@@ -111,11 +111,11 @@ class StudentModel:
         return self.parts.fingerprint
 
     def describe(self) -> Mapping[str, object]:
-        """What a manifest should say about the student."""
+        """Description of the student for a manifest."""
         return self.parts.describe()
 
     def close(self) -> None:
-        """Give memory and files back; both are taken again when something is read again."""
+        """Free memory and close files; both are opened again at the next reading."""
         self.parts.close()
         if self._reader.cache is not None:
             self._reader.cache.close()
@@ -127,7 +127,7 @@ class StudentModel:
         views: Collection[ViewName],
         statistics: Statistics = "nll",
     ) -> Iterator[ReadingOutcome]:
-        """Read candidates.
+        """Measure the token statistics of candidates.
 
         Args:
             candidates: Read chunk by chunk; never all in memory.
@@ -155,7 +155,7 @@ class StudentModel:
     def recall(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[ReadingOutcome | None]:
-        """What the cache knows of candidates; neither weights nor tokenizer are loaded.
+        """Cached token statistics of candidates, without loading weights or tokenizer.
 
         Args:
             candidates: Looked up one by one.
@@ -171,7 +171,7 @@ class StudentModel:
     def tokens_to_read(
         self, candidates: Iterable[Candidate], *, views: Collection[ViewName]
     ) -> Iterator[int]:
-        """How many tokens the model would read, cached or not; needs the tokenizer alone.
+        """Tokens that the model would read, cached or not; needs only the tokenizer.
 
         Args:
             candidates: Encoded one by one.
@@ -213,7 +213,7 @@ class StudentModel:
     def read_pairs(
         self, pairs: Iterable[TextPair], *, statistics: Statistics = "nll"
     ) -> Iterator[TokenStats | Unscored]:
-        """Read targets after contexts that are neither chats nor instructions.
+        """Measure targets after contexts without a template.
 
         Context and target are tokenised once, together, as everywhere; where the tokenizer adds a
         BOS token by itself, it stands in front.
@@ -236,19 +236,19 @@ class StudentModel:
 
     @property
     def measures(self) -> Statistics:
-        """The most that can be had: `ranks` from vLLM, else `full`."""
+        """Most detailed statistics available: `ranks` from vLLM, else `full`."""
         return "ranks" if self.parts.settings.backend in ("vllm", "vllm-offline") else "full"
 
     def _check_measures(self, statistics: Statistics) -> None:
         if statistics == "full" and self.measures != "full":
             raise SettingsError(
                 "vLLM gives log-probabilities and ranks, not the distribution: "
-                "entropies and sums of squares cannot be had",
+                "entropies and sums of squares are not available",
                 hint="read with backend packed or transformers",
             )
 
     def context_text(self, candidate: Candidate) -> str:
-        """The text in front of a candidate's response, as the template renders it.
+        """Text in front of a candidate's response, as the template renders it.
 
         Raises:
             DataError: The template does not accept this conversation, or rewrites it.
@@ -256,18 +256,18 @@ class StudentModel:
         return self._rendered(candidate)[-1].context
 
     def response_text(self, candidate: Candidate) -> str:
-        """The text of which a reading's `response_starts_T` are offsets: all turns that count."""
+        """Text to which `response_starts_T` refers: all turns that count."""
         return TURN_BREAK.join(turn.target for turn in self._rendered(candidate))
 
     def last_response_text(self, candidate: Candidate) -> str:
-        """The text that stands behind `context_text` in the rendered row."""
+        """Text that follows `context_text` in the rendered row."""
         return self._rendered(candidate)[-1].target
 
     def _rendered(self, candidate: Candidate) -> list[Rendered]:
         return self.parts.builder.render_targets(candidate)
 
     def targets(self, candidate: Candidate, side: SideName) -> TargetTokens:
-        """The tokens of a candidate's response, or of its instruction, that a reading counts.
+        """Counted tokens of a candidate's response or instruction.
 
         Needs the tokenizer, also where all readings come from the cache.
 
@@ -377,7 +377,7 @@ class StudentModel:
 
 
 def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> StudentModel:
-    """Open a student. Nothing is loaded or fetched before something has to be read.
+    """Student from its settings. Nothing is loaded or downloaded before something has to be read.
 
     Args:
         settings: Which model, through which template.
@@ -395,7 +395,7 @@ def open_student(settings: StudentSettings, *, cache: Cache | None = None) -> St
 def _record(
     side: EncodedSide, want: _Wanted, scope: Scope, *, into: dict[bytes, Passage]
 ) -> SideRecord:
-    """File a side's passages under their keys; those that are wanted are also to be read."""
+    """Store a side's passages under their keys, and queue the wanted ones for reading."""
     given = [(scope.passage_key(passage), passage) for passage in side.given]
     alone = [(scope.passage_key(passage), passage) for passage in side.alone]
     if want.given:
@@ -422,7 +422,7 @@ def _keys(record: SideRecord | Refusal, want: _Wanted) -> tuple[bytes, ...]:
 def _stats(
     record: SideRecord | Refusal, *, given: bool, measured: Mapping[bytes, Measured | Refusal]
 ) -> TokenStats | Refusal:
-    """The statistics of one view, or the first reason why it has none."""
+    """Statistics of one view, or the first reason for having none."""
     if isinstance(record, Refusal):
         return record
     parts: list[Measured] = []

@@ -1,4 +1,4 @@
-"""How a conversation becomes the text the student is trained on, and where a turn is in it.
+"""Templates: the text of a conversation as in training, and the position of a turn in it.
 
 A row is rendered as a whole, as for training. For each assistant turn that is read:
 
@@ -22,14 +22,14 @@ ALPACA_TEXT = (
     "Below is an instruction that describes a task. Write a response that appropriately "
     "completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:"
 )
-"""The raw template of the Stanford Alpaca project, in its form without a separate input."""
+"""Raw template of the Stanford Alpaca project, in its form without a separate input."""
 
 _INSTRUCTION_MARK = "{instruction}"
 _RESPONSE_MARK = "{response}"
 
 
 class TemplateRefusedError(DataError):
-    """The template will not render this conversation."""
+    """The template refuses to render this conversation."""
 
 
 class RewrittenError(DataError):
@@ -38,7 +38,7 @@ class RewrittenError(DataError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendered:
-    """One assistant turn, as text, where the rendered row has it.
+    """Text of one assistant turn with its position in the rendered row.
 
     Attributes:
         context: Everything in front of the target.
@@ -57,16 +57,16 @@ class Rendered:
 
 
 class Template(Protocol):
-    """What the student's room needs to know of a template."""
+    """Protocol of a template."""
 
     @property
     def name(self) -> str:
-        """`chat`, `alpaca`, or the name of the user's file."""
+        """Name: `chat`, `alpaca`, or the name of the user's file."""
         ...
 
     @property
     def adds_bos(self) -> bool:
-        """Whether the tokenizer puts its BOS token in front of what this renders."""
+        """Whether the tokenizer adds its BOS token in front of the rendered text."""
         ...
 
     def render(
@@ -94,7 +94,7 @@ class Template(Protocol):
 
 
 def reverse_prompt(response: str) -> str:
-    r"""The user turn that shows a response and asks for its instruction.
+    r"""User turn that shows a response and asks for its instruction.
 
     Examples:
         >>> reverse_prompt("42")
@@ -110,7 +110,7 @@ def reverse_digest() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawTemplate:
-    """A text with a place for the instruction, for models without a chat template.
+    """Text with a place for the instruction, for models without a chat template.
 
     A system prompt and earlier turns stand in front, separated by blank lines, each earlier
     turn in the same form with its response.
@@ -129,12 +129,12 @@ class RawTemplate:
 
     @property
     def header(self) -> str:
-        """The text between instruction and response without the blank lines it starts with."""
+        """Text between instruction and response, without leading blank lines."""
         return self.between.lstrip("\n")
 
     @property
     def adds_bos(self) -> bool:
-        """Always: raw text has no BOS of its own."""
+        """Always true: raw text has no BOS of its own."""
         return True
 
     def render(
@@ -148,6 +148,11 @@ class RawTemplate:
         """Render a conversation up to one of its assistant turns, and that turn.
 
         Thinking that a row keeps apart from the content has no place in a raw template.
+
+        Args:
+            messages: All turns of the row.
+            at: Index of the assistant turn.
+            tools: JSON text of the tool schemas, or None.
 
         Raises:
             TemplateRefusedError: The turns do not alternate, or call tools.
@@ -193,7 +198,12 @@ class RawTemplate:
 
 
 def parse_raw_template(text: str, *, name: str, end: str = "") -> RawTemplate:
-    r"""Read a raw template: a text with `{instruction}` once, and `{response}` at most once after.
+    r"""Parse a raw template: `{instruction}` once, then at most one `{response}`.
+
+    Args:
+        text: The template.
+        name: Its name, for messages.
+        end: Text that ends a response.
 
     Raises:
         SettingsError: The places are missing, doubled or in the wrong order.
@@ -211,7 +221,7 @@ def parse_raw_template(text: str, *, name: str, end: str = "") -> RawTemplate:
         )
     if not between.strip():
         raise SettingsError(
-            f"template {name}: nothing stands between instruction and response",
+            f"template {name}: there is nothing between instruction and response",
             hint="put a header there, such as 'Answer:'; the views without context start with it",
         )
     ends = rest.rstrip("\n") if response_mark else ""

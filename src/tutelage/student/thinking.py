@@ -1,4 +1,4 @@
-"""Thinking in assistant turns: where it is, and turns without it."""
+"""Thinking in assistant turns: its position, and turns without it."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from dataclasses import replace
 from tutelage.data import Message
 
 REASONING_FIELDS = ("reasoning_content", "thinking", "reasoning")
-"""Under these names rows keep the thinking of a turn apart, and templates read it."""
+"""Field names under which rows keep the thinking of a turn and templates read it."""
 
 _TAGS = (
     ("<think>", "</think>"),
@@ -22,7 +22,7 @@ _TAGS = (
 
 
 def without_thinking(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The same turns; those of the assistant without their thinking."""
+    """Same turns, with the thinking removed from those of the assistant."""
     return tuple(
         replace(m, content=answer_of(m.content), reasoning=None) if m.role == "assistant" else m
         for m in messages
@@ -58,7 +58,7 @@ def answer_of(content: str) -> str:
 
 
 def is_opening(text: str) -> bool:
-    r"""Whether a text is nothing but the tag that opens a thought.
+    r"""Whether a text consists of nothing but an opening thinking tag.
 
     Examples:
         >>> is_opening("<think>\n"), is_opening("Here are my ")
@@ -68,7 +68,7 @@ def is_opening(text: str) -> bool:
 
 
 def pieces_of(content: str) -> tuple[str, str] | None:
-    r"""The thinking and the answer of a response that starts with a thinking block.
+    r"""Thinking and answer of a response that starts with a thinking block.
 
     Returns:
         None where it does not start with a closed block.

@@ -1,4 +1,4 @@
-"""From hidden states to the statistics of the tokens that followed."""
+"""Token statistics computed from hidden states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 _LOGITS_AT_ONCE = 1 << 23
 _FEWEST_ROWS, _MOST_ROWS = 64, 512
-"""How many logits exist at the same time on a processor, at most (but at least `_FEWEST_ROWS`
-rows of them, or the head's matrix would be fetched from memory too often)."""
+"""Most logits on a processor at the same time, but at least `_FEWEST_ROWS` rows of them, or the
+head's matrix would be fetched from memory too often.
+"""
 
 _LOGITS_ON_A_CARD = 1 << 28
-"""On a graphics card: 1 GiB of them in float32, so that each product keeps all of it busy."""
+"""Most logits on a graphics card at the same time: 1 GiB in float32, so that each product uses the
+whole card.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Head:
-    """The map from a hidden state to logits.
+    """Linear map from hidden states to logits.
 
     Attributes:
         logits_of: The product with the head's matrix, or None where the input already is logits.
@@ -40,7 +43,7 @@ class Head:
 
 
 def head_of(layer: Any, *, after: "Product | None" = None) -> Head:
-    """The head of a model's output layer; its matrix often serves as the embedding, too.
+    """Head of a model's output layer, whose matrix may also be the embedding.
 
     A layer whose weight is somewhere else until it is used (`device_map` with too little memory) or
     not a plain matrix (quantised) computes its product itself.
@@ -65,7 +68,7 @@ def measure(
     full: bool,
     ops: Ops,
 ) -> list[Measured]:
-    """Measure the targets of several passages that follow each other.
+    """Measure the targets of several consecutive passages.
 
     Logits are computed for a few rows at a time and reduced at once in float32; there is never
     a matrix of all positions by all of the vocabulary.
@@ -76,7 +79,7 @@ def measure(
         head: Turns states into logits.
         counts: How many targets each passage has; they sum to N.
         full: Whether all four statistics are wanted, or log-probabilities alone.
-        ops: Who measures.
+        ops: The operations that measure.
 
     Returns:
         One for each passage.

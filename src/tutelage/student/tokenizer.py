@@ -1,4 +1,4 @@
-"""A tokenizer that says where in the text each token starts."""
+"""Tokenizer with the start of each token in the text."""
 
 import re
 import unicodedata
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tokens:
-    """One text as tokens.
+    """Tokens of one text.
 
     Attributes:
         ids_T: int32.
@@ -32,11 +32,11 @@ class Tokens:
 
 
 class Tokenize(Protocol):
-    """What the room needs to know of a tokenizer."""
+    """Protocol of a tokenizer."""
 
     @property
     def bos_ids(self) -> tuple[int, ...]:
-        """What the tokenizer puts in front of a text by itself: a BOS token, or nothing."""
+        """Tokens that the tokenizer itself adds in front of a text: a BOS token, or nothing."""
         ...
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokens]:
@@ -77,7 +77,7 @@ class FastTokenizer:
 def _composed_ends(
     text: str, starts_T: NDArray[np.int32], ends_T: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Where tokens end, with all characters that a normalizer composed into their last one.
+    """End of each token, including characters that a normalizer composed into its last one.
 
         text      c a f e +́ s          e and the accent become one character
         library   0 1 2 3   5          which ends at 4
@@ -108,7 +108,7 @@ def _composes(before: str, after: str) -> bool:
 
 
 def load_hf_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
-    """Load a folder's tokenizer as transformers does.
+    """Load a folder's tokenizer with transformers.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -155,7 +155,7 @@ def load_hf_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
 
 
 def fast_tokenizer(hf_tokenizer: Any, *, place: str) -> FastTokenizer:
-    """Take the library tokenizer out of a transformers tokenizer.
+    """Tokenizer of the `tokenizers` library inside a transformers tokenizer.
 
     The post-processor is left out: without special tokens all it can do is to move the offsets
     (byte-level ones may cut leading spaces off, which would hide a token that straddles a border).
@@ -182,7 +182,7 @@ def fast_tokenizer(hf_tokenizer: Any, *, place: str) -> FastTokenizer:
 
 
 def control_token_pattern(hf_tokenizer: Any) -> re.Pattern[str] | None:
-    """What finds the text of a special token; None where the tokenizer has none.
+    """Pattern of the special tokens in a text; None where the tokenizer has none.
 
     Opening and closing tags of thinking are left out: they belong into responses.
     """

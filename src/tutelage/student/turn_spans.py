@@ -1,4 +1,4 @@
-"""Where an assistant turn is in a rendered row.
+"""Position of an assistant turn in a rendered row.
 
     full      <turns in front> <|assistant|> Blue.<|end|> <later turns>
     header                     ^
@@ -22,7 +22,7 @@ from tutelage.student.template import RewrittenError
 from tutelage.student.thinking import is_opening, pieces_of
 
 PROBE = "Qzprobe"
-"""Stands in place of a turn; a word that no template and hardly any data contains."""
+"""Placeholder of a turn, a word that no template and hardly any data contains."""
 _MOST_SHOWN = 60
 
 
@@ -65,7 +65,7 @@ def find_turn(
     upto: str | None = None,
     control_tokens: re.Pattern[str] | None = None,
 ) -> Span:
-    """Find an assistant turn in its rendered row.
+    """Locate an assistant turn in its rendered row.
 
     Args:
         turn: What the assistant wrote.
@@ -111,7 +111,7 @@ def find_turn(
 
 
 def _part(text: str | None, index: int) -> str:
-    """What stands in front of the probe (0) or behind it (2)."""
+    """Text in front of the probe (0) or behind it (2)."""
     return text.rpartition(PROBE)[index] if text and PROBE in text else ""
 
 
@@ -132,7 +132,7 @@ def _common_prefix(text: str, other: str) -> int:
 
 
 def _region(full: str, *, bare: str | None, front: str, between: Callable[[], str | None]) -> int:
-    """Where the turn in front ends."""
+    """End of the previous turn."""
     if bare is not None and full.startswith(bare):
         return len(bare)
     behind = between()
@@ -165,7 +165,7 @@ def _find_text(turn: Message, *, full: str, region: int, limit: int, front: str)
 
 
 def _find_pieces(pieces: Sequence[str], *, full: str, region: int, limit: int) -> _Found:
-    """Find texts one behind the other; markup of the template may stand between them."""
+    """Locate texts one after another; markup of the template may be between them."""
     where = _Squeezed.of(full, region, limit)
     upper, spots = len(where.text), []
     said = [piece for piece in pieces if piece.strip()]
@@ -197,7 +197,7 @@ def _find_pieces(pieces: Sequence[str], *, full: str, region: int, limit: int) -
 def _check_once(
     content: str, *, full: str, region: int, limit: int, found: _Found, front: str
 ) -> None:
-    """See that nothing of the turn is rendered a second time."""
+    """Raise an error if any part of the turn is rendered twice."""
     before, behind = full[region : found.start], full[found.end : limit]
     usual = front[region:]
     if before == usual and not behind.strip():
@@ -210,7 +210,7 @@ def _check_once(
 
 
 def _border(full: str, prompt: str | None, *, region: int, found: _Found) -> int:
-    """Where the target starts: behind the generation prompt if only white space follows it.
+    """Start of the target: after the generation prompt if only white space follows it.
 
     A trainer puts loss on that white space. Where the generation prompt holds the first words of
     the turn (an opening tag), they are given, too.
@@ -266,7 +266,7 @@ def _end_of_calls(
     after: str,
     tokens: re.Pattern[str] | None,
 ) -> tuple[int, str]:
-    """Where a turn with tool calls ends, and what ends it.
+    """End of a turn with tool calls, and the text that ends it.
 
     That is what ends every turn, behind the last call; or another special token that does not
     belong to the markup of calls, where the template has one for turns that wait for a result.
@@ -287,7 +287,7 @@ def _is_call(token: str) -> bool:
 
 
 def _opening(full: str, at: int, *, region: int) -> int:
-    """The start of the markup that opens a call, on the line of its name or right before it."""
+    """Start of the markup that opens a call, on the line of its name or just before it."""
     line = full.rfind("\n", region, at) + 1
     return line if line > region else at
 
@@ -302,7 +302,7 @@ def _name_of(call: Any) -> str:
 
 
 def _words_of_calls(calls: Sequence[Any]) -> Iterator[tuple[str, ...]]:
-    """Each word that must be rendered, in the forms that templates give it."""
+    """Words of the calls that must be rendered, in the forms that templates use."""
     for call in calls:
         yield (_name_of(call),)
         function = call.get("function", call) if isinstance(call, dict) else {}
@@ -336,7 +336,7 @@ def _leaves(value: Any) -> Iterator[tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Squeezed:
-    """A part of a text without its white space, and where each character was."""
+    """Text without its white space, with the original position of each character."""
 
     text: str
     places: list[int]

@@ -1,4 +1,4 @@
-"""From candidates to the passages of each view.
+"""Views: conversion of candidates to passages.
 
     view                         context                             target
     response_given_instruction   everything in front of it           response
@@ -44,7 +44,7 @@ _CUT_ATTEMPTS = 8
 
 
 class _NotReadableError(Exception):
-    """Carries the reason why one candidate has no passages."""
+    """Carries the reason why a candidate has no passages."""
 
     def __init__(self, reason: str, detail: str | None = None) -> None:
         super().__init__(reason)
@@ -54,7 +54,7 @@ class _NotReadableError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Border:
-    """A text cut at the border between context and target."""
+    """Text split at the border between context and target."""
 
     context: tuple[int, ...]
     target: tuple[int, ...]
@@ -64,7 +64,7 @@ class _Border:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewBuilder:
-    """Turns candidates into passages.
+    """Builder of the passages of candidates.
 
     Attributes:
         template: The student's template.
@@ -87,7 +87,7 @@ class ViewBuilder:
     control_tokens: re.Pattern[str] | None = None
 
     def encode(self, candidate: Candidate, side: SideName) -> EncodedSide | Refusal:
-        """Encode both views of a candidate's response, or of its instruction.
+        """Encode both views of a candidate's response or instruction.
 
         Args:
             candidate: One that `blank_reason` has nothing against.
@@ -119,7 +119,7 @@ class ViewBuilder:
         return replace(pooled, control_tokens_in_data=True)
 
     def targets_of(self, candidate: Candidate) -> tuple[tuple[Message, ...], list[int]]:
-        """The row as it is rendered, and which of its turns are read; at least one."""
+        """Rendered row and the turns that are read; at least one."""
         messages = candidate.messages
         if self.answers_only:
             messages = without_thinking(messages)
@@ -129,11 +129,13 @@ class ViewBuilder:
             raise _NotReadableError("empty_response", "nothing is left without its thinking")
         turns = [at for at in turns if messages[at].trained]
         if not turns:
-            raise _NotReadableError("not_trained", "the row says not to train on this turn")
+            raise _NotReadableError(
+                "not_trained", "the row marks this turn as not to be trained on"
+            )
         return messages, turns
 
     def encode_pair(self, context: str, target: str) -> EncodedSide | Refusal:
-        """Encode any context and target, without a template; there is no alone view.
+        """Encode a context and a target without a template; there is no view without the context.
 
         The context may be empty where the tokenizer adds a BOS token by itself; a context that
         starts with that token, as some chat templates render it, gets no second one.
@@ -148,7 +150,7 @@ class ViewBuilder:
         room = self.max_length - len(border.context)
         if not border.context:
             return Refusal(
-                reason="no_target_tokens", detail="nothing stands in front of the target"
+                reason="no_target_tokens", detail="there is nothing in front of the target"
             )
         if len(border.target) > room and (not self.truncate or room < 1):
             needed = len(border.context) + len(border.target)
@@ -164,7 +166,7 @@ class ViewBuilder:
         )
 
     def render_targets(self, candidate: Candidate) -> list[Rendered]:
-        """The turns of a candidate that are read, as the template renders them.
+        """Turns of a candidate that are read, as the template renders them.
 
         Raises:
             TemplateRefusedError: The template does not accept the row.
@@ -193,7 +195,7 @@ class ViewBuilder:
         return self._side(border, rendered, what="response")
 
     def _with_end(self, rendered: Rendered) -> _Border:
-        """The same border with the first token of the end of the turn counted too."""
+        """Same border with the first token of the end of the turn included in the target."""
         whole = self._border(rendered.context, rendered.target + rendered.end, what="response")
         ends_at = len(rendered.target)
         counted = int(np.searchsorted(whole.target_starts_T, ends_at, side="left")) + 1
@@ -266,7 +268,7 @@ class ViewBuilder:
         return (*bos, *tokens.ids_T.tolist())
 
     def _bos(self, tokens: Tokens) -> tuple[int, ...]:
-        """What the tokenizer puts in front, unless the text starts with it already."""
+        """Tokens that the tokenizer adds in front, unless the text already starts with them."""
         front = self.tokenizer.bos_ids
         return () if tuple(tokens.ids_T[: len(front)].tolist()) == front else front
 
@@ -274,7 +276,7 @@ class ViewBuilder:
         header = self._header(rendered.header)
         if not header or not border.context:
             raise _NotReadableError(
-                "no_target_tokens", f"nothing stands in front of the {what} in the rendered row"
+                "no_target_tokens", f"there is nothing in front of the {what} in the rendered row"
             )
         room = self.max_length - max(len(border.context), len(header))
         target = border.target
@@ -304,12 +306,12 @@ class ViewBuilder:
 
 
 def _says(message: Message) -> bool:
-    """Whether a turn has anything to read: words, thinking or tool calls."""
+    """Whether a turn has anything to read: text, thinking or tool calls."""
     return bool(message.content.strip() or (message.reasoning or "").strip() or message.tool_calls)
 
 
 def _instruction_of(messages: Sequence[Message], at: int) -> str | None:
-    """The last user turn in front of a turn."""
+    """Last user turn before a turn."""
     return next((m.content for m in reversed(messages[:at]) if m.role == "user"), None)
 
 
@@ -323,7 +325,7 @@ def _has_control_token(candidate: Candidate, pattern: re.Pattern[str]) -> bool:
 
 
 def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
-    """The sides of several turns as one."""
+    """Sides of several turns joined into one."""
     starts, length = [], 0
     for turn in turns:
         starts.append(turn.starts_T + np.int32(length))
@@ -340,7 +342,7 @@ def _pooled(turns: Sequence[EncodedSide]) -> EncodedSide:
 
 
 def blank_reason(candidate: Candidate) -> Unscored | None:
-    """Why a candidate has nothing to read, as far as that can be known without a tokenizer."""
+    """Reason why a candidate has nothing to read, as far as it is known without a tokenizer."""
     reason = None
     if candidate.status != OK:
         reason = candidate.status
@@ -356,7 +358,7 @@ def blank_reason(candidate: Candidate) -> Unscored | None:
 
 
 def _split(tokens: Tokens, border: int) -> tuple[int, bool]:
-    """The index of the first token that starts at or after the border, and whether one straddles.
+    """Index of the first token that starts at or after the border, and whether one straddles it.
 
     A character of several tokens gives them all its start, so tokens after the border cannot
     start in front of it; starts never decrease.

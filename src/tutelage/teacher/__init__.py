@@ -1,4 +1,4 @@
-"""How do I ask, and what did I pay?"""
+"""Teachers: clients of language models, with cached replies, retries, rate limit and budget."""
 
 from tutelage.teacher.budget import Account, Tally
 from tutelage.teacher.caching import JournaledTeacher

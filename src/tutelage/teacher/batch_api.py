@@ -1,4 +1,4 @@
-"""A teacher that is asked through a provider's batch API: cheaper, and hours later.
+"""Teacher behind a provider's batch API, which is cheaper and replies hours later.
 
     ask -> not in the cache, in no open batch -> planned
     end of the command: planned -> file uploaded -> batch submitted        (`submit`)
@@ -38,29 +38,29 @@ from tutelage.teacher.openai_client import OpenAITeacher
 from tutelage.teacher.protocol import Reply, Request
 
 MOST_REQUESTS = 50_000
-"""Requests of one batch."""
+"""Requests in one batch."""
 
 MOST_BYTES = 180 * 10**6
-"""Of the file of one batch; providers take 200 MB."""
+"""Bytes in the file of one batch; providers accept 200 MB."""
 
 MOST_LISTED = 100
-"""Batches of one page when the provider is asked what it has."""
+"""Batches on one page when the provider's batches are listed."""
 
 MOST_PAGES = 20
 
 OPEN_STATES = ("validating", "in_progress", "finalizing", "cancelling")
-"""Statuses under which replies may still come."""
+"""Batch statuses under which replies may still come."""
 
 URL = "/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What a finished batch brought for one request.
+    """Outcome of one request of a finished batch.
 
     Attributes:
         batch_key: The batch.
-        request: What was asked.
+        request: The request.
         run: The name of the run that asked.
         outcome: The reply, or why there is none.
     """
@@ -81,7 +81,7 @@ class _Open:
     total: int | None = None
 
     def in_words(self) -> str:
-        """Such as `batch_1 (in_progress, 10 of 24 done)`."""
+        """Short text such as `batch_1 (in_progress, 10 of 24 done)`."""
         name = self.row.batch_id or "a batch that is being submitted"
         if self.done is not None and self.total:
             return f"{name} ({self.status}, {self.done} of {self.total} done)"
@@ -90,7 +90,7 @@ class _Open:
 
 @dataclass(slots=True, kw_only=True)
 class _State:
-    """What this process knows of batches."""
+    """State of the batches in this process."""
 
     open: dict[str, _Open] = field(default_factory=dict)  # by batch key
     failed: dict[str, TeacherError] = field(default_factory=dict)  # by request key
@@ -98,7 +98,7 @@ class _State:
 
 
 class BatchTeacher:
-    """Plans what it is asked, and answers when its batch has been collected.
+    """Teacher that collects requests into batches and replies once a batch has finished.
 
     Every `ask` that reaches it raises: the replies of collected batches are in the journal, which
     is looked at before.
@@ -130,7 +130,7 @@ class BatchTeacher:
 
     @property
     def name(self) -> str:
-        """The name of the teacher behind it."""
+        """Name of the underlying teacher."""
         return self._client.name
 
     @property
@@ -140,12 +140,12 @@ class BatchTeacher:
 
     @property
     def endpoint(self) -> str:
-        """Where it is asked."""
+        """Address of the endpoint."""
         return self._client.endpoint
 
     @property
     def waiting(self) -> str | None:
-        """What is being waited for, in words; None where nothing is."""
+        """Open batches in words; None where there are none."""
         found = self._state.open.values()
         if not found:
             return None
@@ -155,21 +155,21 @@ class BatchTeacher:
         return f"{requests} waiting in {named}"
 
     async def open(self) -> None:
-        """Find out what the endpoint can do, where that is to be found out."""
+        """Detect the endpoint's capabilities, unless they are known."""
         await self._client.open()
 
     async def close(self) -> None:
-        """Let connections go."""
+        """Close the connections to the endpoint."""
         await self._client.close()
 
     def takes(self, request: Request) -> bool:
-        """Whether a request goes into a batch, waits in one, or was lost by one just now."""
+        """Whether a request belongs to a batch: planned, submitted, or lost in this process."""
         key = request.key
         waits = self._journal.batches.batch_of(key) is not None
         return self._submits or waits or key in self._state.failed
 
     async def ask(self, request: Request) -> Reply:
-        """Plan a request, or say what it is waiting for.
+        """Plan a request for the next batch, or raise an error that names the batch it waits in.
 
         Raises:
             BatchPendingError: Its reply comes with a batch.
@@ -208,7 +208,7 @@ class BatchTeacher:
     # Submitting
 
     async def submit(self) -> None:
-        """Send what was planned, and what an earlier process planned and did not send.
+        """Submit all planned requests, including those that an earlier process planned.
 
         Raises:
             TeacherError: The endpoint could not be asked, or refuses batches.
@@ -276,7 +276,7 @@ class BatchTeacher:
         self._state.open[row.key] = _looked_at(row, about)
 
     async def _already_there(self, row: BatchRow) -> Mapping[str, Any] | None:
-        """The batch of this name or this file, where the provider has it.
+        """Batch that the provider already has under this name or file, or None.
 
         An earlier process was stopped between sending the request for it and noting the answer.
         """
@@ -308,7 +308,7 @@ class BatchTeacher:
     # Collecting
 
     async def collect(self, keep: Callable[[Collected], Awaitable[None]]) -> None:
-        """Look at every open batch, and bring home what finished ones have.
+        """Check every open batch and store the replies of finished ones.
 
         A batch is forgotten once all that it brought is kept.
 
@@ -321,7 +321,7 @@ class BatchTeacher:
         with lock_file(self._lock) as free:
             if not free:  # another process is about to collect the same
                 self._state.open = {
-                    row.key: _Open(row=row, status="another process looks after it")
+                    row.key: _Open(row=row, status="another process handles it")
                     for row in self._rows()
                 }
                 return
@@ -334,7 +334,7 @@ class BatchTeacher:
                     await self._journal.batches.close([row.key])
 
     async def _looked(self, row: BatchRow) -> list[Collected]:
-        """What a batch brings; empty while it is open."""
+        """Outcomes of a batch; empty while it is open."""
         if row.state != "submitted" or row.batch_id is None:
             self._state.open[row.key] = _Open(row=row, status=row.state)
             return []
@@ -416,12 +416,12 @@ def _looked_at(row: BatchRow, about: Mapping[str, Any]) -> _Open:
 
 
 def _why(about: Mapping[str, Any], status: str) -> str:
-    """Why a request of an ended batch may have no reply."""
+    """Explanation for a request without a reply in an ended batch."""
     errors = about.get("errors")
     listed = _list(errors.get("data")) if isinstance(errors, dict) else []
     said = "; ".join(filter(None, (said_in({"error": one}) for one in listed[:3])))
     if status == "completed":
-        return "it is completed, but holds no answer to this request"
+        return "it is completed, but has no answer to this request"
     return f"{status}{f': {said}' if said else ''}"
 
 

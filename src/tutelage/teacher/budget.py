@@ -1,4 +1,4 @@
-"""What was asked, what came back and what it cost; and the cap on the cost."""
+"""Accounting of calls, tokens and cost, with a limit on the cost."""
 
 import asyncio
 import json
@@ -13,12 +13,12 @@ from tutelage.teacher.config import Prices
 from tutelage.teacher.protocol import Request
 
 MESSAGE_OVERHEAD_TOKENS = 32
-"""More than any chat template in use spends on one turn's header and end."""
+"""Upper bound of the tokens that a chat template adds to one turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """A snapshot of what a teacher was asked since it was opened.
+    """Snapshot of the calls, tokens and cost since a teacher was opened.
 
     Attributes:
         asked: Requests that came in, each one counted once.
@@ -27,7 +27,7 @@ class Tally:
         failed: Of these, ended in an error.
         under_way: Of these, not ended yet.
         failures: Attempts that failed, by kind of error; one request may fail several times.
-        prompt_tokens: Of the replies of now, as far as the server counted.
+        prompt_tokens: Prompt tokens of the replies of now, as far as the server counted.
         completion_tokens: Likewise.
         seconds: Summed over the replies of now; more than the clock's where they overlap.
         cost: Paid now, in `currency`.
@@ -36,7 +36,7 @@ class Tally:
         cost_from_journal: What the replies from the journal had cost when they were asked for.
         spent_before: What this run had paid before it was started again; counts to the cap.
         max_cost: The cap on `cost + spent_before`, or None.
-        currency: Of all costs, or None where no prices were given: costs are then 0.
+        currency: Currency of all costs, or None where no prices were given: costs are then 0.
     """
 
     asked: int = 0
@@ -56,7 +56,7 @@ class Tally:
     currency: str | None = None
 
     def as_dict(self) -> dict[str, object]:
-        """Everything that is counted, for a manifest."""
+        """All counts, for a manifest."""
         counted = {f.name: getattr(self, f.name) for f in fields(self)}
         return counted | {"failures": dict(self.failures)}
 
@@ -80,7 +80,7 @@ class Tally:
 
 
 def prompt_tokens_at_most(request: Request) -> int:
-    """An upper bound on the tokens of a prompt, without a tokenizer.
+    """Upper bound on the tokens of a prompt, computed without a tokenizer.
 
     A byte-level tokenizer never makes more than one token of a byte. English text has about a
     quarter of this.
@@ -91,9 +91,9 @@ def prompt_tokens_at_most(request: Request) -> int:
 
 
 class Account:
-    """Counts, and holds money back before it is spent.
+    """Account that counts calls and reserves their worst-case cost against `max_cost`.
 
-    Before a call is sent, the most it can cost is reserved. A call that does not fit beside the
+    Before a call is sent, the most it can cost is reserved. A call that does not fit next to the
     reservations of the others waits for them; one that does not fit even without them is refused.
     A server that counts more tokens than could be reserved (thinking beyond `max_tokens`) costs
     more than was held back: the cap is then passed by that much of the calls that are under way,
@@ -127,7 +127,7 @@ class Account:
         self._waiting: list[asyncio.Future[None]] = []
 
     def cost_at_most(self, request: Request) -> float:
-        """The most one attempt can cost."""
+        """Worst-case cost of one attempt."""
         if self.prices is None:
             return 0.0
         return self.prices.cost(
@@ -136,7 +136,7 @@ class Account:
 
     @asynccontextmanager
     async def reserved(self, request: Request) -> AsyncIterator[None]:
-        """Hold the most this request can cost until the block ends.
+        """Context manager that reserves the worst-case cost of a request.
 
         Raises:
             BudgetError: Sending it could bring the cost above the cap.
@@ -157,15 +157,15 @@ class Account:
             self._wake()
 
     def asked(self) -> None:
-        """A request came in."""
+        """Count a request that arrived."""
         self._counts["asked"] += 1
 
     def met(self, *, cost: float) -> None:
-        """An answer was found in the journal, with text or without."""
+        """Count a cached answer, with or without text."""
         self._cost_from_journal += cost
 
     def found(self) -> None:
-        """A request was answered without sending anything."""
+        """Count a request that was answered without a call."""
         self._counts["from_journal"] += 1
 
     def paid(
@@ -176,7 +176,13 @@ class Account:
         completion_tokens: int | None,
         seconds: float,
     ) -> float:
-        """An answer came.
+        """Count the tokens, time and cost of a call.
+
+        Args:
+            request: The request of the call.
+            prompt_tokens: As the server counted them; None where it did not.
+            completion_tokens: Likewise.
+            seconds: Duration of the call.
 
         Returns:
             Its cost; where the server did not count the tokens, the most it can have been.
@@ -197,31 +203,31 @@ class Account:
         return cost
 
     def answered(self) -> None:
-        """A request that was sent ended with a reply."""
+        """Count a call that ended with a reply."""
         self._counts["answered"] += 1
 
     def failed(self) -> None:
-        """A request ended with an error."""
+        """Count a request that ended with an error."""
         self._counts["failed"] += 1
 
     def attempt_failed(self, error: TeacherError) -> None:
-        """One attempt failed, whether or not another follows."""
+        """Count a failed attempt, whether or not another one follows."""
         self._failures[type(error).__name__] += 1
 
     def abandoned(self) -> None:
-        """The asker of a request went away before it ended: it does not count."""
+        """Uncount a request whose caller was cancelled before it ended."""
         self._counts["asked"] -= 1
 
     @property
     def left(self) -> float | None:
-        """What may still be spent, or None where there is no cap."""
+        """Remaining budget, or None where there is no limit."""
         if self._max_cost is None:
             return None
         return self._max_cost - self._spent_before - self._cost
 
     @property
     def tally(self) -> Tally:
-        """Everything so far."""
+        """Snapshot of all counts."""
         ended = self._counts["from_journal"] + self._counts["answered"] + self._counts["failed"]
         return Tally(
             asked=self._counts["asked"],

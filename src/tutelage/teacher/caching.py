@@ -1,4 +1,4 @@
-"""A teacher with a memory: it asks once, pays once and never forgets."""
+"""Caching teacher: each request is sent and paid for once, and its reply is stored."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,37 +16,37 @@ from tutelage.teacher.protocol import Reply, Request, Teacher
 
 
 class OnFailure(Protocol):
-    """Told of each attempt that brought no usable reply, when it happens."""
+    """Callback for each attempt that gave no usable reply."""
 
     def __call__(self, error: TeacherError, *, again: bool) -> None:
-        """One attempt failed; `again` where another follows."""
+        """Report one failed attempt; `again` is true where another one follows."""
         ...
 
 
 def _nobody(error: TeacherError, *, again: bool) -> None:
-    """Tell nobody."""
+    """Ignore the failure of an attempt."""
 
 
 @runtime_checkable
 class Opening(Protocol):
-    """A teacher that has something to find out first and something to let go of at the end."""
+    """Teacher that must be opened (to detect capabilities) and closed."""
 
     @property
     def endpoint(self) -> str:
-        """Where it is asked."""
+        """Address of the endpoint."""
         ...
 
     async def open(self) -> None:
-        """Find out what the endpoint can do, where that is to be found out."""
+        """Detect the endpoint's capabilities, unless they are known."""
         ...
 
     async def close(self) -> None:
-        """Let connections go."""
+        """Close the connections to the endpoint."""
         ...
 
 
 class JournaledTeacher:
-    """Looks in the journal first, asks the teacher behind it once, and keeps what it answers.
+    """Teacher that answers from the cache where it can, else asks another teacher once.
 
     Equal requests that are under way at the same time are sent once. A reply is durable before
     the caller has it. A caller that is cancelled does not take back the writing of a reply that
@@ -98,7 +98,7 @@ class JournaledTeacher:
 
     @property
     def name(self) -> str:
-        """The name of the teacher behind it."""
+        """Name of the underlying teacher."""
         return self._inner.name
 
     @property
@@ -108,11 +108,11 @@ class JournaledTeacher:
 
     @property
     def tally(self) -> Tally:
-        """What was asked, answered and paid so far."""
+        """Calls, tokens and cost so far."""
         return self._account.tally
 
     def completed(self, request: Request) -> Request:
-        """The request as it is sent and keyed."""
+        """Request with the defaults filled in, as it is sent and keyed."""
         if request.model != self.name:
             raise SettingsError(
                 f"a request to {request.model!r} was handed to the teacher {self.name!r}",
@@ -123,7 +123,7 @@ class JournaledTeacher:
         return replace(request, extra=self._extra, omit=self._omit)
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.
@@ -168,7 +168,7 @@ class JournaledTeacher:
                 return reply
 
     async def _lead(self, request: Request, key: str) -> Reply:
-        """Ask on behalf of everybody who asks the same meanwhile."""
+        """Send a request once for all callers that ask the same at the same time."""
         outcome: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._under_way[key] = outcome
         try:
@@ -213,11 +213,11 @@ class JournaledTeacher:
 
     @property
     def waiting(self) -> str | None:
-        """What a provider's batches are waited for, in words; None where there are none."""
+        """Open batches of the provider in words; None where there are none."""
         return self._inner.waiting if isinstance(self._inner, BatchTeacher) else None
 
     async def submit(self) -> None:
-        """Submit what was planned for a batch; nothing where calls are sent one by one.
+        """Submit the planned batch; does nothing where calls are sent one by one.
 
         Raises:
             TeacherError: The endpoint could not be asked, or refuses batches.
@@ -226,7 +226,7 @@ class JournaledTeacher:
             await self._inner.submit()
 
     async def _keep_collected(self, one: Collected) -> None:
-        """Make what a batch brought durable."""
+        """Store the replies of a finished batch."""
         outcome, request = one.outcome, one.request
         if isinstance(outcome, Reply):
             entry = self._entry_of(request, outcome)
@@ -242,7 +242,13 @@ class JournaledTeacher:
     async def note_failure(
         self, request: Request, error: TeacherError, *, again: bool = False
     ) -> None:
-        """Count, report and record an attempt that brought no answer."""
+        """Count, report and record a failed attempt.
+
+        Args:
+            request: The request.
+            error: The error.
+            again: Whether another attempt follows.
+        """
         self._account.attempt_failed(error)
         self.on_failure(error, again=again)
         if self._records:
@@ -293,7 +299,7 @@ class JournaledTeacher:
         )
 
     async def open(self) -> None:
-        """Find out what the endpoint can do, unless that is known; entering the context does it.
+        """Detect the endpoint's capabilities, unless known; entering the context calls this.
 
         Raises:
             TeacherError: The endpoint could not be asked.
@@ -310,7 +316,7 @@ class JournaledTeacher:
                 )
 
     async def aclose(self) -> None:
-        """Let connections go. The journal stays open: it belongs to whoever opened it."""
+        """Close the connections to the endpoint. The journal stays open: its opener closes it."""
         if isinstance(self._inner, Opening):
             await self._inner.close()
 

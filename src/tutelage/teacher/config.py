@@ -1,4 +1,4 @@
-"""The settings of a teacher. They can be written anywhere: no secret is among them."""
+"""Settings of a teacher, without secrets."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _OF_A_REQUEST = frozenset(("temperature", "top_p", "max_tokens", "seed"))
 
 
 class Prices(BaseModel):
-    """What the teacher costs, so that a run can be estimated, counted and capped."""
+    """Prices of a teacher's tokens, with which a run is estimated, counted and limited."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,10 +33,12 @@ class Prices(BaseModel):
     output_per_million: float = Field(
         ge=0, allow_inf_nan=False, description="Price of a million completion tokens."
     )
-    currency: str = Field(default="USD", min_length=1, description="Only shown, never converted.")
+    currency: str = Field(
+        default="USD", min_length=1, description="Currency of the prices; shown, never converted."
+    )
 
     def cost(self, *, prompt_tokens: int, completion_tokens: int) -> float:
-        """The price of one call, in `currency`.
+        """Cost of one call, in `currency`.
 
         Examples:
             >>> Prices(input_per_million=1, output_per_million=4).cost(
@@ -49,7 +51,7 @@ class Prices(BaseModel):
 
 
 class TeacherSettings(BaseModel):
-    """Who is asked, how, how fast and for how much."""
+    """Settings of a teacher: model, endpoint, rate, retries and budget."""
 
     # What was typed is not repeated in messages: it may be a key in the wrong place.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -57,8 +59,8 @@ class TeacherSettings(BaseModel):
     kind: Literal["openai", "local", "replay"] = Field(
         default="openai",
         description=(
-            "openai: any endpoint that speaks the OpenAI chat API; local: a transformers model in "
-            "this process; replay: only what the journal already holds."
+            "openai: any endpoint with the OpenAI chat API; local: a transformers model "
+            "in this process; replay: cached replies only."
         ),
     )
     model: str = Field(
@@ -68,13 +70,13 @@ class TeacherSettings(BaseModel):
         default=None,
         min_length=1,
         description=(
-            "What to call this teacher in tables and in the journal. By default the model's name; "
-            "for a folder, the folder's own name without the path."
+            "Name of this teacher in tables and in the teacher cache. By default the "
+            "model's name; for a folder, the folder's own name without the path."
         ),
     )
     base_url: str | None = Field(
         default=None,
-        description="The endpoint, usually ending in /v1. Without it, OpenAI's own.",
+        description="URL of the endpoint, usually ending in /v1; by default OpenAI's.",
     )
     api_key_env: str | None = Field(
         default=None,
@@ -84,27 +86,32 @@ class TeacherSettings(BaseModel):
         ),
     )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        default="max_tokens", description="What the endpoint calls the limit of a reply's tokens."
+        default="max_tokens", description="The endpoint's name for the limit on a reply's tokens."
     )
     omit: tuple[OmittedName, ...] = Field(
         default=(),
-        description="Settings that are left out of every request, for endpoints that refuse them. "
-        "Part of its key.",
+        description="Settings to leave out of every request, for endpoints that reject them. "
+        "They are part of a reply's cache key.",
     )
     concurrency: int = Field(
-        default=8, ge=1, description="Requests under way at once; local: the batch."
+        default=8, ge=1, description="Requests at the same time; local: the batch size."
     )
     requests_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     tokens_per_minute: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     timeout_seconds: float = Field(
-        default=300.0, gt=0, allow_inf_nan=False, description="For one attempt, until its reply."
+        default=300.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Time limit of one attempt, in seconds.",
     )
-    max_attempts: int = Field(default=6, ge=1, description="Including the first.")
+    max_attempts: int = Field(
+        default=6, ge=1, description="Attempts at a request, including the first."
+    )
     max_wait_seconds: float = Field(
         default=600.0,
         ge=0,
         allow_inf_nan=False,
-        description="The longest wait an endpoint may ask for (Retry-After) before we give up.",
+        description="The longest wait, in seconds, that an endpoint may ask for (Retry-After).",
     )
     prices: Prices | None = None
     max_cost: float | None = Field(
@@ -116,8 +123,8 @@ class TeacherSettings(BaseModel):
     )
     batch: bool = Field(
         default=False,
-        description="Ask through the provider's batch API (/files, /batches): a run submits and "
-        "ends, and the same command collects later.",
+        description="Use the provider's batch API (/files, /batches): a run submits and ends, "
+        "and the same command collects the replies later.",
     )
     batch_price_fraction: float = Field(
         default=0.5,
@@ -127,17 +134,19 @@ class TeacherSettings(BaseModel):
     )
     supports_schema: Literal["auto", "yes", "no"] = Field(
         default="auto",
-        description="Whether replies can be held to a JSON schema; auto tries it once.",
+        description="Whether the endpoint enforces JSON schemas; auto tests it once.",
     )
     extra_body: Mapping[str, JsonValue] = Field(
         default_factory=dict,
-        description='Added to every request, such as {"cache_prompt": false}. Part of its key.',
+        description='Fields to add to every request, such as {"cache_prompt": false}. They are '
+        "part of a reply's cache key.",
     )
     device: str | None = Field(
         default=None, description="local: a torch device; by default the first GPU, or the CPU."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="local: of the weights; auto is what the model was saved in."
+        default="auto",
+        description="local: dtype of the weights; auto is the dtype in which the model was saved.",
     )
     journal: Path | None = Field(
         default=None,
@@ -146,7 +155,7 @@ class TeacherSettings(BaseModel):
 
     @property
     def charged(self) -> Prices | None:
-        """The prices that are paid: those of a batch where calls go into one."""
+        """Prices that apply: batch prices where calls are sent in batches."""
         if self.prices is None or not self.batch:
             return self.prices
         share = self.batch_price_fraction
@@ -159,7 +168,7 @@ class TeacherSettings(BaseModel):
 
     @property
     def teacher_name(self) -> str:
-        """What this teacher is called in tables, in requests and in the journal."""
+        """Name of this teacher in tables, requests and the teacher cache."""
         if self.name is not None:
             return self.name
         if self.kind == "local":
@@ -172,8 +181,8 @@ class TeacherSettings(BaseModel):
         misplaced = sorted(_OF_A_REQUEST & set(values)) if isinstance(values, Mapping) else []
         if misplaced:
             raise ValueError(
-                f"{', '.join(misplaced)}: belongs to what is asked, not to whom: put it under "
-                "refine or sample"
+                f"{', '.join(misplaced)}: is a setting of the requests, not of the teacher: put it "
+                "under refine or sample"
             )
         return values
 

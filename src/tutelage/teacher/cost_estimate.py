@@ -1,4 +1,4 @@
-"""What a run will cost, before it is run."""
+"""Cost estimate of a run, before it starts."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -9,18 +9,20 @@ from tutelage.teacher.journal import Journal
 from tutelage.teacher.protocol import Request
 
 CHARACTERS_PER_TOKEN = 4.0
-"""Of English text under the tokenizers in use; code and other languages have fewer."""
+"""Characters per token of English text; code and other languages have fewer."""
 
 COMPLETION_FRACTION = 0.5
-"""Of `max_tokens` that a reply is expected to use where nothing is known about the teacher."""
+"""Fraction of `max_tokens` that a reply is expected to use where nothing is known about the
+teacher.
+"""
 
 TURN_TOKENS = 5
-"""What a usual chat template adds to one turn."""
+"""Tokens that a typical chat template adds to one turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What asking some requests would take.
+    """Estimated calls, tokens, cost and time of some requests.
 
     Attributes:
         calls: Requests that would be sent: equal ones once, none that the journal holds.
@@ -49,11 +51,11 @@ def estimate(
     count_tokens: Callable[[str], int] | None = None,
     completion_fraction: float = COMPLETION_FRACTION,
 ) -> Estimate:
-    """Estimate what asking some requests would take; asks nobody.
+    """Estimate calls, tokens, cost and time of some requests without sending any.
 
     Args:
         requests: What would be asked.
-        settings: Of the teacher: prices, and what is added to each request.
+        settings: Settings of the teacher: prices, and what is added to each request.
         journal: Where some may already be answered.
         count_tokens: A tokenizer; without it a token is taken to be four characters.
         completion_fraction: The part of `max_tokens`, in [0, 1], a reply is expected to use.
@@ -88,7 +90,7 @@ def estimate(
 def prompt_tokens_expected(
     request: Request, *, count_tokens: Callable[[str], int] | None = None
 ) -> int:
-    """About how many tokens a prompt has: by a tokenizer, or a quarter of its characters."""
+    """Expected tokens of a prompt: from a tokenizer, or a quarter of its characters."""
     turns = TURN_TOKENS * (len(request.messages) + 1)
     if count_tokens is not None:
         return turns + sum(count_tokens(m.content) for m in request.messages)

@@ -1,4 +1,4 @@
-"""What an endpoint can do, found out by trying: a 200 proves nothing.
+"""Capabilities of an endpoint, found by test requests rather than by its status codes.
 
 Some servers take a JSON schema, a seed, `n` or `logprobs`, ignore them and answer 200. So each
 ability is tried with a request whose answer cannot come out right by chance.
@@ -15,7 +15,7 @@ from tutelage.teacher.http_errors import REFUSING, Failed
 Post: TypeAlias = Callable[[dict[str, object]], Awaitable[dict[str, object] | Failed]]
 
 _WORDS = ("quexil", "dravop")
-"""Not words: no model writes one of these by itself, so a reply that is one obeyed the schema."""
+"""Nonsense keys: a reply that has one of them followed the schema."""
 
 _SCHEMA: dict[str, object] = {
     "type": "object",
@@ -28,7 +28,7 @@ PROBE_TOKENS = 48
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abilities:
-    """What an endpoint was seen to do.
+    """Detected capabilities of an endpoint.
 
     Attributes:
         schema: A reply obeyed a JSON schema.
@@ -44,7 +44,7 @@ class Abilities:
 
 
 async def obeys_schema(post: Post) -> bool:
-    """Whether replies are held to a JSON schema; one short request.
+    """Whether an endpoint enforces a JSON schema; sends one short request.
 
     Args:
         post: Sends a body without model and token limit.
@@ -66,7 +66,7 @@ async def obeys_schema(post: Post) -> bool:
 
 
 async def probe(post: Post) -> Abilities:
-    """Try everything; six short requests.
+    """Detect all capabilities; sends six short requests.
 
     Args:
         post: Sends a body without model and token limit.
@@ -93,7 +93,7 @@ def _body(text: str, *, temperature: float) -> dict[str, object]:
 
 
 async def _ask(post: Post, body: dict[str, object]) -> dict[str, object]:
-    """The answer, or an empty one where the endpoint does not accept such a request."""
+    """Reply to a test request, or an empty one where the endpoint rejects it."""
     outcome = await post(body)
     if not isinstance(outcome, Failed):
         return outcome

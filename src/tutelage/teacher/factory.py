@@ -1,4 +1,4 @@
-"""The front door: a teacher from its settings."""
+"""Construction of a teacher from its settings."""
 
 from typing import TYPE_CHECKING
 
@@ -30,18 +30,18 @@ def open_teacher(
     local: Teacher | None = None,
     http_client: "httpx2.AsyncClient | None" = None,
 ) -> JournaledTeacher:
-    """Open a teacher. Nothing is sent yet.
+    """Open a teacher with its cache; no request is sent yet.
 
     Use it as an async context manager: entering finds out whether the endpoint obeys JSON
     schemas, where the settings leave that to `auto`; leaving closes its connections. Without
     entering, `auto` means no unless the journal remembers.
 
     Args:
-        settings: Who and how.
+        settings: Settings of the teacher.
         journal: Where replies are kept.
         run: A name for the run that pays, the same whenever it is started again. With it the cap
             on cost holds for the whole run, and without it for this process.
-        local: Who answers in place of a model in this process, where the kind is local.
+        local: Teacher used instead of a model in this process, where the kind is local.
         http_client: Another transport, for tests and for proxies.
 
     Raises:
@@ -101,10 +101,10 @@ def open_teacher(
 def known_schema(
     settings: TeacherSettings, journal: Journal, *, endpoint: str | None = None
 ) -> bool | None:
-    """Whether a teacher obeys JSON schemas, as far as that is known without asking it.
+    """Whether a teacher follows JSON schemas, as far as this is known without a request.
 
     Args:
-        settings: Of the teacher.
+        settings: Settings of the teacher.
         journal: Remembers what was found out.
         endpoint: Where it was asked; by default wherever it was asked last.
     """

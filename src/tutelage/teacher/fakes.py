@@ -1,4 +1,4 @@
-"""A teacher that says what a script tells it to: for tests, examples and demonstrations."""
+"""Scripted teacher for tests, examples and demonstrations."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,7 +13,7 @@ Script: TypeAlias = Mapping[str, Line] | Callable[[Request], Line | Awaitable[Li
 
 
 class ScriptedTeacher:
-    """Answers from a script and remembers what it was asked.
+    """Teacher that replies from a script and records the requests.
 
     Args:
         script: What to answer: one line for every request; a mapping from the text of the last
@@ -45,16 +45,16 @@ class ScriptedTeacher:
 
     @property
     def name(self) -> str:
-        """The teacher's name."""
+        """Name of the teacher."""
         return self._name
 
     @property
     def supports_schema(self) -> bool:
-        """What it was told to say."""
+        """Value given at construction."""
         return self._supports_schema
 
     async def ask(self, request: Request) -> Reply:
-        """The line that the script has for this request.
+        """Reply that the script has for this request.
 
         Raises:
             TeacherError: The script says so, or has no line for this request.

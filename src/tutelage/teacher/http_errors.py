@@ -1,4 +1,4 @@
-"""What the errors of a server mean here: which may pass, and which setting may be wrong."""
+"""Classification of server errors: which are temporary, and which setting may be wrong."""
 
 import email.utils
 import json
@@ -13,13 +13,13 @@ from tutelage.errors import TeacherBusyError, TeacherError, TeacherUnreachableEr
 from tutelage.teacher.config import TeacherSettings
 
 SHOWN = 300
-"""Characters of a server's own words that are repeated in a message."""
+"""Most characters of a server's message that are repeated in ours."""
 
 KEY_REFUSED = frozenset((401, 402, 403))
-"""Statuses of a wrong key or an empty account: the same for every request from then on."""
+"""Statuses of a wrong key or an empty account, which every further request gets too."""
 
 REFUSING = KEY_REFUSED | {404}
-"""Statuses that will be the same for every request: a wrong key, model or address."""
+"""Statuses that every request gets: a wrong key, model or address."""
 
 _STATUS_OF_NAME = {
     "rate_limit": 429,
@@ -44,7 +44,7 @@ _STATUS_OF_NAME = {
     "invalid_argument": 400,
     "bad_request": 400,
 }
-"""Parts of the names of errors, as servers write them in place of a number."""
+"""Parts of error names that servers send in place of an HTTP status."""
 
 _BUSY_WORDS = re.compile(
     r"rate.?limit|too many requests|overloaded|try again (?:later|in)|quota exceeded"
@@ -76,7 +76,7 @@ _OMITTED = ("seed", "top_p", "temperature")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """One attempt that brought no reply.
+    """Failure of one attempt.
 
     Attributes:
         error: What to raise if no other attempt follows; its class says whether one may.
@@ -100,7 +100,7 @@ def failure_of(
     settings: TeacherSettings,
     sent: Collection[str] = (),
 ) -> Failed:
-    """What an HTTP status other than success means.
+    """Classify an HTTP status other than success.
 
     Args:
         status: 300 or above; of the response, or named in the body of a 200.
@@ -165,7 +165,7 @@ def is_moderation(status: int, said: str) -> bool:
 
 
 def hint_of_refusal(said: str, *, sent: Collection[str] = ()) -> str:
-    """The setting to change when a server does not accept a request.
+    """Hint with the setting to change when a server rejects a request.
 
     Args:
         said: The server's own words.
@@ -233,7 +233,7 @@ def _names(field: str, said: str) -> bool:
 
 
 def status_in(error: object) -> int | None:
-    """The HTTP status that an error object inside a body names, or None where it names none.
+    """HTTP status inside an error object of a body, or None where there is none.
 
     Examples:
         >>> status_in({"code": 429, "message": "slow"}), status_in({"type": "overloaded_error"})
@@ -267,7 +267,7 @@ def _words(error: object) -> Iterator[str]:
 
 
 def said_in(body: object) -> str:
-    """The server's own message, from the usual places in its JSON, or the start of its text.
+    """Message of the server, from the usual places in its JSON, or the start of its text.
 
     Examples:
         >>> said_in({"detail": [{"loc": ["body", "seed"], "msg": "not permitted"}]})
@@ -306,7 +306,7 @@ def _message_in(value: object) -> str:
 def retry_after_seconds(
     headers: Mapping[str, str], *, now_seconds: float | None = None
 ) -> float | None:
-    """How long a server asks to wait.
+    """Seconds that a server asks to wait.
 
     Args:
         headers: With names in lower case; `retry-after-ms`, or `retry-after` in seconds or as an
@@ -347,5 +347,5 @@ def _start(text: str) -> str:
 
 
 def is_object(value: object) -> TypeGuard[dict[str, object]]:
-    """Whether a JSON value is an object."""
+    """Whether a value is a JSON object."""
     return isinstance(value, dict)

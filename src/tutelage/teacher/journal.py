@@ -1,4 +1,4 @@
-"""The journal: every reply of a teacher, durable before anybody uses it.
+"""Teacher cache (journal): every reply is stored on disk before it is used.
 
 One SQLite file, which several runs and several processes may share. Replies are paid for, so they
 are written with `synchronous=FULL` by one thread that commits whatever is waiting together, and
@@ -26,7 +26,7 @@ from tutelage.teacher.journal_file import Entry, entry_of_row, request_to_json
 from tutelage.teacher.protocol import Request
 
 GROUP = 256
-"""The most writes that share one commit."""
+"""Most writes in one commit."""
 
 
 _COLUMNS = tuple(Entry.__dataclass_fields__)
@@ -41,13 +41,13 @@ _Write: TypeAlias = tuple[_Statement, "Future[None]"]
 
 
 class Journal:
-    """An open journal. Close it, or use it as a context manager.
+    """An open teacher cache, to be closed or used as a context manager.
 
     Safe to use from several threads and event loops; several processes may open the same file.
 
     Args:
         path: The file; it is made if it is not there, unless `read_only`.
-        read_only: Never write, not even beside the file; for journals inside packages.
+        read_only: Never write, not even next to the file; for journals inside packages.
 
     Raises:
         JournalError: The file is missing, is not a journal, is damaged or cannot be written.
@@ -80,12 +80,12 @@ class Journal:
             atexit.register(self.close)
 
     def get(self, request_key: str) -> Entry | None:
-        """The answer to a request, or None where there is none yet."""
+        """Stored reply to a request, or None."""
         rows = self._rows(f"{self._select} WHERE request_key = ?", (request_key,))
         return entry_of_row(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
     def known(self, request_keys: Iterable[str]) -> set[str]:
-        """Which of these requests have been answered."""
+        """Those of some requests that have a stored reply."""
         wanted = list(dict.fromkeys(request_keys))
         found: set[str] = set()
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
@@ -99,12 +99,12 @@ class Journal:
         return found
 
     def __len__(self) -> int:
-        """How many answers there are."""
+        """Number of stored replies."""
         ((count,),) = self._rows("SELECT count(*) FROM replies", ())
         return int(str(count))
 
     def spent(self, *, run: str, currency: str) -> float:
-        """What a run has paid so far, in a currency."""
+        """Cost of a run so far, in a currency."""
         ((total,),) = self._rows(
             "SELECT coalesce(sum(cost), 0.0) FROM replies WHERE run = ? AND currency = ?",
             (run, currency),
@@ -112,7 +112,7 @@ class Journal:
         return float(str(total))
 
     def pace(self, *, teacher: str) -> tuple[int, float]:
-        """How many replies a teacher gave, and the mean seconds of one.
+        """Number of a teacher's replies and their mean duration in seconds.
 
         Args:
             teacher: Its name, as in requests.
@@ -125,12 +125,12 @@ class Journal:
         return int(str(count)), float(str(seconds))
 
     def failures(self) -> Mapping[str, int]:
-        """How many attempts have failed since the journal was made, by kind of error."""
+        """Number of failed attempts since the journal was created, by kind of error."""
         rows = self._rows("SELECT kind, count(*) FROM failures GROUP BY kind ORDER BY kind", ())
         return {str(kind): int(str(count)) for kind, count in rows}
 
     async def keep(self, request: Request, entry: Entry) -> Entry:
-        """Write an answer and wait until it is durable.
+        """Store a reply and wait until it is durable.
 
         Cancelling the caller does not take the write back.
 
@@ -148,7 +148,13 @@ class Journal:
         return self.get(entry.request_key) or entry
 
     async def note_failure(self, request: Request, *, kind: str, message: str) -> None:
-        """Record an attempt that brought no answer. It is not a reply: it will be asked again."""
+        """Record a failed attempt; the request will be sent again.
+
+        Args:
+            request: The request.
+            kind: The kind of error.
+            message: The error in words.
+        """
         done = self._submit(
             "INSERT INTO failures (request_key, kind, message, at) VALUES (?, ?, ?, ?)",
             (request.key, kind, message, time.time()),
@@ -156,7 +162,7 @@ class Journal:
         await asyncio.shield(asyncio.wrap_future(done))
 
     def obeys_schema(self, *, teacher: str, endpoint: str | None = None) -> bool | None:
-        """Whether a teacher was found to obey a JSON schema; None where nobody has tried.
+        """Whether a teacher was found to follow JSON schemas; None where this was never tested.
 
         Args:
             teacher: Its name.
@@ -170,7 +176,13 @@ class Journal:
         return bool(rows[0][0]) if rows else None
 
     async def keep_ability(self, *, teacher: str, endpoint: str, obeys_schema: bool) -> None:
-        """Remember whether a teacher obeys a JSON schema, so that a replay asks as it did."""
+        """Store whether a teacher follows JSON schemas, so that a replay sends the same requests.
+
+        Args:
+            teacher: Its name.
+            endpoint: The address at which it was tested.
+            obeys_schema: The result.
+        """
         done = self._submit(
             "INSERT OR REPLACE INTO abilities (teacher, endpoint, obeys_schema, at) "
             "VALUES (?, ?, ?, ?)",
@@ -180,15 +192,15 @@ class Journal:
 
     @property
     def batches(self) -> JournalBatches:
-        """The requests that wait at a provider; only of a journal that can be written."""
+        """Requests that wait in a provider's batches; needs a writable journal."""
         return JournalBatches(self)
 
     def select(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        """Rows of the journal's own tables."""
+        """Rows of a query over the journal's own tables."""
         return self._rows(sql, values)
 
     async def write(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
-        """Write in this order, and wait until all of it is durable.
+        """Execute statements in order and wait until all are durable.
 
         Raises:
             JournalError: Some of it could not be written.
@@ -197,7 +209,7 @@ class Journal:
         await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(one)) for one in done))
 
     async def check_writable(self) -> None:
-        """Refuse to go on after a failed write, before more money is spent.
+        """Raise an error after a failed write, before more money is spent.
 
         Raises:
             JournalError: The journal is closed or read-only, or a write failed and fails again.
@@ -207,7 +219,7 @@ class Journal:
             await asyncio.shield(asyncio.wrap_future(done))
 
     def close(self) -> None:
-        """Write what is waiting and close. May be called twice."""
+        """Write what is pending and close; may be called twice."""
         with self._submitting:
             if self._closed:
                 return
@@ -225,7 +237,7 @@ class Journal:
             )
 
     def pack(self, path: Path, *, request_keys: Collection[str] | None = None) -> int:
-        """Copy answers into a new single file that can be shipped and read without writing.
+        """Copy replies into a new single file that can be distributed and read without writing.
 
         Args:
             path: The new file; must not exist.
@@ -272,7 +284,7 @@ class Journal:
         return done
 
     def _write_all(self, connection: sqlite3.Connection) -> None:
-        """The writer thread: commit what is waiting, together, until the journal is closed."""
+        """Writer thread: commits pending writes together until the journal is closed."""
         open_ = True
         while open_:
             batch = self._unsaved

@@ -1,4 +1,4 @@
-"""The batches of a journal: which requests wait at a provider, and how far each batch is.
+"""Batches in the teacher cache: which requests wait at a provider, and the state of each batch.
 
 A request waits in at most one batch, whichever process planned it: its key is the primary key of
 the table of waiting requests.
@@ -17,7 +17,7 @@ from tutelage.teacher.protocol import Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRow:
-    """One batch that has not been collected.
+    """A batch that has not been collected.
 
     Attributes:
         key: Its name here, which is also in its metadata at the provider.
@@ -37,14 +37,14 @@ class BatchRow:
 
 
 class Durable(Protocol):
-    """What the batches need of their journal."""
+    """Journal operations that the batches need."""
 
     def select(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
-        """Read."""
+        """Rows of a query."""
         ...
 
     async def write(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
-        """Write in this order, and wait until all of it is durable."""
+        """Execute statements in order and wait until all are durable."""
         ...
 
 
@@ -59,7 +59,7 @@ class JournalBatches:
         self._journal = journal
 
     def rows(self, *, teacher: str, endpoint: str) -> list[BatchRow]:
-        """Every batch of a teacher that was not collected, oldest first."""
+        """Uncollected batches of a teacher, oldest first."""
         found = self._journal.select(
             "SELECT b.batch_key, b.state, b.run, count(r.request_key), b.file_id, b.batch_id "
             "FROM batches b LEFT JOIN batch_requests r ON r.batch_key = b.batch_key "
@@ -79,21 +79,21 @@ class JournalBatches:
         ]
 
     def requests_of(self, batch_key: str) -> list[Request]:
-        """The requests of a batch, in the order in which they were planned."""
+        """Requests of a batch, in the order in which they were planned."""
         found = self._journal.select(
             "SELECT request FROM batch_requests WHERE batch_key = ? ORDER BY place", (batch_key,)
         )
         return [request_from_json(str(text)) for (text,) in found]
 
     def batch_of(self, request_key: str) -> str | None:
-        """The batch in which a request waits, or None."""
+        """Batch in which a request waits, or None."""
         found = self._journal.select(
             "SELECT batch_key FROM batch_requests WHERE request_key = ?", (request_key,)
         )
         return str(found[0][0]) if found else None
 
     def cost_at_most(self, *, run: str | None) -> float:
-        """The most that what a run is waiting for can cost."""
+        """Worst-case cost of everything a run is waiting for."""
         ((total,),) = self._journal.select(
             "SELECT coalesce(sum(r.cost_at_most), 0.0) FROM batch_requests r "
             "JOIN batches b ON b.batch_key = r.batch_key WHERE b.run IS ?",
@@ -110,13 +110,13 @@ class JournalBatches:
         run: str | None,
         requests: Sequence[tuple[Request, float]],
     ) -> None:
-        """Reserve requests for a batch; one that waits already stays where it is.
+        """Reserve requests for a batch; one that already waits stays in its batch.
 
         Args:
             batch_key: A name that no other batch has.
-            teacher: Who is asked.
+            teacher: The teacher that is asked.
             endpoint: Where.
-            run: Who pays.
+            run: The run that pays.
             requests: Each with the most it can cost.
         """
         new = (
@@ -148,7 +148,14 @@ class JournalBatches:
         file_id: str | None = None,
         batch_id: str | None = None,
     ) -> None:
-        """Write how far a batch is."""
+        """Store the state of a batch.
+
+        Args:
+            batch_key: The batch.
+            state: Its state.
+            file_id: The provider's id of its file, if known.
+            batch_id: The provider's id of the batch, if known.
+        """
         statement = (
             "UPDATE batches SET state = ?, file_id = coalesce(?, file_id), "
             "batch_id = coalesce(?, batch_id) WHERE batch_key = ?"
@@ -156,7 +163,7 @@ class JournalBatches:
         await self._journal.write([(statement, (state, file_id, batch_id, batch_key))])
 
     async def close(self, batch_keys: Sequence[str]) -> None:
-        """Forget batches whose outcomes are all known: what has no reply may be asked again."""
+        """Remove batches with all outcomes known; what has no reply can then be sent again."""
         statements: list[tuple[str, tuple[object, ...]]] = []
         for key in batch_keys:
             statements.append(("DELETE FROM batch_requests WHERE batch_key = ?", (key,)))
@@ -165,7 +172,7 @@ class JournalBatches:
 
 
 def request_from_json(text: str) -> Request:
-    """A request from what `request_to_json` made of it."""
+    """Request from the JSON that `request_to_json` made."""
     body = json.loads(text)
     return Request(
         model=body["model"],

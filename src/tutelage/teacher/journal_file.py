@@ -1,4 +1,4 @@
-"""The journal as a file: its layout, and how it is opened without surprises."""
+"""File format of the teacher cache, and opening it safely."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from tutelage.errors import JournalError, UnusableReplyError
 from tutelage.teacher.protocol import Reply, Request
 
 APPLICATION_ID = 0x7475746C
-"""Written into the file's header ("tutl"), so that a foreign database is never written to."""
+"""SQLite application id ("tutl"), so that another program's database is never written to."""
 
 VERSION = 3
 """2 added the column `reasoning`, 3 the tables of batches; a journal of an earlier version gets
 them when it is opened for writing."""
 
 BUSY_SECONDS = 60.0
-"""How long to wait for another process that is writing."""
+"""Seconds to wait for another process that is writing."""
 
 _LAYOUT = """
 CREATE TABLE IF NOT EXISTS replies (
@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS batch_requests (
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open a journal, making it where allowed, and check that it is one.
+    """Open a journal file, creating it where allowed, and check its format.
 
     Raises:
         JournalError: It is missing, foreign, damaged, from a later version or not accessible.
@@ -87,7 +87,13 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
 
 def pack(source: sqlite3.Connection, path: Path, *, request_keys: Collection[str] | None) -> int:
-    """Copy answers and abilities into a new file without a write-ahead log."""
+    """Copy replies and capabilities into a new file without a write-ahead log.
+
+    Args:
+        source: The open journal.
+        path: The new file, which must not exist.
+        request_keys: The replies to copy; None for all.
+    """
     if path.exists():
         raise JournalError(f"{path}: already exists", hint="choose a new file to pack into")
     target = sqlite3.connect(path, isolation_level=None)
@@ -114,12 +120,12 @@ def pack(source: sqlite3.Connection, path: Path, *, request_keys: Collection[str
 
 
 def reply_columns(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """The columns of the table of replies; `request_key` is the first."""
+    """Columns of the table of replies; `request_key` is the first."""
     return tuple(str(row[1]) for row in connection.execute("PRAGMA table_info(replies)"))
 
 
 def explained(path: Path, error: Exception) -> JournalError:
-    """An error of SQLite or the file system, with the place and the next step."""
+    """Error for a failure of SQLite or the file system, with the place and a hint."""
     text = str(error)
     if "not a database" in text or "malformed" in text or isinstance(error, UnicodeDecodeError):
         hint = "move the file away; replies in it may be saved with `sqlite3 FILE .recover`"
@@ -189,7 +195,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One answer as the journal keeps it.
+    """Stored reply with its request.
 
     Attributes:
         request_key: The key of the request it answers.
@@ -201,7 +207,7 @@ class Entry:
         prompt_tokens: As counted by the server, or None.
         completion_tokens: As counted by the server, or None.
         cost: In `currency`; 0 where no prices were given.
-        currency: Of `cost`, or None where no prices were given.
+        currency: Currency of `cost`, or None without prices.
         seconds: From sending the request to having the reply.
         run: A name for the run that paid, if it gave one.
         reasoning: What the model thought before it answered, or None.
@@ -222,12 +228,12 @@ class Entry:
 
 
 def entry_of_row(row: Mapping[str, Any]) -> Entry:
-    """A row of the journal's table of replies, whose columns are the fields of an entry."""
+    """Entry from a row of the table of replies."""
     return Entry(**row)
 
 
 def answer_of(entry: Entry, *, from_journal: bool = True) -> Reply:
-    """An entry as the reply it was.
+    """Reply from an entry.
 
     Raises:
         UnusableReplyError: The teacher had answered without usable text.
@@ -259,7 +265,7 @@ def answer_of(entry: Entry, *, from_journal: bool = True) -> Reply:
 
 
 def request_to_json(request: Request) -> str:
-    """A request as it is kept beside its reply: what was asked, and nothing about how."""
+    """JSON of a request as it is stored with its reply: the content, not the transport."""
     body: dict[str, object] = {
         "model": request.model,
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],

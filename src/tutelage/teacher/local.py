@@ -1,4 +1,4 @@
-"""A teacher in this process: a transformers model, asked in batches.
+"""Teacher in this process: a transformers model that answers in batches.
 
 The same request gets the same text: sampling uses one generator per request, seeded from it, so
 it depends neither on the order of the requests nor on which others share the batch. What remains is
@@ -26,7 +26,7 @@ class _Waiting:
 
 
 class LocalTeacher:
-    """Asks a transformers model in this process. It is loaded with the first request.
+    """Teacher that runs a transformers model in this process, loaded with the first request.
 
     Args:
         settings: `model` is a folder or a name on the hub; `concurrency` is the batch.
@@ -40,16 +40,16 @@ class LocalTeacher:
 
     @property
     def name(self) -> str:
-        """The name written beside every candidate this teacher wrote."""
+        """Name stored with every candidate that this teacher wrote."""
         return self._settings.teacher_name
 
     @property
     def supports_schema(self) -> bool:
-        """No: generation is not constrained."""
+        """Always false: generation is not constrained."""
         return False
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request, together with others that wait at the same time.
+        """Answer one request, batched with others that wait at the same time.
 
         Raises:
             TeacherError: The prompt is too long, or memory does not suffice for it.

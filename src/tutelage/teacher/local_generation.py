@@ -1,4 +1,4 @@
-"""Generation with transformers, one sampler a row.
+"""Batched generation with transformers, with one sampler per row.
 
     left padding    prompt        reply
     [pad pad   |  p1 p2 p3   |  r1 r2 <eos> pad]
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """What the model wrote for one request.
+    """Generated text of one request.
 
     Attributes:
         text: Without special tokens.
         finish_reason: `stop` where it ended by itself, `length` where it was cut.
-        prompt_tokens: Of the prompt, with its chat template.
-        completion_tokens: Of the reply, with the token that ended it.
+        prompt_tokens: Prompt tokens of the prompt, with its chat template.
+        completion_tokens: Completion tokens of the reply, with the token that ended it.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Generated:
 
 
 def load(settings: TeacherSettings) -> "LocalModel":
-    """Load a model and its tokenizer; never code from its folder, never a pickle.
+    """Load a model and its tokenizer, without code or pickles from its folder.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
@@ -81,7 +81,7 @@ def load(settings: TeacherSettings) -> "LocalModel":
 
 
 class LocalModel:
-    """A loaded model. Not safe for several threads.
+    """A loaded model; not safe for several threads.
 
     Args:
         model: A causal language model of transformers.
@@ -103,11 +103,11 @@ class LocalModel:
         self._positions = getattr(model.config, "max_position_embeddings", None)
 
     def stop(self) -> None:
-        """Let the batch in work end at its next token; may be called from another thread."""
+        """End the current batch at its next token; may be called from another thread."""
         self._stopping.set()
 
     def generate(self, requests: Sequence[Request]) -> list[Generated | TeacherError]:
-        """Answer requests together; a batch that does not fit into memory is halved.
+        """Answer several requests together; a batch that does not fit into memory is halved.
 
         Returns:
             One outcome per request, in order.
@@ -203,7 +203,7 @@ class LocalModel:
 
 
 class Sampler:
-    """Chooses the next token of each row and leaves only that one for a greedy search to take.
+    """Logits processor that samples the next token of each row for a greedy search to take.
 
     Args:
         requests: One a row: temperature, top_p and seed. Without a seed it comes from the key.
@@ -216,7 +216,7 @@ class Sampler:
         self._generators = [torch.Generator().manual_seed(_seed_of(r)) for r in requests]
 
     def __call__(self, _ids_B_T: "torch.Tensor", scores_B_V: "torch.Tensor") -> "torch.Tensor":
-        """Scores with everything but the chosen tokens at minus infinity."""
+        """Scores with all tokens but the sampled ones at minus infinity."""
         import torch
 
         chosen = [
@@ -230,12 +230,12 @@ class Sampler:
 
 
 class RowLimits:
-    """Ends each row at its own limit, so that one long reply does not lengthen the others.
+    """Stopping criterion with a limit per row, so that one long reply does not prolong the others.
 
     Args:
         limits: The most tokens of each row's reply.
         prompt_positions: Where replies begin.
-        stopping: Set where nobody waits for the batch any more; then it ends.
+        stopping: Set when the batch is no longer needed; then it ends.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class RowLimits:
         self._ends_B = torch.tensor([prompt_positions + limit for limit in limits])
 
     def __call__(self, ids_B_T: "torch.Tensor", _scores: object, **_: object) -> "torch.Tensor":
-        """Which rows are done; bool, one a row."""
+        """Which rows are finished, as bool of shape (rows,)."""
         done_B = (ids_B_T.shape[1] >= self._ends_B) | self._stopping.is_set()
         return done_B.to(ids_B_T.device)
 
@@ -258,7 +258,7 @@ def _seed_of(request: Request) -> int:
 
 
 def _choose(scores_V: "torch.Tensor", *, request: Request, draw: float) -> int:
-    """The token at the point `draw` in [0, 1) of the distribution, most probable tokens first.
+    """Token at quantile `draw` in [0, 1) of the distribution, most probable tokens first.
 
     At temperature 0 the most probable one. `top_p` keeps the fewest most probable tokens that
     together reach it.

@@ -1,4 +1,4 @@
-"""A teacher behind an endpoint that speaks the OpenAI chat API."""
+"""Teacher behind an endpoint with the OpenAI chat API."""
 
 import asyncio
 import os
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 MOST_REPLY_BYTES = 16 * 2**20
-"""Of one reply, after decompression. 100,000 tokens in the longest spelling of JSON have 2 MB."""
+"""Most bytes of a decompressed reply. 100,000 tokens in the longest spelling of JSON have 2 MB."""
 
 MOST_ERROR_BYTES = 64 * 2**10
-"""Of an error's body; the rest is not read."""
+"""Most bytes of an error's body that are read."""
 
 
 class RedirectError(Exception):
@@ -46,14 +46,14 @@ class ReplyTooLargeError(Exception):
 
 
 MOST_FILE_BYTES = 2 * 2**30
-"""Of the file of a batch's replies."""
+"""Most bytes of a batch's file of replies."""
 
 
 def new_client(*, most_bytes: int = MOST_REPLY_BYTES) -> "httpx2.AsyncClient":
-    """A client with the limits of the `openai` library and our two checks.
+    """HTTP client with the limits of the `openai` library and our two checks.
 
     Args:
-        most_bytes: Of one reply.
+        most_bytes: Most bytes of one reply.
     """
     import openai
 
@@ -84,11 +84,11 @@ async def refuse_strangers(response: "httpx2.Response") -> None:
 
 
 async def read_bounded(response: "httpx2.Response", *, most_bytes: int = MOST_REPLY_BYTES) -> None:
-    """Read the body, up to a limit.
+    """Read the body up to a limit.
 
     Args:
-        response: Of which nothing was read.
-        most_bytes: Of a success.
+        response: The response, before anything of it is read.
+        most_bytes: Most bytes of a success.
 
     Raises:
         ReplyTooLargeError: A success has a larger one. Of an error the beginning is kept.
@@ -120,25 +120,25 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_KEY = "OPENAI_API_KEY"
 CONNECT_SECONDS = 30.0
 NO_KEY = "none"
-"""Sent where no key was asked for, so that one in the environment never goes to a stranger."""
+"""Placeholder key, so that a key in the environment is never sent to another endpoint."""
 
 OnRetry: TypeAlias = Callable[[Request, TeacherError], Awaitable[None]]
 
 
 class OpenAITeacher:
-    """Asks an endpoint: paced, retried, and stopped early when nothing can work.
+    """Teacher behind an OpenAI-compatible endpoint, with rate limit, retries and a circuit breaker.
 
     Connections belong to the event loop in which they were made; under another loop new ones are
     made. The `openai` library is imported with the first request.
 
     Args:
-        settings: Who and how.
+        settings: Settings of the teacher.
         supports_schema: Whether it obeys JSON schemas; None where that is still to be found out,
             which `open` does.
         on_retry: Told of every failed attempt after which another one follows.
         http_client: Another transport, for tests and for proxies.
         sleep: How to wait between attempts.
-        most_bytes: Of one reply, or of one file of replies.
+        most_bytes: Most bytes of one reply, or of one file of replies.
 
     Raises:
         SettingsError: The environment variable that should hold the key is not set.
@@ -173,16 +173,16 @@ class OpenAITeacher:
 
     @property
     def name(self) -> str:
-        """The name written beside every candidate this teacher wrote."""
+        """Name stored with every candidate that this teacher wrote."""
         return self.settings.teacher_name
 
     @property
     def supports_schema(self) -> bool:
-        """Whether a request may carry a JSON schema and expect it to be obeyed."""
+        """Whether a request may carry a JSON schema that the endpoint enforces."""
         return bool(self._supports_schema)
 
     async def open(self) -> None:
-        """Find out whether the endpoint obeys JSON schemas, unless that is known.
+        """Detect whether the endpoint enforces JSON schemas, unless that is known.
 
         Raises:
             TeacherError: The endpoint could not be asked.
@@ -191,7 +191,7 @@ class OpenAITeacher:
             self._supports_schema = await obeys_schema(self._post_probe)
 
     async def probe(self) -> Abilities:
-        """Find out what the endpoint can do; six short requests.
+        """Detect the endpoint's capabilities; sends six short requests.
 
         Raises:
             TeacherError: The endpoint could not be asked.
@@ -231,7 +231,7 @@ class OpenAITeacher:
         raise outcome.error
 
     async def attempt(self, request: Request) -> Reply | Failed:
-        """Send a request once and say what came of it; never raises for what a server did."""
+        """Send a request once and return its outcome; server errors are returned, not raised."""
         started = time.monotonic()
         answer = await self.post(
             openai_format.body_of(request, self.settings) | dict(request.extra or {})
@@ -297,7 +297,7 @@ class OpenAITeacher:
         return await attempts(attempt, settings=self.settings, sleep=self._sleep)
 
     async def upload(self, data: bytes, *, name: str) -> dict[str, object] | Failed:
-        """Upload the file of a batch; a file that was uploaded twice is asked by nobody.
+        """Upload the file of a batch; uploading it twice does no harm.
 
         Args:
             data: Its lines.
@@ -321,7 +321,7 @@ class OpenAITeacher:
         return await attempts(attempt, settings=self.settings, sleep=self._sleep)
 
     async def download(self, file_id: str) -> list[dict[str, object]]:
-        """The JSON objects of a file of replies, without the key in any of them.
+        """JSON objects of a file of replies, with the key removed.
 
         Args:
             file_id: As the provider names the file.
@@ -427,7 +427,7 @@ class OpenAITeacher:
         return await attempts(attempt, settings=self.settings, sleep=self._sleep)
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections to the endpoint."""
         client, self._client = self._client, None
         if client is not None and self._http_client is None:
             await client.close()
@@ -461,7 +461,7 @@ class OpenAITeacher:
         return self._client
 
     def _pause(self, seconds: float) -> None:
-        """Hold everybody back, not only the request that was told to wait."""
+        """Delay all requests, not only the one that was rejected."""
         if seconds <= self.settings.max_wait_seconds:
             self._pace.pause(seconds)
 
@@ -483,7 +483,7 @@ def _headers_of(response: "httpx2.Response") -> dict[str, str]:
 
 
 def key_of(settings: TeacherSettings) -> str | None:
-    """The key from the environment, or None where none is to be sent.
+    """API key from the environment, or None where none is to be sent.
 
     Raises:
         SettingsError: The variable is not set, or holds what cannot be a key. Its value is not
@@ -509,12 +509,12 @@ def key_of(settings: TeacherSettings) -> str | None:
 
 
 def endpoint_of(settings: TeacherSettings) -> str:
-    """The address that is asked; it holds no secret, the settings see to that."""
+    """Address of the endpoint, which never contains a secret."""
     return settings.base_url or OPENAI_URL
 
 
 def _root_of(error: BaseException) -> str:
-    """The deepest cause, which says what happened (connection refused) rather than that it did."""
+    """Root cause of an exception, such as a refused connection."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error)

@@ -1,4 +1,4 @@
-"""Requests and answers as the OpenAI chat API spells them."""
+"""Requests and replies in the format of the OpenAI chat API."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from tutelage.teacher.protocol import Reply, Request
 Ending: TypeAlias = Literal["whole", "cut", "filtered", "failed", "unknown"]
 
 UNKNOWN = "unknown"
-"""The finish reason of a reply whose server gave none."""
+"""Finish reason of a reply whose server gave none."""
 
 _WHOLE = frozenset(
     (
@@ -61,7 +61,7 @@ _FAILED = frozenset(
 
 
 def ending_of(finish_reason: str | None) -> Ending:
-    """What a reason to stop says about the reply; case and separators do not matter.
+    """Meaning of a finish reason; case and separators do not matter.
 
     Examples:
         >>> ending_of("STOP"), ending_of("FinishReason.MAX_TOKENS"), ending_of("content-filter")
@@ -138,7 +138,7 @@ _REASONING_FIELDS = (
 
 
 def body_of_events(text: str) -> dict[str, object] | None:
-    """The chat completion that a whole stream of events spells.
+    """Chat completion assembled from a stream of events.
 
     Args:
         text: The body, as `data: {...}` lines.
@@ -213,7 +213,7 @@ _KEEP_ALIVE = re.compile(r"\A(?:\s*:[^\n]*\n)+")
 
 
 def body_of(request: Request, settings: TeacherSettings) -> dict[str, object]:
-    """The JSON body of a request, without `extra_body`; what `omit` names is left out."""
+    """JSON body of a request, without `extra_body` and the names in `omit`."""
     body: dict[str, object] = {
         "model": settings.model,
         "messages": [{"role": m.role, "content": m.content} for m in request.messages],
@@ -232,10 +232,15 @@ def body_of(request: Request, settings: TeacherSettings) -> dict[str, object]:
 def parse_body(
     data: bytes, *, place: str, redactor: Redactor = _NOTHING
 ) -> dict[str, object] | Failed:
-    """The JSON object of a 200, or the failure of a server that says 200 and means something else.
+    """JSON object of a reply with status 200, or a failure where the body reports one.
 
     Half an answer or a proxy's HTML page usually goes away, so it may be asked again. Bytes that
     are no text become U+FFFD, so that one of them does not cost a reply.
+
+    Args:
+        data: The body.
+        place: The endpoint, for errors.
+        redactor: Removes the key.
     """
     body = _decoded(data)
     if isinstance(body, str):
@@ -262,7 +267,17 @@ def failure_of(
     sent: Collection[str] = (),
     redactor: Redactor = _NOTHING,
 ) -> Failed:
-    """What an HTTP status other than success means; see `http_errors.failure_of`."""
+    """Failure for an HTTP status other than success; see `http_errors.failure_of`.
+
+    Args:
+        status: The HTTP status.
+        headers: Its headers.
+        data: The body.
+        place: The endpoint, for the message.
+        settings: The teacher's settings, for the hint.
+        sent: Names of optional fields in the request.
+        redactor: Removes the key.
+    """
     return http_errors.failure_of(
         status,
         headers,
@@ -281,10 +296,17 @@ def failure_within(
     settings: TeacherSettings,
     sent: Collection[str] = (),
 ) -> Failed | None:
-    """The failure that the body of a 200 reports, or None where it reports none.
+    """Failure that the body of a reply with status 200 reports, or None.
 
     Proxies in front of several providers answer 200 and put the provider's error inside: at the
     top, or in the choice with what the provider had written before it failed.
+
+    Args:
+        body: The JSON object.
+        headers: The headers.
+        place: The endpoint, for the message.
+        settings: The teacher's settings, for the hint.
+        sent: Names of optional fields in the request.
     """
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -318,11 +340,11 @@ def _base_resp(body: Mapping[str, object]) -> object:
 def reply_of(
     body: Mapping[str, object], request: Request, *, seconds: float, place: str
 ) -> Reply | Failed:
-    """The reply in the body of a 200.
+    """Reply in the body of a response with status 200.
 
     Args:
         body: The JSON object that came.
-        request: What was asked.
+        request: The request.
         seconds: How long it took.
         place: The endpoint, for messages.
 

@@ -1,4 +1,4 @@
-"""What can be asked of a teacher, and what comes back."""
+"""Teacher protocol: requests, replies and the `ask` method."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from tutelage.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question to a teacher. Equal requests have equal keys, on every machine.
+    """A request to a teacher. Equal requests have equal keys on every machine.
 
     Attributes:
         model: The model's name as its server knows it.
@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a teacher answered.
+    """A teacher's reply, with its token counts.
 
     Attributes:
         request_key: The key of the request it answers.
@@ -99,20 +99,20 @@ class Reply:
 
 
 class Teacher(Protocol):
-    """Anything that can answer a request."""
+    """Protocol of everything that can answer a request."""
 
     @property
     def name(self) -> str:
-        """The name written beside every candidate this teacher wrote; also `Request.model`."""
+        """Name stored with every candidate that this teacher wrote; also `Request.model`."""
         ...
 
     @property
     def supports_schema(self) -> bool:
-        """Whether a request may carry a JSON schema and expect it to be obeyed."""
+        """Whether a request may carry a JSON schema that the teacher follows."""
         ...
 
     async def ask(self, request: Request) -> Reply:
-        """Answer one request.
+        """Reply to one request.
 
         Raises:
             TeacherError: No usable reply could be had. Retrying has already been done.

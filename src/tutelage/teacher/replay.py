@@ -1,4 +1,4 @@
-"""A teacher that only repeats what a journal holds: offline, free, and the same every time."""
+"""Replaying teacher: stored replies only, offline, free and always the same."""
 
 from tutelage.errors import NotInJournalError
 from tutelage.teacher.journal import Journal
@@ -7,7 +7,7 @@ from tutelage.teacher.protocol import Reply, Request
 
 
 class ReplayTeacher:
-    """Answers from a journal and never asks anybody.
+    """Teacher that replies from a journal and never sends a request.
 
     Args:
         name: The teacher that was recorded.
@@ -22,16 +22,16 @@ class ReplayTeacher:
 
     @property
     def name(self) -> str:
-        """The teacher that was recorded."""
+        """Name of the recorded teacher."""
         return self._name
 
     @property
     def supports_schema(self) -> bool:
-        """Whether the recorded teacher was asked with schemas."""
+        """Whether the recorded teacher received schemas."""
         return self._supports_schema
 
     async def ask(self, request: Request) -> Reply:
-        """The recorded reply.
+        """Recorded reply to the request.
 
         Raises:
             NotInJournalError: There is none.

@@ -1,4 +1,4 @@
-"""The one retry policy, and when to stop asking at all."""
+"""Retry policy, rate limit, and the circuit breaker that stops a run."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -22,16 +22,19 @@ from tutelage.teacher.protocol import Reply, Request
 
 FIRST_WAIT_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
-"""Without word from the server; if it names a time, `max_wait_seconds` is the limit."""
+"""Longest wait between attempts; where the server names a time, `max_wait_seconds` applies instead.
+"""
 
 REFUSALS_TO_STOP = 3
-"""So many calls refused for their key, model or address before any was answered end the asking."""
+"""Calls refused for their key, model or address, before any succeeded, that stop the run."""
 
 REJECTIONS_TO_STOP = 20
-"""So many requests rejected for any other reason before any was answered: it is not their text."""
+"""Requests rejected for another reason, before any succeeded, that stop the run: the cause is not
+their text.
+"""
 
 DEAD_CALLS_TO_STOP = 5
-"""So many requests in a row that no attempt could get answered, or `concurrency` if more."""
+"""Consecutive requests without a reply that stop the run; `concurrency` if that is more."""
 
 
 Answer = TypeVar("Answer")
@@ -44,7 +47,7 @@ async def attempts(
     sleep: Callable[[float], Awaitable[None]],
     before_retry: Callable[[Failed], Awaitable[None]] | None = None,
 ) -> Answer | Failed:
-    """Attempt until there is a reply, a failure that would come again, or no attempt left.
+    """Repeat attempts until a reply, a permanent failure or the last attempt.
 
     Waits are exponential with full jitter, from 1 s up to 60 s, or what the server asked for
     (plus jitter of at most a second) if that is longer. A server that asks for more than
@@ -99,7 +102,7 @@ def _failure_in(state: RetryCallState) -> Failed | None:
 
 
 class Circuit:
-    """Stops the asking when every further call would fail as the ones before it did.
+    """Circuit breaker: stops the run when every further call would fail too.
 
     Args:
         concurrency: How many calls are under way at once.
@@ -114,7 +117,7 @@ class Circuit:
         self._stopped: tuple[str, TeacherError] | None = None
 
     def check(self) -> None:
-        """Raise the reason to stop, if there is one.
+        """Raise the error that stopped the run, if there is one.
 
         Raises:
             TeacherStoppedError: With the words of the last failure.
@@ -126,7 +129,7 @@ class Circuit:
             raise stopped
 
     def saw(self, outcome: Reply | Failed) -> None:
-        """Learn from what came of one request, after all its attempts."""
+        """Record the outcome of one request after all its attempts."""
         if isinstance(outcome, Reply) or isinstance(outcome.error, UnusableReplyError):
             self._any_answer = True
             self._dead = 0
@@ -154,14 +157,15 @@ class Circuit:
 
 
 BURST_FRACTION = 0.1
-"""Of a minute's allowance may be used at once; the rest comes evenly, so that no window of a
-minute ever holds more than the allowance."""
+"""Fraction of a minute's allowance that may be used at once; the rest is spread evenly, so that no
+window of a minute exceeds the allowance.
+"""
 
 MINUTE_SECONDS = 60.0
 
 
 class Pace:
-    """Hands out turns. Belongs to one event loop.
+    """Rate limiter of requests and tokens for one event loop.
 
     Args:
         settings: `concurrency`, `requests_per_minute`, `tokens_per_minute`.
@@ -176,7 +180,7 @@ class Pace:
 
     @asynccontextmanager
     async def turn(self, request: Request) -> AsyncIterator[None]:
-        """Wait until this request may be sent, and hold one of the slots until the block ends."""
+        """Wait until this request may be sent, and hold a slot until the block ends."""
         async with self._slots:
             loop = asyncio.get_running_loop()
             while (left := self._paused_until_seconds - loop.time()) > 0:  # noqa: ASYNC110  (the end may move while we sleep)
@@ -188,7 +192,7 @@ class Pace:
             yield
 
     def pause(self, seconds: float) -> None:
-        """Let nobody start for a while: the endpoint asked for it."""
+        """Delay all requests, as the endpoint asked."""
         until = asyncio.get_running_loop().time() + seconds
         self._paused_until_seconds = max(self._paused_until_seconds, until)
 

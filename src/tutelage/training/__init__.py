@@ -1,4 +1,4 @@
-"""Train the student on a set.
+"""Training of a student on a set of rows, with TRL.
 
     rows --> token ids and labels --> TRL's SFTTrainer --> a folder that the student's room opens
              (the student's room)

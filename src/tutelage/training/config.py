@@ -1,4 +1,4 @@
-"""The settings of a training."""
+"""Settings of a training."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ LORA_LEARNING_RATE = 2e-4
 
 
 def _is_auto(value: object) -> bool:
-    """Whether a setting can be left out of what is hashed: trainings from before it stay known."""
+    """Whether a setting is automatic and so left out of the hash: older trainings stay valid."""
     return value == "auto"
 
 
 class TrainSettings(TemplateSettings):
-    """How a student is trained on rows, apart from which rows and which student."""
+    """Settings of a training, apart from the rows and the student."""
 
     method: Literal["full", "lora"] = Field(
         default="full",
@@ -30,14 +30,17 @@ class TrainSettings(TemplateSettings):
         default=None,
         gt=0.0,
         allow_inf_nan=False,
-        description=f"At its peak; by default {FULL_LEARNING_RATE} (full), "
+        description=f"Peak learning rate; by default {FULL_LEARNING_RATE} (full), "
         f"{LORA_LEARNING_RATE} (lora).",
     )
     schedule: Literal["linear", "cosine", "constant"] = Field(
-        default="linear", description="What becomes of the learning rate after its peak."
+        default="linear", description="Schedule of the learning rate after its peak."
     )
     warmup_fraction: float = Field(
-        default=0.1, ge=0.0, lt=1.0, description="The share of steps on which it rises to its peak."
+        default=0.1,
+        ge=0.0,
+        lt=1.0,
+        description="The share of steps in which the learning rate rises to its peak.",
     )
     batch_examples: int = Field(default=8, ge=1, description="Rows of one optimizer step.")
     microbatch_examples: int | None = Field(
@@ -49,19 +52,22 @@ class TrainSettings(TemplateSettings):
     max_tokens: int | None = Field(
         default=None,
         ge=2,
-        description="The most tokens a row may have; longer rows are left out and said so, never "
+        description="The most tokens of a row; longer rows are left out and reported, never "
         "cut. By default the student's own limit.",
     )
-    seed: int = Field(default=0, ge=0, description="Of the order of rows, dropout and adapters.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the order of rows, of dropout and of the adapters."
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="What is multiplied; weights that are trained and the optimizer stay in "
-        "float32. auto: bfloat16 where the hardware computes in it, float16 on other NVIDIA cards.",
+        description="Dtype of the matrix products; trained weights and the optimizer stay in "
+        "float32. auto: bfloat16 where the hardware computes in it, float16 on "
+        "other NVIDIA cards.",
     )
     save_dtype: Literal["float32", "source"] = Field(
         default="float32",
-        description="Of the weights that are saved. float32: as they were trained. source: as the "
-        "student came; of a short training bfloat16 keeps less than half.",
+        description="Dtype of the saved weights. float32: as they were trained. source: as the "
+        "student came; of a short training, bfloat16 keeps less than half.",
     )
     device: str = Field(
         default="auto",
@@ -69,34 +75,38 @@ class TrainSettings(TemplateSettings):
         description=DEVICES,
     )
     template: str = Field(
-        default="chat", description="As the student was scored: chat, alpaca, or a template file."
+        default="chat",
+        description="The template with which the student was scored: chat, alpaca, or a "
+        "template file.",
     )
     turns: Literal["last", "all"] = Field(
         default="last", description="Which assistant turns carry loss."
     )
     row_weights: Literal["auto", "off"] = Field(
         default="auto",
-        description="auto: the loss of a row counts as its column train_weight says, relative to "
-        "the mean; rows without one count 1. off: all rows count the same.",
+        description="auto: the loss of a row is weighted by its column train_weight, relative "
+        "to the mean; rows without one count 1. off: all rows count the same.",
     )
     base_weights: Literal["auto", "float32", "bfloat16", "4bit"] = Field(
         default="auto",
         exclude_if=_is_auto,
-        description="lora: how the weights that are not trained are held. auto: bfloat16 on a "
-        "graphics card that computes in it, else float32. 4bit: NF4, needs bitsandbytes. The "
-        "adapters are merged into the original weights in any case.",
+        description="lora: dtype of the weights that are not trained. auto: bfloat16 on a "
+        "graphics card that computes in it, else float32. 4bit: NF4, needs "
+        "bitsandbytes. The adapters are merged into the original weights in any "
+        "case.",
     )
     gradient_checkpointing: Literal["auto", "on", "off"] = Field(
         default="auto",
         exclude_if=_is_auto,
-        description="on: layers are computed again for the gradients, which saves memory and "
+        description="on: activations are recomputed for the gradients, which saves memory and "
         "takes about a third more time. auto: on, except on a CPU.",
     )
     padding_free: Literal["auto", "on", "off"] = Field(
         default="auto",
         exclude_if=_is_auto,
-        description="on: rows of a microbatch are joined into one line instead of padded. auto: "
-        "on where FlashAttention is installed and the model reads joined rows as separate ones.",
+        description="on: rows of a microbatch are concatenated instead of padded. auto: on "
+        "where FlashAttention is installed and the model reads concatenated rows as "
+        "separate ones.",
     )
     liger: Literal["auto", "on", "off"] = Field(
         default="auto",
@@ -105,11 +115,15 @@ class TrainSettings(TemplateSettings):
         "where it is installed.",
     )
     lora_rank: int = Field(default=16, ge=1, description="lora: the rank of the adapters.")
-    lora_alpha: int = Field(default=32, ge=1, description="lora: their weight is alpha / rank.")
-    checkpoint_steps: int = Field(
-        default=200, ge=1, description="A killed training continues from the last of these."
+    lora_alpha: int = Field(
+        default=32, ge=1, description="lora: scale of the adapters, which is alpha / rank."
     )
-    threads: int | None = Field(default=None, ge=1, description="Of the CPU; by default all.")
+    checkpoint_steps: int = Field(
+        default=200,
+        ge=1,
+        description="Steps between checkpoints, from which an interrupted training resumes.",
+    )
+    threads: int | None = Field(default=None, ge=1, description="CPU threads; by default all.")
 
     @model_validator(mode="after")
     def _is_for_adapters(self) -> Self:
@@ -122,7 +136,7 @@ class TrainSettings(TemplateSettings):
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate, or the default of the method."""
+        """Peak learning rate: the setting, or the default of the method."""
         if self.learning_rate is not None:
             return self.learning_rate
         return FULL_LEARNING_RATE if self.method == "full" else LORA_LEARNING_RATE
@@ -144,5 +158,5 @@ class TrainingSpeed:
 
 
 def steps_of(rows: int, settings: TrainSettings) -> int:
-    """How many optimizer steps a training takes."""
+    """Number of optimizer steps of a training."""
     return math.ceil(rows / settings.batch_examples) * settings.epochs

@@ -1,4 +1,4 @@
-"""The mean loss of a CPU's training, at the tokens that carry it and nowhere else.
+"""Loss of a training on the CPU, computed only at the tokens that carry it.
 
 On a CPU the trainer's own loss multiplies every position with the whole vocabulary, twice, and
 spends more than half of a step on it. Here each logit of a token with loss is computed once, and
@@ -15,19 +15,19 @@ from torch.nn.functional import cross_entropy
 from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT
 
 TOKENS = 512
-"""Tokens whose logits are held together: 512 of them are 0.25 GiB for a vocabulary of 262k."""
+"""Tokens whose logits are in memory together: 512 of them are 0.25 GiB for a vocabulary of 262k."""
 
 SLICE = 4096
-"""Logits of a token that are worked on at once: with 512 tokens they stay in the cache."""
+"""Logits of a token in one block: with 512 tokens they stay in the cache."""
 
 
 def base_of(model: Any) -> Any:
-    """The language model itself, without the wrapper of adapters that may be around it."""
+    """Base language model inside an adapter's wrapper, if there is one."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def summed_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Run a causal language model and sum the loss of a microbatch.
+    """Summed loss of a microbatch by a causal language model.
 
     Args:
         model: A model whose logits are one product of its last hidden states with its head.
@@ -52,7 +52,7 @@ def summed_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def fused_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The same sum, unweighted, by the fused product and loss of liger-kernel.
+    """Summed loss by liger-kernel's fused product and loss, unweighted.
 
     Args:
         model: As of `summed_loss`.
@@ -74,7 +74,7 @@ def fused_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
 
 
 def token_weights(weight_B: Tensor | None, counted_B_T: Tensor) -> Tensor | None:
-    """The weight of each token with loss, float32: that of its row."""
+    """Weight of each token with loss, float32: that of its row."""
     if weight_B is None:
         return None
     if weight_B.ndim > 1:  # rows that are joined in one line: a weight for each token
@@ -83,7 +83,7 @@ def token_weights(weight_B: Tensor | None, counted_B_T: Tensor) -> Tensor | None
 
 
 def weighted_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The same sum from a model's own logits, for heads that are more than one product.
+    """Summed loss from a model's own logits, for heads that are more than one product.
 
     Args:
         model: A causal language model.
@@ -102,7 +102,7 @@ def weighted_loss(model: Any, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor
 
 
 class SummedLoss(torch.autograd.Function):
-    """The sum of -log p(target) in nats, with both gradients computed on the way.
+    """Sum of -log p(target) in nats, with both gradients computed in the forward pass.
 
     `forward(hidden_N_H, weight_V_H, targets_N, dtype, row_weight_N)`: products are in `dtype`, sums
     in float32; each token counts as `row_weight_N` says, all the same where it is None.
@@ -117,7 +117,16 @@ class SummedLoss(torch.autograd.Function):
         dtype: torch.dtype,
         row_weight_N: Tensor | None = None,
     ) -> Tensor:
-        """Return the sum, a float32 scalar; keep what `backward` scales."""
+        """Sum of the losses as a float32 scalar; stores what `backward` scales.
+
+        Args:
+            ctx: Context of autograd.
+            hidden_N_H: Hidden states of the tokens with loss.
+            weight_V_H: Weight of the head.
+            targets_N: Target ids.
+            dtype: Dtype of the products.
+            row_weight_N: Weight of each token, or None.
+        """
         rows, multiplied = hidden_N_H.detach().to(dtype), weight_V_H.detach().to(dtype)
         to_hidden = torch.zeros(rows.shape, dtype=torch.float32)
         to_weight = (
@@ -140,7 +149,7 @@ class SummedLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        """Scale both gradients with that of the sum."""
+        """Both gradients, scaled with that of the sum."""
         to_hidden, to_weight = ctx.saved_tensors
         scaled = None if to_weight is None else to_weight.mul_(outer[0]).to(ctx.weight_dtype)
         return to_hidden * outer[0], scaled, None, None, None
@@ -155,7 +164,7 @@ def _part(
     *,
     row_weight_N: Tensor | None,
 ) -> Tensor:
-    """Add the gradients of some tokens to both; return their summed loss."""
+    """Add the gradients of some tokens to both and return their summed loss."""
     logits_N_V = torch.empty((len(rows_N_H), len(weight_V_H)), dtype=rows_N_H.dtype)
     sums = []
     for part in _slices(len(weight_V_H)):

@@ -1,4 +1,4 @@
-"""Microbatches: rows that are computed together, with or without padding, in halves where needed.
+"""Microbatches: rows that are computed together, padded or joined, split where memory is short.
 
 padded          A A A A .       input_ids, labels, attention_mask: (B, T)
 B B B B B
@@ -16,18 +16,18 @@ from torch import Tensor
 from tutelage.training.tokenized_rows import NO_LOSS, TRAIN_WEIGHT
 
 _ROUNDING = 1e-2
-"""A relative difference of logits in any dtype that is no more than rounding."""
+"""Largest relative difference of logits, in any dtype, that counts as rounding."""
 
 
 class JoinedRows:
-    """A collator that puts rows behind each other, without padding.
+    """Collator that concatenates rows without padding.
 
     Positions start again with each row. From that, transformers sees where a row ends, whichever
     attention it uses; the weight of a row is that of each of its tokens.
     """
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Join some rows."""
+        """Concatenate rows to one sequence."""
         ids = [token for row in rows for token in row["input_ids"]]
         # The token in front of a row belongs to another one, which does not predict its first.
         labels = [label for row in rows for label in (NO_LOSS, *row["labels"][1:])]
@@ -44,14 +44,14 @@ class JoinedRows:
 
 
 def rows_in(inputs: Mapping[str, Tensor]) -> int:
-    """How many rows a microbatch has."""
+    """Number of rows in a microbatch."""
     if "position_ids" in inputs:
         return int((inputs["position_ids"] == 0).sum())
     return len(inputs["input_ids"])
 
 
 def in_parts(inputs: Mapping[str, Tensor], *, rows: int) -> list[dict[str, Tensor]]:
-    """A microbatch, divided into smaller ones.
+    """Split a microbatch into smaller ones.
 
     Args:
         inputs: What a collator made.
@@ -72,13 +72,13 @@ def in_parts(inputs: Mapping[str, Tensor], *, rows: int) -> list[dict[str, Tenso
 
 
 def _without_padding(part: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A part without the columns that only rows of other parts needed."""
+    """Part of a microbatch without columns that are now padding only."""
     longest = int(part["attention_mask"].sum(dim=1).max())
     return {name: value[:, :longest] if value.ndim > 1 else value for name, value in part.items()}
 
 
 def reads_joined_rows(model: Any) -> bool:
-    """Whether a causal language model reads rows that are joined as it reads each alone.
+    """Whether a causal language model gives the same logits for joined rows as for each row alone.
 
     Models with recurrent states, or with positions that are not told, read on across the border.
     """

@@ -1,4 +1,4 @@
-"""Weights of a training: in which type they are held, and how the trained ones are saved."""
+"""Weights of a training: their dtype, adapters, and saving."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ from tutelage.training.quiet import quiet
 
 
 def multiplied_dtype(parts: OpenStudent, settings: TrainSettings) -> str:
-    """What is multiplied. float16 loses small gradients without units that scale them: CUDA's."""
+    """Dtype of the matrix products. float16 needs loss scaling, which only CUDA has."""
     if settings.dtype != "auto":
         return settings.dtype
     usual = usual_dtype(parts.device)
@@ -34,7 +34,7 @@ def multiplied_dtype(parts: OpenStudent, settings: TrainSettings) -> str:
 
 
 def base_weights_of(parts: OpenStudent, settings: TrainSettings) -> str:
-    """How the weights are held: those that are trained always in float32."""
+    """Dtype of the weights; trained weights are always float32."""
     if settings.method == "full":
         return "float32"
     if settings.base_weights != "auto":
@@ -43,7 +43,7 @@ def base_weights_of(parts: OpenStudent, settings: TrainSettings) -> str:
 
 
 def starting_model(parts: OpenStudent, settings: TrainSettings) -> Any:
-    """The student as its training begins.
+    """Student at the start of its training.
 
     Raises:
         MissingExtraError: It is to be held in 4 bits, and bitsandbytes is not installed.
@@ -88,7 +88,7 @@ def starting_model(parts: OpenStudent, settings: TrainSettings) -> Any:
 
 
 def adapters_of(settings: TrainSettings) -> LoraConfig | None:
-    """The adapters of a training; None where every weight is trained."""
+    """Adapter configuration of a training; None where all weights are trained."""
     if settings.method == "full":
         return None
     return LoraConfig(
@@ -102,12 +102,18 @@ def adapters_of(settings: TrainSettings) -> LoraConfig | None:
 def save_trained(
     trainer: SFTTrainer, parts: OpenStudent, settings: TrainSettings, path: Path
 ) -> None:
-    """Save the trained student, complete or not at all.
+    """Save the trained student atomically.
 
     The tokenizer's files are copied as they are, so that text is cut into the same tokens. Every
     process has to come here, for each may hold a part of the weights; the first one writes.
     `save_dtype` says whether weights keep the float32 in which they were trained: of weights around
     0.1 bfloat16 drops updates below 0.0002, which is most of what a short training does.
+
+    Args:
+        trainer: The trainer.
+        parts: The student's components.
+        settings: Settings of the training.
+        path: The folder to write.
 
     Raises:
         DivergedError: A weight, or its square, is no number; nothing is saved.
@@ -135,7 +141,7 @@ def save_trained(
 
 
 def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSettings) -> Any:
-    """The trained model with every weight, in the first process; None in the others.
+    """Trained model with all its weights, in the first process; None in the others.
 
     Where weights are divided among processes (FSDP) or held in fewer bits, what was trained is
     put into the original weights, loaded anew in float32.
@@ -160,7 +166,7 @@ def _whole_model(trainer: SFTTrainer, parts: OpenStudent, settings: TrainSetting
 
 
 def _gathered(trainer: SFTTrainer) -> dict[str, torch.Tensor]:
-    """Weights that are divided among processes, whole in the first one.
+    """Weights that are sharded among processes, gathered in the first one.
 
     Every process gives its part of each weight, one weight after another; the others keep none.
     """
@@ -193,12 +199,12 @@ def _check_weights(model: Any, *, step: str) -> None:
 
 
 def step_of(state: Any) -> str:
-    """How far a training is, in words."""
+    """Short text of how far a training is."""
     return f"{state.global_step} of {state.max_steps}"
 
 
 def diverged(what: str) -> DivergedError:
-    """The error of a training whose numbers are no longer finite."""
+    """Error for a training with NaN or infinite numbers."""
     return DivergedError(
         f"the training diverged: {what}; no student is saved",
         hint="lower `learning_rate`, and choose another --out or remove the folder",

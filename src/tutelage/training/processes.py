@@ -1,4 +1,4 @@
-"""Processes of a training that `accelerate launch` or torchrun has started.
+"""Processes of a distributed training, started by `accelerate launch` or torchrun.
 
 Each process reads the same rows and holds the same settings. Process 0 alone writes.
 """
@@ -14,7 +14,7 @@ from tutelage.models.hardware import find_device
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processes:
-    """Where this process stands among those of a training.
+    """Rank of this process and number of processes.
 
     Attributes:
         rank: Its number, from 0.
@@ -26,12 +26,12 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is the process that writes files."""
         return self.rank == 0
 
 
 def launched() -> Processes:
-    """What the launcher says; one process where there is none.
+    """Rank and size from the launcher's environment; a single process without a launcher.
 
     Raises:
         SettingsError: The variables of a launcher are there, but not numbers.
@@ -48,7 +48,7 @@ def launched() -> Processes:
 
 
 def wait_for_all() -> None:
-    """Wait until every process has come here; nothing where there is one, or none has begun."""
+    """Barrier of all processes; does nothing with a single process or before `begin`."""
     if launched().count == 1:
         return
     import torch
@@ -58,7 +58,7 @@ def wait_for_all() -> None:
 
 
 def begin(*, device: str) -> None:
-    """Connect the processes, so that they can wait for each other before the trainer is made.
+    """Initialise the process group before the trainer exists.
 
     Args:
         device: What they compute on; `auto`, or the name of a kind.
@@ -71,7 +71,7 @@ def begin(*, device: str) -> None:
 
 @contextmanager
 def first_writes(*, device: str) -> Iterator[bool]:
-    """A block that process 0 enters to write; the others wait until it has.
+    """Context manager in which process 0 writes first while the others wait.
 
     Args:
         device: As in `begin`.

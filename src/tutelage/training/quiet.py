@@ -1,4 +1,4 @@
-"""Bars, warnings and repeated advice of the training libraries, kept off the screen."""
+"""Suppression of progress bars, warnings and advice of the training libraries."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from transformers.utils import logging as hf_logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep bars and repeated advice of the libraries off the screen, where our progress stands."""
+    """Context manager without progress bars and repeated advice of the libraries."""
     import datasets
 
     shown, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()

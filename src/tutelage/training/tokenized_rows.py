@@ -1,4 +1,4 @@
-"""From rows to the token ids a trainer sees, with loss exactly where the student was scored.
+"""Tokenised training rows, with loss exactly on the tokens that were scored.
 
     ids      <turns> <header> R1 R2 <end>
     labels    -100    -100    R1 R2 <end>      -100: no loss
@@ -21,13 +21,13 @@ from tutelage.student.passages import Passage, Refusal
 from tutelage.student.views import blank_reason
 
 NO_LOSS = -100
-"""What torch and every trainer understand as a position without loss."""
+"""Label of a position without loss, for torch and all trainers."""
 
 TRAIN_WEIGHT = "train_weight"
-"""The column of a file of rows that says how much the loss of a row counts."""
+"""Column of a file of rows that weights the loss of a row."""
 
 ZERO_WEIGHT = "zero_weight"
-"""Why a row is left out whose weight is 0."""
+"""Reason for leaving out a row with weight 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +48,13 @@ class TrainingRow:
 
     @property
     def loss_tokens(self) -> int:
-        """How many tokens carry loss; at least 1."""
+        """Number of tokens with loss; at least 1."""
         return sum(label != NO_LOSS for label in self.labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeftOut:
-    """A row that is not trained on, and why."""
+    """A row that is not trained on, with the reason."""
 
     row: int
     reason: str
@@ -63,7 +63,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """What became of every row of a file.
+    """Outcome of every row of a file.
 
     Attributes:
         rows: The sequences, in the order of the file; a row with several turns has several.
@@ -75,17 +75,17 @@ class Encoded:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all sequences, with their contexts."""
+        """Number of tokens of all sequences, including their contexts."""
         return sum(len(row.ids) for row in self.rows)
 
     @property
     def loss_tokens(self) -> int:
-        """Tokens that carry loss."""
+        """Number of tokens with loss."""
         return sum(row.loss_tokens for row in self.rows)
 
     @property
     def relative_weights(self) -> tuple[float, ...] | None:
-        """The weight of each sequence, divided by their mean; None where all weigh the same."""
+        """Weight of each sequence relative to the mean; None where all are equal."""
         weights = [row.weight for row in self.rows]
         if len(set(weights)) <= 1:
             return None
@@ -94,15 +94,15 @@ class Encoded:
 
     @property
     def left_out_by_reason(self) -> Mapping[str, int]:
-        """How many rows are left out for which reason."""
+        """Count of rows left out, by reason."""
         return dict(sorted(Counter(row.reason for row in self.left_out).items()))
 
 
 def encode_file(path: Path, student: StudentModel, *, weighted: bool = True) -> Encoded:
-    """Encode every row of a file, as the student's template renders it.
+    """Encode every row of a file with the student's template.
 
     Args:
-        path: Any file of rows that `tutelage.read` understands. A row that stands twice is
+        path: Any file of rows that `tutelage.read` understands. A row that occurs twice is
             trained on twice.
         student: Opened with `score_end_of_turn`, so that the end of the turn carries loss too.
         weighted: Whether the column `train_weight` counts, where the file has one.
@@ -138,7 +138,7 @@ def encode_file(path: Path, student: StudentModel, *, weighted: bool = True) -> 
 
 
 def encode_candidate(candidate: Candidate, student: StudentModel) -> tuple[Passage, ...] | Refusal:
-    """The response of a candidate after its context, or why there is none."""
+    """Passage of a candidate's response after its context, or the reason for having none."""
     blank = blank_reason(candidate)
     if blank is not None:
         return Refusal(reason=blank.reason, detail=blank.detail)
@@ -147,14 +147,20 @@ def encode_candidate(candidate: Candidate, student: StudentModel) -> tuple[Passa
 
 
 def training_row(row: int, passage: Passage, *, weight: float = 1.0) -> TrainingRow:
-    """A passage with loss on its target only."""
+    """Training row of a passage, with loss on its target only.
+
+    Args:
+        row: Index of the row in its file.
+        passage: The token ids.
+        weight: Weight of the row's loss.
+    """
     ids = tuple(int(token) for token in passage.ids_T)
     start = passage.target_start
     return TrainingRow(row=row, ids=ids, labels=(NO_LOSS,) * start + ids[start:], weight=weight)
 
 
 def _weight_of(extra: str | None, *, place: str) -> float:
-    """The weight that a row names; 1 where it names none.
+    """Weight that a row names; 1 without one.
 
     Raises:
         DataError: It is not a number of 0 or more.
@@ -172,7 +178,7 @@ def _weight_of(extra: str | None, *, place: str) -> float:
 
 
 def _candidates(path: Path) -> Iterator[tuple[int, Candidate | None, str | None, str | None]]:
-    """Each row with the one version it is to be trained on, its first, and its other fields."""
+    """Rows with their number, the version to train on, and their other fields."""
     for row in read(str(path)):
         versions = (*row.candidates, *row.repeated)
         if row.example is None:

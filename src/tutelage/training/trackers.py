@@ -1,4 +1,4 @@
-"""Experiment trackers: where the numbers of trainings are shown while they run.
+"""Experiment trackers: trackio, Weights & Biases and MLflow.
 
 `tracked` opens a tracker for a whole command; inside it every training is one run of that tracker.
 trackio is local and free; Weights & Biases and MLflow go through the same four calls. A tracker
@@ -19,18 +19,18 @@ from tutelage.errors import MissingExtraError, SettingsError
 TRACKERS = ("trackio", "wandb", "mlflow")
 PROJECT = "tutelage"
 MLFLOW_CHARACTERS = 500
-"""The longest value of a setting that every MLflow server takes."""
+"""Longest value of a setting that every MLflow server accepts."""
 FINISHED, FAILED = "finished", "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Followed:
-    """A run as a tracker keeps it.
+    """A run with its settings, as a tracker stores it.
 
     Attributes:
         project: What the runs of several commands are kept under.
         group: The folder of an experiment, whose runs belong together.
-        name: Of the run.
+        name: Name of the run.
         config: Settings, as JSON has them; no secrets.
         resumed: Whether it goes on where an earlier process was interrupted.
     """
@@ -43,13 +43,13 @@ class Followed:
 
 
 class Tracker(Protocol):
-    """What keeps the numbers of runs, one run at a time."""
+    """Protocol of a tracker, with one run at a time."""
 
     def begin(self, run: "Followed") -> None:
-        """Begin a run, or go on with one that was interrupted."""
+        """Begin a run, or resume an interrupted one."""
 
     def log(self, numbers: Mapping[str, float], *, step: int | None) -> None:
-        """Add numbers to the run, at an optimizer step or, with None, at its end."""
+        """Log numbers at an optimizer step, or at the end of the run with None."""
 
     def finish(self, state: str) -> None:
         """End the run: `finished` or `failed`."""
@@ -57,7 +57,7 @@ class Tracker(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Tracking:
-    """A tracker that is open, with the run that is going on.
+    """An open tracker with its current run.
 
     Attributes:
         tracker: Where numbers go.
@@ -72,7 +72,7 @@ class Tracking:
     running: bool = field(default=False)
 
     def log(self, numbers: Mapping[str, Any], *, step: int | None = None) -> None:
-        """Hand on the numbers that are finite; a run has to be going on."""
+        """Log the finite numbers of the current run."""
         found = {
             name: float(value)
             for name, value in numbers.items()
@@ -88,7 +88,7 @@ _current: ContextVar[Tracking | None] = ContextVar("tracking", default=None)
 
 
 def current_tracking() -> Tracking | None:
-    """The tracker that is open, if any."""
+    """Open tracker, or None."""
     return _current.get()
 
 
@@ -96,7 +96,7 @@ def current_tracking() -> Tracking | None:
 def tracked(
     tracker: str | Tracker | None, *, project: str = PROJECT, group: str | None = None
 ) -> Iterator[Tracking | None]:
-    """Follow every training inside with a tracker.
+    """Context manager that logs every training inside it to a tracker.
 
     Args:
         tracker: One of `TRACKERS`, a tracker of your own, or None: nothing is followed.
@@ -122,10 +122,10 @@ def tracked(
 def tracked_run(
     name: str, *, config: Mapping[str, Any], resumed: bool = False
 ) -> Iterator[Tracking | None]:
-    """One run of the tracker that is open; inside another run, that one goes on.
+    """Context manager of one run; inside another run, that run continues.
 
     Args:
-        name: Of the run.
+        name: Name of the run.
         config: Settings, as JSON has them; no secrets.
         resumed: Whether it goes on where an earlier process was interrupted.
     """
@@ -153,7 +153,7 @@ def tracked_run(
 
 
 def open_tracker(name: str) -> Tracker:
-    """A tracker by its name.
+    """Open a tracker by name.
 
     Raises:
         SettingsError: There is no such tracker.
@@ -171,7 +171,7 @@ def open_tracker(name: str) -> Tracker:
 
 
 class _Trackio:
-    """trackio, in its local folder (`TRACKIO_DIR`)."""
+    """Tracker of trackio, in its local folder (`TRACKIO_DIR`)."""
 
     def __init__(self) -> None:
         import trackio
@@ -199,7 +199,7 @@ class _Trackio:
 
 
 class _Wandb:
-    """Weights & Biases; `WANDB_MODE=offline` keeps it on this machine."""
+    """Tracker of Weights & Biases; `WANDB_MODE=offline` keeps it on this machine."""
 
     def __init__(self) -> None:
         import wandb
@@ -226,7 +226,7 @@ class _Wandb:
 
 
 class _Mlflow:
-    """MLflow, where `MLFLOW_TRACKING_URI` points."""
+    """Tracker of MLflow, at `MLFLOW_TRACKING_URI`."""
 
     def __init__(self) -> None:
         import mlflow
@@ -252,6 +252,6 @@ class _Mlflow:
 
 @contextmanager
 def _out_of_the_data() -> Iterator[None]:
-    """Send what a library prints to stderr: stdout is for data."""
+    """Redirect what a library prints to stderr, because stdout is for data."""
     with redirect_stdout(sys.stderr):
         yield

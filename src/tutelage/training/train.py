@@ -1,4 +1,4 @@
-"""Train a student on rows; continue where a killed training stopped.
+"""Training of a student on rows, which resumes after an interruption.
 
 OUT/manifest.json      what was asked for, written before work; what came out, added at the end
 OUT/checkpoints/       while it works
@@ -39,7 +39,7 @@ _NOT_IN_KEY = {"threads", "checkpoint_steps", "microbatch_examples"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
         path: The trained student; `StudentSettings(model=path)` opens it.
@@ -48,7 +48,7 @@ class Trained:
         left_out: How many rows were left out, by reason.
         tokens: Tokens read, contexts too, over all epochs.
         loss_tokens: Of these, tokens that carried loss.
-        first_loss: Mean loss in nats a token at the first optimizer step.
+        first_loss: Mean loss in nats per token at the first optimizer step.
         last_loss: The same, over the last tenth of the steps.
         seconds: Spent on training. Of attempts that were killed, up to the checkpoint from which
             the next one continued.
@@ -151,8 +151,8 @@ def training_speed(
 
     Args:
         encoded: The rows.
-        student: Who is trained; the weights are read, and changed only in memory.
-        settings: How.
+        student: The student that is trained; the weights are read, and changed only in memory.
+        settings: The settings.
         seconds: How long at most, but at least two steps.
 
     Returns:
@@ -176,7 +176,7 @@ def _missing(error: ImportError) -> MissingExtraError:
 
 
 def _followed(about: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """What a tracker shows as the settings of a training."""
+    """Settings of a training for a tracker."""
     rows = {name: about["rows"][name] for name in ("file", "trained_on", "weighted")}
     return {
         "out": str(out),
@@ -192,7 +192,7 @@ def _totals(trained: Trained) -> dict[str, float]:
 
 
 def student_settings(model: str, settings: TrainSettings) -> StudentSettings:
-    """The student as its own room opens it for training: with the end of the turn, uncached."""
+    """Student settings for training: with the end of the turn, without a cache."""
     return StudentSettings(
         model=model,
         template=settings.template,
@@ -273,7 +273,7 @@ class _Finished(_Manifest):
 
 
 def refuse_other_rows(rows: Path, out: Path) -> None:
-    """See that `rows` may be written into `out`, before they are.
+    """Raise an error if `out` holds a training on other rows than `rows`.
 
     Raises:
         RunError: A training on other rows lies there.
@@ -285,7 +285,7 @@ def refuse_other_rows(rows: Path, out: Path) -> None:
 
 
 def _known(out: Path, key: str) -> Trained | None:
-    """What a finished training came to, if the one in `out` is this one and whole."""
+    """Result of a finished training in `out`, if it is this one and complete; else None."""
     manifest = _manifest(out)
     if manifest is None:
         return None
@@ -339,7 +339,7 @@ def _checkpoints(out: Path) -> Path:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: the state of the trainer comes last."""
+    """Newest complete checkpoint, or None; the trainer state is written last."""
     found = [
         (int(path.name.rpartition("-")[2]), path)
         for path in folder.glob("checkpoint-*")

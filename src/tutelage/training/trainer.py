@@ -1,4 +1,4 @@
-"""TRL's `SFTTrainer` over rows that are tokenised already, and how its student is saved."""
+"""Trainer based on TRL's `SFTTrainer`, for rows that are already tokenised."""
 
 import logging
 import math
@@ -45,12 +45,13 @@ from tutelage.training.trackers import current_tracking
 
 
 POOL_BATCHES = 16
-"""Rows are sorted by length within pools of so many batches: enough to waste little on padding,
-few enough that a batch is not always made of the same rows."""
+"""Batches in a pool within which rows are sorted by length: enough to avoid padding, few enough
+that batches vary.
+"""
 
 
 class LikeLengths:
-    """A sampler: each epoch another order, which depends on seed and epoch alone.
+    """Sampler with batches of similar lengths; the order depends only on seed and epoch.
 
     A continued training therefore sees the order that it would have seen. Its parent's own
     grouped sampler draws from a global generator and does not keep that promise.
@@ -71,7 +72,7 @@ class LikeLengths:
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is; counted from 0."""
+        """Set the epoch of the next iteration, from 0."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -112,7 +113,7 @@ def build_trainer(
     checkpoints: Path,
     progress: Progress,
 ) -> SFTTrainer:
-    """The trainer, ready to start or to continue.
+    """Build the trainer, ready to start or to resume.
 
     Weights and optimizer are float32: an update of a hundredth of a percent would vanish in the
     rounding of bfloat16 weights. Rows of like length share a batch, which wastes no time on
@@ -157,7 +158,7 @@ def build_trainer(
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """TRL's trainer with our order of rows, losses that compute less, and microbatches that fit."""
+    """Subclass of TRL's trainer with a fixed row order, cheaper losses and split microbatches."""
 
     def __init__(self, *, order: LikeLengths, liger: bool, **arguments: Any) -> None:
         self._order = order
@@ -171,7 +172,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         return self._order
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Compute the gradients of a microbatch, in smaller ones where it does not fit.
+        """Compute the gradients of a microbatch, split where it does not fit into memory.
 
         A backward pass that ended early has added to gradients already. So after a shortage the
         whole optimizer step is begun again, in halves; the loss is a sum over tokens divided by
@@ -189,7 +190,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         return loss
 
     def _try(self, model: Any, microbatches: list[Any], in_batch: Any) -> Any:
-        """The loss of the last of some microbatches, or None where one does not fit."""
+        """Loss of the last microbatch, or None where one does not fit into memory."""
         step = super().training_step
         loss: Any = None
         try:
@@ -218,7 +219,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         )
 
     def train_order(self) -> LikeLengths:
-        """The rows of the first epoch, in the order in which they are trained on."""
+        """Row order of the first epoch."""
         self._order.set_epoch(0)
         return self._order
 
@@ -243,7 +244,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
 
 
 def does_not_fit(what: str, *, rows: int) -> StudentError:
-    """The error of a training that runs out of memory, with what to change.
+    """Error for a training that runs out of memory, with what to change.
 
     Args:
         what: What did not fit.
@@ -258,7 +259,7 @@ def does_not_fit(what: str, *, rows: int) -> StudentError:
 
 
 class _WithWeights:
-    """A collator that adds the weight of each row to what another one makes of the rest."""
+    """Collator that adds the weight of each row to another collator's batch."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -271,12 +272,12 @@ class _WithWeights:
 
 
 def is_on_cpu(model: Any) -> bool:
-    """Whether the product with the vocabulary is computed by a processor."""
+    """Whether the product with the vocabulary runs on the CPU."""
     return bool(model.get_output_embeddings().weight.device.type == "cpu")
 
 
 def has_plain_head(model: Any) -> bool:
-    """Whether the logits are one product, and nothing but it."""
+    """Whether the logits are a single matrix product."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     altered = ("final_logit_softcapping", "logit_scale", "output_multiplier", "logits_scaling")
     return (
@@ -288,7 +289,7 @@ def has_plain_head(model: Any) -> bool:
 
 
 def _dataset(encoded: Encoded, *, filled: bool) -> Dataset:
-    """The rows; behind them, if asked for, a row without loss that fills up an epoch."""
+    """Rows as a dataset, with an optional row without loss that completes an epoch."""
     weights = encoded.relative_weights
     more = [encoded.rows[0]] if filled else []
     return Dataset.from_dict(
@@ -304,7 +305,7 @@ def _dataset(encoded: Encoded, *, filled: bool) -> Dataset:
 
 
 def _microbatch(parts: OpenStudent, settings: TrainSettings, processes: Processes) -> int:
-    """How many rows a process computes at once.
+    """Rows that a process computes at once.
 
     Raises:
         SettingsError: The batch cannot be divided among the processes.
@@ -373,7 +374,7 @@ def _arguments(
 
 
 def _on_one_device(arguments: SFTConfig, device: str) -> SFTConfig:
-    """One process trains on one device, however many there are.
+    """Restrict a process to one device, even if there are several.
 
     With several cards in sight, transformers would divide each microbatch among them
     (DataParallel), so that a batch would have as many times the rows that were asked for.
@@ -435,7 +436,7 @@ def _uses_liger(parts: OpenStudent, settings: TrainSettings, encoded: Encoded) -
 
 
 def tokenizer_of(parts: OpenStudent) -> Any:
-    """The student's tokenizer as a trainer needs it: with something to pad with."""
+    """Tokenizer of the student with a padding token, as a trainer needs it."""
     tokenizer = load_hf_tokenizer(parts.folder.tokenizer_path, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -443,7 +444,7 @@ def tokenizer_of(parts: OpenStudent) -> Any:
 
 
 def check_answers(trainer: SFTTrainer, encoded: Encoded) -> None:
-    """Let the trained student read one row, the shortest.
+    """Check that the trained student can read the shortest row.
 
     The loss of a step is measured before its update, so that no loss tells of the last one.
 
@@ -495,7 +496,7 @@ def measured_speed(
 
 
 class _Stopwatch(TrainerCallback):  # type: ignore[misc]
-    """Notes when steps end, and stops when enough time has passed."""
+    """Trainer callback that times steps and stops after a time limit."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -512,7 +513,7 @@ class _Stopwatch(TrainerCallback):  # type: ignore[misc]
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Hands each step on to our own progress, notes the time, and stops what has diverged.
+    """Trainer callback that reports progress and stops a training that diverged.
 
     The seconds stand in the log, so in each checkpoint: a continued training counts on from them.
     """

@@ -1,4 +1,4 @@
-"""Does the trainer train on what was scored? A file of rows, through TRL's own preparation.
+"""Check that a trainer trains on the scored tokens, through TRL's own preparation.
 
     scored      C1 C2 | T1 T2              the student's room: context and target
     trainer     C1 C2   T1 T2 <end>        TRL: input_ids, and labels that are not -100
@@ -29,17 +29,17 @@ from tutelage.student.thinking import REASONING_FIELDS, answer_of
 from tutelage.training.tokenized_rows import NO_LOSS, encode_candidate, training_row
 
 CHUNK_ROWS = 512
-"""So many rows are prepared at once, which bounds the memory."""
+"""Rows prepared at once, to limit the memory."""
 DETAIL_TOKENS = 12
 TEMPLATE_ARGS = "chat_template_kwargs"
 """The column of a row's own template arguments, as TRL reads it."""
 _NUMBER = "tutelage_row"
-"""The column that carries a row's number through TRL, which leaves rows out without a word."""
+"""Column with the row number, because TRL drops rows silently."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTruth:
-    """One row as it was scored and as it would be trained on.
+    """Comparison of one row as scored and as trained on.
 
     Attributes:
         row: 0-based row of the file.
@@ -61,7 +61,7 @@ class RowTruth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
-    """What was found in a file.
+    """Comparison of all rows of a file.
 
     Attributes:
         through: `TRL's own preparation` of prompt and completion, or `tutelage train`, which
@@ -76,22 +76,22 @@ class Truth:
 
     @property
     def not_compared(self) -> int:
-        """How many rows of the file nothing is known of."""
+        """Number of rows that could not be compared."""
         return self.rows_in_file - len(self.rows)
 
     @property
     def is_true(self) -> bool:
-        """Whether every row that was compared is trained exactly as it was scored."""
+        """Whether every compared row is trained on exactly as it was scored."""
         return all(row.finding == "same" for row in self.rows)
 
     @property
     def findings(self) -> Mapping[str, int]:
-        """How many rows have which finding."""
+        """Count of rows by finding."""
         return dict(Counter(row.finding for row in self.rows).most_common())
 
     @property
     def ends(self) -> Mapping[str, int]:
-        """What is trained beyond the scored tokens, and how often."""
+        """Texts that are trained on after the scored tokens, with their counts."""
         return dict(Counter(row.end for row in self.rows if row.finding == "same").most_common())
 
 
@@ -104,13 +104,14 @@ def check_truth(
     most_rows: int | None = None,
     progress: Progress | None = None,
 ) -> Truth:
-    """Compare what a student was scored on with what a trainer would train it on.
+    """Compare the scored tokens of each row with what a trainer would train on.
 
     Args:
         path: An exported file, or any rows.
         scored: The student as it scores: without the end of turn.
         trained: The same student, opened with `score_end_of_turn`.
-        max_length: Of the trainer, which cuts what is longer without a word; None: no limit.
+        max_length: Max length of the trainer, which cuts what is longer without a word; None:
+            no limit.
         most_rows: At most so many rows are compared, from the start of the file; None: all.
         progress: Told how many rows are compared.
 
@@ -143,7 +144,7 @@ def check_truth(
 
 
 def _survey(path: Path) -> tuple[int, bool]:
-    """How many rows there are, and whether all that can be read are prompt and completion."""
+    """Number of rows, and whether all readable ones are prompt and completion."""
     in_file, as_trl = 0, True
     for record in read_records(str(path)):
         in_file += 1
@@ -152,7 +153,7 @@ def _survey(path: Path) -> tuple[int, bool]:
 
 
 def _passage(row: Row, student: StudentModel) -> Passage | str:
-    """The row as the student reads it, or why it does not."""
+    """Passage of a row as the student reads it, or the reason for having none."""
     versions = (*row.candidates, *row.repeated)
     if row.example is None:
         return f"{row.status}: {row.detail or ''}"
@@ -167,7 +168,7 @@ def _is_prompt_completion(value: object) -> bool:
 
 
 def _for_trl(value: Any, student: StudentModel) -> dict[str, Any]:
-    """The row as TRL is given it, with the settings of the student's template."""
+    """Row in TRL's format, with the settings of the student's template."""
     settings = student.parts.settings
     row = {name: value[name] for name in ("prompt", "completion", "tools") if value.get(name)}
     if settings.thinking == "exclude":
@@ -205,7 +206,7 @@ def _for_own(row: Row, student: StudentModel) -> dict[str, Any] | str:
 def _prepare(
     given: Mapping[int, Mapping[str, Any] | str], student: StudentModel, *, max_length: int | None
 ) -> dict[int, tuple[list[int], list[int]] | str]:
-    """Ids and labels of each row as they leave TRL's collator, without padding.
+    """Ids and labels of each row from TRL's collator, without padding.
 
     Instead, for a row that does not get that far, why.
     """
@@ -223,7 +224,7 @@ def _prepare(
 def _trainer(
     rows: Sequence[Mapping[str, Any]], student: StudentModel, *, max_length: int | None
 ) -> Any:
-    """TRL's trainer, with the rows as it has prepared them."""
+    """TRL's trainer with its prepared rows."""
     try:
         from datasets import Dataset
         from transformers import LlamaConfig, LlamaForCausalLM
@@ -280,7 +281,7 @@ def _trainer(
 
 @contextmanager
 def standing_clock(today: date) -> Iterator[None]:
-    """Let transformers take a date for now, as the scores did, while it renders templates."""
+    """Context manager in which templates of transformers see a fixed date, as the scores did."""
     from transformers.utils import chat_template_utils as rendering
 
     real = rendering.datetime
@@ -333,7 +334,7 @@ def _compare(
 def _finding(
     context: list[int], target: list[int], before_loss: list[int], loss: list[int]
 ) -> tuple[str, list[int]]:
-    """How the tokens with loss differ from the scored ones, and the tokens that show it."""
+    """Difference between the tokens with loss and the scored ones, and the tokens that show it."""
     if not loss:
         return "no_loss", []
     if len(before_loss) < len(context) and loss[: len(target)] != target:

@@ -1,4 +1,4 @@
-"""Is the answer right?
+"""Verification: checks whether a response is right, by maths, text, code, IFEval or a judge.
 
 Every check gives a `Verdict`: `right`, `wrong`, `no_answer` or `cannot_check`, with its evidence.
 Nothing here is a score, and no failure is a number. `verify_table` is the door for many rows.

@@ -1,4 +1,4 @@
-"""Equality of two parsed expressions, in either order of the two.
+"""Equality of two parsed expressions, symmetric in the two.
 
 `math-verify` reads LaTeX into sympy objects; whether two of them are equal is decided here, because
 its own comparison rounds to decimal places (so that all tiny numbers are equal) and depends on
@@ -12,10 +12,11 @@ from typing import Any
 from tutelage.verification.math_equivalence import all_same, same_sets
 
 DECIMAL_TOLERANCE = 1.5e-6
-"""Relative difference up to which a decimal fraction is a number that has no finite one, such as
-3.141593 for pi."""
+"""Relative difference up to which a decimal matches a number without a finite decimal form, such as
+3.141593 for pi.
+"""
 NOISE = 1e-9
-"""Relative difference between two decimal fractions that is only the noise of a program."""
+"""Relative difference between two decimals that is explained by rounding in a program."""
 _DIGITS, _MORE_DIGITS = 60, 400
 _CLEARLY, _EXACTLY = 1e-30, 1e-250
 _FEWEST_POINTS = 3
@@ -23,7 +24,7 @@ _POINTS = ("0.731", "2.217", "1.389", "-0.843", "3.571", "-1.927", "0.317", "-2.
 
 
 def equal(one: Any, other: Any) -> bool | None:
-    """Whether two sympy objects mean the same; None where this cannot be told.
+    """Whether two sympy objects are equal; None where this cannot be decided.
 
     Symmetric. Numbers are compared with a relative tolerance that is zero unless a decimal
     fraction is among them; expressions with unknowns at several points; conditions on one unknown
@@ -54,7 +55,7 @@ def _is_name(side: Any) -> bool:
 
 
 def _clean(thing: Any) -> Any:
-    """One symbol a name, whatever was assumed of it; i is the imaginary unit outside conditions."""
+    """Expression with one symbol per name; i is the imaginary unit outside conditions."""
     sympy = _sympy()
     if isinstance(thing, sympy.MatrixExpr) and not thing.free_symbols:
         thing = thing.doit().as_explicit()  # sums and products of matrices
@@ -117,7 +118,7 @@ def _without_floats(value: Any) -> Any:
 
 
 def _same_case(one: Any, other: Any) -> tuple[Any, Any]:
-    """Take C and c for the same unknown where each side has only one of them."""
+    """Unify C and c where each side has only one of them."""
     sympy = _sympy()
     mine, theirs = one.free_symbols, other.free_symbols
     if mine == theirs or len(mine) != len(theirs):
@@ -150,7 +151,7 @@ def _same_numbers(one: Any, other: Any, tolerance: float) -> bool | None:
 
 
 def _apart(one: Any, other: Any, digits: int) -> Any:
-    """The relative difference of two numbers, at least 0; None where it has no value."""
+    """Relative difference of two numbers, at least 0; None without a value."""
     sympy = _sympy()
     first, second = (sympy.N(x, digits) for x in (one, other))
     if not (first.is_number and second.is_number and first.is_finite and second.is_finite):
@@ -163,7 +164,7 @@ def _apart(one: Any, other: Any, digits: int) -> Any:
 
 
 def _same_formulas(one: Any, other: Any, tolerance: float) -> bool | None:
-    """Compare at fixed points; one of two formulas that differ anywhere there is another one."""
+    """Compare two formulas at fixed points."""
     sympy = _sympy()
     symbols = sorted(one.free_symbols | other.free_symbols, key=lambda s: s.name)
     kinds = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Derivative, sympy.Limit)
@@ -192,7 +193,7 @@ def _same_formulas(one: Any, other: Any, tolerance: float) -> bool | None:
 
 
 def _same_equations(one: Any, other: Any) -> bool | None:
-    """Whether one equation is the other, or a multiple of it."""
+    """Whether two equations are the same or multiples of each other."""
     sympy = _sympy()
     sides = [_without_floats(x.lhs - x.rhs) for x in (one, other)]
     if all(isinstance(x.lhs, sympy.Expr) and isinstance(x.rhs, sympy.Expr) for x in (one, other)):
@@ -210,7 +211,7 @@ def _same_equations(one: Any, other: Any) -> bool | None:
 
 
 def _same_singles(one: Any, other: Any) -> bool | None:
-    """A value and something else: a set of one value is that value."""
+    """Compare a value with something else: a set of one value is equal to that value."""
     sympy = _sympy()
     value, thing = (one, other) if isinstance(one, sympy.Expr) else (other, one)
     if isinstance(thing, sympy.FiniteSet) and len(thing) == 1:
@@ -219,7 +220,7 @@ def _same_singles(one: Any, other: Any) -> bool | None:
 
 
 def _same_conditions(one: Any, other: Any) -> bool | None:
-    """Sets, intervals, inequalities, and what joins them."""
+    """Compare sets, intervals, inequalities and combinations of them."""
     sympy = _sympy()
     if one == other:
         return True
@@ -243,7 +244,7 @@ def _is_condition(thing: Any) -> bool:
 
 
 def _as_set(thing: Any) -> Any:
-    """The set of numbers that something describes; None where it describes none."""
+    """Set of numbers that an expression describes; None where it describes none."""
     sympy = _sympy()
     if isinstance(thing, sympy.FiniteSet) and any(_is_condition(e) for e in thing):
         parts = [_as_set(e) for e in thing]
@@ -274,7 +275,7 @@ def _same_real_sets(one: Any, other: Any) -> bool | None:
 
 
 def _same_inequalities(one: Any, other: Any) -> bool | None:
-    """Inequalities with several unknowns: the same sides, up to a positive factor."""
+    """Compare inequalities with several unknowns, up to a positive factor."""
     sympy = _sympy()
     joined = (sympy.And, sympy.Or)
     if isinstance(one, joined) and isinstance(other, joined):

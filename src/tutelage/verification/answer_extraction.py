@@ -1,4 +1,4 @@
-r"""Where in a response is its final answer?
+r"""Extraction of the final answer of a response.
 
 A response says its answer in some marked way (`#### 42`, `\boxed{42}`, a JSON field, "The answer is
 42", `A: 42`, the output of a program it ran), or else the last number it mentions is taken.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tutelage.verification.number_parsing import numbers_in, read_quantity, same_quantity
 
 LONGEST_RESPONSE = 60_000
-"""Characters, from the end, that are searched; answers stand at the end."""
+"""Characters from the end that are searched for the answer."""
 
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S[^\n]*)$", re.MULTILINE)
 _JSON_FIELD = re.compile(
@@ -38,14 +38,14 @@ _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _SENTENCE_END = re.compile(r"(?<![.])[.!?](?=\s+[A-Z(*]|\s*$)|(?<=[\d}$])[.](?=\s)")
 _WEAK = ("after 'answer'", "after 'A:'")
 _BOXES_APART = 12
-"""Characters between two boxes up to which they are one answer: `\\boxed{3}` or `\\boxed{4}`."""
+"""Most characters between two boxes that form one answer: `\boxed{3}` or `\boxed{4}`."""
 _LONGEST_BOX = 2_000
 _MOST_BOXES = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """An answer and how it was found.
+    """Answer with the way in which it was found.
 
     Attributes:
         text: The answer as written, without what marked it.
@@ -60,13 +60,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFound:
-    """There is no answer, and why."""
+    """Reason why no answer was found."""
 
     why: str
 
 
 def find_answer(response: str, *, instruction: str | None = None) -> Found | NotFound:
-    """The final answer of a response.
+    """Find the final answer of a response.
 
     Among marked answers the one that starts last counts, since people and models correct
     themselves forwards; but a sentence about "the answer" that is not itself a plain number does
@@ -102,7 +102,7 @@ def find_answer(response: str, *, instruction: str | None = None) -> Found | Not
 
 
 def _strongest(marked: list[Found]) -> Found:
-    """The last one, unless it is a remark about a stronger one ("The answer is correct")."""
+    """Last candidate, unless it comments on a stronger one ("The answer is correct")."""
     last = marked[-1]
     if last.how in _WEAK and read_quantity(last.text) is None:
         return next((f for f in reversed(marked) if f.how not in _WEAK), last)
@@ -159,7 +159,7 @@ def _last_number(prose: str, instruction: str | None, *, text: str) -> Found | N
 
 
 def _only_new(last_line: str, instruction: str) -> str | None:
-    """The one number of the last sentence that does not repeat a number of the instruction."""
+    """The only number of the last sentence that does not repeat one of the instruction."""
     given = numbers_in(instruction)
     said = numbers_in(_SENTENCE_END.split(last_line.strip(" .!?*"))[-1])
     fresh = [n for n in said if not any(same_quantity(n, old) for old in given)]
@@ -178,7 +178,7 @@ def _boxes(text: str) -> Iterator[Found]:
         if not content.strip() or _BOX.search(content):  # a box around others says what they say
             continue
         between = text[previous_end : match.start()] if contents else ""
-        # A fresh box starts a fresh answer unless it stands right beside the one before.
+        # A fresh box starts a fresh answer unless it directly follows the previous one.
         if contents and ("\n" in between or len(between) > _BOXES_APART):
             contents = []
         if not contents:
@@ -191,7 +191,7 @@ def _boxes(text: str) -> Iterator[Found]:
 
 
 def _closing_brace(text: str, start: int) -> int:
-    """One past the brace that closes the one before `start`, or past where the search stops."""
+    """Position after the matching closing brace, or after the end of the search."""
     depth = 1
     stop = min(len(text), start + _LONGEST_BOX)
     for brace in _BRACE.finditer(text, start, stop):

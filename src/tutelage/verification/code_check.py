@@ -1,4 +1,4 @@
-"""Does a program pass its tests?"""
+"""Check of a program by its tests, in a sandbox."""
 
 import ast
 import re
@@ -48,7 +48,7 @@ def check_program(response: str, tests: str | None, settings: VerifySettings) ->
 
 
 def find_program(response: str) -> str | None:
-    r"""The Python source in a response.
+    r"""Python source in a response.
 
     Of several fenced blocks those that define or import something are joined in order; the
     others are examples of use. Without a fence the whole text counts if it parses, or the part

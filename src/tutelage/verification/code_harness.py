@@ -1,4 +1,4 @@
-"""Runs a program and then its tests, inside the sandbox; run as text, standard library only.
+"""Script inside the sandbox that runs a program and then its tests; standard library only.
 
 The payload comes as JSON on the standard input. Only when the last test has passed is the token
 written that the caller waits for: a program that prints "passed" or exits early does not pass.
@@ -14,7 +14,7 @@ from typing import NoReturn
 
 
 def main() -> None:
-    """Run the payload's program and tests; write the token if no test raised."""
+    """Run the program and tests of the payload; write the token if no test raised."""
     payload = json.loads(sys.stdin.buffer.read())
     os.closerange(3, 256)
     _give_up_root(payload["spare_id"])
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _give_up_root(spare_id: int | None) -> None:
-    """Take a user id that nobody has, where root started this and may still change ids."""
+    """Switch to an unused user id if started by root."""
     if spare_id is not None and os.getuid() == 0:
         os.setgroups([])
         os.setresgid(spare_id, spare_id, spare_id)
@@ -44,7 +44,7 @@ def _give_up_root(spare_id: int | None) -> None:
 
 
 def _limit(limits: dict[str, int]) -> None:
-    """Set the limits that are not set yet; none of them can be raised again."""
+    """Set all limits that are not set yet; none of them can be raised again."""
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]

@@ -1,4 +1,4 @@
-"""The settings of a verification."""
+"""Settings of a verification."""
 
 import os
 from typing import Literal, TypeAlias
@@ -11,7 +11,7 @@ CheckName: TypeAlias = Literal[
 
 
 class VerifySettings(BaseModel):
-    """Which check decides whether a response is right, and within which limits."""
+    """Settings of a verification: the check and its limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""Instructions that a program can check, as IFEval (arXiv 2311.07911) names them."""
+"""Verifiable instructions of IFEval (arXiv 2311.07911)."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -69,7 +69,7 @@ def check_constraints(response: str, constraints: Sequence[Constraint]) -> Verdi
 
 
 def check_constraint(response: str, constraint: Constraint) -> Finding:
-    """Whether one constraint is met, with evidence; None where this cannot be told."""
+    """Whether one constraint is met, with evidence; None where this cannot be decided."""
     checker = CHECKERS.get(constraint.kind)
     if checker is None:
         return None, "unknown kind of constraint"

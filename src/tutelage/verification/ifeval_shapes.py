@@ -1,4 +1,4 @@
-"""Constraints on the shape of a response: sections, lists, marks, how it starts and ends.
+"""IFEval constraints on the form of a response: sections, lists, marks, start and end.
 
 The thresholds follow the published definitions of IFEval (arXiv 2311.07911): bullet points and
 paragraphs are counted exactly, placeholders, highlights and sections are minima.
@@ -21,18 +21,18 @@ _ALLOWED_ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe
 
 
 def bullet_points(response: str, arguments: Arguments) -> Finding:
-    """Exactly so many lines that start with `*` or `-`."""
+    """Exact number of lines that start with `*` or `-`."""
     return _exactly(len(_BULLET.findall(response)), number(arguments, "num_bullets"), "bullets")
 
 
 def placeholders(response: str, arguments: Arguments) -> Finding:
-    """At least so many `[placeholders]`."""
+    """Least number of `[placeholders]`."""
     found = len(_PLACEHOLDER.findall(response))
     return _minimum(found, number(arguments, "num_placeholders"), "placeholders")
 
 
 def highlights(response: str, arguments: Arguments) -> Finding:
-    """At least so many `*highlighted*` or `**highlighted**` parts."""
+    """Least number of `*highlighted*` or `**highlighted**` parts."""
     strong = [s for s in _STRONG.findall(response) if s.strip("* ")]
     emphasis = [s for s in _EMPHASIS.findall(response) if s.strip("* ")]
     found = len(strong) + len(emphasis)
@@ -40,7 +40,7 @@ def highlights(response: str, arguments: Arguments) -> Finding:
 
 
 def sections(response: str, arguments: Arguments) -> Finding:
-    """At least so many sections, each marked by a word and a number: `SECTION 1`."""
+    """Least number of sections, each marked by a word and a number: `SECTION 1`."""
     word = text_of(arguments, "section_spliter")
     found = len(re.findall(rf"\s?{re.escape(word)}\s?\d+\s?", response))
     return _minimum(found, number(arguments, "num_sections"), f"times {word!r} with a number")
@@ -53,7 +53,7 @@ def title(response: str, _: Arguments) -> Finding:
 
 
 def json_only(response: str, _: Arguments) -> Finding:
-    """The whole response is JSON, perhaps in a Markdown fence."""
+    """The whole response is JSON, optionally in a Markdown fence."""
     text = response.strip()
     fenced = _FENCE.fullmatch(text)
     try:
@@ -64,13 +64,13 @@ def json_only(response: str, _: Arguments) -> Finding:
 
 
 def one_of_three(response: str, _: Arguments) -> Finding:
-    """It says `My answer is yes.`, `... no.` or `... maybe.`."""
+    """The response says `My answer is yes.`, `... no.` or `... maybe.`."""
     said = [answer for answer in _ALLOWED_ANSWERS if answer in response]
     return bool(said), f"says {said[0]!r}" if said else "says none of the allowed answers"
 
 
 def two_responses(response: str, _: Arguments) -> Finding:
-    """Two different responses with six asterisks between them."""
+    """Two different responses separated by six asterisks."""
     parts = [part.strip() for part in response.split(_SEPARATOR)]
     inner_empty = any(not part for part in parts[1:-1])
     filled = [part for part in parts if part]
@@ -79,14 +79,14 @@ def two_responses(response: str, _: Arguments) -> Finding:
 
 
 def repeats_request(response: str, arguments: Arguments) -> Finding:
-    """It starts with the request, word for word, in any case."""
+    """The response starts with the request, word for word, in any case."""
     wanted = text_of(arguments, "prompt_to_repeat").strip().lower()
     met = response.strip().lower().startswith(wanted)
     return met, "starts with the request" if met else "does not start with the request"
 
 
 def paragraphs(response: str, arguments: Arguments) -> Finding:
-    """Exactly so many paragraphs with `***` between them."""
+    """Exact number of paragraphs separated by `***`."""
     parts = _RULE.split(response)
     if any(not part.strip() for part in parts[1:-1]):
         return False, "an empty paragraph between two ***"
@@ -95,7 +95,7 @@ def paragraphs(response: str, arguments: Arguments) -> Finding:
 
 
 def paragraph_start(response: str, arguments: Arguments) -> Finding:
-    """Exactly so many paragraphs with blank lines between; the n-th starts with a given word."""
+    """Exact number of paragraphs separated by blank lines; the n-th starts with a given word."""
     parts = response.split("\n\n")
     filled = sum(bool(part.strip()) for part in parts)
     wanted, nth = number(arguments, "num_paragraphs"), number(arguments, "nth_paragraph")
@@ -109,7 +109,7 @@ def paragraph_start(response: str, arguments: Arguments) -> Finding:
 
 
 def postscript(response: str, arguments: Arguments) -> Finding:
-    """A postscript that starts with a given mark, such as `P.S.`; spaces and case do not count."""
+    """A postscript with a given mark, such as `P.S.`, in any case and spacing."""
     mark = text_of(arguments, "postscript_marker")
     letters = [re.escape(letter) for letter in mark.lower() if letter.isalnum()]
     pattern = r"\.\s?".join(letters) + (r"\." if mark.endswith(".") else "")
@@ -118,14 +118,14 @@ def postscript(response: str, arguments: Arguments) -> Finding:
 
 
 def ends_with(response: str, arguments: Arguments) -> Finding:
-    """It ends with a given phrase, in any case, perhaps inside quotation marks."""
+    """The response ends with a given phrase, in any case, optionally inside quotation marks."""
     phrase = text_of(arguments, "end_phrase").strip().lower()
     met = response.strip().strip('"').lower().endswith(phrase)
     return met, f"ends with {response.strip()[-60:]!r}"
 
 
 def quoted(response: str, _: Arguments) -> Finding:
-    """The whole response stands in double quotation marks."""
+    """The whole response is in double quotation marks."""
     text = response.strip()
     met = len(text) > 1 and text.startswith('"') and text.endswith('"')
     return met, f"starts with {text[:1]!r} and ends with {text[-1:]!r}"

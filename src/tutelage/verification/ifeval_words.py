@@ -1,4 +1,4 @@
-"""Constraints on words, letters, counts and language. Each checker says what it found.
+"""IFEval constraints on words, letters, counts and language; each check gives its evidence.
 
 A checker takes the response and the constraint's arguments and returns whether it is met, with
 its evidence; None means that it cannot tell.
@@ -42,42 +42,42 @@ def words_forbidden(response: str, arguments: Arguments) -> Finding:
 
 
 def keyword_frequency(response: str, arguments: Arguments) -> Finding:
-    """A keyword occurs at least, or less than, so many times."""
+    """A keyword occurs at least, or less than, a given number of times."""
     keyword = text_of(arguments, "keyword")
     count = response.casefold().count(keyword.casefold())
     return related(arguments, "relation", "frequency", count, f"{keyword!r}")
 
 
 def letter_frequency(response: str, arguments: Arguments) -> Finding:
-    """A letter or sign occurs at least, or less than, so many times, in any case."""
+    """A letter or sign occurs at least, or less than, a given number of times, in any case."""
     letter = text_of(arguments, "letter")
     count = response.casefold().count(letter.casefold())
     return related(arguments, "let_relation", "let_frequency", count, f"{letter!r}")
 
 
 def capital_words(response: str, arguments: Arguments) -> Finding:
-    """Words all in capitals (`I` and `A` too) occur at least, or less than, so many times."""
+    """All-capital words (including `I` and `A`) occur at least, or less than, a number of times."""
     count = sum(token.isupper() for token in _TOKEN.findall(response))
     return related(arguments, "capital_relation", "capital_frequency", count, "words in capitals")
 
 
 def word_count(response: str, arguments: Arguments) -> Finding:
-    """At least, or less than, so many words."""
+    """The number of words has a lower limit or an upper one."""
     return related(arguments, "relation", "num_words", len(_WORD.findall(response)), "words")
 
 
 def sentence_count(response: str, arguments: Arguments) -> Finding:
-    """At least, or less than, so many sentences; abbreviations and list numbers end none."""
+    """The number of sentences is limited; abbreviations and list numbers do not end a sentence."""
     return related(arguments, "relation", "num_sentences", _sentences(response), "sentences")
 
 
 def all_capitals(response: str, _: Arguments) -> Finding:
-    """English, and all in capitals."""
+    """The response is in English and all in capitals."""
     return _cased(response, is_cased=response.isupper(), name="capitals")
 
 
 def all_lowercase(response: str, _: Arguments) -> Finding:
-    """English, and all in lower case."""
+    """The response is in English and all in lower case."""
     return _cased(response, is_cased=response.islower(), name="lower case")
 
 
@@ -86,12 +86,12 @@ def written_in(response: str, arguments: Arguments) -> Finding:
     wanted = text_of(arguments, "language")
     found = language_of(response)
     if found is None:
-        return None, f"its language cannot be told; wanted {wanted!r}"
+        return None, f"its language is uncertain; wanted {wanted!r}"
     return found == wanted, f"language {found!r}, wanted {wanted!r}"
 
 
 def no_comma(response: str, _: Arguments) -> Finding:
-    """No comma at all."""
+    """The response has no comma."""
     count = response.count(",")
     return not count, f"{count} commas"
 
@@ -99,7 +99,15 @@ def no_comma(response: str, _: Arguments) -> Finding:
 def related(
     arguments: Arguments, relation_name: str, limit_name: str, count: int, what: str
 ) -> Finding:
-    """Compare a count with a limit: `at least` or `less than`."""
+    """Compare a count with a limit: `at least` or `less than`.
+
+    Args:
+        arguments: Arguments of the constraint.
+        relation_name: Name of the argument with the relation.
+        limit_name: Name of the argument with the limit.
+        count: The count.
+        what: What is counted, for the evidence.
+    """
     relation, limit = text_of(arguments, relation_name), number(arguments, limit_name)
     evidence = f"{count} {what}, wanted {relation} {limit}"
     if relation == "at least":
@@ -110,7 +118,7 @@ def related(
 
 
 def number(arguments: Arguments, name: str) -> int:
-    """A whole number among the arguments.
+    """Integer argument of a constraint.
 
     Raises:
         KeyError: It is not there.
@@ -123,7 +131,7 @@ def number(arguments: Arguments, name: str) -> int:
 
 
 def text_of(arguments: Arguments, name: str) -> str:
-    """A text among the arguments, not empty.
+    """Non-empty text argument of a constraint.
 
     Raises:
         KeyError: It is not there.
@@ -136,7 +144,7 @@ def text_of(arguments: Arguments, name: str) -> str:
 
 
 def texts_of(arguments: Arguments, name: str) -> list[str]:
-    """A list of texts among the arguments.
+    """Text list argument of a constraint.
 
     Raises:
         KeyError: It is not there.
@@ -154,7 +162,7 @@ def _cased(response: str, *, is_cased: bool, name: str) -> Finding:
     # Folded, because the words that tell a language are known in lower case.
     language = language_of(response.lower())
     if language is None:
-        return None, f"all in {name}, but its language cannot be told"
+        return None, f"all in {name}, but its language is uncertain"
     return language == "en", f"all in {name}, language {language!r}"
 
 

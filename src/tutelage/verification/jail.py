@@ -1,5 +1,5 @@
 # ruff: noqa: PTH103, PTH112, PTH114, PTH115, PTH120, PTH123, PTH211  (pathlib would double the time it takes to start)
-"""The process that shuts a program in; run as a script, with the standard library only.
+"""Jail process that isolates a program; run as a script, with the standard library only.
 
 Where the order names `bwrap`, bubblewrap builds the walls, with the filter for system calls from
 here; otherwise this file builds them itself:
@@ -80,18 +80,20 @@ _DENIED = {
 _SYS_CLONE3 = 435
 _SOCKET_CALLS = {"x86_64": (41, 53), "aarch64": (198, 199)}
 _SOCKET_FAMILIES = (1, 2, 10)
-"""Unix, IPv4 and IPv6, which have namespaces; not vsock, netlink, packet, Bluetooth, crypto, ..."""
+"""Address families with namespaces (Unix, IPv4, IPv6); not vsock, netlink, packet, Bluetooth,
+crypto, ...
+"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
 class _RefusedError(Exception):
-    """The isolation that was ordered cannot be had here."""
+    """The requested isolation is not available here."""
 
 
 def main() -> None:
-    """Read the order, build the jail, run the program in it, report."""
+    """Read the order, build the jail, run the program in it and report."""
     order = json.loads(sys.stdin.buffer.read())
     report = int(order["report"])
     os.set_inheritable(report, False)
@@ -210,7 +212,7 @@ def _run_bubblewrap(order: dict[str, Any], report: int, group: int | None) -> No
 
 
 def _unshare(flags: int) -> None:
-    """Leave the caller's namespaces; as an ordinary user, first into a user namespace."""
+    """Leave the caller's namespaces; as an ordinary user, enter a user namespace first."""
     uid, gid = os.geteuid(), os.getegid()
     if uid != 0:
         flags |= _NEWUSER
@@ -230,7 +232,7 @@ def _unshare(flags: int) -> None:
 
 
 def _move_in(order: dict[str, Any]) -> None:
-    """Make a root of our own out of read-only parts of the system and an empty /box."""
+    """Create a root directory from read-only parts of the system and an empty /box."""
     root = order["root"]
     _check(_libc.unshare(ctypes.c_int(_NEWNS)), "unshare mounts")
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
@@ -266,7 +268,7 @@ def _bind(path: str, target: str, attributes: int) -> None:
 
 
 def _spare_ids() -> tuple[int, int]:
-    """A user id that nobody has, so that limits count this program's processes only."""
+    """Unused user id, so that limits count only this program's processes."""
     spare = _FIRST_SPARE_ID + int.from_bytes(os.urandom(4), "big") % _SPARE_IDS
     try:
         os.chown("/box", spare, spare)
@@ -340,7 +342,7 @@ def _filter_calls(architecture: int, clone: int, denied: tuple[int, ...]) -> Non
 
 
 def _filter_code(architecture: int, clone: int, denied: tuple[int, ...]) -> bytes:
-    """The seccomp program: denied calls fail, another architecture's calls kill."""
+    """Seccomp program: denied calls fail; calls of another architecture kill the process."""
     allow, kill, fail = 0x7FFF0000, 0x80000000, 0x00050000
     load, equal, set_in, greater, give = 0x20, 0x15, 0x45, 0x25, 0x06
     code = [

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001  (words in other scripts are what this file is about)
-"""In which language is a text? Only as sure as its script and its commonest words allow.
+"""Language detection from the script and the most common words of a text.
 
 A script that one language owns decides at once. Where several languages share a script, frequent
 short words vote. What that cannot tell is not guessed: None.
@@ -11,7 +11,7 @@ from collections import Counter
 
 FEWEST_LETTERS = 10
 SCRIPT_FRACTION = 0.6
-"""Share of a text's letters that must be of one script for the text to be in it."""
+"""Share of a text's letters that must belong to one script."""
 
 _OWN_SCRIPT = {
     "KANNADA": "kn",
@@ -68,7 +68,7 @@ _ENOUGH_VOTES = 2
 
 
 def language_of(text: str) -> str | None:
-    """The ISO 639-1 code of a text's language, or None where it cannot be told.
+    """ISO 639-1 code of a text's language, or None where it is uncertain.
 
     Examples:
         >>> language_of("The cat is on the mat and it is not for you.")

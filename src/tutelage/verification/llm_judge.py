@@ -1,4 +1,4 @@
-"""A model's opinion, where nothing else can tell whether an answer is right."""
+"""Judgement of a response by a model, for answers that nothing else can check."""
 
 import json
 import re

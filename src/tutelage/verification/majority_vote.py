@@ -1,4 +1,4 @@
-"""What do several answers to one instruction agree on?
+"""Majority vote over several responses to one instruction.
 
 Agreement is evidence, not correctness: models share mistakes. `verdicts_by_majority` calls the
 majority's answer right only for who asks for just that, and its evidence says what it rests on.
@@ -17,11 +17,11 @@ from tutelage.verification.verdict import Verdict, cannot_check, no_answer, righ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """The most frequent answer among N responses.
+    """Most frequent answer among N responses.
 
     Attributes:
-        answer: As its first voter wrote it; None where nobody answered or the first place is tied.
-        votes: How many responses gave the most frequent answer; 0 where nobody answered.
+        answer: As its first voter wrote it; None without any answer or with a tie.
+        votes: How many responses gave the most frequent answer; 0 without any answer.
         responses: How many responses there are, those without an answer included.
         tied: The answers that share the first place, in order of appearance; empty without a tie.
         agrees: For each response: whether it gave `answer`; None where it gave none, or at a tie.
@@ -35,7 +35,7 @@ class Agreement:
 
     @property
     def share(self) -> float | None:
-        """Votes over responses, in (0, 1]; None where nobody answered."""
+        """Votes over responses, in (0, 1]; None where no response has an answer."""
         return self.votes / self.responses if self.votes else None
 
 
@@ -92,7 +92,7 @@ def verdicts_by_majority(
     minimum_share: float = 0.0,
     instruction: str | None = None,
 ) -> list[Verdict]:
-    """Take the answer of the majority for the right one, where there is no reference.
+    """Verdicts that use the majority's answer as the reference.
 
     Args:
         responses: All responses to one instruction; None has no text.
@@ -113,7 +113,7 @@ def verdicts_by_majority(
     counted = f"{found.votes} of {found.responses} responses"
     if found.tied:
         unsure = f"a tie: {', '.join(found.tied)} by {counted} each"
-    elif found.votes < 2:  # noqa: PLR2004  (nobody agrees with anybody)
+    elif found.votes < 2:  # noqa: PLR2004  (no two responses agree)
         unsure = "no two responses agree"
     elif share < minimum_share:
         unsure = f"{counted} agree on {found.answer}, fewer than {minimum_share:g} of them"
@@ -132,5 +132,5 @@ def verdicts_by_majority(
 
 
 def _answer(response: str | None) -> str:
-    """What follows the thinking; empty where nothing does."""
+    """Text after the thinking; empty where there is none."""
     return split_thinking(response or "").answer

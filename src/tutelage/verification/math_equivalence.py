@@ -1,4 +1,4 @@
-"""Does a response reach the reference answer of a mathematical question?
+"""Mathematical equivalence of a response's final answer and the reference answer.
 
 Plain quantities are compared here, exactly and at once. What needs algebra becomes a
 `HardClaim`, which only a worker process may decide (see `maths_worker.py`): `math-verify` uses
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 
 def all_same(results: Iterable[bool | None]) -> bool | None:
-    """Whether all parts are equal: False if one is not, None if that cannot be told of one."""
+    """Whether all parts are equal: False if one is not, None if one is undecided."""
     found = set(results)
     return False if False in found else None if None in found else True
 
@@ -46,7 +46,13 @@ def all_same(results: Iterable[bool | None]) -> bool | None:
 def same_sets(
     ours: Sequence[_T], theirs: Sequence[_T], same: Callable[[_T, _T], bool | None]
 ) -> bool | None:
-    """Whether each part of one collection has an equal of its own in the other, in any order."""
+    """Whether two collections can be matched one to one, in any order.
+
+    Args:
+        ours: Parts of the answer.
+        theirs: Parts of the reference.
+        same: Comparison of two parts.
+    """
     remaining = list(theirs)
     unsure = False
     for part in ours:
@@ -68,7 +74,7 @@ def same_sets(
 
 
 LONGEST_ANSWER = 1_000
-"""Characters of an answer; what is longer is no answer but prose."""
+"""Most characters of an answer; longer texts are prose."""
 
 _FORMULA = re.compile(
     r"[\\^=]|\d\s?[a-z](?![A-Za-z])|\d\s*[-+*/\u00d7÷]|[-+*/\u00d7÷]\s*\(|\d\s*:\s*\d"
@@ -108,12 +114,12 @@ _SENTENCES = re.compile(r"[.!?]\s+(?=[A-Z])|\n+")
 _ELLIPSIS = re.compile(r"\.\.\.|\u2026|\\[lcd]dots|\\dots")
 
 Same = Callable[[str, str], bool | None]
-"""Whether two expressions are equal; None where this cannot be told."""
+"""Function type: whether two expressions are equal; None where this is undecided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardClaim:
-    """An answer and a reference that only algebra can compare.
+    """Answer and reference that only algebra can compare.
 
     Attributes:
         answer: The answer as found, without markup around it.
@@ -198,7 +204,7 @@ def _against_formula(  # noqa: PLR0911  (one return a kind of answer)
 def _in_one_unit(
     ours: tuple[str, tuple[Unit, ...]], theirs: tuple[str, tuple[Unit, ...]], found: Found
 ) -> Verdict | HardClaim:
-    """A claim about two formulas with units, the answer converted to the unit of the reference."""
+    """Claim about two formulas with units, with the answer converted to the reference's unit."""
     (answer, units), (target, wanted) = ours, theirs
     for one in units:
         for other in wanted:
@@ -211,7 +217,7 @@ def _in_one_unit(
 
 
 def _trailing_unit(text: str) -> tuple[str, tuple[Unit, ...]] | None:
-    """A formula and the unit behind it; None where none stands there."""
+    """Formula and the unit behind it; None without a unit."""
     match = _TRAILING_UNIT.fullmatch(text)
     if match is None:
         return None
@@ -220,14 +226,21 @@ def _trailing_unit(text: str) -> tuple[str, tuple[Unit, ...]] | None:
 
 
 def _ruled(same: bool | None, found: Found, answer: str, target: str) -> Verdict:  # noqa: FBT001
-    """The verdict of a comparison of two notations."""
+    """Verdict of a comparison of two notations."""
     if same is None:
         return cannot_check(f"answer {answer!r} ({found.how}) against {target!r}: may be the same")
     return rule(same=same, answer=answer, reference=target, how=found.how)
 
 
 def rule(*, same: bool, answer: str, reference: str, how: str) -> Verdict:
-    """The verdict of a comparison that could be made."""
+    """Verdict of a comparison.
+
+    Args:
+        same: Whether the two are equal.
+        answer: The answer.
+        reference: The reference.
+        how: How they were compared, for the evidence.
+    """
     if same:
         return right(f"answer {answer!r} ({how}) equals reference {reference!r}")
     return wrong(f"answer {answer!r} ({how}) differs from reference {reference!r}")
@@ -298,7 +311,7 @@ def _same_without_repeats(ours: Sequence[str], theirs: Sequence[str], same: Same
 
 
 def conditions_of(text: str) -> list[str]:
-    """The conditions that `x > 3 and x < 5` joins; none where it is anything else.
+    """Conditions joined by `and`, as in `x > 3 and x < 5`; empty for anything else.
 
     Examples:
         >>> conditions_of("x > 3 and x < 5")
@@ -312,7 +325,7 @@ def conditions_of(text: str) -> list[str]:
 
 
 def listed_conditions(text: str) -> list[str]:
-    """The conditions of a list such as `x > 3, x < 5`; none where it is anything else."""
+    """Conditions of a list such as `x > 3, x < 5`; empty for anything else."""
     parts = [part.strip(" $") for part in text.split(",")]
     unbracketed = not re.search(r"[()\[\]{}]", text)
     joined = len(parts) > 1 and unbracketed and all(_RELATION.search(part) for part in parts)
@@ -320,7 +333,7 @@ def listed_conditions(text: str) -> list[str]:
 
 
 def _compare_named(answer: str, reference: str, same: Same) -> tuple[bool | None] | None:
-    """Compare two texts of which one names its values at least, as a tuple of one; else None."""
+    """Compare two texts where at least one names its values; None where neither does."""
     ours, theirs = named_parts(answer), named_parts(reference)
     if ours is not None and theirs is not None:
         if ours.keys() != theirs.keys():
@@ -400,7 +413,7 @@ def _listed_numbers(answer: str) -> list[Quantity] | None:
 
 
 def _hedges(answer: str) -> bool:
-    """Whether an answer offers several numbers to choose from: `12 or 13`, `3 or maybe 4 eggs`.
+    """Whether an answer offers several numbers: `12 or 13`, `3 or maybe 4 eggs`.
 
     `5 minutes or 300 seconds` and `5 arms and 3 legs, or 8 limbs` do not: they say one thing twice.
     """
@@ -414,7 +427,7 @@ def _hedges(answer: str) -> bool:
 
 
 def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
-    """The one number an answer in words or an equation comes down to."""
+    """The only number in an answer in words or of an equation."""
     if _HEDGE.search(answer):
         return None
     *before, result = re.split(r"=|≈|\\approx\b", answer)
@@ -435,7 +448,7 @@ def _only_number(answer: str, how: str) -> tuple[Quantity, str] | None:
 
 
 def _is_prose(text: str) -> bool:
-    """Whether a text has too many words for a formula; algebra would read letters as unknowns."""
+    """Whether a text has too many words for a formula."""
     plain = _LATEX_NAMES.sub("", text)
     return len(_WORD.findall(plain)) >= _PROSE_WORDS or _SENTENCE.search(plain) is not None
 

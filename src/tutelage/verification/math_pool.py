@@ -1,4 +1,4 @@
-"""Worker processes that compare formulas, each with a time and a memory limit.
+"""Worker processes that compare formulas, each with a limit of time and memory.
 
 Workers are started as programs of their own, not forked and not through `multiprocessing`, so
 they may be used from any thread, from a notebook, and from a script without a main guard.
@@ -22,16 +22,17 @@ from tutelage.verification.math_worker import EXTRA_MISSING, READY
 from tutelage.verification.verdict import Ruling, Verdict, cannot_check
 
 START_SECONDS = 120.0
-"""How long a worker may take to load its libraries on a busy machine."""
+"""Seconds in which a worker loads its libraries on a busy machine."""
 STEPS_A_CLAIM = 4
-"""math-verify limits each step itself (two parses, one comparison); this many step times after the
-claim was sent, something hangs that its alarm cannot interrupt."""
+"""Time limit of a claim, in step limits: math-verify limits each step itself (two parses, one
+comparison); after this something hangs that its alarm cannot interrupt.
+"""
 ATTEMPTS = 2
-"""A claim whose worker dies is tried once more: the cause may have been another process."""
+"""Attempts at a claim whose worker dies: the cause may have been another process."""
 
 
 class MathsWorkers:
-    """Up to N processes that decide hard claims. Thread-safe; one claim a process at a time.
+    """Pool of up to N processes that decide hard claims. Thread-safe; one claim per process.
 
     Args:
         processes: At least 1; started when they are needed.
@@ -68,7 +69,7 @@ class MathsWorkers:
         self.close()
 
     def close(self) -> None:
-        """End all workers at once; claims that wait end with `cannot_check`."""
+        """End all workers at once; pending claims get `cannot_check`."""
         with self._lock:
             self._closed = True
             living, self._living = self._living, set()
@@ -76,7 +77,7 @@ class MathsWorkers:
             worker.end()
 
     def decide(self, claim: HardClaim) -> Verdict:
-        """Have a worker decide one claim; waits for a free one.
+        """Decide one claim with a worker; waits for a free one.
 
         Returns:
             The verdict; `cannot_check` where the worker ran out of time, or died twice.
@@ -119,14 +120,14 @@ class MathsWorkers:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Silence:
-    """A worker gave no verdict."""
+    """Reason why a worker gave no verdict."""
 
     why: str
     in_time: bool
 
 
 class _Worker:
-    """One process and its two pipes."""
+    """A worker process with its two pipes."""
 
     def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(  # noqa: S603  (our own interpreter and module)
@@ -172,7 +173,7 @@ class _Worker:
                     continue  # what was still to be written has no reader any more
 
     def _line(self, seconds: float) -> bytes | None:
-        """The next line without its end, or None at a time limit or at the end of the output."""
+        """Next line without its end, or None at a time limit or the end of the output."""
         stdout = self._process.stdout
         if stdout is None:
             raise RuntimeError("the worker has no output")  # Popen was told to make one

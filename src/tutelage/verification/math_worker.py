@@ -1,4 +1,4 @@
-"""The process that compares formulas: `python -m tutelage.verification.math_worker SECONDS MIB`.
+"""Worker process that compares formulas: `python -m tutelage.verification.math_worker SECONDS MIB`.
 
 It reads one claim per line of its standard input and writes one verdict per line, as JSON. It is
 a process of its own so that a formula that hangs or eats memory takes only itself down.
@@ -29,9 +29,9 @@ from tutelage.verification.plain_formulas import as_latex
 from tutelage.verification.verdict import Verdict, cannot_check
 
 READY = "ready"
-"""The first line a worker writes, once math-verify is loaded."""
+"""First line of a worker's output, written once math-verify is loaded."""
 EXTRA_MISSING = 3
-"""The exit status that says math-verify is not installed."""
+"""Exit status that means math-verify is not installed."""
 _BARE_LOG = re.compile(r"(?<![A-Za-z])log(?![A-Za-z])(?!\s*_)")
 _FAILURES = (
     ArithmeticError,
@@ -44,11 +44,11 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
-"""What sympy is seen to raise on formulas that make no sense to it."""
+"""Exceptions that sympy raises on formulas it cannot interpret."""
 
 
 def require_math_verify() -> None:
-    """Make sure that formulas can be compared.
+    """Raise an error if math-verify is not installed.
 
     Raises:
         MissingExtraError: math-verify is not installed.
@@ -95,7 +95,7 @@ def decide(claim: HardClaim, *, seconds: int = 5) -> Verdict:
 
 
 class _TooSlowError(Exception):
-    """A comparison took longer than it may."""
+    """A comparison exceeded its time limit."""
 
 
 def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[str]) -> bool | None:
@@ -123,7 +123,7 @@ def _same_formula(answer: str, reference: str, *, seconds: int, trouble: list[st
 
 @contextmanager
 def _limited(seconds: int) -> Iterator[None]:
-    """Interrupts what takes too long; only in the main thread, like math-verify's own limit."""
+    """Context manager with a time limit; only in the main thread, like math-verify's own."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise _TooSlowError
@@ -138,7 +138,7 @@ def _limited(seconds: int) -> Iterator[None]:
 
 
 def _parse(text: str, *, seconds: int) -> list[object]:
-    """What math-verify understands the whole text to be; its guesses in plain text are left out."""
+    """Expression that math-verify parses from the whole text, without its guesses in plain text."""
     conditions = conditions_of(text)
     if conditions:
         sympy = importlib.import_module("sympy")
@@ -170,7 +170,7 @@ def _may_be_natural(answer: str, reference: str) -> bool:
 
 
 def main(arguments: list[str], lines: Iterable[str]) -> None:
-    """Decide claims, one JSON line in, one JSON line out, until the input ends."""
+    """Decide claims, JSON line by JSON line, until the input ends."""
     seconds, mebibytes = int(arguments[0]), int(arguments[1])
     _limit_memory(mebibytes)
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Answers in a notation of their own: a number base, a time of day, a ratio, several units."""
+"""Answers in special notations: a number base, a time of day, a ratio, several units."""
 
 import re
 from fractions import Fraction
@@ -59,7 +59,7 @@ _GREATEST_BASE = 36
 
 
 def read_based(text: str) -> tuple[int, str] | None:
-    r"""A number that names its base, and its digits.
+    r"""Parse a number that names its base.
 
     Examples:
         >>> read_based("42_8")
@@ -95,7 +95,7 @@ def _valued(sign: str, digits: str, base: int) -> tuple[int, str] | None:
 
 
 def same_based(one: str, other: str) -> bool | None:
-    """Compare two numbers of which one names its base at least.
+    """Compare two numbers where at least one names its base.
 
     Returns:
         None where only the digits are the same: the other may leave its base unsaid.
@@ -117,7 +117,7 @@ def same_based(one: str, other: str) -> bool | None:
 def same_time_or_ratio(  # noqa: PLR0911  (one return a kind of notation)
     one: str, other: str
 ) -> bool | None:
-    """Compare two times of day, scores or ratios; None where this cannot be told.
+    """Compare two times of day, scores or ratios; None where this cannot be decided.
 
     `4:6` may be the ratio `2:3` and may be a score that is not 2:3. A time without am or pm may be
     either.
@@ -153,7 +153,7 @@ def _has_half(text: str) -> bool:
 
 
 def _minutes(text: str) -> tuple[int, bool] | None:
-    """Minutes since midnight, and whether the half of the day is known."""
+    """Minutes since midnight, and whether am or pm is known."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         return None
@@ -196,7 +196,7 @@ def same_residue(one: str, other: str) -> bool | None:
 
 
 def read_parts(text: str) -> Quantity | None:
-    """A quantity in several units, such as `2 hours 30 minutes`, in the smallest of them.
+    """Parse a quantity in several units, such as `2 hours 30 minutes`, into the smallest one.
 
     Examples:
         >>> read_parts("2 hours and 30 minutes").values

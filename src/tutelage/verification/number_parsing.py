@@ -1,4 +1,4 @@
-"""Plain quantities: a number, perhaps with a currency, a unit or a percent sign.
+"""Parser of quantities: a number, optionally with a currency, a unit or a percent sign.
 
 Values are exact fractions, so no comparison here depends on how a float is rounded.
 """
@@ -92,7 +92,7 @@ def _part_of(word: str) -> Fraction | None:
 
 
 def _cardinal(words: list[str]) -> tuple[int, int]:
-    """The number the words start with, and how many words it took (0 for none)."""
+    """Value of the leading number words, and how many words it took (0 for none)."""
     total = current = used = 0
     for index, word in enumerate(words):
         follows = words[index + 1] if index + 1 < len(words) else ""
@@ -126,8 +126,9 @@ def _cardinal(words: list[str]) -> tuple[int, int]:
 
 
 FLOAT_NOISE = Fraction(1, 10**9)
-"""Relative difference up to which a decimal fraction counts as the reference: programs print
-17.999999999999996 for 18."""
+"""Relative difference up to which a decimal matches the reference: programs print
+17.999999999999996 for 18.
+"""
 
 _DIGITS = r"\d{1,3}(?:,\d{3})+(?!\d)|\d{1,2}(?:,\d{2})+,\d{3}(?!\d)|\d{1,300}"
 _DECIMAL = rf"(?:(?:{_DIGITS})(?:\.\d{{0,300}})?|\.\d{{1,300}})(?:[eE][+-]?\d{{1,3}}(?![\d.]))?"
@@ -152,7 +153,7 @@ _QUANTITY = re.compile(
     rf"\s*(?P<currency2>{_CURRENCY})?\s*(?P<unit>{_UNIT})"
 )
 _UNSPACED = r"\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-"""Letters of scripts that put no space in front of a number: Thai, Khmer, Chinese, Japanese, ..."""
+"""Letters of scripts without a space before a number: Thai, Khmer, Chinese, Japanese, ..."""
 _NUMBER = re.compile(
     rf"(?<![^\W{_UNSPACED}])(?<![.,])(?:{_SIGN}\s?)?{_CURRENCY}?\s?{_SIGN}?(?:{_DECIMAL})(?:/\d+)?\s*%?"
 )
@@ -167,12 +168,13 @@ _SYMBOL = re.compile(r"[a-z\u00b5\u03bc]?[A-Z\u03a9][A-Za-z]?")
 _MINUS = re.compile(r"^(?:negative|minus)\s+", re.IGNORECASE)
 _JOINED = re.compile(r"\b(?:or|and|to|plus|minus|times|either|maybe|not)\b", re.IGNORECASE)
 _VARIABLE = re.compile(r"[abcdeijnpqrtuvwxyzπ](?:$|\s*[-+/(])")
-"""The letters of formulas; the others glued to a number are units: 48g, 5m, 3h, 2k, 230V."""
+"""Letters used in formulas; other letters directly after a number are units: 48g, 5m, 3h, 2k, 230V.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantity:
-    """A number as it was written.
+    """A number with its unit and notation.
 
     Attributes:
         values: What it may mean: one value, or two for `60%` (60 and 0.6) and `2 dozen` (2, 24).
@@ -190,12 +192,12 @@ class Quantity:
 
     @property
     def units(self) -> tuple[Unit, ...]:
-        """The units it may be in; none where it names none that is known."""
+        """Possible units; empty without a known one."""
         return units_of(self.unit) or units_of(self.currency)
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """Read a text that is one quantity and nothing else.
+    """Parse a text that consists of one quantity.
 
     Args:
         text: Such as `$1,234.50`, `-3`, `7/3`, `2 1/2 hours`, `60%`, `1.5 million`, `ten apples`.
@@ -251,7 +253,7 @@ def numbers_in(text: str) -> list[Quantity]:
 
 
 def same_quantity(one: Quantity, other: Quantity) -> bool:
-    """Whether two quantities can mean the same number.
+    """Whether two quantities can be the same number.
 
     Where both have two meanings of one kind (`60%` and `0.6%`), they are compared as written.
 
@@ -307,7 +309,7 @@ def same_measure(  # noqa: PLR0911  (one return a case)
 
 
 def _same_temperature(one: Quantity, other: Quantity) -> bool | None:
-    """Compare degrees of two scales; None where it is not about two of them."""
+    """Compare temperatures on two scales; None for anything else."""
     kelvins = []
     for quantity in (one, other):
         kinds = ["kelvin"] if quantity.unit == "K" else [unit.kind for unit in quantity.units]

@@ -1,4 +1,4 @@
-r"""LaTeX for formulas that are written as plain text: `sqrt(2)/2`, `pi/2`, `x <= 3`.
+r"""Conversion of plain-text formulas to LaTeX: `sqrt(2)/2`, `pi/2`, `x <= 3`.
 
 People and models write `pi` and `sqrt(2)` where LaTeX has `\pi` and `\sqrt{2}`; a parser of LaTeX
 takes the letters for unknowns.
@@ -62,7 +62,7 @@ _PLUS_MINUS = re.compile(r"\\pm\b\s*|\u00b1\s*|\+/-\s*")
 
 
 def as_latex(text: str) -> str:
-    r"""Write a formula as LaTeX; what is LaTeX already stays.
+    r"""LaTeX of a formula; LaTeX input is unchanged.
 
     Examples:
         >>> as_latex("sqrt(2)/2 + pi")
@@ -105,7 +105,7 @@ def as_latex(text: str) -> str:
 
 
 def both_signs(text: str) -> tuple[str, str] | None:
-    r"""The two values of an expression with plus-or-minus, or None where it has none.
+    r"""Two values of an expression with plus-or-minus, or None without one.
 
     Examples:
         >>> both_signs(r"3 \pm \sqrt{5}")
@@ -142,7 +142,7 @@ def _braced(text: str, match: re.Match[str]) -> str:
 
 
 def _group(text: str, start: int) -> tuple[str, int]:
-    """What stands in a bracket that opens before `start`, and where it ends."""
+    """Content of a bracket that opens before `start`, and its end."""
     depth = 1
     for index in range(start, len(text)):
         depth += {"(": 1, ")": -1}.get(text[index], 0)

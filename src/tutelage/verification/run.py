@@ -1,4 +1,4 @@
-"""One verdict for each claim, in the order of the claims."""
+"""Verification of claims: one verdict each, in their order."""
 
 import asyncio
 import importlib.util
@@ -41,7 +41,7 @@ from tutelage.verification.verdict import (
 
 
 def check_by_extension(claim: Claim, function: str | None) -> Verdict:
-    """Ask the function about one claim.
+    """Check one claim with a user's function.
 
     Raises:
         DataError: It failed, or gave no verdict.
@@ -66,7 +66,7 @@ def check_by_extension(claim: Claim, function: str | None) -> Verdict:
 
 
 WINDOW_ROWS = 4_096
-"""How many verdicts may wait for an earlier, slower one before reading on stops."""
+"""Most verdicts that wait for an earlier, slower one before reading pauses."""
 JUDGED_AT_ONCE = 64
 
 _Pending: TypeAlias = "Verdict | Future[Verdict]"
@@ -75,7 +75,7 @@ _Pending: TypeAlias = "Verdict | Future[Verdict]"
 def verify_table(
     claims: Iterable[Claim], settings: VerifySettings, *, teacher: Teacher | None = None
 ) -> Iterator[Verdict]:
-    """Check claims, lazily; the verdicts come in the order of the claims, one each.
+    """Check claims lazily; verdicts come in the order of the claims.
 
     Worker processes and sandboxes are started when first needed and ended when the iterator ends,
     is closed, or fails.
@@ -115,7 +115,7 @@ def verify_responses(
     arguments_field: str = "kwargs",
     teacher: Teacher | None = None,
 ) -> pa.Table:
-    """Check the rows of a data file as they are.
+    """Check the responses of a data file.
 
     Only the fields that the check needs are read: the response and the reference (maths, number,
     exact, choice with its choices), the tests (code), the kinds and arguments of constraints
@@ -168,7 +168,7 @@ def claims_of(
     kinds_field: str = "instruction_id_list",
     arguments_field: str = "kwargs",
 ) -> Iterator[Claim]:
-    """The rows of a data file as claims; the arguments are those of `verify_responses`.
+    """Claims of the rows of a data file; see `verify_responses` for the arguments.
 
     Raises:
         DataError: The first row has no field of the name that the check needs.
@@ -251,7 +251,7 @@ def _begin(
 
 
 def answer_of(response: str) -> str | Verdict:
-    """What follows the last closed thought of a response, or the verdict that nothing does."""
+    """Text after the last closed block of thinking, or the verdict that there is none."""
     if not response.strip():
         return no_answer("the response is empty")
     thinking = split_thinking(response)
@@ -324,7 +324,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _loaded(value: object) -> object:
-    """A list that stands in a cell as JSON; anything else as it is."""
+    """Parsed list of a cell with JSON; any other value unchanged."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             return json.loads(value)

@@ -1,4 +1,4 @@
-"""Runs a program that nobody trusts.
+"""Sandbox for untrusted programs.
 
 What a program meets, as root and as an ordinary user alike: namespaces of its own for processes,
 network, mounts, IPC and host name; a root of read-only system folders and the Python that runs
@@ -38,7 +38,7 @@ _PAGE_BYTES = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
 
 
 def descendants(ancestor: int) -> list[int]:
-    """The processes that come from one, as far as they can still be seen; itself left out."""
+    """Process ids of all visible descendants of a process, without itself."""
     found, todo = [], [ancestor]
     while todo:
         children = _children(todo.pop())
@@ -56,9 +56,9 @@ def _children(parent: int) -> list[int]:
 
 
 def used_bytes(ancestor: int) -> int:
-    """The memory of all descendants: what each has for itself, and what some of them share, once.
+    """Memory of all descendants; shared memory counts once.
 
-    Of shared memory the whole of each mapping counts, since pages that nobody looks at are there
+    Each shared mapping counts as a whole, since pages that are not mapped are there
     all the same.
     """
     own, shared = 0, {}
@@ -74,7 +74,7 @@ def used_bytes(ancestor: int) -> int:
 
 
 def _shared_mappings(pid: int) -> dict[tuple[str, str, int], int] | None:
-    """The bytes of each writable shared mapping, by file and offset; None where it is not shown."""
+    """Bytes of each writable shared mapping, by file and offset; None if not visible."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
     except OSError:
@@ -214,9 +214,10 @@ _HERE = Path(__file__).parent
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 _SYSTEM_FILES = ("/etc/ld.so.cache",)
 START_SECONDS = 60.0
-"""How long building the jail may take on a busy machine."""
+"""Seconds in which a jail is built on a busy machine."""
 WALL_FACTOR = 3
-"""Wall-clock time over processor time: waiting for a busy machine is not the program's fault."""
+"""Wall-clock limit as a multiple of the processor time: a busy machine is not the program's fault.
+"""
 OUTPUT_BYTES = 256 * 1024
 BOX_MEBIBYTES = 64
 FILE_MEBIBYTES = 32
@@ -224,7 +225,7 @@ PROCESSES = 24
 OPEN_FILES = 64
 LIMITS_ONLY = "limits only"
 Mechanism: TypeAlias = Literal["bubblewrap", "jail"]
-"""What builds the walls: bubblewrap, or the jail that is built in."""
+"""Isolation mechanism: bubblewrap, or the built-in jail."""
 MECHANISMS: tuple[Mechanism, ...] = ("bubblewrap", "jail")
 _FIRST_SPARE_ID, _SPARE_IDS = 1_900_000_000, 100_000_000
 _DEVICES = ("null", "zero", "urandom", "random")
@@ -233,7 +234,7 @@ _POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """A program ran.
+    """Result of a program that ran.
 
     Attributes:
         passed: Whether it reached the end of its tests.
@@ -256,7 +257,7 @@ class Ran:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """A program was not run, and why."""
+    """Reason why a program was not run."""
 
     why: str
 
@@ -270,7 +271,7 @@ def run_sandboxed(
     allow_weak: bool = False,
     mechanism: Mechanism | None = None,
 ) -> Ran | Refused:
-    """Run a program and then its tests, in one fresh Python, shut in.
+    """Run a program and then its tests in a new, isolated Python.
 
     Args:
         program: Python source.
@@ -299,12 +300,12 @@ def run_sandboxed(
 
 
 def sandbox_mechanism() -> Mechanism | None:
-    """What isolates programs on this machine, or None if nothing can; each is tried once."""
+    """Isolation mechanism of this machine, or None; each is tried once."""
     return next((m for m in MECHANISMS if why_not(m) is None), None)
 
 
 def why_no_sandbox() -> str | None:
-    """Why programs cannot be isolated on this machine, or None if they can."""
+    """Reason why programs cannot be isolated on this machine, or None if they can."""
     if sandbox_mechanism() is not None:
         return None
     return "; ".join(f"{why_not(m)}" for m in reversed(MECHANISMS))
@@ -312,7 +313,7 @@ def why_no_sandbox() -> str | None:
 
 @cache
 def why_not(mechanism: Mechanism) -> str | None:
-    """Why one mechanism does not isolate programs here, or None if it does; tried once."""
+    """Reason why one mechanism does not work here, or None if it does; tried once."""
     if not sys.platform.startswith("linux"):
         return f"no sandbox on {sys.platform}: isolation uses Linux namespaces"
     if mechanism == "bubblewrap" and _bubblewrap() is None:
@@ -403,7 +404,7 @@ def _memory_group(mebibytes: int) -> Iterator[MemoryGroup | None]:
 
 
 class _Watch:
-    """Watches one jail from outside and ends it."""
+    """Watchdog that enforces the limits of one jail from outside."""
 
     def __init__(
         self,
@@ -433,7 +434,7 @@ class _Watch:
                 return  # it died; the result will say so
 
     def result(self, token: str) -> Ran | Refused:
-        """Wait for the end, or for a limit."""
+        """Wait for the end or for a limit."""
         started = time.monotonic()
         deadline, broken_limit = started + START_SECONDS, ""
         is_running = False
@@ -459,7 +460,7 @@ class _Watch:
         return self._judge(token, broken_limit, seconds=seconds, is_running=is_running)
 
     def end(self) -> None:
-        """Kill whatever is left and collect what it had still printed."""
+        """Kill all remaining processes and collect their output."""
         if self._process.returncode is None:
             for pid in [*descendants(self._process.pid), self._process.pid]:
                 try:
@@ -552,7 +553,7 @@ def _limits(seconds: int, mebibytes: int) -> dict[str, int]:
 
 @cache
 def _python() -> str:
-    """The interpreter behind a virtual environment: the program gets the standard library only."""
+    """Interpreter behind a virtual environment: the program gets the standard library only."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -563,7 +564,7 @@ def _source(name: str) -> str:
 
 @cache
 def _parts() -> list[str]:
-    """Which folders of the system a program may read, outermost only."""
+    """System folders that a program may read, outermost only."""
     wanted = [p for p in (*_SYSTEM, *_SYSTEM_FILES) if Path(p).exists()]
     for prefix in {sys.base_prefix, sys.base_exec_prefix, str(Path(_python()).parent)}:
         real = os.path.realpath(prefix)
@@ -574,10 +575,10 @@ def _parts() -> list[str]:
 
 @cache
 def _bubblewrap_arguments() -> list[str]:
-    """The walls as bubblewrap is told to build them: the same that `jail.py` builds."""
+    """Arguments of bubblewrap for the same isolation that `jail.py` builds."""
     arguments = ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     if os.geteuid() == 0:
-        # No user namespace: the harness gives up root for an id that nobody has.
+        # No user namespace: the harness gives up root for an unused id.
         apart = ("pid", "net", "ipc", "uts", "cgroup-try")
         arguments += [f"--unshare-{name}" for name in apart]
         arguments += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]

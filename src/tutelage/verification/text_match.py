@@ -1,4 +1,4 @@
-"""Checks that compare texts: exact text and multiple choice."""
+"""Text checks: exact match and multiple choice."""
 
 import re
 import unicodedata
@@ -65,7 +65,7 @@ _LED = re.compile(
     r"\u0909\u0924\u094d\u0924\u0930|\u0935\u093f\u0915\u0932\u094d\u092a|\u0e04\u0e37\u0e2d|l\u00e0|\b(?:answer|choice|option)\s*[-\u2013\u2014=])\s*$",
     re.IGNORECASE,
 )
-"""What stands in front of a letter that is said as the answer, unlike in `vitamin C`."""
+"""Words in front of a letter given as the answer, unlike in `vitamin C`."""
 _SECOND_THOUGHT = re.compile(
     r"\b(?:no,? wait|wait|actually|correction|scratch that|on second thought|i mean|sorry|oops)\b",
     re.IGNORECASE,
@@ -74,7 +74,7 @@ _SEVERAL = re.compile(r"(?<![\w'])\(?[A-J]\)?\s*(?:,|/|&|\bor\b|\band\b)\s*\(?[A
 
 
 def check_exact(response: str, reference: str, *, ignore_case: bool = True) -> Verdict:
-    """Whether the response, or its marked answer, is the reference text.
+    """Whether the response, or its marked answer, equals the reference text.
 
     Spaces, Unicode forms, quotes around the whole and a full stop at the end do not count.
 
@@ -205,7 +205,7 @@ def _ruled_said(said: list[tuple[str, str]], response: str, target: str) -> Verd
 
 
 def _ruled_alone(response: str, target: str) -> Verdict:
-    """The verdict where no letter is named as the answer: by the one that stands alone, if any."""
+    """Verdict where no letter is given as the answer, from the only one that remains."""
     letters = _ruled_in(response)
     if len(letters) > 1:
         return cannot_check(f"more than one choice is named: {', '.join(sorted(letters))}")
@@ -268,12 +268,12 @@ def _letters_said(response: str) -> list[tuple[str, str]]:
 
 
 def _letters_left(response: str) -> list[tuple[str, str]]:
-    """The one letter that is still named where others were ruled out: `not A, it is C`."""
+    """The only letter that remains after others were excluded: `not A, it is C`."""
     return [(letter, "named where others were ruled out") for letter in _ruled_in(response)]
 
 
 def _texts_said(response: str, choices: Sequence[str]) -> list[tuple[str, str]]:
-    """The choices whose text is in the response; one inside a longer one does not count."""
+    """Choices whose text occurs in the response; one inside a longer one does not count."""
     body = _plain(response)
     spans: list[tuple[int, int, str]] = []  # of all texts
     for index, choice in enumerate(choices):

@@ -1,4 +1,4 @@
-"""Units of measure and of money, and what one is in terms of another.
+"""Units of measure and money, and conversions between them.
 
 Where two quantities both name a unit known here, they are compared after conversion: 5 km is
 5000 m, and 2 hours are not 2 minutes.
@@ -11,7 +11,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A unit.
+    """Unit with its kind and size.
 
     Attributes:
         kind: What it measures; units of different kinds cannot be compared.
@@ -119,7 +119,7 @@ _UNITS = _table()
 
 
 def units_of(text: str) -> tuple[Unit, ...]:
-    """The units that a text may name, such as the words behind a number.
+    """Units that a text may name, such as the words behind a number.
 
     Args:
         text: Such as `km`, `square feet`, `miles per hour`, `dollars each`.
@@ -163,6 +163,6 @@ def _rate(above: str, below: str) -> tuple[Unit, ...]:
 
 
 def conversions(unit: Unit) -> frozenset[Fraction]:
-    """By how much a number may change when it is written in another unit of the same kind."""
+    """Factors by which a number may change when it is written in another unit of its kind."""
     alike = [u.factor for units in _UNITS.values() for u in units if u.kind == unit.kind]
     return frozenset(unit.factor / factor for factor in alike) - {Fraction(1)}

@@ -1,4 +1,4 @@
-"""What a check can say."""
+"""Verdicts of a check, claims and constraints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ Ruling: TypeAlias = Literal["right", "wrong", "no_answer", "cannot_check"]
 RULINGS: tuple[Ruling, ...] = get_args(Ruling)
 
 EVIDENCE_CHARACTERS = 600
-"""Evidence is for people and stands in a table cell; longer texts are cut in the middle."""
+"""Most characters of the evidence, which is shortened in the middle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a check says about one response. There is no number in it on purpose.
+    """Verdict of a check on one response; it has no number on purpose.
 
     Attributes:
         candidate_id: Whose response it is, if the caller named it.
@@ -40,27 +40,27 @@ class Verdict:
 
 
 def right(evidence: str) -> Verdict:
-    """The response was checked and is right."""
+    """Verdict: the response was checked and is right."""
     return Verdict(verdict="right", evidence=shorten(evidence))
 
 
 def wrong(evidence: str) -> Verdict:
-    """The response was checked and is wrong."""
+    """Verdict: the response was checked and is wrong."""
     return Verdict(verdict="wrong", evidence=shorten(evidence))
 
 
 def no_answer(evidence: str) -> Verdict:
-    """The response holds nothing that could be checked."""
+    """Verdict: the response has no answer that could be checked."""
     return Verdict(verdict="no_answer", evidence=shorten(evidence))
 
 
 def cannot_check(evidence: str) -> Verdict:
-    """The check could not be made."""
+    """Verdict: the check was not possible."""
     return Verdict(verdict="cannot_check", evidence=shorten(evidence))
 
 
 def shorten(text: str, limit: int = EVIDENCE_CHARACTERS) -> str:
-    """Cut a text in the middle so that it has at most `limit` characters (at least 20).
+    """Text shortened in the middle to at most `limit` characters (at least 20).
 
     Examples:
         >>> shorten("a" * 30, 20)
@@ -81,7 +81,7 @@ def shorten(text: str, limit: int = EVIDENCE_CHARACTERS) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constraint:
-    """One instruction that a program can check.
+    """One verifiable instruction (constraint).
 
     Attributes:
         kind: As IFEval names it, for example `punctuation:no_comma`.
@@ -94,7 +94,7 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A response that claims to be right, and what it is to be held against.
+    """A response to be checked, with its reference.
 
     Attributes:
         candidate_id: Comes back in the verdict.
@@ -117,7 +117,7 @@ class Claim:
 
 
 def claim_of(candidate: Candidate, *, reference: str | None = None) -> Claim:
-    """The claim of a candidate that it reaches a reference answer.
+    """Claim that a candidate reaches a reference answer.
 
     A candidate without text (its status is not ok) makes a claim without a response, which every
     check answers with `no_answer`.

@@ -1,4 +1,4 @@
-"""The web application: addresses to answers. Every text of the data leaves through `_answer`."""
+"""Web application of the viewer: routes, handlers and JSON responses with visible text."""
 
 import hashlib
 import json
@@ -37,11 +37,11 @@ from tutelage.viewer.token_heatmap import Heat
 
 
 RATIOS = ("ifd", "r_ifd", "ifd_loss")
-"""Metrics with a line at 1."""
+"""Metrics with a reference line at 1."""
 
 
 def about(shelf: Shelf) -> dict[str, Any]:
-    """The run in one line, and the names that the page offers."""
+    """Summary of the run in one line, and the names that the page offers."""
     meta, manifest = shelf.meta, shelf.manifest
     student = manifest.get("student", {})
     rule = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("rule", {})
@@ -100,7 +100,7 @@ _NOT_SHOWN = frozenset(("value",))
 
 
 class Viewer:
-    """The handlers of one opened run.
+    """Request handlers of one opened run.
 
     Args:
         shelf: The opened run.
@@ -113,22 +113,22 @@ class Viewer:
         self.answers = Answers(KEPT_ANSWERS)
 
     def question(self, request: Request) -> Question:
-        """What the address asks for."""
+        """Parsed query of a request."""
         return question_of(request.query_params.multi_items(), self.shelf.names)
 
     def kept(self, key: tuple[object, ...], work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """An answer of late; those that are not complete are not kept."""
+        """Cached answer of a query; incomplete answers are not cached."""
         answer: dict[str, Any] = self.answers.of(
             (self.shelf.version, *key), work, keep=lambda found: found["progress"] == 1.0
         )
         return answer
 
     def about(self, _: Request) -> dict[str, Any]:
-        """What the page needs at its start."""
+        """Data that the page needs at its start."""
         return about(self.shelf)
 
     def rows(self, request: Request) -> dict[str, Any]:
-        """A stretch of the list."""
+        """Rows of the list from a position on."""
         question = self.question(request)
         start = _whole(request, "start", 0)
         count = _whole(request, "count", PAGE_ROWS)
@@ -136,12 +136,12 @@ class Viewer:
         return {**found, "version": self.shelf.version, "stale": self.shelf.is_stale}
 
     def facets(self, request: Request) -> dict[str, Any]:
-        """The filters' counts."""
+        """Counts of the filters."""
         question = self.question(request)
         return self.kept(("facets", question.key), lambda: facets_of(self.shelf, question))
 
     def plot(self, request: Request) -> dict[str, Any]:
-        """The picture."""
+        """Data of the scatter plot."""
         question = self.question(request)
         x, y = (request.query_params.get(name, "") for name in ("x", "y"))
         whose = request.query_params.get("whose", "any")
@@ -153,7 +153,7 @@ class Viewer:
         )
 
     def map(self, request: Request) -> dict[str, Any]:
-        """The map of rows by embedding."""
+        """Data of the map of rows by embedding."""
         question = self.question(request)
         return self.kept(("map", question.key), lambda: map_of(self.shelf, question))
 
@@ -162,42 +162,42 @@ class Viewer:
         return lineage_of(self.shelf, request.path_params["example"])
 
     def named(self, request: Request) -> dict[str, Any]:
-        """The example that a name such as row:3 means."""
+        """Example that a name such as row:3 refers to."""
         return {"id": example_named(self.shelf, request.query_params.get("name", ""))}
 
     def differences(self, request: Request) -> dict[str, Any]:
-        """Two versions word by word."""
+        """Word-by-word comparison of two versions."""
         left, right = (request.query_params.get(name, "") for name in ("left", "right"))
         example = request.path_params["example"]
         return dict(differences_of(self.shelf, example, left=left, right=right))
 
     def judgement(self, request: Request) -> dict[str, Any]:
-        """Why it was decided so."""
+        """Explanation of the decision on an example."""
         return judgement_of(self.shelf, request.path_params["example"])
 
     def otherwise(self, request: Request) -> dict[str, Any]:
-        """How others would decide."""
+        """Decisions of other rules on an example."""
         return otherwise(self.shelf, request.path_params["example"])
 
     def would_be(self, request: Request) -> dict[str, Any]:
-        """How one other rule would decide."""
+        """Decision of one other rule on an example."""
         given = request.query_params
         values: dict[str, Any] = {n: given[n] for n in ("rule", "mode", "margin") if n in given}
         return would_be(self.shelf, request.path_params["example"], values)
 
     def tokens(self, request: Request) -> dict[str, Any]:
-        """A version token by token."""
+        """Token heat map of a version."""
         candidate = request.query_params.get("candidate", "")
         return self.heat.of(
             request.path_params["example"], candidate, read=request.method == "POST"
         )
 
     def lost(self, _: Request) -> dict[str, Any]:
-        """Input rows that are no example."""
+        """Input rows that are not examples."""
         return {"rows": lost_rows(self.shelf)}
 
     def overrule(self, request: Request, body: dict[str, Any]) -> dict[str, Any]:
-        """A person decides."""
+        """Record a manual decision."""
         example, candidate = request.path_params["example"], body.get("candidate_id")
         note = body.get("note", "")
         if not isinstance(note, str) or not isinstance(candidate, str | None):
@@ -210,7 +210,7 @@ class Viewer:
         return lineage_of(self.shelf, example)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close everything that is open."""
         self.heat.close()
         self.shelf.close()
 
@@ -218,7 +218,7 @@ class Viewer:
 def build_app(
     shelf: Shelf, *, token: str, port: int, doors: Doors | None = None
 ) -> tuple[ASGIApp, Viewer]:
-    """The application of one run.
+    """Web application of one run.
 
     Args:
         shelf: The opened run.
@@ -309,7 +309,7 @@ async def _exported(viewer: Viewer, request: Request) -> Response:
 
 
 def _answer(value: dict[str, Any]) -> Response:
-    """JSON in which nothing is invisible; `value`s are kept, since they come back as filters."""
+    """JSON response with all characters visible, except in `value`s, which return as filters."""
     return JSONResponse(_shown(value))
 
 
@@ -326,7 +326,7 @@ def _shown(value: Any) -> Any:
 
 
 async def _said(_: Request, error: Exception) -> Response:
-    """An error of ours, as the page shows it."""
+    """Error response in the page's format."""
     status = 400 if isinstance(error, DataError | SettingsError) else 500
     hint = getattr(error, "hint", None)
     return JSONResponse(_shown({"error": str(error), "hint": hint}), status_code=status)
@@ -342,7 +342,7 @@ def _whole(request: Request, name: str, otherwise_: int) -> int:
 
 
 def _page() -> tuple[str, dict[str, bytes]]:
-    """The page, and what it loads: under an address that holds a hash of all of it."""
+    """Page with its assets, under an address with a hash of their content."""
     folder = files("tutelage.viewer").joinpath("assets")
     assets = {
         entry.name: entry.read_bytes()

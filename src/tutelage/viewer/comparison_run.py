@@ -1,4 +1,4 @@
-"""A second student beside the first: the same rows, judged by another run."""
+"""Second student in the viewer: the same rows, judged in another run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ _SCORES = "select * from read_parquet({scores}) where candidate_id in (select un
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Second:
-    """The run of the second student.
+    """Run of the second student.
 
     Attributes:
         run: Its folder.
@@ -45,7 +45,7 @@ class Second:
     student: str | None
 
     def compare(self, tables: duckdb.DuckDBPyConnection, run: RunFolder) -> None:
-        """Make the table `beside`, which says how the two decide on each example.
+        """Create the table `beside` with the decisions of both students on each example.
 
         Raises:
             RunError: One of the two has no decisions.
@@ -56,7 +56,13 @@ class Second:
     def about(
         self, tables: duckdb.DuckDBPyConnection, example_id: str, ids: list[str]
     ) -> dict[str, Any]:
-        """Its decision on one example, and its numbers by candidate."""
+        """Decision of the second student on one example, and its numbers by candidate.
+
+        Args:
+            tables: The connection.
+            example_id: The example.
+            ids: Ids of its candidates.
+        """
         query = f"select * from read_parquet({text(self.run.decisions)}) where example_id = $id"
         found = tables.sql(query, params={"id": example_id}).to_arrow_table().to_pylist()
         decision = found[0] if found else None
@@ -103,7 +109,7 @@ def second_selection(run: RunFolder, name: str) -> Second:
 
 
 def open_second(root: Path) -> Second:
-    """The run of a second student.
+    """Open the run of a second student.
 
     Raises:
         RunError: There is no run.

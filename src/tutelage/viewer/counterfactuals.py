@@ -1,4 +1,4 @@
-"""Why a decision fell as it did, and how it would fall otherwise; from stored scores alone."""
+"""Explanation of a decision, and the decisions of other rules, from stored scores alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +30,11 @@ ALTERNATIVES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("all refined", {"rule": "all_refined"}),
     ("all original", {"rule": "all_original"}),
 )
-"""Rules that decide on an example from itself alone."""
+"""Rules that decide on each example separately."""
 CUTTING = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
-"""Rules that one example alone does not decide: they keep a share of all examples, are matched to
-what another rule keeps, or read the data."""
+"""Rules that depend on other examples or on the data: they keep a share of all examples, match
+another rule, or read columns.
+"""
 _OF_ONE_EXAMPLE = frozenset(
     (
         "rule",
@@ -57,12 +58,12 @@ _OF_ONE_EXAMPLE = frozenset(
 )
 _GATES = ("use_filters", "quality_gate", "gate", "gate_order", "gate_check")
 _MOST_MARGINS = 12
-"""Gains that are tried; with more versions the largest margins are left out."""
+"""Margins that are tried; with more versions the largest ones are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Everything that decides on one example.
+    """Tables that decide on one example.
 
     Attributes:
         candidates: Its rows of the candidates table.
@@ -79,7 +80,7 @@ class Evidence:
     quality: pa.Table | None = None
 
     def gates(self, settings: SelectSettings) -> pa.Table:
-        """Who may not be chosen, under these settings."""
+        """Candidates excluded under these settings."""
         if self.filters is None and self.verdicts is None and self.quality is None:
             return GATES.empty_table()
         return gate(
@@ -92,7 +93,7 @@ class Evidence:
 
 
 def judgement_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
-    """The recorded decision in words, with the numbers it rested on.
+    """Recorded decision in words, with the numbers that it used.
 
     Raises:
         DataError: There is no such example.
@@ -124,7 +125,7 @@ def judgement_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
 
 
 def otherwise(shelf: Shelf, example_id: str) -> dict[str, Any]:
-    """What every other rule would decide, and where the margin turns the decision.
+    """Decisions of all other rules, and the margins at which the decision changes.
 
     Raises:
         DataError: There is no such example.
@@ -138,7 +139,12 @@ def otherwise(shelf: Shelf, example_id: str) -> dict[str, Any]:
 
 
 def would_be(shelf: Shelf, example_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What another rule, mode or margin would decide on one example, in words.
+    """Decision of another rule, mode or margin on one example, in words.
+
+    Args:
+        shelf: The opened run.
+        example_id: The example.
+        values: The changed settings.
 
     Raises:
         DataError: There is no such example.
@@ -149,7 +155,7 @@ def would_be(shelf: Shelf, example_id: str, values: Mapping[str, Any]) -> dict[s
     settings = checked(SelectSettings, {**base, **values}, place="rule")
     if settings.rule in CUTTING:
         raise SettingsError(
-            f"{settings.rule} {_why_all(settings.rule)}: one alone does not tell",
+            f"{settings.rule} {_why_all(settings.rule)}: one alone does not decide",
             hint=f"tutelage select {shelf.run.root} --rule {settings.rule}",
         )
     evidence = _evidence(shelf, example_id)
@@ -169,7 +175,7 @@ def _why_all(rule: str) -> str:
 
 
 def _recorded(shelf: Shelf) -> SelectSettings:
-    """The settings of the decisions that stand, or the defaults where nothing was decided."""
+    """Settings of the current decisions, or the defaults without any."""
     tally = shelf.manifest.get("stages", {}).get("select", {}).get("tally", {})
     try:
         return SelectSettings(**tally.get("rule", {}))
@@ -178,7 +184,7 @@ def _recorded(shelf: Shelf) -> SelectSettings:
 
 
 def _like(recorded: SelectSettings, **values: Any) -> SelectSettings:
-    """Another rule behind the same gates."""
+    """Another rule with the same gates."""
     return SelectSettings(**{name: getattr(recorded, name) for name in _GATES}, **values)
 
 
@@ -216,7 +222,7 @@ def _evidence(shelf: Shelf, example_id: str) -> Evidence:
 
 
 def _verdicts(shelf: Shelf, ids: list[str]) -> pa.Table | None:
-    """The verdicts of the check that feeds the gate."""
+    """Verdicts of the check that the gate uses."""
     found = _part(shelf, shelf.run.verdicts, ids)
     if found is None or "check" not in found.column_names:
         return found
@@ -248,7 +254,7 @@ def _without_texts(candidates: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def _outcomes(evidence: Evidence, wanted: Sequence[SelectSettings]) -> list[dict[str, Any]]:
-    """What each rule would choose and why, before any cut; or why it cannot decide here."""
+    """Choice and reason of each rule before any budget, or why it cannot decide here."""
     there = set(evidence.scores[0]) if evidence.scores else set()
     columns = sorted({c for s in wanted for c in compared_columns(s) if c in there})
     if not evidence.candidates:
@@ -298,7 +304,7 @@ def _numbers(scores: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pa.
 
 
 def _turning_points(evidence: Evidence, recorded: SelectSettings) -> list[dict[str, Any]]:
-    """From which margins on the safe srt rule decides otherwise, the first one from 0 on.
+    """Margins at which the safe srt rule changes its decision, ascending from 0.
 
     A decision can only change where the margin equals a gain between two versions: a version wins
     while its gain is larger than the margin.

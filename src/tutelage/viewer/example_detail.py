@@ -1,4 +1,4 @@
-"""One example with everything that is known about it."""
+"""Details of one example: versions, scores, decision and differences."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -16,14 +16,14 @@ from tutelage.reporting.text_diff import difference
 from tutelage.viewer.run_store import Shelf
 
 DIFF_CHARACTERS = 12_000
-"""Of longer texts only this much is compared word by word."""
+"""Longest text that is compared word by word."""
 
 _DETAILS = ("candidate_id", "parent_id", "step", "teacher", "status", "finish_reason", "detail")
 _NOT_NUMBERS = frozenset(("candidate_id", "example_id", "student"))
 
 
 def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
-    """An example, its versions with texts and numbers, and what was decided.
+    """An example, its versions with texts and numbers, and the decision.
 
     Raises:
         DataError: There is no such example.
@@ -69,7 +69,7 @@ def lineage_of(shelf: Shelf, example_id: str) -> dict[str, Any]:
 
 
 def _gate(result: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the quality gate made of a version, with what each number means."""
+    """Result of the quality gate for a version, with the meaning of each number."""
     facts = as_facts(result)
     if facts is None:
         return None
@@ -86,7 +86,7 @@ _DIFFERENCE = "the difference to the row's original"
 
 
 def _name_own_answers(versions: list[dict[str, Any]]) -> None:
-    """Say which samples the student wrote itself, and which versions are rewrites of these."""
+    """Mark samples that the student wrote itself, and rewrites of these."""
     own = {v["candidate_id"] for v in versions if v["detail"] == OWN_ANSWER}
     for version in versions:
         if version["candidate_id"] in own:
@@ -118,7 +118,7 @@ def _located(shelf: Shelf, example_id: str) -> tuple[int, int, str | None, bool,
 
 
 def example_named(shelf: Shelf, name: str) -> str | None:
-    """The id of an example that is named as `tutelage explain` names it, or None."""
+    """Id of an example named as in `tutelage explain`, or None."""
     if name.startswith("row:") and name[4:].isascii() and name[4:].isdigit():
         found = shelf.ask("select example_id from e where row = $row", {"row": int(name[4:])})
         return str(found[0][0]) if found else None
@@ -159,7 +159,7 @@ def _pair(messages: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _beside_the_pair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The turns that are neither the last user turn nor the response."""
+    """Turns other than the last user turn and the response."""
     last = max((i for i, turn in enumerate(messages) if turn["role"] == "user"), default=-1)
     return [turn for i, turn in enumerate(messages[:-1]) if i != last]
 
@@ -198,7 +198,13 @@ def _entry(entry: Override) -> dict[str, Any]:
 def differences_of(
     shelf: Shelf, example_id: str, *, left: str, right: str
 ) -> dict[str, list[list[list[str]]]]:
-    """Two versions word by word: for instruction and response the spans of either side.
+    """Word-by-word comparison of two versions: spans of instruction and response.
+
+    Args:
+        shelf: The opened run.
+        example_id: The example.
+        left: Id of one candidate.
+        right: Id of the other.
 
     Raises:
         DataError: There is no such example, or no such version of it with text.
@@ -220,7 +226,7 @@ def differences_of(
 
 
 def lost_rows(shelf: Shelf, *, most: int = 500) -> list[dict[str, Any]]:
-    """Input rows that are no example, and why, in the order of the input."""
+    """Input rows that are not examples, with the reasons, in the order of the input."""
     if not shelf.run.rows.exists():
         return []
     query = (

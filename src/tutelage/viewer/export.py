@@ -1,4 +1,4 @@
-"""What is shown, as a file to take away."""
+"""Export of the shown examples as a file."""
 
 import csv
 import io
@@ -22,10 +22,15 @@ _COLUMNS = ("example_id", "row", "source", "kept", "step", "reason", "overruled"
 
 
 def handed_out(shelf: Shelf, question: Question, *, form: str) -> Iterator[bytes]:
-    """The shown examples in the shown order.
+    """Shown examples in the shown order, as a file.
 
     `jsonl` holds the chosen versions as `selected.jsonl` does, so only examples that keep one;
     `csv` holds the list with the numbers of the original and of the chosen version.
+
+    Args:
+        shelf: The opened run.
+        question: The filters and the order.
+        form: The format of the file.
 
     Raises:
         SettingsError: There is no such format.
@@ -65,7 +70,7 @@ def _csv_lines(rows: list[Any]) -> bytes:
 
 
 def _harmless(value: object) -> object:
-    """A spreadsheet takes a text that begins like a formula for one; a mark in front stops it."""
+    """Text that a spreadsheet cannot take for a formula: a mark in front prevents it."""
     if isinstance(value, str) and value.startswith(_DANGEROUS):
         return f"'{value}"
     return value

@@ -1,4 +1,4 @@
-"""What the viewer asks again and again, in one narrow file made once from the run's tables.
+"""Index of a run for the viewer: one narrow file, built once from the run's tables.
 
     e   one row an example, in the order of the input: its decision, the numbers of the original
         and of the chosen version, sets as bit masks, and where its row lies in examples.parquet
@@ -31,7 +31,9 @@ MEMORY_LIMIT = "1GB"
 SNIPPET_CHARACTERS = 160
 FOLDER = ".view"
 MASK_BITS = 62
-"""Teachers, statuses and faults beyond these, by how often they are there, share the last bit."""
+"""Most teachers, statuses and faults with a bit of their own; less frequent ones share the last
+bit.
+"""
 OTHERS = "(others)"
 
 _TOKENS = ("response_tokens", "instruction_tokens")
@@ -88,7 +90,7 @@ order by e0.n
 
 
 def index_key(run: RunFolder) -> str:
-    """A hash that changes when a table of the run was written again."""
+    """Hash that changes when a table of the run is rewritten."""
     facts: list[object] = [VERSION]
     for name in _SOURCES:
         path: Path = getattr(run, name)
@@ -99,7 +101,7 @@ def index_key(run: RunFolder) -> str:
 
 
 def open_index(run: RunFolder, *, scratch: Path, progress: Progress) -> Path:
-    """The path of the index of a run, which is made where it is not there or not of today.
+    """Path of a run's index, which is built if it is missing or outdated.
 
     Args:
         run: The run folder; it must hold examples and candidates.
@@ -197,7 +199,7 @@ def _roll(
     metrics: Sequence[str],
     bits: Mapping[str, Sequence[str]],
 ) -> None:
-    """Roll candidates up to examples; `bits` has the names of which masks are made, by column."""
+    """Aggregate candidates to examples; `bits` has the names for the masks, by column."""
     decisions = _decisions(run)
     _enum(tables, "source_name", "select distinct source from e0 where source is not null")
     _enum(tables, "reason_name", f"select reason from ({decisions}) union select '{OVERRULED}'")
@@ -222,7 +224,7 @@ def _roll(
 def _student(
     tables: duckdb.DuckDBPyConnection, run: RunFolder, manifest: dict[str, Any]
 ) -> str | None:
-    """Whose scores decided: the select stage's student, else the run's, else any there is."""
+    """Student whose scores decided: the select stage's, else the run's, else any."""
     decided = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("student")
     named = decided or manifest.get("student", {}).get("fingerprint")
     there = _students(tables, run)
@@ -238,7 +240,7 @@ def _students(tables: duckdb.DuckDBPyConnection, run: RunFolder) -> list[str]:
 
 
 def _metrics(tables: duckdb.DuckDBPyConnection, run: RunFolder) -> list[str]:
-    """Columns of the scores that are numbers: token counts first, as they are always there."""
+    """Numeric columns of the scores, token counts first because they always exist."""
     if not run.scores.exists():
         return []
     described = tables.execute(f"describe select * from read_parquet({text(run.scores)})")
@@ -269,7 +271,7 @@ def _decisions(run: RunFolder) -> str:
 
 
 def _gate(run: RunFolder) -> str:
-    """The fault of each version that the quality gate refused."""
+    """Fault of each version that the quality gate refused."""
     if not run.quality_gate_table.exists():
         return "select null::varchar as candidate_id, null::varchar as fault where false"
     path = text(sound(run.quality_gate_table))
@@ -277,7 +279,7 @@ def _gate(run: RunFolder) -> str:
 
 
 def _chosen(run: RunFolder) -> str:
-    """All that is kept, where a rule keeps several versions of an example."""
+    """All chosen candidates, where a rule keeps several versions of an example."""
     path = text(sound(run.chosen))
     return (
         f"left join (select candidate_id from read_parquet({path})) h "
@@ -292,7 +294,7 @@ def _names(tables: duckdb.DuckDBPyConnection, query: str) -> list[str]:
 
 
 def _bit(column: str, names: Sequence[str]) -> str:
-    """A bit for each name; those that have none of their own share the last one."""
+    """Bit of each name; names without a bit of their own share the last one."""
     cases = " ".join(
         f"when {text(name)} then {1 << at}::ubigint"
         for at, name in enumerate(names)
@@ -349,10 +351,10 @@ def _run(tables: duckdb.DuckDBPyConnection, query: str, **parts: str) -> None:
 
 
 def quoted(identifier: str) -> str:
-    """A column's name as SQL, whatever is in it."""
+    """Column name as SQL, with quotes."""
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def text(value: object) -> str:
-    """A text as SQL, whatever is in it."""
+    """Text literal as SQL, with quotes."""
     return "'" + str(value).replace("'", "''") + "'"

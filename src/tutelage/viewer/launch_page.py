@@ -1,4 +1,4 @@
-"""A private page that sends the browser on to the viewer.
+"""Private launch page that redirects the browser to the viewer.
 
 The address of the viewer holds its token. A browser is started as a process, and every user of a
 machine can read the arguments of every process: so the browser is given the path of this file,
@@ -23,10 +23,10 @@ _PAGE = """<!doctype html>
 
 @contextmanager
 def launch_page(link: str) -> Iterator[Path]:
-    """A file that only its owner can read and that leads to a link; removed at the end.
+    """Context manager with a file, readable only by its owner, that leads to a link.
 
     Args:
-        link: Where it leads.
+        link: Address to open.
     """
     with tempfile.TemporaryDirectory(prefix="tutelage-open-") as folder:  # mode 0700
         path = Path(folder) / "open.html"

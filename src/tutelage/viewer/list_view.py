@@ -1,4 +1,4 @@
-"""What the list, its filters and its picture show."""
+"""Queries of the list, its filters and its plots."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -34,11 +34,11 @@ MOST_VALUES = 40
 MOST_POINTS = 1500
 BINS = 48
 SEARCH_SECONDS = 0.1
-"""How long a list waits for a search before it shows what was found so far."""
+"""Seconds that a list waits for a search before it shows partial results."""
 LEAST_COLUMNS = "n, example_id, row, source, snippet, reason, kept, step, candidates, overruled"
 
 ALL = "true and true"
-"""The condition of a question without filters."""
+"""Condition of a query without filters."""
 
 Whose: TypeAlias = Literal["original", "chosen", "any"]
 
@@ -54,9 +54,14 @@ OUTCOME_WORDS = {
 def asked(
     shelf: Shelf, question: Question, *, wait_seconds: float = 0.0
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, Any]]]:
-    """A connection with the tables that the question needs, and how far these are.
+    """Connection with the tables that the query needs, and their completeness.
 
     They are `hits`, `ranged`, `near` and `placed`; see `condition`.
+
+    Args:
+        shelf: The opened run.
+        question: The query.
+        wait_seconds: How long to wait for a search.
     """
     with shelf.cursor() as tables:
         state: dict[str, Any] = {"progress": 1.0}
@@ -90,7 +95,14 @@ def asked(
 
 
 def rows_of(shelf: Shelf, question: Question, *, start: int, count: int) -> dict[str, Any]:
-    """A stretch of the list, and how many rows it has."""
+    """Rows of the list, and the total number.
+
+    Args:
+        shelf: The opened run.
+        question: The query.
+        start: Index of the first row.
+        count: Number of rows.
+    """
     count = max(1, min(count, MOST_ROWS))
     where, parameters = condition(question, shelf.names)
     order = order_by(question.order, shelf.names)
@@ -119,7 +131,7 @@ _COLUMN = {"original": "o_", "chosen": "k_"}
 
 
 def shown_metric(question: Question, shelf: Shelf) -> tuple[str | None, str]:
-    """What the list is sorted by, if it is a metric that is not shown anyway."""
+    """Metric by which the list is sorted, if it has no column anyway."""
     first, _, second = question.sort.removeprefix("-").partition(":")
     if first in shelf.meta.metrics and second in _COLUMN and first not in ("ifd", "r_ifd"):
         return first, second
@@ -148,7 +160,7 @@ def _row(values: tuple[Any, ...], pair: Sequence[str], metric: str | None) -> di
 
 
 def facets_of(shelf: Shelf, question: Question) -> dict[str, Any]:
-    """How many examples each value of each facet would leave, the other filters standing."""
+    """Number of examples for each value of each facet, under the other filters."""
     found: dict[str, Any] = {}
     source = "combinations"
     with asked(shelf, question) as (tables, state):
@@ -173,7 +185,7 @@ _FACET_NUMBERS = ("kept", "teachers", "statuses", "faults", "overruled")
 def _combinations(
     shelf: Shelf, question: Question, tables: duckdb.DuckDBPyConnection, progress: float
 ) -> pa.Table:
-    """How many examples have which facets together, whatever facets are chosen.
+    """Number of examples for each combination of facets, whatever facets are selected.
 
     One look at all examples gives a few rows, from which every facet is counted; they are kept,
     since choosing facets does not change them.
@@ -216,7 +228,7 @@ def _values(
 
 
 def _offered(values: Sequence[tuple[str, str, int]]) -> dict[str, Any]:
-    """The most frequent values, and how many more there are."""
+    """Most frequent values, and the number of others."""
     shown = [{"value": v, "label": label, "count": n} for v, label, n in values[:MOST_VALUES]]
     return {"values": shown, "more": len(values) - len(shown)}
 
@@ -259,7 +271,14 @@ def _masked(
 
 
 def plot_of(shelf: Shelf, question: Question, *, x: str, y: str, whose: Whose) -> dict[str, Any]:
-    """One metric against another: a point a version, or counts in a grid where there are many.
+    """Scatter plot of two metrics: a point per version, or a grid of counts where there are many.
+
+    Args:
+        shelf: The opened run.
+        question: The query.
+        x: Metric of the x axis.
+        y: Metric of the y axis.
+        whose: Which versions are drawn.
 
     Raises:
         DataError: There is no such metric.
@@ -285,7 +304,7 @@ def _drawn(
     parameters: dict[str, object],
     frame: dict[str, list[float]],
 ) -> dict[str, Any]:
-    """Points, or counts in a grid where there are many; `source` has n, x, y and kind."""
+    """Points, or a grid of counts where there are many; `source` has n, x, y and kind."""
     cells = tables.execute(_GRID.format(shown=source), parameters | _grid(frame)).fetchall()
     count = sum(cell[2] for cell in cells)
     found = {"count": count, "frame": frame}
@@ -299,7 +318,7 @@ def _drawn(
 
 
 def map_of(shelf: Shelf, question: Question) -> dict[str, Any]:
-    """The rows on the map of their embeddings, each by what is kept of it.
+    """Rows on the map of their embeddings, each with the kind of its chosen version.
 
     `kind` is 0 where nothing is kept, 1 where the original is kept, 2 where a refinement is. What
     was selected on the map itself does not empty it.
@@ -325,7 +344,7 @@ def map_of(shelf: Shelf, question: Question) -> dict[str, Any]:
 
 
 def _edges(values: Any) -> list[float]:
-    """The range of some numbers with a margin; a range of its own where they are all alike."""
+    """Range of some numbers with a margin; a unit range where all are equal."""
     found: Any = pc.min_max(values).as_py()
     low, high = found["min"], found["max"]
     if low is None or low == high:
@@ -343,7 +362,7 @@ from ({{shown}}) group by i, j
 
 
 def _versions(whose: Whose, x: str, y: str, where: str) -> str:
-    """`kind`: 0 not chosen, 1 a chosen original, 2 a chosen refinement."""
+    """Versions with `kind`: 0 not chosen, 1 a chosen original, 2 a chosen rewrite."""
     if whose == "any":
         kind = "case when not chosen then 0 when step = 'original' then 1 else 2 end"
         name_x, name_y = quoted(x), quoted(y)
@@ -363,7 +382,7 @@ def _versions(whose: Whose, x: str, y: str, where: str) -> str:
 
 
 def _bounds(shelf: Shelf, metric: str) -> list[float]:
-    """The picture's frame: all but the outermost hundredth, and the line at 1 of a ratio."""
+    """Frame of the plot: all but the outermost hundredth, including the line at 1 of a ratio."""
     low, high, inner_low, inner_high = (
         v if v is not None else 0.0 for v in shelf.meta.ranges[metric]
     )

@@ -1,4 +1,4 @@
-"""What is shown: the filters and the order, from the address of the page to SQL.
+"""Queries of the viewer: from the parameters of an address to SQL.
 
 The address holds everything, so that a link shows another person the same rows:
 
@@ -38,7 +38,7 @@ MAX_QUERY_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
-    """A metric of some version lies between two numbers, both included."""
+    """Range filter: a metric of some version lies between two numbers, both included."""
 
     metric: str
     whose: Whose
@@ -48,7 +48,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """The names that may stand in a question."""
+    """Names that a query may use."""
 
     metrics: Sequence[str]
     teachers: Sequence[str]
@@ -59,7 +59,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Which examples are shown, and in which order.
+    """Filters and order of the shown examples.
 
     Attributes:
         words: What the text of one version must hold; empty for everything.
@@ -79,22 +79,22 @@ class Question:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What the set of examples depends on; not their order."""
+        """Key of the set of examples, without their order."""
         return (tuple(sorted(self.facets.items())), *self.rest)
 
     @property
     def rest(self) -> tuple[object, ...]:
-        """What it depends on without the facets."""
+        """Key of the query without the facets."""
         return (self.words, self.ranges, self.near, self.area)
 
     @property
     def order(self) -> str:
-        """The order that is shown: nearest first, unless another one is asked for."""
+        """Order that is shown: nearest first, unless another one is requested."""
         return "near" if self.near and self.sort == "row" else self.sort
 
 
 def question_of(parameters: Iterable[tuple[str, str]], names: Names) -> Question:
-    """Read the address of a page.
+    """Parse the address of a page.
 
     Raises:
         DataError: It asks for a metric, a facet's order or a range that there is not.
@@ -159,7 +159,7 @@ def _range(value: str, names: Names) -> Range:
 
 
 def condition(question: Question, names: Names) -> tuple[str, dict[str, object]]:
-    """The question as a condition on `e`, with its parameters.
+    """Condition on `e` as SQL, with its parameters.
 
     What is looked for in texts, among all versions, by meaning and on the map is expected in the
     tables `hits`, `ranged`, `near` and `placed`, since the same answer serves several questions.
@@ -172,7 +172,13 @@ def condition(question: Question, names: Names) -> tuple[str, dict[str, object]]
 def facets_condition(
     question: Question, names: Names, *, without: str | None = None
 ) -> tuple[str, dict[str, object]]:
-    """The part of a condition that the facets are, one of them left out to count its values."""
+    """Condition of the facets; one facet is left out to count its values.
+
+    Args:
+        question: The query.
+        names: The allowed names.
+        without: The facet to leave out, or None.
+    """
     parts: list[str] = []
     parameters: dict[str, object] = {}
     for facet, values in question.facets.items():
@@ -182,7 +188,7 @@ def facets_condition(
 
 
 def rest_condition(question: Question) -> tuple[str, dict[str, object]]:
-    """The part of a condition that words and ranges are."""
+    """Condition of words and ranges."""
     parts: list[str] = []
     parameters: dict[str, object] = {}
     for at, wanted in enumerate(w for w in question.ranges if w.whose != "any"):
@@ -204,7 +210,7 @@ def rest_condition(question: Question) -> tuple[str, dict[str, object]]:
 
 
 def versions_query(question: Question) -> tuple[str, dict[str, object]] | None:
-    """The examples that have a version within the ranges of `any`, as a query; None without."""
+    """Query for the examples with a version within the ranges of `any`; None without ranges."""
     parameters: dict[str, object] = {}
     held = [
         _between(quoted(w.metric), w, f"v{at}", parameters)
@@ -239,7 +245,7 @@ def _facet(facet: str, values: Sequence[str], names: Names, parameters: dict[str
 
 
 def order_by(sort: str, names: Names) -> str:
-    """An order as SQL; equal ones stay in the order of the input.
+    """Order as SQL; ties stay in the order of the input.
 
     Raises:
         DataError: There is no such order.
@@ -265,5 +271,5 @@ def order_by(sort: str, names: Names) -> str:
 
 
 def is_others(name: str) -> bool:
-    """Whether a name stands for all those that have no bit of their own."""
+    """Whether a name represents all those without a bit of their own."""
     return name == OTHERS

@@ -1,4 +1,4 @@
-"""Embeddings of the rows: the search by meaning, and the map of rows in two dimensions.
+"""Embeddings of the rows, for semantic search and for the map of rows.
 
 A thread reads the texts, embeds them and puts them on a map; until it is done, what asks for it is
 told how far it is. The same run and embedder always give the same map.
@@ -19,16 +19,16 @@ from tutelage.filters import Embedder, make_embedder
 from tutelage.pipeline.config import EmbedderChoice
 
 MOST_ROWS = 50_000
-"""Rows that are embedded; of more, as many at equal distances in the order of the input."""
+"""Most rows that are embedded; of more rows, every k-th one is used."""
 NEAREST = 200
-"""Rows that a search by meaning finds."""
+"""Rows that a semantic search finds."""
 _CHARACTERS = 1000
-"""Of instruction and response, each."""
+"""Characters of the instruction and of the response that are embedded."""
 _BATCH_TEXTS = 2000
 
 
 class RowMap:
-    """Vectors and places of the rows of a run.
+    """Vectors and map positions of a run's rows.
 
     Args:
         path: The table of examples.
@@ -61,7 +61,7 @@ class RowMap:
 
     @property
     def name(self) -> str:
-        """What the vectors come from."""
+        """Source of the vectors."""
         return _words().name if self._embedder is None else self._embedder.name
 
     @property
@@ -71,19 +71,19 @@ class RowMap:
 
     @property
     def progress(self) -> float:
-        """How much is embedded, in [0, 1]; exactly 1 when the map is complete."""
+        """Share of rows that are embedded, in [0, 1]; exactly 1 when the map is complete."""
         return 1.0 if self.done else min(0.99, self._embedded / max(1, 2 * self.drawn))
 
     def wait(self, seconds: float) -> None:
-        """Until it is complete, but no longer than so many seconds."""
+        """Wait until the map is complete, but no longer than some seconds."""
         self._thread.join(seconds)
 
     def stop(self) -> None:
-        """Give up."""
+        """Stop computing the embeddings."""
         self._stop.set()
 
     def placed(self) -> pa.Table:
-        """The columns `n`, `x` and `y`; no rows until the map is complete.
+        """Columns `n`, `x` and `y`; no rows until the map is complete.
 
         Raises:
             DataError: The map cannot be made.
@@ -92,7 +92,7 @@ class RowMap:
         return self._placed
 
     def near(self, text: str) -> pa.Table:
-        """The rows nearest to a text in meaning: `n` and `cosine`; none until all are embedded.
+        """Rows nearest to a text in meaning: `n` and `cosine`; none until all are embedded.
 
         A row is as near as its instruction or its response, whichever is nearer.
 
@@ -144,7 +144,7 @@ class RowMap:
         return np.concatenate(parts[1:] or parts)
 
     def _texts(self) -> Iterator[tuple[str, str]]:
-        """Instruction and response of each drawn row, in the order of the file."""
+        """Instruction and response of each sampled row, in the order of the file."""
         start = 0
         with pq.ParquetFile(self._path) as file:
             for group in range(file.num_row_groups):
@@ -187,7 +187,7 @@ def _places(numbers: NDArray[np.int32], vectors: NDArray[np.float32]) -> pa.Tabl
 
 
 def plane_of(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The first two principal components of some vectors.
+    """First two principal components of some vectors.
 
     The sign of a component is chosen so that its largest weight is positive: the same vectors
     always lie at the same places.

@@ -1,4 +1,4 @@
-"""An opened run: its index, what persons decided since, and its texts by row number."""
+"""An opened run: its index, later manual decisions, and its texts by row number."""
 
 import json
 import threading
@@ -34,7 +34,7 @@ from tutelage.viewer.text_search import Search, Searches
 
 
 class Answers:
-    """Answers by question.
+    """Cache of answers by query.
 
     Args:
         most: How many are kept; the one that was not asked for longest goes first.
@@ -48,7 +48,13 @@ class Answers:
     def of(
         self, key: tuple[object, ...], work: Callable[[], Any], *, keep: Callable[[Any], bool]
     ) -> Any:
-        """The answer that was given before, or a new one, which is kept if it should be."""
+        """Cached answer, or a new one, which is cached if `keep` says so.
+
+        Args:
+            key: Key of the answer.
+            work: Computes the answer.
+            keep: Whether an answer is cached.
+        """
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -69,15 +75,15 @@ class Answers:
 
 
 KEPT_RANGES = 8
-"""Sets of examples that have a version within some ranges: four bytes an example each."""
+"""Cached sets of examples with a version within some ranges; four bytes per example each."""
 
 KEPT_BYTES = 128 * 1024**2
-"""Of row groups that stay in memory, a file; the tool itself writes some 8,000 rows in each."""
+"""Row groups of a file that stay in memory; tutelage writes some 8,000 rows in each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """What the index says about itself; see `tutelage.viewer.index`."""
+    """Metadata of the index; see `tutelage.viewer.index`."""
 
     key: str
     metrics: tuple[str, ...]
@@ -95,7 +101,7 @@ class Meta:
 
 
 class RowsOnDisk:
-    """Rows of a Parquet file by their number, a row group at a time.
+    """Rows of a Parquet file by number, read one row group at a time.
 
     Args:
         path: The file.
@@ -116,12 +122,12 @@ class RowsOnDisk:
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
 
     def take(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows, in the order of their numbers as given."""
+        """Rows in the order of the given numbers."""
         with self._lock:
             return [self._row(number) for number in numbers]
 
     def table(self, number: int) -> pa.Table:
-        """One row, as a table."""
+        """One row as a table."""
         with self._lock:
             return self._slice(number)
 
@@ -139,14 +145,14 @@ class RowsOnDisk:
         return self._kept[group].slice(number - int(self._starts[group]), 1)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the Parquet file."""
         with self._lock:
             self._kept.clear()
             self._file.close()
 
 
 class Shelf:
-    """An opened run.
+    """An opened run folder.
 
     Args:
         run: The run folder.
@@ -204,7 +210,7 @@ class Shelf:
         self.refresh()
 
     def refresh(self) -> None:
-        """Put what persons decided into force."""
+        """Apply the current manual decisions."""
         with self._deciding:  # two that replace the same table at once: DuckDB refuses one
             self.overrides = overrides_of(self.run)
             rows = [self._patched(override) for override in self.overrides.values()]
@@ -244,7 +250,7 @@ class Shelf:
         )
 
     def _patched(self, override: Override) -> dict[str, int | None] | None:
-        """The example's number and the candidate's row, where both are still there."""
+        """Number of the example and row of the candidate, if both still exist."""
         found = self.ask("select n from ix.e where example_id = $id", {"id": override.example_id})
         if not found:
             return None
@@ -257,13 +263,13 @@ class Shelf:
         return None
 
     def versions(self, n: int) -> list[tuple[int, dict[str, Any]]]:
-        """An example's candidates with their row numbers, the original first."""
+        """Candidates of an example with their row numbers, the original first."""
         rows = [int(k) for (k,) in self.ask("select k from ix.c where n = $n", {"n": n})]
         return list(zip(rows, self.candidates.take(rows), strict=True))
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of its own, for one request."""
+        """New connection for one request."""
         tables = self._tables.cursor()
         try:
             yield tables
@@ -271,13 +277,13 @@ class Shelf:
             tables.close()
 
     def ask(self, query: str, parameters: dict[str, object] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
+        """Rows of a query."""
         with self.cursor() as tables:
             return tables.execute(query, parameters or {}).fetchall()
 
     @property
     def is_stale(self) -> bool:
-        """Whether a table of the run was written again since the index was made."""
+        """Whether a table of the run was rewritten after the index was built."""
         return index_key(self.run) != self.meta.key
 
     def _search(self, words: str) -> Search:
@@ -297,7 +303,7 @@ class Shelf:
 
     @property
     def row_map(self) -> RowMap:
-        """The embeddings of the rows, which a thread begins to make at the first use."""
+        """Embeddings of the rows, which a thread computes from the first use."""
         with self._mapping:
             if self._row_map is None:
                 with self.cursor() as tables:
@@ -307,7 +313,7 @@ class Shelf:
             return self._row_map
 
     def nearest(self, text: str) -> pa.Table:
-        """The rows nearest to a text in meaning; see `RowMap.near`."""
+        """Rows nearest to a text in meaning; see `RowMap.near`."""
         done = self.row_map.done
         found: pa.Table = self.near.of(
             (text, done), lambda: self.row_map.near(text), keep=lambda _: done
@@ -315,7 +321,7 @@ class Shelf:
         return found
 
     def close(self) -> None:
-        """Close everything."""
+        """Close the files and connections."""
         self.searches.close()
         if self._row_map is not None:
             self._row_map.stop()
@@ -326,7 +332,7 @@ class Shelf:
 
 
 def _by_row(rows: NDArray[np.int32], examples: NDArray[np.int32], path: Path) -> NDArray[np.int32]:
-    """The example of each row of a file; -1 for rows that do not count."""
+    """Example of each row of a file; -1 for rows that do not count."""
     of_row = np.full(pq.read_metadata(path).num_rows, -1, dtype=np.int32)
     of_row[np.asarray(rows)] = np.asarray(examples)
     return of_row

@@ -1,4 +1,4 @@
-"""Who may ask: only the person who was given the link, from this machine, from our own page.
+"""Access control: only requests of our own page, from this machine, with the secret of the link.
 
 * The server binds to the loopback address, and answers only to names of it: a page of another
   site that has its name point here (DNS rebinding) sends another `Host`.
@@ -45,12 +45,12 @@ HEADERS: Mapping[str, str] = {
 
 
 def new_token() -> str:
-    """A secret that nobody can guess."""
+    """Random secret of a session."""
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 class Guard:
-    """Wraps the application and turns away whoever may not ask.
+    """Middleware that rejects requests without permission.
 
     Args:
         app: What is guarded.
@@ -65,7 +65,7 @@ class Guard:
         self.cookie = f"tutelage_{port}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

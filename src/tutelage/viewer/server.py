@@ -1,4 +1,4 @@
-"""Open a run and serve it until the person has seen enough."""
+"""Server of the viewer on the loopback address."""
 
 import socket
 import tempfile
@@ -23,7 +23,7 @@ from tutelage.viewer.run_store import Shelf
 from tutelage.viewer.security import LOOPBACK, new_token
 
 USUAL_PORT = 8347
-"""Tried first, so that a link to a row is good tomorrow too."""
+"""Preferred port, so that a link to a row stays valid."""
 
 
 def serve(
@@ -91,7 +91,7 @@ def serve(
 
 
 def _embedder(run: RunFolder, model: str | None) -> Embedder | None:
-    """The static embedding model that is named, else that of the selection; None for words."""
+    """Embedding model: the named one, else that of the selection; None for bags of words."""
     named: Any = {"kind": "model2vec", "model": model}
     if model is None:
         named = run.shown_manifest().get("settings", {}).get("select", {}).get("embedder")
@@ -111,7 +111,13 @@ def _named(shelf: Shelf, row: str) -> str:
 
 
 def link(port: int, token: str, *, row: str | None = None) -> str:
-    """The address that opens the viewer."""
+    """Address that opens the viewer.
+
+    Args:
+        port: The port.
+        token: The secret.
+        row: Name of the example to show, or None.
+    """
     wanted: Mapping[str, str] = {"token": token, **({"row": row} if row else {})}
     return f"http://{LOOPBACK}:{port}/?{urlencode(wanted)}"
 

@@ -1,4 +1,4 @@
-"""Look for words in all texts of a run, straight from Parquet, one row group after another.
+"""Full-text search over a run, straight from Parquet, row group by row group.
 
 There is no index of words: a search says what it has found so far and how far it is, and goes on
 in a thread of its own. It holds one row group in memory at a time.
@@ -20,7 +20,7 @@ KEPT_SEARCHES = 8
 
 
 class Search:
-    """One search.
+    """One running or finished search.
 
     Args:
         words: All must be in one version; between double quotes they stand as they are.
@@ -44,24 +44,24 @@ class Search:
 
     @property
     def progress(self) -> float:
-        """How much was looked at, in [0, 1]; exactly 1 when it is done."""
+        """Share of the texts that were searched, in [0, 1]; exactly 1 when it is done."""
         return self._groups_done / self._groups if not self.done else 1.0
 
     @property
     def done(self) -> bool:
-        """Whether everything was looked at."""
+        """Whether all texts were searched."""
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """Give up."""
+        """Stop the search early."""
         self._stop.set()
 
     def wait(self, seconds: float) -> None:
-        """Until it is done, but no longer than so many seconds."""
+        """Wait until the search is done, but no longer than some seconds."""
         self._thread.join(seconds)
 
     def examples(self) -> pa.Table:
-        """The examples found so far, ascending, as a table with the column `n`."""
+        """Examples found so far, ascending, as a table with the column `n`."""
         return pa.table({"n": pa.array(np.flatnonzero(self._found), pa.int32())})
 
     def _run(self) -> None:
@@ -90,7 +90,7 @@ class Search:
 
 
 def terms_of(words: str) -> tuple[str, ...]:
-    """What has to be found; a phrase between double quotes is one term.
+    """Search terms; a phrase in double quotes is one term.
 
     Examples:
         >>> terms_of('red "two  foxes" fox')
@@ -103,7 +103,7 @@ def terms_of(words: str) -> tuple[str, ...]:
 
 
 def matching(table: pa.Table, terms: tuple[str, ...]) -> NDArray[np.bool_]:
-    """Which rows hold every term in one of their texts, whatever its case."""
+    """Mask of rows that contain every term in one of their texts, in any case."""
     held = np.ones(table.num_rows, dtype=bool)
     messages: Any = table["messages"].combine_chunks()
     offsets, contents = messages.offsets.to_numpy(), messages.values.field("content")
@@ -126,7 +126,7 @@ def _hits(texts: Any, term: str) -> NDArray[np.bool_]:
 
 
 class Searches:
-    """The searches of late, so that filtering a found set does not look again.
+    """Cache of recent searches, so that filtering a result does not search again.
 
     Args:
         open_search: Starts one.
@@ -138,7 +138,7 @@ class Searches:
         self._kept: OrderedDict[str, Search] = OrderedDict()
 
     def of(self, words: str) -> Search:
-        """The search for these words, which is started at the first call."""
+        """Search for these words, started at the first call."""
         with self._lock:
             search = self._kept.get(words)
             if search is None:
@@ -154,7 +154,7 @@ class Searches:
             return search
 
     def close(self) -> None:
-        """Stop all of them."""
+        """Stop all running searches."""
         with self._lock:
             for search in self._kept.values():
                 search.stop()

@@ -1,4 +1,4 @@
-"""What the student found surprising, token by token."""
+"""Token heat map: the student's surprisal of each token of a version."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ _SIDES = (
     ("instruction", "instruction_given_response", "instruction"),
 )
 COMMAND = "tutelage run CONFIG.yaml   # with  score: {statistics: true}"
-"""Keeps the statistics of every token with the run."""
+"""Hint on how to store token statistics with the run."""
 
 _FIELDS = (*Candidate.__dataclass_fields__,)
 
 
 class Heat:
-    """Token statistics of a run's student.
+    """Token statistics of a run's student for heat maps.
 
     What the run keeps in statistics.parquet, or the student's cache remembers, is shown without
     loading the student; the rest is read when a person asks for it, one request at a time.
@@ -46,7 +46,7 @@ class Heat:
         self._student: Reader | None = None
 
     def of(self, example_id: str, candidate_id: str, *, read: bool) -> dict[str, Any]:
-        """Both sides of a version, token by token.
+        """Heat map of both sides of a version.
 
         Args:
             example_id: Whose version it is.
@@ -83,14 +83,14 @@ class Heat:
         return {"status": "ok", "truncated": outcome.truncated, "sides": _sides(texts, outcome)}
 
     def close(self) -> None:
-        """Give the student's memory back."""
+        """Free the student's memory."""
         with self._lock:
             if self._student is not None:
                 self._student.close()
                 self._student = None
 
     def _kept(self, candidate_id: str, row: int | None) -> StoredTokens | None:
-        """What stands in statistics.parquet, whose rows are in the order of the scores."""
+        """Stored token statistics; statistics.parquet has the order of the scores."""
         kept = self._shelf.statistics
         if kept is None or row is None or row >= kept.rows:
             return None
@@ -181,7 +181,7 @@ def _more(stats: TokenStats) -> dict[str, list[float] | list[int]]:
 def pieces_of(
     text: str, starts_T: NDArray[np.int32] | None, *, tokens: int
 ) -> tuple[str, Sequence[str] | None]:
-    """Cut a text where its tokens start.
+    """Text cut at the starts of its tokens.
 
     Args:
         text: The whole target.

@@ -86,7 +86,7 @@ def test_efficiency_is_in_the_text_the_page_the_json_and_a_table(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("oracle", "status", "words"),
-    [(0.0, "no_room", "cannot be told from 0"), (-0.2, "oracle_worse", "is below 0")],
+    [(0.0, "no_room", "cannot be distinguished from 0"), (-0.2, "oracle_worse", "is below 0")],
 )
 def test_without_a_gain_to_reach_there_is_no_ratio(
     tmp_path: Path, oracle: float, status: str, words: str

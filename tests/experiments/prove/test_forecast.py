@@ -136,10 +136,12 @@ def test_a_fixed_sequence_is_not_corrected(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     steps = {"name": "s", "kind": "steps", "path": str(tmp_path / "a.jsonl")}
-    with pytest.raises(SettingsError, match="no earlier experiment says how its items vary"):
+    with pytest.raises(
+        SettingsError, match=("no earlier experiment gives the variance of its items")
+    ):
         forecast(config(tmp_path, tasks=[steps]))
     harness = {"name": "h", "kind": "lm_eval", "harness_task": "arc"}
-    with pytest.raises(SettingsError, match="how many items it has is not known"):
+    with pytest.raises(SettingsError, match="how many items it has is unknown"):
         forecast(config(tmp_path, tasks=[harness]), variances="smollm2_choice_margin")
     with pytest.raises(SettingsError, match="there is no such name"):
         forecast(config(tmp_path), variances="mine")

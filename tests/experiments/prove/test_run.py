@@ -381,7 +381,7 @@ def test_a_difference_is_found_and_its_absence_is_said_plainly(place: Path, tmp_
     assert sentence(better, made).count("choice was better") == 1
     assert abs(better.interval.mean - 0.5) < 0.1
     (nothing,) = compare_all(table(0.0), made)
-    assert "no difference could be shown" in sentence(nothing, made)
+    assert "no significant difference" in sentence(nothing, made)
     (worse,) = compare_all(table(-0.5), made)
     assert "choice was worse" in sentence(worse, made)
 
@@ -433,7 +433,7 @@ def test_two_trainings_with_equal_results_do_not_differ(place: Path, tmp_path: P
     results = [{**row, "value": 0.0, "correct": False} for row in table(0.5).to_pylist()]
     (found,) = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
     assert found.interval.mean == 0.0
-    assert "no difference could be shown. Nothing varied" in sentence(found, made)
+    assert "no significant difference. The values do not vary" in sentence(found, made)
 
 
 def test_what_could_be_found_is_stated_with_the_correction(place: Path, tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ def test_one_seed_shows_nothing_however_narrow_its_interval(place: Path, tmp_pat
     made = experiment(place, tmp_path, seeds=[0], balance=["examples"])
     (found,) = compare_all(table(5.0), made)
     assert found.interval.excludes_zero
-    assert "no difference could be shown (with one seed" in sentence(found, made)
+    assert "no significant difference (with one seed" in sentence(found, made)
 
 
 def test_two_names_of_the_same_trainings_are_compared_once(place: Path, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_opening_says_whether_the_loops_differ() -> None:
     (said,) = rounds_opening(moved())[2:]
     assert said == (
         "sums, share right, after 2 trainings: with the gate less random choice +0.100 "
-        "(-0.020 to +0.220); no difference could be shown."
+        "(-0.020 to +0.220); no significant difference."
     )
 
 
@@ -154,7 +154,7 @@ def test_a_sentence_says_what_was_decided_and_only_of_the_latest_students() -> N
     rows = [beside(0.1, 0.05), beside(0.2, 0.1)]
     rows = [{**rows[0], "latest": False, "after": 1}, {**rows[1], "shown": True}]
     (said,) = loops_sentences(pa.Table.from_pylist(rows))
-    assert said.endswith("+0.200 (+0.100 to +0.300); this difference is shown.")
+    assert said.endswith("+0.200 (+0.100 to +0.300); this difference is significant.")
 
 
 def test_the_same_facts_stand_in_markdown() -> None:

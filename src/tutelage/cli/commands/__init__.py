@@ -1,1 +1,1 @@
-"""The commands, grouped by what they are for."""
+"""Commands of the command line, one module for each group."""

@@ -1,4 +1,4 @@
-"""Commands that rank: rank teachers, rank sources, rank agreement."""
+"""Commands for rankings: rank teachers, rank sources, rank agreement."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,19 +31,22 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
                 type=click.IntRange(min=1),
                 default=questions,
                 show_default=True,
-                help="How many are drawn; of each source, for sources.",
+                help="Number of questions to draw; per source, for sources.",
             ),
             click.option(
                 "--predictors",
                 default="rsr,ifd,r_ifd,likelihood,length",
                 show_default=True,
-                help="What the student's readings become; r_ifd takes most of the time.",
+                help="Predictors to compute; r_ifd takes most of the time.",
             ),
             click.option(
                 "--by",
                 default="rsr",
                 show_default=True,
-                help="Decides; also car, accuracy, reward, style_distance where there are numbers.",
+                help=(
+                    "The deciding predictor; also car, accuracy, reward or style_distance, if "
+                    "available."
+                ),
             ),
             click.option("--check", type=click.Choice(_CHECKS), help="Check answers."),
             click.option("--right-field", help="A field that says whether an answer is right."),
@@ -59,11 +62,14 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
             click.option(
                 "--grace",
                 type=click.IntRange(min=10),
-                help="Also the gradient score GRACE, on so many questions; for small students.",
+                help=(
+                    "Also compute the gradient score GRACE, on this many questions; for small "
+                    "students."
+                ),
             ),
             click.option("--level", type=float, default=0.95, show_default=True),
             click.option("--seed", type=int, default=0, show_default=True),
-            click.option("--out", required=True, type=_OUT, help="A folder of its own."),
+            click.option("--out", required=True, type=_OUT, help="The folder to write."),
             dry_run_options,
         )
         for option in reversed(options):
@@ -147,14 +153,14 @@ def rank() -> None:
 @click.option(
     "--budget",
     type=click.IntRange(min=1),
-    help="With --ask: at most so many questions to each teacher; default --questions.",
+    help="With --ask: the most questions to each teacher; default --questions.",
 )
 @click.option(
     "--block",
     type=click.IntRange(min=1),
     default=25,
     show_default=True,
-    help="With --ask: questions between two looks at who may still be first.",
+    help="With --ask: questions between two looks at the ranking.",
 )
 @_rank_options(questions=200)
 def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
@@ -203,7 +209,9 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
     help="A YAML file with tasks: try the sources out by training; see docs/rank.md.",
 )
 @click.option(
-    "--most-cells", type=click.IntRange(min=0), help="Stop after so many trainings; go on later."
+    "--most-cells",
+    type=click.IntRange(min=0),
+    help="Stop after this many trainings, to continue another time.",
 )
 def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options: Any) -> None:
     """Rank the sources of POOL.
@@ -248,7 +256,7 @@ def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options:
 @rank.command()
 @click.argument("rankings", nargs=-1, required=True, type=_OUT)
 @click.option("--predictors", help="Comma-separated; default all that every ranking has.")
-@click.option("--out", required=True, type=_OUT, help="A folder of its own.")
+@click.option("--out", required=True, type=_OUT, help="The folder to write.")
 def agreement(rankings: tuple[Path, ...], *, predictors: str | None, out: Path) -> None:
     """Compare rankings of one pool by several students.
 

@@ -1,4 +1,4 @@
-"""Commands that show or hand on what there is: report, export, doctor."""
+"""Commands for results and checks: report, export, doctor."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     "--compare-with",
     multiple=True,
     type=_RUN,
-    help="A chapter about another folder: a second student's run over the same rows, an "
+    help="A section about another folder: a second student's run over the same rows, an "
     "experiment of `tutelage prove`, a ranking. Repeatable.",
 )
 @click.option(
@@ -72,7 +72,7 @@ def report(
     "chosen",
     default="selected",
     show_default=True,
-    help="selected, or a null: random, random_version, longest, all_refined, all_original.",
+    help="selected, or a baseline: random, random_version, longest, all_refined, all_original.",
 )
 @click.option(
     "--out",
@@ -86,7 +86,7 @@ def report(
     type=click.Choice(["auto", "likelihood", "off"]),
     default="auto",
     show_default=True,
-    help="The column train_weight. auto: as the rule says (lark). likelihood: the student's mean "
+    help="The column train_weight. auto: by the rule (lark). likelihood: the student's mean "
     "probability of the response.",
 )
 @click.option(
@@ -98,7 +98,7 @@ def report(
 @click.option(
     "--pairs",
     type=click.Choice(["checked", "likelihood"]),
-    help="Preferences: where they come from. checked (default): a verifier, a judge or a person. "
+    help="Preferences: their source. checked (default): a verifier, a judge or a person. "
     "likelihood: the student's own, which says nothing about quality.",
 )
 @click.option("--check", help="Preferences: only the verdicts of this check count; default all.")
@@ -184,11 +184,13 @@ def export(
     "--trainer-truth",
     "file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="An exported file: are the tokens that TRL trains on those that were scored?",
+    help="An exported file: check that TRL trains on exactly the scored tokens.",
 )
-@click.option("--trainer-max-length", type=click.IntRange(min=1), help="The trainer's limit.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), help="Compare only so many rows; by default all."
+    "--trainer-max-length", type=click.IntRange(min=1), help=("The trainer's limit on the length.")
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Compare only this many rows; default all."
 )
 @click.option(
     "--device",

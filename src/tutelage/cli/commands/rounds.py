@@ -1,4 +1,4 @@
-"""Commands about how data and students move: drift, frontier, rounds."""
+"""Commands for repeated training and drift: drift, frontier, rounds."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from tutelage.cli.options import (
     data_options,
     data_settings,
     dry_run_options,
+    override_of,
+    override_option,
     student_options,
     student_values,
     template_options,
@@ -26,8 +28,8 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @data_options
 @click.option("--student", help="Measure the likelihood of each text under this student.")
-@click.option("--current", help="And under this one, such as the trained student.")
-@click.option("--template", default="chat", show_default=True, help="Of both students.")
+@click.option("--current", help="And under a second one, such as the trained student.")
+@click.option("--template", default="chat", show_default=True, help="Template of both students.")
 @template_options
 @click.option("--check", type=click.Choice(_CHECKS), help="Check responses against references.")
 @click.option(
@@ -40,11 +42,13 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
     type=click.Choice(["all", "original", "refined"]),
     default="all",
     show_default=True,
-    help="Which versions of rows that have several.",
+    help="The versions to use of rows that have several.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the intervals.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the intervals.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also a Parquet file of lines."
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help=("Also write the measures to this Parquet file."),
 )
 def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any) -> None:
     """Measure how far data sets have moved from the first one.
@@ -101,18 +105,18 @@ def _embedder(name: str) -> dict[str, str]:
 @click.option(
     "--attempted",
     type=click.IntRange(min=1),
-    help="Attempt only so many examples, and place the others by prediction.",
+    help="Attempt only this many examples, and classify the others by prediction.",
 )
 @click.option("--check", type=click.Choice(_CHECKS), default="maths", show_default=True)
 @click.option("--keep", "keep_fraction", type=float, default=0.5, show_default=True)
-@click.option("--low", type=float, help="A fixed band instead: its lowest pass rate.")
-@click.option("--high", type=float, help="And its highest.")
+@click.option("--low", type=float, help="A fixed band: its lowest pass rate.")
+@click.option("--high", type=float, help="A fixed band: its highest pass rate.")
 @click.option(
     "--order",
     type=click.Choice(["easy_first", "hard_first", "band_first"]),
     default="easy_first",
     show_default=True,
-    help="Of the exported set.",
+    help="Order of the exported set.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--batch", type=click.IntRange(min=1), default=16, show_default=True)
@@ -171,13 +175,7 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A setting that wins over the file, such as rounds=5. Repeatable.",
-)
+@override_option("rounds=5")
 @tracker_options
 @dry_run_options
 def rounds(
@@ -202,7 +200,6 @@ def rounds(
       tutelage rounds rounds.yaml --dry-run
       tutelage rounds rounds.yaml --set rounds=3
     """
-    from tutelage.cli.commands.run import override_of
     from tutelage.experiments.rounds import load_rounds_settings, run_rounds
     from tutelage.training import tracked
 

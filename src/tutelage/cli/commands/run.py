@@ -1,4 +1,4 @@
-"""Commands that do a whole job: run, refine, demo."""
+"""Commands for complete jobs: run, refine, demo."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from tutelage.cli.options import (
     doors_with_workers,
     dry_run_options,
     engine_options,
+    override_of,
+    override_option,
     ray_values,
     student_options,
     student_values,
@@ -26,13 +28,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The run folder.")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A setting that wins over the file, such as select.margin=0.02. Repeatable.",
-)
+@override_option("select.margin=0.02")
 @click.option(
     "--quality-gate",
     type=click.Choice(["off", "calibrated"]),
@@ -83,23 +79,6 @@ def run(
     fail_if_away(summary["refine"])
 
 
-def override_of(text: str) -> tuple[str, Any]:
-    """A `--set` flag as a dotted name and its value.
-
-    Raises:
-        SettingsError: It is not NAME=VALUE.
-    """
-    from tutelage.errors import SettingsError
-    from tutelage.pipeline import yaml_value
-
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise SettingsError(
-            f"--set {text}: expected NAME=VALUE", hint="such as --set select.rule=grape"
-        )
-    return name, yaml_value(value, place=f"--set {text}")
-
-
 @click.command()
 @click.argument("data")
 @data_options
@@ -119,7 +98,7 @@ def override_of(text: str) -> tuple[str, Any]:
     type=click.Choice(["original", "student"]),
     default="original",
     show_default=True,
-    help="Whose response is rewritten: that of DATA, or one that --student writes itself.",
+    help="The response to rewrite: that of DATA, or one that --student writes itself.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")

@@ -1,4 +1,4 @@
-"""Commands about the student's numbers: score, metrics."""
+"""Commands for scores and metrics: score, recompute, delta, metrics."""
 
 from pathlib import Path
 from typing import Any
@@ -157,16 +157,16 @@ def recompute(statistics: Path, *, metrics: str, out: Path) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A Parquet file with a row for each candidate.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the resampling.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 @click.option(
     "--by",
     type=click.Choice(["source", "step", "teacher"]),
-    help="Also each of these by itself, with its loss before and after.",
+    help="Also each group separately, with its loss before and after.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="With --by: the rows that were scored, where neither is a run folder.",
+    help="With --by: the scored rows, if neither is a run folder.",
 )
 def delta(
     base: Path, current: Path, *, out: Path | None, seed: int, by: Any, data: Path | None

@@ -1,4 +1,4 @@
-"""Commands about decisions: select, explain."""
+"""Commands for decisions: select, explain."""
 
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,9 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     default=None,
     help=setting_schema("select.per_source")["description"],
 )
-@click.option("--quota", "quotas", multiple=True, metavar="SOURCE=N", help="* is every other one.")
+@click.option(
+    "--quota", "quotas", multiple=True, metavar="SOURCE=N", help=("* stands for all other sources.")
+)
 @setting_option("select.diversity")
 @setting_option(
     "select.seed", default=None, help="The seed of every random draw, baselines included."
@@ -138,7 +140,7 @@ def _mix(text: str) -> dict[str, Any]:
 @click.argument("run", type=_RUN)
 @click.argument("example")
 @click.option("--selection", help="A selection made with `select --name`; default the run's own.")
-@click.option("--full", is_flag=True, help="Show the texts whole, not their beginnings.")
+@click.option("--full", is_flag=True, help="Show whole texts, not only their beginnings.")
 def explain(run: Path, example: str, *, selection: str | None, full: bool) -> None:
     """Explain the decision on one example of a run.
 

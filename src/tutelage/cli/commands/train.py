@@ -1,4 +1,4 @@
-"""Commands that train and measure: train, evaluate, prove."""
+"""Commands for training and evaluation: train, evaluate, prove."""
 
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,14 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
     default="auto",
     show_default=True,
-    help="Of multiplications; weights that are trained stay in float32.",
+    help="Dtype of the matrix products; trained weights stay in float32.",
 )
 @click.option(
     "--base-weights",
     type=click.Choice(["auto", "float32", "bfloat16", "4bit"]),
     default="auto",
     show_default=True,
-    help="lora: how the weights that are not trained are held.",
+    help="lora: dtype of the weights that are not trained.",
 )
 @click.option(
     "--gradient-checkpointing",
@@ -74,29 +74,31 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     show_default=True,
     help="The fused loss of liger-kernel.",
 )
-@click.option("--template", default="chat", show_default=True, help="As it was scored.")
+@click.option(
+    "--template", default="chat", show_default=True, help=("The template used for scoring.")
+)
 @template_options
 @click.option("--turns", type=click.Choice(["last", "all"]), default="last", show_default=True)
 @click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N, mps or xpu."
 )
-@click.option("--threads", type=int, help="Of the CPU.")
+@click.option("--threads", type=int, help="CPU threads.")
 @click.option("--checkpoint-steps", type=int, default=200, show_default=True)
 @click.option(
     "--set",
     "chosen",
     show_default="selected",
-    help="Only where DATA is a run: selected, or a null such as random or all_original.",
+    help="Only if DATA is a run: selected, or a baseline such as random or all_original.",
 )
-@click.option("--selection", help="Only where DATA is a run: a selection made with `select`.")
+@click.option("--selection", help="Only if DATA is a run: a selection made with `select`.")
 @tracker_options
 @click.option(
     "--weights",
     type=click.Choice(["auto", "likelihood", "off"]),
     default="auto",
     show_default=True,
-    help="How much the loss of a row counts. auto: as its column train_weight says, or the rule "
-    "of the run (lark). likelihood: a run's mean probability of the response. off: all the same.",
+    help="Weight of a row's loss. auto: its column train_weight, or by the rule of the run "
+    "(lark). likelihood: a run's mean probability of the response. off: all the same.",
 )
 @engine_options
 @dry_run_options
@@ -179,7 +181,7 @@ def train(
     help="A YAML list of tasks; see docs/evaluate.md.",
 )
 @click.option("--out", required=True, type=_OUT, help="A folder for rows and manifest.")
-@click.option("--limit", type=click.IntRange(min=1), help="Items of each task.")
+@click.option("--limit", type=click.IntRange(min=1), help="The most items of each task.")
 @click.option("--template", default="chat", show_default=True)
 @template_options
 @click.option(
@@ -259,14 +261,16 @@ def evaluate(
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=_OUT, help="Instead of the folder that CONFIG names.")
-@click.option("--quick", is_flag=True, help="Choice and reference only, in minutes.")
+@click.option("--out", type=_OUT, help="The folder, instead of the one that CONFIG names.")
+@click.option("--quick", is_flag=True, help="Train only the choice and the reference, in minutes.")
 @click.option(
     "--most-cells",
     type=click.IntRange(min=0),
-    help="Stop after so many trainings, to continue another time; 0 only reports.",
+    help="Stop after this many trainings, to continue another time; 0 only reports.",
 )
-@click.option("--selection", help="The choice is this selection of each run, made with `select`.")
+@click.option(
+    "--selection", help=("Use this selection of each run, made with `select`, as the choice.")
+)
 @tracker_options
 @click.option(
     "--plan",
@@ -274,14 +278,14 @@ def evaluate(
     help="Train nothing: print the smallest difference that can be found, the cost in hours, and "
     "whether to increase seeds or items.",
 )
-@click.option("--pilot", type=_OUT, help="--plan: the experiment that says how much items vary.")
+@click.option("--pilot", type=_OUT, help="--plan: a finished experiment that gives the variances.")
 @click.option(
     "--variances", help="--plan: named variances of earlier experiments instead; see docs/prove.md."
 )
 @click.option(
     "--seconds-per-cell",
     type=click.FloatRange(min=0, min_open=True),
-    help="--plan: instead of what finished cells took.",
+    help="--plan: seconds of a cell, instead of the mean of finished ones.",
 )
 @engine_options
 @dry_run_options

@@ -1,4 +1,4 @@
-"""Commands about correctness and fitness: load, sample, verify, filter."""
+"""Commands for data and its checks: load, sample, verify, filter."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,12 +82,12 @@ CHECKS = (
     type=click.IntRange(min=1),
     default=16,
     show_default=True,
-    help="Responses an instruction gets; with --accepted, the most that are asked for.",
+    help="Responses to each instruction; with --accepted, the most that are requested.",
 )
 @click.option(
     "--accepted",
     type=click.IntRange(min=1),
-    help="Ask until so many responses of an instruction pass --accept.",
+    help="Sample until this many responses to an instruction pass --accept.",
 )
 @click.option("--accept", type=click.Choice(["maths", "number", "choice", "exact"]))
 @click.option("--temperature", type=float, default=0.8, show_default=True)
@@ -97,7 +97,7 @@ CHECKS = (
 @click.option(
     "--keep-reasoning",
     is_flag=True,
-    help="Keep what the teacher thought before it answered as the `reasoning` of the turn.",
+    help="Store the teacher's thinking as the `reasoning` of the turn.",
 )
 @click.option("--out", required=True, type=_RUN, help="The run folder.")
 @click.option("--dry-run", is_flag=True, help="Estimate the cost, and stop.")
@@ -178,23 +178,32 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
     type=click.Choice(CHECKS),
     default="maths",
     show_default=True,
-    help="agreement: with the majority of the example's answers; of a run only.",
+    help="agreement: with the majority of the example's answers, for a run only.",
 )
 @optional_teacher_options
-@click.option("--instruction", default="instruction", show_default=True, help="judge: its field.")
-@click.option("--response", default="response", show_default=True, help="Its field.")
-@click.option("--reference", default="reference", show_default=True, help="Its field.")
-@click.option("--candidate-id", help="The field of an id that comes back.")
-@click.option("--choices", default="choices", show_default=True, help="choice: their field.")
-@click.option("--tests", default="tests", show_default=True, help="code: their field.")
-@click.option("--processes", type=click.IntRange(min=1), help="How many rows at once.")
-@click.option("--time-limit", type=click.IntRange(min=1), help="Seconds for one row's step.")
+@click.option(
+    "--instruction",
+    default="instruction",
+    show_default=True,
+    help="judge: field of the instruction.",
+)
+@click.option("--response", default="response", show_default=True, help="Field of the response.")
+@click.option("--reference", default="reference", show_default=True, help="Field of the reference.")
+@click.option("--candidate-id", help="The field of an id to copy to the verdicts.")
+@click.option(
+    "--choices", default="choices", show_default=True, help="choice: field of the choices."
+)
+@click.option("--tests", default="tests", show_default=True, help="code: field of the tests.")
+@click.option("--processes", type=click.IntRange(min=1), help="Rows checked at once.")
+@click.option(
+    "--time-limit", type=click.IntRange(min=1), help=("Time limit of one row's step, in seconds.")
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     help="A Parquet file; without it DATA is a run folder, and its candidates are checked.",
 )
-@click.option("--name", help="What these verdicts of a run are called; by default the check.")
+@click.option("--name", help="Name of these verdicts in the run; by default the check.")
 @click.option("--function", help="extension: the check's name in the file of --extensions.")
 def verify(data: str, *, check: str, out: Path | None, name: str | None, **options: Any) -> None:
     """Check whether responses are correct.

@@ -1,4 +1,4 @@
-"""The command that opens a browser's view of a run: view."""
+"""Command `view`, which opens a run in a browser."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,8 +30,10 @@ from tutelage.errors import MissingExtraError
     metavar="MODEL",
     help="A model2vec model, a folder or a name on the hub: for the search by meaning and the map.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), help="Listen here; 8347 is tried first.")
-@click.option("--browser/--no-browser", default=True, help="Open the link in a browser, or not.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help=("The port; by default 8347 if it is free.")
+)
+@click.option("--browser/--no-browser", default=True, help="Whether to open the link in a browser.")
 def view(
     run: Path,
     *,
@@ -45,7 +47,7 @@ def view(
     """Browse the decisions of a run, and correct them.
 
     Prints a link to a local page that shows the decisions of RUN. It can be opened on this machine
-    only. The first start writes an index beside the tables of the run. Ctrl-C stops it.
+    only. The first start writes an index next to the tables of the run. Ctrl-C stops it.
 
     \b
     Example:

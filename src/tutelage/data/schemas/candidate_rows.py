@@ -1,4 +1,4 @@
-"""Messages and candidates as rows of their tables, and back."""
+"""Conversion of messages and candidates to and from table rows."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

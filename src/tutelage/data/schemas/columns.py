@@ -11,7 +11,7 @@ _TITLE, _UNIT, _ABOUT = b"title", b"unit", b"about"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnFacts:
-    """What a column of a table holds.
+    """Title, unit and description of a column.
 
     Attributes:
         title: For the head of a table.
@@ -30,13 +30,13 @@ class ColumnFacts:
 
 
 def column(name: str, kind: Any, *, title: str = "", unit: str = "", about: str = "") -> Any:
-    """A column.
+    """Arrow field with a title, unit and description.
 
     Args:
         name: In the table.
         kind: Its Arrow type.
         title: For the head of a table; the name in words where it is empty.
-        unit: Of the values.
+        unit: Unit of the values.
         about: What else there is to know.
     """
     facts = {_TITLE: title, _UNIT: unit, _ABOUT: about}
@@ -45,12 +45,12 @@ def column(name: str, kind: Any, *, title: str = "", unit: str = "", about: str 
 
 
 def columns_of(names: Iterable[str], kind: Any) -> list[Any]:
-    """One column of the same type for each name."""
+    """Columns of the same type, one for each name."""
     return [column(name, kind) for name in names]
 
 
 def table_schema(*parts: Any) -> pa.Schema:
-    """A schema from columns, and from the columns of other schemas, in that order."""
+    """Schema from columns and from the columns of other schemas, in that order."""
     fields: list[Any] = []
     for part in parts:
         fields += [part] if isinstance(part, pa.Field) else list(part)
@@ -58,12 +58,12 @@ def table_schema(*parts: Any) -> pa.Schema:
 
 
 def only_columns(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
-    """Some columns of a schema, in the order of the names."""
+    """Schema reduced to some columns, in the order of the names."""
     return pa.schema([schema.field(name) for name in names])
 
 
 def column_facts(field: Any) -> ColumnFacts:
-    """What is stored about a column; its title is its name in words where none is.
+    """Stored facts about a column; the title is derived from its name where none is stored.
 
     Examples:
         >>> column_facts(column("kept_fraction", pa.float64(), unit="share")).heading

@@ -1,4 +1,4 @@
-"""The tables of experiments: prove, frontier, drift, rankings and rounds."""
+"""Schemas of the tables of experiments: prove, frontier, drift, rankings and rounds."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,7 +10,9 @@ from tutelage.data.schemas.run_tables import ATTEMPTS, RESULTS
 
 COMPARISONS = table_schema(
     column("student", pa.string()),
-    column("balance", pa.string(), title="equal", about="what the sets have equal: rows or tokens"),
+    column(
+        "balance", pa.string(), title="equal", about="what is equal in all sets: rows or tokens"
+    ),
     column("task", pa.string()),
     column("measure", pa.string()),
     column("arm", pa.string()),
@@ -29,11 +31,13 @@ COMPARISONS = table_schema(
     column("mean_arm", pa.float64(), title="mean of the arm"),
     column("mean_against", pa.float64(), title="mean of the other"),
 )
-"""comparisons.parquet of `tutelage prove`: one row a comparison of two arms."""
+"""comparisons.parquet of `tutelage prove`: one row per comparison of two arms."""
 
 EFFICIENCIES = table_schema(
     column("student", pa.string()),
-    column("balance", pa.string(), title="equal", about="what the sets have equal: rows or tokens"),
+    column(
+        "balance", pa.string(), title="equal", about="what is equal in all sets: rows or tokens"
+    ),
     column("task", pa.string()),
     column("measure", pa.string()),
     column("arm", pa.string()),
@@ -41,12 +45,12 @@ EFFICIENCIES = table_schema(
     column("efficiency", pa.float64(), about="null unless the status is ok, like the next two"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
-    column("gain", pa.float64(), about="mean of the arm less ungated"),
-    column("room", pa.float64(), about="mean of oracle less ungated"),
+    column("gain", pa.float64(), about="mean of the arm minus ungated"),
+    column("room", pa.float64(), about="mean of oracle minus ungated"),
     column("seeds", pa.int32()),
     column("items", pa.int32()),
 )
-"""efficiency.parquet of `tutelage prove`: which part of the possible gain each arm reaches."""
+"""efficiency.parquet of `tutelage prove`: the part of the possible gain that each arm reaches."""
 
 FRONTIER = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -74,7 +78,7 @@ FRONTIER = table_schema(
         pa.float64(),
         title="rate used",
         unit="share",
-        about="what the band goes by: measured and smoothed, or predicted",
+        about="rate that the band uses: measured and smoothed, or predicted",
     ),
     column("learnability", pa.float64(), about="rate (1 - rate), in [0, 1/4]"),
     column("kept", pa.bool_()),
@@ -90,11 +94,13 @@ FRONTIER = table_schema(
         about="place in the order of training, from 0; null where not kept",
     ),
 )
-"""frontier.parquet: one row an example."""
+"""frontier.parquet: one row per example."""
 
 DRIFT = table_schema(
     column(
-        "subject", pa.string(), about="whose text: data, student, held_out, or the name of a file"
+        "subject",
+        pa.string(),
+        about="origin of the text: data, student, held_out, or the name of a file",
     ),
     column("name", pa.string(), about="of the set"),
     column(
@@ -118,11 +124,11 @@ DRIFT = table_schema(
         "noise",
         pa.float64(),
         title="noise level",
-        about="divergences: what two random halves of both sets show at most",
+        about="divergences: upper limit for two random halves of both sets",
     ),
-    column("texts", pa.int64(), about="how many texts the value rests on"),
+    column("texts", pa.int64(), about="number of texts behind the value"),
 )
-"""drift.parquet: one row a set of texts and measure."""
+"""drift.parquet: one row per set of texts and measure."""
 
 STANDINGS = table_schema(
     column("domain", pa.string(), about="`all` for all of them"),
@@ -145,24 +151,24 @@ STANDINGS = table_schema(
     column("questions", pa.int32(), about="with a number"),
     column("answers", pa.int32(), about="with or without, over all domains"),
 )
-"""standings.parquet: domain by predictor by entrant, best first."""
+"""standings.parquet: one row per domain, predictor and entrant, best first."""
 
 PAIRS = table_schema(
     column("domain", pa.string()),
     column("predictor", pa.string()),
     column("a", pa.string(), about="the one that ranks higher"),
     column("b", pa.string()),
-    column("difference", pa.float64(), about="a less b, in the predictor's unit"),
+    column("difference", pa.float64(), about="a minus b, in the predictor's unit"),
     column("low", pa.float64(), about="simultaneous over all pairs, on questions that both have"),
     column("high", pa.float64(), title="to", about="its upper end"),
     column(
         "told_apart",
         pa.bool_(),
         title="distinguishable",
-        about="the interval says that a is better",
+        about="whether the interval shows that a is better",
     ),
 )
-"""pairs.parquet: one row a pair of entrants."""
+"""pairs.parquet: one row per pair of entrants."""
 
 CORRELATIONS = table_schema(
     column("predictor", pa.string()),
@@ -172,7 +178,7 @@ CORRELATIONS = table_schema(
         "spearman",
         pa.float64(),
         title="correlation",
-        about="as it stands: negative where low values go with high outcomes",
+        about="as measured: negative where low values go with high outcomes",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
@@ -184,7 +190,7 @@ CORRELATIONS = table_schema(
     ),
     column("entrants", pa.int32(), title="sources"),
 )
-"""correlations.parquet: one row a predictor and measured outcome."""
+"""correlations.parquet: one row per predictor and measured outcome."""
 
 SETTLING = table_schema(
     column("questions", pa.int32()),
@@ -198,7 +204,7 @@ SETTLING = table_schema(
     ),
     column("settled", pa.bool_(), about="whether only the leader is left"),
 )
-"""settling.parquet: one row a look at the first place."""
+"""settling.parquet: one row per look of the sequential test at the first place."""
 
 STUDENT_AGREEMENT = table_schema(
     column("one", pa.string()),
@@ -208,10 +214,10 @@ STUDENT_AGREEMENT = table_schema(
     column("value", pa.float64(), about="null where it has none"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
-    column("chance", pa.float64(), about="what unrelated judges would come to"),
+    column("chance", pa.float64(), about="expected value for unrelated students"),
     column("n", pa.int64(), title="pairs", about="entrants, questions or answers"),
 )
-"""agreement.parquet: one row a pair of students, predictor and measure."""
+"""agreement.parquet: one row per pair of students, predictor and measure."""
 
 PROBES = table_schema(
     column("rung", pa.int32()),
@@ -223,12 +229,12 @@ PROBES = table_schema(
     column(
         "value", pa.float64(), about="mean over seeds and choosing items, in the unit of the task"
     ),
-    column("gain", pa.float64(), about="less the mean of all sources of the rung"),
-    column("shrunk_gain", pa.float64(), about="what a repeat would come to, on average"),
+    column("gain", pa.float64(), about="minus the mean of all sources of the rung"),
+    column("shrunk_gain", pa.float64(), about="expected value of a repetition"),
     column("shrunk_error", pa.float64()),
     column("goes_on", pa.bool_(), title="goes on"),
 )
-"""probes.parquet: one row a source and rung of small trainings."""
+"""probes.parquet: one row per source and rung of small trainings."""
 
 SWEEP = table_schema(
     column("mix", pa.string()),
@@ -240,13 +246,13 @@ SWEEP = table_schema(
     column(
         "less_all",
         pa.float64(),
-        title="less the mix of all",
+        title="minus the mix of all",
         about="the mix of all sources subtracted",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
 )
-"""sweep.parquet: one row a mix of sources."""
+"""sweep.parquet: one row per mix of sources."""
 
 ANSWERS = table_schema(
     column("question", pa.string(), about="hash of the conversation before the answer"),
@@ -257,7 +263,7 @@ ANSWERS = table_schema(
     column("detail", pa.string()),
     column("response_tokens", pa.float64(), unit="tokens"),
 )
-"""answers.parquet: one row an answer; one float64 column a metric follows."""
+"""answers.parquet: one row per answer; one float64 column for each metric follows."""
 
 GRADIENTS = table_schema(
     column("question", pa.string()),
@@ -265,7 +271,7 @@ GRADIENTS = table_schema(
     column("status", pa.string()),
     column("gradient", pa.list_(pa.float32()), about="null where there is none"),
 )
-"""gradients.parquet: one row an answer, with the projected gradient of its loss."""
+"""gradients.parquet: one row per answer, with the projected gradient of its loss."""
 
 _ROUND_PLACE = table_schema(
     column("seed", pa.int64()), column("loop", pa.string()), column("round", pa.int32())
@@ -276,7 +282,7 @@ FATES = table_schema(
     column("example_id", pa.string(), title="example"),
     column("fate", pa.string(), title="outcome", about="refined, original or refused"),
 )
-"""fates.parquet: one row an example and round."""
+"""fates.parquet: one row per example and round."""
 
 FLIPS = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -288,7 +294,7 @@ FLIPS = table_schema(
     column("reason_before", pa.string()),
     column("reason_after", pa.string()),
 )
-"""One row an example on which two rounds decide differently."""
+"""One row per example on which two rounds decide differently."""
 
 REWRITES = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -299,17 +305,17 @@ REWRITES = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("status", pa.string()),
 )
-"""One row a rewrite that was asked for after a refusal."""
+"""One row per rewrite requested after a refusal."""
 
 COMPARED_LOOPS = table_schema(
-    column("after", pa.int32(), title="after trainings", about="so many trainings"),
+    column("after", pa.int32(), title="after trainings", about="number of trainings"),
     column("task", pa.string()),
     column(
         "measure",
         pa.string(),
         about="right: the share that is right; value: in the unit of the task",
     ),
-    column("loop", pa.string(), about="a mean above 0 speaks for this one"),
+    column("loop", pa.string(), about="a mean above 0 favours this one"),
     column("against", pa.string(), title="less", about="another loop, or the untrained student"),
     column("mean", pa.float64(), title="difference"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
@@ -341,16 +347,16 @@ COMPARED_LOOPS = table_schema(
         "latest", pa.bool_(), about="of these two and this task there is none after more trainings"
     ),
 )
-"""loops.parquet: one row a comparison of two loops."""
+"""loops.parquet: one row per comparison of two loops."""
 
 ROUNDS = table_schema(
     _ROUND_PLACE,
-    column("student", pa.string(), about="fingerprint of who judged"),
+    column("student", pa.string(), about="fingerprint of the student that judged"),
     column("examples", pa.int64()),
     column("kept", pa.int64()),
     column("kept_refined", pa.int64()),
-    column("compared", pa.int64(), about="decisions that the round before made too"),
-    column("gained", pa.int64(), about="refused then, taken now"),
+    column("compared", pa.int64(), about="decisions that are the same as in the round before"),
+    column("gained", pa.int64(), about="rejected before, kept now"),
     column("lost", pa.int64()),
     column("other_version", pa.int64()),
     column("flipped_from_start", pa.int64(), about="against the untrained student"),
@@ -366,7 +372,7 @@ ROUNDS = table_schema(
     ),
     column("ended", pa.string(), about="why the loop ended here; null where it went on"),
 )
-"""rounds.parquet: one row a round of a loop."""
+"""rounds.parquet: one row per round of a loop."""
 
 ROUND_DRIFT = table_schema(_ROUND_PLACE, DRIFT)
 """drift.parquet of rounds: as DRIFT, for each round."""
@@ -382,7 +388,7 @@ ROUND_FLIPS = table_schema(
     column("against", pa.int64(), about="the round, or the seed"),
     FLIPS,
 )
-"""flips.parquet of rounds: as FLIPS, for each pair of rounds that is compared."""
+"""flips.parquet of rounds: as FLIPS, for each pair of compared rounds."""
 
 ROUND_REWRITES = table_schema(_ROUND_PLACE, REWRITES, column("won_back", pa.bool_()))
 """rewrites.parquet of rounds: as REWRITES, with whether the rewrite was chosen."""
@@ -414,4 +420,4 @@ EXPERIMENT_TABLES: Mapping[str, Mapping[str, pa.Schema]] = MappingProxyType(
         "frontier": {"attempts.parquet": ATTEMPTS, "frontier.parquet": FRONTIER},
     }
 )
-"""The tables of each experiment by file; answers have a further column for each metric."""
+"""Tables of each experiment by file; answers have one further column for each metric."""

@@ -1,4 +1,4 @@
-"""The tables of a run folder. They are joined by id, never by position."""
+"""Schemas of the tables of a run folder, which are joined by id and never by position."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -30,7 +30,7 @@ INPUT_PLACE = table_schema(
     column("row", pa.int64(), title="input row", about="0-based input row"),
     column("step", pa.string(), title="version"),
 )
-"""The columns in front of a table that has a row for each input row."""
+"""Leading columns of a table with one row per input row."""
 
 ROWS = table_schema(
     column(
@@ -44,7 +44,7 @@ ROWS = table_schema(
     column("status", pa.string(), about="ok, duplicate, or why the row could not be read"),
     column("detail", pa.string(), about="what was wrong with the row, for people"),
 )
-"""rows.parquet: one row an input row."""
+"""rows.parquet: one row per input row."""
 
 EXAMPLES = table_schema(
     column("example_id", pa.string(), title="example", about="hash of the content"),
@@ -56,7 +56,7 @@ EXAMPLES = table_schema(
     column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
     column("template_args", pa.string(), about="the row's own template arguments, as JSON"),
 )
-"""examples.parquet: one row an example."""
+"""examples.parquet: one row per example."""
 
 CANDIDATES = table_schema(
     column("candidate_id", pa.string(), title="candidate", about="hash of the content"),
@@ -78,12 +78,12 @@ CANDIDATES = table_schema(
     column("status", pa.string(), about="ok, or why there is no text"),
     column("finish_reason", pa.string(), about="why the teacher stopped writing"),
     column("detail", pa.string(), about="more about the status, for people"),
-    column("criticism", pa.string(), about="what the teacher criticised before rewriting"),
+    column("criticism", pa.string(), about="the teacher's criticism before the rewrite"),
     column("request_key", pa.string(), about="of the reply in the teacher cache"),
     column("tools", pa.string(), about="the tools the assistant may call, as JSON"),
     column("template_args", pa.string(), about="the row's own template arguments, as JSON"),
 )
-"""candidates.parquet, loaded.parquet: one row a version of an example."""
+"""candidates.parquet, loaded.parquet: one row per version of an example."""
 
 SCORES = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
@@ -128,7 +128,7 @@ SCORES = table_schema(
         unit="nats per token",
     ),
 )
-"""scores.parquet: one row a candidate and student; one float64 column a metric follows."""
+"""scores.parquet: one row per candidate and student; one float64 column for each metric follows."""
 
 DECISIONS = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -138,7 +138,7 @@ DECISIONS = table_schema(
     column("reason", pa.string(), about="why, as one word of the vocabulary of reasons"),
     column("rule", pa.string(), about="the rule that decided"),
 )
-"""decisions.parquet: one row an example; the float64 columns that the rule rested on follow."""
+"""decisions.parquet: one row per example; the float64 columns that the rule used follow."""
 
 CHOSEN = table_schema(
     column("example_id", pa.string(), title="example"),
@@ -146,7 +146,7 @@ CHOSEN = table_schema(
     column("rank", pa.int32(), about="0-based place among those chosen of the example"),
     column("weight", pa.float64(), about="in training, where the rule gives one; else null"),
 )
-"""chosen.parquet: one row a chosen candidate; decisions name only the first of an example."""
+"""chosen.parquet: one row per chosen candidate; decisions name only the first one of an example."""
 
 NULLS = table_schema(
     column(
@@ -159,7 +159,7 @@ NULLS = table_schema(
     column("example_id", pa.string(), title="example"),
     column("candidate_id", pa.string(), title="candidate"),
 )
-"""nulls.parquet: sets of the same size chosen without the student."""
+"""nulls.parquet: baselines, which are sets of the same size chosen without the student."""
 
 _TEXTS = tuple(
     one
@@ -202,9 +202,9 @@ TOKENS = table_schema(
     *_VIEWS,
     *_MORE,
 )
-"""statistics.parquet: what the student thought of every target token."""
+"""statistics.parquet: the student's token statistics for every target token."""
 TOKEN_COLUMNS = tuple(field.name for field in (*_TEXTS, *_VIEWS, *_MORE))
-"""The columns of TOKENS that a scores table does not have."""
+"""Columns of TOKENS that a scores table does not have."""
 
 VERDICTS = table_schema(
     column("row", pa.int64(), about="0-based input row"),
@@ -212,22 +212,22 @@ VERDICTS = table_schema(
     column("verdict", pa.string(), about="right, wrong, no_answer or cannot_check; never null"),
     column("evidence", pa.string(), about="what was compared, for people"),
 )
-"""verdicts.parquet: one row a candidate and check."""
+"""verdicts.parquet: one row per candidate and check."""
 
 FILTER_DECISIONS = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
     column("kept", pa.bool_(), about="whether the filter keeps the candidate"),
     column("reason", pa.string(), about="a short snake_case word"),
-    column("value", pa.float64(), about="what the filter measured; null where it could not"),
+    column("value", pa.float64(), about="number that the filter measured; null without one"),
     column("detail", pa.string(), about="for people"),
 )
-"""What one filter decides on each candidate."""
+"""Decision of one filter on each candidate."""
 
 FINAL_DECISIONS = table_schema(
     FILTER_DECISIONS,
     column("filter", pa.string(), about="the filter that dropped it; null where all kept it"),
 )
-"""filters.parquet: what all filters together decide on each candidate."""
+"""filters.parquet: joint decision of all filters on each candidate."""
 
 QUALITY_GATE = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
@@ -245,7 +245,7 @@ QUALITY_GATE = table_schema(
     ),
     column("evidence", pa.string(), about="JSON: feature to value and log-odds, the largest first"),
 )
-"""quality_gate.parquet: what the calibrated gate decides on each candidate."""
+"""quality_gate.parquet: decision of the calibrated gate on each candidate."""
 
 GATES = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
@@ -259,14 +259,16 @@ GATES = table_schema(
         about="whether it is compared, and dropped if it was chosen",
     ),
 )
-"""Candidates that the correctness gates exclude."""
+"""Candidates excluded by the correctness gates."""
 
 ATTEMPTS = table_schema(
     column("example_id", pa.string(), title="example"),
     column("kind", pa.string(), about="greedy or sampled"),
     column("index", pa.int32()),
     column(
-        "status", pa.string(), about="ok, cut_by_length, or teacher_failed: then it is no attempt"
+        "status",
+        pa.string(),
+        about="ok; cut_by_length; or teacher_failed, which does not count as an attempt",
     ),
     column("text", pa.string()),
     column(
@@ -278,7 +280,7 @@ ATTEMPTS = table_schema(
     column("completion_tokens", pa.int32(), unit="tokens"),
     column("request_key", pa.string()),
 )
-"""attempts.parquet: one row an answer of the student."""
+"""attempts.parquet: one row per answer of the student."""
 
 DELTAS = table_schema(
     column("candidate_id", pa.string(), title="candidate"),
@@ -295,7 +297,7 @@ DELTAS = table_schema(
         about="above 0: likelier than before",
     ),
 )
-"""The table of `tutelage delta`: two states of a student."""
+"""Table of `tutelage delta`: two states of a student."""
 
 METRIC_AGREEMENT = table_schema(
     column("a", pa.string()),
@@ -313,7 +315,7 @@ METRIC_AGREEMENT = table_schema(
         "examples", pa.int64(), about="distinct examples among them; n where the table does not say"
     ),
 )
-"""Rank correlations of metrics, one row a pair."""
+"""Rank correlations of metrics, one row per pair."""
 
 FILTER_COMPARISON = table_schema(
     column("filter", pa.string()),
@@ -335,7 +337,7 @@ FILTER_COMPARISON = table_schema(
         about="Spearman's, of value and characters; null if undefined",
     ),
 )
-"""One row a filter."""
+"""Filter statistics, one row per filter."""
 
 FILTER_OVERLAPS = table_schema(
     column("filter_a", pa.string()),
@@ -345,7 +347,7 @@ FILTER_OVERLAPS = table_schema(
     column("jaccard", pa.float64(), about="null where neither keeps anything"),
     column("jaccard_by_chance", pa.float64(), about="of two independent choices of these sizes"),
 )
-"""One row a pair of filters."""
+"""Filter overlap, one row per pair of filters."""
 
 FILTER_REASONS = table_schema(
     column("filter", pa.string()),
@@ -353,7 +355,7 @@ FILTER_REASONS = table_schema(
     column("reason", pa.string()),
     column("candidates", pa.int64()),
 )
-"""One row a filter and reason."""
+"""Filter counts, one row per filter and reason."""
 
 RESULTS = table_schema(
     column("item_id", pa.string()),
@@ -367,7 +369,7 @@ RESULTS = table_schema(
     column("text", pa.string(), about="what the student wrote or chose"),
     column("detail", pa.string(), about="evidence, or the reason of a status"),
 )
-"""results.parquet: one row an item and task that a student answered."""
+"""results.parquet: one row per item and task that a student answered."""
 
 FAULT_SHARES = table_schema(
     column("side", pa.string()),
@@ -379,7 +381,7 @@ FAULT_SHARES = table_schema(
 """Estimated shares of faults, as `tutelage.audit` returns them."""
 
 OVERRIDDEN = table_schema(columns_of(("example_id", "candidate_id", "reason", "rule"), pa.string()))
-"""Decisions that a person made instead of the rule, as they are put into force."""
+"""Manual decisions that override the rule, as they are applied."""
 
 CHUNK_PROBLEM: pa.DataType = pa.struct(
     [
@@ -393,7 +395,7 @@ CHUNK_REPORT = table_schema(
     column("rows", pa.int64()),
     column("problem", CHUNK_PROBLEM),
 )
-"""What a worker reports of a chunk; its rows are in its part."""
+"""Report of a worker on a chunk; the rows are in its part."""
 
 RUN_TABLES: Mapping[str, pa.Schema] = MappingProxyType(
     {
@@ -411,4 +413,4 @@ RUN_TABLES: Mapping[str, pa.Schema] = MappingProxyType(
         "nulls.parquet": NULLS,
     }
 )
-"""The tables of a run folder by file; scores and decisions have further columns of numbers."""
+"""Tables of a run folder by file; scores and decisions have further columns of numbers."""

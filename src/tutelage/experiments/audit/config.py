@@ -1,4 +1,4 @@
-"""Settings of `tutelage audit`: which rows are read, by which student, and how closely."""
+"""Settings of `tutelage audit`: rows, student and accuracy."""
 
 from pathlib import Path
 from typing import Self
@@ -12,25 +12,28 @@ from tutelage.student import StudentSettings
 
 
 class AuditSettings(BaseModel):
-    """Everything that decides what an audit finds."""
+    """Settings of an audit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     data: DataSettings
     student: StudentSettings
     out: Path
-    examples: int = Field(
-        default=600, ge=1, description="How many examples are drawn and read, of those there are."
-    )
+    examples: int = Field(default=600, ge=1, description="Number of examples to draw and read.")
     planted: int = Field(
         default=120,
         ge=MIN_EXAMPLES,
-        description="Into how many of them faults are planted; each costs about 12 readings.",
+        description="Number of these into which faults are planted; each costs about 12 readings.",
     )
     max_false_refusals: float = Field(
-        default=0.05, gt=0.0, le=0.5, description="The share of clean rows the gate may refuse."
+        default=0.05,
+        gt=0.0,
+        le=0.5,
+        description="The share of clean rows that the gate may refuse.",
     )
-    seed: int = Field(default=0, description="Of the draw, the planted faults and the intervals.")
+    seed: int = Field(
+        default=0, description="Seed of the sample, the planted faults and the intervals."
+    )
 
     @model_validator(mode="after")
     def _student_gives_entropies(self) -> Self:
@@ -40,7 +43,7 @@ class AuditSettings(BaseModel):
 
     @property
     def gate(self) -> SelectSettings:
-        """The same as settings of the calibrated gate."""
+        """Settings of the calibrated gate that an audit uses."""
         return SelectSettings(
             quality_gate="calibrated",
             quality_gate_examples=self.planted,

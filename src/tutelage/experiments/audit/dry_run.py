@@ -1,4 +1,4 @@
-"""What an audit would let the student read (`tutelage audit --dry-run`)."""
+"""Dry run of an audit: what the student would read (`tutelage audit --dry-run`)."""
 
 from dataclasses import replace
 from typing import Any
@@ -26,10 +26,10 @@ def estimate_audit(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """The texts that an audit reads, their tokens and their time.
+    """Estimate the texts, tokens and time of an audit.
 
     Args:
-        settings: Of the audit.
+        settings: Settings of the audit.
         progress: Told of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.

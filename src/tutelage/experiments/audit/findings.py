@@ -51,25 +51,26 @@ KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "template_or_turns": ("template_text", "wrong_turn"),
     }
 )
-"""What an audit reports on, and the planted faults of this kind."""
+"""Kinds of faults in an audit, with the planted faults of each."""
 _KIND_OF = {fault: kind for kind, faults in KINDS.items() for fault in faults}
 
 BEYOND_NATS = math.log(100)
-"""A text is far beyond a student that gives its tokens, even after the instruction, less than one
-chance in a hundred each (geometric mean)."""
+"""A text is far beyond the student if its tokens have less than one chance in a hundred each, even
+after the instruction (geometric mean).
+"""
 _BEYOND_TOKENS = 8
-"""Shorter texts are not called that: the mean of a few tokens says little."""
+"""Shortest text that can be far beyond the student: the mean of a few tokens says little."""
 LEAST_HIT_RATE = 0.5
-"""Of a kind that the gate refuses less often than this, no share is estimated."""
+"""Least hit rate of the gate with which the share of a kind is estimated."""
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
-"""B / H for which break-even shares are given."""
+"""Values of B / H for which break-even shares are given."""
 _ENOUGH = 0.1
-"""The share of faulty rewrites from which published studies found that filtering pays."""
+"""Share of faulty rewrites above which filtering paid in published studies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindFinding:
-    """One kind of fault on one side.
+    """Findings on one kind of fault on one side.
 
     Attributes:
         kind: One of `KINDS`.
@@ -99,7 +100,7 @@ class KindFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideFinding:
-    """The rewritten versions, the sampled responses, or the original rows.
+    """Findings on the rewritten versions, the sampled responses, or the original rows.
 
     Attributes:
         side: Which of these.
@@ -130,7 +131,7 @@ class SideFinding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditReadings:
-    """What the student read for an audit.
+    """Token statistics of an audit.
 
     Attributes:
         material: What the gates were fitted on.
@@ -142,13 +143,13 @@ class AuditReadings:
 
     @property
     def versions(self) -> list[GateVersion]:
-        """All of them."""
+        """All versions of the sample."""
         return [*self.material.versions, *self.reserve]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrossedGates:
-    """Two gates, of which each judges the examples that the other was fitted on.
+    """Two gates, each of which judges the examples on which the other was fitted.
 
     So every row and every plant is judged by a gate that has not seen it.
 
@@ -167,22 +168,22 @@ class CrossedGates:
 
     @property
     def both(self) -> tuple[CalibratedGate, CalibratedGate]:
-        """The two."""
+        """Both gates as a tuple."""
         return self.fitted_on_fit, self.fitted_on_held_out
 
     @property
     def faults(self) -> list[str]:
-        """The faults for which both have a detector."""
+        """Faults for which both gates have a detector."""
         first, second = ([d.fault for d in gate.detectors] for gate in self.both)
         return [fault for fault in first if fault in second]
 
     @property
     def results(self) -> tuple[FaultResult, ...]:
-        """How they do on planted faults, all plants together."""
+        """Results of both gates on all planted faults."""
         return tuple(r for r in pooled_results(self.both) if r.fault in self.faults)
 
     def judge(self, rows: Sequence[GateRow | GateVersion]) -> list[Judgement]:
-        """What is made of each row by the gate that was not fitted on its example."""
+        """Judgement of each row by the gate that was not fitted on its example."""
         found: list[Judgement | None] = [None] * len(rows)
         for gate, places in self._divided(rows):
             judged = gate.judge(np.stack([rows[i].features_F for i in places]))
@@ -191,7 +192,7 @@ class CrossedGates:
         return [j for j in found if j is not None]
 
     def excess(self, rows: Sequence[GateRow | GateVersion]) -> np.ndarray:
-        """Log-odds above the threshold, a column for each of `faults`."""
+        """Log-odds above the threshold, one column for each of `faults`."""
         found = np.zeros((len(rows), len(self.faults)))
         for gate, places in self._divided(rows):
             columns = [[d.fault for d in gate.detectors].index(fault) for fault in self.faults]
@@ -230,17 +231,17 @@ class CrossedGates:
 
 
 def half_of(example_id: str, *, seed: int) -> Part:
-    """Which half an example is in."""
+    """Half of the sample to which an example belongs."""
     return part_of(example_id, seed=seed, held_out_fraction=0.5)
 
 
 def crossed_gates(readings: AuditReadings, *, max_false_refusals: float, seed: int) -> CrossedGates:
-    """Fit a gate on either half.
+    """Fit one gate on each half of the sample.
 
     Args:
         readings: What the student read.
         max_false_refusals: The share of clean rows that may be refused.
-        seed: Of the division.
+        seed: Seed of the division.
 
     Raises:
         TooFewRowsError: There are too few rows.
@@ -271,12 +272,12 @@ def crossed_gates(readings: AuditReadings, *, max_false_refusals: float, seed: i
 def sides_of(
     readings: AuditReadings, gates: CrossedGates | None, *, seed: int
 ) -> list[SideFinding]:
-    """What is found on each side, the rewritten or sampled one first.
+    """Findings on each side, the rewritten or sampled one first.
 
     Args:
         readings: What the student read.
         gates: Fitted on it; None where there were too few rows.
-        seed: Of the intervals.
+        seed: Seed of the intervals.
     """
     order: tuple[Side, ...] = ("rewritten", "sampled", "original")
     there = {_side(v) for v in readings.versions}
@@ -284,12 +285,12 @@ def sides_of(
 
 
 def kind_of(judgement: Judgement) -> str:
-    """The kind of fault that the gate names, or `passed`."""
+    """Kind of fault that the gate names, or `passed`."""
     return PASSED if judgement.passed else _KIND_OF[judgement.fault]
 
 
 def is_beyond(version: GateVersion) -> bool:
-    """Whether a text is far beyond the student, by its surprise given the instruction."""
+    """Whether a text is far beyond the student, by its surprisal after the instruction."""
     surprise = float(version.features_F[NAMES.index("surprise")])
     tokens = math.exp(float(version.features_F[NAMES.index("log_tokens")]))
     return surprise >= BEYOND_NATS and round(tokens) >= _BEYOND_TOKENS
@@ -376,7 +377,7 @@ def _alike(kind: str, faults: Sequence[str], alike_N_D: np.ndarray) -> Share | N
 
 
 def _look(suspected: str | None, by_gate: str) -> str:
-    """Which kind of fault a row looks like, for an estimate of shares.
+    """Kind of fault that a row resembles, for an estimate of shares.
 
     A gate's thresholds keep false refusals few, so of a small sample they miss much. Where a fault
     shows among the user's rows, a row counts as having it from where that is more likely than not;
@@ -486,7 +487,7 @@ class BreakEven:
 
 
 def break_even_table(side: SideFinding) -> list[BreakEven]:
-    """Break-even shares over B / H; empty where the gate's rates are not known."""
+    """Break-even shares over B / H; empty where the gate's rates are unknown."""
     found, hits, false = side.estimate, side.hit_rate, side.false_refusals
     if found is None or hits is None or false is None:
         return []
@@ -514,7 +515,7 @@ Advice: TypeAlias = Literal["choose", "verify_first", "keep_all"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The advice of an audit.
+    """Recommendation of an audit.
 
     Attributes:
         advice: `choose`, `verify_first` or `keep_all`.
@@ -527,7 +528,7 @@ class Recommendation:
 
 
 def recommendation_of(side: SideFinding, *, checkable: bool) -> Recommendation | None:
-    """The advice, or None where nothing could be estimated.
+    """Recommendation, or None where nothing could be estimated.
 
     Args:
         side: The rewrites, or the rows where there are none.

@@ -1,4 +1,4 @@
-"""The page of an audit: what was found, in words, tables, pictures and examples."""
+"""Report page of an audit: findings in words, tables, figures and examples."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ from tutelage.reporting.text_diff import difference, whole
 
 _STRONG = "Planted faults have the strong dose of docs/quality-gate.md; milder ones are found less"
 SHOWN = 3
-"""How many examples of each kind the page shows."""
+"""Examples of each kind on the page."""
 
 
 def _shares_table(side: SideFinding, *, noun: str) -> Table:
@@ -135,7 +135,7 @@ def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Secti
                     Column(name="plants", style="count"),
                     Column(name="refused", style="share"),
                     Column(name="AUC", style="number"),
-                    Column(name="refused if nobody had planted it", style="share"),
+                    Column(name="refused if it had not been planted", style="share"),
                 ),
                 rows=tuple(
                     (
@@ -229,7 +229,7 @@ def _comparison(example: Mapping[str, Any]) -> Comparison:
         before=before,
         after=Side(title=example["title"], instruction=asked, response=answer),
         table=Table(
-            caption="What spoke for it",
+            caption="Evidence for the fault",
             columns=(
                 Column(name="number"),
                 Column(name="value", style="number"),
@@ -242,12 +242,12 @@ def _comparison(example: Mapping[str, Any]) -> Comparison:
 
 def _feature(name: str) -> str:
     plain = name.removesuffix("_less_original")
-    more = ", less that of the original" if plain != name else ""
+    more = ", minus that of the original" if plain != name else ""
     return f"{FEATURES.get(plain, plain)}{more}"
 
 
 def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) -> str:
-    """The page, self-contained. Without a picture library its figures are tables.
+    """Self-contained HTML page of an audit; without a drawing library, figures become tables.
 
     Args:
         report: `title`, `sides`, `gates`, `opening`, `facts` and `limits`, as `audit_run` has them.
@@ -267,7 +267,7 @@ def page_of(report: Mapping[str, Any], *, shown: Sequence[Mapping[str, Any]]) ->
     if shown:
         sections.append(_examples_section(shown))
     sections.append(
-        Section(key="limits", title="What this audit cannot see", paragraphs=report["limits"])
+        Section(key="limits", title="Limits of this audit", paragraphs=report["limits"])
     )
     return render_page(
         title=report["title"],

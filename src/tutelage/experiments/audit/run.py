@@ -1,4 +1,4 @@
-"""`tutelage audit`: in minutes and without training, whether choosing is likely to pay.
+"""Run of `tutelage audit`: in minutes and without training, whether selection is likely to pay.
 
 rows --> a sample --> planted faults --> the student reads both --> a calibrated gate
     --> estimated shares of faulty rows, the gate's rates, break-even shares, one recommendation
@@ -50,7 +50,7 @@ from tutelage.reporting.number_format import count, duration
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSample:
-    """What was drawn, and what became of every row.
+    """Sample of examples, and the outcome of every input row.
 
     Attributes:
         candidates: The versions to read, an example's original first.
@@ -74,13 +74,13 @@ class AuditSample:
 
     @property
     def rows(self) -> int:
-        """How many rows the input has."""
+        """Number of input rows."""
         return sum(self.rows_by_status.values())
 
 
 @dataclass(slots=True)
 class _Drawn:
-    """The versions of one example of the sample."""
+    """Versions of one example of the sample."""
 
     place: int
     has_reference: bool
@@ -90,15 +90,15 @@ class _Drawn:
 def draw_sample(
     rows: Iterable[Row], *, examples: int, seed: int, progress: Progress
 ) -> AuditSample:
-    """Draw examples in one pass over the rows, in memory for the sample alone.
+    """Draw examples in one pass over the rows, with only the sample in memory.
 
     The draw depends on the seed and the ids of examples, not on their order. Of an example with
-    several responses one is drawn, beside its original where there is one.
+    several responses one is drawn, and its original if there is one.
 
     Args:
         rows: All rows.
         examples: How many examples are drawn, at most.
-        seed: Of the draw.
+        seed: Seed of the draw.
         progress: Told of each row.
     """
     statuses: Counter[str] = Counter()
@@ -146,7 +146,7 @@ def draw_sample(
 def _two_versions(
     versions: Iterable[tuple[int, Candidate]], *, seed: int
 ) -> list[tuple[int, Candidate]]:
-    """The original, and the most changed version; of several samples one that is drawn."""
+    """Original and most changed version; one of several samples, at random."""
     written = [(row, c) for row, c in versions if c.status == OK]
     originals = [(row, c) for row, c in written if c.step == ORIGINAL]
     others = [(row, c) for row, c in written if c.step != ORIGINAL]
@@ -172,25 +172,25 @@ VERSION = 1
 PLANTS: _Plants = {"doses": ("strong",), "held_out_fraction": 0.5}
 """How faults are planted: at their strong dose; half of the examples are held out."""
 FITTED_A_PLANT = 1.5
-"""The gate is fitted and measured on so many examples for each into which faults are planted."""
+"""Examples on which the gate is fitted and measured, per example with planted faults."""
 
 _WRONG_ANSWERS = (
-    "Fluent wrong answers: the student's numbers cannot tell them from right ones. "
+    "Fluent wrong answers: the student's likelihoods cannot distinguish them from right ones. "
     "`tutelage verify` checks answers."
 )
 _OWN_ROWS = (
-    "Your own rows are the clean side of the gate. A fault is told from them only where it stands "
-    "out clearly, and a fault that more than half of the rows have passes for normal."
+    "Your own rows serve as the clean ones. A fault is found only where it clearly differs from "
+    "them, and a fault in more than half of the rows counts as normal."
 )
 _DOSE = (
-    "Shares are those of faults like the planted ones at their strong dose. Another kind of fault "
-    "is found only if it resembles one that was planted."
+    "The shares refer to faults like the planted ones at their strong dose. Another kind of fault "
+    "is found only if it resembles one of these."
 )
 _HARM = (
     "Whether a faulty row harms this student, and whether a clean rewrite helps it, is not "
     "measured: that needs training (`tutelage prove`)."
 )
-_MEANT = "A translation or a template that was asked for looks faulty, too: read the examples."
+_MEANT = "A requested translation or template looks faulty too: read the examples."
 _LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _MEANT, _DOSE, _HARM)
 
 
@@ -203,7 +203,7 @@ def audit(
     doors: Doors | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Estimate how many rows are faulty, and whether choosing is likely to pay. Nothing is trained.
+    """Estimate how many rows are faulty, and whether selection is likely to pay, without training.
 
     Args:
         data: A path, a folder, a glob or a hub data set; or what `tutelage.read` gives.
@@ -257,7 +257,7 @@ def audit_settings(
 
 
 def default_out(data: str) -> Path:
-    """The folder of an audit whose user names none.
+    """Default folder of an audit.
 
     Examples:
         >>> str(default_out("data/pairs.jsonl.gz"))
@@ -356,7 +356,7 @@ def _check_measures(student: Reader) -> None:
 def _read(
     sample: AuditSample, settings: AuditSettings, *, student: Reader, progress: Progress
 ) -> tuple[AuditReadings, dict[str, str]]:
-    """What the student read, and why it could not read the rest.
+    """Token statistics of the sample, and reasons for texts that could not be read.
 
     The gate is fitted on a part of the examples. If rows that are faulty already were many beside
     the planted ones, its detectors would learn that these are clean.
@@ -389,7 +389,7 @@ def planted_into(candidates: Sequence[Candidate], settings: AuditSettings) -> li
 def _fitted(
     readings: AuditReadings, settings: AuditSettings, progress: Progress
 ) -> tuple[CrossedGates | None, str | None]:
-    """The gates, or why there are none."""
+    """Fitted gates, or the reason for having none."""
     try:
         gates = crossed_gates(
             readings, max_false_refusals=settings.max_false_refusals, seed=settings.seed
@@ -481,7 +481,7 @@ def _report(
     sides: Sequence[SideFinding],
     start: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What audit.json holds, but for the examples."""
+    """Content of audit.json without the examples."""
     return {
         **start,
         "rows": {"rows": sample.rows, "by_status": dict(sample.rows_by_status)},

@@ -1,4 +1,4 @@
-"""Sentences of an audit: the recommendation, the headline numbers, the text for a terminal."""
+"""Sentences of an audit: recommendation, headline numbers and terminal text."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -27,7 +27,7 @@ KIND_WORDS: Mapping[str, str] = MappingProxyType(
         BEYOND: "far beyond the student",
     }
 )
-"""What an audit calls each kind."""
+"""Name of each kind of fault."""
 SIDE_WORDS: Mapping[str, str] = MappingProxyType(
     {"rewritten": "rewrites", "sampled": "sampled responses", "original": "original rows"}
 )
@@ -38,7 +38,7 @@ REASONS = {
 
 
 def interval(found: Prevalence | Share | None) -> str:
-    """A share with its interval.
+    """Share with its interval.
 
     Examples:
         >>> interval(Prevalence(share=0.12, low=0.08, high=0.17))
@@ -51,19 +51,19 @@ def interval(found: Prevalence | Share | None) -> str:
 
 
 def noun_of(side: SideFinding, *, alone: bool) -> str:
-    """What the versions of a side are called; plain rows are rows."""
+    """Name of the versions of a side; rows where there are no versions."""
     return "rows" if alone and side.side == "original" else SIDE_WORDS[side.side]
 
 
 def headline(
     advice: Recommendation | None, side: SideFinding, *, noun: str, detail: str | None
 ) -> list[str]:
-    """The recommendation and its basis, in sentences.
+    """Recommendation and its basis, in sentences.
 
     Args:
         advice: What is recommended, or None.
         side: The side it is about.
-        noun: What its versions are called.
+        noun: Noun for its versions.
         detail: Why no gate was fitted, where none was.
     """
     if advice is None:
@@ -73,7 +73,7 @@ def headline(
 
 
 def label_of(advice: Recommendation, *, noun: str) -> str:
-    """The recommendation in a few words."""
+    """Recommendation in a few words."""
     return {
         "choose": "Choosing is likely to pay",
         "verify_first": "Verify first",
@@ -119,18 +119,24 @@ def _doubts(side: SideFinding, *, noun: str) -> str:
 
 
 def range_of(found: Prevalence | None) -> str | None:
-    """An interval alone."""
+    """Interval without its share."""
     return None if found is None else f"{share(found.low)} to {share(found.high)}"
 
 
 def even_range(row: BreakEven) -> str:
-    """A break-even share at the ends of the gate's intervals."""
+    """Break-even share at the ends of the gate's intervals."""
     low, high = ("never" if x is None else share(x) for x in (row.low, row.high))
     return f"{low} to {high}"
 
 
 def facts_of(sides: Sequence[SideFinding], *, examples: int, seconds: float) -> tuple[Fact, ...]:
-    """The headline numbers."""
+    """Headline numbers of an audit.
+
+    Args:
+        sides: Findings on each side, the main one first.
+        examples: Examples read.
+        seconds: Duration.
+    """
     main = sides[0]
     found = [Fact(value=f"{examples:,}", label="examples read")]
     if main.estimate is not None:
@@ -143,7 +149,14 @@ def facts_of(sides: Sequence[SideFinding], *, examples: int, seconds: float) -> 
 
 
 def text_of(sides: Sequence[SideFinding], *, opening: Sequence[str], start: str, page: str) -> str:
-    """The audit for a terminal."""
+    """Text of an audit for a terminal.
+
+    Args:
+        sides: Findings on each side.
+        opening: The recommendation, in sentences.
+        start: The first line.
+        page: Path of the page.
+    """
     lines = [start, "", *opening]
     alone = len(sides) == 1
     for side in sides:

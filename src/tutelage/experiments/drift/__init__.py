@@ -1,4 +1,4 @@
-"""The drift account: how far a set, and the student trained on it, have moved."""
+"""Drift: how far a data set, and the student trained on it, have moved."""
 
 from tutelage.experiments.drift.measure import (
     OWN_TEXT,

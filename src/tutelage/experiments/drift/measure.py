@@ -1,4 +1,4 @@
-"""The drift account: every measure of every set, beside the first set, with intervals."""
+"""Drift of several sets: every measure of every set compared with the first, with intervals."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,8 +35,8 @@ from tutelage.stats.intervals import Estimate, Numbers, wilson
 
 UNITS: Mapping[str, str] = MappingProxyType(
     {
-        "words": "words a text",
-        "tokens": "tokens a text",
+        "words": "words per text",
+        "tokens": "tokens per text",
         "distinct_1": "share of words",
         "distinct_2": "share of word pairs",
         "distinct_3": "share of word triples",
@@ -45,13 +45,13 @@ UNITS: Mapping[str, str] = MappingProxyType(
         "js_words": "bits",
         "js_word_pairs": "bits",
         "accuracy": "share of checked",
-        "nll_untrained": "nats a token",
-        "nll_current": "nats a token",
-        "nll_human": "nats a token",
-        "divergence": "nats a token",
+        "nll_untrained": "nats per token",
+        "nll_current": "nats per token",
+        "nll_human": "nats per token",
+        "divergence": "nats per token",
     }
 )
-"""The unit of each measure."""
+"""Unit of each measure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +60,10 @@ class Line:
 
     Attributes:
         subject: Whose text it is about, as the caller says.
-        name: Of the set.
-        baseline: Of the set it is compared with; None for the baseline itself.
+        name: Name of the set.
+        baseline: Name of the set it is compared with; None for the baseline itself.
         measure: Such as `distinct_2` or `share:TEACHER`.
-        unit: Of value and change.
+        unit: Unit of value and change.
         value: With its 95 % interval over instructions.
         texts: How many texts it rests on.
         change: Against the baseline; None for the baseline, and for measures that are a distance
@@ -84,12 +84,12 @@ class Line:
 
 
 def lines_to_table(lines: Sequence[Line]) -> pa.Table:
-    """Lines as a table of the DRIFT schema, in the order given."""
+    """Table of the DRIFT schema, in the order given."""
     return pa.Table.from_pylist([line_to_row(line) for line in lines], schema=DRIFT)
 
 
 def line_to_row(line: Line) -> dict[str, str | float | int | None]:
-    """One line as a row of the DRIFT schema."""
+    """Row of the DRIFT schema."""
     change = line.change
     return {
         "subject": line.subject,
@@ -109,7 +109,7 @@ def line_to_row(line: Line) -> dict[str, str | float | int | None]:
 
 
 def lines_from_table(table: pa.Table) -> tuple[Line, ...]:
-    """The inverse of `lines_to_table`."""
+    """Lines from a table of the DRIFT schema."""
     return tuple(_line_from_row(row) for row in table.select(DRIFT.names).to_pylist())
 
 
@@ -132,16 +132,16 @@ def _line_from_row(row: Mapping[str, Any]) -> Line:
 
 NOISE_DRAWS = 100
 OWN_TEXT = "own"
-"""The name under which text without a teacher is counted."""
+"""Name of text without a teacher."""
 
 
 def account(sets: Sequence[TextSet], *, subject: str = "data", seed: int = 0) -> tuple[Line, ...]:
-    """Measure sets, and how far each is from the first.
+    """Measure sets, and the distance of each from the first.
 
     Args:
         sets: The baseline first. Texts of two sets with the same key are compared as a pair.
         subject: Whose text it is about.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         The lines of the first set, then those of the others. A measure that has no value (no
@@ -171,15 +171,15 @@ def divergence_line(
     untrained: Sequence[Numbers],
     seed: int = 0,
 ) -> Line | None:
-    """How far a student has moved from the untrained one; see `log_ratio`.
+    """Divergence of a student from the untrained one; see `log_ratio`.
 
     Args:
-        name: Of the current student.
-        baseline: Of the untrained student.
+        name: Name of the current student.
+        baseline: Name of the untrained student.
         keys: The instruction of each text.
         current: For each text the log-probabilities of its tokens under the current student.
-        untrained: Of the same tokens under the untrained one.
-        seed: Of the resampling.
+        untrained: Log-probabilities of the same tokens under the untrained student.
+        seed: Seed of the resampling.
 
     Returns:
         None where there is no text.
@@ -208,14 +208,14 @@ def number_lines(
     current: tuple[str, Mapping[str, float]],
     seed: int = 0,
 ) -> tuple[Line, ...]:
-    """A measure that others took of single items, before and after, such as an evaluation.
+    """Lines of a measure of single items, before and after, such as an evaluation.
 
     Args:
         subject: Whose items.
         measure: Its name.
         baseline: The name of the baseline, and its numbers by item.
         current: Likewise, of what is compared; items of both are compared in pairs.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
 
     Returns:
         The line of the baseline and that of the current, or nothing where one has no number.
@@ -251,7 +251,7 @@ def number_lines(
 
 
 class _Measuring:
-    """Every measure over the same draws, so that differences are taken within a draw."""
+    """Measures over the same bootstrap draws, so that differences are paired."""
 
     def __init__(self, sets: Sequence[TextSet], *, seed: int) -> None:
         self._sets = sets
@@ -266,7 +266,7 @@ class _Measuring:
         self._base: dict[str, Replicates] = {}
 
     def lines(self, index: int) -> Iterator[Line]:
-        """The lines of one set."""
+        """Lines of one set."""
         one = self._sets[index]
         for measure, found, texts in self._measured(index):
             change: Estimate | None = None
@@ -362,7 +362,7 @@ class _Measuring:
 def divergence_noise(
     a: Grams, b: Grams, places_a: Codes, places_b: Codes, *, seed: int
 ) -> float | None:
-    """The 95th percentile of the divergence where it is chance which set a text is in.
+    """95th percentile of the divergence between random splits of the texts.
 
     Where each set answers an instruction exactly once, a coin decides whether the two answers
     trade places; all other texts are dealt out anew as one pack.
@@ -371,8 +371,8 @@ def divergence_noise(
         a: The runs of one set.
         b: The runs of the other.
         places_a: The instruction of each text of the one set.
-        places_b: Of the other.
-        seed: Of the draws.
+        places_b: The same for the other set.
+        seed: Seed of the draws.
     """
     pooled = np.concatenate([places_a, places_b])
     first = np.arange(len(pooled)) < len(places_a)

@@ -1,4 +1,4 @@
-"""The measures themselves: pure functions of weighted texts.
+"""Drift measures: pure functions of weighted texts.
 
 A weight says how often a text counts: 1 in the set itself, what a draw says in a resampling.
 """
@@ -26,14 +26,14 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextSet:
-    """Responses that belong together: the originals, a selected set, what a student wrote.
+    """Set of responses: the originals, a selected set, or what a student wrote.
 
     Attributes:
         name: What reports call it.
         keys: One for each text: what was answered, such as a hash of the instruction. Texts of two
             sets with the same key are resampled together, which makes a comparison a paired one.
         texts: The responses.
-        teachers: Who wrote each; None for the user's own text.
+        teachers: The teacher that wrote each; None for the user's own text.
         numbers: Further numbers by measure, one for each text, None where there is none: token
             counts, mean losses, `right` (1.0 or 0.0).
         vectors: float, one row of length 1 (or of zeros) for each text, or None.
@@ -63,7 +63,7 @@ class TextSet:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words and single punctuation marks.
+    """Lower-case words and single punctuation marks of a text.
 
     Examples:
         >>> words_of("It's 3 a.m.!")
@@ -74,7 +74,7 @@ def words_of(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grams:
-    """All runs of n words of N texts, as numbers.
+    """N-grams of N texts, as integer codes.
 
     Attributes:
         codes_R: int64, the same number for the same run; in [0, vocabulary).
@@ -91,7 +91,7 @@ class Grams:
 
 
 def grams_of(sets: Sequence[Sequence[str]], *, n: int) -> list[Grams]:
-    """Code the runs of n words of several lists of texts by one common vocabulary.
+    """Code the n-grams of several lists of texts with a common vocabulary.
 
     A run lies within one text; a text with fewer than n words has none.
 
@@ -127,12 +127,13 @@ def grams_of(sets: Sequence[Sequence[str]], *, n: int) -> list[Grams]:
 
 
 COMPRESSED_BLOCK_BYTES = 16_384
-"""Sets of different size are compressed in blocks of this size: a longer text compresses better
-for no other reason than its length. zlib looks back 32 KiB."""
+"""Bytes of a block for compression: sets of different size would otherwise differ only by their
+length. zlib looks back 32 KiB.
+"""
 
 
 def weighted_mean(values: Numbers, weights: Numbers) -> float | None:
-    """The mean of the values that are there (not NaN), or None where there is none."""
+    """Weighted mean of the values that are not NaN, or None without any."""
     there = np.isfinite(values)
     total = float(weights[there].sum())
     if total <= 0:
@@ -141,7 +142,7 @@ def weighted_mean(values: Numbers, weights: Numbers) -> float | None:
 
 
 def jensen_shannon(counts_a: Numbers, counts_b: Numbers) -> float | None:
-    """The Jensen-Shannon divergence of two distributions, in bits.
+    """Jensen-Shannon divergence of two distributions, in bits.
 
     JS(p, q) = H((p + q) / 2) - (H(p) + H(q)) / 2 with H in bits (Lin, 1991).
 
@@ -173,14 +174,14 @@ def _entropy_bits(p: Numbers) -> float:
 
 
 def counts_of(grams: Grams, weights: Numbers) -> Numbers:
-    """How often each run occurs, each text counted by its weight."""
+    """Weighted count of each n-gram."""
     return np.bincount(
         grams.codes_R, weights=weights[grams.texts_R], minlength=grams.vocabulary
     ).astype(np.float64)
 
 
 def distinct(counts: Numbers, *, runs: float) -> float | None:
-    """Distinct-n at an equal number of runs: how many different ones `runs` draws would show.
+    """Distinct-n at an equal number of n-grams: expected number of different ones in `runs` draws.
 
     Distinct-n (Li et al., 2016, arXiv 1510.03055) falls with the amount of text, so sets are
     compared at the same amount: with the shares p of the set, the expected number of different
@@ -209,7 +210,7 @@ def distinct(counts: Numbers, *, runs: float) -> float | None:
 
 
 def compression_ratio(texts: Sequence[str], *, block_bytes: int = COMPRESSED_BLOCK_BYTES) -> float:
-    """How many times smaller zlib makes the texts, at least about 0.5; repetition makes it higher.
+    """Compression ratio by zlib, at least about 0.5; repetition makes it higher.
 
     Texts are joined by line breaks in the order given, compressed block by block (level 6), and
     the sizes are added up; the last block may be shorter. As a measure of diversity: Shaib et al.,
@@ -226,7 +227,7 @@ def compression_ratio(texts: Sequence[str], *, block_bytes: int = COMPRESSED_BLO
 
 
 def spread(vectors: NDArray[np.float32], weights: Numbers) -> float | None:
-    """The mean cosine distance of two different texts.
+    """Mean cosine distance of two different texts.
 
     Args:
         vectors: One row of length 1 for each text; rows of zeros (empty texts) take no part.
@@ -250,7 +251,7 @@ def spread(vectors: NDArray[np.float32], weights: Numbers) -> float | None:
 def log_ratio(
     current: Sequence[Numbers], untrained: Sequence[Numbers], weights: Numbers
 ) -> float | None:
-    """An estimate of how far the current student is from the untrained one, in nats a token.
+    """Estimated divergence of the current student from the untrained one, in nats per token.
 
     On texts that the current student sampled at temperature 1 the mean of log p - log q over their
     tokens is an unbiased estimate of the divergence KL(current || untrained) per token, each
@@ -273,11 +274,11 @@ def log_ratio(
 def share_by_teacher(
     texts: Sequence[str], teachers: Sequence[str | None], weights: Numbers
 ) -> dict[str | None, float]:
-    """The share of all characters that each teacher wrote; the shares add up to 1.
+    """Share of all characters by teacher; the shares add up to 1.
 
     Args:
         texts: The responses.
-        teachers: Who wrote each; None for the user's own text.
+        teachers: The teacher that wrote each; None for the user's own text.
         weights: How often each text counts.
     """
     sizes = np.array([len(text) for text in texts], dtype=np.float64) * weights

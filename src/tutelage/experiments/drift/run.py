@@ -1,4 +1,4 @@
-"""The drift account of data files and runs: `tutelage drift A B ...`."""
+"""Drift of data files and runs: `tutelage drift A B ...`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ _CHOSEN = "select candidate_id from chosen"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """One response with what it answers.
+    """One response with its prompt.
 
     Attributes:
         key: Hash of the original conversation before the response.
@@ -46,7 +46,7 @@ class Text:
 
 
 class DriftJob(BaseModel):
-    """What `drift_files` was asked to do."""
+    """Arguments of the function `drift_files`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,7 +67,7 @@ def drift_files(
     progress: Progress | None = None,
     doors: Doors | None = None,
 ) -> dict[str, Any]:
-    """Account for how far files, or the choices of runs, are from the first one.
+    """Measure how far files, or the selections of runs, are from the first one.
 
     Args:
         paths: Data files of any known shape, or run folders: a run stands for its chosen set, and
@@ -162,12 +162,12 @@ def _some(texts: list[Text], path: Path) -> list[Text]:
 
 
 def key_of(example: Example) -> str:
-    """What tells that two texts answer the same: a hash of the original conversation."""
+    """Hash of the original conversation, by which responses are matched."""
     return content_hash("key", [[m.role, m.content] for m in example.context])
 
 
 def texts_of_run(run: RunFolder) -> tuple[list[Text], list[Text]]:
-    """The originals of a run, and what was chosen, both in the order of the candidates."""
+    """Originals and chosen candidates of a run, both in the order of the candidates."""
     run.need(run.candidates)
     examples = {e.example_id: e for e in stored_examples(run.need(run.examples))}
     chosen: set[str] = set()
@@ -198,7 +198,7 @@ def text_set(
     check: VerifySettings | None = None,
     progress: Progress | None = None,
 ) -> TextSet:
-    """A set for the account, with every number that can be had.
+    """Text set with all numbers that are available.
 
     Args:
         name: What reports call it.
@@ -232,7 +232,7 @@ def text_set(
 
 
 def with_vectors(sets: Sequence[TextSet], embedder: EmbedderSettings) -> list[TextSet]:
-    """The same sets with the vectors of their texts, all made in one call."""
+    """Same sets with the embeddings of their texts, all computed in one call."""
     vectors = make_embedder(embedder).embed([text for one in sets for text in one.texts])
     placed, start = [], 0
     for one in sets:
@@ -242,7 +242,7 @@ def with_vectors(sets: Sequence[TextSet], embedder: EmbedderSettings) -> list[Te
 
 
 def right_or_wrong(texts: Sequence[Text], check: VerifySettings) -> list[float | None]:
-    """1.0 for a right response, 0.0 for a wrong one or none, None where it cannot be checked."""
+    """Correctness of a response: 1.0 right, 0.0 wrong or no answer, None if not checkable."""
     claims = (
         Claim(
             response=text.candidate.response,

@@ -1,4 +1,4 @@
-"""The examples a student can learn from now, placed by its own attempts."""
+"""Frontier: examples that a student can learn from now, found by its own attempts."""
 
 from tutelage.experiments.frontier.learnable_band import (
     KNOWLEDGE,

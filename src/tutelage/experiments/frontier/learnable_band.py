@@ -1,4 +1,4 @@
-"""Which examples a student can learn from now: neither known nor out of reach.
+"""Learnable band: examples that a student neither knows nor finds out of reach.
 
 An example with the pass rate p has the learnability p (1 - p): 1/4 at a half, 0 where the student
 is always right or always wrong. The band moves with the student: it holds as many examples as are
@@ -30,13 +30,13 @@ Knowledge: TypeAlias = Literal["known", "maybe_known", "weakly_known", "unknown"
 KNOWLEDGE: tuple[Knowledge, ...] = ("known", "maybe_known", "weakly_known", "unknown")
 
 KNOWN_FROM = 0.9
-"""With one greedy answer or none, the pass rate from which an example counts as known."""
+"""Pass rate from which an example counts as known, with at most one greedy answer."""
 MAYBE_FROM = 0.5
-"""Without a greedy answer, the pass rate from which it counts as maybe known."""
+"""Pass rate from which it counts as maybe known, without a greedy answer."""
 
 
 def place(attempts: Attempts) -> Knowledge | None:
-    """The class of an example, or None where there is no checked attempt.
+    """Class of an example, or None without a checked attempt.
 
     Examples:
         >>> place(Attempts(example_id="a", greedy=3, greedy_right=1))
@@ -59,7 +59,7 @@ def place(attempts: Attempts) -> Knowledge | None:
 
 
 def place_rate(rate: float, *, least: float = 0.0) -> Knowledge:
-    """The class that a pass rate alone suggests.
+    """Class suggested by a pass rate alone.
 
     Args:
         rate: In [0, 1]; measured or predicted.
@@ -86,13 +86,13 @@ NOT_PLACED = "not_placed"
 BAND_FULL = "band_full"
 
 MOSTLY_UNKNOWN = 0.5
-"""From this share of unknown examples on, the set is warned about."""
+"""Share of unknown examples from which a warning is given."""
 
 HISTOGRAM_BINS = 10
 
 
 class BandSettings(BaseModel):
-    """Which examples the student should learn from now."""
+    """Settings of the band of examples from which the student should learn now."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,10 +100,10 @@ class BandSettings(BaseModel):
         default=0.5,
         gt=0.0,
         le=1.0,
-        description="Adaptive band: the share of placed examples that it holds.",
+        description="Adaptive band: the share of classified examples in it.",
     )
     keep_count: int | None = Field(
-        default=None, ge=1, description="Adaptive band: how many instead of a share."
+        default=None, ge=1, description="Adaptive band: the number of examples, instead of a share."
     )
     low: float | None = Field(
         default=None, ge=0.0, le=1.0, description="Fixed band: the lowest pass rate."
@@ -113,12 +113,12 @@ class BandSettings(BaseModel):
     )
     keep_unknown: bool = Field(
         default=False,
-        description="Whether examples of which no attempt is right may be in the band.",
+        description="Whether the band may contain examples without a right attempt.",
     )
     order: Literal["easy_first", "hard_first", "band_first"] = Field(
         default="easy_first",
-        description="Of the exported set: by falling or rising pass rate, or the most learnable "
-        "first.",
+        description="Order of the exported set: by falling or rising pass rate, or the most "
+        "learnable first.",
     )
 
     @model_validator(mode="after")
@@ -130,13 +130,13 @@ class BandSettings(BaseModel):
 
     @property
     def fixed(self) -> bool:
-        """Whether the band stays where it is whatever the student can do."""
+        """Whether the band is fixed, whatever the student can do."""
         return self.low is not None or self.high is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placing:
-    """What is known of one example before the band is drawn.
+    """Class and pass rate of one example, before the band is drawn.
 
     Attributes:
         example_id: The example.
@@ -155,7 +155,7 @@ class Placing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frontier:
-    """Where the student stands.
+    """Classes of all examples, with the chosen band.
 
     Attributes:
         table: The FRONTIER schema, one row an example, in the order given.
@@ -177,7 +177,7 @@ class Frontier:
 
 
 def draw_frontier(placings: Sequence[Placing], settings: BandSettings) -> Frontier:
-    """Place examples, choose the band, and put what it holds in an order.
+    """Classify examples, choose the band, and order the examples in it.
 
     It depends on ids and numbers, not on the order of examples.
 
@@ -208,7 +208,7 @@ def draw_frontier(placings: Sequence[Placing], settings: BandSettings) -> Fronti
 
 
 def histogram(rates: Sequence[float], *, bins: int = HISTOGRAM_BINS) -> tuple[int, ...]:
-    """How many pass rates lie in each of equally wide bins of [0, 1]; 1 counts to the last.
+    """Count of pass rates in equal bins of [0, 1]; 1 belongs to the last bin.
 
     Examples:
         >>> histogram([0.0, 0.05, 1.0], bins=2)
@@ -244,13 +244,13 @@ def _row(one: Placing) -> dict[str, Any]:
 
 
 UNKNOWN_BELOW = 0.1
-"""A predicted pass rate at or below this counts as unknown: a prediction is never 0."""
+"""Predicted pass rate at or below which an example counts as unknown: a prediction is never 0."""
 
 
 def _choose(
     rows: Sequence[dict[str, Any]], ties: Mapping[str, float], settings: BandSettings
 ) -> None:
-    """Mark what is kept, and say of the others why not."""
+    """Mark the kept examples, and give a reason for the others."""
     placed = [row for row in rows if row["knowledge"] is not None]
     open_rows = []
     for row in placed:
@@ -289,8 +289,8 @@ def _warning(shares: Mapping[Knowledge, float], placed: int) -> str | None:
     if not placed or shares["unknown"] < MOSTLY_UNKNOWN:
         return None
     return (
-        f"{shares['unknown']:.0%} of the {placed} placed examples are unknown to the student: "
-        "where they are facts, training on them teaches it to say what it does not know (arXiv "
+        f"{shares['unknown']:.0%} of the {placed} placed examples are unknown to the student: if "
+        "they are facts, training on them teaches it to state things it does not know (arXiv "
         "2405.05904); keep the learnable band, or stop early"
     )
 

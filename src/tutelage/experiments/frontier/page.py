@@ -1,4 +1,4 @@
-"""The report page of a frontier."""
+"""Report page of a frontier."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from tutelage.reporting.number_format import share
 def write_frontier_report(
     run: RunFolder, frontiers: Sequence[tuple[str, pa.Table]], summary: dict[str, Any]
 ) -> Path | None:
-    """Write report.html of a frontier, perhaps beside earlier ones.
+    """Write report.html of a frontier, optionally compared with earlier ones.
 
     Args:
         run: The folder of the frontier.
@@ -48,7 +48,7 @@ def write_frontier_report(
 
 
 def frontier_words(summary: dict[str, Any]) -> str:
-    """How many examples a frontier keeps, and where they are."""
+    """Number of kept examples, and their classes, in a sentence."""
     kept, examples = summary["kept"], summary["examples"]
     if not kept:
         return (
@@ -59,7 +59,7 @@ def frontier_words(summary: dict[str, Any]) -> str:
     place = "it is" if kept == 1 else "they are"
     return (
         f"{kept} of {examples} {verb} what this student can learn from now; {place} in "
-        "selected.jsonl, in the order of a curriculum."
+        "selected.jsonl, in curriculum order."
     )
 
 
@@ -85,7 +85,7 @@ _TINTS = {name.replace("_", " "): tint for name, tint in _KNOWLEDGE_TINTS.items(
 
 
 def frontier_sections(frontiers: Sequence[tuple[str, pa.Table]]) -> tuple[Section, ...]:
-    """Where one student stands, or several beside each other.
+    """Sections about one student or several compared.
 
     Args:
         frontiers: A name and a table of the FRONTIER schema for each, the earliest first.

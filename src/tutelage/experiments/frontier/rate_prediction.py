@@ -1,4 +1,4 @@
-"""Pass rates predicted from what the student found surprising in the solutions."""
+"""Pass rates predicted from the token statistics of solutions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from tutelage.stats import Estimate, Resampling, fit, predict_out_of_fold
 from tutelage.stats.rank_correlation import spearman
 
 FEATURES = ("nll_response_given_instruction", "ifd", "mean_rank", "rsr")
-"""The token statistics that predict a pass rate, beside the length."""
+"""Token statistics that predict a pass rate, in addition to the length."""
 LENGTHS = ("response_tokens",)
 
 
 def features_of(scores: pa.Table) -> dict[str, NDArray[np.float64]]:
-    """The features of each example that has them all: four statistics and the log of the length."""
+    """Features of each complete example: four statistics and the log of the length."""
     found = {}
     for row in scores.to_pylist():
         values = [row[name] for name in (*FEATURES, *LENGTHS)]
@@ -32,7 +32,7 @@ def features_of(scores: pa.Table) -> dict[str, NDArray[np.float64]]:
 def predicted_rates(
     attempts: Mapping[str, Attempts], features: Mapping[str, NDArray[np.float64]]
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Predict pass rates, out of fold where an example was attempted.
+    """Predicted pass rates, out of fold for attempted examples.
 
     Args:
         attempts: By example.
@@ -73,7 +73,14 @@ def predicted_rates(
 def correlation(
     keys: Sequence[str], a: NDArray[np.float64], b: NDArray[np.float64], *, seed: int = 0
 ) -> dict[str, float | None] | None:
-    """Spearman's rank correlation with a 95 % bootstrap interval over examples, or None."""
+    """Spearman's rank correlation with a 95 % bootstrap interval over examples, or None.
+
+    Args:
+        keys: Example ids, which the bootstrap resamples.
+        a: Values of the first variable.
+        b: Values of the second.
+        seed: Seed of the bootstrap.
+    """
 
     def statistic(weights: NDArray[np.float64]) -> float | None:
         times = weights.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The frontier of a student: what it knows, and what it can learn from now.
+"""Run of `tutelage frontier`: what a student knows, and what it can learn from now.
 
 load      data       -> rows, examples, loaded
 attempt   examples   -> attempts       (the student answers, every answer is checked)
@@ -63,11 +63,11 @@ from tutelage.verification import VerifySettings
 NO_REFERENCE = "no_reference"
 NOT_ATTEMPTED = "not_attempted"
 _MANY_CUT = 0.25
-"""Of the answers; above it the pass rates are in doubt, and the command says so."""
+"""Share of truncated answers above which the pass rates are doubtful, which the command reports."""
 
 
 class FrontierJob(BaseModel):
-    """What `find_frontier` was asked to do."""
+    """Arguments of the function `find_frontier`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -75,15 +75,14 @@ class FrontierJob(BaseModel):
     student: StudentSettings
     asked_through: TeacherSettings | None = Field(
         default=None,
-        description="How the student is asked: an endpoint that serves it. Without it the model "
-        "runs in this process.",
+        description="Endpoint that serves the student. Without it the model runs in this process.",
     )
-    batch: int = Field(default=16, ge=1, description="Answers written at once in this process.")
+    batch: int = Field(default=16, ge=1, description="Answers generated at once in this process.")
     attempts: AttemptSettings = Field(default_factory=AttemptSettings)
     attempted: int | None = Field(
         default=None,
         ge=1,
-        description="How many examples are attempted; the others are placed by prediction.",
+        description="Number of examples to attempt; the others are classified by prediction.",
     )
     check: VerifySettings = Field(default_factory=VerifySettings)
     band: BandSettings = Field(default_factory=BandSettings)
@@ -95,25 +94,25 @@ class FrontierJob(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontierFolder:
-    """Where the tables of the frontier lie beside those of every run."""
+    """Paths of the frontier's tables in a run folder."""
 
     run: RunFolder
 
     @property
     def attempts(self) -> Path:
-        """One row an answer of the student."""
+        """Attempts, one row per answer of the student."""
         return self.run.root / "attempts.parquet"
 
     @property
     def frontier(self) -> Path:
-        """One row an example: what the student knows of it, and whether it is in the band."""
+        """Frontier, one row per example: its class, and whether it is in the band."""
         return self.run.root / "frontier.parquet"
 
 
 def find_frontier(
     job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
 ) -> dict[str, Any]:
-    """Place the examples of a data set by what a student knows, and choose what to learn next.
+    """Classify the examples of a data set by the student's attempts, and select the learnable ones.
 
     Continues where it stopped: answers are in the journal, readings in the cache.
 
@@ -161,7 +160,7 @@ def find_frontier(
 
 
 def _cut_warning(attempted: Tally, settings: AttemptSettings) -> str | None:
-    """Answers that were cut say more about their bound than about the student."""
+    """Warning about truncated answers, which reflect their limit more than the student."""
     cut, asked = attempted.get("cut", 0), attempted["attempts"]
     if cut <= _MANY_CUT * asked:
         return None
@@ -231,7 +230,7 @@ def _attempt(
 
 
 def _attempted(examples: Sequence[Example], job: FrontierJob) -> list[Example]:
-    """The checkable examples that are attempted: all, or so many of the smallest hashes."""
+    """Checkable examples to attempt: all, or those with the smallest hashes."""
     checkable = [example for example in examples if example.reference is not None]
     if job.attempted is None:
         return checkable
@@ -260,7 +259,7 @@ def _score(folder: FrontierFolder, job: FrontierJob, *, doors: Doors, progress: 
 
 
 def _solutions(run: RunFolder) -> list[Candidate]:
-    """The text whose statistics speak for an example: its own response, or its reference."""
+    """Text whose statistics describe an example: its own response, or its reference."""
     own = {
         candidate.example_id: candidate
         for candidate in stages.stored_candidates(run.loaded)
@@ -335,7 +334,7 @@ def _placing(
 
 
 def exported(found: Frontier, run: RunFolder) -> list[dict[str, Any]]:
-    """The kept examples in the order of the curriculum, as rows for a trainer."""
+    """Kept examples in the order of the curriculum, as rows for a trainer."""
     texts = {
         candidate.example_id: candidate
         for candidate in stages.stored_candidates(run.candidates)
@@ -359,7 +358,7 @@ def exported(found: Frontier, run: RunFolder) -> list[dict[str, Any]]:
 
 
 def summary_of(found: Frontier) -> dict[str, Any]:
-    """What a frontier comes to, for a manifest and for people."""
+    """Summary of a frontier, for a manifest and for people."""
     rows = found.table.to_pylist()
     reasons: dict[str, int] = {}
     for row in rows:

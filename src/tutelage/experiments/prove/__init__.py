@@ -1,4 +1,4 @@
-"""Train each student on each set with each seed, evaluate, and compare with the baselines."""
+"""Prove: train students on the selection and on baselines, evaluate and compare."""
 
 from tutelage.experiments.prove.config import ProveSettings, load_prove_settings
 from tutelage.experiments.prove.forecast import forecast

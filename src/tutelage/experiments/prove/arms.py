@@ -1,4 +1,4 @@
-"""The sets of an experiment: what each arm may train on, and which rows a cell takes.
+"""Arms of an experiment: their sets, and the rows that each cell uses.
 
     run --rule--> the arm's whole set --minus held out--> in the order of a draw --> n rows, or
                                                           (by question and seed)     a token budget
@@ -28,7 +28,7 @@ from tutelage.student.config import template_values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetRow:
-    """One row to train on.
+    """One row of training data.
 
     Attributes:
         question: What the draw goes by: the example's id, or a hash of the context.
@@ -40,7 +40,7 @@ class SetRow:
 
 
 _MAY_MISS = 0.1
-"""Of the budget of trained tokens."""
+"""Tolerance of a cell's number of trained tokens, as a fraction of the budget."""
 
 
 def arm_rows(
@@ -50,11 +50,11 @@ def arm_rows(
     *,
     without: Collection[str] = (),
 ) -> list[SetRow]:
-    """The whole set of an arm for one student.
+    """Complete set of an arm for one student.
 
     Args:
         arm: A rule or a file.
-        student: Who is trained.
+        student: The student that is trained.
         settings: Names the students, one of which may be the chooser.
         without: Ids of examples, and hashes of instructions, that are held out.
 
@@ -106,7 +106,7 @@ def _of_rule(arm: ArmSettings, student: ProveStudent, settings: ProveSettings) -
 
 
 def _scored_by(run: RunFolder, chooser: ProveStudent) -> str:
-    """The fingerprint of a student, which must have scored the run; others may have, too."""
+    """Fingerprint of a student, which must have scored the run."""
     parts = OpenStudent(
         StudentSettings(model=chooser.model, template=chooser.template, **template_values(chooser))
     )
@@ -153,12 +153,18 @@ def _of_file(path: Path) -> list[SetRow]:
 
 
 def instruction_hash(context: Sequence[Message]) -> str:
-    """What tells two questions apart: their turns, without differences of white space."""
+    """Hash of an instruction: its turns, without differences of white space."""
     return content_hash("question", [[m.role, " ".join(m.content.split())] for m in context])
 
 
 def in_drawn_order(rows: Iterable[SetRow], *, seed: int, draw: int = 0) -> list[SetRow]:
-    """The rows in an order that depends on their questions, the seed and the draw alone."""
+    """Rows in an order that depends only on their instructions, the seed and the draw.
+
+    Args:
+        rows: The rows.
+        seed: Seed of the order.
+        draw: Number of the draw.
+    """
     return sorted(
         rows,
         key=lambda row: (
@@ -169,14 +175,19 @@ def in_drawn_order(rows: Iterable[SetRow], *, seed: int, draw: int = 0) -> list[
 
 
 def first_examples(rows: Sequence[SetRow], *, examples: int, place: str) -> list[SetRow]:
-    """The first rows of a drawn order.
+    """First examples in a drawn order.
+
+    Args:
+        rows: The rows in their order.
+        examples: Number of examples.
+        place: The arm, for the error.
 
     Raises:
         DataError: There are fewer.
     """
     if len(rows) < examples:
         raise DataError(
-            f"{place}: the set has {len(rows)} rows, {examples} are asked for",
+            f"{place}: the set has {len(rows)} rows, but {examples} are requested",
             hint=f"set `examples` to {len(rows)} or less",
         )
     return list(rows[:examples])
@@ -190,7 +201,7 @@ def within_budget(
     slack: float = 0.0,
     place: str = "the set",
 ) -> list[SetRow]:
-    """Rows in drawn order as long as they stay within a budget of trained tokens.
+    """Rows in drawn order up to a budget of trained tokens.
 
     A row that would pass it is skipped, so the budget is nearly used up; whether a row is taken
     still does not depend on which seed drew it for another arm.
@@ -215,7 +226,8 @@ def within_budget(
             left -= needed
     if left > max(_MAY_MISS * budget, slack):
         raise DataError(
-            f"{place}: {budget - left:,} trained tokens can be had, the reference has {budget:,}",
+            f"{place}: {budget - left:,} trained tokens are available, the reference has "
+            f"{budget:,}",
             hint="ask for fewer `examples`, leave the arm out, or set `balance: [examples]`",
         )
     return taken
@@ -239,7 +251,7 @@ def write_set(path: Path, rows: Iterable[SetRow]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Examples that no arm may train on.
+    """Held-out examples, on which no arm may train.
 
     Attributes:
         references: By version (`original`, and `refined` where there are refinements): one
@@ -252,7 +264,7 @@ class HeldOut:
 
 
 def hold_out(run: RunFolder, *, examples: int) -> HeldOut:
-    """Draw examples of a run that no arm may train on.
+    """Draw examples of a run on which no arm may train.
 
     Raises:
         DataError: The run has fewer examples that are complete.
@@ -271,7 +283,7 @@ def hold_out(run: RunFolder, *, examples: int) -> HeldOut:
     )
     if len(complete) < examples:
         raise DataError(
-            f"{run.root}: {len(complete)} examples could be held out, {examples} are asked for",
+            f"{run.root}: {len(complete)} examples could be held out, but {examples} are requested",
             hint=f"set `held_out` to less than {len(complete)}",
         )
     references: dict[str, list[Candidate]] = {}

@@ -1,4 +1,4 @@
-"""From items to comparisons: every arm against the reference, with its interval."""
+"""Comparisons of an experiment: every arm with the reference, with its interval."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ _NAMED_CONTRASTS = (("chosen_version", "refused_version"), ("chosen", "refused")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:
-    """One comparison of two arms on one outcome.
+    """Comparison of two arms on one outcome.
 
     Attributes:
         student: Name of the student; two names where their differences are compared.
@@ -32,7 +32,7 @@ class Compared:
         measure: `value` in the unit of the task, or `right` for the share that is right.
         arm: The arm that a mean above 0 speaks for.
         against: The other one.
-        interval: Of arm minus against.
+        interval: Interval of arm minus against.
         p_corrected: Its p-value, corrected for all comparisons of the same outcome, after Holm or
             in the fixed sequence.
         comparisons: How many there are of the same outcome, this one among them.
@@ -65,7 +65,7 @@ class Compared:
         return self.interval.standard_error > 0.0 and self.interval.seeds > 1
 
     def row(self) -> dict[str, Any]:
-        """As a row of the COMPARISONS schema."""
+        """Row of the COMPARISONS schema."""
         i = self.interval
         return {
             "student": self.student,
@@ -93,7 +93,7 @@ class Compared:
 
 
 def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
-    """Every comparison that the finished cells allow.
+    """All comparisons of finished cells.
 
     Each arm against the reference; the choice against every other arm; and, where there are
     several students, whether the effect of choosing differs between them. Seeds count that are
@@ -129,7 +129,7 @@ def compare_all(results: pa.Table, settings: ProveSettings) -> list[Compared]:
 
 
 def cell_values(results: pa.Table) -> dict[CellName, ItemValues]:
-    """Values by item, for each cell, task and measure; empty where a cell has none."""
+    """Values by item of each cell, task and measure; empty where a cell has none."""
     cells: dict[CellName, dict[str, float]] = {}
     is_right = set()
     for row in results.select(
@@ -157,7 +157,7 @@ def cell_values(results: pa.Table) -> dict[CellName, ItemValues]:
 
 
 def _keys(results: pa.Table) -> dict[_Trained, str]:
-    """Which training stands behind each name: arms that come to the same rows share one."""
+    """Training behind each name: arms with the same rows share one."""
     names = ["student", "arm", "train_seed", "balance", "cell"]
     rows = results.select(names).to_pylist()
     return {(r["student"], r["arm"], r["train_seed"], r["balance"]): r["cell"] for r in rows}
@@ -213,7 +213,7 @@ def _of_outcome(
 
 
 def pairs_of(settings: ProveSettings) -> list[tuple[str, str]]:
-    """The comparisons of one student on one outcome, in the order of a fixed sequence."""
+    """Comparisons of one student on one outcome, in the order of a fixed sequence."""
     names = [arm.name for arm in settings.arms]
     pairs = [(settings.choice, settings.reference)]
     contrasts = contrasts_of(settings)
@@ -224,7 +224,7 @@ def pairs_of(settings: ProveSettings) -> list[tuple[str, str]]:
 
 
 def contrasts_of(settings: ProveSettings) -> list[tuple[str, str]]:
-    """Arms of the chosen and the refused version of the same rows: the contrast with most power.
+    """Contrast of the chosen and the rejected version of the same rows, which has the most power.
 
     They are known by their rule or, where they are files, by their names.
     """
@@ -241,7 +241,7 @@ def contrasts_of(settings: ProveSettings) -> list[tuple[str, str]]:
 
 
 def _seed(arm: str, seed: int, settings: ProveSettings) -> int:
-    """The seed under which an arm's cell stands: there is one untrained student."""
+    """Seed under which an arm's cell is stored: there is one untrained student."""
     return settings.seeds[0] if arm == UNTRAINED else seed
 
 
@@ -265,7 +265,7 @@ def _paired(
 
 
 def _between(one: Paired, other: Paired) -> Paired | None:
-    """The effect of choosing in one student against that in another: paired by seed and item."""
+    """Difference of the selection's effect between two students, paired by seed and item."""
     seeds = [s for s in one.seeds if s in other.seeds]
     items = [i for i in one.items if i in set(other.items)]
     if not seeds or len(items) < 2:  # noqa: PLR2004
@@ -319,5 +319,5 @@ def _compared(
 
 
 def comparisons_table(compared: Sequence[Compared]) -> pa.Table:
-    """All comparisons as a table."""
+    """Table of all comparisons."""
     return pa.Table.from_pylist([c.row() for c in compared], schema=COMPARISONS)

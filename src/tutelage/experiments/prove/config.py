@@ -1,4 +1,4 @@
-"""One YAML file says what an experiment is: which sets, which students, which seeds."""
+"""Settings of an experiment in one YAML file: sets, students and seeds."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from tutelage.training import TrainSettings
 Balance: TypeAlias = Literal["examples", "tokens"]
 UNTRAINED = "untrained"
 HELD_OUT_TASKS = frozenset({"held_out_original", "held_out_refined"})
-"""What `held_out` measures; the second where the runs have refinements."""
+"""Outcomes of `held_out`; the second one needs rewrites in the runs."""
 QUICK_EXAMPLES, QUICK_SEEDS, QUICK_ITEMS = 64, 2, 80
 
 
 class ArmSettings(BaseModel):
-    """One set to train on: what a rule chooses in the student's run, or rows of one's own."""
+    """Settings of one arm: the set that a rule selects from the student's run, or given rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class ArmSettings(BaseModel):
         default=None,
         description="The student whose scores decide; by default the one that is trained.",
     )
-    file: Path | None = Field(default=None, description="Rows, instead of a rule.")
+    file: Path | None = Field(default=None, description="A file of rows, instead of a rule.")
     draw: int = Field(
         default=0,
         description="Arms with the same number draw the same questions for a seed; another number "
@@ -56,29 +56,34 @@ class ArmSettings(BaseModel):
 
 
 class ProveStudent(TemplateSettings):
-    """One student and the run that holds its scores."""
+    """A student with the run that holds its scores."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.+-]+$")
     model: str
     template: str = "chat"
-    run: Path | None = Field(default=None, description="A run folder whose scores are its own.")
-    train: dict[str, Any] = Field(default_factory=dict, description="Instead of `train` below.")
+    run: Path | None = Field(default=None, description="A run folder with this student's scores.")
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Training settings of this student, instead of `train` below.",
+    )
 
 
 class ProveSettings(BaseModel):
-    """Everything that decides what an experiment does."""
+    """Settings of an experiment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path
     students: tuple[ProveStudent, ...] = Field(min_length=1)
     arms: tuple[ArmSettings, ...] = Field(min_length=2)
-    choice: str = Field(default="choice", description="The arm that is on trial.")
-    reference: str = Field(default="random", description="The arm it has to beat.")
+    choice: str = Field(default="choice", description="The arm to test.")
+    reference: str = Field(default="random", description="The arm to compare it with.")
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        default=(0, 1, 2), min_length=1, description="Of the draw of examples and of the training."
+        default=(0, 1, 2),
+        min_length=1,
+        description="Seeds of the sample of examples and of the training.",
     )
-    examples: int = Field(default=300, ge=2, description="Of each set.")
+    examples: int = Field(default=300, ge=2, description="Number of examples in each set.")
     balance: tuple[Balance, ...] = Field(
         default=("examples", "tokens"),
         min_length=1,
@@ -88,32 +93,36 @@ class ProveSettings(BaseModel):
     held_out: int = Field(
         default=0,
         ge=0,
-        description="So many examples of the runs are kept out of every set, and the likelihood "
-        "of their answers is measured.",
+        description="Number of examples of the runs to hold out of every set; the likelihood of "
+        "their answers is measured.",
     )
     tasks: tuple[TaskSettings, ...] = ()
     primary: str | None = Field(
-        default=None, description="The task that decides; by default the first."
+        default=None, description="The deciding task; by default the first one."
     )
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    level: float = Field(default=0.95, gt=0.5, lt=1.0, description="Of the intervals.")
+    level: float = Field(
+        default=0.95, gt=0.5, lt=1.0, description="Confidence level of the intervals."
+    )
     correction: Literal["holm", "fixed_sequence"] = Field(
         default="holm",
-        description="Of the p-values of one outcome. fixed_sequence: chosen against refused "
-        "versions, choice against reference, then the other arms in their order; each at the full "
-        "level while all before it are significant.",
+        description="Correction of the p-values of one outcome. fixed_sequence: chosen against "
+        "refused versions, choice against reference, then the other arms in their "
+        "order; each at the full level while all before it are significant.",
     )
-    keep_models: bool = Field(default=False, description="Keep what was trained; it is large.")
+    keep_models: bool = Field(
+        default=False, description="Keep the trained models, which are large."
+    )
     lock: Path | None = Field(
         default=None,
-        description="A file that is held while a cell works, so that others who hold the same "
-        "file get their turn at the machine between cells.",
+        description="A lock file that is held while a cell runs, so that programs with the same "
+        "file take turns on the machine.",
     )
     turn_seconds: float = Field(
         default=0.0,
         ge=0.0,
-        description="lock: hold it over several cells until so much time has passed.",
+        description="lock: time for which a turn lasts, over several cells.",
     )
 
     @model_validator(mode="after")
@@ -140,7 +149,7 @@ class ProveSettings(BaseModel):
         if self.held_out and all(s.run is None for s in self.students):
             raise ValueError("held_out takes examples from a `run`")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("a seed stands twice")
+            raise ValueError("a seed occurs twice")
         return self
 
     @model_validator(mode="after")
@@ -173,7 +182,7 @@ class ProveSettings(BaseModel):
         return self
 
     def with_choice(self, selection: str) -> "ProveSettings":
-        """The same experiment, in which the choice is a named selection of each run."""
+        """Same experiment with a named selection of each run as the choice."""
         update = {"select": None, "file": None, "selection": selection}
         arms = (
             arm.model_copy(update=update) if arm.name == self.choice else arm for arm in self.arms
@@ -181,7 +190,7 @@ class ProveSettings(BaseModel):
         return self.model_copy(update={"arms": tuple(arms)})
 
     def quick(self) -> "ProveSettings":
-        """The same question in minutes: fewer examples, items, seeds and arms."""
+        """Quick version of the experiment: fewer examples, items, seeds and arms."""
         small = tuple(
             task.model_copy(update={"limit": min(task.limit or QUICK_ITEMS, QUICK_ITEMS)})
             for task in self.tasks
@@ -201,7 +210,7 @@ class ProveSettings(BaseModel):
         )
 
     def _needed(self, arms: tuple[ArmSettings, ...]) -> tuple[ProveStudent, ...]:
-        """The first student, and whoever chooses or holds examples out for it."""
+        """First student, and the students on which it depends."""
         needed = {self.students[0].name, *(arm.chooser for arm in arms)}
         kept = [s for s in self.students if s.name in needed]
         if self.held_out and all(s.run is None for s in kept):
@@ -217,7 +226,7 @@ def _changed(settings: BaseModel, default: BaseModel) -> set[str]:
 def load_prove_settings(
     path: Path | Mapping[str, Any], *, out: Path | None = None
 ) -> ProveSettings:
-    """Read an experiment's YAML file; relative paths in it are those of its own folder.
+    """Read an experiment's YAML file; relative paths in it start at its own folder.
 
     Args:
         path: The file, or what it would hold: then relative paths are those of the working
@@ -248,7 +257,7 @@ def _values_of(path: Path) -> dict[str, Any]:
 
 
 def _placed(settings: ProveSettings, folder: Path) -> ProveSettings:
-    """The same settings with paths that do not depend on where one stands."""
+    """Settings with absolute paths."""
     return settings.model_copy(
         update={
             "out": folder / settings.out,

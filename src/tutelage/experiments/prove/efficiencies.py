@@ -1,4 +1,4 @@
-"""Which part of the possible gain each arm reaches, where an oracle and an ungated arm are there.
+"""Efficiency of each arm: its part of the possible gain, if there is an oracle and an ungated arm.
 
 The efficiency of an arm is (arm - ungated) / (oracle - ungated): 1 is as good as knowing which rows
 are faulty, 0 no better than keeping every row.
@@ -23,7 +23,7 @@ _LEAST_ITEMS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmEfficiency:
-    """The efficiency of one arm on one outcome; the fields are columns of EFFICIENCIES.
+    """Efficiency of one arm on one outcome; the fields are columns of EFFICIENCIES.
 
     Attributes:
         student: Name of the student.
@@ -58,7 +58,7 @@ class ArmEfficiency:
 
 
 def roles_of(settings: ProveSettings) -> tuple[str, str] | None:
-    """The names of the oracle arm and of the ungated arm; None unless both are there.
+    """Names of the oracle arm and of the ungated arm; None unless both exist.
 
     An arm is known by its name, `oracle` or `ungated`; else by its rule, where there is one such
     arm: `oracle`, and `all_refined` without a quality gate.
@@ -83,7 +83,7 @@ def roles_of(settings: ProveSettings) -> tuple[str, str] | None:
 
 
 def efficiencies(results: pa.Table, settings: ProveSettings) -> list[ArmEfficiency]:
-    """The efficiency of every other arm, the choice first; empty without oracle and ungated.
+    """Efficiencies of all other arms, the selection first; empty without oracle and ungated arm.
 
     Args:
         results: From `read_results`.
@@ -131,7 +131,7 @@ def _of_outcome(
 
 
 def _measured(values: Sequence[Sequence[ItemValues]], *, level: float) -> dict[str, Any] | None:
-    """From the seeds and items that all three arms have; None where there are too few."""
+    """Efficiency from the seeds and items of all three arms; None where there are too few."""
     complete = [of_seed for of_seed in values if all(of_seed)]
     if not complete:
         return None
@@ -161,5 +161,5 @@ def _measured(values: Sequence[Sequence[ItemValues]], *, level: float) -> dict[s
 
 
 def efficiency_table(found: Sequence[ArmEfficiency]) -> pa.Table:
-    """All efficiencies as a table."""
+    """Table of all efficiencies."""
     return pa.Table.from_pylist([asdict(one) for one in found], schema=EFFICIENCIES)

@@ -1,4 +1,4 @@
-"""Forecast of an experiment (`tutelage prove --plan`): what it could find, and its cost."""
+"""Forecast of an experiment (`tutelage prove --plan`): detectable effect and cost."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -46,7 +46,7 @@ STORED: Mapping[str, Components] = MappingProxyType(
         "smollm2_choice_margin": Components(seed=0.06, item=0.39, rest=0.23),
     }
 )
-"""Components that were measured in docs/experiments, for plans without a pilot.
+"""Variance components measured in docs/experiments, for plans without a pilot.
 
 Two-way analysis of variance of the raw items of the experiments "Does choosing help?" and "Sixteen
 answers": SmolLM2-135M and Gemma-3-270M, 64 rows a set, log-likelihood of open references in nats a
@@ -61,7 +61,7 @@ STORED_FOR: Mapping[str, str] = MappingProxyType(
         "exact_match": "smollm2_answers_right",
     }
 )
-"""Which of them stand in for a kind of task that no pilot has measured."""
+"""Components used for a kind of task that no pilot has measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Pilot:
     """Finished cells of an experiment.
 
     Attributes:
-        folder: Of the experiment.
+        folder: Folder of the experiment.
         settings: Its settings.
         results: Every item of every finished cell.
     """
@@ -88,7 +88,7 @@ def forecast(
     variances: str | None = None,
     seconds_per_cell: float | None = None,
 ) -> dict[str, Any]:
-    """What the experiment of a file could find, its cost, and which of seeds and items to increase.
+    """Forecast the detectable effect and cost of an experiment, and what to increase.
 
     Components of variance come from the pilot, from cells of the experiment itself or of its quick
     look that are finished, or from earlier experiments (`STORED`), in this order.
@@ -125,7 +125,7 @@ def forecast(
     hours = None if seconds is None else max(0, cells - done) * seconds / _HOUR
     cost = f"{cells} cells at most, {done} of them done"
     cost += f": about {hours:.2g} hours for the others ({told})." if hours is not None else (
-        ". How long they take is not known: give --seconds-per-cell, or finish one."
+        ". Their duration is unknown: give --seconds-per-cell, or finish one."
     )  # fmt: skip
     return {
         "plan": plans,
@@ -138,13 +138,13 @@ def forecast(
 
 
 def cells_of(settings: ProveSettings, *, seeds: int) -> int:
-    """How many cells an experiment has at most: arms that come to the same rows share theirs."""
+    """Most cells of an experiment; arms with the same rows share theirs."""
     of_student = len(settings.balance) * len(settings.arms) * seeds + 1
     return len(settings.students) * of_student
 
 
 def pilot_of(settings: ProveSettings, folder: Path | None) -> Pilot | None:
-    """The pilot that was named; else the experiment's own finished cells, or its quick look's."""
+    """Named pilot; otherwise the experiment's own finished cells, or its quick look's."""
     if folder is not None:
         return _read_pilot(folder)
     own = (settings.out, settings.out.with_name(f"{settings.out.name}-quick"))
@@ -152,7 +152,7 @@ def pilot_of(settings: ProveSettings, folder: Path | None) -> Pilot | None:
 
 
 def _read_pilot(folder: Path) -> Pilot:
-    """The finished cells of an experiment's folder."""
+    """Finished cells in an experiment's folder."""
     results = read_results(folder)
     manifest = read_experiment(folder)
     settings = checked(ProveSettings, manifest["settings"], place=str(folder / "manifest.json"))
@@ -173,7 +173,13 @@ def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
 def seconds_of_cells(
     settings: ProveSettings, pilot: Pilot | None, *, given: float | None
 ) -> tuple[float | None, str]:
-    """The mean seconds of a cell that trains, and where they come from."""
+    """Mean seconds of a cell with training, and their source.
+
+    Args:
+        settings: The experiment.
+        pilot: The pilot, or None.
+        given: Seconds given by the user, or None.
+    """
     if given is not None:
         return given, f"{given:g} seconds a cell, as given"
     if pilot is None:
@@ -209,7 +215,7 @@ def _of_student(
     items = _items(settings, task) or (len(paired.items) if paired is not None else None)
     if items is None:
         raise SettingsError(
-            f"task {task}: how many items it has is not known before it is read",
+            f"task {task}: how many items it has is unknown before it is read",
             hint="give the task a limit",
         )
     comparisons = _comparisons(settings)
@@ -289,7 +295,7 @@ def _primary(settings: ProveSettings) -> str:
 
 
 def _task(settings: ProveSettings, name: str) -> TaskSettings | None:
-    """The settings of a task; None for those of held-out examples of the run."""
+    """Settings of a task; None for those of held-out examples of the run."""
     return next((t for t in settings.tasks if t.name == name), None)
 
 
@@ -311,14 +317,14 @@ def _stored(settings: ProveSettings, name: str, variances: str | None) -> tuple[
     chosen = variances or STORED_FOR.get("held_out" if task is None else task.kind)
     if chosen is None:
         raise SettingsError(
-            f"task {name}: no earlier experiment says how its items vary",
+            f"task {name}: no earlier experiment gives the variance of its items",
             hint=f"run a pilot and give --pilot FOLDER, or name --variances ({', '.join(STORED)})",
         )
     return STORED[chosen], f"the stored variances {chosen}"
 
 
 def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
-    """Choice and reference of the pilot, or else the pair of arms with most seeds."""
+    """Selection and reference in the pilot, or else the pair of arms with most seeds."""
     settings = pilot.settings
     names = [s.name for s in settings.students]
     student = student if student in names else names[0]
@@ -348,7 +354,7 @@ def _paired(pilot: Pilot, student: str, task: str) -> Paired | None:
     best = max(found, key=lambda p: len(p.seeds))  # the first of equals: choice and reference
     if len(best.seeds) < 2:  # noqa: PLR2004
         raise DataError(
-            f"{pilot.folder}: one seed of {task} is finished; how much seeds vary needs two",
+            f"{pilot.folder}: one seed of {task} is finished; the variance between seeds needs two",
             hint="finish a second seed, or plan with --variances",
         )
     return best
@@ -368,7 +374,7 @@ def estimate_experiment(
     selection: str | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """The trainings and evaluations that are left, their tokens and their time.
+    """Remaining trainings and evaluations, with their tokens and time.
 
     Where cells are finished, their mean time is taken; otherwise a few steps and a few items of
     each task are measured. Every set is drawn, but nothing is kept in the experiment's folder.
@@ -376,7 +382,7 @@ def estimate_experiment(
     Args:
         config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
-        quick: Of the quick look.
+        quick: Settings of the quick look.
         progress: Told of each set.
         selection: As for `prove`.
         measure_seconds: How long each student's speed is measured at most; 0 takes the last
@@ -406,7 +412,7 @@ def estimate_experiment(
 
 
 class _Estimating:
-    """The cells of one student that are left."""
+    """Estimates for the remaining cells of one student."""
 
     def __init__(
         self, *, settings: ProveSettings, student: ProveStudent, plan: Plan, cells: Sequence[Cell]
@@ -416,7 +422,7 @@ class _Estimating:
         self._train = train_settings(settings, student, seed=0)
 
     def as_before(self, seconds: float, told: str) -> Work:
-        """By the mean time of finished cells."""
+        """Estimate from the mean time of finished cells."""
         with open_student(student_settings(self._student.model, self._train)) as student:
             encoded = [self._encoded(cell, student) for cell in self._cells]
         return Work(
@@ -429,7 +435,7 @@ class _Estimating:
         )
 
     def measured(self, measure_seconds: float) -> list[Work]:
-        """By a few steps and a few items."""
+        """Estimate from a few steps and a few items."""
         found: list[Work] = []
         with open_student(student_settings(self._student.model, self._train)) as student:
             encoded = [self._encoded(cell, student) for cell in self._cells if cell.rows]

@@ -1,4 +1,4 @@
-"""What an experiment found: one sentence first, then the table, then the pictures."""
+"""Report page of an experiment: a sentence first, then the table and the figures."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -28,7 +28,7 @@ _RIGHT = "share right"
 
 
 def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
-    """What came out, in one sentence for each student and balance.
+    """Result of the experiment, in one sentence for each student and balance.
 
     The contrast of chosen and refused versions comes first, where there is one: it has the most
     power. Then choice less reference.
@@ -47,7 +47,7 @@ def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: 
     found = _rows_of(compared, (settings.choice, settings.reference), primary=primary)
     if not found:
         pair = f"{settings.choice} and {settings.reference}"
-        said = f"Nothing can be said: of the arms {pair} no seed is finished on {primary} with"
+        said = f"No result yet: for the arms {pair}, no seed is finished on {primary} with"
         return [*contrasts, f"{said} values of both, or they come to the same rows."]
     return [*contrasts, *(sentence(c, settings) for c in found)]
 
@@ -65,7 +65,7 @@ def _rows_of(
 def efficiency_words(
     found: Sequence[ArmEfficiency], settings: ProveSettings, *, primary: str
 ) -> list[str]:
-    """The efficiency of the choice on the primary task, one sentence a student and balance.
+    """Efficiency of the selection on the primary task: one sentence per student and balance.
 
     Args:
         found: All efficiencies.
@@ -82,7 +82,7 @@ def efficiency_words(
         if (one.arm, one.task, one.measure) != (settings.choice, primary, "value"):
             continue
         where = f"{one.task}, {one.student}, {BALANCE_WORDS[one.balance]}"
-        room = f"{oracle} less {ungated} is {_signed(one.room)}"
+        room = f"{oracle} minus {ungated} is {_signed(one.room)}"
         if one.status == OK:
             told.append(
                 f"Efficiency of {one.arm} ({where}): it reaches {one.efficiency:.2f} of what "
@@ -91,15 +91,15 @@ def efficiency_words(
             )
         else:
             why = {
-                NO_ROOM: "cannot be told from 0, so there is no gain to reach a part of",
-                ORACLE_WORSE: "is below 0, so there is no gain to reach a part of",
+                NO_ROOM: "cannot be distinguished from 0, so the efficiency is undefined",
+                ORACLE_WORSE: "is below 0, so the efficiency is undefined",
             }[one.status]
             told.append(f"No efficiency of {one.arm} ({where}): {room}, which {why}.")
     return told
 
 
 def sentence(c: Compared, settings: ProveSettings) -> str:
-    """One comparison in plain words, with its interval and what it could have found."""
+    """Comparison in plain words, with its interval and detectable effect."""
     i = c.interval
     shown = is_shown(c, settings)
     if " - " in c.student:
@@ -109,7 +109,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
             f"changes in {c.task} is {_signed(i.mean)} {unit_of(c, settings)} larger for {one} "
             f"than for {other}"
         )
-        verdict = "this difference is shown" if shown else "no difference could be shown"
+        verdict = "this difference is significant" if shown else "no significant difference"
     else:
         start = (
             f"Training {c.student} on {c.arm} instead of {c.against}, with "
@@ -117,7 +117,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
             f"{unit_of(c, settings)}"
         )
         better = "better" if i.mean > 0 else "worse"
-        verdict = f"{c.arm} was {better}" if shown else "no difference could be shown"
+        verdict = f"{c.arm} was {better}" if shown else "no significant difference"
     percent = round(100 * settings.level)
     if i.seeds == 1:
         verdict += " (with one seed the interval covers items only)"
@@ -125,7 +125,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
         found = "With one seed no difference counts as shown, however large it is."
     elif i.standard_error == 0.0:
         found = (
-            "Nothing varied between items and seeds, so nothing is known of what could be found."
+            "The values do not vary between items and seeds, so no detectable effect can be given."
         )
     else:
         found = (
@@ -136,7 +136,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
     if c.seeds_left_out:
         found += (
             f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training came to no value "
-            "at all; that is a failure of one side, not a chance."
+            "at all, which is a failure of one arm and not chance."
         )
     return (
         f"{start} ({percent} % interval {_signed(i.low)} to "
@@ -146,7 +146,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
 
 
 def is_shown(c: Compared, settings: ProveSettings) -> bool:
-    """Whether 0 is outside the interval and the corrected p-value is below 1 - level.
+    """Whether the interval excludes 0 and the corrected p-value is below 1 - level.
 
     With one seed nothing is shown: its interval knows other questions, not another training.
     """
@@ -155,7 +155,7 @@ def is_shown(c: Compared, settings: ProveSettings) -> bool:
 
 
 def unit_of(c: Compared, settings: ProveSettings) -> str:
-    """What the numbers of a comparison count."""
+    """Unit of a comparison's numbers."""
     if c.measure == "right":
         return _RIGHT
     kinds = {task.name: task.kind for task in settings.tasks}
@@ -173,14 +173,20 @@ def _counted(count: int, noun: str) -> str:
 def facts_of(
     compared: Sequence[Compared], settings: ProveSettings, done: Mapping[str, Any]
 ) -> tuple[Fact, ...]:
-    """The headline numbers."""
+    """Headline numbers of an experiment.
+
+    Args:
+        compared: All comparisons.
+        settings: The experiment.
+        done: The counts of finished and planned cells.
+    """
     return (
         Fact(value=f"{done['done']:,} of {done['cells']:,}", label="cells finished"),
         Fact(value=f"{settings.examples:,}", label="examples in a set"),
         Fact(value=f"{len(settings.seeds)}", label="seeds"),
         Fact(
             value=f"{sum(is_shown(c, settings) for c in compared):,} of {len(compared):,}",
-            label="comparisons that show a difference",
+            label="significant comparisons",
         ),
     )
 
@@ -194,15 +200,15 @@ def sections_of(
     cells: Sequence[Mapping[str, Any]],
     efficiencies: Sequence[ArmEfficiency] = (),
 ) -> list[Section]:
-    """The chapters of the page.
+    """Sections of the page.
 
     Args:
         compared: All comparisons.
         settings: The experiment.
         primary: The task that decides.
-        sets: Of the manifest: the whole set of each arm.
-        cells: Of the manifest: what each training was given.
-        efficiencies: Of all arms, where an oracle and an ungated arm are there.
+        sets: Sets of the manifest: the whole set of each arm.
+        cells: Cells of the manifest: what each training was given.
+        efficiencies: Efficiencies of all arms, where an oracle and an ungated arm are there.
     """
     ordered = sorted(compared, key=lambda c: (c.task != primary, c.task, c.measure))
     tasks = list(dict.fromkeys(c.task for c in ordered))
@@ -222,7 +228,7 @@ def sections_of(
         chapters.append(
             Section(
                 key="pictures",
-                title="All arms against the reference",
+                title="All arms compared with the reference",
                 figures=tuple(f for group in pictures for f in group),
             )
         )
@@ -264,8 +270,8 @@ def _efficiency_section(
                     Column(name="status"),
                 ),
                 rows=tuple(map(_efficiency_row, ordered)),
-                note="no room: the oracle's gain cannot be told from 0. oracle worse: it is below "
-                "0. In both cases a ratio says nothing.",
+                note="no room: the oracle's gain cannot be distinguished from 0. oracle worse: it "
+                "is below 0. In both cases the ratio is undefined.",
             ),
         ),
     )
@@ -281,7 +287,7 @@ def _efficiency_row(one: ArmEfficiency) -> tuple[Cell, ...]:
 def _about(task: str, settings: ProveSettings) -> tuple[str, ...]:
     kinds = {t.name: t.kind for t in settings.tasks}
     unit = UNITS[kinds.get(task, "held_out")]
-    return (f"Unit: {unit}. Higher is better; a mean above 0 speaks for the first arm.",)
+    return (f"Unit: {unit}. Higher is better; a mean above 0 favours the first arm.",)
 
 
 def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
@@ -321,9 +327,9 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
         ),
         rows=tuple(cells),
         note="p is corrected over all comparisons of the same outcome. The minimum detectable "
-        "effect is the true difference that this design finds four times in five, alone and with "
-        "the correction. "
-        "Left out: finished seeds of which one side has no value at all; items without a value.",
+        "effect is the true difference that this design finds with a probability of 80 %, "
+        "without and with the correction. Left out: finished seeds of which one side has no "
+        "value at all; items without a value.",
     )
 
 
@@ -355,7 +361,7 @@ def _picture(
 ) -> Figure:
     from tutelage.reporting.charts import interval_chart
 
-    caption = f"{primary}: arm less {settings.reference}, {student}, equal {balance}"
+    caption = f"{primary}: arm minus {settings.reference}, {student}, equal {balance}"
     return Figure(
         title=caption,
         alt=f"{caption}: mean difference with its interval for each arm.",
@@ -382,12 +388,12 @@ def _sets_section(
         title="The sets",
         paragraphs=(
             "Every cell draws its rows from the whole set of its arm.",
-            "Two arms can only differ by the rows that they do not have in common.",
+            "Two arms differ only by the rows that they do not share.",
         ),
         tables=(
             _in_common_table(cells, settings),
             Table(
-                caption="The whole set of each arm",
+                caption="Complete set of each arm",
                 columns=(
                     Column(name="student"),
                     Column(name="arm"),
@@ -411,7 +417,7 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
             groups.setdefault((cell["student"], cell["balance"], cell["arm"]), []).append(cell)
     beside = (settings.choice, settings.reference)
     return Table(
-        caption="What is trained on, and how much of it other arms have, too",
+        caption="Training rows of each arm, and their overlap with other arms",
         columns=(
             Column(name="student"),
             Column(name="equal"),
@@ -427,7 +433,7 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
             )
             for place, group in groups.items()
         ),
-        note="Rows a training, mean over the seeds. In common: the same version of the same "
+        note="Rows per training, mean over the seeds. Shared: the same version of the same "
         "question.",
     )
 
@@ -443,8 +449,8 @@ def _how_section(settings: ProveSettings) -> Section:
     )
     correction = "after Holm" if settings.correction == "holm" else "in a fixed sequence"
     measured = (
-        "Intervals are a bootstrap over seeds and items, stretched for the few seeds to "
-        f"Student's t; p-values are corrected {correction}. "
-        f"{UNTRAINED.capitalize()} is the student as it came."
+        "Intervals come from a bootstrap over seeds and items, widened to Student's t for the "
+        f"small number of seeds; p-values are corrected {correction}. {UNTRAINED.capitalize()} is "
+        "the untrained student."
     )
-    return Section(key="how", title="How this was done", paragraphs=(trained, measured))
+    return Section(key="how", title="Method", paragraphs=(trained, measured))

@@ -1,4 +1,4 @@
-"""What an experiment is going to do: every set and every cell, before anything is trained."""
+"""Plan of an experiment: every set and every cell, before anything is trained."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class Cell:
         key: Hash of all it depends on, and the name of its folder.
         student: Name of the student.
         arm: Name of the arm, or `untrained`.
-        seed: Of draw and training.
+        seed: Seed of draw and training.
         balance: What is equal between the arms.
         rows: What it trains on; empty for `untrained`.
         tokens: Trained tokens of these rows.
@@ -55,7 +55,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What an experiment is going to do, in the order in which it does it."""
+    """Cells of an experiment, in the order in which they are done."""
 
     cells: tuple[Cell, ...]
     tasks: tuple[TaskSettings, ...]
@@ -63,7 +63,7 @@ class Plan:
 
 
 def plan_experiment(settings: ProveSettings, *, progress: Progress) -> Plan:
-    """Draw every set. Nothing is trained; the files of held-out references are written.
+    """Draw all sets and write the files of held-out references; nothing is trained.
 
     Raises:
         TutelageError: A set cannot be had, or is smaller than `examples`.
@@ -94,7 +94,7 @@ def plan_experiment(settings: ProveSettings, *, progress: Progress) -> Plan:
 
 
 class _Measured:
-    """How many trained tokens a row has, for one student; each row is encoded once."""
+    """Trained tokens of each row for one student; each row is encoded once."""
 
     def __init__(self, *, student: ProveStudent, encode_with: StudentModel) -> None:
         self.student = student
@@ -103,7 +103,7 @@ class _Measured:
         self.tokens: dict[str, int] = {}
 
     def trainable(self, rows: Sequence[SetRow]) -> list[SetRow]:
-        """The rows that fit the student; the others take no part in any arm."""
+        """Rows that fit the student; others are not used in any arm."""
         for row in rows:
             name = row.candidate.candidate_id
             if name not in self.tokens:
@@ -118,7 +118,7 @@ class _Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cells:
-    """Makes the cells of one student."""
+    """Builder of the cells of one student."""
 
     settings: ProveSettings
     student: ProveStudent
@@ -179,7 +179,7 @@ class _Cells:
 
 
 def _most_telling_first(cells: Sequence[Cell], settings: ProveSettings) -> list[Cell]:
-    """The choice and its reference first, then the other arms: what is done can be compared."""
+    """Cells in the order of their value: the selection and its reference first."""
     arms = [UNTRAINED, settings.choice, settings.reference]
     arms += [a.name for a in settings.arms if a.name not in arms]
     students = [s.name for s in settings.students]
@@ -196,10 +196,10 @@ def _most_telling_first(cells: Sequence[Cell], settings: ProveSettings) -> list[
 
 
 def rows_in_common(cells: Sequence[Cell], *, beside: Sequence[str]) -> list[dict[str, int]]:
-    """How many rows each cell has in common with other arms of its student, seed and balance.
+    """Number of rows that each cell shares with others of its student, seed and balance.
 
     Args:
-        cells: Of the whole experiment.
+        cells: Cells of the whole experiment.
         beside: The other arms.
 
     Returns:
@@ -220,7 +220,13 @@ def _texts_of(row: SetRow) -> str:
 
 
 def train_settings(settings: ProveSettings, student: ProveStudent, *, seed: int) -> TrainSettings:
-    """How a student is trained in a cell of this seed."""
+    """Training settings of a cell.
+
+    Args:
+        settings: The experiment.
+        student: The student.
+        seed: Seed of the training.
+    """
     values = settings.train.model_dump() | student.train
     return TrainSettings.model_validate(
         {
@@ -249,7 +255,7 @@ def _about_set(
 
 
 def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], frozenset[str]]:
-    """All tasks, with those of the held-out examples, and the questions that are held out."""
+    """All tasks, including those of held-out examples, and the held-out questions."""
     if not settings.held_out:
         return settings.tasks, frozenset()
     folder = settings.out / "tasks"
@@ -265,11 +271,11 @@ def _tasks(settings: ProveSettings) -> tuple[tuple[TaskSettings, ...], frozenset
 
 
 def file_digest(path: str | None, *, out: Path) -> str | None:
-    """SHA-256 of a task's file, or the digest of its folder; what is neither stands for itself.
+    """SHA-256 of a task's file or folder; any other text is returned unchanged.
 
     Args:
-        path: Of the task.
-        out: Of the experiment, whose files are not the task's.
+        path: Path of the task.
+        out: Folder of the experiment, whose files are not part of the task.
     """
     if path is None or not Path(path).exists():
         return path

@@ -1,4 +1,4 @@
-"""`tutelage prove`: do what is left, then say what was found."""
+"""Run of `tutelage prove`: finish the remaining cells and report."""
 
 import math
 from collections.abc import Mapping
@@ -37,13 +37,13 @@ def prove(
     selection: str | None = None,
     elsewhere: RunsCells | None = None,
 ) -> dict[str, Any]:
-    """Do an experiment, or what is left of it, and write what it found so far.
+    """Run an experiment, or the rest of it, and write the results so far.
 
     Args:
         config: A YAML file, or what it would hold.
         out: Instead of the folder it names.
         quick: Only choice and reference, with fewer examples, seeds and items.
-        most_cells: Stop after so many trainings, to continue another time; 0 only reports.
+        most_cells: Stop after this many trainings, to continue another time; 0 only reports.
         progress: Told of each cell.
         selection: The choice is this selection of each run, instead of what CONFIG says.
         elsewhere: Works on the cells instead of this process.
@@ -103,9 +103,9 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
             efficiencies=reached,
         ),
     }
-    title = f"{settings.out.name}: did choosing help?"
+    title = f"{settings.out.name}: effect of the selection"
     write_text(settings.out / "report.md", render_markdown_page(title=title, **page))
-    html = render_page(title=settings.out.name, about="did choosing help?", **page)
+    html = render_page(title=settings.out.name, about="effect of the selection", **page)
     write_text(settings.out / "report.html", html)
     return {
         "in_words": opening,
@@ -117,7 +117,7 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
 
 
 def _reached(results: pa.Table, settings: ProveSettings) -> list[ArmEfficiency]:
-    """The efficiencies, which are written to efficiency.parquet where there are any."""
+    """Efficiencies, also written to efficiency.parquet if there are any."""
     found = efficiencies(results, settings)
     path = settings.out / "efficiency.parquet"
     if found:
@@ -130,7 +130,7 @@ def _reached(results: pa.Table, settings: ProveSettings) -> list[ArmEfficiency]:
 def _worth_it(
     compared: list[Compared], quick: ProveSettings, config: Path | Mapping[str, Any]
 ) -> list[str]:
-    """What the quick look says about the full experiment."""
+    """Sentence on whether the full experiment is worthwhile after the quick look."""
     full = load_prove_settings(config)
     found = []
     for c in compared:
@@ -138,8 +138,8 @@ def _worth_it(
             continue
         if c.interval.standard_error == 0.0:
             found.append(
-                f"{c.task}: nothing varied between items and seeds in the quick look, so it says "
-                "nothing of what the full experiment could find."
+                f"{c.task}: the values do not vary between items and seeds in the quick look, "
+                "so it gives no forecast of the full experiment."
             )
             continue
         # The standard error falls with the root of seeds: at worst all of it comes from them.

@@ -1,4 +1,4 @@
-"""An experiment: train each student on each set with each seed, evaluate, and compare.
+"""Cells of an experiment: train each student on each set with each seed, and evaluate.
 
     OUT/manifest.json      settings, versions, and which cell belongs to which arm; before work
     OUT/tasks/             the held-out references
@@ -48,14 +48,14 @@ from tutelage.training import Tracking, launched, tracked_run, train_student
 
 _GAP_SECONDS = 1.0
 DIVERGED = "diverged"
-"""The status of the one row that stands for the items of a training that diverged."""
+"""Status of the single row that replaces the items of a diverged training."""
 
 
 class RunsCells(Protocol):
-    """Whoever works on cells elsewhere, several at the same time."""
+    """Protocol of a pool that works on several cells at the same time."""
 
     def each(self, work: Callable[[Cell], None], items: Sequence[Cell]) -> Iterator[Cell]:
-        """Work on every cell; give each when it is done."""
+        """Work on every cell and yield each finished one."""
         ...
 
 
@@ -66,7 +66,7 @@ def run_experiment(
     most_cells: int | None = None,
     elsewhere: RunsCells | None = None,
 ) -> dict[str, Any]:
-    """Do what an experiment has left to do.
+    """Run the remaining cells of an experiment.
 
     Args:
         settings: The experiment.
@@ -120,7 +120,7 @@ def _run_elsewhere(
     elsewhere: RunsCells,
     progress: Progress,
 ) -> None:
-    """Have cells worked on by others, who share the folder of the experiment."""
+    """Run cells on a pool that shares the folder of the experiment."""
     if settings.lock is not None:
         raise SettingsError(
             "lock is for an experiment in one process, and Ray's workers are several",
@@ -139,7 +139,7 @@ def _name_of(cell: Cell) -> str:
 
 
 def _check_ours(out: Path) -> None:
-    """Nothing else may keep its manifest here: it would be replaced."""
+    """Raise an error if the folder has a manifest of something else."""
     manifest = out / "manifest.json"
     if not manifest.exists():
         return
@@ -155,10 +155,10 @@ def _check_ours(out: Path) -> None:
 
 
 class _Turns:
-    """Turns at a machine that other programs use too, by a lock that all of them hold.
+    """Turns at a machine that other programs use too, by a shared lock.
 
     Args:
-        path: The lock, or None where nobody else has to be thought of.
+        path: The lock, or None without other programs.
         seconds: A turn that lasts at least so long ends with its cell.
     """
 
@@ -261,7 +261,7 @@ def _train_and_evaluate(cell: Cell, settings: ProveSettings, tasks: Sequence[Tas
 
 
 def _nothing(tasks: Sequence[TaskSettings], error: DivergedError, *, seed: int) -> pa.Table:
-    """What a training that diverged came to: for each task one row with a status and no value."""
+    """Results of a diverged training: one row per task with a status and no value."""
     row = ItemResult(item_id="", status=DIVERGED, detail=str(error))
     return pa.concat_tables(results_table([row], task=task.name, seed=seed) for task in tasks)
 
@@ -375,7 +375,7 @@ def read_cell(folder: Path) -> StoredDict:
 
 
 def read_results(out: Path) -> pa.Table:
-    """Every item of every finished cell, with student, arm, train_seed, balance and cell (its key).
+    """Items of every finished cell, with student, arm, train_seed, balance and cell (its key).
 
     Raises:
         RunError: There is no experiment, or no cell is finished.

@@ -1,4 +1,4 @@
-"""Rank teachers or sources for a student.
+"""Rankings of teachers or sources for a student.
 
 Standings with intervals over questions, who cannot be told apart, when one may stop asking, how
 far students agree, and what becomes of a winner.

@@ -1,4 +1,4 @@
-"""From answers of a pool to one table with all numbers that rankings are made of."""
+"""Features of the answers of a pool, from which rankings are made."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ FEATURES = (
     "commas",
     "list_lines",
 )
-"""The names of the eleven numbers; those after `log_lines` are shares in [0, 1]."""
+"""Names of the eleven features; those after `log_lines` are shares in [0, 1]."""
 
 _SENTENCE = re.compile(r"[.?!\u3002\uff01\uff1f]+(?:\s|$)")
 _LIST_LINE = re.compile(r"\s*(?:[-*\u2022+]|\(?\d{1,3}[.)])\s")
@@ -62,7 +62,7 @@ _COMMAS = frozenset(",;:")
 
 
 def style_features(text: str) -> Numbers:
-    """The numbers of `FEATURES`, float64; zeros for a text without a word.
+    """Features of `FEATURES`, float64; zeros for a text without a word.
 
     Examples:
         >>> style_features("x = 1").round(2).tolist()[4:6]
@@ -99,7 +99,7 @@ def style_features(text: str) -> Numbers:
 def style_distances(
     answers: Sequence[tuple[str, str]], *, own: Mapping[str, str]
 ) -> list[float | None]:
-    """The distance of each answer from the student's own answer to the same question.
+    """Style distance of each answer from the student's own answer to the same question.
 
     Args:
         answers: Question and text.
@@ -143,12 +143,12 @@ def answers_table(
     progress: Progress,
     style: Sequence[float | None] | None = None,
 ) -> pa.Table:
-    """One row an answer: who, to what, what the student makes of it, whether it is right.
+    """Table with one row per answer: author, question, scores and correctness.
 
     Args:
         answers: Question by question: answers that share a context are read together.
         settings: What is wanted.
-        student: Who reads.
+        student: The student that reads.
         progress: Told of each answer.
         style: The distance of each answer's style, where it is wanted.
 
@@ -191,7 +191,7 @@ def answers_table(
 
 
 def _checked(answers: Sequence[PoolAnswer], check: VerifySettings) -> list[float | None]:
-    """1 for right, 0 for wrong or no answer, None where it cannot be checked."""
+    """Correctness of each answer: 1 right, 0 wrong or no answer, None if not checkable."""
     found: list[float | None] = [None] * len(answers)
     places = [i for i, answer in enumerate(answers) if answer.candidate.status == OK]
     claims = (
@@ -216,9 +216,17 @@ def style_of(
     doors: Doors,
     progress: Progress,
 ) -> list[float | None]:
-    """The distance of every answer from the student's own answer; None where there is none.
+    """Style distance of every answer from the student's own answer; None without one.
 
     The student answers once, without sampling; its answers are in the run's journal.
+
+    Args:
+        answers: The answers.
+        own: Settings of the student's own answers.
+        settings: The ranking.
+        run: The run folder.
+        doors: Factories of teacher and student.
+        progress: Gets the progress.
     """
     asked = own.asked_through or own_teacher(settings.student, batch=own.batch)
     examples = examples_of(answers)

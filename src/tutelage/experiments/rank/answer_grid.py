@@ -1,4 +1,4 @@
-"""Answers as a grid: who by which question."""
+"""Grid of answers: entrants by questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tutelage.stats.intervals import Numbers
 KEYS = ("question", "entrant")
 DOMAIN = "domain"
 ALL = "all"
-"""The name of all domains together."""
+"""Domain that covers all questions."""
 
 Places: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
@@ -28,7 +28,7 @@ class Cells:
     Attributes:
         entrants: Their names, sorted.
         questions: Their ids, sorted.
-        domains: Of each question; empty text where it has none.
+        domains: Domains of each question; empty text where it has none.
         numbers: By column, float64 E by Q: the mean over a question's answers, NaN where the
             entrant has no answer with a number.
         answered: Answers by entrant, with or without numbers.
@@ -41,13 +41,13 @@ class Cells:
     answered: Places
 
     def grid(self, predictor: Predictor) -> tuple[list[Numbers], Flags]:
-        """The columns of a predictor and where all of them are there; 0 where they are not."""
+        """Columns of a predictor, and a mask of where all of them exist; 0 elsewhere."""
         raw = [self.numbers[name] for name in predictor.columns]
         there = np.logical_and.reduce([np.isfinite(values) for values in raw])
         return [np.where(there, values, 0.0) for values in raw], there
 
     def only(self, keep_Q: Flags) -> "Cells":
-        """The same entrants over some of the questions."""
+        """Same entrants over some of the questions."""
         places = np.flatnonzero(keep_Q)
         return Cells(
             entrants=self.entrants,
@@ -59,7 +59,7 @@ class Cells:
 
 
 def cells_of(answers: pa.Table, *, columns: Sequence[str]) -> Cells:
-    """Lay out a table of answers; neither its order nor that of its columns matters.
+    """Grid of a table of answers; the order of rows and columns does not matter.
 
     Args:
         answers: One row an answer, with `question`, `entrant`, perhaps `domain`, and numbers,

@@ -1,4 +1,4 @@
-"""The answers that are ranked: which questions, whose, and what is known of each answer."""
+"""Pool of answers to rank: questions, authors and what is known of each answer."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from tutelage.pipeline.config import DataSettings
 EntrantKind: TypeAlias = Literal["teachers", "sources"]
 
 UNNAMED = "(unnamed)"
-"""Who wrote, or where it comes from, where the data does not say."""
+"""Author or source where the data names none."""
 
 
 class PoolFields(BaseModel):
-    """Fields of the rows that say something about an answer."""
+    """Field names of an answer's author, domain and other facts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -56,13 +56,13 @@ class PoolAnswer:
 
 
 def question_of(example: Example) -> str:
-    """What tells that two answers answer the same."""
+    """Hash of a question, equal for answers to the same question."""
     return content_hash("key", [[m.role, m.content] for m in example.context])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
-    """What a pool holds.
+    """Answers of a pool by question.
 
     Attributes:
         answers: The answers to the drawn questions, in the order of asking.
@@ -81,7 +81,7 @@ def pool_answers(
     questions: int | None,
     seed: int,
 ) -> Pool:
-    """The answers to a drawn part of a pool's questions, in the order of asking.
+    """Answers to a sample of a pool's questions, in the order of asking.
 
     The data is read twice: once for the questions, once for the answers that are wanted, so that
     memory holds the drawn part only. Which questions are drawn depends on their texts and the
@@ -92,7 +92,7 @@ def pool_answers(
         kind: Whether all teachers share the draw, or each source has its own.
         fields: What the rows say about answers.
         questions: How many at most (of each source, where sources are ranked); None takes all.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Raises:
         DataError: The pool holds no answer, or a field is not what it should be.
@@ -115,7 +115,7 @@ def pool_answers(
 
 
 def in_asking_order(answers: Iterable[PoolAnswer], *, seed: int) -> list[PoolAnswer]:
-    """Question by question, so that those who share a context are read together.
+    """Answers sorted by question, so that those with a common context are read together.
 
     Fewer questions are the first of more, so a reading that was stopped serves a smaller ranking.
     """
@@ -190,7 +190,7 @@ def _number(
         found = float(value)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{place}: {name} is {value!r}, not a number", hint="null stands for not known"
+            f"{place}: {name} is {value!r}, not a number", hint="null means unknown"
         ) from error
     if not (least <= found <= most and math.isfinite(found)):
         upper = "" if math.isinf(most) else f" and at most {most:g}"
@@ -202,5 +202,5 @@ def _number(
 
 
 def examples_of(answers: Sequence[PoolAnswer]) -> list[Example]:
-    """The questions of answers, each once, in their order."""
+    """Questions of the answers, each once, in their order."""
     return list({answer.question: answer.example for answer in answers}.values())

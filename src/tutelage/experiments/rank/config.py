@@ -1,4 +1,4 @@
-"""What a ranking of teachers or sources was asked to do."""
+"""Settings of a ranking of teachers or sources."""
 
 from typing import Self
 
@@ -23,7 +23,7 @@ METRICS_OF = {
     "likelihood": ("grape",),
     "length": ("grape",),
 }
-"""What the student must be asked for each predictor."""
+"""Statistics that each predictor needs."""
 
 _GIVES = {
     "reward": "name fields.reward",
@@ -33,19 +33,20 @@ _GIVES = {
 
 
 class OwnAnswers(BaseModel):
-    """How the student answers the questions itself, for the distance of styles."""
+    """Settings of the student's own answers, for the style distance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_tokens: int = Field(default=160, ge=1, description="The most tokens of an answer.")
-    batch: int = Field(default=16, ge=1, description="Answers written at once.")
+    batch: int = Field(default=16, ge=1, description="Answers generated at once.")
     asked_through: TeacherSettings | None = Field(
-        default=None, description="An endpoint that serves the student; by default this process."
+        default=None,
+        description="Endpoint that serves the student; by default the model runs in this process.",
     )
 
 
 class RankSettings(BaseModel):
-    """What `rank_teachers` and `rank_sources` were asked to do."""
+    """Arguments of `rank_teachers` and `rank_sources`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -53,30 +54,34 @@ class RankSettings(BaseModel):
     student: StudentSettings
     out: str = Field(min_length=1)
     questions: int | None = Field(
-        default=200, ge=1, description="How many questions are drawn; of each source, for sources."
+        default=200, ge=1, description="Number of questions to draw; per source, for sources."
     )
     predictors: tuple[str, ...] = Field(
         default=DEFAULT_PREDICTORS,
         min_length=1,
-        description="What the student's readings are turned into.",
+        description="Predictors to compute from the student's scores.",
     )
-    by: str = Field(default="rsr", description="The predictor that the first place is watched by.")
+    by: str = Field(default="rsr", description="The predictor that decides the first place.")
     fields: PoolFields = Field(default_factory=PoolFields)
     check: VerifySettings | None = Field(
         default=None, description="How answers are checked against the references."
     )
     car_weight: float = Field(
-        default=1.0, ge=0.0, allow_inf_nan=False, description="Of the loss in CAR."
+        default=1.0, ge=0.0, allow_inf_nan=False, description="Weight of the loss in CAR."
     )
     own: OwnAnswers | None = Field(
-        default=None, description="Let the student answer too, for style_distance."
+        default=None, description="Settings of the student's own answers, for style_distance."
     )
     grace: GraceSettings | None = Field(
-        default=None, description="Also compute GRACE: a backward pass an answer."
+        default=None, description="Also compute GRACE, which needs a backward pass per answer."
     )
-    level: float = Field(default=0.95, gt=0.0, lt=1.0, description="Of all intervals.")
-    draws: int = Field(default=1000, ge=100, description="Of the bootstrap over questions.")
-    seed: int = Field(default=0, ge=0, description="Of the draw of questions and the bootstrap.")
+    level: float = Field(
+        default=0.95, gt=0.0, lt=1.0, description="Confidence level of all intervals."
+    )
+    draws: int = Field(default=1000, ge=100, description="Draws of the bootstrap over questions.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the sample of questions and of the bootstrap."
+    )
     report: bool = Field(default=True, description="Write report.html and plots.")
 
     @field_validator("predictors")
@@ -108,7 +113,7 @@ class RankSettings(BaseModel):
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What the student is asked for."""
+        """Metrics that the student must compute."""
         names = list(self.predictors)
         if self.by in METRICS_OF:
             names.append(self.by)

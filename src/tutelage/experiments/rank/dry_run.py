@@ -1,4 +1,4 @@
-"""What a ranking would ask, read and train (`tutelage rank ... --dry-run`)."""
+"""Dry run of a ranking: calls, readings and trainings (`tutelage rank ... --dry-run`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ from tutelage.training import encode_file
 from tutelage.training.train import student_settings
 
 _GRACE_TIMES = 3.0
-"""A backward pass costs about twice a forward one."""
+"""Cost of a backward pass, relative to a forward one."""
 
 
 def estimate_ranking(
@@ -62,13 +62,13 @@ def estimate_ranking(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """The calls, readings, answers and trainings of a ranking, with tokens, cost and time.
+    """Estimate the calls, readings, answers and trainings of a ranking, with tokens, cost and time.
 
     Args:
         job: See `RankSettings`.
         kind: Whether teachers or sources are ranked.
         progress: Told of the rows.
-        teachers: Who is asked first.
+        teachers: The teachers that are asked first.
         budget: Questions to each of them, at most.
         probe: See `ProbeSettings`; None where sources are not tried out.
         doors: How the student is reached.
@@ -108,7 +108,9 @@ def estimate_ranking(
         reading = scaled_reading(reading, times=answers / sample.count)
     read_them = reading_work("read answers", reading, count=answers, unit="answers")
     if answers and not sample.count:
-        unknown = "how long the answers are is not known: the questions have none of their own"
+        unknown = (
+            "how long the answers are is not known: the questions have no answers of their own"
+        )
         read_them = replace(read_them, tokens=None, seconds=None, basis=unknown)
     work.append(read_them)
     if settings.own is not None:
@@ -133,7 +135,7 @@ def _questions(settings: RankSettings) -> dict[str, Example]:
 
 
 def _as_texts(settings: RankSettings, *, budget: int) -> list[Candidate]:
-    """Texts like the answers to come: those of the questions' own rows, where they have some."""
+    """Texts that resemble the answers to come: the responses in the questions' own rows, if any."""
     rows = read(settings.data.path, settings=settings.data)
     return [c for row in rows for c in row.candidates][: max(1, budget)]
 
@@ -172,7 +174,7 @@ def _own(
 
 
 def _graced(grace: GraceSettings, reading: Reading, *, answers: int, entrants: int | None) -> Work:
-    """Gradients: no measurement of their own, but three times the reading of those answers."""
+    """Estimate of the gradients: three times the reading of those answers."""
     count = min(answers, grace.questions * (entrants or 1)) if entrants else answers
     share = count / answers if answers else 0.0
     tokens = round(reading.tokens * share)
@@ -188,7 +190,7 @@ def _graced(grace: GraceSettings, reading: Reading, *, answers: int, entrants: i
 
 
 def _probes(settings: RankSettings, probe: ProbeSettings, *, measure_seconds: float) -> list[Work]:
-    """Every training of the rungs and of the sweep, with as many rows as it would have."""
+    """Trainings of all rungs and of the sweep, each with its number of rows."""
     rows = [
         (row.example.source or "", candidate)
         for row in read(settings.data.path, settings=settings.data)

@@ -1,4 +1,4 @@
-"""GRACE of the teachers of a pool: gradients of the student, kept teacher by teacher."""
+"""GRACE of the teachers of a pool, from gradients of the student."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ FEWEST_QUESTIONS = 10
 def grace(
     gradients_N_D: NDArray[np.float64], questions_N: NDArray[np.int64], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """GRACE of one teacher, split by split; its score is the mean. Lower is better.
+    """GRACE of one teacher: the mean over splits. Lower is better.
 
     trace(inverse(S_train) S_test), with S the second moment of gradients: those of the training
     questions scaled to length 1, its eigenvalues smoothed by a thousandth of their mean; those of
@@ -49,7 +49,7 @@ def grace(
     Args:
         gradients_N_D: One a response.
         questions_N: The question of each; splits are by question.
-        seed: Of the splits.
+        seed: Seed of the splits.
 
     Returns:
         float64, one score a split.
@@ -84,21 +84,25 @@ def grace(
 
 
 class GraceSettings(BaseModel):
-    """How GRACE is computed."""
+    """Settings of the GRACE score."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     questions: int = Field(
-        default=64, ge=FEWEST_QUESTIONS, description="Of each teacher; a backward pass each."
+        default=64,
+        ge=FEWEST_QUESTIONS,
+        description="Questions of each teacher; each needs a backward pass.",
     )
     dimensions: int = Field(
-        default=32, ge=2, description="Gradients are projected to; fewer than the questions."
+        default=32,
+        ge=2,
+        description="Dimensions of the projected gradients; fewer than the questions.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graced:
-    """GRACE of one teacher.
+    """GRACE result of one teacher.
 
     Attributes:
         value: Mean over splits; lower is better. None with too few gradients.
@@ -124,10 +128,10 @@ def grace_scores(
 
     Args:
         answers: In that order.
-        settings: How.
+        settings: The settings.
         student: A small model: every answer costs a backward pass in float32.
         folder: Where gradients are kept; a second call computes only what is not there.
-        seed: Of the projection and the splits.
+        seed: Seed of the projection and the splits.
         progress: Told of each answer.
     """
     from tutelage.student.gradients import projected_gradients
@@ -197,7 +201,7 @@ def _graced(table: pa.Table, *, seed: int) -> Graced:
 
 
 def with_grace(standings: pa.Table, scores: Mapping[str, Graced]) -> pa.Table:
-    """The standings with the rows of the predictor `grace`: value and rank, no interval."""
+    """Standings with rows for the predictor `grace`: value and rank, without an interval."""
     known = {name: g.value for name, g in scores.items() if g.value is not None}
     ordered = sorted(scores, key=lambda name: (name not in known, known.get(name, 0.0), name))
     rows = [

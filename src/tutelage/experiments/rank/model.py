@@ -1,4 +1,4 @@
-"""The result of a ranking."""
+"""Result of a ranking of teachers or sources."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tutelage.pipeline.stage import Tally
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
-    """What a ranking came to.
+    """Result of a ranking: standings, pairs and paths.
 
     Attributes:
         kind: What was ranked.

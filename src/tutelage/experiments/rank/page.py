@@ -1,4 +1,4 @@
-"""What a ranking says: in sentences, as a table, as a page with its pictures."""
+"""Report of a ranking: sentences, a table, and a page with figures."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,17 +20,17 @@ ALL = "all"
 NAMES_SHOWN = 6
 _NUMBER = ".4g"
 _IN_COLOUR = (
-    "In colour: those that cannot be told apart from the first, by intervals that hold for all "
-    "pairs together."
+    "In colour: entrants that cannot be distinguished from the first, by simultaneous intervals "
+    "of all pairs."
 )
 _FOLLOWED = (
-    "Followed by confidence sequences, which hold however often one looks. They need more "
-    "questions than one look at the end."
+    "Based on confidence sequences, which are valid at any number of looks. They need more "
+    "questions than a single look at the end."
 )
 
 
 def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
-    """One row a teacher or source, best first: every number with its interval and its rank.
+    """Table with one row per teacher or source, best first: numbers with intervals and ranks.
 
     Returns:
         `entrant`, `answers`, `unscored` (answers without the student's numbers), then for each
@@ -73,7 +73,7 @@ def _unscored(ranked: Ranked) -> Mapping[str, tuple[int, int]]:
 
 
 def not_told_apart(ranked: Ranked) -> list[str]:
-    """Those that cannot be told apart from the first by the predictor that decides."""
+    """Entrants that cannot be distinguished from the first by the deciding predictor."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
     names = [row["entrant"] for row in rows if row["value"] is not None]
     pairs = _of(ranked.pairs, domain=ALL, predictor=ranked.by)
@@ -83,7 +83,7 @@ def not_told_apart(ranked: Ranked) -> list[str]:
 
 
 def may_be_best(ranked: Ranked) -> list[str]:
-    """Those of which it is not known that another one is better, the first among them."""
+    """Entrants that may be the best, the first among them."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
     return [
         row["entrant"] for row in rows if row["value"] is not None and row["rank_best"] in (None, 1)
@@ -91,14 +91,14 @@ def may_be_best(ranked: Ranked) -> list[str]:
 
 
 def settled_after(ranked: Ranked) -> int | None:
-    """After how many questions the first place was settled for good, or None."""
+    """Number of questions after which the first place was settled, or None."""
     rows = [] if ranked.settling is None else ranked.settling.to_pylist()
     at = next((row for row in rows if row["settled"]), None)
     return None if at is None or at["leader"] != rows[-1]["leader"] else int(at["questions"])
 
 
 def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
-    """What came out, in a few sentences."""
+    """Result of the ranking in a few sentences."""
     rows = _of(ranked.standings, domain=ALL, predictor=ranked.by)
     first = next((row for row in rows if row["value"] is not None), None)
     if first is None:
@@ -124,7 +124,7 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         more = f" and {len(close) - NAMES_SHOWN} more" if len(close) > NAMES_SHOWN else ""
         names = ", ".join(close[:NAMES_SHOWN])
         others = "1 other" if len(close) == 1 else f"{len(close)} others"
-        said.append(f"{others} cannot be told apart from it: {names}{more}.")
+        said.append(f"{others} cannot be distinguished from it: {names}{more}.")
     elif of > 1:
         said.append("Every other one that is ranked is surely worse by this number.")
     else:
@@ -133,8 +133,8 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
     if looks:
         said.append(_settled_words(ranked, looks, level=level))
     said.append(
-        "These numbers predict; only training shows which set teaches. See the page on ranking "
-        "for how well they predicted so far."
+        "Predictors are estimates; only training shows which set teaches best. See the page on "
+        "ranking for how well they predicted so far."
     )
     return said
 
@@ -154,7 +154,7 @@ def _settled_words(ranked: Ranked, rows: Sequence[Mapping[str, Any]], *, level: 
 
 
 def ranked_summary(ranked: Ranked, *, level: float = 0.95) -> dict[str, Any]:
-    """What the command prints."""
+    """Output of the command."""
     table = entrants_table(ranked)
     page = Path(ranked.out) / "report.html"
     return {
@@ -176,8 +176,8 @@ def write_ranking(
     """Write report.html and plots/ (SVG and PNG) into the folder of the ranking.
 
     Args:
-        ranked: What came out.
-        level: Of its intervals.
+        ranked: The result.
+        level: Confidence level of its intervals.
         opening: Sentences that go first.
         more: Sections that go first.
     """
@@ -196,7 +196,7 @@ def write_ranking(
 
 
 def write_plots(folder: Path, sections: Sequence[Section]) -> None:
-    """Every figure of some sections as SECTION-N.svg and SECTION-N.png."""
+    """Write all figures of some sections as SECTION-N.svg and SECTION-N.png."""
     folder.mkdir(parents=True, exist_ok=True)
     for section in sections:
         for number, figure in enumerate(section.figures, start=1):
@@ -223,7 +223,7 @@ def _facts(ranked: Ranked) -> tuple[Fact, ...]:
 
 
 def sections_of(ranked: Ranked) -> list[Section]:
-    """The chapters: the table, a picture of each predictor, how it settled, the domains."""
+    """Sections: the table, a figure of each predictor, the settling, the domains."""
     names = _texts(ranked.standings, "predictor")
     names.sort(key=lambda name: name != ranked.by)
     sections = [
@@ -279,8 +279,8 @@ def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
             Column(name="not scored", style="count"),
         ),
         rows=tuple(rows),
-        note="Possible ranks hold for all entrants together. Answers that were not scored "
-        "(too long, empty) are in no mean.",
+        note="Possible ranks are simultaneous over all entrants. Answers that were not scored "
+        "(too long, empty) are not in the means.",
     )
 
 
@@ -315,10 +315,10 @@ def _settling_section(ranked: Ranked) -> Section:
 
     rows = ranked.settling.to_pylist() if ranked.settling is not None else []
     points = [(row["questions"], len(row["in_running"])) for row in rows]
-    caption = "How many the stopping rule would still ask"
+    caption = "Entrants that the stopping rule would still ask"
     return Section(
         key="settling",
-        title="When one may stop asking",
+        title="When to stop asking",
         paragraphs=(_FOLLOWED,),
         figures=(
             Figure(
@@ -376,14 +376,20 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
 
 
 LINES = ("original", "refinement", "chosen", "quiet")
-"""Colours of lines, in order; more lines than these share the last one."""
+"""Colours of lines, in order; further lines share the last one."""
 _WIDE = 420
 
 
 def line_chart(
     lines: Sequence[tuple[str, Sequence[tuple[float, float]]]], *, x: str, y: str
 ) -> str:
-    """Lines over a count."""
+    """Line chart over a count.
+
+    Args:
+        lines: Name and points (x, y) of each line.
+        x: Title of the x axis.
+        y: Title of the y axis.
+    """
     alt = _altair()
     names = _labels([name for name, _ in lines])
     data = [
@@ -407,7 +413,13 @@ def line_chart(
 
 
 def scatter_chart(points: Sequence[tuple[str, float, float]], *, x: str, y: str) -> str:
-    """One point a name, with the names where they are few."""
+    """Scatter chart with one point per name, labelled where there are few.
+
+    Args:
+        points: Name, x and y of each point.
+        x: Title of the x axis.
+        y: Title of the y axis.
+    """
     alt = _altair()
     names = _labels([name for name, _, _ in points])
     data = [{"name": key, "x": a, "y": b} for key, (_, a, b) in zip(names, points, strict=True)]
@@ -422,13 +434,13 @@ def scatter_chart(points: Sequence[tuple[str, float, float]], *, x: str, y: str)
 
 
 def as_picture(svg: str) -> str:
-    """The same drawing with a white ground, to stand outside of a page."""
+    """Same figure with a white background, for use outside of a page."""
     start = svg.index(">", svg.index("<svg")) + 1
     return f'{svg[:start]}<rect width="100%" height="100%" fill="white"/>{svg[start:]}'
 
 
 def png_of(svg: str, *, scale: float = 2.0) -> bytes:
-    """A drawing as PNG.
+    """PNG image of a figure.
 
     Raises:
         MissingExtraError: vl-convert is not installed.

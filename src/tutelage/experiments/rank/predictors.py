@@ -1,4 +1,4 @@
-"""What is computed of everything that a teacher, or a source, wrote."""
+"""Predictors of how well the texts of a teacher or source teach."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Kind: TypeAlias = Literal["mean", "ratio", "adjusted"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictor:
-    """A number of a whole set that may tell how well it teaches.
+    """A number of a whole set that may predict how well it teaches.
 
     Attributes:
         name: In tables.
@@ -27,7 +27,7 @@ class Predictor:
             first, so that every question counts once.
         kind: From the means of the columns: `mean` is the mean, `ratio` the first over the
             second, `adjusted` the first / (1 + weight * the second).
-        weight: Of the second mean in `adjusted`, at least 0.
+        weight: Weight of the second mean in `adjusted`, at least 0.
         source: The paper.
     """
 
@@ -40,7 +40,7 @@ class Predictor:
     source: str = ""
 
     def of_means(self, means: Sequence[Numbers]) -> Numbers:
-        """From means of the columns (any shape, alike) to the number; NaN where there is none."""
+        """Predictor from the means of its columns (any common shape); NaN where it is undefined."""
         with np.errstate(divide="ignore", invalid="ignore"):
             found = means[0]
             if self.kind == "ratio":
@@ -51,7 +51,7 @@ class Predictor:
         return value
 
     def slopes(self, means: Sequence[float]) -> tuple[float, ...]:
-        """The derivatives by each mean, at these means: how one question moves the number."""
+        """Partial derivatives by each mean, which give the influence of one question."""
         match self.kind:
             case "mean":
                 return (1.0,)
@@ -63,12 +63,12 @@ class Predictor:
 
     @property
     def sign(self) -> float:
-        """-1 where lower is better, or 1: times this, more is better."""
+        """Factor -1 where lower is better, else 1, so that higher is always better."""
         return -1.0 if self.better == "lower" else 1.0
 
 
 def car_predictor(*, beta: float) -> Predictor:
-    """CAR with a stated weight: mean reward / (1 + beta * mean surprisal).
+    """Predictor CAR with a given weight: mean reward / (1 + beta * mean surprisal).
 
     Rewards must be at least 0; shift or squash a reward model's logits first.
     """
@@ -142,22 +142,22 @@ _ALL = (
     ),
     Predictor(
         name="style_distance",
-        summary="How far the responses' surface lies from the student's own answers, in standard "
-        "deviations a feature.",
+        summary="How far the responses' style is from the student's own answers, in standard "
+        "deviations per feature.",
         better="lower",
         columns=("style_distance",),
         source="ours",
     ),
 )
 PREDICTORS: Mapping[str, Predictor] = MappingProxyType({p.name: p for p in _ALL})
-"""Every predictor that needs no setting, by name."""
+"""Predictors without settings, by name."""
 
 
 def predictors_for(columns: Iterable[str], *, beta: float = 1.0) -> tuple[Predictor, ...]:
-    """The predictors that these columns are enough for.
+    """Predictors that can be computed from these columns.
 
     Args:
-        columns: Of a table of answers.
+        columns: Columns of a table of answers.
         beta: The weight of CAR, at least 0.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What trying out sources says: in sentences, and as sections of the page."""
+"""Report of proxy trainings: sentences and sections of the page."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,12 @@ from tutelage.stats.rank_correlation import MIN_PAIRS, spearman, spearman_interv
 
 
 def outcomes_of(path: Path, *, entrant: str, columns: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Measured results of entrants from a CSV file with a head; empty cells are left out.
+    """Measured outcomes of entrants from a CSV file with a header; empty cells are left out.
+
+    Args:
+        path: The file.
+        entrant: Name of the column with the entrants.
+        columns: Names of the columns with outcomes.
 
     Raises:
         DataError: A column is missing, or a cell is no number.
@@ -55,7 +60,7 @@ def correlations(
     Args:
         standings: The STANDINGS schema.
         outcomes: By name of the outcome and entrant; higher is better.
-        level: Of the intervals.
+        level: Confidence level of the intervals.
         domain: Which part of the standings.
 
     Returns:
@@ -98,20 +103,20 @@ def correlations(
 
 
 _GAIN = (
-    "Gain: over the mean of all sources of the rung. Shrunk: pulled towards the mean by the share "
-    "of the spread that is noise; what a repeat would come to."
+    "Gain: difference from the mean of all sources of the rung. Shrunk: the gain reduced by the "
+    "share of noise in the spread, which estimates the gain in a repetition."
 )
 
 
 def probed_in_words(probed: Probed) -> list[str]:
-    """What the trainings came to, in a few sentences."""
+    """Results of the trainings in a few sentences."""
     said = []
     if probed.winner:
         w = probed.winner
         said.append(
-            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of "
-            f"the last rung as measured, {w['split']:+.3g} without the luck of winning; a half of "
-            f"the data chooses it {w['again_fraction']:.0%} of the time."
+            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of the "
+            f"last rung as measured, {w['split']:+.3g} corrected for the luck of winning; a half "
+            f"of the data chooses it {w['again_fraction']:.0%} of the time."
         )
     if probed.unfinished:
         said.append(f"{probed.unfinished} trainings are not done; the same command continues.")
@@ -119,18 +124,18 @@ def probed_in_words(probed: Probed) -> list[str]:
         if row["less_all"] is not None:
             shown = row["low"] > 0 or row["high"] < 0
             better = "better" if row["less_all"] > 0 else "worse"
-            verdict = f"it is {better}" if shown else "no difference could be shown"
+            verdict = f"it is {better}" if shown else "no significant difference"
             said.append(
-                f"{row['mix']} ({', '.join(row['sources'])}) less the mix of all: "
+                f"{row['mix']} ({', '.join(row['sources'])}) minus the mix of all: "
                 f"{row['less_all']:+.3g} ({row['low']:+.3g} to {row['high']:+.3g}): {verdict}."
             )
     for name, rows in probed.left_out.items():
-        said.append(f"{name} took no part: it has {rows} rows.")
+        said.append(f"{name} was left out: it has {rows} rows.")
     return said
 
 
 def predictions_checked(ranked: Ranked, probed: Probed) -> pa.Table:
-    """Did the predictions predict? Each predictor with what the first rung's trainings came to.
+    """Accuracy of the predictions: each predictor compared with the first rung's trainings.
 
     Returns:
         The CORRELATIONS schema; empty until all trainings of the first rung are done.
@@ -152,7 +157,7 @@ def _checked_in_words(ranked: Ranked, probed: Probed) -> list[str]:
 
 
 def probed_summary(ranked: Ranked, probed: Probed) -> dict[str, Any]:
-    """What the command prints."""
+    """Output of the command."""
     return {
         "in_words": [*probed_in_words(probed), *_checked_in_words(ranked, probed)],
         "order": list(probed.order),
@@ -166,7 +171,13 @@ def probed_summary(ranked: Ranked, probed: Probed) -> dict[str, Any]:
 
 
 def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
-    """Write the page of the ranking again, with what the trainings say in front."""
+    """Rewrite the page of the ranking with the results of the trainings in front.
+
+    Args:
+        ranked: The ranking.
+        probed: Results of the trainings.
+        level: Level of the intervals.
+    """
     write_ranking(
         ranked,
         level=level,
@@ -176,7 +187,7 @@ def write_probed(ranked: Ranked, probed: Probed, *, level: float) -> None:
 
 
 def probed_sections(ranked: Ranked, probed: Probed) -> list[Section]:
-    """The rungs, whether the predictions held, and the sweep where it is finished."""
+    """Sections: the rungs, the accuracy of the predictions, and the sweep if it is finished."""
     sections = [
         Section(
             key="probes",
@@ -213,7 +224,7 @@ def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
         rows=tuple(tuple(row[n] for n in names) for row in rows),
         note="With few sources the intervals are wide: after Bonett and Wright, 95 %.",
     )
-    return Section(key="predictions", title="Did the predictions hold?", tables=(table,))
+    return Section(key="predictions", title="Accuracy of the predictions", tables=(table,))
 
 
 def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
@@ -233,8 +244,8 @@ def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     best = max(rows, key=lambda row: row["value"])["mix"]
     figure = Figure(
         title="How many sources to mix",
-        alt="The value of each mix less that of all sources, with its interval.",
-        draw=partial(interval_chart, points, unit="less the mix of all", first=[best]),
+        alt="The value of each mix minus that of all sources, with its interval.",
+        draw=partial(interval_chart, points, unit="minus the mix of all", first=[best]),
         table=table,
         layout="wide",
         in_text=False,

@@ -1,4 +1,4 @@
-"""Small trainings that check which sources teach: successive halving, then a sweep over mixes.
+"""Proxy training: small trainings of sources by successive halving, then a sweep over mixes.
 
     OUT/sources/NAME.jsonl      the rows of each source, without the questions of the tasks
     OUT/probes/rung-N/          an experiment: one arm a source
@@ -43,32 +43,45 @@ from tutelage.training import TrainSettings
 
 
 class ProbeSettings(BaseModel):
-    """How sources are tried out by training."""
+    """Settings of proxy trainings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[TaskSettings, ...] = Field(min_length=1)
-    primary: str | None = Field(default=None, description="Decides; by default the first task.")
+    primary: str | None = Field(
+        default=None, description="The deciding task; by default the first one."
+    )
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     top: int | None = Field(
-        default=None, ge=2, description="Only the best by prediction take part; default all."
+        default=None,
+        ge=2,
+        description="Number of best-predicted sources that are tried; by default all.",
     )
-    examples: int = Field(default=48, ge=2, description="Trained on in the first rung.")
-    growth: float = Field(default=2.0, ge=1.0, description="Of the examples, rung by rung.")
-    keep_fraction: float = Field(default=0.5, gt=0.0, lt=1.0, description="Go on to the next.")
+    examples: int = Field(default=48, ge=2, description="Examples of a training in the first rung.")
+    growth: float = Field(
+        default=2.0, ge=1.0, description="Factor of the number of examples from rung to rung."
+    )
+    keep_fraction: float = Field(
+        default=0.5, gt=0.0, lt=1.0, description="Share of the sources that reach the next rung."
+    )
     rungs: int = Field(default=2, ge=1)
     seeds: tuple[int, ...] = Field(default=(0, 1), min_length=1)
     sweep: tuple[int, ...] = Field(
-        default=(1, 2, 4, 8), description="How many of the best are mixed; all are always tried."
+        default=(1, 2, 4, 8),
+        description="Numbers of best sources to mix; the mix of all is always tried.",
     )
     sweep_examples: int | None = Field(
-        default=None, ge=2, description="By default those of the last rung."
+        default=None,
+        ge=2,
+        description="Examples of a training on a mix; by default those of the last rung.",
     )
     sweep_seeds: tuple[int, ...] = Field(default=(10, 11), min_length=1)
-    seed: int = Field(default=0, ge=0, description="Of the rows that are kept of a source.")
-    lock: Path | None = Field(default=None, description="As in `prove`.")
-    turn_seconds: float = Field(default=0.0, ge=0.0, description="As in `prove`.")
+    seed: int = Field(default=0, ge=0, description="Seed of the sample of rows of a source.")
+    lock: Path | None = Field(default=None, description="A lock file, as in `prove`.")
+    turn_seconds: float = Field(
+        default=0.0, ge=0.0, description="Duration of a turn, as in `prove`."
+    )
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> "ProbeSettings":
@@ -79,13 +92,13 @@ class ProbeSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What the trainings came to.
+    """Results of proxy trainings.
 
     Attributes:
         probes: The PROBES schema: rung by source.
         sweep: The SWEEP schema; empty while it is not finished.
         order: Sources, best first: who got further, then by gain.
-        winner: Of the last rung: `source`, `measured` gain, `split` gain, `again_fraction`.
+        winner: Winner of the last rung: `source`, `measured` gain, `split` gain, `again_fraction`.
         left_out: Sources with fewer rows than the trainings need, with how many they have.
         unfinished: Cells that are still to be trained.
     """
@@ -104,7 +117,9 @@ class Probed:
 
 
 ROWS_A_DRAW = 8
-"""So many times the rows of the largest training are kept of a source: room for other seeds."""
+"""Rows kept of a source, as a multiple of the largest training, so that other seeds can draw
+others.
+"""
 _QUESTIONS = ("question", "instruction", "prompt", "problem", "query", "input")
 
 
@@ -124,7 +139,7 @@ def probe_sources(
         data: Settings of the data room, with `path`.
         student: Settings of the student room.
         probe: See `ProbeSettings`.
-        most_cells: Stop after so many trainings, to continue another time.
+        most_cells: Stop after this many trainings, to continue another time.
         progress: Told of each training.
 
     Raises:
@@ -188,7 +203,7 @@ def _predicted(ranked: Ranked) -> dict[str, int]:
 
 
 def probe_settings(path: Path) -> dict[str, Any]:
-    """The settings of a YAML file; paths in it are those of its own folder.
+    """Settings of a YAML file; relative paths in it start at its own folder.
 
     Raises:
         SettingsError: It cannot be read.
@@ -232,7 +247,7 @@ class _Trial:
     def write_sources(
         self, data: DataSettings, names: Sequence[str], *, most: int
     ) -> dict[str, int]:
-        """Write the rows of each source that no task asks about; how many each has."""
+        """Write the rows of each source without the tasks' questions, and return their numbers."""
         asked = _asked(self._settings.tasks)
         rows: dict[str, dict[str, list[Any]]] = {name: {} for name in names}
         for row in read(data.path, settings=data):
@@ -258,14 +273,14 @@ class _Trial:
     def halve(
         self, names: Sequence[str], predicted: Mapping[str, int]
     ) -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
-        """The rows of the probes, the sources best first, and what the winner is worth."""
+        """Rows of the probes, the sources best first, and the corrected advantage of the winner."""
         settings = self._settings
         rungs = _rungs_for(len(names), settings)
         rows: list[dict[str, Any]] = []
         running, order = list(names), list(names)
         winner: dict[str, Any] = {}
         for rung in rungs:
-            if len(running) < 2:  # noqa: PLR2004  (nobody to compare with)
+            if len(running) < 2:  # noqa: PLR2004  (nothing to compare with)
                 break
             values = self._train(
                 f"rung-{rung.number}",
@@ -288,7 +303,7 @@ class _Trial:
         return rows, order, winner
 
     def sweep(self, order: Sequence[str], *, examples: int) -> list[dict[str, Any]]:
-        """Mixes of the best, with as many examples in all, against the mix of all."""
+        """Trainings on mixes of the best sources, each with as many examples as the mix of all."""
         counts = sorted({n for n in self._settings.sweep if n < len(order)} | {len(order)})
         mixes = {("all" if n == len(order) else f"best-{n}"): list(order[:n]) for n in counts}
         files = {name: self._write_mix(name, parts, examples) for name, parts in mixes.items()}
@@ -314,7 +329,7 @@ class _Trial:
         return rows
 
     def _write_mix(self, name: str, parts: Sequence[str], examples: int) -> Path:
-        """The same number of rows of each source, so that a draw has about as many of each."""
+        """Write a mix with the same number of rows of each source."""
         texts = [self._file(part).read_text(encoding="utf-8").splitlines() for part in parts]
         each = min(-(-ROWS_A_DRAW * examples // len(parts)), *(len(t) for t in texts))
         path = self.root / "sources" / "mixes" / f"{name}.jsonl"
@@ -380,7 +395,7 @@ def _grid(
     task: str,
     choosing: bool,
 ) -> Numbers:
-    """Values by arm, seed and item, over the items that all cells have a value for."""
+    """Values by arm, seed and item, over the items for which all cells have a value."""
     found: dict[tuple[str, int], dict[str, float]] = {}
     for row in results:
         wanted = row["task"] == task and row["arm"] in arms and _chooses(row["item_id"]) == choosing
@@ -397,12 +412,12 @@ def _grid(
 
 
 def _chooses(item_id: str) -> bool:
-    """Whether an item belongs to the half that the rungs choose by."""
+    """Whether an item belongs to the half by which the rungs choose."""
     return int(content_hash("half", item_id)[:4], 16) % 2 == 0
 
 
 def _judge(names: Sequence[str], values: Numbers) -> dict[str, dict[str, Any]]:
-    """The gain of each over the mean of all, and what is left of it without luck."""
+    """Advantage of each over the mean of all, and its value corrected for luck."""
     gains = values - values.mean(axis=0, keepdims=True)
     means = gains.mean(axis=(1, 2))
     errors = [standard_error(gain)[0] for gain in gains]
@@ -431,7 +446,7 @@ def _winner(names: Sequence[str], values: Numbers) -> dict[str, Any]:
 
 
 def _asked(tasks: Sequence[TaskSettings]) -> set[str]:
-    """The questions of the tasks, which nobody may train on."""
+    """Questions of the tasks, on which no source may train."""
     found: set[str] = set()
     for task in tasks:
         if task.path is None or not Path(task.path).is_file():
@@ -446,7 +461,7 @@ def _asked(tasks: Sequence[TaskSettings]) -> set[str]:
 
 
 def _plain(text: str) -> str:
-    """Without case, punctuation and white space, which sources treat differently."""
+    """Text without case, punctuation and white space, which vary between sources."""
     return re.sub(r"\W+", " ", text.casefold()).strip()
 
 

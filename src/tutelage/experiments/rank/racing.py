@@ -1,8 +1,8 @@
-"""Ask teachers a few questions first, and stop with those that cannot be the best any more.
+"""Racing: teachers are asked a few questions first, and those that cannot be the best are dropped.
 
 Questions are asked in blocks. After each block the student reads the new answers, and a teacher
 that is surely worse than another is not asked again; the watch of `sequential_stopping` holds
-however often one looks. Replies are in the journal: the same command continues, and pays nobody
+however often one looks. Replies are in the journal: the same command continues, and pays nothing
 twice.
 """
 
@@ -44,7 +44,7 @@ from tutelage.teacher import TeacherSettings
 
 
 def teachers_of(path: Path) -> list[TeacherSettings]:
-    """The teachers of a YAML list; each has the settings of a run's `teacher`.
+    """Teachers of a YAML list; each has the settings of a run's `teacher`.
 
     Raises:
         SettingsError: The file cannot be read, or a teacher is wrong.
@@ -82,7 +82,7 @@ def ask_and_rank(
 
     Args:
         job: See `RankSettings`.
-        teachers: Who is asked.
+        teachers: The teachers that are asked.
         budget: How many questions at most to each teacher.
         block: Questions between two looks, at least 1.
         sample: Settings of the sampling; one response to each question.
@@ -147,7 +147,7 @@ class _Asking:
         block: int,
         progress: Progress,
     ) -> tuple[pa.Table, dict[str, Any]]:
-        """All answers, and how many questions each teacher was asked."""
+        """All answers, and the number of questions for each teacher."""
         questions = self._questions()[:budget]
         running = list(teachers)
         asked = dict.fromkeys((t.teacher_name for t in teachers), 0)

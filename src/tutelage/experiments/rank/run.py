@@ -1,4 +1,4 @@
-"""Rank teachers, or sources, for a student: `tutelage rank`.
+"""Run of `tutelage rank`: rankings of teachers or sources for a student.
 
 answers    pool      -> answers.parquet     (the student reads; answers are checked)
 rank       answers   -> standings, pairs, settling, report.html
@@ -39,28 +39,28 @@ _NOT_IN_ANSWERS = {"out", "by", "level", "draws", "student", "predictors", "repo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankFolder:
-    """Where the tables of a ranking lie."""
+    """Paths of a ranking's tables."""
 
     run: RunFolder
 
     @property
     def answers(self) -> Path:
-        """One row an answer, with its numbers."""
+        """Answers, one row each, with their numbers."""
         return self.run.root / "answers.parquet"
 
     @property
     def standings(self) -> Path:
-        """Domain by predictor by entrant."""
+        """Standings by domain, predictor and entrant."""
         return self.run.root / "standings.parquet"
 
     @property
     def pairs(self) -> Path:
-        """Who can be told apart."""
+        """Pairs of entrants, and whether they can be distinguished."""
         return self.run.root / "pairs.parquet"
 
     @property
     def settling(self) -> Path:
-        """Who led after so many questions."""
+        """Leader after each number of questions."""
         return self.run.root / "settling.parquet"
 
 
@@ -86,7 +86,13 @@ def rank_teachers(
 def rank_sources(
     job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
 ) -> Ranked:
-    """Rank the sources of a data set, for one student; arguments as for `rank_teachers`."""
+    """Rank the sources of a data set for one student; arguments as for `rank_teachers`.
+
+    Args:
+        job: The settings of the ranking.
+        progress: Gets the progress.
+        doors: Factories of teacher and student; None for the usual ones.
+    """
     return rank_pool(job, kind="sources", progress=progress, doors=doors)
 
 
@@ -97,7 +103,14 @@ def rank_pool(
     progress: Progress | None = None,
     doors: Doors | None = None,
 ) -> Ranked:
-    """Rank what `kind` says."""
+    """Rank the entrants of a pool of answers.
+
+    Args:
+        job: The settings of the ranking.
+        kind: Teachers or sources.
+        progress: Gets the progress.
+        doors: Factories of teacher and student; None for the usual ones.
+    """
     settings = checked(RankSettings, job, place="rank")
     progress, doors = progress or Silent(), doors or Doors()
     folder = RankFolder(run=RunFolder(root=Path(settings.out)).create())
@@ -178,7 +191,15 @@ def ranked_of(
     *,
     graced: Mapping[str, Graced] | None = None,
 ) -> Ranked:
-    """Rank the answers of a folder, and write the tables and the report beside them."""
+    """Rank the answers of a folder, and write the tables and the report.
+
+    Args:
+        folder: The folder of the ranking.
+        settings: The ranking.
+        kind: Teachers or sources.
+        tally: Counts of the answers.
+        graced: GRACE by entrant, if computed.
+    """
     answers = pq.read_table(folder.answers)
     predictors = predictors_for(answers.column_names, beta=settings.car_weight)
     main = watched(predictors, settings.by)
@@ -225,7 +246,7 @@ def ranked_of(
 
 
 def answers_tally(table: pa.Table) -> Tally:
-    """How many answers there are, of whom, to what, and how many have which status."""
+    """Counts of answers by entrant, question and status."""
     return {
         "answers": table.num_rows,
         "by_status": dict(sorted(Counter(table["status"].to_pylist()).items())),
@@ -236,7 +257,7 @@ def answers_tally(table: pa.Table) -> Tally:
 
 
 def watched(predictors: tuple[Predictor, ...], name: str) -> Predictor:
-    """The predictor of this name.
+    """Predictor of this name.
 
     Raises:
         SettingsError: There are no numbers for it.

@@ -1,4 +1,4 @@
-"""Sequential stopping: a watch over the first place that may be looked at as often as wanted.
+"""Sequential stopping: a test of the first place that is valid at any number of looks.
 
 The differences between teachers are followed by a confidence sequence (`stats.sequential`), which
 holds at all looks together. A ratio of means is followed by its linearisation: the terms are how
@@ -24,14 +24,14 @@ from tutelage.stats.intervals import Numbers
 from tutelage.stats.sequential import surely_above_zero
 
 FEWEST_QUESTIONS = 25
-"""No claim before so many questions: the sequence is asymptotic."""
+"""Least number of questions before a conclusion: the sequence is asymptotic."""
 TUNED_FOR_QUESTIONS = 150
-"""Where the sequence is tightest; it holds at all counts."""
+"""Number of questions at which the sequence is tightest; it is valid at all counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchSettings:
-    """How the first place is watched.
+    """Settings of the test of the first place.
 
     Attributes:
         level: The probability of never claiming a wrong first place, in (0, 1).
@@ -51,7 +51,7 @@ class WatchSettings:
 
 
 def asking_order(questions: Sequence[str], *, seed: int) -> list[str]:
-    """Questions in an order that only their ids and the seed decide."""
+    """Order of questions that depends only on their ids and the seed."""
 
     def key(question: str) -> bytes:
         text = f"{seed} {question}".encode("utf-8", "surrogatepass")
@@ -68,7 +68,7 @@ def first_place_by_questions(
     settings: WatchSettings | None = None,
     seed: int = 0,
 ) -> pa.Table:
-    """Who leads after so many questions, and who may still be first.
+    """Leader after each number of questions, and the entrants that may still be first.
 
     An entrant that was surely worse than another at an earlier look stays out.
 
@@ -77,7 +77,7 @@ def first_place_by_questions(
         predictor: What is ranked by.
         looks: After how many questions; ascending.
         settings: How surely.
-        seed: Of the order of questions.
+        seed: Seed of the order of questions.
 
     Returns:
         The SETTLING schema, one row a look that there are questions for.
@@ -99,7 +99,12 @@ def first_place_by_questions(
 def still_running(
     answers: pa.Table, predictor: Predictor, *, settings: WatchSettings | None = None
 ) -> tuple[str, ...]:
-    """Those that may still be first, given all answers so far; sorted.
+    """Entrants that may still be first, given all answers so far; sorted.
+
+    Args:
+        answers: Table of answers.
+        predictor: The deciding predictor.
+        settings: Settings of the test; None for the default.
 
     Raises:
         DataError: There is no answer.
@@ -153,7 +158,7 @@ def _look(
 def influences(
     columns: Sequence[Numbers], there: Any, predictor: Predictor
 ) -> tuple[Numbers, Numbers]:
-    """The predictor of each entrant, and how each question moves it.
+    """Predictor of each entrant, and the influence of each question on it.
 
     Args:
         columns: E by T, 0 where there is nothing.

@@ -1,4 +1,4 @@
-"""Who stands where, how surely, and who cannot be told apart.
+"""Standings: ranks with intervals, and entrants that cannot be distinguished.
 
 Questions are resampled, because another 200 questions could have been asked. Teachers answer the
 same questions, so one draw counts for all of them and differences are paired; sources have
@@ -30,12 +30,12 @@ from tutelage.stats.multiple_testing import pair_intervals
 
 DRAWS = 1000
 FEWEST_QUESTIONS = 10
-"""Below this many questions a bootstrap says nothing, so there is no interval and no telling."""
+"""Least number of questions with a bootstrap interval and comparisons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standings:
-    """What a ranking came to.
+    """Standings of a ranking, with the pairs that can be distinguished.
 
     Attributes:
         table: The STANDINGS schema: domain by predictor by entrant, best first.
@@ -63,9 +63,9 @@ def rank(
         answers: As for `cells_of`, with the columns of the predictors.
         predictors: What to rank by.
         paired: Whether entrants answer the same questions (teachers) or have their own (sources).
-        level: Of intervals, in (0, 1).
-        draws: Of the bootstrap.
-        seed: Of the bootstrap.
+        level: Confidence level of intervals, in (0, 1).
+        draws: Number of draws of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         DataError: There is no answer, or a column is missing.
@@ -130,7 +130,7 @@ class _Contest:
         self._sure = self._sure_pairs(terms_E_Q, paired=paired, seed=seed)
 
     def _sorted(self) -> list[int]:
-        """Best first; those without a number last; ties by name."""
+        """Entrants best first; those without a number last; ties by name."""
         better = self._predictor.sign * self._value_E
         return sorted(
             range(len(better)),
@@ -140,7 +140,7 @@ class _Contest:
     def _sure_pairs(
         self, terms_E_Q: Numbers, *, paired: bool, seed: int
     ) -> dict[tuple[int, int], tuple[float, float, bool]]:
-        """For each pair, the better first: its simultaneous interval and whether it is surely so.
+        """Simultaneous interval of each pair, the better first, and whether it excludes 0.
 
         The interval is over questions that both have a number for, the order over all that each
         has. Where the two contradict each other (one could not be scored on what is hard), neither
@@ -173,7 +173,7 @@ class _Contest:
         }
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """One row an entrant, best first."""
+        """Rows of all entrants, best first."""
         tail = (1 - self._level) / 2
         first_E = self._first_fractions()
         better_E = self._predictor.sign * self._value_E
@@ -211,7 +211,7 @@ class _Contest:
         return fractions
 
     def pair_rows(self) -> Iterator[dict[str, Any]]:
-        """One row a pair that both have enough questions."""
+        """Rows of all pairs that both have enough questions."""
         for (a, b), (low, high, apart) in self._sure.items():
             yield {
                 "a": self._cells.entrants[a],
@@ -226,7 +226,7 @@ class _Contest:
 def _of_weights(
     columns: Sequence[Numbers], there: Numbers | Any, weights_D_Q: Numbers, predictor: Predictor
 ) -> Numbers:
-    """The predictor of every entrant in every draw, D by E; NaN where it has no number."""
+    """Predictor of every entrant in every draw, D by E; NaN where it is undefined."""
     counts_D_E = weights_D_Q @ there.T.astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         means = [(weights_D_Q @ values.T) / counts_D_E for values in columns]

@@ -1,4 +1,4 @@
-"""Does compatibility depend on the student? One pool as several students or stages judge it."""
+"""Agreement of several students, or stages of one, on the same pool of answers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,16 +32,16 @@ from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
 
 
 SHARES = (0.1, 0.25, 0.5)
-"""Which best parts of a pool are compared."""
+"""Shares of the pool whose best parts are compared."""
 _KEYS = ("question", "entrant", "candidate_id")
 
 
 def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Table, int]:
-    """The answers that both judges have numbers for, with the columns `one` and `other`.
+    """Answers for which both students have numbers, with the columns `one` and `other`.
 
     Args:
         one: Answers of one judge, as for `rank`, with `candidate_id`.
-        other: Of the other judge, over the same pool.
+        other: Answers scored by the other student, over the same pool.
         predictor: Computed of each answer by itself; times its sign, so that more is better.
 
     Returns:
@@ -74,7 +74,7 @@ def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Tab
 
 
 def choice_agreement(both: pa.Table) -> tuple[int, int, float]:
-    """On how many questions both judges would choose the same answer.
+    """Number of questions on which both students choose the same answer.
 
     Args:
         both: As `joined` gives it.
@@ -94,13 +94,13 @@ def choice_agreement(both: pa.Table) -> tuple[int, int, float]:
 
 
 def within_agreement(both: pa.Table) -> Numbers:
-    """Kendall's tau between the judges within each question; questions without one are left out."""
+    """Kendall's tau between the students within each question; undefined ones are left out."""
     found = (kendall(one, other) for _, (one, other) in _by_question(both) if len(one) > 1)
     return np.array([tau for tau in found if tau is not None], dtype=np.float64)
 
 
 def overlap(both: pa.Table, *, share: float) -> tuple[int, int, int]:
-    """What the best parts of a pool have in common.
+    """Overlap of the best parts of a pool.
 
     Args:
         both: As `joined` gives it.
@@ -139,13 +139,13 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """One student's judgement of a pool: the folder of a ranking.
+    """Ranking folder of one student over a pool.
 
     Attributes:
         name: What the student is called here.
         answers: One row an answer, with its numbers.
         values: The value of each entrant, by predictor and entrant.
-        weight: Of CAR, as it was set.
+        weight: Weight of CAR, as it was set.
     """
 
     name: str
@@ -184,7 +184,7 @@ class _Weight(StoredShape):
 def rank_agreement(
     roots: Sequence[Path], *, out: Path | None = None, predictors: Sequence[str] | None = None
 ) -> pa.Table:
-    """Compare how several students, or checkpoints of one, judge the same pool.
+    """Compare how several students, or checkpoints of one, score the same pool.
 
     Args:
         roots: Folders of `rank_teachers` or `rank_sources`, one a student, over the same pool.
@@ -286,7 +286,7 @@ def _write(out: Path, table: pa.Table, judges: Sequence[Judged]) -> None:
     sections = agreement_sections(table, judges)
     page = render_page(
         title=out.name,
-        about="does the judgement depend on the student?",
+        about="agreement of students",
         opening=agreement_in_words(table),
         facts=(
             Fact(value=f"{len(judges)}", label="students or stages"),
@@ -300,7 +300,7 @@ def _write(out: Path, table: pa.Table, judges: Sequence[Judged]) -> None:
 
 
 def agreement_in_words(table: pa.Table) -> list[str]:
-    """One sentence for each pair and predictor that chooses among answers."""
+    """One sentence for each pair of students and predictor."""
     said = []
     rows = table.to_pylist()
     for flipped in (row for row in rows if row["measure"] == "flipped"):
@@ -323,7 +323,7 @@ def agreement_in_words(table: pa.Table) -> list[str]:
 
 
 def agreement_sections(table: pa.Table, judges: Sequence[Judged]) -> list[Section]:
-    """A table and a picture of each predictor."""
+    """Table and figure of each predictor."""
     rows = table.to_pylist()
     sections = []
     for number, predictor in enumerate(dict.fromkeys(row["predictor"] for row in rows)):

@@ -1,4 +1,4 @@
-"""The rounds of successive halving: small trainings of many, larger ones of the best."""
+"""Successive halving: small trainings of many entrants, larger ones of the best."""
 
 import math
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ class Rung:
 
     Attributes:
         number: From 1.
-        entrants: How many take part.
+        entrants: Number of entrants.
         examples: Trained on, each.
-        keeps: How many go on.
+        keeps: Number that reach the next round.
     """
 
     number: int
@@ -26,13 +26,13 @@ class Rung:
 def rungs_of(
     entrants: int, *, examples: int, keep_fraction: float, growth: float, rungs: int
 ) -> list[Rung]:
-    """The rounds: fewer entrants and more examples each time.
+    """Rounds with fewer entrants and more examples each time.
 
     Source: successive halving (Jamieson and Talwalkar 2016, arXiv 1502.07943).
 
     Args:
         entrants: At least 1.
-        examples: Of the first round, at least 1.
+        examples: Number of examples of the first round, at least 1.
         keep_fraction: Which part goes on, in (0, 1); at least one does.
         growth: Examples of a round over those of the one before, at least 1.
         rungs: How many at most; it ends earlier when one is left.

@@ -1,4 +1,4 @@
-"""Rounds: select, train, and select again, with limits on drift."""
+"""Rounds: repeated selection and training, with limits on drift."""
 
 from tutelage.experiments.rounds.config import (
     DEFAULT_LIMITS,

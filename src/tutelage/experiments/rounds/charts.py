@@ -1,4 +1,4 @@
-"""Pictures of students that move: drift lines with the guard drawn in, pass rates."""
+"""Charts of rounds: drift with its limits, and pass rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LOOP_WORDS: Mapping[str, str] = {
     "random": "random choice",
     "self_teaching": "its own teacher",
 }
-"""What each loop is called in a report."""
+"""Name of each loop in a report."""
 
 _TINTS = {
     "gate": "chosen",
@@ -52,20 +52,26 @@ class DriftPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardLine:
-    """One bound: where it lies, and on which side is allowed (`at least`, `at most`)."""
+    """One limit: its position and the allowed side (`at least`, `at most`)."""
 
     at: float
     word: str
 
 
 def measure_words(subject: str, measure: str) -> tuple[str, str]:
-    """What a measure is called, and its unit."""
+    """Name and unit of a measure."""
     said = _MEASURES.get(measure, measure.replace("_", " "))
     return f"{_SUBJECTS.get(subject, subject)}: {said}", UNITS.get(measure) or "value"
 
 
 def drift_chart(points: Sequence[DriftPoint], guard: Sequence[GuardLine], *, unit: str) -> str:
-    """A line for each loop and seed with its intervals, and the bounds as dashed lines."""
+    """Line chart of each loop and seed with intervals, and the limits as dashed lines.
+
+    Args:
+        points: The measures.
+        guard: The limits.
+        unit: Title of the axis.
+    """
     alt = _altair()
     rows = [
         {

@@ -1,4 +1,4 @@
-"""The loops of rounds beside each other, on what is held out: does the gate do better?
+"""Comparison of the loops of rounds on held-out items.
 
     {item: value} of the student that each loop keeps after R trainings, seed by seed
         --> gate less no gate, less random, less self-teaching; each less the untrained student
@@ -26,7 +26,7 @@ _Kept: TypeAlias = dict[tuple[str, int, int], pa.Table]  # by loop, seed and num
 
 
 def compare_loops(done: Sequence["Round"], untrained: pa.Table | None) -> pa.Table:
-    """Every loop against the first, and against the untrained student, after each training.
+    """Compare every loop with the first, and with the untrained student, after each training.
 
     Args:
         done: All rounds so far, loop by loop.
@@ -74,7 +74,7 @@ def _named(outcome: _Outcome) -> dict[str, str]:
 
 
 def _kept(done: Sequence["Round"], untrained: pa.Table) -> tuple[_Kept, dict[tuple[str, int], int]]:
-    """The evaluation of the student that is kept after each training, and where loops ended."""
+    """Evaluation of the accepted student after each training, and the ends of loops."""
     kept: _Kept = {}
     ended: dict[tuple[str, int], int] = {}
     for one in done:
@@ -118,7 +118,7 @@ def _of_outcome(
 
 
 def outcomes_of(results: pa.Table) -> list[_Outcome]:
-    """One outcome a task: whether it is right where it can be, and else its value."""
+    """Outcomes, one per task: correctness where it exists, else the value."""
     tasks: dict[str, Measure] = {}
     for row in results.select(["task", "correct"]).to_pylist():
         if row["correct"] is not None:
@@ -128,7 +128,7 @@ def outcomes_of(results: pa.Table) -> list[_Outcome]:
 
 
 def values_of(results: pa.Table, outcome: _Outcome) -> dict[str, float]:
-    """The values of one outcome by item; items without one are left out."""
+    """Values of one outcome by item; items without one are left out."""
     task, measure = outcome
     column = "correct" if measure == "right" else "value"
     rows = results.select(["item_id", "task", column]).to_pylist()
@@ -140,7 +140,7 @@ def values_of(results: pa.Table, outcome: _Outcome) -> dict[str, float]:
 
 
 def gained(after: pa.Table | None, before: pa.Table | None) -> bool | None:
-    """Whether the share of right answers is surely above that of an earlier student.
+    """Whether the share of correct answers is significantly above that of an earlier student.
 
     Args:
         after: The evaluation of the student in question; None where nothing is held out.
@@ -160,7 +160,7 @@ def gained(after: pa.Table | None, before: pa.Table | None) -> bool | None:
 
 
 def last_compared(table: pa.Table) -> list[dict[str, Any]]:
-    """The comparisons after the last training that both sides have, for a terminal."""
+    """Comparisons after the last training that both sides have, for a terminal."""
     names = (
         "after",
         "task",

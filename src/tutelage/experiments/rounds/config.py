@@ -1,4 +1,4 @@
-"""The settings of a loop of rounds: those of a run, and what is done again and again."""
+"""Settings of a loop of rounds: those of a run, and those of the repeated steps."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,23 +36,22 @@ ROUNDS_DONE = "rounds_done"
 
 
 class Limit(BaseModel):
-    """One bound on one measure."""
+    """One limit on one measure."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    subject: str = Field(description="data, student or held_out.")
-    measure: str = Field(description="As in drift.parquet, such as distinct_2.")
+    subject: str = Field(description="What is measured: data, student or held_out.")
+    measure: str = Field(description="A measure of drift.parquet, such as distinct_2.")
     of: Of = Field(
         default="value",
-        description="What is bounded: the value, its change against the baseline, or its ratio "
-        "to the baseline.",
+        description="The limited quantity: the value, its change from the baseline, or its "
+        "ratio to the baseline.",
     )
     low: float | None = Field(default=None, allow_inf_nan=False)
     high: float | None = Field(default=None, allow_inf_nan=False)
     surely: bool = Field(
         default=False,
-        description="Broken only if the whole 95 % interval is beyond the bound, not the number "
-        "alone.",
+        description="Exceeded only if the whole 95 % interval is beyond the limit.",
     )
 
     @model_validator(mode="after")
@@ -70,13 +69,14 @@ DEFAULT_LIMITS: tuple[Limit, ...] = (
     Limit(subject="held_out", measure="nll_human", of="change", high=0.2),
     Limit(subject="held_out", measure="accuracy", of="change", low=-0.05, surely=True),
 )
-"""What a student may lose in a round without anybody asking: half or twice the length, a third of
-its variety, half a nat of divergence, 0.2 nats of human text, five points of accuracy for sure."""
+"""Default limits of a round: half or twice the length, a third of the variety, half a nat of
+divergence, 0.2 nats of human text, five points of accuracy if significant.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """What became of one limit.
+    """Result of checking one limit.
 
     Attributes:
         limit: The limit.
@@ -89,7 +89,7 @@ class Checked:
     found: float | None = None
 
     def in_words(self) -> str:
-        """For people."""
+        """Description of the result in words."""
         limit = self.limit
         bounds = [
             f"{word} {bound:g}"
@@ -104,10 +104,10 @@ class Checked:
 
 
 def check_guard(lines: Sequence[Line], limits: Sequence[Limit]) -> tuple[Checked, ...]:
-    """Hold the account of a round against the limits.
+    """Check the drift of a round against the limits.
 
     Args:
-        lines: Of one round, of all subjects; baselines have no baseline of their own and are
+        lines: Lines of one round, of all subjects; baselines have no baseline of their own and are
             left aside.
         limits: The guard.
 
@@ -147,7 +147,7 @@ def _number(limit: Limit, line: Line) -> tuple[float, float, float] | None:
 
 
 class StopSettings(BaseModel):
-    """When a loop ends before its rounds are used up."""
+    """Rule by which a loop ends before its rounds are used up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -155,19 +155,20 @@ class StopSettings(BaseModel):
         default=0.01,
         ge=0.0,
         le=1.0,
-        description="Stop when fewer of the decisions than this change from one round to the next.",
+        description="Stop when less than this share of the decisions changes from one round to "
+        "the next.",
     )
     patience: int = Field(
         default=2,
         ge=1,
-        description="Stop when held-out accuracy is not surely (95 %) above that of the student so "
-        "many rounds before; never where accuracy is not measured.",
+        description="Stop when held-out accuracy is not significantly (95 %) above that of the "
+        "student this many rounds before; ignored where accuracy is not measured.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundOutcome:
-    """What the stop rule looks at.
+    """Result of a round as the stop rule uses it.
 
     Attributes:
         flip_fraction: Share of decisions that changed against the round before, in [0, 1]; None
@@ -181,10 +182,10 @@ class RoundOutcome:
 
 
 def stop_reason(outcomes: Sequence[RoundOutcome], settings: StopSettings) -> str | None:
-    """Why a loop should end after these rounds, or None.
+    """Reason for ending a loop after these rounds, or None.
 
     Args:
-        outcomes: Of the accepted rounds so far, in order.
+        outcomes: Outcomes of the accepted rounds so far, in order.
         settings: The rule.
     """
     if not outcomes:
@@ -202,7 +203,7 @@ def stop_reason(outcomes: Sequence[RoundOutcome], settings: StopSettings) -> str
 
 LoopName: TypeAlias = Literal["gate", "no_gate", "random", "self_teaching"]
 LOOPS: tuple[LoopName, ...] = ("gate", "no_gate", "random", "self_teaching")
-"""In the order in which they are done: the random choice is as large as the gate's."""
+"""Loops in the order in which they are run: the random choice has the size of the gate's."""
 
 
 class _Settings(BaseModel):
@@ -210,15 +211,16 @@ class _Settings(BaseModel):
 
 
 class HeldOutSettings(_Settings):
-    """What every student is measured by; none of it is ever trained on."""
+    """Settings of the held-out items by which every student is measured."""
 
     tasks: tuple[TaskSettings, ...] = Field(
         default=(),
-        description="Tasks of the evaluation. The first that is right or wrong gives the accuracy, "
-        "the first of kind held_out the likelihood of human text.",
+        description="Tasks of the evaluation. The first one with right and wrong answers gives "
+        "the accuracy, the first one of kind held_out the likelihood of human text.",
     )
     instructions: DataSettings | None = Field(
-        default=None, description="Instructions that each student answers, to see how it writes."
+        default=None,
+        description="Instructions that each student answers, to measure how it writes.",
     )
     answers: AttemptSettings = Field(
         default_factory=lambda: AttemptSettings(
@@ -230,41 +232,44 @@ class HeldOutSettings(_Settings):
 
 
 class RewriteSettings(_Settings):
-    """Refused, therefore rewritten."""
+    """Settings of rewriting what a student refused."""
 
     attempts: int = Field(
-        default=0, ge=0, le=10, description="How often an example goes back in a round; 0: never."
+        default=0,
+        ge=0,
+        le=10,
+        description="How often an example may be rewritten in a round; 0: never.",
     )
     what: Literal["examples", "refinements"] = Field(
         default="refinements",
-        description="examples: those of which nothing was chosen. refinements: also those whose "
-        "refinement lost to the original.",
+        description="examples: those without a chosen version. refinements: also those whose "
+        "rewrite lost to the original.",
     )
     show_attempt: bool = Field(
-        default=True, description="Show the teacher the student's own attempt where it matters."
+        default=True, description="Show the teacher the student's own attempt where it helps."
     )
     max_examples: int | None = Field(
-        default=None, ge=1, description="At most so many in a round, drawn by their ids."
+        default=None, ge=1, description="The most examples in a round, drawn by their ids."
     )
     teacher: TeacherSettings | None = Field(
         default=None,
-        description="Who rewrites; by default the run's teacher. With one here and none there, "
-        "refinements that came with the data are judged as they are.",
+        description="The teacher that rewrites; by default the run's teacher. With one here and "
+        "none there, rewrites that came with the data are used as they are.",
     )
 
 
 class RoundsSettings(RunSettings):
-    """Everything that decides what a loop of rounds does."""
+    """Settings of a loop of rounds."""
 
-    rounds: int = Field(default=3, ge=1, description="How often the student is trained.")
+    rounds: int = Field(default=3, ge=1, description="Number of trainings in a loop.")
     loops: tuple[LoopName, ...] = Field(
-        default=("gate",), min_length=1, description=f"Of {', '.join(LOOPS)}."
+        default=("gate",), min_length=1, description=f"Loops to run, of {', '.join(LOOPS)}."
     )
     seeds: tuple[int, ...] = Field(
-        default=(0,), min_length=1, description="Each loop is done once with each."
+        default=(0,), min_length=1, description="Seeds; each loop is run once with each."
     )
     start_from: Literal["current", "untrained"] = Field(
-        default="current", description="Which student the next one is trained from."
+        default="current", description="The student from which each training starts."
     )
     train: TrainSettings = Field(default_factory=TrainSettings)
     held_out: HeldOutSettings = Field(default_factory=HeldOutSettings)
@@ -273,32 +278,32 @@ class RoundsSettings(RunSettings):
         default=None, description="Check candidates against references, for the correctness gate."
     )
     guard: tuple[Limit, ...] = Field(
-        default=DEFAULT_LIMITS, description="Bounds on the drift account of a round; rounds.md."
+        default=DEFAULT_LIMITS, description="Limits on the drift of a round; see rounds.md."
     )
     guarded: tuple[LoopName, ...] = Field(
         default=("gate",),
-        description="The loops that the guard and the stop rule may end; the others do all their "
-        "rounds, and the report says what they broke.",
+        description="Loops that the limits and the stop rule may end; the others run all their "
+        "rounds, and the report lists the limits that they exceed.",
     )
     stop: StopSettings = Field(default_factory=StopSettings)
     no_gate: SelectSettings = Field(
         default_factory=lambda: SelectSettings(rule="all_refined", gate="off"),
-        description="What is taken without the gate.",
+        description="Selection of the loop without the gate.",
     )
     random: SelectSettings = Field(
         default_factory=lambda: SelectSettings(rule="random", gate="off"),
-        description="How versions are drawn; as many as the gate kept in that round.",
+        description="Random selection, of as many versions as the gate kept in that round.",
     )
     own_answers: AttemptSettings = Field(
         default_factory=lambda: AttemptSettings(
             sampled=1, greedy=0, temperature=0.7, max_tokens=256
         ),
-        description="self_teaching: how the student answers each instruction.",
+        description="self_teaching: settings of the student's answer to each instruction.",
     )
     embedder: EmbedderSettings | None = Field(
-        default=None, description="Measures the spread of texts; as in docs/filters.md."
+        default=None, description="Embedder for the spread of texts, as in docs/filters.md."
     )
-    batch: int = Field(default=16, ge=1, description="Answers written at once in this process.")
+    batch: int = Field(default=16, ge=1, description="Answers generated at once in this process.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -314,7 +319,7 @@ class RoundsSettings(RunSettings):
 
     @property
     def rewriter(self) -> TeacherSettings | None:
-        """Who writes anew what was refused."""
+        """Teacher that rewrites what was refused."""
         return self.rewrite.teacher or self.teacher
 
 
@@ -332,7 +337,15 @@ def load_rounds_settings(
 def train_with(
     rows: Path, model: str, settings: TrainSettings, out: Path, progress: Progress
 ) -> Mapping[str, Any]:
-    """Train a student; the mapping holds its `path` and what the training came to."""
+    """Train a student; the returned mapping holds its `path` and the training's numbers.
+
+    Args:
+        rows: File of training rows.
+        model: The student.
+        settings: Settings of the training.
+        out: The folder to write.
+        progress: Gets the progress.
+    """
     done = train_student(rows, model=model, settings=settings, out=out, progress=progress)
     names = ("path", "steps", "rows", "tokens", "loss_tokens", "first_loss", "last_loss", "seconds")
     return {name: getattr(done, name) for name in names}
@@ -345,18 +358,26 @@ def evaluate_with(
     out: Path,
     progress: Progress,
 ) -> pa.Table:
-    """Evaluate a student: rows of the evaluation's RESULTS schema."""
+    """Evaluate a student: rows of the evaluation's RESULTS schema.
+
+    Args:
+        model: The student.
+        tasks: The tasks.
+        settings: Settings of the evaluation.
+        out: The folder to write.
+        progress: Gets the progress.
+    """
     return evaluate_student(model, tasks, settings, out, progress=progress)
 
 
 def as_teacher_with(student: StudentSettings, batch: int) -> TeacherSettings:
-    """The student as a teacher in this process."""
+    """Student as a teacher in this process."""
     return own_teacher(student, batch=batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundDoors:
-    """How rounds reach models; tests put fakes behind them.
+    """Factories of the models that rounds use, which tests replace by fakes.
 
     Attributes:
         doors: Those of an ordinary run.

@@ -1,4 +1,4 @@
-"""Which decisions changed between two rounds, in which direction, and why."""
+"""Changes of decisions between two rounds, with their direction and reason."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ CHANGED: tuple[Direction, ...] = ("gained", "lost", "other_version")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlipTally:
-    """How many decisions changed.
+    """Counts of changed decisions.
 
     Attributes:
         examples: Examples that both rounds decided on.
@@ -30,7 +30,7 @@ class FlipTally:
 
     @property
     def changed(self) -> int:
-        """Decisions that are not the same."""
+        """Number of decisions that differ."""
         return sum(self.by_direction.get(direction, 0) for direction in CHANGED)
 
     @property
@@ -40,7 +40,7 @@ class FlipTally:
 
 
 def flips(before: pa.Table, after: pa.Table) -> pa.Table:
-    """Compare two tables of decisions, example by example.
+    """Compare two tables of decisions example by example.
 
     Args:
         before: The DECISIONS schema.
@@ -57,7 +57,7 @@ def flips(before: pa.Table, after: pa.Table) -> pa.Table:
 
 
 def tally_flips(table: pa.Table) -> FlipTally:
-    """Count a table of the FLIPS schema."""
+    """Counts of a table of the FLIPS schema."""
     rows = [row for row in table.to_pylist() if row["direction"] not in ("new", "gone")]
     return FlipTally(
         examples=len(rows),

@@ -1,4 +1,4 @@
-"""What a loop of rounds would do at most (`tutelage rounds --dry-run`)."""
+"""Dry run of a loop of rounds: the most it would do (`tutelage rounds --dry-run`)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,10 +39,10 @@ def estimate_rounds(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """The calls, readings, trainings and answers of all loops, with tokens, cost and time.
+    """Estimate the calls, readings, trainings and answers of all loops, with tokens, cost and time.
 
     Args:
-        settings: Of the loops.
+        settings: Settings of the loops.
         progress: Told of the rows.
         doors: How the student is reached.
         measure_seconds: How long a speed is measured at most; 0 takes the last measurement.
@@ -79,7 +79,7 @@ def estimate_rounds(
 
 
 def _read_again(one: Work, *, rounds: int) -> Work:
-    """Each trained student reads every candidate once, and nothing of it is cached."""
+    """Readings by trained students: each reads every candidate once, without a cache."""
     return replace(
         one,
         stage=f"{one.stage}, trained students",
@@ -178,7 +178,7 @@ def _answers(
 def _rewrites(
     settings: RoundsSettings, rewriter: TeacherSettings, *, examples: int, work: Sequence[Work]
 ) -> Work:
-    """Every attempt in every round of the gate, at the tokens of the run's own calls."""
+    """Rewrites in every round of the gate, each with the tokens of the run's own calls."""
     each = min(examples, settings.rewrite.max_examples or examples)
     calls = each * settings.rewrite.attempts * (settings.rounds + 1) * len(settings.seeds)
     before = next((w for w in work if w.stage == "rewrite" and w.count), None)

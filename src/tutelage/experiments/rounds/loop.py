@@ -1,4 +1,4 @@
-"""Rounds: the student judges, is trained on what it took, and judges again.
+"""Loops of rounds: the student selects, is trained on the selection, and selects again.
 
     pool --> judge --> train --> observe --> account --> guard --> accepted? --> judge ...
                ^                                           |
@@ -48,13 +48,13 @@ from tutelage.student.config import template_values
 from tutelage.training import tracked_run
 
 DRIFT_FILE = "drift.parquet"
-"""The account of a round, in its folder; written last."""
+"""Record of a round in its folder; written last."""
 
 
 def run_rounds(
     settings: RoundsSettings, *, progress: Progress | None = None, doors: RoundDoors | None = None
 ) -> dict[str, Any]:
-    """Do all loops with all seeds; continue where it stopped.
+    """Run all loops with all seeds; a repeated call resumes.
 
     Args:
         settings: Everything that decides what is done.
@@ -145,7 +145,7 @@ class _Loop:
     progress: Progress
 
     def rounds(self) -> Iterator[Round]:
-        """Every round until the loop ends; the last one judges only."""
+        """Rounds until the loop ends; the last one only selects."""
         student = self.settings.student
         done: list[Round] = []
         while not done or done[-1].ended is None:
@@ -258,7 +258,7 @@ class _Loop:
         return one, after_settings if accepted else student
 
     def _gained(self, after: Observed, done: list[Round]) -> bool | None:
-        """Against the student `stop.patience` trainings before; all of them were accepted."""
+        """Gain over the student `stop.patience` trainings before; all of them were accepted."""
         earlier = [self.before.results, *(one.results for one in done)]
         patience = self.settings.stop.patience
         return gained(after.results, earlier[-patience]) if len(earlier) >= patience else None
@@ -302,7 +302,7 @@ def _with(one: Round, **values: Any) -> Round:
 
 
 def flips_between(before: RunFolder, after: RunFolder) -> FlipTally:
-    """How many decisions differ between two judgements of the same examples."""
+    """Number of decisions that differ between two selections of the same examples."""
     return tally_flips(flips_table(before, after))
 
 
@@ -312,7 +312,7 @@ def flips_table(before: RunFolder, after: RunFolder) -> pa.Table:
 
 
 def in_brief(one: Round) -> dict[str, Any]:
-    """A round for a person who waits at a terminal, and for scripts."""
+    """Short summary of a round, for people and scripts."""
     broken = [limit.in_words() for limit in one.checked if limit.verdict == "broken"]
     return {
         "seed": one.seed,

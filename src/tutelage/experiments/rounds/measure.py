@@ -1,4 +1,4 @@
-"""The drift account of a round: its data, how its student writes, and what is held out."""
+"""Drift measures of a round: its data, its student's texts, and held-out items."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ from tutelage.teacher import Journal
 UNTRAINED = "untrained"
 
 _MEASURES = {"held_out": "nll_human", "exact_match": "accuracy", "choice": "accuracy"}
-"""What the first task of a kind measures; a held-out likelihood is turned into a loss."""
+"""Outcome of the first task of a kind; a held-out likelihood is turned into a loss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What a student did on what is held out.
+    """Answers and results of a student on held-out items.
 
     Attributes:
         name: What reports call it.
@@ -68,12 +68,12 @@ def observe(
     doors: RoundDoors,
     progress: Progress,
 ) -> Observed:
-    """Let a student write and answer; what it did once is not done again.
+    """Let a student write and answer; finished work is reused.
 
     Args:
         name: What reports call it.
         student: Who.
-        settings: What is held out.
+        settings: Settings of the held-out items.
         out: A folder for its answers and its evaluation.
         doors: How models are reached.
         progress: Told of each answer.
@@ -187,20 +187,21 @@ def measure(
     doors: RoundDoors,
     progress: Progress,
 ) -> tuple[Line, ...]:
-    """The whole account of a round.
+    """All measures of a round.
 
     Args:
         run: The judged round.
         before: The untrained student.
         after: The student that was trained on the round.
         judge: The student that chose.
-        settings: Of the whole loop.
+        settings: Settings of the whole loop.
         doors: How models are reached.
         progress: Told of each text that is read.
 
     Returns:
-        Lines about `data` (the chosen set beside the originals), `student` (the trained student's
-        answers beside the untrained one's) and `held_out` (the evaluation of both).
+        Lines about `data` (the chosen set compared with the originals), `student` (the trained
+        student's answers compared with the untrained one's) and `held_out` (the evaluation of
+        both).
     """
     with (
         opened_student(before.student, doors.doors) as untrained,
@@ -267,7 +268,7 @@ def _key(candidate: Candidate) -> str:
 def _divergence(
     before: Observed, after: Observed, untrained: Reader, trained: Reader
 ) -> Line | None:
-    """How likely the trained student's own answers are to it, against the untrained one."""
+    """Divergence from the untrained student, from the trained student's own answers."""
     now = _logprobs(after.answers, trained)
     then = _logprobs(after.answers, untrained)
     both = [

@@ -1,4 +1,4 @@
-"""One round of one loop: what was selected, trained and measured."""
+"""Result and folder of one round of one loop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +16,10 @@ from tutelage.pipeline.tracked_numbers import task_means
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """What became of one round of one loop.
+    """Result of one round of one loop.
 
     Attributes:
-        seed: Of the loop.
+        seed: Seed of the loop.
         loop: Its name.
         number: From 0: the student of this number judged.
         judged: The tally of its selection.
@@ -51,7 +51,7 @@ class Round:
 
     @property
     def outcome(self) -> RoundOutcome:
-        """What the stop rule looks at."""
+        """Result as the stop rule uses it."""
         return RoundOutcome(
             flip_fraction=None if self.flips is None else self.flips.fraction, gained=self.gained
         )
@@ -63,7 +63,7 @@ class Round:
 
 
 def round_numbers(one: Round) -> dict[str, Any]:
-    """What a round came to beside the loss of its training, under `round/` and `drift/`."""
+    """Numbers of a round besides its training loss, under `round/` and `drift/`."""
     found: dict[str, Any] = {
         "round/kept": one.judged["kept"],
         "round/examples": one.judged["examples"],
@@ -82,7 +82,7 @@ def round_numbers(one: Round) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundsFolder:
-    """The paths of a loop of rounds.
+    """Paths of a loop of rounds.
 
     OUT/pool                     an ordinary run, judged by the untrained student
     OUT/untrained                how the untrained student does on what is held out
@@ -95,25 +95,37 @@ class RoundsFolder:
 
     @property
     def run(self) -> RunFolder:
-        """The folder itself: its manifest, its lock, its report."""
+        """Run folder with the manifest, the lock and the report."""
         return RunFolder(root=self.root)
 
     @property
     def pool(self) -> RunFolder:
-        """The run whose candidates all loops begin with."""
+        """Run whose candidates all loops begin with."""
         return RunFolder(root=self.root / "pool")
 
     @property
     def untrained(self) -> Path:
-        """Answers and evaluation of the untrained student."""
+        """Folder of the untrained student's answers and evaluation."""
         return self.root / "untrained"
 
     def judged(self, seed: int, loop: str, number: int) -> RunFolder:
-        """The run in which student `number` judges."""
+        """Run in which student `number` selects.
+
+        Args:
+            seed: Seed of the loop.
+            loop: Name of the loop.
+            number: Number of the student, from 0.
+        """
         return RunFolder(root=self._loop(seed, loop) / f"round-{number}")
 
     def student(self, seed: int, loop: str, number: int) -> Path:
-        """The folder of student `number`, at least 1."""
+        """Folder of student `number`, at least 1.
+
+        Args:
+            seed: Seed of the loop.
+            loop: Name of the loop.
+            number: Number of the student.
+        """
         return self._loop(seed, loop) / f"student-{number}"
 
     def _loop(self, seed: int, loop: str) -> Path:
@@ -121,25 +133,25 @@ class RoundsFolder:
 
     @property
     def rounds(self) -> Path:
-        """One row a round of a loop and a seed."""
+        """Rounds, one row per round of a loop and a seed."""
         return self.root / "rounds.parquet"
 
     @property
     def drift(self) -> Path:
-        """The accounts of all rounds."""
+        """Drift measures of all rounds."""
         return self.root / "drift.parquet"
 
     @property
     def flips(self) -> Path:
-        """Which decisions changed, between which students."""
+        """Changed decisions between students."""
         return self.root / "flips.parquet"
 
     @property
     def loops(self) -> Path:
-        """The loops compared on what is held out."""
+        """Comparisons of the loops on held-out items."""
         return self.root / "loops.parquet"
 
     @property
     def rewrites(self) -> Path:
-        """What was sent back to the teacher, why, and whether it was won back."""
+        """Rewrites after a refusal, and whether they were chosen."""
         return self.root / "rewrites.parquet"

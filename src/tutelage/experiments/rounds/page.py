@@ -1,4 +1,4 @@
-"""Chapters about students that move: flips between rounds, drift with its guard, the frontier."""
+"""Sections of a report on rounds: changed decisions, drift with its limits, and the frontier."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -37,19 +37,19 @@ UNTRAINED = "untrained"
 
 
 def loop_words(loop: str) -> str:
-    """A loop in plain words."""
+    """Name of a loop in plain words."""
     return LOOP_WORDS.get(loop, loop.replace("_", " "))
 
 
 def loops_sentences(loops: pa.Table) -> tuple[str, ...]:
-    """What came out between the first loop and each other one, after the last training."""
+    """Comparison of the first loop with each other one, after the last training, in sentences."""
     return tuple(
         _sentence(row) for row in loops.to_pylist() if row["latest"] and row["against"] != UNTRAINED
     )
 
 
 def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
-    """Every comparison, or nothing where nothing was held out or there is one side only."""
+    """Sections with all comparisons; none without held-out items or with a single loop."""
     rows = loops.to_pylist()
     if not rows:
         return ()
@@ -71,11 +71,11 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
             title="The loops compared",
             paragraphs=(
                 (
-                    "Paired by seed and by held-out item; above 0 speaks for the first. The p-value"
-                    " is corrected for all comparisons of the task after as many trainings "
+                    "Paired by seed and held-out item; values above 0 favour the first. The "
+                    "p-value is corrected for all comparisons of the task after as many trainings "
                     "(Holm). The minimum detectable effect is the smallest true difference that "
-                    "this many items and seeds would find with a chance of 80 %, were it the only "
-                    "comparison."
+                    "this many items and seeds would find with a probability of 80 %, without the "
+                    "correction."
                 ),
             ),
             tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
@@ -88,16 +88,16 @@ def _task_words(row: Mapping[str, Any]) -> str:
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
-    verdict = "this difference is shown" if row["shown"] else "no difference could be shown"
+    verdict = "this difference is significant" if row["shown"] else "no significant difference"
     return (
         f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
-        f"less {loop_words(row['against'])} {row['mean']:+.3f} "
-        f"({row['low']:+.3f} to {row['high']:+.3f}); {verdict}."
+        f"minus {loop_words(row['against'])} {row['mean']:+.3f} ({row['low']:+.3f} to "
+        f"{row['high']:+.3f}); {verdict}."
     )
 
 
 def rounds_done(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many rounds there were, of how many loops and seeds."""
+    """Number of rounds, loops and seeds, in words."""
     rounds = len({row["round"] for row in rows})
     loops = len({row["loop"] for row in rows})
     seeds = len({row["seed"] for row in rows})
@@ -131,11 +131,11 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ("data", "nll_current"),
     ("data", "accuracy"),
 )
-"""What is drawn, in this order; the table beside it holds everything."""
+"""Measures that are drawn, in this order; the table holds all of them."""
 
 _FATES = {
-    "refined": ("a refinement taken", "refinement"),
-    "original": ("the original taken", "original"),
+    "refined": ("a refinement kept", "refinement"),
+    "original": ("the original kept", "original"),
     "refused": ("refused", "refused"),
 }
 _MOST_REASONS = 12
@@ -143,7 +143,7 @@ _MOST_REASONS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """The accounts of a loop of rounds.
+    """Results of a loop of rounds.
 
     Attributes:
         title: The name of the folder.
@@ -165,7 +165,7 @@ class Moved:
 
 
 def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
-    """The headline numbers of a loop of rounds."""
+    """Headline numbers of a loop of rounds."""
     rows = moved.rounds.to_pylist()
     trained = [row for row in rows if row["accepted"] is not None]
     refused = sum(row["accepted"] is False for row in trained)
@@ -178,7 +178,7 @@ def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
 
 
 def rounds_opening(moved: Moved) -> tuple[str, ...]:
-    """What came out, in a few sentences."""
+    """Opening sentences of a loop of rounds."""
     rows = moved.rounds.to_pylist()
     broken = Counter(row["loop"] for row in rows if row["broken"])
     said = [f"{loop_words(loop)}: {count(n, 'round')} broke a bound" for loop, n in broken.items()]
@@ -195,7 +195,7 @@ def rounds_opening(moved: Moved) -> tuple[str, ...]:
 
 
 def rounds_sections(moved: Moved) -> tuple[Section, ...]:
-    """The chapters of a loop of rounds."""
+    """Sections of a loop of rounds."""
     return (
         _account_section(moved),
         *loops_sections(moved.loops),
@@ -243,8 +243,8 @@ def _account_section(moved: Moved) -> Section:
         title="The rounds",
         paragraphs=(
             (
-                "In each round the student of that round judges every candidate; round 0 is the "
-                "untrained student. What it takes trains the next one."
+                "In each round the student of that round scores every candidate; round 0 is the "
+                "untrained student. The next student is trained on what it keeps."
             ),
         ),
         tables=(Table(caption="Every round", columns=columns, rows=tuple(rows)),),
@@ -263,12 +263,12 @@ def _drift_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="drift",
-            title="What drifted, and the guard",
+            title="Drift and its limits",
             paragraphs=(
                 (
                     "Each point is the student after a round, with its 95 % interval over "
                     "instructions; round 0 is the untrained student or the original data. Dashed "
-                    "lines are the bounds that were set before the loop started."
+                    "lines are the limits that were set before the loop started."
                 ),
             ),
             figures=tuple(figures),
@@ -309,7 +309,13 @@ def _drift_figure(
 def drift_points(
     lines: Sequence[Mapping[str, object]], subject: str, measure: str
 ) -> list[DriftPoint]:
-    """The points of one measure: the baseline at 0, the account of round R at R + 1."""
+    """Points of one measure: the baseline at 0, round R at R + 1.
+
+    Args:
+        lines: Rows of the drift table.
+        subject: What is measured.
+        measure: Name of the measure.
+    """
     points = []
     for line in lines:
         if (line["subject"], line["measure"]) != (subject, measure):
@@ -333,7 +339,14 @@ def drift_points(
 def guard_lines(
     limits: Sequence[Limit], points: Sequence[DriftPoint], subject: str, measure: str
 ) -> list[GuardLine]:
-    """Where the bounds lie on the axis of the measure; those of changes need the baseline."""
+    """Positions of the limits on the axis of a measure; relative ones need the baseline.
+
+    Args:
+        limits: The limits.
+        points: Points of the measure.
+        subject: What is measured.
+        measure: Name of the measure.
+    """
     base = next((point.value for point in points if point.round == 0), None)
     found = []
     for limit in limits:
@@ -367,7 +380,7 @@ def _flow_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="flips",
-            title="Which decisions flipped",
+            title="Changed decisions",
             paragraphs=(
                 (
                     "Every example from round to round: a band is as wide as the number of "
@@ -452,7 +465,7 @@ def _reason_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="reasons",
-            title="Why they flipped",
+            title="Reasons for changed decisions",
             tables=(
                 Table(caption="Changed decisions by reason", columns=columns, rows=rows, note=note),
             ),
@@ -484,7 +497,7 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="rewrites",
-            title="Refused, therefore rewritten",
+            title="Rewrites of refused examples",
             tables=(Table(caption="What came back", columns=columns, rows=cells),),
         ),
     )
@@ -524,7 +537,7 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
     )
     page = render_page(
         title=moved.title,
-        about="how the choice moved with the student",
+        about="decisions by round",
         opening=rounds_opening(moved),
         facts=rounds_facts(moved),
         sections=rounds_sections(moved),
@@ -533,7 +546,7 @@ def write_rounds_report(folder: RoundsFolder) -> Path | None:
 
 
 def fates_of(folder: RoundsFolder, rounds: pa.Table) -> pa.Table:
-    """What each round took of each example."""
+    """Decision of each round on each example."""
     rows: list[dict[str, Any]] = []
     for one in rounds.select(["seed", "loop", "round"]).to_pylist():
         run = folder.judged(one["seed"], one["loop"], one["round"])

@@ -1,4 +1,4 @@
-"""What a student refused goes back to the teacher, with the reason."""
+"""Rewriting of what a student refused, with the reason given to the teacher."""
 
 import asyncio
 from collections import Counter
@@ -27,12 +27,12 @@ from tutelage.student import StudentSettings
 
 _WRONG = ("wrong", "no_answer")
 _EDGES = (0.1, 0.9)
-"""Beyond these quantiles of what the student took, a text is too easy or too surprising."""
+"""Quantiles of the chosen texts' losses beyond which a text is too easy or too surprising."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Mean loss of the response given the instruction, in nats a token, of what was taken."""
+    """Range of the mean loss of chosen responses given the instruction, in nats per token."""
 
     low: float
     high: float
@@ -48,14 +48,14 @@ def rewrite_refused(
     doors: RoundDoors,
     progress: Progress,
 ) -> Tally:
-    """Ask the teacher to write anew what the student refused; add it to the candidates.
+    """Let the teacher rewrite what the student refused, and add it to the candidates.
 
     Args:
         run: The judged round.
-        settings: Of the whole loop; there is a teacher.
+        settings: Settings of the whole loop; there is a teacher.
         number: Which attempt it is, counted over all rounds.
         stage: Its name in the manifest; it writes a table of the same name.
-        student: Who is asked for its own attempt.
+        student: The student that is asked for its own attempt.
         doors: How models are reached.
         progress: Told of each reply.
 
@@ -113,7 +113,7 @@ def rewrite_refused(
 
 
 def add_candidates(run: RunFolder, more: Iterable[Candidate]) -> Tally:
-    """Add candidates to a run, those of an example together; one that is there stays once."""
+    """Add candidates to a run, grouped by example; existing ones are not added again."""
     added: dict[str, list[Candidate]] = {}
     there = {candidate.candidate_id for candidate in stages.stored_candidates(run.candidates)}
     for candidate in more:
@@ -131,9 +131,14 @@ def add_candidates(run: RunFolder, more: Iterable[Candidate]) -> Tally:
 
 
 def refused_of(run: RunFolder, settings: RewriteSettings, *, number: int) -> list[Refused]:
-    """What the student refused, newest version first, with the complaint.
+    """Refused candidates, newest version first, with the complaint.
 
-    A candidate without numbers is not sent back: nobody knows what to complain about.
+    A candidate without numbers is not sent back, since there is no reason to give.
+
+    Args:
+        run: The run of the student.
+        settings: Settings of the rewriting.
+        number: Number of the round.
     """
     scores = {row["candidate_id"]: row for row in pq.read_table(sound(run.scores)).to_pylist()}
     chosen = chosen_ids(run)
@@ -199,7 +204,7 @@ def _by_example(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
 def _newest(
     versions: Sequence[Candidate], chosen: set[str], *, originals_too: bool
 ) -> Candidate | None:
-    """The last refinement that was not chosen; of a refused example also the original."""
+    """Last rewrite that was not chosen; for a refused example also the original."""
     there = [c for c in versions if c.status == OK and c.candidate_id not in chosen]
     refined = [c for c in there if c.step != ORIGINAL]
     if refined:
@@ -208,12 +213,12 @@ def _newest(
 
 
 def _took_its_like(versions: Sequence[Candidate], chosen: set[str]) -> bool:
-    """Whether another refinement of the example was chosen: then nothing has to be won back."""
+    """Whether another rewrite of the example was chosen, so that no rewrite is needed."""
     return any(c.candidate_id in chosen and c.step != ORIGINAL for c in versions)
 
 
 def bounds_of(rows: Sequence[Mapping[str, Any]]) -> Bounds | None:
-    """Between which losses the student takes texts; None where it took none."""
+    """Range of the losses of chosen texts; None without any."""
     taken = [row["nll_response_given_instruction"] for row in rows]
     there = [value for value in taken if value is not None]
     if not there:
@@ -229,7 +234,7 @@ def complaint_of(
     verdict: str | None,
     bounds: Bounds | None,
 ) -> Complaint | None:
-    """Why a candidate was refused, as far as the teacher can do something about it.
+    """Complaint about a refused candidate that the teacher can act on, or None.
 
     In this order: it is wrong; a ratio says that the instruction misleads; its loss lies beyond
     what the student takes; it lost against the original, and its loss says on which side.
@@ -267,7 +272,7 @@ def _with_attempts(
     *,
     progress: Progress,
 ) -> list[Refused]:
-    """The same, with the student's greedy answer where the response was too far from it."""
+    """Same list, with the student's greedy answer where the response was too surprising."""
     wanted = [one for one in refused if one.complaint == "too_surprising"]
     if not wanted:
         return list(refused)
@@ -344,7 +349,7 @@ def _ask(
 
 
 def won_back(run: RunFolder, rewrites: Sequence[Tally]) -> dict[str, Any]:
-    """How many refused examples have a rewrite among what is chosen now, and what it cost."""
+    """Count of refused examples with a chosen rewrite, and their cost."""
     if not rewrites:
         return {}
     chosen = chosen_ids(run)

@@ -1,4 +1,4 @@
-"""One round's judgement: the pool as this student reads it, as an ordinary run folder.
+"""Selection of one round: the student scores the pool in an ordinary run folder.
 
 pool      the candidates of the round before  -> rows, examples, loaded, candidates
 answer    self_teaching: the student's own answers take the place of the refinements
@@ -40,20 +40,20 @@ from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 
 OWN = "self"
-"""The teacher's name on what a student wrote for itself."""
+"""Teacher name of what a student wrote for itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """One student's judgement in one loop.
+    """One student's selection in one loop.
 
     Attributes:
         run: The folder of the round.
         before: The run whose candidates it begins with.
-        student: Who judges.
+        student: The student that judges.
         loop: Which loop.
-        seed: Of the loop.
-        number: Of the round, from 0.
+        seed: Seed of the loop.
+        number: Number of the round, from 0.
         like: The gate's run of the same seed and round, whose size the random choice takes.
     """
 
@@ -69,11 +69,11 @@ class Judging:
 def judge(
     judging: Judging, settings: RoundsSettings, *, doors: RoundDoors, progress: Progress
 ) -> Tally:
-    """Let the student judge the pool; what it refuses may be rewritten and judged again.
+    """Let the student score and select the pool; what it refuses may be rewritten and scored again.
 
     Args:
-        judging: Who judges what, and where.
-        settings: Of the whole loop.
+        judging: The student, its data and its folder.
+        settings: Settings of the whole loop.
         doors: How models are reached.
         progress: Told how far each stage is.
 
@@ -115,7 +115,7 @@ def judge(
 
 
 def select_settings(judging: Judging, settings: RoundsSettings) -> SelectSettings:
-    """The rule of a loop, with a seed of its own for each round."""
+    """Selection settings of a loop, with a separate seed for each round."""
     seed = 1000 * judging.seed + judging.number
     if judging.loop == "gate":
         return settings.select.model_copy(update={"seed": settings.select.seed + seed})
@@ -165,7 +165,7 @@ def _take_pool(judging: Judging) -> Tally:
 def _answer(
     judging: Judging, settings: RoundsSettings, *, doors: RoundDoors, progress: Progress
 ) -> Tally:
-    """Put the student's own answers in the place of everybody else's refinements."""
+    """Replace all other refinements by the student's own answers."""
     run = judging.run
     teacher = doors.as_teacher(judging.student, settings.batch)
     own = settings.own_answers.model_copy(
@@ -208,7 +208,7 @@ def _answer(
 
 
 def own_candidates(original: Candidate, attempts: Sequence[Attempt]) -> list[Candidate]:
-    """A student's answers as new responses to the original's instruction.
+    """Answers of a student as new responses to the original's instruction.
 
     An answer that was cut or is blank has a status and no text. Equal answers are one candidate.
     """

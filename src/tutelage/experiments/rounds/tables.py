@@ -1,4 +1,4 @@
-"""The accounts of all rounds as tables, and the report over them."""
+"""Tables of all rounds, and the report over them."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_tables(folder: RoundsFolder, done: Sequence["Round"], untrained: pa.Table | None) -> None:
-    """Write the accounts of the rounds so far.
+    """Write the tables of the rounds so far.
 
     Args:
         folder: Where.
@@ -86,7 +86,7 @@ def _flips_of(folder: RoundsFolder, one: "Round") -> Iterator[tuple[str, int, pa
 
 
 def _flips_of_seeds(folder: RoundsFolder, done: Sequence["Round"]) -> list[pa.Table]:
-    """The noise floor: the same loop and round, trained with another seed."""
+    """Noise floor of changed decisions: the same loop and round, trained with another seed."""
     found = []
     for a, b in combinations(done, 2):
         if (a.loop, a.number) == (b.loop, b.number) and a.number:
@@ -127,7 +127,7 @@ def _rewrites(folder: RoundsFolder, done: Sequence["Round"]) -> pa.Table:
 
 
 def flip_summary(table: pa.Table) -> list[dict[str, Any]]:
-    """How many decisions differ, by kind, seed, loop and round."""
+    """Number of changed decisions by kind, seed, loop and round."""
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     names = ("kind", "seed", "loop", "round", "against")
     for row in table.to_pylist():

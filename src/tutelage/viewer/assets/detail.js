@@ -245,7 +245,7 @@ function version_(version, at, found) {
     { class: `pane${version.in_force ? " kept" : ""}` },
     h("h3", {}, version.step_words, version.in_force ? h("span", { class: "mark" }, "kept") : null),
     version.teacher ? h("p", { class: "quiet by" }, "by ", data(version.teacher)) : null,
-    version.criticism ? h("blockquote", {}, h("span", { class: "quiet" }, `What the teacher criticised${named(version.parent_id) ? ` in the ${named(version.parent_id).step_words}` : ""}: `), data(version.criticism, { dir: "auto" })) : null,
+    version.criticism ? h("blockquote", {}, h("span", { class: "quiet" }, `The teacher's criticism${named(version.parent_id) ? ` of the ${named(version.parent_id).step_words}` : ""}: `), data(version.criticism, { dir: "auto" })) : null,
     blocks,
   );
 }

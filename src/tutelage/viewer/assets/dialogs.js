@@ -43,9 +43,9 @@ const KEYS = [
 
 const WORDS = [
   ["ifd", "How much the instruction helps the student to predict the response. At 1 it makes no difference; above 1 it misleads. Among those below 1, higher means more left to learn."],
-  ["r_ifd", "The other way round: how much the response helps to guess the instruction. Lower is a closer pair."],
+  ["r_ifd", "The reverse: how much the response helps to predict the instruction. Lower means a better match."],
   ["surprise", "−log p of a token, in nats: 0.7 is a coin toss, 4.6 one in a hundred."],
-  ["map", "Rows by what their texts say: rows that lie together are alike. The two directions are the first two principal components of their embeddings."],
+  ["map", "Rows by the meaning of their texts: neighbouring rows are similar. The two directions are the first two principal components of their embeddings."],
   ["quality gate", "Detectors of known faults, fitted on this run's own rows. The number is how far a version lies above (refused) or below the threshold of its most likely fault, in log-odds."],
   ["alone, in context", "The response without and after its instruction; the instruction without and after its response."],
 ];
@@ -63,8 +63,8 @@ export function showExport() {
   const link = (format, title, text) =>
     h("a", { class: "choicecard", href: to(format), download: `${run.title}-shown.${format}` }, h("strong", {}, title), h("span", { class: "quiet" }, text));
   show(
-    "Take away what is shown",
-    h("p", { class: "quiet" }, "The rows that fit the filters, in the order of the list, with what persons overruled in force."),
+    "Export the shown rows",
+    h("p", { class: "quiet" }, "The rows that match the filters, in the order of the list, with manual overrides applied."),
     link("jsonl", "JSONL for training", "the chosen version of each, with its provenance, as in selected.jsonl"),
     link("csv", "CSV of the list", "outcome, reason and every number of the original and of the chosen"),
   );

@@ -26,11 +26,11 @@ export function judgement(example, about) {
     h("h3", {}, "Why"),
     table(example, about),
     example.second && Object.keys(example.second.numbers).length
-      ? [h("p", { class: "quiet" }, `The same versions as ${example.second.name} reads them`), table(asSecond(example), about)]
+      ? [h("p", { class: "quiet" }, `The same versions, scored by ${example.second.name}`), table(asSecond(example), about)]
       : null,
     gate(example, about),
     reasons,
-    h("h3", {}, "How it would fall otherwise"),
+    h("h3", {}, "Decisions with other settings"),
     controls(example, about, result),
     result,
     others,
@@ -123,7 +123,7 @@ function gate(example, about) {
       "table",
       { class: "scores" },
       h("caption", {}, "Quality gate", about.gate ? null : h("span", { class: "quiet" }, " (these decisions were made with it off)")),
-      h("thead", {}, h("tr", {}, ["version", "verdict", "most likely fault", "over the threshold", "what spoke for it"].map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ["version", "verdict", "most likely fault", "over the threshold", "evidence for the fault"].map((name) => h("th", { scope: "col" }, name)))),
       h(
         "tbody",
         {},

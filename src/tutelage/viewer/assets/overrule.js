@@ -8,7 +8,7 @@ export function overruling(example, done) {
   const inForce = example.versions.find((v) => v.in_force)?.candidate_id ?? "";
   const choice = (value, text, more) =>
     h("label", {}, h("input", { type: "radio", name: "keep", value, checked: value === inForce }), ` ${text}`, more ? h("span", { class: "quiet" }, ` ${more}`) : null);
-  const note = h("textarea", { id: "overrule-note", rows: 2, maxlength: 4000, placeholder: "Why? (kept with the decision)" });
+  const note = h("textarea", { id: "overrule-note", rows: 2, maxlength: 4000, placeholder: "Reason (stored with the decision)" });
   const button = h("button", { type: "submit", class: "primary" }, "Overrule");
   const form = h(
     "form",
@@ -22,8 +22,8 @@ export function overruling(example, done) {
     ),
     h("label", { class: "hidden", for: "overrule-note" }, "Note"),
     note,
-    h("p", { class: "actions" }, button, example.override ? h("button", { type: "button", onclick: () => send({ withdraw: true, note: note.value }) }, "Give it back to the rule") : null),
-    h("p", { class: "quiet" }, "Written to overrides.jsonl; the rule's decision stays beside it. `tutelage select` and `export` honour it."),
+    h("p", { class: "actions" }, button, example.override ? h("button", { type: "button", onclick: () => send({ withdraw: true, note: note.value }) }, "Restore the rule's decision") : null),
+    h("p", { class: "quiet" }, "Written to overrides.jsonl, which also keeps the rule's decision. `tutelage select` and `export` apply it."),
   );
   const send = async (body) => {
     button.disabled = true;
@@ -56,7 +56,7 @@ function history(example) {
         "li",
         {},
         h("time", { datetime: entry.time }, entry.time.slice(0, 16).replace("T", " ")),
-        entry.withdrawn ? " given back to the rule" : ` a person kept ${name(entry.candidate_id)}`,
+        entry.withdrawn ? " restored the rule's decision" : ` a person kept ${name(entry.candidate_id)}`,
         h("span", { class: "quiet" }, `; the rule kept ${name(entry.was_candidate_id)}`),
         entry.note ? [": “", data(entry.note), "”"] : null,
       ),

@@ -132,7 +132,7 @@ function caption(axis) {
   );
   plane.value = onMap() ? "map" : "numbers";
   if (onMap()) {
-    return h("figcaption", {}, plane, h("span", {}, "of rows by what they say"), h("span", { class: "quiet hint" }, "drag to select"));
+    return h("figcaption", {}, plane, h("span", {}, "of rows by meaning"), h("span", { class: "quiet hint" }, "drag to select"));
   }
   return h(
     "figcaption",
