@@ -104,7 +104,13 @@ def ensure_calibrated(
 
 
 def is_calibrated(run: RunFolder, settings: SelectSettings, *, fingerprint: str) -> bool:
-    """Whether the gate of a run is fitted already, by the same student on the same candidates."""
+    """Whether the gate of a run is fitted already, by the same student on the same candidates.
+
+    Args:
+        run: A run folder with scores.
+        settings: The selection, with the settings of its gate.
+        fingerprint: Of the student whose scores decide.
+    """
     stage = _stage(run, settings, fingerprint=fingerprint)
     done = noted(run, stage.name)
     return bool(done and done["key"] == stage.key and all(path.exists() for path in stage.outputs))

@@ -117,7 +117,7 @@ class SettingsNote(StoredShape):
 
 
 class RunNote(StoredShape):
-    """The whole manifest."""
+    """Manifest of a run as it stands on disk, with all its stages."""
 
     created: str = optional()
     run_id: str = optional()

@@ -40,7 +40,7 @@ def estimate_refine(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """What `refine_data` would ask the teacher, and what that would cost."""
+    """Estimate of what `refine_data` would ask and pay; takes its arguments."""
     parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
     found, calling = refine_estimate(
         parts.data,

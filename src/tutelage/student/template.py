@@ -153,6 +153,7 @@ class RawTemplate:
             messages: All turns of the row.
             at: Index of the assistant turn.
             tools: JSON text of the tool schemas, or None.
+            template_args: JSON text of the row's own template arguments; a raw template has none.
 
         Raises:
             TemplateRefusedError: The turns do not alternate, or call tools.
