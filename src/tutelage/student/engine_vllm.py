@@ -221,6 +221,7 @@ def _address(base_url: str) -> tuple[SplitResult, int | None]:
     Raises:
         StudentError: It is no address of an HTTP server.
     """
+    parts, port = urlsplit(""), None
     try:
         parts = urlsplit(base_url)
         port = parts.port
@@ -362,7 +363,7 @@ def _requests(order: Iterable[int], lengths: Sequence[int], *, tokens: int) -> l
 
 def _measured(
     passage: Passage,
-    tokens: Sequence[Mapping[str, Mapping[str, float | None]]],
+    tokens: Sequence[Mapping[str, Mapping[str, float | None]] | None],
     *,
     full: bool,
     place: str,

@@ -78,16 +78,13 @@ def _flat(name: str) -> str:
     return flat.removeprefix("finishreason")
 
 
-_ENDINGS: dict[str, Ending] = {
-    _flat(name): ending
-    for names, ending in (
-        (_WHOLE, "whole"),
-        (_CUT, "cut"),
-        (_FILTERED, "filtered"),
-        (_FAILED, "failed"),
-    )
-    for name in names
-}
+_NAMES: tuple[tuple[Collection[str], Ending], ...] = (
+    (_WHOLE, "whole"),
+    (_CUT, "cut"),
+    (_FILTERED, "filtered"),
+    (_FAILED, "failed"),
+)
+_ENDINGS = {_flat(name): ending for names, ending in _NAMES for name in names}
 _NO_REASON = frozenset(("", "null", "none", "nil", "unknown", "unspecified", "undefined"))
 """What servers write, without case and separators, where they know no reason to stop."""
 
