@@ -13,7 +13,7 @@ pytest.importorskip("math_verify")
 
 from tutelage.verification.math_equivalence import HardClaim
 from tutelage.verification.math_pool import MathsWorkers
-from tutelage.verification.math_worker import decide
+from tutelage.verification.math_worker import _limited, _TooSlowError, decide
 
 BOMB = "9^{9^{9^{9}}}"
 
@@ -59,6 +59,19 @@ def test_formulas_are_compared_by_algebra(workers, answer, reference, verdict):
 
 def test_a_bare_call_in_the_main_thread_decides_too():
     assert decide(claim("x + 1", "1 + x")).verdict == "right"
+
+
+def compute_for_ever():
+    with _limited(1):
+        while True:
+            pass
+
+
+def test_the_limit_is_of_processor_time_not_of_waiting():
+    with _limited(1):
+        time.sleep(1.2)  # as where other programs have the processor
+    with pytest.raises(_TooSlowError):
+        compute_for_ever()
 
 
 def test_claims_from_many_threads_are_all_decided(workers):

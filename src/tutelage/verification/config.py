@@ -31,7 +31,9 @@ class VerifySettings(BaseModel):
         description="maths, code: how many rows are checked at once.",
     )
     time_limit_seconds: int = Field(
-        default=5, ge=1, description="maths: of each step of a comparison; code: of a program."
+        default=5,
+        ge=1,
+        description="maths: processor time of each step of a comparison; code: of a program.",
     )
     memory_mebibytes: int = Field(
         default=2048, ge=64, description="maths: address space of a worker."

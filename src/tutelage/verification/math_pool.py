@@ -9,6 +9,7 @@ import json
 import os
 import queue
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -18,15 +19,17 @@ from typing import Self
 
 from tutelage.errors import MissingExtraError
 from tutelage.verification.math_equivalence import HardClaim
-from tutelage.verification.math_worker import EXTRA_MISSING, READY
+from tutelage.verification.math_worker import EXTRA_MISSING, READY, STEPS_A_CLAIM
 from tutelage.verification.verdict import Ruling, Verdict, cannot_check
 
 START_SECONDS = 120.0
 """Seconds in which a worker loads its libraries on a busy machine."""
-STEPS_A_CLAIM = 4
-"""Time limit of a claim, in step limits: math-verify limits each step itself (two parses, one
-comparison); after this something hangs that its alarm cannot interrupt.
+PATIENCE = 10
+"""Seconds to wait for a verdict for each second of processor time that the worker may take: one
+that computes meets its own limit first, on a busy machine too; this ends one that does nothing.
 """
+END_SECONDS = 5.0
+"""Seconds in which a worker that gave no verdict has ended, if it is dying."""
 ATTEMPTS = 2
 """Attempts at a claim whose worker dies: the cause may have been another process."""
 
@@ -36,7 +39,7 @@ class MathsWorkers:
 
     Args:
         processes: At least 1; started when they are needed.
-        seconds: Time limit of each step of a comparison, at least 1.
+        seconds: Processor time of each step of a comparison, at least 1.
         mebibytes: Limit of each process's address space.
     """
 
@@ -49,7 +52,7 @@ class MathsWorkers:
             str(seconds),
             str(mebibytes),
         ]
-        self._claim_seconds = float(seconds * STEPS_A_CLAIM)
+        self._claim_seconds = float(seconds * STEPS_A_CLAIM * PATIENCE)
         self._seats: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(processes):
             self._seats.put(None)
@@ -192,12 +195,15 @@ class _Worker:
 
     def _silence(self, what: str, seconds: float) -> _Silence:
         try:
-            status = self._process.wait(timeout=0.2)
+            status = self._process.wait(timeout=END_SECONDS)
         except subprocess.TimeoutExpired:
             return _Silence(why=f"{what} within {seconds:g} s", in_time=False)
         if status == EXTRA_MISSING:
             raise MissingExtraError(
                 "comparing formulas needs math-verify", hint="pip install 'tutelage[maths]'"
             )
+        if status == -getattr(signal, "SIGXCPU", 0):
+            limit = f"{seconds / PATIENCE:g} s of processor time"
+            return _Silence(why=f"{what} within {limit}", in_time=False)
         ended = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return _Silence(why=f"{what}: it {ended}", in_time=True)
