@@ -431,10 +431,23 @@ def test_columns_beside_that_may_belong_to_prompt_or_response_are_pointed_out() 
         "1 rows have a column cot",
     ]
     assert "--map reasoning=cot" in found.notes[1]
+    more = read(
+        [{"question": ASK, "response": SAY, "passage": "Of 42.", "api_list": [{"name": "a"}]}]
+    )
+    list(more)
+    assert "--map tools=api_list" in more.notes[0]
+    assert "column passage: it is not part of the instruction" in more.notes[1]
     mapped = read(rows, ReadSettings(fields={"reasoning": "cot"}))
     (row,) = mapped
     assert row.candidates[0].messages[-1].reasoning == thinking
     assert len(mapped.notes) == 1
+
+
+def test_paths_of_pictures_are_media_and_a_loss_scale_of_0_is_not_trained_on() -> None:
+    turns = [*CHAT[:1], {**CHAT[1], "loss_scale": 0.0}]
+    media, scaled = read([{"messages": CHAT, "image_path": "a.png"}, {"messages": turns}])
+    assert media.status == "unsupported_content"
+    assert scaled.candidates[0].status == "untrained_response"
 
 
 def test_turns_without_a_role_list_the_fields_there_are() -> None:

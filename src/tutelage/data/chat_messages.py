@@ -149,7 +149,16 @@ ROLE_OF = {
 ROLE_KEYS = ("role", "from")
 _CONTENT_KEYS = ("content", "value", "text", "parts")
 _REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
-_SWITCHES = ("train", "trained", "training", "trainable", "loss", "weight", "loss_weight")
+_SWITCHES = (
+    "train",
+    "trained",
+    "training",
+    "trainable",
+    "loss",
+    "weight",
+    "loss_weight",
+    "loss_scale",
+)
 """Fields of a turn that say whether it is trained on."""
 _USED = frozenset((*ROLE_KEYS, "name", "tool_call_id", "tool_calls", "function_call"))
 _ON = frozenset((1, 1.0, True, "1", "1.0", "true", "True"))

@@ -121,7 +121,10 @@ def is_null(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-MEDIA_COLUMNS = ("image", "images", "video", "videos", "audio", "audios")
+MEDIA_COLUMNS = (
+    *("image", "images", "video", "videos", "audio", "audios", "img", "imgs", "pixel_values"),
+    *(f"{kind}_path{plural}" for kind in ("image", "video", "audio") for plural in ("", "s")),
+)
 """Columns that are part of a prompt and hold no text."""
 _PLAIN: frozenset[FieldName] = frozenset(
     ("instruction", "input", "response", "system", "history", "reference", "source")

@@ -32,7 +32,17 @@ _THINKING = frozenset(
     )
 )
 """Columns that may hold the thinking of the response; only the user knows."""
-_CHOICES = ("choices", "options")
+_OF_THE_PROMPT = frozenset(
+    ("choices", "options", "documents", "passages", "passage", "contexts", "article", "paragraph")
+)
+"""Columns that may belong to the instruction."""
+_OF_TOOLS = frozenset(
+    (
+        *("function", "tool", "apis", "api_list", "tool_list", "function_list", "tools_json"),
+        *("tool_schemas", "function_schemas", "tool_definitions", "function_definitions"),
+    )
+)
+"""Columns that may hold the tools of the prompt."""
 
 _HINTS: Mapping[str, str] = {
     "unsupported_content": "only text can be read: leave out rows with images, sound or video, or "
@@ -96,28 +106,29 @@ class Findings:
         if found:
             told.answered += 1
             if isinstance(row, Mapping):
-                self._look_beside(row, found[0].messages)
+                self._look_beside(row, found[0])
             if self.one_response_each and len(found) == 1 and found[0].step == ORIGINAL:
                 self._share(found[0].messages)
         elif self._looked_at < _ROWS_LOOKED_AT and isinstance(row, Mapping):
             self._looked_at += 1
             self._look_at(row, inside="")
 
-    def _look_beside(self, row: Mapping[object, object], messages: tuple[Message, ...]) -> None:
+    def _look_beside(self, row: Mapping[object, object], version: Candidate) -> None:
         """Note columns that may belong to the prompt or to the response and were not read."""
-        if not messages:
+        if not version.messages:
             return
+        *asked, said = version.messages
         for name in _THINKING.intersection(row):
             value = row[name]
-            said = messages[-1]
             if isinstance(value, str) and len(value) >= _LONG_TEXT and not said.reasoning:
                 self._beside[str(name)] += value.strip() not in said.content
-        for name in _CHOICES:
-            value = row.get(name)
-            texts = value.get("text") if isinstance(value, Mapping) else value
-            first = texts[0] if isinstance(texts, list) and texts else None
-            if isinstance(first, str) and not any(first in m.content for m in messages[:-1]):
-                self._beside[name] += 1
+        for name in _OF_THE_PROMPT.intersection(row):
+            text = _first_text(row[name])
+            if text is not None and not any(text in turn.content for turn in asked):
+                self._beside[str(name)] += 1
+        if version.tools is None:
+            for name in _OF_TOOLS.intersection(row):
+                self._beside[str(name)] += bool(row[name])
 
     def _share(self, messages: tuple[Message, ...]) -> None:
         if not messages:
@@ -170,11 +181,12 @@ class Findings:
                 f"responses{looks}: --map response={guess or 'NAME'}"
             )
         for name, count in sorted((+self._beside).items()):
-            meant = (
-                "they are not part of the instruction that is read; join them to it first"
-                if name in _CHOICES
-                else f"kept in `extra`; if the response's thinking is there: --map reasoning={name}"
-            )
+            if name in _OF_THE_PROMPT:
+                meant = "it is not part of the instruction that is read; join the two first"
+            elif name in _OF_TOOLS:
+                meant = f"kept in `extra`; if it holds the tools of the prompt: --map tools={name}"
+            else:
+                meant = f"kept in `extra`; if it is the response's thinking: --map reasoning={name}"
             found.append(f"{count:,} rows have a column {name}: {meant}")
         if self._sharing:
             found.append(
@@ -183,6 +195,16 @@ class Findings:
                 "from, read them with --as samples"
             )
         return found
+
+
+def _first_text(value: object) -> str | None:
+    """The text of a value, or the first text of a list or of an object of lists."""
+    for inner in (value, value.get("text") if isinstance(value, Mapping) else None):
+        if isinstance(inner, str) and inner.strip():
+            return inner.strip()
+        if isinstance(inner, list) and inner and isinstance(inner[0], str):
+            return inner[0].strip() or None
+    return None
 
 
 def refuse_unfound(fields: FieldMap, *, place: str, rows: str) -> None:
