@@ -43,7 +43,9 @@ def _imported(path: Path) -> list[tuple[str, str]]:
     return [
         (node.module, alias.name)
         for node in nodes
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tutelage"
+        if isinstance(node, ast.ImportFrom)
+        and node.module is not None
+        and node.module.split(".")[0] == "tutelage"
         for alias in node.names
     ]
 

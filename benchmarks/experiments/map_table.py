@@ -183,9 +183,7 @@ def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> N
                 i = difference(arms, arm, against)
                 if i is not None:
                     name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
-                    rows.append(
-                        (name.replace("mismatch-again", "mismatch again"), i.mean, i.low, i.high)
-                    )
+                    rows.append((name.replace("mismatch-again", "again"), i.mean, i.low, i.high))
     outcome = "the gain from the instruction" if gain else "open references"
     primary = [name for name, *_ in rows if name.endswith(" less permuted")]
     unit = f"nats a token on {outcome}, 95 % interval"
