@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 import tutelage
@@ -34,6 +35,7 @@ def test_the_bar_is_off_afterwards(before: str) -> None:
     with duckdb.connect() as tables:
         tables.execute(f"set enable_progress_bar = {before}")
         hide_progress_bar(tables)
+        tables.from_arrow(pa.table({"n": [1]})).create_view("v")  # the connection is free
         found = tables.execute("select current_setting('enable_progress_bar')").fetchone()
     assert found == (False,)
 

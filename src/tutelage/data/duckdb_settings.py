@@ -11,6 +11,7 @@ def hide_progress_bar(tables: duckdb.DuckDBPyConnection) -> None:
     Args:
         tables: An open connection.
     """
-    (is_on,) = tables.execute("select current_setting('enable_progress_bar')").fetchone() or (True,)
+    # All rows are fetched: a result that is not read to its end keeps the connection busy.
+    ((is_on,),) = tables.execute("select current_setting('enable_progress_bar')").fetchall()
     if is_on:
         tables.execute("set enable_progress_bar = false")
