@@ -18,7 +18,15 @@ from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.prove.prove_job import report_experiment
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.experiments.rounds.page import write_rounds_report
-from tutelage.pipeline import RunFolder, explain_example, export, report_text, run_all, select_again
+from tutelage.pipeline import (
+    RunFolder,
+    explain_example,
+    export,
+    report_text,
+    run_all,
+    select_again,
+    verify_run,
+)
 from tutelage.progress import Silent
 from tutelage.training.train import left_out_rows
 
@@ -174,6 +182,16 @@ def test_a_table_damaged_in_the_middle_is_named(run: RunFolder, way: str) -> Non
     with pytest.raises(RunError, match=r"scores\.parquet: is damaged") as caught:
         again(run, rule="grape")
     assert caught.value.hint
+
+
+def test_a_check_of_verdicts_that_is_no_text_is_named(run: RunFolder) -> None:
+    verify_run(run.root, check={"check": "exact"}, progress=Silent())
+    table = pq.read_table(run.verdicts)
+    strange = pa.array([{"x": 1}] * table.num_rows)
+    place = table.column_names.index("check")
+    pq.write_table(table.set_column(place, "check", strange), run.verdicts)
+    with pytest.raises(RunError, match="its column 'check' holds struct"):
+        USES["explain"](run)
 
 
 @pytest.mark.parametrize("use", USES)
