@@ -147,3 +147,11 @@ def test_rows_that_differ_from_the_trainer_are_listed() -> None:
     assert "Compared 1 of 4 rows of t.jsonl." in said
     assert "0 of them are trained on exactly the scored tokens." in said
     assert "First rows that differ" in said
+
+
+def test_two_tables_of_which_nothing_can_be_compared_come_to_no_number() -> None:
+    found = {"candidates": 1, "examples": 0, "by_status": {"not_in_both": 1}, "out": "d.parquet"}
+    said = joined(text.delta_text(found))
+    assert said.startswith("None of 1 candidate could be compared.")
+    assert "not_in_both" in said
+    assert "Mean loss" not in said

@@ -12,11 +12,24 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.damaged_folders import WAYS, try_folders
+from tests.fuzzed_files import write_experiment
 from tests.pipeline.fakes import doors, rows, settings, write_rows
 from tests.pipeline.ledger import check_ledger
 from tutelage.errors import DataError, RunError, SettingsError
-from tutelage.pipeline import RunFolder, explain_example, export, report_text, run_all, select_again
+from tutelage.experiments.prove.prove_job import report_experiment
+from tutelage.experiments.rounds.model import RoundsFolder
+from tutelage.experiments.rounds.page import write_rounds_report
+from tutelage.pipeline import (
+    RunFolder,
+    explain_example,
+    export,
+    report_text,
+    run_all,
+    select_again,
+    verify_run,
+)
 from tutelage.progress import Silent
+from tutelage.training.train import left_out_rows
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +88,57 @@ def test_a_manifest_that_is_none_is_an_error_that_names_it(
         USES[use](run)
 
 
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ("stages.select", [], "stages.select is [], not an object"),
+        ("stages.select.tally.kept", "x", "stages.select.tally.kept is 'x', not a whole number"),
+        ("stages.select.tally.rule", None, "stages.select.tally.rule is None, not an object"),
+        ("stages.load.seconds", "soon", "stages.load.seconds is 'soon', not a number"),
+        ("stages.refine.tally.teacher", 3, "stages.refine.tally.teacher is 3, not an object"),
+        ("student", "table", "student is 'table', not an object"),
+        ("inputs", {"data.jsonl": 7}, "inputs.data.jsonl is 7, not a text"),
+    ],
+)
+def test_a_value_of_a_manifest_that_has_another_type_is_named(
+    run: RunFolder, place: str, value: object, told: str, use: str
+) -> None:
+    manifest = json.loads(run.manifest.read_text())
+    *above, last = place.split(".")
+    holder = manifest
+    for name in above:
+        holder = holder[name]
+    holder[last] = value
+    run.manifest.write_text(json.dumps(manifest))
+    with pytest.raises(RunError) as caught:
+        USES[use](run)
+    assert str(caught.value) == f"{run.manifest}: is not a manifest that tutelage wrote: {told}"
+    assert "restore it" in (caught.value.hint or "")
+
+
+def test_a_value_that_a_manifest_lacks_is_named_where_it_is_needed(tmp_path: Path) -> None:
+    def written(name: str, content: dict[str, object]) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "manifest.json").write_text(json.dumps(content))
+        return folder
+
+    training = written("training", {"key": "k", "state": "done"})
+    with pytest.raises(RunError, match=r"training/manifest\.json: rows is missing"):
+        left_out_rows(training)
+    looped = written("rounds", {"schema_version": 1, "settings": {}})
+    with pytest.raises(RunError, match=r"rounds/manifest\.json: settings\.guard is missing"):
+        write_rounds_report(RoundsFolder(root=looped))
+    plan = write_experiment(tmp_path / "experiment")
+    manifest = json.loads((plan.out / "manifest.json").read_text())
+    del manifest["sets"]
+    (plan.out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"experiment/manifest\.json: sets is missing") as caught:
+        report_experiment(plan, {"cells": 2, "done": 2})
+    assert "writes it again" in (caught.value.hint or "")
+
+
 def test_a_manifest_without_its_stages_is_no_traceback(run: RunFolder) -> None:
     manifest = run.read_manifest()
     del manifest["stages"]
@@ -119,6 +183,16 @@ def test_a_table_damaged_in_the_middle_is_named(run: RunFolder, way: str) -> Non
     with pytest.raises(RunError, match=r"scores\.parquet: is damaged") as caught:
         again(run, rule="grape")
     assert caught.value.hint
+
+
+def test_a_check_of_verdicts_that_is_no_text_is_named(run: RunFolder) -> None:
+    verify_run(run.root, check={"check": "exact"}, progress=Silent())
+    table = pq.read_table(run.verdicts)
+    strange = pa.array([{"x": 1}] * table.num_rows)
+    place = table.column_names.index("check")
+    pq.write_table(table.set_column(place, "check", strange), run.verdicts)
+    with pytest.raises(RunError, match="its column 'check' holds struct"):
+        USES["explain"](run)
 
 
 @pytest.mark.parametrize("use", USES)

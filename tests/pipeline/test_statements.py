@@ -26,8 +26,9 @@ from tutelage.experiments.frontier.page import frontier_words
 from tutelage.experiments.prove.compare import Compared
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.page import sentence
-from tutelage.experiments.rank import rank_teachers
+from tutelage.experiments.rank import rank_agreement, rank_teachers
 from tutelage.experiments.rank.page import ranked_summary
+from tutelage.experiments.rank.student_agreement import agreement_in_words
 from tutelage.experiments.rounds.page import rounds_done
 from tutelage.pipeline import (
     RunFolder,
@@ -335,6 +336,24 @@ def test_what_a_ranking_of_an_unusual_pool_says_is_in_its_tables(
         if (pair["a"], pair["predictor"]) == (first["entrant"], found.by) and pair["told_apart"]
     ]
     assert ("surely worse" in said) == (len(numbered) > 1 and len(worse) == len(numbered) - 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "compared"), [(pool_of(1, "ab"), "of 1 question "), (pool_of(6, "a"), None)]
+)
+def test_what_two_rankings_of_an_unusual_pool_have_in_common_is_said(
+    tmp_path: Path, rows: list[Any], compared: str | None
+) -> None:
+    data = fakes.write_rows(tmp_path / "pool.jsonl", rows)
+    job = {"data": {"path": str(data)}, "draws": 100, "report": False}
+    for name in ("x", "y"):
+        given = {"student": {"model": name}, "out": str(tmp_path / name)}
+        rank_teachers(job | given, doors=fakes.doors())
+    found = rank_agreement([tmp_path / "x", tmp_path / "y"])
+    said = " ".join(agreement_in_words(found))
+    assert not WRONG_PLURALS.search(said)
+    assert ("no choice is compared" in said) == (compared is None)
+    assert compared is None or compared in said
 
 
 class Waiting(Silent):

@@ -190,6 +190,11 @@ def recompute_text(found: Facts) -> Iterable[Block]:
 
 def delta_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `delta`."""
+    others = {k: n for k, n in found["by_status"].items() if k != "ok"}
+    if "interval_95" not in found:
+        yield f"None of {counted(found['candidates'], 'candidate')} could be compared."
+        yield from counts("Not compared", "status", others, of="candidates")
+        return
     low, high = found["interval_95"]
     scored = found["by_status"].get("ok", 0)
     yield (
@@ -198,7 +203,6 @@ def delta_text(found: Facts) -> Iterable[Block]:
         f"{counted(found['examples'], 'example')})."
     )
     yield f"More likely after training: {found['share_likelier']:.1%} of these candidates."
-    others = {k: n for k, n in found["by_status"].items() if k != "ok"}
     yield from counts("Not compared", "status", others, of="candidates")
     if "out" in found:
         yield f"Differences: {found['out']}"

@@ -433,7 +433,8 @@ class _Pass:
             return
         tally = ", ".join(f"{rows} {status}" for status, rows in self.statuses.most_common())
         raise DataError(
-            f"{place}: none of the {self.rows} rows could be read ({tally}); "
+            f"{place}: none of the {self.rows} row{'s' if self.rows > 1 else ''} could be read "
+            f"({tally}); "
             f"the first: {self.first_detail}",
             hint=hint_for(self.statuses, self.names, self.findings.likely_response()),
         )

@@ -92,13 +92,11 @@ def evaluate_student(
         for task in tasks:
             key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
-            table = _read_results(file)
-            if table is not None and _is_done(done.get(task.name, {}), task, key=key, file=file):
-                progress.tell(
-                    f"{task.name}: evaluated before; its {table.num_rows:,} rows are read"
-                )
-                tables.append(table)
-                continue
+            if _is_done(done.get(task.name, {}), task, key=key, file=file):
+                before = _results_of_before(file, task, progress=progress)
+                if before is not None:
+                    tables.append(before)
+                    continue
             results, about = _run(task, student, settings, out=out, progress=progress)
             table = results_table(results, task=task.name, seed=settings.seed)
             if done.pop(task.name, None) is not None:  # its rows are about to be replaced
@@ -189,12 +187,14 @@ def _key(
     )
 
 
-def _read_results(file: Path) -> pa.Table | None:
-    """The rows of a task, or None where there are none or the file is damaged."""
+def _results_of_before(file: Path, task: TaskSettings, *, progress: Progress) -> pa.Table | None:
+    """The rows of a task that was done before, or None where the file is gone or damaged."""
     try:
-        return pq.read_table(file) if file.is_file() else None
+        table = pq.read_table(file)
     except (OSError, pa.ArrowException):
         return None  # the task is done again
+    progress.tell(f"{task.name}: evaluated before; its {table.num_rows:,} rows are read")
+    return table
 
 
 def _is_done(entry: Mapping[str, Any], task: TaskSettings, *, key: str, file: Path) -> bool:

@@ -173,8 +173,10 @@ def _split(
     )
     examples = {r.example_id for r in ordered if r.fault is None}
     if len(examples) < MIN_EXAMPLES:
+        plural = "" if len(examples) == 1 else "s"
         raise TooFewRowsError(
-            f"{len(examples)} clean examples with scores; a quality gate needs {MIN_EXAMPLES}",
+            f"{len(examples)} clean example{plural} with scores; a quality gate needs "
+            f"{MIN_EXAMPLES}",
             hint="give more rows, or set quality_gate: off",
         )
     where = {r.example_id: part_of(r.example_id, seed=seed) for r in ordered} | dict(parts or {})

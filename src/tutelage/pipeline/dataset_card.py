@@ -11,6 +11,7 @@ import yaml
 from tutelage.data import write_text
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.set_rows import TEMPLATE_ARGS
+from tutelage.reporting.number_format import count
 
 NOT_SAID = "not recorded"
 WITHOUT_ARGUMENTS = ("axolotl", "llamafactory", "sharegpt", "alpaca")
@@ -110,7 +111,7 @@ class Card:
         return self.path
 
     def _text(self) -> str:
-        manifest = self.run.shown_manifest()
+        manifest, rows = self.run.shown_manifest(), count(self._rows, "row")
         settings = manifest.get("settings", {})
         student, teacher = _decider(manifest), manifest.get("teacher", {})
         rule = settings.get("select", {}) if self.chosen == "selected" else {"null": self.chosen}
@@ -129,7 +130,7 @@ class Card:
             "",
             f"# {self.file.stem}",
             "",
-            f"{self._rows:,} rows of the set `{self.chosen}` of the run `{self.run.root.name}`.",
+            f"{rows} of the set `{self.chosen}` of the run `{self.run.root.name}`.",
             "",
             *_pairs("Who wrote and who chose", _people(student, teacher)),
             *_pairs("Rule", {str(k): str(v) for k, v in rule.items() if v not in (None, {}, [])}),

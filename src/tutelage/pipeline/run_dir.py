@@ -41,14 +41,16 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeE
 _OPTIONAL = frozenset(
     (
         *("tools", "finish_reason", "detail", "criticism", "request_key", "weight", "extra"),
-        *("straddles", "stripped", "control_tokens_in_data", "contract", "template_args"),
+        *("straddles", "stripped", "control_tokens_in_data", "contract", "template_args", "check"),
     )
 )
 """Columns that tables of an older version may lack."""
 
 _UNCHECKED = ("statistics.parquet", "quality_gate.parquet")
 _SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _UNCHECKED} | {
-    "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
+    "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")).append(
+        pa.field("check", pa.string())
+    ),
     "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
     "results.parquet": RESULTS,
     "answers.parquet": ANSWERS,

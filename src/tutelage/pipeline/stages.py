@@ -63,6 +63,7 @@ from tutelage.pipeline.teacher_outage import attended
 from tutelage.pipeline.verdict_parts import choice_in_words, feeding_check
 from tutelage.progress import Progress, Silent
 from tutelage.refinement import RefineSettings
+from tutelage.reporting.number_format import count
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
@@ -208,9 +209,9 @@ def refine(
                 run=run_id(run),
                 doors=doors,
                 progress=progress,
-                requests=f"up to {examples * len(refine.steps):,} requests"
+                requests=f"up to {count(examples * len(refine.steps), 'request')}"
                 if student is not None
-                else f"up to {examples * (2 * len(refine.steps) - 1):,} requests",
+                else f"up to {count(examples * (2 * len(refine.steps) - 1), 'request')}",
             ),
             settings=refine,
             parents=None
@@ -224,7 +225,7 @@ def refine(
                 run=run_id(run),
                 doors=doors,
                 progress=progress,
-                requests=f"up to {examples:,} requests",
+                requests=f"up to {count(examples, 'request')}",
             ),
             student_name=None if own is None else own.teacher_name,
         )

@@ -22,6 +22,7 @@ from tutelage.pipeline.teacher_outage import AttendedTeacher, attended
 from tutelage.progress import Progress
 from tutelage.refinement import SampleSettings, sample_request
 from tutelage.refinement.concurrency import run_bounded
+from tutelage.reporting.number_format import count
 from tutelage.student import StudentSettings
 from tutelage.teacher import Journal, Reply, TeacherSettings, ending_of
 from tutelage.verification import Claim, VerifySettings, verify_table
@@ -148,7 +149,7 @@ def attempt_all(
             run=run,
             doors=doors,
             progress=progress,
-            requests=f"{len(units):,} requests",
+            requests=count(len(units), "request"),
         ) as asked:
 
             async def one(_: int, unit: "_Unit") -> Attempt:

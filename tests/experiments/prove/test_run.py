@@ -488,4 +488,4 @@ def test_the_effect_is_compared_between_students(place: Path, tmp_path: Path) ->
     found = compare_all(pa.Table.from_pylist(results, schema=table(0.5).schema), made)
     (between,) = [c for c in found if c.student == "tiny - large"]
     assert abs(between.interval.mean - 0.5) < 0.1
-    assert "larger for tiny than for large" in sentence(between, made)
+    assert "between students (tiny less large)" in sentence(between, made)

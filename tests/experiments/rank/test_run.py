@@ -10,11 +10,12 @@ import pytest
 
 from tests.pipeline.fakes import doors, write_rows
 from tests.tiny_student import save_student
-from tutelage.errors import DataError, SettingsError
+from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.rank import rank_agreement, rank_sources, rank_teachers
 from tutelage.experiments.rank.page import entrants_table, in_words, ranked_summary
 from tutelage.experiments.rank.proxy_page import correlations, outcomes_of
 from tutelage.experiments.rank.racing import ask_and_rank, teachers_of
+from tutelage.experiments.rank.student_agreement import judged
 from tutelage.pipeline.resources import Doors
 from tutelage.student import StudentSettings, TableStudent
 from tutelage.teacher import TeacherSettings
@@ -66,6 +67,20 @@ def test_teachers_are_ranked_and_every_answer_is_accounted_for(tmp_path: Path) -
     assert {r["rank"] for r in table.values() for r in [{"rank": r["rsr_rank"]}]} == {1, 2}
     assert in_words(found)[0].startswith("By rsr (lower is better)")
     json.dumps(ranked_summary(found))
+
+
+def test_a_ranking_whose_manifest_lacks_a_value_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "pool.jsonl", pool(questions=2))
+    rank_teachers(job(path, tmp_path / "out"), doors=doors())
+    place = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(place.read_text())
+    del manifest["stages"]["answers"]["seconds"]
+    manifest["settings"]["car_weight"] = []
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match=r"settings\.car_weight is \[\], not a number"):
+        judged(tmp_path / "out")
+    with pytest.raises(RunError, match=r"manifest\.json: stages\.answers\.seconds is missing"):
+        rank_teachers(job(path, tmp_path / "out"), doors=doors())
 
 
 def test_with_too_few_questions_nobody_is_called_surely_worse(tmp_path: Path) -> None:

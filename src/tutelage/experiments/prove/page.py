@@ -106,8 +106,8 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
         one, other = c.student.split(" - ", 1)
         start = (
             f"What training on {c.arm} instead of {c.against}, with {BALANCE_WORDS[c.balance]}, "
-            f"changes in {c.task} is {_signed(i.mean)} {unit_of(c, settings)} larger for {one} "
-            f"than for {other}"
+            f"changes in {c.task} differs by {_signed(i.mean)} {unit_of(c, settings)} between "
+            f"students ({one} less {other})"
         )
         verdict = "this difference is significant" if shown else "no significant difference"
     else:

@@ -148,8 +148,8 @@ def _worth_it(
         larger = abs(c.interval.mean) >= detectable
         verdict = "is worth it" if larger else "would probably show no difference"
         found.append(
-            f"{c.task}: with all {len(full.seeds)} seeds a difference of about {detectable:.2g} "
-            f"could be found, and the quick look sees {c.interval.mean:+.2g}: the full experiment "
-            f"{verdict} here."
+            f"{c.task}: with all its seeds ({len(full.seeds)}) a difference of about "
+            f"{detectable:.2g} could be found, and the quick look sees {c.interval.mean:+.2g}: "
+            f"the full experiment {verdict} here."
         )
     return found

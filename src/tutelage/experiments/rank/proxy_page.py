@@ -15,6 +15,7 @@ from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.page import write_ranking
 from tutelage.experiments.rank.proxy_training import Probed
 from tutelage.reporting import Cell, Figure, Section, Table, schema_columns
+from tutelage.reporting.number_format import count
 from tutelage.stats.rank_correlation import MIN_PAIRS, spearman, spearman_interval
 
 # ----------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ def probed_in_words(probed: Probed) -> list[str]:
                 f"{row['less_all']:+.3g} ({row['low']:+.3g} to {row['high']:+.3g}): {verdict}."
             )
     for name, rows in probed.left_out.items():
-        said.append(f"{name} was left out: it has {rows} rows.")
+        said.append(f"{name} was left out: it has {count(rows, 'row')}.")
     return said
 
 

@@ -40,6 +40,7 @@ from tutelage.pipeline.stage import Stage, note_stage
 from tutelage.pipeline.teacher_outage import attended
 from tutelage.progress import Progress, Silent
 from tutelage.refinement import Crowd, SampleSettings, sample_in_waves
+from tutelage.reporting.number_format import count
 from tutelage.teacher import TeacherSettings
 
 
@@ -196,7 +197,7 @@ class _Asking:
                 run=name_of_run,
                 doors=self._doors,
                 progress=progress,
-                requests=f"{len(questions) * self._sampling.n:,} requests",
+                requests=count(len(questions) * self._sampling.n, "request"),
             ) as asked:
                 candidates = await sample_in_waves(
                     questions,

@@ -20,6 +20,7 @@ from tutelage.experiments.rank.predictors import Predictor, predictors_for
 from tutelage.experiments.rank.run import RankFolder
 from tutelage.pipeline.run_dir import RunFolder, sound
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
+from tutelage.reporting.number_format import count
 from tutelage.stats.intervals import Numbers, mean_interval, wilson
 from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
 
@@ -316,10 +317,11 @@ def agreement_in_words(table: pa.Table) -> list[str]:
         )
         said.append(
             f"By {pair[2]}, {pair[0]} and {pair[1]} would choose different answers to "
-            f"{flipped['value']:.0%} of {flipped['n']} questions ({flipped['low']:.0%} to "
+            f"{flipped['value']:.0%} of {count(flipped['n'], 'question')} ({flipped['low']:.0%} to "
             f"{flipped['high']:.0%}; unrelated judges: {flipped['chance']:.0%}){ranks}."
         )
-    return said or ["The rankings share no predictor that chooses among answers."]
+    nothing = "No question has two answers with numbers in both rankings: no choice is compared."
+    return said or [nothing]
 
 
 def agreement_sections(table: pa.Table, judges: Sequence[Judged]) -> list[Section]:

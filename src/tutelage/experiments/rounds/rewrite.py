@@ -23,6 +23,7 @@ from tutelage.pipeline.student_attempts import ANSWERED, AttemptSettings, attemp
 from tutelage.pipeline.teacher_outage import attended, need_all, tally_of
 from tutelage.progress import Progress
 from tutelage.refinement import Complaint, Refused, rewrite_all, rewrite_step
+from tutelage.reporting.number_format import count
 from tutelage.student import StudentSettings
 
 _WRONG = ("wrong", "no_answer")
@@ -332,7 +333,7 @@ def _ask(
             run=run_id(run),
             doors=doors.doors,
             progress=progress,
-            requests=f"{len(refused):,} requests",
+            requests=count(len(refused), "request"),
         ) as asked:
             written = await rewrite_all(
                 refused,
