@@ -24,9 +24,9 @@ from tutelage.experiments.audit.findings import (
     SideFinding,
     break_even_table,
     crossed_gates,
-    doubtful_versions,
     is_beyond,
     kind_of,
+    look_faulty,
     recommendation_of,
     sides_of,
 )
@@ -381,8 +381,8 @@ def _written(
     noun = noun_of(main, alone=alone)
     advice = recommendation_of(main, checkable=2 * sample.with_reference >= sample.drawn)
     opening = headline(advice, main, noun=noun, detail=about["detail"])
-    doubtful = {} if gates is None else doubtful_versions(sides, readings, gates)
-    examples = _examples(sample, readings.versions, gates, doubtful, seed=settings.seed)
+    looks = {} if gates is None else look_faulty(sides, readings, gates)
+    examples = _examples(sample, readings.versions, gates, looks, seed=settings.seed)
     report = _report(
         sample,
         readings,
@@ -479,7 +479,7 @@ def _examples(
     sample: AuditSample,
     versions: Sequence[GateVersion],
     gates: CrossedGates | None,
-    doubtful: Mapping[str, str],
+    looks: Mapping[str, str],
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -495,8 +495,8 @@ def _examples(
     for place, version in enumerate(versions):
         judgement = None if judged is None else judged[place]
         kind = PASSED if judgement is None else kind_of(judgement)
-        looks = doubtful.get(version.candidate_id)
-        if kind == PASSED and looks is None and not is_beyond(version):
+        looks_like = looks.get(version.candidate_id)
+        if kind == PASSED and looks_like is None and not is_beyond(version):
             continue
         candidate = by_id[version.candidate_id]
         refused = judgement is not None and not judgement.passed
@@ -507,7 +507,7 @@ def _examples(
                 "candidate_id": version.candidate_id,
                 "step": version.step,
                 "title": _title(version.step, is_alone=version.example_id not in rewritten),
-                "kind": kind if refused else looks or BEYOND,
+                "kind": kind if refused else looks_like or BEYOND,
                 "fault": judgement.fault if judgement is not None and refused else None,
                 "excess": judgement.excess if judgement is not None and refused else None,
                 "evidence": dict(judgement.evidence) if judgement is not None and refused else {},
@@ -533,7 +533,7 @@ def _with_words(example: dict[str, Any]) -> dict[str, Any]:
             "threshold."
         )
     elif example["kind"] != BEYOND:
-        about = f"{title}: not refused, but scored as high as half of the planted ones."
+        about = f"{title}: not refused, but its text or its scores look like planted ones."
     else:
         about = "Far beyond the student: very surprising even after the instruction."
     return {**example, "about": about}
