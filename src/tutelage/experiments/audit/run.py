@@ -515,13 +515,18 @@ def _examples(
                 "original": None if version.step == ORIGINAL else originals.get(version.example_id),
             }
         )
-    found.sort(key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
+    return _shown(found, seed=seed)
+
+
+def _shown(found: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
+    """The same with words, and which are on the page: a few of each kind, refused or not."""
+    drawn = sorted(found, key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
     shown: Counter[tuple[str, bool]] = Counter()
-    for example in sorted(found, key=lambda e: e["step"] == ORIGINAL):
+    for example in sorted(drawn, key=lambda e: e["step"] == ORIGINAL):
         group = (example["kind"], example["fault"] is not None)
         shown[group] += 1
         example["shown"] = shown[group] <= SHOWN
-    return [_with_words(e) for e in sorted(found, key=lambda e: (e["kind"], not e["shown"]))]
+    return [_with_words(e) for e in sorted(drawn, key=lambda e: (e["kind"], not e["shown"]))]
 
 
 def _with_words(example: dict[str, Any]) -> dict[str, Any]:
