@@ -187,7 +187,7 @@ _MEANT = "A translation or a template that was asked for looks faulty, too: read
 _TRUST = (
     "How near the shares come to the truth was tried once, with a student of 135M parameters: with "
     "9, 30 and 50 % of 64 rows truncated, the estimates were 13, 28 and 22 %, and the last one was "
-    "marked doubtful. Of 16 rows refused in real data sets, a reader found 4 faulty (docs/audit.md)."
+    "marked doubtful. Of 16 rows refused in real data, a reader found 4 faulty (docs/audit.md)."
 )
 _LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _TRUST, _MEANT, _DOSE, _HARM)
 
