@@ -35,7 +35,7 @@ from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_
 from tutelage.gate import TooFewRowsError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import write_gate
-from tutelage.pipeline.gate_stage import GateVersion, read_material, read_versions
+from tutelage.pipeline.gate_stage import read_material, read_versions
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.resources import versions as library_versions
@@ -386,8 +386,7 @@ def _written(
     noun = noun_of(main, alone=alone)
     advice = recommendation_of(main, checkable=2 * sample.with_reference >= sample.drawn)
     opening = headline(advice, main, noun=noun, detail=about["detail"])
-    looks = {} if gates is None else look_faulty(sides, readings, gates)
-    examples = _examples(sample, readings.versions, gates, looks, seed=settings.seed)
+    examples = _examples(sample, readings, gates, sides, seed=settings.seed)
     report = _report(
         sample,
         readings,
@@ -482,9 +481,9 @@ def _tally(reasons: Iterable[str]) -> dict[str, int]:
 
 def _examples(
     sample: AuditSample,
-    versions: Sequence[GateVersion],
+    readings: AuditReadings,
     gates: CrossedGates | None,
-    looks: Mapping[str, str],
+    sides: Sequence[SideFinding],
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -495,7 +494,9 @@ def _examples(
     by_id = {c.candidate_id: c for c in sample.candidates}
     originals = {c.example_id: c for c in sample.candidates if c.step == ORIGINAL}
     rewritten = {c.example_id for c in sample.candidates if c.step != ORIGINAL}
+    versions = readings.versions
     judged = gates.judge(versions) if gates else None
+    looks = look_faulty(sides, readings, gates) if gates else {}
     found: list[dict[str, Any]] = []
     for place, version in enumerate(versions):
         judgement = None if judged is None else judged[place]
