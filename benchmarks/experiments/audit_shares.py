@@ -109,6 +109,7 @@ def estimates(
             "suspected": side.suspected.get(fault, 0),
             "hit_rate": own.hit_rate and round(own.hit_rate.fraction, 3),
             "alike": own.alike and round(own.alike.fraction, 3),
+            "doubtful": own.is_doubtful,
             "advice": advice and f"{advice.advice}, {advice.because}",
         }
 

@@ -304,7 +304,7 @@ def test_a_fault_that_half_of_the_rewrites_have_is_not_passed_over(
     shown = [e for e in found["examples"] if e["kind"] == "truncated"]
     assert sorted(e["row"] for e in shown) == list(range(30))
     assert sum(e["shown"] for e in shown) == 3
-    assert "scored as high as half of the planted ones" in Path(found["page"]).read_text()
+    assert "its text or its scores look like planted ones" in Path(found["page"]).read_text()
 
 
 def test_the_break_even_table_compares_whole_intervals() -> None:

@@ -94,8 +94,9 @@ class KindFinding:
     @property
     def is_doubtful(self) -> bool:
         """Whether more rows look like planted ones than the estimate accounts for."""
-        accounted = max(_ENOUGH / 2, self.estimate.high if self.estimate else 0.0)
-        return self.alike is not None and self.alike.low > accounted
+        if self.alike is None or self.alike.low <= _ENOUGH / 2:
+            return False
+        return self.estimate is None or self.alike.fraction > self.estimate.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,11 +352,18 @@ def _plants_beside(versions: Sequence[GateVersion], gates: CrossedGates) -> list
     ]
 
 
-def doubtful_versions(
+def look_faulty(
     sides: Sequence[SideFinding], readings: AuditReadings, gates: CrossedGates
 ) -> dict[str, str]:
-    """The versions for which a kind is doubtful, with the kind, by candidate id."""
-    found: dict[str, str] = {}
+    """The versions that look faulty, refused or not, with the kind, by candidate id.
+
+    Those that do not count as clean, and those for which a kind is doubtful.
+    """
+    found = {
+        v.candidate_id: _KIND_OF[gates.suspected[v.candidate_id]]
+        for v in readings.versions
+        if gates.suspected.get(v.candidate_id) in _KIND_OF
+    }
     for side in sides:
         kinds = {k.kind for k in side.kinds if k.is_doubtful}
         versions = [v for v in readings.versions if _side(v) == side.side]

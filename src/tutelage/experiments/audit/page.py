@@ -59,8 +59,8 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
         f"and confusions between faults (Rogan and Gladen). {_STRONG} often, so the true share "
         "of all faults, mild ones included, can be higher. Kinds without an estimate are not in "
         "the last line. The last column: rows to which a detector gives at least the score of the "
-        "median planted one. Half of the rows with the fault should be there and hardly another, "
-        "so a number well above half of the estimate says that the estimate is too low.",
+        "median planted one, which about half of the rows with the fault should reach and few "
+        "others. Where it is above the interval, the estimate is too low, or clean rows look so.",
     )
 
 
@@ -204,8 +204,8 @@ def _examples_section(shown: Sequence[Mapping[str, Any]]) -> Section:
         paragraphs=(
             (
                 f"Up to {SHOWN} of each kind, drawn at random from what the gate refused, false "
-                "refusals included, and from what only looks faulty where a share is doubtful. The "
-                "table under each names the numbers that spoke most for the "
+                "refusals included, and from what it did not refuse but what looks like planted "
+                "faults. The table under each names the numbers that spoke most for the "
                 "fault; log-odds above 0 speak for it."
             ),
         ),

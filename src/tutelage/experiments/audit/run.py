@@ -24,9 +24,9 @@ from tutelage.experiments.audit.findings import (
     SideFinding,
     break_even_table,
     crossed_gates,
-    doubtful_versions,
     is_beyond,
     kind_of,
+    look_faulty,
     recommendation_of,
     sides_of,
 )
@@ -35,7 +35,7 @@ from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_
 from tutelage.gate import Dose, TooFewRowsError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import write_gate
-from tutelage.pipeline.gate_stage import GateVersion, read_material, read_versions
+from tutelage.pipeline.gate_stage import read_material, read_versions
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.resources import versions as library_versions
@@ -191,7 +191,12 @@ _HARM = (
     "measured: that needs training (`tutelage prove`)."
 )
 _MEANT = "A requested translation or template looks faulty too: read the examples."
-_LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _MEANT, _DOSE, _HARM)
+_TRUST = (
+    "How near the shares come to the truth was tried once, with a student of 135M parameters: with "
+    "9, 30 and 50 % of 64 rows truncated, the estimates were 13, 28 and 22 %, and the last one was "
+    "marked doubtful. Of 16 rows refused in real data, a reader found 4 faulty (docs/audit.md)."
+)
+_LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _TRUST, _MEANT, _DOSE, _HARM)
 
 
 def audit(
@@ -415,8 +420,7 @@ def _written(
     noun = noun_of(main, alone=alone)
     advice = recommendation_of(main, checkable=2 * sample.with_reference >= sample.drawn)
     opening = headline(advice, main, noun=noun, detail=about["detail"])
-    doubtful = {} if gates is None else doubtful_versions(sides, readings, gates)
-    examples = _examples(sample, readings.versions, gates, doubtful, seed=settings.seed)
+    examples = _examples(sample, readings, gates, sides, seed=settings.seed)
     report = _report(
         sample,
         readings,
@@ -511,9 +515,9 @@ def _tally(reasons: Iterable[str]) -> dict[str, int]:
 
 def _examples(
     sample: AuditSample,
-    versions: Sequence[GateVersion],
+    readings: AuditReadings,
     gates: CrossedGates | None,
-    doubtful: Mapping[str, str],
+    sides: Sequence[SideFinding],
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -524,13 +528,15 @@ def _examples(
     by_id = {c.candidate_id: c for c in sample.candidates}
     originals = {c.example_id: c for c in sample.candidates if c.step == ORIGINAL}
     rewritten = {c.example_id for c in sample.candidates if c.step != ORIGINAL}
+    versions = readings.versions
     judged = gates.judge(versions) if gates else None
+    looks = look_faulty(sides, readings, gates) if gates else {}
     found: list[dict[str, Any]] = []
     for place, version in enumerate(versions):
         judgement = None if judged is None else judged[place]
         kind = PASSED if judgement is None else kind_of(judgement)
-        looks = doubtful.get(version.candidate_id)
-        if kind == PASSED and looks is None and not is_beyond(version):
+        looks_like = looks.get(version.candidate_id)
+        if kind == PASSED and looks_like is None and not is_beyond(version):
             continue
         candidate = by_id[version.candidate_id]
         refused = judgement is not None and not judgement.passed
@@ -541,7 +547,7 @@ def _examples(
                 "candidate_id": version.candidate_id,
                 "step": version.step,
                 "title": _title(version.step, is_alone=version.example_id not in rewritten),
-                "kind": kind if refused else looks or BEYOND,
+                "kind": kind if refused else looks_like or BEYOND,
                 "fault": judgement.fault if judgement is not None and refused else None,
                 "excess": judgement.excess if judgement is not None and refused else None,
                 "evidence": dict(judgement.evidence) if judgement is not None and refused else {},
@@ -549,13 +555,18 @@ def _examples(
                 "original": None if version.step == ORIGINAL else originals.get(version.example_id),
             }
         )
-    found.sort(key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
+    return _shown(found, seed=seed)
+
+
+def _shown(found: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
+    """The same with words, and which are on the page: a few of each kind, refused or not."""
+    drawn = sorted(found, key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
     shown: Counter[tuple[str, bool]] = Counter()
-    for example in sorted(found, key=lambda e: e["step"] == ORIGINAL):
+    for example in sorted(drawn, key=lambda e: e["step"] == ORIGINAL):
         group = (example["kind"], example["fault"] is not None)
         shown[group] += 1
         example["shown"] = shown[group] <= SHOWN
-    return [_with_words(e) for e in sorted(found, key=lambda e: (e["kind"], not e["shown"]))]
+    return [_with_words(e) for e in sorted(drawn, key=lambda e: (e["kind"], not e["shown"]))]
 
 
 def _with_words(example: dict[str, Any]) -> dict[str, Any]:
@@ -567,7 +578,7 @@ def _with_words(example: dict[str, Any]) -> dict[str, Any]:
             "threshold."
         )
     elif example["kind"] != BEYOND:
-        about = f"{title}: not refused, but scored as high as half of the planted ones."
+        about = f"{title}: not refused, but its text or its scores look like planted ones."
     else:
         about = "Far beyond the student: very surprising even after the instruction."
     return {**example, "about": about}

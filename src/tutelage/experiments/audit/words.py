@@ -97,7 +97,7 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
         "examples have a reference answer, and the gate cannot see fluent wrong answers: check "
         "them with `tutelage verify`.",
         "unclear": f"{found}; {bar}. So this sample does not show whether choosing pays: read "
-        "some of the refused ones, or audit more with --examples.",
+        "some of the refused ones, or audit more rows (--examples) if there are more.",
         "doubtful": f"{found}, but {_doubts(side, noun=noun)}. Either that many have the fault, "
         "or your rows are like this by nature: the gate cannot tell. Read the examples.",
         "gate_blind": f"The gate finds only {interval(side.hit_rate)} of the faults that were "
