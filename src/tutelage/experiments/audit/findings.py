@@ -355,9 +355,14 @@ def _plants_beside(versions: Sequence[GateVersion], gates: CrossedGates) -> list
 def look_faulty(
     sides: Sequence[SideFinding], readings: AuditReadings, gates: CrossedGates
 ) -> dict[str, str]:
-    """The versions that look faulty, refused or not, with the kind, by candidate id.
+    """Versions that look faulty, refused or not, with the kind, by candidate id.
 
     Those that do not count as clean, and those for which a kind is doubtful.
+
+    Args:
+        sides: Findings on originals and rewrites.
+        readings: What the student read.
+        gates: The two gates, each fitted on one half.
     """
     found = {
         v.candidate_id: _KIND_OF[gates.suspected[v.candidate_id]]
