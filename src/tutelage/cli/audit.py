@@ -86,7 +86,7 @@ def audit(
     say_notes(found)
     words = found.pop("in_words")
     inform("Note: the audit is experimental; its estimate is too low where one fault is frequent.")
-    show_result(found, text=lambda _: [words], was_json=False)
+    show_result(found, text=lambda _: [words])
 
 
 COMMANDS = (audit,)

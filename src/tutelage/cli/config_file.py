@@ -30,7 +30,7 @@ def init(file: Path, *, force: bool, **values: Any) -> None:
     """
     from tutelage.pipeline.config_file import write_config
 
-    show_result(write_config(file, force=force, **values), text=_written, was_json=False)
+    show_result(write_config(file, force=force, **values), text=_written)
 
 
 def _written(found: Mapping[str, Any]) -> Iterable[str]:

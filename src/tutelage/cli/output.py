@@ -190,7 +190,6 @@ Block: TypeAlias = str | Table
 Text: TypeAlias = Callable[[Any], Iterable[Block]]
 
 _JSON, _VERBOSE, _QUIET = (f"tutelage.{name}" for name in ("json", "verbose", "quiet"))
-_NOTE = "Note: results are printed as text since version 0.2; for JSON add --json."
 
 
 def add_output_flags(command: click.Command) -> None:
@@ -250,20 +249,16 @@ def inform(text: str) -> None:
         say(text)
 
 
-def show_result(found: Mapping[str, Any], *, text: Text, was_json: bool = True) -> None:
+def show_result(found: Mapping[str, Any], *, text: Text) -> None:
     """Print the result of a command: as text, or as JSON with `--json`.
 
     Args:
         found: The facts, as programs get them.
         text: Makes sentences and tables of them; the last line says where to look.
-        was_json: Whether the command printed JSON before version 0.2. For one release a line on
-            stderr says so, where stdout is not a terminal.
     """
     if wants_json():
         print_json(found)
         return
-    if was_json and not sys.stdout.isatty():
-        inform(_NOTE)
     blocks = list(text(found))
     if is_verbose():
         # The last line stays the last: it says where to look.

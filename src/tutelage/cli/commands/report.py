@@ -51,11 +51,11 @@ def report(
 
     if text:
         told = report_text(run, compare_with=compare_with, selection=first, compared=others)
-        show_result({"text": told}, text=lambda found: [found["text"]], was_json=False)
+        show_result({"text": told}, text=lambda found: [found["text"]])
     else:
         page = write_report(run, compare_with=compare_with, selection=first, compared=others)
         facts = {"report": str(page)}
-        show_result(facts, text=lambda found: [f"Report: {found['report']}"], was_json=False)
+        show_result(facts, text=lambda found: [f"Report: {found['report']}"])
 
 
 @click.command()

@@ -175,7 +175,7 @@ def demo(out: Path, **student: Any) -> None:
     with shown_progress() as progress:
         summary = run_demo(out, student=student_values(student), progress=progress, say=inform)
     del summary["in_words"]  # which the text is made of anew
-    show_result(summary, text=run_text, was_json=False)
+    show_result(summary, text=run_text)
 
 
 COMMANDS = (demo, run, refine)

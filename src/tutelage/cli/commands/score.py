@@ -212,11 +212,11 @@ def metrics(agreement: Path | None, names: str | None) -> None:
 
     if agreement is not None:
         rows = metric_agreement(agreement, metrics=_names(names or ""))
-        show_result({"agreement": rows}, text=metric_agreement_text, was_json=False)
+        show_result({"agreement": rows}, text=metric_agreement_text)
         return
     shown = ("name", "summary", "formula", "better", "level", "statistics", "needs", "source")
     rows = [{key: getattr(spec, key) for key in shown} for spec in METRICS.values()]
-    show_result({"metrics": rows}, text=metrics_text, was_json=False)
+    show_result({"metrics": rows}, text=metrics_text)
 
 
 def _names(text: str) -> list[str]:

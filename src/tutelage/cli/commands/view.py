@@ -71,7 +71,7 @@ def view(
     with ExitStack() as stack:
 
         def opened(link: str) -> None:
-            show_result({"link": link}, text=lambda found: [found["link"]], was_json=False)
+            show_result({"link": link}, text=lambda found: [found["link"]])
             inform("Ctrl-C stops the viewer.")
             if browser:
                 # The link holds the token, and everybody can read the arguments of a process.
