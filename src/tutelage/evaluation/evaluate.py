@@ -92,11 +92,10 @@ def evaluate_student(
         for task in tasks:
             key = _key(task, student, settings, out=out)
             file = out / f"{task.name}.parquet"
-            if _is_done(done.get(task.name, {}), task, key=key, file=file):
-                before = _results_of_before(file, task, progress=progress)
-                if before is not None:
-                    tables.append(before)
-                    continue
+            was_done = _is_done(done.get(task.name, {}), task, key=key, file=file)
+            if was_done and (before := _earlier_results(file, task, progress=progress)) is not None:
+                tables.append(before)
+                continue
             results, about = _run(task, student, settings, out=out, progress=progress)
             table = results_table(results, task=task.name, seed=settings.seed)
             if done.pop(task.name, None) is not None:  # its rows are about to be replaced
@@ -187,7 +186,7 @@ def _key(
     )
 
 
-def _results_of_before(file: Path, task: TaskSettings, *, progress: Progress) -> pa.Table | None:
+def _earlier_results(file: Path, task: TaskSettings, *, progress: Progress) -> pa.Table | None:
     """The rows of a task that was done before, or None where the file is gone or damaged."""
     try:
         table = pq.read_table(file)
