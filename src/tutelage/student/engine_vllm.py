@@ -219,18 +219,19 @@ def _address(base_url: str) -> tuple[SplitResult, int | None]:
     Raises:
         StudentError: It is no address of an HTTP server.
     """
+    problem = StudentError(
+        f"base_url {base_url!a} is no address of a server",
+        hint="it is like http://127.0.0.1:8000/v1 (--student-url)",
+    )
     try:
         parts = urlsplit(base_url)
         port = parts.port
         (parts.hostname or "").encode("idna")
-        whole = parts.scheme in ("http", "https") and parts.hostname and " " not in parts.netloc
-    except (ValueError, UnicodeError):  # of a bad port, bracket or host name
-        whole = False
+    except (ValueError, UnicodeError) as error:  # of a bad port, bracket or host name
+        raise problem from error
+    whole = parts.scheme in ("http", "https") and parts.hostname and " " not in parts.netloc
     if not whole or not base_url.isascii() or not base_url.isprintable():
-        raise StudentError(
-            f"base_url {base_url!a} is no address of a server",
-            hint="it is like http://127.0.0.1:8000/v1 (--student-url)",
-        )
+        raise problem
     return parts, port
 
 
@@ -360,7 +361,7 @@ def _requests(order: Iterable[int], lengths: Sequence[int], *, tokens: int) -> l
 
 def _measured(
     passage: Passage,
-    tokens: Sequence[Mapping[str, Mapping[str, float | None]]],
+    tokens: Sequence[Mapping[str, Mapping[str, float | None]] | None],
     *,
     full: bool,
     place: str,

@@ -79,14 +79,10 @@ def _flat(name: str) -> str:
 
 
 _ENDINGS: dict[str, Ending] = {
-    _flat(name): ending
-    for names, ending in (
-        (_WHOLE, "whole"),
-        (_CUT, "cut"),
-        (_FILTERED, "filtered"),
-        (_FAILED, "failed"),
-    )
-    for name in names
+    **dict.fromkeys(map(_flat, _WHOLE), "whole"),
+    **dict.fromkeys(map(_flat, _CUT), "cut"),
+    **dict.fromkeys(map(_flat, _FILTERED), "filtered"),
+    **dict.fromkeys(map(_flat, _FAILED), "failed"),
 }
 _NO_REASON = frozenset(("", "null", "none", "nil", "unknown", "unspecified", "undefined"))
 """What servers write, without case and separators, where they know no reason to stop."""
