@@ -128,7 +128,7 @@ def test_an_experiment_stops_where_it_is_told_to_and_reports(place: Path, tmp_pa
     first = call("prove", path, "--most-cells", "1", "--json")
     assert first.exit_code == 0, first.stderr
     assert json.loads(first.stdout)["done"] == 1
-    assert "Nothing can be said" in json.loads(first.stdout)["in_words"][0]
+    assert "No result yet" in json.loads(first.stdout)["in_words"][0]
     last = json.loads(call("prove", path, "--json").stdout)
     assert last["done"] == last["cells"] == 3
     assert Path(last["report"]).is_file()
