@@ -387,7 +387,7 @@ def test_the_line_of_the_teacher_says_that_it_waits_for_the_student(tmp_path: Pa
     [
         ([[1.0, 1.0]], "With one seed no difference counts as shown, however large it is."),
         ([[0.3, 0.1]], "With one seed no difference counts as shown, however large it is."),
-        ([[0.0, 0.0]] * 3, "Nothing varied between items and seeds"),
+        ([[0.0, 0.0]] * 3, "The values do not vary between items and seeds"),
         ([[0.3, 0.1], [0.1, 0.2], [0.2, 0.4]], "would be found four times in five"),
     ],
 )

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tutelage.api.opened_run import Run, ScratchFolder
 from tutelage.api.table_result import Result, table_html
+from tutelage.data.schemas import WORK
 
 
 @dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -77,7 +78,7 @@ class Estimate(Result):
     @property
     def work(self) -> pa.Table:
         """One row for each part of the job, with its time and where that comes from (`basis`)."""
-        return pa.Table.from_pylist(list(self.summary.get("work", ())), schema=_WORK)
+        return pa.Table.from_pylist(list(self.summary.get("work", ())), schema=WORK)
 
     def _cost(self, name: str) -> float | None:
         return _number(self.summary.get(name)) if self.calls else 0.0
@@ -101,17 +102,6 @@ class Estimate(Result):
             for lines in (estimate_facts(self.summary), estimate_total(self.summary))
         )
         return f"<div>{before}{table_html(self.work)}{after}</div>"
-
-
-_COLUMNS: dict[str, "pa.DataType"] = {
-    "stage": pa.string(),
-    "count": pa.int64(),
-    "unit": pa.string(),
-    "tokens": pa.int64(),
-    "seconds": pa.float64(),
-    "basis": pa.string(),
-}
-_WORK = pa.schema(_COLUMNS)
 
 
 def estimate_of(figures: Mapping[str, Any]) -> Estimate:

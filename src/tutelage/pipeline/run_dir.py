@@ -26,7 +26,9 @@ from tutelage.data.schemas import (
     SCORES,
     STANDINGS,
     VERDICTS,
+    column,
     only_columns,
+    table_schema,
 )
 from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.manifest import read_run_manifest
@@ -48,8 +50,9 @@ _OPTIONAL = frozenset(
 
 _UNCHECKED = ("statistics.parquet", "quality_gate.parquet")
 _SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _UNCHECKED} | {
-    "verdicts.parquet": only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")).append(
-        pa.field("check", pa.string())
+    "verdicts.parquet": table_schema(
+        only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
+        column("check", pa.string()),
     ),
     "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
     "results.parquet": RESULTS,

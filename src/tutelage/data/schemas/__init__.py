@@ -75,6 +75,7 @@ from tutelage.data.schemas.run_tables import (
     TOKEN_COLUMNS,
     TOKENS,
     VERDICTS,
+    WORK,
     TextName,
 )
 
@@ -132,6 +133,7 @@ __all__ = [
     "TOKENS",
     "TOKEN_COLUMNS",
     "VERDICTS",
+    "WORK",
     "ColumnFacts",
     "TextName",
     "candidate_to_row",

@@ -397,6 +397,16 @@ CHUNK_REPORT = table_schema(
 )
 """Report of a worker on a chunk; the rows are in its part."""
 
+WORK = table_schema(
+    column("stage", pa.string(), about="what would be done"),
+    column("count", pa.int64()),
+    column("unit", pa.string(), about="what is counted"),
+    column("tokens", pa.int64(), unit="tokens"),
+    column("seconds", pa.float64(), title="time", unit="s"),
+    column("basis", pa.string(), about="where the time comes from"),
+)
+"""Work that a dry run foresees, a row for each stage."""
+
 RUN_TABLES: Mapping[str, pa.Schema] = MappingProxyType(
     {
         "rows.parquet": ROWS,
