@@ -253,7 +253,7 @@ def test_a_task_that_the_harness_does_not_know_is_named(
 @slow
 def test_a_group_of_tasks_is_no_task(student: Path, folder: Path, tmp_path: Path) -> None:
     (folder / "all.yaml").write_text("group: both\ntask: [colours, written]\n")
-    with pytest.raises(SettingsError, match="'both' stands for 2 tasks"):
+    with pytest.raises(SettingsError, match="'both' is a group of 2 tasks"):
         evaluated(student, folder, tmp_path / "out", harness_task="both")
 
 

@@ -122,7 +122,7 @@ def test_an_arm_that_cannot_come_near_the_budget_is_refused(place: Path, tmp_pat
         {"name": "random", "select": {"rule": "random"}},
     ]
     made = experiment(place, tmp_path / "out", arms=arms, balance=["tokens"])
-    with pytest.raises(DataError, match=r"tiny, arm choice: \d+ trained tokens can be had"):
+    with pytest.raises(DataError, match=r"tiny, arm choice: \d+ trained tokens are available"):
         plan_experiment(made, progress=Silent())
 
 
@@ -209,7 +209,9 @@ def test_a_student_that_has_not_scored_its_run_is_an_error(place: Path, tmp_path
 
 @pytest.mark.parametrize("balance", ["examples", "tokens"])
 def test_too_small_a_set_is_named(place: Path, tmp_path: Path, balance: str) -> None:
-    with pytest.raises(DataError, match=r"tiny, arm .*: the set has \d+ rows, 100 are asked for"):
+    with pytest.raises(
+        DataError, match=r"tiny, arm .*: the set has \d+ rows, but 100 are requested"
+    ):
         plan_experiment(
             experiment(place, tmp_path, examples=100, balance=[balance]), progress=Silent()
         )
