@@ -224,6 +224,7 @@ def counts_in(text: str, header: str) -> dict[str, int]:
     if not found:
         return {}
     lines = table.split("\n\n")[0].splitlines()[2:]
+    lines = [line for line in lines if not line[0].isspace()]  # a meaning that goes on
     return {line.split()[0]: int(line.split()[1]) for line in lines}
 
 
