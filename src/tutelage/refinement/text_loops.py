@@ -32,7 +32,7 @@ def loop_of(text: str) -> str | None:
     Examples:
         >>> loop_of("It is what it is.")
         >>> loop_of("The same long line again and again.\n" * 30)
-        "the line 'The same long line again and again.' stands there 30x"
+        "the line 'The same long line again and again.' occurs 30x"
     """
     if len(text) < _MIN_CHARS:
         return None

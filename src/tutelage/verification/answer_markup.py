@@ -130,7 +130,7 @@ def strip_markup(text: str) -> str:
     text = _GOES_ON.sub(lambda m: f"{m[1]}.{m[2]}({m[3] or m[4]})", text)
     text = _REPEATING.sub(_repeating_fraction, text)
     text = _POWER_UNIT.sub(lambda m: f" {_POWERS[m[2] or m[3]]} {m[1]}", text)
-    text = _IN.sub("", text)
+    text = re.sub(" {2,}", " ", _IN.sub("", text))
     named = NAMED.match(text)
     # The name in y = 2x + 1 belongs to an equation, unlike the one in x = 5.
     is_equation = (
