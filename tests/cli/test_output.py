@@ -65,18 +65,7 @@ def test_a_result_is_text_and_with_json_the_facts(run: Path) -> None:
     assert json.loads(call("--json", "select", run).stdout)["examples"] == 4
 
 
-def test_for_one_release_a_program_is_told_of_the_flag(run: Path) -> None:
-    told = [line for line in call("select", run).stderr.splitlines() if "--json" in line]
-    assert len(told) == 1
-    assert "--json" not in call("select", run, "--json").stderr
-    assert "--json" not in call("select", run, "-q").stderr
-    assert "--json" not in call("explain", run, "row:0").stderr  # which printed text before too
-
-
-def test_nobody_at_a_terminal_is_told_of_the_flag(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+def test_a_result_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     show_result({"a": 1}, text=lambda _: ["one"])
     assert capsys.readouterr() == ("one\n", "")
 
