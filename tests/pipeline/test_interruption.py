@@ -37,7 +37,7 @@ from tutelage.student import TableStudent
 teacher = {{"model": "served", "base_url": {url!r}, "concurrency": {concurrency},
            "supports_schema": "yes", "max_attempts": 2}}
 run_all(settings(Path({data!r}), Path({out!r}), teacher=teacher), progress=Silent(),
-        doors=Doors(open_student=lambda s: TableStudent(name=s.model)))
+        doors=Doors(open_student=lambda s: TableStudent(name=s.model)), with_page={with_page})
 """
 
 
@@ -62,13 +62,14 @@ def served() -> Iterator[Endpoint]:
     server.stop()
 
 
-def start(folder: Path, out: Path, url: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, out: Path, url: str, *, with_page: bool = False) -> subprocess.Popen[bytes]:
     text = SCRIPT.format(
         root=str(Path(__file__).parents[2]),
         url=url,
         concurrency=CONCURRENCY,
         data=str(folder / "data.jsonl"),
         out=str(out),
+        with_page=with_page,
     )
     return subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE)
 
@@ -99,7 +100,7 @@ def test_killed_and_started_again_it_ends_the_same_and_asks_nothing_twice(
     calls = len(served.seen)
     assert calls == EXAMPLES * 2
     served.seen.clear()
-    process = start(tmp_path, tmp_path / "killed", served.url)
+    process = start(tmp_path, tmp_path / "killed", served.url, with_page=moment == "late")
     deadline = time.monotonic() + 600
     wanted = calls if moment == "late" else int(moment)
     while len(served.seen) < wanted and process.poll() is None and time.monotonic() < deadline:

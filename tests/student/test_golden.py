@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.model, pytest.mark.shared, pytest.mark.slow]
 
 
 SOME_ROWS = [
-    ("smollm2-135m.chat", 1),
+    ("smollm2-135m.chat", 2),
     ("gemma3-270m.alpaca", 4),
     ("qwen2.5-coder-0.5b.chat", 10),
 ]
