@@ -16,7 +16,7 @@ from tests.teacher.conftest import Answer, Endpoint, chat
 from tutelage.cli import main
 from tutelage.data import content_hash
 from tutelage.errors import TeacherStoppedError
-from tutelage.pipeline import RunFolder, jobs, run_all
+from tutelage.pipeline import RunFolder, run_all
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Silent
 from tutelage.student import TableStudent
@@ -26,19 +26,7 @@ EXAMPLES = 8
 NOBODY = "http://127.0.0.1:9/v1"
 
 
-@pytest.fixture(autouse=True)
-def blank_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the page in one test only: it takes longer than all the rest of a run."""
-
-    def blank(root: Path, **_: Any) -> Path:
-        page = RunFolder(root=root).report
-        page.write_text("blank")
-        return page
-
-    if request.node.get_closest_marker("slow") is None:
-        monkeypatch.setattr(jobs, "write_report", blank)
-
-
+pytestmark = pytest.mark.usefixtures("blank_report")
 Script = Callable[[int, dict[str, Any]], Answer]
 
 

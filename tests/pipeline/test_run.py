@@ -14,6 +14,8 @@ from tutelage.progress import Silent
 from tutelage.student import TableStudent
 from tutelage.teacher import Request
 
+pytestmark = pytest.mark.usefixtures("blank_report")
+
 
 def table(path: Path) -> list[dict[str, object]]:
     return pq.read_table(path).to_pylist()
