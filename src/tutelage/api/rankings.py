@@ -74,7 +74,7 @@ def rank_teachers(
         budget: With `ask`: at most so many questions to each teacher; by default `questions`.
         block: With `ask`: questions between two looks at who may still be first.
         out: A folder of its own; None makes a temporary one.
-        dry_run: Only estimate calls, tokens, cost and time; nobody is asked.
+        dry_run: Only estimate calls, tokens, cost and time; nothing is sent.
         measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
             the last measurement.
         progress: None, a bool, or a progress of your own.
@@ -188,7 +188,7 @@ def rank_sources(
             docs/rank.md.
         most_cells: Stop after this many trainings, to continue another time.
         out: A folder of its own; None makes a temporary one.
-        dry_run: Only estimate calls, tokens, cost and time; nobody is asked.
+        dry_run: Only estimate calls, tokens, cost and time; nothing is sent.
         measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
             the last measurement.
         progress: None, a bool, or a progress of your own.

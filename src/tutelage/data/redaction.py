@@ -41,7 +41,7 @@ LEAST_SPELLED = 10
 
 _TAG = re.compile(r"</?\w[^<>]{0,40}>")
 _TAG_CHARACTERS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
-"""Invisible characters that stand for ASCII."""
+"""Invisible characters that encode ASCII."""
 
 _DECODINGS = 3
 """Nested encodings that are undone."""

@@ -61,7 +61,7 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     help=setting_schema("select.per_source")["description"],
 )
 @click.option(
-    "--quota", "quotas", multiple=True, metavar="SOURCE=N", help=("* stands for all other sources.")
+    "--quota", "quotas", multiple=True, metavar="SOURCE=N", help="* applies to all other sources."
 )
 @setting_option("select.diversity")
 @setting_option(
