@@ -8,7 +8,8 @@
 With a run of the same pool (`tutelage run`) whose quality gate is calibrated (`gate --run RUN`, on rows without a fault with `--clean-rows`), `e1 --run RUN` adds
 the gated choice. `pool` also writes
 pool-clean.jsonl, which `e0` needs with its scores, and held-out pairs that the first trials have not used.
-`again` tries a fault again with new seeds, those pairs as the primary outcome, and `choice` against `permuted` alone.
+`again` has new seeds, those pairs as the primary outcome, and `choice` against `permuted` alone; with `--run` it has
+the gated choice against `permuted_gated`, and `cheap`.
 `seeds` runs an experiment seed by seed, so that one that is ended early is balanced; an arm whose file has `{seed}`
 in its name has a set of its own for each.
 
@@ -416,7 +417,8 @@ def e1(
         arms.append(drawn_arms(out, f"{prefix}--{name}", rows, sets))
     arms.append(arms_file(out, f"{prefix}--clean", rows, [row["refined_output"] for row in rows]))
     if again:
-        left_out = [arm["name"] for arm in arms if arm["name"] not in ("choice", "permuted")]
+        tried = ("choice", "permuted") if run is None else ("gated", "permuted_gated", "cheap")
+        left_out = [arm["name"] for arm in arms if arm["name"] not in tried]
         size |= {"gain": "gain_pairs_new", "primary": "gain_pairs_new"}
     config(
         out, prefix, [arm for arm in arms if arm["name"] not in left_out],
