@@ -24,7 +24,7 @@ from make_configs import read_jsonl
 from tutelage.data import ORIGINAL, Candidate, Unscored, content_hash, read
 from tutelage.experiments.audit import AuditSettings, audit_data
 from tutelage.experiments.audit.findings import half_of
-from tutelage.experiments.audit.run import draw_sample
+from tutelage.experiments.audit.run import PLANTS, draw_sample
 from tutelage.gate import FAULTS, MIN_EXAMPLES
 from tutelage.pipeline import gate_stage
 from tutelage.pipeline.config import checked
@@ -182,10 +182,11 @@ def _features(
         seed=settings.seed, progress=Silent(),
     )  # fmt: skip
     drawn_from = gate_stage._sample(sample.candidates, settings.gate)  # noqa: SLF001
-    parts = {c.example_id: half_of(c.example_id, seed=settings.seed) for c in drawn_from}
     plants = [
         p
-        for p in gate_stage._plants(drawn_from, settings.gate, ("strong",), parts)  # noqa: SLF001
+        for p in gate_stage._plants(  # noqa: SLF001
+            drawn_from, settings.gate, PLANTS["doses"], PLANTS["held_out_fraction"]
+        )
         if p[1] in faults and read_plants
     ]
     with opened_student(settings.student, doors) as student:

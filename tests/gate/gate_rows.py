@@ -147,6 +147,7 @@ def read_one(student: TableStudent, name: str, row: PlantRow, response: str) -> 
         "response",
         "instruction_given_response",
         "instruction",
+        "end_of_turn",
     )
     outcome = next(student.read([candidate], views=views, statistics="full"))
     assert isinstance(outcome, Reading)

@@ -24,6 +24,7 @@ from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
 from tutelage.data.readers import DUPLICATE, ROW_OK, ReadSettings, Row, Rows, read, read_records
 from tutelage.data.sources import Source
 from tutelage.data.token_stats import (
+    END_VIEW,
     RANK_CLIP,
     SCORING_CONTRACT,
     VIEW_NAMES,
@@ -51,6 +52,7 @@ from tutelage.data.writers import (
 
 __all__ = [
     "DUPLICATE",
+    "END_VIEW",
     "FIELD_NAMES",
     "INSTRUCTION_REFLECTION",
     "OK",

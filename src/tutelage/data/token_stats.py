@@ -15,6 +15,7 @@ ViewName: TypeAlias = Literal[
     "response",
     "instruction_given_response",
     "instruction",
+    "end_of_turn",
 ]
 VIEW_NAMES: tuple[ViewName, ...] = (
     "response_given_instruction",
@@ -22,6 +23,10 @@ VIEW_NAMES: tuple[ViewName, ...] = (
     "instruction_given_response",
     "instruction",
 )
+"""Views from which metrics are computed."""
+END_VIEW: Literal["end_of_turn"] = "end_of_turn"
+"""First token of what ends the turn, after the whole response. It is in no score; the quality gate
+asks how surprised the student is that the text ends here."""
 SCORING_CONTRACT = 2
 """Version of what is scored (docs/scoring.md). Scores of different versions are not comparable.
 
@@ -80,7 +85,8 @@ class Reading:
     Attributes:
         candidate_id: Whose reading this is.
         views: The views that were asked for, by name. The alone view of a text has exactly as
-            many tokens as the view that has a context: they are the same token ids.
+            many tokens as the view that has a context: they are the same token ids. `end_of_turn`
+            is missing where the template ends a turn with nothing, or where it does not fit.
         straddles: True where a token crossed the border between a context and its target and was
             therefore counted to the context.
         truncated: True where the target was cut, on both sides alike, to fit the length limit.

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.data import Reading, TokenStats
+from tutelage.data import END_VIEW, Reading, TokenStats
 from tutelage.errors import DataError
 from tutelage.gate.text_signs import (
     foreign_words,
@@ -68,6 +68,8 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "rank_above_10": "share of tokens of rank above 10",
         "rank_capped": "share of tokens of rank 100 or more",
         "rank_first": "share of tokens that were the student's first choice",
+        "end_surprise": "surprise that the text ends where it does, nats",
+        "end_gap": "the same minus the entropy there",
         "instruction_copied": "share of the instruction's words in runs that the response repeats",
         "response_copied": "share of the response's words in runs that the instruction contains",
         "longest_copy": "longest run in common, as a share of the instruction's words",
@@ -120,7 +122,7 @@ class ScoredText:
     """Token statistics and texts of one version.
 
     Attributes:
-        reading: All four views, with ranks and entropies.
+        reading: All four views, with ranks and entropies, and `end_of_turn` where there is one.
         instruction: The last user turn.
         response: The text that the response's offsets count in.
     """
@@ -171,6 +173,7 @@ def plain_features(text: ScoredText) -> dict[str, float]:
     instruction, reverse = views["instruction"], views["instruction_given_response"]
     numbers = _surprise_features(given, alone)
     numbers |= _rank_features(given)
+    numbers |= _end_features(views.get(END_VIEW))
     numbers |= {
         "log_ifd": given.mean_nll - alone.mean_nll,
         "log_r_ifd": reverse.mean_nll - instruction.mean_nll,
@@ -220,6 +223,15 @@ def _surprise_features(given: TokenStats, alone: TokenStats) -> dict[str, float]
         "entropy_gap_last": _mean(gap_T[half:]),
         "entropy_gap_top": float(_window_means(gap_T).max()),
     }
+
+
+def _end_features(end: TokenStats | None) -> dict[str, float]:
+    """Features of the end of the turn: a text that was cut off ends where the student goes on."""
+    if end is None:
+        return {"end_surprise": math.nan, "end_gap": math.nan}
+    surprise = end.mean_nll
+    gap = math.nan if end.entropies_T is None else surprise - float(end.entropies_T[0])
+    return {"end_surprise": surprise, "end_gap": gap}
 
 
 def _rank_features(given: TokenStats) -> dict[str, float]:

@@ -19,8 +19,10 @@ from tutelage.stats.intervals import Share, share_of
 
 Numbers = NDArray[np.float64]
 
-VERSION = 2
-"""Version of the file and of the features; a gate of another version is fitted again."""
+VERSION = 3
+"""Version of the file and of the features; a run fits a gate of another version again."""
+_READABLE = (2, VERSION)
+"""Versions whose gates can be read: version 3 only adds features."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +162,7 @@ class CalibratedGate:
         Raises:
             DataError: It is not a gate, or one of another version.
         """
-        if stored.get("version") != VERSION:
+        if stored.get("version") not in _READABLE:
             raise DataError(
                 f"a quality gate of version {stored.get('version')!r}; this tutelage reads "
                 f"{VERSION}",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.data import OK, ORIGINAL, VIEW_NAMES, Candidate, Reading, content_hash, read
+from tutelage.data import END_VIEW, OK, ORIGINAL, VIEW_NAMES, Candidate, Reading, content_hash, read
 from tutelage.errors import RunError, SettingsError
 from tutelage.gate import (
     DOSES,
@@ -47,6 +47,8 @@ from tutelage.progress import Progress
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
 
+GATE_VIEWS = (*VIEW_NAMES, END_VIEW)
+"""Views that the gate's features are computed from."""
 REJECTED = "rejected"
 """Fault name of rows that the user provides as rejected by a person."""
 _CLEAN_MOST = 4000
@@ -357,7 +359,7 @@ def _read(
     """Candidates with their token statistics and texts, or the reason for having none."""
     counter = ReadingCounter(progress)
     with counter.watching(student):
-        outcomes = student.read(counter.asked(candidates), views=VIEW_NAMES, statistics="full")
+        outcomes = student.read(counter.asked(candidates), views=GATE_VIEWS, statistics="full")
         for candidate, outcome in zip(candidates, outcomes, strict=True):
             counter.came()
             if isinstance(outcome, Reading):

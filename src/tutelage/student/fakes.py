@@ -8,6 +8,7 @@ from typing import Self, TypeAlias
 import numpy as np
 
 from tutelage.data import (
+    END_VIEW,
     RANK_CLIP,
     VIEW_NAMES,
     Candidate,
@@ -141,6 +142,9 @@ class TableStudent:
             if blank_reason(candidate) is None:
                 response, instruction = candidate.response.split(), candidate.instruction.split()
                 for view in views:
+                    if view == END_VIEW:
+                        count += 1
+                        continue
                     own = response if view.startswith("response") else instruction
                     count += len(response) + len(instruction) if "_given_" in view else len(own)
             yield count
@@ -176,7 +180,7 @@ class TableStudent:
             candidate_id=candidate.candidate_id,
             views={
                 view: _stats(self._nats(candidate, view, entry or {}), full=full)
-                for view in VIEW_NAMES
+                for view in (*VIEW_NAMES, END_VIEW)
                 if view in views
             },
             response_starts_T=_word_starts(candidate.response),
@@ -187,6 +191,8 @@ class TableStudent:
     def _nats(
         self, candidate: Candidate, view: ViewName, entry: Mapping[ViewName, float]
     ) -> np.ndarray:
+        if view == END_VIEW:
+            return _hashed_nats(["end"], f"{view} {candidate.response}")
         of_response = view in {"response", "response_given_instruction"}
         words = (candidate.response if of_response else candidate.instruction).split()
         if view in entry:

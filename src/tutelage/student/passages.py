@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tutelage.data import TokenStats
 from tutelage.errors import DataError
 
-SideName: TypeAlias = Literal["response", "instruction"]
+SideName: TypeAlias = Literal["response", "instruction", "end"]
 TURN_BREAK = "\n"
 """Separator between the texts of pooled turns."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from tutelage.data import (
+    END_VIEW,
     VIEW_NAMES,
     Candidate,
     Reading,
@@ -32,11 +33,12 @@ from tutelage.student.passages import (
     pooled_stats,
 )
 from tutelage.student.template import Rendered
-from tutelage.student.views import INSTRUCTION_VIEWS, RESPONSE_VIEWS, blank_reason
+from tutelage.student.views import END_VIEWS, INSTRUCTION_VIEWS, RESPONSE_VIEWS, blank_reason
 
-_VIEWS_OF: Mapping[SideName, tuple[ViewName, ViewName]] = {
+_VIEWS_OF: Mapping[SideName, tuple[ViewName, ...]] = {
     "response": RESPONSE_VIEWS,
     "instruction": INSTRUCTION_VIEWS,
+    "end": END_VIEWS,
 }
 
 
@@ -143,7 +145,7 @@ class StudentModel:
                 statistics.
             StudentError: The student cannot be loaded, or the cache cannot be used.
         """
-        unknown = set(views) - set(VIEW_NAMES)
+        unknown = set(views) - {*VIEW_NAMES, END_VIEW}
         if unknown or not views:
             raise SettingsError(
                 f"unknown views {sorted(unknown)}" if unknown else "no views are asked for",
@@ -316,11 +318,11 @@ class StudentModel:
     def _wanted_side(
         self, candidate: Candidate, side: SideName, views: frozenset[ViewName]
     ) -> _Wanted:
-        given, alone = _VIEWS_OF[side]
+        given, *alone = _VIEWS_OF[side]
         return _Wanted(
             key=self.parts.scope.side_key(candidate, side),
             given=given in views,
-            alone=alone in views,
+            alone=bool(views & set(alone)),
             encode=lambda: self.parts.builder.encode(candidate, side),
         )
 
@@ -443,13 +445,14 @@ def _outcome(
 ) -> ReadingOutcome:
     found: dict[ViewName, TokenStats] = {}
     for side, record in records.items():
-        for view, given in zip(_VIEWS_OF[side], (True, False), strict=True):
+        for view, given in zip(_VIEWS_OF[side], (True, False), strict=False):
             if view not in views:
                 continue
             stats = _stats(record, given=given, measured=measured)
-            if isinstance(stats, Refusal):
+            if not isinstance(stats, Refusal):
+                found[view] = stats
+            elif view != END_VIEW:
                 return _unscored(candidate_id, stats)
-            found[view] = stats
     sides = {side: r for side, r in records.items() if isinstance(r, SideRecord)}
     response, instruction = sides.get("response"), sides.get("instruction")
     return Reading(

@@ -5,6 +5,7 @@
     response                     its header                          the same response ids
     instruction_given_response   the same, of the reverse row        instruction
     instruction                  its header there                    the same instruction ids
+    end_of_turn                  everything up to the response's end the next token
 
 The reverse row is `REVERSE(response)` as user turn and the instruction as assistant turn, without
 system prompt and tools; it has the row's template arguments.
@@ -24,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.data import OK, Candidate, Message, Unscored, ViewName
+from tutelage.data import END_VIEW, OK, Candidate, Message, Unscored, ViewName
 from tutelage.errors import DataError, SpanMismatchError
 from tutelage.student.passages import TURN_BREAK, EncodedSide, Refusal, SideName, passage_of
 from tutelage.student.template import (
@@ -39,6 +40,7 @@ from tutelage.student.tokenizer import Tokenize, Tokens
 
 RESPONSE_VIEWS: tuple[ViewName, ViewName] = ("response_given_instruction", "response")
 INSTRUCTION_VIEWS: tuple[ViewName, ViewName] = ("instruction_given_response", "instruction")
+END_VIEWS: tuple[ViewName] = (END_VIEW,)
 
 _CUT_ATTEMPTS = 8
 
@@ -91,17 +93,19 @@ class ViewBuilder:
 
         Args:
             candidate: One that `blank_reason` has nothing against.
-            side: Which text is the target.
+            side: Which text is the target; `end` for the first token after the last response.
 
         Returns:
             The passages, or the reason why there are none: `too_long`, `no_target_tokens`,
-            `template_refused`, `rewritten_by_template`, `not_trained`, or `empty_response` where
-            nothing but thinking was there.
+            `template_refused`, `rewritten_by_template`, `not_trained`, `empty_response` where
+            nothing but thinking was there, or `no_end_of_turn`.
         """
         try:
             messages, turns = self.targets_of(candidate)
             if side == "response":
                 sides = [self._response_side(messages, at, candidate) for at in turns]
+            elif side == "end":
+                sides = [self._end_side(messages, turns[-1], candidate)]
             else:
                 asked = [at for at in turns if at and messages[at - 1].role == "user"]
                 sides = [
@@ -204,6 +208,26 @@ class ViewBuilder:
             target=whole.target[:counted],
             target_starts_T=whole.target_starts_T[:counted],
             straddles=whole.straddles,
+        )
+
+    def _end_side(
+        self, messages: tuple[Message, ...], at: int, candidate: Candidate
+    ) -> EncodedSide:
+        """First token of the end of the turn, after everything in front of it."""
+        rendered = self._render(messages, at, candidate)
+        if not rendered.end:
+            raise _NotReadableError("no_end_of_turn", "the template ends a turn with nothing")
+        border = self._with_end(rendered)
+        needed = len(border.context) + len(border.target)
+        if needed > self.max_length:
+            raise _NotReadableError("too_long", self._too_long("end of the turn", needed))
+        return EncodedSide(
+            given=(passage_of((*border.context, *border.target[:-1]), border.target[-1:]),),
+            alone=(),
+            starts_T=np.zeros(1, dtype=np.int32),
+            text=rendered.end,
+            straddles=False,
+            truncated=False,
         )
 
     def _instruction_side(
