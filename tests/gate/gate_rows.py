@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tutelage.data import Candidate, Message, Reading, ViewName
+from tutelage.data import END_VIEW, Candidate, Message, Reading, ViewName
 from tutelage.gate import GateRow, PlantRow, ScoredText, features_of, part_of, plain_features, plant
 from tutelage.student import TableStudent
 
@@ -107,6 +107,9 @@ class CountingStudent(TableStudent):
     """A student that is surprised by unknown words and broken order, and bored by repetition."""
 
     def _nats(self, candidate: Candidate, view: ViewName, entry: object) -> np.ndarray:  # noqa: ARG002  (of the base class)
+        if view == END_VIEW:
+            open_end = 0.0 if candidate.response.rstrip().endswith(".") else 6.0
+            return np.array([0.5 + open_end + _unit(f"end {candidate.response}")], dtype=np.float32)
         of_response = view in {"response", "response_given_instruction"}
         text, other = (
             (candidate.response, candidate.instruction)
