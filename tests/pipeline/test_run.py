@@ -205,8 +205,22 @@ def test_the_manifest_is_there_before_work_starts_and_holds_no_key(
     assert b"sk-very-secret" not in everything
 
 
-def test_what_the_student_reads_to_choose_an_instruction_serves_the_scores_too(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("more", "measured"),
+    [
+        ({}, "ranks"),  # `rsr` needs ranks
+        ({"score": {"metrics": ["ifd", "r_ifd"]}}, "nll"),
+        (
+            {
+                "score": {"metrics": ["ifd", "r_ifd"]},
+                "select": {"rule": "srt", "quality_gate": "calibrated"},
+            },
+            "full",
+        ),
+    ],
+)
+def test_what_the_student_reads_first_serves_the_scores_and_the_gate_too(
+    tmp_path: Path, more: dict[str, object], measured: str
 ) -> None:
     asked = []
 
@@ -217,8 +231,10 @@ def test_what_the_student_reads_to_choose_an_instruction_serves_the_scores_too(
 
     fakes = dataclasses.replace(doors(), open_student=lambda s: Noting(name=s.model))
     run_all(
-        settings(write_rows(tmp_path / "data.jsonl", rows()), tmp_path / "run"),
+        settings(write_rows(tmp_path / "data.jsonl", rows()), tmp_path / "run", **more),
         progress=Silent(),
         doors=fakes,
+        with_page=False,
     )
-    assert asked == ["ranks", "ranks"], "a reading without ranks would be read again for `rsr`"
+    assert len(asked) >= 2, "the choice between instructions, and the scores"
+    assert set(asked) == {measured}, "what a reading lacks would be read again later"

@@ -33,7 +33,7 @@ from tutelage.pipeline.config import RaySettings, ScoreSettings
 from tutelage.pipeline.resources import Reader
 from tutelage.pipeline.score_stage import Scorer, score_candidates, stored_schema
 from tutelage.progress import Progress
-from tutelage.student import StudentSettings, chunks_of, open_student
+from tutelage.student import Statistics, StudentSettings, chunks_of, open_student
 
 # ----------------------------------------------------------------------------------------------
 # What one worker does: a student of its own that reads whole chunks.
@@ -96,6 +96,7 @@ class ScoringWorker:
             another machine.
         folder: Where the parts go.
         open_student: How the student is opened.
+        at_least: Statistics that later stages need of the same readings.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class ScoringWorker:
         fingerprint: str,
         folder: WorkFolder,
         open_student: Callable[[StudentSettings], Reader],
+        at_least: Statistics = "nll",
     ) -> None:
         self._settings = StudentSettings.model_validate(student)
         self._metrics = tuple(metrics)
@@ -114,6 +116,7 @@ class ScoringWorker:
         self._fingerprint = fingerprint
         self._folder = folder
         self._open_student = open_student
+        self._at_least: Statistics = at_least
         self._student: Reader | None = None
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -166,6 +169,7 @@ class ScoringWorker:
             student=self._student,
             metrics=self._metrics,
             statistics=self._statistics,
+            at_least=self._at_least,
         )
         schema = stored_schema(self._metrics, statistics=self._statistics)
         write_table(self._folder.part(name), pa.Table.from_pylist(list(rows), schema=schema))
@@ -193,6 +197,7 @@ class RayScoring:
         pool: How many workers, and where.
         folder: Where chunks and parts lie while it goes on.
         open_student: How a worker opens its student; it is sent there.
+        at_least: Statistics that later stages need of the same readings.
     """
 
     settings: StudentSettings
@@ -202,6 +207,7 @@ class RayScoring:
     pool: RaySettings
     folder: WorkFolder
     open_student: Callable[[StudentSettings], Reader] = open_student
+    at_least: Statistics = "nll"
 
     def computing(self, metrics: tuple[str, ...]) -> "RayScoring":
         """Same job for these metrics."""
@@ -310,6 +316,7 @@ def ray_job(
     *,
     out: Path,
     open_student: Callable[[StudentSettings], Reader],
+    at_least: Statistics = "nll",
 ) -> RayScoring:
     """Scoring job that writes `out`.
 
@@ -322,6 +329,7 @@ def ray_job(
         score: Settings of the scores.
         out: The table of scores.
         open_student: How a worker opens its student; it is sent there.
+        at_least: Statistics that later stages need of the same readings.
     """
     if score.ray.worker_gpus and student.device == "auto":
         student = student.model_copy(update={"device": "cuda"})
@@ -334,6 +342,7 @@ def ray_job(
         pool=score.ray,
         folder=WorkFolder(root=out.with_name(f".{out.name}.ray")),
         open_student=open_student,
+        at_least=at_least,
     )
 
 
@@ -352,6 +361,7 @@ def _reports(
         "fingerprint": job.fingerprint,
         "folder": WorkFolder(root=job.folder.root.resolve()),
         "open_student": job.open_student,
+        "at_least": job.at_least,
     }
     with ray.data.DataContext.current(context), _quiet():
         # Names, not rows: Ray joins small blocks of rows, and then one worker would get them all.

@@ -7,7 +7,7 @@ from tutelage.distributed.score_job import RayScoring, ray_job
 from tutelage.distributed.teacher_pool import opens_on_ray
 from tutelage.pipeline.config import RaySettings, ScoreSettings
 from tutelage.pipeline.resources import OpensTeacher, Reader
-from tutelage.student import StudentSettings
+from tutelage.student import Statistics, StudentSettings
 
 
 class RayWorkers:
@@ -21,6 +21,7 @@ class RayWorkers:
         *,
         out: Path,
         open_student: Callable[[StudentSettings], Reader],
+        at_least: Statistics = "nll",
     ) -> RayScoring:
         """Scoring job that writes `out`.
 
@@ -30,8 +31,11 @@ class RayWorkers:
             score: Settings of the scores.
             out: The table of scores.
             open_student: How a worker opens its student; it is sent there.
+            at_least: Statistics that later stages need of the same readings.
         """
-        return ray_job(student, reader, score, out=out, open_student=open_student)
+        return ray_job(
+            student, reader, score, out=out, open_student=open_student, at_least=at_least
+        )
 
     def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
         """Opener of teachers; those that are local models are spread over the pool."""

@@ -499,6 +499,11 @@ def statistics_for(names: Iterable[str]) -> Statistics:
     return max((spec.statistics for spec in specs_for(names)), key=LEVELS.index, default="nll")
 
 
+def most_of(*levels: Statistics) -> Statistics:
+    """Most detailed of some levels of statistics."""
+    return max(levels, key=LEVELS.index)
+
+
 def beyond(names: Iterable[str], statistics: Statistics) -> tuple[str, ...]:
     """Metrics that need more than the given statistics.
 

@@ -36,6 +36,7 @@ from tutelage.gate import (
     plant,
 )
 from tutelage.gate.features import DIFFERENCES
+from tutelage.metrics import most_of, statistics_for
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import NOT_FITTED, write_gate, write_results
 from tutelage.pipeline.resources import Doors, Reader, opened_student
@@ -45,7 +46,7 @@ from tutelage.pipeline.stage import Stage, Tally, noted, quality_gate_stage, run
 from tutelage.pipeline.stages import stored_candidates
 from tutelage.progress import Progress
 from tutelage.selection import SelectSettings
-from tutelage.student import StudentSettings
+from tutelage.student import Statistics, StudentSettings
 
 GATE_VIEWS = (*VIEW_NAMES, END_VIEW)
 """Views that the gate's features are computed from."""
@@ -53,6 +54,21 @@ REJECTED = "rejected"
 """Fault name of rows that the user provides as rejected by a person."""
 _CLEAN_MOST = 4000
 """Most clean candidates on which a gate is fitted and measured."""
+_MEASURED: Statistics = "full"
+"""Statistics that the features of a text are made of."""
+
+
+def statistics_needed(metrics: Sequence[str], settings: SelectSettings) -> Statistics:
+    """Statistics that scores and a calibrated gate need of each candidate.
+
+    Scores are measured with these, so that the gate finds its numbers in the student's cache.
+
+    Args:
+        metrics: Metrics of the scores.
+        settings: The selection, with or without a gate.
+    """
+    gate = _MEASURED if settings.quality_gate == "calibrated" else "nll"
+    return most_of(statistics_for(metrics), gate)
 
 
 def calibrate(
@@ -359,7 +375,9 @@ def _read(
     """Candidates with their token statistics and texts, or the reason for having none."""
     counter = ReadingCounter(progress)
     with counter.watching(student):
-        outcomes = student.read(counter.asked(candidates), views=GATE_VIEWS, statistics="full")
+        outcomes = student.read(
+            counter.asked(candidates), views=GATE_VIEWS, statistics=_MEASURED
+        )
         for candidate, outcome in zip(candidates, outcomes, strict=True):
             counter.came()
             if isinstance(outcome, Reading):

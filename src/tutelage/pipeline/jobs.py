@@ -19,7 +19,7 @@ from tutelage.pipeline.config import (
     ScoreSettings,
     checked,
 )
-from tutelage.pipeline.gate_stage import calibrate
+from tutelage.pipeline.gate_stage import calibrate, statistics_needed
 from tutelage.pipeline.load_stage import with_responses
 from tutelage.pipeline.report_stage import write_report
 from tutelage.pipeline.resources import (
@@ -42,7 +42,7 @@ from tutelage.pipeline.summary_text import in_words
 from tutelage.progress import Progress, Silent
 from tutelage.refinement import RefineSettings
 from tutelage.selection import SelectSettings
-from tutelage.student import StudentSettings
+from tutelage.student import Statistics, StudentSettings
 from tutelage.teacher import TeacherSettings
 
 
@@ -88,7 +88,7 @@ def run_all(
                     ),
                     progress=progress,
                     reading=settings.student,
-                    scored_later=settings.score.metrics,
+                    at_least=statistics_needed(settings.score.metrics, settings.select),
                 )
             else:
                 tallies["refine"] = stages.take_once(run)
@@ -123,7 +123,7 @@ def _refine(
     doors: Doors,
     progress: Progress,
     reading: StudentSettings | None,
-    scored_later: Sequence[str],
+    at_least: Statistics,
 ) -> Tally:
     own = own_writer(refine, reading, doors)
     note(run, teacher={"name": teacher.teacher_name, "prompts": prompts_used(refine)})
@@ -145,7 +145,7 @@ def _refine(
             doors=doors,
             progress=progress,
             own=own,
-            scored_later=scored_later,
+            at_least=at_least,
         )
 
     return run_stage(run, stage, work, again=stages.worth_asking_again)
@@ -180,7 +180,12 @@ def _score(
     workers = None
     if settings.score.engine == "ray":
         workers = scoring_job(
-            settings.student, student, settings.score, out=run.scores, doors=doors
+            settings.student,
+            student,
+            settings.score,
+            out=run.scores,
+            doors=doors,
+            at_least=statistics_needed((), settings.select),
         )
     return stages.score(
         run,
@@ -189,6 +194,7 @@ def _score(
         settings=settings.score,
         progress=progress,
         workers=workers,
+        at_least=statistics_needed((), settings.select),
     )
 
 
@@ -242,7 +248,7 @@ def refine_data(
                 doors=teacher_doors(doors, engine=engine, pool=pool),
                 progress=progress,
                 reading=parts.student,
-                scored_later=DEFAULT_METRICS,
+                at_least=statistics_needed(DEFAULT_METRICS, SelectSettings()),
             )
     return {"load": loaded, "refine": refined, "run": str(out)}
 

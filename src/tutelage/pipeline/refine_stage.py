@@ -45,6 +45,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.refinement import Crowd, RefineSettings, reflect_all, sample_in_waves
 from tutelage.refinement.statuses import WAITING_FOR_BATCH
 from tutelage.selection import SelectSettings, choose_parents, needed_metrics
+from tutelage.student import Statistics
 
 CHUNK_EXAMPLES = 256
 """Examples that pass the four steps together, to limit memory and the batch plan."""
@@ -100,7 +101,7 @@ def lazy_parents(
     select: SelectSettings,
     *,
     progress: Progress,
-    scored_later: Sequence[str] = (),
+    at_least: Statistics = "nll",
 ) -> Parents:
     """Let the student choose, by the rule that will decide in the end.
 
@@ -108,7 +109,8 @@ def lazy_parents(
         student: Who reads and chooses.
         select: The rule.
         progress: Of the refine stage, in whose line the reading is shown.
-        scored_later: Metrics of the score stage, so that it need not read these candidates again.
+        at_least: Statistics that later stages need of these candidates, so that they need not be
+            read again.
     """
     metrics = needed_metrics(select.rule) or ("ifd", "r_ifd")
 
@@ -120,7 +122,7 @@ def lazy_parents(
                 counter.asked(candidates),
                 student=student,
                 metrics=metrics,
-                also_for=scored_later,
+                at_least=at_least,
             ):
                 counter.came()
                 scored.append(row)

@@ -182,6 +182,7 @@ class Workers(Protocol):
         *,
         out: Path,
         open_student: Callable[[StudentSettings], Reader],
+        at_least: Statistics = "nll",
     ) -> ScoringJob:
         """Scoring job that writes `out`.
 
@@ -191,6 +192,7 @@ class Workers(Protocol):
             score: Settings of the scoring.
             out: The table.
             open_student: Opens a student in a worker.
+            at_least: Statistics that later stages need of the same readings.
         """
         ...
 
@@ -251,7 +253,13 @@ def workers_of(doors: Doors) -> Workers:
 
 
 def scoring_job(
-    student: StudentSettings, reader: Reader, score: ScoreSettings, *, out: Path, doors: Doors
+    student: StudentSettings,
+    reader: Reader,
+    score: ScoreSettings,
+    *,
+    out: Path,
+    doors: Doors,
+    at_least: Statistics = "nll",
 ) -> ScoringJob:
     """Scoring job of a pool of workers, which writes `out`.
 
@@ -261,12 +269,13 @@ def scoring_job(
         score: Settings of the scores.
         out: The table of scores.
         doors: How the student is opened, and the pool.
+        at_least: Statistics that later stages need of the same readings.
 
     Raises:
         SettingsError: No workers were handed in.
     """
     return workers_of(doors).scoring_job(
-        student, reader, score, out=out, open_student=doors.open_student
+        student, reader, score, out=out, open_student=doors.open_student, at_least=at_least
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import (
+    END_VIEW,
     OK,
     Candidate,
     Reading,
@@ -38,6 +39,7 @@ from tutelage.errors import SettingsError
 from tutelage.metrics import (
     beyond,
     finish_scores,
+    most_of,
     needs_steps,
     needs_text,
     score_row,
@@ -49,7 +51,7 @@ from tutelage.metrics import (
 from tutelage.pipeline.config import DEFAULT_METRICS, checked, known_metrics
 from tutelage.pipeline.resources import Reader
 from tutelage.progress import Progress, Silent
-from tutelage.student import StudentSettings, TextPair, open_student
+from tutelage.student import Statistics, StudentSettings, TextPair, open_student
 
 # ----------------------------------------------------------------------------------------------
 # A count of what the student has read so far, which moves with each batch.
@@ -204,7 +206,7 @@ def score_candidates(
     student: Reader,
     metrics: Sequence[str],
     statistics: bool = False,
-    also_for: Sequence[str] = (),
+    at_least: Statistics = "nll",
 ) -> Iterator[dict[str, Any]]:
     """Rows of the scores table, one for each candidate, in the order given.
 
@@ -215,8 +217,9 @@ def score_candidates(
         student: The student that reads.
         metrics: Names of per-candidate metrics.
         statistics: Measure all token statistics, and add the columns of the token table.
-        also_for: Metrics that are computed later from the same readings. What they need is
-            measured now, so that the cache holds it and the student reads nothing twice.
+        at_least: Statistics that are computed with later from the same readings: measured now,
+            so that the cache holds them and the student reads nothing twice. With `full` the end
+            of the turn is measured too, for the quality gate.
     """
     waiting: deque[Candidate] = deque()
 
@@ -227,8 +230,11 @@ def score_candidates(
 
     with_text = needs_text(metrics)
     _check_measured(student, metrics)
-    wanted = student.measures if statistics else statistics_for((*metrics, *also_for))
-    outcomes = student.read(noted(), views=views_for(metrics), statistics=wanted)
+    wanted = student.measures if statistics else most_of(statistics_for(metrics), at_least)
+    views = views_for(metrics)
+    if at_least == "full":
+        views = (*views, END_VIEW)
+    outcomes = student.read(noted(), views=views, statistics=wanted)
     for outcome, steps in _with_steps(outcomes, waiting, student=student, metrics=metrics):
         candidate = waiting.popleft()
         readable = candidate.status == OK
@@ -298,7 +304,7 @@ def _targets(
     reading: Reading, candidate: Candidate, student: Reader
 ) -> dict[TextName, TargetTokens]:
     """Tokens of the texts that were read."""
-    names = {text_of(view) for view in reading.views}
+    names = {text_of(view) for view in reading.views if view != END_VIEW}
     return {name: student.targets(candidate, name) for name in TEXT_NAMES if name in names}
 
 
@@ -318,6 +324,7 @@ def score_to_table(
     progress: Progress,
     statistics: Path | None = None,
     scorer: Scorer | None = None,
+    at_least: Statistics = "nll",
 ) -> dict[str, Any]:
     """Score candidates and write the scores table.
 
@@ -330,13 +337,14 @@ def score_to_table(
         progress: Told of each candidate.
         statistics: Where the token statistics are to be kept, or None.
         scorer: Gives the rows; by default the student in this process.
+        at_least: As for `score_candidates`, where the student reads in this process.
 
     Returns:
         The tally: how many candidates have which status, and the student's fingerprint.
     """
     statuses: Counter[str] = Counter()
     tokens = 0
-    scorer = scorer or here(student, metrics, statistics=statistics is not None)
+    scorer = scorer or here(student, metrics, statistics=statistics is not None, at_least=at_least)
     progress.begin("score", total=total, unit="candidates")
     counter = ReadingCounter(progress)
     with (
@@ -357,15 +365,28 @@ def score_to_table(
     }
 
 
-def here(student: Reader, metrics: Sequence[str], *, statistics: bool = False) -> Scorer:
+def here(
+    student: Reader,
+    metrics: Sequence[str],
+    *,
+    statistics: bool = False,
+    at_least: Statistics = "nll",
+) -> Scorer:
     """Scorer that reads in this process.
 
     Args:
         student: The student.
         metrics: Metrics to compute.
         statistics: Whether token statistics are returned too.
+        at_least: As for `score_candidates`.
     """
-    return partial(score_candidates, student=student, metrics=metrics, statistics=statistics)
+    return partial(
+        score_candidates,
+        student=student,
+        metrics=metrics,
+        statistics=statistics,
+        at_least=at_least,
+    )
 
 
 def versions_of(row: Row) -> tuple[Candidate, ...]:

@@ -11,7 +11,7 @@ already paid for is in the teacher cache and the student's cache, so starting ag
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from glob import glob
 from itertools import groupby
 from pathlib import Path
@@ -65,7 +65,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.refinement import RefineSettings
 from tutelage.reporting.number_format import count
 from tutelage.selection import SelectSettings
-from tutelage.student import StudentSettings
+from tutelage.student import Statistics, StudentSettings
 from tutelage.teacher import TeacherSettings
 
 BATCH_ROWS = 4096
@@ -183,7 +183,7 @@ def refine(
     doors: Doors,
     progress: Progress,
     own: TeacherSettings | None = None,
-    scored_later: Sequence[str] = (),
+    at_least: Statistics = "nll",
 ) -> Tally:
     """Rewrite with a teacher, and choose with a student between the steps.
 
@@ -198,7 +198,7 @@ def refine(
         doors: How teachers are reached.
         progress: Told of each reflection.
         own: The student as a teacher, where its own answers are rewritten.
-        scored_later: Metrics of the score stage that follows.
+        at_least: Statistics that later stages need of the same readings.
     """
     examples = rows_in(run.examples)
     with opened_journal(run, teacher) as journal:
@@ -216,7 +216,7 @@ def refine(
             settings=refine,
             parents=None
             if student is None
-            else lazy_parents(student, select, progress=progress, scored_later=scored_later),
+            else lazy_parents(student, select, progress=progress, at_least=at_least),
             open_student=None
             if own is None
             else lambda: attended(
@@ -284,6 +284,7 @@ def score(
     settings: ScoreSettings,
     progress: Progress,
     workers: ScoringJob | None = None,
+    at_least: Statistics = "nll",
 ) -> Tally:
     """Score every candidate with a student; the scores of other students stay.
 
@@ -297,6 +298,7 @@ def score(
         settings: Settings of the scoring.
         progress: Told of each candidate.
         workers: Workers that read instead.
+        at_least: Statistics that later stages need of the same readings.
     """
     stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
     before = metrics_there(run, stage)
@@ -319,6 +321,7 @@ def score(
                 progress=shown,
                 statistics=out[1],
                 scorer=scorer,
+                at_least=at_least,
             )
         if workers is not None:
             workers.forget()

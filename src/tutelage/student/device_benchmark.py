@@ -5,6 +5,7 @@ Weights are drawn from a seed, so that anybody can repeat a measurement without 
 """
 
 import logging
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -281,7 +282,19 @@ def device_name(device: str) -> str:
     kind, _, number = device.partition(":")
     if kind in ("cuda", "xpu"):
         return str(getattr(torch, kind).get_device_name(int(number or 0)))
-    return f"{platform.machine()} {platform.processor()}".strip()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    units = torch.backends.cpu.get_cpu_capability()
+    return f"{_processor()}, {cores} of its cores, {units}"
+
+
+def _processor() -> str:
+    """Name of the CPU, or its architecture where the system does not tell."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    names = (line.partition(":")[2] for line in text.splitlines() if line.startswith("model name"))
+    return next(names, "").strip() or platform.processor() or platform.machine()
 
 
 def save_student(folder: Path) -> None:

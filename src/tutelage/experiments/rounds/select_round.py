@@ -28,7 +28,7 @@ from tutelage.experiments.rounds.config import LoopName, RoundDoors, RoundsSetti
 from tutelage.experiments.rounds.rewrite import rewrite_refused, won_back
 from tutelage.pipeline import stages
 from tutelage.pipeline.check_stages import verify_candidates
-from tutelage.pipeline.gate_stage import calibrate
+from tutelage.pipeline.gate_stage import calibrate, statistics_needed
 from tutelage.pipeline.resources import Reader, begin, note, opened_journal, opened_student, run_id
 from tutelage.pipeline.run_dir import RunFolder, checksum
 from tutelage.pipeline.sample_stage import stored_examples
@@ -265,6 +265,7 @@ def _decide(
         reading=judging.student,
         settings=settings.score,
         progress=progress,
+        at_least=statistics_needed((), select),
     )
     if select.quality_gate == "calibrated":
         calibrate(run, select, student=student, progress=progress)
