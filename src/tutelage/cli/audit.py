@@ -40,7 +40,7 @@ from tutelage.cli.summaries import estimate_text
     type=click.FloatRange(min=0.0, max=0.5, min_open=True),
     default=0.05,
     show_default=True,
-    help="The share of clean rows that the gate may refuse.",
+    help="The share of clean rows that the gate may reject.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
 @click.option(

@@ -155,7 +155,7 @@ class SelectSettings(BaseModel):
         default=0.05,
         gt=0.0,
         le=0.5,
-        description="quality_gate: the share of clean versions that may be refused.",
+        description="quality_gate: the share of clean versions that may be rejected.",
     )
     quality_gate_examples: int = Field(
         default=150,

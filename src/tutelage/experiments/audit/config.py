@@ -29,7 +29,7 @@ class AuditSettings(BaseModel):
         default=0.05,
         gt=0.0,
         le=0.5,
-        description="The share of clean rows that the gate may refuse.",
+        description="The share of clean rows that the gate may reject.",
     )
     seed: int = Field(
         default=0, description="Seed of the sample, the planted faults and the intervals."
