@@ -161,7 +161,7 @@ class SelectSettings(BaseModel):
         default=150,
         ge=60,
         description="quality_gate: the number of examples that faults are planted into; each "
-        "costs the student about 24 readings.",
+        "takes about 24 scored texts.",
     )
     quality_gate_rejected: str | None = Field(
         default=None,
