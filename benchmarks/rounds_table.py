@@ -67,7 +67,7 @@ def print_loops(out: Path) -> None:
     path = out / "out" / "loops.parquet"
     if not path.is_file():
         return
-    print("\n| after | task | loop | less | difference (95 %) | p, corrected | detectable |")
+    print("\n| after | task | loop | minus | difference (95 %) | p, corrected | detectable |")
     print("|---:|---|---|---|---:|---:|---:|")
     for r in pq.read_table(path).to_pylist():
         span = f"{r['mean']:+.3f} ({r['low']:+.3f} to {r['high']:+.3f})"

@@ -1,11 +1,11 @@
-"""The tables and the pictures of docs/experiments/where-choosing-pays.md, from raw items alone.
+"""Tables and figures of docs/experiments/where-choosing-pays.md, computed from the raw items.
 
     python benchmarks/experiments/map_table.py docs/experiments/raw mismatch echo truncated mismatch-again --pictures docs/images
 
 Reads map-FAULT.csv.gz (written by raw_items.py) and map-FAULT-rates.json. The arms oracle and clean have the same rows
-for every fault, and so the same trainings: seeds that a file lacks are taken from the other files. Only seeds that all arms of a
-comparison have are used. Harm and benefit are those of a whole set against the originals, by taking the outcome as
-linear in the share: ungated is half faulty and half clean, oracle half original and half clean.
+for every fault and are trained once, so seeds that one file lacks are taken from the other files. A comparison uses the
+seeds that all its arms have. Harm and benefit are those of a whole set compared with the originals, assuming that the
+outcome is linear in the share: ungated is half faulty and half clean, oracle half original and half clean.
 """
 
 import argparse
@@ -49,7 +49,7 @@ DRAWN = (
     ("oracle", "ungated"),
     ("clean", "ungated"),
 )
-"""What the picture of open references shows; that of the gain shows the first four."""
+"""Comparisons in the figure of open references; the figure of the gain shows the first four."""
 
 
 def read_arms(path: Path, task: str) -> Arms:
@@ -64,7 +64,7 @@ def read_arms(path: Path, task: str) -> Arms:
 
 
 def all_arms(folder: Path, fault: str, faults: Sequence[str], task: str) -> Arms:
-    """The arms of a fault, with the seeds of oracle and clean that were trained for another fault."""
+    """Arms of a fault, including seeds of oracle and clean that were trained for another fault."""
     arms = read_arms(folder / f"map-{fault}.csv.gz", task)
     seeds = {seed for name, by_seed in arms.items() if name != "untrained" for seed in by_seed}
     for other in faults:
@@ -76,13 +76,16 @@ def all_arms(folder: Path, fault: str, faults: Sequence[str], task: str) -> Arms
 
 
 def tasks_of(path: Path) -> list[str]:
-    """The outcomes that a file has, in its order."""
+    """Outcomes in a file, in its order."""
     with gzip.open(path, "rt") as file:
         return list(dict.fromkeys(row["task"] for row in csv.DictReader(file)))
 
 
 def difference(arms: Arms, arm: str, against: str) -> Interval | None:
-    """One arm less another over the seeds that both have; the untrained student counts for all."""
+    """Difference of one arm minus another over their common seeds.
+
+    The untrained student has no seeds and is compared with every seed.
+    """
     if arm not in arms or against not in arms:
         return None
     base = arms[against]
@@ -94,7 +97,7 @@ def difference(arms: Arms, arm: str, against: str) -> Interval | None:
 
 
 def ratio(arms: Arms, choice: str) -> str:
-    """The efficiency of a choice, with its interval."""
+    """Efficiency of a choice with its interval, as text."""
     names = (choice, "oracle", "ungated")
     if any(name not in arms for name in names):
         return ""
@@ -145,7 +148,7 @@ def rates(folder: Path, faults: Sequence[str]) -> None:
                 f"{r['clean refused']:g} of {r['clean']:g}",
                 f"{r['clean refused'] / r['clean']:.2f}",
             ))  # fmt: skip
-    table(("fault", "arm", "faulty refused", "share", "clean refused", "share"), rows)
+    table(("fault", "arm", "faulty rejected", "share", "clean rejected", "share"), rows)
 
 
 def comparisons(arms: Arms, task: str, fault: str) -> None:
@@ -155,21 +158,21 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
         i = difference(arms, arm, against)
         if i is not None:
             rows.append((
-                f"{arm} less {against}", shown(i), f"{i.p_value:.3f}", f"{i.detectable:.4f}",
+                f"{arm} minus {against}", shown(i), f"{i.p_value:.3f}", f"{i.detectable:.4f}",
                 str(i.seeds),
             ))  # fmt: skip
     for arm in arms:
         i = difference(arms, arm, "untrained") if arm != "untrained" else None
         if i is not None:
-            rows.append((f"{arm} less untrained", shown(i), "", "", str(i.seeds)))
-    table(("", "mean (95 % interval)", "p", "would be found", "seeds"), rows)
+            rows.append((f"{arm} minus untrained", shown(i), "", "", str(i.seeds)))
+    table(("", "mean (95 % interval)", "p", "smallest difference found in 4 of 5 experiments", "seeds"), rows)
     print("\nefficiency:", {arm: ratio(arms, arm) for arm in ("choice", "gated") if arm in arms})
     print("harm of the fault:", scaled(difference(arms, "oracle", "ungated"), 2.0))
     print("benefit of a clean revision:", scaled(difference(arms, "clean", "oracle"), 2.0))
 
 
 def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> None:
-    """Differences with intervals, fault by fault, as the product draws them."""
+    """Write a figure of differences with intervals, by fault."""
     from tutelage.reporting.interval_chart import interval_chart
 
     rows = []
@@ -182,11 +185,11 @@ def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> N
             for arm, against in DRAWN[:4] if gain else DRAWN:
                 i = difference(arms, arm, against)
                 if i is not None:
-                    name = f"{fault}: {arm} less {against}".replace("permuted_gated", "permuted")
+                    name = f"{fault}: {arm} minus {against}".replace("permuted_gated", "permuted")
                     rows.append((name.replace("mismatch-again", "again"), i.mean, i.low, i.high))
     outcome = "the gain from the instruction" if gain else "open references"
-    primary = [name for name, *_ in rows if name.endswith(" less permuted")]
-    unit = f"nats a token on {outcome}, 95 % interval"
+    primary = [name for name, *_ in rows if name.endswith(" minus permuted")]
+    unit = f"nats per token on {outcome}, 95 % interval"
     path.write_text(interval_chart(rows, unit=unit, first=primary))
 
 

@@ -1,10 +1,10 @@
-"""The comparisons of an experiment as Markdown, also of one that is not finished.
+"""Comparisons of an experiment as Markdown tables, also of an unfinished one.
 
     python benchmarks/experiments/tables.py WORK/coachlm.yaml
 
-Every interval is over items and seeds; a star marks one that excludes 0 after the correction for
-all comparisons of the same outcome, a bracketed star one that does so before it only. What does
-not have all seeds yet is left out.
+Every interval is over items and seeds. A star marks a difference that is significant after the
+correction for all comparisons of the same outcome, a star in brackets one whose interval excludes
+0 only before the correction. Comparisons that do not have all seeds yet are left out.
 """
 
 import sys
@@ -24,7 +24,7 @@ def cell(c: Compared) -> str:
 
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
-    """Rows of (row name, column name, text), in the order in which they come."""
+    """Print a table from (row name, column name, text), in the given order."""
     if not rows:
         return
     names, columns = (list(dict.fromkeys(r[n] for r in rows)) for n in (0, 1))
@@ -50,13 +50,13 @@ def main() -> None:
         measure = "value" if any(c.measure == "value" for c in first) else "right"
         first = [c for c in first if c.measure == measure]
         print(f"\n### {primary}, equal {balance}")
-        table("", [(f"{c.arm} less {c.against}", c.student, cell(c)) for c in first])
+        table("", [(f"{c.arm} minus {c.against}", c.student, cell(c)) for c in first])
         ours = [c for c in made if (c.arm, c.against) == (settings.choice, settings.reference)]
-        table("choice less reference", [
+        table("choice minus reference", [
             (f"{c.task} {c.measure}", c.student, cell(c)) for c in ours
         ])  # fmt: skip
         base = [c for c in made if c.against == "untrained"]
-        table("reference less untrained", [
+        table("reference minus untrained", [
             (f"{c.task} {c.measure}", c.student, cell(c)) for c in base
         ])  # fmt: skip
         detectable = [
@@ -69,7 +69,7 @@ def main() -> None:
             for c in first
             if c in ours
         ]
-        print("\nSmallest effect that would be found in four of five:", "; ".join(detectable))
+        print("\nSmallest difference found in 4 of 5 experiments:", "; ".join(detectable))
 
 
 if __name__ == "__main__":

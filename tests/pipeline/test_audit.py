@@ -269,7 +269,7 @@ def test_a_fault_that_shows_beyond_its_estimate_is_said_and_not_passed_over() ->
     assert made is not None
     assert (made.advice, made.because) == ("verify_first", "doubtful")
     told = headline(made, found, noun="rewrites", detail=None)[1]
-    assert "20 % look truncated as surely as half of the rewrites into which" in told
+    assert "20 % look truncated (they score like a typical planted row)" in told
     accounted = Prevalence(share=0.35, low=0.3, high=0.4)
     quiet = (
         none_found,

@@ -85,7 +85,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text(root: Path) -> str:
     """The chapter as text, its lines joined."""
     whole = report_text(root)
-    start = whole.index("What the quality gate refused")
+    start = whole.index("What the quality gate rejected")
     return " ".join(whole[start : whole.index("Faults by teacher", start)].split())
 
 
@@ -101,7 +101,7 @@ def test_the_sentences_are_those_of_the_table_of_results(root: Path, words: str)
     judged = [row for row in results if row["status"] == "judged"]
     refused = [row for row in judged if not row["passed"]]
     said = re.search(
-        r"The gate refused (\d+) of (\d+) judged versions \((\d+) %\), most often for ([a-z ]+) "
+        r"The gate rejected (\d+) of (\d+) judged versions \((\d+) %\), most often for ([a-z ]+) "
         r"\((\d+)\)",
         words,
     )
@@ -112,7 +112,7 @@ def test_the_sentences_are_those_of_the_table_of_results(root: Path, words: str)
     assert said[3] == f"{100 * len(refused) / len(judged):.0f}"
     assert said[4] == most.replace("_", " ")
     unjudged = len(results) - len(judged)
-    assert f"Not judged, and so not refused: {unjudged} versions (too long {unjudged})" in words
+    assert f"Not judged, and so not rejected: {unjudged} versions (too long {unjudged})" in words
     assert "The decisions of this report do not use the gate" in words
 
 
@@ -130,8 +130,8 @@ def test_every_refused_version_stands_in_the_table_by_fault(root: Path, text: st
 def test_the_rates_on_held_out_rows_have_their_intervals(words: str, text: str) -> None:
     numbers = [share(n) for n in (3 / 80, GATE.false_refusals.low, GATE.false_refusals.high)]
     assert (
-        f"Of 80 clean versions that the fit did not see it refused {numbers[0]} (95 % interval "
-        f"{numbers[1]} to {numbers[2]}); 5.0 % were allowed." in words
+        f"Of 80 clean versions that were held out of the fit, it rejected {numbers[0]} (95 % "
+        f"interval {numbers[1]} to {numbers[2]}); 5.0 % were allowed." in words
     )
     assert f"none (clean) {UNKNOWN} 80 {' '.join([*numbers, *[UNKNOWN] * 3])}" in text
     assert "hardest to distinguish from clean versions is echo (strong dose): AUC 0.550" in words
@@ -155,7 +155,7 @@ def test_explain_for_programs_has_the_verdict_and_its_numbers(root: Path) -> Non
             if row["status"] == "judged":
                 assert gate["evidence"]["longest_copy"] == {"value": 0.5, "log_odds": 1.25}
                 assert gate["evidence"]["marks"]["value"] is None
-    assert "quality gate: refused, most likely wrong_letters" in explain_example(root, "row:0")
+    assert "quality gate: rejected, most likely wrong_letters" in explain_example(root, "row:0")
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_explain_for_programs_has_the_verdict_and_its_numbers(root: Path) -> Non
     [
         (
             {"status": "not_fitted", "detail": "30 clean examples"},
-            "so nothing was refused: 30 clean",
+            "so nothing was rejected: 30 clean",
         ),
         (
             {"status": "fitted", "gate": {"version": 0}},

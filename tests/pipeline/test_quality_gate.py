@@ -115,9 +115,9 @@ def test_the_run_says_how_many_were_refused(summary: dict[str, Any]) -> None:
 def test_explain_names_the_fault_and_the_numbers(folder: Path, summary: dict[str, Any]) -> None:
     assert summary["quality_gate"]["fitted"]
     told = explain_example(folder / "run", "row:0")
-    assert "quality gate: refused, most likely echo" in told
+    assert "quality gate: rejected, most likely echo" in told
     assert "above the threshold" in told
-    assert "was refused by the quality gate: it cannot be chosen" in " ".join(told.split())
+    assert "was rejected by the quality gate: it cannot be chosen" in " ".join(told.split())
 
 
 def test_the_gate_is_a_file_with_its_measures(folder: Path, summary: dict[str, Any]) -> None:

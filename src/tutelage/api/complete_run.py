@@ -54,7 +54,7 @@ def run(
         select: Settings of the selection, such as `rule`.
         out: The run folder; None makes a temporary one unless `config` names one.
         overrides: Settings by dotted name, such as `{"select.margin": 0.02}`.
-        quality_gate: `off` or `calibrated`: refuse versions in which fitted detectors find a fault.
+        quality_gate: `off` or `calibrated`: reject versions in which fitted detectors find a fault.
         dry_run: Only estimate cost and time; the teacher is not asked, the student reads for some
             seconds.
         measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses

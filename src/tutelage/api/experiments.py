@@ -119,7 +119,7 @@ def drift(
     doors: Doors | None = None,
     **options: Unpack[DriftCallOptions],
 ) -> Result:
-    """How far the texts of each data set have moved from those of the first.
+    """How far the texts of each dataset have changed from those of the first.
 
     Args:
         *data: Paths or rows in memory (see `read`), or runs, which stand for their chosen sets;
@@ -182,7 +182,7 @@ def _named_set(data: Data, number: int, folder: Path) -> Path:
     values = data_values(data, {}, folder=folder / "given")
     if set(values) != {"path"} or not isinstance(values["path"], str):
         raise SettingsError(
-            f"data set {number}: expected one file, rows in memory, or a run",
+            f"dataset {number}: expected one file, rows in memory, or a run",
             hint="options of the reader are keywords of this function",
         )
     path = Path(values["path"])

@@ -166,7 +166,7 @@ def rank_sources(
     doors: Doors | None = None,
     **options: Unpack[ScoreCallOptions],
 ) -> Ranking | Estimate:
-    """Sources of a data set in order of how well they suit the student.
+    """Sources of a dataset in order of how well they suit the student.
 
     With `probe`, the student is also trained on a little of each.
 
@@ -184,7 +184,7 @@ def rank_sources(
         grace: Also the gradient score GRACE, on so many questions, at least 10.
         level: Confidence level of the intervals, in (0, 1).
         seed: Seed of the draw and of the resampling.
-        probe: Settings with tasks, or a YAML file: try the sources out by training; see
+        probe: Settings with tasks, or a YAML file: compare the sources by training; see
             docs/rank.md.
         most_cells: Stop after this many trainings, to continue another time.
         out: A folder of its own; None makes a temporary one.

@@ -26,21 +26,21 @@ from tutelage.cli.summaries import estimate_text
     type=click.IntRange(min=1),
     default=600,
     show_default=True,
-    help="Number of examples to draw and read.",
+    help="Number of examples to sample and score.",
 )
 @click.option(
     "--planted",
     type=click.IntRange(min=60),
     default=120,
     show_default=True,
-    help="Number of these into which faults are planted; each costs about 12 readings.",
+    help="Number of these into which faults are planted; each takes about 12 scored texts.",
 )
 @click.option(
     "--max-false-refusals",
     type=click.FloatRange(min=0.0, max=0.5, min_open=True),
     default=0.05,
     show_default=True,
-    help="The share of clean rows that the gate may refuse.",
+    help="The share of clean rows that the gate may reject.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
 @click.option(

@@ -16,12 +16,12 @@ from tutelage.cli.output import show_result
 @click.option("--data", help="Your rows, for data.path.")
 @click.option("--student", help="The model that you will train, for student.model.")
 @click.option("--out", help="The run folder, for out.")
-@click.option("--force", is_flag=True, help="Replace files that are there already.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 def init(file: Path, *, force: bool, **values: Any) -> None:
     """Write a commented configuration file to start from.
 
     FILE is tutelage.yaml by default. The JSON schema of the configuration is written next to it, so
-    that editors complete and check settings. A file that is there already is not changed.
+    that editors complete and check settings. Existing files are not changed.
 
     \b
     Example:

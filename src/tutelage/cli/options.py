@@ -262,19 +262,19 @@ def engine_options(function: Function) -> Function:
             type=click.Choice(["local", "ray"]),
             default="local",
             show_default=True,
-            help="In this process, or in a pool of Ray workers.",
+            help="local: in this process; ray: on a pool of Ray workers.",
         ),
         click.option("--workers", type=click.IntRange(min=1), help="Ray: number of workers."),
         click.option(
-            "--worker-cpus", type=click.IntRange(min=1), help="Ray: processors of each worker."
+            "--worker-cpus", type=click.IntRange(min=1), help="Ray: CPUs of each worker."
         ),
         click.option(
             "--worker-gpus",
             type=click.FloatRange(min=0),
-            help="Ray: graphics cards of each worker.",
+            help="Ray: GPUs of each worker.",
         ),
         click.option(
-            "--ray-address", help="Ray: local starts it here, auto joins this machine's cluster."
+            "--ray-address", help="Ray: local starts Ray here; auto joins this machine's cluster."
         ),
     )
     for option in reversed(options):
@@ -361,8 +361,8 @@ def batch_option(function: Function) -> Function:
     return click.option(
         "--batch",
         is_flag=True,
-        help="Ask through the provider's batch API, at about half the price: the command submits "
-        "and exits; the same command collects later.",
+        help="Use the provider's batch API, at about half the price: the command submits the "
+        "requests and exits; run it again later to collect the replies.",
     )(function)
 
 

@@ -133,13 +133,13 @@ class ReadSettings(BaseModel):
     limit: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Read only this many rows."
     )
-    split: str | None = Field(default=None, description="The split of a data set that has several.")
+    split: str | None = Field(default=None, description="The split of a dataset that has several.")
     subset: str | None = Field(
-        default=None, description="The configuration of a hub data set that has several."
+        default=None, description="The configuration of a hub dataset that has several."
     )
     revision: str | None = Field(
         default=None,
-        description="The commit, branch or tag of a hub data set; by default its newest commit, "
+        description="The commit, branch or tag of a hub dataset; by default its newest commit, "
         "which the manifest records.",
     )
 

@@ -109,7 +109,7 @@ def fit_gate(
 
     Args:
         rows: Clean rows and plants, in any order.
-        max_false_refusals: The share of clean rows that may be refused, in (0, 0.5].
+        max_false_refusals: The share of clean rows that may be rejected, in (0, 0.5].
         seed: Seed of the split.
         parts: Whether an example is fit or held out, by its id; by default as `part_of` says.
 
@@ -124,7 +124,7 @@ def fit_gate(
     if not 0 < max_false_refusals <= 0.5:  # noqa: PLR2004
         raise SettingsError(
             f"max_false_refusals is {max_false_refusals}; it must be above 0 and at most 0.5",
-            hint="0.05 refuses about one clean row in twenty",
+            hint="0.05 rejects about one clean row in twenty",
         )
     fit, held = _split(rows, seed=seed, parts=parts)
     faults, skipped = _faults_with_plants(fit, held)

@@ -64,7 +64,7 @@ def choose_thresholds(scored: Scored, *, max_false_refusals: float) -> Threshold
 
     Args:
         scored: Cross-fitted log-odds.
-        max_false_refusals: The share of clean rows that may be refused, in (0, 1).
+        max_false_refusals: The share of clean rows that may be rejected, in (0, 1).
 
     Returns:
         Thresholds from all rows. Where even the strictest refuse more in cross-validation, these

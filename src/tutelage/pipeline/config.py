@@ -61,7 +61,7 @@ class DataSettings(ReadSettings):
     """Location of the rows and how they are read."""
 
     path: str | tuple[str, ...] = Field(
-        description="A file, a folder, a glob, a hub data set, or a list of these."
+        description="A file, a folder, a glob, a hub dataset, or a list of these."
     )
 
     @field_validator("path")

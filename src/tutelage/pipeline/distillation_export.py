@@ -111,7 +111,7 @@ def _snippet(file: Path, teachers: list[str]) -> str:
         "# TRL: teacher_id of a row selects the server that scores it\n"
         "#   AsyncDistillationConfig(teacher_server_urls=teacher_server_urls)\n"
         f"teacher_server_urls = {{\n{urls}}}\n"
-        "# tinker-cookbook: one data set and one TeacherConfig for each teacher\n"
+        "# tinker-cookbook: one dataset and one TeacherConfig for each teacher\n"
         'by_teacher = {t: data.filter(lambda row, t=t: row["teacher_id"] == t)\n'
         "              for t in teacher_server_urls}\n"
     )

@@ -142,7 +142,7 @@ def in_words(result: Mapping[str, Any]) -> str:
     Examples:
         >>> in_words({"status": "judged", "passed": False, "fault": "echo", "excess": 2.5,
         ...           "evidence": '{"longest_copy": [1.0, 3.2], "marks": [null, 0.1]}'})
-        'quality gate: refused, most likely echo (2.50 above the threshold; longest_copy 1.000)'
+        'quality gate: rejected, most likely echo (2.50 above the threshold; longest_copy 1.000)'
     """
     if result["status"] != JUDGED:
         return f"quality gate: not judged ({result['status']})"
@@ -151,7 +151,7 @@ def in_words(result: Mapping[str, Any]) -> str:
         for name, (value, part) in json.loads(result["evidence"]).items()
         if value is not None and part > 0
     ]
-    word = "passed, nearest" if result["passed"] else "refused, most likely"
+    word = "passed, nearest" if result["passed"] else "rejected, most likely"
     side = "below" if result["excess"] <= 0 else "above"
     place = "; ".join([f"{abs(result['excess']):.2f} {side} the threshold", *numbers])
     return f"quality gate: {word} {result['fault']} ({place})"

@@ -1,6 +1,6 @@
-"""Report section about the quality gate: what it refused, and how reliable it is.
+"""Report section about the quality gate: what it rejected, and how reliable it is.
 
-Every number of the sentences stands in the tables below them.
+Every number in its sentences is also in its tables.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tutelage.reporting import Figure, Section, Table
 
 _STRONG = "strong"
-_TITLE = "What the quality gate refused"
+_TITLE = "What the quality gate rejected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class GateCounts:
 
     Attributes:
         judged: Versions that were judged.
-        originals: Refused originals by their most likely fault.
-        others: Refused versions of every other step.
+        originals: Rejected originals by their most likely fault.
+        others: Rejected versions of every other step.
         unjudged: Versions that were not judged, by status.
     """
 
@@ -42,7 +42,7 @@ class GateCounts:
 
     @property
     def refused(self) -> Mapping[str, int]:
-        """Refused versions by fault, the most frequent first."""
+        """Rejected versions by fault, the most frequent first."""
         both = Counter(self.originals) + Counter(self.others)
         return dict(sorted(both.items(), key=lambda item: (-item[1], item[0])))
 
@@ -82,7 +82,7 @@ def gate_section(run: RunFolder, *, in_force: bool) -> "Iterator[Section]":
         yield Section(key="gate", title=_TITLE, paragraphs=(said,))
         return
     if gate is None:
-        said = f"No gate was fitted, so nothing was refused: {document.get('detail')}."
+        said = f"No gate was fitted, so nothing was rejected: {document.get('detail')}."
         yield Section(key="gate", title=_TITLE, paragraphs=(said,))
         return
     counts = count_gate(run)
@@ -99,7 +99,7 @@ def _sentences(gate: CalibratedGate, counts: GateCounts, *, in_force: bool) -> I
     from tutelage.reporting.number_format import count, share
 
     refused = sum(counts.refused.values())
-    said = f"The gate refused {refused:,} of {count(counts.judged, 'judged version')}"
+    said = f"The gate rejected {refused:,} of {count(counts.judged, 'judged version')}"
     if refused:
         fault, most = next(iter(counts.refused.items()))
         said += f" ({share(refused / counts.judged)}), most often for {_plain(fault)} ({most:,})"
@@ -108,10 +108,10 @@ def _sentences(gate: CalibratedGate, counts: GateCounts, *, in_force: bool) -> I
         yield "The decisions of this report do not use the gate: they were made with it off."
     if counts.unjudged:
         versions = count(sum(counts.unjudged.values()), "version")
-        yield f"Not judged, and so not refused: {versions} ({_listed(counts.unjudged)})."
+        yield f"Not judged, and so not rejected: {versions} ({_listed(counts.unjudged)})."
     clean = gate.false_refusals
     yield (
-        f"Of {count(clean.rows, 'clean version')} that the fit did not see it refused "
+        f"Of {count(clean.rows, 'clean version')} that were held out of the fit, it rejected "
         f"{share(clean.fraction)} (95 % interval {share(clean.low)} to {share(clean.high)}); "
         f"{share(gate.max_false_refusals)} were allowed."
     )
@@ -143,7 +143,7 @@ def _refused_table(counts: GateCounts) -> "Iterator[Table]":
     if not counts.refused:
         return
     yield Table(
-        caption="Refused versions by their most likely fault",
+        caption="Rejected versions by their most likely fault",
         columns=(
             Column(name="fault"),
             Column(name="originals", style="count"),
@@ -171,16 +171,16 @@ def _held_out_table(gate: CalibratedGate) -> "Table":
 
     clean = gate.false_refusals
     return Table(
-        caption="Planted faults in held-out rows: seen by the fit, and left out of it",
+        caption="Planted faults in held-out rows, with the fault in the fit and left out of it",
         columns=(
             Column(name="fault"),
             Column(name="dose"),
             Column(name="rows", style="count"),
-            Column(name="refused", style="share"),
+            Column(name="rejected", style="share"),
             Column(name="from", style="share"),
             Column(name="to", style="share"),
             Column(name="AUC", style="number"),
-            Column(name="refused, left out", style="share"),
+            Column(name="rejected, left out", style="share"),
             Column(name="AUC, left out", style="number"),
         ),
         rows=(
@@ -210,7 +210,7 @@ def _held_out_table(gate: CalibratedGate) -> "Table":
                 for r in gate.results
             ),
         ),
-        note="Left out: results without the detector and the plants of this fault, as for a fault "
+        note="Left out: results without the detector and planted rows of this fault, as for a fault "
         "that was never planted. AUC: the probability that a faulty version is further above "
         "the thresholds than a clean one.",
     )
@@ -227,7 +227,7 @@ def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
     rows = tuple(
         (_plain(r.fault), r.refused.fraction, r.refused.low, r.refused.high) for r in strong
     )
-    caption = "Share of held-out plants refused, strong dose"
+    caption = "Share of held-out planted faults rejected, strong dose"
     return (
         Figure(
             title=caption,
@@ -237,7 +237,7 @@ def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
                 caption=caption,
                 columns=(
                     Column(name="fault"),
-                    *(Column(name=n, style="share") for n in ("refused", "from", "to")),
+                    *(Column(name=n, style="share") for n in ("rejected", "from", "to")),
                 ),
                 rows=rows,
             ),
@@ -249,7 +249,7 @@ def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
 def _draw(rows: Sequence[tuple[str, float, float, float]]) -> str:
     from tutelage.reporting.interval_chart import interval_chart
 
-    return interval_chart(rows, unit="share refused", first=())
+    return interval_chart(rows, unit="share rejected", first=())
 
 
 def _plain(name: Any) -> str:

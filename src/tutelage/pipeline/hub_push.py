@@ -213,7 +213,7 @@ def _committed(folder: Path, *, repo: str, public: bool) -> dict[str, Any]:
             repo_id=made.repo_id,
             repo_type="dataset",
             delete_patterns=["data/*"],
-            commit_message="Add the data set with its card",
+            commit_message="Add the dataset with its card",
         )
     return {"repo": made.repo_id, "revision": commit.oid, "url": str(made)}
 

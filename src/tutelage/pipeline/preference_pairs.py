@@ -59,7 +59,7 @@ class Version:
         nats_per_token: The student's mean negative log-likelihood of the response; None where it
             was not scored.
         excluded: Why it takes no part in preferences; None where it does.
-        faulty: Whether the calibrated quality gate refused it, so that it is never preferred.
+        faulty: Whether the calibrated quality gate rejected it, so that it is never preferred.
         template_args: The row's own template arguments as JSON text; None where no row of the run
             has any.
     """

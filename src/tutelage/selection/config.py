@@ -155,13 +155,13 @@ class SelectSettings(BaseModel):
         default=0.05,
         gt=0.0,
         le=0.5,
-        description="quality_gate: the share of clean versions that may be refused.",
+        description="quality_gate: the share of clean versions that may be rejected.",
     )
     quality_gate_examples: int = Field(
         default=150,
         ge=60,
         description="quality_gate: the number of examples that faults are planted into; each "
-        "costs the student about 24 readings.",
+        "takes about 24 scored texts.",
     )
     quality_gate_rejected: str | None = Field(
         default=None,

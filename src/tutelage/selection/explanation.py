@@ -19,7 +19,7 @@ from tutelage.selection.srt import Comparison, compare_paper, compare_safe, pass
 _CUTTING_RULES = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
 """Rules that cannot be explained from one example: they need the others, or the data."""
 _PAST_THE_GATE = ("permuted", "refused_version", "cheap")
-"""Rules that may choose candidates that the quality gate refused."""
+"""Rules that may choose candidates that the quality gate rejected."""
 _HIGHEST = {"grape": True, "rsr": False, "lark": True}
 """Direction of the metric of each rule that compares one: true where higher is better."""
 

@@ -65,7 +65,7 @@ def gate(
 
     Returns:
         A table of the GATES schema, ascending by id; one row for each candidate that is out. One
-        that the filters dropped is `filtered_out`, and one that the calibrated gate refused is
+        that the filters dropped is `filtered_out`, and one that the calibrated gate rejected is
         `quality_gate`, whatever the verdict.
 
     Raises:

@@ -60,7 +60,7 @@ OTHER_KIND = "other_kind"
 SHUT_OUT: Mapping[str, str] = MappingProxyType(
     {
         FILTERED_OUT: "was dropped by the filters",
-        REFUSED_BY_GATE: "was refused by the quality gate",
+        REFUSED_BY_GATE: "was rejected by the quality gate",
         "wrong": "is wrong",
         "no_answer": "has no answer that could be checked",
         "cannot_check": "could not be checked, and only right answers may be chosen",

@@ -95,8 +95,8 @@ class StudentSettings(TemplateSettings):
     )
     dtype: Literal["auto"] | DtypeName = Field(
         default="auto",
-        description="auto: bfloat16 where the hardware computes in it; else float16 on a graphics "
-        "card, float32 on a processor.",
+        description="auto: bfloat16 if the hardware supports it, otherwise float16 on a GPU and "
+        "float32 on a CPU.",
     )
     device: str = Field(
         default="auto",
@@ -106,26 +106,26 @@ class StudentSettings(TemplateSettings):
     backend: BackendName = Field(
         default="auto",
         description="auto: `packed` for the decoders it knows on a CPU, `transformers` elsewhere. "
-        "vllm: a vLLM server, see base_url. vllm-offline: vLLM in this process, on a card.",
+        "vllm: a vLLM server, see base_url. vllm-offline: vLLM in this process, on a GPU.",
     )
     device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = Field(
         default=None,
         exclude_if=_is_none,
-        description="Divide a model that is too large for one card among all cards and the "
-        "processor, as transformers does (needs accelerate).",
+        description="Split a model that does not fit on one GPU across all GPUs and the CPU, as "
+        "transformers does (needs accelerate).",
     )
     tensor_parallel: int = Field(
         default=1,
         ge=1,
         exclude_if=_is_one,
-        description="vllm-offline: the number of cards for tensor parallelism.",
+        description="vllm-offline: the number of GPUs for tensor parallelism.",
     )
     gpu_memory_fraction: float = Field(
         default=0.9,
         gt=0.0,
         le=1.0,
         exclude_if=_is_usual_fraction,
-        description="vllm-offline: the fraction of each card's memory to use.",
+        description="vllm-offline: the fraction of each GPU's memory to use.",
     )
     base_url: str | None = Field(
         default=None,
@@ -135,7 +135,7 @@ class StudentSettings(TemplateSettings):
     served_model: str | None = Field(
         default=None,
         min_length=1,
-        description="The student's name on the vLLM server; needed where it serves several models.",
+        description="The student's name on the vLLM server; needed if it serves several models.",
     )
     api_key_env: str | None = Field(
         default=None,
@@ -149,22 +149,22 @@ class StudentSettings(TemplateSettings):
     )
     batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         default="auto",
-        description="The most tokens of a batch, halved where one does not fit. auto: as many "
-        "as fit into the free memory of a graphics card, on a processor "
-        f"{CPU_TOKENS}, two batches at once.",
+        description="Maximum tokens per batch; a batch that does not fit into memory is halved. "
+        "auto: as many as fit into the GPU's free memory; on a CPU "
+        f"{CPU_TOKENS}, with two batches at once.",
     )
     max_length: int | None = Field(
         default=None,
         ge=2,
-        description="The most tokens of a view; by default the model's own limit, or 8192.",
+        description="Maximum tokens per scored text; by default the model's own limit, or 8192.",
     )
     on_overflow: Literal["drop", "truncate"] = Field(
         default="drop",
-        description="drop: the candidate gets the status too_long. truncate: its target is cut, "
-        "equally in both views.",
+        description="drop: the candidate gets the status too_long. truncate: its target is "
+        "truncated, equally in both texts of a ratio.",
     )
     turns: Literal["last", "all"] = Field(
-        default="last", description="Which assistant turns are read; all turns are pooled."
+        default="last", description="Assistant turns to score: the last, or all together."
     )
     score_end_of_turn: bool = Field(
         default=False, description="Count the token that ends the turn as part of the response."

@@ -61,13 +61,13 @@ class TrainSettings(TemplateSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Dtype of the matrix products; trained weights and the optimizer stay in "
-        "float32. auto: bfloat16 where the hardware computes in it, float16 on "
-        "other NVIDIA cards.",
+        "float32. auto: bfloat16 if the hardware supports it, float16 on "
+        "other NVIDIA GPUs.",
     )
     save_dtype: Literal["float32", "source"] = Field(
         default="float32",
-        description="Dtype of the saved weights. float32: as they were trained. source: as the "
-        "student came; of a short training, bfloat16 keeps less than half.",
+        description="Dtype of the saved weights. float32: as they were trained. source: the "
+        "student's original dtype; bfloat16 discards most of a short training run.",
     )
     device: str = Field(
         default="auto",
@@ -80,7 +80,7 @@ class TrainSettings(TemplateSettings):
         "template file.",
     )
     turns: Literal["last", "all"] = Field(
-        default="last", description="Which assistant turns carry loss."
+        default="last", description="Assistant turns with loss: the last, or all."
     )
     row_weights: Literal["auto", "off"] = Field(
         default="auto",
@@ -91,7 +91,7 @@ class TrainSettings(TemplateSettings):
         default="auto",
         exclude_if=_is_auto,
         description="lora: dtype of the weights that are not trained. auto: bfloat16 on a "
-        "graphics card that computes in it, else float32. 4bit: NF4, needs "
+        "GPU that supports it, otherwise float32. 4bit: NF4, needs "
         "bitsandbytes. The adapters are merged into the original weights in any "
         "case.",
     )
@@ -105,14 +105,14 @@ class TrainSettings(TemplateSettings):
         default="auto",
         exclude_if=_is_auto,
         description="on: rows of a microbatch are concatenated instead of padded. auto: on "
-        "where FlashAttention is installed and the model reads concatenated rows as "
+        "if FlashAttention is installed and the model reads concatenated rows as "
         "separate ones.",
     )
     liger: Literal["auto", "on", "off"] = Field(
         default="auto",
         exclude_if=_is_auto,
-        description="The fused loss of the library liger-kernel. auto: on one NVIDIA or AMD card "
-        "where it is installed.",
+        description="The fused loss of the library liger-kernel. auto: on, with one NVIDIA or AMD "
+        "GPU, if it is installed.",
     )
     lora_rank: int = Field(default=16, ge=1, description="lora: the rank of the adapters.")
     lora_alpha: int = Field(
@@ -121,7 +121,7 @@ class TrainSettings(TemplateSettings):
     checkpoint_steps: int = Field(
         default=200,
         ge=1,
-        description="Steps between checkpoints, from which an interrupted training resumes.",
+        description="Steps between checkpoints, from which an interrupted training run resumes.",
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads; by default all.")
 

@@ -271,7 +271,7 @@ def _decisions(run: RunFolder) -> str:
 
 
 def _gate(run: RunFolder) -> str:
-    """Fault of each version that the quality gate refused."""
+    """Fault of each version that the quality gate rejected."""
     if not run.quality_gate_table.exists():
         return "select null::varchar as candidate_id, null::varchar as fault where false"
     path = text(sound(run.quality_gate_table))

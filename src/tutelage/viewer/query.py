@@ -5,7 +5,7 @@ The address holds everything, so that a link shows another person the same rows:
     q         words that must all be in one version's text
     outcome   kept_original, kept_refined, refused, overruled      (repeatable, any of them)
     source, reason, step, teacher, status                          (repeatable, any of them)
-    fault     for which the quality gate refused a version         (repeatable, any of them)
+    fault     for which the quality gate rejected a version         (repeatable, any of them)
     beside    how a second student decides, where there is one     (repeatable, any of them)
     range     METRIC:WHOSE:LOW:HIGH, where WHOSE is original, chosen or any (repeatable, all)
     near      a text: the rows that are nearest to it in meaning, nearest first

@@ -206,7 +206,7 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
 @click.option(
     "--probe",
     type=_FILE,
-    help="A YAML file with tasks: try the sources out by training; see docs/rank.md.",
+    help="A YAML file with tasks: compare the sources by training; see docs/rank.md.",
 )
 @click.option(
     "--most-cells",

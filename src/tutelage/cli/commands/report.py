@@ -197,8 +197,8 @@ def export(
     is_flag=False,
     flag_value="auto",
     metavar="[NAME]",
-    help="Test a device with models of random weights: equality with the processor, speed, memory, "
-    "training. About six minutes on a graphics card, a minute on a processor.",
+    help="Test a device with randomly initialized models: agreement with the CPU, speed, memory, "
+    "training. About six minutes on a GPU, one minute on a CPU.",
 )
 def doctor(
     *,

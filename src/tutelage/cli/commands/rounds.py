@@ -28,7 +28,7 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @data_options
 @click.option("--student", help="Measure the likelihood of each text under this student.")
-@click.option("--current", help="And under a second one, such as the trained student.")
+@click.option("--current", help="Measure it under a second student, too, such as the trained one.")
 @click.option("--template", default="chat", show_default=True, help="Template of both students.")
 @template_options
 @click.option("--check", type=click.Choice(_CHECKS), help="Check responses against references.")
@@ -51,7 +51,7 @@ _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")
     help=("Also write the measures to this Parquet file."),
 )
 def drift(data: tuple[Path, ...], *, out: Path | None, seed: int, **options: Any) -> None:
-    """Measure how far data sets have moved from the first one.
+    """Measure how far datasets have changed from the first one.
 
     Compares length, word distribution, diversity, likelihood, accuracy and the share of each
     teacher, each with a 95 % interval. DATA are files or run folders (their selected sets); a
@@ -124,13 +124,13 @@ def _embedder(name: str) -> dict[str, str]:
     "--compare-with",
     multiple=True,
     type=click.Path(exists=True, file_okay=False),
-    help="The folder of an earlier frontier, to see both in the report. Repeatable.",
+    help="The folder of an earlier frontier, to compare with in the report. Repeatable.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
 def frontier(data: str, *, out: Path, **options: Any) -> None:
-    """Select what the student sometimes, but not always, answers.
+    """Select examples that the student solves sometimes, but not always.
 
-    The student answers each example of DATA that has a reference a few times. Examples are
+    The student answers each example of DATA that has a reference several times. Examples are
     classified as known, maybe known, weakly known or unknown. Those with a pass rate inside the
     band are written to OUT/selected.jsonl, in the order of a curriculum.
 

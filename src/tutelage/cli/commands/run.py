@@ -32,7 +32,7 @@ from tutelage.cli.summaries import estimate_text, refine_text, run_text
 @click.option(
     "--quality-gate",
     type=click.Choice(["off", "calibrated"]),
-    help="Refuse versions in which fitted detectors find a fault; select.quality_gate.",
+    help="Reject versions in which fitted detectors find a fault; select.quality_gate.",
 )
 @batch_option
 @dry_run_options
@@ -48,7 +48,7 @@ def run(
 ) -> None:
     """Load, rewrite, score, select and report, as CONFIG says.
 
-    Resumes an interrupted run: teacher replies and scores that exist are not computed again.
+    Resumes an interrupted run: existing teacher replies and scores are reused.
     `tutelage init` writes a CONFIG to start from.
 
     \b

@@ -35,7 +35,7 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     "--microbatch",
     "microbatch_examples",
     type=int,
-    help="Computed at once; halved where memory is short.",
+    help="Rows computed at once; halved if they do not fit into memory.",
 )
 @click.option("--max-tokens", type=int, help="Longer rows are left out, never cut.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -180,8 +180,8 @@ def train(
     type=click.Path(path_type=Path, dir_okay=False),
     help="A YAML list of tasks; see docs/evaluate.md.",
 )
-@click.option("--out", required=True, type=_OUT, help="A folder for rows and manifest.")
-@click.option("--limit", type=click.IntRange(min=1), help="The most items of each task.")
+@click.option("--out", required=True, type=_OUT, help="The folder for results and manifest.")
+@click.option("--limit", type=click.IntRange(min=1), help="Maximum number of items per task.")
 @click.option("--template", default="chat", show_default=True)
 @template_options
 @click.option(
@@ -196,17 +196,16 @@ def train(
     type=click.Choice(["auto", "vllm-offline"]),
     default="auto",
     show_default=True,
-    help="vllm-offline: vLLM in this process generates and measures.",
+    help="vllm-offline: generate and compute likelihoods with vLLM in this process.",
 )
 @click.option(
     "--batch",
     "batch_examples",
     default="auto",
     show_default=True,
-    help="Answers generated at once. auto: as many as fit into the memory of the graphics card; 16 "
-    "on a CPU.",
+    help="Answers generated at once. auto: as many as fit into the GPU's memory; 16 on a CPU.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of items.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample of items.")
 @engine_options
 @dry_run_options
 def evaluate(

@@ -210,7 +210,7 @@ def verify(data: str, *, check: str, out: Path | None, name: str | None, **optio
 
     Writes a verdict with its evidence for each row: right, wrong, no_answer or cannot_check. DATA
     is a file or a run folder. A run folder keeps the verdicts of each check; `tutelage select
-    --gate-check` says which one is used.
+    --gate-check` says which of them is used.
 
     \b
     Example:

@@ -19,17 +19,17 @@ class AuditSettings(BaseModel):
     data: DataSettings
     student: StudentSettings
     out: Path
-    examples: int = Field(default=600, ge=1, description="Number of examples to draw and read.")
+    examples: int = Field(default=600, ge=1, description="Number of examples to sample and score.")
     planted: int = Field(
         default=120,
         ge=MIN_EXAMPLES,
-        description="Number of these into which faults are planted; each costs about 12 readings.",
+        description="Number of these into which faults are planted; each takes about 12 scored texts.",
     )
     max_false_refusals: float = Field(
         default=0.05,
         gt=0.0,
         le=0.5,
-        description="The share of clean rows that the gate may refuse.",
+        description="The share of clean rows that the gate may reject.",
     )
     seed: int = Field(
         default=0, description="Seed of the sample, the planted faults and the intervals."

@@ -74,14 +74,14 @@ class KindFinding:
 
     Attributes:
         kind: One of `KINDS`.
-        named: Measured rows that the gate refused and named as this kind.
+        named: Measured rows that the gate rejected and named as this kind.
         estimate: The share corrected for the gate's errors; None where there is a reason.
-        hit_rate: Strong planted faults of this kind that the gate refused, under any name.
+        hit_rate: Strong planted faults of this kind that the gate rejected, under any name.
         reason: `no_detector` or `low_hit_rate`; None where there is an estimate.
-        alike: Measured rows that a detector of this kind takes for faulty as surely as half of the
-            planted ones; None without a detector. Clean rows are seldom among them, and of rows
-            that have the fault about half. A fault that many rows have teaches the gate that it is
-            normal, and shows here.
+        alike: Measured rows that score like a typical planted row: a detector of this kind gives
+            them at least the score of its median planted row; None without a detector. About half
+            of the rows with the fault are among them, and few clean ones. If many rows have the
+            fault, the gate learns it as normal, and only this share shows it.
     """
 
     kind: str
@@ -106,12 +106,12 @@ class SideFinding:
     Attributes:
         side: Which of these.
         read: How many the student read.
-        beyond: Those far beyond the student, among all that were read and not refused.
+        beyond: Those far beyond the student, among all that were read and not rejected.
         measured: How many of them the shares are measured on; 0 without a gate.
-        refused: What the gate refused of these.
+        refused: How many of these the gate rejected.
         estimate: The share with any fault, corrected for the gate's errors.
-        false_refusals: What the gate refused of clean ones.
-        hit_rate: The mean share of strong planted faults that it refused, each kind counted
+        false_refusals: How many of the clean ones the gate rejected.
+        hit_rate: The mean share of strong planted faults that it rejected, each kind counted
             alike; the interval counts each example once.
         suspected: How many rows looked so much like a planted fault that they did not count as
             clean, by fault. They count in every share.
@@ -241,7 +241,7 @@ def crossed_gates(readings: AuditReadings, *, max_false_refusals: float, seed: i
 
     Args:
         readings: What the student read.
-        max_false_refusals: The share of clean rows that may be refused.
+        max_false_refusals: The share of clean rows that may be rejected.
         seed: Seed of the division.
 
     Raises:

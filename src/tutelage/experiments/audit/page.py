@@ -49,18 +49,19 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
             Column(name="fault"),
             Column(name="estimated share", style="share"),
             Column(name="95 % interval"),
-            Column(name="refused by the gate", style="share"),
-            Column(name="planted ones refused", style="share"),
-            Column(name="as sure as half of the planted ones", style="share"),
+            Column(name="rejected by the gate", style="share"),
+            Column(name="planted ones rejected", style="share"),
+            Column(name="scores like a typical planted row", style="share"),
         ),
         rows=tuple(rows),
         note=f"Measured on {count(side.measured, 'text')}, each judged by a gate fitted on "
-        "others. The estimate corrects the refused share for the gate's misses, false refusals "
+        "others. The estimate corrects the rejected share for the gate's misses, false refusals "
         f"and confusions between faults (Rogan and Gladen). {_STRONG} often, so the true share "
         "of all faults, mild ones included, can be higher. Kinds without an estimate are not in "
-        "the last line. The last column: rows to which a detector gives at least the score of the "
-        "median planted one, which about half of the rows with the fault should reach and few "
-        "others. Where it is above the interval, the estimate is too low, or clean rows look so.",
+        "the last line. The last column is the share of rows to which a detector gives at least "
+        "the score of its median planted row. About half of the rows with the fault should reach "
+        "it, and few others. If this share is above the interval, either the estimate is too low "
+        "or clean rows look like the fault.",
     )
 
 
@@ -78,8 +79,9 @@ def _kind_row(k: KindFinding) -> tuple[str | float | None, ...]:
 def _side_section(side: SideFinding, *, noun: str, key: str) -> Section:
     beyond = (
         f"Far beyond the student: {interval(side.beyond)} of {count(side.read, 'text')} that were "
-        "read. Even after the instruction the student gives the tokens of these texts less than "
-        "one chance in a hundred each (geometric mean; 8 tokens or more, not refused as faulty)."
+        "read. Even with the instruction, the mean probability that the student gives to a token "
+        "of these texts is below one in a hundred (geometric mean; texts of 8 or more tokens that "
+        "were not rejected as faulty)."
     )
     if side.false_refusals is None:
         return Section(key=key, title=f"Faulty {noun}", paragraphs=(beyond,))
@@ -108,7 +110,7 @@ def _side_section(side: SideFinding, *, noun: str, key: str) -> Section:
 def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Section:
     first, second = gates.both
     said = (
-        f"The gate refuses {interval(main.hit_rate)} of strong planted faults (the mean over the "
+        f"The gate rejects {interval(main.hit_rate)} of strong planted faults (the mean over the "
         f"kinds) and {interval(main.false_refusals)} of clean {noun}. It was allowed "
         f"{share(first.max_false_refusals)} false refusals. The examples were divided into two "
         f"halves ({first.fit_examples:,} and {second.fit_examples:,} to fit on), and each half was "
@@ -132,10 +134,10 @@ def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Secti
                 columns=(
                     Column(name="fault"),
                     Column(name="dose"),
-                    Column(name="plants", style="count"),
-                    Column(name="refused", style="share"),
+                    Column(name="planted rows", style="count"),
+                    Column(name="rejected", style="share"),
                     Column(name="AUC", style="number"),
-                    Column(name="refused if it had not been planted", style="share"),
+                    Column(name="rejected, fault left out of training", style="share"),
                 ),
                 rows=tuple(
                     (
@@ -191,7 +193,7 @@ def _break_even_section(main: SideFinding, *, noun: str, has_originals: bool) ->
                     for row in break_even_table(main)
                 ),
                 note="yes, no: the whole 95 % interval of the estimated share is on that side, "
-                "wherever the gate's rates are in their intervals.",
+                "for all rates of the gate within their intervals.",
             ),
         ),
     )
@@ -203,10 +205,10 @@ def _examples_section(shown: Sequence[Mapping[str, Any]]) -> Section:
         title="Examples of each kind",
         paragraphs=(
             (
-                f"Up to {SHOWN} of each kind, drawn at random from what the gate refused, false "
-                "refusals included, and from what it did not refuse but what looks like planted "
-                "faults. The table under each names the numbers that spoke most for the "
-                "fault; log-odds above 0 speak for it."
+                f"For each kind, up to {SHOWN} random rows that the gate rejected (false refusals "
+                f"included) and up to {SHOWN} that passed but look like planted faults. The table "
+                "under each example lists the features that contributed most to the verdict; "
+                "log-odds above 0 indicate the fault."
             ),
         ),
         comparisons=tuple(_comparison(example) for example in shown),

@@ -180,7 +180,7 @@ _WRONG_ANSWERS = (
 )
 _OWN_ROWS = (
     "Your own rows serve as the clean ones. A fault is found only where it clearly differs from "
-    "them, and a fault in more than half of the rows counts as normal."
+    "them, and a fault that more than half of the rows have looks normal."
 )
 _DOSE = (
     "The shares refer to faults like the planted ones at their strong dose. Another kind of fault "
@@ -192,9 +192,9 @@ _HARM = (
 )
 _MEANT = "A requested translation or template looks faulty too: read the examples."
 _TRUST = (
-    "How near the shares come to the truth was tried once, with a student of 135M parameters: with "
-    "9, 30 and 50 % of 64 rows truncated, the estimates were 13, 28 and 22 %, and the last one was "
-    "marked doubtful. Of 16 rows refused in real data, a reader found 4 faulty (docs/audit.md)."
+    "The accuracy of the shares was measured once, with a student of 135M parameters: with 9, 30 "
+    "and 50 % of 64 rows truncated, the estimates were 13, 28 and 22 %, and the last one was "
+    "marked doubtful. Of 16 rows rejected in real data, a reader found 4 faulty (docs/audit.md)."
 )
 _LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _TRUST, _MEANT, _DOSE, _HARM)
 

@@ -33,7 +33,7 @@ SIDE_WORDS: Mapping[str, str] = MappingProxyType(
 )
 REASONS = {
     "no_detector": "not estimated: too few of these rows could be given this fault",
-    "low_hit_rate": "not estimated: the gate refuses fewer than half of the planted ones",
+    "low_hit_rate": "not estimated: the gate rejects fewer than half of the planted ones",
 }
 
 
@@ -97,7 +97,7 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
         "examples have a reference answer, and the gate cannot see fluent wrong answers: check "
         "them with `tutelage verify`.",
         "unclear": f"{found}; {bar}. So this sample does not show whether choosing pays: read "
-        "some of the refused ones, or audit more rows (--examples) if there are more.",
+        "some of the rejected ones, or audit more rows (--examples) if there are more.",
         "doubtful": f"{found}, but {_doubts(side, noun=noun)}. Either that many have the fault, "
         "or your rows are like this by nature: the gate cannot tell. Read the examples.",
         "gate_blind": f"The gate finds only {interval(side.hit_rate)} of the faults that were "
@@ -108,14 +108,14 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
 
 
 def _doubts(side: SideFinding, *, noun: str) -> str:
-    """For which kinds more looks faulty than is estimated."""
+    """Kinds for which more rows look faulty than estimated, with their shares."""
     doubtful = [k for k in side.kinds if k.is_doubtful and k.alike is not None]
     told = " and ".join(
         f"{share(k.alike.fraction)} look {KIND_WORDS[k.kind].partition(':')[0]}"
         for k in doubtful
         if k.alike is not None
     )
-    return f"{told} as surely as half of the {noun} into which this was planted"
+    return f"{told} (they score like a typical planted row)"
 
 
 def range_of(found: Prevalence | None) -> str | None:
@@ -143,7 +143,7 @@ def facts_of(sides: Sequence[SideFinding], *, examples: int, seconds: float) -> 
         found.append(Fact(value=share(main.estimate.share), label="estimated to look faulty"))
     if main.hit_rate is not None and main.false_refusals is not None:
         found.append(Fact(value=share(main.hit_rate.share), label="planted faults found"))
-        found.append(Fact(value=share(main.false_refusals.fraction), label="clean ones refused"))
+        found.append(Fact(value=share(main.false_refusals.fraction), label="clean ones rejected"))
     found.append(Fact(value=share(main.beyond.fraction), label="far beyond the student"))
     return (*found, Fact(value=duration(seconds), label="time"))
 
@@ -181,10 +181,10 @@ def _side_lines(side: SideFinding, *, noun: str) -> Iterator[str]:
     for k in side.kinds:
         told = REASONS[k.reason] if k.reason else _padded(k.estimate)
         if k.is_doubtful and k.alike is not None:
-            told += f"; doubtful: {share(k.alike.fraction)} look like half of the planted ones"
+            told += f"; doubtful: {share(k.alike.fraction)} score like a typical planted row"
         yield f"  {KIND_WORDS[k.kind]:<50} {told}"
     if side.false_refusals is not None:
-        rates = f"The gate refuses {interval(side.hit_rate)} of planted faults and "
+        rates = f"The gate rejects {interval(side.hit_rate)} of planted faults and "
         clean = f"{interval(side.false_refusals)} of {noun} that do not look like one."
         yield rates + clean
     yield f"Far beyond the student: {interval(side.beyond)} of {count(side.read, 'text')}."

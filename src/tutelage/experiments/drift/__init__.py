@@ -1,4 +1,4 @@
-"""Drift: how far a data set, and the student trained on it, have moved."""
+"""Drift: how far a dataset, and the student trained on it, have changed."""
 
 from tutelage.experiments.drift.measure import (
     OWN_TEXT,

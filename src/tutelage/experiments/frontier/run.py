@@ -112,7 +112,7 @@ class FrontierFolder:
 def find_frontier(
     job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
 ) -> dict[str, Any]:
-    """Classify the examples of a data set by the student's attempts, and select the learnable ones.
+    """Classify the examples of a dataset by the student's attempts, and select the learnable ones.
 
     Continues where it stopped: answers are in the journal, readings in the cache.
 

@@ -86,7 +86,7 @@ def rank_teachers(
 def rank_sources(
     job: Mapping[str, Any], *, progress: Progress | None = None, doors: Doors | None = None
 ) -> Ranked:
-    """Rank the sources of a data set for one student; arguments as for `rank_teachers`.
+    """Rank the sources of a dataset for one student; arguments as for `rank_teachers`.
 
     Args:
         job: The settings of the ranking.

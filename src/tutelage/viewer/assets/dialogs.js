@@ -46,7 +46,7 @@ const WORDS = [
   ["r_ifd", "The reverse: how much the response helps to predict the instruction. Lower means a better match."],
   ["surprise", "−log p of a token, in nats: 0.7 is a coin toss, 4.6 one in a hundred."],
   ["map", "Rows by the meaning of their texts: neighbouring rows are similar. The two directions are the first two principal components of their embeddings."],
-  ["quality gate", "Detectors of known faults, fitted on this run's own rows. The number is how far a version lies above (refused) or below the threshold of its most likely fault, in log-odds."],
+  ["quality gate", "Detectors of known faults, fitted on this run's own rows. The number is how far a version lies above (rejected) or below the threshold of its most likely fault, in log-odds."],
   ["alone, in context", "The response without and after its instruction; the instruction without and after its response."],
 ];
 

@@ -114,7 +114,7 @@ function table(example, about) {
 function gate(example, about) {
   const judged = example.versions.filter((v) => v.gate);
   if (!judged.length) return null;
-  const verdict = ({ status, passed }) => (status !== "judged" ? h("span", { class: "quiet" }, `not judged: ${status.replaceAll("_", " ")}`) : passed ? "passed" : h("span", { class: "fails" }, "refused"));
+  const verdict = ({ status, passed }) => (status !== "judged" ? h("span", { class: "quiet" }, `not judged: ${status.replaceAll("_", " ")}`) : passed ? "passed" : h("span", { class: "fails" }, "rejected"));
   const evidence = ({ evidence: parts }) => parts.filter((e) => e.value !== null && e.log_odds > 0).map((e, at) => [at ? ", " : "", h("span", { title: e.about }, `${e.name.replaceAll("_", " ")} ${number(e.value)}`)]);
   return h(
     "div",
@@ -128,7 +128,7 @@ function gate(example, about) {
         "tbody",
         {},
         judged.map((v) =>
-          h("tr", {}, h("th", { scope: "row" }, v.step_words), h("td", {}, verdict(v.gate)), h("td", {}, v.gate.fault_words || "–"), h("td", { title: "log-odds; above 0 it is refused" }, v.gate.excess === null ? "–" : signed(v.gate.excess, 2)), h("td", { class: "evidence" }, evidence(v.gate))),
+          h("tr", {}, h("th", { scope: "row" }, v.step_words), h("td", {}, verdict(v.gate)), h("td", {}, v.gate.fault_words || "–"), h("td", { title: "log-odds; above 0 it is rejected" }, v.gate.excess === null ? "–" : signed(v.gate.excess, 2)), h("td", { class: "evidence" }, evidence(v.gate))),
         ),
       ),
     ),
