@@ -227,6 +227,8 @@ def test_what_the_student_reads_first_serves_the_scores_and_the_gate_too(
     class Noting(TableStudent):
         def read(self, candidates, *, views, statistics="nll"):
             asked.append(statistics)
+            if measured == "full":
+                assert "end_of_turn" in views, "the gate would read each response again for it"
             return super().read(candidates, views=views, statistics=statistics)
 
     fakes = dataclasses.replace(doors(), open_student=lambda s: Noting(name=s.model))
