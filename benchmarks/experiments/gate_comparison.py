@@ -13,7 +13,7 @@ import argparse
 import gzip
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ Flags = NDArray[np.bool_]
 
 TEXT_FEATURES = tuple(NAMES[NAMES.index("instruction_copied") : len(NAMES) - len(DIFFERENCES)])
 """Features that need no student, with the two lengths below."""
+END = ("end_surprise", "end_gap")
+"""Features of the token that ends the turn."""
 LENGTHS = ("log_tokens", "log_length_to_instruction")
 
 
@@ -69,6 +71,12 @@ class ReadSet:
     @property
     def has_originals(self) -> bool:
         return bool((self.what == "original").any())
+
+    @property
+    def as_a_run(self) -> "ReadSet":
+        """The same with originals as further clean rows, as a run fits its gate."""
+        clean = np.where(self.what == "original", "clean", self.what)
+        return replace(self, what=clean)
 
     @property
     def faults(self) -> list[str]:
@@ -222,9 +230,11 @@ def compared(found: ReadSet, *, budget: float) -> tuple[dict[str, Any], dict[str
     refused, gates = crossed(found, found.X, budget=budget)
     student = [n for n in NAMES if n not in (*TEXT_FEATURES, *LENGTHS)]
     alone, _ = crossed(found, without(found.X, student), budget=budget)
+    endless, _ = crossed(found, without(found.X, END), budget=budget)
     by_method = {
         "calibrated gate": refused,
         "the same without a student": alone,
+        "the same without the end of the turn": endless,
         **methods(found, budget=budget),
     }
     clean = [g.false_refusals for g in gates]
@@ -252,13 +262,15 @@ def write_raw(path: Path, sets: Sequence[tuple[ReadSet, Mapping[str, Flags]]]) -
     """A line for each text: ids and numbers."""
     numbers = ("log_ifd", "log_r_ifd", "surprise", "rsr", "log_tokens")
     with gzip.GzipFile(path, "wb", mtime=0) as packed:
-        lines = [["set", "row_id", "part", "what", "gate", "no_student", *numbers]]
+        lines = [["set", "row_id", "part", "what", "gate", "gate_of_run", "no_student", *numbers]]
         for found, refused in sets:
-            for i in np.flatnonzero(found.judged).tolist():
+            judged = found.judged | ("gate of a run" in refused)
+            for i in np.flatnonzero(judged).tolist():
                 values = [f"{found.column(n)[i]:.5g}" for n in numbers]
                 lines.append(
                     [found.name, found.row_id[i][:12], found.part[i], found.what[i],
                      str(int(refused["calibrated gate"][i])),
+                     str(int(refused["gate of a run"][i])) if "gate of a run" in refused else "",
                      str(int(refused["the same without a student"][i])), *values]
                 )  # fmt: skip
         packed.write("".join(",".join(line) + "\n" for line in lines).encode())
@@ -277,6 +289,10 @@ def main() -> None:
     for found in sets:
         table, refused = compared(found, budget=given.budget)
         raw.append((found, refused))
+        if found.has_originals:
+            more, more_refused = compared(found.as_a_run, budget=given.budget)
+            table["with originals as clean rows"] = more
+            refused["gate of a run"] = more_refused["calibrated gate"]
         tables.append(table)
         print(json.dumps(table, indent=1), flush=True)
     across = [

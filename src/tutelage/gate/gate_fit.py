@@ -46,6 +46,15 @@ than half of the rows cannot be distinguished from their style.
 """
 _MOST_SIGNS = 0.75
 """Largest share of rows with a sign; above it, the sign is no fault of this data."""
+_SCREENS = {
+    "mismatch": "log_ifd",
+    "scrambled_words": "surprise",
+    "wrong_letters": "surprise",
+    "truncation": "end_surprise",
+}
+"""Feature by which rows with a fault are first looked for, where no sign in the text shows it. A
+detector is fitted with the user's rows as clean ones: if many of them have the fault, it learns
+nothing. One number whose direction is known needs no fit."""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
@@ -206,9 +215,10 @@ def with_suspected(
     faulty = without_other_signs([r for r in rows if r.fault in names])
     signs = signs_of([r.features_F for r in user])
     sign_N = places_of(signs, names)
-    found = signs
+    screened = _screened(user, faulty, signs, names)
+    found = screened
     quick: _Fitting | None = None
-    enough = sum(s is None for s in signs) >= _LEAST_CLEAN
+    enough = sum(s is None for s in found) >= _LEAST_CLEAN
     for _ in range(_ROUNDS if faulty and enough else 0):
         clean_N = np.array([f is None for f in found], dtype=np.bool_)
         quick = _Fitting(user, faulty, names, clean_N, seed=seed, trees=_QUICK_TREES)
@@ -216,7 +226,7 @@ def with_suspected(
             user_N_D=quick.user_odds_N_D, planted_M_D=quick.faulty_odds_M_D,
             fault_M=quick.fault_M, strong_M=quick.strong_M, sign_N=sign_N,
         )  # fmt: skip
-        now = [s or (names[d] if d >= 0 else None) for s, d in zip(signs, among_N, strict=True)]
+        now = [s or (names[d] if d >= 0 else None) for s, d in zip(screened, among_N, strict=True)]
         left = sum(n is None for n in now)
         if left < max(_LEAST_CLEAN, _LEAST_LEFT * len(user)) or left == clean_N.sum():
             break
@@ -236,6 +246,30 @@ def with_suspected(
         *faulty,
         *others,
     ]
+
+
+def _screened(
+    user: Sequence[GateRow],
+    faulty: Sequence[GateRow],
+    signs: Sequence[str | None],
+    names: Sequence[str],
+) -> list[str | None]:
+    """Signs, and the faults of which rows are suspected by one feature, before any fit."""
+    found = list(signs)
+    for fault in names:
+        feature = _SCREENS.get(fault)
+        if feature is None:
+            continue
+        place = NAMES.index(feature)
+        strong = [r for r in faulty if r.fault == fault and r.dose not in _WEIGHTS]
+        own_M = np.array([r.features_F[place] for r in strong])
+        all_N = np.array([r.features_F[place] for r in user])
+        known_N = np.isfinite(all_N) & np.array([s is None for s in signs], dtype=np.bool_)
+        cut = contamination_of(all_N[known_N], own_M[np.isfinite(own_M)]).cut
+        for at in np.flatnonzero(known_N & (all_N >= cut)).tolist():
+            found[at] = found[at] or fault
+    left = sum(f is None for f in found)
+    return found if left >= max(_LEAST_CLEAN, _LEAST_LEFT * len(user)) else list(signs)
 
 
 def _cuts(fitting: "_Fitting", sign_N: NDArray[np.int64]) -> Numbers:
