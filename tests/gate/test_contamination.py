@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from tests.gate.gate_rows import CountingStudent, fit_rows, gate_rows, read_one
-from tutelage.gate import GateRow, features_of, fit_gate, plant
+from tutelage.gate import NAMES, GateRow, features_of, fit_gate, gate_fit, plant
 from tutelage.gate.contamination import contamination_of
+from tutelage.gate.gate_fit import with_suspected
 
 ROWS = gate_rows(100)
 SHOWN = ("mismatch", "wrong_letters", "echo", "refusal")
@@ -65,3 +66,51 @@ def test_a_third_of_faulty_rows_does_not_use_up_the_budget(fault: str) -> None:
     refused = {name for name, j in zip(names, judged, strict=True) if not j.passed}
     assert len(refused & set(spoilt)) >= 0.9 * len(spoilt)
     assert len(refused - set(spoilt)) <= 0.1 * len(ROWS)
+
+
+def rows_by_one_feature(
+    *, clean: float, faulty: float, spread: float, share: float
+) -> tuple[list[GateRow], int]:
+    """Rows in which `log_ifd` alone tells mismatches from clean rows, and how many are faulty."""
+    rng, rows, count = np.random.default_rng(3), [], round(60 * share)
+
+    def features(centre: float) -> np.ndarray:
+        x_F = rng.normal(size=len(NAMES))
+        x_F[[NAMES.index(name) for name in NAMES if name not in NOISE]] = 0.0
+        x_F[NAMES.index("log_ifd")] = rng.normal(centre, spread)
+        return x_F
+
+    for number in range(60):
+        own = faulty if number < count else clean
+        rows.append(GateRow(example_id=f"r{number}", features_F=features(own)))
+        rows.append(
+            GateRow(
+                example_id=f"r{number}",
+                features_F=features(faulty),
+                fault="mismatch",
+                dose="strong",
+            )
+        )
+    return rows, count
+
+
+NOISE = ("surprise", "entropy", "rsr", "log_tokens", "rank_first", "surprise_alone", "entropy_gap")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_frequent_fault_is_found_by_one_number_before_any_fit(share: float) -> None:
+    rows, count = rows_by_one_feature(clean=-1.5, faulty=0.0, spread=0.2, share=share)
+    found = [r for r in with_suspected(rows, seed=0) if r.fault is None]
+    suspected = {r.example_id for r in found if r.suspected == "mismatch"}
+    faulty = {f"r{number}" for number in range(count)}
+    assert len(suspected & faulty) >= 0.8 * count
+    assert len(suspected - faulty) <= 2
+
+
+@pytest.mark.parametrize("shift", [0.5, 1.0, 1.5])
+def test_a_student_that_can_hardly_tell_is_not_taken_for_a_frequent_fault(shift: float) -> None:
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(100):
+        found = contamination_of(rng.normal(size=108), rng.normal(shift, size=60))
+        alarms += found.auc >= gate_fit._SCREEN_AUC
+    assert alarms <= 5

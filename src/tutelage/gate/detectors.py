@@ -28,7 +28,7 @@ feature then ranks below one that looks faulty by many."""
 _LEAST_ASKED = 8
 _DRAW = 16
 _PENALTY = 1.0
-_MIN_WEIGHT = 4.0
+_MIN_WEIGHT = 2.0
 """Least sum of hessians in a leaf, so that no leaf rests on a handful of rows."""
 _MOST_LOG_ODDS = 4.0
 

@@ -55,6 +55,9 @@ _SCREENS = {
 """Feature by which rows with a fault are first looked for, where no sign in the text shows it. A
 detector is fitted with the user's rows as clean ones: if many of them have the fault, it learns
 nothing. One number whose direction is known needs no fit."""
+_SCREEN_AUC = 0.95
+"""Least AUC of plants and the rest of the rows by that feature. Below it, the student may just not
+be able to tell: then many rows lie among the plants, too."""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
@@ -265,8 +268,10 @@ def _screened(
         own_M = np.array([r.features_F[place] for r in strong])
         all_N = np.array([r.features_F[place] for r in user])
         known_N = np.isfinite(all_N) & np.array([s is None for s in signs], dtype=np.bool_)
-        cut = contamination_of(all_N[known_N], own_M[np.isfinite(own_M)]).cut
-        for at in np.flatnonzero(known_N & (all_N >= cut)).tolist():
+        share = contamination_of(all_N[known_N], own_M[np.isfinite(own_M)])
+        if share.auc < _SCREEN_AUC:
+            continue
+        for at in np.flatnonzero(known_N & (all_N >= share.cut)).tolist():
             found[at] = found[at] or fault
     left = sum(f is None for f in found)
     return found if left >= max(_LEAST_CLEAN, _LEAST_LEFT * len(user)) else list(signs)
