@@ -5,7 +5,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tutelage.data.redaction import Redactor
 from tutelage.errors import SettingsError, TeacherError, TeacherUnreachableError, UnusableReplyError
@@ -280,14 +281,13 @@ class OpenAITeacher:
             path: Below `base_url`, with its query.
             body: The JSON object of a POST.
         """
-        import httpx2
 
         async def attempt() -> dict[str, object] | Failed:
             client = self._open_client()
             if method == "GET":
-                response = await self._received(client.get(path, cast_to=httpx2.Response))
+                response = await self._received(client.get(path, **self._arguments()))
             else:
-                sent = client.post(path, cast_to=httpx2.Response, body=body)
+                sent = client.post(path, body=body, **self._arguments())
                 response = await self._received(sent, sent=(body or {}).keys())
             return response if isinstance(response, Failed) else self._parsed(response, {})
 
@@ -303,16 +303,14 @@ class OpenAITeacher:
             data: Its lines.
             name: What the provider calls it.
         """
-        import httpx2
 
         async def attempt() -> dict[str, object] | Failed:
             response = await self._received(
                 self._open_client().post(
                     "/files",
-                    cast_to=httpx2.Response,
                     body={"purpose": "batch"},
                     files={"file": (name, data, "application/jsonl")},
-                    options={"headers": {"Content-Type": "multipart/form-data"}},
+                    **self._arguments({"Content-Type": "multipart/form-data"}),
                 )
             )
             return response if isinstance(response, Failed) else self._parsed(response, {})
@@ -329,12 +327,10 @@ class OpenAITeacher:
         Raises:
             TeacherError: It cannot be had.
         """
-        import httpx2
-
         path = f"/files/{file_id}/content"
 
         async def attempt() -> bytes | Failed:
-            sent = self._open_client().get(path, cast_to=httpx2.Response)
+            sent = self._open_client().get(path, **self._arguments())
             response = await self._received(sent)
             return response if isinstance(response, Failed) else response.content
 
@@ -369,10 +365,9 @@ class OpenAITeacher:
         return within or parsed
 
     async def _send(self, body: dict[str, object]) -> "httpx2.Response | Failed":
-        import httpx2
 
         self._enter_loop()
-        sent = self._open_client().post("/chat/completions", cast_to=httpx2.Response, body=body)
+        sent = self._open_client().post("/chat/completions", body=body, **self._arguments())
         return await self._received(sent, sent=body.keys())
 
     async def _received(
@@ -444,9 +439,11 @@ class OpenAITeacher:
             import httpx2
             import openai
 
+            address = urlsplit(self.endpoint)
             self._client = openai.AsyncOpenAI(
                 api_key=self._key or NO_KEY,
-                base_url=self.endpoint,
+                base_url=urlunsplit(address._replace(query="")),
+                default_query=dict(parse_qsl(address.query, keep_blank_values=True)),
                 max_retries=0,  # there is one retry policy, and it is ours
                 timeout=httpx2.Timeout(
                     self.settings.timeout_seconds,
@@ -459,6 +456,16 @@ class OpenAITeacher:
                 self._client.organization = self._client.project = None
                 self._client._custom_headers = {}  # noqa: SLF001  (there is no other way; tested)
         return self._client
+
+    def _arguments(self, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Arguments of every call: the type that comes back, and headers, one with the key."""
+        import httpx2
+        import openai
+
+        sent: dict[str, object] = dict(headers or {})
+        if self._key is not None and self.settings.key_header.lower() != "authorization":
+            sent |= {"Authorization": openai.Omit(), self.settings.key_header: self._key}
+        return {"cast_to": httpx2.Response, "options": {"headers": sent}}
 
     def _pause(self, seconds: float) -> None:
         """Delay all requests, not only the one that was rejected."""
