@@ -341,7 +341,7 @@ COMPARED_LOOPS = table_schema(
         "shown",
         pa.bool_(),
         title="significant",
-        about="0 outside the interval, also after the correction; several seeds",
+        about="the corrected p-value is below 0.05; two seeds or more",
     ),
     column(
         "latest", pa.bool_(), about="of these two and this task there is none after more trainings"
