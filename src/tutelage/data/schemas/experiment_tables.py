@@ -200,7 +200,7 @@ SETTLING = table_schema(
         "in_running",
         pa.list_(pa.string()),
         title="may still be first",
-        about="those that may still be first",
+        about="those that may still be first; without a single number only before 25 questions",
     ),
     column("settled", pa.bool_(), about="whether only the leader is left"),
 )
