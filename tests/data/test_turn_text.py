@@ -31,7 +31,9 @@ def test_the_oldest_turns_are_left_out_and_the_system_prompt_is_kept():
     )
     text, is_conversation = asked_text(turns, most=100)
     assert is_conversation
-    assert text.startswith("[system]\nBe brief.\n\n[16 earlier turns are left out]\n\n[user]\nuser 8")
+    assert text.startswith(
+        "[system]\nBe brief.\n\n[16 earlier turns are left out]\n\n[user]\nuser 8"
+    )
     assert text.endswith("[user]\nLast? " + "y" * 500)
     assert "response" not in text
 

@@ -84,7 +84,9 @@ def test_a_file_that_is_no_settings_is_misuse_that_names_it(tmp_path: Path, cont
         ("a: &a [*a]", "line 1 refers to itself"),
         (
             "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
-            + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefgh")),
+            + "".join(
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefgh")
+            ),
             "write out more than 100,000 values",
         ),
     ],

@@ -196,7 +196,9 @@ def test_an_original_that_only_the_rule_keeps_is_not_said_to_pass() -> None:
 
 def test_a_frontier_that_keeps_nothing_does_not_point_to_its_rows() -> None:
     assert "selected.jsonl is empty" in frontier_words({"kept": 0, "examples": 7})
-    assert "1 of 7 example is" in frontier_words({"kept": 1, "examples": 7})
+    assert "None of 1 example is" in frontier_words({"kept": 0, "examples": 1})
+    assert "1 of 7 examples is what" in frontier_words({"kept": 1, "examples": 7})
+    assert "1 of 1 example is what" in frontier_words({"kept": 1, "examples": 1})
     assert "they are in selected.jsonl" in frontier_words({"kept": 3, "examples": 7})
 
 
@@ -422,9 +424,21 @@ def compared(interval: Interval, *, corrected: float | None = None) -> Compared:
 @pytest.mark.parametrize(
     ("low", "p", "corrected", "shown", "said"),
     [
-        (0.0003, 0.058, 0.058, False, " 0 lies outside the interval, but the p-value decides: p = .058."),
+        (
+            0.0003,
+            0.058,
+            0.058,
+            False,
+            " 0 lies outside the interval, but the p-value decides: p = .058.",
+        ),
         (0.0003, 0.03, 0.09, False, "but the p-value decides: p = .090 after correction."),
-        (-0.0001, 0.049, 0.049, True, " 0 lies inside the interval, but the p-value decides: p = .049."),
+        (
+            -0.0001,
+            0.049,
+            0.049,
+            True,
+            " 0 lies inside the interval, but the p-value decides: p = .049.",
+        ),
         (0.01, 0.0004, 0.0004, True, ""),
         (-0.01, 0.4, 1.0, False, ""),
     ],

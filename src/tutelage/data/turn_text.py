@@ -1,4 +1,4 @@
-"""Plain text of a turn (thinking, content, tool calls), and of the turns that a response answers."""
+"""Plain text of a turn: its thinking, content and tool calls; and of what a response answers."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -34,6 +34,10 @@ MOST_ERROR_BYTES = 64 * 2**10
 """Most bytes of an error's body that are read."""
 
 
+MOST_REDIRECTS = 4
+"""Most redirects of one request, all on the same host."""
+
+
 class RedirectError(Exception):
     """The server sends the request on to where it must not go, or in a way that loses its body."""
 
@@ -59,9 +63,11 @@ def new_client(*, most_bytes: int = MOST_REPLY_BYTES) -> "httpx2.AsyncClient":
     import openai
 
     read = partial(read_bounded, most_bytes=most_bytes)
-    return openai.DefaultAsyncHttpxClient(
+    client = openai.DefaultAsyncHttpxClient(
         event_hooks={"request": [], "response": [refuse_strangers, read]}
     )
+    client.max_redirects = MOST_REDIRECTS
+    return client
 
 
 async def refuse_strangers(response: "httpx2.Response") -> None:
@@ -399,17 +405,20 @@ class OpenAITeacher:
                 hint="raise timeout_seconds, or lower concurrency or max_tokens",
             )
         except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
-            return self._unreachable(
-                _root_of(error), hint=f"check that the server runs and base_url ({self.endpoint})"
-            )
+            root = error.__cause__ or error
+            if not isinstance(root, httpx2.TooManyRedirects):
+                hint = f"check that the server runs and base_url ({self.endpoint})"
+                return self._unreachable(_root_of(error), hint=hint)
+            said = f"redirects in a circle, {MOST_REDIRECTS} times"
         except (RedirectError, httpx2.InvalidURL, UnicodeError, openai.OpenAIError) as error:
-            return Failed(
-                error=TeacherError(
-                    f"{self.endpoint}: {self._redactor.text(str(error))}",
-                    hint="check base_url: give the address that answers itself; nothing is sent to "
-                    "the one a server redirects to",
-                )
+            said = self._redactor.text(str(error))
+        return Failed(
+            error=TeacherError(
+                f"{self.endpoint}: {said}",
+                hint="check base_url: give the address that answers itself; nothing is sent to "
+                "the one a server redirects to",
             )
+        )
 
     async def _post_probe(self, body: dict[str, object]) -> dict[str, object] | Failed:
         limit = {self.settings.max_tokens_field: PROBE_TOKENS}

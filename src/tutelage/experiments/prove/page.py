@@ -348,10 +348,10 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
         ),
         rows=tuple(cells),
         note=f"p is corrected over all comparisons of the same outcome. It alone decides what is "
-        f"shown: below {1 - settings.level:.2g}, with two seeds or more. The interval is not corrected "
-        "and comes from a bootstrap, so the two can differ at the edge. The minimum detectable "
-        "effect is the true difference that this design finds with a probability of 80 %, "
-        "without and with the correction. Left out: finished seeds of which one side has no "
+        f"shown: below {1 - settings.level:.2g}, with two seeds or more. The interval is not "
+        "corrected and comes from a bootstrap, so the two can differ at the edge. The minimum "
+        "detectable effect is the true difference that this design finds with a probability of "
+        "80 %, without and with the correction. Left out: finished seeds of which one side has no "
         "value at all; items without a value.",
     )
 
