@@ -79,13 +79,31 @@ class _Limits(NodeTransformer):
 
 def _filtered(value: nodes.Expr, name: str, line: int) -> nodes.Filter:
     found = nodes.Filter(value, name, [], [], None, None)
-    return found.set_lineno(line)
+    found.set_lineno(line)
+    return found
+
+
+def joined(parts: Iterable[str]) -> str:
+    """Parts of a text as one, if it is not huge.
+
+    Raises:
+        jinja2.TemplateError: It is.
+    """
+    pieces = []
+    size = 0
+    for part in parts:
+        pieces.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            _check_size(size)
+    return "".join(pieces)
 
 
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """Jinja sandbox with a fixed clock and limits on time and memory."""
 
     intercepted_binops = frozenset({"*", "**", "+", "%"})
+    concat = staticmethod(joined)
 
     def __init__(self, *, today: date) -> None:
         super().__init__(
@@ -94,7 +112,6 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         self._today = datetime(today.year, today.month, today.day)  # noqa: DTZ001  (a date)
         self._limit = threading.local()  # another thread may render at the same time
         self.asked_for_date = False
-        self.concat = joined
         for name in _SIZED_FILTERS:
             self.filters[name] = _sized(self.filters[name])
         self.filters["format"] = _format
@@ -172,22 +189,6 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     def _check_time(self) -> None:
         if time.monotonic() > getattr(self._limit, "ends_at", float("inf")):
             raise jinja2.TemplateError(f"takes more than {RENDER_SECONDS:.0f} seconds")
-
-
-def joined(parts: Iterable[str]) -> str:
-    """Parts of a text as one, if it is not huge.
-
-    Raises:
-        jinja2.TemplateError: It is.
-    """
-    pieces = []
-    size = 0
-    for part in parts:
-        pieces.append(part)
-        size += len(part)
-        if size > _LARGEST:
-            _check_size(size)
-    return "".join(pieces)
 
 
 @jinja2.pass_context
