@@ -103,11 +103,32 @@ def become_folder(path: Path, _draw: random.Random) -> None:
     path.mkdir()
 
 
+def become_pipe(path: Path, _draw: random.Random) -> None:
+    """A pipe under the name of the file: who opens it to read waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def change_rows(path: Path, draw: random.Random) -> None:
+    """No row, every row twice, or a column without a value or with a word that nobody knows."""
+    if path.suffix != ".parquet":
+        return cut(path, draw)
+    table = pq.read_table(path)
+    at = draw.randrange(table.num_columns)
+    field = table.schema.field(at)
+    value = (
+        "of_tomorrow \x1b[31m" if pa.types.is_string(field.type) and draw.random() < 0.5 else None
+    )
+    other = table.set_column(at, field, pa.array([value] * table.num_rows, field.type))
+    changed = draw.choice([table.slice(0, 0), pa.concat_tables([table, table]), other])
+    return pq.write_table(changed, path)
+
+
 WAYS: Mapping[str, Callable[[Path, random.Random], None]] = {
     one.__name__: one
     for one in (
         *(flip, cut, cut_out, replace_by_text, change_type, other_version, become_folder),
-        change_value,
+        *(change_value, become_pipe, change_rows),
     )
 }
 

@@ -175,6 +175,9 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
         ),
         rows,
     )
+    print(
+        "\n\\* 0 lies outside the bootstrap interval, which decides by the plan; p is Student's t."
+    )
     print("\nefficiency:", {arm: ratio(arms, arm) for arm in ("choice", "gated") if arm in arms})
     print("harm of the fault:", scaled(difference(arms, "oracle", "ungated"), 2.0))
     print("benefit of a clean revision:", scaled(difference(arms, "clean", "oracle"), 2.0))

@@ -220,12 +220,15 @@ def test_a_teacher_that_answered_nothing_is_not_called_usable() -> None:
 
 def test_a_difference_of_zero_is_not_called_an_improvement() -> None:
     found = {
-        "mean_delta_loss": 0.0, "interval_95": [-0.1, 0.1], "share_likelier": 0.0, "examples": 1,
-        "by_status": {"ok": 1, "too_long": 2},
+        "mean_delta_loss": 0.0, "interval_95": [-0.1, 0.1], "share_likelier": 0.0, "examples": 2,
+        "by_status": {"ok": 2, "too_long": 2},
     }  # fmt: skip
     text = said(delta_text(found))
-    assert "95 % CI -0.1000 to +0.1000; 1 candidate of 1 example" in text
+    assert "95 % CI -0.1000 to +0.1000; 2 candidates of 2 examples" in text
     assert "too_long" in text
+    one = found | {"interval_95": None, "examples": 1, "by_status": {"ok": 1}}
+    assert "(no interval; 1 candidate of 1 example)" in said(delta_text(one))
+    assert "0.0% of this candidate." in said(delta_text(one))
 
 
 def test_a_run_whose_teacher_wrote_nothing_usable_says_so(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_probes_that_were_not_begun_show_no_table() -> None:
 def test_drift_shows_changes_only_where_there_are_some() -> None:
     found = {"baseline": "a", "sets": {"a": 1, "b": 2}, "lines": [LINE]}
     said = joined(text.drift_text(found))
-    assert "Compared with a: a (1 text), b (2 texts)." in said
+    assert "Compared with a (1 text): b (2 texts)." in said
     assert "change" not in said
     changed = joined(text.drift_text(found | {"lines": [LINE | {"change": 0.5}]}))
     assert "change high" in changed

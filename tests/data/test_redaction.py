@@ -142,6 +142,15 @@ def test_two_fields_that_make_the_key_are_scrubbed(cut: int) -> None:
     assert "other" in shown
 
 
+def test_what_is_nested_without_end_is_left_out_and_the_key_with_it() -> None:
+    deep: Any = SECRET
+    for _ in range(900):
+        deep = [deep, {"x": SECRET}]
+    found = json.dumps(Redactor(SECRET).value({"text": "four", "deep": deep}))
+    assert SECRET not in found
+    assert found.startswith('{"text": "four"')
+
+
 def test_a_number_that_is_the_key_is_scrubbed() -> None:
     assert Redactor("12345678901234567890").value([12345678901234567890, 7]) == [KEY, 7]
 

@@ -59,3 +59,10 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def test_settings_survive_json(similarity):
     settings = FiltersSettings(filters=(NearDuplicatesSettings(minimum_similarity=similarity),))
     assert FiltersSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_a_key_that_is_given_twice_is_named_with_both_lines(tmp_path):
+    path = tmp_path / "filters.yaml"
+    path.write_text("filters:\n  - kind: length\n    minimum: 3\n    minimum: 4\n")
+    with pytest.raises(SettingsError, match=r":4: filters\.0\.minimum is given twice: line 3 has"):
+        read_filters(path)

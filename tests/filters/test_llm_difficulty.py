@@ -92,3 +92,18 @@ def test_no_more_requests_are_open_than_allowed(make_candidates):
 
     _rate(pool, answer, concurrency=3)
     assert most == 3
+
+
+def test_the_teacher_sees_the_conversation_and_rates_each_once(make_candidates):
+    table = make_candidates([("And now?", "r"), ("And now?", "r"), ("And now?", "s")])
+    earlier = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]
+    rows = table.to_pylist()
+    rows[1]["messages"] = [*earlier, *rows[1]["messages"]]
+    rows[2]["messages"] = [*earlier, *rows[2]["messages"]]
+    pool = pool_of(table.from_pylist(rows, schema=table.schema))
+    numbers, teacher = _rate(pool, "Difficulty: 3")
+    assert numbers.values_N.tolist() == [3.0, 3.0, 3.0]
+    alone, together = [request.messages[0].content for request in teacher.asked]
+    assert "<task>\nAnd now?\n</task>" in alone
+    assert "<conversation>\n[user]\n2 + 2?\n\n[assistant]\n4\n\n[user]\nAnd now?\n<" in together
+    assert "last request of the user in the conversation below" in together

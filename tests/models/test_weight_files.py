@@ -7,6 +7,8 @@ import pytest
 
 from tutelage.data import VIEW_NAMES
 from tutelage.errors import StudentError
+from tutelage.models.folder import find_folder
+from tutelage.models.loading import load_model
 from tutelage.student import StudentSettings, open_student
 
 SHARD = "model-00001-of-00001.safetensors"
@@ -21,6 +23,11 @@ def opened(folder, **settings):
     return open_student(
         StudentSettings(model=str(folder), dtype="float32", use_cache=False, **settings)
     )
+
+
+def load_model_of(folder):
+    settings = StudentSettings(model=str(folder), dtype="float32")
+    return load_model(find_folder(settings), settings, device="cpu", dtype="float32")
 
 
 def sharded(folder, name=SHARD, **more):
@@ -175,6 +182,48 @@ def test_a_config_that_does_not_fit_is_an_error_and_no_traceback(folder, values,
         list(opened(folder).read(some_candidates, views=VIEW_NAMES))
     assert str(folder) in str(caught.value)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}},
+        {"quantization_config": {"bits": 4}},
+        {"quantization_config": {"quant_method": ["gptq"]}},
+        {"quantization_config": "fp8"},
+        {"quantization_config": []},
+        {"text_config": {"quantization_config": {"quant_method": "of_tomorrow"}}},
+    ],
+    ids=str,
+)
+def test_a_quantization_that_transformers_would_ignore_is_an_error(folder, values):
+    change(folder, **values)
+    with pytest.raises(StudentError, match="quantization_config") as caught:
+        load_model_of(folder)
+    assert str(folder / "config.json") in str(caught.value)
+    assert "not quantised" in caught.value.hint
+
+
+def test_no_quantization_is_no_error(folder):
+    change(folder, quantization_config=None)
+    assert load_model_of(folder) is not None
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_quantised_weights_without_their_config_are_an_error(folder, scale):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("q_proj.weight"))
+    if scale:
+        tensors[f"{name}_scale"] = torch.ones(1)
+    else:
+        tensors[name] = tensors[name].mul(100).to(torch.int8)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(StudentError, match="has no quantization_config") as caught:
+        load_model_of(folder)
+    assert name in str(caught.value)
 
 
 @pytest.mark.parametrize(

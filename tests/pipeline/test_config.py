@@ -1,5 +1,6 @@
 """Settings that are wrong are named, all at once, before any work."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,48 @@ def test_a_file_that_is_no_settings_is_misuse_that_names_it(tmp_path: Path, cont
     assert result.exit_code == 2
     assert str(config) in result.stderr
     assert "hint: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("out: a\nselect:\n  rule: srt\n  rule: grape\n", ":4: select.rule is given twice: line 3"),
+        ('out: a\nselect: {rule: srt}\n"out": b\n', ":3: out is given twice: line 1"),
+        ("select: {seed: 1, seed: 1}", ":1: select.seed is given twice: this line"),
+        ("tasks:\n- {a: 1}\n- a: 1\n  a: 2\n", ":4: tasks.1.a is given twice: line 3"),
+        ("out: a\nout: b\nout: c\n", ":2: out is given twice: line 1"),
+        ("out: a\nout: b\nout: c\n", ":3: out is given twice: line 1"),
+        ("a: &a [*a]", "line 1 refers to itself"),
+        (
+            "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(
+                f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in pairwise("abcdefgh")
+            ),
+            "write out more than 100,000 values",
+        ),
+    ],
+)
+def test_a_key_twice_and_aliases_without_end_are_named(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(config))
+    assert caught.value.hint
+
+
+def test_keys_that_a_merge_brings_may_be_given_again(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "student: &model {model: m, dtype: float32}\ndata: {path: d.jsonl}\nout: o\n"
+        "teacher: {<<: *model, model: t}\n"
+    )
+    teacher = load_settings(config).teacher
+    assert teacher is not None
+    assert (teacher.model, teacher.dtype) == ("t", "float32")
 
 
 def test_a_flag_whose_value_is_no_yaml_is_misuse_that_names_it(tmp_path: Path) -> None:

@@ -212,6 +212,25 @@ def test_a_column_of_numbers_that_holds_something_else_is_named(
         USES[use](run)
 
 
+def test_an_example_that_its_table_lacks_is_named(run: RunFolder) -> None:
+    pq.write_table(pq.read_table(run.examples).slice(0, 0), run.examples)
+    with pytest.raises(RunError, match=r"examples\.parquet: has no example"):
+        explain_example(run.root, "row:1")
+
+
+def test_versions_without_their_text_and_reasons_nobody_knows_are_explained_as_such(
+    run: RunFolder,
+) -> None:
+    for path, name, value in ((run.candidates, "messages", None), (run.decisions, "reason", "new")):
+        table = pq.read_table(path)
+        at = table.column_names.index(name)
+        column = pa.array([value] * table.num_rows, table.schema.field(at).type)
+        pq.write_table(table.set_column(at, table.schema.field(at), column), path)
+    text = explain_example(run.root, "row:1")
+    assert "no text, although its status is ok" in text
+    assert "This version does not know that reason" in text
+
+
 def test_a_share_of_the_damaged_folders() -> None:
     found = try_folders(24, seed=11, kinds=("run", "ranking", "experiment"))
     assert sum(found.values()) == 24
@@ -226,6 +245,21 @@ def test_a_link_in_the_place_of_the_lock_is_refused(run: RunFolder, tmp_path: Pa
     with pytest.raises(RunError, match="is a symbolic link"):
         again(run, rule="grape")
     assert precious.read_text() == "keep me"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "overrides.jsonl", "decisions.parquet"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_can_be_read_without_end_is_refused_before_it_is_opened(
+    run: RunFolder, name: str, kind: str
+) -> None:
+    (run.root / name).unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(run.root / name)
+    else:
+        (run.root / name).symlink_to("/dev/zero")
+    for use in (lambda: again(run, rule="grape"), lambda: report_text(run.root)):
+        with pytest.raises(RunError, match=f"{name}: is neither a file nor a folder"):
+            use()
 
 
 def test_leftovers_are_removed_by_the_next_command_that_writes(run: RunFolder) -> None:

@@ -153,6 +153,8 @@ def test_delta_loss_is_what_training_took_from_the_loss(tmp_path: Path) -> None:
     assert [row["delta_loss"] is None for row in table] == [row["status"] != "ok" for row in table]
     other = delta_losses(current, base, out=None)
     assert other["mean_delta_loss"] == pytest.approx(-0.5)
+    alone = score(texts(1), tmp_path, "ppl", name="alone", student=at(1.5, "alone"))
+    assert delta_losses(alone, base, out=None)["interval_95"] is None
 
 
 def test_students_that_count_other_tokens_are_not_compared(tmp_path: Path) -> None:

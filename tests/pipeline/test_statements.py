@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tutelage.errors import TutelageError
 from tutelage.experiments.frontier.page import frontier_words
 from tutelage.experiments.prove.compare import Compared
 from tutelage.experiments.prove.config import ProveSettings
-from tutelage.experiments.prove.page import sentence
+from tutelage.experiments.prove.page import sections_of, sentence
 from tutelage.experiments.rank import rank_agreement, rank_teachers
 from tutelage.experiments.rank.page import ranked_summary
 from tutelage.experiments.rank.student_agreement import agreement_in_words
@@ -44,7 +45,7 @@ from tutelage.pipeline.config import checked
 from tutelage.progress import Silent
 from tutelage.reporting.number_format import count, reason_words
 from tutelage.selection.reasons import REASONS, meaning_of
-from tutelage.stats.paired_design import paired_interval
+from tutelage.stats.paired_design import Interval, paired_interval
 from tutelage.teacher import Request
 
 WRONG_PLURALS = re.compile(
@@ -195,7 +196,9 @@ def test_an_original_that_only_the_rule_keeps_is_not_said_to_pass() -> None:
 
 def test_a_frontier_that_keeps_nothing_does_not_point_to_its_rows() -> None:
     assert "selected.jsonl is empty" in frontier_words({"kept": 0, "examples": 7})
-    assert "1 of 7 example is" in frontier_words({"kept": 1, "examples": 7})
+    assert "None of 1 example is" in frontier_words({"kept": 0, "examples": 1})
+    assert "1 of 7 examples is what" in frontier_words({"kept": 1, "examples": 7})
+    assert "1 of 1 example is what" in frontier_words({"kept": 1, "examples": 1})
     assert "they are in selected.jsonl" in frontier_words({"kept": 3, "examples": 7})
 
 
@@ -395,17 +398,63 @@ def test_the_line_of_the_teacher_says_that_it_waits_for_the_student(tmp_path: Pa
 def test_a_comparison_does_not_say_what_it_could_find_where_it_could_find_nothing(
     values: list[list[float]], said: str
 ) -> None:
-    interval = paired_interval(np.array(values))
-    one = Compared(
-        student="s", balance="examples", task="t", measure="value", arm="choice", against="random",
-        interval=interval, p_corrected=interval.p_value, comparisons=1,
-        detectable_corrected=interval.detectable, items_left_out=0, seeds_left_out=0,
-        mean_arm=0.0, mean_against=0.0,
-    )  # fmt: skip
-    values_ = {"out": "x", "students": [{"name": "s", "model": "m"}], "seeds": [0],
-               "arms": [{"name": n, "file": "f"} for n in ("choice", "random")],
-               "tasks": [{"name": "t", "kind": "choice", "path": "f"}]}  # fmt: skip
-    text = sentence(one, checked(ProveSettings, values_, place="test"))
+    one = compared(paired_interval(np.array(values)))
+    text = sentence(one, checked(ProveSettings, EXPERIMENT, place="test"))
     assert said in text
     assert not WRONG_PLURALS.search(text)
     assert (one.row()["detectable"] is None) == ("four times in five" not in said)
+
+
+EXPERIMENT = {
+    "out": "x", "students": [{"name": "s", "model": "m"}], "seeds": [0],
+    "arms": [{"name": n, "file": "f"} for n in ("choice", "random")],
+    "tasks": [{"name": "t", "kind": "choice", "path": "f"}],
+}  # fmt: skip
+
+
+def compared(interval: Interval, *, corrected: float | None = None) -> Compared:
+    return Compared(
+        student="s", balance="examples", task="t", measure="value", arm="choice", against="random",
+        interval=interval, p_corrected=interval.p_value if corrected is None else corrected,
+        comparisons=1, detectable_corrected=interval.detectable, items_left_out=0, seeds_left_out=0,
+        mean_arm=0.0, mean_against=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "corrected", "shown", "said"),
+    [
+        (
+            0.0003,
+            0.058,
+            0.058,
+            False,
+            " 0 lies outside the interval, but the p-value decides: p = .058.",
+        ),
+        (0.0003, 0.03, 0.09, False, "but the p-value decides: p = .090 after correction."),
+        (
+            -0.0001,
+            0.049,
+            0.049,
+            True,
+            " 0 lies inside the interval, but the p-value decides: p = .049.",
+        ),
+        (0.01, 0.0004, 0.0004, True, ""),
+        (-0.01, 0.4, 1.0, False, ""),
+    ],
+)
+def test_the_p_value_alone_decides_what_is_shown_and_the_page_says_so(
+    low: float, p: float, corrected: float, *, shown: bool, said: str
+) -> None:
+    made = paired_interval(np.array([[0.3, 0.1], [0.1, 0.2], [0.2, 0.4]]))
+    one = compared(replace(made, low=low, high=0.06, p_value=p), corrected=corrected)
+    settings = checked(ProveSettings, EXPERIMENT, place="test")
+    text = sentence(one, settings)
+    assert ("choice was better" in text) == shown
+    assert ("no significant difference" in text) == (not shown)
+    assert said in text
+    assert ("p-value decides" in text) == bool(said)
+    (section, *_) = sections_of([one], settings, primary="t", sets=(), cells=())
+    (table,) = section.tables
+    assert table.rows[0][-1] == ("yes" if shown else "no")
+    assert "It alone decides what is shown: below 0.05, with two seeds or more" in table.note

@@ -48,6 +48,36 @@ def test_a_picture_says_what_it_shows() -> None:
     assert 'role="img" aria-label="what it shows"' in fitted("")
 
 
+def view_box(found: str) -> tuple[float, float]:
+    left, _, wide, _ = map(float, re.findall(r'viewBox="([^"]*)"', found)[0].split())
+    return left, left + wide
+
+
+@pytest.mark.parametrize(
+    ("inner", "left", "right"),
+    [
+        ('<text transform="translate(5,5)" font-size="10px">ab</text>', 0, 17.8),
+        ('<text text-anchor="end" x="5" font-size="10px">ab</text>', -7.8, 10),
+        ('<text text-anchor="middle" x="5" font-size="10">ab</text>', -1.4, 11.4),
+        ('<g transform="translate(-5,0)"><text text-anchor="end">a</text></g>', -12.68, 10),
+        ('<text transform="translate(2,9) rotate(-90) translate(0,-5)">abcdefghi</text>', 0, 10),
+        ('<text transform="rotate(180)" font-size="10px">ab</text>', -12.8, 10),
+        ('<text x="4"><tspan>a</tspan><tspan>ab</tspan></text>', 0, 19.36),
+        ('<text text-anchor="end" font-size="10px">\u4f60\u597d</text>', -20, 10),
+    ],
+)
+def test_the_frame_is_as_wide_as_the_texts_in_a_wide_font(
+    inner: str, left: float, right: float
+) -> None:
+    assert view_box(fitted(inner)) == pytest.approx((left, right), abs=0.01)
+
+
+def test_a_wider_frame_is_drawn_at_the_same_scale() -> None:
+    found = fitted('<text text-anchor="end" font-size="10px">WWWWW</text>')
+    assert view_box(found) == (-50, 10)
+    assert "--w:60px" in found
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)

@@ -148,15 +148,69 @@ def test_a_row_that_a_template_refuses_costs_that_row():
         template.render([ASK, said("bad")], 1)
 
 
-def test_templates_are_stopped_that_never_end_or_need_too_much(monkeypatch):
-    monkeypatch.setattr("tutelage.student.chat_template.RENDER_SECONDS", 0.0)
-    loops = "{% for i in range(9999) %}{% for j in range(9999) %}{{ '' }}{% endfor %}{% endfor %}"
+LOOPS = "{% set r = range(9999) %}{% for i in r %}{% for j in r %}{% for k in r %}"
+BIG = "{% set r = range(9999) %}{% set big = 'x' * 9000000 %}"
+GROWING = "{% set ns = namespace(x=['ab'] if LIST else 'ab') %}{% for i in range(60) %}"
+
+
+@pytest.mark.parametrize(
+    "loops",
+    [
+        LOOPS + "{% endfor %}" * 3,
+        LOOPS.replace("k in r", "k in r if false") + "{% endfor %}" * 3,
+        "{% set r = range(9999) %}{% for i in r %}{% for j in r %}{{ '' }}{% endfor %}{% endfor %}",
+    ],
+)
+def test_templates_that_never_end_are_stopped(monkeypatch, loops):
+    monkeypatch.setattr("tutelage.student.template_sandbox.RENDER_SECONDS", 0.0)
     with pytest.raises(SettingsError, match="takes more than"):
         opened(loops + marked("{{ m.content }}"))
-    monkeypatch.undo()
-    for huge in ("{{ 'x' * 999999999 }}", "{{ 9 ** 999999 }}", "{{ range(9999999) | list }}"):
-        with pytest.raises(SettingsError, match="cannot render"):
-            opened(huge + marked("{{ m.content }}"))
+
+
+@pytest.mark.parametrize(
+    "huge",
+    [
+        "{{ 'x' * 999999999 }}",
+        "{{ 9 ** 999999 }}",
+        "{{ range(9999999) | list }}",
+        GROWING.replace("LIST", "false") + "{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+        GROWING.replace("LIST", "false") + "{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        GROWING.replace("LIST", "true") + "{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "{{ '%99999999d' % 1 }}",
+        "{{ '%*d' % (99999999, 1) }}",
+        "{{ '%99999999d' | format(1) }}",
+        "{{ '{:>{}}'.format(1, 99999999) }}",
+        "{{ 'a'.ljust(99999999) }}",
+        "{{ 'a' | center(99999999) }}",
+        "{{ [1] | batch(99999999, 'x') | list }}",
+        "{{ [1] | tojson(indent=99999999) }}",
+        BIG + "{{ big.replace('x', big) }}",
+        BIG + "{{ big | replace('x', big) }}",
+        BIG + "{{ r | join(big) }}",
+        BIG + "{% for i in r %}{{ big }}{% endfor %}",
+        BIG + "{% set y %}{% for i in r %}{{ big }}{% endfor %}{% endset %}",
+    ],
+)
+def test_templates_that_build_huge_values_are_stopped(huge):
+    with pytest.raises(SettingsError, match="cannot render"):
+        opened(huge + marked("{{ m.content }}"))
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("{% for m in [1, 2, 3] %}{{ loop.index ~ '-' ~ m }},{% endfor %}", "1-1,2-2,3-3,"),
+        ("{% for m in [1, 2] if m > 2 %}{{ m }}{% else %}none{% endfor %}", "none"),
+        ("{{ 'a' ~ none ~ 1 }}{{ 'b' ~ nobody }}", "aNone1b"),
+        ("{{ '%s' | format(123456789) }}{{ '{}'.format(123456789) }}", "123456789" * 2),
+        ("{{ 'call 12345678901'.ljust(18) }}.", "call 12345678901  ."),
+        ("{{ [1, 2] | join(', ') }}{{ '-'.join(['a', 'b']) }}", "1, 2a-b"),
+        ("{{ 1 + 2 }}{{ 'a' + 'b' }}{{ 7 % 4 }}{{ 2 ** 10 }}", "3ab31024"),
+    ],
+)
+def test_the_limits_do_not_change_what_a_template_writes(source, text):
+    render = compile_template(source, today=date(2026, 1, 1), variables={})
+    assert render([], False, None, {}) == text
 
 
 def test_the_date_is_a_setting():

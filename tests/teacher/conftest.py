@@ -56,6 +56,7 @@ class Seen:
     headers: dict[str, str]
     at: float
     under_way: int
+    target: str = ""
 
 
 class Endpoint:
@@ -115,7 +116,13 @@ class Endpoint:
                 self._under_way += 1
                 index = len(self.seen)
                 self.seen.append(
-                    Seen(body=body, headers=headers, at=time.monotonic(), under_way=self._under_way)
+                    Seen(
+                        body=body,
+                        headers=headers,
+                        at=time.monotonic(),
+                        under_way=self._under_way,
+                        target=head.split(" ", 2)[1],
+                    )
                 )
                 answer = self.script(index, body)
                 try:

@@ -34,6 +34,12 @@ def test_settings_survive_being_written_and_read() -> None:
         {"api_key_env": "abcdef0123456789"},
         {"base_url": f"https://user:{SECRET}@host/v1"},
         {"base_url": f"https://host/v1?key={SECRET}"},
+        {"base_url": f"https://host/v1?api-version={SECRET}"},
+        {"base_url": f"https://host/v1?api-version=1&Subscription-Key={SECRET[-10:]}"},
+        {"base_url": f"https://host/v1?sv=2022&sig={SECRET[-10:]}"},
+        {"base_url": f"https://host/v1?{SECRET}"},
+        {"base_url": f"https://host/v1#{SECRET}"},
+        {"key_header": f"Authorization: {SECRET}"},
         {"extra_body": {"api_key": SECRET}},
         {"extra_body": {"deep": [{"Authorization": f"Bearer {SECRET}"}]}},
         {"api_key": SECRET},
@@ -55,6 +61,12 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(wrong: dict[str, A
         {"base_url": "http://ho st/v1"},
         {"base_url": "http://ho\nst/v1"},
         {"base_url": "http://host/v1/chat/completions"},
+        {"base_url": "http://host/v1?api-version"},
+        {"base_url": "http://host/v1?a=1&a=2"},
+        {"base_url": "http://host/v1?=1"},
+        {"base_url": "http://host/v1#top"},
+        {"key_header": "Content-Type"},
+        {"key_header": "two words"},
         {"concurrency": 0},
         {"max_attempts": 0},
         {"temperature": -0.1},
@@ -70,6 +82,23 @@ def test_a_key_in_the_wrong_place_is_refused_and_not_repeated(wrong: dict[str, A
 def test_settings_that_cannot_be_meant_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TeacherSettings(**({"model": "m"} | wrong))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("http://host/v1/?", "http://host/v1"),
+        ("http://host/d/?api-version=2024-10-21", "http://host/d?api-version=2024-10-21"),
+        ("https://host/v1?a=&b=x%20y", "https://host/v1?a=&b=x%20y"),
+    ],
+)
+def test_a_query_of_a_provider_is_kept(given: str, kept: str) -> None:
+    assert TeacherSettings(model="m", base_url=given).base_url == kept
+
+
+def test_the_address_that_is_offered_instead_keeps_its_query() -> None:
+    with pytest.raises(ValidationError, match=r"give http://host/d\?api-version=1"):
+        TeacherSettings(model="m", base_url="http://host/d/chat/completions?api-version=1")
 
 
 def test_prices_are_per_million_tokens() -> None:

@@ -20,6 +20,7 @@ from tutelage.errors import (
     UnusableReplyError,
 )
 from tutelage.teacher import Journal, OpenAITeacher, Reply, Request, TeacherSettings, open_teacher
+from tutelage.teacher.openai_client import MOST_REDIRECTS
 
 SECRET = "sk-modes-" + "9876543210abcdef"
 ATTEMPTS = 2
@@ -65,6 +66,7 @@ REPLIES: dict[str, tuple[Answers, str]] = {
     "usage that is a text": (ok(body=body() | {"usage": "many"}), "four"),
     "no model": (ok(body=body() | {"model": None}), "four"),
     "unknown fields": (ok(body=body() | {"x": {"y": [1, None]}}), "four"),
+    "a field nested 900 deep": (ok(body=json.dumps(body()).encode()[:-1] + b',"x":' + b"[" * 900 + b"]" * 900 + b"}"), "four"),  # noqa: E501
     "an error of null": (ok(body=body() | {"error": None}), "four"),
     "two choices": (ok(body=body() | {"choices": body()["choices"] * 2}), "four"),
     "a wrong content type": (ok(body=body(), headers={"content-type": "text/html"}), "four"),
@@ -148,6 +150,9 @@ FAILURES: dict[str, tuple[Answers, type[TeacherError], str]] = {
         ok(status=307, headers={"location": "http://127.0.0.2:1/v1"}), TeacherError, "another host"),  # noqa: E501
     "a redirect to another port": (
         ok(status=302, headers={"location": "http://127.0.0.1:1/v1"}), TeacherError, "another host"),  # noqa: E501
+    "a redirect in a circle": (
+        ok(status=307, headers={"location": "/v1/chat/completions"}), TeacherError, "in a circle",
+    ),
     "a redirect to nowhere": (ok(status=301), TeacherError, "301"),
     "a page": (ok(body=b"<html>login</html>"), TeacherUnreachableError, "login"),
     "nothing": (ok(body=b""), TeacherUnreachableError, "not an answer"),
@@ -248,7 +253,9 @@ def test_a_failure_is_an_error_with_its_reason_and_a_hint(
         raise outcome
     assert outcome.hint
     waits_too_long = name == "429 for an hour"
-    assert len(endpoint.seen) == (ATTEMPTS if kind.retryable and not waits_too_long else 1)
+    attempts = ATTEMPTS if kind.retryable and not waits_too_long else 1
+    redirects = MOST_REDIRECTS if name == "a redirect in a circle" else 0
+    assert len(endpoint.seen) == attempts + redirects
     assert len(journal) == (kind is UnusableReplyError)
     assert SECRET not in shown(outcome, journal)
 

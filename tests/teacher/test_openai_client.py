@@ -404,6 +404,25 @@ def test_no_key_in_the_environment_goes_to_a_stranger(
     assert endpoint.seen[0].headers["authorization"] == "bearer none"
 
 
+def test_a_query_and_a_header_of_a_provider_are_sent(
+    endpoint: Any,
+    settings: SettingsFor,
+    request_for: RequestFor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_KEY", SECRET)
+    url = endpoint.url.replace("/v1", "/openai/deployments/d/?api-version=2024-10-21&b=x%20y")
+    azure = settings(base_url=url, api_key_env="MY_KEY", key_header="api-key")
+    (reply,) = ask(OpenAITeacher(azure), request_for())
+    assert reply.text == "yes"
+    (seen,) = endpoint.seen
+    path, _, query = seen.target.partition("?")
+    assert path == "/openai/deployments/d/chat/completions"
+    assert sorted(query.split("&")) == ["api-version=2024-10-21", "b=x+y"]
+    assert seen.headers["api-key"] == SECRET
+    assert "authorization" not in seen.headers
+
+
 def test_openai_itself_gets_the_usual_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
     assert OpenAITeacher(TeacherSettings(model="m")).endpoint == "https://api.openai.com/v1"

@@ -52,6 +52,18 @@ def test_the_judge_sees_request_reference_and_answer_and_one_schema():
     assert teacher.asked[0].schema is None
 
 
+def test_the_judge_sees_the_conversation_and_plain_requests_stay_as_they_were():
+    _, teacher = ask("x")
+    plain = teacher.asked[0].messages[0].content
+    assert plain.startswith("You check answers. Below are a request, a reference answer that")
+    assert "[REQUEST]\n2 + 2?\n[END OF REQUEST]" in plain
+    _, teacher = ask("x", Claim(instruction="now?", response="4", conversation="[user]\nnow?"))
+    text = teacher.asked[0].messages[0].content
+    assert "[CONVERSATION]\n[user]\nnow?\n[END OF CONVERSATION]" in text
+    assert "the last one of the user in a conversation" in text
+    assert "[REQUEST]" not in text
+
+
 def test_braces_in_a_response_are_only_text():
     _, teacher = ask("x", Claim(instruction="{a}", response="{b} {0}"))
     assert "{b} {0}" in teacher.asked[0].messages[0].content

@@ -73,6 +73,7 @@ class TeacherOptions(TypedDict, total=False):
     kind: str
     base_url: str | None
     api_key_env: str | None
+    key_header: str
     max_tokens_field: str
     omit: tuple[str, ...]
     concurrency: int

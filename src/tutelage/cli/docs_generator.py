@@ -77,9 +77,9 @@ def settings_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "`tutelage run CONFIG.yaml` reads one YAML file. Unknown names are errors, and all that is",
-        "wrong is reported at once. `--set name=value` overrides the file. Only `data.path`,",
-        "`student.model` and `out` must be given.",
+        "`tutelage run CONFIG.yaml` reads one YAML file. Unknown names are errors, and so are keys",
+        "that are given twice. All that is wrong is reported at once. `--set name=value` overrides",
+        "the file. Only `data.path`, `student.model` and `out` must be given.",
         "",
         "`tutelage init` writes a commented file to start from and, next to it, the JSON schema",
         "that editors use to complete and check it ([config-schema.json](config-schema.json)). The",

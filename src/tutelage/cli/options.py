@@ -337,6 +337,7 @@ def _teacher_options(function: Function, *, required: bool) -> Function:
         setting_option("teacher.model", "--teacher", required=required),
         setting_option("teacher.base_url"),
         setting_option("teacher.api_key_env"),
+        setting_option("teacher.key_header"),
         setting_option("teacher.kind", "--teacher-kind"),
         setting_option("teacher.concurrency"),
         click.option(
@@ -373,6 +374,7 @@ def teacher_values(options: Mapping[str, Any]) -> dict[str, Any]:
         "model": options["teacher"],
         "base_url": options["base_url"],
         "api_key_env": options["api_key_env"],
+        "key_header": options["key_header"],
         "concurrency": options["concurrency"],
         "max_cost": options["max_cost"],
         "prices": _prices(options["prices"]),

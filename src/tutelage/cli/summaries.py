@@ -191,18 +191,22 @@ def recompute_text(found: Facts) -> Iterable[Block]:
 def delta_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `delta`."""
     others = {k: n for k, n in found["by_status"].items() if k != "ok"}
-    if "interval_95" not in found:
+    if "mean_delta_loss" not in found:
         yield f"None of {counted(found['candidates'], 'candidate')} could be compared."
         yield from counts("Not compared", "status", others, of="candidates")
         return
-    low, high = found["interval_95"]
+    interval = "no interval"
+    if found["interval_95"] is not None:
+        low, high = found["interval_95"]
+        interval = f"95 % CI {low:+.4f} to {high:+.4f}"
     scored = found["by_status"].get("ok", 0)
     yield (
         f"Mean loss before minus after: {found['mean_delta_loss']:+.4f} nats per token "
-        f"(95 % CI {low:+.4f} to {high:+.4f}; {counted(scored, 'candidate')} of "
+        f"({interval}; {counted(scored, 'candidate')} of "
         f"{counted(found['examples'], 'example')})."
     )
-    yield f"More likely after training: {found['share_likelier']:.1%} of these candidates."
+    of = "this candidate" if scored == 1 else "these candidates"
+    yield f"More likely after training: {found['share_likelier']:.1%} of {of}."
     yield from counts("Not compared", "status", others, of="candidates")
     if "out" in found:
         yield f"Differences: {found['out']}"
@@ -334,7 +338,10 @@ def train_text(found: Facts) -> Iterable[Block]:
     )
     yield from counts("Left out", "reason", found["left_out"], of="rows")
     first, last = found["first_loss"], found["last_loss"]
-    yield f"Loss: {first:.4f} nats per token at the first step, {last:.4f} over the last tenth."
+    if found["steps"] == 1:
+        yield f"Loss: {first:.4f} nats per token at the only step."
+    else:
+        yield f"Loss: {first:.4f} nats per token at the first step, {last:.4f} over the last tenth."
     yield f"Trained student: {found['path']}"
 
 
@@ -405,8 +412,9 @@ def agreement_text(found: Facts) -> Iterable[Block]:
 
 def drift_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `drift`."""
-    sets = ", ".join(f"{name} ({counted(n, 'text')})" for name, n in found["sets"].items())
-    yield f"Compared with {found['baseline']}: {sets}. Intervals are 95 %."
+    sizes = {name: f"{name} ({counted(n, 'text')})" for name, n in found["sets"].items()}
+    baseline = sizes.pop(found["baseline"])
+    yield f"Compared with {baseline}: {', '.join(sizes.values())}. Intervals are 95 %."
     for name in dict.fromkeys(line["name"] for line in found["lines"]):
         rows = [line for line in found["lines"] if line["name"] == name]
         columns: tuple[str, ...] = ("measure", "unit", "value", "low", "high")
@@ -421,7 +429,7 @@ def frontier_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `frontier`."""
     placed, examples = found["placed"], found["examples"]
     yield f"Examples: {placed:,} of {counted(examples, 'example')} placed, {found['kept']:,} kept."
-    if found["shares"]:
+    if placed:
         rows = tuple((name, f"{share:.1%}") for name, share in found["shares"].items())
         yield Table(title="", columns=("class", "share of placed"), rows=rows)
     if found["band"] is None:

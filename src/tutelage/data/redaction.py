@@ -27,6 +27,9 @@ LEAST_ENCODED = 8
 LEAST_PIECE = 4
 """Characters of the smaller piece of a split key."""
 
+MOST_DEPTH = 100
+"""Most lists and objects around a value of an answer; what is deeper is left out."""
+
 PLACEHOLDERS = frozenset(
     (
         *("none", "null", "empty", "dummy", "fake", "test", "ollama", "lm-studio", "no-key"),
@@ -445,14 +448,22 @@ def _longest(piece: Callable[[int], str], texts: list[str], *, most: int) -> int
 
 
 def _mapped(
-    value: object, change: Callable[[str, str | None], str], field: str | None = ""
+    value: object,
+    change: Callable[[str, str | None], str],
+    field: str | None = "",
+    *,
+    depth: int = 0,
 ) -> object:
     """JSON value with a function applied to every text in it, including names and integers.
+
+    What is nested deeper than `MOST_DEPTH` is left out: no server's answer is, and a recursion
+    would end in an error.
 
     Args:
         value: The value.
         change: From a text, and the name of the field it is in, or None where it is a name itself.
         field: The name of the field that `value` is in.
+        depth: How many lists and objects are around it.
     """
     if isinstance(value, str):
         return change(value, field)
@@ -462,11 +473,11 @@ def _mapped(
         text = str(value)
         changed = change(text, field)
         return value if changed == text else changed
-    if isinstance(value, list):
-        return [_mapped(inner, change, field) for inner in value]
-    if isinstance(value, dict):
+    if isinstance(value, list) and depth < MOST_DEPTH:
+        return [_mapped(inner, change, field, depth=depth + 1) for inner in value]
+    if isinstance(value, dict) and depth < MOST_DEPTH:
         return {
-            change(str(name), None): _mapped(inner, change, str(name))
+            change(str(name), None): _mapped(inner, change, str(name), depth=depth + 1)
             for name, inner in value.items()
         }
-    return value
+    return None if isinstance(value, list | dict) else value

@@ -108,6 +108,11 @@ def read_stored(path: Path, shape: type[StoredShape], *, what: str, hint: str) -
     Raises:
         RunError: It cannot be read, is not JSON, or a value is missing or of another type.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RunError(
+            f"{path}: is neither a file nor a folder, but a pipe, a socket or a device",
+            hint="move it away; reading one may never end",
+        )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         stored = StoredDict(values, path=path, hint=hint) if isinstance(values, dict) else None

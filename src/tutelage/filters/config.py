@@ -1,12 +1,12 @@
 """Settings of the filters, one model each, distinguished by `kind`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tutelage.data.key_suggestions import problem_in_words
+from tutelage.data.yaml_values import yaml_value
 from tutelage.errors import SettingsError
 from tutelage.filters.candidate_texts import Part
 from tutelage.filters.ngrams import Form
@@ -286,11 +286,12 @@ def read_filters(path: Path) -> FiltersSettings:
         SettingsError: The file cannot be read, or a setting is wrong; all problems are named.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
             f"{path}: {error}", hint="see docs/filters.md for an example"
         ) from error
+    content = yaml_value(text, place=str(path), hint="see docs/filters.md for an example")
     try:
         return FiltersSettings.model_validate(content)
     except ValidationError as error:

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from tutelage.data import Message
+from tutelage.data.turn_text import asked_text
 from tutelage.errors import BudgetError, NotInJournalError, TeacherError
 from tutelage.filters.candidate_texts import Pool
 from tutelage.filters.config import TeacherRatingSettings
@@ -46,6 +47,11 @@ Say in one sentence what makes it easy or hard. Then write, on a line of its own
 Difficulty: N
 where N is one whole number from 1 to 5."""
 
+CONVERSATION_PROMPT = PROMPT.replace(
+    "the task below", "the last request of the user in the conversation below"
+).replace("task>", "conversation>")
+"""The same for an instruction with other turns in front of it, or with a system prompt."""
+
 _STATED = re.compile(r"difficulty[\s*_]*[:=](.*\d.*)", re.IGNORECASE)
 _RATING = re.compile(r"([1-5])(?:\s*(?:/|out of)\s*5)?\s*(?:\.|\(.*)?", re.IGNORECASE)
 
@@ -80,7 +86,9 @@ def parse_rating(text: str) -> int | None:
 
 
 async def rate_difficulty(pool: Pool, settings: TeacherRatingSettings, teacher: Teacher) -> Numbers:
-    """Rate every candidate's instruction with a teacher; equal instructions are rated once.
+    """Rate every candidate's instruction with a teacher, with the conversation in front of it.
+
+    Equal instructions in equal conversations are rated once.
 
     Args:
         pool: The candidates.
@@ -92,10 +100,12 @@ async def rate_difficulty(pool: Pool, settings: TeacherRatingSettings, teacher: 
         `cut_by_length`, `teacher_failed`, `over_budget` or `not_in_journal`, and the detail says
         what came back.
     """
-    instructions = [text or "" for text in pool.instructions.to_pylist()]
+    instructions = [
+        asked_text(turns or ()) or ("", False) for turns in pool.table["messages"].to_pylist()
+    ]
     limit = asyncio.Semaphore(settings.concurrency)
 
-    async def rate(instruction: str) -> _Rating:
+    async def rate(instruction: tuple[str, bool]) -> _Rating:
         async with limit:
             return await _ask(instruction, settings, teacher)
 
@@ -110,10 +120,14 @@ async def rate_difficulty(pool: Pool, settings: TeacherRatingSettings, teacher: 
     )
 
 
-async def _ask(instruction: str, settings: TeacherRatingSettings, teacher: Teacher) -> _Rating:
+async def _ask(
+    instruction: tuple[str, bool], settings: TeacherRatingSettings, teacher: Teacher
+) -> _Rating:
+    text, in_conversation = instruction
+    prompt = CONVERSATION_PROMPT if in_conversation else PROMPT
     request = Request(
         model=teacher.name,
-        messages=(Message(role="user", content=PROMPT.format(instruction=instruction)),),
+        messages=(Message(role="user", content=prompt.format(instruction=text)),),
         max_tokens=settings.max_tokens,
     )
     try:

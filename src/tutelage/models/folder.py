@@ -104,6 +104,12 @@ class StudentFolder:
         size = text_config(self.config).get("vocab_size", self.config.get("vocab_size"))
         return size if isinstance(size, int) and not isinstance(size, bool) else None
 
+    @property
+    def quantization(self) -> object | None:
+        """`quantization_config` of the model, or of its text part; None where there is none."""
+        found = self.config.get("quantization_config")
+        return text_config(self.config).get("quantization_config") if found is None else found
+
     def length_limit(self) -> int:
         """Most tokens that the model and its tokenizer were made for."""
         text = text_config(self.config)

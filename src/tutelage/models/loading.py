@@ -11,7 +11,7 @@ from tutelage.models.adapter_merge import merged
 from tutelage.models.config import DtypeName, ModelSettings
 from tutelage.models.folder import StudentFolder, text_config
 from tutelage.models.hardware import Memory, check_device, device_count, kind_of, memory_of
-from tutelage.models.weight_files import stored_weights
+from tutelage.models.weight_files import quantized_tensor, stored_weights
 
 # ----------------------------------------------------------------------------------------------
 # Does a model fit onto a device? Its weights and what reading takes, against the free memory.
@@ -55,7 +55,7 @@ def needed(folder: StudentFolder, *, dtype: DtypeName) -> Needed:
     """
     count, stored = stored_weights(folder.weights)
     size = _BYTES[dtype]
-    weights = stored if "quantization_config" in folder.config else count * size
+    weights = stored if folder.quantization is not None else count * size
     text = text_config(folder.config)
     width = text.get("hidden_size") or text.get("n_embd") or text.get("d_model") or 1024
     vocabulary = folder.vocabulary_tokens or 32_000
@@ -182,7 +182,7 @@ def load_model(
         check_device(device)
     if device_map is None:
         check_fit(folder, device=device, dtype=dtype)
-    quantised = "quantization_config" in folder.config
+    quantised = folder.quantization is not None
     placement: dict[str, Any] = {}
     if device_map is not None:
         placement = {"device_map": device_map}
@@ -223,6 +223,7 @@ def load_weights(
         StudentError: The folder cannot be loaded, or lacks weights that the model needs.
     """
     _with_torch()
+    _check_quantization(folder)
     import torch
     from transformers import AutoConfig
 
@@ -247,6 +248,41 @@ def load_weights(
         f"{folder.model_path}: {len(missing)} weights of the model are not in its files, such as "
         f"{missing[0]}: transformers would initialise them at random",
         hint="is it a language model's folder, complete, and with the right config.json?",
+    )
+
+
+def _check_quantization(folder: StudentFolder) -> None:
+    """Raise an error about a format of quantised weights that transformers does not know.
+
+    Transformers only logs it, and takes the stored numbers for the weights themselves.
+    """
+    found, config = folder.quantization, folder.model_path / "config.json"
+    unquantised = "use the model that is not quantised, or a vLLM server that reads the format"
+    if found is None:
+        tensor = quantized_tensor(folder.weights)
+        if tensor is not None:
+            raise StudentError(
+                f"{config}: has no quantization_config, but the weights are quantised ({tensor}): "
+                "without it their numbers would be taken for the weights",
+                hint=f"copy the model's own config.json again, or {unquantised}",
+            )
+        return
+    import transformers
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    where = f"{config}: quantization_config"
+    if not isinstance(found, Mapping):
+        raise StudentError(f"{where} is {found!r:.80}, not an object", hint=unquantised)
+    if found.get("load_in_4bit") or found.get("load_in_8bit"):  # older folders name no method
+        return
+    method = found.get("quant_method")
+    if isinstance(method, str) and method in KNOWN:
+        return
+    named = "has no quant_method" if method is None else f"has the quant_method {method!r:.80}"
+    raise StudentError(
+        f"{where} {named}, which transformers {transformers.__version__} cannot read: it would "
+        "take the quantised numbers for the weights",
+        hint=f"{unquantised} (backend vllm); a newer transformers may know it",
     )
 
 

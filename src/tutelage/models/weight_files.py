@@ -28,6 +28,10 @@ _LAYER = re.compile(
 )
 _SPARE_LAYERS = 1
 """Of layers that only predict further tokens, which transformers leaves out."""
+_WHOLE_NUMBERS = frozenset({"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"})
+"""Types of safetensors in which no model has its matrices unless it is quantised."""
+_SCALES = (".weight_scale", ".weight_scale_inv", ".weight_scale_2", ".weight.absmax")
+"""Endings of tensors that are stored beside quantised matrices."""
 _LARGEST_HEADER_BYTES = 100_000_000
 """Largest header of a safetensors file, as the format sets it."""
 
@@ -97,15 +101,34 @@ def stored_weights(files: Iterable[Path]) -> tuple[int, int]:
             size += file.stat().st_size if file.suffix == ".bin" else 0
             count += file.stat().st_size // 2 if file.suffix == ".bin" else 0
             continue
-        with file.open("rb") as content:
-            length = int.from_bytes(content.read(_HEADER_LENGTH_BYTES), "little")
-            header = json.loads(content.read(length))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, end = entry["data_offsets"]
-                size += end - start
-                count += math.prod(entry["shape"])
+        for entry in _tensors(file).values():
+            start, end = entry["data_offsets"]
+            size += end - start
+            count += math.prod(entry["shape"])
     return count, size
+
+
+def quantized_tensor(files: Iterable[Path]) -> str | None:
+    """Name of a tensor that only a quantised model has, or None.
+
+    A matrix of whole numbers, or the scale that belongs to a matrix of few bits.
+    """
+    for file in files:
+        tensors = _tensors(file) if file.suffix == ".safetensors" else {}
+        for name, entry in tensors.items():
+            shape = entry.get("shape")
+            matrix = isinstance(shape, list) and len(shape) > 1
+            whole = matrix and entry.get("dtype") in _WHOLE_NUMBERS
+            if (whole and name.endswith(".weight")) or name.endswith(_SCALES):
+                return name
+    return None
+
+
+def _tensors(file: Path) -> dict[str, Any]:
+    with file.open("rb") as content:
+        length = int.from_bytes(content.read(_HEADER_LENGTH_BYTES), "little")
+        header = json.loads(content.read(length))
+    return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def check_whole(file: Path) -> list[str]:

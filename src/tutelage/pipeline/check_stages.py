@@ -43,6 +43,7 @@ from tutelage.verification import (
     Verdict,
     VerifySettings,
     claims_of,
+    conversation_of,
     judge,
     verdicts_by_majority,
     verdicts_to_table,
@@ -388,6 +389,7 @@ def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[Claim]:
             response=turns[-1]["content"] if turns else None,
             instruction=_asked(row),
             reference=row["reference"],
+            conversation=conversation_of(turns),
         )
 
 

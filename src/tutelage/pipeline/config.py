@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from tutelage.data import ReadSettings
 from tutelage.data.extensions import extensions_of, load_extensions
 from tutelage.data.key_suggestions import close_matches, problem_in_words
+from tutelage.data.yaml_values import yaml_value as _yaml_value
 from tutelage.errors import SettingsError
 from tutelage.filters import EmbedderSettings
 from tutelage.metrics import METRICS, beyond, scores_schema, table_metrics
@@ -258,18 +258,9 @@ def yaml_value(text: str, *, place: str) -> Any:
     """Value of a YAML text.
 
     Raises:
-        SettingsError: It is not YAML.
+        SettingsError: It is not YAML, or gives a key twice.
     """
-    try:
-        return yaml.safe_load(text)
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # ValueError: such as a 13th month
-        raise SettingsError(
-            f"{place}: is not valid YAML: {error}", hint="see docs/configuration.md"
-        ) from error
+    return _yaml_value(text, place=place, hint="see docs/configuration.md")
 
 
 def _put(values: dict[str, Any], names: list[str], value: object) -> None:

@@ -45,7 +45,13 @@ def explain_example(
     tables = open_tables(run, student=student)
     try:
         example_id = _find(tables, name)
-        example = _rows(tables, "select * from examples where example_id = ?", example_id)[0]
+        found = _rows(tables, "select * from examples where example_id = ?", example_id)
+        if not found:
+            raise RunError(
+                f"{run.examples}: has no example {example_id}, which is in {run.rows.name}",
+                hint="restore the tables from a copy, or write them again with the same command",
+            )
+        example = found[0]
         candidates = _rows(tables, _CANDIDATES, example_id)
         scored = _rows(tables, _SCORES, example_id) if run.scores.exists() else []
         decided = (
@@ -182,7 +188,9 @@ def _candidate(
         lines += _text("tools", candidate["tools"], full=full)
     if candidate.get("template_args"):
         lines += _text("template arguments", candidate["template_args"], full=full)
-    for message in candidate["messages"]:
+    if not candidate["messages"]:
+        lines.append("  no text, although its status is ok: candidates.parquet was changed")
+    for message in candidate["messages"] or ():
         lines += _text(message["role"], turn_text(message), full=full)
     if scores and scores["status"] != "ok":
         detail = f": {_printable(scores['detail'])}" if scores["detail"] else ""

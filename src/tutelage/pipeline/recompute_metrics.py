@@ -224,8 +224,8 @@ def delta_losses(
 
     Returns:
         How many candidates are in which state, the mean over them in nats per token with its 95 %
-        interval (resampled by example), and the share that became likelier; with `by` the same of
-        each group, with both losses.
+        interval (resampled by example; None for one example), and the share that became likelier;
+        with `by` the same of each group, with both losses.
 
     Raises:
         DataError: A file is no scores table of one student, or no candidate is in both.
@@ -267,12 +267,12 @@ def _said(rows: Sequence[dict[str, Any]], *, seed: int) -> dict[str, Any]:
         return {**told, "examples": 0}
     deltas = np.array([row["delta_loss"] for row in good])
     examples = [row["example_id"] or row["candidate_id"] for row in good]
-    low, high = clustered_interval(deltas, examples, draws=_RESAMPLES, seed=seed)
+    found = clustered_interval(deltas, examples, draws=_RESAMPLES, seed=seed)
     return {
         **told,
         "examples": len(set(examples)),
         "mean_delta_loss": float(deltas.mean()),
-        "interval_95": [low, high],
+        "interval_95": None if found is None else list(found),
         "share_likelier": float((deltas > 0).mean()),
     }
 

@@ -90,6 +90,20 @@ def sound(path: Path) -> Path:
     )
 
 
+def check_kinds(folder: Path) -> None:
+    """Refuse a folder that holds a pipe, a socket or a device: reading one may never end.
+
+    Raises:
+        RunError: It holds one, or a link to one.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise RunError(
+                f"{path}: is neither a file nor a folder, but a pipe, a socket or a device",
+                hint="move it away; a run folder holds files alone",
+            )
+
+
 def problem_with(path: Path) -> str | None:
     """Problem of a file, or None. Each state of a file is read once per process."""
     try:
@@ -429,6 +443,8 @@ class RunFolder:
                 f"{self.root}: the name of a run folder has to be UTF-8",
                 hint="give another --out; data files may have any name",
             ) from error
+        for folder in (self.root, self.decided_in):
+            check_kinds(folder)
 
     def need(self, path: Path) -> Path:
         """Path of a required file, after checking that it exists and is complete.

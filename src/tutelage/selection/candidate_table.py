@@ -355,7 +355,9 @@ def _check(tables: duckdb.DuckDBPyConnection, table: pa.Table, *, students: bool
     if len(twice):
         raise DataError(
             f"candidate {ids[int(twice[0])]} is there twice, in the candidates or in the scores",
-            hint="name one student: the scores may hold several" if students else None,
+            hint="name one student: the scores may hold several"
+            if students
+            else "restore the tables from a copy, or write them again with the same `tutelage run`",
         )
     found = len(ids) - ids.null_count
     given = tables.sql("select count(*) from c").fetchall()[0][0]
@@ -367,7 +369,8 @@ def _check(tables: duckdb.DuckDBPyConnection, table: pa.Table, *, students: bool
     unknown = table.filter(pc.and_(pc.is_valid(table["candidate_id"]), pc.is_null(table["step"])))
     if len(unknown):
         raise DataError(
-            f"candidate {unknown['candidate_id'][0]}: its step is not one of {', '.join(STEPS)}"
+            f"candidate {unknown['candidate_id'][0]}: its step is not one of {', '.join(STEPS)}",
+            hint="the table was changed, or written by a newer version: restore it from a copy",
         )
 
 

@@ -142,7 +142,7 @@ def refused_reason(verdict: str) -> str:
 
 
 def meaning_of(reason: str) -> str:
-    """Meaning of a reason, in one sentence.
+    """Meaning of a reason, in one sentence; of one that is not known, that it is not.
 
     Examples:
         >>> meaning_of("original_too_long")
@@ -157,7 +157,10 @@ def meaning_of(reason: str) -> str:
             if status in SHUT_OUT:
                 return f"The {name} may not be chosen: it {SHUT_OUT[status]}."
             return f"The {name} has no number: {status}."
-    return REASONS[reason]
+    unknown = (
+        "This version does not know that reason: a newer one wrote it, or somebody changed it."
+    )
+    return REASONS.get(reason, unknown)
 
 
 # ----------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ Codes: TypeAlias = NDArray[np.int64]
 
 DRAWS = 400
 GROUPS = 20
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +39,20 @@ class Replicates:
     kind: Literal["bootstrap", "jackknife"]
 
     def minus(self, other: "Replicates") -> "Replicates":
-        """Difference of two statistics, draw by draw, so that shared instructions are paired."""
+        """Difference of two statistics, draw by draw, so that shared instructions are paired.
+
+        What is no more than rounding is 0.
+
+        Examples:
+            >>> some = np.array([0.3, 2.0])
+            >>> a = Replicates(value=0.1 + 0.2, draws=some, kind="bootstrap")
+            >>> a.minus(Replicates(value=0.3, draws=some, kind="bootstrap")).value
+            0.0
+        """
         return Replicates(
-            value=self.value - other.value, draws=self.draws - other.draws, kind=self.kind
+            value=float(_difference(self.value, other.value)),
+            draws=_difference(self.draws, other.draws),
+            kind=self.kind,
         )
 
     def estimate(self) -> Estimate:
@@ -54,6 +66,12 @@ class Replicates:
         spread = float(((draws - draws.mean()) ** 2).sum())
         error = math.sqrt((len(draws) - 1) / len(draws) * spread)
         return normal_interval(self.value, error=error)
+
+
+def _difference(one: Any, other: Any) -> Any:
+    found = np.asarray(one - other)
+    size = np.maximum(np.abs(one), np.abs(other))
+    return np.where(np.abs(found) <= _ROUNDING * size, 0.0, found)
 
 
 class Resampling:
@@ -152,8 +170,10 @@ def grouped_draws(group_Q: Codes, *, draws: int, seed: int) -> Numbers:
 
 def clustered_interval(
     values: Any, clusters: Sequence[str], *, draws: int, seed: int
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """95 % percentile interval of a mean, from a bootstrap of whole clusters.
+
+    None for a single cluster: its draws are all alike, and that is not certainty.
 
     Args:
         values: Finite numbers.
@@ -163,6 +183,8 @@ def clustered_interval(
     """
     _, owner = np.unique(np.array(clusters, dtype=str), return_inverse=True)
     sums, counts = np.bincount(owner, weights=values), np.bincount(owner)
+    if len(sums) < 2:  # noqa: PLR2004
+        return None
     generator = np.random.default_rng(seed)
     means = np.empty(draws)
     for index in range(draws):

@@ -2,144 +2,18 @@
 
 import json
 import re
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Protocol
-
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tutelage.data import Message
 from tutelage.errors import SettingsError
 from tutelage.student.template import Rendered, RewrittenError, TemplateRefusedError
+from tutelage.student.template_sandbox import TEMPLATE_ERRORS, TemplateEnvironment
 from tutelage.student.thinking import REASONING_FIELDS
 from tutelage.student.turn_spans import PROBE, Span, find_turn
-
-# ----------------------------------------------------------------------------------------------
-# The sandbox in which chat templates are rendered.
-#
-# It has what transformers gives a chat template (the tag `generation`, loop controls, `tojson`,
-# `raise_exception`, `strftime_now`), with three differences: the date is a setting, a template that
-# takes too long is stopped, and so is one that builds a huge value.
-# ----------------------------------------------------------------------------------------------
-
-
-RENDER_SECONDS = 10.0
-"""Seconds after which the rendering of one conversation is stopped."""
-_LARGEST = 10_000_000
-"""Most characters or items that a template may build by multiplication."""
-
-TEMPLATE_ERRORS = (
-    jinja2.TemplateError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-"""Exceptions that a template can raise, from Jinja or from its expressions."""
-
-
-class _GenerationTag(Extension):
-    """Jinja tag `{% generation %}`, which marks the assistant's text and does not change it."""
-
-    tags = {"generation"}  # noqa: RUF012  (as Jinja declares it)
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        # A scope of its own, as the macro has that transformers makes of it.
-        return nodes.CallBlock(self.call_method("_written"), [], [], body).set_lineno(line)
-
-    def _written(self, caller: Callable[[], str]) -> str:
-        return caller()
-
-
-class TemplateEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja sandbox with a fixed clock and limits on time and memory."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def __init__(self, *, today: date) -> None:
-        super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, loopcontrols]
-        )
-        self._today = datetime(today.year, today.month, today.day)  # noqa: DTZ001  (a date)
-        self._limit = threading.local()  # another thread may render at the same time
-        self.asked_for_date = False
-        self.filters["tojson"] = _to_json
-        self.globals["raise_exception"] = _raise
-        self.globals["strftime_now"] = self._strftime_now
-
-    def timed(self, render: Callable[[], str]) -> str:
-        """Call a rendering that ends with an error when it takes too long."""
-        self._limit.ends_at = time.monotonic() + RENDER_SECONDS
-        try:
-            return render()
-        finally:
-            del self._limit.ends_at
-
-    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a function from a template."""
-        self._check_time()
-        return super().call(context, obj, *args, **kwargs)
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Read an attribute from a template."""
-        self._check_time()
-        return super().getattr(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Read an item from a template."""
-        self._check_time()
-        return super().getitem(obj, argument)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Evaluate a binary operator, and refuse a multiplication with a huge result."""
-        sizes = [len(side) for side in (left, right) if isinstance(side, str | list | tuple)]
-        counts = [side for side in (left, right) if isinstance(side, int)]
-        if sizes and counts and sizes[0] * counts[0] > _LARGEST:
-            raise jinja2.TemplateError(f"a value of {sizes[0] * counts[0]} characters or items")
-        if operator == "**" and len(counts) == len((left, right)) and abs(right) > 64:  # noqa: PLR2004
-            raise jinja2.TemplateError(f"a power of {right}")
-        return super().call_binop(context, operator, left, right)
-
-    def _strftime_now(self, pattern: str) -> str:
-        self.asked_for_date = True
-        return self._today.strftime(pattern)
-
-    def _check_time(self) -> None:
-        if time.monotonic() > getattr(self._limit, "ends_at", float("inf")):
-            raise jinja2.TemplateError(f"takes more than {RENDER_SECONDS:.0f} seconds")
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,  # noqa: FBT001, FBT002  (the filter's own signature)
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,  # noqa: FBT001, FBT002
-) -> str:
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )
-
-
-def _raise(message: str) -> None:
-    raise jinja2.TemplateError(message)
 
 
 class RenderMessages(Protocol):

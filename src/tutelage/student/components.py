@@ -18,7 +18,6 @@ from tutelage.models.folder import (
 )
 from tutelage.student.cache import Scope
 from tutelage.student.chat_template import (
-    TEMPLATE_ERRORS,
     ChatTemplate,
     compile_template,
     open_chat_template,
@@ -28,6 +27,7 @@ from tutelage.student.config import StudentSettings
 from tutelage.student.engine import Engine
 from tutelage.student.engine_choice import open_engine
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
+from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer
 from tutelage.student.views import ViewBuilder
 

@@ -66,7 +66,7 @@ def open_engine(
 
 def _is_plain(folder: StudentFolder, settings: StudentSettings) -> bool:
     """Whether a model's weights are matrices on one device, which can be joined."""
-    return settings.device_map is None and "quantization_config" not in folder.config
+    return settings.device_map is None and folder.quantization is None
 
 
 def _lanes(device: str) -> int:

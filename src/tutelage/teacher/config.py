@@ -4,13 +4,23 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 _SECRET_NAME = re.compile(
     r"api[-_]?key|authorization|password|passwd|secret|bearer|credential|access[-_]?token",
     re.IGNORECASE,
+)
+_SECRET_PARAMETER = re.compile(r"key|token|sig|auth|pass|^code$", re.IGNORECASE)
+"""Names of query parameters in which providers take a key."""
+_SECRET_CHARACTERS = 20
+"""Length from which one word in a query may be a key; versions, regions and ids are shorter."""
+_TAKEN_HEADERS = frozenset(
+    (
+        *("accept", "accept-encoding", "connection", "content-length", "content-type", "cookie"),
+        *("host", "transfer-encoding", "user-agent"),
+    )
 )
 _OURS = frozenset(
     (
@@ -84,6 +94,12 @@ class TeacherSettings(BaseModel):
             "The NAME of the environment variable that holds the key. Without it no key is sent, "
             "except to OpenAI's own endpoint (OPENAI_API_KEY)."
         ),
+    )
+    key_header: str = Field(
+        default="Authorization",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,63}$",
+        description="The header that carries the key, such as api-key for Azure; Authorization "
+        "carries it as a bearer token.",
     )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         default="max_tokens", description="The endpoint's name for the limit on a reply's tokens."
@@ -207,22 +223,32 @@ class TeacherSettings(BaseModel):
     def _is_an_address_without_secrets(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        value = value.strip().rstrip("/")
+        value = value.strip()
         try:
             parts = urlsplit(value)
             has_port = parts.port is None or parts.port > 0
             (parts.hostname or "").encode("idna")
         except (ValueError, UnicodeError) as error:  # of a bad port, bracket or host name
             raise ValueError(f"{value!a} is no address: {error}") from error
-        if parts.username is not None or parts.password is not None or parts.query:
+        if parts.username is not None or parts.password is not None:
             # The value itself is not repeated: it may hold the secret.
-            raise ValueError("must not hold a user, a password or a query; use api_key_env")
+            raise ValueError("must not hold a user or a password; use api_key_env")
+        _check_query(parts)
         plain = value.isprintable() and " " not in value and has_port
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
             raise ValueError(f"expected http://host/v1 or https://host/v1, got {value!r}")
+        path = parts.path.rstrip("/")
         for end in ("/chat/completions", "/completions", "/models"):
-            if parts.path.endswith(end):
-                raise ValueError(f"leave out {end}: give {value.removesuffix(end)}")
+            if path.endswith(end):
+                short = parts._replace(path=path.removesuffix(end))
+                raise ValueError(f"leave out {end}: give {urlunsplit(short)}")
+        return urlunsplit(parts._replace(path=path))
+
+    @field_validator("key_header")
+    @classmethod
+    def _is_a_header_of_its_own(cls, value: str) -> str:
+        if value.lower() in _TAKEN_HEADERS:
+            raise ValueError(f"{value} has a meaning of its own; such as api-key or x-api-key")
         return value
 
     @field_validator("api_key_env")
@@ -252,6 +278,35 @@ class TeacherSettings(BaseModel):
         if self.max_cost is not None and self.prices is None:
             raise ValueError("max_cost needs prices: without them nothing is counted")
         return self
+
+
+def _check_query(parts: SplitResult) -> None:
+    """Raise an error about what may not stand behind a ? or a #; its value is not repeated."""
+    if parts.fragment:
+        raise ValueError("must not hold a part behind #, which is never sent")
+    if not parts.query:
+        return
+    try:
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=True)
+    except ValueError:  # a parameter without =
+        raise ValueError(
+            "the part behind ? must be NAME=VALUE, such as ?api-version=2024-10-21"
+        ) from None
+    names = [name for name, _ in pairs]
+    for name, value in pairs:
+        if not name or names.count(name) > 1:
+            raise ValueError("behind ? every parameter needs a name, and may be given once")
+        if _SECRET_NAME.search(name) or _SECRET_PARAMETER.search(name) or _is_secret(value):
+            raise ValueError(
+                "a parameter behind ? looks like a secret; use api_key_env, and key_header where "
+                "the key is sent in a header of its own"
+            )
+
+
+def _is_secret(value: str) -> bool:
+    return value.startswith("sk-") or any(
+        len(word) >= _SECRET_CHARACTERS for word in re.findall(r"[A-Za-z0-9+/=_]+", value)
+    )
 
 
 def _names_in(value: object) -> Iterator[str]:

@@ -119,7 +119,10 @@ def failure_of(
     elif status in (401, 403) or (status == 400 and _BAD_KEY.search(said)):  # noqa: PLR2004
         key = settings.api_key_env or "no key was sent: api_key_env is not set"
         # The server's words are not shown: they may hold a part of the key.
-        error = TeacherError(f"{place}: HTTP {status}: not allowed", hint=f"check the key ({key})")
+        header = f", sent as {settings.key_header}" if settings.api_key_env else ""
+        error = TeacherError(
+            f"{place}: HTTP {status}: not allowed", hint=f"check the key ({key}{header})"
+        )
         status = 401 if status == 400 else status  # noqa: PLR2004  (Gemini says 400 for a bad key)
     elif status == 402 or (status == 429 and _NO_CREDIT.search(said)):  # noqa: PLR2004
         error = TeacherError(what, hint="the account has no credit left; waiting does not help")

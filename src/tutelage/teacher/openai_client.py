@@ -5,7 +5,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tutelage.data.redaction import Redactor
 from tutelage.errors import SettingsError, TeacherError, TeacherUnreachableError, UnusableReplyError
@@ -33,6 +34,10 @@ MOST_ERROR_BYTES = 64 * 2**10
 """Most bytes of an error's body that are read."""
 
 
+MOST_REDIRECTS = 4
+"""Most redirects of one request, all on the same host."""
+
+
 class RedirectError(Exception):
     """The server sends the request on to where it must not go, or in a way that loses its body."""
 
@@ -58,9 +63,11 @@ def new_client(*, most_bytes: int = MOST_REPLY_BYTES) -> "httpx2.AsyncClient":
     import openai
 
     read = partial(read_bounded, most_bytes=most_bytes)
-    return openai.DefaultAsyncHttpxClient(
+    client = openai.DefaultAsyncHttpxClient(
         event_hooks={"request": [], "response": [refuse_strangers, read]}
     )
+    client.max_redirects = MOST_REDIRECTS
+    return client
 
 
 async def refuse_strangers(response: "httpx2.Response") -> None:
@@ -280,14 +287,13 @@ class OpenAITeacher:
             path: Below `base_url`, with its query.
             body: The JSON object of a POST.
         """
-        import httpx2
 
         async def attempt() -> dict[str, object] | Failed:
             client = self._open_client()
             if method == "GET":
-                response = await self._received(client.get(path, cast_to=httpx2.Response))
+                response = await self._received(client.get(path, **self._arguments()))
             else:
-                sent = client.post(path, cast_to=httpx2.Response, body=body)
+                sent = client.post(path, body=body, **self._arguments())
                 response = await self._received(sent, sent=(body or {}).keys())
             return response if isinstance(response, Failed) else self._parsed(response, {})
 
@@ -303,16 +309,14 @@ class OpenAITeacher:
             data: Its lines.
             name: What the provider calls it.
         """
-        import httpx2
 
         async def attempt() -> dict[str, object] | Failed:
             response = await self._received(
                 self._open_client().post(
                     "/files",
-                    cast_to=httpx2.Response,
                     body={"purpose": "batch"},
                     files={"file": (name, data, "application/jsonl")},
-                    options={"headers": {"Content-Type": "multipart/form-data"}},
+                    **self._arguments({"Content-Type": "multipart/form-data"}),
                 )
             )
             return response if isinstance(response, Failed) else self._parsed(response, {})
@@ -329,12 +333,10 @@ class OpenAITeacher:
         Raises:
             TeacherError: It cannot be had.
         """
-        import httpx2
-
         path = f"/files/{file_id}/content"
 
         async def attempt() -> bytes | Failed:
-            sent = self._open_client().get(path, cast_to=httpx2.Response)
+            sent = self._open_client().get(path, **self._arguments())
             response = await self._received(sent)
             return response if isinstance(response, Failed) else response.content
 
@@ -369,10 +371,9 @@ class OpenAITeacher:
         return within or parsed
 
     async def _send(self, body: dict[str, object]) -> "httpx2.Response | Failed":
-        import httpx2
 
         self._enter_loop()
-        sent = self._open_client().post("/chat/completions", cast_to=httpx2.Response, body=body)
+        sent = self._open_client().post("/chat/completions", body=body, **self._arguments())
         return await self._received(sent, sent=body.keys())
 
     async def _received(
@@ -404,17 +405,20 @@ class OpenAITeacher:
                 hint="raise timeout_seconds, or lower concurrency or max_tokens",
             )
         except (openai.APIConnectionError, httpx2.HTTPError, httpx2.StreamError) as error:
-            return self._unreachable(
-                _root_of(error), hint=f"check that the server runs and base_url ({self.endpoint})"
-            )
+            root = error.__cause__ or error
+            if not isinstance(root, httpx2.TooManyRedirects):
+                hint = f"check that the server runs and base_url ({self.endpoint})"
+                return self._unreachable(_root_of(error), hint=hint)
+            said = f"redirects in a circle, {MOST_REDIRECTS} times"
         except (RedirectError, httpx2.InvalidURL, UnicodeError, openai.OpenAIError) as error:
-            return Failed(
-                error=TeacherError(
-                    f"{self.endpoint}: {self._redactor.text(str(error))}",
-                    hint="check base_url: give the address that answers itself; nothing is sent to "
-                    "the one a server redirects to",
-                )
+            said = self._redactor.text(str(error))
+        return Failed(
+            error=TeacherError(
+                f"{self.endpoint}: {said}",
+                hint="check base_url: give the address that answers itself; nothing is sent to "
+                "the one a server redirects to",
             )
+        )
 
     async def _post_probe(self, body: dict[str, object]) -> dict[str, object] | Failed:
         limit = {self.settings.max_tokens_field: PROBE_TOKENS}
@@ -444,9 +448,11 @@ class OpenAITeacher:
             import httpx2
             import openai
 
+            address = urlsplit(self.endpoint)
             self._client = openai.AsyncOpenAI(
                 api_key=self._key or NO_KEY,
-                base_url=self.endpoint,
+                base_url=urlunsplit(address._replace(query="")),
+                default_query=dict(parse_qsl(address.query, keep_blank_values=True)),
                 max_retries=0,  # there is one retry policy, and it is ours
                 timeout=httpx2.Timeout(
                     self.settings.timeout_seconds,
@@ -459,6 +465,16 @@ class OpenAITeacher:
                 self._client.organization = self._client.project = None
                 self._client._custom_headers = {}  # noqa: SLF001  (there is no other way; tested)
         return self._client
+
+    def _arguments(self, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """Arguments of every call: the type that comes back, and headers, one with the key."""
+        import httpx2
+        import openai
+
+        sent: dict[str, object] = dict(headers or {})
+        if self._key is not None and self.settings.key_header.lower() != "authorization":
+            sent |= {"Authorization": openai.Omit(), self.settings.key_header: self._key}
+        return {"cast_to": httpx2.Response, "options": {"headers": sent}}
 
     def _pause(self, seconds: float) -> None:
         """Delay all requests, not only the one that was rejected."""

@@ -15,7 +15,15 @@ from tutelage.verification.math_pool import MathsWorkers
 from tutelage.verification.run import claims_of, verdicts_to_table, verify_responses, verify_table
 from tutelage.verification.sandbox import Ran, Refused, run_sandboxed, why_no_sandbox
 from tutelage.verification.text_match import check_choice, check_exact
-from tutelage.verification.verdict import RULINGS, Claim, Constraint, Ruling, Verdict, claim_of
+from tutelage.verification.verdict import (
+    RULINGS,
+    Claim,
+    Constraint,
+    Ruling,
+    Verdict,
+    claim_of,
+    conversation_of,
+)
 
 __all__ = [
     "CHECKERS",
@@ -41,6 +49,7 @@ __all__ = [
     "check_program",
     "claim_of",
     "claims_of",
+    "conversation_of",
     "find_agreement",
     "find_answer",
     "find_program",

@@ -1,10 +1,11 @@
 """Verdicts of a check, claims and constraints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
-from tutelage.data import OK, Candidate
+from tutelage.data import OK, Candidate, Message
+from tutelage.data.turn_text import asked_text
 from tutelage.errors import DataError
 
 Ruling: TypeAlias = Literal["right", "wrong", "no_answer", "cannot_check"]
@@ -105,6 +106,8 @@ class Claim:
         tests: For code: Python statements that raise an error if the program is wrong.
         constraints: For constraints: all must be met.
         instruction: For the judge: what was asked; for constraints of the kind that repeat it.
+        conversation: For the judge: the turns in front of the response, as one text, where there
+            are more than the instruction.
     """
 
     candidate_id: str | None = None
@@ -114,6 +117,7 @@ class Claim:
     tests: str | None = None
     constraints: tuple[Constraint, ...] = ()
     instruction: str | None = None
+    conversation: str | None = None
 
 
 def claim_of(candidate: Candidate, *, reference: str | None = None) -> Claim:
@@ -128,4 +132,11 @@ def claim_of(candidate: Candidate, *, reference: str | None = None) -> Claim:
         response=candidate.response if has_text else None,
         instruction=candidate.instruction if has_text else None,
         reference=reference,
+        conversation=conversation_of(candidate.messages) if has_text else None,
     )
+
+
+def conversation_of(turns: Sequence[Message | Mapping[str, Any]]) -> str | None:
+    """`Claim.conversation` of a row's turns; None where the instruction is all there is."""
+    asked = asked_text(turns)
+    return asked[0] if asked is not None and asked[1] else None

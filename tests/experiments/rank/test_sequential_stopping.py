@@ -81,6 +81,17 @@ def test_nothing_is_claimed_before_the_fewest_questions() -> None:
     assert still_running(table(values), ACCURACY) == ("t0", "t1")
 
 
+def test_who_has_no_number_is_out_once_there_are_enough_questions() -> None:
+    rng = np.random.default_rng(4)
+    values = np.vstack([rng.random(40) + 5, np.full(40, np.nan), rng.random(40)])
+    looks = first_place_by_questions(table(values), ACCURACY, looks=(20, 40)).to_pylist()
+    assert [row["in_running"] for row in looks] == [["t0", "t1", "t2"], ["t0"]]
+    assert [row["settled"] for row in looks] == [False, True]
+    nothing = np.full((2, 30), np.nan)
+    assert still_running(table(nothing), ACCURACY) == ()
+    assert still_running(table(nothing[:, :20]), ACCURACY) == ("t0", "t1")
+
+
 def test_a_single_teacher_is_first_at_once() -> None:
     assert still_running(table(np.ones((1, 30))), ACCURACY) == ("t0",)
 

@@ -181,4 +181,4 @@ def test_the_frontier_before_and_after_stand_beside_each_other() -> None:
     (section,) = frontier_sections([("before", tables[0]), ("after", tables[1])])
     assert [figure.draw().count("<svg") for figure in section.figures] == [1, 1]
     assert section.figures[0].table.rows == (("before", 0, 0, 0, 5), ("after", 0, 5, 0, 0))
-    assert "before: 100 % of 5 are unknown" in section.paragraphs[1]
+    assert "before: 100 % of 5 examples unknown" in section.paragraphs[1]

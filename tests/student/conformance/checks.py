@@ -11,13 +11,13 @@ from tests.student.conformance.conversations import Row
 from tests.tiny_student import tiny_tokenizer
 from tutelage.data import Candidate, Message
 from tutelage.student.chat_template import (
-    TEMPLATE_ERRORS,
     ChatTemplate,
     compile_template,
     open_chat_template,
 )
 from tutelage.student.passages import Refusal
 from tutelage.student.template import reverse_prompt
+from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer
 from tutelage.student.views import ViewBuilder
 

@@ -17,7 +17,7 @@ from tests.student.conformance.checks import Checked, Setup, check_row, check_tu
 from tests.student.conformance.conversations import ROWS, Row
 from tests.student.conformance.families import FAMILIES
 from tutelage.errors import DataError
-from tutelage.student.chat_template import TEMPLATE_ERRORS
+from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 
 EXPECTED = Path(__file__).with_name("expected.json")
 MOST_STATUSES = 0.30

@@ -200,7 +200,7 @@ SETTLING = table_schema(
         "in_running",
         pa.list_(pa.string()),
         title="may still be first",
-        about="those that may still be first",
+        about="those that may still be first; without a single number only before 25 questions",
     ),
     column("settled", pa.bool_(), about="whether only the leader is left"),
 )
@@ -341,7 +341,7 @@ COMPARED_LOOPS = table_schema(
         "shown",
         pa.bool_(),
         title="significant",
-        about="0 outside the interval, also after the correction; several seeds",
+        about="the corrected p-value is below 0.05; two seeds or more",
     ),
     column(
         "latest", pa.bool_(), about="of these two and this task there is none after more trainings"

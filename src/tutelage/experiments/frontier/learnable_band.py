@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tutelage.data.attempts import Attempts
 from tutelage.data.schemas import FRONTIER
+from tutelage.reporting.number_format import count
 
 # ----------------------------------------------------------------------------------------------
 # What a student knows of an example, from a handful of its own attempts.
@@ -289,8 +290,8 @@ def _warning(shares: Mapping[Knowledge, float], placed: int) -> str | None:
     if not placed or shares["unknown"] < MOSTLY_UNKNOWN:
         return None
     return (
-        f"{shares['unknown']:.0%} of the {placed} placed examples are unknown to the student: if "
-        "they are facts, training on them teaches it to state things it does not know (arXiv "
+        f"{shares['unknown']:.0%} of {count(placed, 'placed example')} unknown to the student: if "
+        "these are facts, training on them teaches it to state things it does not know (arXiv "
         "2405.05904); keep the learnable band, or stop early"
     )
 

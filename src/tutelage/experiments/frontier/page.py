@@ -11,7 +11,7 @@ from tutelage.experiments.frontier.learnable_band import KNOWLEDGE
 from tutelage.pipeline.run_dir import RunFolder, can_draw, write_page
 from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table
 from tutelage.reporting.charts import histogram_chart, stacked_chart
-from tutelage.reporting.number_format import share
+from tutelage.reporting.number_format import count, share
 
 
 def write_frontier_report(
@@ -39,8 +39,8 @@ def write_frontier_report(
         about="what the student knows, and what it can learn from now",
         opening=opening,
         facts=(
-            Fact(value=f"{summary['placed']}", label="examples placed"),
-            Fact(value=f"{summary['kept']}", label="in the band"),
+            Fact(value=f"{summary['placed']:,}", label="examples placed"),
+            Fact(value=f"{summary['kept']:,}", label="in the band"),
         ),
         sections=frontier_sections(frontiers),
     )
@@ -52,14 +52,14 @@ def frontier_words(summary: dict[str, Any]) -> str:
     kept, examples = summary["kept"], summary["examples"]
     if not kept:
         return (
-            f"None of {examples} examples is in the band that this student can learn from now, so "
-            "selected.jsonl is empty."
+            f"None of {count(examples, 'example')} is in the band that this student can learn from "
+            "now, so selected.jsonl is empty."
         )
-    verb = "example is" if kept == 1 else "examples are"
+    verb = "is" if kept == 1 else "are"
     place = "it is" if kept == 1 else "they are"
     return (
-        f"{kept} of {examples} {verb} what this student can learn from now; {place} in "
-        "selected.jsonl, in curriculum order."
+        f"{kept:,} of {count(examples, 'example')} {verb} what this student can learn from now; "
+        f"{place} in selected.jsonl, in curriculum order."
     )
 
 
@@ -95,7 +95,7 @@ def frontier_sections(frontiers: Sequence[tuple[str, pa.Table]]) -> tuple[Sectio
         counts = Counter(k for k in table["knowledge"].to_pylist() if k is not None)
         shares.append((name, {k.replace("_", " "): float(counts[k]) for k in KNOWLEDGE}))
     unknown = [
-        f"{name}: {share(parts['unknown'] / total)} of {total:.0f} are unknown"
+        f"{name}: {share(parts['unknown'] / total)} of {count(int(total), 'example')} unknown"
         for name, parts in shares
         if (total := sum(parts.values()))
     ]

@@ -56,6 +56,7 @@ from tutelage.pipeline.student_attempts import (
     own_teacher,
 )
 from tutelage.progress import Progress, Silent
+from tutelage.reporting.number_format import count
 from tutelage.student import StudentSettings
 from tutelage.teacher import TeacherSettings
 from tutelage.verification import VerifySettings
@@ -165,8 +166,9 @@ def _cut_warning(attempted: Tally, settings: AttemptSettings) -> str | None:
     if cut <= _MANY_CUT * asked:
         return None
     return (
-        f"{cut} of {asked} answers were cut at {settings.max_tokens} tokens and count as wrong "
-        "where they can be checked: raise --max-tokens, or ask for short answers with --system"
+        f"{cut:,} of {count(asked, 'answer')} {'was' if cut == 1 else 'were'} cut at "
+        f"{count(settings.max_tokens, 'token')}; where answers are checked, cut ones count as "
+        "wrong: raise --max-tokens, or ask for short answers with --system"
     )
 
 

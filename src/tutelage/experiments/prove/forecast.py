@@ -27,6 +27,7 @@ from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import evaluation_work, items_of, training_work
 from tutelage.pipeline.work_estimate import MEASURE_SECONDS, Work, summed
 from tutelage.progress import Progress
+from tutelage.reporting.number_format import count
 from tutelage.stats.paired_design import Paired, paired_items
 from tutelage.stats.power import Components, Design, components_of, design, what_to_increase
 from tutelage.student import open_student
@@ -123,7 +124,7 @@ def forecast(
     ]
     cells = cells_of(settings, seeds=len(settings.seeds))
     hours = None if seconds is None else max(0, cells - done) * seconds / _HOUR
-    cost = f"{cells} cells at most, {done} of them done"
+    cost = f"{cells} cells at most; {count(done, 'finished cell')} in {settings.out}"
     cost += f": about {hours:.2g} hours for the others ({told})." if hours is not None else (
         ". Their duration is unknown: give --seconds-per-cell, or finish one."
     )  # fmt: skip
@@ -189,9 +190,10 @@ def seconds_of_cells(
         return None, ""
     scale = settings.examples / pilot.settings.examples
     seconds = fmean(measured) * scale
-    told = f"{seconds:.3g} seconds a cell, the mean of {len(measured)} finished ones"
+    told = f"{seconds:.3g} seconds a cell, the mean of {count(len(measured), 'finished cell')}"
     if scale != 1.0:
-        told += f" of {pilot.settings.examples} examples, scaled to {settings.examples}"
+        rows = count(pilot.settings.examples, "example")
+        told += f" of {rows}, scaled to {settings.examples:,}"
     return seconds, told
 
 

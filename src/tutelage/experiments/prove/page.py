@@ -25,6 +25,7 @@ BALANCE_WORDS: Mapping[Balance, str] = {
     "tokens": "the same number of trained tokens",
 }
 _RIGHT = "share right"
+_SMALL_P = 0.001
 
 
 def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
@@ -133,6 +134,7 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
             f"{c.detectable_corrected:.3g} with the correction for "
             f"{_counted(c.comparisons, 'comparison')}."
         )
+    found += _edge(c, settings)
     if c.seeds_left_out:
         found += (
             f" Left out: {_counted(c.seeds_left_out, 'seed')} in which a training came to no value "
@@ -146,12 +148,31 @@ def sentence(c: Compared, settings: ProveSettings) -> str:
 
 
 def is_shown(c: Compared, settings: ProveSettings) -> bool:
-    """Whether the interval excludes 0 and the corrected p-value is below 1 - level.
+    """Whether the corrected p-value is below 1 - level.
 
-    With one seed nothing is shown: its interval knows other questions, not another training.
+    The interval has no say: it is not corrected, and as a bootstrap it can differ from the p-value
+    at the edge. With one seed nothing is shown: it knows other questions, not another training.
     """
-    several = c.interval.seeds > 1
-    return several and c.interval.excludes_zero and c.p_corrected < 1 - settings.level
+    return c.interval.seeds > 1 and c.p_corrected < 1 - settings.level
+
+
+def _edge(c: Compared, settings: ProveSettings) -> str:
+    """Why the verdict is not what the interval looks like; empty where the two agree."""
+    if c.interval.seeds == 1 or c.interval.excludes_zero == is_shown(c, settings):
+        return ""
+    lies = "outside" if c.interval.excludes_zero else "inside"
+    corrected = " after correction" if c.p_corrected != c.interval.p_value else ""
+    return f" 0 lies {lies} the interval, but the p-value decides: {_p(c.p_corrected)}{corrected}."
+
+
+def _p(value: float) -> str:
+    """P-value as in a paper.
+
+    Examples:
+        >>> _p(0.0581), _p(0.0004), _p(1.0)
+        ('p = .058', 'p < .001', 'p = 1.000')
+    """
+    return "p < .001" if value < _SMALL_P else f"p = {value:.3f}".replace("= 0.", "= .")
 
 
 def unit_of(c: Compared, settings: ProveSettings) -> str:
@@ -326,9 +347,11 @@ def _table(rows: Sequence[Compared], settings: ProveSettings) -> Table:
             Column(name="shown"),
         ),
         rows=tuple(cells),
-        note="p is corrected over all comparisons of the same outcome. The minimum detectable "
-        "effect is the true difference that this design finds with a probability of 80 %, "
-        "without and with the correction. Left out: finished seeds of which one side has no "
+        note=f"p is corrected over all comparisons of the same outcome. It alone decides what is "
+        f"shown: below {1 - settings.level:.2g}, with two seeds or more. The interval is not "
+        "corrected and comes from a bootstrap, so the two can differ at the edge. The minimum "
+        "detectable effect is the true difference that this design finds with a probability of "
+        "80 %, without and with the correction. Left out: finished seeds of which one side has no "
         "value at all; items without a value.",
     )
 

@@ -70,7 +70,8 @@ def first_place_by_questions(
 ) -> pa.Table:
     """Leader after each number of questions, and the entrants that may still be first.
 
-    An entrant that was surely worse than another at an earlier look stays out.
+    An entrant that was surely worse than another at an earlier look stays out. One that has not a
+    single number after `fewest` questions is out as long as it has none.
 
     Args:
         answers: As for `cells_of`; the entrants answer the same questions.
@@ -101,6 +102,8 @@ def still_running(
 ) -> tuple[str, ...]:
     """Entrants that may still be first, given all answers so far; sorted.
 
+    Those without a single number are among them until `fewest` questions are answered.
+
     Args:
         answers: Table of answers.
         predictor: The deciding predictor.
@@ -124,8 +127,11 @@ def _look(
     value_E, influence_E_T = influences(columns, there, predictor)
     better_E = predictor.sign * value_E
     known = [e for e in range(len(better_E)) if np.isfinite(better_E[e])]
+    # Who has no number after that many questions is not first by it; before, that may be chance.
+    entrants = range(len(cells.entrants)) if len(places) < settings.fewest else known
     if not known:
-        return {"questions": len(places), "in_running": list(cells.entrants), "settled": False}, out
+        names = [cells.entrants[e] for e in entrants]
+        return {"questions": len(places), "in_running": names, "settled": False}, out
     alpha = (1 - settings.level) / max(1, len(cells.entrants) - 1)
     out = set(out)
     for worse in known:
@@ -143,7 +149,7 @@ def _look(
             ):
                 out.add(worse)
                 break
-    running = [e for e in range(len(cells.entrants)) if e not in out]
+    running = [e for e in entrants if e not in out]
     leader = max(set(known) & set(running), key=lambda e: (better_E[e], -e))
     row = {
         "questions": len(places),

@@ -109,7 +109,7 @@ def _of_outcome(
     corrected = holm([interval.p_value for _, interval in found])
     names = ("mean", "low", "high", "p_value", "detectable", "seeds", "items")
     for (row, interval), p in zip(found, corrected, strict=True):
-        shown = interval.seeds > 1 and interval.excludes_zero and p < 1 - LEVEL
+        shown = interval.seeds > 1 and p < 1 - LEVEL
         numbers = {name: getattr(interval, name) for name in names}
         # Nothing varied, or with one seed nothing counts as shown: no difference is detectable.
         if not interval.standard_error or interval.seeds == 1:

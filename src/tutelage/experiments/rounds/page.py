@@ -73,9 +73,11 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
                 (
                     "Paired by seed and held-out item; values above 0 favour the first. The "
                     "p-value is corrected for all comparisons of the task after as many trainings "
-                    "(Holm). The minimum detectable effect is the smallest true difference that "
-                    "this many items and seeds would find with a probability of 80 %, without the "
-                    "correction."
+                    "(Holm), and it decides what is significant: below 0.05, with two seeds or "
+                    "more. The interval is not corrected and comes from a bootstrap, so the two "
+                    "can differ at the edge. The minimum detectable effect is the smallest true "
+                    "difference that this many items and seeds would find with a probability of "
+                    "80 %, without the correction."
                 ),
             ),
             tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
