@@ -274,9 +274,15 @@ def test_a_cached_rewrite_that_the_student_may_no_longer_choose_is_named(tmp_pat
 
 def test_what_the_student_has_read_is_not_counted_again(tmp_path: Path, tiny: Path) -> None:
     data = write_rows(tmp_path / "d.jsonl", rows(3))
-    student = {"model": str(tiny), "dtype": "float32", "template": "alpaca"}
+    student = {"model": str(tiny), "dtype": "float32"}
     wanted = settings(data, tmp_path / "run", student=student, teacher=OBEYS)
-    fakes = Doors(open_teacher=doors().open_teacher)
+
+    def briefly(request: Any) -> str:  # the tiny student reads short texts only
+        texts = {"new_instruction": f"Say {request.key[:4]}.", "new_response": request.key[4:9]}
+        keys = request.schema["properties"]
+        return json.dumps({key: texts.get(key, "It is short.") for key in keys})
+
+    fakes = Doors(open_teacher=doors(briefly).open_teacher)
     before = estimate_run(wanted, progress=Silent(), doors=fakes, measure_seconds=0.0)
     run_all(wanted, progress=Silent(), doors=fakes, with_page=False)
     after = estimate_run(wanted, progress=Silent(), doors=fakes, measure_seconds=0.0)
