@@ -28,6 +28,14 @@ JOBS = ("refined", "pool", "select")
 RULES = ("srt", "srt:paper", "grape", "ifd_top", "random")
 
 
+def _commit(version: str) -> str:
+    """Short hash of a version."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", version], cwd=HERE.parent, check=True, capture_output=True
+    )
+    return found.stdout.decode().strip()
+
+
 def unpacked(version: str, folder: Path) -> Path:
     """Source folder of a version."""
     archive = subprocess.run(
@@ -102,6 +110,7 @@ def compare(job: str, words: list[str], sources: dict[str, Path], repeats: int) 
     for number in range(repeats):
         for version in list(sources)[:: 1 if number % 2 == 0 else -1]:
             times[version].append(measured(sources[version], words))
+            print(job, version, times[version][-1], file=sys.stderr, flush=True)
     old, new = times.values()
     ratios = [b["cpu_seconds"] / a["cpu_seconds"] for a, b in zip(old, new, strict=True)]
     return {
@@ -138,7 +147,10 @@ def main() -> None:
     machine = {"threads": os.environ.get("OMP_NUM_THREADS"), "load": round(os.getloadavg()[0], 1)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sources = {v: unpacked(v, folder / str(i)) for i, v in enumerate((args.old, args.new))}
+        sources = {
+            _commit(version): unpacked(version, folder / str(number))
+            for number, version in enumerate((args.old, args.new))
+        }
         work = []
         for job in args.jobs.split(","):
             if job == "select":

@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_overloads
 
 import pytest
 
@@ -39,6 +39,7 @@ CHOICES = [
     {"id": n, "question": f"Tool {n}?", "choices": ["cuts", "joins"], "answer_index": n % 2}
     for n in range(6)
 ]
+QUESTIONS = [{"instruction": f"{n} and {n}?", "reference": str(2 * n)} for n in range(5)]
 ASKED = {"base_url": "http://127.0.0.1:9/v1", "prices": {"input_per_million": 1.0,
          "output_per_million": 2.0, "currency": "USD"}}  # fmt: skip
 
@@ -83,7 +84,12 @@ def estimates(tiny: Path) -> dict[str, Any]:
         "select": lambda: tt.select("run", "srt", **how),
         "sample": lambda: tt.sample(rows(8), "t", n=4, out="out", dry_run=True, **ASKED),
         "refine": lambda: tt.refine(rows(8), "t", out="out", dry_run=True, **ASKED),
-    }
+        "frontier": lambda: tt.frontier(QUESTIONS, student, out="out", check="number", **how),
+        "verify": lambda: tt.verify(rows(8), "judge", teacher="t", response="output", dry_run=True,
+                                    out="verdicts.parquet", **ASKED),
+        "filter": lambda: tt.filter(rows(8), [{"kind": "teacher_rating", "minimum": 2}],
+                                    teacher="t", dry_run=True, **ASKED),
+    }  # fmt: skip
 
 
 FIRST = {
@@ -98,7 +104,11 @@ FIRST = {
     "evaluate": (6, "items"),
     "sample": (32, "calls"),
     "refine": (24, "calls"),
+    "frontier": (25, "answers"),  # four sampled and a greedy one of each
+    "verify": (8, "calls"),
+    "filter": (8, "calls"),
 }
+WITH_TEACHER = ("sample", "refine", "verify", "filter")
 
 
 def with_dry_run() -> list[str]:
@@ -120,6 +130,30 @@ def test_every_command_with_a_dry_run_is_a_function_with_one(tiny: Path) -> None
     assert sorted(takes) == with_dry_run() == sorted(estimates(tiny))
 
 
+@pytest.mark.parametrize("name", with_dry_run())
+def test_type_checkers_know_a_dry_run_from_a_result(name: str) -> None:
+    function = inspect.unwrap(getattr(api, name))
+    whole = inspect.signature(function)
+    kinds = []
+    for variant in get_overloads(function):
+        typed = inspect.signature(variant)
+        assert list(typed.parameters) == list(whole.parameters)
+        for parameter, known in whole.parameters.items():
+            one = typed.parameters[parameter]
+            optional = known.default is not inspect.Parameter.empty
+            if parameter != "dry_run":
+                assert one.annotation == known.annotation, parameter
+                assert (one.default is ...) == optional, parameter
+        kinds.append((typed.parameters["dry_run"].annotation, typed.return_annotation))
+    result, estimate, either = (returned for _, returned in kinds)
+    assert [kind for kind, _ in kinds] == [Literal[False], Literal[True], bool]
+    assert (estimate, either) == (Estimate, whole.return_annotation)
+    assert result | Estimate == whole.return_annotation
+    # mypy checks one call of each kind there
+    calls = (Path(__file__).parent / "typed_calls.py").read_text()
+    assert calls.count(f"tt.{name}(") == 3
+
+
 @pytest.mark.parametrize("name", sorted(FIRST))
 def test_an_estimate_is_typed_and_writes_nothing(name: str, tiny: Path, tmp_path: Path) -> None:
     write_rows(tmp_path / "data.jsonl", rows(8))
@@ -133,7 +167,7 @@ def test_an_estimate_is_typed_and_writes_nothing(name: str, tiny: Path, tmp_path
     assert first["stage"] in str(found)
     assert first["stage"] in found._repr_html_()
     assert "not known yet" in repr(found)
-    if name in ("sample", "refine"):
+    if name in WITH_TEACHER:
         assert found.calls == first["count"]
         assert 0 < found.cost_expected < found.cost_at_most  # type: ignore[operator]
         assert found.currency == "USD"

@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import tutelage as tt
 from tests.pipeline.fakes import rows, write_rows
+from tests.tiny_student import save_student
 from tutelage.data import read, write_table
 from tutelage.data.schemas import CANDIDATES, candidate_to_row
 from tutelage.distributed import RayCells, RayWorkers
@@ -313,3 +315,20 @@ def test_a_cell_that_fails_stops_the_others_with_its_own_error(tmp_path: Path) -
         list(cells.each(partial(_write, tmp_path), [0, -1, 2]))
     assert raised.value.hint == "mend it"
     assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+def test_an_evaluation_on_a_worker_of_a_real_ray_is_the_local_one(tmp_path: Path) -> None:
+    items = [
+        {"id": n, "question": f"Tool {n}?", "choices": ["cuts", "joins"], "answer_index": n % 2}
+        for n in range(4)
+    ]
+    tasks = {"choice": write_rows(tmp_path / "choice.jsonl", items)}
+    tiny = save_student(tmp_path / "tiny")
+    how: Any = {"dtype": "float32"}
+    here = tt.evaluate(tiny, tasks, out=tmp_path / "here", **how)
+    there = tt.evaluate(
+        tiny, tasks, out=tmp_path / "there", engine="ray", ray={"worker_cpus": 1}, **how
+    )
+    assert there.table.equals(here.table)
+    assert there.table.num_rows > 0
+    assert there.summary == {**here.summary, "out": str(tmp_path / "there")}

@@ -1,6 +1,7 @@
 """Estimates of experiments: what is left is counted and timed, and nothing of it is done."""
 
 import json
+import shutil
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tutelage.experiments.prove.plan import plan_experiment
 from tutelage.experiments.rank.dry_run import estimate_ranking
 from tutelage.experiments.rounds.config import RoundsSettings
 from tutelage.experiments.rounds.dry_run import estimate_rounds
+from tutelage.experiments.rounds.loop import DRIFT_FILE
+from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import checked
 from tutelage.progress import Silent
 from tutelage.teacher import TeacherSettings
@@ -117,7 +120,9 @@ def test_without_a_measurement_the_time_is_unknown_and_the_tokens_are_not(
     assert found["work"][0]["tokens"] > 0
 
 
-def test_rounds_are_counted_at_their_most(place: Path, tmp_path: Path) -> None:
+def test_rounds_are_counted_at_their_most(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     values = {
         "data": {"path": str(place / "data.jsonl")},
         "student": {"model": str(place / "student")},
@@ -143,6 +148,21 @@ def test_rounds_are_counted_at_their_most(place: Path, tmp_path: Path) -> None:
     }
     assert "at most" in found["note"]
     assert not (tmp_path / "rounds").exists()
+    finished = tmp_path / "begun" / "round-0"
+    monkeypatch.setattr(RoundsFolder, "_loop", lambda *_: finished.parent)
+    finished.mkdir(parents=True)
+    (finished / DRIFT_FILE).touch()  # of both loops, which share a folder here
+    left = estimate_rounds(settings, progress=Silent(), measure_seconds=0.0)
+    shutil.rmtree(finished.parent)
+    assert {w["stage"]: w["count"] for w in left["work"]} == {
+        "score: texts of the data": 12,
+        "score: texts of the data, trained students": 12 * 2,
+        "train": 2,
+        "evaluate": 6 * 3,
+        "held-out answers": 12 * 3,
+        "self_teaching": 12 * 2,
+    }
+    assert "2 finished rounds are left out" in left["note"]
     rewriting = settings.model_copy(
         update={
             "rewrite": replace_rewrite(settings),

@@ -1,20 +1,31 @@
 """Estimates before the work: what is counted, what is measured, and that nothing is done."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from tests.pipeline.fakes import doors, rows, settings, write_rows
+from tests.pipeline.fakes import doors, improves, rows, settings, write_rows
 from tests.tiny_student import save_student
 from tutelage.cli import main
 from tutelage.data import read
 from tutelage.metrics import views_for
-from tutelage.pipeline import estimate_run, estimate_score, run_all
+from tutelage.pipeline import (
+    estimate_refine,
+    estimate_run,
+    estimate_sample,
+    estimate_score,
+    run_all,
+    sample_data,
+)
 from tutelage.pipeline.cost_estimate import estimate_training, items_of
+from tutelage.pipeline.estimate_text import estimate_facts
+from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.score_stage import candidates_of
 from tutelage.pipeline.work_estimate import (
     reading_of,
@@ -25,8 +36,10 @@ from tutelage.pipeline.work_estimate import (
     text_sample,
 )
 from tutelage.progress import Silent
+from tutelage.refinement import RefineSettings, reflection_request
 from tutelage.student import StudentSettings, TableStudent, open_student
 from tutelage.student.passages import EncodedSide
+from tutelage.teacher import Journal, ScriptedTeacher, TeacherSettings
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +192,158 @@ def test_the_time_of_calls_comes_from_the_replies_that_are_cached(tmp_path: Path
     rewrite = next(w for w in found["work"] if w["stage"] == "rewrite")
     assert rewrite["count"] > 0
     assert rewrite["seconds"] == rewrite["count"] * 3.0 / 2
+
+
+OBEYS = {"model": "scripted", "supports_schema": "yes"}
+"""The scripted teacher as a dry run, which asks nobody, has to be told of it."""
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stops_after(count: int) -> Any:
+    """A teacher that answers some requests, and then the program ends."""
+    answered = 0
+
+    def reply(request: Any) -> str:
+        nonlocal answered
+        answered += 1
+        if answered > count:
+            raise StoppedError
+        return improves(request)
+
+    return reply
+
+
+@pytest.mark.parametrize("done", [0, 1, 4, 6, 8])
+def test_a_run_that_was_stopped_is_estimated_from_where_it_stands(
+    tmp_path: Path, done: int
+) -> None:
+    data = write_rows(tmp_path / "d.jsonl", rows(4))
+    wanted = settings(data, tmp_path / "run", teacher=OBEYS)
+    with suppress(StoppedError):
+        run_all(wanted, progress=Silent(), doors=doors(stops_after(done)), with_page=False)
+    found = estimate_run(wanted, progress=Silent(), doors=doors())
+    asked: list[str] = []
+    run_all(wanted, progress=Silent(), doors=doors(asked=asked), with_page=False)
+    assert (found["calls"], found["calls_in_journal"]) == (8 - done, done)
+    assert len(asked) == 8 - done, "as many are sent as the estimate says"
+
+
+def test_a_finished_run_asks_nothing_and_says_how_much_is_cached(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "d.jsonl", rows(4))
+    prices = {"input_per_million": 1.0, "output_per_million": 1.0, "currency": "USD"}
+    teacher = {**OBEYS, "prices": prices}
+    wanted = settings(data, tmp_path / "run", teacher=teacher)
+    run_all(wanted, progress=Silent(), doors=doors(), with_page=False)
+    found = estimate_run(wanted, progress=Silent(), doors=doors())
+    rewrite, rewrites = (
+        next(w for w in found["work"] if w["stage"] == stage)
+        for stage in ("rewrite", "score: rewrites")
+    )
+    assert (found["calls"], found["calls_in_journal"], found["cost_at_most"]) == (0, 8, 0.0)
+    assert (rewrite["count"], rewrite["seconds"], rewrites["count"]) == (0, 0.0, 8)
+    told = " ".join(estimate_facts(found))
+    assert "Teacher: 0 calls to send, 8 answered from the teacher cache." in told
+
+
+def test_a_reply_that_cannot_be_used_is_counted_with_its_next_attempt(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "d.jsonl", rows(1))
+    steps = {"attempts": 3, "steps": ["response"]}
+    wanted = settings(data, tmp_path / "run", refine=steps, teacher=OBEYS)
+
+    def once(request: Any) -> str:
+        if request.seed:
+            raise StoppedError
+        return "nothing that could be read"
+
+    with suppress(StoppedError):
+        run_all(wanted, progress=Silent(), doors=doors(once), with_page=False)
+    found = estimate_run(wanted, progress=Silent(), doors=doors())
+    assert (found["calls"], found["calls_in_journal"]) == (1, 1)
+
+
+def test_a_cached_rewrite_that_the_student_may_no_longer_choose_is_named(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "d.jsonl", rows(3))
+    wanted = settings(data, tmp_path / "run", teacher=OBEYS)
+    run_all(wanted, progress=Silent(), doors=doors(), with_page=False)
+    found = estimate_run(wanted, progress=Silent(), doors=doors())
+    assert "up to 3 more calls if the student chooses the other instruction" in found["note"]
+
+
+def test_what_the_student_has_read_is_not_counted_again(tmp_path: Path, tiny: Path) -> None:
+    data = write_rows(tmp_path / "d.jsonl", rows(3))
+    student = {"model": str(tiny), "dtype": "float32"}
+    wanted = settings(data, tmp_path / "run", student=student, teacher=OBEYS)
+
+    def briefly(request: Any) -> str:  # the tiny student reads short texts only
+        texts = {"new_instruction": f"Say {request.key[:4]}.", "new_response": request.key[4:9]}
+        keys = request.schema["properties"]
+        return json.dumps({key: texts.get(key, "It is short.") for key in keys})
+
+    fakes = Doors(open_teacher=doors(briefly).open_teacher)
+    before = estimate_run(wanted, progress=Silent(), doors=fakes, measure_seconds=0.0)
+    run_all(wanted, progress=Silent(), doors=fakes, with_page=False)
+    after = estimate_run(wanted, progress=Silent(), doors=fakes, measure_seconds=0.0)
+    assert before["tokens"] > 0
+    assert (after["tokens"], after["seconds"]) == (0, 0.0)
+    read = [w["basis"] for w in after["work"] if w["stage"].startswith("score")]
+    assert read == ["all of it is in the student's cache"] * 2
+
+
+def test_requests_in_a_batch_are_paid_for_and_not_counted_as_calls(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "d.jsonl", rows(3))
+    teacher = TeacherSettings(model="t", base_url="http://127.0.0.1:9/v1", batch=True)
+    run = tmp_path / "run"
+    run.mkdir()
+    job: dict[str, Any] = {
+        "data": {"path": str(data)},
+        "teacher": teacher.model_dump(),
+        "refine": {"steps": ["response"]},
+        "student": None,
+        "out": run,
+        "progress": Silent(),
+    }
+    assert estimate_refine(**job)["calls"] == 3
+    (candidate, *_) = texts(data)
+    sent = reflection_request(
+        candidate,
+        step="response_reflection",
+        teacher=ScriptedTeacher("", name="t"),
+        settings=RefineSettings(steps=("response",)),
+    )
+    with Journal(run / "journal.sqlite") as journal:
+        planned = journal.batches.plan(
+            "b", teacher="t", endpoint="e", run="r", requests=[(sent, 0.1)]
+        )
+        asyncio.run(planned)
+    found = estimate_refine(**job)
+    assert (found["calls"], found["calls_in_journal"], found["calls_in_batches"]) == (2, 0, 1)
+    assert "1 waiting in batches" in " ".join(estimate_facts(found))
+
+
+def test_accepted_responses_are_counted_as_the_sampling_counts_them(tmp_path: Path) -> None:
+    sums = [{"instruction": f"{n} + {n}?", "reference": str(2 * n)} for n in range(3)]
+    data = write_rows(tmp_path / "d.jsonl", sums)
+    job: dict[str, Any] = {
+        "data": {"path": str(data)},
+        "teachers": [{"model": "scripted"}],
+        "sample": {"n": 6, "accepted": 2},
+        "accept": {"check": "number"},
+        "out": tmp_path / "run",
+        "progress": Silent(),
+    }
+    assert estimate_sample(**job)["calls"] == 18
+
+    def adds(request: Any) -> str:
+        number = int(request.messages[-1].content.split()[0])
+        return f"Attempt {request.seed}: it is {2 * number if request.seed % 2 else 1}."
+
+    sample_data(**job, doors=doors(adds))
+    found = estimate_sample(**job)
+    assert found["calls"] == 0, "enough are accepted, so the others are not asked for"
+    assert 6 <= found["calls_in_journal"] < 18
 
 
 def test_the_candidates_of_a_run_can_be_estimated_for_another_student(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,7 @@ from tutelage.api.options import (
     grouped,
 )
 from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import FilterComparison, Filtered, Verdicts
+from tutelage.api.results import Estimate, FilterComparison, Filtered, Verdicts, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_VERDICT
 from tutelage.api.workspace import (
     Workspace,
@@ -34,6 +34,75 @@ from tutelage.api.workspace import (
 from tutelage.pipeline.resources import Doors
 
 _FIELDS = ("instruction", "response", "reference", "candidate_id", "choices", "tests")
+
+
+@overload
+def verify(
+    data: Data,
+    check: str = ...,
+    *,
+    teacher: str | Mapping[str, Any] | BaseModel | None = ...,
+    instruction: str = ...,
+    response: str = ...,
+    reference: str = ...,
+    candidate_id: str | None = ...,
+    choices: str = ...,
+    tests: str = ...,
+    minimum_share: float = ...,
+    name: str | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[VerifyCallOptions],
+) -> Verdicts: ...
+
+
+@overload
+def verify(
+    data: Data,
+    check: str = ...,
+    *,
+    teacher: str | Mapping[str, Any] | BaseModel | None = ...,
+    instruction: str = ...,
+    response: str = ...,
+    reference: str = ...,
+    candidate_id: str | None = ...,
+    choices: str = ...,
+    tests: str = ...,
+    minimum_share: float = ...,
+    name: str | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[VerifyCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def verify(
+    data: Data,
+    check: str = ...,
+    *,
+    teacher: str | Mapping[str, Any] | BaseModel | None = ...,
+    instruction: str = ...,
+    response: str = ...,
+    reference: str = ...,
+    candidate_id: str | None = ...,
+    choices: str = ...,
+    tests: str = ...,
+    minimum_share: float = ...,
+    name: str | None = ...,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[VerifyCallOptions],
+) -> Verdicts | Estimate: ...
 
 
 def verify(
@@ -50,10 +119,12 @@ def verify(
     minimum_share: float = 0.0,
     name: str | None = None,
     out: str | Path | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[VerifyCallOptions],
-) -> Verdicts:
+) -> Verdicts | Estimate:
     """A verdict on every response: right, wrong, no_answer or cannot_check, with the evidence.
 
     Args:
@@ -71,13 +142,16 @@ def verify(
         minimum_share: For `agreement`: the least share of answers that a majority needs, in [0, 1].
         name: For a run: what the verdicts are called; by default the check.
         out: A Parquet file to write as well.
+        dry_run: Only estimate: the calls of a judge and their cost, or the time of another check.
+        measure_seconds: With `dry_run`: a check is timed for at most about so long; 0 uses the
+            last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How the judge is reached; tests put a fake behind them.
         **options: How data is read (see `read`), how responses are checked (`processes`,
             `time_limit_seconds`, ...) and how the judge is asked (`base_url`, ...).
 
     Returns:
-        One row for each input row, in order, or for each candidate of a run.
+        One row for each input row, in order, or for each candidate of a run. Or the estimate.
 
     Raises:
         DataError: The data cannot be read, or a field is not there.
@@ -90,7 +164,12 @@ def verify(
         >>> tt.verify(rows, "number")
         Verdicts: 2 rows, 1 kept, 1 dropped (wrong 1)
     """
-    from tutelage.pipeline import verify_file, verify_run
+    from tutelage.pipeline import (
+        estimate_verify_file,
+        estimate_verify_run,
+        verify_file,
+        verify_run,
+    )
 
     reading, asking, checking = grouped(
         options, DataOptions, TeacherOptions, VerifyOptions, function="verify"
@@ -105,33 +184,34 @@ def verify(
         # Replies are kept beside the verdicts, or in the user's cache where those go away.
         place = place or (Workspace(path=Path(out)) if out is not None else workspace(None))
         judge = optional(teacher, lambda given: teacher_of(given, asking, place=place))
-        job: dict[str, Any] = {
-            "check": settings,
-            "teacher": judge,
-            "progress": shown,
-            "doors": doors,
-        }
+        job: dict[str, Any] = {"check": settings, "teacher": judge, "progress": shown}
+        fields = (instruction, response, reference, candidate_id, choices, tests)
+        given = zip(_FIELDS, fields, strict=True)
+        file = Path(out) if out is not None else folder / "verdicts.parquet"
         if run is not None:
             no_reading(reading, function="verify")
+        of_file: dict[str, Any] = (
+            {}
+            if run is not None
+            else {
+                "data": data_values(data, reading, folder=folder),
+                "fields": {field: there for field, there in given if there is not None},
+                "out": file,
+            }
+        )
+        if dry_run:
+            job["measure_seconds"] = measure_seconds
+            if run is not None:
+                return estimate_of(estimate_verify_run(run.path, **job))
+            return estimate_of(estimate_verify_file(**of_file, **job))
+        job["doors"] = doors
+        if run is not None:
             tally = verify_run(run.path, name=name, **job)
             table = _verdicts_of(run.verdicts.table, tally["check"])
             if out is not None:
                 _write(Path(out), table)
             return Verdicts(table=table, summary=tally, outcome=BY_VERDICT, run=run)
-        given = dict(
-            zip(
-                _FIELDS,
-                (instruction, response, reference, candidate_id, choices, tests),
-                strict=True,
-            )
-        )
-        file = Path(out) if out is not None else folder / "verdicts.parquet"
-        tally = verify_file(
-            data=data_values(data, reading, folder=folder),
-            fields={field: there for field, there in given.items() if there is not None},
-            out=file,
-            **job,
-        )
+        tally = verify_file(**of_file, **job)
         table = pq.read_table(file)
     summary = tally if out is not None else {k: v for k, v in tally.items() if k != "out"}
     return Verdicts(table=table, summary=summary, outcome=BY_VERDICT)
@@ -147,16 +227,59 @@ def _write(file: Path, table: Any) -> None:
     write_table(file, table)
 
 
+@overload
+def filter(  # noqa: A001
+    data: Data,
+    config: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any] | BaseModel,
+    *,
+    compare: bool = ...,
+    teacher: str | Mapping[str, Any] | BaseModel | None = ...,
+    dry_run: Literal[False] = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[FilterCallOptions],
+) -> Filtered | FilterComparison: ...
+
+
+@overload
+def filter(  # noqa: A001
+    data: Data,
+    config: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any] | BaseModel,
+    *,
+    compare: bool = ...,
+    teacher: str | Mapping[str, Any] | BaseModel | None = ...,
+    dry_run: Literal[True],
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[FilterCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def filter(  # noqa: A001
+    data: Data,
+    config: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any] | BaseModel,
+    *,
+    compare: bool = ...,
+    teacher: str | Mapping[str, Any] | BaseModel | None = ...,
+    dry_run: bool,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[FilterCallOptions],
+) -> Filtered | FilterComparison | Estimate: ...
+
+
 def filter(  # noqa: A001  (the name of the command)
     data: Data,
     config: str | Path | Sequence[Mapping[str, Any]] | Mapping[str, Any] | BaseModel,
     *,
     compare: bool = False,
     teacher: str | Mapping[str, Any] | BaseModel | None = None,
+    dry_run: bool = False,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[FilterCallOptions],
-) -> Filtered | FilterComparison:
+) -> Filtered | FilterComparison | Estimate:
     """The decision of filters on every candidate: length, duplicates, contamination and the like.
 
     Args:
@@ -165,13 +288,15 @@ def filter(  # noqa: A001  (the name of the command)
             `filters`; see docs/filters.md.
         compare: Apply each filter on its own and compare them; nothing is written.
         teacher: For filters that ask a teacher: its name or settings.
+        dry_run: Only estimate the calls of filters that ask a teacher, and their cost.
         progress: None, a bool, or a progress of your own.
         doors: How the teacher is reached; tests put a fake behind them.
         **options: How data is read (see `read`) and how the teacher is asked (`base_url`, ...).
 
     Returns:
         One row for each candidate: whether it is kept, the reason, what was measured and which
-        filter dropped it. Or the comparison. `run` is the run: pass it on to `select`.
+        filter dropped it. Or the comparison, or the estimate. `run` is the run: pass it on to
+        `select`.
 
     Raises:
         SettingsError: A filter or a setting is wrong.
@@ -184,7 +309,7 @@ def filter(  # noqa: A001  (the name of the command)
         >>> tt.filter(rows, [{"kind": "length", "maximum": 10}])
         Filtered: 2 rows, 1 kept, 1 dropped (above_maximum 1)
     """
-    from tutelage.pipeline import compare_filters, filter_run
+    from tutelage.pipeline import compare_filters, estimate_filter, filter_run
 
     reading, asking = grouped(options, DataOptions, TeacherOptions, function="filter")
     settings = _filters(config)
@@ -195,8 +320,10 @@ def filter(  # noqa: A001  (the name of the command)
             "config": settings,
             "teacher": optional(teacher, lambda given: teacher_of(given, asking, place=place)),
             "progress": shown,
-            "doors": doors,
         }
+        if dry_run:
+            return estimate_of(estimate_filter(run.path, compare=compare, **job))
+        job["doors"] = doors
         if not compare:
             tally = filter_run(run.path, **job)
             return Filtered(table=run.filters.table, summary=tally, outcome=BY_DECISION, run=run)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -21,6 +21,66 @@ from tutelage.api.workspace import (
 )
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.teacher_outage import raise_if_stopped
+
+
+@overload
+def run(
+    config: Settings | Path | None = ...,
+    *,
+    data: Data = ...,
+    student: Any = ...,
+    teacher: Settings | None = ...,
+    refine: Mapping[str, Any] | BaseModel | None = ...,
+    score: Mapping[str, Any] | BaseModel | None = ...,
+    select: Mapping[str, Any] | BaseModel | None = ...,
+    out: str | Path | None = ...,
+    overrides: Mapping[str, Any] | None = ...,
+    quality_gate: str | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+) -> Selection: ...
+
+
+@overload
+def run(
+    config: Settings | Path | None = ...,
+    *,
+    data: Data = ...,
+    student: Any = ...,
+    teacher: Settings | None = ...,
+    refine: Mapping[str, Any] | BaseModel | None = ...,
+    score: Mapping[str, Any] | BaseModel | None = ...,
+    select: Mapping[str, Any] | BaseModel | None = ...,
+    out: str | Path | None = ...,
+    overrides: Mapping[str, Any] | None = ...,
+    quality_gate: str | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+) -> Estimate: ...
+
+
+@overload
+def run(
+    config: Settings | Path | None = ...,
+    *,
+    data: Data = ...,
+    student: Any = ...,
+    teacher: Settings | None = ...,
+    refine: Mapping[str, Any] | BaseModel | None = ...,
+    score: Mapping[str, Any] | BaseModel | None = ...,
+    select: Mapping[str, Any] | BaseModel | None = ...,
+    out: str | Path | None = ...,
+    overrides: Mapping[str, Any] | None = ...,
+    quality_gate: str | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+) -> Selection | Estimate: ...
 
 
 def run(

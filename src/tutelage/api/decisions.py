@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import click
 import pyarrow as pa
@@ -23,6 +23,54 @@ from tutelage.data import write_table
 from tutelage.errors import MissingExtraError, SettingsError
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
+
+
+@overload
+def select(
+    run: Run | Scores | str | Path | Any,
+    rule: str | None = ...,
+    *,
+    student: str | None = ...,
+    name: str | None = ...,
+    afresh: bool = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[SelectOptions],
+) -> Selection: ...
+
+
+@overload
+def select(
+    run: Run | Scores | str | Path | Any,
+    rule: str | None = ...,
+    *,
+    student: str | None = ...,
+    name: str | None = ...,
+    afresh: bool = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[SelectOptions],
+) -> Estimate: ...
+
+
+@overload
+def select(
+    run: Run | Scores | str | Path | Any,
+    rule: str | None = ...,
+    *,
+    student: str | None = ...,
+    name: str | None = ...,
+    afresh: bool = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[SelectOptions],
+) -> Selection | Estimate: ...
 
 
 def select(

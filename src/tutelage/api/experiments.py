@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +29,45 @@ from tutelage.api.workspace import opened, optional, student_of, workspace
 from tutelage.errors import SettingsError
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.teacher_outage import raise_if_stopped
+
+
+@overload
+def rounds(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    overrides: Mapping[str, Any] | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Any = ...,
+) -> Rounds: ...
+
+
+@overload
+def rounds(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    overrides: Mapping[str, Any] | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Any = ...,
+) -> Estimate: ...
+
+
+@overload
+def rounds(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    overrides: Mapping[str, Any] | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Any = ...,
+) -> Rounds | Estimate: ...
 
 
 def rounds(
@@ -191,6 +230,63 @@ def _named_set(data: Data, number: int, folder: Path) -> Path:
     return path
 
 
+@overload
+def frontier(
+    data: Data,
+    student: Any,
+    *,
+    asked_through: Mapping[str, Any] | BaseModel | None = ...,
+    batch: int = ...,
+    attempted: int | None = ...,
+    check: str | Mapping[str, Any] = ...,
+    compare_with: Sequence[Any] = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[FrontierCallOptions],
+) -> Frontier: ...
+
+
+@overload
+def frontier(
+    data: Data,
+    student: Any,
+    *,
+    asked_through: Mapping[str, Any] | BaseModel | None = ...,
+    batch: int = ...,
+    attempted: int | None = ...,
+    check: str | Mapping[str, Any] = ...,
+    compare_with: Sequence[Any] = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[FrontierCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def frontier(
+    data: Data,
+    student: Any,
+    *,
+    asked_through: Mapping[str, Any] | BaseModel | None = ...,
+    batch: int = ...,
+    attempted: int | None = ...,
+    check: str | Mapping[str, Any] = ...,
+    compare_with: Sequence[Any] = ...,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[FrontierCallOptions],
+) -> Frontier | Estimate: ...
+
+
 @renamed_keyword(old="beside", new="compare_with")
 def frontier(
     data: Data,
@@ -202,10 +298,12 @@ def frontier(
     check: str | Mapping[str, Any] = "maths",
     compare_with: Sequence[Any] = (),
     out: str | Path | None = None,
+    dry_run: bool = False,
+    measure_seconds: float = 20.0,
     progress: ShownProgress = None,
     doors: Doors | None = None,
     **options: Unpack[FrontierCallOptions],
-) -> Frontier:
+) -> Frontier | Estimate:
     """What the student knows of some data, and what it can learn from now.
 
     The student answers each checkable example a few times. Each is known, maybe known, weakly known
@@ -221,6 +319,10 @@ def frontier(
         check: How answers are checked.
         compare_with: Results or folders of earlier frontiers, which the report compares.
         out: The run folder; None makes a temporary one.
+        dry_run: Only estimate the answers, the reading and their time; with `asked_through` the
+            calls and their cost.
+        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
+            the last measurement.
         progress: None, a bool, or a progress of your own.
         doors: How the student is reached; tests put a fake behind them.
         **options: How data is read (see `read`), how the student reads, how it answers (`sampled`,
@@ -229,7 +331,7 @@ def frontier(
 
     Returns:
         One row for each example, with its class and pass rate in [0, 1]; `summary["warning"]` says
-        where most of the data is unknown.
+        where most of the data is unknown. Or the estimate.
 
     Raises:
         SettingsError: Some settings are wrong.
@@ -241,14 +343,16 @@ def frontier(
         >>> found.kept                                                       # doctest: +SKIP
     """
     from tutelage.experiments.frontier import find_frontier
+    from tutelage.experiments.frontier.dry_run import estimate_frontier
 
     reading, seeing, attempts, band = grouped(
         options, DataOptions, StudentOptions, AttemptOptions, BandOptions, function="frontier"
     )
     place = workspace(out, name="frontier")
     values, doors = student_of(student, seeing, doors=doors)
+    given = workspace(None) if dry_run else place
     job = {
-        "data": data_values(data, reading, folder=place.path),
+        "data": data_values(data, reading, folder=given.path),
         "student": values,
         "asked_through": optional(
             asked_through, lambda given: {"model": values["model"], **model_values(given, {})}
@@ -264,6 +368,10 @@ def frontier(
         "out": str(place.path),
     }
     with told(progress) as shown:
+        if dry_run:
+            return estimate_of(
+                estimate_frontier(job, progress=shown, doors=doors, measure_seconds=measure_seconds)
+            )
         summary = find_frontier(job, progress=shown, doors=doors)
         if summary["warning"]:
             shown.tell(f"Warning: {summary['warning']}.")

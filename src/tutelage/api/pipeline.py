@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -130,6 +130,60 @@ def load(
     )
 
 
+@overload
+def sample(
+    data: Data,
+    teacher: Settings | None = ...,
+    *,
+    teachers: Sequence[Settings] | str | Path | None = ...,
+    n: int = ...,
+    accept: str | Mapping[str, Any] | BaseModel | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[SampleCallOptions],
+) -> Candidates: ...
+
+
+@overload
+def sample(
+    data: Data,
+    teacher: Settings | None = ...,
+    *,
+    teachers: Sequence[Settings] | str | Path | None = ...,
+    n: int = ...,
+    accept: str | Mapping[str, Any] | BaseModel | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[SampleCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def sample(
+    data: Data,
+    teacher: Settings | None = ...,
+    *,
+    teachers: Sequence[Settings] | str | Path | None = ...,
+    n: int = ...,
+    accept: str | Mapping[str, Any] | BaseModel | None = ...,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[SampleCallOptions],
+) -> Candidates | Estimate: ...
+
+
 def sample(
     data: Data,
     teacher: Settings | None = None,
@@ -227,6 +281,57 @@ def _several(
             "teachers: expected a list of teachers", hint="each with settings and a `share`"
         )
     return list(teachers)
+
+
+@overload
+def refine(
+    data: Data,
+    teacher: Settings,
+    *,
+    student: Any = ...,
+    steps: str | Sequence[str] | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[RefineCallOptions],
+) -> Candidates: ...
+
+
+@overload
+def refine(
+    data: Data,
+    teacher: Settings,
+    *,
+    student: Any = ...,
+    steps: str | Sequence[str] | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[RefineCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def refine(
+    data: Data,
+    teacher: Settings,
+    *,
+    student: Any = ...,
+    steps: str | Sequence[str] | None = ...,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[RefineCallOptions],
+) -> Candidates | Estimate: ...
 
 
 def refine(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +17,60 @@ from tutelage.api.table_result import BY_STATUS
 from tutelage.api.workspace import opened, workspace
 from tutelage.errors import SettingsError
 from tutelage.pipeline import Student
+
+
+@overload
+def train(
+    data: Data,
+    student: Any,
+    *,
+    out: str | Path | None = ...,
+    chosen: str | None = ...,
+    selection: str | None = ...,
+    weights: str = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **options: Unpack[TrainOptions],
+) -> Trained: ...
+
+
+@overload
+def train(
+    data: Data,
+    student: Any,
+    *,
+    out: str | Path | None = ...,
+    chosen: str | None = ...,
+    selection: str | None = ...,
+    weights: str = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **options: Unpack[TrainOptions],
+) -> Estimate: ...
+
+
+@overload
+def train(
+    data: Data,
+    student: Any,
+    *,
+    out: str | Path | None = ...,
+    chosen: str | None = ...,
+    selection: str | None = ...,
+    weights: str = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **options: Unpack[TrainOptions],
+) -> Trained | Estimate: ...
 
 
 def train(
@@ -142,6 +196,54 @@ def _model_of(student: Any) -> str:
     return str(student)
 
 
+@overload
+def evaluate(
+    student: Any,
+    tasks: str | Path | Mapping[str, Any] | Sequence[Any],
+    *,
+    out: str | Path | None = ...,
+    limit: int | None = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **options: Unpack[EvaluateOptions],
+) -> Evaluated: ...
+
+
+@overload
+def evaluate(
+    student: Any,
+    tasks: str | Path | Mapping[str, Any] | Sequence[Any],
+    *,
+    out: str | Path | None = ...,
+    limit: int | None = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **options: Unpack[EvaluateOptions],
+) -> Estimate: ...
+
+
+@overload
+def evaluate(
+    student: Any,
+    tasks: str | Path | Mapping[str, Any] | Sequence[Any],
+    *,
+    out: str | Path | None = ...,
+    limit: int | None = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **options: Unpack[EvaluateOptions],
+) -> Evaluated | Estimate: ...
+
+
 def evaluate(
     student: Any,
     tasks: str | Path | Mapping[str, Any] | Sequence[Any],
@@ -243,6 +345,54 @@ def _task_of(kind: str, items: Any) -> Any:
     if kind == "lm_eval" or is_path(items):
         return f"{kind}={items}"
     return {"name": kind, "kind": kind, "path": items}
+
+
+@overload
+def prove(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    quick: bool = ...,
+    most_cells: int | None = ...,
+    selection: str | None = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+) -> Proof: ...
+
+
+@overload
+def prove(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    quick: bool = ...,
+    most_cells: int | None = ...,
+    selection: str | None = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+) -> Estimate: ...
+
+
+@overload
+def prove(
+    config: str | Path | Mapping[str, Any] | BaseModel,
+    *,
+    out: str | Path | None = ...,
+    quick: bool = ...,
+    most_cells: int | None = ...,
+    selection: str | None = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+) -> Proof | Estimate: ...
 
 
 def prove(

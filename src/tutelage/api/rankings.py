@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, overload
 
 from pydantic import BaseModel
 
@@ -23,6 +23,93 @@ from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
 
 PREDICTORS = ("rsr", "ifd", "r_ifd", "likelihood", "length")
+
+
+@overload
+def rank_teachers(
+    pool: Data,
+    student: Any,
+    *,
+    questions: int = ...,
+    predictors: str | Sequence[str] = ...,
+    by: str = ...,
+    check: str | Mapping[str, Any] | None = ...,
+    right_field: str | None = ...,
+    reward_field: str | None = ...,
+    domain_field: str | None = ...,
+    car_weight: float = ...,
+    own_answers: bool | Mapping[str, Any] = ...,
+    grace: int | None = ...,
+    level: float = ...,
+    seed: int = ...,
+    ask: str | Path | Sequence[Any] | None = ...,
+    budget: int | None = ...,
+    block: int = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Ranking: ...
+
+
+@overload
+def rank_teachers(
+    pool: Data,
+    student: Any,
+    *,
+    questions: int = ...,
+    predictors: str | Sequence[str] = ...,
+    by: str = ...,
+    check: str | Mapping[str, Any] | None = ...,
+    right_field: str | None = ...,
+    reward_field: str | None = ...,
+    domain_field: str | None = ...,
+    car_weight: float = ...,
+    own_answers: bool | Mapping[str, Any] = ...,
+    grace: int | None = ...,
+    level: float = ...,
+    seed: int = ...,
+    ask: str | Path | Sequence[Any] | None = ...,
+    budget: int | None = ...,
+    block: int = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def rank_teachers(
+    pool: Data,
+    student: Any,
+    *,
+    questions: int = ...,
+    predictors: str | Sequence[str] = ...,
+    by: str = ...,
+    check: str | Mapping[str, Any] | None = ...,
+    right_field: str | None = ...,
+    reward_field: str | None = ...,
+    domain_field: str | None = ...,
+    car_weight: float = ...,
+    own_answers: bool | Mapping[str, Any] = ...,
+    grace: int | None = ...,
+    level: float = ...,
+    seed: int = ...,
+    ask: str | Path | Sequence[Any] | None = ...,
+    budget: int | None = ...,
+    block: int = ...,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Ranking | Estimate: ...
 
 
 def rank_teachers(
@@ -140,6 +227,87 @@ def rank_teachers(
                 doors=doors,
             )
     return _ranking(found, level=level, place=place)
+
+
+@overload
+def rank_sources(
+    pool: Data,
+    student: Any,
+    *,
+    questions: int = ...,
+    predictors: str | Sequence[str] = ...,
+    by: str = ...,
+    check: str | Mapping[str, Any] | None = ...,
+    right_field: str | None = ...,
+    reward_field: str | None = ...,
+    car_weight: float = ...,
+    own_answers: bool | Mapping[str, Any] = ...,
+    grace: int | None = ...,
+    level: float = ...,
+    seed: int = ...,
+    probe: str | Path | Mapping[str, Any] | BaseModel | None = ...,
+    most_cells: int | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Ranking: ...
+
+
+@overload
+def rank_sources(
+    pool: Data,
+    student: Any,
+    *,
+    questions: int = ...,
+    predictors: str | Sequence[str] = ...,
+    by: str = ...,
+    check: str | Mapping[str, Any] | None = ...,
+    right_field: str | None = ...,
+    reward_field: str | None = ...,
+    car_weight: float = ...,
+    own_answers: bool | Mapping[str, Any] = ...,
+    grace: int | None = ...,
+    level: float = ...,
+    seed: int = ...,
+    probe: str | Path | Mapping[str, Any] | BaseModel | None = ...,
+    most_cells: int | None = ...,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def rank_sources(
+    pool: Data,
+    student: Any,
+    *,
+    questions: int = ...,
+    predictors: str | Sequence[str] = ...,
+    by: str = ...,
+    check: str | Mapping[str, Any] | None = ...,
+    right_field: str | None = ...,
+    reward_field: str | None = ...,
+    car_weight: float = ...,
+    own_answers: bool | Mapping[str, Any] = ...,
+    grace: int | None = ...,
+    level: float = ...,
+    seed: int = ...,
+    probe: str | Path | Mapping[str, Any] | BaseModel | None = ...,
+    most_cells: int | None = ...,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Ranking | Estimate: ...
 
 
 def rank_sources(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,60 @@ from tutelage.errors import DataError, SettingsError
 from tutelage.pipeline.config import DEFAULT_METRICS
 from tutelage.pipeline.resources import Doors
 from tutelage.progress import Progress
+
+
+@overload
+def score(
+    data: Data,
+    student: Any,
+    *,
+    metrics: str | Sequence[str] = ...,
+    out: str | Path | None = ...,
+    statistics: bool | str | Path = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Scores: ...
+
+
+@overload
+def score(
+    data: Data,
+    student: Any,
+    *,
+    metrics: str | Sequence[str] = ...,
+    out: str | Path | None = ...,
+    statistics: bool | str | Path = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Estimate: ...
+
+
+@overload
+def score(
+    data: Data,
+    student: Any,
+    *,
+    metrics: str | Sequence[str] = ...,
+    out: str | Path | None = ...,
+    statistics: bool | str | Path = ...,
+    engine: str = ...,
+    ray: Mapping[str, Any] | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    doors: Doors | None = ...,
+    **options: Unpack[ScoreCallOptions],
+) -> Scores | Estimate: ...
 
 
 def score(

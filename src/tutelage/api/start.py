@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 
@@ -13,6 +13,45 @@ from tutelage.api.results import Estimate, Findings, estimate_of
 from tutelage.data.schemas import FAULT_SHARES
 
 _UNKNOWN = {"share": None, "low": None, "high": None}
+
+
+@overload
+def audit(
+    data: Data,
+    student: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = ...,
+    dry_run: Literal[False] = ...,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **settings: Any,
+) -> Findings: ...
+
+
+@overload
+def audit(
+    data: Data,
+    student: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = ...,
+    dry_run: Literal[True],
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **settings: Any,
+) -> Estimate: ...
+
+
+@overload
+def audit(
+    data: Data,
+    student: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path | None = ...,
+    dry_run: bool,
+    measure_seconds: float = ...,
+    progress: ShownProgress = ...,
+    **settings: Any,
+) -> Findings | Estimate: ...
 
 
 def audit(

@@ -281,9 +281,7 @@ def device_text(found: Facts) -> Iterable[Block]:
         yield f"| {check} | {result} |"
     yield ""
     wrong = [line["check"] for line in lines if not line["healthy"]]
-    yield (
-        f"Not as it should be: {'; '.join(wrong)}" if wrong else "All checks that ran passed."
-    )
+    yield (f"Not as it should be: {'; '.join(wrong)}" if wrong else "All checks that ran passed.")
 
 
 def truth_text(found: Facts) -> Iterable[Block]:

@@ -41,6 +41,7 @@ from tutelage.filters.pipeline import (
     Means,
     apply_filters,
     apply_filters_async,
+    ask_for_ratings,
     try_filters,
     try_filters_async,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "answers_only",
     "apply_filters",
     "apply_filters_async",
+    "ask_for_ratings",
     "compare",
     "decisions_from_table",
     "decisions_to_table",

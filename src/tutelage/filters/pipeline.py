@@ -38,7 +38,7 @@ from tutelage.filters.contamination import drop_contaminated
 from tutelage.filters.decisions import PASSED_ALL, Verdicts
 from tutelage.filters.duplicates import drop_exact_duplicates
 from tutelage.filters.embeddings import make_embedder
-from tutelage.filters.llm_difficulty import rate_difficulty
+from tutelage.filters.llm_difficulty import NOT_IN_JOURNAL, TEACHER_FAILED, rate_difficulty
 from tutelage.filters.near_duplicates import drop_near_duplicates
 from tutelage.filters.numeric import (
     Numbers,
@@ -345,6 +345,46 @@ async def try_filters_async(
             for name, settings in _named(filters, means)
         ]
     )
+
+
+async def ask_for_ratings(
+    candidates: pa.Table,
+    *,
+    filters: Sequence[FilterSettings],
+    means: Means,
+    each_alone: bool = False,
+) -> None:
+    """Ask the teacher what filters would ask it, and decide nothing; for dry runs.
+
+    Filters in front of one that asks are applied, so that only what they keep is asked about. A
+    candidate without a rating counts as kept, and extensions, which are a user's functions, are
+    not called: the requests are at least those of the filters.
+
+    Args:
+        candidates: Table of the CANDIDATES schema.
+        filters: The filters.
+        means: Inputs besides the candidates.
+        each_alone: Whether each filter is applied on its own, to all candidates.
+
+    Raises:
+        SettingsError: A filter asks, and there is no teacher.
+    """
+    pool = pool_of(candidates)
+    alive = np.arange(len(pool), dtype=np.int64)
+    named = _named(filters, means)
+    asking = [n for n, (_, s) in enumerate(named) if isinstance(s, TeacherRatingSettings)]
+    for name, settings in named[: max(asking, default=-1) + 1]:
+        asks = isinstance(settings, TeacherRatingSettings)
+        if isinstance(settings, ExtensionSettings) or (each_alone and not asks):
+            continue
+        result = await _run(pool.take(alive), settings, name=name, means=means)
+        if each_alone:
+            continue
+        passed = [
+            row["kept"] or (asks and row["reason"] in (NOT_IN_JOURNAL, TEACHER_FAILED))
+            for row in result.decisions.select(["kept", "reason"]).to_pylist()
+        ]
+        alive = alive[np.array(passed, dtype=bool)]
 
 
 def _named(filters: Sequence[FilterSettings], means: Means) -> list[tuple[str, FilterSettings]]:

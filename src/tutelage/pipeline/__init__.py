@@ -1,5 +1,10 @@
 """Pipeline: the run folder and its stages, from reading the data to the report."""
 
+from tutelage.pipeline.check_estimate import (
+    estimate_filter,
+    estimate_verify_file,
+    estimate_verify_run,
+)
 from tutelage.pipeline.check_stages import compare_filters, filter_run, verify_file, verify_run
 from tutelage.pipeline.config import RunSettings, load_settings, yaml_value
 from tutelage.pipeline.cost_estimate import (
@@ -33,12 +38,15 @@ __all__ = [
     "compare_filters",
     "delta_losses",
     "estimate_evaluation",
+    "estimate_filter",
     "estimate_refine",
     "estimate_run",
     "estimate_sample",
     "estimate_score",
     "estimate_select",
     "estimate_training",
+    "estimate_verify_file",
+    "estimate_verify_run",
     "evaluate",
     "examine",
     "explain_example",

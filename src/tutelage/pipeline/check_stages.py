@@ -184,7 +184,7 @@ def verify_file(
         DataError: The file cannot be read, or a field is not there.
     """
     reading = checked(DataSettings, data, place="data")
-    _refuse_agreement(check)
+    refuse_agreement(check)
     settings = checked(VerifySettings, check, place="verify")
     broken: dict[int, str] = {}
 
@@ -369,7 +369,12 @@ class _Majority(BaseModel):
     minimum_share: float = Field(default=0.0, ge=0.0, le=1.0)
 
 
-def _refuse_agreement(check: Mapping[str, Any]) -> None:
+def refuse_agreement(check: Mapping[str, Any]) -> None:
+    """Refuse the check that needs the answers of one example together, for a file.
+
+    Raises:
+        SettingsError: It is that check.
+    """
     if check.get("check") == "agreement":
         raise SettingsError(
             "check 'agreement' compares the answers of one example, which a file does not identify",
@@ -379,6 +384,15 @@ def _refuse_agreement(check: Mapping[str, Any]) -> None:
 
 def _asks_extension(settings: FiltersSettings) -> bool:
     return any(wanted.kind == "extension" for wanted in settings.filters)
+
+
+def stored_claims(run: RunFolder) -> Iterator[Claim]:
+    """What is checked of each candidate of a run, example by example."""
+    tables = open_tables(run)
+    try:
+        yield from _claims(stream(tables, _CLAIMS))
+    finally:
+        tables.close()
 
 
 def _claims(rows: Iterable[Mapping[str, Any]]) -> Iterator[Claim]:
@@ -424,7 +438,7 @@ def filter_run(
         The tally of each filter and of all together.
     """
     started = monotonic()
-    run, settings, candidates, scores = _filtering(root, config)
+    run, settings, candidates, scores = filtering(root, config)
     progress.begin("filter", total=candidates.num_rows, unit="candidates")
     filtered = asyncio.run(
         _with_means(
@@ -480,7 +494,7 @@ def compare_filters(
         teacher: Settings of the teacher, where a filter asks one.
         doors: Factories of teacher and student; None for the usual ones.
     """
-    run, settings, candidates, scores = _filtering(root, config)
+    run, settings, candidates, scores = filtering(root, config)
     progress.begin("filter", total=len(settings.filters), unit="filters")
     results = asyncio.run(
         _with_means(
@@ -524,9 +538,15 @@ async def _with_means(
         return result
 
 
-def _filtering(
+def filtering(
     root: Path, config: Path | FiltersSettings
 ) -> tuple[RunFolder, FiltersSettings, pa.Table, pa.Table | None]:
+    """Run, filters, candidates and scores of a filtering.
+
+    Args:
+        root: The run folder.
+        config: The filters, or the YAML file with them.
+    """
     run = RunFolder(root=root).existing()
     candidates = pq.read_table(run.need(run.candidates))
     student = run.read_manifest().get("settings", {}).get("student") or {}

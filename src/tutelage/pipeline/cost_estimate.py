@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
-from tutelage.data import Candidate, content_hash, read, read_records
+from tutelage.data import VIEW_NAMES, Candidate, content_hash, read, read_records
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, tasks_left
-from tutelage.metrics import statistics_for
+from tutelage.metrics import views_for
 from tutelage.models import give_memory_back
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
 from tutelage.pipeline.gate_estimate import gate_work
@@ -20,10 +20,11 @@ from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of
 from tutelage.pipeline.stages import stored_candidates
-from tutelage.pipeline.teacher_estimate import calling_work, refine_estimate
+from tutelage.pipeline.teacher_estimate import RewritingEstimate, calling_work, refine_estimate
 from tutelage.pipeline.train_stage import training_rows
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,
+    Reading,
     TextSample,
     Work,
     keep_speed,
@@ -36,10 +37,9 @@ from tutelage.pipeline.work_estimate import (
     text_sample,
 )
 from tutelage.progress import Progress
-from tutelage.refinement import sample_request
 from tutelage.reporting.number_format import duration
 from tutelage.student import StudentModel, StudentSettings, open_student
-from tutelage.teacher import LocalTeacher, Request, ScriptedTeacher, TeacherSettings
+from tutelage.teacher import LocalTeacher, Request, TeacherSettings
 from tutelage.teacher.cost_estimate import COMPLETION_FRACTION, prompt_tokens_expected
 from tutelage.training import Encoded, TrainSettings, encode_file, training_speed
 from tutelage.training.train import student_settings
@@ -54,6 +54,7 @@ _LOADED_AND_SAVED = 2
 """A trained model is saved in about the time in which it is loaded: it is the same file."""
 
 SCORE = "score: texts of the data"
+REWRITES = "score: rewrites"
 
 
 def estimate_run(
@@ -101,24 +102,24 @@ def run_work(
         Rows and what the teacher costs; the parts; and the readings of a student with an empty
         cache.
     """
-    teacher, written = settings.teacher, 0
     found: dict[str, Any] = {}
     work: list[Work] = []
-    if teacher is not None:
-        found, calling = refine_estimate(
+    rewriting = None
+    if settings.teacher is not None:
+        own = own_writer(settings.refine, settings.student, doors or Doors())
+        rewriting = refine_estimate(
             settings.data,
-            teacher=teacher,
+            teacher=settings.teacher,
             refine=settings.refine,
             run=RunFolder(root=Path(settings.out)),
             branches=1,
             progress=progress,
+            own=own,
         )
-        work.append(calling)
-        written = found["calls"] + found["calls_in_journal"]
-        own = own_writer(settings.refine, settings.student, doors or Doors())
+        found = rewriting.figures
+        work.append(rewriting.work)
         if own is not None:
-            work.append(_own_answers(settings, own, measure_seconds=measure_seconds))
-            written *= 2
+            work.append(_own_answers(rewriting, own, measure_seconds=measure_seconds))
     rows, sample = data_sample(settings.data, progress=progress)
     reading = reading_of(
         sample,
@@ -126,51 +127,87 @@ def run_work(
         metrics=settings.score.metrics,
         doors=doors,
         measure_seconds=measure_seconds,
-        more_like_it=bool(written) or read_again,
+        more_like_it=(rewriting is not None and rewriting.unwritten > 0) or read_again,
+        every_statistic=settings.select.quality_gate == "calibrated",
     )
     work.append(reading_work(SCORE, reading, count=sample.count))
     readings = [reading_work(SCORE, scaled_reading(reading, times=1.0), count=sample.count)]
-    if written and sample.count:
-        more = scaled_reading(reading, times=written / sample.count)
-        readings.append(reading_work("score: rewrites", more, count=written))
-    work += readings[1:]
+    written: tuple[Candidate, ...] = ()
+    if rewriting is not None and sample.count:
+        written = rewriting.written
+        more, count = _rewrites_read(rewriting, settings, reading, like=sample.count, doors=doors)
+        work.append(reading_work(REWRITES, more, count=count))
+        readings.append(reading_work(REWRITES, scaled_reading(more, times=1.0), count=count))
     if settings.select.quality_gate == "calibrated":
-        gate = _gate(settings, doors, measure_seconds=measure_seconds, fresh=False)
+        gate = _gate(settings, written, doors, measure_seconds=measure_seconds, fresh=False)
         work += gate
-        readings += _gate(settings, doors, measure_seconds=0.0, fresh=True) if read_again else gate
+        again = _gate(settings, written, doors, measure_seconds=0.0, fresh=True)
+        readings += again if read_again else gate
     return {"rows": rows, **found}, work, readings
 
 
+def _rewrites_read(
+    rewriting: RewritingEstimate,
+    settings: RunSettings,
+    reading: Reading,
+    *,
+    like: int,
+    doors: Doors | None,
+) -> tuple[Reading, int]:
+    """Reading of the rewrites: those that are cached as they are, the others like the originals.
+
+    Returns:
+        The reading, and of how many texts.
+    """
+    there = text_sample(rewriting.written)
+    more = scaled_reading(reading, times=rewriting.unwritten / like)
+    if there.count:
+        known = reading_of(
+            there,
+            student=settings.student,
+            metrics=settings.score.metrics,
+            doors=doors,
+            measure_seconds=0.0,
+            every_statistic=settings.select.quality_gate == "calibrated",
+        )
+        more = replace(
+            more, tokens=more.tokens + known.tokens, uncached=more.uncached + known.uncached
+        )
+    return more, there.count + rewriting.unwritten
+
+
 def _gate(
-    settings: RunSettings, doors: Doors | None, *, measure_seconds: float, fresh: bool
+    settings: RunSettings,
+    written: Sequence[Candidate],
+    doors: Doors | None,
+    *,
+    measure_seconds: float,
+    fresh: bool,
 ) -> list[Work]:
     """The readings of the quality gate; the originals stand for versions to be written."""
     rows = with_responses(read(settings.data.path, settings=settings.data))
     return gate_work(
-        list(candidates_of(rows)),
+        [*candidates_of(rows), *written],
         settings.select,
         student=settings.student,
         doors=doors,
         measure_seconds=measure_seconds,
-        already_read=statistics_for(settings.score.metrics) != "nll",
+        already_read=set(views_for(settings.score.metrics)) == set(VIEW_NAMES),
         fresh=fresh,
     )
 
 
-def _own_answers(settings: RunSettings, own: TeacherSettings, *, measure_seconds: float) -> Work:
+def _own_answers(
+    rewriting: RewritingEstimate, own: TeacherSettings, *, measure_seconds: float
+) -> Work:
     """Work of the student's own answers, which the teacher rewrites."""
-    namesake = ScriptedTeacher("", name=own.teacher_name)
-    sampling = settings.refine.own_answers
-    count = 0
-    requests: list[Request] = []
-    for row in read(settings.data.path, settings=settings.data):
-        if row.example is None or not row.candidates or row.example.uses_tools:
-            continue
-        count += 1
-        if len(requests) < own.concurrency:
-            requests.append(sample_request(row.example, 0, teacher=namesake, settings=sampling))
     return answering_work(
-        "the student's own answers", own, requests, count=count, measure_seconds=measure_seconds
+        "the student's own answers",
+        own,
+        rewriting.own_answers[: own.concurrency],
+        count=len(rewriting.own_answers),
+        cached=rewriting.own_cached,
+        measure_seconds=measure_seconds,
     )
 
 
@@ -443,6 +480,7 @@ def answering_work(
     *,
     count: int,
     measure_seconds: float,
+    cached: int = 0,
 ) -> Work:
     """Own answers of a student as one part of a command's work; measures one batch.
 
@@ -452,7 +490,23 @@ def answering_work(
         requests: Some of the requests.
         count: How many requests there are.
         measure_seconds: Whether the speed is measured; 0 takes the last measurement.
+        cached: How many more are answered from the teacher cache.
     """
+    found = _answers_to_write(stage, asked, requests, count=count, measure_seconds=measure_seconds)
+    if not cached:
+        return found
+    told = f"; {found.basis}" if count else ""
+    return replace(found, basis=f"{cached:,} answers are in the teacher cache{told}")
+
+
+def _answers_to_write(
+    stage: str,
+    asked: TeacherSettings,
+    requests: Sequence[Request],
+    *,
+    count: int,
+    measure_seconds: float,
+) -> Work:
     each = [prompt_tokens_expected(r) + round(COMPLETION_FRACTION * r.max_tokens) for r in requests]
     tokens = round(count * sum(each) / len(each)) if each else 0
     if asked.kind != "local":
@@ -471,7 +525,7 @@ def answering_work(
         count=count,
         unit="answers",
         tokens=tokens,
-        seconds=None if speed is None else count * written / speed,
+        seconds=0.0 if not count else None if speed is None else count * written / speed,
         basis=f"written: {basis}" if speed is not None else basis,
     )
 

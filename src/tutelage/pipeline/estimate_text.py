@@ -13,6 +13,9 @@ def estimate_facts(found: Mapping[str, Any]) -> Iterator[str]:
     if "rows" in found:
         nothing = " Nothing was sent to the teacher." if "calls" in found else ""
         yield f"Data: {_counted(found['rows'], 'row')} read.{nothing}"
+    if "candidates" in found:
+        nothing = " Nothing was sent to the teacher." if "calls" in found else ""
+        yield f"Candidates: {found['candidates']:,}.{nothing}"
     if "cells" in found:
         yield f"Cells: {found['cells']:,}, {found['done']:,} of them done."
     if "tasks" in found:
@@ -20,7 +23,9 @@ def estimate_facts(found: Mapping[str, Any]) -> Iterator[str]:
     if "calls" not in found:
         return
     calls, cached = _counted(found["calls"], "call"), found["calls_in_journal"]
-    yield f"Teacher: {calls} to send, {cached:,} answered from the teacher cache."
+    waiting = found.get("calls_in_batches")
+    batches = f", {waiting:,} waiting in batches" if waiting else ""
+    yield f"Teacher: {calls} to send, {cached:,} answered from the teacher cache{batches}."
     tokens = f"about {found['prompt_tokens']:,} prompt tokens"
     yield f"Tokens: {tokens}, at most {found['max_completion_tokens']:,} completion tokens."
     if found["currency"] is None or found["cost_expected"] is None:

@@ -24,7 +24,7 @@ from tutelage.refinement import SampleSettings, sample_request
 from tutelage.refinement.concurrency import run_bounded
 from tutelage.reporting.number_format import count
 from tutelage.student import StudentSettings
-from tutelage.teacher import Journal, Reply, TeacherSettings, ending_of
+from tutelage.teacher import Journal, Reply, Request, Teacher, TeacherSettings, ending_of
 from tutelage.verification import Claim, VerifySettings, verify_table
 
 Kind: TypeAlias = Literal["greedy", "sampled"]
@@ -229,6 +229,28 @@ def _solved(example: Example) -> tuple[Message, ...]:
     if example.reference:
         return (*example.context, Message(role="assistant", content=example.reference))
     return ()
+
+
+def attempt_requests(
+    examples: Iterable[Example],
+    *,
+    settings: AttemptSettings,
+    teacher: Teacher,
+    pool: Sequence[Example] = (),
+) -> Iterator[Request]:
+    """Requests that `attempt_all` would make, so that a dry run can count them.
+
+    Args:
+        examples: What is asked.
+        settings: How often and how.
+        teacher: The student as a teacher; only its name is used.
+        pool: Examples from which shots are drawn.
+    """
+    for example in examples:
+        if example.uses_tools:
+            continue
+        for unit in _units(example, settings, pool):
+            yield sample_request(unit.example, unit.index, teacher=teacher, settings=unit.sampling)
 
 
 async def _ask(unit: _Unit, teacher: AttendedTeacher) -> Attempt:

@@ -1,8 +1,10 @@
 """Estimate of what a teacher would be asked: calls, tokens, cost, and time where it is known."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,18 +19,50 @@ from tutelage.data import (
     read,
 )
 from tutelage.pipeline.config import DataSettings
-from tutelage.pipeline.jobs import refine_settings
-from tutelage.pipeline.resources import journal_path
+from tutelage.pipeline.jobs import own_writer, refine_settings
+from tutelage.pipeline.resources import Doors, journal_path
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.sample_stage import sample_job
+from tutelage.pipeline.sample_stage import Accepting, SampleJob, sample_job
 from tutelage.pipeline.work_estimate import Work, summed
 from tutelage.progress import Progress
-from tutelage.refinement import Crowd, RefineSettings, reflection_request, sample_requests
-from tutelage.teacher import Journal, Request, ScriptedTeacher, TeacherSettings, estimate
+from tutelage.refinement import (
+    Crowd,
+    RefineSettings,
+    fault_of_tools,
+    reflect_all,
+    reflection_request,
+    sample_in_waves,
+)
+from tutelage.refinement.statuses import NOT_IN_JOURNAL, WAITING_FOR_BATCH
+from tutelage.teacher import CachedTeacher, Journal, Request, TeacherSettings
 from tutelage.teacher.cost_estimate import COMPLETION_FRACTION
 from tutelage.teacher.factory import known_schema
 
-_STEPS = {"instruction": INSTRUCTION_REFLECTION, "response": RESPONSE_REFLECTION}
+_REFLECTABLE = (ORIGINAL, INSTRUCTION_REFLECTION)
+_UNREAD = (NOT_IN_JOURNAL, WAITING_FOR_BATCH)
+_CHUNK_EXAMPLES = 256
+"""Examples whose rewrites are looked up together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewritingEstimate:
+    """What a rewriting would ask, and what of it is already there.
+
+    Attributes:
+        figures: Rows, calls, tokens and costs.
+        work: The calls of the teacher as a part of the work.
+        written: Texts whose replies are cached: rewrites, and the student's own answers.
+        unwritten: How many more texts there will be at most.
+        own_answers: The student's own answers that are still to be given, as requests.
+        own_cached: How many of its own answers are cached.
+    """
+
+    figures: dict[str, Any]
+    work: Work
+    written: tuple[Candidate, ...]
+    unwritten: int
+    own_answers: tuple[Request, ...] = ()
+    own_cached: int = 0
 
 
 def estimate_refine(
@@ -42,15 +76,16 @@ def estimate_refine(
 ) -> dict[str, Any]:
     """Estimate of what `refine_data` would ask and pay; takes its arguments."""
     parts = refine_settings(data=data, teacher=teacher, refine=refine, student=student, out=out)
-    found, calling = refine_estimate(
+    found = refine_estimate(
         parts.data,
         teacher=parts.teacher,
         refine=parts.refine,
         run=RunFolder(root=out),
         branches=1 if student is not None else 2,
         progress=progress,
+        own=own_writer(parts.refine, parts.student, Doors()),
     )
-    return {**found, **summed([calling])}
+    return {**found.figures, **summed([found.work])}
 
 
 def refine_estimate(
@@ -61,8 +96,12 @@ def refine_estimate(
     run: RunFolder,
     branches: int,
     progress: Progress,
-) -> tuple[dict[str, Any], Work]:
+    own: TeacherSettings | None = None,
+) -> RewritingEstimate:
     """What a rewriting of some data would ask the teacher, and the same as a part of the work.
+
+    The replies that the cache holds are read as the run would read them, so that a rewriting that
+    was stopped is counted from where it stands.
 
     Args:
         data: The rows.
@@ -71,46 +110,160 @@ def refine_estimate(
         run: The folder whose teacher cache may answer some.
         branches: Rewritten responses for each example: 1 where a student chooses on the way.
         progress: Told of each row.
+        own: The student as a teacher, where its own answers are rewritten.
     """
     progress.begin("estimate", total=None, unit="rows")
     rows = 0
 
-    def originals() -> Iterator[Candidate]:
+    def groups() -> Iterator[list[Candidate]]:
         nonlocal rows
         for row in read(data.path, settings=data):
             rows += 1
             progress.advance()
-            yield from (c for c in row.candidates if c.step == ORIGINAL and c.status == OK)
+            yield [c for c in row.candidates if c.step in _REFLECTABLE and c.status == OK]
 
     with _journal(journal_path(run, teacher)) as journal:
-        obeys = bool(known_schema(teacher, journal))
-        asker = ScriptedTeacher("", name=teacher.teacher_name, supports_schema=obeys)
-        parents = branches if len(refine.steps) > 1 else 1
-        requests = (
-            _of_parent(request, parent)
-            for candidate in originals()
-            for name in refine.steps
-            for request in [
-                reflection_request(candidate, step=_STEPS[name], teacher=asker, settings=refine)
-            ]
-            for parent in range(parents if name == "response" else 1)
+        asker = CachedTeacher(
+            teacher, journal, supports_schema=bool(known_schema(teacher, journal))
         )
-        figures, work = _figures("rewrite", requests, teacher=teacher, journal=journal)
+        answerer = None if own is None else CachedTeacher(own, journal)
+        lookup = _RewriteLookup(asker=asker, answerer=answerer, settings=refine, lazy=branches == 1)
+        asyncio.run(lookup.run(groups()))
+        work = _calling("rewrite", teacher, asker, journal)
     progress.end()
     found = {
         "rows": rows,
-        **figures,
+        **asdict(asker.estimate),
         "response_reflections_for_each_example": branches,
-        "note": "the response that is reflected on is not written yet: the original stands for it; "
-        "a reply that cannot be used is asked for again, at most "
-        f"{refine.attempts - 1} more times",
+        "note": "; ".join(lookup.notes(refine)),
     }
-    return found, work
+    own_answers = () if answerer is None else tuple(answerer.to_send.values())
+    return RewritingEstimate(
+        figures=found,
+        work=work,
+        written=tuple(lookup.written),
+        unwritten=len(asker.to_send) + len(asker.waiting) + len(own_answers),
+        own_answers=own_answers,
+        own_cached=0 if answerer is None else len(answerer.answered),
+    )
 
 
-def _of_parent(request: Request, parent: int) -> Request:
-    """A request like the one for the original, which stands for a pair that is not written yet."""
-    return request if parent == 0 else replace(request, seed=parent)
+@dataclass(slots=True, kw_only=True)
+class _RewriteLookup:
+    """Rewrites of some data as far as the teacher cache holds them.
+
+    Attributes:
+        asker: Notes what the teacher would be asked.
+        answerer: Notes what the student would answer itself, where its answers are rewritten.
+        settings: What is written.
+        lazy: Whether a student chooses the instruction that goes on, so that one of the two is
+            rewritten further.
+        written: Texts that are cached.
+        unknown: Instructions whose rewrite is not there, so that the request that follows from it
+            is not known.
+        undecided: Cached responses to one of two instructions, of which the student may choose
+            the other.
+    """
+
+    asker: CachedTeacher
+    answerer: CachedTeacher | None
+    settings: RefineSettings
+    lazy: bool
+    written: list[Candidate] = field(default_factory=list)
+    unknown: int = 0
+    undecided: int = 0
+
+    async def run(self, groups: Iterable[Sequence[Candidate]]) -> None:
+        """Look up the rewrites of all examples; each group is the versions of one."""
+        remaining = filter(None, groups)
+        while chunk := list(islice(remaining, _CHUNK_EXAMPLES)):
+            await (self._rewritten(chunk) if self.answerer is None else self._answered(chunk))
+
+    def notes(self, refine: RefineSettings) -> list[str]:
+        """What the count rests on."""
+        found = []
+        if self.unknown:
+            found.append(
+                "the text that is rewritten next is not written yet: the original stands for it"
+            )
+        if self.undecided:
+            found.append(
+                f"up to {self.undecided:,} more calls if the student chooses the other instruction "
+                "than before"
+            )
+        again = f"at most {refine.attempts - 1} more times"
+        return [*found, f"a reply that cannot be used is asked for again, {again}"]
+
+    async def _rewritten(self, groups: Sequence[Sequence[Candidate]]) -> None:
+        steps, originals = self.settings.steps, [c for g in groups for c in g if c.step == ORIGINAL]
+        by_example: dict[str, Candidate] = {}
+        if "instruction" in steps:
+            found = await self._reflected(originals, INSTRUCTION_REFLECTION)
+            by_example = {c.example_id: c for c in found}
+        if "response" not in steps:
+            return
+        parents: list[Candidate] = []
+        for versions in groups:
+            new = by_example.get(versions[0].example_id)
+            options = [*([new] if new is not None and new.status == OK else []), *versions]
+            usable = [c for c in options if fault_of_tools(c, step=RESPONSE_REFLECTION) is None]
+            if not usable:
+                continue
+            pending = new is not None and new.status in _UNREAD
+            self.unknown += pending
+            if not self.lazy:
+                parents += usable
+            if pending and not (self.lazy and any(map(self._is_cached, usable))):
+                self.asker.expect(self._request(usable[-1]))
+            elif self.lazy:
+                parents.append(self._likely(usable, more=pending))
+        await self._reflected(parents, RESPONSE_REFLECTION)
+
+    def _likely(self, options: Sequence[Candidate], *, more: bool) -> Candidate:
+        """Version whose response is rewritten: the one that was before, or the newest."""
+        cached = [c for c in options if self._is_cached(c)]
+        self.undecided += bool(cached) and (more or len(cached) < len(options))
+        return (cached or options)[0]
+
+    def _is_cached(self, parent: Candidate) -> bool:
+        return self.asker.knows(self._request(parent))
+
+    def _request(self, parent: Candidate) -> Request:
+        return reflection_request(
+            parent, step=RESPONSE_REFLECTION, teacher=self.asker, settings=self.settings
+        )
+
+    async def _reflected(self, parents: Sequence[Candidate], step: str) -> list[Candidate]:
+        found = await reflect_all(parents, step=step, teacher=self.asker, settings=self.settings)
+        self.written += [c for c in found if c.status == OK]
+        return found
+
+    async def _answered(self, groups: Sequence[Sequence[Candidate]]) -> None:
+        """The student's own answers, and the teacher's rewrites of them."""
+        assert self.answerer is not None  # noqa: S101  (for the type checker)
+        originals = [c for g in groups for c in g if c.step == ORIGINAL]
+        examples = [
+            Example(
+                example_id=c.example_id,
+                messages=c.messages,
+                tools=c.tools,
+                template_args=c.template_args,
+            )
+            for c in originals
+        ]
+        answers = await sample_in_waves(
+            [example for example in examples if not example.uses_tools],
+            crowd=Crowd(teachers=(self.answerer,), shares=(1.0,)),
+            settings=self.settings.own_answers,
+        )
+        there = [c for c in answers if c.status == OK]
+        self.written += there
+        await self._reflected(there, RESPONSE_REFLECTION)
+        by_example = {c.example_id: c for c in originals}
+        for answer in answers:
+            if answer.status in _UNREAD:
+                self.unknown += 1
+                self.asker.expect(self._request(by_example[answer.example_id]))
 
 
 def estimate_sample(
@@ -147,26 +300,37 @@ def estimate_sample(
         progress.advance()
         if row.example is not None:
             examples.setdefault(row.example.example_id, row.example)
-    namesakes = tuple(ScriptedTeacher("", name=name) for name in job.names)
-    crowd = Crowd(teachers=namesakes, shares=tuple(t.share for t in job.teachers))
-
-    def requests(name: str) -> Iterator[Request]:
-        for example in examples.values():
-            for index, request in enumerate(
-                sample_requests(example, teacher=namesakes[0], settings=job.sample)
-            ):
-                if crowd.teacher_of(example.example_id, index).name == name:
-                    yield replace(request, model=name)
-
-    asked = {
-        teacher.teacher_name: (teacher, requests(teacher.teacher_name)) for teacher in job.teachers
-    }
-    found, work = teachers_estimate(asked, run=RunFolder(root=out), stage="sample")
+    figures, work = asyncio.run(_sampled(job, list(examples.values()), run=RunFolder(root=out)))
     progress.end()
     note = {}
     if job.accept is not None:
         note["note"] = "at most: an instruction with enough accepted responses is asked no more"
-    return {"rows": rows, **found, **summed(work), **note}
+    return {"rows": rows, **figures, **summed(work), **note}
+
+
+async def _sampled(
+    job: SampleJob, examples: Sequence[Example], *, run: RunFolder
+) -> tuple[dict[str, Any], list[Work]]:
+    """What a sampling would ask each teacher; cached responses are checked as in the sampling."""
+    with ExitStack() as stack:
+        journals = [
+            stack.enter_context(_journal(journal_path(run, teacher))) for teacher in job.teachers
+        ]
+        askers = tuple(
+            CachedTeacher(teacher, journal)
+            for teacher, journal in zip(job.teachers, journals, strict=True)
+        )
+        await sample_in_waves(
+            examples,
+            crowd=Crowd(teachers=askers, shares=tuple(t.share for t in job.teachers)),
+            settings=job.sample,
+            accept=None if job.accept is None else Accepting(job.accept),
+        )
+        work = [
+            _calling(f"sample {teacher.teacher_name}", teacher, asker, journal)
+            for teacher, asker, journal in zip(job.teachers, askers, journals, strict=True)
+        ]
+    return _added([asdict(asker.estimate) for asker in askers]), work
 
 
 def teachers_estimate(
@@ -182,19 +346,27 @@ def teachers_estimate(
     Returns:
         The sums, where a cost is None if a teacher has no prices or other currencies; the parts.
     """
-    totals: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
     work: list[Work] = []
     for name, (teacher, requests) in asked.items():
-        found, one = teacher_estimate(requests, teacher=teacher, run=run, stage=f"{stage} {name}")
+        figures, one = teacher_estimate(requests, teacher=teacher, run=run, stage=f"{stage} {name}")
+        found.append(figures)
         work.append(one)
-        for key, value in found.items():
+    return _added(found), work
+
+
+def _added(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sums of estimates; None where one is unknown, and where currencies differ."""
+    totals: dict[str, Any] = {}
+    for figures in found:
+        for key, value in figures.items():
             if isinstance(value, int | float) and isinstance(totals.get(key, 0), int | float):
                 totals[key] = totals.get(key, 0) + value
             elif key != "currency":
                 totals[key] = None  # a price is missing, so the sum is not known
             else:
                 totals[key] = value if totals.get(key, value) == value else None
-    return totals, work
+    return totals
 
 
 def teacher_estimate(
@@ -208,17 +380,47 @@ def teacher_estimate(
         run: The folder whose teacher cache may answer some.
         stage: What they are for.
     """
-    with _journal(journal_path(run, teacher)) as journal:
-        return _figures(stage, requests, teacher=teacher, journal=journal)
+    return asked_estimate(
+        lambda asker: _noted(requests, asker),
+        teacher=teacher,
+        journal=journal_path(run, teacher),
+        stage=stage,
+    )
 
 
-def _figures(
-    stage: str, requests: Iterable[Request], *, teacher: TeacherSettings, journal: Journal
+async def _noted(requests: Iterable[Request], asker: CachedTeacher) -> None:
+    for request in requests:
+        asker.note(request)
+
+
+def asked_estimate(
+    ask: Callable[[CachedTeacher], Coroutine[Any, Any, object]],
+    *,
+    teacher: TeacherSettings,
+    journal: Path,
+    stage: str,
 ) -> tuple[dict[str, Any], Work]:
-    figures = estimate(requests, settings=teacher, journal=journal)
+    """What some work would ask a teacher and pay, and the same as one part of a command's work.
+
+    Args:
+        ask: Does the work with a teacher that answers from the cache alone.
+        teacher: Who would be asked.
+        journal: Its cache; it need not exist.
+        stage: What the calls are for.
+    """
+    with _journal(journal) as replies:
+        asker = CachedTeacher(
+            teacher, replies, supports_schema=bool(known_schema(teacher, replies))
+        )
+        asyncio.run(ask(asker))
+        return asdict(asker.estimate), _calling(stage, teacher, asker, replies)
+
+
+def _calling(stage: str, teacher: TeacherSettings, asker: CachedTeacher, journal: Journal) -> Work:
+    figures = asker.estimate
     replies, pace = journal.pace(teacher=teacher.teacher_name)
     tokens = figures.prompt_tokens + round(figures.max_completion_tokens * COMPLETION_FRACTION)
-    return asdict(figures), calling_work(
+    return calling_work(
         stage, teacher, calls=figures.calls, tokens=tokens, replies=replies, pace=pace
     )
 

@@ -4,6 +4,7 @@ from tutelage.refinement.config import RefineSettings, SampleSettings
 from tutelage.refinement.prompt import Prompt, load_prompt
 from tutelage.refinement.reflection import (
     candidate_of_reply,
+    fault_of_tools,
     form_of,
     prompt_of,
     reflect,
@@ -47,6 +48,7 @@ __all__ = [
     "Refused",
     "SampleSettings",
     "candidate_of_reply",
+    "fault_of_tools",
     "form_of",
     "load_prompt",
     "parse_reply",

@@ -3,7 +3,7 @@
 from tutelage.teacher.budget import Account, Tally
 from tutelage.teacher.caching import JournaledTeacher
 from tutelage.teacher.config import Prices, TeacherSettings
-from tutelage.teacher.cost_estimate import Estimate, estimate
+from tutelage.teacher.cost_estimate import CachedTeacher, Estimate, estimate
 from tutelage.teacher.endpoint_probe import Abilities
 from tutelage.teacher.factory import open_teacher
 from tutelage.teacher.fakes import ScriptedTeacher
@@ -20,6 +20,7 @@ __all__ = [
     "UNKNOWN",
     "Abilities",
     "Account",
+    "CachedTeacher",
     "Entry",
     "Estimate",
     "Journal",

@@ -192,8 +192,13 @@ class Journal:
 
     @property
     def batches(self) -> JournalBatches:
-        """Requests that wait in a provider's batches; needs a writable journal."""
+        """Requests that wait in a provider's batches; see `has_batches`."""
         return JournalBatches(self)
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether there are tables of batches: a file of an early version has none."""
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'batch_requests'", ()))
 
     def select(self, sql: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         """Rows of a query over the journal's own tables."""

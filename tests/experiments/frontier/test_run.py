@@ -14,6 +14,8 @@ from tutelage.cli import main
 from tutelage.data.schemas import ATTEMPTS, FRONTIER
 from tutelage.errors import DataError, SettingsError, TeacherStoppedError, TeacherUnreachableError
 from tutelage.experiments.frontier import find_frontier
+from tutelage.experiments.frontier.dry_run import estimate_frontier
+from tutelage.progress import Silent
 from tutelage.teacher import Reply, Request
 from tutelage.teacher.fakes import Line
 
@@ -262,3 +264,29 @@ def test_the_command_refuses_a_model_that_is_not_there(tmp_path: Path) -> None:
     )
     assert result.exit_code == 1
     assert "no such folder" in result.stderr
+
+
+def test_a_dry_run_counts_answers_that_are_not_cached_and_the_solutions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tutelage.pipeline.work_estimate.cache_folder", lambda: tmp_path / "home")
+    data = problems(tmp_path / "data.jsonl", count=6)
+    asked: list[str] = []
+    doors = moving_doors(half_a_student, asked=asked)
+    some = job(data, tmp_path / "run", attempted=4)
+
+    def estimated(values: dict[str, Any]) -> tuple[Any, ...]:
+        found = estimate_frontier(values, progress=Silent(), doors=doors, measure_seconds=0.0)
+        answers, solutions = found["work"]
+        assert answers["count"] == found["calls"]
+        return found["rows"], found["calls"], found["calls_in_journal"], solutions["count"]
+
+    assert estimated(some) == (6, 4 * 7, 0, 6)
+    assert not (tmp_path / "run").exists()
+    find_frontier(some, doors=doors)
+    assert estimated(some) == (6, 0, 4 * 7, 6)
+    before = len(asked)
+    every = job(data, tmp_path / "run")
+    assert estimated(every) == (6, 2 * 7, 4 * 7, 6)
+    find_frontier(every, doors=doors)
+    assert len(asked) - before == 2 * 7, "as many are sent as the estimate says"

@@ -127,7 +127,10 @@ def _embedder(name: str) -> dict[str, str]:
     help="The folder of an earlier frontier, to compare with in the report. Repeatable.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False))
-def frontier(data: str, *, out: Path, **options: Any) -> None:
+@dry_run_options
+def frontier(
+    data: str, *, out: Path, dry_run: bool, measure_seconds: float, **options: Any
+) -> None:
     """Select examples that the student solves sometimes, but not always.
 
     The student answers each example of DATA that has a reference several times. Examples are
@@ -139,9 +142,15 @@ def frontier(data: str, *, out: Path, **options: Any) -> None:
       tutelage frontier problems.jsonl --student smollm2-135m --sampled 4 --out runs/frontier
     """
     from tutelage.experiments.frontier import find_frontier
+    from tutelage.experiments.frontier.dry_run import estimate_frontier
 
+    job = _frontier_job(data, out, options)
     with shown_progress() as progress:
-        found = find_frontier(_frontier_job(data, out, options), progress=progress)
+        if dry_run:
+            found = estimate_frontier(job, progress=progress, measure_seconds=measure_seconds)
+            show_result(found, text=estimate_text)
+            return
+        found = find_frontier(job, progress=progress)
     if found["warning"]:
         inform(f"Warning: {found['warning']}.")
     show_result(found, text=frontier_text)

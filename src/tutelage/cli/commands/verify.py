@@ -11,6 +11,7 @@ from tutelage.cli.options import (
     data_options,
     data_settings,
     doors_with_workers,
+    dry_run_options,
     engine_options,
     optional_teacher_options,
     ray_values,
@@ -205,7 +206,17 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
 )
 @click.option("--name", help="Name of these verdicts in the run; by default the check.")
 @click.option("--function", help="extension: the check's name in the file of --extensions.")
-def verify(data: str, *, check: str, out: Path | None, name: str | None, **options: Any) -> None:
+@dry_run_options
+def verify(
+    data: str,
+    *,
+    check: str,
+    out: Path | None,
+    name: str | None,
+    dry_run: bool,
+    measure_seconds: float,
+    **options: Any,
+) -> None:
     """Check whether responses are correct.
 
     Writes a verdict with its evidence for each row: right, wrong, no_answer or cannot_check. DATA
@@ -218,30 +229,40 @@ def verify(data: str, *, check: str, out: Path | None, name: str | None, **optio
       tutelage verify runs/samples
       tutelage verify runs/samples --check judge --teacher qwen --base-url http://127.0.0.1:8081/v1
     """
-    from tutelage.pipeline import verify_file, verify_run
+    from tutelage.pipeline import (
+        estimate_verify_file,
+        estimate_verify_run,
+        verify_file,
+        verify_run,
+    )
 
     limits = {"processes": options["processes"], "time_limit_seconds": options["time_limit"]}
     limits["function"] = options["function"]
     settings = {"check": check} | {n: v for n, v in limits.items() if v is not None}
+    names = ("instruction", "response", "reference", "candidate_id", "choices", "tests")
     with shown_progress() as progress:
-        if out is None:
-            tally = verify_run(
-                Path(data),
-                check=settings,
-                teacher=_judge(options),
-                progress=progress,
-                name=name,
+        job: dict[str, Any] = {"check": settings, "teacher": _judge(options), "progress": progress}
+        of_file: dict[str, Any] = (
+            {}
+            if out is None
+            else {
+                "data": data_settings(data, options),
+                "fields": {name: options[name] for name in names if options[name] is not None},
+                "out": out,
+            }
+        )
+        if dry_run:
+            job["measure_seconds"] = measure_seconds
+            found = (
+                estimate_verify_file(**job, **of_file)
+                if of_file
+                else estimate_verify_run(Path(data), **job)
             )
-        else:
-            names = ("instruction", "response", "reference", "candidate_id", "choices", "tests")
-            tally = verify_file(
-                data=data_settings(data, options),
-                check=settings,
-                fields={name: options[name] for name in names if options[name] is not None},
-                out=out,
-                teacher=_judge(options),
-                progress=progress,
-            )
+            show_result(found, text=estimate_text)
+            return
+        tally = (
+            verify_file(**job, **of_file) if of_file else verify_run(Path(data), name=name, **job)
+        )
     show_result(tally, text=verify_text)
 
 
@@ -261,7 +282,12 @@ def _judge(options: Mapping[str, Any]) -> dict[str, Any] | None:
     "--compare", is_flag=True, help="Apply each filter on its own and compare them; writes nothing."
 )
 @optional_teacher_options
-def filter_candidates(run: Path, *, config: Path, compare: bool, **options: Any) -> None:
+@click.option(
+    "--dry-run", is_flag=True, help="Estimate the calls and their cost, and stop. Nothing is sent."
+)
+def filter_candidates(
+    run: Path, *, config: Path, compare: bool, dry_run: bool, **options: Any
+) -> None:
     """Filter by length, duplicates, contamination and more.
 
     Writes filters.parquet of RUN, with the decision on each candidate and its reason. Removes
@@ -274,10 +300,14 @@ def filter_candidates(run: Path, *, config: Path, compare: bool, **options: Any)
 
     A filter that asks a teacher (teacher_rating) needs --teacher.
     """
-    from tutelage.pipeline import compare_filters, filter_run
+    from tutelage.pipeline import compare_filters, estimate_filter, filter_run
 
     teacher = _judge(options)
     with shown_progress() as progress:
+        if dry_run:
+            job: dict[str, Any] = {"config": config, "teacher": teacher, "compare": compare}
+            show_result(estimate_filter(run, **job, progress=progress), text=estimate_text)
+            return
         if not compare:
             tally = filter_run(run, config=config, teacher=teacher, progress=progress)
             show_result(tally, text=filter_text)

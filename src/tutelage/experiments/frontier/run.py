@@ -6,7 +6,7 @@ score     originals  -> scores         (the student reads the solutions)
 frontier  all        -> frontier, selected
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,7 +203,7 @@ def _attempt(
 
     def work() -> Tally:
         examples = list(stored_examples(run.examples))
-        wanted = _attempted(examples, job)
+        wanted = attempted_of(examples, job)
         with opened_journal(run, asked) as journal:
             attempts, tally = attempt_all(
                 wanted,
@@ -231,8 +231,13 @@ def _attempt(
     return run_stage(run, stage, work, again=unanswered)
 
 
-def _attempted(examples: Sequence[Example], job: FrontierJob) -> list[Example]:
-    """Checkable examples to attempt: all, or those with the smallest hashes."""
+def attempted_of(examples: Sequence[Example], job: FrontierJob) -> list[Example]:
+    """Checkable examples to attempt: all, or those with the smallest hashes.
+
+    Args:
+        examples: All of them.
+        job: How many are attempted, and the seed.
+    """
     checkable = [example for example in examples if example.reference is not None]
     if job.attempted is None:
         return checkable
@@ -261,14 +266,20 @@ def _score(folder: FrontierFolder, job: FrontierJob, *, doors: Doors, progress: 
 
 
 def _solutions(run: RunFolder) -> list[Candidate]:
-    """Text whose statistics describe an example: its own response, or its reference."""
-    own = {
-        candidate.example_id: candidate
-        for candidate in stages.stored_candidates(run.loaded)
-        if candidate.step == ORIGINAL and candidate.status == OK
-    }
+    own = stages.stored_candidates(run.loaded)
+    return solutions_of(stored_examples(run.examples), own)
+
+
+def solutions_of(examples: Iterable[Example], responses: Iterable[Candidate]) -> list[Candidate]:
+    """Text whose statistics describe an example: its own response, or its reference.
+
+    Args:
+        examples: The examples.
+        responses: Their candidates.
+    """
+    own = {c.example_id: c for c in responses if c.step == ORIGINAL and c.status == OK}
     found = []
-    for example in stored_examples(run.examples):
+    for example in examples:
         if example.example_id in own:
             found.append(own[example.example_id])
         elif example.reference:

@@ -9,6 +9,7 @@ from typing import Any
 from tutelage.data import OK, Candidate, Example, read, write_jsonl
 from tutelage.data.schemas import messages_to_arrow
 from tutelage.experiments.rounds.config import RoundsSettings, as_teacher_with
+from tutelage.experiments.rounds.loop import DRIFT_FILE
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.cost_estimate import (
@@ -53,13 +54,14 @@ def estimate_rounds(
     found, work, readings = run_work(
         pool, progress=progress, doors=doors, measure_seconds=measure_seconds, read_again=True
     )
-    rounds = settings.rounds * len(settings.loops) * len(settings.seeds)
+    done = _done(settings)
+    rounds = settings.rounds * len(settings.loops) * len(settings.seeds) - sum(done.values())
     work += [_read_again(w, rounds=rounds) for w in readings]
     originals = _originals(settings)
     work.append(_trained(settings, originals, rounds=rounds, measure_seconds=measure_seconds))
     work += _observed(settings, times=rounds + 1, measure_seconds=measure_seconds)
     if "self_teaching" in settings.loops:
-        times = (settings.rounds + 1) * len(settings.seeds)
+        times = (settings.rounds + 1) * len(settings.seeds) - done["self_teaching"]
         examples = [e for e, _ in originals]
         work.append(
             _answers(
@@ -73,9 +75,24 @@ def estimate_rounds(
         )
     rewriter = settings.rewriter
     if settings.rewrite.attempts and rewriter is not None and "gate" in settings.loops:
-        work.append(_rewrites(settings, rewriter, examples=len(originals), work=work))
-    note = "; ".join(filter(None, [found.get("note"), _NOTE]))
+        times = (settings.rounds + 1) * len(settings.seeds) - done["gate"]
+        work.append(_rewrites(settings, rewriter, len(originals), times=times, work=work))
+    finished = f"{sum(done.values())} finished rounds are left out" if any(done.values()) else None
+    note = "; ".join(filter(None, [found.get("note"), finished, _NOTE]))
     return {**found, **summed(work), "note": note}
+
+
+def _done(settings: RoundsSettings) -> dict[str, int]:
+    """Finished rounds of each loop: those with a training and a measurement of its student."""
+    folder = RoundsFolder(root=Path(settings.out))
+    return {
+        loop: sum(
+            (folder.judged(seed, loop, number).root / DRIFT_FILE).exists()
+            for seed in settings.seeds
+            for number in range(settings.rounds)
+        )
+        for loop in settings.loops
+    }
 
 
 def _read_again(one: Work, *, rounds: int) -> Work:
@@ -176,11 +193,16 @@ def _answers(
 
 
 def _rewrites(
-    settings: RoundsSettings, rewriter: TeacherSettings, *, examples: int, work: Sequence[Work]
+    settings: RoundsSettings,
+    rewriter: TeacherSettings,
+    examples: int,
+    *,
+    times: int,
+    work: Sequence[Work],
 ) -> Work:
     """Rewrites in every round of the gate, each with the tokens of the run's own calls."""
     each = min(examples, settings.rewrite.max_examples or examples)
-    calls = each * settings.rewrite.attempts * (settings.rounds + 1) * len(settings.seeds)
+    calls = each * settings.rewrite.attempts * times
     before = next((w for w in work if w.stage == "rewrite" and w.count), None)
     tokens = 0 if before is None else round((before.tokens or 0) / before.count * calls)
     found = calling_work(
