@@ -107,11 +107,16 @@ def broken(line: int, error: BrokenStreamError) -> Record:
     )
 
 
-def jsonl_records(chunks: Chunks) -> Records:
-    """Records of a JSON Lines file; blank lines are skipped."""
-    line = 0
+def jsonl_records(chunks: Chunks, *, before: int = 0) -> Records:
+    """Records of a JSON Lines file; blank lines are skipped.
+
+    Args:
+        chunks: The file, or whole lines of it.
+        before: How many lines of the file are in front of them.
+    """
+    line = before
     try:
-        for line, raw in lines_of(chunks):
+        for line, raw in lines_of(chunks, before=before):
             if raw is None:
                 yield too_large(line)
                 continue
