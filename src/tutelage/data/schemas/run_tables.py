@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from tutelage.data.schemas.columns import column, columns_of, only_columns, table_schema
+from tutelage.data.schemas.columns import column, only_columns, table_schema
 from tutelage.data.token_stats import VIEW_NAMES
 
 SCHEMA_VERSION = 1
@@ -300,8 +300,8 @@ DELTAS = table_schema(
 """Table of `tutelage delta`: two states of a student."""
 
 METRIC_AGREEMENT = table_schema(
-    column("a", pa.string()),
-    column("b", pa.string()),
+    column("a", pa.string(), title="metric"),
+    column("b", pa.string(), title="with"),
     column(
         "spearman",
         pa.float64(),
@@ -373,14 +373,19 @@ RESULTS = table_schema(
 
 FAULT_SHARES = table_schema(
     column("side", pa.string()),
-    column("kind", pa.string()),
-    column("share", pa.float64(), about="estimated, 0 to 1; null where nothing can be said"),
+    column("kind", pa.string(), title="fault"),
+    column(
+        "share",
+        pa.float64(),
+        title="estimated share",
+        about="0 to 1; null where nothing can be said",
+    ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
 )
 """Estimated shares of faults, as `tutelage.audit` returns them."""
 
-OVERRIDDEN = table_schema(columns_of(("example_id", "candidate_id", "reason", "rule"), pa.string()))
+OVERRIDDEN = only_columns(DECISIONS, ("example_id", "candidate_id", "reason", "rule"))
 """Manual decisions that override the rule, as they are applied."""
 
 CHUNK_PROBLEM: pa.DataType = pa.struct(
