@@ -95,6 +95,26 @@ class Findings:
             self._looked_at += 1
             self._look_at(row, inside="")
 
+    def add_plain(
+        self, file: str, beside: Mapping[object, object] | None, version: Candidate
+    ) -> None:
+        """Record a plain row: what `add` does for it, in half the time.
+
+        Args:
+            file: Name of its file.
+            beside: Its columns that may belong to the prompt or the response.
+            version: Its only version.
+        """
+        told = self._files.get(file)
+        if told is None:
+            told = self._files[file] = _File()
+        told.examples += 1
+        told.answered += 1
+        if beside is not None:
+            self._look_beside(beside, version)
+        if self.one_response_each:
+            self._share(version.messages)
+
     def _look_beside(self, row: Mapping[object, object], version: Candidate) -> None:
         """Note columns that may belong to the prompt or to the response and were not read."""
         if not version.messages:

@@ -1,7 +1,7 @@
 """Readers of instruction data, which account for every row."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Annotated, Any, cast
@@ -246,19 +246,18 @@ class Rows:
             processes=1 if alone else process_count(), fields=reading.naming
         )
         with processes:
-            items: Iterator[tuple[Part, Item]] = islice(
-                (
-                    (part, item)
-                    for part in self._parts
-                    for item in processes.items(part, source=reading.source_name or part.source)
-                ),
-                limit,
+            groups: Iterator[tuple[Part, Iterable[Item]]] = (
+                (part, processes.items(part, source=reading.source_name or part.source))
+                for part in self._parts
             )
-            if self.settings.fields:
-                items = self._looked_ahead(items)
+            if limit is not None or self.settings.fields:
+                one_by_one = ((part, item) for part, items in groups for item in items)
+                checked = self._looked_ahead(islice(one_by_one, limit))
+                groups = ((part, (item,)) for part, item in checked)
             row_of, plain_row = reading.row_of, reading.plain_row
-            for part, item in items:
-                yield row_of(item, part) if isinstance(item, Record) else plain_row(*item, part)
+            for part, items in groups:
+                for item in items:
+                    yield row_of(item, part) if isinstance(item, Record) else plain_row(*item, part)
         reading.finish(self.files)
         self.notes = reading.findings.notes()
         self.unanswered = reading.findings.unanswered
@@ -270,6 +269,8 @@ class Rows:
             DataError: No row has a mapped name: these are all there are, or all have the same
                 columns.
         """
+        if not self.settings.fields:
+            return items
         ahead = list(islice(items, _ROWS_AHEAD))
         names = FieldMap(self.settings.fields, shape=self.settings.shape)
         for _, item in ahead:
@@ -391,7 +392,7 @@ class _Pass:
         if digest in self.seen:
             return self._row(Record(line, None, None), part, example, found)
         self.seen.add(digest)
-        self.findings.add(part.name, texts[-1], found)
+        self.findings.add_plain(part.name, texts[-1], found[0])
         row = self.rows
         self.rows = row + 1
         self.examples += 1
