@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tutelage.data.chat_messages import ROLE_OF
 from tutelage.data.example import ORIGINAL, Candidate, Message
@@ -95,9 +96,7 @@ class Findings:
             self._looked_at += 1
             self._look_at(row, inside="")
 
-    def add_plain(
-        self, file: str, beside: Mapping[object, object] | None, version: Candidate
-    ) -> None:
+    def add_plain(self, file: str, beside: Mapping[str, object] | None, version: Candidate) -> None:
         """Record a plain row: what `add` does for it, in half the time.
 
         Args:
@@ -115,7 +114,7 @@ class Findings:
         if self.one_response_each:
             self._share(version.messages)
 
-    def _look_beside(self, row: Mapping[object, object], version: Candidate) -> None:
+    def _look_beside(self, row: Mapping[Any, object], version: Candidate) -> None:
         """Note columns that may belong to the prompt or to the response and were not read."""
         if not version.messages:
             return

@@ -10,9 +10,6 @@ from tutelage.student.config import TemplateSettings
 TaskKind: TypeAlias = Literal[
     "held_out", "gain", "choice", "exact_match", "ifeval", "steps", "lm_eval"
 ]
-LIKELIHOOD_KINDS: tuple[TaskKind, ...] = ("held_out", "gain", "choice")
-"""Tasks that only measure likelihoods: cheap, and the most sensitive for small students."""
-GENERATED_KINDS: tuple[TaskKind, ...] = ("exact_match", "ifeval", "steps")
 
 
 def _is_none(value: object) -> bool:
