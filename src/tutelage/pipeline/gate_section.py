@@ -248,7 +248,7 @@ def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
 
 
 def _draw(rows: Sequence[tuple[str, float, float, float]]) -> str:
-    from tutelage.reporting.interval_chart import interval_chart
+    from tutelage.reporting.charts import interval_chart
 
     return interval_chart(rows, unit="share refused", first=())
 

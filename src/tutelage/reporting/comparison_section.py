@@ -104,8 +104,9 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
         draw=partial(
             charts.interval_chart,
             rows,
-            chosen=set_words(CHOSEN),
+            first=[set_words(CHOSEN)],
             unit=f"mean {with_unit(metric)}",
+            wide=False,
         ),
         table=Table(
             caption=f"Mean {with_unit(metric)} with its 95 % interval",

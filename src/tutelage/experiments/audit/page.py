@@ -32,7 +32,7 @@ from tutelage.reporting import (
     render_page,
     schema_columns,
 )
-from tutelage.reporting.interval_chart import interval_chart
+from tutelage.reporting.charts import interval_chart
 from tutelage.reporting.number_format import count, share
 from tutelage.reporting.text_diff import difference, whole
 

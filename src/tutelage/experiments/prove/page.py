@@ -362,7 +362,11 @@ def _picture(
         title=caption,
         alt=f"{caption}: mean difference with its interval for each arm.",
         draw=partial(
-            interval_chart, rows, chosen=settings.choice, unit=f"less {settings.reference}"
+            interval_chart,
+            rows,
+            first=[settings.choice],
+            unit=f"less {settings.reference}",
+            wide=False,
         ),
         table=Table(
             caption=caption,

@@ -21,7 +21,7 @@ from tutelage.reporting import (
     render_page,
     schema_columns,
 )
-from tutelage.reporting.charts import CHART_WIDTH, _altair, _data, _labels
+from tutelage.reporting.charts import CHART_WIDTH, WIDE_CHART_WIDTH, _altair, _data, _labels
 from tutelage.reporting.number_format import count
 from tutelage.reporting.svg import missing_pictures, svg_of
 from tutelage.reporting.theme import LIGHT
@@ -295,7 +295,7 @@ def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
 
 
 def _standing_figure(ranked: Ranked, name: str) -> Figure:
-    from tutelage.reporting.interval_chart import interval_chart
+    from tutelage.reporting.charts import interval_chart
 
     found = _of(ranked.standings, domain=ALL, predictor=name)
     known = [row for row in found if row["value"] is not None]
@@ -387,7 +387,6 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
 
 LINES = ("original", "refinement", "chosen", "quiet")
 """Colours of lines, in order; further lines share the last one."""
-_WIDE = 420
 
 
 def line_chart(
@@ -417,7 +416,7 @@ def line_chart(
             color=alt.Color("line:N", scale=alt.Scale(domain=names, range=tints)),
             strokeDash=alt.StrokeDash("line:N", sort=names, legend=None),
         )
-        .properties(width=_WIDE, height=190)
+        .properties(width=WIDE_CHART_WIDTH, height=190)
     )
     return svg_of(chart)
 
