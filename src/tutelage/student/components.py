@@ -17,7 +17,7 @@ from tutelage.models.folder import (
     resolve_dtype,
     resolve_max_length,
 )
-from tutelage.models.hardware import kind_of
+from tutelage.models.hardware import cpu_multiplies_bfloat16, kind_of
 from tutelage.models.loading import load_model
 from tutelage.student.batching import CPU_TOKENS, TorchGauge
 from tutelage.student.cache import Scope
@@ -27,6 +27,7 @@ from tutelage.student.chat_template import (
     compile_template,
     open_chat_template,
     reads_clock,
+    template_problems,
 )
 from tutelage.student.config import StudentSettings
 from tutelage.student.decoder_steps import TorchOps
@@ -357,3 +358,41 @@ def _ops(settings: StudentSettings, *, device: str, dtype: DtypeName) -> TorchOp
     import torch
 
     return load_native(dtype=dtype, threads=torch.get_num_threads()) or TorchOps()
+
+
+def devices() -> tuple[str, ...]:
+    """Devices on which a student could run, each with its details. Needs torch."""
+    import torch
+
+    cpu = f"cpu, {torch.get_num_threads()} threads"
+    found = [f"{cpu}, multiplies bfloat16" if cpu_multiplies_bfloat16() else cpu]
+    for index in range(torch.cuda.device_count()):
+        gigabytes = torch.cuda.get_device_properties(index).total_memory / 1e9
+        found.append(f"cuda:{index}, {torch.cuda.get_device_name(index)}, {gigabytes:.0f} GB")
+    return tuple(found)
+
+
+def check_template(settings: StudentSettings) -> tuple[str, ...]:
+    """Problems of a student's template that make scores differ from training.
+
+    Returns:
+        One sentence a problem; nothing for a template without any, and for raw templates, which
+        render exactly what they say.
+
+    Raises:
+        StudentError: The student cannot be found.
+        SettingsError: It has no such template.
+    """
+    student = OpenStudent(settings)
+    if settings.template == "alpaca":
+        return ()
+    found = (
+        template_problems(student.template) if isinstance(student.template, ChatTemplate) else []
+    )
+    if student.reads_clock:
+        found.append(
+            "reads today's date; scoring and `tutelage train` set it to "
+            f"{settings.template_date.isoformat()} (template_date, --template-date), "
+            "other trainers take the day of the training"
+        )
+    return tuple(found)
