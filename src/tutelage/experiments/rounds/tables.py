@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import write_table
-from tutelage.data.schemas import ROUND_DRIFT, ROUND_FLIPS, ROUND_REWRITES, ROUNDS
+from tutelage.data.schemas import FLIPS, ROUND_DRIFT, ROUND_FLIPS, ROUND_REWRITES, ROUNDS
 from tutelage.experiments.drift import line_to_row
 from tutelage.experiments.rounds.compare_loops import compare_loops
-from tutelage.experiments.rounds.decision_changes import flips
+from tutelage.experiments.rounds.decision_changes import flips, tally_flips
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.experiments.rounds.rewrite import chosen_ids
 from tutelage.pipeline.run_dir import sound
@@ -124,3 +124,27 @@ def _rewrites(folder: RoundsFolder, done: Sequence["Round"]) -> pa.Table:
                 won = row["candidate_id"] in chosen
                 rows.append({**_place(one), **row, "won_back": won})
     return pa.Table.from_pylist(rows, schema=ROUND_REWRITES)
+
+
+def flip_summary(table: pa.Table) -> list[dict[str, Any]]:
+    """Number of changed decisions by kind, seed, loop and round."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    names = ("kind", "seed", "loop", "round", "against")
+    for row in table.to_pylist():
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    found = []
+    for key, rows in groups.items():
+        tally = tally_flips(
+            pa.Table.from_pylist(
+                [{name: row[name] for name in FLIPS.names} for row in rows], schema=FLIPS
+            )
+        )
+        found.append(
+            {
+                **dict(zip(names, key, strict=True)),
+                "examples": tally.examples,
+                "changed": tally.changed,
+                "by_direction": dict(tally.by_direction),
+            }
+        )
+    return found
