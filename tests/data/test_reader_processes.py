@@ -44,6 +44,10 @@ class Here:
         self.waiting = reply_of(segment, fields=self.fields, source=source)
         return True
 
+    def has_replied(self) -> bool:
+        self.asked += 1
+        return self.asked % 3 != 0  # now and then the reader must wait
+
     def reply(self) -> bytes | None:
         reply, self.waiting = self.waiting, None
         return reply
@@ -78,7 +82,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, source: Any, given: ReadSettings | 
     alone = outcome(1)
     before = Here.started
     assert outcome(3) == alone
-    assert Here.started == before + 3
+    assert Here.started == before + 2
     return alone
 
 
@@ -259,7 +263,7 @@ def test_processes_read_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(reader_processes, "_Process", Watched)
     assert read_by_two(path, monkeypatch) == alone
-    assert len(started) == 2
+    assert len(started) == 1
     assert all(process._process.poll() is not None for process in started)
     read_there = [items_of(reply) for reply in replies if reply is not None]
     assert len(read_there) > 6
@@ -277,9 +281,9 @@ def test_processes_end_with_the_first_rows_too(
     started, ended = Here.started, Here.ended
     rows = iter(read(path))
     next(rows)
-    assert (Here.started, Here.ended) == (started + 2, ended)
+    assert (Here.started, Here.ended) == (started + 1, ended)
     rows.close()  # type: ignore[attr-defined]
-    assert Here.ended == ended + 2
+    assert Here.ended == ended + 1
 
 
 @pytest.mark.usefixtures("small")

@@ -3,7 +3,8 @@
     reader                                  a reader process
     cuts the file into segments     --->    parses the rows of a segment; makes the ids
     builds rows in order; finds     <---    plain rows as texts, all others as they were read
-    duplicates; reads the others
+    duplicates; reads the others;
+    parses a segment while it waits
 
 The rows are the same as without them. They are programs of their own, not forked and not started
 through `multiprocessing`, so they may be used from any thread, from a notebook, and from a script
@@ -22,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import pyarrow as pa
 
@@ -50,7 +51,7 @@ from tutelage.data.sources import (
 from tutelage.errors import DataError
 
 PROCESSES_VARIABLE: Final = "TUTELAGE_READ_PROCESSES"
-"""Environment variable that limits the processes; 0 or 1 reads everything in the caller's."""
+"""Environment variable that limits the processes, the caller's included; 1 starts no other."""
 
 LARGE_BYTES: Final = 64 << 20
 """Size from which a file of plain text is worth the start of processes (half a second each)."""
@@ -60,7 +61,9 @@ FEW_ROWS: Final = 50_000
 """A limit of rows up to this one is read without other processes."""
 SEGMENT_BYTES: Final = 1 << 20
 _MOST: Final = 3
-"""The reader itself has no more to do than three processes can hand it."""
+"""Two processes hand the reader as much as it can take."""
+_AHEAD: Final = 4
+"""Segments that the reader parses at most while it waits for an earlier one."""
 _COMMAND: Final = "from tutelage.data.reader_processes import serve; serve()"
 _LENGTH_BYTES: Final = 8
 _MARSHAL, _PICKLE, _DECLINED = b"M", b"P", b"-"
@@ -238,17 +241,35 @@ def reply_of(segment: Segment, *, fields: FieldMap, source: str | None) -> bytes
         fields: Names of the fields, and the columns seen in the segments before.
         source: For rows that do not name one.
     """
-    try:
-        found = [_item(record, fields, source) for record in segment.records()]
-        try:
-            return _MARSHAL + marshal.dumps(found)
-        except ValueError:  # a value that is not JSON's, such as a date
-            return _PICKLE + pickle.dumps(found)
-    except Exception:  # noqa: BLE001  (who asked reads the segment itself, and meets the error)
+    found = parsed(segment, fields=fields, source=source)
+    if found is None:
         return _DECLINED
+    try:
+        return _MARSHAL + marshal.dumps(found)
+    except ValueError:  # a value that is not JSON's, such as a date
+        return _PICKLE + pickle.dumps(found)
 
 
-def _item(record: Record, fields: FieldMap, source: str | None) -> tuple[object, ...]:
+def parsed(
+    segment: Segment, *, fields: FieldMap, source: str | None
+) -> list[tuple[Any, ...]] | None:
+    """The rows of a segment: the line and texts of plain ones, the parts of other records.
+
+    Args:
+        segment: The segment.
+        fields: Names of the fields, and the columns seen in the segments before.
+        source: For rows that do not name one.
+
+    Returns:
+        None where something went wrong: who reads its records meets the error.
+    """
+    try:
+        return [_item(record, fields, source) for record in segment.records()]
+    except Exception:  # noqa: BLE001  (whatever it is, the records are read again)
+        return None
+
+
+def _item(record: Record, fields: FieldMap, source: str | None) -> tuple[Any, ...]:
     line, value, problem = record
     if type(value) is dict and "parent_id" not in value:
         columns = fields.columns_of(value)
@@ -267,7 +288,10 @@ def items_of(reply: bytes) -> Iterator[Item] | None:
     if kind == _DECLINED:
         return None
     # Made by a process that this one started.
-    found = marshal.loads(body) if kind == _MARSHAL else pickle.loads(body)  # noqa: S301, S302
+    return _items(marshal.loads(body) if kind == _MARSHAL else pickle.loads(body))  # noqa: S301, S302
+
+
+def _items(found: list[tuple[Any, ...]]) -> Iterator[Item]:
     return (one if len(one) == 2 else _record(*one) for one in found)  # noqa: PLR2004
 
 
@@ -281,7 +305,7 @@ def _record(line: int, value: object, problem: tuple[str, str] | None) -> Record
 
 
 def process_count() -> int:
-    """How many processes read a large file: as many as there are cores, and at most three.
+    """How many processes read a large file, this one included: one a core, and at most three.
 
     Raises:
         DataError: The environment variable that limits them is no number.
@@ -290,24 +314,55 @@ def process_count() -> int:
     if asked and not (asked.isascii() and asked.isdigit()):
         raise DataError(
             f"{PROCESSES_VARIABLE} is {asked!r}, not a number",
-            hint="set it to the most processes that may read a file; 1 reads in this one",
+            hint="set it to the most processes that may read a file; 1 starts no other",
         )
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return min(cores, _MOST, int(asked) if asked else _MOST)
 
 
+class _Held:
+    """A segment whose rows are still to be given.
+
+    Attributes:
+        segment: The segment.
+        process: The process that has it, or None.
+        found: Its rows, where this process has parsed them.
+    """
+
+    __slots__ = ("found", "process", "segment")
+
+    def __init__(
+        self,
+        segment: Segment | Iterator[Record],
+        process: "_Process | None" = None,
+        found: list[tuple[Any, ...]] | None = None,
+    ) -> None:
+        self.segment = segment
+        self.process = process
+        self.found = found
+
+    def items(self) -> Iterator[Item]:
+        """Its rows, once they are there; the process that had it is free then."""
+        if self.found is not None:
+            return _items(self.found)
+        reply = None if self.process is None else self.process.reply()
+        found = None if reply is None else items_of(reply)
+        return _read_here(self.segment) if found is None else found
+
+
 class ReaderProcesses:
     """Processes that parse the segments of large files; they start with the first one.
 
     Args:
-        processes: How many; with fewer than two there are none.
+        processes: How many, this one included.
         fields: Arguments of the `FieldMap` of each.
     """
 
-    def __init__(self, *, processes: int, fields: Mapping[str, object]) -> None:
-        self._processes = processes if processes > 1 else 0
-        self._fields = dict(fields)
+    def __init__(self, *, processes: int, fields: Mapping[str, Any]) -> None:
+        self._others = max(0, processes - 1)
+        self._naming = dict(fields)
+        self._fields = FieldMap(**fields)
         self._started: list[_Process] = []
 
     def __enter__(self) -> Self:
@@ -329,7 +384,7 @@ class ReaderProcesses:
             part: A file that is large, or anything else: that is read here.
             source: For rows that do not name one.
         """
-        if not self._processes or part.file is None or not is_large(part):
+        if not self._others or part.file is None or not is_large(part):
             return part.open()
         return self._shared(segments_of(part.file), source)
 
@@ -340,34 +395,28 @@ class ReaderProcesses:
         self._start()
         # The first rows are read here, while the processes start.
         yield from _read_here(first)
-        held: deque[tuple[Segment | Iterator[Record], _Process | None]] = deque()
+        held: deque[_Held] = deque()
         while True:
             self._hand_out(segments, held, source)
             if not held:  # none is ready yet, or there are no more
                 following = next(segments, None)
                 if following is None:
                     return
-                held.append((following, None))
-            segment, process = held.popleft()
-            reply = None if process is None else process.reply()
-            found = None if reply is None else items_of(reply)
-            del reply
+                held.append(_Held(following))
+            if self._waits(held) and self._help(segments, held, source):
+                continue
+            items = held.popleft().items()
             self._hand_out(segments, held, source)  # before the rows are used: that takes long
-            yield from _read_here(segment) if found is None else found
+            yield from items
 
     def _start(self) -> None:
-        while len(self._started) < self._processes:
+        while len(self._started) < self._others:
             try:
-                self._started.append(_Process(self._fields))
+                self._started.append(_Process(self._naming))
             except OSError:  # no more processes may be started: those there are read
-                self._processes = len(self._started)
+                self._others = len(self._started)
 
-    def _hand_out(
-        self,
-        segments: Segments,
-        held: deque[tuple[Segment | Iterator[Record], "_Process | None"]],
-        source: str | None,
-    ) -> None:
+    def _hand_out(self, segments: Segments, held: deque[_Held], source: str | None) -> None:
         """Give every process that waits a segment, as long as there are any."""
         for process in self._started:
             if process.is_free():
@@ -375,7 +424,25 @@ class ReaderProcesses:
                 if segment is None:
                     return
                 sent = isinstance(segment, Lines | Batch | Values) and process.ask(segment, source)
-                held.append((segment, process if sent else None))
+                held.append(_Held(segment, process if sent else None))
+
+    @staticmethod
+    def _waits(held: deque[_Held]) -> bool:
+        """Whether the next rows are still being parsed by a process."""
+        process = held[0].process
+        ahead = sum(one.process is None for one in held)
+        return process is not None and ahead < _AHEAD and not process.has_replied()
+
+    def _help(self, segments: Segments, held: deque[_Held], source: str | None) -> bool:
+        """Parse a segment here; False where there are no more."""
+        segment = next(segments, None)
+        if segment is None:
+            return False
+        found = None
+        if isinstance(segment, Lines | Batch | Values):
+            found = parsed(segment, fields=self._fields, source=source)
+        held.append(_Held(segment, found=found))
+        return True
 
 
 def _read_here(segment: Segment | Iterator[Record]) -> Iterator[Record]:
@@ -398,10 +465,13 @@ class _Process:
 
     def is_free(self) -> bool:
         """Whether it has started and has no segment."""
-        stdout = self._process.stdout
-        if self._state == "starting" and stdout and select.select([stdout], [], [], 0)[0]:
+        if self._state == "starting" and self.has_replied():
             self._state = "lost" if self._read() is None else "free"
         return self._state == "free"
+
+    def has_replied(self) -> bool:
+        """Whether it has made something of its segment, or died."""
+        return bool(self._process.stdout and select.select([self._process.stdout], [], [], 0)[0])
 
     def ask(self, segment: Segment, source: str | None) -> bool:
         """Give it a segment; False where it cannot have it."""
