@@ -14,7 +14,7 @@ without a main guard. Where one does not start or dies, its segments are read he
 import marshal
 import os
 import pickle
-import select
+import selectors
 import subprocess
 import sys
 from collections import deque
@@ -261,11 +261,11 @@ def parsed(
         source: For rows that do not name one.
 
     Returns:
-        None where something went wrong: who reads its records meets the error.
+        None where a record must be read by `parse_row`, which gives the reason.
     """
     try:
         return [_item(record, fields, source) for record in segment.records()]
-    except Exception:  # noqa: BLE001  (whatever it is, the records are read again)
+    except (ValueError, RecursionError):  # of one record: it has a reason when it is read again
         return None
 
 
@@ -360,7 +360,7 @@ class ReaderProcesses:
     """
 
     def __init__(self, *, processes: int, fields: Mapping[str, Any]) -> None:
-        self._others = max(0, processes - 1)
+        self._others = max(0, processes - 1) if sys.executable else 0
         self._naming = dict(fields)
         self._fields = FieldMap(**fields)
         self._started: list[_Process] = []
@@ -471,7 +471,11 @@ class _Process:
 
     def has_replied(self) -> bool:
         """Whether it has made something of its segment, or died."""
-        return bool(self._process.stdout and select.select([self._process.stdout], [], [], 0)[0])
+        if self._process.stdout is None:
+            raise RuntimeError("the process has no output")  # Popen was told to make one
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._process.stdout, selectors.EVENT_READ)
+            return bool(selector.select(0))
 
     def ask(self, segment: Segment, source: str | None) -> bool:
         """Give it a segment; False where it cannot have it."""
