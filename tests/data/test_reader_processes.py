@@ -178,6 +178,26 @@ def test_rows_of_every_format_are_the_same(
 
 
 @pytest.mark.usefixtures("small")
+def test_rows_that_are_not_shared_are_not_hoarded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows"
+    dates(path)
+    longest = 0
+
+    class Watched(reader_processes.ReaderProcesses):
+        def _hand_out(self, segments: Any, held: Any, source: str | None) -> None:
+            nonlocal longest
+            super()._hand_out(segments, held, source)
+            longest = max(longest, len(held))
+
+    monkeypatch.setattr(reader_processes, "ROW_BYTES", 1)  # every batch is too large to copy
+    monkeypatch.setattr(readers, "ReaderProcesses", Watched)
+    compare(monkeypatch, path)
+    assert longest == 1
+
+
+@pytest.mark.usefixtures("small")
 def test_settings_hold_for_rows_of_processes_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,7 +151,7 @@ def _batches(pieces: Generator[Piece, None, None]) -> Segments:
             yield iter((piece,))
             continue
         before, batch = piece
-        if not is_whole(batch):
+        if batch.nbytes > ROW_BYTES or not is_whole(batch):
             yield batch_records(batch, before=before)
             continue
         sink = pa.BufferOutputStream()
@@ -403,7 +403,8 @@ class ReaderProcesses:
                 if following is None:
                     return
                 held.append(_Held(following))
-            if self._waits(held) and self._help(segments, held, source):
+            waits = self._waits(held) and not self._ends_here(held)
+            if waits and self._help(segments, held, source):
                 continue
             items = held.popleft().items()
             self._hand_out(segments, held, source)  # before the rows are used: that takes long
@@ -417,9 +418,12 @@ class ReaderProcesses:
                 self._others = len(self._started)
 
     def _hand_out(self, segments: Segments, held: deque[_Held], source: str | None) -> None:
-        """Give every process that waits a segment, as long as there are any."""
+        """Give every process that waits a segment, as long as there are any.
+
+        Behind rows that must be read here none is taken: they may be large, and are not copied.
+        """
         for process in self._started:
-            if process.is_free():
+            if process.is_free() and not self._ends_here(held):
                 segment = next(segments, None)
                 if segment is None:
                     return
@@ -432,6 +436,11 @@ class ReaderProcesses:
         process = held[0].process
         ahead = sum(one.process is None for one in held)
         return process is not None and ahead < _AHEAD and not process.has_replied()
+
+    @staticmethod
+    def _ends_here(held: deque[_Held]) -> bool:
+        """Whether the last segment is one of which only this process can read the rows."""
+        return bool(held) and held[-1].process is None and held[-1].found is None
 
     def _help(self, segments: Segments, held: deque[_Held], source: str | None) -> bool:
         """Parse a segment here; False where there are no more."""
