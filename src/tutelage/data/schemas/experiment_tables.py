@@ -371,10 +371,10 @@ ROUNDS = table_schema(
         "flipped_from_start",
         pa.int64(),
         title="changed since the untrained student",
-        about="decisions",
+        about="decisions that differ from those of the untrained student",
     ),
-    column("rewrites_asked", pa.int64(), title="sent back"),
-    column("rewrites_won_back", pa.int64(), title="won back"),
+    column("rewrites_asked", pa.int64(), title="sent back", about="refused examples"),
+    column("rewrites_won_back", pa.int64(), title="won back", about="by their rewrites"),
     column("trained_rows", pa.int64()),
     column("accepted", pa.bool_(), about="null where nothing was trained"),
     column(
