@@ -90,7 +90,13 @@ def excerpt(text: str) -> str:
 
 
 def not_utf_8(raw: bytes, error: UnicodeDecodeError, *, line: int) -> Record:
-    """Record for a line that is not UTF-8."""
+    """Record for a line that is not UTF-8.
+
+    Args:
+        raw: The line.
+        error: What its decoding raised.
+        line: Its number, from 1.
+    """
     found = raw[error.start : error.start + 4].hex(" ")
     return problem_at(line, "bad_encoding", f"not UTF-8: the bytes {found} at offset {error.start}")
 

@@ -85,7 +85,7 @@ class Lines:
     before: int
 
     def records(self) -> Iterator[Record]:
-        """Their records."""
+        """Records of the lines."""
         return jsonl_records((block for block in (self.block,)), before=self.before)
 
 
@@ -97,7 +97,7 @@ class Batch:
     before: int
 
     def records(self) -> Iterator[Record]:
-        """Their records."""
+        """Records of the rows."""
         with pa.ipc.open_stream(self.stream) as reader:
             batch = reader.read_next_batch()
         return batch_records(batch, before=self.before)
@@ -110,7 +110,7 @@ class Values:
     found: list[Record]
 
     def records(self) -> Iterator[Record]:
-        """The records."""
+        """Records as they were found."""
         return iter(self.found)
 
 
@@ -502,7 +502,7 @@ class _Process:
         return found
 
     def end(self) -> None:
-        """End it."""
+        """End the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
