@@ -6,7 +6,8 @@ repeated, one in a thousand odd (malformed, without a response, with a number fo
 
     python benchmarks/read_million.py [rows] [format ...]
 
-Formats: jsonl (default), json, csv, parquet, messages (JSONL with chat turns).
+Formats: jsonl (default), json, csv, parquet, messages (JSONL with chat turns). Large files are read by several processes
+where there are several cores; `TUTELAGE_READ_PROCESSES=1` reads in one.
 """
 
 import csv
@@ -96,9 +97,15 @@ def measure(path: Path) -> None:
             digest.update(row.candidates[-1].candidate_id.encode())
     own = resource.getrusage(resource.RUSAGE_SELF)
     others = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = time.process_time() - before + others.ru_utime + others.ru_stime
+    own_cpu = time.process_time() - before
+    of_others = others.ru_utime + others.ru_stime
+    shared = (
+        f" ({of_others:.1f} in other processes, of {others.ru_maxrss / 1024**2:.2f} GB each)"
+        if of_others
+        else ""
+    )
     print(
-        f"{path.suffix[1:]:<9} {sum(tally.values()):>9} rows  {cpu:6.1f} s of CPU  "
+        f"{path.suffix[1:]:<9} {sum(tally.values()):>9} rows  {own_cpu + of_others:6.1f} s of CPU{shared}  "
         f"{time.perf_counter() - started:6.1f} s  {own.ru_maxrss / 1024**2:5.2f} GB at the peak  "
         f"ids {digest.hexdigest()}  {dict(sorted(tally.items()))}",
         flush=True,

@@ -12,6 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tutelage.data.schemas import (
+    EXPERIMENT_TABLES,
+    FAULT_SHARES,
+    RUN_TABLES,
+    column_facts,
+)
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 BROAD_EXCEPTIONS = ("pipeline", "distributed")
@@ -136,6 +143,45 @@ def test_no_exception_is_swallowed(path: Path) -> None:
             assert not broad or reraises or path.parent.name in BROAD_EXCEPTIONS, (
                 f"{path.name}:{node.lineno}"
             )
+
+
+_PAGES = {
+    "experiments/audit": (FAULT_SHARES,),
+    **{f"experiments/{name}": tuple(t.values()) for name, t in EXPERIMENT_TABLES.items()},
+    "pipeline": tuple(RUN_TABLES.values()),
+    "reporting": tuple(RUN_TABLES.values()),
+}
+"""Packages with pages, and the stored tables that their pages show."""
+_OTHER_COLUMNS = {
+    ("reporting", "value"),  # of a list of names and values
+}
+
+
+def _written_headings(path: Path) -> Iterator[str]:
+    """Texts that a file gives to the columns of its tables."""
+    for node in ast.walk(_tree(path)):
+        names: list[ast.expr] = []
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Column":
+            names = [k.value for k in node.keywords if k.arg == "name"]
+        elif (
+            isinstance(node, ast.GeneratorExp)
+            and getattr(getattr(node.elt, "func", None), "id", "") == "Column"
+        ):
+            names = [inner for g in node.generators for inner in getattr(g.iter, "elts", ())]
+        yield from (n.value for n in names if isinstance(n, ast.Constant))
+
+
+@pytest.mark.parametrize("package", _PAGES)
+def test_a_page_takes_headings_of_stored_columns_from_their_schema(package: str) -> None:
+    facts = [column_facts(field) for table in _PAGES[package] for field in table]
+    stored = {one.heading for one in facts} | {one.title for one in facts}
+    written = {
+        (path.name, heading)
+        for path in (ROOT / "src/tutelage" / package).rglob("*.py")
+        for heading in _written_headings(path)
+        if heading in stored and (package, heading) not in _OTHER_COLUMNS
+    }
+    assert not written
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:

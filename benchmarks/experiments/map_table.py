@@ -185,7 +185,7 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
 
 def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> None:
     """Write a figure of differences with intervals, by fault."""
-    from tutelage.reporting.interval_chart import interval_chart
+    from tutelage.reporting.charts import interval_chart
 
     rows = []
     for fault in faults:

@@ -26,7 +26,7 @@ from tutelage.data.field_aliases import FieldMap
 from tutelage.data.field_values import UnreadableRowError
 from tutelage.data.file_records import DECODER, jsonl_records
 from tutelage.data.ids import message_parts, original_ids_of
-from tutelage.data.plain_rows import plain_row
+from tutelage.data.plain_rows import plain_parts, plain_texts
 from tutelage.data.row_parser import parse_row
 
 PLAIN: dict[str, dict[str, Any]] = {
@@ -72,7 +72,8 @@ def planned(
     names = FieldMap(fields or {}, shape=shape)
     names.open(row)
     columns = names.columns_of(row)
-    return None if columns is None else plain_row(row, columns, source="file")
+    texts = None if columns is None else plain_texts(row, columns, source="file")
+    return None if texts is None else plain_parts(texts)
 
 
 def row_by_row(
@@ -400,7 +401,8 @@ def test_the_ids_of_plain_rows_are_the_ids_of_all_rows(
     candidate_id = candidate_id_of(
         example_id=example_id, step="original", parent_id=None, teacher=None, messages=messages
     )
-    assert original_ids_of(messages, reference=reference) == (example_id, candidate_id)
+    turns = [(message.role, message.content) for message in messages]
+    assert original_ids_of(turns, reference=reference) == (example_id, candidate_id)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.data.sqlite_files import write_ahead
+from tutelage.data.databases import write_ahead
 
 
 @pytest.mark.parametrize("held_seconds", [0.0, 0.3])

@@ -9,9 +9,8 @@ from tests.pipeline import fakes
 from tutelage.data import SCORING_CONTRACT, Unscored, write_table
 from tutelage.errors import RunError
 from tutelage.metrics import score_row, scores_schema
-from tutelage.pipeline.jobs import run_all
+from tutelage.pipeline.jobs import run_all, score_run
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.score_run_stage import score_run
 from tutelage.pipeline.scoring_contract import check_contract, older_contract_note
 from tutelage.pipeline.staleness import stale_outputs
 from tutelage.progress import Silent

@@ -16,8 +16,7 @@ from tutelage.data import (
     example_id_of,
 )
 from tutelage.refinement import Draft, RefineSettings, prompt_of
-from tutelage.refinement.reply_checks import fault_of_reflection
-from tutelage.refinement.text_loops import loop_of
+from tutelage.refinement.reply_checks import fault_of_reflection, loop_of
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SETTINGS = RefineSettings()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.refinement.text_loops import loop_of, script_of
+from tutelage.refinement.reply_checks import loop_of, script_of
 
 PROSE = (
     "Photosynthesis is the process by which plants turn light into chemical energy. It happens in "

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transformers import utils
 
-from tutelage.student.attention_kernels import FLASH, FLEX, Kernels
+from tutelage.student.engine_transformers import FLASH, FLEX, Kernels
 from tutelage.student.packed_layout import lay_out
 from tutelage.student.passages import passage_of
 

@@ -25,7 +25,7 @@ from tests.student.families import (
 )
 from tutelage.models.folder import find_folder
 from tutelage.student import StudentSettings
-from tutelage.student.engine_choice import open_engine
+from tutelage.student.components import open_engine
 from tutelage.student.passages import passage_of
 
 TABLE = Path(__file__).parents[2] / "docs" / "conformance-models.md"

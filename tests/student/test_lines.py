@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.student.families import save_family
 from tutelage.models.folder import find_folder
 from tutelage.student import StudentSettings
-from tutelage.student.batch_budget import CPU_TOKENS, measured_tokens
+from tutelage.student.batching import CPU_TOKENS, measured_tokens
+from tutelage.student.components import open_engine
 from tutelage.student.engine import OutOfMemoryError
-from tutelage.student.engine_choice import open_engine
 from tutelage.student.line_masks import line_ends
 from tutelage.student.packed_layout import lay_out
 from tutelage.student.passage_reader import PassageReader

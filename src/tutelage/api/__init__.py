@@ -1,12 +1,10 @@
 """The Python API: each command as one function of the same name with the same arguments."""
 
 from tutelage.api.checks import filter, verify  # noqa: A004  (the name of the command)
-from tutelage.api.complete_run import demo, run
 from tutelage.api.decisions import explain, export, report, select, view
 from tutelage.api.experiments import drift, frontier, rounds
-from tutelage.api.machine import doctor
 from tutelage.api.opened_run import Run
-from tutelage.api.pipeline import load, read, refine, sample
+from tutelage.api.pipeline import demo, load, read, refine, run, sample
 from tutelage.api.proof import evaluate, prove, train
 from tutelage.api.rankings import agreement, rank_sources, rank_teachers
 from tutelage.api.results import (
@@ -30,7 +28,7 @@ from tutelage.api.results import (
     Verdicts,
 )
 from tutelage.api.scores import delta, list_metrics, recompute, score
-from tutelage.api.start import audit, init
+from tutelage.api.start import audit, doctor, init
 from tutelage.api.table_result import Result
 
 __all__ = [

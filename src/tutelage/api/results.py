@@ -84,7 +84,7 @@ class Estimate(Result):
         return _number(self.summary.get(name)) if self.calls else 0.0
 
     def __str__(self) -> str:
-        from tutelage.pipeline.estimate_text import estimate_facts, estimate_parts, estimate_total
+        from tutelage.pipeline.summary_text import estimate_facts, estimate_parts, estimate_total
 
         parts = (f"  {line}" for line in estimate_parts(self.summary))
         return "\n".join(
@@ -95,7 +95,7 @@ class Estimate(Result):
         return f"Estimate:\n{self}"
 
     def _repr_html_(self) -> str:
-        from tutelage.pipeline.estimate_text import estimate_facts, estimate_total
+        from tutelage.pipeline.summary_text import estimate_facts, estimate_total
 
         before, after = (
             "".join(f"<p>{html.escape(line)}</p>" for line in lines)

@@ -218,13 +218,22 @@ def main(extensions: Path | None) -> None:
 
 
 def _register() -> None:
-    from tutelage.cli import audit, config_file
-    from tutelage.cli.commands import rank, report, rounds, run, score, select, train, verify, view
+    from tutelage.cli.commands import (
+        audit,
+        rank,
+        report,
+        rounds,
+        run,
+        score,
+        select,
+        train,
+        verify,
+        view,
+    )
 
     main.params.extend(output_flags())
     for module in (
         run,
-        config_file,
         audit,
         score,
         select,

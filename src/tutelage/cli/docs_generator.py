@@ -3,18 +3,178 @@
 A test holds the committed pages to what this writes.
 """
 
+import ast
+import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import click
 from pydantic import BaseModel
 
-from tutelage.cli.api_reference import api_page
 from tutelage.cli.command_group import SECTIONS, main
 from tutelage.cli.options import SCHEMA
+
+WORKFLOWS = {
+    "Data and runs": ("read", "load", "sample", "refine", "run", "demo"),
+    "Scores": ("score", "recompute", "delta", "list_metrics"),
+    "Checks and filters": ("verify", "filter"),
+    "Decisions": ("select", "explain", "export", "report", "view"),
+    "Training and proof": ("train", "evaluate", "prove"),
+    "Experiments": ("rank_teachers", "rank_sources", "agreement", "rounds", "drift", "frontier"),
+    "This machine": ("doctor",),
+}
+"""Functions in the order of a user's work; those without a group come last."""
+
+_SECTION = r"^(Args|Attributes|Returns|Raises|Examples):$"
+
+_INTRODUCTION = """\
+# Python API
+
+Each command is one function of the same name with the same arguments.
+
+```python
+import tutelage as tt
+
+scores = tt.score("data.jsonl", "smollm2-135m", metrics=["ifd", "r_ifd"])
+chosen = tt.select(scores, "srt")
+print(chosen)                       # how many were kept, how many dropped, and why
+train_set = tt.export(chosen, "trl").to_dataset()
+```
+
+**Data** may be a path, a folder, a pattern, the id of a hub dataset or a list of these; a list of
+dicts or any iterable of mappings; a pyarrow table; a `datasets.Dataset`; a pandas or polars frame;
+or what `tt.read` returns. Keywords of the reader (`limit`, `fields`, `shape`, ...) go with it.
+
+**Models** are given by name, with their settings as keywords or as a mapping
+(`teacher={"model": "qwen", "base_url": "http://127.0.0.1:8081/v1"}`). A `tt.Student` that is open
+already is used as it is. Unknown keywords are errors with a suggestion.
+
+**Results** hold an Arrow table. A notebook shows what was kept, dropped and why.
+
+**Folders.** Where `out` is left out, a function works in a temporary folder, which is removed with
+the last result that needs it. Replies of a teacher are then kept in
+`~/.cache/tutelage/replies.sqlite`, so that no reply is paid for twice. Rows given in memory are
+written into the run folder as `input.jsonl` or `input.arrow`, so that a run can continue.
+
+**Progress.** `progress=None` shows bars in a terminal or a notebook and nothing elsewhere; `True`
+always shows them, `False` never. An object with the methods `begin`, `advance`, `tell` and `end` is
+told directly.
+
+**Errors** are `tutelage.TutelageError`: the message names the value and the place, `hint` the next
+step. Where a command of the command line fails after all else was done, such as because a teacher
+went away, the function raises; what is finished is kept, and the same call continues.
+"""
+
+
+def api_page() -> str:
+    """Text of docs/api.md: every public function and class."""
+    from tutelage import api
+
+    names = [name for name in api.__all__ if name[0].islower()]
+    grouped = {name for group in WORKFLOWS.values() for name in group}
+    rest = tuple(name for name in names if name not in grouped)
+    groups = {**WORKFLOWS, **({"More": rest} if rest else {})}
+    lines = [_INTRODUCTION]
+    for title, functions in groups.items():
+        lines += [f"## {title}", ""]
+        for name in functions:
+            lines += [f"### tutelage.{name}", "", *_signature(getattr(api, name)), ""]
+            lines += _body(inspect.getdoc(getattr(api, name)) or "")
+    lines += [*_keywords(), "## Results", ""]
+    first = ["Run", "Result"]
+    classes = [name for name in api.__all__ if name[0].isupper() and name not in first]
+    for name in [*first, *classes]:
+        lines += list(_class(getattr(api, name), name))
+    return "\n".join(lines)
+
+
+def _keywords() -> Iterator[str]:
+    """Groups of keywords that appear as `**options` in signatures."""
+    from tutelage.api import options
+
+    yield from ("## Keywords", "")
+    yield "The keywords that functions take as `**options`, by group. docs/configuration.md"
+    yield from ("explains each setting.", "")
+    for group in options.GROUPS:
+        names = ", ".join(f"`{name}`" for name in get_type_hints(group))
+        yield f"- `{group.__name__}`: {_paragraph(inspect.getdoc(group) or '')} {names}."
+    yield ""
+
+
+def _class(kind: type[object], name: str) -> Iterator[str]:
+    shown = name if name in ("Run", "Result") else f"{name}({kind.__bases__[0].__name__})"
+    yield from (f"### {shown}", "")
+    yield from _body(inspect.getdoc(kind) or "")
+    for member, value in vars(kind).items():
+        if member.startswith("_") or (not isinstance(value, property) and not callable(value)):
+            continue
+        text = inspect.getdoc(value)
+        if text:
+            call = "" if isinstance(value, property) else "()"
+            yield f"- `{member}{call}`: {_paragraph(text)}"
+    yield ""
+
+
+def _paragraph(text: str) -> str:
+    return " ".join(text.split("\n\n", maxsplit=1)[0].split())
+
+
+def _signature(function: object) -> Iterator[str]:
+    """Signature as in the code, with one parameter per line."""
+    source = textwrap.dedent(inspect.getsource(function))  # type: ignore[arg-type]
+    node = ast.parse(source).body[0]
+    assert isinstance(node, ast.FunctionDef)  # noqa: S101  (a public function is one)
+    yield from ("```python", f"tutelage.{node.name}(")
+    for text in _parameters(node.args):
+        yield f"    {text},"
+    returned = "" if node.returns is None else f" -> {ast.unparse(node.returns)}"
+    yield from (f"){returned}", "```")
+
+
+def _parameters(taken: ast.arguments) -> Iterator[str]:
+    missing: list[ast.expr | None] = [None] * (len(taken.args) - len(taken.defaults))
+    for one, default in zip(taken.args, [*missing, *taken.defaults], strict=True):
+        yield _parameter(one, default)
+    if taken.vararg is not None:
+        yield f"*{_parameter(taken.vararg, None)}"
+    elif taken.kwonlyargs:
+        yield "*"
+    for one, default in zip(taken.kwonlyargs, taken.kw_defaults, strict=True):
+        yield _parameter(one, default)
+    if taken.kwarg is not None:
+        yield f"**{_parameter(taken.kwarg, None)}"
+
+
+def _parameter(one: ast.arg, default: ast.expr | None) -> str:
+    kind = "" if one.annotation is None else f": {ast.unparse(one.annotation)}"
+    return f"{one.arg}{kind}" if default is None else f"{one.arg}{kind} = {ast.unparse(default)}"
+
+
+def _body(text: str) -> Iterator[str]:
+    """Markdown of a docstring with Google's sections."""
+    opening, *parts = re.split(_SECTION, text, flags=re.MULTILINE)
+    yield from (opening.strip(), "")
+    for title, part in zip(parts[::2], parts[1::2], strict=True):
+        inner = textwrap.dedent(part).strip("\n")
+        if title == "Examples":
+            code = re.sub(r"\s*# doctest: \+SKIP", "", inner)
+            yield from ("```pycon", code.strip(), "```", "")
+        elif title == "Returns":
+            yield from (f"**Returns.** {' '.join(inner.split())}", "")
+        else:
+            yield from (f"**{title}.**", "", *_items(inner), "")
+
+
+def _items(text: str) -> Iterator[str]:
+    """Markdown list of `name: text` entries over several lines."""
+    for item in re.split(r"\n(?=\S)", text):
+        name, _, meaning = item.partition(":")
+        yield f"- `{name.strip()}`: {' '.join(meaning.split())}"
+
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -60,7 +60,7 @@ def run_text(found: Facts) -> Iterable[Block]:
 
 def estimate_text(found: Facts) -> Iterable[Block]:
     """The result of `--dry-run`."""
-    from tutelage.pipeline.estimate_text import estimate_facts, estimate_total, part_time
+    from tutelage.pipeline.summary_text import estimate_facts, estimate_total, part_time
 
     yield from estimate_facts(found)
     yield Table(

@@ -182,15 +182,19 @@ def native_file(path: Path) -> pa.NativeFile:
     return pa.OSFile(str(path), "rb")
 
 
-def lines_of(chunks: Chunks) -> Generator[tuple[int, bytes | None], None, None]:
+def lines_of(chunks: Chunks, *, before: int = 0) -> Generator[tuple[int, bytes | None], None, None]:
     r"""Lines without their `\n`, each with its 1-based number; None for a line that is too long.
 
     An unfinished line before a break is not given, because its end is unknown.
 
+    Args:
+        chunks: The content.
+        before: How many lines are in front of it.
+
     Raises:
         BrokenStreamError: As `chunks` raises it, after the last whole line.
     """
-    number = 1
+    number = before + 1
     unfinished: list[bytes] = []
     length = 0
     for chunk in chunks:

@@ -89,15 +89,16 @@ def excerpt(text: str) -> str:
     return ascii(shown) if len(shown) == len(text.strip()) else f"{shown!a}..."
 
 
-def decoded(raw: bytes, *, line: int) -> str | Record:
-    """Decoded UTF-8 text, or a record that reports invalid bytes."""
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
-        found = raw[error.start : error.start + 4].hex(" ")
-        return problem_at(
-            line, "bad_encoding", f"not UTF-8: the bytes {found} at offset {error.start}"
-        )
+def not_utf_8(raw: bytes, error: UnicodeDecodeError, *, line: int) -> Record:
+    """Record for a line that is not UTF-8.
+
+    Args:
+        raw: The line.
+        error: What its decoding raised.
+        line: Its number, from 1.
+    """
+    found = raw[error.start : error.start + 4].hex(" ")
+    return problem_at(line, "bad_encoding", f"not UTF-8: the bytes {found} at offset {error.start}")
 
 
 def broken(line: int, error: BrokenStreamError) -> Record:
@@ -107,19 +108,28 @@ def broken(line: int, error: BrokenStreamError) -> Record:
     )
 
 
-def jsonl_records(chunks: Chunks) -> Records:
-    """Records of a JSON Lines file; blank lines are skipped."""
-    line = 0
+def jsonl_records(chunks: Chunks, *, before: int = 0) -> Records:
+    """Records of a JSON Lines file; blank lines are skipped.
+
+    Args:
+        chunks: The file, or whole lines of it.
+        before: How many lines of the file are in front of them.
+    """
+    line = before
     try:
-        for line, raw in lines_of(chunks):
+        for line, raw in lines_of(chunks, before=before):
             if raw is None:
                 yield too_large(line)
                 continue
             data = raw.removeprefix(BOM) if line == 1 else raw
             if not data or data.isspace():
                 continue
-            text = decoded(data, line=line)
-            yield value_of(text, line=line) if isinstance(text, str) else text
+            try:
+                text = data.decode()
+            except UnicodeDecodeError as error:
+                yield not_utf_8(data, error, line=line)
+                continue
+            yield value_of(text, line=line)
     except BrokenStreamError as error:
         yield broken(line + 1, error)
 

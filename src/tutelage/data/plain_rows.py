@@ -1,12 +1,12 @@
-"""Fast path for plain rows: their example and candidate without parsing each field.
+"""Fast path for plain rows: their texts and ids without parsing each field.
 
 A set of column names is planned once (`TextColumns`); a row of it that holds plain texts where the
 plan says is turned into its example here, in a fifth of the time. Any other row gives None, and is
 read field by field by `parse_row`, which gives the same for plain rows too.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias, cast
 
 from tutelage.data.chat_messages import ROLE_OF
 from tutelage.data.conversation_pairs import joined
@@ -17,6 +17,18 @@ from tutelage.data.ids import original_ids_of
 from tutelage.data.row_parser import extra_of
 from tutelage.data.text_columns import TextColumns
 
+Turns: TypeAlias = tuple[tuple[str, str], ...]
+"""Role and content of each turn."""
+
+PlainTexts: TypeAlias = tuple[
+    str, str, Turns, str | None, str | None, str | None, dict[str, object] | None
+]
+"""A plain row as texts, which another process can hand over at little cost.
+
+The ids of the example and of its candidate, the turns, the reference, the source, the other fields
+as JSON, and the values that `Findings` looks at beside the texts.
+"""
+
 Plain: TypeAlias = tuple[Example, tuple[Candidate]]
 
 _TURN_KEYS = (("role", "content"), ("from", "value"))
@@ -25,10 +37,10 @@ _MARK_CHARACTERS: Final = 20
 """Characters of a response within which "Human:" marks a whole conversation."""
 
 
-def plain_row(
+def plain_texts(
     row: Mapping[str, object], columns: TextColumns, *, source: str | None
-) -> Plain | None:
-    """Example and original candidate of a plain row.
+) -> PlainTexts | None:
+    """Texts and ids of a plain row.
 
     Args:
         row: The row as it was read; it has the columns that were planned.
@@ -42,21 +54,30 @@ def plain_row(
     if columns.required and any(row[name] is None for name in columns.required):
         return None
     reference = None if columns.reference is None else row[columns.reference]
-    named = None if columns.source is None else row[columns.source]
+    if columns.source is not None:
+        named = row[columns.source]
+        if named is not None and type(named) is not str:
+            return None
+        source = _note(named) or source
     if reference is not None and type(reference) is not str:
         return None
-    if named is not None and type(named) is not str:
-        return None
-    messages = _pair(row, columns) if columns.turns is None else _turns(row, columns)
-    if messages is None:
+    turns = _pair(row, columns) if columns.turns is None else _conversation(row, columns)
+    if turns is None:
         return None
     reference, extra = _note(reference), None
     if columns.rest:
         rest = {name: row[name] for name in columns.rest if not is_null(row[name])}
         extra = extra_of(rest) if rest else None
-    example_id, candidate_id = original_ids_of(messages, reference=reference)
-    came_from = _note(named) or source
-    example = _example(example_id, messages, reference=reference, source=came_from, extra=extra)
+    example_id, candidate_id = original_ids_of(turns, reference=reference)
+    beside = {name: row[name] for name in columns.beside} if columns.beside else None
+    return example_id, candidate_id, turns, reference, source, extra, beside
+
+
+def plain_parts(texts: PlainTexts) -> Plain:
+    """Example and original candidate of the texts of a plain row."""
+    example_id, candidate_id, turns, reference, source, extra, _ = texts
+    messages = tuple([_message(role, content) for role, content in turns])
+    example = _example(example_id, messages, reference=reference, source=source, extra=extra)
     return example, (_original(candidate_id, example_id, messages),)
 
 
@@ -65,7 +86,7 @@ def _note(text: str | None) -> str | None:
     return clean_text(text) if text and text.strip() else None
 
 
-def _pair(row: Mapping[str, object], columns: TextColumns) -> tuple[Message, ...] | None:
+def _pair(row: Mapping[str, object], columns: TextColumns) -> Turns | None:
     asked, said = row[columns.instruction], row[columns.response]
     given = None if columns.given is None else row[columns.given]
     system = None if columns.system is None else row[columns.system]
@@ -85,21 +106,21 @@ def _pair(row: Mapping[str, object], columns: TextColumns) -> tuple[Message, ...
         or (columns.unused and not all(_is_unused(row[name]) for name in columns.unused))
     ):
         return None
-    pair = (_message("user", asked), _message("assistant", clean_text(said)))
-    instructed = _note(system)
-    return pair if instructed is None else (_message("system", instructed), *pair)
+    pair = (("user", asked), ("assistant", clean_text(said)))
+    instructed = _note(system) if system else None
+    return pair if instructed is None else (("system", instructed), *pair)
 
 
 def _is_unused(value: object) -> bool:
     return value is None or (type(value) is list and not value)
 
 
-def _turns(row: Mapping[str, object], columns: TextColumns) -> tuple[Message, ...] | None:
+def _conversation(row: Mapping[str, object], columns: TextColumns) -> Turns | None:
     """Turns of a conversation that alternates strictly between user and assistant."""
     turns = row[columns.turns] if columns.turns is not None else None
     if type(turns) is not list or any(row[name] is not None for name in columns.unused):
         return None
-    messages: list[Message] = []
+    found: list[tuple[str, str]] = []
     expected = 0
     for turn in turns:
         if type(turn) is not dict or len(turn) != 2:  # noqa: PLR2004  (role and content)
@@ -110,49 +131,39 @@ def _turns(row: Mapping[str, object], columns: TextColumns) -> tuple[Message, ..
         if type(content) is not str or type(spelled) is not str:
             return None
         role = ROLE_OF.get(spelled)
-        if role is None or (role != _SPEAKERS[expected] and (role != "system" or messages)):
+        if role is None or (role != _SPEAKERS[expected] and (role != "system" or found)):
             return None
         if role != "system":
             expected = 1 - expected
-        messages.append(_message(role, clean_text(content)))
-    if expected or len(messages) < len(_SPEAKERS):  # ends with a user, or holds no pair
+        found.append((role, clean_text(content)))
+    if expected or len(found) < len(_SPEAKERS):  # ends with a user, or holds no pair
         return None
-    said = messages[-1].content.strip() and messages[-2].content.strip()
-    return tuple(messages) if said else None
+    return tuple(found) if found[-1][1].strip() and found[-2][1].strip() else None
 
 
-Setter: TypeAlias = Callable[[object, object], None]
+def blank_of(frozen: type[Any]) -> Any:
+    """Class with the slots of a frozen dataclass, which can be filled like any object.
 
-
-def setters_of(frozen: type[Any]) -> list[Setter]:
-    """Setter of each slot of a frozen dataclass, in the order of its fields.
-
-    An object made with `object.__new__` and these takes a third of the time of the class's own
-    `__init__`, which also checks the values: use it only for values that are known to be right.
+    An object of it becomes one of the frozen class by `__class__`. That takes a quarter of the time
+    of the class's own `__init__`, which also checks the values: use it only for values that are
+    known to be right.
     """
-    return [vars(frozen)[name].__set__ for name in frozen.__slots__]
+    return type(f"Blank{frozen.__name__}", (), {"__slots__": frozen.__slots__})
 
 
-_new = object.__new__
-_TURN = setters_of(Message)
-_EXAMPLE = setters_of(Example)
-_CANDIDATE = setters_of(Candidate)
-_set_role, _set_content, _set_reasoning, _set_calls, _set_call_id, _set_name, _set_trained = _TURN
-_set_id, _set_messages, _set_reference, _set_source, _set_extra, *_set_rest = _EXAMPLE
-_set_own_id, _set_example_id, _set_parent, _set_step, _set_teacher, _set_texts = _CANDIDATE[:6]
-_set_status, _set_finish, _set_detail, _set_criticism, _set_key, *_set_more = _CANDIDATE[6:]
+_BlankMessage = blank_of(Message)
+_BlankExample = blank_of(Example)
+_BlankCandidate = blank_of(Candidate)
 
 
 def _message(role: str, content: str) -> Message:
-    made = _new(Message)
-    _set_role(made, role)
-    _set_content(made, content)
-    _set_reasoning(made, None)
-    _set_calls(made, None)
-    _set_call_id(made, None)
-    _set_name(made, None)
-    _set_trained(made, True)
-    return made
+    made = _BlankMessage()
+    made.role = role
+    made.content = content
+    made.reasoning = made.tool_calls = made.tool_call_id = made.name = None
+    made.trained = True
+    made.__class__ = Message
+    return cast("Message", made)
 
 
 def _example(
@@ -163,30 +174,25 @@ def _example(
     source: str | None,
     extra: str | None,
 ) -> Example:
-    made = _new(Example)
-    _set_id(made, example_id)
-    _set_messages(made, messages)
-    _set_reference(made, reference)
-    _set_source(made, source)
-    _set_extra(made, extra)
-    for unset in _set_rest:  # tools, template arguments
-        unset(made, None)
-    return made
+    made = _BlankExample()
+    made.example_id = example_id
+    made.messages = messages
+    made.reference = reference
+    made.source = source
+    made.extra = extra
+    made.tools = made.template_args = None
+    made.__class__ = Example
+    return cast("Example", made)
 
 
 def _original(candidate_id: str, example_id: str, messages: tuple[Message, ...]) -> Candidate:
-    made = _new(Candidate)
-    _set_own_id(made, candidate_id)
-    _set_example_id(made, example_id)
-    _set_parent(made, None)
-    _set_step(made, ORIGINAL)
-    _set_teacher(made, None)
-    _set_texts(made, messages)
-    _set_status(made, OK)
-    _set_finish(made, None)
-    _set_detail(made, None)
-    _set_criticism(made, None)
-    _set_key(made, None)
-    for unset in _set_more:
-        unset(made, None)
-    return made
+    made = _BlankCandidate()
+    made.candidate_id = candidate_id
+    made.example_id = example_id
+    made.step = ORIGINAL
+    made.messages = messages
+    made.status = OK
+    made.parent_id = made.teacher = made.finish_reason = made.detail = None
+    made.criticism = made.request_key = made.tools = made.template_args = None
+    made.__class__ = Candidate
+    return cast("Candidate", made)

@@ -1,10 +1,10 @@
 """Readers of instruction data, which account for every row."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +14,8 @@ from tutelage.data.field_values import UnreadableRowError, clean_text
 from tutelage.data.file_formats import Format
 from tutelage.data.file_records import Problem, Record
 from tutelage.data.findings import Findings, hint_for, refuse_unfound
-from tutelage.data.plain_rows import plain_row, setters_of
+from tutelage.data.plain_rows import PlainTexts, blank_of, plain_parts, plain_texts
+from tutelage.data.reader_processes import FEW_ROWS, Item, ReaderProcesses, process_count
 from tutelage.data.row_parser import ParsedRow, parse_row
 from tutelage.data.sources import IN_MEMORY, Part, Source, parts_of
 from tutelage.errors import DataError
@@ -176,8 +177,30 @@ class Row:
     repeated: tuple[Candidate, ...] = ()
 
 
-_set_row, _set_file, _set_line, _set_status, *_SETTERS = setters_of(Row)
-_set_detail, _set_example, _set_candidates, _set_repeated = _SETTERS
+_BlankRow = blank_of(Row)
+
+
+def _made(  # noqa: PLR0917  (called once a row: names cost time here)
+    row: int,
+    file: str,
+    line: int,
+    status: str,
+    detail: str | None,
+    example: Example,
+    candidates: tuple[Candidate, ...],
+    repeated: tuple[Candidate, ...],
+) -> Row:
+    made = _BlankRow()
+    made.row = row
+    made.file = file
+    made.line = line
+    made.status = status
+    made.detail = detail
+    made.example = example
+    made.candidates = candidates
+    made.repeated = repeated
+    made.__class__ = Row
+    return cast("Row", made)
 
 
 class Rows:
@@ -216,43 +239,51 @@ class Rows:
         return tuple(part.name for part in self._parts)
 
     def __iter__(self) -> Iterator[Row]:
+        limit = self.settings.limit
+        alone = limit is not None and limit <= FEW_ROWS
         reading = _Pass(self.settings)
-        records: Iterator[tuple[Part, Record]] = islice(self._records(), self.settings.limit)
-        if self.settings.fields:
-            records = self._looked_ahead(records)
-        row_of = reading.row_of
-        for part, record in records:
-            yield row_of(record, part)
+        processes = ReaderProcesses(
+            processes=1 if alone else process_count(), fields=reading.naming
+        )
+        with processes:
+            groups: Iterator[tuple[Part, Iterable[Item]]] = (
+                (part, processes.items(part, source=reading.source_name or part.source))
+                for part in self._parts
+            )
+            if limit is not None or self.settings.fields:
+                one_by_one = ((part, item) for part, items in groups for item in items)
+                checked = self._looked_ahead(islice(one_by_one, limit))
+                groups = ((part, (item,)) for part, item in checked)
+            row_of, plain_row = reading.row_of, reading.plain_row
+            for part, items in groups:
+                for item in items:
+                    yield row_of(item, part) if isinstance(item, Record) else plain_row(*item, part)
         reading.finish(self.files)
         self.notes = reading.findings.notes()
         self.unanswered = reading.findings.unanswered
 
-    def _looked_ahead(
-        self, records: Iterator[tuple[Part, Record]]
-    ) -> Iterator[tuple[Part, Record]]:
-        """Same records, after checking that the mapped names occur among the first ones.
+    def _looked_ahead(self, items: Iterator[tuple[Part, Item]]) -> Iterator[tuple[Part, Item]]:
+        """Same items, after checking that the mapped names occur among the first ones.
 
         Raises:
             DataError: No row has a mapped name: these are all there are, or all have the same
                 columns.
         """
-        ahead = list(islice(records, _ROWS_AHEAD))
+        if not self.settings.fields:
+            return items
+        ahead = list(islice(items, _ROWS_AHEAD))
         names = FieldMap(self.settings.fields, shape=self.settings.shape)
-        for _, record in ahead:
-            if isinstance(record.value, Mapping):
-                names.open(record.value)
+        for _, item in ahead:
+            # Of rows that came as texts an earlier one had the same columns.
+            if isinstance(item, Record) and isinstance(item.value, Mapping):
+                names.open(item.value)
         place = _shown(self.files)
         if len(ahead) < _ROWS_AHEAD:
             refuse_unfound(names, place=place, rows="no row")
         elif len(self._parts) == 1 and self._parts[0].same_columns:
             names.excuse_roots()
             refuse_unfound(names, place=place, rows="no row")
-        return chain(ahead, records)
-
-    def _records(self) -> Iterator[tuple[Part, Record]]:
-        for part in self._parts:
-            for record in part.open():
-                yield part, record
+        return chain(ahead, items)
 
 
 def read(source: Source, settings: ReadSettings | None = None) -> Rows:
@@ -326,14 +357,19 @@ class _Pass:
 
     def __post_init__(self) -> None:
         self.source_name = self.settings.source_name
-        named = self.source_name is not None
-        self.fields = FieldMap(
-            self.settings.fields,
-            shape=self.settings.shape,
-            without=("source",) if named else (),
-        )
+        self.fields = FieldMap(**self.naming)
         asked = self.settings.shape in ("pool", "samples") or "model" in self.settings.fields
         self.findings = Findings(self.fields, one_response_each=not asked)
+
+    @property
+    def naming(self) -> dict[str, Any]:
+        """Arguments of the `FieldMap`."""
+        without = () if self.settings.source_name is None else ("source",)
+        return {
+            "mapping": self.settings.fields,
+            "shape": self.settings.shape,
+            "without": without,
+        }
 
     def row_of(self, record: Record, part: Part) -> Row:
         value = record.value
@@ -341,13 +377,26 @@ class _Pass:
             columns = self.fields.columns_of(value)
             if columns is not None:
                 source = self.source_name or part.source
-                plain = plain_row(value, columns, source=source)
-                if plain is not None:
-                    return self._row(record, part, *plain)
+                texts = plain_texts(value, columns, source=source)
+                if texts is not None:
+                    return self.plain_row(record.line, texts, part)
         parsed = self._parsed(record, part)
         if isinstance(parsed, Problem):
             return self._failed(parsed, record, part)
         return self._row(record, part, parsed.example, parsed.candidates)
+
+    def plain_row(self, line: int, texts: PlainTexts, part: Part) -> Row:
+        """Row of the texts of a plain row."""
+        example, found = plain_parts(texts)
+        digest = bytes.fromhex(texts[1])
+        if digest in self.seen:
+            return self._row(Record(line, None, None), part, example, found)
+        self.seen.add(digest)
+        self.findings.add_plain(part.name, texts[-1], found[0])
+        row = self.rows
+        self.rows = row + 1
+        self.examples += 1
+        return _made(row, part.name, line, ROW_OK, None, example, found, _NO_CANDIDATES)
 
     def _row(
         self, record: Record, part: Part, example: Example, found: tuple[Candidate, ...]
@@ -357,10 +406,7 @@ class _Pass:
         self.rows += 1
         self.examples += 1
         candidates, repeated = found, _NO_CANDIDATES
-        if len(found) == 1:
-            known_before = _NO_CANDIDATES if self._is_new(found[0].candidate_id) else found
-        else:
-            known_before = tuple([c for c in found if not self._is_new(c.candidate_id)])
+        known_before = tuple([c for c in found if not self._is_new(c.candidate_id)])
         known, detail = False, None
         if known_before:
             candidates, repeated = _told_apart(found, known_before)
@@ -374,16 +420,8 @@ class _Pass:
             detail = f"{part.name}:{record.line}: the example is repeated" if known else None
         if not known:
             self.findings.add(part.name, record.value, found)
-        made = object.__new__(Row)
-        _set_row(made, row)
-        _set_file(made, part.name)
-        _set_line(made, record.line)
-        _set_status(made, DUPLICATE if known else ROW_OK)
-        _set_detail(made, detail)
-        _set_example(made, example)
-        _set_candidates(made, candidates)
-        _set_repeated(made, repeated)
-        return made
+        status = DUPLICATE if known else ROW_OK
+        return _made(row, part.name, record.line, status, detail, example, candidates, repeated)
 
     def _is_new(self, hexadecimal: str) -> bool:
         digest = bytes.fromhex(hexadecimal)

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tutelage.data.candidate_versions import Version, candidate_of, is_blank, refinement_of
 from tutelage.data.chat_messages import turns_of
 from tutelage.data.conversation_pairs import (
     Pair,
@@ -33,7 +32,13 @@ from tutelage.data.conversation_pairs import (
     text_in,
 )
 from tutelage.data.example import ORIGINAL, SAMPLE, Candidate, Example, Message, split_response
-from tutelage.data.exported_candidates import listed_candidates
+from tutelage.data.exported_candidates import (
+    Version,
+    candidate_of,
+    is_blank,
+    listed_candidates,
+    refinement_of,
+)
 from tutelage.data.field_aliases import Fields, Shape
 from tutelage.data.field_values import UnreadableRowError, clean_text, is_list, is_scalar, text_of
 from tutelage.data.ids import example_id_of

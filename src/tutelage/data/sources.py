@@ -3,7 +3,7 @@
 import importlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +28,13 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError)
 """Exceptions that Arrow raises on a damaged file; names that are not UTF-8 raise ValueError."""
 
 
-def parquet_records(path: Path) -> Records:
-    """Records of a Parquet file, one per row.
+Piece: TypeAlias = tuple[int, pa.RecordBatch] | Record
+"""A small batch behind the number of rows in front of it, or the record that ends a damaged file.
+"""
+
+
+def parquet_pieces(path: Path) -> Generator[Piece, None, None]:
+    """Rows of a Parquet file in small batches.
 
     Raises:
         DataError: It is no Parquet file.
@@ -40,11 +45,11 @@ def parquet_records(path: Path) -> Records:
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     with file, opened or nullcontext():
-        yield from _records(file.iter_batches(batch_size=_BATCH_ROWS))
+        yield from _pieces(file.iter_batches(batch_size=_BATCH_ROWS))
 
 
-def arrow_records(path: Path) -> Records:
-    """Records of an Arrow file or stream as `datasets` saves it, one per row.
+def arrow_pieces(path: Path) -> Generator[Piece, None, None]:
+    """Rows of an Arrow file or stream as `datasets` saves it, in small batches.
 
     Raises:
         DataError: It is neither.
@@ -57,7 +62,7 @@ def arrow_records(path: Path) -> Records:
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     with file:
-        yield from _records(batches)
+        yield from _pieces(batches)
 
 
 def _is_utf_8(path: Path) -> bool:
@@ -84,14 +89,14 @@ def stream_records(stream: Any) -> Records:
     except _DAMAGE as error:
         raise DataError(f"this {type(stream).__name__} cannot be read: {error}") from error
     with reader:
-        yield from _records(iter(reader))
+        yield from _records(_pieces(iter(reader)))
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: cannot be read: {error}", hint="is the file complete?")
 
 
-def _records(batches: Iterator[pa.RecordBatch]) -> Records:
+def _pieces(batches: Iterator[pa.RecordBatch]) -> Generator[Piece, None, None]:
     before = 0
     while True:
         try:
@@ -104,12 +109,34 @@ def _records(batches: Iterator[pa.RecordBatch]) -> Records:
         if batch is None:
             return
         for start in range(0, batch.num_rows, _BATCH_ROWS):
-            yield from _rows(batch.slice(start, _BATCH_ROWS), before + start)
+            yield before + start, batch.slice(start, _BATCH_ROWS)
         before += batch.num_rows
 
 
-def _rows(batch: pa.RecordBatch, before: int) -> Records:
-    """Rows of a small batch; a row that cannot be converted to Python is lost alone."""
+def _records(pieces: Iterator[Piece]) -> Records:
+    for piece in pieces:
+        if isinstance(piece, Record):
+            yield piece
+        else:
+            yield from batch_records(piece[1], before=piece[0])
+
+
+def is_whole(batch: pa.RecordBatch) -> bool:
+    """Whether a batch may be copied: offsets in a damaged file point anywhere."""
+    try:
+        batch.validate(full=True)
+    except _DAMAGE:
+        return False
+    return True
+
+
+def batch_records(batch: pa.RecordBatch, *, before: int) -> Records:
+    """Records of a small batch; a row that cannot be converted to Python is lost alone.
+
+    Args:
+        batch: The rows.
+        before: How many rows of the file are in front of them.
+    """
     try:
         # Offsets in a damaged Arrow file point anywhere; without this the process would crash.
         batch.validate(full=True)
@@ -117,7 +144,7 @@ def _rows(batch: pa.RecordBatch, before: int) -> Records:
     except _DAMAGE as error:
         if batch.num_rows > 1:
             for index in range(batch.num_rows):
-                yield from _rows(batch.slice(index, 1), before + index)
+                yield from batch_records(batch.slice(index, 1), before=before + index)
             return
         bad_text = isinstance(error, UnicodeDecodeError) or "UTF8" in str(error)
         status = "bad_encoding" if bad_text else "bad_type"
@@ -153,6 +180,7 @@ class Part:
         same_columns: Whether all rows have the same columns, as in a table.
         open: Starts to read from the first record.
         revision: Revision of a hub dataset: the commit that is read, where the hub says it.
+        file: The file, if it is one.
     """
 
     name: str
@@ -160,6 +188,7 @@ class Part:
     same_columns: bool = False
     open: Callable[[], Iterator[Record]]
     revision: str | None = None
+    file: DataFile | None = None
 
 
 def parts_of(
@@ -209,6 +238,7 @@ def _file_part(file: DataFile) -> Part:
         source=name.lstrip(".").split(".", 1)[0] or name,
         same_columns=file.format in ("csv", "parquet", "arrow"),
         open=lambda: _file_records(file),
+        file=file,
     )
 
 
@@ -220,9 +250,9 @@ def _printable(name: str) -> str:
 def _file_records(file: DataFile) -> Records:
     match file.format:
         case "parquet":
-            return parquet_records(file.path)
+            return _records(parquet_pieces(file.path))
         case "arrow":
-            return arrow_records(file.path)
+            return _records(arrow_pieces(file.path))
         case "csv":
             chunks = chunks_of(file.path, packing=file.packing)
             return csv_records(chunks, delimiter=file.delimiter)

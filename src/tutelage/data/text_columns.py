@@ -1,6 +1,6 @@
 """Text columns of plain rows, worked out once for each set of column names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,6 +11,26 @@ _NOT_BESIDE_TURNS = frozenset(
     )
 )
 """Fields with which a row is more than its turns."""
+
+THINKING = frozenset(
+    (
+        *("reasoning", "cot", "chain_of_thought", "thought", "thoughts", "think", "rationale"),
+        *("reasoning_trace", "thinking_process", "scratchpad", "analysis"),
+    )
+)
+"""Columns that may hold the thinking of the response; only the user knows."""
+OF_THE_PROMPT = frozenset(
+    ("choices", "options", "documents", "passages", "passage", "contexts", "article", "paragraph")
+)
+"""Columns that may belong to the instruction."""
+OF_TOOLS = frozenset(
+    (
+        *("function", "tool", "apis", "api_list", "tool_list", "function_list", "tools_json"),
+        *("tool_schemas", "function_schemas", "tool_definitions", "function_definitions"),
+    )
+)
+"""Columns that may hold the tools of the prompt."""
+_BESIDE = THINKING | OF_THE_PROMPT | OF_TOOLS
 
 
 class TextColumns(NamedTuple):
@@ -31,6 +51,7 @@ class TextColumns(NamedTuple):
         required: Columns that hold a text in a plain row: where they are null, another column
             takes their place.
         rest: All other columns, in the row's own order.
+        beside: Columns of `THINKING`, `OF_THE_PROMPT` and `OF_TOOLS`, used or not.
     """
 
     turns: str | None
@@ -43,6 +64,7 @@ class TextColumns(NamedTuple):
     unused: tuple[str, ...]
     required: frozenset[str]
     rest: tuple[str, ...]
+    beside: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -66,7 +88,7 @@ class _Taking:
 
 
 def pair_columns(
-    names: Iterable[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
+    names: Collection[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
 ) -> TextColumns | None:
     """Columns of rows that hold one pair; None where a half is missing.
 
@@ -92,11 +114,12 @@ def pair_columns(
         unused=unused,
         required=frozenset(taking.required),
         rest=tuple(n for n in names if n not in taking.used and n not in unused),
+        beside=tuple(n for n in names if n in _BESIDE),
     )
 
 
 def turn_columns(
-    names: Iterable[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
+    names: Collection[str], known: Mapping[Any, tuple[str, ...]], *, claimed: frozenset[str]
 ) -> TextColumns | None:
     """Columns of rows that hold one list of turns and nothing else; otherwise None.
 
@@ -123,4 +146,5 @@ def turn_columns(
         unused=unused,
         required=frozenset(taking.required),
         rest=tuple(n for n in names if n not in taking.used and n not in unused),
+        beside=tuple(n for n in names if n in _BESIDE),
     )

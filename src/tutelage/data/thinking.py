@@ -148,11 +148,6 @@ def join_thinking(thoughts: str | None, answer: str) -> str:
     return f"<think>\n{thoughts.strip()}\n</think>\n\n{answer.lstrip()}"
 
 
-def has_thinking(text: str) -> bool:
-    """Whether a response contains thinking, closed or not."""
-    return any(piece.thought for piece in _pieces(text))
-
-
 def _answer_of(text: str) -> str:
     """Answer without the space after the last thought and without the frame that some sets add."""
     framed = _SOLUTION.match(text)

@@ -168,6 +168,16 @@ def summary_of(table: pa.Table) -> dict[str, Any]:
     }
 
 
+def task_means(results: pa.Table) -> dict[str, Any]:
+    """Mean value and share of correct items of each task, under `evaluation/`, for a tracker."""
+    found = {}
+    for task in dict.fromkeys(str(name) for name in results["task"].to_pylist()):
+        summary = summary_of(results.filter(pc.equal(results["task"], pa.scalar(task))))
+        for name in ("mean_value", "right_fraction"):
+            found[f"evaluation/{task}/{name}"] = summary.get(name)
+    return found
+
+
 def _key(
     task: TaskSettings, student: StudentModel, settings: EvaluateSettings, *, out: Path
 ) -> str:

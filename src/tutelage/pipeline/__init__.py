@@ -18,14 +18,13 @@ from tutelage.pipeline.environment_check import examine
 from tutelage.pipeline.explanation import explain_example
 from tutelage.pipeline.export_stage import TARGETS, export
 from tutelage.pipeline.gate_estimate import estimate_select
-from tutelage.pipeline.jobs import refine_data, run_all, score_data
+from tutelage.pipeline.jobs import refine_data, run_all, score_data, score_run
 from tutelage.pipeline.load_stage import load_data
 from tutelage.pipeline.recompute_metrics import delta_losses, metric_agreement, recompute
 from tutelage.pipeline.report_stage import report_text, write_report
 from tutelage.pipeline.reselection import select_again
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import sample_data
-from tutelage.pipeline.score_run_stage import score_run
 from tutelage.pipeline.score_stage import Student
 from tutelage.pipeline.teacher_estimate import estimate_refine, estimate_sample
 from tutelage.pipeline.train_stage import evaluate, train, trainer_truth

@@ -33,7 +33,7 @@ from tutelage.models.hardware import (
 )
 from tutelage.progress import Progress, Silent
 from tutelage.student import device_benchmark as bench
-from tutelage.student.batch_budget import TorchGauge
+from tutelage.student.batching import TorchGauge
 from tutelage.student.passages import Passage
 from tutelage.version import __version__
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tutelage.data import ORIGINAL
+from tutelage.data.schemas import CANDIDATES, QUALITY_GATE
 from tutelage.pipeline.row_weights import student_with_scores
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sql_views import open_tables
@@ -117,7 +118,7 @@ def fault_rates(run: RunFolder) -> list[FaultRate]:
 
 def fault_section(run: RunFolder) -> "Iterator[Section]":
     """Report section about faults by teacher; none where nothing is faulty."""
-    from tutelage.reporting import Column, Section, Table
+    from tutelage.reporting import Column, Section, Table, schema_columns
     from tutelage.reporting.number_format import count, reason_words, step_words
 
     rates = fault_rates(run)
@@ -140,10 +141,9 @@ def fault_section(run: RunFolder) -> "Iterator[Section]":
             Table(
                 caption="Share of the candidates of a teacher and step in which a fault was found",
                 columns=(
-                    Column(name="teacher"),
-                    Column(name="step"),
+                    *schema_columns(CANDIDATES, ("teacher", "step")),
                     Column(name="found by"),
-                    Column(name="fault"),
+                    *schema_columns(QUALITY_GATE, ("fault",)),
                     Column(name="name in the tables"),
                     Column(name="candidates with it", style="count"),
                     Column(name="of", style="count"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from tutelage.data import ORIGINAL
+from tutelage.data.schemas import QUALITY_GATE
 from tutelage.errors import DataError, RunError
 from tutelage.gate import CalibratedGate, FaultResult
 from tutelage.pipeline.gate_results import JUDGED, gate_document, read_gate
@@ -138,14 +139,14 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _refused_table(counts: GateCounts) -> "Iterator[Table]":
-    from tutelage.reporting import Column, Table
+    from tutelage.reporting import Column, Table, schema_columns
 
     if not counts.refused:
         return
     yield Table(
         caption="Rejected versions by their most likely fault",
         columns=(
-            Column(name="fault"),
+            *schema_columns(QUALITY_GATE, ("fault",)),
             Column(name="originals", style="count"),
             Column(name="other versions", style="count"),
             Column(name="all", style="count"),
@@ -167,13 +168,13 @@ def _refused_table(counts: GateCounts) -> "Iterator[Table]":
 
 
 def _held_out_table(gate: CalibratedGate) -> "Table":
-    from tutelage.reporting import Column, Table
+    from tutelage.reporting import Column, Table, schema_columns
 
     clean = gate.false_refusals
     return Table(
         caption="Planted faults in held-out rows, with the fault in the fit and left out of it",
         columns=(
-            Column(name="fault"),
+            *schema_columns(QUALITY_GATE, ("fault",)),
             Column(name="dose"),
             Column(name="rows", style="count"),
             Column(name="rejected", style="share"),
@@ -217,7 +218,7 @@ def _held_out_table(gate: CalibratedGate) -> "Table":
 
 
 def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
-    from tutelage.reporting import Column, Figure, Table
+    from tutelage.reporting import Column, Figure, Table, schema_columns
 
     strong = sorted(
         (r for r in results if r.dose == _STRONG), key=lambda r: (-r.refused.fraction, r.fault)
@@ -236,7 +237,7 @@ def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
             table=Table(
                 caption=caption,
                 columns=(
-                    Column(name="fault"),
+                    *schema_columns(QUALITY_GATE, ("fault",)),
                     *(Column(name=n, style="share") for n in ("rejected", "from", "to")),
                 ),
                 rows=rows,
@@ -247,7 +248,7 @@ def _figure(results: Sequence[FaultResult]) -> "tuple[Figure, ...]":
 
 
 def _draw(rows: Sequence[tuple[str, float, float, float]]) -> str:
-    from tutelage.reporting.interval_chart import interval_chart
+    from tutelage.reporting.charts import interval_chart
 
     return interval_chart(rows, unit="share rejected", first=())
 

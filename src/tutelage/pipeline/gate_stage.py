@@ -375,9 +375,7 @@ def _read(
     """Candidates with their token statistics and texts, or the reason for having none."""
     counter = ReadingCounter(progress)
     with counter.watching(student):
-        outcomes = student.read(
-            counter.asked(candidates), views=GATE_VIEWS, statistics=_MEASURED
-        )
+        outcomes = student.read(counter.asked(candidates), views=GATE_VIEWS, statistics=_MEASURED)
         for candidate, outcome in zip(candidates, outcomes, strict=True):
             counter.came()
             if isinstance(outcome, Reading):

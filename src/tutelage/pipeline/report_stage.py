@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.data import write_text
+from tutelage.data.schemas import METRIC_AGREEMENT, OVERRIDDEN
 from tutelage.errors import MissingExtraError, RunError
 from tutelage.metrics import METRICS
 from tutelage.pipeline.explanation import deciding_student, settings_of
@@ -98,7 +99,7 @@ def _gate_in_force(run: RunFolder) -> bool:
 
 
 def _overruled(run: RunFolder) -> "Iterator[Section]":
-    from tutelage.reporting import Column, Section, Table
+    from tutelage.reporting import Column, Section, Table, schema_columns
 
     found = sorted(overrides_of(run).values(), key=lambda o: o.time)
     if not found:
@@ -113,7 +114,7 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
         )
         for o in found
     )
-    names = ("example", "the rule's reason", "a person", "note", "when")
+    names = ("the rule's reason", "a person", "note", "when")
     yield Section(
         key="overruled",
         title="Manual overrides",
@@ -126,7 +127,10 @@ def _overruled(run: RunFolder) -> "Iterator[Section]":
         tables=(
             Table(
                 caption="Manual decisions, oldest first",
-                columns=tuple(Column(name=name) for name in names),
+                columns=(
+                    *schema_columns(OVERRIDDEN, ("example_id",)),
+                    *(Column(name=name) for name in names),
+                ),
                 rows=rows,
             ),
         ),
@@ -312,7 +316,7 @@ def _correlations(
     run: RunFolder, scores: Path, mine: str, other: str, name: str
 ) -> "Iterator[Table]":
     """Rank correlations of two students over the same versions."""
-    from tutelage.reporting import Column, Table
+    from tutelage.reporting import Column, Table, schema_columns
 
     if not (run.scores.exists() and scores.exists()):
         return
@@ -335,13 +339,12 @@ def _correlations(
             low, high = spearman_interval(value, n=examples)
             rows.append((metric, int(there.sum()), value, low, high))
     if rows:
-        numbers = ("rank correlation", "95 % from", "to")
         yield Table(
             caption=f"Each metric of this student against that of {name}",
             columns=(
-                Column(name="metric"),
+                *schema_columns(METRIC_AGREEMENT, ("a",)),
                 Column(name="versions", style="count"),
-                *(Column(name=title, style="number") for title in numbers),
+                *schema_columns(METRIC_AGREEMENT, ("spearman", "low", "high")),
             ),
             rows=tuple(rows),
         )
@@ -390,14 +393,13 @@ def _ranking(folder: Path, at: int) -> "Section":
 
 
 def _as_table(path: Path, caption: str, shown: Sequence[str]) -> "Table":
-    from tutelage.reporting import Column, Table
+    from tutelage.reporting import Table, schema_columns
 
     table = pq.read_table(path)
     names = [n for n in shown if n in table.column_names]
-    numbers = {n for n in names if pa.types.is_floating(table.schema.field(n).type)}
     return Table(
         caption=caption,
-        columns=tuple(Column(name=n, style="number" if n in numbers else "text") for n in names),
+        columns=schema_columns(table.schema, names),
         rows=tuple(tuple(row[n] for n in names) for row in table.select(names).to_pylist()),
     )
 

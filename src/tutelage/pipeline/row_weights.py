@@ -10,7 +10,6 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sql_views import open_tables
 
 Weights: TypeAlias = Literal["auto", "likelihood", "off"]
-WEIGHTS: tuple[Weights, ...] = ("auto", "likelihood", "off")
 TRAIN_WEIGHT = "train_weight"
 
 _NLL = "nll_response_given_instruction"

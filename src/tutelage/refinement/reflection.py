@@ -31,7 +31,7 @@ from tutelage.refinement import statuses
 from tutelage.refinement.concurrency import DEFAULT_OUTSTANDING, run_bounded
 from tutelage.refinement.config import RefineSettings
 from tutelage.refinement.prompt import Form, Prompt, load_prompt
-from tutelage.refinement.reply_checks import fault_of_reflection
+from tutelage.refinement.reply_checks import fault_of_reflection, loop_of
 from tutelage.refinement.reply_parser import (
     Draft,
     DraftOrFault,
@@ -41,7 +41,6 @@ from tutelage.refinement.reply_parser import (
     parse_reply,
     schema_of,
 )
-from tutelage.refinement.text_loops import loop_of
 from tutelage.teacher import Reply, Request, Teacher
 
 # ----------------------------------------------------------------------------------------------

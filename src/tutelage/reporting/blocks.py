@@ -26,15 +26,18 @@ class Column:
     style: Style = "text"
 
 
-def schema_columns(schema: pa.Schema, names: Iterable[str]) -> tuple[Column, ...]:
+def schema_columns(
+    schema: pa.Schema, names: Iterable[str], *, style: Style | None = None
+) -> tuple[Column, ...]:
     """Columns with the titles and units of a stored schema.
 
     Args:
         schema: Schema of the stored table.
         names: Names of the columns that are shown, in order.
+        style: How their cells are written; by default as their types say.
     """
     return tuple(
-        Column(name=column_facts(field).heading, style=_style_of(field.type))
+        Column(name=column_facts(field).heading, style=style or _style_of(field.type))
         for field in map(schema.field, names)
     )
 

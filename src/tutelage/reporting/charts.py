@@ -18,6 +18,7 @@ GROUP_WORDS: Mapping[Group, str] = {
     "chosen": "chosen",
 }
 CHART_WIDTH = 296
+WIDE_CHART_WIDTH = 420
 NAME_CHARACTERS = 26
 LONG_NAME_CHARACTERS = 40
 BAR_WIDTH = 190
@@ -277,49 +278,47 @@ def _name_axis(labels: Sequence[str]) -> Any:
 
 
 def interval_chart(
-    rows: Sequence[tuple[str, float, float, float]], *, chosen: str, unit: str
+    rows: Sequence[tuple[str, float, float | None, float | None]],
+    *,
+    unit: str,
+    first: Sequence[str],
+    wide: bool = True,
 ) -> str:
-    """Means with their 95 % intervals, one per set; the selection in its own colour.
+    """Values with their 95 % intervals, one per name; some in a colour and shape of their own.
 
     Args:
-        rows: Name, mean, low and high of each set.
-        chosen: Name of the selection.
-        unit: Label of the axis.
+        rows: Name, value, lower and upper end; None where there is no interval.
+        unit: Unit of the values.
+        first: Names in their own colour: the selection, or those that may be first.
+        wide: Whether it has the width of the page, not of a card.
     """
     alt = _altair()
-    names = _labels([row[0] for row in rows])
+    names = _labels([row[0] for row in rows], characters=36 if wide else NAME_CHARACTERS)
     data = [
         {
             "name": key,
-            "mean": mean,
-            "low": low,
-            "high": high,
-            "kind": "chosen" if name == chosen else "null",
+            "value": value,
+            "low": value if low is None else low,
+            "high": value if high is None else high,
+            "kind": "first" if name in first else "other",
         }
-        for key, (name, mean, low, high) in zip(names, rows, strict=True)
+        for key, (name, value, low, high) in zip(names, rows, strict=True)
     ]
-    tint = alt.Color(
-        "kind:N",
-        legend=None,
-        scale=alt.Scale(domain=["chosen", "null"], range=[LIGHT["chosen"], LIGHT["quiet"]]),
-    )
-    base = alt.Chart(_data(data)).encode(
-        y=_name_axis(names),
-        color=tint,
-    )
     scale = alt.Scale(zero=False, nice=True)
+    kinds = alt.Scale(domain=["first", "other"], range=[LIGHT["chosen"], LIGHT["quiet"]])
+    base = alt.Chart(_data(data)).encode(
+        y=_name_axis(names), color=alt.Color("kind:N", legend=None, scale=kinds)
+    )
+    axis = alt.Axis(tickCount=5 if wide else 4)
     whisker = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=4)), x2="high:Q"
+        x=alt.X("low:Q", title=unit, scale=scale, axis=axis), x2="high:Q"
     )
-    dot = base.mark_point(filled=True, size=60, opacity=1).encode(
-        x=alt.X("mean:Q", scale=scale),
-        shape=alt.Shape(
-            "kind:N",
-            legend=None,
-            scale=alt.Scale(domain=["chosen", "null"], range=["circle", "diamond"]),
-        ),
+    shapes = alt.Scale(domain=["first", "other"], range=["circle", "diamond"])
+    dot = base.mark_point(filled=True, size=45 if wide else 60, opacity=1).encode(
+        x=alt.X("value:Q", scale=scale), shape=alt.Shape("kind:N", legend=None, scale=shapes)
     )
-    return svg_of(alt.layer(whisker, dot).properties(width=CHART_WIDTH - 110, height=alt.Step(22)))
+    width, height = (WIDE_CHART_WIDTH, 17) if wide else (CHART_WIDTH - 110, 22)
+    return svg_of(alt.layer(whisker, dot).properties(width=width, height=alt.Step(height)))
 
 
 _STEPS = ("minus3", "minus2", "minus1", "zero", "plus1", "plus2", "plus3")

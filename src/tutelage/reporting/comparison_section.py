@@ -3,8 +3,18 @@
 from collections.abc import Sequence
 from functools import partial
 
+from tutelage.data.schemas import CANDIDATES, DECISIONS, EXAMPLES
 from tutelage.reporting import charts
-from tutelage.reporting.blocks import Cell, Column, Comparison, Figure, Section, Side, Table
+from tutelage.reporting.blocks import (
+    Cell,
+    Column,
+    Comparison,
+    Figure,
+    Section,
+    Side,
+    Table,
+    schema_columns,
+)
 from tutelage.reporting.metric_section import with_unit
 from tutelage.reporting.number_format import reason_words, set_words, share, step_words
 from tutelage.reporting.run_summary import (
@@ -94,8 +104,9 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
         draw=partial(
             charts.interval_chart,
             rows,
-            chosen=set_words(CHOSEN),
+            first=[set_words(CHOSEN)],
             unit=f"mean {with_unit(metric)}",
+            wide=False,
         ),
         table=Table(
             caption=f"Mean {with_unit(metric)} with its 95 % interval",
@@ -181,9 +192,9 @@ def _source_table(summary: Summary, sources: Sequence[SourceTally]) -> Table:
     return Table(
         caption="Examples by source; the metrics are means over their originals",
         columns=(
-            Column(name="source"),
+            *schema_columns(EXAMPLES, ("source",)),
             Column(name="examples", style="count"),
-            Column(name="kept", style="share"),
+            *schema_columns(DECISIONS, ("kept",), style="share"),
             Column(name="refined", style="count"),
             Column(name="original", style="count"),
             *(Column(name=metric, style="number") for metric in summary.metrics),
@@ -240,7 +251,7 @@ def _teacher_table(summary: Summary) -> Table:
     return Table(
         caption="Versions by teacher and step; the metrics are means over those with numbers",
         columns=(
-            Column(name="teacher"),
+            *schema_columns(CANDIDATES, ("teacher",)),
             Column(name="wrote a"),
             *(
                 Column(name=name, style="count")
@@ -316,7 +327,7 @@ def _comparison(shown: Refinement, place: int) -> Comparison:
         table=Table(
             caption="Metrics of the student",
             columns=(
-                Column(name="version"),
+                *schema_columns(DECISIONS, ("step",)),
                 *(Column(name=name, style="number") for name, _, _ in shown.numbers),
             ),
             rows=(

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 
+from tutelage.data.schemas import METRIC_AGREEMENT
 from tutelage.metrics import METRICS, agreement
 from tutelage.reporting import charts
-from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table
+from tutelage.reporting.blocks import Cell, Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.charts import GROUP_WORDS
 from tutelage.reporting.number_format import count, number, share
 from tutelage.reporting.queries import Database, quoted
@@ -454,12 +455,7 @@ def agreement_section(summary: Summary) -> Sequence[Section]:
                     draw=partial(charts.heat_chart, names, values),
                     table=Table(
                         caption="Rank correlations (Spearman, -1 to 1)",
-                        columns=(
-                            Column(name="metric"),
-                            Column(name="with"),
-                            Column(name="correlation", style="number"),
-                            Column(name="candidates", style="count"),
-                        ),
+                        columns=schema_columns(METRIC_AGREEMENT, ("a", "b", "spearman", "n")),
                         rows=tuple((c.a, c.b, c.spearman, c.candidates) for c in pairs),
                     ),
                     layout="wide",

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from tutelage.data.schemas import DECISIONS
 from tutelage.reporting import charts, sankey
-from tutelage.reporting.blocks import Column, Figure, Section, Table
+from tutelage.reporting.blocks import Column, Figure, Section, Table, schema_columns
 from tutelage.reporting.number_format import count, duration, reason_words, step_words
 from tutelage.reporting.run_summary import Account, FlowPath, Summary
 from tutelage.reporting.sankey import Stop, Way
@@ -189,8 +190,7 @@ def _trouble_table(summary: Summary) -> Table:
         caption="Every reason, with what was noted for one of them",
         columns=(
             Column(name="while"),
-            Column(name="reason"),
-            Column(name="version"),
+            *schema_columns(DECISIONS, ("reason", "step")),
             Column(name="count", style="count"),
             Column(name="for example"),
         ),

@@ -173,9 +173,6 @@ EXAMPLE = "example"
 REPEATED = "same_example"
 """Outcome: the row is another version of an example of an earlier row."""
 
-WRITTEN = "written"
-"""Outcome: the example has at least one readable version besides its original."""
-
 ALONE = "alone"
 """Outcome: the example has no other version."""
 

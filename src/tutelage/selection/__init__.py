@@ -8,12 +8,18 @@ from tutelage.selection.baselines import NULL_NAMES
 from tutelage.selection.candidate_table import TableSource
 from tutelage.selection.config import MixSettings, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage
-from tutelage.selection.decide import Selected, compared_columns, needed_metrics, nulls, select
+from tutelage.selection.decide import (
+    Selected,
+    choose_parents,
+    compared_columns,
+    needed_metrics,
+    nulls,
+    select,
+)
 from tutelage.selection.diversity import cover
 from tutelage.selection.explanation import explain
 from tutelage.selection.gates import gate
 from tutelage.selection.model_free_rules import DEVIATION, FAULTY, band_deviations
-from tutelage.selection.parent_choice import choose_parents
 from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
 
 __all__ = [

@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from tutelage.data import INSTRUCTION_REFLECTION, OK, ORIGINAL, RESPONSE_REFLECTION, SAMPLE, STEPS
-from tutelage.data.duckdb_settings import hide_progress_bar
+from tutelage.data.databases import hide_progress_bar
 from tutelage.errors import DataError
 
 # ----------------------------------------------------------------------------------------------

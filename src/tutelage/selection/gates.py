@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tutelage.data.duckdb_settings import hide_progress_bar
+from tutelage.data.databases import hide_progress_bar
 from tutelage.data.schemas import GATES
 from tutelage.errors import DataError
 from tutelage.selection.candidate_table import (

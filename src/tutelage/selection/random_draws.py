@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from tutelage.data.duckdb_settings import hide_progress_bar
+from tutelage.data.databases import hide_progress_bar
 from tutelage.selection.candidate_table import Column, Floats, column_of, to_floats
 
 Purpose: TypeAlias = Literal["rule", "nulls", "cut", "mix", "permuted", "length_matched"]

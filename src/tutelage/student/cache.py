@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.data import Candidate
+from tutelage.data.databases import write_ahead
 from tutelage.data.ids import message_parts
-from tutelage.data.sqlite_files import write_ahead
 from tutelage.errors import StudentError
 from tutelage.student.passages import Measured, Passage, Refusal, SideName
 

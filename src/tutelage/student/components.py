@@ -1,13 +1,14 @@
 """Components of a student, each created at its first use."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from tutelage.data import SCORING_CONTRACT, content_hash
-from tutelage.errors import SettingsError
+from tutelage.errors import SettingsError, StudentError
 from tutelage.models.config import DtypeName, give_memory_back
 from tutelage.models.folder import (
     StudentFolder,
@@ -16,16 +17,22 @@ from tutelage.models.folder import (
     resolve_dtype,
     resolve_max_length,
 )
+from tutelage.models.hardware import cpu_multiplies_bfloat16, kind_of
+from tutelage.models.loading import load_model
+from tutelage.student.batching import CPU_TOKENS, TorchGauge
 from tutelage.student.cache import Scope
 from tutelage.student.chat_template import (
     ChatTemplate,
     compile_template,
     open_chat_template,
     reads_clock,
+    template_problems,
 )
 from tutelage.student.config import StudentSettings
+from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine import Engine
-from tutelage.student.engine_choice import open_engine
+from tutelage.student.engine_vllm import open_vllm, open_vllm_offline
+from tutelage.student.native_kernels import load_native
 from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template, reverse_digest
 from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer
@@ -281,3 +288,111 @@ def _version(library: str) -> str | None:
         return version(library)
     except PackageNotFoundError:
         return None
+
+
+_log = logging.getLogger(__name__)
+
+
+def open_engine(
+    folder: StudentFolder, settings: StudentSettings, *, device: str, dtype: DtypeName
+) -> Engine:
+    """Load a student into the requested engine, or the fastest one that can read it.
+
+    Args:
+        folder: The student's folder.
+        settings: Its settings.
+        device: Where it runs.
+        dtype: The dtype in which it computes.
+
+    Raises:
+        StudentError: The model cannot be loaded, or not into the engine that was asked for.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    if settings.base_url is not None:
+        return open_vllm(settings)
+    if settings.backend == "vllm-offline":
+        return open_vllm_offline(folder, settings, dtype=dtype)
+    from tutelage.student.engine_packed import open_packed
+    from tutelage.student.engine_transformers import TransformersEngine
+
+    load = partial(
+        load_model, folder, settings, device=device, dtype=dtype, device_map=settings.device_map
+    )
+    model = load()
+    ops = _ops(settings, device=device, dtype=dtype)
+    tokens = None if settings.batch_tokens == "auto" else settings.batch_tokens
+    if settings.backend == "packed" or (
+        settings.backend == "auto" and device == "cpu" and _is_plain(folder, settings)
+    ):
+        lanes = _lanes(device)
+        packed = open_packed(model, batch_tokens=tokens or CPU_TOKENS, lanes=lanes, ops=ops)
+        if packed is not None:
+            return packed
+        if settings.backend == "packed":
+            raise StudentError(
+                f"{settings.model}: the packed engine cannot read a {folder.model_type} model",
+                hint="set backend to auto or transformers",
+            )
+        _log.info("%s: read through transformers' own forward pass", settings.model)
+        model = load()
+    gauge = None if kind_of(device) == "cpu" else TorchGauge(device)
+    return TransformersEngine(model, batch_tokens=tokens, ops=ops, gauge=gauge)
+
+
+def _is_plain(folder: StudentFolder, settings: StudentSettings) -> bool:
+    """Whether a model's weights are matrices on one device, which can be joined."""
+    return settings.device_map is None and folder.quantization is None
+
+
+def _lanes(device: str) -> int:
+    """Lanes for a device: on a CPU two halves of the threads read faster than all together."""
+    import torch
+
+    return 2 if device == "cpu" and torch.get_num_threads() % 2 == 0 else 1
+
+
+def _ops(settings: StudentSettings, *, device: str, dtype: DtypeName) -> TorchOps:
+    """Operations in C where they can be compiled, else in torch."""
+    if device != "cpu" or not settings.native:
+        return TorchOps()
+    import torch
+
+    return load_native(dtype=dtype, threads=torch.get_num_threads()) or TorchOps()
+
+
+def devices() -> tuple[str, ...]:
+    """Devices on which a student could run, each with its details. Needs torch."""
+    import torch
+
+    cpu = f"cpu, {torch.get_num_threads()} threads"
+    found = [f"{cpu}, multiplies bfloat16" if cpu_multiplies_bfloat16() else cpu]
+    for index in range(torch.cuda.device_count()):
+        gigabytes = torch.cuda.get_device_properties(index).total_memory / 1e9
+        found.append(f"cuda:{index}, {torch.cuda.get_device_name(index)}, {gigabytes:.0f} GB")
+    return tuple(found)
+
+
+def check_template(settings: StudentSettings) -> tuple[str, ...]:
+    """Problems of a student's template that make scores differ from training.
+
+    Returns:
+        One sentence a problem; nothing for a template without any, and for raw templates, which
+        render exactly what they say.
+
+    Raises:
+        StudentError: The student cannot be found.
+        SettingsError: It has no such template.
+    """
+    student = OpenStudent(settings)
+    if settings.template == "alpaca":
+        return ()
+    found = (
+        template_problems(student.template) if isinstance(student.template, ChatTemplate) else []
+    )
+    if student.reads_clock:
+        found.append(
+            "reads today's date; scoring and `tutelage train` set it to "
+            f"{settings.template_date.isoformat()} (template_date, --template-date), "
+            "other trainers take the day of the training"
+        )
+    return tuple(found)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tutelage.models.hardware import kind_of
 from tutelage.models.loading import quiet_libraries
-from tutelage.student.batch_budget import TorchGauge
+from tutelage.student.batching import TorchGauge
 from tutelage.student.decoder_steps import TorchOps
 from tutelage.student.engine_transformers import TransformersEngine
 from tutelage.student.passages import Measured, Passage, passage_of

@@ -6,16 +6,16 @@ in padded batches or row by row.
 """
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.models.loading import forward_errors, memory_errors
-from tutelage.student.attention_kernels import DENSE_TOKENS, FLASH, Kernels
-from tutelage.student.batch_budget import CPU_TOKENS, Gauge, measured_tokens
+from tutelage.student.batching import CPU_TOKENS, Gauge, measured_tokens
 from tutelage.student.decoder import line_targets
 from tutelage.student.decoder_steps import Ops
 from tutelage.student.engine import ForwardError, OutOfMemoryError, out_of_range
@@ -333,3 +333,89 @@ def _length_limit(config: Any) -> int:
     text = config.get_text_config()
     found = getattr(text, "max_position_embeddings", None)
     return found if isinstance(found, int) and found > 1 else CPU_TOKENS
+
+
+DENSE_TOKENS = 2048
+"""Most tokens of a line with a dense mask."""
+
+FLEX, FLASH = "flex_attention", "flash_attention_2"
+
+_BLOCK = 128
+"""Block size of FlexAttention; padding to whole blocks avoids recompilation."""
+
+
+class Kernels:
+    """Attention implementations of one loaded model.
+
+    Args:
+        model: Model of transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._own = model.config._attn_implementation  # noqa: SLF001  (its public name is a setter)
+        self._flex = self._can_use_flex()
+        self._flash = self._can_use_flash()
+
+    @property
+    def skip_blocks(self) -> bool:
+        """Whether attention skips blocks, so that a line costs no more than its passages."""
+        return self._flex
+
+    def use_dense_masks(self) -> None:
+        """Fall back to dense masks."""
+        self._flex = self._flash = False
+
+    def kernel(self, line: Line) -> str:
+        """Name, in transformers, of the best attention for a line."""
+        if self._flash and not any(strand.shared for strand in line.strands):
+            return FLASH
+        return FLEX if self._flex else self._own
+
+    def padded(self, line: Line) -> Line:
+        """Line padded to whole blocks where the attention needs them.
+
+        What is added belongs to no passage, and nothing sees it.
+        """
+        missing = -len(line.ids_N) % _BLOCK if self.kernel(line) == FLEX else 0
+        if not missing:
+            return line
+        more = np.zeros(missing, dtype=np.int64)
+        return replace(
+            line,
+            ids_N=np.concatenate([line.ids_N, more]),
+            positions_N=np.concatenate([line.positions_N, more]),
+        )
+
+    @contextmanager
+    def of(self, line: Line) -> Iterator[str]:
+        """Context manager that sets the best attention for a line and gives its name."""
+        name = self.kernel(line)
+        if name == self._own:
+            yield name
+            return
+        self._model.set_attn_implementation(name)
+        try:
+            yield name
+        finally:
+            self._model.set_attn_implementation(self._own)
+
+    def _can_use_flex(self) -> bool:
+        from transformers.utils import is_torch_flex_attn_available
+
+        on_cuda = self._model.device.type == "cuda"
+        return (
+            on_cuda
+            and bool(is_torch_flex_attn_available())
+            and bool(getattr(self._model, "_supports_flex_attn", False))
+        )
+
+    def _can_use_flash(self) -> bool:
+        from transformers.utils import is_flash_attn_2_available
+
+        return (
+            self._flex  # lines that share need it
+            and self._model.dtype.itemsize == 2  # noqa: PLR2004  (bytes: it has no float32)
+            and bool(is_flash_attn_2_available())
+            and bool(getattr(self._model, "_supports_flash_attn", False))
+        )

@@ -113,11 +113,6 @@ class Measured:
     sum_squares_T: NDArray[np.float32] | None = None
 
     @property
-    def is_full(self) -> bool:
-        """Whether all four statistics are present."""
-        return self.ranks_T is not None
-
-    @property
     def is_finite(self) -> bool:
         """Whether every log-probability is finite."""
         return bool(np.isfinite(self.logprobs_T).all())

@@ -1,7 +1,7 @@
 """Teachers: clients of language models, with cached replies, retries, rate limit and budget."""
 
 from tutelage.teacher.budget import Account, Tally
-from tutelage.teacher.caching import JournaledTeacher
+from tutelage.teacher.caching import JournaledTeacher, ReplayTeacher
 from tutelage.teacher.config import Prices, TeacherSettings
 from tutelage.teacher.cost_estimate import CachedTeacher, Estimate, estimate
 from tutelage.teacher.endpoint_probe import Abilities
@@ -13,7 +13,6 @@ from tutelage.teacher.local import LocalTeacher
 from tutelage.teacher.openai_client import OPENAI_URL, OpenAITeacher
 from tutelage.teacher.openai_format import UNKNOWN, ending_of
 from tutelage.teacher.protocol import Reply, Request, Teacher
-from tutelage.teacher.replay import ReplayTeacher
 
 __all__ = [
     "OPENAI_URL",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from tutelage.errors import JournalError, TeacherError
 from tutelage.teacher.batch_api import BatchTeacher
 from tutelage.teacher.budget import Account
-from tutelage.teacher.caching import JournaledTeacher
+from tutelage.teacher.caching import JournaledTeacher, ReplayTeacher
 from tutelage.teacher.config import TeacherSettings
 from tutelage.teacher.journal import Journal
 from tutelage.teacher.local import LocalTeacher
@@ -16,7 +16,6 @@ from tutelage.teacher.openai_client import (
     endpoint_of,
 )
 from tutelage.teacher.protocol import Request, Teacher
-from tutelage.teacher.replay import ReplayTeacher
 
 if TYPE_CHECKING:
     import httpx2

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tutelage.data.sqlite_files import write_ahead
+from tutelage.data.databases import write_ahead
 from tutelage.errors import JournalError, UnusableReplyError
 from tutelage.teacher.protocol import Reply, Request
 

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from tutelage.data import ORIGINAL, STEPS, content_hash, replacing
-from tutelage.data.duckdb_settings import hide_progress_bar
+from tutelage.data.databases import hide_progress_bar
 from tutelage.data.schemas import SCORES
 from tutelage.pipeline import RunFolder
 from tutelage.pipeline.run_dir import sound

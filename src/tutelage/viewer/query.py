@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias, get_args
 
 from tutelage.data import ORIGINAL
 from tutelage.errors import DataError
-from tutelage.viewer.index import OTHERS, quoted
+from tutelage.viewer.index import quoted
 
 Whose: TypeAlias = Literal["original", "chosen", "any"]
 FACETS = ("outcome", "reason", "step", "source", "teacher", "status", "fault", "beside")
@@ -268,8 +268,3 @@ def order_by(sort: str, names: Names) -> str:
         f"there is no order {sort!r}",
         hint="row, source, reason, METRIC:original, METRIC:chosen or gain:METRIC",
     )
-
-
-def is_others(name: str) -> bool:
-    """Whether a name represents all those without a bit of their own."""
-    return name == OTHERS

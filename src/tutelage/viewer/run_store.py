@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tutelage.data import ORIGINAL
-from tutelage.data.duckdb_settings import hide_progress_bar
+from tutelage.data.databases import hide_progress_bar
 from tutelage.data.schemas import columns_of, table_schema
 from tutelage.filters import Embedder
 from tutelage.pipeline import RunFolder

@@ -3,14 +3,6 @@
 Tables of a run folder, tables of experiments, and the conversion of messages and candidates.
 """
 
-from tutelage.data.schemas.candidate_rows import (
-    candidate_to_row,
-    candidates_from_table,
-    candidates_to_table,
-    messages_from_arrow,
-    messages_to_arrow,
-    plain_turns,
-)
 from tutelage.data.schemas.columns import (
     ColumnFacts,
     column,
@@ -77,6 +69,12 @@ from tutelage.data.schemas.run_tables import (
     VERDICTS,
     WORK,
     TextName,
+    candidate_to_row,
+    candidates_from_table,
+    candidates_to_table,
+    messages_from_arrow,
+    messages_to_arrow,
+    plain_turns,
 )
 
 __all__ = [

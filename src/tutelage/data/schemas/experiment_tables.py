@@ -114,6 +114,7 @@ DRIFT = table_schema(
     column(
         "low",
         pa.float64(),
+        title="from",
         about="95 % interval over instructions; null where nothing is resampled",
     ),
     column("high", pa.float64(), title="to", about="its upper end"),
@@ -136,7 +137,7 @@ STANDINGS = table_schema(
     column("entrant", pa.string()),
     column("better", pa.string()),
     column("value", pa.float64(), about="null where the entrant has no number"),
-    column("low", pa.float64(), about="percentile interval of the bootstrap"),
+    column("low", pa.float64(), title="from", about="percentile interval of the bootstrap"),
     column("high", pa.float64(), title="to", about="its upper end"),
     column("rank", pa.int32(), about="1 is best"),
     column("rank_best", pa.int32(), title="best rank", about="simultaneous over all entrants"),
@@ -159,7 +160,12 @@ PAIRS = table_schema(
     column("a", pa.string(), about="the one that ranks higher"),
     column("b", pa.string()),
     column("difference", pa.float64(), about="a minus b, in the predictor's unit"),
-    column("low", pa.float64(), about="simultaneous over all pairs, on questions that both have"),
+    column(
+        "low",
+        pa.float64(),
+        title="from",
+        about="simultaneous over all pairs, on questions that both have",
+    ),
     column("high", pa.float64(), title="to", about="its upper end"),
     column(
         "told_apart",
@@ -214,7 +220,9 @@ STUDENT_AGREEMENT = table_schema(
     column("value", pa.float64(), about="null where it has none"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
-    column("chance", pa.float64(), about="expected value for unrelated students"),
+    column(
+        "chance", pa.float64(), title="by chance", about="expected value for unrelated students"
+    ),
     column("n", pa.int64(), title="pairs", about="entrants, questions or answers"),
 )
 """agreement.parquet: one row per pair of students, predictor and measure."""
@@ -359,9 +367,14 @@ ROUNDS = table_schema(
     column("gained", pa.int64(), about="rejected before, kept now"),
     column("lost", pa.int64()),
     column("other_version", pa.int64()),
-    column("flipped_from_start", pa.int64(), about="against the untrained student"),
-    column("rewrites_asked", pa.int64()),
-    column("rewrites_won_back", pa.int64()),
+    column(
+        "flipped_from_start",
+        pa.int64(),
+        title="changed since the untrained student",
+        about="decisions that differ from those of the untrained student",
+    ),
+    column("rewrites_asked", pa.int64(), title="sent back", about="refused examples"),
+    column("rewrites_won_back", pa.int64(), title="won back", about="by their rewrites"),
     column("trained_rows", pa.int64()),
     column("accepted", pa.bool_(), about="null where nothing was trained"),
     column(

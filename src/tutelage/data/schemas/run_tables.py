@@ -1,12 +1,13 @@
 """Schemas of the tables of a run folder, which are joined by id and never by position."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import pyarrow as pa
 
-from tutelage.data.schemas.columns import column, columns_of, only_columns, table_schema
+from tutelage.data.example import Candidate, Message
+from tutelage.data.schemas.columns import column, only_columns, table_schema
 from tutelage.data.token_stats import VIEW_NAMES
 
 SCHEMA_VERSION = 1
@@ -300,8 +301,8 @@ DELTAS = table_schema(
 """Table of `tutelage delta`: two states of a student."""
 
 METRIC_AGREEMENT = table_schema(
-    column("a", pa.string()),
-    column("b", pa.string()),
+    column("a", pa.string(), title="metric"),
+    column("b", pa.string(), title="with"),
     column(
         "spearman",
         pa.float64(),
@@ -373,14 +374,19 @@ RESULTS = table_schema(
 
 FAULT_SHARES = table_schema(
     column("side", pa.string()),
-    column("kind", pa.string()),
-    column("share", pa.float64(), about="estimated, 0 to 1; null where nothing can be said"),
+    column("kind", pa.string(), title="fault"),
+    column(
+        "share",
+        pa.float64(),
+        title="estimated share",
+        about="0 to 1; null where nothing can be said",
+    ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
 )
 """Estimated shares of faults, as `tutelage.audit` returns them."""
 
-OVERRIDDEN = table_schema(columns_of(("example_id", "candidate_id", "reason", "rule"), pa.string()))
+OVERRIDDEN = only_columns(DECISIONS, ("example_id", "candidate_id", "reason", "rule"))
 """Manual decisions that override the rule, as they are applied."""
 
 CHUNK_PROBLEM: pa.DataType = pa.struct(
@@ -424,3 +430,71 @@ RUN_TABLES: Mapping[str, pa.Schema] = MappingProxyType(
     }
 )
 """Tables of a run folder by file; scores and decisions have further columns of numbers."""
+
+
+def messages_to_arrow(messages: Iterable[Message]) -> list[dict[str, object]]:
+    """Messages as rows of the `MESSAGES` type."""
+    return [
+        {
+            "role": m.role,
+            "content": m.content,
+            "reasoning": m.reasoning,
+            "tool_calls": m.tool_calls,
+            "tool_call_id": m.tool_call_id,
+            "name": m.name,
+            "trained": None if m.trained else False,
+        }
+        for m in messages
+    ]
+
+
+def messages_from_arrow(value: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
+    """The inverse of `messages_to_arrow`; null gives no messages.
+
+    Tables of an older version lack some fields; those turns have none of them.
+    """
+    return tuple(
+        Message(
+            role=m["role"],
+            content=m["content"],
+            reasoning=m.get("reasoning"),
+            tool_calls=m.get("tool_calls"),
+            tool_call_id=m.get("tool_call_id"),
+            name=m.get("name"),
+            trained=m.get("trained") is not False,
+        )
+        for m in value or ()
+    )
+
+
+def plain_turns(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Turns of the `MESSAGES` type without the fields they do not have, for JSON files.
+
+    Examples:
+        >>> plain_turns([{"role": "user", "content": "Hi", "name": None}])
+        [{'role': 'user', 'content': 'Hi'}]
+    """
+    return [{k: v for k, v in turn.items() if v is not None} for turn in messages]
+
+
+def candidates_to_table(candidates: Iterable[Candidate]) -> pa.Table:
+    """Candidates as a table of the `CANDIDATES` schema, in the order given."""
+    return pa.Table.from_pylist([candidate_to_row(c) for c in candidates], schema=CANDIDATES)
+
+
+def candidate_to_row(candidate: Candidate) -> dict[str, object]:
+    """One candidate as a row of the `CANDIDATES` schema."""
+    row: dict[str, object] = {
+        name: getattr(candidate, name) for name in CANDIDATES.names if name != "messages"
+    }
+    row["messages"] = messages_to_arrow(candidate.messages) if candidate.messages else None
+    return row
+
+
+def candidates_from_table(table: pa.Table) -> list[Candidate]:
+    """The inverse of `candidates_to_table`."""
+    there = [name for name in CANDIDATES.names if name in table.column_names]
+    return [
+        Candidate(**{**row, "messages": messages_from_arrow(row["messages"])})
+        for row in table.select(there).to_pylist()
+    ]

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from tutelage.data import Candidate
+from tutelage.data.schemas import FAULT_SHARES
 from tutelage.experiments.audit.findings import (
     CrossedGates,
     KindFinding,
@@ -21,8 +22,17 @@ from tutelage.experiments.audit.words import (
     range_of,
 )
 from tutelage.gate import FEATURES
-from tutelage.reporting import Column, Comparison, Figure, Section, Side, Table, render_page
-from tutelage.reporting.interval_chart import interval_chart
+from tutelage.reporting import (
+    Column,
+    Comparison,
+    Figure,
+    Section,
+    Side,
+    Table,
+    render_page,
+    schema_columns,
+)
+from tutelage.reporting.charts import interval_chart
 from tutelage.reporting.number_format import count, share
 from tutelage.reporting.text_diff import difference, whole
 
@@ -46,8 +56,8 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
     return Table(
         caption=f"Share of {noun} with each fault",
         columns=(
-            Column(name="fault"),
-            Column(name="estimated share", style="share"),
+            *schema_columns(FAULT_SHARES, ("kind",)),
+            *schema_columns(FAULT_SHARES, ("share",), style="share"),
             Column(name="95 % interval"),
             Column(name="rejected by the gate", style="share"),
             Column(name="planted ones rejected", style="share"),
@@ -132,7 +142,7 @@ def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Secti
             Table(
                 caption="By planted fault, on held-out examples",
                 columns=(
-                    Column(name="fault"),
+                    *schema_columns(FAULT_SHARES, ("kind",)),
                     Column(name="dose"),
                     Column(name="planted rows", style="count"),
                     Column(name="rejected", style="share"),

@@ -5,7 +5,7 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from tutelage.data.schemas import COMPARISONS
+from tutelage.data.schemas import COMPARISONS, EFFICIENCIES
 from tutelage.evaluation import UNITS
 from tutelage.experiments.prove.compare import Compared, contrasts_of
 from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
@@ -275,20 +275,16 @@ def _efficiency_section(
             Table(
                 caption="Efficiency of each arm",
                 columns=(
-                    *(Column(name=n) for n in ("arm", "student", "equal", "task", "measure")),
-                    *(
-                        Column(name=n, style="number")
-                        for n in (
-                            "efficiency",
-                            "from",
-                            "to",
-                            f"arm - {ungated}",
-                            f"{oracle} - {ungated}",
-                        )
+                    *schema_columns(
+                        EFFICIENCIES,
+                        (
+                            *("arm", "student", "balance", "task", "measure"),
+                            *("efficiency", "low", "high"),
+                        ),
                     ),
-                    Column(name="seeds", style="count"),
-                    Column(name="items", style="count"),
-                    Column(name="status"),
+                    Column(name=f"arm - {ungated}", style="number"),
+                    Column(name=f"{oracle} - {ungated}", style="number"),
+                    *schema_columns(EFFICIENCIES, ("seeds", "items", "status")),
                 ),
                 rows=tuple(map(_efficiency_row, ordered)),
                 note="no room: the oracle's gain cannot be distinguished from 0. oracle worse: it "
@@ -389,14 +385,15 @@ def _picture(
         title=caption,
         alt=f"{caption}: mean difference with its interval for each arm.",
         draw=partial(
-            interval_chart, rows, chosen=settings.choice, unit=f"less {settings.reference}"
+            interval_chart,
+            rows,
+            first=[settings.choice],
+            unit=f"less {settings.reference}",
+            wide=False,
         ),
         table=Table(
             caption=caption,
-            columns=(
-                Column(name="arm"),
-                *(Column(name=n, style="number") for n in ("mean", "from", "to")),
-            ),
+            columns=schema_columns(COMPARISONS, ("arm", "mean", "low", "high")),
             rows=tuple(rows),
         ),
         in_text=False,
@@ -418,8 +415,7 @@ def _sets_section(
             Table(
                 caption="Complete set of each arm",
                 columns=(
-                    Column(name="student"),
-                    Column(name="arm"),
+                    *schema_columns(COMPARISONS, ("student", "arm")),
                     Column(name="rows", style="count"),
                     Column(name="trained tokens a row", style="number"),
                     Column(name="rows that do not fit", style="count"),
@@ -442,9 +438,7 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
     return Table(
         caption="Training rows of each arm, and their overlap with other arms",
         columns=(
-            Column(name="student"),
-            Column(name="equal"),
-            Column(name="arm"),
+            *schema_columns(COMPARISONS, ("student", "balance", "arm")),
             Column(name="rows", style="number"),
             *(Column(name=f"also in {arm}", style="number") for arm in beside),
         ),

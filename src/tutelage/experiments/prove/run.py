@@ -28,7 +28,13 @@ import pyarrow.parquet as pq
 from tutelage.data import open_guarded, replacing, write_table, write_text
 from tutelage.data.stored_json import StoredDict, StoredShape, optional, read_stored
 from tutelage.errors import DivergedError, RunError, SettingsError
-from tutelage.evaluation import ItemResult, TaskSettings, evaluate_student, results_table
+from tutelage.evaluation import (
+    ItemResult,
+    TaskSettings,
+    evaluate_student,
+    results_table,
+    task_means,
+)
 from tutelage.experiments.prove.arms import write_set
 from tutelage.experiments.prove.config import ProveSettings
 from tutelage.experiments.prove.plan import (
@@ -41,7 +47,6 @@ from tutelage.experiments.prove.plan import (
 )
 from tutelage.pipeline.resources import versions
 from tutelage.pipeline.run_dir import RunFolder, sound
-from tutelage.pipeline.tracked_numbers import task_means
 from tutelage.progress import Progress
 from tutelage.student.config import template_values
 from tutelage.training import Tracking, launched, tracked_run, train_student

@@ -8,10 +8,20 @@ from typing import Any
 import pyarrow as pa
 
 from tutelage.data import replacing, write_text
+from tutelage.data.schemas import SETTLING, STANDINGS
 from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS
-from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
-from tutelage.reporting.charts import CHART_WIDTH, _altair, _data, _labels
+from tutelage.reporting import (
+    Cell,
+    Column,
+    Fact,
+    Figure,
+    Section,
+    Table,
+    render_page,
+    schema_columns,
+)
+from tutelage.reporting.charts import CHART_WIDTH, WIDE_CHART_WIDTH, _altair, _data, _labels
 from tutelage.reporting.number_format import count
 from tutelage.reporting.svg import missing_pictures, svg_of
 from tutelage.reporting.theme import LIGHT
@@ -272,10 +282,10 @@ def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
         caption=f"Best first by {ranked.by}",
         columns=(
             Column(name=ranked.kind.removesuffix("s")),
-            Column(name="rank", style="count"),
+            *schema_columns(STANDINGS, ("rank",)),
             Column(name="possible ranks"),
             *(Column(name=name, style="number") for name in names),
-            Column(name="answers", style="count"),
+            *schema_columns(STANDINGS, ("answers",)),
             Column(name="not scored", style="count"),
         ),
         rows=tuple(rows),
@@ -285,7 +295,7 @@ def _wide(ranked: Ranked, names: Sequence[str]) -> Table:
 
 
 def _standing_figure(ranked: Ranked, name: str) -> Figure:
-    from tutelage.reporting.interval_chart import interval_chart
+    from tutelage.reporting.charts import interval_chart
 
     found = _of(ranked.standings, domain=ALL, predictor=name)
     known = [row for row in found if row["value"] is not None]
@@ -302,7 +312,8 @@ def _standing_figure(ranked: Ranked, name: str) -> Figure:
             caption=caption,
             columns=(
                 Column(name=ranked.kind.removesuffix("s")),
-                *(Column(name=n, style="number") for n in (name, "from", "to")),
+                Column(name=name, style="number"),
+                *schema_columns(STANDINGS, ("low", "high")),
             ),
             rows=tuple(rows),
         ),
@@ -330,9 +341,9 @@ def _settling_section(ranked: Ranked) -> Section:
                 table=Table(
                     caption=caption,
                     columns=(
-                        Column(name="questions", style="count"),
-                        Column(name="may be first", style="count"),
-                        Column(name="leader"),
+                        *schema_columns(SETTLING, ("questions",)),
+                        *schema_columns(SETTLING, ("in_running",), style="count"),
+                        *schema_columns(SETTLING, ("leader",)),
                     ),
                     rows=tuple((r["questions"], len(r["in_running"]), r["leader"]) for r in rows),
                 ),
@@ -358,8 +369,7 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
             Table(
                 caption=f"The first three of each domain by {ranked.by}",
                 columns=(
-                    Column(name="domain"),
-                    Column(name="rank", style="count"),
+                    *schema_columns(STANDINGS, ("domain", "rank")),
                     Column(name=ranked.kind.removesuffix("s")),
                     Column(name=ranked.by, style="number"),
                     Column(name="possible ranks"),
@@ -377,7 +387,6 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
 
 LINES = ("original", "refinement", "chosen", "quiet")
 """Colours of lines, in order; further lines share the last one."""
-_WIDE = 420
 
 
 def line_chart(
@@ -407,7 +416,7 @@ def line_chart(
             color=alt.Color("line:N", scale=alt.Scale(domain=names, range=tints)),
             strokeDash=alt.StrokeDash("line:N", sort=names, legend=None),
         )
-        .properties(width=_WIDE, height=190)
+        .properties(width=WIDE_CHART_WIDTH, height=190)
     )
     return svg_of(chart)
 

@@ -229,7 +229,7 @@ def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _sweep_section(rows: Sequence[Mapping[str, Any]]) -> Section:
-    from tutelage.reporting.interval_chart import interval_chart
+    from tutelage.reporting.charts import interval_chart
 
     names = ("mix", "value", "less_all", "low", "high")
     table = Table(

@@ -13,13 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import write_table, write_text
-from tutelage.data.schemas import STUDENT_AGREEMENT
+from tutelage.data.schemas import STANDINGS, STUDENT_AGREEMENT
 from tutelage.data.stored_json import StoredShape, need_shape, optional
 from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.rank.predictors import Predictor, predictors_for
 from tutelage.experiments.rank.run import RankFolder
 from tutelage.pipeline.run_dir import RunFolder, sound
-from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, render_page
+from tutelage.reporting import (
+    Cell,
+    Column,
+    Fact,
+    Figure,
+    Section,
+    Table,
+    render_page,
+    schema_columns,
+)
 from tutelage.reporting.number_format import count
 from tutelage.stats.intervals import Numbers, mean_interval, wilson
 from tutelage.stats.rank_correlation import kendall, spearman, spearman_interval
@@ -341,18 +350,14 @@ def agreement_sections(table: pa.Table, judges: Sequence[Judged]) -> list[Sectio
     return sections
 
 
+_SHOWN = ("one", "other", "measure", "value", "low", "high", "chance", "n")
+
+
 def _table(rows: Sequence[Mapping[str, Any]], predictor: str) -> Table:
-    cells: list[tuple[Cell, ...]] = [
-        tuple(row[n] for n in ("one", "other", "measure", "value", "low", "high", "chance", "n"))
-        for row in rows
-    ]
+    cells: list[tuple[Cell, ...]] = [tuple(row[name] for name in _SHOWN) for row in rows]
     return Table(
         caption=f"Agreement by {predictor}",
-        columns=(
-            *(Column(name=n) for n in ("one", "other", "measure")),
-            *(Column(name=n, style="number") for n in ("value", "from", "to", "by chance")),
-            Column(name="n", style="count"),
-        ),
+        columns=schema_columns(STUDENT_AGREEMENT, _SHOWN),
         rows=tuple(cells),
     )
 
@@ -377,7 +382,7 @@ def _figures(
         draw=partial(heat_chart, names, values),
         table=Table(
             caption=caption,
-            columns=(Column(name="one"), Column(name="other"), Column(name="rho", style="number")),
+            columns=schema_columns(STUDENT_AGREEMENT, ("one", "other", "value")),
             rows=pairs,
         ),
         in_text=False,
@@ -393,7 +398,7 @@ def _figures(
         table=Table(
             caption=title,
             columns=(
-                Column(name="entrant"),
+                *schema_columns(STANDINGS, ("entrant",)),
                 Column(name=one.name, style="number"),
                 Column(name=other.name, style="number"),
             ),

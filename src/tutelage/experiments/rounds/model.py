@@ -7,11 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from tutelage.evaluation import task_means
 from tutelage.experiments.drift import Line
 from tutelage.experiments.rounds.config import Checked, LoopName, RoundOutcome
 from tutelage.experiments.rounds.decision_changes import FlipTally
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.tracked_numbers import task_means
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import ORIGINAL
-from tutelage.data.schemas import COMPARED_LOOPS, FATES
+from tutelage.data.schemas import COMPARED_LOOPS, FATES, ROUND_DRIFT, ROUND_FLIPS, ROUNDS
 from tutelage.data.stored_json import StoredShape, need_shape
 from tutelage.experiments.rounds.charts import (
     LOOP_WORDS,
@@ -210,13 +210,9 @@ def rounds_sections(moved: Moved) -> tuple[Section, ...]:
 
 def _account_section(moved: Moved) -> Section:
     columns = (
-        Column(name="seed", style="count"),
-        Column(name="loop"),
-        Column(name="round", style="count"),
-        Column(name="taken", style="count"),
-        Column(name="of", style="count"),
+        *schema_columns(ROUNDS, ("seed", "loop", "round", "kept", "examples")),
         Column(name="changed decisions", style="count"),
-        Column(name="changed since the untrained student", style="count"),
+        *schema_columns(ROUNDS, ("flipped_from_start",)),
         Column(name="the trained student is"),
         Column(name="why"),
     )
@@ -290,12 +286,10 @@ def _drift_figure(
         (loop_words(p.loop), p.seed, p.round, p.value, p.low, p.high) for p in points
     )
     columns = (
-        Column(name="loop"),
-        Column(name="seed", style="count"),
+        *schema_columns(ROUND_DRIFT, ("loop", "seed")),
         Column(name="after round", style="count"),
         Column(name=unit, style="number"),
-        Column(name="low", style="number"),
-        Column(name="high", style="number"),
+        *schema_columns(ROUND_DRIFT, ("low", "high")),
     )
     bounds = [f"{line.word} {number(line.at)}" for line in guard]
     return Figure(
@@ -416,7 +410,7 @@ def _flow_figure(seed: int, loop: str, examples: Mapping[str, Mapping[int, str]]
         for path, n in ordered
     ]
     heads = [f"student {number}" if number else "untrained student" for number in rounds]
-    columns = (*(Column(name=head) for head in heads), Column(name="examples", style="count"))
+    columns = (*(Column(name=head) for head in heads), *schema_columns(ROUNDS, ("examples",)))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (*(_FATES[fate][0] for fate in path), n) for path, n in ordered
     )
@@ -454,10 +448,7 @@ def _reason_sections(moved: Moved) -> tuple[Section, ...]:
         for (loop, direction, before, after), n in counted.most_common(_MOST_REASONS)
     )
     columns = (
-        Column(name="loop"),
-        Column(name="direction"),
-        Column(name="reason before"),
-        Column(name="reason after"),
+        *schema_columns(ROUND_FLIPS, ("loop", "direction", "reason_before", "reason_after")),
         Column(name="decisions", style="count"),
         Column(name="one of them"),
     )
@@ -480,10 +471,7 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
     if not rows:
         return ()
     columns = (
-        Column(name="seed", style="count"),
-        Column(name="round", style="count"),
-        Column(name="sent back", style="count"),
-        Column(name="won back", style="count"),
+        *schema_columns(ROUNDS, ("seed", "round", "rewrites_asked", "rewrites_won_back")),
         Column(name="share", style="share"),
     )
     cells: tuple[tuple[Cell, ...], ...] = tuple(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 import tutelage
-from tutelage.data.duckdb_settings import hide_progress_bar
+from tutelage.data.databases import hide_progress_bar
 
 
 class Refuses:
@@ -43,4 +43,4 @@ def test_the_bar_is_off_afterwards(before: str) -> None:
 def test_nobody_else_sets_it() -> None:
     sources = Path(tutelage.__file__).parent.rglob("*.py")
     setting = [p.name for p in sources if "set enable_progress_bar" in p.read_text("utf-8")]
-    assert setting == ["duckdb_settings.py"]
+    assert setting == ["databases.py"]
