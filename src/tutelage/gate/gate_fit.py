@@ -59,7 +59,7 @@ _SCREEN_AUC = 0.95
 """Least AUC of plants and the rest of the rows by that feature. Below it, the student may just not
 be able to tell: then many rows lie among the plants, too."""
 _SCREEN_GAIN = 3.5
-"""Least gain in log-likelihood by that share of rows; with less, a few odd rows look like a fault."""
+"""Least gain in log-likelihood by that share; with less, a few odd rows look like a fault."""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
