@@ -52,11 +52,13 @@ class Contamination:
         cut: Log-odds from which a row has the fault more likely than not; infinite for none.
         auc: AUC of plants and the rows that do not have the fault, if the share is right; 0 for
             none.
+        gain: Log-likelihood that the mixture gains over clean rows alone; 0 for none.
     """
 
     fraction: float
     cut: float
     auc: float = 0.0
+    gain: float = 0.0
 
 
 _NONE = Contamination(fraction=0.0, cut=math.inf)
@@ -106,7 +108,7 @@ def contamination_of(user_N: Numbers, planted_M: Numbers) -> Contamination:
     ordered = np.sort(user_N)[::-1]
     most = ordered[min(len(ordered) - 1, round(_MORE * fraction * len(ordered)) + 1)]
     cut = float(edges_B[reached - 1]) if reached else math.inf
-    return Contamination(fraction=fraction, cut=max(cut, float(most)), auc=against_clean)
+    return Contamination(fraction=fraction, cut=max(cut, float(most)), auc=against_clean, gain=gain)
 
 
 def _mixture(

@@ -58,6 +58,8 @@ nothing. One number whose direction is known needs no fit."""
 _SCREEN_AUC = 0.95
 """Least AUC of plants and the rest of the rows by that feature. Below it, the student may just not
 be able to tell: then many rows lie among the plants, too."""
+_SCREEN_GAIN = 3.5
+"""Least gain in log-likelihood by that share; with less, a few odd rows look like a fault."""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
@@ -269,7 +271,7 @@ def _screened(
         all_N = np.array([r.features_F[place] for r in user])
         known_N = np.isfinite(all_N) & np.array([s is None for s in signs], dtype=np.bool_)
         share = contamination_of(all_N[known_N], own_M[np.isfinite(own_M)])
-        if share.auc < _SCREEN_AUC:
+        if share.auc < _SCREEN_AUC or share.gain < _SCREEN_GAIN:
             continue
         for at in np.flatnonzero(known_N & (all_N >= share.cut)).tolist():
             found[at] = found[at] or fault
