@@ -231,6 +231,14 @@ def test_versions_without_their_text_and_reasons_nobody_knows_are_explained_as_s
     assert "This version does not know that reason" in text
 
 
+def test_a_choice_of_before_there_were_weights_is_read(run: RunFolder, tmp_path: Path) -> None:
+    table = pq.read_table(run.chosen)
+    pq.write_table(table.drop_columns(["weight"]), run.chosen)
+    verify_run(run.root, check={"check": "exact"}, progress=Silent())
+    kept = export(run, to="messages", file=tmp_path / "train.jsonl")["rows"]
+    assert kept == table.num_rows
+
+
 def test_a_share_of_the_damaged_folders() -> None:
     found = try_folders(24, seed=11, kinds=("run", "ranking", "experiment"))
     assert sum(found.values()) == 24

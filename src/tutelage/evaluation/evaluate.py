@@ -198,6 +198,8 @@ def _key(
 
 def _earlier_results(file: Path, task: TaskSettings, *, progress: Progress) -> pa.Table | None:
     """The rows of a task that was done before, or None where the file is gone or damaged."""
+    if not file.is_file():
+        return None
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException):

@@ -19,7 +19,7 @@ import pyarrow as pa
 from tutelage.data import content_hash, open_guarded
 from tutelage.data.schemas import OVERRIDDEN
 from tutelage.errors import DataError, RunError
-from tutelage.pipeline.run_dir import RunFolder
+from tutelage.pipeline.run_dir import RunFolder, check_kinds
 from tutelage.selection import OVERRULED
 
 PERSON = "person"
@@ -127,6 +127,7 @@ def override_history(run: RunFolder) -> Iterator[Override]:
     """
     if not run.overrides.exists():
         return
+    check_kinds(run.overrides.parent)
     try:
         *lines, _ = run.overrides.read_bytes().split(b"\n")
     except OSError as error:

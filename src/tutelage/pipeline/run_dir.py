@@ -110,6 +110,8 @@ def problem_with(path: Path) -> str | None:
         state = _state(path)
     except OSError as error:
         return error.strerror or str(error)
+    if not path.is_file() and not path.is_dir():
+        return "it is a pipe, a socket or a device"
     known = (str(path), state)
     if known not in _checked:
         _checked[known] = _found(path)

@@ -54,6 +54,8 @@ def open_tables(run: RunFolder, *, student: str | None = None) -> duckdb.DuckDBP
             if name == "scores" and student is not None:
                 column = duckdb.ColumnExpression("student")
                 relation = relation.filter(column == duckdb.ConstantExpression(student))
+            if name == "chosen" and "weight" not in relation.columns:  # of an older version
+                relation = relation.project("*, null::double as weight")
             relation.create_view(_VIEWS.get(name, name))
     if run.decisions.exists() and run.candidates.exists():
         put_in_force(tables, run)

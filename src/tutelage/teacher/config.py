@@ -281,7 +281,7 @@ class TeacherSettings(BaseModel):
 
 
 def _check_query(parts: SplitResult) -> None:
-    """Raise an error about what may not stand behind a ? or a #; its value is not repeated."""
+    """Refuse a query that may hold a secret, and a fragment; the value is not repeated."""
     if parts.fragment:
         raise ValueError("must not hold a part behind #, which is never sent")
     if not parts.query:

@@ -349,6 +349,8 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def _is_json(path: Path) -> bool:
+    if not path.is_file():
+        return False
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -149,7 +149,8 @@ def _check_ours(out: Path) -> None:
     if not manifest.exists():
         return
     try:
-        kind = json.loads(manifest.read_text(encoding="utf-8")).get("kind")
+        text = manifest.read_text(encoding="utf-8") if manifest.is_file() else ""
+        kind = json.loads(text).get("kind")
     except (ValueError, AttributeError, RecursionError):
         kind = None
     if kind != "experiment":
@@ -205,10 +206,11 @@ def is_done(folder: Path) -> bool:
 
 
 def _about(folder: Path) -> Mapping[str, Any]:
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():  # a pipe has no end
+        return {}
     try:
-        found: Mapping[str, Any] = json.loads(
-            (folder / "manifest.json").read_text(encoding="utf-8")
-        )
+        found: Mapping[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
