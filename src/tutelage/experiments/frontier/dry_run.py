@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import Candidate, Example, read
-from tutelage.experiments.frontier.rate_prediction import FEATURES
+from tutelage.experiments.frontier.run import FEATURES
 from tutelage.experiments.frontier.run import FrontierJob, attempted_of, solutions_of
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import answering_work
