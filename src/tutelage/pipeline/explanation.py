@@ -183,7 +183,7 @@ def _candidate(
     if candidate.get("detail"):
         lines.append(f"  note: {_printable(candidate['detail'])}")
     if candidate.get("criticism"):
-        lines += _text("criticism", candidate.get("criticism"), full=full)
+        lines += _text("criticism", candidate["criticism"], full=full)
     if candidate.get("tools"):
         lines += _text("tools", candidate["tools"], full=full)
     if candidate.get("template_args"):
