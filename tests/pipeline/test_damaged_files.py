@@ -237,6 +237,9 @@ def test_a_choice_of_before_there_were_weights_is_read(run: RunFolder, tmp_path:
     verify_run(run.root, check={"check": "exact"}, progress=Silent())
     kept = export(run, to="messages", file=tmp_path / "train.jsonl")["rows"]
     assert kept == table.num_rows
+    older = pq.read_table(run.candidates).drop_columns(["detail", "criticism", "tools"])
+    pq.write_table(older, run.candidates)
+    assert "decision: " in explain_example(run.root, "row:1")
 
 
 def test_a_share_of_the_damaged_folders() -> None:

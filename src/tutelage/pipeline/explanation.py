@@ -178,11 +178,11 @@ def _candidate(
     writer = f" by {_printable(candidate['teacher'])}" if candidate["teacher"] else ""
     lines = [f"{candidate['step']}{writer} ({candidate['candidate_id']}){mark}"]
     if candidate["status"] != "ok":
-        detail = f": {_printable(candidate['detail'])}" if candidate["detail"] else ""
+        detail = f": {_printable(candidate['detail'])}" if candidate.get("detail") else ""
         return [*lines, f"  no text, {candidate['status']}{detail}", ""]
-    if candidate["detail"]:
+    if candidate.get("detail"):
         lines.append(f"  note: {_printable(candidate['detail'])}")
-    if candidate["criticism"]:
+    if candidate.get("criticism"):
         lines += _text("criticism", candidate["criticism"], full=full)
     if candidate.get("tools"):
         lines += _text("tools", candidate["tools"], full=full)
@@ -193,7 +193,7 @@ def _candidate(
     for message in candidate["messages"] or ():
         lines += _text(message["role"], turn_text(message), full=full)
     if scores and scores["status"] != "ok":
-        detail = f": {_printable(scores['detail'])}" if scores["detail"] else ""
+        detail = f": {_printable(scores['detail'])}" if scores.get("detail") else ""
         lines.append(f"  not scored, {scores['status']}{detail}")
     numbers = [f"{n} {_number(scores[n])}" for n in NUMBERS if scores.get(n) is not None]
     if numbers:
