@@ -165,7 +165,16 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
         i = difference(arms, arm, "untrained") if arm != "untrained" else None
         if i is not None:
             rows.append((f"{arm} minus untrained", shown(i), "", "", str(i.seeds)))
-    table(("", "mean (95 % interval)", "p", "smallest difference found in 4 of 5 experiments", "seeds"), rows)
+    table(
+        (
+            "",
+            "mean (95 % interval)",
+            "p",
+            "smallest difference found in 4 of 5 experiments",
+            "seeds",
+        ),
+        rows,
+    )
     print("\nefficiency:", {arm: ratio(arms, arm) for arm in ("choice", "gated") if arm in arms})
     print("harm of the fault:", scaled(difference(arms, "oracle", "ungated"), 2.0))
     print("benefit of a clean revision:", scaled(difference(arms, "clean", "oracle"), 2.0))

@@ -184,4 +184,4 @@ def test_the_explanation_does_not_say_that_the_chosen_one_cannot_be_chosen() -> 
     )
     assert not any("cannot be chosen" in sentence for sentence in said)
     assert any("1.5000 deviations" in s and "no more than the last one" in s for s in said)
-    assert said[-1].startswith("Kept: the response reflection of the original.")
+    assert said[-1].startswith("Kept: the rewritten response of the original.")

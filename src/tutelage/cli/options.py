@@ -265,9 +265,7 @@ def engine_options(function: Function) -> Function:
             help="local: in this process; ray: on a pool of Ray workers.",
         ),
         click.option("--workers", type=click.IntRange(min=1), help="Ray: number of workers."),
-        click.option(
-            "--worker-cpus", type=click.IntRange(min=1), help="Ray: CPUs of each worker."
-        ),
+        click.option("--worker-cpus", type=click.IntRange(min=1), help="Ray: CPUs of each worker."),
         click.option(
             "--worker-gpus",
             type=click.FloatRange(min=0),

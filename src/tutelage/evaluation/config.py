@@ -57,7 +57,9 @@ class TaskSettings(BaseModel):
     max_new_tokens: int = Field(
         default=256, ge=1, description="The most tokens of a generated answer."
     )
-    limit: int | None = Field(default=None, ge=1, description="Maximum number of items, sampled by their ids.")
+    limit: int | None = Field(
+        default=None, ge=1, description="Maximum number of items, sampled by their ids."
+    )
     harness_task: str | None = Field(default=None, description="lm_eval: the task's name there.")
     shots: int = Field(default=0, ge=0, description="lm_eval: examples in the prompt.")
     harness_filter: str | None = Field(
@@ -100,13 +102,17 @@ class EvaluateSettings(TemplateSettings):
         exclude_if=_is_auto,  # what was hashed before this setting was there stays as it was
         description="vllm-offline: generate and compute likelihoods with vLLM in this process.",
     )
-    max_length: int | None = Field(default=None, ge=2, description="Maximum length in tokens; longer items are too_long.")
+    max_length: int | None = Field(
+        default=None, ge=2, description="Maximum length in tokens; longer items are too_long."
+    )
     batch_examples: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         default="auto",
         description="Answers generated at once; halved if they do not fit into memory. auto: as "
         "many as fit into the GPU's memory; 16 on a CPU.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the sample of items and of the harness.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the sample of items and of the harness."
+    )
 
     def hashed(self) -> dict[str, Any]:
         """The settings as a key takes them: `auto` as the number that was the default before."""
