@@ -132,8 +132,8 @@ def check_report(text: str, found: Mapping[str, Any], rule: str) -> None:
     said = " ".join(sentences.split())
     assert not WRONG_PLURALS.search(said), said
     chosen = re.search(
-        r"(The rule|The student \S+) kept (\d+) of (\d+) examples? \([^)]*\): (\d+) in a refined "
-        r"version and (\d+) as they were. It refused (\d+)",
+        r"(The rule|The student \S+) kept (\d+) of (\d+) examples? \([^)]*\): (\d+) in a rewritten "
+        r"version and (\d+) as they were. It dropped (\d+)",
         said,
     )
     assert chosen is not None, said[:600]

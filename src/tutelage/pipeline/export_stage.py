@@ -51,7 +51,7 @@ def trl(file: Path) -> str:
         f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
         'columns = ["prompt", "completion", "tools", "chat_template_kwargs"]\n'
         "data = data.select_columns([c for c in columns if c in data.column_names])\n"
-        "# loss on the completion only, as it was scored, and nothing cut without a word\n"
+        "# loss on the completion only, as it was scored; nothing is truncated silently\n"
         "args = SFTConfig(completion_only_loss=True, max_length=None)\n"
         'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
     )

@@ -20,7 +20,7 @@ SET_WORDS: Mapping[str, str] = {
     "random": "random",
     "random_version": "a random version of each example",
     "longest": "longest",
-    "all_refined": "all refined",
+    "all_refined": "all rewritten",
     "all_original": "all original",
 }
 
@@ -40,7 +40,7 @@ REASON_WORDS: Mapping[str, str] = {
     "kept_all": "every version that may be chosen is kept",
     "in_the_cut": "within the requested number",
     "drawn": "chosen at random",
-    "most_refined": "the most refined version",
+    "most_refined": "the most rewritten version",
     "length_matched": "chosen for its length, to match what another rule keeps",
     "within_bands": "its language, length and similarity are among the most usual",
     "original_within_bands": "its rewrites are less usual; the original is kept",
