@@ -145,4 +145,4 @@ def test_scores_of_two_students_cannot_be_explained_together():
 
 def test_every_reason_has_a_meaning():
     assert all(meaning_of(reason).endswith(".") for reason in REASONS)
-    assert meaning_of("sample_too_long") == "The sample has no number: too_long."
+    assert meaning_of("sample_too_long") == "The sampled response has no number: too_long."
