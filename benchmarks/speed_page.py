@@ -59,18 +59,21 @@ def others() -> str:
     text = ""
     again = [row for (what, _), row in last.items() if what == "again"]
     if again:
-        text += "\n### Scoring again from the cache, including the start of the process\n\n" + table(
-            ["student", "candidates", "first, s", "second, s", "times"],
-            [
+        text += (
+            "\n### Scoring again from the cache, including the start of the process\n\n"
+            + table(
+                ["student", "candidates", "first, s", "second, s", "times"],
                 [
-                    r["model"],
-                    r["candidates"],
-                    r["first_wall_seconds"],
-                    r["second_wall_seconds"],
-                    r["times"],
-                ]
-                for r in again
-            ],
+                    [
+                        r["model"],
+                        r["candidates"],
+                        r["first_wall_seconds"],
+                        r["second_wall_seconds"],
+                        r["times"],
+                    ]
+                    for r in again
+                ],
+            )
         )
     memory = [row for (what, _), row in last.items() if what == "memory"]
     if memory:

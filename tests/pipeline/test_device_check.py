@@ -70,7 +70,7 @@ def test_every_line_is_there_and_tools_that_are_absent_say_so(
     trained = [name for name in lines if name.startswith("training loss")]
     assert len(trained) == 3 + 2
     assert "differ from one process" in lines["training loss, DDP, 2 processes"]
-    assert lines["training loss, FSDP2, 2 processes"] == "not run: it needs graphics cards"
+    assert lines["training loss, FSDP2, 2 processes"] == "not run: it needs GPUs"
 
 
 def test_a_device_that_computes_otherwise_makes_the_report_unhealthy(

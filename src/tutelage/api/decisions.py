@@ -110,7 +110,7 @@ def _run_of_scores(scores: Scores, *, progress: Progress) -> Run:
 
     if scores.data is None:
         raise SettingsError(
-            "these scores do not say of which rows they are",
+            "these scores do not name their rows",
             hint="select from the result of tutelage.score, or from a run",
         )
     data, reading = scores.data
@@ -372,7 +372,8 @@ def view(
     names = (selections,) if isinstance(selections, str) else tuple(selections)
     if len(names) + (compare_with is not None) > 2:  # noqa: PLR2004
         raise SettingsError(
-            "the viewer compares two", hint="give two selections, or `compare_with` and one at most"
+            "the viewer compares at most two selections",
+            hint="give two selections, or `compare_with` and one at most",
         )
     found = needed_run(run)
     first, second = (*names, None, None)[:2]

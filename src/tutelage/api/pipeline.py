@@ -213,7 +213,7 @@ def _several(
     from tutelage.pipeline import yaml_value
 
     if (teacher is None) == (teachers is None):
-        raise SettingsError("give teacher or teachers, one of the two", hint="see docs/teachers.md")
+        raise SettingsError("give either teacher or teachers", hint="see docs/teachers.md")
     if teacher is not None:
         return [teacher]
     if isinstance(teachers, str | Path):

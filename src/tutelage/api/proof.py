@@ -114,7 +114,7 @@ def _file_of(data: Data, folder: Path) -> Path:
     path = values.pop("path")
     if values or not isinstance(path, str):
         raise SettingsError(
-            "a training takes one file, without settings of the reader",
+            "training takes one file, without reader settings",
             hint="make a run of it first: tutelage.load(data, ...)",
         )
     return Path(path)
@@ -135,7 +135,7 @@ def _model_of(student: Any) -> str:
         values = model_values(student, {})
         if set(values) != {"model"}:
             raise SettingsError(
-                f"student: {', '.join(sorted(set(values) - {'model'}))} are settings of reading",
+                f"student: {', '.join(sorted(set(values) - {'model'}))} are reader settings",
                 hint="give the name of the model, and settings of this function as keywords",
             )
         return str(values["model"])

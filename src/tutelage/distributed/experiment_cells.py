@@ -98,7 +98,7 @@ def called_on_worker(
     if values.get("workers", 1) != 1:
         raise SettingsError(
             f"workers {values['workers']}: this is one task for one worker",
-            hint="leave workers out; `tutelage prove` spreads many trainings over a pool",
+            hint="leave workers out; `tutelage prove` runs many training runs on a pool",
         )
     settings = checked(RaySettings, {**values, "workers": 1}, place="ray")
     with joined(settings) as ray:

@@ -377,7 +377,7 @@ def _reports(
                     yield from block.to_pylist()
         except ray.exceptions.RayError as error:
             raise RunError(
-                f"the workers cannot go on: {str(error).splitlines()[0]}",
+                f"the workers failed: {str(error).splitlines()[0]}",
                 hint="the same command continues; `ray status` shows what the cluster has",
             ) from error
 

@@ -215,7 +215,7 @@ def _golden(work: _Bench) -> Iterator[DeviceLine]:
         lines = "lines that share prefixes" if engine.reads_lines else "padded rows"
         yield DeviceLine(
             check=f"golden rows, {dtype}",
-            result=f"worst difference to the processor {worst:.2g} nats (limit {limit:g}), {lines}",
+            result=f"worst difference from the CPU {worst:.2g} nats (limit {limit:g}), {lines}",
             healthy=worst <= limit,
         )
 
@@ -271,7 +271,7 @@ def _vllm_speed(work: _Bench, dtype: str) -> DeviceLine:
     if find_spec("vllm") is None:
         return DeviceLine(check=check, result="absent: vllm is not installed")
     if kind_of(work.device) != "cuda":
-        return DeviceLine(check=check, result="not run: it needs a graphics card")
+        return DeviceLine(check=check, result="not run: it needs a GPU")
     tokens = work.lengths[1]
     passages = bench.rows_of(work.shapes[0], tokens=tokens, count=work.rows(tokens), seed=work.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -313,7 +313,7 @@ def _long_rows(work: _Bench) -> Iterator[DeviceLine]:
 
         if work.small:
             read()
-            found = "read; memory is not measured on a processor"
+            found = "read; memory is not measured on a CPU"
         else:
             found = f"{TorchGauge(work.device).peak(read) / _GIB:.2f} GiB above the weights"
         yield DeviceLine(check=f"a row of {tokens} tokens, {shape.name}, {dtype}", result=found)
@@ -339,7 +339,7 @@ def _training(work: _Bench) -> Iterator[DeviceLine]:
             off = max(abs(a - b) for a, b in zip(found, exact, strict=True))
             yield DeviceLine(
                 check=f"training loss, {mode}",
-                result=f"first and last loss differ from the processor's by {off:.2g} nats",
+                result=f"first and last loss differ from the CPU's by {off:.2g} nats",
                 healthy=off < _SAME_LOSS,
             )
 
@@ -389,7 +389,7 @@ def _shared_training(work: _Bench) -> Iterator[DeviceLine]:
             elif few:
                 reason = "not run: there is one device"
             elif kind == "cpu" and variables:
-                reason = "not run: it needs graphics cards"
+                reason = "not run: it needs GPUs"
             if reason is not None:
                 yield DeviceLine(check=check, result=reason)
                 continue

@@ -141,7 +141,7 @@ def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
         example_id, status, detail = found[0]
         if example_id is None:
             raise DataError(
-                f"input row {name[4:]} is no example: {status}",
+                f"input row {name[4:]} was not read as an example: {status}",
                 hint=str(detail or "see rows.parquet"),
             )
         return str(example_id)

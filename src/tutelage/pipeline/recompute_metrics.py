@@ -197,7 +197,7 @@ def scores_at(source: Path) -> pa.Table:
         ) from error
     if not {"student", "candidate_id", "status"} <= set(table.column_names):
         raise DataError(
-            f"{path}: is no scores table, it has {', '.join(table.column_names[:6])}, ...",
+            f"{path}: is not a scores table, it has {', '.join(table.column_names[:6])}, ...",
             hint="`tutelage score` writes one",
         )
     return table
@@ -228,7 +228,7 @@ def delta_losses(
         each group, with both losses.
 
     Raises:
-        DataError: A file is no scores table of one student, or no candidate is in both.
+        DataError: A file is not a scores table of one student, or no candidate is in both.
     """
     before, after = _by_candidate(base), _by_candidate(current)
     rows = [

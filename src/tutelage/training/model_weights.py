@@ -54,8 +54,8 @@ def starting_model(parts: OpenStudent, settings: TrainSettings) -> Any:
         return load_weights(parts.folder, parts.settings, dtype=held)  # type: ignore[arg-type]  # a name
     if kind_of(parts.device) not in ("cuda", "xpu"):
         raise SettingsError(
-            f"base_weights 4bit: a {parts.device} device does not compute with 4 bits here",
-            hint="train on an NVIDIA, AMD or Intel card, or set base_weights to bfloat16",
+            f"base_weights 4bit: 4-bit weights do not work on a {parts.device} device here",
+            hint="train on an NVIDIA, AMD or Intel GPU, or set base_weights to bfloat16",
         )
     if find_spec("bitsandbytes") is None:
         raise MissingExtraError(

@@ -130,7 +130,7 @@ def test_an_arm_that_cannot_come_near_the_budget_is_refused(place: Path, tmp_pat
     ("more", "said"),
     [
         ({"primary": "tolls"}, "primary: there is no task 'tolls'"),
-        ({"train": {"seed": 9}}, "train: seed does nothing here; set seeds"),
+        ({"train": {"seed": 9}}, "train: seed has no effect here; set seeds"),
         ({"train": {"template": "alpaca"}}, "train: template does nothing here"),
         ({"evaluate": {"template": "alpaca"}}, "evaluate: template does nothing here"),
         ({"seeds": [-1, 1]}, "seeds"),

@@ -215,7 +215,7 @@ def _of_student(
     items = _items(settings, task) or (len(paired.items) if paired is not None else None)
     if items is None:
         raise SettingsError(
-            f"task {task}: how many items it has is unknown before it is read",
+            f"task {task}: its number of items is not known in advance",
             hint="give the task a limit",
         )
     comparisons = _comparisons(settings)

@@ -108,7 +108,7 @@ class RankSettings(BaseModel):
             "style_distance": self.own is not None,
         }
         if not given.get(self.by, True):
-            raise ValueError(f"by {self.by}: nothing gives its numbers; {_GIVES[self.by]}")
+            raise ValueError(f"by {self.by}: its values are not available; {_GIVES[self.by]}")
         return self
 
     @property

@@ -86,7 +86,9 @@ class ProbeSettings(BaseModel):
     @model_validator(mode="after")
     def _seeds_differ(self) -> "ProbeSettings":
         if set(self.seeds) & set(self.sweep_seeds):
-            raise ValueError("sweep_seeds must differ from seeds, or the winner's luck stays in")
+            raise ValueError(
+                "sweep_seeds must differ from seeds, or the winner's gain stays biased"
+            )
         return self
 
 

@@ -312,9 +312,7 @@ class RoundsSettings(RunSettings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names one twice")
         if self.rewrite.attempts and self.rewriter is None:
-            raise ValueError(
-                "rewrite.attempts needs a teacher, or rewrite.teacher: who else would rewrite?"
-            )
+            raise ValueError("rewrite.attempts needs `teacher` or `rewrite.teacher`")
         return self
 
     @property
