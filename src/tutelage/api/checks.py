@@ -71,8 +71,8 @@ def verify(
         minimum_share: For `agreement`: the least share of answers that a majority needs, in [0, 1].
         name: For a run: what the verdicts are called; by default the check.
         out: A Parquet file to write as well.
-        progress: None, a bool, or a progress of your own.
-        doors: How the judge is reached; tests put a fake behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the judge is opened; tests use it to pass a fake.
         **options: How data is read (see `read`), how responses are checked (`processes`,
             `time_limit_seconds`, ...) and how the judge is asked (`base_url`, ...).
 
@@ -157,7 +157,7 @@ def filter(  # noqa: A001  (the name of the command)
     doors: Doors | None = None,
     **options: Unpack[FilterCallOptions],
 ) -> Filtered | FilterComparison:
-    """The decision of filters on every candidate: length, duplicates, contamination and the like.
+    """The decisions of filters on every candidate: length, duplicates, contamination and more.
 
     Args:
         data: A run, or a path or rows in memory (see `read`), of which a temporary run is made.
@@ -165,8 +165,8 @@ def filter(  # noqa: A001  (the name of the command)
             `filters`; see docs/filters.md.
         compare: Apply each filter on its own and compare them; nothing is written.
         teacher: For filters that ask a teacher: its name or settings.
-        progress: None, a bool, or a progress of your own.
-        doors: How the teacher is reached; tests put a fake behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the teacher is opened; tests use it to pass a fake.
         **options: How data is read (see `read`) and how the teacher is asked (`base_url`, ...).
 
     Returns:

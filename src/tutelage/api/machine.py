@@ -28,11 +28,11 @@ def doctor(
 
     Args:
         student: Also open this student and check its template.
-        device: Test this device (`auto`: the fastest) with models of random weights instead.
+        device: Test this device (`auto`: the fastest) with randomly initialized models instead.
         trainer_truth: Exported rows: are the tokens that TRL trains on those that were scored?
         trainer_max_length: The trainer's limit, in tokens.
-        limit: Compare only so many rows; by default all.
-        progress: None, a bool, or a progress of your own.
+        limit: Compare only this many rows; by default all.
+        progress: None, True, False, or your own progress object; see `load`.
         **options: How the template is rendered: `template`, `template_args`, `template_date`,
             `thinking`.
 

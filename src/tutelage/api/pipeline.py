@@ -42,12 +42,12 @@ Settings = str | Mapping[str, Any] | BaseModel
 def read(
     source: Data, settings: ReadSettings | None = None, **options: Unpack[DataOptions]
 ) -> Rows:
-    """The rows of some data, each as an example or with the reason why it is none.
+    """Rows of a dataset, each as an example or with the reason why it could not be read.
 
     Args:
         source: A path, a folder, a pattern, the id of a hub dataset, or a list of these; a list
             of dicts; a pyarrow table; a `datasets.Dataset`; a pandas or polars frame.
-        settings: How to read it; by default everything is found out from the content.
+        settings: How to read it; by default everything is detected from the content.
         **options: The same settings as keywords: `format`, `shape`, `fields`, `source_name`,
             `teacher_name`, `limit`, `split`, `subset`.
 
@@ -56,7 +56,7 @@ def read(
         source again. Every function that takes data takes it, too.
 
     Raises:
-        DataError: There is no such source, or it is in no format that can be read.
+        DataError: There is no such source, or its format is not supported.
         SettingsError: A setting is wrong.
 
     Examples:
@@ -94,12 +94,13 @@ def load(
     progress: ShownProgress = None,
     **options: Unpack[DataOptions],
 ) -> Loaded:
-    """A run folder with the rows of some data, which needs neither a teacher nor a student.
+    """Run folder with the rows of a dataset; needs neither a teacher nor a student.
 
     Args:
         data: A path or rows in memory; see `read`.
-        out: The run folder; None makes a temporary one, which goes away with the result.
-        progress: None shows bars where a person sees them; or a bool, or a progress of your own.
+        out: The run folder; None creates a temporary one, which is deleted with the result.
+        progress: None shows bars in a terminal or notebook; True, False, or your own progress
+            object.
         **options: How data is read; see `read`.
 
     Returns:
@@ -153,18 +154,18 @@ def sample(
         teachers: Instead of `teacher`: several, each with settings and a `share`, or a YAML file.
         n: Responses for each instruction, at least 1; with `accepted`, the most that are asked for.
         accept: With `accepted`: the check that a response has to pass, such as `maths`.
-        out: The run folder; None makes a temporary one. Replies are then kept in the user's cache.
-        dry_run: Only estimate the cost; nothing is asked.
+        out: The run folder; None creates a temporary one; replies are then kept in the user's
+            cache.
+        dry_run: Only estimate the cost; no request is sent.
         engine: `local`, or `ray`: a pool of Ray workers for a local teacher.
         ray: Settings of the pool.
-        progress: None, a bool, or a progress of your own.
-        doors: How teachers are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How teachers are opened; tests use it to pass fakes.
         **options: How data is read (see `read`), how the teacher is asked (`base_url`,
             `concurrency`, `max_cost`, ...) and how it samples (`temperature`, `max_tokens`, ...).
 
     Returns:
-        All candidates of the run; those that could not be had have a status and no text. Or the
-        estimate.
+        All candidates of the run; failed ones have a status and no text. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -248,16 +249,17 @@ def refine(
     Args:
         data: A path or rows in memory; see `read`.
         teacher: The name of the teacher as its server knows it, or settings.
-        student: A model that chooses on the way, so that only two calls an example are paid; None
-            writes every branch: three calls an example.
+        student: A model that chooses between the steps, so that each example takes two calls. None
+            rewrites every version: three calls per example.
         steps: What the teacher rewrites: `instruction`, `response` or (default) both; with
             `source="student"`, which rewrites the student's own answers, only `response`.
-        out: The run folder; None makes a temporary one. Replies are then kept in the user's cache.
-        dry_run: Only estimate the cost; nothing is asked.
+        out: The run folder; None creates a temporary one; replies are then kept in the user's
+            cache.
+        dry_run: Only estimate the cost; no request is sent.
         engine: `local`, or `ray`: a pool of Ray workers for a local teacher.
         ray: Settings of the pool.
-        progress: None, a bool, or a progress of your own.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How student and teacher are opened; tests use it to pass fakes.
         **options: How data is read (see `read`), how the teacher is asked (`base_url`, ...) and
             what it writes (`max_tokens`, `prompt_version`, ...).
 

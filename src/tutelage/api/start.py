@@ -31,10 +31,10 @@ def audit(
         data: A path or rows in memory (see `read`).
         student: The model that will be trained: a folder, a hub id or an alias, or settings.
         out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
-        dry_run: Only estimate tokens and time; the student reads for some seconds.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
+        dry_run: Only estimate tokens and time; the student scores for some seconds.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
         **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
 
     Returns:

@@ -212,7 +212,7 @@ def delta_losses(
     by: Group | None = None,
     data: Path | None = None,
 ) -> dict[str, Any]:
-    """Change by training: the loss under one student minus that under another.
+    """Effect of training: the loss under one student minus that under another.
 
     Args:
         base: Scores by the student before: a run folder or a scores table.
