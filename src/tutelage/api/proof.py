@@ -53,8 +53,8 @@ def train(
         measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
             0 uses the last measurement.
         progress: None, True, False, or your own progress object; see `load`.
-        **options: Settings of the training run: `method`, `epochs`, `learning_rate`, `batch_examples`,
-            `max_tokens`, `seed`, `template`, ...
+        **options: Settings of the training run: `method`, `epochs`, `learning_rate`,
+            `batch_examples`, `max_tokens`, `seed`, `template`, ...
 
     Returns:
         One row with steps, tokens and losses in nats per token; `model` is the folder of the

@@ -36,7 +36,7 @@ train_set = tt.export(chosen, "trl").to_dataset()
 
 **Data** may be a path, a folder, a pattern, the id of a hub dataset or a list of these; a list of
 dicts or any iterable of mappings; a pyarrow table; a `datasets.Dataset`; a pandas or polars frame;
-or the result of `tt.read`. Keywords of the reader (`limit`, `fields`, `shape`, ...) are accepted, too.
+or the result of `tt.read`. Keywords of the reader (`limit`, `fields`, `shape`, ...) are accepted.
 
 **Models** are given by name, with their settings as keywords or as a mapping
 (`teacher={"model": "qwen", "base_url": "http://127.0.0.1:8081/v1"}`). A `tt.Student` that is
@@ -54,8 +54,9 @@ always shows them, `False` never. An object with the methods `begin`, `advance`,
 receives the progress directly.
 
 **Errors** are `tutelage.TutelageError`: the message names the value and the place, `hint` gives the
-next step. If a command finishes its other work before it fails, for example because a teacher became
-unavailable, the function raises at the end; finished work is kept, and the same call resumes.
+next step. If a command finishes its other work before it fails, for example because a teacher
+became unavailable, the function raises at the end; finished work is kept, and the same call
+resumes.
 """
 
 
