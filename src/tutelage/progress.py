@@ -103,7 +103,7 @@ class LiveBars:
             self._bars.update(self._task, note=_printable(note))
 
     def beat(self) -> None:
-        """Show a bar of its own while no stage is at work, from the second beat on."""
+        """Show a separate bar while no stage is running, from the second beat on."""
         if self._beats is None:
             return
         self._beats += 1

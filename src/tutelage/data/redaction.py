@@ -366,7 +366,7 @@ def _octets(body: str) -> Iterator[bytes]:
 
 
 def _octets_of_85(run: str) -> Iterator[bytes]:
-    """What a text stands for in each form of base 85, where it looks like one."""
+    """Decodings of a text in each form of base 85, if it looks like one."""
     body = run.strip("\"'").removeprefix("<~").removesuffix("~>")
     kinds = (str.isupper, str.islower, str.isdigit)
     if not all(any(map(kind, body)) for kind in kinds) or body.isalnum():

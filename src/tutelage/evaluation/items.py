@@ -69,9 +69,8 @@ def choices_of(value: object, *, place: str) -> Choices:
 def right_index(answer: object, choices: Choices, *, place: str) -> int:
     """Index of the right choice, 0-based.
 
-    A text is a label where the choices have labels; where they have none it is an index or a
-    letter, A for the first. A number is an index; where it is also the label of another choice
-    the row is refused.
+    A text is a label if the choices have labels, otherwise an index or a letter (A for the first).
+    A number is an index; if it is also the label of another choice, the row is an error.
 
     Args:
         answer: As the row has it.

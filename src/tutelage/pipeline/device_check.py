@@ -1,8 +1,8 @@
 """Self-test of a device: `tutelage doctor --device`.
 
-Models have random weights from a seed, so that nothing has to be fetched. Each line says what was
-measured, or why it was not; a line whose two numbers should be equal and are not makes the report
-unhealthy. On a processor the same lines are filled with a tiny model, in seconds.
+Models have random weights from a seed, so nothing has to be downloaded. Each line reports a
+measurement, or why it was not made. If two numbers that should be equal differ, the report is
+unhealthy. On a CPU the same lines are computed with a tiny model, in seconds.
 """
 
 import json

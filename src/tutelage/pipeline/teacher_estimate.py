@@ -226,7 +226,7 @@ def _figures(
 def calling_work(
     stage: str, teacher: TeacherSettings, *, calls: int, tokens: int, replies: int, pace: float
 ) -> Work:
-    """The calls of a teacher as one part of a command's work; nobody is asked to measure it.
+    """Calls of a teacher as one part of a command's work; no request is sent to measure it.
 
     Args:
         stage: What they are for.

@@ -59,7 +59,7 @@ def flat_turns(
 ) -> list[Turn]:
     """Turns with one role and text each, as ShareGPT and LLaMA-Factory have them.
 
-    Thinking stands in front of the text; calls of tools are a turn of their own kind.
+    Thinking precedes the text; tool calls are a separate kind of turn.
 
     Args:
         turns: Rows of the `MESSAGES` type without the fields they do not have.

@@ -247,7 +247,7 @@ def _cut(decision: Mapping[str, Any]) -> list[str]:
 
 
 def _against(metric: str, new: float, old: float, *, better: str, won: bool) -> str:
-    """Both numbers, with enough digits to tell them apart."""
+    """Both numbers, with enough digits to distinguish them."""
     digits = _DIGITS
     while new != old and f"{new:.{digits}f}" == f"{old:.{digits}f}" and digits < 17:  # noqa: PLR2004
         digits += 1

@@ -104,10 +104,11 @@ def save_trained(
 ) -> None:
     """Save the trained student atomically.
 
-    The tokenizer's files are copied as they are, so that text is cut into the same tokens. Every
-    process has to come here, for each may hold a part of the weights; the first one writes.
-    `save_dtype` says whether weights keep the float32 in which they were trained: of weights around
-    0.1 bfloat16 drops updates below 0.0002, which is most of what a short training does.
+    The tokenizer's files are copied unchanged, so text is split into the same tokens. Every process
+    has to call this, because each may have a part of the weights; the first one writes.
+    `save_dtype` selects whether weights keep the float32 in which they were trained: for weights
+    around 0.1, bfloat16 drops updates below 0.0002, which is most of the change of a short training
+    run.
 
     Args:
         trainer: The trainer.

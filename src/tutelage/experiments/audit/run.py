@@ -92,8 +92,8 @@ def draw_sample(
 ) -> AuditSample:
     """Draw examples in one pass over the rows, with only the sample in memory.
 
-    The draw depends on the seed and the ids of examples, not on their order. Of an example with
-    several responses one is drawn, and its original if there is one.
+    The sample depends on the seed and the ids of examples, not on their order. If an example has
+    several responses, one of them is sampled, together with the original if there is one.
 
     Args:
         rows: All rows.

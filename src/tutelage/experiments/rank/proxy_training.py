@@ -5,9 +5,9 @@
     OUT/probes/sweep/           an experiment: the best source alone, the best 2, 4, 8, all
     OUT/probes.parquet, sweep.parquet
 
-Items are split in two by their ids: the rungs choose by one half, the sweep is measured on the
-other half with seeds of its own. So what the sweep says of the winner is not flattered by the
-choice. Every training is an ordinary cell of `prove`: the same call continues what was stopped.
+Items are split in two by their ids: the rungs choose on one half, and the sweep is measured on the
+other half with separate seeds. So the result of the sweep is not biased by the choice. Every
+training run is an ordinary cell of `prove`: the same call resumes an interrupted one.
 """
 
 import re
