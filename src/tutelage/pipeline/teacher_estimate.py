@@ -101,8 +101,8 @@ def refine_estimate(
         "rows": rows,
         **figures,
         "response_reflections_for_each_example": branches,
-        "note": "the response that is reflected on is not written yet: the original stands for it; "
-        "a reply that cannot be used is asked for again, at most "
+        "note": "the rewritten response does not exist yet, so the original is used for its "
+        "length; an unusable reply is requested again, at most "
         f"{refine.attempts - 1} more times",
     }
     return found, work

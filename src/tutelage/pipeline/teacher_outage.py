@@ -306,7 +306,7 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
     if tally.get("away"):
         raise TeacherUnreachableError(
             f"{what}: {tally['away']}",
-            hint="the same command goes on from here, and asks only for what is missing",
+            hint="the same command resumes here and requests only what is missing",
         )
 
 

@@ -229,7 +229,7 @@ _METRICS_TEXT = (
 _PLANE_TEXT = (
     "A pair fits together when the instruction helps with the response (ifd below 1) and the "
     "response points back to the instruction (r_ifd below 1). The shaded corner is where both "
-    "hold; the rule srt takes nothing from outside it."
+    "hold; the rule srt chooses nothing outside it."
 )
 _AGREEMENT_TEXT = (
     "Spearman's rank correlation over all candidates with numbers: 1 puts them in the same "

@@ -459,7 +459,9 @@ def test_a_training_that_diverged_is_a_result_and_the_others_go_on(
     assert found["done"] == found["cells"]
     assert found["diverged"] > 0
     assert "Training tiny on choice instead of random" in found["in_words"][0]
-    assert f"{found['diverged']} of {found['cells']} trainings diverged" in found["in_words"][-1]
+    assert (
+        f"{found['diverged']} of {found['cells']} training runs diverged" in found["in_words"][-1]
+    )
     results = read_results(tmp_path / "out").to_pylist()
     lost = [r for r in results if r["status"] == "diverged"]
     assert {(r["student"], r["value"]) for r in lost} == {("wild", None)}

@@ -54,7 +54,7 @@ class RankSettings(BaseModel):
     student: StudentSettings
     out: str = Field(min_length=1)
     questions: int | None = Field(
-        default=200, ge=1, description="Number of questions to draw; per source, for sources."
+        default=200, ge=1, description="Number of questions to sample; per source, for sources."
     )
     predictors: tuple[str, ...] = Field(
         default=DEFAULT_PREDICTORS,

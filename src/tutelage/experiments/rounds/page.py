@@ -71,14 +71,14 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
             title="The loops compared",
             paragraphs=(
                 (
-                    "Paired by seed and held-out item; values above 0 favour the first. The "
-                    "p-value is corrected for all comparisons of the task after as many trainings "
+                    "Paired by seed and held-out item; values above 0 favor the first. The "
+                    "p-value is corrected for all comparisons of the task after as many rounds "
                     "(Holm). The minimum detectable effect is the smallest true difference that "
                     "this many items and seeds would find with a probability of 80 %, without the "
                     "correction."
                 ),
             ),
-            tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
+            tables=(Table(caption="Differences on held-out data", columns=columns, rows=cells),),
         ),
     )
 
@@ -172,8 +172,8 @@ def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
     return (
         Fact(value=f"{len({row['loop'] for row in rows})}", label="loops"),
         Fact(value=f"{len({row['seed'] for row in rows})}", label="seeds"),
-        Fact(value=f"{len(trained)}", label="trainings"),
-        Fact(value=f"{refused}", label="refused by the guard"),
+        Fact(value=f"{len(trained)}", label="training runs"),
+        Fact(value=f"{refused}", label="rejected by the guard"),
     )
 
 
@@ -497,8 +497,8 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="rewrites",
-            title="Rewrites of refused examples",
-            tables=(Table(caption="What came back", columns=columns, rows=cells),),
+            title="Rewrites of rejected examples",
+            tables=(Table(caption="Results of the rewrites", columns=columns, rows=cells),),
         ),
     )
 

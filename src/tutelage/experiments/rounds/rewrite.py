@@ -75,7 +75,7 @@ def rewrite_refused(
         if settings.rewrite.show_attempt:
             refused = _with_attempts(run, refused, settings, student, doors, progress=progress)
         written, tally = _ask(run, refused, settings, doors=doors, progress=progress)
-        need_all(tally, what=f"{run.root.name}: rewriting what was refused")
+        need_all(tally, what=f"{run.root.name}: rewriting rejected candidates")
         rows = [
             {
                 "example_id": item.candidate.example_id,
