@@ -116,8 +116,8 @@ def probed_in_words(probed: Probed) -> list[str]:
         w = probed.winner
         said.append(
             f"By small training runs {w['source']} is first: {w['measured']:+.3g} over the mean of "
-            f"the last rung as measured, {w['split']:+.3g} corrected for selection bias; half of the "
-            f"data chooses it {w['again_fraction']:.0%} of the time."
+            f"the last rung as measured, {w['split']:+.3g} corrected for selection bias; half of "
+            f"the data chooses it {w['again_fraction']:.0%} of the time."
         )
     if probed.unfinished:
         said.append(f"{probed.unfinished} training runs are not done; the same command continues.")
