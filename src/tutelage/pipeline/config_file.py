@@ -53,7 +53,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str, tuple[str, ...]], ...] = (
         "What the teacher is asked to rewrite.",
         ("steps", "max_tokens", "temperature", "attempts"),
     ),
-    ("score", ScoreSettings, "Metrics that are computed from the student's probabilities.", ("metrics",)),
+    ("score", ScoreSettings, "Metrics computed from the student's probabilities.", ("metrics",)),
     (
         "select",
         SelectSettings,
