@@ -413,7 +413,7 @@ def test_the_file_of_the_documentation_can_be_read(tmp_path: Path) -> None:
 
 
 def test_rewriting_without_a_teacher_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="rewrite.attempts needs `teacher`"):
+    with pytest.raises(SettingsError, match="needs `teacher` or"):
         rounds_settings(tmp_path, teacher=None, rewrite={"attempts": 1})
 
 
