@@ -119,7 +119,7 @@ class LiveBars:
 
 
 def preparing_in_words(stage: str, seconds: float | None) -> str:
-    """What is shown while no stage is at work, such as while a model is loaded.
+    """Display while no stage is running, for example while a model is loaded.
 
     Args:
         stage: The one that ended last; empty before the first.

@@ -379,7 +379,7 @@ def _octets_of_85(run: str) -> Iterator[bytes]:
 
 
 def _base85_cores(key: str) -> Iterator[str]:
-    """The part of each base 85 text that does not depend on what stands around the key.
+    """Part of each base 85 text that does not depend on the text around the key.
 
     Each group of four bytes is written on its own, as five characters.
     """

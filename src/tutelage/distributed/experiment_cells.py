@@ -155,7 +155,7 @@ def _done(work: Callable[[Any], None], item: Any) -> TutelageError | None:
 
 
 def _answered(work: Callable[[Any], Any], item: Any) -> tuple[Any, TutelageError | None]:
-    """What a function returns, or our own error as a value."""
+    """Return value of a function, or one of our errors as a value."""
     try:
         return work(item), None
     except TutelageError as error:

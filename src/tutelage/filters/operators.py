@@ -147,7 +147,7 @@ def _counts_anywhere(sign: str) -> bool:
 
 
 def _pair(text: str) -> Iterator[str]:
-    """The brackets of an interval as one sign, and what stands inside it."""
+    """Brackets of an interval as one sign, and the text inside them."""
     yield f"{text[0]},{text[-1]}"
     yield from _signs(text[1:-1].replace(",", " , "))
 
@@ -173,7 +173,7 @@ def _is_prefix_star(match: re.Match[str]) -> bool:
 
 
 def _is_operator(sign: str, match: re.Match[str]) -> bool:
-    """Whether what stands around a sign makes it an operator."""
+    """Whether the text around a sign makes it an operator."""
     before = match.string[max(match.start() - _NEAR, 0) : match.start()]
     after = match.string[match.end() : match.end() + _NEAR]
     left, right = before.rstrip(), after.lstrip()

@@ -108,7 +108,7 @@ def _overruled(override: Override) -> str:
 
 
 def settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
-    """Those of the decisions that stand."""
+    """Settings of the selection that made the current decisions."""
     values = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("rule")
     if values is None:
         raise RunError(

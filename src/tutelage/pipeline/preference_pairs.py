@@ -79,7 +79,7 @@ class Version:
 
     @property
     def context(self) -> tuple[str, str | None, str | None]:
-        """What two candidates must share to be compared: turns before the response, and tools."""
+        """Key that two compared candidates share: turns before the response, and tools."""
         return _as_key(self.messages[:-1]), self.tools, self.template_args
 
     @property

@@ -62,7 +62,7 @@ def refine_estimate(
     branches: int,
     progress: Progress,
 ) -> tuple[dict[str, Any], Work]:
-    """What a rewriting of some data would ask the teacher, and the same as a part of the work.
+    """Teacher requests of a rewriting, and the same as a part of the work.
 
     Args:
         data: The rows.
@@ -122,7 +122,7 @@ def estimate_sample(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """What `sample_data` would ask the teachers, and what that would cost.
+    """Teacher requests of `sample_data`, and their cost.
 
     Args:
         data: Settings of the data room, with `path`.
@@ -172,7 +172,7 @@ def estimate_sample(
 def teachers_estimate(
     asked: Mapping[str, tuple[TeacherSettings, Iterable[Request]]], *, run: RunFolder, stage: str
 ) -> tuple[dict[str, Any], list[Work]]:
-    """What requests to several teachers would cost together, and one part of the work for each.
+    """Total cost of requests to several teachers, and one part of the work for each.
 
     Args:
         asked: The settings and the requests of each teacher, by its name.
@@ -200,7 +200,7 @@ def teachers_estimate(
 def teacher_estimate(
     requests: Iterable[Request], *, teacher: TeacherSettings, run: RunFolder, stage: str
 ) -> tuple[dict[str, Any], Work]:
-    """What some requests would cost, and the same as one part of a command's work.
+    """Cost of some requests, and the same as one part of a command's work.
 
     Args:
         requests: What would be asked.

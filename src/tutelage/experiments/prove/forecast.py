@@ -164,7 +164,7 @@ def _seconds(about: Mapping[str, Any]) -> float:
 
 
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """What the manifests of finished cells say."""
+    """Contents of the manifests of finished cells."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
         if is_done(path.parent):
             yield read_cell(path.parent)
