@@ -51,7 +51,7 @@ def test_a_key_that_names_no_choice_is_refused(tmp_path: Path, answer: object) -
 
 
 def test_a_key_that_is_no_label_is_refused_where_there_are_labels(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"row 0: answer_index '0' names none"):
+    with pytest.raises(DataError, match=r"row 0: answer_index '0' matches none"):
         chosen(tmp_path, choices=ARC, answerKey="0")
 
 

@@ -336,7 +336,9 @@ def test_what_a_ranking_of_an_unusual_pool_says_is_in_its_tables(
         for pair in found.pairs.to_pylist()
         if (pair["a"], pair["predictor"]) == (first["entrant"], found.by) and pair["told_apart"]
     ]
-    assert ("surely worse" in said) == (len(numbered) > 1 and len(worse) == len(numbered) - 1)
+    assert ("significantly worse" in said) == (
+        len(numbered) > 1 and len(worse) == len(numbered) - 1
+    )
 
 
 @pytest.mark.parametrize(
