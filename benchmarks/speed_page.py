@@ -59,18 +59,21 @@ def others() -> str:
     text = ""
     again = [row for (what, _), row in last.items() if what == "again"]
     if again:
-        text += "\n### A second scoring, with the start of the process\n\n" + table(
-            ["student", "candidates", "first, s", "second, s", "times"],
-            [
+        text += (
+            "\n### Scoring again from the cache, including the start of the process\n\n"
+            + table(
+                ["student", "candidates", "first, s", "second, s", "times"],
                 [
-                    r["model"],
-                    r["candidates"],
-                    r["first_wall_seconds"],
-                    r["second_wall_seconds"],
-                    r["times"],
-                ]
-                for r in again
-            ],
+                    [
+                        r["model"],
+                        r["candidates"],
+                        r["first_wall_seconds"],
+                        r["second_wall_seconds"],
+                        r["times"],
+                    ]
+                    for r in again
+                ],
+            )
         )
     memory = [row for (what, _), row in last.items() if what == "memory"]
     if memory:
@@ -125,8 +128,8 @@ def workers() -> str:
 
 def main() -> None:
     parts = {
-        "Beside the plain loop": plain_loop() + others(),
-        "Beside wana 0.5.1": wana(),
+        "Compared with the plain loop": plain_loop() + others(),
+        "Compared with wana 0.5.1": wana(),
         "Two workers beside one": workers(),
         "Share of the machine's matrix products": shares(),
     }

@@ -79,7 +79,7 @@ def test_the_audit_counts_every_row_and_writes_its_page(
     assert (tmp_path / "audit" / "audit.html").is_file()
     told = capsys.readouterr().out
     assert found["found"].summary["in_words"] in told
-    assert "read planted faults: " in told
+    assert "score planted faults: " in told
 
 
 def test_the_worth_of_a_rewrite_is_decided_and_compared(

@@ -103,7 +103,7 @@ class LiveBars:
             self._bars.update(self._task, note=_printable(note))
 
     def beat(self) -> None:
-        """Show a bar of its own while no stage is at work, from the second beat on."""
+        """Show a separate bar while no stage is running, from the second beat on."""
         if self._beats is None:
             return
         self._beats += 1
@@ -119,7 +119,7 @@ class LiveBars:
 
 
 def preparing_in_words(stage: str, seconds: float | None) -> str:
-    """What is shown while no stage is at work, such as while a model is loaded.
+    """Display while no stage is running, for example while a model is loaded.
 
     Args:
         stage: The one that ended last; empty before the first.

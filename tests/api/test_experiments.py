@@ -127,5 +127,5 @@ def test_the_viewer_prints_its_link_and_serves(
     tt.view(run, row=1, browser=False, doors=doors())
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
     assert len(served) == 1
-    with pytest.raises(SettingsError, match="compares two"):
+    with pytest.raises(SettingsError, match="compares at most two"):
         tt.view(run, selections=("main", "a", "b"))

@@ -161,6 +161,6 @@ def test_a_keyword_works_by_its_old_name_for_a_while() -> None:
         assert "beside" not in inspect.signature(function).parameters
     with (
         pytest.warns(DeprecationWarning, match="now called"),
-        pytest.raises(SettingsError, match="compares two"),
+        pytest.raises(SettingsError, match="compares at most two"),
     ):
         tt.view("runs/none", beside="runs/other", selections=("main", "strict"))

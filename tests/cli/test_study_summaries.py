@@ -37,7 +37,7 @@ def test_a_task_without_values_shows_none() -> None:
 def test_an_experiment_that_has_not_begun_has_no_report() -> None:
     found = {"done": 0, "cells": 4, "out": "x", "in_words": ["Nothing is finished yet."]}
     assert joined(text.prove_text(found)).splitlines() == [
-        "Cells finished (trainings, and untrained students): 0 of 4.",
+        "Finished cells (training runs and untrained students): 0 of 4.",
         "Nothing is finished yet.",
         "Experiment folder: x",
     ]
@@ -60,7 +60,7 @@ def test_a_long_ranking_says_that_it_is_cut() -> None:
 def test_probes_that_were_not_begun_show_no_table() -> None:
     probes = {"in_words": ["Not done."], "rungs": [], "sweep": [], "unfinished": 3}
     found = {"in_words": [], "sources": [], "probes": probes, "report": "r.html"}
-    assert "Trainings not done yet: 3." in joined(text.ranking_text(found))
+    assert "Training runs not done yet: 3." in joined(text.ranking_text(found))
 
 
 def test_drift_shows_changes_only_where_there_are_some() -> None:

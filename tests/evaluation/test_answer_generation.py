@@ -49,7 +49,7 @@ def test_answers_that_do_not_fit_together_are_written_in_halves(
     assert answers(opened(student), tmp_path / "halves") == exact
     assert sizes == [5, 2, 3, 1, 2]
     fits = 0
-    with pytest.raises(StudentError, match="out of memory at an answer of 5 tokens") as raised:
+    with pytest.raises(StudentError, match="out of memory: an answer of 5 tokens") as raised:
         answers(opened(student), tmp_path / "none")
     assert "max_new_tokens" in str(raised.value.hint)
 

@@ -46,12 +46,12 @@ def test_without_labels_a_key_is_an_index_or_a_letter(
 
 @pytest.mark.parametrize("answer", [0.9, True, 3, -1, "D", "", "red", [0], "-1"])
 def test_a_key_that_names_no_choice_is_refused(tmp_path: Path, answer: object) -> None:
-    with pytest.raises(DataError, match=r"items\.jsonl: row 0: answer_index .* names none of 3"):
+    with pytest.raises(DataError, match=r"items\.jsonl: row 0: answer_index .* matches none of 3"):
         chosen(tmp_path, choices=["red", "blue", "green"], label=answer)
 
 
 def test_a_key_that_is_no_label_is_refused_where_there_are_labels(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"row 0: answer_index '0' names none"):
+    with pytest.raises(DataError, match=r"row 0: answer_index '0' matches none"):
         chosen(tmp_path, choices=ARC, answerKey="0")
 
 
@@ -69,8 +69,8 @@ def test_a_number_that_is_an_index_and_another_label_is_refused(tmp_path: Path) 
         (["red", None], "choices holds None, expected texts"),
         (["red"], "1 choices, expected two or more"),
         ({"A": "red", "B": "blue"}, r"choices\.text is None, expected a list"),
-        ({"text": ["red", "blue"], "label": ["A"]}, "do not tell 2 choices apart"),
-        ({"text": ["red", "blue"], "label": ["A", "A"]}, "do not tell 2 choices apart"),
+        ({"text": ["red", "blue"], "label": ["A"]}, "are not distinct for 2 choices"),
+        ({"text": ["red", "blue"], "label": ["A", "A"]}, "are not distinct for 2 choices"),
     ],
 )
 def test_choices_that_are_none_are_refused(tmp_path: Path, choices: object, why: str) -> None:
@@ -99,9 +99,9 @@ def test_an_item_without_constraints_is_refused_when_it_is_read(
 
 def test_a_file_without_items_is_refused(tmp_path: Path) -> None:
     for kind in ("choice", "exact_match", "ifeval", "steps"):
-        with pytest.raises(DataError, match=r"items\.jsonl: holds no rows"):
+        with pytest.raises(DataError, match=r"items\.jsonl: contains no rows"):
             read_items(task(tmp_path, kind), seed=0)
-    with pytest.raises(DataError, match=r"items\.jsonl: holds no rows"):
+    with pytest.raises(DataError, match=r"items\.jsonl: contains no rows"):
         read_references(task(tmp_path, "held_out"), seed=0)
 
 

@@ -262,7 +262,7 @@ def test_a_filter_is_a_setting_of_the_harness_alone_and_changes_no_other_dump() 
     assert "harness_filter" not in plain.model_dump()
     named = plain.model_copy(update={"harness_filter": "strict"})
     assert named.model_dump()["harness_filter"] == "strict"
-    with pytest.raises(ValueError, match="does nothing in a task of kind choice"):
+    with pytest.raises(ValueError, match="has no effect in a task of kind choice"):
         TaskSettings(name="c", kind="choice", path="p", harness_filter="strict")
 
 

@@ -170,7 +170,7 @@ def test_rounds_are_counted_at_their_most(
         }
     )
     more = estimate_rounds(rewriting, progress=Silent(), measure_seconds=0.0)
-    rewrites = next(w for w in more["work"] if w["stage"] == "rewrite what was refused")
+    rewrites = next(w for w in more["work"] if w["stage"] == "rewrite rejected candidates")
     assert rewrites["count"] == 12 * 1 * 3
     assert rewrites["seconds"] is None
 

@@ -68,9 +68,9 @@ def test_a_row_without_the_field_is_named_with_its_place(tmp_path):
         ("a.jsonl", "[1]", "expected an object"),
         ("a.jsonl", '{"text": "Who?"}\n{"text": "W', "malformed_json"),
         ("a.jsonl", '{"text": " "}', "the text is empty"),
-        ("a.jsonl", "", "holds no rows"),
+        ("a.jsonl", "", "contains no rows"),
         ("a.json", "{}", "no field any of instruction"),
-        ("a.xml", "x", "in no format that can be read"),
+        ("a.xml", "x", "has no supported format"),
         ("a.parquet", "PAR1", "(?i)parquet"),
     ],
 )

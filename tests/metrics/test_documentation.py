@@ -39,7 +39,7 @@ def table():
 
 
 def sources():
-    lines = ["| metric | what it says | source | ours differs |", "|---|---|---|---|"]
+    lines = ["| metric | meaning | source | ours differs |", "|---|---|---|---|"]
     lines += [
         f"| `{spec.name}` | {spec.summary} | {spec.source} | {spec.deviation} |"
         for spec in METRICS.values()

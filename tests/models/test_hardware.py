@@ -86,7 +86,7 @@ def test_what_a_model_takes_is_counted_from_its_files(tmp_path: Path) -> None:
     [
         ("float32", {"cuda:0": 0.6}, "--dtype bfloat16"),
         ("bfloat16", {"cuda:0": 0.3, "cuda:1": 0.4}, "2 cards hold it together"),
-        ("bfloat16", {"cuda:0": 0.3, "cpu": 9.0}, "processor's memory"),
+        ("bfloat16", {"cuda:0": 0.3, "cpu": 9.0}, "CPU memory"),
         ("bfloat16", {"cuda:0": 0.3, "cpu": 0.1}, "smaller or a quantised student"),
         ("bfloat16", {"cuda:0": (0.3, 80)}, "other programs hold"),
     ],

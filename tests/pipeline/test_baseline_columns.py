@@ -112,7 +112,7 @@ def test_the_oracle_reads_a_column_of_the_data(root: Path, given: dict[str, Any]
     assert [row["step"] for row in found[:4]] == ["original"] * 3 + ["response_reflection"]
     assert [row["reason"] for row in found].count("truth_faulty") == 3
     said = explain_example(root, "row:1", selection="tried")
-    assert "The truth column says that the refinement is faulty" in " ".join(said.split())
+    assert "The truth column says that the rewrite is faulty" in " ".join(said.split())
 
 
 def test_a_column_that_is_not_there_is_an_error_that_lists_those_there_are(root: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_pool_of_answers_has_no_truth_of_each_answer(tmp_path: Path) -> None:
         "out": str(tmp_path / "run"),
         "select": {"rule": "oracle", "truth": "fault"},
     }
-    with pytest.raises(DataError, match="1 input rows, the first of them row 1, are further"):
+    with pytest.raises(DataError, match=r"1 input rows \(the first is row 1\) are further"):
         run_all(
             checked(RunSettings, values, place="test"),
             progress=Silent(), doors=doors(), with_page=False,

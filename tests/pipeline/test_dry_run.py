@@ -24,9 +24,9 @@ from tutelage.pipeline import (
     sample_data,
 )
 from tutelage.pipeline.cost_estimate import estimate_training, items_of
-from tutelage.pipeline.summary_text import estimate_facts
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.score_stage import candidates_of
+from tutelage.pipeline.summary_text import estimate_facts
 from tutelage.pipeline.work_estimate import (
     reading_of,
     reading_work,

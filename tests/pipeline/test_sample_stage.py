@@ -110,7 +110,7 @@ def test_one_of_teacher_and_teachers_is_needed(tmp_path):
     words = ["sample", str(sums(tmp_path)), "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert "give --teacher or --teachers" in result.stderr
+    assert "give either --teacher or --teachers" in result.stderr
     listed = tmp_path / "teachers.yaml"
     listed.write_text("model: a\n")
     result = CliRunner().invoke(main, [*words, "--teachers", str(listed)])

@@ -133,8 +133,8 @@ def check_report(text: str, found: Mapping[str, Any], rule: str) -> None:
     said = " ".join(sentences.split())
     assert not WRONG_PLURALS.search(said), said
     chosen = re.search(
-        r"(The rule|The student \S+) kept (\d+) of (\d+) examples? \([^)]*\): (\d+) in a refined "
-        r"version and (\d+) as they were. It refused (\d+)",
+        r"(The rule|The student \S+) kept (\d+) of (\d+) examples? \([^)]*\): (\d+) in a rewritten "
+        r"version and (\d+) as they were. It dropped (\d+)",
         said,
     )
     assert chosen is not None, said[:600]
@@ -339,7 +339,9 @@ def test_what_a_ranking_of_an_unusual_pool_says_is_in_its_tables(
         for pair in found.pairs.to_pylist()
         if (pair["a"], pair["predictor"]) == (first["entrant"], found.by) and pair["told_apart"]
     ]
-    assert ("surely worse" in said) == (len(numbered) > 1 and len(worse) == len(numbered) - 1)
+    assert ("significantly worse" in said) == (
+        len(numbered) > 1 and len(worse) == len(numbered) - 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_formats_that_cannot_hold_a_row_refuse_it(tmp_path: Path, run: RunFolder
     with pytest.raises(DataError, match="alpaca"):
         export(run, to="alpaca", file=tmp_path / "rows.jsonl")
     speaks = run_over([tool_row(4, said="I look.")], tmp_path)
-    with pytest.raises(DataError, match="says something and calls tools") as caught:
+    with pytest.raises(DataError, match="contains both text and tool calls") as caught:
         export(speaks, to="llamafactory", file=tmp_path / "rows.jsonl")
     assert "--to trl" in caught.value.hint
     export(speaks, to="trl", file=tmp_path / "rows.jsonl")

@@ -306,7 +306,7 @@ def one(*kinds, rule=RULES[0], **more):
             ("-", "response_reflection_not_better"),
             [("a", ORI, None, {}), ("b", INS, None, {}), ("c", RES, "a", {})],
         ),
-        # the response reflection of the loser is not looked at
+        # the rewritten response of the loser is not looked at
         (
             ("b", "instruction_reflection_won"),
             ("-", "no_response_reflection"),
@@ -510,7 +510,7 @@ def test_ties_keep_the_less_changed_candidate_and_then_the_smaller_id(rule):
     while candidates:
         letter, _ = one(*candidates, rule=rule)
         order.append(letter)
-        if letter == "f":  # its child stays a response reflection of an original
+        if letter == "f":  # its child stays a rewritten response of an original
             candidates = [
                 (c, s, p, n if c != "f" else {"grape": -9.0, "rsr": 9.0})
                 for c, s, p, n in candidates

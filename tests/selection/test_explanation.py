@@ -64,16 +64,16 @@ def test_both_comparisons_are_told_with_their_numbers():
     )
     assert sentences[3:] == [
         (
-            "First comparison: the instruction reflection has ifd 0.8100 against 0.6400: higher, "
-            "so it wins the first comparison."
+            "First comparison: the rewritten instruction has ifd 0.8100 compared with 0.6400: "
+            "higher, so it wins the first comparison."
         ),
         (
-            "Second comparison: the response reflection of the instruction reflection has "
-            "r_ifd 0.4000 against 0.5000: lower, so it wins."
+            "Second comparison: the rewritten response of the rewritten instruction has "
+            "r_ifd 0.4000 compared with 0.5000: lower, so it wins."
         ),
         (
-            "Kept: the response reflection of the instruction reflection. The instruction "
-            "reflection beat the original, and its response reflection beat it in turn."
+            "Kept: the rewritten response of the rewritten instruction. The rewritten instruction "
+            "won against the original, and then its rewritten response won."
         ),
     ]
 
@@ -89,10 +89,10 @@ def test_a_mismatched_pair_and_a_failure_are_told_apart():
         "help the student with this response."
     )
     assert (
-        "The instruction reflection has no text (teacher_failed): it cannot be chosen." in sentences
+        "The rewritten instruction has no text (teacher_failed): it cannot be chosen." in sentences
     )
     assert (
-        "The response reflection of the original has no number (too_long): it cannot be chosen."
+        "The rewritten response of the original has no number (too_long): it cannot be chosen."
         in sentences
     )
     assert sentences[-1].startswith("Nothing is kept.")
@@ -103,7 +103,7 @@ def test_numbers_that_differ_are_shown_to_differ():
         version("a", "original", ifd=0.5),
         version("b", "instruction_reflection", ifd=0.500001),
     )
-    assert "ifd 0.500001 against 0.500000" in sentences[2]
+    assert "ifd 0.500001 compared with 0.500000" in sentences[2]
 
 
 def test_a_margin_that_is_not_passed_is_named():
@@ -145,4 +145,4 @@ def test_scores_of_two_students_cannot_be_explained_together():
 
 def test_every_reason_has_a_meaning():
     assert all(meaning_of(reason).endswith(".") for reason in REASONS)
-    assert meaning_of("sample_too_long") == "The sample has no number: too_long."
+    assert meaning_of("sample_too_long") == "The sampled response has no number: too_long."

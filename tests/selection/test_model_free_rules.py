@@ -151,7 +151,7 @@ def test_the_oracle_drops_a_faulty_row_that_has_no_refinement() -> None:
 
 def test_without_its_numbers_a_rule_says_where_they_come_from() -> None:
     for settings in (SelectSettings(rule="cheap"), SelectSettings(rule="oracle", truth="x")):
-        with pytest.raises(DataError, match="decides by the texts or the columns"):
+        with pytest.raises(DataError, match="needs the texts or columns"):
             run(settings)
 
 
@@ -183,5 +183,5 @@ def test_the_explanation_does_not_say_that_the_chosen_one_cannot_be_chosen() -> 
         gates=gates,
     )
     assert not any("cannot be chosen" in sentence for sentence in said)
-    assert any("1.5000 deviations" in s and "no more than the last one" in s for s in said)
-    assert said[-1].startswith("Kept: the response reflection of the original.")
+    assert any("1.5000 deviations" in s and "no more than the last rewrite" in s for s in said)
+    assert said[-1].startswith("Kept: the rewritten response of the original.")

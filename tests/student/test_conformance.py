@@ -178,12 +178,12 @@ def table_lines(text: str) -> list[str]:
 HEAD = """\
 # Model families
 
-{text} families of causal language models, {variants} variants of them and {seeing} families of models that also see, built
-tiny and with random weights from their transformers configs, saved, and read from their folders by both engines.
-`make conformance` makes this page.
+This page lists the model families that are tested as students: {text} families of causal language models, {variants} variants
+of them and {seeing} families of vision-language models. Each model is created tiny with random weights from its transformers
+config, saved, and loaded from its folder by both engines. `make conformance` writes this page.
 
 The reference is a plain loop: transformers' own forward pass on one row at a time, `log_softmax` in float64. Each family
-is read with rows of {lengths} tokens together; attention windows are 16 tokens where the family has them. The
+is scored with rows of {lengths} tokens in one batch; attention windows, if the family has any, are 16 tokens. The
 limits are 5e-4 nats for the mean of a row in float32, and 0.03 nats in bfloat16 or twice the plain loop's own error in
 bfloat16, whichever is larger.
 

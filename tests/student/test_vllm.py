@@ -142,7 +142,7 @@ def without(answer, name):
             lambda a: {"choices": [{**c, "prompt_logprobs": None} for c in a["choices"]]},
             "without prompt_logprobs",
         ),
-        (lambda a: {"choices": a["choices"][1:]}, "does not measure the tokens"),
+        (lambda a: {"choices": a["choices"][1:]}, "does not return log-probabilities"),
         (
             lambda a: {
                 "choices": [

@@ -74,7 +74,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(
     with pytest.raises(SettingsError, match="4 processes") as raised:
         trained(rows, student, tmp_path / "out")
     assert "multiple of 4" in str(raised.value.hint)
-    with pytest.raises(SettingsError, match="a card of its own"):
+    with pytest.raises(SettingsError, match="its own GPU"):
         trained(rows, student, tmp_path / "other", batch_examples=8, device="cuda:1")
 
 

@@ -106,7 +106,7 @@ def test_rows_that_a_limit_leaves_without_loss_are_found_one_by_one(
     path = exported(tmp_path / "trl.jsonl", rows)
     found = truth(path, student, max_length=5)
     assert found.findings == {"no_loss": 12}
-    assert "cut to 5 tokens it has no loss left: TRL leaves it out" in str(found.rows[0].detail)
+    assert "cut to 5 tokens it has no loss left: TRL silently drops it" in str(found.rows[0].detail)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])

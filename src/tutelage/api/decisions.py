@@ -88,8 +88,8 @@ def select(
 ) -> Selection | Estimate:
     """The decision on every example, from stored scores alone.
 
-    Settings that are not given are those of the last selection, where it had the same rule. What
-    filters and verdicts of the run refuse is not chosen.
+    Settings that are not given keep their values of the last selection, if it used the same rule.
+    Candidates that filters or verdicts of the run exclude are not chosen.
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function. Or the result
@@ -98,12 +98,12 @@ def select(
         student: The fingerprint of the student whose scores decide, if there are several.
         name: Write a named selection; the others stay.
         afresh: Forget the settings of the last selection.
-        dry_run: Only estimate tokens and time: what a quality gate that is not fitted yet would
-            let the student read.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How the student is reached, where a quality gate has to be fitted.
+        dry_run: Only estimate the tokens and time that the student needs to fit a quality gate, if
+            it is not fitted yet.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the student is opened, if a quality gate has to be fitted.
         **options: Settings of the selection: `mode`, `margin`, `gate`, `keep_fraction` in (0, 1],
             `keep_count`, `per_source`, `quotas`, `diversity`, `seed`, ...
 
@@ -158,7 +158,7 @@ def _run_of_scores(scores: Scores, *, progress: Progress) -> Run:
 
     if scores.data is None:
         raise SettingsError(
-            "these scores do not say of which rows they are",
+            "these scores do not name their rows",
             hint="select from the result of tutelage.score, or from a run",
         )
     data, reading = scores.data
@@ -227,7 +227,7 @@ def export(
     test_fraction: float = 0.0,
     public: bool = False,
 ) -> Exported:
-    """A set of a run in the form of a trainer, with what to paste into its configuration.
+    """A set of a run in the format of a trainer, with configuration to paste.
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
@@ -247,9 +247,9 @@ def export(
         The rows, with `snippet`, `card` and `notes`. `to_dataset()` gives a `datasets.Dataset`.
 
     Raises:
-        SettingsError: The target, the set or the file's ending is not one there is.
+        SettingsError: The target, the set or the file's ending is unknown.
         RunError: Nothing was chosen.
-        DataError: A conversation cannot be held by the target.
+        DataError: The target does not support a conversation.
 
     Examples:
         >>> import tutelage as tt
@@ -326,11 +326,11 @@ def report(
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
         text: Only make the text; no page is written.
-        compare_with: Other folders, a chapter about each: a second student's run over the same
-            rows, an experiment of `prove`, a ranking.
-        selections: Named selections, or `main`; of two, the first is shown and compared with the
-            second.
-        progress: None, a bool, or a progress of your own.
+        compare_with: Other folders, each with a section of its own: a second student's run over the
+            same rows, an experiment of `prove`, a ranking.
+        selections: Named selections, or `main`; if two are given, the first is shown and compared
+            with the second.
+        progress: None, True, False, or your own progress object; see `load`.
 
     Returns:
         The decisions, with `page` and `html`, or with `text`. A notebook shows the decisions.
@@ -383,23 +383,23 @@ def view(
     progress: ShownProgress = None,
     doors: Doors | None = None,
 ) -> None:
-    """Every decision of a run in a browser, to look at and to overrule.
+    """Viewer of the decisions of a run, in a browser; they can be overruled.
 
-    Serves this machine only, to holders of the printed link. Returns when it is stopped:
+    Only this machine can open it, with the printed link. Returns when it is stopped:
     with Ctrl-C, or by interrupting the kernel of a notebook.
 
     Args:
         run: A run: its folder, `tutelage.Run`, or the result of another function.
         row: Open this example: an id, its first characters, `row:N` or N.
         compare_with: A second student's run over the same rows, to see where the two disagree.
-        selections: Named selections, or `main`; of two, the first is shown and compared with the
-            second.
+        selections: Named selections, or `main`; if two are given, the first is shown and compared
+            with the second.
         embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
             the map; without one the map knows words only.
         port: Listen here; 8347 is tried first.
         browser: Open the link in a browser.
-        progress: None, a bool, or a progress of your own.
-        doors: How the student is reached; tests put a fake behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the student is opened; tests use it to pass a fake.
 
     Raises:
         MissingExtraError: The libraries of the viewer are not installed.
@@ -420,7 +420,8 @@ def view(
     names = (selections,) if isinstance(selections, str) else tuple(selections)
     if len(names) + (compare_with is not None) > 2:  # noqa: PLR2004
         raise SettingsError(
-            "the viewer compares two", hint="give two selections, or `compare_with` and one at most"
+            "the viewer compares at most two selections",
+            hint="give two selections, or `compare_with` and one at most",
         )
     found = needed_run(run)
     first, second = (*names, None, None)[:2]

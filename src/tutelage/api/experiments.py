@@ -80,19 +80,20 @@ def rounds(
     progress: ShownProgress = None,
     doors: Any = None,
 ) -> Rounds | Estimate:
-    """Rounds of selection and training, watched for drift; it continues where it stopped.
+    """Rounds of selection and training with limits on drift; resumes interrupted rounds.
 
-    In each round the current student chooses, and is trained on what it chose.
+    In each round the current student selects data and is trained on its selection.
 
     Args:
-        config: A YAML file, or what it would hold; see docs/rounds.md.
-        out: Instead of the folder that `config` names; None makes a temporary one if it names none.
+        config: A YAML file, or its content as a mapping; see docs/rounds.md.
+        out: Folder to use instead of the one that `config` names; None creates a temporary one if
+            it names none.
         overrides: Settings by dotted name, such as `{"rounds": 3}`.
         dry_run: Only estimate calls, tokens, cost and time; the teacher is not asked.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How models are reached; tests put fakes behind them.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How models are opened; tests use it to pass fakes.
 
     Returns:
         One row for each round, loop and seed; `tables` has `drift`, `flips`, `loops` and
@@ -171,8 +172,8 @@ def drift(
         versions: Which versions of rows that have several.
         seed: Seed of the resampling that gives the intervals.
         out: A Parquet file to write as well.
-        progress: None, a bool, or a progress of your own.
-        doors: How students are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How students are opened; tests use it to pass fakes.
         **options: How data is read (see `read`) and how templates are rendered.
 
     Returns:
@@ -315,7 +316,7 @@ def frontier(
         asked_through: Settings of an endpoint that serves it; by default it answers in this
             process.
         batch: Answers written at once in this process.
-        attempted: Attempt only so many examples, and place the others by prediction.
+        attempted: Attempt only this many examples, and classify the others by prediction.
         check: How answers are checked.
         compare_with: Results or folders of earlier frontiers, which the report compares.
         out: The run folder; None makes a temporary one.

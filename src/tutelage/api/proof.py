@@ -90,13 +90,13 @@ def train(
 ) -> Trained | Estimate:
     """A student trained with TRL on some rows or on a set of a run.
 
-    Loss is on responses and their end of turn, exactly where the student was scored. A training
-    that was killed continues with the same call.
+    The loss covers responses and their end of turn, the same tokens that were scored. The same call
+    resumes an interrupted training run.
 
     Args:
         data: A path or rows in memory (see `read`), or a run.
         student: The model to start from: a folder, a hub id or an alias, or a trained student.
-        out: A folder of its own; `out/model` is the trained student. None makes a temporary one.
+        out: A folder of its own; `out/model` is the trained student. None creates a temporary one.
         chosen: Of a run: `selected` (default), or a baseline such as `random`.
         selection: Of a run: a named selection; by default the run's own.
         weights: How much the loss of a row counts: `auto` (its column `train_weight`, or the rule
@@ -104,11 +104,11 @@ def train(
         engine: `local`, or `ray`: one task of a Ray worker.
         ray: The worker: `worker_cpus`, `worker_gpus`, `address`.
         dry_run: Only estimate tokens and time; a few steps are made in memory.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        **options: Settings of the training: `method`, `epochs`, `learning_rate`, `batch_examples`,
-            `max_tokens`, `seed`, `template`, ...
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        **options: Settings of the training run: `method`, `epochs`, `learning_rate`,
+            `batch_examples`, `max_tokens`, `seed`, `template`, ...
 
     Returns:
         One row with steps, tokens and losses in nats per token; `model` is the folder of the
@@ -117,7 +117,7 @@ def train(
 
     Raises:
         MissingExtraError: TRL is not installed.
-        RunError: Another training lies in `out`.
+        RunError: `out` contains another training run.
         DataError: None of the rows can be trained on.
 
     Examples:
@@ -168,7 +168,7 @@ def _file_of(data: Data, folder: Path) -> Path:
     path = values.pop("path")
     if values or not isinstance(path, str):
         raise SettingsError(
-            "a training takes one file, without settings of the reader",
+            "training takes one file, without reader settings",
             hint="make a run of it first: tutelage.load(data, ...)",
         )
     return Path(path)
@@ -189,7 +189,7 @@ def _model_of(student: Any) -> str:
         values = model_values(student, {})
         if set(values) != {"model"}:
             raise SettingsError(
-                f"student: {', '.join(sorted(set(values) - {'model'}))} are settings of reading",
+                f"student: {', '.join(sorted(set(values) - {'model'}))} are reader settings",
                 hint="give the name of the model, and settings of this function as keywords",
             )
         return str(values["model"])
@@ -264,13 +264,14 @@ def evaluate(
         tasks: Items by kind, such as `{"choice": "arc_easy.jsonl"}`, where items are a path or
             rows in memory; a list of tasks with `name`, `kind` and `path`; or a YAML file. Kinds
             are held_out, gain, choice, exact_match, ifeval, steps and lm_eval.
-        out: A folder for rows and manifest; None makes a temporary one.
+        out: A folder for rows and manifest; None creates a temporary one.
         limit: Items of each task, at least 1.
         engine: `local`, or `ray`: one task of a Ray worker.
         ray: The worker: `worker_cpus`, `worker_gpus`, `address`.
         dry_run: Only estimate the time; a few items of each task are evaluated.
-        measure_seconds: With `dry_run`: 0 uses the last measurement instead.
-        progress: None, a bool, or a progress of your own.
+        measure_seconds: With `dry_run`: duration of a speed measurement in seconds; 0 uses the last
+            measurement.
+        progress: None, True, False, or your own progress object; see `load`.
         **options: Settings of the evaluation: `template`, `dtype`, `batch_examples`, `seed`, ...
 
     Returns:
@@ -410,21 +411,21 @@ def prove(
 ) -> Proof | Estimate:
     r"""The comparison of a selection with its baselines, by training on each and evaluating.
 
-    The same call continues what was stopped.
+    The same call resumes an interrupted experiment.
 
     Args:
-        config: A YAML file, or what it would hold: students, arms, seeds and tasks; see
+        config: A YAML file, or its content as a mapping: students, arms, seeds and tasks; see
             docs/prove.md. Paths in a mapping are relative to the working directory.
-        out: Instead of the folder that `config` names.
+        out: Folder to use instead of the one that `config` names.
         quick: Selection and reference only, in minutes.
         most_cells: Stop after this many trainings, to continue another time; 0 only reports.
-        selection: Take this named selection of each run.
+        selection: Use this named selection of each run.
         engine: `local`, or `ray` for cells on a pool of workers.
         ray: The pool: `workers`, `worker_cpus`, `worker_gpus`, `address`.
         dry_run: Only estimate tokens and time of the trainings and evaluations that are left.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
 
     Returns:
         One row for each difference, with its interval; `in_words` says what was found. Without a

@@ -144,8 +144,8 @@ def rank_teachers(
         pool: Answers of several teachers to shared questions, as a path or rows in memory (see
             `read`); with `ask`, the questions.
         student: The model that will be trained: its name or settings.
-        questions: Number of questions to draw.
-        predictors: What the student's readings become; `r_ifd` takes most of the time.
+        questions: Number of questions to sample.
+        predictors: Predictors to compute; `r_ifd` takes most of the time.
         by: The predictor that decides; also `car`, `accuracy`, `reward` and `style_distance` where
             there are numbers for it.
         check: Check the answers: `maths`, `number`, `choice` or `exact`.
@@ -154,18 +154,18 @@ def rank_teachers(
         domain_field: A field with the kind of question; by default the source.
         car_weight: Weight of the reward in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
-        grace: Also the gradient score GRACE, on so many questions, at least 10.
+        grace: Also compute the gradient score GRACE on this many questions, at least 10.
         level: Confidence level of the intervals, in (0, 1).
-        seed: Seed of the draw and of the resampling.
+        seed: Seed of the sample and of the resampling.
         ask: Teachers to ask first: a list of settings, or a YAML file.
-        budget: With `ask`: at most so many questions to each teacher; by default `questions`.
-        block: With `ask`: questions between two looks at who may still be first.
-        out: A folder of its own; None makes a temporary one.
+        budget: With `ask`: at most this many questions to each teacher; by default `questions`.
+        block: With `ask`: number of questions between two checks of the ranking.
+        out: A new folder; None creates a temporary one.
         dry_run: Only estimate calls, tokens, cost and time; nothing is sent.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How teachers and the student are reached; tests put fakes behind them.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How teachers and the student are opened; tests use it to pass fakes.
         **options: How data is read (see `read`) and how the student reads.
 
     Returns:
@@ -336,31 +336,31 @@ def rank_sources(
 ) -> Ranking | Estimate:
     """Sources of a dataset in order of how well they suit the student.
 
-    With `probe`, the student is also trained on a little of each.
+    With `probe`, the student is also trained on a small sample of each.
 
     Args:
         pool: Rows of several sources, as a path or in memory (see `read`).
         student: The model that will be trained: its name or settings.
-        questions: How many are drawn of each source.
-        predictors: What the student's readings become; `r_ifd` takes most of the time.
+        questions: Number of questions sampled per source.
+        predictors: Predictors to compute; `r_ifd` takes most of the time.
         by: The predictor that decides.
         check: Check the answers: `maths`, `number`, `choice` or `exact`.
         right_field: A field that says whether an answer is right.
         reward_field: A field with its quality, at least 0: gives `car`.
         car_weight: Weight of the reward in `car`, at least 0.
         own_answers: Let the student answer too: gives `style_distance`.
-        grace: Also the gradient score GRACE, on so many questions, at least 10.
+        grace: Also compute the gradient score GRACE on this many questions, at least 10.
         level: Confidence level of the intervals, in (0, 1).
-        seed: Seed of the draw and of the resampling.
+        seed: Seed of the sample and of the resampling.
         probe: Settings with tasks, or a YAML file: compare the sources by training; see
             docs/rank.md.
         most_cells: Stop after this many trainings, to continue another time.
-        out: A folder of its own; None makes a temporary one.
+        out: A new folder; None creates a temporary one.
         dry_run: Only estimate calls, tokens, cost and time; nothing is sent.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How the student is reached; tests put a fake behind them.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the student is opened; tests use it to pass a fake.
         **options: How data is read (see `read`) and how the student reads.
 
     Returns:

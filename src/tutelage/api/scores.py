@@ -99,7 +99,7 @@ def score(
     doors: Doors | None = None,
     **options: Unpack[ScoreCallOptions],
 ) -> Scores | Estimate:
-    """The student's numbers for some data, or for the candidates of a run.
+    """The student's scores for a dataset, or for the candidates of a run.
 
     Args:
         data: A path or rows in memory (see `read`), or a run, whose scores by other students stay.
@@ -110,11 +110,11 @@ def score(
         statistics: Keep the statistics of every token too; a path writes them to that file.
         engine: `local`, or `ray`: a pool of Ray workers.
         ray: Settings of the pool.
-        dry_run: Only estimate tokens and time; the student reads for some seconds.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
-        doors: How the student is reached; tests put a fake behind them.
+        dry_run: Only estimate tokens and time; the student scores for some seconds.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
+        doors: How the student is opened; tests use it to pass a fake.
         **options: How data is read (see `read`) and how the student reads (`template`, `dtype`,
             `device`, `max_length`, `turns`, ...).
 
@@ -262,7 +262,7 @@ def recompute(
         statistics: The file or the table that `score(..., statistics=...)` has made, or its result.
         metrics: Names of metrics, or one text with commas.
         out: A Parquet file to write as well.
-        progress: None, a bool, or a progress of your own.
+        progress: None, True, False, or your own progress object; see `load`.
 
     Returns:
         The scores, in the order of the statistics.
@@ -307,7 +307,7 @@ def _on_disk(source: Any, file: Path) -> Path:
 
 
 def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int = 0) -> Result:
-    """Change by training: the loss under one student minus that under another.
+    """Effect of training: the loss under one student minus that under another.
 
     Args:
         base: Scores by the student before training: a result, a table, a file or a run.
@@ -316,8 +316,9 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
         seed: Seed of the resampling that gives the interval.
 
     Returns:
-        One row for each candidate of either. `delta_loss` is in nats per token; above 0 the
-        response has become likelier. `summary` has the mean with its 95 % interval over examples.
+        One row for each candidate of either. `delta_loss` is in nats per token; above 0, the
+        response has become more likely. `summary` has the mean with its 95 % interval over
+        examples.
 
     Raises:
         DataError: One is not the scores of one student, or they share no candidate.

@@ -72,10 +72,10 @@ def audit(
         data: A path or rows in memory (see `read`).
         student: The model that will be trained: a folder, a hub id or an alias, or settings.
         out: The folder for audit.html, audit.json and gate.json; by default `audit-NAME`.
-        dry_run: Only estimate tokens and time; the student reads for some seconds.
-        measure_seconds: With `dry_run`: each speed is measured for at most about so long; 0 uses
-            the last measurement.
-        progress: None, a bool, or a progress of your own.
+        dry_run: Only estimate tokens and time; the student scores for some seconds.
+        measure_seconds: With `dry_run`: approximate duration of each speed measurement, in seconds;
+            0 uses the last measurement.
+        progress: None, True, False, or your own progress object; see `load`.
         **settings: `examples`, `planted`, `max_false_refusals` (a fraction, 0 to 0.5) and `seed`.
 
     Returns:
@@ -160,11 +160,11 @@ def doctor(
 
     Args:
         student: Also open this student and check its template.
-        device: Test this device (`auto`: the fastest) with models of random weights instead.
+        device: Test this device (`auto`: the fastest) with randomly initialized models instead.
         trainer_truth: Exported rows: are the tokens that TRL trains on those that were scored?
         trainer_max_length: The trainer's limit, in tokens.
-        limit: Compare only so many rows; by default all.
-        progress: None, a bool, or a progress of your own.
+        limit: Compare only this many rows; by default all.
+        progress: None, True, False, or your own progress object; see `load`.
         **options: How the template is rendered: `template`, `template_args`, `template_date`,
             `thinking`.
 

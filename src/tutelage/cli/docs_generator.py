@@ -34,7 +34,7 @@ _SECTION = r"^(Args|Attributes|Returns|Raises|Examples):$"
 _INTRODUCTION = """\
 # Python API
 
-Each command is one function of the same name with the same arguments.
+Every command of the command line is also a function with the same name and arguments.
 
 ```python
 import tutelage as tt
@@ -47,26 +47,27 @@ train_set = tt.export(chosen, "trl").to_dataset()
 
 **Data** may be a path, a folder, a pattern, the id of a hub dataset or a list of these; a list of
 dicts or any iterable of mappings; a pyarrow table; a `datasets.Dataset`; a pandas or polars frame;
-or what `tt.read` returns. Keywords of the reader (`limit`, `fields`, `shape`, ...) go with it.
+or the result of `tt.read`. Keywords of the reader (`limit`, `fields`, `shape`, ...) are accepted.
 
 **Models** are given by name, with their settings as keywords or as a mapping
-(`teacher={"model": "qwen", "base_url": "http://127.0.0.1:8081/v1"}`). A `tt.Student` that is open
-already is used as it is. Unknown keywords are errors with a suggestion.
+(`teacher={"model": "qwen", "base_url": "http://127.0.0.1:8081/v1"}`). A `tt.Student` that is
+already open is used as it is. Unknown keywords are errors with a suggestion.
 
-**Results** hold an Arrow table. A notebook shows what was kept, dropped and why.
+**Results** contain an Arrow table. In a notebook, they show what was kept and dropped, and why.
 
-**Folders.** Where `out` is left out, a function works in a temporary folder, which is removed with
-the last result that needs it. Replies of a teacher are then kept in
+**Folders.** Without `out`, a function works in a temporary folder, which is deleted with the last
+result that needs it. Teacher replies are then kept in
 `~/.cache/tutelage/replies.sqlite`, so that no reply is paid for twice. Rows given in memory are
-written into the run folder as `input.jsonl` or `input.arrow`, so that a run can continue.
+written to the run folder as `input.jsonl` or `input.arrow`, so that a run can be resumed.
 
 **Progress.** `progress=None` shows bars in a terminal or a notebook and nothing elsewhere; `True`
-always shows them, `False` never. An object with the methods `begin`, `advance`, `tell` and `end` is
-told directly.
+always shows them, `False` never. An object with the methods `begin`, `advance`, `tell` and `end`
+receives the progress directly.
 
-**Errors** are `tutelage.TutelageError`: the message names the value and the place, `hint` the next
-step. Where a command of the command line fails after all else was done, such as because a teacher
-went away, the function raises; what is finished is kept, and the same call continues.
+**Errors** are `tutelage.TutelageError`: the message names the value and the place, `hint` gives the
+next step. If a command finishes its other work before it fails, for example because a teacher
+became unavailable, the function raises at the end; finished work is kept, and the same call
+resumes.
 """
 
 
@@ -365,14 +366,14 @@ def tables_page() -> str:
     lines = [
         "# Columns of the tables",
         "",
-        "Every table is a Parquet file. Titles, units and meanings below are also stored in the",
-        "file, as metadata of its columns. What each file of a run holds is in",
-        "[The run folder](run-folder.md).",
+        "This page lists the columns of every table that tutelage writes. Every table is a Parquet",
+        "file; title, unit and meaning are also stored in the file, as metadata of each column.",
+        "[The run folder](run-folder.md) lists the files of a run.",
         "",
         "## A run",
         "",
-        "`scores.parquet` has a further column of numbers for each metric, `decisions.parquet` one",
-        "for each number that the rule rested on.",
+        "`scores.parquet` has an additional column for each metric, and `decisions.parquet` for",
+        "each number that the decision is based on.",
         "",
         *_tables(RUN_TABLES),
     ]

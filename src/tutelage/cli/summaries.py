@@ -360,7 +360,7 @@ def evaluate_text(found: Facts) -> Iterable[Block]:
 
 def prove_text(found: Facts) -> Iterable[Block]:
     """The result of `prove`."""
-    yield f"Cells finished (trainings, and untrained students): {_out_of(found)}."
+    yield f"Finished cells (training runs and untrained students): {_out_of(found)}."
     yield from found["in_words"]
     yield (
         f"Report: {found['report']}" if "report" in found else f"Experiment folder: {found['out']}"
@@ -390,11 +390,11 @@ def ranking_text(found: Facts) -> Iterable[Block]:
     if probes := found.get("probes"):
         yield from probes["in_words"]
         if probes["rungs"]:
-            yield table_of("Small trainings", tuple(_columns(probes["rungs"])), probes["rungs"])
+            yield table_of("Small training runs", tuple(_columns(probes["rungs"])), probes["rungs"])
         if probes["sweep"]:
             yield table_of("Sweep", tuple(_columns(probes["sweep"])), probes["sweep"])
         if probes["unfinished"]:
-            yield f"Trainings not done yet: {probes['unfinished']:,}."
+            yield f"Training runs not done yet: {probes['unfinished']:,}."
     yield f"Report: {found['report']}" if found["report"] else f"Folder: {found['out']}"
 
 

@@ -7,8 +7,8 @@
     text          such a list as JSON; or turns marked "### Human:", "USER:", "### Instruction:",
                   "[INST]" or "<|im_start|>user"
 
-Calls of tools may stand in `tool_calls`, in `function_call`, in a turn of their own with that
-role, or in a content part.
+Tool calls may be in `tool_calls`, in `function_call`, in a separate turn with that role, or in a
+content part.
 """
 
 import json

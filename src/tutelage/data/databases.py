@@ -26,8 +26,8 @@ _PAUSE_SECONDS = 0.02
 def write_ahead(connection: sqlite3.Connection, *, seconds: float) -> None:
     """Switch a database to its write-ahead log, waiting for other processes that do the same.
 
-    SQLite waits for locks of its own accord, but not in this statement: where two processes make
-    one file, the second was told at once that the database is locked.
+    SQLite waits for locks by itself, but not in this statement: if two processes create the same
+    file, the second immediately gets the error that the database is locked.
 
     Args:
         connection: In autocommit.

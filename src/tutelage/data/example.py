@@ -82,7 +82,7 @@ class Example:
 
 
 def context_of(messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """All messages in front of the response; the whole conversation where there is no response.
+    """All messages before the response; the whole conversation if there is no response.
 
     Behind the last user turn it may hold calls of tools and what they returned.
 

@@ -116,8 +116,8 @@ def refinement_of(
 ) -> Candidate:
     """Candidate for a refinement that the data already contains.
 
-    It is an instruction reflection if the instruction differs by more than white space, and
-    otherwise a response reflection of the original's own context. A new instruction whose
+    It is a rewritten instruction if the instruction differs by more than white space, and
+    otherwise a rewritten response of the original's own context. A new instruction whose
     response is blank stays without text: it is never paired with the old response.
 
     Args:

@@ -67,7 +67,7 @@ class Extension:
             raise DataError(
                 f"extension {self.kind} {self.name}: failed on {about}: "
                 f"{type(error).__name__}: {error}",
-                hint="mend the function; nothing was written",
+                hint="fix the function; nothing was written",
             ) from error
 
 

@@ -96,7 +96,7 @@ def _files_in(folder: Path, *, split: str | None) -> list[Path]:
     )
     if not files:
         raise DataError(
-            f"{folder}: holds no data files",
+            f"{folder}: contains no data files",
             hint=f"looked for {', '.join(_SUFFIXES)}, also compressed",
         )
     return files
@@ -148,7 +148,7 @@ def _json_object(path: Path) -> dict[str, object]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise DataError(f"{path}: should hold a JSON object")
+        raise DataError(f"{path}: expected a JSON object")
     return value
 
 
@@ -168,7 +168,7 @@ def sniff(path: Path, *, forced: Format = "auto") -> DataFile:
     if binary is not None and packing != "none":
         raise DataError(
             f"{path}: is {binary} packed with {packing}",
-            hint="decompress it first: the format has its own compression",
+            hint="decompress it first; the format has its own compression",
         )
     text = head.removeprefix(BOM).decode(errors="replace")
     match forced:
@@ -267,6 +267,6 @@ def _delimiter(text: str) -> str | None:
 
 def _unknown(path: Path, head: bytes) -> DataError:
     return DataError(
-        f"{path}: is in no format that can be read; it starts with {ascii(head[:16])[1:]}",
+        f"{path}: has no supported format; it starts with {ascii(head[:16])[1:]}",
         hint="it can be JSON, JSONL, CSV or TSV (plain, gzip, zstd, bzip2, xz), Parquet or Arrow",
     )

@@ -87,7 +87,7 @@ def _json_of(value: str | None) -> str:
 
 
 def _more_json(tools: str | None, template_args: str | None) -> str:
-    """What else belongs to ids, behind a comma; rows without it keep the ids they had."""
+    """Additional input of an id, after a comma; rows without it keep their earlier ids."""
     if template_args is not None:
         return f",{_json_of(tools)},{encode_basestring(template_args)}"
     return "" if tools is None else f",{encode_basestring(tools)}"

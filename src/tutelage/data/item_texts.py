@@ -158,7 +158,7 @@ def _text(value: object, *, field: str, place: str) -> str:
 
 
 def _inner(value: Mapping[str, object]) -> object:
-    """What an object says its text is; None where nothing in it is named like a text."""
+    """Text inside an object; None if no field of it is named like a text."""
     return next((value[key] for key in _TEXT_KEYS if value.get(key)), None)
 
 

@@ -1,8 +1,8 @@
 """Fast path for plain rows: their texts and ids without parsing each field.
 
-A set of column names is planned once (`TextColumns`); a row of it that holds plain texts where the
-plan says is turned into its example here, in a fifth of the time. Any other row gives None, and is
-read field by field by `parse_row`, which gives the same for plain rows too.
+Each set of column names is analyzed once (`TextColumns`). A row that has plain texts in these
+columns becomes an example here, in a fifth of the time. Any other row gives None and is read field
+by field by `parse_row`, which gives the same result for plain rows.
 """
 
 from collections.abc import Mapping

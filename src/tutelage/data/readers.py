@@ -465,7 +465,7 @@ class _Pass:
         """Raise an error where no row became an example."""
         place = _shown(files)
         if not self.rows and files != (IN_MEMORY,):
-            raise DataError(f"{place}: holds no rows", hint="is it the right file?")
+            raise DataError(f"{place}: contains no rows", hint="is it the right file?")
         refuse_unfound(self.fields, place=place, rows=f"none of the {self.rows:,} rows")
         if self.examples or not self.rows:
             return

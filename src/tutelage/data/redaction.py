@@ -369,7 +369,7 @@ def _octets(body: str) -> Iterator[bytes]:
 
 
 def _octets_of_85(run: str) -> Iterator[bytes]:
-    """What a text stands for in each form of base 85, where it looks like one."""
+    """Decodings of a text in each form of base 85, if it looks like one."""
     body = run.strip("\"'").removeprefix("<~").removesuffix("~>")
     kinds = (str.isupper, str.islower, str.isdigit)
     if not all(any(map(kind, body)) for kind in kinds) or body.isalnum():
@@ -382,7 +382,7 @@ def _octets_of_85(run: str) -> Iterator[bytes]:
 
 
 def _base85_cores(key: str) -> Iterator[str]:
-    """The part of each base 85 text that does not depend on what stands around the key.
+    """Part of each base 85 text that does not depend on the text around the key.
 
     Each group of four bytes is written on its own, as five characters.
     """

@@ -268,7 +268,7 @@ def _memory_part(source: object, *, split: str | None, name: str = IN_MEMORY) ->
         if not splits or not all(hasattr(rows, "column_names") for rows in source.values()):
             raise DataError(
                 f"a single mapping with the keys {', '.join(splits[:8])} is not a source",
-                hint="pass a list of rows, even of one: [row]",
+                hint="pass a list of rows, even for one row: [row]",
             )
         source = source[chosen_split(splits, split=split, place=name)]
     if hasattr(source, "__arrow_c_stream__"):

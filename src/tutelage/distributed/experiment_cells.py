@@ -98,7 +98,7 @@ def called_on_worker(
     if values.get("workers", 1) != 1:
         raise SettingsError(
             f"workers {values['workers']}: this is one task for one worker",
-            hint="leave workers out; `tutelage prove` spreads many trainings over a pool",
+            hint="leave workers out; `tutelage prove` runs many training runs on a pool",
         )
     settings = checked(RaySettings, {**values, "workers": 1}, place="ray")
     with joined(settings) as ray:
@@ -155,7 +155,7 @@ def _done(work: Callable[[Any], None], item: Any) -> TutelageError | None:
 
 
 def _answered(work: Callable[[Any], Any], item: Any) -> tuple[Any, TutelageError | None]:
-    """What a function returns, or our own error as a value."""
+    """Return value of a function, or one of our errors as a value."""
     try:
         return work(item), None
     except TutelageError as error:

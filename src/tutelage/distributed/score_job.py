@@ -3,10 +3,10 @@
     candidates --> chunks (Parquet) --> Ray Data --> parts (Parquet) --> rows in order
     (this process)                   (a pool of workers)              (this process)
 
-A chunk is exactly what the student in this process would plan together, so that a worker reads the
-same batches and gives the same numbers. A part that is there is not asked for again, so a job that
-was killed goes on where it was. A worker that is killed is started again and reads its chunk again;
-the batches of it that were finished wait in the cache.
+A chunk contains exactly the candidates that the student in this process would plan together, so a
+worker computes the same batches and gives the same numbers. Existing parts are not computed again,
+so an interrupted job resumes. A worker that is killed is restarted and processes its chunk again;
+the finished batches of that chunk are in the cache.
 """
 
 import logging
@@ -387,7 +387,7 @@ def _reports(
                     yield from block.to_pylist()
         except ray.exceptions.RayError as error:
             raise RunError(
-                f"the workers cannot go on: {str(error).splitlines()[0]}",
+                f"the workers failed: {str(error).splitlines()[0]}",
                 hint="the same command continues; `ray status` shows what the cluster has",
             ) from error
 

@@ -3,10 +3,10 @@
     refine, sample --> journal, account, slots --> workers
     (this process)                              (a model each; they write nothing)
 
-Only a teacher that is a model in this process (`kind: local`) is spread. One behind an endpoint is
-asked from here as ever: waiting costs no processor, and its limits of requests and tokens a minute
-hold for one asker. Either way each reply is in the journal before it is used, so a worker that is
-killed costs the replies that it was writing, and nothing twice.
+Only a teacher that is a model in this process (`kind: local`) is distributed. A teacher behind an
+endpoint is called from this process: waiting needs no CPU, and limits on requests and tokens per
+minute apply to one client. In both cases each reply is in the teacher cache before it is used, so
+if a worker is killed only the replies that it was writing are lost, and nothing is paid for twice.
 """
 
 from collections.abc import Callable

@@ -131,5 +131,5 @@ def _placed(task: TaskSettings) -> TaskSettings:
 
 
 def _absolute(name: str) -> str:
-    """A path that does not depend on where one stands; another name as it is."""
+    """Absolute path of an existing path; any other name unchanged."""
     return str(Path(name).absolute()) if Path(name).exists() else name

@@ -214,7 +214,8 @@ class _Writer:
         except OutOfMemoryError as error:
             if len(prompts) == 1:
                 raise StudentError(
-                    f"out of memory at an answer of {limit} tokens to {len(prompts[0])}: {error}",
+                    f"out of memory: an answer of {limit} tokens to a prompt of {len(prompts[0])}: "
+                    f"{error}",
                     hint="lower max_new_tokens of the task, or set backend to vllm-offline",
                 ) from error
         give_memory_back()  # not before the error, which holds the memory, is let go

@@ -74,7 +74,7 @@ class TaskSettings(BaseModel):
         elif self.path is None:
             raise ValueError(f"a task of kind {self.kind} needs path")
         if self.harness_filter is not None and self.kind != "lm_eval":
-            raise ValueError(f"harness_filter does nothing in a task of kind {self.kind}")
+            raise ValueError(f"harness_filter has no effect in a task of kind {self.kind}")
         if "{question}" not in self.prompt:
             raise ValueError("prompt must hold {question}")
         return self

@@ -54,14 +54,14 @@ def choices_of(value: object, *, place: str) -> Choices:
         labels = _texts(value.get("label"), what="choices.label", place=place)
         if len(labels) != len(texts) or len(set(labels)) != len(labels):
             raise DataError(
-                f"{place}: the labels {list(labels)} do not tell {len(texts)} choices apart",
+                f"{place}: the labels {list(labels)} are not distinct for {len(texts)} choices",
                 hint="give each choice a label of its own",
             )
     else:
         texts, labels = _texts(value, what="choices", place=place), ()
     if len(texts) < _LEAST_CHOICES:
         raise DataError(
-            f"{place}: {len(texts)} choices, expected two or more", hint="mend or remove the row"
+            f"{place}: {len(texts)} choices, expected two or more", hint="fix or remove the row"
         )
     return Choices(texts=texts, labels=labels)
 
@@ -69,9 +69,8 @@ def choices_of(value: object, *, place: str) -> Choices:
 def right_index(answer: object, choices: Choices, *, place: str) -> int:
     """Index of the right choice, 0-based.
 
-    A text is a label where the choices have labels; where they have none it is an index or a
-    letter, A for the first. A number is an index; where it is also the label of another choice
-    the row is refused.
+    A text is a label if the choices have labels, otherwise an index or a letter (A for the first).
+    A number is an index; if it is also the label of another choice, the row is an error.
 
     Args:
         answer: As the row has it.
@@ -92,7 +91,8 @@ def right_index(answer: object, choices: Choices, *, place: str) -> int:
     if index is None or not 0 <= index < len(choices.texts):
         known = f"labelled {list(choices.labels)}" if choices.labels else "without labels"
         raise DataError(
-            f"{place}: answer_index {answer!r} names none of {len(choices.texts)} choices {known}",
+            f"{place}: answer_index {answer!r} matches none of {len(choices.texts)} choices "
+            f"{known}",
             hint="a label, a letter, or an index that counts from 0",
         )
     if not isinstance(answer, str) and str(index) in choices.labels:
@@ -203,10 +203,10 @@ def read_items(task: TaskSettings, *, seed: int) -> list[Item]:
     for number, record in enumerate(read_records(str(task.path))):
         if record.problem is not None or not isinstance(record.value, Mapping):
             why = record.problem.detail if record.problem is not None else "not an object"
-            raise DataError(f"{task.path}: row {number}: {why}", hint="mend or remove the row")
+            raise DataError(f"{task.path}: row {number}: {why}", hint="fix or remove the row")
         items.append(_item(record.value, task, place=f"{task.path}: row {number}"))
     if not items:
-        raise DataError(f"{task.path}: holds no rows", hint="is it the right file?")
+        raise DataError(f"{task.path}: contains no rows", hint="is it the right file?")
     _unique(items, place=str(task.path))
     return drawn(items, limit=task.limit, seed=seed)
 
@@ -222,7 +222,7 @@ def read_references(task: TaskSettings, *, seed: int) -> list[Reference]:
     found: dict[str, Reference] = {}
     for row in read(str(task.path)):
         if row.example is None:
-            raise DataError(f"{row.detail or row.row}: {row.status}", hint="mend or remove the row")
+            raise DataError(f"{row.detail or row.row}: {row.status}", hint="fix or remove the row")
         wanted = [
             c
             for c in (*row.candidates, *row.repeated)

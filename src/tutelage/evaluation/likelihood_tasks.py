@@ -122,9 +122,9 @@ def reasoning_quality(
 ) -> Iterator[ItemResult]:
     """Nats per answer token that the reasoning steps save before one of them states the answer.
 
-    A step that writes the answer down makes it likely whatever the steps before were worth, so
-    the value stops in front of it; where the first step states it, nothing led there and the
-    value is 0. The drops of all steps stand in `detail`, as JSON.
+    A step that states the answer makes it likely regardless of the earlier steps, so only the steps
+    before it count; if the first step states it, the value is 0. `detail` has the decrease at each
+    step, as JSON.
 
     Args:
         items: With their answers.

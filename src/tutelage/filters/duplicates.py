@@ -1,9 +1,9 @@
 """Duplicates: exact matching, and which one of each group is kept.
 
-Every duplicates filter goes through the candidates in the order of preference, and drops a
-candidate when one that is already kept is alike enough. So each dropped one is alike to the kept
-one that its decision names, and no two that are kept are alike: there are no chains in which A
-stands for C only because both resemble B.
+Every duplicates filter processes the candidates in the order of preference, and drops a candidate
+if it is similar enough to one that is already kept. So each dropped candidate is similar to the
+kept one that its decision names, and no two kept candidates are similar: there are no chains in
+which A replaces C only because both resemble B.
 """
 
 from collections.abc import Mapping

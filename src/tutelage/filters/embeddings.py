@@ -77,8 +77,8 @@ class HashedWords:
     stranger. A vector depends on the other texts of the call, but not on their order.
 
     Not compressed by an SVD, as is often done: with that, "Explain the concept of the blockchain"
-    and "Explain the concept of cogging torque" came out at 0.99, because the rare word that tells
-    them apart is what the compression leaves out.
+    and "Explain the concept of cogging torque" came out at 0.99, because the compression discards
+    the rare word that distinguishes them.
     """
 
     def __init__(self, settings: WordsEmbedder) -> None:

@@ -278,7 +278,7 @@ def _scored_tokens(pool: Pool, settings: LengthSettings, scores: pa.Table | None
         )
     if settings.of == "both":
         raise SettingsError(
-            "the scores table counts the tokens of instruction and response apart",
+            "the scores table counts the tokens of instruction and response separately",
             hint="use `of: response` or `of: instruction`, or pass a tokenizer",
         )
     return column_numbers(pool, f"{settings.of}_tokens", scores=scores)

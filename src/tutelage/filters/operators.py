@@ -1,8 +1,8 @@
 """The operators and comparison signs of a text, in order.
 
-Duplicates are compared as words, in which `a + b` and `a - b` are the same. What tells the two
-apart is compared here, on its own: hyphens, slashes, list bullets, Markdown and HTML tags are not
-operators, so that prose is not affected.
+Duplicates are compared as words, so `a + b` and `a - b` would be the same. Operators are therefore
+compared here, separately. Hyphens, slashes, list bullets, Markdown and HTML tags are not operators,
+so prose is not affected.
 """
 
 import re
@@ -147,7 +147,7 @@ def _counts_anywhere(sign: str) -> bool:
 
 
 def _pair(text: str) -> Iterator[str]:
-    """The brackets of an interval as one sign, and what stands inside it."""
+    """Brackets of an interval as one sign, and the text inside them."""
     yield f"{text[0]},{text[-1]}"
     yield from _signs(text[1:-1].replace(",", " , "))
 
@@ -157,12 +157,12 @@ def _before(match: re.Match[str]) -> str:
 
 
 def _is_prefix(before: str, after: str) -> bool:
-    """Whether a sign stands tight in front of a word, as in `!done`."""
+    """Whether a sign directly precedes a word, as in `!done`."""
     return (after[:1].isalpha() or after[:1] in "_(") and not before[-1:].isalnum() and after != ""
 
 
 def _is_prefix_star(match: re.Match[str]) -> bool:
-    """Whether asterisks stand in front of a name, as in `*args`, and do not open an emphasis."""
+    """Whether asterisks precede a name, as in `*args`, and do not start an emphasis."""
     before = match.string[max(match.start() - 1, 0) : match.start()]
     after = match.string[match.end() : match.end() + 1]
     if before.isalnum() or before in {")", "*", "_"} or not (after.isalpha() or after == "_"):
@@ -173,7 +173,7 @@ def _is_prefix_star(match: re.Match[str]) -> bool:
 
 
 def _is_operator(sign: str, match: re.Match[str]) -> bool:
-    """Whether what stands around a sign makes it an operator."""
+    """Whether the text around a sign makes it an operator."""
     before = match.string[max(match.start() - _NEAR, 0) : match.start()]
     after = match.string[match.end() : match.end() + _NEAR]
     left, right = before.rstrip(), after.lstrip()

@@ -55,7 +55,7 @@ def read_items(source: TextSource) -> list[Item]:
         text = item_text(record.value, fields=source.fields, place=place)
         items.append(Item(item_id=item_id, text=text))
     if not items:
-        raise DataError(f"{path}: holds no rows", hint="check the path of the set")
+        raise DataError(f"{path}: contains no rows", hint="check the path of the set")
     return items
 
 
@@ -72,7 +72,7 @@ def _lines(path: Path) -> Iterator[Record]:
             if raw is None:
                 raise DataError(
                     f"{path}:{line}: the line is too long to read",
-                    hint="an evaluation set holds one item a line",
+                    hint="an evaluation set has one item per line",
                 )
             text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
             if text.strip():

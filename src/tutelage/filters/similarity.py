@@ -116,7 +116,7 @@ def drop_semantic_duplicates(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kinds:
-    """What decides whether two rows may be duplicates of each other.
+    """Conditions under which two rows may be duplicates.
 
     Attributes:
         examples: int64; versions of one example share a number and are no duplicates.

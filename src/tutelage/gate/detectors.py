@@ -1,9 +1,9 @@
 """Detectors of single faults: small boosted trees over the features, readable as JSON.
 
-One detector tells one fault from clean rows. A gate of several detectors is needed because faults
-lie in opposite directions: scrambled text is surprising, an echo is not. The trees are of depth 2
-and few, so that what they look at can be listed, and a fitted detector is plain numbers: applying
-one needs no other library and loads no pickle.
+One detector distinguishes one fault from clean rows. A gate needs several detectors because faults
+differ in opposite directions: scrambled text is surprising, an echo is not. The trees are few and
+of depth 2, so the features that they use can be listed. A fitted detector consists of plain
+numbers: applying it needs no other library and loads no pickle.
 """
 
 import math
@@ -211,8 +211,8 @@ def fit_detectors(tasks: Sequence[Task], *, bins: "Bins", trees: int = TREES) ->
     """Fit several detectors together by gradient boosting of the log loss.
 
     Clean and faulty rows of a detector weigh the same in total. Splits are tried at quantiles;
-    missing features go to the side where they lower the loss more. Each tree may ask for a part of
-    the features, drawn with a fixed seed, so that no detector rests on a single question.
+    missing features go to the side where they lower the loss more. Each tree uses a random part of
+    the features (fixed seed), so no detector depends on a single feature.
 
     Args:
         tasks: One for each detector.

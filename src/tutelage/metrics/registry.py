@@ -244,7 +244,7 @@ _SPECS = (
         valid_range=(0.0, 2.0),
         statistics="full",
         source="LARK (arXiv 2605.30651)",
-        deviation="the whole vocabulary; the authors' code renormalises the 50 likeliest tokens",
+        deviation="the whole vocabulary; the authors' code renormalizes the 50 most likely tokens",
         compute=lambda m: response.brier(response_given_instruction=m.answer),
     ),
     MetricSpec(
@@ -346,7 +346,7 @@ _SPECS = (
     ),
     MetricSpec(
         name="delta_loss",
-        summary="How much likelier training has made the response.",
+        summary="How much more likely training has made the response.",
         formula="L_base(response|instruction) - L_current(response|instruction)",
         better="neither",
         level="candidate",

@@ -65,8 +65,8 @@ def score_row(
 ) -> dict[str, object]:
     """Row of the scores table, without `example_id` and `student`, which the caller adds.
 
-    A row is `ok` exactly when every metric asked for has a number; otherwise its status says why
-    and it has no number at all, so that nothing can be chosen by half a row.
+    A row is `ok` only if every requested metric has a number. Otherwise its status gives the reason
+    and it has no numbers at all, so no row is chosen by incomplete scores.
 
     Args:
         outcome: What the student made of the candidate.

@@ -144,7 +144,7 @@ def _nearest(
         return f"set device_map to auto (--device-map auto): {cards} cards hold it together"
     processor = memory("cpu") if kind != "cpu" else None
     if processor is not None and wanted <= processor.free + sum(m.free for m in found):
-        return "set device_map to auto: a part of it stays in the processor's memory, which is slow"
+        return "set device_map to auto: a part of it stays in CPU memory, which is slow"
     return "use a smaller or a quantised student, or a vLLM server on larger cards (backend vllm)"
 
 

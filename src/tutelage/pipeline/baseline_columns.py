@@ -115,9 +115,8 @@ def _faulty(run: RunFolder, settings: SelectSettings) -> dict[str, float]:
         further = tables.sql(_FURTHER_ROWS).fetchall()[0]
     if further[0]:
         raise DataError(
-            f"rule oracle: {further[0]:,} input rows, the first of them row {further[1]}, are "
-            f"further versions of earlier rows, and of {column!r} one value a set of versions is "
-            "stored",
+            f"rule oracle: {further[0]:,} input rows (the first is row {further[1]}) are further "
+            f"versions of earlier rows, but only one value of {column!r} is stored per example",
             hint="give each example one row; answers are checked by `tutelage verify` and gate: "
             "right",
         )

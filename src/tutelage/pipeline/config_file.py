@@ -44,7 +44,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str, tuple[str, ...]], ...] = (
     (
         "teacher",
         TeacherSettings,
-        "The model that rewrites the rows. Without it, rewrites that are in the data are judged.",
+        "The model that rewrites the rows. Without it, the rewrites in the data are used.",
         ("model", "base_url", "api_key_env", "concurrency", "max_cost", "prices"),
     ),
     (
@@ -53,7 +53,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel], str, tuple[str, ...]], ...] = (
         "What the teacher is asked to rewrite.",
         ("steps", "max_tokens", "temperature", "attempts"),
     ),
-    ("score", ScoreSettings, "What is computed from the student's scores.", ("metrics",)),
+    ("score", ScoreSettings, "Metrics computed from the student's probabilities.", ("metrics",)),
     (
         "select",
         SelectSettings,
@@ -77,14 +77,14 @@ _EXAMPLES: Mapping[str, Any] = {
 
 _MEANINGS = {
     "student.device": "The device: auto, cpu, cuda or cuda:N.",
-    "student.max_length": "The most tokens that are scored at once; by default the model's limit.",
+    "student.max_length": "Maximum tokens of a scored text; by default the model's limit.",
     "student.turns": "Which assistant turns are scored: last, or all (pooled).",
     "teacher.concurrency": "Requests at the same time.",
     "teacher.model": "The name of the model on its server.",
-    "teacher.prices": "What a million prompt and completion tokens cost; max_cost needs it.",
+    "teacher.prices": "Price of a million prompt and completion tokens; max_cost needs it.",
     "refine.steps": "What is rewritten, in this order.",
     "refine.temperature": "The sampling temperature of the first attempt.",
-    "refine.attempts": "How often a rewrite is requested until its reply can be used.",
+    "refine.attempts": "Maximum number of requests for a rewrite until a reply is usable.",
     "score.metrics": "The metrics to compute; `tutelage metrics` lists them.",
     "select.rule": "The rule; docs/rules.md explains each.",
     "select.mode": "The mode of the rule srt: safe or paper.",
@@ -93,7 +93,7 @@ _MEANINGS = {
     "right.",
     "select.quality_gate": "off or calibrated: exclude versions in which fitted detectors find a "
     "fault; see docs/quality-gate.md.",
-    "select.seed": "The seed of every random draw, baselines included.",
+    "select.seed": "Seed of all random draws, including the baselines.",
 }
 """Descriptions of settings that need the context of others or have none of their own."""
 

@@ -359,7 +359,7 @@ def training_work(
 
 
 def _with_setup(work: Work, key: str, *, times: int, what: str) -> Work:
-    """The same with the time that a student takes besides, where that was measured."""
+    """Work with the time for loading the model added, if that was measured."""
     loads, _ = stored_speed(key)
     if loads is None or work.seconds is None or not times:
         return work

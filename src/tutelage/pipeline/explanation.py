@@ -114,7 +114,7 @@ def _overruled(override: Override) -> str:
 
 
 def settings_of(run: RunFolder, manifest: Mapping[str, Any]) -> SelectSettings:
-    """Those of the decisions that stand."""
+    """Settings of the selection that made the current decisions."""
     values = manifest.get("stages", {}).get("select", {}).get("tally", {}).get("rule")
     if values is None:
         raise RunError(
@@ -147,7 +147,7 @@ def _find(tables: duckdb.DuckDBPyConnection, name: str) -> str:
         example_id, status, detail = found[0]
         if example_id is None:
             raise DataError(
-                f"input row {name[4:]} is no example: {status}",
+                f"input row {name[4:]} was not read as an example: {status}",
                 hint=str(detail or "see rows.parquet"),
             )
         return str(example_id)

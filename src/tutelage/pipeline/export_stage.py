@@ -52,7 +52,7 @@ def trl(file: Path) -> str:
         f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
         'columns = ["prompt", "completion", "tools", "chat_template_kwargs"]\n'
         "data = data.select_columns([c for c in columns if c in data.column_names])\n"
-        "# loss on the completion only, as it was scored, and nothing cut without a word\n"
+        "# loss on the completion only, as it was scored; nothing is truncated silently\n"
         "args = SFTConfig(completion_only_loss=True, max_length=None)\n"
         'SFTTrainer(model="STUDENT", train_dataset=data, args=args).train()\n'
     )
@@ -186,16 +186,16 @@ def _to_alpaca(row: Mapping[str, Any]) -> dict[str, Any]:
     if not alternates(row["messages"]):  # a history holds pairs: other turns would change roles
         roles = ", ".join(message["role"] for message in row["messages"])
         raise DataError(
-            f"example {row['example_id']}: alpaca holds user and assistant by turns, after one "
-            f"system message at most, and not {roles}",
-            hint="--to trl, --to messages and --to axolotl hold any conversation",
+            f"example {row['example_id']}: alpaca supports alternating user and assistant "
+            f"turns after at most one system message, not {roles}",
+            hint="--to trl, --to messages and --to axolotl support any conversation",
         )
     if row.get("tools") or any(
         turn["role"] == "tool" or turn.get("tool_calls") for turn in row["messages"]
     ):
         raise DataError(
-            f"example {row['example_id']}: alpaca has no place for tools",
-            hint="--to trl, --to axolotl and --to llamafactory hold them",
+            f"example {row['example_id']}: alpaca does not support tools",
+            hint="--to trl, --to axolotl and --to llamafactory support them",
         )
     *context, response = row["messages"]
     system = "".join(m["content"] for m in context if m["role"] == "system")

@@ -88,7 +88,7 @@ def estimate_select(
     doors: Doors | None = None,
     measure_seconds: float = MEASURE_SECONDS,
 ) -> dict[str, Any]:
-    """What `select_again` would let the student read: nothing, unless a gate has to be fitted.
+    """Texts that `select_again` would let the student score: none, unless a gate has to be fitted.
 
     Args:
         root: The run folder.

@@ -54,7 +54,7 @@ def quality_table(run: RunFolder, settings: SelectSettings, *, student: str | No
 
 
 def gate_document(run: RunFolder) -> StoredDict:
-    """What quality_gate.json holds: the gate, or why none was fitted.
+    """Content of quality_gate.json: the gate, or why none was fitted.
 
     Raises:
         RunError: There is no such file, or it is damaged.

@@ -211,8 +211,8 @@ def _held_out_table(gate: CalibratedGate) -> "Table":
                 for r in gate.results
             ),
         ),
-        note="Left out: results without the detector and planted rows of this fault, as for a fault "
-        "that was never planted. AUC: the probability that a faulty version is further above "
+        note="Left out: results without the detector and planted rows of this fault, as for a "
+        "fault that was never planted. AUC: the probability that a faulty version is further above "
         "the thresholds than a clean one.",
     )
 

@@ -158,8 +158,8 @@ def reading_of_run(
             if student.fingerprint == fingerprint:
                 return wanted
     raise RunError(
-        f"{run.root}: the quality gate needs the student {fingerprint} to read planted faults, and "
-        "the manifest describes another one",
+        f"{run.root}: the quality gate needs the student {fingerprint} to score planted faults, "
+        "and the manifest describes another one",
         hint="`tutelage score RUN --student MODEL` makes MODEL the student of this run",
     )
 
@@ -179,7 +179,7 @@ def _rejected_digest(path: str) -> str:
     if not Path(path).is_file():
         raise SettingsError(
             f"quality_gate_rejected: there is no file {path}",
-            hint="give a file of rows in any shape that `data.path` takes",
+            hint="give a file of rows in any shape that `data.path` accepts",
         )
     return checksum(Path(path))
 

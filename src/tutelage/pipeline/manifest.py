@@ -17,7 +17,7 @@ Counts = dict[str, int]
 
 
 class TeacherNote(StoredShape):
-    """What was asked and paid."""
+    """Counts and cost of teacher requests."""
 
     asked: int = optional()
     answered: int = optional()
@@ -41,7 +41,7 @@ class ShareNote(StoredShape):
 
 
 class TallyNote(StoredShape):
-    """What a stage came to: the values that other commands read, of whichever stage has them."""
+    """Results of a stage that other commands read, if the stage has them."""
 
     rows: int = optional()
     rows_by_status: Counts = optional()
@@ -84,7 +84,7 @@ class TallyNote(StoredShape):
 
 
 class StageNote(StoredShape):
-    """What a stage noted when it was done."""
+    """Record that a finished stage wrote."""
 
     key: str = optional()
     seconds: float = optional()
@@ -117,7 +117,7 @@ class SettingsNote(StoredShape):
 
 
 class RunNote(StoredShape):
-    """Manifest of a run as it stands on disk, with all its stages."""
+    """Manifest of a run as stored on disk, with all its stages."""
 
     created: str = optional()
     run_id: str = optional()

@@ -143,7 +143,7 @@ def override_history(run: RunFolder) -> Iterator[Override]:
         except (ValueError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{run.overrides}:{number}: is not an override: {error}",
-                hint="mend or remove that line; nothing else depends on it",
+                hint="fix or remove that line; nothing else depends on it",
             ) from error
 
 

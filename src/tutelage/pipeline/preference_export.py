@@ -163,7 +163,7 @@ def _trl_snippet(trainer: str, columns: str) -> Callable[[Path, bool], str]:
             f"from trl import {trainer}Config, {trainer}Trainer\n\n"
             f'data = load_dataset("json", data_files="{file.name}", split="train")\n'
             f"data = data.select_columns({named.split(', ')!r})\n"
-            "# nothing is cut without a word\n"
+            "# nothing is truncated silently\n"
             f"args = {trainer}Config(max_length=None)\n"
             f'{trainer}Trainer(model="STUDENT", train_dataset=data, args=args).train()\n'
         )

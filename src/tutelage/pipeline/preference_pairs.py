@@ -79,7 +79,7 @@ class Version:
 
     @property
     def context(self) -> tuple[str, str | None, str | None]:
-        """What two candidates must share to be compared: turns before the response, and tools."""
+        """Key that two compared candidates share: turns before the response, and tools."""
         return _as_key(self.messages[:-1]), self.tools, self.template_args
 
     @property
@@ -178,7 +178,7 @@ class Preferences:
             )
         if self.basis == "likelihood" and not self.run.scores.exists():
             raise RunError(
-                f"{self.run.root}: has no scores, so the student prefers nothing",
+                f"{self.run.root}: has no scores, so there is no student preference",
                 hint="tutelage score RUN --student MODEL writes them",
             )
         self._kinds = _kinds_of(self.run, there)

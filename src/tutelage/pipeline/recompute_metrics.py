@@ -197,7 +197,7 @@ def scores_at(source: Path) -> pa.Table:
         ) from error
     if not {"student", "candidate_id", "status"} <= set(table.column_names):
         raise DataError(
-            f"{path}: is no scores table, it has {', '.join(table.column_names[:6])}, ...",
+            f"{path}: is not a scores table, it has {', '.join(table.column_names[:6])}, ...",
             hint="`tutelage score` writes one",
         )
     return table
@@ -212,7 +212,7 @@ def delta_losses(
     by: Group | None = None,
     data: Path | None = None,
 ) -> dict[str, Any]:
-    """Change by training: the loss under one student minus that under another.
+    """Effect of training: the loss under one student minus that under another.
 
     Args:
         base: Scores by the student before: a run folder or a scores table.
@@ -228,7 +228,7 @@ def delta_losses(
         with `by` the same of each group, with both losses.
 
     Raises:
-        DataError: A file is no scores table of one student, or no candidate is in both.
+        DataError: A file is not a scores table of one student, or no candidate is in both.
     """
     before, after = _by_candidate(base), _by_candidate(current)
     rows = [

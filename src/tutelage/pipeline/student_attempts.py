@@ -63,7 +63,7 @@ class AttemptSettings(BaseModel):
         if not self.sampled and not self.greedy:
             raise ValueError("ask for at least one sampled or greedy answer")
         if self.greedy > 1 and not self.shots:
-            raise ValueError("several greedy answers are all alike without shots")
+            raise ValueError("several greedy answers are identical without shots")
         return self
 
 

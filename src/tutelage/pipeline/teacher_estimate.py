@@ -275,7 +275,7 @@ def estimate_sample(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """What `sample_data` would ask the teachers, and what that would cost.
+    """Teacher requests of `sample_data`, and their cost.
 
     Args:
         data: Settings of the data room, with `path`.
@@ -336,7 +336,7 @@ async def _sampled(
 def teachers_estimate(
     asked: Mapping[str, tuple[TeacherSettings, Iterable[Request]]], *, run: RunFolder, stage: str
 ) -> tuple[dict[str, Any], list[Work]]:
-    """What requests to several teachers would cost together, and one part of the work for each.
+    """Total cost of requests to several teachers, and one part of the work for each.
 
     Args:
         asked: The settings and the requests of each teacher, by its name.
@@ -372,7 +372,7 @@ def _added(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def teacher_estimate(
     requests: Iterable[Request], *, teacher: TeacherSettings, run: RunFolder, stage: str
 ) -> tuple[dict[str, Any], Work]:
-    """What some requests would cost, and the same as one part of a command's work.
+    """Cost of some requests, and the same as one part of a command's work.
 
     Args:
         requests: What would be asked.
@@ -428,7 +428,7 @@ def _calling(stage: str, teacher: TeacherSettings, asker: CachedTeacher, journal
 def calling_work(
     stage: str, teacher: TeacherSettings, *, calls: int, tokens: int, replies: int, pace: float
 ) -> Work:
-    """The calls of a teacher as one part of a command's work; nobody is asked to measure it.
+    """Calls of a teacher as one part of a command's work; no request is sent to measure it.
 
     Args:
         stage: What they are for.

@@ -1,8 +1,8 @@
 """Teacher outages: unanswered requests get a status and the run continues.
 
-A wrong key or a wrong model ends a run at once, since a person has to mend it. A server that is
-away may come back by itself: what the journal holds is used, every other reflection fails with the
-reason, the rest of the run is made, and the same command asks again for just those.
+A wrong key or model ends a run immediately, because a person has to fix it. An unavailable server
+may recover by itself: cached replies are used, every other rewrite fails with the reason, the rest
+of the run is done, and the same command later requests only the missing replies.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -306,7 +306,7 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
     if tally.get("away"):
         raise TeacherUnreachableError(
             f"{what}: {tally['away']}",
-            hint="the same command goes on from here, and asks only for what is missing",
+            hint="the same command resumes here and requests only what is missing",
         )
 
 

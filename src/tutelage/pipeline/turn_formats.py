@@ -59,7 +59,7 @@ def flat_turns(
 ) -> list[Turn]:
     """Turns with one role and text each, as ShareGPT and LLaMA-Factory have them.
 
-    Thinking stands in front of the text; calls of tools are a turn of their own kind.
+    Thinking precedes the text; tool calls are a separate kind of turn.
 
     Args:
         turns: Rows of the `MESSAGES` type without the fields they do not have.
@@ -79,9 +79,9 @@ def flat_turns(
             continue
         if turn["content"].strip():
             raise DataError(
-                f"example {example}: a turn says something and calls tools, and the format has "
-                "no turn for both",
-                hint="--to trl, --to messages and --to axolotl hold any conversation",
+                f"example {example}: a turn contains both text and tool calls, which this "
+                "format does not support",
+                hint="--to trl, --to messages and --to axolotl support any conversation",
             )
         calls = [call["function"] for call in json.loads(turn["tool_calls"])]
         written = json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)

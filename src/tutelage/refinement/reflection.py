@@ -4,7 +4,7 @@
 
 Everything but `reflect_*` is a pure function of its arguments. Earlier turns and the system
 prompt are shown to the teacher and kept as they are; only the last user turn and the assistant
-turn are replaced, together (instruction reflection) or the assistant turn alone.
+turn are replaced, together (rewritten instruction) or the assistant turn alone.
 """
 
 from collections.abc import Callable, Iterable

@@ -381,9 +381,9 @@ class Crowd:
     def teacher_of(self, example_id: str, index: int) -> Teacher:
         """Teacher that writes sample `index` of an example.
 
-        Each example starts at its own point of a circle that is divided in the shares, and goes on
-        in golden steps: so the shares hold over all, and nearly so within each example. Whom a
-        sample is from depends on nothing else.
+        Each example starts at its own point of a circle that is divided by the shares, and advances
+        by the golden ratio. So the shares hold over the whole dataset and approximately within each
+        example. The teacher of a sample depends on nothing else.
         """
         start = int(content_hash("teacher", example_id)[:_HEX_DIGITS], 16) / 16.0**_HEX_DIGITS
         point = (start + index * GOLDEN) % 1.0 * sum(self.shares)

@@ -14,7 +14,7 @@ from tutelage.reporting.theme import LIGHT
 
 GROUP_WORDS: Mapping[Group, str] = {
     "original": "originals",
-    "refinement": "refinements",
+    "refinement": "rewrites",
     "chosen": "chosen",
 }
 CHART_WIDTH = 296

@@ -146,18 +146,18 @@ def source_section(summary: Summary) -> Sequence[Section]:
         (
             s.source or NOT_NAMED,
             {
-                "kept, refined": float(s.kept_refined),
+                "kept, rewritten": float(s.kept_refined),
                 "kept as it was": float(s.kept_original),
                 "not kept": float(s.examples - s.kept),
             },
         )
         for s in shown
     ]
-    tints = {"kept, refined": "refinement", "kept as it was": "original", "not kept": "refused"}
+    tints = {"kept, rewritten": "refinement", "kept as it was": "original", "not kept": "refused"}
     best = max(shown, key=lambda s: s.kept / (s.examples or 1))
     figure = Figure(
         title=f"Most is kept of {best.source or NOT_NAMED} ({share(best.kept / best.examples)})",
-        alt="Share of each source's examples that was kept as it was, kept refined, or not kept.",
+        alt="Share of each source's examples that was kept as it was, kept rewritten, or not kept.",
         draw=partial(charts.stacked_chart, bars, tints=tints, unit="share of examples (%)"),
         table=_source_table(summary, summary.sources),
         note=_rest(len(summary.sources)),
@@ -279,8 +279,8 @@ def comparison_sections(summary: Summary) -> Sequence[Section]:
     how = "Rewrites that pass or fail their closest comparison by the widest margin."
     marks = "Words that only one side has are marked: struck through before, underlined after."
     parts = (
-        ("accepted", "The clearest accepted refinements", summary.accepted),
-        ("refused", "The clearest refused refinements", summary.refused),
+        ("accepted", "The clearest accepted rewrites", summary.accepted),
+        ("refused", "The clearest rejected rewrites", summary.refused),
     )
     return tuple(
         Section(
@@ -308,7 +308,7 @@ def _sides(shown: Refinement) -> tuple[Side | None, Side]:
     old_response, new_response = difference(before.response, after.response)
     return (
         Side(title="Original", instruction=old_instruction, response=old_response),
-        Side(title="Refinement", instruction=new_instruction, response=new_response),
+        Side(title="Rewrite", instruction=new_instruction, response=new_response),
     )
 
 
@@ -332,7 +332,7 @@ def _comparison(shown: Refinement, place: int) -> Comparison:
             ),
             rows=(
                 *([("original", *(b for _, b, _ in shown.numbers))] if before else []),
-                ("refinement", *(a for _, _, a in shown.numbers)),
+                ("rewrite", *(a for _, _, a in shown.numbers)),
             ),
         ),
     )

@@ -66,8 +66,8 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
                 label="examples kept",
             ),
             Fact(value=f"{flow.rows('kept_original'):,}", label="kept as they were"),
-            Fact(value=f"{refined:,}", label="kept in a refined version"),
-            Fact(value=f"{flow.rows('refused'):,}", label="refused"),
+            Fact(value=f"{refined:,}", label="kept in a rewritten version"),
+            Fact(value=f"{flow.rows('refused'):,}", label="dropped"),
         ]
     else:
         found.append(Fact(value=f"{summary.scored:,}", label="versions with numbers"))
@@ -113,25 +113,25 @@ def _choice(summary: Summary) -> str:
     flow, student = summary.flow, summary.student
     if summary.rule is None and not summary.kept:
         if student is None:
-            return "No student has read them yet."
+            return "No student has scored them yet."
         return (
             f"The student {student} scored {count(summary.scored, 'version')} of them. "
             "Nothing has been chosen yet."
         )
     by_itself = (summary.rule or "").split(",")[0].strip() in WITHOUT_STUDENT
     who = f"The student {student}" if student and not by_itself else "The rule"
-    kept, refused = summary.kept, flow.rows("refused")
-    refusals: Counter[str] = Counter()
+    kept, dropped = summary.kept, flow.rows("refused")
+    reasons: Counter[str] = Counter()
     for path in flow.paths:
         if path.kind == "refused":
-            refusals[path.deciding or ""] += path.rows
+            reasons[path.deciding or ""] += path.rows
     words = (
         f"{who} kept {kept:,} of {count(flow.examples, 'example')} "
-        f"({share(kept / (flow.examples or 1))}): {flow.rows('kept_refined'):,} in a refined "
-        f"version and {flow.rows('kept_original'):,} as they were. It refused {refused:,}"
+        f"({share(kept / (flow.examples or 1))}): {flow.rows('kept_refined'):,} in a rewritten "
+        f"version and {flow.rows('kept_original'):,} as they were. It dropped {dropped:,}"
     )
-    if refusals:
-        reason, times = refusals.most_common(1)[0]
+    if reasons:
+        reason, times = reasons.most_common(1)[0]
         words += f", most often with this reason: {reason_words(reason)} ({times:,})"
     rule = f" The rule was {summary.rule}." if summary.rule else ""
     return f"{words}.{rule}"

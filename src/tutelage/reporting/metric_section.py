@@ -224,13 +224,13 @@ _FAR, _NEAR = 0.7, 0.3
 
 _METRICS_TEXT = (
     "Each picture shows one metric three times on the same axis: over the originals, over the "
-    "refinements, and over what was chosen. The solid line is the median; a dashed line is the "
+    "rewrites, and over what was chosen. The solid line is the median; a dashed line is the "
     "value that no chosen pair should reach."
 )
 _PLANE_TEXT = (
     "A pair fits together when the instruction helps with the response (ifd below 1) and the "
     "response points back to the instruction (r_ifd below 1). The shaded corner is where both "
-    "hold; the rule srt takes nothing from outside it."
+    "hold; the rule srt chooses nothing outside it."
 )
 _AGREEMENT_TEXT = (
     "Spearman's rank correlation over all candidates with numbers: 1 puts them in the same "
@@ -294,8 +294,8 @@ def _spread_title(metric: str, present: Sequence[Spread]) -> str:
     if "original" in medians and "refinement" in medians:
         before, after = medians["original"], medians["refinement"]
         if number(before) == number(after):
-            return f"Median {metric}: {number(before)} for originals and refinements alike"
-        return f"Median {metric}: {number(before)} for originals, {number(after)} for refinements"
+            return f"Median {metric}: {number(before)} for originals and rewrites alike"
+        return f"Median {metric}: {number(before)} for originals, {number(after)} for rewrites"
     group, median = next(iter(medians.items()))
     return f"The median {metric} of {GROUP_WORDS[group]} is {number(median)}"
 

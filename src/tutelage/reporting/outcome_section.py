@@ -101,11 +101,11 @@ def _ways(paths: Sequence[FlowPath]) -> tuple[list[Way], list[str]]:
             stops.append(Stop(column=1, name="examples", colour="quiet"))
             if refined:
                 tint = "quiet" if p.writing in ("written", "alone") else "lost"
-                name = _said(p.writing, written, "not refined")
+                name = _said(p.writing, written, "not rewritten")
                 stops.append(Stop(column=2, name=name, colour=tint))
             stops.append(Stop(column=2 + refined, name=_end(p, refused), colour=_TINTS[p.kind]))
         ways.append(Way(stops=tuple(stops), rows=p.rows))
-    heads = ["input", "read", *(["refined"] if refined else []), "outcome"]
+    heads = ["input", "read", *(["rewritten"] if refined else []), "outcome"]
     return ways, heads
 
 
@@ -114,7 +114,7 @@ def _end(path: FlowPath, rare: frozenset[str]) -> str:
         return f"kept: {_outcome(path)}"
     if path.kind == "scored":
         return reason_words("scored")
-    return _said(path.deciding or "", rare, "refused")
+    return _said(path.deciding or "", rare, "dropped")
 
 
 def _said(reason: str, rare: frozenset[str], verb: str) -> str:

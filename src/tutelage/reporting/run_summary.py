@@ -209,8 +209,8 @@ class Mean:
     def differs_from(self, other: "Mean") -> bool:
         """Whether the 95 % interval of the difference of two means excludes 0.
 
-        The two sets are taken for independent; where they share candidates, the difference is
-        surer than this says.
+        The two sets are treated as independent; if they share candidates, the true interval is
+        narrower.
         """
         halves = math.hypot(self.high - self.value, other.high - other.value)
         return abs(self.value - other.value) > halves

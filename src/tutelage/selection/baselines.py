@@ -41,9 +41,9 @@ def draw_nulls(pool: Pool, *, kept_E: Indexes, seed: int) -> pa.Table:
     * `all_refined`: n random examples with a usable reflection, the most refined one of each;
     * `all_original`: n random examples with a usable original.
 
-    The gates do not ask the student, so a null is drawn from what passes them. The three random
-    draws of examples go through the examples in the same order, so that they differ by the version
-    and not by luck.
+    The gates do not depend on the student, so a baseline is drawn from the candidates that pass
+    them. The three random baselines use the same random order of examples, so they differ in the
+    versions and not by chance.
 
     Args:
         pool: With `response_tokens`.

@@ -145,8 +145,8 @@ class Pool:
         starts_E: Where each example's rows begin.
         example_N: Which example each row belongs to.
         step_N: Index into `STEPS`; -1 in a blank row.
-        changed_N: How far from the original: 0 an original, 1 a sample or the response reflection
-            of an original, 2 an instruction reflection, 3 the response reflection of anything else.
+        changed_N: How far from the original: 0 an original, 1 a sample or the rewritten response
+            of an original, 2 a rewritten instruction, 3 the rewritten response of anything else.
         parent_N: Row of the candidate it was made from, within its example; else -1.
         written_N: Whether the candidate has text: its own status is ok.
         usable_N: Whether it has text and the student scored it: both statuses are ok.

@@ -413,10 +413,10 @@ def choose_parents(
 
     With `srt` it is the winner of the first comparison; with `grape` and `rsr` the better of the
     two by that metric; with the other rules the original. Where none passes, the original goes
-    on if it has text, since a new response may repair it, and else the instruction reflection.
+    on if it has text, since a new response may repair it, and else the rewritten instruction.
 
     Args:
-        candidates: Originals and instruction reflections, in the CANDIDATES schema.
+        candidates: Originals and rewritten instructions, in the CANDIDATES schema.
         scores: Their scores, with the metrics of the rule.
         settings: The rule that will decide in the end.
 

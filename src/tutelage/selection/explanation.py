@@ -13,7 +13,7 @@ from tutelage.selection.candidate_table import NONE, NOT_SCORED, Indexes, Pool, 
 from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import compared_columns, decide
 from tutelage.selection.gates import shut_out
-from tutelage.selection.reasons import REFUSED_BY_GATE, SHUT_OUT, meaning_of
+from tutelage.selection.reasons import REFUSED_BY_GATE, SHUT_OUT, STEP_NAMES, meaning_of
 from tutelage.selection.srt import Comparison, compare_paper, compare_safe, passing
 
 _CUTTING_RULES = ("ifd_top", "random", "longest", "permuted", "length_matched", "cheap", "oracle")
@@ -110,7 +110,7 @@ def _in_order(pool: Pool) -> list[int]:
 
 def _name(pool: Pool, row: int) -> str:
     step = STEPS[pool.step_N[row]]
-    name = f"the {step.replace('_', ' ')}"
+    name = f"the {STEP_NAMES[step]}"
     if step == RESPONSE_REFLECTION and pool.parent_N[row] != NONE:
         name += f" of {_name(pool, int(pool.parent_N[row]))}"
     several = int((pool.step_N == pool.step_N[row]).sum()) > 1
@@ -159,12 +159,12 @@ def _srt(pool: Pool, settings: SelectSettings) -> list[str]:
         sentences.append(_second(pool, found, settings))
     elif response != NONE and found.chosen_E[0] == response:
         sentences.append(
-            f"{_capital(_name(pool, response))} passes, and there is nothing to compare it with."
+            f"{_capital(_name(pool, response))} passes, and there is no version to compare it with."
         )
     if paper and found.second_E[0] and found.chosen_E[0] == NONE:
-        sentences.append("Nothing is kept, because only versions with both ratios below 1 may be.")
+        sentences.append("Nothing is kept: only versions with both ratios below 1 may be kept.")
     if paper and not found.second_E[0]:
-        sentences.append("In paper mode only a response reflection that wins is kept.")
+        sentences.append("In paper mode only a rewritten response that wins is kept.")
     return sentences
 
 
@@ -195,21 +195,21 @@ def _first(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
             f"First comparison: {_name(pool, original)} has no ifd to compare with, so it "
             "enters the second comparison."
         )
-    other = "no original" if winner == reflected else "no instruction reflection"
-    return f"First comparison: {other} takes part, so {_name(pool, winner)} goes on."
+    other = "no original" if winner == reflected else "no rewritten instruction"
+    return f"First comparison: {other} to compare with, so {_name(pool, winner)} wins it."
 
 
 def _second(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
     winner, response = _row(found.winner_E), _row(found.response_E)
     if response == NONE:
-        return f"Second comparison: {_name(pool, winner)} has no response reflection."
+        return f"Second comparison: {_name(pool, winner)} has no rewritten response."
     new, old = (float(pool.numbers["r_ifd"][row]) for row in (response, winner))
     if np.isnan(new) or np.isnan(old):
         return "Second comparison: undecided, because one of the two has no r_ifd."
     if settings.mode == "safe" and not passing(pool)[response]:
         return f"Second comparison: {_name(pool, response)} does not pass, so it is not compared."
     won = bool(found.second_E[0])
-    verdict = "so it wins" if won else f"so {_name(pool, winner)} stays"
+    verdict = "so it wins" if won else f"so {_name(pool, winner)} is kept"
     how = _against("r_ifd", new, old, better="lower", won=won)
     return f"Second comparison: {_name(pool, response)} has {how}{_margin(settings)}, {verdict}."
 
@@ -222,7 +222,7 @@ def _best(pool: Pool, settings: SelectSettings) -> list[str]:
     if best == NONE:
         return []
     tied = int((pool.usable_N & (values == values[best])).sum()) > 1
-    tie = "; of equal ones the least changed, then the smaller id" if tied else ""
+    tie = "; ties go to the least changed, then to the smaller id" if tied else ""
     word = "highest" if highest else "lowest"
     return [f"{_capital(_name(pool, best))} has the {word} {metric}, {_show(values[best])}{tie}."]
 
@@ -233,8 +233,8 @@ def _cut(decision: Mapping[str, Any]) -> list[str]:
     if refined is not None and last_kept is not None:
         side = "more" if refined > last_kept else "no more"
         said = (
-            f"Its most usual refinement lies {_show(refined)} deviations from what is usual in "
-            f"language, length and similarity: {side} than the last one that is kept "
+            f"Its most usual rewrite is {_show(refined)} deviations from what is usual in "
+            f"language, length and similarity: {side} than the last rewrite that is kept "
             f"({_show(last_kept)})."
         )
         return [said]
@@ -247,12 +247,12 @@ def _cut(decision: Mapping[str, Any]) -> list[str]:
 
 
 def _against(metric: str, new: float, old: float, *, better: str, won: bool) -> str:
-    """Both numbers, with enough digits to tell them apart."""
+    """Both numbers, with enough digits to distinguish them."""
     digits = _DIGITS
     while new != old and f"{new:.{digits}f}" == f"{old:.{digits}f}" and digits < 17:  # noqa: PLR2004
         digits += 1
     how = better if won else f"not {better}"
-    return f"{metric} {new:.{digits}f} against {old:.{digits}f}: {how}"
+    return f"{metric} {new:.{digits}f} compared with {old:.{digits}f}: {how}"
 
 
 def _margin(settings: SelectSettings) -> str:

@@ -177,7 +177,7 @@ def decide_oracle(pool: Pool, settings: SelectSettings) -> Verdict:
 def _number(pool: Pool, name: str, settings: SelectSettings) -> Floats:
     if name not in pool.numbers:
         raise DataError(
-            f"rule {settings.rule} decides by the texts or the columns of the data, which are not "
+            f"rule {settings.rule} needs the texts or columns of the data, which are not available "
             "here",
             hint="use `tutelage select RUN`, which reads them from the run folder",
         )

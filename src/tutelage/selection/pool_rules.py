@@ -131,7 +131,7 @@ def _of_most_frequent_teacher(pool: Pool) -> Bools:
 def decide_srt_pairwise(pool: Pool, settings: SelectSettings) -> Verdict:
     """Response comparison of srt, over a pool of responses to one instruction.
 
-    Originals, samples and response reflections of originals take part where both `ifd` and
+    Originals, samples and rewritten responses of originals take part where both `ifd` and
     `r_ifd` are below 1. An original among them defends its place: the one with the lowest
     `r_ifd` replaces it only if it is lower by more than the margin. With margin 0 that is what a
     tournament of pairs comes to, whoever meets whom first.

@@ -64,7 +64,7 @@ SHUT_OUT: Mapping[str, str] = MappingProxyType(
         "wrong": "is wrong",
         "no_answer": "has no answer that could be checked",
         "cannot_check": "could not be checked, and only right answers may be chosen",
-        OTHER_KIND: "is of another kind than the mix takes of this example",
+        OTHER_KIND: "is of another kind than the mix keeps of this example",
     }
 )
 """Reasons for which a candidate with text may not be chosen."""
@@ -72,34 +72,44 @@ OVERRULED = "overruled_by_person"
 CHOSEN_BY_EXTENSION = "chosen_by_extension"
 DROPPED_BY_EXTENSION = "dropped_by_extension"
 
+STEP_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "original": "original",
+        "instruction_reflection": "rewritten instruction",
+        "response_reflection": "rewritten response",
+        "sample": "sampled response",
+    }
+)
+"""Name of what each step wrote, in sentences."""
+
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         CHOSEN_BY_EXTENSION: "The rule of an extension chose it.",
         DROPPED_BY_EXTENSION: "The rule of an extension chose no version.",
-        ORIGINAL_KEPT: "The original stays: by this rule no refinement beats it.",
-        INSTRUCTION_REFLECTION_WON: "The instruction reflection beat the original, and no response "
-        "reflection beat it.",
-        RESPONSE_REFLECTION_WON: "The response reflection beat the original.",
-        BOTH_REFLECTIONS_WON: "The instruction reflection beat the original, and its response "
-        "reflection beat it in turn.",
-        ORIGINAL_OUT: "The original does not pass or has no number; a refinement passes.",
-        NO_ORIGINAL_PASSES: "There is no original to compare with; a refinement passes.",
-        IFD_NOT_BELOW_1: "The instruction does not help the student with the response: a "
-        "mismatched pair.",
-        R_IFD_NOT_BELOW_1: "The response does not help the student to guess the instruction: a "
-        "mismatched pair.",
-        NOT_BETTER: "The response reflection's r_ifd is not strictly lower than its parent's.",
-        NO_RESPONSE_REFLECTION: "The winner of the first comparison has no response reflection.",
+        ORIGINAL_KEPT: "The original is kept: no rewrite is better by this rule.",
+        INSTRUCTION_REFLECTION_WON: "The rewritten instruction won against the original, and no "
+        "rewritten response won against it.",
+        RESPONSE_REFLECTION_WON: "The rewritten response won against the original.",
+        BOTH_REFLECTIONS_WON: "The rewritten instruction won against the original, and then its "
+        "rewritten response won.",
+        ORIGINAL_OUT: "The original does not pass or has no number; a rewrite passes.",
+        NO_ORIGINAL_PASSES: "There is no original to compare with; a rewrite passes.",
+        IFD_NOT_BELOW_1: "The instruction does not help the student to predict the response, as "
+        "in a mismatched pair.",
+        R_IFD_NOT_BELOW_1: "The response does not help the student to guess the instruction, as "
+        "in a mismatched pair.",
+        NOT_BETTER: "The rewritten response's r_ifd is not strictly lower than its parent's.",
+        NO_RESPONSE_REFLECTION: "The winner of the first comparison has no rewritten response.",
         NO_ORIGINAL: "There is no original to compare with.",
         NO_CANDIDATES: "The example has no version at all.",
-        HIGHEST_GRAPE: "The student finds it the likeliest of its instruction's candidates.",
+        HIGHEST_GRAPE: "For the student it is the most likely of its instruction's candidates.",
         LOWEST_RSR: "It has the lowest rank-surprisal ratio of its instruction's candidates.",
         IN_THE_CUT: "Its best candidate is within the requested number of examples.",
         BELOW_CUT: "The requested number of examples have better candidates.",
-        DRAWN: "It was drawn at random.",
-        NOT_DRAWN: "It was not drawn.",
+        DRAWN: "It was chosen at random.",
+        NOT_DRAWN: "It was not chosen at random.",
         MOST_REFINED: "It is the usable version that is furthest from the original.",
-        NO_REFINEMENT: "There is no instruction reflection or response reflection of it.",
+        NO_REFINEMENT: "It has no rewritten instruction or response.",
         HIGHEST_LARK: "Training would lower the student's loss fastest with it, of its "
         "instruction's candidates.",
         LOWEST_R_IFD: "Of the responses that pass, it helps the student most to guess the "
@@ -107,20 +117,20 @@ REASONS: Mapping[str, str] = MappingProxyType(
         BEST_OF_N: "It is the best of its instruction's candidates by the column that was named.",
         KEPT_ALL: "Every candidate that may be chosen is kept.",
         COVERED: "Other kept examples cover it: the requested number of examples are more diverse.",
-        LENGTH_MATCHED: "It was drawn for its length: that of a version another rule keeps.",
-        NOT_MATCHED: "The lengths of what another rule keeps are matched by other examples.",
+        LENGTH_MATCHED: "It was chosen for its length: that of a version that another rule keeps.",
+        NOT_MATCHED: "Other examples match the lengths of the versions that another rule keeps.",
         WITHIN_BANDS: "Its language, length and similarity to the instruction are among the most "
-        "usual: as many refinements are kept as by another rule.",
-        ORIGINAL_WITHIN_BANDS: "Its refinements are less usual in language, length or similarity "
-        "than those that are kept; as many originals stay as by another rule.",
+        "usual: as many rewrites are kept as by another rule.",
+        ORIGINAL_WITHIN_BANDS: "Its rewrites are less usual in language, length or similarity "
+        "than those that are kept; as many originals are kept as by another rule.",
         OUTSIDE_BANDS: "Its versions are less usual in language, length or similarity than those "
         "that are kept.",
         TRUTH_CLEAN: "The truth column says that it has no fault.",
-        TRUTH_FAULTY: "The truth column says that the refinement is faulty, or the row "
-        "itself where there is none.",
+        TRUTH_FAULTY: "The truth column says that the rewrite is faulty, or the row "
+        "itself if it has no rewrite.",
         CHOSEN_VERSION: "Another rule keeps it, and there is another version that it did not keep.",
         REFUSED_VERSION: "Another rule keeps another version of this example.",
-        NO_CONTRAST: "Another rule keeps nothing of it, or there is only one version with a score.",
+        NO_CONTRAST: "Another rule keeps none of its versions, or only one version has a score.",
         OUTSIDE_MIX: "It would not fit the shares of the mix.",
         CHOSEN_WRONG: "The chosen version is wrong.",
         CHOSEN_NO_ANSWER: "The chosen version has no answer that could be checked.",
@@ -148,12 +158,12 @@ def meaning_of(reason: str) -> str:
         >>> meaning_of("original_too_long")
         'The original has no number: too_long.'
         >>> meaning_of("drawn")
-        'It was drawn at random.'
+        'It was chosen at random.'
     """
     for step in STEPS:
         if reason.startswith(f"{step}_") and reason not in REASONS:
             status = reason.removeprefix(f"{step}_")
-            name = step.replace("_", " ")
+            name = STEP_NAMES[step]
             if status in SHUT_OUT:
                 return f"The {name} may not be chosen: it {SHUT_OUT[status]}."
             return f"The {name} has no number: {status}."

@@ -39,11 +39,11 @@ class Comparison:
     Attributes:
         original_E: The original that speaks for its step: one that takes part if there is one,
             else one with a number, else any; -1 where there is none. So for the other steps.
-        reflected_E: The instruction reflection.
-        first_E: Whether the instruction reflection goes on, and not the original.
+        reflected_E: The rewritten instruction.
+        first_E: Whether the rewritten instruction goes on, and not the original.
         winner_E: Winner of the first comparison, or -1.
-        response_E: The response reflection of the winner; of anyone where there is no winner.
-        second_E: Whether the response reflection beat the winner.
+        response_E: The rewritten response of the winner; of anyone where there is no winner.
+        second_E: Whether the rewritten response beat the winner.
         chosen_E: Kept candidate, or -1.
     """
 
@@ -86,7 +86,7 @@ def compare_safe(pool: Pool, *, margin: float) -> Comparison:
     child_E = _consider_responses(pool, _children(pool, winner_E), passes_N)
     drop_E = pool.at("r_ifd", winner_E) - pool.at("r_ifd", child_E)
     second_E = _holds(passes_N, child_E) & (drop_E > margin)
-    # Where neither parent passes, a response reflection that passes stands on its own.
+    # Where neither parent passes, a rewritten response that passes stands on its own.
     alone_E = _consider_responses(pool, pool.of_step(RESPONSE_REFLECTION), passes_N)
     nobody_E = winner_E == NONE
     response_E = np.where(nobody_E, alone_E, child_E)
@@ -103,7 +103,7 @@ def compare_safe(pool: Pool, *, margin: float) -> Comparison:
 
 
 def compare_paper(pool: Pool) -> Comparison:
-    """Published procedure: compare first, then apply the cap; only response reflections are kept.
+    """Published procedure: compare first, then apply the cap; only rewritten responses are kept.
 
     Every comparison with a candidate that has no number is false, so what lacks a number never
     wins. Deviation: a candidate that could not be scored has no number, where the authors' code
@@ -233,7 +233,7 @@ def _children(pool: Pool, parent_E: Indexes) -> Bools:
     """Response reflections of one candidate per example.
 
     A revision of a sampled answer, such as the student's own, answers the original instruction:
-    it counts as a response reflection of the original.
+    it counts as a rewritten response of the original.
     """
     of_parent_N: Bools = pool.parent_N == parent_E[pool.example_N]
     of_sample_N: Bools = (pool.parent_N != NONE) & pool.of_step(SAMPLE)[pool.parent_N]

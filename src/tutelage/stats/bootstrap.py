@@ -1,9 +1,9 @@
 """Bootstrap and jackknife over instructions that several sets share.
 
-A bootstrap draws instructions with replacement, which is right for means. But a draw with
-replacement repeats texts, and repetition is what distinct-n, the compression ratio and the
-divergence of two word distributions measure, so there a tenth of the instructions or less is left
-out at a time instead (delete-a-group jackknife).
+A bootstrap resamples instructions with replacement, which is correct for means. But it repeats
+texts, and repetition is what distinct-n, the compression ratio and the divergence of two word
+distributions measure. For these, a tenth of the instructions or less is left out at a time instead
+(delete-a-group jackknife).
 """
 
 import math

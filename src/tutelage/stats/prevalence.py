@@ -54,8 +54,9 @@ def prevalences(
 ) -> list[Prevalence]:
     """Estimated share of each class in observed rows, given outcomes of rows of known classes.
 
-    The interval holds the chance in all counts: each is drawn from its Dirichlet posterior, and
-    the shares are estimated again. It knows nothing of faults that differ from the known ones.
+    The interval covers the sampling error of all counts: each is sampled from its Dirichlet
+    posterior, and the shares are estimated again. It does not account for faults that differ from
+    the known ones.
 
     Args:
         observed_O: How many observed rows have each outcome of the gate, such as passed, or

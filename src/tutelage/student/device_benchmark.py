@@ -78,7 +78,7 @@ SHAPES = (
 def random_model(shape: Shape, *, device: str, dtype: str, seed: int = 0) -> Any:
     """Model with random weights from a seed, the same on every device.
 
-    Small models are drawn on the processor; large ones where they are used.
+    Small models are initialized on the CPU, large ones on the device that uses them.
 
     Args:
         shape: The shape of the model.

@@ -167,7 +167,7 @@ class VllmClient:
 
     def _no_ability(self, why: str) -> StudentError:
         return StudentError(
-            f"{self.base_url}: does not measure the tokens of a prompt: {why}",
+            f"{self.base_url}: does not return log-probabilities of prompt tokens: {why}",
             hint="the backend vllm needs a vLLM server; others ignore prompt_logprobs",
         )
 
@@ -578,8 +578,8 @@ def open_vllm_offline(
     except (RuntimeError, ValueError, OSError, AssertionError, KeyError) as error:
         raise StudentError(
             f"{folder.model_path}: vLLM cannot load it: {type(error).__name__}: {error}",
-            hint="lower gpu_memory_fraction where other programs use the card, raise "
-            "tensor_parallel where the model is too large for it, or set backend to transformers",
+            hint="lower gpu_memory_fraction if other programs use the GPU, raise tensor_parallel "
+            "if the model is too large for one GPU, or set backend to transformers",
         ) from error
     tokens = CPU_TOKENS if settings.batch_tokens == "auto" else settings.batch_tokens
     return VllmOfflineEngine(model, vllm.SamplingParams, max_tokens=longest, batch_tokens=tokens)

@@ -9,8 +9,8 @@ behind a token that belong to its passages come right after it, up to `ends_N`.
 
 Token q may see token k where k <= q < end of k, and where the model's own rule (causal, a sliding
 window, chunks) allows it. The model's rule is asked about positions in the passage, not in the
-line. All attention functions of transformers take their masks from one place, so eager, SDPA and
-FlexAttention (which skips blocks that nobody sees) are served alike.
+line. All attention functions of transformers get their masks from one place, so this works for
+eager, SDPA and FlexAttention (which skips blocks that no token attends to).
 """
 
 from collections.abc import Callable, Iterator

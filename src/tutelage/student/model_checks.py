@@ -143,7 +143,7 @@ def _check_range(model: Any, logits_1_T_V: "Tensor") -> None:
         raise StudentError(
             f"{model.config.model_type}: the model's states do not fit into float16: its logits "
             "are NaN or infinite",
-            hint="set dtype to float32 (--dtype float32), or to bfloat16 on newer cards",
+            hint="set dtype to float32 (--dtype float32), or to bfloat16 on newer GPUs",
         )
 
 

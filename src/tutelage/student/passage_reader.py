@@ -239,9 +239,9 @@ def _read_batches(
 ) -> Iterator[tuple[list[int], list[Measured | Refusal]]]:
     """Read batches of a plan, in their order.
 
-    The plan alone decides how many threads a batch has, not what of it is read already. A batch
-    that failed beside another one, for want of memory or otherwise, is read by itself, after all
-    others.
+    The number of threads of a batch depends only on the plan, not on what is already cached. A
+    batch that failed while another one was processed, for lack of memory or another reason, is
+    processed alone after all others.
     """
 
     def read_beside(batch: list[int]) -> list[Measured | Refusal] | None:

@@ -217,8 +217,8 @@ class StudentModel:
     ) -> Iterator[TokenStats | Unscored]:
         """Measure targets after contexts without a template.
 
-        Context and target are tokenised once, together, as everywhere; where the tokenizer adds a
-        BOS token by itself, it stands in front.
+        Context and target are tokenized once, together; if the tokenizer adds a BOS token by
+        itself, it comes first.
 
         Yields:
             One outcome for each pair, in the order given; an `Unscored` carries the pair's id.

@@ -85,7 +85,7 @@ class Journal:
         return entry_of_row(dict(zip(_COLUMNS, rows[0], strict=True))) if rows else None
 
     def known(self, request_keys: Iterable[str]) -> set[str]:
-        """Those of some requests that have a stored reply."""
+        """Keys of requests that have a stored reply."""
         wanted = list(dict.fromkeys(request_keys))
         found: set[str] = set()
         for start in range(0, len(wanted), _KEYS_AT_ONCE):

@@ -329,7 +329,7 @@ def failure_within(
 
 
 def _base_resp(body: Mapping[str, object]) -> object:
-    """The error as MiniMax reports it, beside choices that are null; None where there is none."""
+    """Error in the form of MiniMax, next to choices that are null; None if there is none."""
     found = body.get("base_resp")
     return found if is_object(found) and found.get("status_code") not in (None, 0) else None
 
@@ -479,7 +479,7 @@ def _text_in(content: object) -> str | None:
 
 
 def _reasoning_in(message: Mapping[str, object]) -> str | None:
-    """What the model thought before it answered, wherever the server puts it; None for nothing."""
+    """Reasoning before the answer, wherever the server puts it; None if there is none."""
     apart = message.get("provider_specific_fields")
     for held in (message, apart if is_object(apart) else {}):
         for name in _REASONING_FIELDS:

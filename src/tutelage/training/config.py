@@ -19,7 +19,7 @@ def _is_auto(value: object) -> bool:
 
 
 class TrainSettings(TemplateSettings):
-    """Settings of a training, apart from the rows and the student."""
+    """Settings of a training run, without the rows and the student."""
 
     method: Literal["full", "lora"] = Field(
         default="full",

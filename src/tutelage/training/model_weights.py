@@ -54,8 +54,8 @@ def starting_model(parts: OpenStudent, settings: TrainSettings) -> Any:
         return load_weights(parts.folder, parts.settings, dtype=held)  # type: ignore[arg-type]  # a name
     if kind_of(parts.device) not in ("cuda", "xpu"):
         raise SettingsError(
-            f"base_weights 4bit: a {parts.device} device does not compute with 4 bits here",
-            hint="train on an NVIDIA, AMD or Intel card, or set base_weights to bfloat16",
+            f"base_weights 4bit: 4-bit weights do not work on a {parts.device} device here",
+            hint="train on an NVIDIA, AMD or Intel GPU, or set base_weights to bfloat16",
         )
     if find_spec("bitsandbytes") is None:
         raise MissingExtraError(
@@ -104,10 +104,11 @@ def save_trained(
 ) -> None:
     """Save the trained student atomically.
 
-    The tokenizer's files are copied as they are, so that text is cut into the same tokens. Every
-    process has to come here, for each may hold a part of the weights; the first one writes.
-    `save_dtype` says whether weights keep the float32 in which they were trained: of weights around
-    0.1 bfloat16 drops updates below 0.0002, which is most of what a short training does.
+    The tokenizer's files are copied unchanged, so text is split into the same tokens. Every process
+    has to call this, because each may have a part of the weights; the first one writes.
+    `save_dtype` selects whether weights keep the float32 in which they were trained: for weights
+    around 0.1, bfloat16 drops updates below 0.0002, which is most of the change of a short training
+    run.
 
     Args:
         trainer: The trainer.

@@ -172,7 +172,7 @@ def _weight_of(extra: str | None, *, place: str) -> float:
     if not number or not math.isfinite(found) or found < 0:
         raise DataError(
             f"{place}: {TRAIN_WEIGHT} is {found!r}, which is not a number of 0 or more",
-            hint="mend that row, or train with --weights off",
+            hint="fix that row, or train with --weights off",
         )
     return float(found)
 

@@ -254,7 +254,7 @@ def does_not_fit(what: str, *, rows: int) -> StudentError:
     return StudentError(
         f"the training is out of memory: {what}",
         hint=f"{smaller}--gradient-checkpointing on, --method lora (with --base-weights 4bit), or "
-        "a smaller --max-tokens; several cards share a model with FSDP, see docs/train.md",
+        "a smaller --max-tokens; to split a model over several GPUs use FSDP, see docs/train.md",
     )
 
 
@@ -313,7 +313,7 @@ def _microbatch(parts: OpenStudent, settings: TrainSettings, processes: Processe
     if processes.count > 1 and ":" in settings.device:
         raise SettingsError(
             f"device is {settings.device}, but {processes.count} processes were launched: each has "
-            "a card of its own",
+            "its own GPU",
             hint="leave --device out, or start one process without a launcher",
         )
     if settings.batch_examples % processes.count:
@@ -429,7 +429,7 @@ def _uses_liger(parts: OpenStudent, settings: TrainSettings, encoded: Encoded) -
         raise MissingExtraError("liger: on needs liger-kernel", hint="pip install liger-kernel")
     if weighted or not fits:
         raise SettingsError(
-            "liger: on is for one graphics card and rows that all count the same",
+            "liger: on is for one GPU and rows of equal weight",
             hint="set liger to auto, or --weights off",
         )
     return True

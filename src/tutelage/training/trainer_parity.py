@@ -110,7 +110,7 @@ def check_truth(
         path: An exported file, or any rows.
         scored: The student as it scores: without the end of turn.
         trained: The same student, opened with `score_end_of_turn`.
-        max_length: Max length of the trainer, which cuts what is longer without a word; None:
+        max_length: Max length of the trainer, which silently truncates longer rows; None:
             no limit.
         most_rows: At most so many rows are compared, from the start of the file; None: all.
         progress: Told how many rows are compared.
@@ -211,7 +211,7 @@ def _prepare(
     Instead, for a row that does not get that far, why.
     """
     rows = [{**row, _NUMBER: n} for n, row in given.items() if not isinstance(row, str)]
-    gone = f"cut to {max_length} tokens it has no loss left: TRL leaves it out without a word"
+    gone = f"cut to {max_length} tokens it has no loss left: TRL silently drops it"
     found: dict[int, tuple[list[int], list[int]] | str] = {
         n: row if isinstance(row, str) else gone for n, row in given.items()
     }

@@ -148,7 +148,7 @@ def _unmarked(text: str, instruction: str | None) -> Found | NotFound:
 def _last_number(prose: str, instruction: str | None, *, text: str) -> Found | NotFound:
     numbers = numbers_in(prose)
     if not numbers:
-        return NotFound(why="the response holds no number and no marked answer")
+        return NotFound(why="the response contains no number and no marked answer")
     last, last_line = numbers[-1].text, prose.strip().splitlines()[-1]
     is_a_result = text[: text.rfind(last)].rstrip(" $\\({[").endswith("=")
     fresh = None if instruction is None or is_a_result else _only_new(last_line, instruction)

@@ -34,7 +34,7 @@ def check_program(response: str, tests: str | None, settings: VerifySettings) ->
         return cannot_check("there are no tests")
     program = find_program(response)
     if program is None:
-        return no_answer("the response holds no Python program")
+        return no_answer("the response contains no Python program")
     ran = run_sandboxed(
         program,
         tests,

@@ -1,7 +1,7 @@
 """Majority vote over several responses to one instruction.
 
-Agreement is evidence, not correctness: models share mistakes. `verdicts_by_majority` calls the
-majority's answer right only for who asks for just that, and its evidence says what it rests on.
+Agreement is evidence, not correctness: models share mistakes. `verdicts_by_majority` treats the
+majority's answer as right only if this check is requested, and its evidence gives the counts.
 """
 
 from collections import Counter

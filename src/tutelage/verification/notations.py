@@ -248,7 +248,7 @@ def without_letters(answer: str, target: str) -> tuple[str, str]:
 def compare_notations(  # noqa: PLR0911  (one return a notation)
     answer: str, target: str
 ) -> tuple[bool | None] | None:
-    """What a comparison says of notations that are not formulas, as a tuple of one; else None."""
+    """Verdict on notations that are not formulas, as a tuple of one; otherwise None."""
     if is_time_or_ratio(answer) and is_time_or_ratio(target):
         return (same_time_or_ratio(answer, target),)
     if is_residue(answer) or is_residue(target):

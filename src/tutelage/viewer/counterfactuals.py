@@ -27,7 +27,7 @@ ALTERNATIVES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("srt, pairwise", {"rule": "srt_pairwise"}),
     ("grape", {"rule": "grape"}),
     ("rsr", {"rule": "rsr"}),
-    ("all refined", {"rule": "all_refined"}),
+    ("all rewritten", {"rule": "all_refined"}),
     ("all original", {"rule": "all_original"}),
 )
 """Rules that decide on each example separately."""

@@ -43,9 +43,9 @@ ALL = "true and true"
 Whose: TypeAlias = Literal["original", "chosen", "any"]
 
 OUTCOME_WORDS = {
-    "kept_refined": "kept, refined",
+    "kept_refined": "kept, rewritten",
     "kept_original": "kept as it was",
-    "refused": "refused",
+    "refused": "dropped",
     "overruled": "overruled by a person",
 }
 

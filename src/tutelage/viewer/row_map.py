@@ -1,7 +1,7 @@
 """Embeddings of the rows, for semantic search and for the map of rows.
 
-A thread reads the texts, embeds them and puts them on a map; until it is done, what asks for it is
-told how far it is. The same run and embedder always give the same map.
+A thread reads the texts, embeds them and places them on a map; until it is done, requests get its
+progress. The same run and embedder always give the same map.
 """
 
 import threading

@@ -104,7 +104,7 @@ def _named(shelf: Shelf, row: str) -> str:
     example = example_named(shelf, row)
     if example is None:
         raise DataError(
-            f"there is no one example {row!r} in this run",
+            f"no single example matches {row!r} in this run",
             hint="give an example_id of decisions.parquet, or row:N",
         )
     return example

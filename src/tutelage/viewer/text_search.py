@@ -1,7 +1,7 @@
 """Full-text search over a run, straight from Parquet, row group by row group.
 
-There is no index of words: a search says what it has found so far and how far it is, and goes on
-in a thread of its own. It holds one row group in memory at a time.
+There is no word index: a search reports its matches and progress so far, and continues in a
+separate thread. It keeps one row group in memory at a time.
 """
 
 import threading

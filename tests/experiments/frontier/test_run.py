@@ -252,7 +252,7 @@ def test_a_set_that_is_mostly_unknown_is_warned_about(tmp_path: Path) -> None:
 
 def test_several_greedy_answers_without_shots_are_refused(tmp_path: Path) -> None:
     data = problems(tmp_path / "data.jsonl")
-    with pytest.raises(SettingsError, match="all alike without shots"):
+    with pytest.raises(SettingsError, match="identical without shots"):
         find_frontier(job(data, tmp_path / "run", attempts={"greedy": 2}))
 
 

@@ -141,7 +141,7 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     ):
         forecast(config(tmp_path, tasks=[steps]))
     harness = {"name": "h", "kind": "lm_eval", "harness_task": "arc"}
-    with pytest.raises(SettingsError, match="how many items it has is unknown"):
+    with pytest.raises(SettingsError, match="its number of items is not known"):
         forecast(config(tmp_path, tasks=[harness]), variances="smollm2_choice_margin")
     with pytest.raises(SettingsError, match="there is no such name"):
         forecast(config(tmp_path), variances="mine")

@@ -130,7 +130,7 @@ def test_an_arm_that_cannot_come_near_the_budget_is_refused(place: Path, tmp_pat
     ("more", "said"),
     [
         ({"primary": "tolls"}, "primary: there is no task 'tolls'"),
-        ({"train": {"seed": 9}}, "train: seed does nothing here; set seeds"),
+        ({"train": {"seed": 9}}, "train: seed has no effect here; set seeds"),
         ({"train": {"template": "alpaca"}}, "train: template does nothing here"),
         ({"evaluate": {"template": "alpaca"}}, "evaluate: template does nothing here"),
         ({"seeds": [-1, 1]}, "seeds"),
@@ -459,7 +459,9 @@ def test_a_training_that_diverged_is_a_result_and_the_others_go_on(
     assert found["done"] == found["cells"]
     assert found["diverged"] > 0
     assert "Training tiny on choice instead of random" in found["in_words"][0]
-    assert f"{found['diverged']} of {found['cells']} trainings diverged" in found["in_words"][-1]
+    assert (
+        f"{found['diverged']} of {found['cells']} training runs diverged" in found["in_words"][-1]
+    )
     results = read_results(tmp_path / "out").to_pylist()
     lost = [r for r in results if r["status"] == "diverged"]
     assert {(r["student"], r["value"]) for r in lost} == {("wild", None)}

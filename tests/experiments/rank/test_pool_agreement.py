@@ -63,7 +63,7 @@ def test_lower_is_better_for_rsr() -> None:
 
 
 def test_rankings_of_different_pools_are_refused() -> None:
-    with pytest.raises(DataError, match="share no answer"):
+    with pytest.raises(DataError, match="no scored answer in common"):
         joined(judged({"a": [-1.0]}), judged({"b": [-1.0]}), LIKELIHOOD)
     with pytest.raises(DataError, match="no column 'mean_rank'"):
         joined(judged({"a": [-1.0]}), judged({"a": [-1.0]}), RSR)

@@ -132,7 +132,7 @@ def test_the_predictions_are_held_against_the_first_trainings(place: Path) -> No
     assert (row["spearman"], row["as_claimed"], row["entrants"]) == (-1.0, 1.0, 4)
     assert {s.key for s in probed_sections(ranked, probed)} == {"probes", "predictions"}
     said = probed_summary(ranked, probed)["in_words"]
-    assert said[-1].startswith("rsr (lower is claimed to be better) goes with the first small")
+    assert said[-1].startswith("rsr (lower is claimed to be better) correlates with the")
     fewer = replace(probed, probes=probed.probes.slice(0, 3))
     assert predictions_checked(ranked, fewer).num_rows == 0
 
@@ -140,7 +140,7 @@ def test_the_predictions_are_held_against_the_first_trainings(place: Path) -> No
 def test_settings_that_keep_the_luck_are_refused(place: Path, tmp_path: Path) -> None:
     path = tmp_path / "probe.yaml"
     path.write_text("tasks: [{name: a, kind: held_out, path: a.jsonl}]\nsweep_seeds: [0]\n")
-    with pytest.raises(SettingsError, match="luck"):
+    with pytest.raises(SettingsError, match="biased"):
         probe_settings(path)
     path.write_text("tasks: [{name: a, kind: held_out, path: a.jsonl}]\n")
     assert probe_settings(path)["tasks"][0]["path"] == str(tmp_path / "a.jsonl")

@@ -242,7 +242,7 @@ def test_a_list_of_teachers_is_checked(tmp_path: Path) -> None:
 
 def test_what_cannot_be_ranked_is_said(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "pool.jsonl", pool(2))
-    with pytest.raises(SettingsError, match="nothing gives its numbers"):
+    with pytest.raises(SettingsError, match="its values are not available"):
         rank_teachers(job(path, tmp_path / "a", by="accuracy"), doors=doors())
     with pytest.raises(SettingsError, match="unknown predictor 'nothing'"):
         rank_teachers(job(path, tmp_path / "b", predictors=["nothing"]), doors=doors())

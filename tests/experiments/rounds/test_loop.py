@@ -317,7 +317,7 @@ def test_nothing_is_trained_while_the_teacher_that_rewrites_is_away(tmp_path: Pa
     settings = rounds_settings(tmp_path, count=8, rounds=1, rewrite={"attempts": 1})
     ledger = Ledger()
     doors = replace(round_doors(ledger), doors=moving_doors(answer))
-    with pytest.raises(TeacherUnreachableError, match="rewriting what was refused: no line"):
+    with pytest.raises(TeacherUnreachableError, match="rewriting rejected candidates: no line"):
         run_rounds(settings, doors=doors)
     assert not ledger.trained
     back.append(True)
@@ -413,7 +413,7 @@ def test_the_file_of_the_documentation_can_be_read(tmp_path: Path) -> None:
 
 
 def test_rewriting_without_a_teacher_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="who else would rewrite"):
+    with pytest.raises(SettingsError, match="needs `teacher` or"):
         rounds_settings(tmp_path, teacher=None, rewrite={"attempts": 1})
 
 

@@ -179,7 +179,7 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{len(found)} templates, {len(ROWS)} kinds of rows each. A row is either scored exactly "
         "as `apply_chat_template` renders it for training (text and token ids, both headers "
-        "equal), or it has a status. The instruction given the response is held against the same "
+        "equal), or it has a status. The instruction given the response is compared with the same "
         "rendering of its own row. *between* and *end* list all that TRL's mask of prompt and "
         "completion covers beyond the target. `trl NAME` is a template inside the TRL package; "
         "the others are short imitations of model families.\n"

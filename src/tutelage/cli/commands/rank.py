@@ -31,7 +31,7 @@ def _rank_options(*, questions: int) -> Callable[[Function], Function]:
                 type=click.IntRange(min=1),
                 default=questions,
                 show_default=True,
-                help="Number of questions to draw; per source, for sources.",
+                help="Number of questions to sample; per source, for sources.",
             ),
             click.option(
                 "--predictors",
@@ -211,7 +211,7 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
 @click.option(
     "--most-cells",
     type=click.IntRange(min=0),
-    help="Stop after this many trainings, to continue another time.",
+    help="Stop after this many training runs, to continue another time.",
 )
 def sources(pool: str, *, probe: Path | None, most_cells: int | None, **options: Any) -> None:
     """Rank the sources of POOL.

@@ -65,7 +65,7 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 )
 @setting_option("select.diversity")
 @setting_option(
-    "select.seed", default=None, help="The seed of every random draw, baselines included."
+    "select.seed", default=None, help="Seed of all random draws, including the baselines."
 )
 @setting_option(
     "select.max_unscored_fraction", "--max-unscored", "max_unscored_fraction", default=None

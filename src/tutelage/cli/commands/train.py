@@ -265,7 +265,7 @@ def evaluate(
 @click.option(
     "--most-cells",
     type=click.IntRange(min=0),
-    help="Stop after this many trainings, to continue another time; 0 only reports.",
+    help="Stop after this many training runs, to continue another time; 0 only reports.",
 )
 @click.option(
     "--selection", help=("Use this selection of each run, made with `select`, as the choice.")

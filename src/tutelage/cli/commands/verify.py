@@ -152,9 +152,7 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
     from tutelage.pipeline import yaml_value
 
     if (path is None) == (options["teacher"] is None):
-        raise SettingsError(
-            "give --teacher or --teachers, one of the two", hint="see docs/teachers.md"
-        )
+        raise SettingsError("give either --teacher or --teachers", hint="see docs/teachers.md")
     if path is None:
         return [teacher_values(options)]
     try:

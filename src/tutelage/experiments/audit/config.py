@@ -23,7 +23,8 @@ class AuditSettings(BaseModel):
     planted: int = Field(
         default=120,
         ge=MIN_EXAMPLES,
-        description="Number of these into which faults are planted; each takes about 12 scored texts.",
+        description="Number of these into which faults are planted; each takes about 12 scored "
+        "texts.",
     )
     max_false_refusals: float = Field(
         default=0.05,

@@ -60,7 +60,7 @@ def estimate_audit(
         **PLANTS,
     )
     work = [
-        reading_work("read the drawn texts", reading, count=sample.count, unit="texts"),
-        replace(planted, stage="read planted faults"),
+        reading_work("score the sampled texts", reading, count=sample.count, unit="texts"),
+        replace(planted, stage="score planted faults"),
     ]
     return {"rows": found.rows, **summed(work)}

@@ -92,8 +92,8 @@ def draw_sample(
 ) -> AuditSample:
     """Draw examples in one pass over the rows, with only the sample in memory.
 
-    The draw depends on the seed and the ids of examples, not on their order. Of an example with
-    several responses one is drawn, and its original if there is one.
+    The sample depends on the seed and the ids of examples, not on their order. If an example has
+    several responses, one of them is sampled, together with the original if there is one.
 
     Args:
         rows: All rows.
@@ -445,7 +445,7 @@ def _written(
     start = (
         f"Audit of {settings.data.path} by {settings.student.model}: "
         f"{count(sample.drawn, 'example')} of {sample.examples:,}, "
-        f"{count(len(readings.versions), 'text')} read and faults planted into "
+        f"{count(len(readings.versions), 'text')} scored and faults planted into "
         f"{count(readings.material.planted_examples, 'example')}, {duration(about['seconds'])}."
     )
     page = page_of(
@@ -559,7 +559,7 @@ def _examples(
 
 
 def _shown(found: Sequence[dict[str, Any]], *, seed: int) -> list[dict[str, Any]]:
-    """The same with words, and which are on the page: a few of each kind, refused or not."""
+    """Examples with a description; a few of each kind, rejected or not, are on the page."""
     drawn = sorted(found, key=lambda e: content_hash("audit example", seed, e["candidate_id"]))
     shown: Counter[tuple[str, bool]] = Counter()
     for example in sorted(drawn, key=lambda e: e["step"] == ORIGINAL):
@@ -578,9 +578,9 @@ def _with_words(example: dict[str, Any]) -> dict[str, Any]:
             "threshold."
         )
     elif example["kind"] != BEYOND:
-        about = f"{title}: not refused, but its text or its scores look like planted ones."
+        about = f"{title}: not rejected, but its text or its scores look like planted ones."
     else:
-        about = "Far beyond the student: very surprising even after the instruction."
+        about = "Far beyond the student: very surprising even with the instruction."
     return {**example, "about": about}
 
 

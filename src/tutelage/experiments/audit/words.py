@@ -98,7 +98,7 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
         "them with `tutelage verify`.",
         "unclear": f"{found}; {bar}. So this sample does not show whether choosing pays: read "
         "some of the rejected ones, or audit more rows (--examples) if there are more.",
-        "doubtful": f"{found}, but {_doubts(side, noun=noun)}. Either that many have the fault, "
+        "doubtful": f"{found}, but {_doubts(side)}. Either that many have the fault, "
         "or your rows are like this by nature: the gate cannot tell. Read the examples.",
         "gate_blind": f"The gate finds only {interval(side.hit_rate)} of the faults that were "
         f"planted into these {noun}: either this student cannot tell faulty ones, or most of the "
@@ -107,7 +107,7 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
     }[advice.because]
 
 
-def _doubts(side: SideFinding, *, noun: str) -> str:
+def _doubts(side: SideFinding) -> str:
     """Kinds for which more rows look faulty than estimated, with their shares."""
     doubtful = [k for k in side.kinds if k.is_doubtful and k.alike is not None]
     told = " and ".join(

@@ -1,6 +1,6 @@
 """Drift measures: pure functions of weighted texts.
 
-A weight says how often a text counts: 1 in the set itself, what a draw says in a resampling.
+A weight is how often a text counts: 1 in the set itself, the number of draws in a resample.
 """
 
 import math

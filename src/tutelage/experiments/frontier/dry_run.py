@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import Candidate, Example, read
-from tutelage.experiments.frontier.run import FEATURES
-from tutelage.experiments.frontier.run import FrontierJob, attempted_of, solutions_of
+from tutelage.experiments.frontier.run import FEATURES, FrontierJob, attempted_of, solutions_of
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import answering_work
 from tutelage.pipeline.resources import Doors, journal_path

@@ -146,7 +146,7 @@ def _of_file(path: Path) -> list[SetRow]:
         if row.example is None or len(versions) != 1:
             raise DataError(
                 f"{row.file}:{row.line}: {row.status}, {len(versions)} candidates",
-                hint="an arm's file holds one conversation a row",
+                hint="an arm's file has one conversation per row",
             )
         rows.append(SetRow(question=instruction_hash(versions[0].context), candidate=versions[0]))
     return rows

@@ -49,7 +49,7 @@ class ArmSettings(BaseModel):
         if sum(origin is not None for origin in origins) != 1:
             raise ValueError("an arm has either `select`, `selection` or `file`")
         if self.name == UNTRAINED:
-            raise ValueError(f"{UNTRAINED!r} is what the student is called before training")
+            raise ValueError(f"{UNTRAINED!r} is reserved for the student before training")
         if self.chooser is not None and self.file is not None:
             raise ValueError("`chooser` belongs to `select` or `selection`")
         return self
@@ -168,7 +168,7 @@ class ProveSettings(BaseModel):
             for name in sorted(fields & {"seed", "template"}):
                 if (place, name) != ("evaluate", "seed"):
                     better = "seeds" if name == "seed" else "the student's own template"
-                    raise ValueError(f"{place}: {name} does nothing here; set {better}")
+                    raise ValueError(f"{place}: {name} has no effect here; set {better}")
         for student in self.students:
             try:
                 TrainSettings.model_validate(self.train.model_dump() | student.train)

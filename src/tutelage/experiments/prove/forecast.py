@@ -165,7 +165,7 @@ def _seconds(about: Mapping[str, Any]) -> float:
 
 
 def _manifests(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """What the manifests of finished cells say."""
+    """Contents of the manifests of finished cells."""
     for path in sorted((folder / "cells").glob("*/manifest.json")):
         if is_done(path.parent):
             yield read_cell(path.parent)
@@ -217,7 +217,7 @@ def _of_student(
     items = _items(settings, task) or (len(paired.items) if paired is not None else None)
     if items is None:
         raise SettingsError(
-            f"task {task}: how many items it has is unknown before it is read",
+            f"task {task}: its number of items is not known in advance",
             hint="give the task a limit",
         )
     comparisons = _comparisons(settings)

@@ -407,7 +407,7 @@ def _sets_section(
         key="sets",
         title="The sets",
         paragraphs=(
-            "Every cell draws its rows from the whole set of its arm.",
+            "Every cell samples its rows from the complete set of its arm.",
             "Two arms differ only by the rows that they do not share.",
         ),
         tables=(
@@ -417,7 +417,7 @@ def _sets_section(
                 columns=(
                     *schema_columns(COMPARISONS, ("student", "arm")),
                     Column(name="rows", style="count"),
-                    Column(name="trained tokens a row", style="number"),
+                    Column(name="trained tokens per row", style="number"),
                     Column(name="rows that do not fit", style="count"),
                 ),
                 rows=tuple(
@@ -450,7 +450,7 @@ def _in_common_table(cells: Sequence[Mapping[str, Any]], settings: ProveSettings
             )
             for place, group in groups.items()
         ),
-        note="Rows per training, mean over the seeds. Shared: the same version of the same "
+        note="Rows per training run, mean over the seeds. Shared: the same version of the same "
         "question.",
     )
 
@@ -459,10 +459,10 @@ def _how_section(settings: ProveSettings) -> Section:
     train = settings.train
     trained = (
         f"Every student was trained from the same weights ({train.method}, {train.epochs} "
-        f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows a "
+        f"epoch(s), learning rate {train.peak_learning_rate:g}, {train.batch_examples} rows per "
         f"step), with loss on responses only. Seeds {', '.join(map(str, settings.seeds))} "
-        "draw the examples and order them. Arms with the same seed go through the questions in the "
-        "same order, each through those that its set has: they share as many as their sets do."
+        "determine the sample of examples and their order. Arms with the same seed use the "
+        "questions in the same order, as far as their sets contain them."
     )
     correction = "after Holm" if settings.correction == "holm" else "in a fixed sequence"
     measured = (

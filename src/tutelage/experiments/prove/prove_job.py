@@ -88,8 +88,8 @@ def report_experiment(settings: ProveSettings, done: Mapping[str, Any]) -> dict[
     opening += efficiency_words(reached, settings, primary=primary)
     if done.get("diverged"):
         opening.append(
-            f"{done['diverged']} of {done['cells']} trainings diverged and came to no value; "
-            "results.parquet says which. A lower learning rate may keep them."
+            f"{done['diverged']} of {done['cells']} training runs diverged and have no values; "
+            "results.parquet lists them. A lower learning rate may help."
         )
     page: dict[str, Any] = {
         "opening": opening,

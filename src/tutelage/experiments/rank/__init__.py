@@ -1,7 +1,7 @@
 """Rankings of teachers or sources for a student.
 
-Standings with intervals over questions, who cannot be told apart, when one may stop asking, how
-far students agree, and what becomes of a winner.
+Standings with intervals over questions, significant differences, sequential stopping, agreement
+between students, and the corrected gain of a winner.
 """
 
 from tutelage.experiments.rank.answer_features import style_distances

@@ -83,9 +83,9 @@ def pool_answers(
 ) -> Pool:
     """Answers to a sample of a pool's questions, in the order of asking.
 
-    The data is read twice: once for the questions, once for the answers that are wanted, so that
-    memory holds the drawn part only. Which questions are drawn depends on their texts and the
-    seed, not on their order.
+    The data is read twice, once for the questions and once for the requested answers, so only the
+    sampled part is in memory. The sample depends on the texts of the questions and the seed, not on
+    their order.
 
     Args:
         data: Where the pool is.

@@ -54,7 +54,7 @@ class RankSettings(BaseModel):
     student: StudentSettings
     out: str = Field(min_length=1)
     questions: int | None = Field(
-        default=200, ge=1, description="Number of questions to draw; per source, for sources."
+        default=200, ge=1, description="Number of questions to sample; per source, for sources."
     )
     predictors: tuple[str, ...] = Field(
         default=DEFAULT_PREDICTORS,
@@ -108,7 +108,7 @@ class RankSettings(BaseModel):
             "style_distance": self.own is not None,
         }
         if not given.get(self.by, True):
-            raise ValueError(f"by {self.by}: nothing gives its numbers; {_GIVES[self.by]}")
+            raise ValueError(f"by {self.by}: its values are not available; {_GIVES[self.by]}")
         return self
 
     @property

@@ -150,7 +150,7 @@ def _asked(
         requests = [sample_request(e, 0, teacher=namesake, settings=sampling) for e in examples]
         asked[teacher.teacher_name] = (teacher, requests)
     totals, work = teachers_estimate(asked, run=RunFolder(root=Path(settings.out)), stage="ask")
-    note = "a teacher that surely cannot be the best any more is asked less"
+    note = "a teacher that can no longer be the best gets fewer questions"
     return {**totals, "note": note}, work
 
 

@@ -136,7 +136,7 @@ def in_words(ranked: Ranked, *, level: float = 0.95) -> list[str]:
         others = "1 other" if len(close) == 1 else f"{len(close)} others"
         said.append(f"{others} cannot be distinguished from it: {names}{more}.")
     elif of > 1:
-        said.append("Every other one that is ranked is surely worse by this number.")
+        said.append("All other ranked ones are significantly worse by this number.")
     else:
         said.append("There is no other one with a number, so nothing was compared.")
     looks = [] if of == 1 or ranked.settling is None else ranked.settling.to_pylist()

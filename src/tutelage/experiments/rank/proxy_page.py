@@ -110,17 +110,17 @@ _GAIN = (
 
 
 def probed_in_words(probed: Probed) -> list[str]:
-    """Results of the trainings in a few sentences."""
+    """Results of the training runs in a few sentences."""
     said = []
     if probed.winner:
         w = probed.winner
         said.append(
-            f"By small trainings {w['source']} is first: {w['measured']:+.3g} over the mean of the "
-            f"last rung as measured, {w['split']:+.3g} corrected for the luck of winning; a half "
-            f"of the data chooses it {w['again_fraction']:.0%} of the time."
+            f"By small training runs {w['source']} is first: {w['measured']:+.3g} over the mean of "
+            f"the last rung as measured, {w['split']:+.3g} corrected for selection bias; half of "
+            f"the data chooses it {w['again_fraction']:.0%} of the time."
         )
     if probed.unfinished:
-        said.append(f"{probed.unfinished} trainings are not done; the same command continues.")
+        said.append(f"{probed.unfinished} training runs are not done; the same command continues.")
     for row in probed.sweep.to_pylist():
         if row["less_all"] is not None:
             shown = row["low"] > 0 or row["high"] < 0
@@ -149,9 +149,9 @@ def predictions_checked(ranked: Ranked, probed: Probed) -> pa.Table:
 
 def _checked_in_words(ranked: Ranked, probed: Probed) -> list[str]:
     return [
-        f"{row['predictor']} ({row['better']} is claimed to be better) goes with the first small "
-        f"trainings by {row['spearman']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}; Spearman, "
-        f"{row['entrants']} sources)."
+        f"{row['predictor']} ({row['better']} is claimed to be better) correlates with the first "
+        f"small training runs by {row['spearman']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}; "
+        f"Spearman, {row['entrants']} sources)."
         for row in predictions_checked(ranked, probed).to_pylist()
         if row["predictor"] == ranked.by and row["spearman"] is not None
     ]
@@ -192,7 +192,7 @@ def probed_sections(ranked: Ranked, probed: Probed) -> list[Section]:
     sections = [
         Section(
             key="probes",
-            title="Small trainings",
+            title="Small training runs",
             paragraphs=(_GAIN,),
             tables=(_rungs_table(probed.probes.to_pylist()),),
         )
@@ -220,7 +220,7 @@ def _rungs_table(rows: list[dict[str, Any]]) -> Table:
 def _checked_section(rows: Sequence[Mapping[str, Any]]) -> Section:
     names = ("predictor", "better", "spearman", "low", "high", "entrants")
     table = Table(
-        caption="Spearman's correlation with the trainings of the first rung",
+        caption="Spearman's correlation with the training runs of the first rung",
         columns=schema_columns(CORRELATIONS, names),
         rows=tuple(tuple(row[n] for n in names) for row in rows),
         note="With few sources the intervals are wide: after Bonett and Wright, 95 %.",

@@ -5,9 +5,9 @@
     OUT/probes/sweep/           an experiment: the best source alone, the best 2, 4, 8, all
     OUT/probes.parquet, sweep.parquet
 
-Items are split in two by their ids: the rungs choose by one half, the sweep is measured on the
-other half with seeds of its own. So what the sweep says of the winner is not flattered by the
-choice. Every training is an ordinary cell of `prove`: the same call continues what was stopped.
+Items are split in two by their ids: the rungs choose on one half, and the sweep is measured on the
+other half with separate seeds. So the result of the sweep is not biased by the choice. Every
+training run is an ordinary cell of `prove`: the same call resumes an interrupted one.
 """
 
 import re
@@ -86,7 +86,9 @@ class ProbeSettings(BaseModel):
     @model_validator(mode="after")
     def _seeds_differ(self) -> "ProbeSettings":
         if set(self.seeds) & set(self.sweep_seeds):
-            raise ValueError("sweep_seeds must differ from seeds, or the winner's luck stays in")
+            raise ValueError(
+                "sweep_seeds must differ from seeds, or the winner's gain stays biased"
+            )
         return self
 
 

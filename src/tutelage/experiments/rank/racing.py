@@ -1,9 +1,9 @@
 """Racing: teachers are asked a few questions first, and those that cannot be the best are dropped.
 
-Questions are asked in blocks. After each block the student reads the new answers, and a teacher
-that is surely worse than another is not asked again; the watch of `sequential_stopping` holds
-however often one looks. Replies are in the journal: the same command continues, and pays nothing
-twice.
+Questions are sent in blocks. After each block the student scores the new answers, and a teacher
+that is significantly worse than another gets no more questions; the test of `sequential_stopping`
+is valid however often it is evaluated. Replies are in the teacher cache, so the same command
+resumes and pays for nothing twice.
 """
 
 import asyncio

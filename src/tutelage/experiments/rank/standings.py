@@ -1,12 +1,12 @@
 """Standings: ranks with intervals, and entrants that cannot be distinguished.
 
-Questions are resampled, because another 200 questions could have been asked. Teachers answer the
-same questions, so one draw counts for all of them and differences are paired; sources have
-questions of their own, so each is drawn by itself.
+Questions are resampled, because another 200 questions could have been used. Teachers answer the
+same questions, so they share each resample and differences are paired; sources have different
+questions, so each is resampled separately.
 
-Which pairs can be told apart is decided for all pairs at once (`stats.multiple_testing`).
-With the stated probability all intervals are right together, and so are the ranks that follow from
-them (Mogstad, Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an
+Significant differences are tested for all pairs simultaneously (`stats.multiple_testing`). With the
+stated probability all intervals are correct together, and so are the ranks derived from them
+(Mogstad, Romano, Shaikh and Wilhelm, Inference for Ranks, Review of Economic Studies 2024): an
 entrant's best possible rank is 1 + how many are surely better, its worst the number of entrants
 less how many are surely worse.
 """

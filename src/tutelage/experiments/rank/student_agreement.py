@@ -76,7 +76,7 @@ def joined(one: pa.Table, other: pa.Table, predictor: Predictor) -> tuple[pa.Tab
     both = tables[0].join(tables[1], keys=list(_KEYS), join_type="inner").combine_chunks()
     if not both.num_rows:
         raise DataError(
-            "the two rankings share no answer that both could read",
+            "the two rankings have no scored answer in common",
             hint="rank the same pool with the same questions and seed",
         )
     alone = tables[0].num_rows + tables[1].num_rows - 2 * both.num_rows

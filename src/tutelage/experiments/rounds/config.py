@@ -249,7 +249,9 @@ class RewriteSettings(_Settings):
         default=True, description="Show the teacher the student's own attempt where it helps."
     )
     max_examples: int | None = Field(
-        default=None, ge=1, description="The most examples in a round, drawn by their ids."
+        default=None,
+        ge=1,
+        description="Maximum number of examples per round, sampled by their ids.",
     )
     teacher: TeacherSettings | None = Field(
         default=None,
@@ -261,7 +263,7 @@ class RewriteSettings(_Settings):
 class RoundsSettings(RunSettings):
     """Settings of a loop of rounds."""
 
-    rounds: int = Field(default=3, ge=1, description="Number of trainings in a loop.")
+    rounds: int = Field(default=3, ge=1, description="Number of training runs in a loop.")
     loops: tuple[LoopName, ...] = Field(
         default=("gate",), min_length=1, description=f"Loops to run, of {', '.join(LOOPS)}."
     )
@@ -312,9 +314,7 @@ class RoundsSettings(RunSettings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names one twice")
         if self.rewrite.attempts and self.rewriter is None:
-            raise ValueError(
-                "rewrite.attempts needs a teacher, or rewrite.teacher: who else would rewrite?"
-            )
+            raise ValueError("rewrite.attempts needs `teacher` or `rewrite.teacher`")
         return self
 
     @property

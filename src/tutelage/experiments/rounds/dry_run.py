@@ -206,6 +206,6 @@ def _rewrites(
     before = next((w for w in work if w.stage == "rewrite" and w.count), None)
     tokens = 0 if before is None else round((before.tokens or 0) / before.count * calls)
     found = calling_work(
-        "rewrite what was refused", rewriter, calls=calls, tokens=tokens, replies=0, pace=0.0
+        "rewrite rejected candidates", rewriter, calls=calls, tokens=tokens, replies=0, pace=0.0
     )
     return found if before is not None else replace(found, tokens=None)

@@ -307,7 +307,7 @@ def flips_between(before: RunFolder, after: RunFolder) -> FlipTally:
 
 
 def flips_table(before: RunFolder, after: RunFolder) -> pa.Table:
-    """Which decisions differ, example by example."""
+    """Decisions that differ, by example."""
     return flips(pq.read_table(sound(before.decisions)), pq.read_table(sound(after.decisions)))
 
 

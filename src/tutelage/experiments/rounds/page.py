@@ -80,7 +80,7 @@ def loops_sections(loops: pa.Table) -> tuple[Section, ...]:
                     "80 %, without the correction."
                 ),
             ),
-            tables=(Table(caption="Differences on what is held out", columns=columns, rows=cells),),
+            tables=(Table(caption="Differences on held-out data", columns=columns, rows=cells),),
         ),
     )
 
@@ -174,8 +174,8 @@ def rounds_facts(moved: Moved) -> tuple[Fact, ...]:
     return (
         Fact(value=f"{len({row['loop'] for row in rows})}", label="loops"),
         Fact(value=f"{len({row['seed'] for row in rows})}", label="seeds"),
-        Fact(value=f"{len(trained)}", label="trainings"),
-        Fact(value=f"{refused}", label="refused by the guard"),
+        Fact(value=f"{len(trained)}", label="training runs"),
+        Fact(value=f"{refused}", label="rejected by the guard"),
     )
 
 
@@ -487,8 +487,8 @@ def _rewrite_sections(moved: Moved) -> tuple[Section, ...]:
     return (
         Section(
             key="rewrites",
-            title="Rewrites of refused examples",
-            tables=(Table(caption="What came back", columns=columns, rows=cells),),
+            title="Rewrites of rejected examples",
+            tables=(Table(caption="Results of the rewrites", columns=columns, rows=cells),),
         ),
     )
 

@@ -75,7 +75,7 @@ def rewrite_refused(
         if settings.rewrite.show_attempt:
             refused = _with_attempts(run, refused, settings, student, doors, progress=progress)
         written, tally = _ask(run, refused, settings, doors=doors, progress=progress)
-        need_all(tally, what=f"{run.root.name}: rewriting what was refused")
+        need_all(tally, what=f"{run.root.name}: rewriting rejected candidates")
         rows = [
             {
                 "example_id": item.candidate.example_id,
@@ -237,8 +237,8 @@ def complaint_of(
 ) -> Complaint | None:
     """Complaint about a refused candidate that the teacher can act on, or None.
 
-    In this order: it is wrong; a ratio says that the instruction misleads; its loss lies beyond
-    what the student takes; it lost against the original, and its loss says on which side.
+    Checked in this order: it is wrong; a ratio shows that the instruction misleads; its loss is
+    outside the range of kept candidates; it lost against the original, with a higher or lower loss.
 
     Args:
         row: Its scores.

@@ -13,7 +13,7 @@ const TITLES = {
   source: "Source",
   teacher: "Written by",
   status: "A version's status",
-  fault: "Refused by the gate for",
+  fault: "Rejected by the gate for",
   beside: "Second student",
 };
 const OPEN = new Set(["outcome", "reason", "source", "fault", "beside", "numbers"]);

@@ -8,7 +8,7 @@ const RULES = [
   ["srt_pairwise", "srt pairwise"],
   ["grape", "grape"],
   ["rsr", "rsr"],
-  ["all_refined", "all refined"],
+  ["all_refined", "all rewritten"],
   ["all_original", "all original"],
 ];
 const RATIOS = new Set(["ifd", "r_ifd"]);

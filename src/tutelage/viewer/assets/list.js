@@ -15,9 +15,9 @@ let names = {};
 let byMeaning = false;
 
 export const OUTCOMES = {
-  refined: { mark: "●", words: "refined" },
+  refined: { mark: "●", words: "rewritten" },
   original: { mark: "◐", words: "as it was" },
-  refused: { mark: "○", words: "refused" },
+  refused: { mark: "○", words: "dropped" },
 };
 
 export function startList(about) {
