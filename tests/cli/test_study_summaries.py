@@ -155,3 +155,14 @@ def test_two_tables_of_which_nothing_can_be_compared_come_to_no_number() -> None
     assert said.startswith("None of 1 candidate could be compared.")
     assert "not_in_both" in said
     assert "Mean loss" not in said
+
+
+def test_each_source_is_shown_with_its_loss_before_and_after() -> None:
+    one = {"source": "tools", "candidates": 3, "nll_base": 2.0, "nll_current": 1.5,
+           "mean_delta_loss": 0.5, "interval_95": [0.25, 0.75], "share_likelier": 1.0}  # fmt: skip
+    found = {"by_status": {"ok": 3}, "candidates": 4, "examples": 3, "mean_delta_loss": 0.5,
+             "interval_95": [0.25, 0.75], "share_likelier": 1.0,
+             "by_source": [one, {"source": "none", "candidates": 1}]}  # fmt: skip
+    table = list(text.delta_text(found))[-1]
+    assert "tools" in str(table)
+    assert "+0.2500 to +0.7500" in str(table)

@@ -208,8 +208,34 @@ def delta_text(found: Facts) -> Iterable[Block]:
     of = "this candidate" if scored == 1 else "these candidates"
     yield f"More likely after training: {found['share_likelier']:.1%} of {of}."
     yield from counts("Not compared", "status", others, of="candidates")
+    for by in ("source", "step", "teacher"):
+        if groups := found.get(f"by_{by}"):
+            yield table_of(f"Each {by}", _group_columns(by), [_group(one, by) for one in groups])
     if "out" in found:
         yield f"Differences: {found['out']}"
+
+
+def _group_columns(by: str) -> tuple[str, ...]:
+    return (by, "candidates", "before", "after", "before minus after", "95 % CI", "likelier")
+
+
+def _group(one: Facts, by: str) -> Facts:
+    """Row of one source, step or teacher; without numbers where nothing of it was compared."""
+
+    def number(name: str) -> str:
+        return "" if one.get(name) is None else f"{one[name]:+.4f}".removeprefix("+")
+
+    interval, likelier = one.get("interval_95"), one.get("share_likelier")
+    values = (
+        str(one[by]),
+        f"{one['candidates']:,}",
+        number("nll_base"),
+        number("nll_current"),
+        number("mean_delta_loss"),
+        "" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}",
+        "" if likelier is None else f"{likelier:.1%}",
+    )
+    return dict(zip(_group_columns(by), values, strict=True))
 
 
 def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
