@@ -47,19 +47,20 @@ than half of the rows cannot be distinguished from their style.
 _MOST_SIGNS = 0.75
 """Largest share of rows with a sign; above it, the sign is no fault of this data."""
 _SCREENS = {
-    "mismatch": "log_ifd",
-    "scrambled_words": "surprise",
-    "wrong_letters": "surprise",
-    "truncation": "end_surprise",
+    "mismatch": ("log_ifd", 3.5),
+    "scrambled_words": ("surprise", 7.0),
+    "wrong_letters": ("surprise", 7.0),
+    "truncation": ("end_surprise", 3.5),
 }
-"""Feature by which rows with a fault are first looked for, where no sign in the text shows it. A
-detector is fitted with the user's rows as clean ones: if many of them have the fault, it learns
-nothing. One number whose direction is known needs no fit."""
+"""Feature by which rows with a fault are first looked for, where no sign in the text shows it, and
+the least gain in log-likelihood by the share of rows that it finds. A detector is fitted with the
+user's rows as clean ones: if many of them have the fault, it learns nothing. One number whose
+direction is known needs no fit. Headlines and verses are surprising, too, so that number has to
+gain more.
+"""
 _SCREEN_AUC = 0.95
 """Least AUC of plants and the rest of the rows by that feature. Below it, the student may just not
 be able to tell: then many rows lie among the plants, too."""
-_SCREEN_GAIN = 3.5
-"""Least gain in log-likelihood by that share; with less, a few odd rows look like a fault."""
 _ALIKE = {
     "doubling": {"looping"},
     "looping": {"doubling"},
@@ -262,16 +263,16 @@ def _screened(
     """Signs, and the faults of which rows are suspected by one feature, before any fit."""
     found = list(signs)
     for fault in names:
-        feature = _SCREENS.get(fault)
-        if feature is None:
+        if fault not in _SCREENS:
             continue
+        feature, least_gain = _SCREENS[fault]
         place = NAMES.index(feature)
         strong = [r for r in faulty if r.fault == fault and r.dose not in _WEIGHTS]
         own_M = np.array([r.features_F[place] for r in strong])
         all_N = np.array([r.features_F[place] for r in user])
         known_N = np.isfinite(all_N) & np.array([s is None for s in signs], dtype=np.bool_)
         share = contamination_of(all_N[known_N], own_M[np.isfinite(own_M)])
-        if share.auc < _SCREEN_AUC or share.gain < _SCREEN_GAIN:
+        if share.auc < _SCREEN_AUC or share.gain < least_gain:
             continue
         for at in np.flatnonzero(known_N & (all_N >= share.cut)).tolist():
             found[at] = found[at] or fault
