@@ -112,8 +112,11 @@ def test_every_worker_gets_its_share_of_the_chunks(data: Path, tmp_path: Path) -
 
         class Slow(TableStudent):
             def read(self, *args, **more):  # sent by value: it cannot name this module's imports
-                time.sleep(0.5)
                 (folder / f"{system.getpid()}-{time.monotonic_ns()}").touch()
+                for _ in range(1200):  # until the other worker has a chunk, too
+                    if len({path.name.split("-")[0] for path in folder.iterdir()}) == 2:
+                        break
+                    time.sleep(0.1)
                 return TableStudent.read(self, *args, **more)
 
         return Slow(name=settings.model)

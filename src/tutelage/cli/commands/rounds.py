@@ -131,7 +131,7 @@ def _embedder(name: str) -> dict[str, str]:
 def frontier(
     data: str, *, out: Path, dry_run: bool, measure_seconds: float, **options: Any
 ) -> None:
-    """Select examples that the student solves sometimes, but not always.
+    """Select examples that the student solves only sometimes.
 
     The student answers each example of DATA that has a reference several times. Examples are
     classified as known, maybe known, weakly known or unknown. Those with a pass rate inside the
