@@ -131,8 +131,8 @@ def test_an_arm_that_cannot_come_near_the_budget_is_refused(place: Path, tmp_pat
     [
         ({"primary": "tolls"}, "primary: there is no task 'tolls'"),
         ({"train": {"seed": 9}}, "train: seed has no effect here; set seeds"),
-        ({"train": {"template": "alpaca"}}, "train: template does nothing here"),
-        ({"evaluate": {"template": "alpaca"}}, "evaluate: template does nothing here"),
+        ({"train": {"template": "alpaca"}}, "train: template has no effect here"),
+        ({"evaluate": {"template": "alpaca"}}, "evaluate: template has no effect here"),
         ({"seeds": [-1, 1]}, "seeds"),
     ],
 )
@@ -145,7 +145,7 @@ def test_what_would_be_given_in_vain_is_refused(
 
 def test_a_students_training_that_is_wrong_is_named(place: Path, tmp_path: Path) -> None:
     student = values(place, tmp_path)["students"][0]
-    for train, said in (({"learning_rat": 1}, "learning_rat"), ({"seed": 1}, "seed does nothing")):
+    for train, said in (({"learning_rat": 1}, "learning_rat"), ({"seed": 1}, "seed has no effect")):
         with pytest.raises(SettingsError, match=f"students, tiny, train.*{said}"):
             experiment(place, tmp_path, students=[{**student, "train": train}])
 
