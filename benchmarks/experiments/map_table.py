@@ -38,6 +38,7 @@ PAIRS = (
     ("clean", "oracle"),
     ("cheap", "ungated"),
     ("choice", "cheap"),
+    ("gated", "cheap"),
 )
 DRAWN = (
     ("choice", "permuted"),
