@@ -51,7 +51,7 @@ def test_tokens_without_anything_to_count_them_are_refused(pool):
 
 def test_tokens_of_both_are_not_in_the_scores(pool):
     scores = pa.table({"candidate_id": ["c000"], "response_tokens": [7]})
-    with pytest.raises(SettingsError, match="apart"):
+    with pytest.raises(SettingsError, match="separately"):
         measure_length(pool, LengthSettings(unit="tokens", of="both"), scores=scores)
 
 
