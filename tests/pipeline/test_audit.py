@@ -279,6 +279,20 @@ def test_a_fault_that_shows_beyond_its_estimate_is_said_and_not_passed_over() ->
     assert not any(kind.is_doubtful for kind in quiet)
 
 
+def test_a_planted_fault_that_the_gate_often_misses_makes_its_kind_doubtful() -> None:
+    found = Prevalence(share=0.02, low=0.0, high=0.17)
+    clean = KindFinding(kind="corrupted", named=share_of(2, 100), estimate=found)
+    missing = replace(clean, missed=("scrambled_words", share_of(48, 90)))
+    assert missing.is_doubtful
+    assert not clean.is_doubtful
+    doubtful = side(kinds=(missing,))
+    made = recommendation_of(doubtful, checkable=False)
+    assert made is not None
+    assert (made.advice, made.because) == ("verify_first", "doubtful")
+    told = headline(made, doubtful, noun="rewrites", detail=None)[1]
+    assert "the gate finds only 53 % of the planted `scrambled_words`" in told
+
+
 def blind_to_truncation(readings: AuditReadings, **_: Any) -> CrossedGates:
     """Gates that learnt to take short rows for normal: they see them, and refuse none."""
     is_short = Split(feature=NAMES.index("log_tokens"), threshold=math.log(9), missing_left=False)
@@ -301,6 +315,8 @@ def test_a_fault_that_half_of_the_rewrites_have_is_not_passed_over(
     truncated = kind(found["sides"][0], "truncated")
     assert (truncated["estimate"], truncated["reason"]) == (None, "low_hit_rate")
     assert truncated["alike"]["count"] == 30
+    assert (truncated["missed"][0], truncated["missed"][1]["count"]) == ("truncation", 0)
+    assert "finds only 0 % of the planted `truncation`" in Path(found["page"]).read_text()
     shown = [e for e in found["examples"] if e["kind"] == "truncated"]
     assert sorted(e["row"] for e in shown) == list(range(30))
     assert sum(e["shown"] for e in shown) == 3

@@ -60,6 +60,12 @@ after the instruction (geometric mean).
 """
 _BEYOND_TOKENS = 8
 """Shortest text that can be far beyond the student: the mean of a few tokens says little."""
+SURE_HIT_RATE = 0.75
+"""Hit rate of a planted fault below which (with its interval) an estimate is doubtful.
+
+A gate that was fitted on rows of which many have a fault misses many planted ones; on clean rows it
+finds more.
+"""
 LEAST_HIT_RATE = 0.5
 """Least hit rate of the gate with which the share of a kind is estimated."""
 RATIOS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -82,6 +88,9 @@ class KindFinding:
             them at least the score of its median planted row; None without a detector. About half
             of the rows with the fault are among them, and few clean ones. If many rows have the
             fault, the gate learns it as normal, and only this share shows it.
+        missed: The planted fault of this kind that the gate rejects least often, with its hit rate,
+            where the interval of that rate is below `SURE_HIT_RATE`; else None. Either the student
+            can hardly see the fault, or many rows have it and it looks normal.
     """
 
     kind: str
@@ -90,9 +99,15 @@ class KindFinding:
     hit_rate: Share | None = None
     reason: str | None = None
     alike: Share | None = None
+    missed: tuple[str, Share] | None = None
 
     @property
     def is_doubtful(self) -> bool:
+        """Whether the estimate may be too low, for one of these two reasons."""
+        return self.missed is not None or self.looks_more_frequent
+
+    @property
+    def looks_more_frequent(self) -> bool:
         """Whether more rows look like planted ones than the estimate accounts for."""
         if self.alike is None or self.alike.low <= _ENOUGH / 2:
             return False
@@ -336,10 +351,28 @@ def _side_finding(
         seed=seed,
     )
     alike_N_D = gates.alike(versions, plants)
+    missed = _missed(plants, by_gate)
     return replace(
         found,
-        kinds=tuple(replace(k, alike=_alike(k.kind, gates.faults, alike_N_D)) for k in found.kinds),
+        kinds=tuple(
+            replace(k, alike=_alike(k.kind, gates.faults, alike_N_D), missed=missed.get(k.kind))
+            for k in found.kinds
+        ),
     )
+
+
+def _missed(plants: Sequence[GateRow], by_gate: Sequence[str]) -> dict[str, tuple[str, Share]]:
+    """For each kind its planted fault that is rejected least often, if that is clearly too few."""
+    outcomes: dict[str, list[str]] = {}
+    for row, outcome in zip(plants, by_gate, strict=True):
+        if row.fault is not None:
+            outcomes.setdefault(row.fault, []).append(outcome)
+    rates = {fault: _hits(rows) for fault, rows in outcomes.items()}
+    found: dict[str, tuple[str, Share]] = {}
+    for fault, rate in sorted(rates.items(), key=lambda item: item[1].fraction):
+        if fault in _KIND_OF and rate.high < SURE_HIT_RATE:
+            found.setdefault(_KIND_OF[fault], (fault, rate))
+    return found
 
 
 def _plants_beside(versions: Sequence[GateVersion], gates: CrossedGates) -> list[GateRow]:

@@ -71,7 +71,20 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
         "the last line. The last column is the share of rows to which a detector gives at least "
         "the score of its median planted row. About half of the rows with the fault should reach "
         "it, and few others. If this share is above the interval, either the estimate is too low "
-        "or clean rows look like the fault.",
+        f"or clean rows look like the fault.{_missed_note(side)}",
+    )
+
+
+def _missed_note(side: SideFinding) -> str:
+    missed = [k.missed for k in side.kinds if k.missed is not None]
+    if not missed:
+        return ""
+    told = " and ".join(
+        f"{share(rate.fraction)} of the planted `{fault}`" for fault, rate in missed
+    )
+    return (
+        f" The gate finds only {told}: either this student can hardly see it, or many of these "
+        "texts have it already, and the estimate is too low."
     )
 
 

@@ -192,9 +192,9 @@ _HARM = (
 )
 _MEANT = "A requested translation or template looks faulty too: read the examples."
 _TRUST = (
-    "The accuracy of the shares was measured once, with a student of 135M parameters: with 9, 30 "
-    "and 50 % of 64 rows truncated, the estimates were 13, 28 and 22 %, and the last one was "
-    "marked doubtful. Of 16 rows rejected in real data, a reader found 4 faulty (docs/audit.md)."
+    "The accuracy of the shares was measured once, with a student of 135M parameters: in three "
+    "datasets 0, 10, 30 and 50 % of 100 rows were given one of three faults. 34 of 36 intervals "
+    "contained the truth, and the two others were marked doubtful (docs/audit.md)."
 )
 _LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _TRUST, _MEANT, _DOSE, _HARM)
 

@@ -109,13 +109,20 @@ def _basis(advice: Recommendation, side: SideFinding, *, noun: str) -> str:
 
 def _doubts(side: SideFinding) -> str:
     """Kinds for which more rows look faulty than estimated, with their shares."""
-    doubtful = [k for k in side.kinds if k.is_doubtful and k.alike is not None]
     told = " and ".join(
         f"{share(k.alike.fraction)} look {KIND_WORDS[k.kind].partition(':')[0]}"
-        for k in doubtful
-        if k.alike is not None
+        for k in side.kinds
+        if k.looks_more_frequent and k.alike is not None
     )
-    return f"{told} (they score like a typical planted row)"
+    if told:
+        return f"{told} (they score like a typical planted row)"
+    return " and ".join(_missed(k.missed) for k in side.kinds if k.missed is not None)
+
+
+def _missed(missed: tuple[str, Share]) -> str:
+    """A planted fault that the gate often misses."""
+    fault, rate = missed
+    return f"the gate finds only {share(rate.fraction)} of the planted `{fault}`"
 
 
 def range_of(found: Prevalence | None) -> str | None:
@@ -180,8 +187,10 @@ def _side_lines(side: SideFinding, *, noun: str) -> Iterator[str]:
         yield f"  {'any fault':<50} {_padded(side.estimate)}"
     for k in side.kinds:
         told = REASONS[k.reason] if k.reason else _padded(k.estimate)
-        if k.is_doubtful and k.alike is not None:
+        if k.looks_more_frequent and k.alike is not None:
             told += f"; doubtful: {share(k.alike.fraction)} score like a typical planted row"
+        elif k.missed is not None and k.reason is None:
+            told += f"; doubtful: {_missed(k.missed)}"
         yield f"  {KIND_WORDS[k.kind]:<50} {told}"
     if side.false_refusals is not None:
         rates = f"The gate rejects {interval(side.hit_rate)} of planted faults and "
