@@ -168,10 +168,10 @@ def comparisons(arms: Arms, task: str, fault: str) -> None:
             rows.append((f"{arm} minus untrained", shown(i), "", "", str(i.seeds)))
     table(
         (
-            "",
+            "comparison",
             "mean (95 % interval)",
             "p",
-            "smallest difference found in 4 of 5 experiments",
+            "minimum detectable effect",
             "seeds",
         ),
         rows,
