@@ -14,6 +14,7 @@ before it was killed, and counts the rest as not read.
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,13 @@ def _dolly(folder: Path) -> list[dict[str, Any]]:
     return [_row(_asked(r), r["output"]) for r in rows]
 
 
-def _small_models(folder: Path) -> list[dict[str, Any]]:
+def _small_models(folder: Path, *, answer: int = 0) -> list[dict[str, Any]]:
     rows = read_jsonl(folder / "alpaca_eval_multi_teacher" / "outputs.jsonl.gz")
     answers = [_row(r["instruction"], r["output"]) for r in rows if r["model"] in SMALL_MODELS]
-    first: dict[str, dict[str, Any]] = {}  # one answer a question
+    by_question: dict[str, list[dict[str, Any]]] = {}
     for row in sorted(answers, key=_place):
-        first.setdefault(row["instruction"], row)
-    return list(first.values())
+        by_question.setdefault(row["instruction"], []).append(row)
+    return [found[answer] for found in by_question.values() if len(found) > answer]
 
 
 SETS: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
@@ -88,7 +89,10 @@ SETS: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
     "alpaca": _alpaca,
     "small_models": _small_models,
     "dolly": _dolly,
+    "small_models_2": partial(_small_models, answer=1),
+    "small_models_3": partial(_small_models, answer=2),
 }
+"""The answers of six small models are of one model a question; the last two sets of two others."""
 
 
 def _asked(row: Mapping[str, Any]) -> str:

@@ -84,7 +84,9 @@ def test_doubling_and_looping_repeat() -> None:
 
 def test_an_echo_holds_the_whole_instruction_and_the_response() -> None:
     texts = [planted("echo", row=row) for row in ROWS]
-    assert all(r.instruction in t and r.response in t for r, t in zip(ROWS, texts, strict=True))
+    both = [(r, t) for r, t in zip(ROWS, texts, strict=True) if r.response in t]
+    assert len(both) > len(ROWS) / 2
+    assert all(r.instruction in t for r, t in zip(ROWS, texts, strict=True))
 
 
 def test_fit_and_held_out_rows_are_given_different_wordings() -> None:
@@ -149,3 +151,42 @@ def test_any_text_is_planted_or_has_a_reason(
 def test_parts_of_a_text_joined_are_the_text(text: str) -> None:
     assert "".join(split_units(text)) == text
     assert "".join(split_sentences(text)) == text
+
+
+def test_refusals_and_introductions_name_the_topic_of_the_instruction() -> None:
+    row = PlantRow(
+        row_id="lake",
+        instruction="How deep is the lake near Como?",
+        response=" ".join("abcdefghijklmn"),
+    )
+    for fault in ("refusal", "truncation"):
+        texts = {
+            str(plant(row, fault=fault, dose="strong", others=[row], seed=s, part=part).response)
+            for s in range(40)
+            for part in ("fit", "held_out")
+        }
+        assert any("the lake near Como" in text for text in texts), fault
+        assert any("Como" not in text for text in texts), fault
+        assert not any("{topic}" in text for text in texts), fault
+
+
+def test_an_answer_that_is_only_its_own_introduction_is_planted() -> None:
+    row = PlantRow(
+        row_id="list", instruction="Name three fruits that grow on trees",
+        response="These fruits grow on trees:\n1. Apples\n2. Pears\n3. Plums and many, many more",
+    )  # fmt: skip
+    texts = [
+        plant(row, fault="truncation", dose="strong", others=[row], seed=s).response
+        for s in range(20)
+    ]
+    assert "These fruits grow on trees:" in texts
+
+
+def test_an_echo_may_be_all_there_is() -> None:
+    row = PlantRow(row_id="x", instruction="Name three fruits", response="Apples, pears and plums")
+    texts = [
+        str(plant(row, fault="echo", dose="strong", others=[row], seed=s).response)
+        for s in range(40)
+    ]
+    assert any("Apples" not in t for t in texts)
+    assert all("Name three fruits" in t for t in texts)

@@ -4,6 +4,7 @@ import pytest
 
 from tests.gate.gate_rows import CountingStudent, gate_rows, read_one
 from tutelage.gate import plain_features, plant
+from tutelage.gate.fault_texts import TOPIC_REFUSALS
 from tutelage.gate.text_signs import (
     foreign_words,
     played_turns,
@@ -21,6 +22,17 @@ ORDINARY = (
     "Sorry is a word that people say too often.",
     "1. Apples\n2. Pears\n3. Plums",
     "Use `print(x)` to show the value of {x} in the box",
+    "Many people are unable to find their keys in the morning.",
+    "The model is able to predict the weather, and it can not only name the day.",
+    "I understand that you need more time before the meeting.",
+)
+REFUSALS = (
+    "As a large language model, I am unable to access the internet.",
+    "I am unable to find any news about it on the website.",
+    "I'm sorry, I don't understand the request, as it is incomplete.",
+    "Sorry, this needs a picture, which the model cannot generate.",
+    "Thank you. As a conversational AI, I am unable to endorse this idea.",
+    "The text does not say who won, so the question cannot be answered.",
 )
 
 
@@ -37,6 +49,24 @@ def test_planted_refusals_are_recognised(number: int) -> None:
     for part in ("fit", "held_out"):
         found = plant(rows[number], fault="refusal", dose="strong", others=rows, seed=4, part=part)  # type: ignore[arg-type]
         assert refusal_share(str(found.response)) >= 0.5, found.response
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_refusals_as_models_write_them_are_recognised(text: str) -> None:
+    assert refusal_share(text) >= 0.5
+
+
+def test_every_refusal_with_a_topic_is_recognised_and_names_it() -> None:
+    for text in TOPIC_REFUSALS:
+        written = text.replace("{topic}", "the depth of the lake")
+        assert written != text
+        assert refusal_share(written) >= 0.5, text
+
+
+def test_an_answer_that_ends_with_its_introduction_is_unfinished() -> None:
+    assert unfinished("Sure! To find the drone, follow these steps:") == 2.0
+    assert unfinished("Note:") == 0.0
+    assert unfinished("These are the steps:\n1. Look up.\n2. Listen.") == 0.0
 
 
 def test_a_typographic_apostrophe_refuses_as_well() -> None:

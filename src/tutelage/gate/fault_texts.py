@@ -27,6 +27,34 @@ REFUSALS = (
     "I'd rather not answer this one. Feel free to ask about another topic.",
 )
 
+TOPIC_REFUSALS = (
+    "I'm sorry, but I have no access to information about {topic}. A search on the web may help.",
+    "As a large language model, I am unable to look up {topic}.",
+    "I don't have current data on {topic}, so I cannot say anything about it.",
+    "The text does not mention {topic}, so this question cannot be answered.",
+    "I am unable to find anything about {topic}.",
+    "Unfortunately, I can't tell you more about {topic}. You could ask an expert instead.",
+    "I don't understand what is meant by {topic}. Could you give me more details?",
+    "Sorry, I can't produce {topic}, since I only work with text. I can describe it, if you like.",
+    "As a conversational AI, I am not able to give an opinion about {topic}.",
+    "I would need to see {topic} before I can answer. Please provide it.",
+    "I'm unable to verify {topic}, because I cannot open links or browse the internet.",
+    "As an AI, I do not have the ability to know {topic}. It depends on many factors.",
+)
+"""Refusals that name what the instruction is about, as most real ones do."""
+
+INTRODUCTIONS = (
+    "Here are some tips about {topic} to help you get started:",
+    "To answer this, you need to follow these steps:",
+    "Sure! Here is what you asked for about {topic}:",
+    "There are several things to consider about {topic}. These are the most important ones:",
+    "{topic}: the complete list",
+    "Let us look at {topic} step by step.",
+    "Of course, I can help you with {topic}. Here is one way to do it:",
+    "Find everything you need to know about {topic} below!",
+)
+"""First sentences of answers of which the rest is missing."""
+
 PARTIAL_REFUSALS = (
     "I'm sorry, but I can't help with the rest of this.",
     "Unfortunately, I am not able to continue beyond this point.",

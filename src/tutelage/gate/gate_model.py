@@ -19,10 +19,10 @@ from tutelage.stats.intervals import Share, share_of
 
 Numbers = NDArray[np.float64]
 
-VERSION = 3
+VERSION = 4
 """Version of the file and of the features; a run fits a gate of another version again."""
-_READABLE = (2, VERSION)
-"""Versions whose gates can be read: version 3 only adds features."""
+_READABLE = (2, 3, VERSION)
+"""Versions whose gates can be read: version 3 adds features, version 4 counts more text signs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ Each fault has two doses, fixed before anything was measured:
     mismatch         second half from another answer          another answer of the same length
     scrambled_words  10 % of the words change places          30 %
     wrong_letters    2 % of the letters are wrong             10 %
-    truncation       the first 75 % of the words              the first eight words
+    truncation       the first 75 % of the words              eight words, or an introduction
     doubling         the second half comes twice              the whole answer comes twice
     looping          one sentence three times at the end      eight times
-    echo             half of the instruction is repeated      the whole instruction
+    echo             half of the instruction is repeated      all of it, also with no answer
     refusal          half an answer, then a refusal           a refusal and nothing else
     other_language   second half in another language          all of it
     markup_debris    one broken piece of markup               around every sentence
@@ -31,6 +31,7 @@ from tutelage.errors import SettingsError
 from tutelage.gate.fault_texts import (
     COMMON_WORDS,
     DEBRIS,
+    INTRODUCTIONS,
     LEAD_INS,
     NEXT_TURNS,
     PARTIAL_REFUSALS,
@@ -39,6 +40,7 @@ from tutelage.gate.fault_texts import (
     SCRIPTS,
     TEMPLATE_BODIES,
     TEMPLATE_HEADS,
+    TOPIC_REFUSALS,
 )
 
 Dose: TypeAlias = Literal["mild", "strong"]
@@ -52,6 +54,9 @@ UNCHANGED = "unchanged"
 
 FIRST_WORDS = 8
 """Share of a text that a strong truncation keeps."""
+_TOPIC_WORDS = 4
+"""Most words of a topic: the last ones of the instruction's first line."""
+_TOPIC_CHARACTERS = 60
 _NEAREST = 8
 """Number of rows nearest in length from which a mismatched answer is drawn."""
 _SENTENCE = re.compile(r"\s*\S.*?(?:[.!?]+(?=\s)|[\u3002\uff01\uff1f]+|(?=\n)|$)\s*", re.DOTALL)
@@ -109,6 +114,16 @@ class _Draw:
     def wording(self, texts: Sequence[str]) -> str:
         """One of the wordings reserved for this part of the rows."""
         return self.rng.choice(texts[0 if self.part == "fit" else 1 :: 2])
+
+    def on_topic(self, texts: Sequence[str]) -> str:
+        """One of the wordings, with the words in which the instruction ends as its topic."""
+        lines = self.row.instruction.strip().splitlines() or [""]
+        words = lines[0].strip(" \t.?!:;,\"'").split()[-_TOPIC_WORDS:]
+        topic = " ".join(words)
+        if not 0 < len(topic) <= _TOPIC_CHARACTERS:
+            topic = "this"
+        text = self.wording(texts).replace("{topic}", topic)
+        return text[:1].upper() + text[1:]
 
     def other(self) -> PlantRow | None:
         """Another row with a response of about the same length."""
@@ -180,7 +195,20 @@ def _truncation(draw: _Draw) -> str:
     keep = FIRST_WORDS if draw.is_strong else round(0.75 * len(places))
     if len(places) < FIRST_WORDS + 4 or keep >= len(places):
         raise _CannotPlantError(TOO_SHORT)
+    if draw.is_strong and draw.rng.random() < 0.3:  # noqa: PLR2004
+        first = _introduction(draw)
+        if first is not None:
+            return first
     return "".join(units[: places[keep]]).rstrip()
+
+
+def _introduction(draw: _Draw) -> str | None:
+    """The response's own introduction, or a made one; None in another language than English."""
+    first = draw.row.response.strip().splitlines()[0].rstrip()
+    if first.endswith(":") and len(first.split()) > 2:  # noqa: PLR2004
+        return first
+    english = language_of(draw.row.instruction + " " + draw.row.response) == "en"
+    return draw.on_topic(INTRODUCTIONS) if english else None
 
 
 def _doubling(draw: _Draw) -> str:
@@ -206,12 +234,17 @@ def _echo(draw: _Draw) -> str:
     if not instruction:
         raise _CannotPlantError(TOO_SHORT)
     separator = draw.rng.choice(_SEPARATORS)
-    if draw.rng.random() < 0.2:  # noqa: PLR2004  (some models repeat it at the end)
+    how = draw.rng.random()
+    if how < 0.2:  # noqa: PLR2004  (some models repeat it at the end)
         return response + separator + instruction
+    if draw.is_strong and how > 0.85:  # noqa: PLR2004  (and some give nothing else)
+        return draw.wording(LEAD_INS) + instruction
     return draw.wording(LEAD_INS) + instruction + separator + response
 
 
 def _refusal(draw: _Draw) -> str:
+    if draw.is_strong and draw.rng.random() < 0.5:  # noqa: PLR2004
+        return draw.on_topic(TOPIC_REFUSALS)
     if draw.is_strong:
         text = draw.wording(REFUSALS)
         more = draw.wording(REFUSALS)

@@ -19,10 +19,22 @@ _OF_HELP = (
     r"(?:help|assist|answer|respond|comply|fulfil|provide|complete|continue|request|question|"
     r"respond|do (?:this|that|for you)|give you|say anything)"
 )
+_FIND = (
+    r"(?:find|access|look|see|view|open|browse|retrieve|determine|verify|predict|know|generate|"
+    r"create|produce|draw|tell|say|give|provide|answer|endorse|express|understand|do)"
+)
 _REFUSAL = re.compile(
     rf"\b{_REGRET}\b.{{0,60}}{_CANNOT}"
     rf"|\bI(?:'d|'m| am| would| must| have to)?\b.{{0,12}}{_CANNOT}\b.{{0,60}}\b{_OF_HELP}"
-    rf"|\bas an? (?:AI|artificial|virtual|language|digital|automated)\b"
+    rf"|\bas an? (?:\w+ )?(?:AI|artificial|virtual|language|digital|automated)\b"
+    rf"|\bI(?:'m| am| was)? (?:currently )?(?:unable|not able) to {_FIND}\b"
+    rf"|\b(?:the|this) (?:model|assistant|system|AI) (?:cannot|can't|is (?:unable|not able))\b"
+    rf"|\bI (?:do not|don't|cannot|can't) understand (?:the|this|your|what)\b"
+    rf"|\bI(?:'d| would)? need (?:more|to (?:see|know))\b.{{0,60}}\b(?:before|in order|to answer)\b"
+    rf"|\bI (?:do not|don't) have (?:any |enough |current |the )?"
+    rf"(?:access|data|information|details|ability|context)\b"
+    rf"|\bI have no (?:access|information|data|knowledge|opinion)\b"
+    rf"|\b(?:question|request) (?:cannot|can't|could not) be answered\b"
     rf"|\bagainst (?:my|our|the) (?:guidelines|polic|rules|programming)"
     rf"|\b(?:not|n't) (?:be )?(?:appropriate|available|possible) "
     rf"(?:for me|for this|to (?:answer|help))"
@@ -38,7 +50,7 @@ _TURNS = re.compile(
 _TEMPLATE = re.compile(
     r"<\|im_(?:start|end)\|>|<\|(?:assistant|user|system|end)\|>|<(?:start|end)_of_turn>|\[/?INST\]"
     r"|<</?SYS>>|#{2,} ?(?:Response|Instruction|Input|Output|Assistant)\b|\{\{?\s?\w+\s?\}?\}"
-    r"|^\s*(?:Assistant|Output|Response)[ \t]?:",
+    r"|^\s*(?:Assistant|Instruction|Output|Response)[ \t]?:",
     re.IGNORECASE | re.MULTILINE,
 )
 _SMALL_WORDS = frozenset(
@@ -93,16 +105,20 @@ def _language(text: str) -> str | None:
 
 
 def unfinished(text: str) -> float:
-    """Degree of being cut off: 0, 1 without an ending, 2 with a function word at the end.
+    """Degree of being cut off: 0, 1 without an ending, 2 with a function word or colon at the end.
 
     A line of a list, a table or code may end without a mark, and so may a few words.
 
     Examples:
         >>> [unfinished(t) for t in ("It works well.", "It works very well today", "This is the")]
         [0.0, 1.0, 2.0]
+        >>> unfinished("Here are some tips to get started:")
+        2.0
     """
     last = text.rstrip().rsplit("\n", 1)[-1]
     words = last.split()
+    if last.endswith(":") and len(text.split()) >= _UNFINISHED_WORDS:
+        return 2.0
     if not words or not (last[-1].isalnum() or last[-1] in ",;-"):
         return 0.0
     if words[-1].lower().strip(",;-") in _SMALL_WORDS:
