@@ -36,8 +36,12 @@ def gate(planted: list[GateRow]) -> CalibratedGate:
     return fit_gate(planted, max_false_refusals=0.05, seed=0)
 
 
-def test_strong_faults_are_refused_and_clean_rows_pass(gate: CalibratedGate) -> None:
-    assert gate.false_refusals.fraction <= 0.1
+def test_strong_faults_are_refused_and_clean_rows_pass(
+    planted: list[GateRow], gate: CalibratedGate
+) -> None:
+    other = fit_gate(planted, max_false_refusals=0.05, seed=1)  # one half has few clean rows
+    clean = [g.false_refusals for g in (gate, other)]
+    assert sum(s.count for s in clean) <= 0.1 * sum(s.rows for s in clean)
     refused = {r.fault: r.refused.fraction for r in gate.results}
     # One answer in ten of these rows is about the very topic of another instruction.
     assert refused.pop("mismatch") >= 0.7

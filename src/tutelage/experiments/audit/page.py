@@ -18,6 +18,7 @@ from tutelage.experiments.audit.words import (
     REASONS,
     even_range,
     interval,
+    missed_words,
     noun_of,
     range_of,
 )
@@ -79,11 +80,9 @@ def _missed_note(side: SideFinding) -> str:
     missed = [k.missed for k in side.kinds if k.missed is not None]
     if not missed:
         return ""
-    told = " and ".join(
-        f"{share(rate.fraction)} of the planted `{fault}`" for fault, rate in missed
-    )
+    start = missed_words(missed)
     return (
-        f" The gate finds only {told}: either this student can hardly see it, or many of these "
+        f" {start[:1].upper()}{start[1:]}: either this student can hardly see it, or many of these "
         "texts have it already, and the estimate is too low."
     )
 

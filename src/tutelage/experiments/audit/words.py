@@ -12,7 +12,7 @@ from tutelage.experiments.audit.findings import (
 )
 from tutelage.gate import Prevalence, Share
 from tutelage.reporting import Fact
-from tutelage.reporting.number_format import count, duration, share
+from tutelage.reporting.number_format import count, duration, listed, share
 
 KIND_WORDS: Mapping[str, str] = MappingProxyType(
     {
@@ -116,13 +116,13 @@ def _doubts(side: SideFinding) -> str:
     )
     if told:
         return f"{told} (they score like a typical planted row)"
-    return " and ".join(_missed(k.missed) for k in side.kinds if k.missed is not None)
+    return missed_words([k.missed for k in side.kinds if k.missed is not None])
 
 
-def _missed(missed: tuple[str, Share]) -> str:
-    """A planted fault that the gate often misses."""
-    fault, rate = missed
-    return f"the gate finds only {share(rate.fraction)} of the planted `{fault}`"
+def missed_words(missed: Sequence[tuple[str, Share]]) -> str:
+    """Planted faults that the gate often misses, in words."""
+    told = listed([f"{share(rate.fraction)} of planted `{fault}`" for fault, rate in missed])
+    return f"the gate finds only {told}"
 
 
 def range_of(found: Prevalence | None) -> str | None:
@@ -190,7 +190,7 @@ def _side_lines(side: SideFinding, *, noun: str) -> Iterator[str]:
         if k.looks_more_frequent and k.alike is not None:
             told += f"; doubtful: {share(k.alike.fraction)} score like a typical planted row"
         elif k.missed is not None and k.reason is None:
-            told += f"; doubtful: {_missed(k.missed)}"
+            told += f"; doubtful: {missed_words([k.missed])}"
         yield f"  {KIND_WORDS[k.kind]:<50} {told}"
     if side.false_refusals is not None:
         rates = f"The gate rejects {interval(side.hit_rate)} of planted faults and "
