@@ -6,7 +6,8 @@
 WORK is the folder of audit_sets.py. The labels have the columns `set`, `row` (the line of
 `WORK/SET.jsonl`, from 0), `version` (`original` or `rewrite`; `row` where there is one version) and
 `label`: `clean`, a kind of fault of the audit, or `wrong`. They were given without knowing any verdict.
-A gate is fitted on one half of each set and judges the other, as `tutelage audit` does.
+A gate is fitted on one half of each set and judges the other, as `tutelage audit` does. With `--elsewhere`
+a gate that was fitted on the first set judges further sets, of which only the rows were read.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from audit_shares import readings
 from gate_comparison import ReadSet
+from gate_elsewhere import fitted, verdicts
 
 from tutelage.data import ORIGINAL, read
 from tutelage.experiments.audit.findings import (
@@ -129,8 +131,33 @@ def table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> None:
         print(f"| {' | '.join(row)} |")
 
 
+def elsewhere(fitted_on: Path, others: Sequence[Path]) -> list[dict[str, Any]]:
+    """Verdicts of a gate fitted on one set about the rows of others."""
+    gate = fitted(ReadSet.of(fitted_on), budget=0.05)
+    return [
+        {"set": path.stem, "row": row, "version": "row", "verdict": fault, "suspected": ""}
+        for path in others
+        for row, fault in sorted(verdicts(gate, path.parent, path.stem).items())
+    ]
+
+
+def totals(every: Sequence[dict[str, Any]]) -> None:
+    """Print how many of the faulty, wrong and clean texts are rejected."""
+    rejected = [x for x in every if x["verdict"] != PASSED]
+    faulty = [x for x in every if is_faulty(x)]
+    wrong = [x for x in every if x["label"] == "wrong"]
+    clean = [x for x in every if x["label"] == "clean"]
+    for name, some in (("faulty", faulty), ("wrong", wrong), ("clean", clean)):
+        hits = sum(x["verdict"] != PASSED for x in some)
+        print(f"\nrejected of {name}: {shown(hits, len(some))}")
+    print(f"\nfaulty of the rejected: {shown(sum(is_faulty(x) for x in rejected), len(rejected))}")
+    by_label = Counter((x["label"], x["verdict"]) for x in every if x["label"] != "clean")
+    print("\n" + "; ".join(f"{a} -> {b} {n}" for (a, b), n in sorted(by_label.items())))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--elsewhere", nargs="*", type=Path, default=[])
     parser.add_argument("sets", nargs="+", type=Path)
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="verdicts and labels, no text")
@@ -151,14 +178,12 @@ def main() -> None:
          f"top {TOP}: any fault", "labelled so: rejected"),
         precision(every),
     )  # fmt: skip
-    rejected = [x for x in every if x["verdict"] != PASSED]
-    faulty = [x for x in every if is_faulty(x)]
-    wrong = [x for x in every if x["label"] == "wrong"]
-    clean = [x for x in every if x["label"] == "clean"]
-    for name, some in (("faulty", faulty), ("wrong", wrong), ("clean", clean)):
-        hits = sum(x["verdict"] != PASSED for x in some)
-        print(f"\nrejected of {name}: {shown(hits, len(some))}")
-    print(f"\nfaulty of the rejected: {shown(sum(is_faulty(x) for x in rejected), len(rejected))}")
+    totals(every)
+    if given.elsewhere:
+        further = with_labels(elsewhere(given.sets[0], given.elsewhere), given.labels)
+        print(f"\nFitted on {given.sets[0].stem}, judged elsewhere:")
+        totals(further)
+        every += further
     with given.out.open("w", newline="") as stream:
         out = csv.DictWriter(stream, ("set", "row", "version", "verdict", "suspected", "label"))
         out.writeheader()

@@ -159,7 +159,7 @@ def test_refusals_and_introductions_name_the_topic_of_the_instruction() -> None:
         instruction="How deep is the lake near Como?",
         response=" ".join("abcdefghijklmn"),
     )
-    for fault in ("refusal", "truncation"):
+    for fault in ("refusal", "introduction"):
         texts = {
             str(plant(row, fault=fault, dose="strong", others=[row], seed=s, part=part).response)
             for s in range(40)
@@ -176,10 +176,18 @@ def test_an_answer_that_is_only_its_own_introduction_is_planted() -> None:
         response="These fruits grow on trees:\n1. Apples\n2. Pears\n3. Plums and many, many more",
     )  # fmt: skip
     texts = [
-        plant(row, fault="truncation", dose="strong", others=[row], seed=s).response
-        for s in range(20)
+        plant(row, fault="introduction", dose=dose, others=[row], seed=0).response for dose in DOSES
     ]
-    assert "These fruits grow on trees:" in texts
+    assert texts == [
+        "These fruits grow on trees:\n1. Apples",
+        "These fruits grow on trees:",
+    ]
+
+
+def test_no_english_introduction_is_put_into_a_german_row() -> None:
+    row = PlantRow(row_id="de", instruction="Was ist das für ein Bus?", response=PASSAGES["de"][0])
+    found = plant(row, fault="introduction", dose="strong", others=[row], seed=0)
+    assert (found.response, found.reason) == (None, "no_introduction")
 
 
 def test_an_echo_may_be_all_there_is() -> None:

@@ -64,7 +64,7 @@ def test_every_refusal_with_a_topic_is_recognised_and_names_it() -> None:
 
 
 def test_an_answer_that_ends_with_its_introduction_is_unfinished() -> None:
-    assert unfinished("Sure! To find the drone, follow these steps:") == 2.0
+    assert unfinished("Sure! To find the drone, follow these steps:") == 3.0
     assert unfinished("Note:") == 0.0
     assert unfinished("These are the steps:\n1. Look up.\n2. Listen.") == 0.0
 

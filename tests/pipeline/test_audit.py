@@ -314,13 +314,11 @@ def test_a_fault_that_half_of_the_rewrites_have_is_not_passed_over(
     found = audit(data, student="counting", out=tmp_path / "out", planted=60, doors=DOORS)
     truncated = kind(found["sides"][0], "truncated")
     assert (truncated["estimate"], truncated["reason"]) == (None, "low_hit_rate")
-    alike = truncated["alike"]["count"]
-    assert 20 <= alike < 30  # the others are introductions, longer than eight words
+    assert truncated["alike"]["count"] == 30
     assert (truncated["missed"][0], truncated["missed"][1]["count"]) == ("truncation", 0)
     assert "finds only 0 % of planted `truncation`" in Path(found["page"]).read_text()
     shown = [e for e in found["examples"] if e["kind"] == "truncated"]
-    assert len(shown) == alike
-    assert {e["row"] for e in shown} <= set(range(30))
+    assert sorted(e["row"] for e in shown) == list(range(30))
     assert sum(e["shown"] for e in shown) == 3
     assert "its text or its scores look like planted ones" in Path(found["page"]).read_text()
 

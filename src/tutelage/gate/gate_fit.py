@@ -66,6 +66,8 @@ _ALIKE = {
     "looping": {"doubling"},
     "wrong_turn": {"template_text"},
     "template_text": {"wrong_turn"},
+    "truncation": {"introduction"},
+    "introduction": {"truncation"},
 }
 """Faults with each other's signs."""
 _WEIGHTS = {"mild": 0.3}
@@ -478,23 +480,25 @@ def _measured(
     gate: CalibratedGate, fitting: _Fitting, held: Sequence[GateRow], *, max_false_refusals: float
 ) -> CalibratedGate:
     """Gate with its results on held-out rows."""
-    thresholds_D = np.array(gate.thresholds)
-    clean_excess = gate.excess(_matrix([r for r in held if r.fault is None]))
+    clean_X = _matrix([r for r in held if r.fault is None])
+    clean_excess = gate.excess(clean_X)
     results = []
     for d, fault in enumerate(fitting.faults):
         others = [i for i in range(len(fitting.faults)) if i != d]
-        other_D = None
+        without = None
         if others:
-            other_D = choose_thresholds(
-                fitting.without(d), max_false_refusals=max_false_refusals
-            ).log_odds_D
+            other = choose_thresholds(fitting.without(d), max_false_refusals=max_false_refusals)
+            without = replace(
+                gate,
+                detectors=tuple(gate.detectors[i] for i in others),
+                thresholds=tuple(other.log_odds_D.tolist()),
+            )
         for dose in sorted({str(r.dose) for r in held if r.fault == fault}):
             own = [r for r in held if r.fault == fault and r.dose == dose]
             excess = gate.excess(_matrix(own))
             left_out_refused = left_out_auc = None
-            if other_D is not None:
-                shift = thresholds_D[others] - other_D
-                left, clean = excess[:, others] + shift, clean_excess[:, others] + shift
+            if without is not None:
+                left, clean = without.excess(_matrix(own)), without.excess(clean_X)
                 left_out_refused = share_of(int((left > 0).any(axis=1).sum()), len(own))
                 left_out_auc = auc(left.max(axis=1), clean.max(axis=1))
             results.append(

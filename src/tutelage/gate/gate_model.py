@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tutelage.errors import DataError
 from tutelage.gate.detectors import Detector
 from tutelage.gate.features import NAMES
+from tutelage.gate.text_signs import sign_of
 from tutelage.stats.intervals import Share, share_of
 
 Numbers = NDArray[np.float64]
@@ -96,11 +97,21 @@ class CalibratedGate:
     seed: int
 
     def excess(self, X_N_F: Numbers) -> Numbers:
-        """Log-odds above the threshold, one column per detector."""
-        return np.stack(
-            [d.log_odds(X_N_F) - t for d, t in zip(self.detectors, self.thresholds, strict=True)],
-            axis=1,
-        )
+        """Log-odds above the threshold, one column per detector.
+
+        Thresholds keep false refusals few, so they are high. A text that has a sign of the very
+        fault is refused where its detector finds the fault more likely than not.
+        """
+        odds_N_D = np.stack([d.log_odds(X_N_F) for d in self.detectors], axis=1)
+        limits_N_D = np.tile(np.array(self.thresholds), (len(X_N_F), 1))
+        faults = [d.fault for d in self.detectors]
+        for n, x_F in enumerate(X_N_F):
+            sign = sign_of(dict(zip(NAMES, x_F.tolist(), strict=True)))
+            if sign in faults:
+                d = faults.index(sign)
+                limits_N_D[n, d] = min(0.0, limits_N_D[n, d])
+        excess: Numbers = odds_N_D - limits_N_D
+        return excess
 
     def judge(self, X_N_F: Numbers) -> list[Judgement]:
         """Whether each row passes, and its most likely fault."""

@@ -6,7 +6,8 @@ Each fault has two doses, fixed before anything was measured:
     mismatch         second half from another answer          another answer of the same length
     scrambled_words  10 % of the words change places          30 %
     wrong_letters    2 % of the letters are wrong             10 %
-    truncation       the first 75 % of the words              eight words, or an introduction
+    truncation       the first 75 % of the words              the first eight words
+    introduction     an introduction and the first sentence   an introduction and nothing else
     doubling         the second half comes twice              the whole answer comes twice
     looping          one sentence three times at the end      eight times
     echo             half of the instruction is repeated      all of it, also with no answer
@@ -49,6 +50,7 @@ Part: TypeAlias = Literal["fit", "held_out"]
 
 TOO_SHORT = "too_short"
 NO_OTHER_ROW = "no_other_row"
+NO_INTRODUCTION = "no_introduction"
 UNCHANGED = "unchanged"
 """Reasons for which a fault could not be planted."""
 
@@ -87,7 +89,8 @@ class Plant:
         fault: The name of the fault.
         dose: `mild` or `strong`.
         response: The faulty response; None where there is a reason.
-        reason: `too_short`, `no_other_row` or `unchanged`; None where there is a response.
+        reason: `too_short`, `no_other_row`, `no_introduction` or `unchanged`; None where there
+            is a response.
     """
 
     row_id: str
@@ -195,20 +198,25 @@ def _truncation(draw: _Draw) -> str:
     keep = FIRST_WORDS if draw.is_strong else round(0.75 * len(places))
     if len(places) < FIRST_WORDS + 4 or keep >= len(places):
         raise _CannotPlantError(TOO_SHORT)
-    if draw.is_strong and draw.rng.random() < 0.3:  # noqa: PLR2004
-        first = _introduction(draw)
-        if first is not None:
-            return first
     return "".join(units[: places[keep]]).rstrip()
 
 
-def _introduction(draw: _Draw) -> str | None:
-    """The response's own introduction, or a made one; None in another language than English."""
-    first = draw.row.response.strip().splitlines()[0].rstrip()
-    if first.endswith(":") and len(first.split()) > 2:  # noqa: PLR2004
+def _introduction(draw: _Draw) -> str:
+    """The response's own introduction, or a made one in English."""
+    sentences = split_sentences(draw.row.response.strip())
+    first = sentences[0].rstrip()
+    own = first.endswith(":") and len(first.split()) > 2  # noqa: PLR2004
+    if not own:
+        if language_of(draw.row.instruction + " " + draw.row.response) not in ("en", None):
+            raise _CannotPlantError(NO_INTRODUCTION)
+        first = draw.on_topic(INTRODUCTIONS)
+    if draw.is_strong:
         return first
-    english = language_of(draw.row.instruction + " " + draw.row.response) == "en"
-    return draw.on_topic(INTRODUCTIONS) if english else None
+    rest = "".join(sentences[own:]).strip()
+    parts = rest.splitlines() if "\n" in rest else split_sentences(rest)
+    if len(parts) < 2:  # noqa: PLR2004
+        raise _CannotPlantError(TOO_SHORT)
+    return f"{first}\n{parts[0].strip()}"
 
 
 def _doubling(draw: _Draw) -> str:
@@ -300,6 +308,7 @@ _FAULTS: Mapping[str, _Plants] = {
     "scrambled_words": _scrambled_words,
     "wrong_letters": _wrong_letters,
     "truncation": _truncation,
+    "introduction": _introduction,
     "doubling": _doubling,
     "looping": _looping,
     "echo": _echo,

@@ -105,7 +105,7 @@ def _language(text: str) -> str | None:
 
 
 def unfinished(text: str) -> float:
-    """Degree of being cut off: 0, 1 without an ending, 2 with a function word or colon at the end.
+    """Degree of being cut off: 0; 1 without an ending; 2 and 3 end with a function word, a colon.
 
     A line of a list, a table or code may end without a mark, and so may a few words.
 
@@ -113,12 +113,12 @@ def unfinished(text: str) -> float:
         >>> [unfinished(t) for t in ("It works well.", "It works very well today", "This is the")]
         [0.0, 1.0, 2.0]
         >>> unfinished("Here are some tips to get started:")
-        2.0
+        3.0
     """
     last = text.rstrip().rsplit("\n", 1)[-1]
     words = last.split()
     if last.endswith(":") and len(text.split()) >= _UNFINISHED_WORDS:
-        return 2.0
+        return 3.0
     if not words or not (last[-1].isalnum() or last[-1] in ",;-"):
         return 0.0
     if words[-1].lower().strip(",;-") in _SMALL_WORDS:
@@ -166,6 +166,7 @@ _SIGNS: tuple[tuple[str, Mapping[str, float]], ...] = (
     ("template_text", {"template_pieces": 1}),
     ("template_text", {"blanks": 4}),
     ("markup_debris", {"marks": 8}),
+    ("introduction", {"unfinished": 3}),
     ("truncation", {"unfinished": 2}),
 )
 """Faults with the features that must all reach a minimum, in order of priority."""

@@ -144,6 +144,7 @@ REASON_WORDS: Mapping[str, str] = {
     "scrambled_words": "its words are out of order",
     "wrong_letters": "many wrong letters",
     "truncation": "is cut off",
+    "introduction": "ends with its introduction",
     "doubling": "the text is repeated",
     "looping": "repeats one sentence many times",
     "echo": "repeats the instruction",

@@ -43,7 +43,7 @@ KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "mismatched": ("mismatch",),
         "other_language": ("other_language",),
-        "truncated": ("truncation",),
+        "truncated": ("truncation", "introduction"),
         "echoing": ("echo",),
         "repetitive": ("doubling", "looping"),
         "low_effort": ("refusal",),
