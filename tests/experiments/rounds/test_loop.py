@@ -50,6 +50,12 @@ class Everything:
         self.tables = {name: table(self.out, name) for name in names}
 
 
+@pytest.fixture(autouse=True)
+def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the loops that are run for many tests draw their page: pictures take seconds."""
+    monkeypatch.setattr("tutelage.experiments.rounds.loop.write_rounds_report", lambda _: None)
+
+
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
     return Everything(tmp_path_factory.mktemp("rounds"))
@@ -264,14 +270,19 @@ class StoppedError(Exception):
     """Stands for a kill: nothing in the package catches it."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A loop that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    made = rounds_settings(folder, count=8, rounds=1, rewrite={"attempts": 1})
+    run_rounds(made, doors=round_doors())
+    return folder
+
+
 @pytest.mark.parametrize("after", [2, 5])
 def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
-    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = rounds_settings(tmp_path / "whole", count=8, rounds=1, rewrite={"attempts": 1})
-    run_rounds(whole, doors=round_doors())
     calls = [0]
 
     def dying(path: Path, data: Any) -> None:
@@ -280,18 +291,18 @@ def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
             raise StoppedError
         write_table(path, data)
 
-    cut = rounds_settings(tmp_path / "cut", count=8, rounds=1, rewrite={"attempts": 1})
-    for module in (
+    cut = rounds_settings(tmp_path, count=8, rounds=1, rewrite={"attempts": 1})
+    modules = (
         "experiments.rounds.rewrite",
         "experiments.rounds.tables",
         "experiments.rounds.measure",
         "pipeline.stages",
         "experiments.rounds.loop",
-    ):
-        monkeypatch.setattr(f"tutelage.{module}.write_table", dying)
-    with pytest.raises(StoppedError):
+    )
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
+        for module in modules:
+            patch.setattr(f"tutelage.{module}.write_table", dying)
         run_rounds(cut, doors=round_doors())
-    monkeypatch.undo()
     run_rounds(cut, doors=round_doors())
 
     def decided(root: Path) -> list[list[Any]]:
@@ -300,7 +311,7 @@ def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
             for run in sorted(root.glob("out/seed-0/gate/round-*"))[:1]
         ]
 
-    assert decided(tmp_path / "cut") == decided(tmp_path / "whole")
+    assert decided(tmp_path) == decided(whole)
 
 
 def test_nothing_is_trained_while_the_teacher_that_rewrites_is_away(tmp_path: Path) -> None:
