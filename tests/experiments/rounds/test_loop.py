@@ -52,8 +52,9 @@ class Everything:
 
 @pytest.fixture(autouse=True)
 def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the loops that are run for many tests draw their page: pictures take seconds."""
-    monkeypatch.setattr("tutelage.experiments.rounds.loop.write_rounds_report", lambda _: None)
+    """As without the drawing libraries: pictures take seconds. `everything` has its page."""
+    for module in ("loop", "page"):
+        monkeypatch.setattr(f"tutelage.experiments.rounds.{module}.can_draw", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,17 @@ def test_a_loop_ends_where_nothing_flips_any_more(tmp_path: Path) -> None:
     run_rounds(settings, doors=round_doors(right={"": 0.1, "student": 0.9}))
     rounds = table(tmp_path / "out", "rounds")
     assert [r["ended"] for r in rounds] == [None, "nothing_flips"]
+
+
+def test_without_the_drawing_libraries_there_is_no_page_until_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = rounds_settings(tmp_path, rounds=1, count=4)
+    assert run_rounds(settings, doors=round_doors())["report"] is None
+    monkeypatch.undo()
+    page = run_rounds(settings, doors=round_doors())["report"]
+    assert page == str(tmp_path / "out" / "report.html")
+    assert Path(page).is_file()
 
 
 def test_the_loops_stand_beside_each_other_on_what_is_held_out(tmp_path: Path) -> None:
