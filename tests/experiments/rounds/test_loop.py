@@ -51,10 +51,11 @@ class Everything:
 
 
 @pytest.fixture(autouse=True)
-def _no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As without the drawing libraries: pictures take seconds. `everything` has its page."""
-    for module in ("loop", "page"):
-        monkeypatch.setattr(f"tutelage.experiments.rounds.{module}.can_draw", lambda: False)
+    if "everything" not in request.fixturenames:
+        for module in ("loop", "page"):
+            monkeypatch.setattr(f"tutelage.experiments.rounds.{module}.can_draw", lambda: False)
 
 
 @pytest.fixture(scope="module")
