@@ -28,8 +28,13 @@ lint: $(VENV)/.dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Scripts are not annotated; what breaks them silently is a name or an argument that is gone.
+SCRIPT_ERRORS := attr-defined|call-arg|import-not-found|name-defined
+
 types: $(VENV)/.dev-ready
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks > $(VENV)/.script-types || test $$? -eq 1
+	! grep -E '\[($(SCRIPT_ERRORS))\]$$' $(VENV)/.script-types
 
 layers: $(VENV)/.dev-ready
 	$(BIN)/lint-imports

@@ -1,8 +1,11 @@
 """Rules for every test: no network but loopback; rooms whose libraries are absent are left out."""
 
+import gc
 import importlib.util
 import ipaddress
+import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("shared"):
             item.add_marker(pytest.mark.skip(reason="the real data is not beside the project"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_garbage_of_other_modules() -> None:
+    """Keep what is there for good, the imported libraries above all, out of later collections.
+
+    The package collects garbage whenever a model is let go. Among the objects of all libraries
+    and of all collected tests, that takes longer than training a student of two layers.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Give everything back to the collector, so that libraries can clean up at exit."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files are written in the same order, but only a test of a power cut would need `fsync`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # a closed descriptor is still an error
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,9 @@ from tutelage.progress import Silent
 from tutelage.student import open_student
 from tutelage.training import TrainSettings, encode_file
 from tutelage.training import trainer as trainer_module
+from tutelage.training.quiet import quiet
 from tutelage.training.train import student_settings
-from tutelage.training.trainer import build_trainer, quiet
+from tutelage.training.trainer import build_trainer
 
 
 def main() -> None:

@@ -162,5 +162,6 @@ def test_ctrl_c_leaves_a_run_that_continues(tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert "the same command continues" in said
     assert "Traceback" not in said
-    summary = run_all(settings(data, tmp_path / "run"), progress=Silent(), doors=doors())
+    made = settings(data, tmp_path / "run")
+    summary = run_all(made, progress=Silent(), doors=doors(), with_page=False)
     assert summary["load"]["examples"] == 40

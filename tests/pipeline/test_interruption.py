@@ -54,7 +54,7 @@ def improved(_: int, body: dict[str, Any]) -> Answer:
     return Answer(body=chat(text), seconds=0.01)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served() -> Iterator[Endpoint]:
     server = Endpoint()
     server.script = improved
@@ -90,17 +90,24 @@ def outcome(out: Path) -> dict[str, Any]:
     return found | {"selected": run.selected.read_bytes(), "rejected": run.rejected.read_bytes()}
 
 
+@pytest.fixture(scope="module")
+def whole(served: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_rows(folder / "data.jsonl", rows(EXAMPLES))
+    finish(folder, folder / "whole", served.url)
+    assert len(served.seen) == EXAMPLES * 2
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [2, 19, 31, EXAMPLES * 2 - 1, "late"])
 def test_killed_and_started_again_it_ends_the_same_and_asks_nothing_twice(
-    served: Endpoint, tmp_path: Path, moment: int | str
+    served: Endpoint, whole: Path, tmp_path: Path, moment: int | str
 ) -> None:
-    write_rows(tmp_path / "data.jsonl", rows(EXAMPLES))
-    finish(tmp_path, tmp_path / "whole", served.url)
-    calls = len(served.seen)
-    assert calls == EXAMPLES * 2
+    calls = EXAMPLES * 2
     served.seen.clear()
-    process = start(tmp_path, tmp_path / "killed", served.url, with_page=moment == "late")
+    process = start(whole, tmp_path / "killed", served.url, with_page=moment == "late")
     deadline = time.monotonic() + 600
     wanted = calls if moment == "late" else int(moment)
     while len(served.seen) < wanted and process.poll() is None and time.monotonic() < deadline:
@@ -109,8 +116,8 @@ def test_killed_and_started_again_it_ends_the_same_and_asks_nothing_twice(
         time.sleep(random.Random(4).uniform(0.0, 0.3))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    finish(tmp_path, tmp_path / "killed", served.url)
-    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+    finish(whole, tmp_path / "killed", served.url)
+    assert outcome(tmp_path / "killed") == outcome(whole / "whole")
     assert len(served.seen) - calls <= CONCURRENCY
     leftovers = [p.name for p in (tmp_path / "killed").iterdir() if p.name.endswith(".tmp")]
     assert len(leftovers) <= 3

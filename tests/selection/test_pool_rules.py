@@ -14,7 +14,7 @@ from selection_pools import merged, pools, tables
 from tutelage.data.schemas import CHOSEN, DECISIONS, GATES
 from tutelage.errors import DataError
 from tutelage.selection import SelectSettings, gate, nulls, select
-from tutelage.selection.mixture import assign
+from tutelage.selection.budget import assign
 
 few = effort(max_examples=8, deadline=None)
 

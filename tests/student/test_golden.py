@@ -9,8 +9,8 @@ pytestmark = [pytest.mark.model, pytest.mark.shared, pytest.mark.slow]
 
 
 SOME_ROWS = [
-    ("smollm2-135m.chat", 4),
-    ("gemma3-270m.alpaca", 8),
+    ("smollm2-135m.chat", 8),
+    ("gemma3-270m.alpaca", 16),
     ("qwen2.5-coder-0.5b.chat", 20),
 ]
 """Each model, and that every n-th row is read: all of them take minutes in float32."""

@@ -1,6 +1,5 @@
 """Data model and file formats: examples, candidates, token statistics, readers and writers."""
 
-from tutelage.data.attempts import Attempts
 from tutelage.data.example import (
     INSTRUCTION_REFLECTION,
     OK,
@@ -8,6 +7,7 @@ from tutelage.data.example import (
     RESPONSE_REFLECTION,
     SAMPLE,
     STEPS,
+    Attempts,
     Candidate,
     Example,
     Message,
@@ -18,7 +18,6 @@ from tutelage.data.example import (
 )
 from tutelage.data.field_aliases import FIELD_NAMES, FieldName, Shape
 from tutelage.data.file_formats import Format
-from tutelage.data.file_lock import lock_file, open_guarded
 from tutelage.data.file_records import Record
 from tutelage.data.ids import candidate_id_of, content_hash, example_id_of
 from tutelage.data.readers import DUPLICATE, ROW_OK, ReadSettings, Row, Rows, read, read_records
@@ -39,11 +38,13 @@ from tutelage.data.writers import (
     TableWriter,
     candidates_row,
     copy_file,
+    lock_file,
     make_folder,
+    open_guarded,
     remove_leftovers,
     remove_leftovers_below,
     replacing,
-    temporary_beside,
+    temporary_path,
     write_jsonl,
     write_messages,
     write_table,
@@ -99,7 +100,7 @@ __all__ = [
     "remove_leftovers_below",
     "replacing",
     "response_of",
-    "temporary_beside",
+    "temporary_path",
     "uses_tools",
     "write_jsonl",
     "write_messages",

@@ -72,7 +72,7 @@ class Findings:
     _instructions: set[int] = field(default_factory=set)
     _sharing: int = 0
     _unasked: dict[str, None] = field(default_factory=dict)
-    _beside: Counter[str] = field(default_factory=Counter)
+    _unread: Counter[str] = field(default_factory=Counter)
 
     def add(self, file: str, row: object, found: tuple[Candidate, ...]) -> None:
         """Record a row that became an example.
@@ -89,19 +89,21 @@ class Findings:
         if found:
             told.answered += 1
             if isinstance(row, Mapping):
-                self._look_beside(row, found[0])
+                self._count_unread(row, found[0])
             if self.one_response_each and len(found) == 1 and found[0].step == ORIGINAL:
                 self._share(found[0].messages)
         elif self._looked_at < _ROWS_LOOKED_AT and isinstance(row, Mapping):
             self._looked_at += 1
             self._look_at(row, inside="")
 
-    def add_plain(self, file: str, beside: Mapping[str, object] | None, version: Candidate) -> None:
+    def add_plain(
+        self, file: str, possible_texts: Mapping[str, object] | None, version: Candidate
+    ) -> None:
         """Record a plain row: what `add` does for it, in half the time.
 
         Args:
             file: Name of its file.
-            beside: Its columns that may belong to the prompt or the response.
+            possible_texts: Its columns that may belong to the prompt or the response.
             version: Its only version.
         """
         told = self._files.get(file)
@@ -109,12 +111,12 @@ class Findings:
             told = self._files[file] = _File()
         told.examples += 1
         told.answered += 1
-        if beside is not None:
-            self._look_beside(beside, version)
+        if possible_texts is not None:
+            self._count_unread(possible_texts, version)
         if self.one_response_each:
             self._share(version.messages)
 
-    def _look_beside(self, row: Mapping[Any, object], version: Candidate) -> None:
+    def _count_unread(self, row: Mapping[Any, object], version: Candidate) -> None:
         """Note columns that may belong to the prompt or to the response and were not read."""
         if not version.messages:
             return
@@ -122,14 +124,14 @@ class Findings:
         for name in THINKING.intersection(row):
             value = row[name]
             if isinstance(value, str) and len(value) >= _LONG_TEXT and not said.reasoning:
-                self._beside[str(name)] += value.strip() not in said.content
+                self._unread[str(name)] += value.strip() not in said.content
         for name in OF_THE_PROMPT.intersection(row):
             text = _first_text(row[name])
             if text is not None and not any(text in turn.content for turn in asked):
-                self._beside[str(name)] += 1
+                self._unread[str(name)] += 1
         if version.tools is None:
             for name in OF_TOOLS.intersection(row):
-                self._beside[str(name)] += bool(row[name])
+                self._unread[str(name)] += bool(row[name])
 
     def _share(self, messages: tuple[Message, ...]) -> None:
         if not messages:
@@ -181,7 +183,7 @@ class Findings:
                 f"{name}: no row has a response, only an instruction; if a column holds the "
                 f"responses{looks}: --map response={guess or 'NAME'}"
             )
-        for name, count in sorted((+self._beside).items()):
+        for name, count in sorted((+self._unread).items()):
             if name in OF_THE_PROMPT:
                 meant = "it is not part of the instruction that is read; join the two first"
             elif name in OF_TOOLS:

@@ -69,8 +69,10 @@ def plain_texts(
         rest = {name: row[name] for name in columns.rest if not is_null(row[name])}
         extra = extra_of(rest) if rest else None
     example_id, candidate_id = original_ids_of(turns, reference=reference)
-    beside = {name: row[name] for name in columns.beside} if columns.beside else None
-    return example_id, candidate_id, turns, reference, source, extra, beside
+    possible = (
+        {name: row[name] for name in columns.possible_texts} if columns.possible_texts else None
+    )
+    return example_id, candidate_id, turns, reference, source, extra, possible
 
 
 def plain_parts(texts: PlainTexts) -> Plain:

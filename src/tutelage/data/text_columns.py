@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-_NOT_BESIDE_TURNS = frozenset(
+_FIELDS_BEYOND_TURNS = frozenset(
     (
         *("refined_instruction", "refined_input", "refined_response", "refined_messages"),
         *("responses", "candidates", "tools", "label", "template_args"),
@@ -30,7 +30,7 @@ OF_TOOLS = frozenset(
     )
 )
 """Columns that may hold the tools of the prompt."""
-_BESIDE = THINKING | OF_THE_PROMPT | OF_TOOLS
+_POSSIBLE_TEXTS = THINKING | OF_THE_PROMPT | OF_TOOLS
 
 
 class TextColumns(NamedTuple):
@@ -51,7 +51,7 @@ class TextColumns(NamedTuple):
         required: Columns that hold a text in a plain row: where they are null, another column
             takes their place.
         rest: All other columns, in the row's own order.
-        beside: Columns of `THINKING`, `OF_THE_PROMPT` and `OF_TOOLS`, used or not.
+        possible_texts: Columns of `THINKING`, `OF_THE_PROMPT` and `OF_TOOLS`, used or not.
     """
 
     turns: str | None
@@ -64,7 +64,7 @@ class TextColumns(NamedTuple):
     unused: tuple[str, ...]
     required: frozenset[str]
     rest: tuple[str, ...]
-    beside: tuple[str, ...]
+    possible_texts: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ def pair_columns(
         unused=unused,
         required=frozenset(taking.required),
         rest=tuple(n for n in names if n not in taking.used and n not in unused),
-        beside=tuple(n for n in names if n in _BESIDE),
+        possible_texts=tuple(n for n in names if n in _POSSIBLE_TEXTS),
     )
 
 
@@ -128,7 +128,7 @@ def turn_columns(
         known: For each of our fields, the columns that may hold it, the likeliest first.
         claimed: Columns that the user mapped; one may serve for several fields.
     """
-    if not _NOT_BESIDE_TURNS.isdisjoint(known):
+    if not _FIELDS_BEYOND_TURNS.isdisjoint(known):
         return None
     taking = _Taking(known, claimed)
     turns, reference, source = map(taking.take, ("messages", "reference", "source"))
@@ -146,5 +146,5 @@ def turn_columns(
         unused=unused,
         required=frozenset(taking.required),
         rest=tuple(n for n in names if n not in taking.used and n not in unused),
-        beside=tuple(n for n in names if n in _BESIDE),
+        possible_texts=tuple(n for n in names if n in _POSSIBLE_TEXTS),
     )

@@ -1,6 +1,7 @@
-"""Atomic writers of JSONL and Parquet: a file is either complete or absent."""
+"""Atomic writers of JSONL and Parquet, and file locks: a file is either complete or absent."""
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pyarrow.parquet as pq
 from tutelage.data.example import Candidate, Example, Message
 from tutelage.data.field_values import clean_text
 from tutelage.data.schemas import messages_to_arrow, plain_turns
-from tutelage.errors import DataError
+from tutelage.errors import DataError, RunError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BATCH_ROWS = 8192
@@ -40,7 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: The file cannot be written.
     """
-    with temporary_beside(path) as temporary:
+    with temporary_path(path) as temporary:
         yield temporary
         with writing(path):
             _sync(temporary)
@@ -49,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_beside(path: Path) -> Iterator[Path]:
+def temporary_path(path: Path) -> Iterator[Path]:
     """Context manager that gives an unused path next to `path` and removes it at the end."""
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
@@ -377,3 +378,62 @@ def write_table(path: Path, table: pa.Table) -> None:
     """
     with TableWriter(path, table.schema) as writer:
         writer.append_table(table)
+
+
+# ----------------------------------------------------------------------------------------------
+# File locks: one process at a time holds the lock of a file.
+# ----------------------------------------------------------------------------------------------
+
+
+def open_guarded(path: Path, *, flags: int) -> int:
+    """Open a file that this package owns, without following a symbolic link.
+
+    Args:
+        path: The file; it is created where it is missing, and never truncated.
+        flags: Such as `os.O_RDWR | os.O_APPEND`.
+
+    Returns:
+        A file descriptor.
+
+    Raises:
+        RunError: It is a symbolic link, or cannot be opened.
+    """
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise RunError(
+                f"{path}: is a symbolic link, which is not followed",
+                hint="remove the link; what it points to was not touched",
+            ) from error
+        raise RunError(
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="the folder must be writable and its disk not full; choose another --out, or "
+            "copy the folder to a place that is",
+        ) from error
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a file while the block runs; it is released if the process ends.
+
+    Args:
+        path: The lock's file.
+
+    Yields:
+        Whether the lock was free; if not, another process holds it.
+
+    Raises:
+        RunError: The file is a symbolic link, or cannot be opened.
+    """
+    descriptor = open_guarded(path, flags=os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(descriptor)

@@ -27,10 +27,11 @@ from tutelage.data import OK, Candidate, content_hash, write_table
 from tutelage.data.schemas import CANDIDATES, CHUNK_REPORT, candidate_to_row, candidates_from_table
 from tutelage.data.token_table import arrays_of
 from tutelage.distributed.cluster import joined, worker_environment
+from tutelage.distributed.teacher_pool import opens_on_ray
 from tutelage.errors import RunError, TutelageError
 from tutelage.models import resolve_device, resolve_dtype
 from tutelage.pipeline.config import RaySettings, ScoreSettings
-from tutelage.pipeline.resources import Reader
+from tutelage.pipeline.resources import OpensTeacher, Reader
 from tutelage.pipeline.score_stage import Scorer, score_candidates, stored_schema
 from tutelage.progress import Progress
 from tutelage.student import Statistics, StudentSettings, chunks_of, open_student
@@ -414,3 +415,40 @@ def _as_error(problem: Mapping[str, Any]) -> Exception:
     if isinstance(kind, type) and issubclass(kind, TutelageError):
         return kind(problem["message"], hint=problem["hint"])
     return RuntimeError(f"a worker failed:\n{problem['message']}")
+
+
+# ----------------------------------------------------------------------------------------------
+# Ray workers for the pipeline.
+# ----------------------------------------------------------------------------------------------
+
+
+class RayWorkers:
+    """Ray workers for scoring and local teachers; Ray is imported when the first job starts."""
+
+    def scoring_job(
+        self,
+        student: StudentSettings,
+        reader: Reader,
+        score: ScoreSettings,
+        *,
+        out: Path,
+        open_student: Callable[[StudentSettings], Reader],
+        at_least: Statistics = "nll",
+    ) -> RayScoring:
+        """Scoring job that writes `out`.
+
+        Args:
+            student: Settings of the student that each worker opens.
+            reader: The student in this process.
+            score: Settings of the scores.
+            out: The table of scores.
+            open_student: How a worker opens its student; it is sent there.
+            at_least: Statistics that later stages need of the same readings.
+        """
+        return ray_job(
+            student, reader, score, out=out, open_student=open_student, at_least=at_least
+        )
+
+    def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
+        """Opener of teachers; those that are local models are spread over the pool."""
+        return opens_on_ray(pool)

@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from tutelage.evaluation.results import UNITS, ItemResult, results_table
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.student.config import template_values
+from tutelage.version import installed_version
 
 _VERSIONS = ("tutelage", "torch", "transformers", "lm_eval", "math-verify")
 
@@ -81,7 +81,7 @@ def evaluate_student(
     student = _opened(model, settings)
     asked = {
         "settings": settings.model_dump(mode="json"),
-        "versions": {name: _version(name) for name in _VERSIONS},
+        "versions": {name: installed_version(name) for name in _VERSIONS},
     }
     wanted = [task.model_dump(mode="json") for task in tasks]
     manifest |= {"student": dict(student.describe()), **asked, "wanted": wanted}
@@ -309,10 +309,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(manifest, indent=2) + "\n")
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None

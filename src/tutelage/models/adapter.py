@@ -95,9 +95,9 @@ def find_adapter(path: Path, *, pickle: bool) -> Adapter | None:
 
 def _base_name(path: Path, base: str) -> str:
     """Name or path of the base model; relative paths are tried from here, then from the adapter."""
-    beside = path / base
-    if not Path(base).expanduser().is_dir() and beside.is_dir():
-        return str(beside)
+    nearby = path / base
+    if not Path(base).expanduser().is_dir() and nearby.is_dir():
+        return str(nearby)
     return base
 
 

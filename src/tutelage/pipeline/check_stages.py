@@ -60,7 +60,7 @@ JUDGED_AT_ONCE = 64
 
 
 @contextmanager
-def journal_beside(path: Path, teacher: TeacherSettings) -> Iterator[Journal]:
+def teacher_journal(path: Path, teacher: TeacherSettings) -> Iterator[Journal]:
     """Path of the teacher cache: the settings' own, or `path`."""
     foreign = teacher.kind == "replay" and teacher.journal is not None
     with Journal(teacher.journal or path, read_only=foreign) as journal:
@@ -93,7 +93,7 @@ def judged(
         BudgetError: The cap on cost was reached; what was answered is in the journal.
     """
     settings = checked(TeacherSettings, teacher, place="teacher")
-    with journal_beside(journal, settings) as replies:
+    with teacher_journal(journal, settings) as replies:
         return asyncio.run(
             _judge_all(
                 claims, settings, replies, run=run, doors=doors, on_done=on_done, progress=progress

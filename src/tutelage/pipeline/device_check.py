@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from tutelage.progress import Progress, Silent
 from tutelage.student import device_benchmark as bench
 from tutelage.student.batching import TorchGauge
 from tutelage.student.passages import Passage
-from tutelage.version import __version__
+from tutelage.version import __version__, installed_version
 
 _TOOLS = {
     "flash-attn": "flash_attn",
@@ -181,7 +180,7 @@ def _facts(work: _Bench) -> Iterator[DeviceLine]:
     )
     yield DeviceLine(check="device", result=f"{work.device}: {named}{size}")
     libraries = ("torch", "transformers", "trl")
-    found = ", ".join(f"{name} {_version(name)}" for name in libraries)
+    found = ", ".join(f"{name} {installed_version(name) or 'absent'}" for name in libraries)
     ours = f"tutelage {__version__}, Python {platform.python_version()}"
     yield DeviceLine(check="versions", result=f"{ours}, {found}")
     yield DeviceLine(
@@ -195,7 +194,7 @@ def _facts(work: _Bench) -> Iterator[DeviceLine]:
 def _tools(_: _Bench) -> Iterator[DeviceLine]:
     for tool, module in _TOOLS.items():
         there = find_spec(module) is not None
-        yield DeviceLine(check=tool, result=_version(tool) if there else "absent")
+        yield DeviceLine(check=tool, result=(there and installed_version(tool)) or "absent")
 
 
 def _golden(work: _Bench) -> Iterator[DeviceLine]:
@@ -474,10 +473,3 @@ def _several(work: _Bench) -> Iterator[DeviceLine]:
         result=f"mean losses of the same rows differ by at most {spread:.2g} nats",
         healthy=spread <= _TOLERANCES["float32"],
     )
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "absent"

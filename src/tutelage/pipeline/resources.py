@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +24,7 @@ from tutelage.progress import Progress
 from tutelage.refinement import RefineSettings, prompt_of
 from tutelage.student import Reads, Statistics, StudentSettings, open_student
 from tutelage.teacher import Journal, JournaledTeacher, TeacherSettings, open_teacher
-from tutelage.version import __version__
+from tutelage.version import __version__, installed_version
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy", "openai")
 
@@ -33,11 +32,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "pyarrow", "duckdb", "numpy"
 def versions() -> dict[str, str]:
     """Versions that can change a result: this package, Python and relevant libraries."""
     found = {"tutelage": __version__, "python": sys.version.split()[0]}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    found |= {name: of for name in LIBRARIES if (of := installed_version(name)) is not None}
     found["platform"] = platform.platform()
     return found
 

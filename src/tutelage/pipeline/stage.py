@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tutelage.data import TableWriter, content_hash, temporary_beside, write_table
+from tutelage.data import TableWriter, content_hash, temporary_path, write_table
 from tutelage.data.extensions import extensions_digest
 from tutelage.errors import RunError
 from tutelage.pipeline.config import DataSettings
@@ -82,7 +82,7 @@ def one_students_part(
         RunError: The tables hold other students' rows and are damaged; they are left as they are.
     """
     here, gone = _others(run, student)
-    with temporary_beside(run.scores) as scores, temporary_beside(run.statistics) as tokens:
+    with temporary_path(run.scores) as scores, temporary_path(run.statistics) as tokens:
         yield scores, tokens if statistics else None
         mine = pq.read_table(scores)
         if statistics:

@@ -17,11 +17,16 @@ from tutelage.reporting.blocks import (
     schema_columns,
 )
 from tutelage.reporting.headline import Fact, facts, opening
-from tutelage.reporting.html_page import render_html, render_page
+from tutelage.reporting.pages import (
+    render_html,
+    render_markdown,
+    render_markdown_page,
+    render_page,
+    render_text,
+)
 from tutelage.reporting.queries import ReportTables, TableSource
 from tutelage.reporting.run_summary import Summary
 from tutelage.reporting.summary_builder import summarise
-from tutelage.reporting.text_page import render_markdown, render_markdown_page, render_text
 
 __all__ = [
     "Cell",

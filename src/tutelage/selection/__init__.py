@@ -5,6 +5,7 @@ nulls: sets of the same size chosen without the student. Columnar and pure: tabl
 """
 
 from tutelage.selection.baselines import NULL_NAMES
+from tutelage.selection.budget import cover
 from tutelage.selection.candidate_table import TableSource
 from tutelage.selection.config import MixSettings, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage
@@ -16,7 +17,6 @@ from tutelage.selection.decide import (
     nulls,
     select,
 )
-from tutelage.selection.diversity import cover
 from tutelage.selection.explanation import explain
 from tutelage.selection.gates import gate
 from tutelage.selection.model_free_rules import DEVIATION, FAULTY, band_deviations

@@ -22,7 +22,7 @@ from tutelage.selection.baselines import (
     decide_refused_version,
     draw_nulls,
 )
-from tutelage.selection.budget import cut
+from tutelage.selection.budget import cut, mixed
 from tutelage.selection.candidate_table import (
     NONE,
     Bools,
@@ -41,7 +41,6 @@ from tutelage.selection.candidate_table import (
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
 from tutelage.selection.coverage import Coverage, check_coverage, coverage_of
 from tutelage.selection.gates import refused_late, shut_out
-from tutelage.selection.mixture import mixed
 from tutelage.selection.model_free_rules import decide_cheap, decide_oracle
 from tutelage.selection.pool_rules import (
     decide_best_of_n,

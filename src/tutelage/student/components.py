@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from tutelage.student.template import ALPACA_TEXT, Template, parse_raw_template,
 from tutelage.student.template_sandbox import TEMPLATE_ERRORS
 from tutelage.student.tokenizer import control_token_pattern, fast_tokenizer, load_hf_tokenizer
 from tutelage.student.views import ViewBuilder
+from tutelage.version import installed_version
 
 _JINJA_SUFFIXES = (".jinja", ".jinja2", ".j2")
 _LIBRARIES = ("torch", "transformers", "tokenizers")
@@ -250,7 +250,7 @@ class OpenStudent:
             "backend": self.settings.backend,
             "engine": None if self._engine is None else self._engine.name,
             "max_length": self.max_length,
-            "versions": {name: _version(name) for name in _LIBRARIES},
+            "versions": {name: installed_version(name) for name in _LIBRARIES},
         }
 
     def _template_described(self) -> dict[str, object]:
@@ -281,13 +281,6 @@ class OpenStudent:
         return load_hf_tokenizer(
             self.folder.tokenizer_path, trust_remote_code=self.settings.trust_remote_code
         )
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
 
 
 _log = logging.getLogger(__name__)

@@ -244,7 +244,7 @@ def _read_batches(
     processed alone after all others.
     """
 
-    def read_beside(batch: list[int]) -> list[Measured | Refusal] | None:
+    def read_batch(batch: list[int]) -> list[Measured | Refusal] | None:
         try:
             return _checked(engine.read([texts[i] for i in batch], full=full))
         except ForwardError:
@@ -256,7 +256,7 @@ def _read_batches(
 
     lanes = engine.lanes if len(plan) > 1 else 1
     crowded: list[list[int]] = []
-    for batch, read in zip(batches, map_in_lanes(read_beside, batches, lanes=lanes), strict=True):
+    for batch, read in zip(batches, map_in_lanes(read_batch, batches, lanes=lanes), strict=True):
         if read is None:
             crowded.append(batch)
         else:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.data import content_hash
-from tutelage.data.file_lock import lock_file
+from tutelage.data.writers import lock_file
 from tutelage.errors import (
     BatchFailedError,
     BatchPendingError,

@@ -144,7 +144,7 @@ class Account:
         amount = self.cost_at_most(request)
         if self._max_cost is not None:
             while not self._fits(amount):
-                if not self._fits(amount, beside_reservations=False):
+                if not self._fits(amount, with_reservations=False):
                     raise self._over(amount)
                 settled = asyncio.get_running_loop().create_future()
                 self._waiting.append(settled)
@@ -247,10 +247,10 @@ class Account:
             currency=self.currency,
         )
 
-    def _fits(self, amount: float, *, beside_reservations: bool = True) -> bool:
+    def _fits(self, amount: float, *, with_reservations: bool = True) -> bool:
         if self._max_cost is None:
             return True
-        held = sum(self._reserved) if beside_reservations else 0.0
+        held = sum(self._reserved) if with_reservations else 0.0
         return self._spent_before + self._cost + held + amount <= self._max_cost
 
     def _over(self, amount: float) -> BudgetError:

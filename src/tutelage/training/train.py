@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from tutelage.training.config import TrainingSpeed, TrainSettings, steps_of
 from tutelage.training.processes import begin, launched, wait_for_all
 from tutelage.training.tokenized_rows import Encoded, encode_file
 from tutelage.training.trackers import tracked_run
+from tutelage.version import installed_version
 
 LIBRARIES = ("tutelage", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 _NOT_IN_KEY = {"threads", "checkpoint_steps", "microbatch_examples"}
@@ -233,16 +233,9 @@ def _about(
             "left_out": dict(encoded.left_out_by_reason),
             "left_out_rows": [asdict(row) for row in encoded.left_out],
         },
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: installed_version(name) for name in LIBRARIES},
         "platform": platform.platform(),
     }
-
-
-def _version(library: str) -> str | None:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return None
 
 
 class _Result(StoredShape):

@@ -141,7 +141,7 @@ def _version(candidate: Mapping[str, Any], score: Mapping[str, Any] | None) -> d
     shown["criticism"] = candidate["criticism"]
     if messages:
         shown["instruction"], shown["response"] = _pair(messages)
-        shown["earlier"] = _turns(_beside_the_pair(messages))
+        shown["earlier"] = _turns(_other_turns(messages))
     if score is not None:
         shown["score_detail"] = score["detail"]
         shown["numbers"] = {
@@ -158,7 +158,7 @@ def _pair(messages: list[dict[str, Any]]) -> tuple[str, str]:
     return (users[-1] if users else ""), response
 
 
-def _beside_the_pair(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _other_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Turns other than the last user turn and the response."""
     last = max((i for i, turn in enumerate(messages) if turn["role"] == "user"), default=-1)
     return [turn for i, turn in enumerate(messages[:-1]) if i != last]

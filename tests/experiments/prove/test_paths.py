@@ -55,7 +55,7 @@ def test_rows_of_a_file_are_the_same_where_their_texts_are(tmp_path: Path) -> No
         cell(name, arm_rows(ArmSettings(name=name, file=str(path)), student, settings))
         for name, path in (("first", first), ("second", second))
     ]
-    assert rows_in_common(cells, beside=("first", "second")) == [
+    assert rows_in_common(cells, compared_with=("first", "second")) == [
         {"first": 4, "second": 3},
         {"first": 3, "second": 4},
     ]

@@ -314,7 +314,8 @@ def test_a_cell_without_its_results_is_not_done(tmp_path: Path) -> None:
 
 def test_the_report_leads_with_choice_less_random(place: Path, tmp_path: Path) -> None:
     config = tmp_path / "experiment.yaml"
-    config.write_text(yaml.safe_dump(values(place, tmp_path / "out")))
+    made = values(place, tmp_path / "out")
+    config.write_text(yaml.safe_dump({**made, "arms": made["arms"][:2]}))
     found = prove(config, out=None, quick=False, most_cells=None, progress=Silent())
     assert found["done"] == found["cells"]
     assert found["in_words"][0].startswith("Training tiny on choice instead of random, with")
@@ -337,7 +338,7 @@ def test_the_report_leads_with_choice_less_random(place: Path, tmp_path: Path) -
     assert "also in random" in page
     results = read_results(tmp_path / "out")
     per_cell = 6 + 6 + 6  # held-out originals and refinements, choices
-    assert results.num_rows == per_cell * 2 * (1 + 3 * 2)
+    assert results.num_rows == per_cell * 2 * (1 + 2 * 2)
 
 
 def test_a_quick_look_says_whether_more_is_worth_it(place: Path, tmp_path: Path) -> None:
@@ -451,7 +452,9 @@ def test_a_training_that_diverged_is_a_result_and_the_others_go_on(
 ) -> None:
     student = values(place, tmp_path)["students"][0]
     wild = {**student, "name": "wild", "train": {"learning_rate": 1e30}}
-    made = values(place, tmp_path / "out", students=[wild, student], balance=["examples"])
+    arms = values(place, tmp_path)["arms"][:2]
+    more: dict[str, Any] = {"arms": arms, "balance": ["examples"], "seeds": [0]}
+    made = values(place, tmp_path / "out", students=[wild, student], **more)
     (tmp_path / "prove.yaml").write_text(yaml.safe_dump(made))
     found = prove(
         tmp_path / "prove.yaml", out=None, quick=False, most_cells=None, progress=Silent()

@@ -107,7 +107,7 @@ def round_doors(ledger: Ledger | None = None, *, right: Mapping[str, float] | No
     )
 
 
-def rounds_settings(tmp_path: Path, *, count: int = 16, **more: Any) -> RoundsSettings:
+def rounds_settings(tmp_path: Path, *, count: int = 8, **more: Any) -> RoundsSettings:
     data = write_rows(tmp_path / "data.jsonl", rows(count))
     held_out = write_rows(
         tmp_path / "held.jsonl",

@@ -50,6 +50,14 @@ class Everything:
         self.tables = {name: table(self.out, name) for name in names}
 
 
+@pytest.fixture(autouse=True)
+def _no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As without the drawing libraries: pictures take seconds. `everything` has its page."""
+    if "everything" not in request.fixturenames:
+        for module in ("loop", "page"):
+            monkeypatch.setattr(f"tutelage.experiments.rounds.{module}.can_draw", lambda: False)
+
+
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Everything:
     return Everything(tmp_path_factory.mktemp("rounds"))
@@ -209,6 +217,17 @@ def test_a_loop_ends_where_nothing_flips_any_more(tmp_path: Path) -> None:
     assert [r["ended"] for r in rounds] == [None, "nothing_flips"]
 
 
+def test_without_the_drawing_libraries_there_is_no_page_until_they_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = rounds_settings(tmp_path, rounds=1, count=4)
+    assert run_rounds(settings, doors=round_doors())["report"] is None
+    monkeypatch.undo()
+    page = run_rounds(settings, doors=round_doors())["report"]
+    assert page == str(tmp_path / "out" / "report.html")
+    assert Path(page).is_file()
+
+
 def test_the_loops_stand_beside_each_other_on_what_is_held_out(tmp_path: Path) -> None:
     settings = rounds_settings(tmp_path, loops=["gate", "no_gate"], seeds=[0, 1])
     doors = round_doors(right={"": 0.5, "gate": 0.9, "no_gate": 0.6})
@@ -264,14 +283,19 @@ class StoppedError(Exception):
     """Stands for a kill: nothing in the package catches it."""
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A loop that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    made = rounds_settings(folder, count=8, rounds=1, rewrite={"attempts": 1})
+    run_rounds(made, doors=round_doors())
+    return folder
+
+
 @pytest.mark.parametrize("after", [2, 5])
 def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
-    tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = rounds_settings(tmp_path / "whole", count=8, rounds=1, rewrite={"attempts": 1})
-    run_rounds(whole, doors=round_doors())
     calls = [0]
 
     def dying(path: Path, data: Any) -> None:
@@ -280,18 +304,19 @@ def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
             raise StoppedError
         write_table(path, data)
 
-    cut = rounds_settings(tmp_path / "cut", count=8, rounds=1, rewrite={"attempts": 1})
-    for module in (
+    cut = rounds_settings(tmp_path, count=8, rounds=1, rewrite={"attempts": 1})
+    modules = (
         "experiments.rounds.rewrite",
         "experiments.rounds.tables",
         "experiments.rounds.measure",
         "pipeline.stages",
         "experiments.rounds.loop",
-    ):
-        monkeypatch.setattr(f"tutelage.{module}.write_table", dying)
-    with pytest.raises(StoppedError):
-        run_rounds(cut, doors=round_doors())
-    monkeypatch.undo()
+    )
+    with monkeypatch.context() as patch:
+        for module in modules:
+            patch.setattr(f"tutelage.{module}.write_table", dying)
+        with pytest.raises(StoppedError):
+            run_rounds(cut, doors=round_doors())
     run_rounds(cut, doors=round_doors())
 
     def decided(root: Path) -> list[list[Any]]:
@@ -300,7 +325,7 @@ def test_a_loop_that_was_stopped_ends_as_one_that_was_not(
             for run in sorted(root.glob("out/seed-0/gate/round-*"))[:1]
         ]
 
-    assert decided(tmp_path / "cut") == decided(tmp_path / "whole")
+    assert decided(tmp_path) == decided(whole)
 
 
 def test_nothing_is_trained_while_the_teacher_that_rewrites_is_away(tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ def _side_finding(
     plain = SideFinding(side=side, read=len(versions), beyond=beyond)
     if gates is None:
         return plain
-    plants = _plants_beside(versions, gates)
+    plants = _comparable_plants(versions, gates)
     if not plants:
         return plain
     user = [gates.suspected.get(v.candidate_id) for v in versions]
@@ -375,7 +375,7 @@ def _missed(plants: Sequence[GateRow], by_gate: Sequence[str]) -> dict[str, tupl
     return found
 
 
-def _plants_beside(versions: Sequence[GateVersion], gates: CrossedGates) -> list[GateRow]:
+def _comparable_plants(versions: Sequence[GateVersion], gates: CrossedGates) -> list[GateRow]:
     """The plants that are compared with originals exactly where these versions are."""
     compared = any(v.step != ORIGINAL and _is_compared(v.features_F) for v in versions)
     return [
@@ -407,7 +407,7 @@ def look_faulty(
         versions = [v for v in readings.versions if _side(v) == side.side]
         if not kinds:
             continue
-        alike_N_D = gates.alike(versions, _plants_beside(versions, gates))
+        alike_N_D = gates.alike(versions, _comparable_plants(versions, gates))
         for d, fault in enumerate(gates.faults):
             if _KIND_OF.get(fault) in kinds:
                 for place in np.flatnonzero(alike_N_D[:, d]).tolist():

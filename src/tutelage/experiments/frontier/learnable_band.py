@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeAlias
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tutelage.data.attempts import Attempts
+from tutelage.data.example import Attempts
 from tutelage.data.schemas import FRONTIER
 from tutelage.reporting.number_format import count
 

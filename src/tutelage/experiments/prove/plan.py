@@ -195,12 +195,12 @@ def _most_telling_first(cells: Sequence[Cell], settings: ProveSettings) -> list[
     )
 
 
-def rows_in_common(cells: Sequence[Cell], *, beside: Sequence[str]) -> list[dict[str, int]]:
+def rows_in_common(cells: Sequence[Cell], *, compared_with: Sequence[str]) -> list[dict[str, int]]:
     """Number of rows that each cell shares with others of its student, seed and balance.
 
     Args:
         cells: Cells of the whole experiment.
-        beside: The other arms.
+        compared_with: The other arms.
 
     Returns:
         For each cell the number by arm: rows of the same texts, wherever they come from. A row
@@ -211,7 +211,7 @@ def rows_in_common(cells: Sequence[Cell], *, beside: Sequence[str]) -> list[dict
     for cell in cells:
         place = (cell.student, cell.seed, cell.balance)
         own = rows[*place, cell.arm]
-        found.append({arm: (own & rows[*place, arm]).total() for arm in beside})
+        found.append({arm: (own & rows[*place, arm]).total() for arm in compared_with})
     return found
 
 

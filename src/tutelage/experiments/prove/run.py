@@ -274,7 +274,7 @@ def _nothing(tasks: Sequence[TaskSettings], error: DivergedError, *, seed: int) 
 
 
 def _write_manifest(settings: ProveSettings, plan: Plan) -> None:
-    common = rows_in_common(plan.cells, beside=(settings.choice, settings.reference))
+    common = rows_in_common(plan.cells, compared_with=(settings.choice, settings.reference))
     manifest = {
         "kind": "experiment",
         "settings": settings.model_dump(mode="json"),

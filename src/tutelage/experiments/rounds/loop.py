@@ -40,7 +40,7 @@ from tutelage.experiments.rounds.tables import write_tables
 from tutelage.pipeline.config import RunSettings
 from tutelage.pipeline.jobs import run_all
 from tutelage.pipeline.resources import begin
-from tutelage.pipeline.run_dir import RunFolder, checksum, sound
+from tutelage.pipeline.run_dir import RunFolder, can_draw, checksum, sound
 from tutelage.pipeline.stage import Stage, Tally, run_stage
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings
@@ -113,7 +113,7 @@ def _report(folder: RoundsFolder) -> Tally:
     stage = Stage(
         name="report",
         key=content_hash([checksum(path) for path in tables]),
-        outputs=(folder.run.report,),
+        outputs=(folder.run.report,) if can_draw() else (),
     )
 
     def work() -> Tally:

@@ -1,0 +1,287 @@
+"""Report pages as HTML, Markdown and text, with the same facts in each."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
+from textwrap import fill
+from typing import Any, TypeAlias
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+
+from tutelage.reporting.blocks import Figure, Section, Table
+from tutelage.reporting.comparison_section import (
+    comparison_sections,
+    null_section,
+    source_section,
+    teacher_section,
+)
+from tutelage.reporting.headline import Fact, facts, opening
+from tutelage.reporting.metric_section import (
+    agreement_section,
+    length_section,
+    plane_section,
+    spread_section,
+)
+from tutelage.reporting.number_format import cell
+from tutelage.reporting.outcome_section import (
+    account_section,
+    flow_section,
+    provenance_section,
+    trouble_section,
+)
+from tutelage.reporting.run_summary import Summary
+from tutelage.reporting.sanitize import one_line, visible
+from tutelage.reporting.svg import fit_for_page
+from tutelage.reporting.theme import DARK, LIGHT, css_variables
+
+# ----------------------------------------------------------------------------------------------
+# Sections of a report, in order. A new one is a function here, or is passed in.
+# ----------------------------------------------------------------------------------------------
+
+
+Chapter: TypeAlias = Callable[[Summary], Sequence[Section]]
+"""Type of a section's function; None where the run has nothing to show."""
+
+BEFORE: tuple[Chapter, ...] = (
+    flow_section,
+    null_section,
+    spread_section,
+    plane_section,
+    length_section,
+    agreement_section,
+    source_section,
+    teacher_section,
+    trouble_section,
+    comparison_sections,
+    account_section,
+)
+AFTER: tuple[Chapter, ...] = (provenance_section,)
+
+
+def sections_of(summary: Summary, *, more: Sequence[Section] = ()) -> tuple[Section, ...]:
+    """All non-empty sections; those from other packages precede the settings."""
+    before = [section for chapter in BEFORE for section in chapter(summary)]
+    after = [section for chapter in AFTER for section in chapter(summary)]
+    return (*before, *more, *after)
+
+
+# ----------------------------------------------------------------------------------------------
+# HTML: one self-contained page.
+# ----------------------------------------------------------------------------------------------
+
+
+_TEMPLATES = "templates"
+RUN_ABOUT = "what the student chose"
+
+
+def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: bool = True) -> str:
+    """Report as one HTML page without network access or scripts.
+
+    Args:
+        summary: What `summarise` found.
+        more: Sections of other rooms; they go before the settings.
+        pictures: Without them each figure is its table, and no picture library is needed.
+
+    Returns:
+        The whole page. Everything that came with the data is escaped, and what would be
+        invisible in it is shown.
+
+    Raises:
+        MissingExtraError: Pictures were asked for and altair or vl-convert is not installed.
+    """
+    return render_page(
+        title=summary.title,
+        about=RUN_ABOUT,
+        opening=opening(summary),
+        facts=facts(summary),
+        sections=sections_of(summary, more=more),
+        pictures=pictures,
+    )
+
+
+def render_page(
+    *,
+    title: str,
+    about: str,
+    opening: Sequence[str],
+    facts: Sequence[Fact],
+    sections: Sequence[Section],
+    pictures: bool = True,
+) -> str:
+    """HTML page in the same layout for something other than a run.
+
+    Args:
+        title: Its heading.
+        about: What kind of page this is, in a few words.
+        opening: The paragraphs under the heading; the first says what came out.
+        facts: The headline numbers.
+        sections: The chapters, in order.
+        pictures: As for `render_html`.
+    """
+    drawn = {
+        (section.key, index): tuple(_pictures(f"{section.key}-{index}", figure))
+        for section in sections
+        for index, figure in enumerate(section.figures)
+        if pictures
+    }
+    environment = Environment(
+        loader=PackageLoader("tutelage.reporting", _TEMPLATES),
+        autoescape=True,
+        finalize=_show,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell"] = cell
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        about=about,
+        facts=facts,
+        opening=opening,
+        sections=sections,
+        drawn=drawn,
+        style=Markup(_style()),  # noqa: S704  (our own file)
+    )
+
+
+def _pictures(key: str, figure: Figure) -> Iterator[tuple[str, Markup]]:
+    """Pictures of a figure, each with the CSS class of the screens that show it."""
+    broad = "picture only" if figure.draw_narrow is None else "picture broad"
+    pictures = ((broad, figure.draw), ("picture narrow", figure.draw_narrow))
+    for kind, draw in pictures:
+        if draw is not None:
+            svg = fit_for_page(draw(), key=f"{key}-{len(kind)}", label=visible(figure.alt))
+            yield kind, Markup(svg)  # noqa: S704  (our own drawing, escaped by its writer)
+
+
+def _show(value: Any) -> Any:
+    """Escape everything that a template prints."""
+    return visible(value) if type(value) is str else value
+
+
+def _style() -> str:
+    style = files("tutelage.reporting").joinpath(_TEMPLATES, "page.css").read_text(encoding="utf-8")
+    light, dark = css_variables(LIGHT), css_variables(DARK)
+    return (
+        f":root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+        f"@media print{{:root{{{light}}}}}{style}"
+    )
+
+
+# ----------------------------------------------------------------------------------------------
+# Text and Markdown.
+# ----------------------------------------------------------------------------------------------
+
+
+WIDTH = 96
+MOST_ROWS = 12
+_CELL_CHARACTERS = 40
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&!])")
+
+
+def render_text(summary: Summary, *, more: Sequence[Section] = ()) -> str:
+    """Report for a terminal: the headline, then the tables, with at most 12 rows each.
+
+    Control characters of the data are shown and never sent to the terminal.
+    """
+    title = visible(f"{summary.title}: what the student chose")
+    lines = [title, "=" * len(title), ""]
+    for paragraph in opening(summary):
+        lines += [fill(visible(paragraph), WIDTH), ""]
+    width = max(len(visible(f.label)) for f in facts(summary))
+    lines += [f"  {visible(f.label):<{width}}  {visible(f.value)}" for f in facts(summary)]
+    for section in _in_text(summary, more):
+        lines += ["", section.title, "-" * len(section.title)]
+        for table in _tables(section):
+            lines += ["", *_aligned(table)]
+        if not _tables(section):
+            lines += [fill(visible(p), WIDTH) for p in section.paragraphs]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def render_markdown(summary: Summary, *, more: Sequence[Section] = ()) -> str:
+    """The report as Markdown, for a pull request or a model card."""
+    return render_markdown_page(
+        title=f"{summary.title}: what the student chose",
+        opening=opening(summary),
+        facts=facts(summary),
+        sections=tuple(_in_text(summary, more)),
+    )
+
+
+def render_markdown_page(
+    *,
+    title: str,
+    opening: Sequence[str],
+    facts: Sequence[Fact],
+    sections: Sequence[Section],
+) -> str:
+    """Markdown of a page that `render_page` shows.
+
+    Args:
+        title: The title.
+        opening: The first sentences.
+        facts: Headline numbers.
+        sections: The sections.
+    """
+    lines = [f"# {_escaped(title)}", ""]
+    for paragraph in opening:
+        lines += [_escaped(paragraph), ""]
+    lines += [f"- {_escaped(f.label)}: **{_escaped(f.value)}**" for f in facts]
+    for section in sections:
+        lines += ["", f"## {_escaped(section.title)}", ""]
+        for paragraph in section.paragraphs:
+            lines += [_escaped(paragraph), ""]
+        for table in _tables(section):
+            lines += _piped(table)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _in_text(summary: Summary, more: Sequence[Section]) -> Iterator[Section]:
+    return (s for s in sections_of(summary, more=more) if s.in_text)
+
+
+def _tables(section: Section) -> list[Table]:
+    return [*section.tables, *(figure.table for figure in section.figures if figure.in_text)]
+
+
+def _cells(table: Table) -> tuple[list[list[str]], int]:
+    shown = [
+        [cell(value, column.style) for value, column in zip(row, table.columns, strict=True)]
+        for row in table.rows[:MOST_ROWS]
+    ]
+    return shown, len(table.rows) - len(shown)
+
+
+def _aligned(table: Table) -> Iterator[str]:
+    rows, left = _cells(table)
+    grid = [[c.name for c in table.columns], *rows]
+    grid = [[one_line(text, characters=_CELL_CHARACTERS) for text in row] for row in grid]
+    widths = [max(len(row[index]) for row in grid) for index in range(len(table.columns))]
+    yield f"{visible(table.caption)}:"
+    for row in grid:
+        yield "  " + "  ".join(
+            text.ljust(width) if column.style == "text" else text.rjust(width)
+            for text, width, column in zip(row, widths, table.columns, strict=True)
+        )
+    if left:
+        yield f"  ... and {left:,} more"
+
+
+def _piped(table: Table) -> Iterator[str]:
+    rows, left = _cells(table)
+    yield f"{_escaped(table.caption)}:"
+    yield ""
+    yield "| " + " | ".join(_escaped(c.name) for c in table.columns) + " |"
+    yield "|" + "|".join(" :-- " if c.style == "text" else " --: " for c in table.columns) + "|"
+    for row in rows:
+        yield "| " + " | ".join(_escaped(one_line(text, characters=120)) for text in row) + " |"
+    yield ""
+    if left:
+        yield f"... and {left:,} more."
+        yield ""
+
+
+def _escaped(text: str) -> str:
+    """Text with Markdown's special characters escaped."""
+    return _MARKUP.sub(r"\\\1", " ".join(visible(text).split()))
