@@ -71,6 +71,9 @@ def run_all(
     run = RunFolder(root=Path(settings.out)).create()
     with run.locked():
         check_contract(run, model=settings.student.model)
+        for path in (run.verdicts, run.filters):  # what it reads and does not write
+            if path.exists():
+                run.need(path)
         tallies = {"load": stages.need_responses(_load(run, settings, progress=progress))}
         if settings.select.rule == "oracle":  # before anything is paid for
             check_truth_column(run, settings.select)

@@ -300,6 +300,7 @@ def score(
         workers: Workers that read instead.
         at_least: Statistics that later stages need of the same readings.
     """
+    run.need(run.candidates)
     stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
     before = metrics_there(run, stage)
     metrics = tuple(dict.fromkeys((*before, *settings.metrics)))
