@@ -15,6 +15,14 @@ PASSED_ALL = "passed_all"
 """Reason of a candidate that every filter kept."""
 
 NO_RESPONSE = "no_response"
+
+UNMEASURED = frozenset(
+    (
+        *(NO_RESPONSE, "no_messages", "no_words", "no_number", "not_scored"),
+        *("teacher_failed", "not_in_journal"),
+    )
+)
+"""Reasons of a candidate about which a filter could not say anything."""
 """Reason where a filter reads the response and there is none."""
 
 

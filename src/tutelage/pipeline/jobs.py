@@ -26,6 +26,7 @@ from tutelage.pipeline.resources import (
     Doors,
     Reader,
     begin,
+    need_some,
     note,
     opened_student,
     prompts_used,
@@ -333,6 +334,9 @@ def score_data(
         )
         if workers is not None:
             workers.forget()
+        need_some(
+            tally["by_status"], ("ok",), problem="none of the rows could be scored", out=str(out)
+        )
         more = {"notes": found.notes} if found.notes else {}
         if found.unanswered:
             more["unanswered"] = list(found.unanswered)
@@ -373,6 +377,12 @@ def score_run(
             run, student=reader, reading=settings, settings=wanted, progress=progress
         )
         note(run, student=dict(reader.describe()))
+        need_some(
+            tally["scores_by_status"],
+            ("ok",),
+            problem="none of the candidates could be scored",
+            out=run.scores,
+        )
         older = older_contract_note(run)
         notes = {"notes": [older]} if older else {}
         return {**tally, "student": dict(reader.describe()), "out": str(run.scores), **notes}

@@ -206,12 +206,21 @@ def run_stage(
 
     Returns:
         The stage's tally, of now or of then.
+
+    Raises:
+        RunError: A folder stands where a file has to be written; nothing is written then.
     """
     done = noted(run, stage.name)
     if done is not None and done.get("key") == stage.key and _as_left(run, stage, done):
         tally: Tally = done["tally"]
         if not again(tally):
             return _as_cached(tally)
+    for path in stage.outputs:
+        if path.is_dir():
+            raise RunError(
+                f"{path}: is a folder, where the stage {stage.name!r} has to write a file",
+                hint="move it away and repeat the command",
+            )
     started = monotonic()
     tally = work()
     note_stage(run, stage, tally, seconds=monotonic() - started)

@@ -390,6 +390,9 @@ def select_once(
         progress: Gets the progress.
     """
     run.need(run.scores)
+    for path in (run.rows, run.examples, run.candidates):  # read again for what is exported
+        if path.exists():
+            run.need(path)
     stage = select_stage(run, settings, student=student)
     return run_stage(
         run, stage, lambda: select(run, settings=settings, student=student, progress=progress)
