@@ -47,7 +47,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole_checked(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("checked") / "run"
     shutil.copytree(whole / "run", copy)
-    verify_run(copy, check={"check": "exact"}, progress=Silent())
+    with pytest.raises(RunError, match="none of the responses could be checked"):
+        verify_run(copy, check={"check": "exact"}, progress=Silent())  # there are no references
     return copy
 
 
@@ -318,7 +319,8 @@ def test_a_run_writes_doubled_candidates_again_before_it_scores_them(
 def test_a_choice_of_before_there_were_weights_is_read(run: RunFolder, tmp_path: Path) -> None:
     table = pq.read_table(run.chosen)
     pq.write_table(table.drop_columns(["weight"]), run.chosen)
-    verify_run(run.root, check={"check": "exact"}, progress=Silent())
+    with pytest.raises(RunError, match="none of the responses could be checked"):
+        verify_run(run.root, check={"check": "exact"}, progress=Silent())
     kept = export(run, to="messages", file=tmp_path / "train.jsonl")["rows"]
     assert kept == table.num_rows
     older = pq.read_table(run.candidates).drop_columns(["detail", "criticism", "tools"])

@@ -402,7 +402,8 @@ def _decode_85(text: str) -> bytes:
     if len(numbers) and numbers.max() >> 32:
         raise ValueError("a group of five characters is too large")
     data = numbers.astype(">u4").tobytes()
-    return data[: len(data) - padding]
+    found: bytes = data[: len(data) - padding]
+    return found
 
 
 def _base85_cores(key: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ PASSED_ALL = "passed_all"
 """Reason of a candidate that every filter kept."""
 
 NO_RESPONSE = "no_response"
+"""Reason where a filter reads the response and there is none."""
 
 UNMEASURED = frozenset(
     (
@@ -23,7 +24,6 @@ UNMEASURED = frozenset(
     )
 )
 """Reasons of a candidate about which a filter could not say anything."""
-"""Reason where a filter reads the response and there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from tutelage.pipeline.table_checks import (
 # ----------------------------------------------------------------------------------------------
 
 
-__all__ = ["MAIN", "RunFolder", "checksum", "is_whole", "sound"]
+__all__ = ["MAIN", "RunFolder", "check_kinds", "checksum", "is_whole", "sound"]
 
 MAIN = "main"
 """Name of the selection whose files are in the run folder itself."""
