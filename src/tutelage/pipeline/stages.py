@@ -247,6 +247,11 @@ def take_as_loaded(run: RunFolder) -> Tally:
     """Candidates without a teacher: those of the data, and earlier samples."""
     samples = samples_there(run)
     with TableWriter(run.candidates, CANDIDATES) as table:
+        if not samples and pq.read_schema(sound(run.loaded)).equals(CANDIDATES):
+            with pq.ParquetFile(run.loaded) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                    table.append_table(pa.Table.from_batches([batch]))
+            return {"teacher_candidates": {}, "teacher": None}
         for _, group in groupby(stored_candidates(run.loaded), key=lambda c: c.example_id):
             versions = list(group)
             versions += samples.pop(versions[0].example_id, [])
