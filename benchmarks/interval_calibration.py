@@ -91,8 +91,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=400)
     parser.add_argument("--slow", type=int, default=0, help="trials of the studentised bootstrap")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--effects", nargs="+", choices=SHAPES, default=SHAPES)
     wanted = parser.parse_args()
-    for shape in SHAPES:
+    for shape in wanted.effects:
         for seeds in SEEDS:
             for items in ITEMS:
                 row = rates(

@@ -489,9 +489,15 @@ def filter_run(
     progress.advance(candidates.num_rows)
     progress.end()
     reasons = Counter(map(str, filtered.final["reason"].to_pylist()))
+    failed = set(UNMEASURED)
+    for table in (
+        candidates,
+        *([] if scores is None else [scores]),
+    ):  # a status is the reason of its candidate
+        failed |= {str(status) for status in table["status"].unique().to_pylist()}
     need_some(
         reasons,
-        [reason for reason in reasons if reason not in UNMEASURED],
+        [reason for reason in reasons if reason not in failed],
         problem="none of the candidates could be filtered",
         out=run.filters,
     )
