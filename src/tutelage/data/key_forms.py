@@ -70,19 +70,19 @@ class KeyText:
 
     @cached_property
     def text(self) -> str:
-        """The text itself."""
+        """Content as a text."""
         return self._content if isinstance(self._content, str) else self._content.decode("latin-1")
 
     @cached_property
     def raw(self) -> bytes:
-        """Its bytes."""
+        """Bytes of the content."""
         if isinstance(self._content, bytes):
             return self._content
         return self._content.encode("utf-8", "surrogatepass")
 
     @cached_property
     def ascii(self) -> bytes:
-        """Its characters in ASCII, and those of full width as such."""
+        """ASCII characters, and those of full width as such."""
         if not isinstance(self._content, str) or self._content.isascii():
             return self.raw.translate(None, _NOT_ASCII) if self.raw else b""
         if b"\xef\xbc" in self.raw or b"\xef\xbd" in self.raw:
@@ -109,7 +109,7 @@ class KeyText:
 
     @cached_property
     def numbers(self) -> bytes:
-        """Its decimal numbers as characters in lower case; NUL for what is none."""
+        """Decimal numbers as characters in lower case; NUL for what is none."""
         data = np.frombuffer(self.raw, np.uint8)
         digits = np.concatenate(([False], (data >= 48) & (data <= 57), [False]))  # noqa: PLR2004
         edges = np.flatnonzero(digits[1:] != digits[:-1])

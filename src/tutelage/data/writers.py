@@ -408,7 +408,7 @@ class GatheredRows(Generic[Gathered]):
         self._waiting: list[Gathered] = []
 
     def add(self, value: Gathered) -> None:
-        """Add a row."""
+        """Value that becomes the next row."""
         self._waiting.append(value)
         if len(self._waiting) >= _BATCH_ROWS:
             self.flush()
