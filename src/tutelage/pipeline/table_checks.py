@@ -229,7 +229,7 @@ class TableRule:
         key: The columns that name a row; no two rows have the same values.
         filled: Columns that are never null.
         words: The words that a column may hold.
-        printable: Columns of free words: never empty, without control characters.
+        printable: Columns of free words, without control characters; a status is not empty.
         text_if_ok: Whether a row with the status `ok` has messages.
     """
 
@@ -369,7 +369,7 @@ class ContentCheck:
                     return (
                         f"its column {name!r} holds {word!r}, which is none of {', '.join(known)}"
                     )
-                if known is None and not (word and str(word).isprintable()):
+                if not (known or (str(word).isprintable() and (word or name != "status"))):
                     return f"its column {name!r} holds {word!r}, which is no word"
         return None
 
