@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -124,11 +123,27 @@ def change_rows(path: Path, draw: random.Random) -> None:
     return pq.write_table(changed, path)
 
 
+def change_row(path: Path, draw: random.Random) -> None:
+    """One row twice or not at all, or one value of another row, of nobody, or none."""
+    if path.suffix != ".parquet" or not (rows := (table := pq.read_table(path)).to_pylist()):
+        return cut(path, draw)
+    at, name = draw.randrange(len(rows)), draw.choice(table.column_names)
+    kind = draw.randrange(4)
+    if kind == 0:
+        rows.insert(draw.randrange(len(rows)), rows[at])
+    elif kind == 1:
+        rows.pop(at)
+    else:
+        nobody = "of_nobody" if pa.types.is_string(table.schema.field(name).type) else None
+        rows[at][name] = draw.choice([draw.choice(rows)[name], nobody, None])
+    return pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+
+
 WAYS: Mapping[str, Callable[[Path, random.Random], None]] = {
     one.__name__: one
     for one in (
         *(flip, cut, cut_out, replace_by_text, change_type, other_version, become_folder),
-        *(change_value, become_pipe, change_rows),
+        *(change_value, become_pipe, change_rows, change_row),
     )
 }
 
@@ -313,7 +328,7 @@ def outcome(run: RunFolder, use: Callable[[RunFolder], object]) -> tuple[str, st
         use(run)
     except TutelageError as error:
         now = _contents(run.root)
-        changed = [name for name, content in before.items() if now[name] != content]
+        changed = [name for name, content in before.items() if now.get(name) != content]
         if changed:
             return "refused", f"{', '.join(changed)} changed although {error}"
         named = str(run.root) in str(error) or error.hint
@@ -323,9 +338,19 @@ def outcome(run: RunFolder, use: Callable[[RunFolder], object]) -> tuple[str, st
     return "done", ""
 
 
-def _contents(root: Path) -> dict[str, Any]:
-    files = [root / name for name in ("overrides.jsonl", "scores.parquet", "verdicts.parquet")]
-    return {file.name: file.read_bytes() if file.is_file() else None for file in files}
+REMADE = ("rows", "examples", "loaded", "candidates")
+"""Tables that `run` writes again from the data and the teacher cache, whatever follows."""
+
+
+def _contents(root: Path) -> dict[str, bytes]:
+    """Files of a run folder whose change would be a loss or a result made from damage."""
+    kinds = ("*.parquet", "*.jsonl", "selections/*/*")
+    return {
+        str(file.relative_to(root)): file.read_bytes()
+        for kind in kinds
+        for file in root.glob(kind)
+        if file.is_file() and file.stem not in REMADE
+    }
 
 
 def main() -> None:

@@ -11,12 +11,13 @@ import pytest
 from tests.tiny_student import save_student
 from tutelage.data import Unscored, content_hash, write_table
 from tutelage.data.schemas import RESULTS
-from tutelage.errors import SettingsError
+from tutelage.errors import RunError, SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.evaluation import answer_tasks as generating_module
 from tutelage.evaluation import evaluate as evaluate_module
 from tutelage.evaluation.answer_tasks import Answer, answer_all
 from tutelage.evaluation.items import Item
+from tutelage.pipeline import train_stage
 from tutelage.progress import Silent
 from tutelage.student import StudentModel, StudentSettings, open_student
 
@@ -103,6 +104,23 @@ def test_a_changed_file_is_evaluated_again(
         [{"question": "q", "choices": ["red", "blue"], "answer_index": 0}],
     )
     assert evaluate_student(str(student), choice, FLOAT, tmp_path / "out").num_rows == 1
+
+
+def test_an_evaluation_without_any_result_is_an_error_and_its_rows_are_kept(
+    student: Path, tmp_path: Path
+) -> None:
+    rows = [{"instruction": "Name one. " * 3000, "output": "red"}]
+    path = write(tmp_path / "long.jsonl", rows)
+    task = TaskSettings.model_validate({"name": "long", "kind": "held_out", "path": path})
+    with pytest.raises(RunError, match=r"none of the items could be evaluated \(too_long 1\)"):
+        train_stage.evaluate(
+            str(student),
+            tasks=[task],
+            settings=FLOAT.model_dump(),
+            out=tmp_path / "out",
+            progress=Silent(),
+        )
+    assert pq.read_table(tmp_path / "out" / "long.parquet")["status"].to_pylist() == ["too_long"]
 
 
 def test_two_tasks_may_not_share_a_name(

@@ -19,12 +19,15 @@ from tutelage.errors import DataError, RunError, SettingsError
 from tutelage.experiments.prove.prove_job import report_experiment
 from tutelage.experiments.rounds.model import RoundsFolder
 from tutelage.experiments.rounds.page import write_rounds_report
+from tutelage.filters import FiltersSettings
 from tutelage.pipeline import (
     RunFolder,
     explain_example,
     export,
+    filter_run,
     report_text,
     run_all,
+    score_run,
     select_again,
     verify_run,
 )
@@ -38,6 +41,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = write_rows(folder / "data.jsonl", rows(6))
     run_all(settings(data, folder / "run"), progress=Silent(), doors=doors())
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole_checked(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    copy = tmp_path_factory.mktemp("checked") / "run"
+    shutil.copytree(whole / "run", copy)
+    with pytest.raises(RunError, match="none of the responses could be checked"):
+        verify_run(copy, check={"check": "exact"}, progress=Silent())  # there are no references
+    return copy
+
+
+@pytest.fixture
+def checked(whole_checked: Path, tmp_path: Path) -> RunFolder:
+    shutil.copytree(whole_checked, tmp_path / "run")
+    return RunFolder(root=tmp_path / "run")
 
 
 @pytest.fixture
@@ -214,27 +232,95 @@ def test_a_column_of_numbers_that_holds_something_else_is_named(
 
 def test_an_example_that_its_table_lacks_is_named(run: RunFolder) -> None:
     pq.write_table(pq.read_table(run.examples).slice(0, 0), run.examples)
-    with pytest.raises(RunError, match=r"examples\.parquet: has no example"):
+    with pytest.raises(RunError, match=r"examples\.parquet: has 0 rows, .* noted 6"):
         explain_example(run.root, "row:1")
 
 
-def test_versions_without_their_text_and_reasons_nobody_knows_are_explained_as_such(
-    run: RunFolder,
+def with_rows(path: Path, change: Callable[[list[dict[str, object]]], object]) -> None:
+    """Change the rows of a table in place; the schema stays."""
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    change(rows)
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+
+
+def test_reasons_nobody_knows_are_explained_as_such(run: RunFolder) -> None:
+    with_rows(run.decisions, lambda rows: [row.update(reason="new") for row in rows])
+    assert "This version does not know that reason" in explain_example(run.root, "row:1")
+
+
+ONE_ROW: dict[str, tuple[str, Callable[[list[dict[str, object]]], object], str]] = {
+    "doubled version": ("candidates", lambda r: r.append(r[2]), "is there twice"),
+    "doubled id": (
+        "candidates",
+        lambda r: r[2].update(candidate_id=r[5]["candidate_id"]),
+        "is there twice",
+    ),
+    "no id": ("candidates", lambda r: r[2].update(candidate_id=None), "1 row has no candidate_id"),
+    "no text": ("candidates", lambda r: r[0].update(messages=None), "status ok but no messages"),
+    "step": ("candidates", lambda r: r[2].update(step="dream"), "'dream', which is none of"),
+    "status": ("candidates", lambda r: r[2].update(status="\x1b[31m"), "which is no word"),
+    "no status": ("candidates", lambda r: r[2].update(status=None), "1 row has no status"),
+    "stranger": ("candidates", lambda r: r[2].update(example_id="of_nobody"), "'of_nobody'"),
+    "lost original": ("candidates", lambda r: r.pop(0), "lacks 1 of the candidates that came"),
+    "lost example": ("examples", lambda r: r.pop(), "has candidates of 1 example|has 5 rows"),
+    "doubled example": ("examples", lambda r: r.append(r[0]), "is there twice"),
+    "doubled score": ("scores", lambda r: r.append(r[0]), "is there twice"),
+    "verdict": ("verdicts", lambda r: r[0].update(verdict="perhaps"), "'perhaps', which is none"),
+    "doubled verdict": ("verdicts", lambda r: r.append(r[0]), "is there twice"),
+}
+READERS: dict[str, Callable[[RunFolder], object]] = {
+    "score": lambda run: score_run(
+        run.root, student={"model": "c"}, metrics=["ifd"], progress=Silent(), doors=doors()
+    ),
+    "verify": lambda run: verify_run(run.root, check={"check": "choice"}, progress=Silent()),
+    "select": lambda run: again(run, rule="grape", gate="not_wrong"),
+    "filter": lambda run: filter_run(
+        run.root,
+        config=FiltersSettings.model_validate({"filters": [{"kind": "length"}]}),
+        progress=Silent(),
+    ),
+}
+READ_BY = {
+    "candidates": ("score", "verify", "select", "filter"),
+    "examples": ("verify", "select"),
+    "scores": ("score", "select", "filter"),
+    "verdicts": ("verify", "select"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "use"),
+    [(fault, use) for fault, (name, *_) in ONE_ROW.items() for use in READ_BY[name]],
+)
+def test_one_wrong_row_is_found_before_anything_is_written(
+    checked: RunFolder, fault: str, use: str
 ) -> None:
-    for path, name, value in ((run.candidates, "messages", None), (run.decisions, "reason", "new")):
-        table = pq.read_table(path)
-        at = table.column_names.index(name)
-        column = pa.array([value] * table.num_rows, table.schema.field(at).type)
-        pq.write_table(table.set_column(at, table.schema.field(at), column), path)
-    text = explain_example(run.root, "row:1")
-    assert "no text, although its status is ok" in text
-    assert "This version does not know that reason" in text
+    name, change, words = ONE_ROW[fault]
+    with_rows(getattr(checked, name), change)
+    written = ("*.parquet", "*.jsonl")
+    before = {path: path.read_bytes() for kind in written for path in checked.root.glob(kind)}
+    with pytest.raises(RunError, match=words):
+        READERS[use](checked)
+    now = {path: path.read_bytes() for kind in written for path in checked.root.glob(kind)}
+    assert now == before
+
+
+def test_a_run_writes_doubled_candidates_again_before_it_scores_them(
+    whole: Path, run: RunFolder
+) -> None:
+    right, scores = run.candidates.read_bytes(), run.scores.read_bytes()
+    with_rows(run.candidates, lambda rows: rows.append(rows[2]))
+    asked: list[str] = []
+    run_all(settings(whole / "data.jsonl", run.root), progress=Silent(), doors=doors(asked=asked))
+    assert (asked, run.candidates.read_bytes(), run.scores.read_bytes()) == ([], right, scores)
 
 
 def test_a_choice_of_before_there_were_weights_is_read(run: RunFolder, tmp_path: Path) -> None:
     table = pq.read_table(run.chosen)
     pq.write_table(table.drop_columns(["weight"]), run.chosen)
-    verify_run(run.root, check={"check": "exact"}, progress=Silent())
+    with pytest.raises(RunError, match="none of the responses could be checked"):
+        verify_run(run.root, check={"check": "exact"}, progress=Silent())
     kept = export(run, to="messages", file=tmp_path / "train.jsonl")["rows"]
     assert kept == table.num_rows
     older = pq.read_table(run.candidates).drop_columns(["detail", "criticism", "tools"])

@@ -35,6 +35,7 @@ from tutelage.data.token_stats import (
 )
 from tutelage.data.token_table import TargetTokens
 from tutelage.data.writers import (
+    GatheredRows,
     TableWriter,
     candidates_row,
     copy_file,
@@ -70,6 +71,7 @@ __all__ = [
     "Example",
     "FieldName",
     "Format",
+    "GatheredRows",
     "Message",
     "ReadSettings",
     "Reading",

@@ -233,7 +233,7 @@ def _version(
 ) -> Version:
     own_context, response = _text(entry, place=place, pair=pair)
     status = entry.get("status")
-    if status is not None and not isinstance(status, str):
+    if status is not None and not (isinstance(status, str) and status.isprintable()):
         raise UnreadableRowError("bad_candidates", f"{place} has the status {status!r}")
     parent = entry.get("parent", entry.get("parent_id"))
     if parent is None and step != SAMPLE:

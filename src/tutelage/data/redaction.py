@@ -14,15 +14,15 @@ import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from html.entities import html5
 from itertools import pairwise
 from urllib.parse import unquote
 
+import numpy as np
+
+from tutelage.data.key_forms import LEAST_ENCODED, KeyForms, base64_cores
+
 KEY = "[key]"
 """Replacement text for the key."""
-
-LEAST_ENCODED = 8
-"""Shortest key that is searched for in encodings and in halves; shorter ones occur by chance."""
 
 LEAST_PIECE = 4
 """Characters of the smaller piece of a split key."""
@@ -49,12 +49,6 @@ _TAG_CHARACTERS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 _DECODINGS = 3
 """Nested encodings that are undone."""
 
-# Repetitions have bounds: a reply of nothing but backslashes must not take time that grows with
-# the square of its length.
-_UNSEEN = "[\\s\\x00\\u00ad\\u200b-\\u200f\\u2060\\ufeff]{0,4}"
-"""Characters that may occur inside a key without changing how it looks."""
-
-_BETWEEN = r"[\s:,;]{0,8}(?:00)?"
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,6}")
 _RUN_85 = re.compile(r"[!-~]{20,}")
 _RFC_1924 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&()*+-;<=>?@^_`{|}~"
@@ -66,17 +60,11 @@ _BASE85 = tuple(
 )
 """The letters of each form of base 85, and how to write it as the first form and the other way."""
 
-_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_ROT13 = str.maketrans(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
-    "NOPQRSTUVWXYZABCDEFGHIJKLMnopqrstuvwxyzabcdefghijklm",
-)
-_ROT47 = {c: chr(33 + (c - 33 + 47) % 94) for c in range(33, 127)}
-_ENTITIES: dict[str, list[str]] = {}
-for _name, _meant in html5.items():
-    if len(_meant) == 1 and _meant.isascii():
-        _ENTITIES.setdefault(_meant, []).append(_name.rstrip(";"))
+_DIGIT_85 = np.zeros(128, np.int64)
+_DIGIT_85[list(_RFC_1924.encode())] = range(85)
 
+_NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalnum())
+_LOWER_BYTES = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"abcdefghijklmnopqrstuvwxyz")
 _LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 """Lower-case table for ASCII alone, so that positions do not change."""
 
@@ -96,28 +84,27 @@ class Redactor:
 
     def __init__(self, key: str | None) -> None:
         self._key = None if key is None or key.lower() in PLACEHOLDERS else key
-        self._whole = None if not self._key else re.compile("|".join(_patterns(self._key)))
+        self._forms = None if not self._key else KeyForms(self._key)
         self._cores_85 = (
             ()
             if not self._key or len(self._key) < LEAST_ENCODED
             else tuple(dict.fromkeys(_base85_cores(self._key)))
         )
         self._needles = () if not self._key else tuple(_needles(self._key))
-        least = max(16, len(self._key or ""))
-        self._long = re.compile(rf"\S{{{least},}}")
+        self._least = max(16, len(self._key or ""))
 
     def __repr__(self) -> str:
         return "Redactor()"
 
     def text(self, text: str) -> str:
         """Text without the key."""
-        if self._whole is None:
+        if self._forms is None:
             return text
         return self._pieces([self._scrubbed(text)])[0]
 
     def value(self, value: object) -> object:
         """JSON value without the key, whether whole in one field or split over several."""
-        if self._whole is None:
+        if self._forms is None:
             return value
         texts: list[str] = []
         groups: dict[str | None, list[int]] = {}
@@ -139,20 +126,24 @@ class Redactor:
 
     def _scrubbed(self, text: str) -> str:
         """Text without the whole key, plain or under up to three encodings."""
-        if self._whole is None:
+        if self._forms is None:
             return text
-        text = self._whole.sub(KEY, text)
+        text = self._forms.replaced(text, KEY)
         if len(self._key or "") < LEAST_ENCODED:
             return text
         for core in self._cores_85:
             if core in text:  # the characters beside the core hold bytes of the key too
                 text = re.sub(rf"[!-~]{{0,5}}{re.escape(core)}[!-~]{{0,5}}", KEY, text)
-        return self._long.sub(self._decoded, self._unspelled(text))
+        text, parts, end = self._unspelled(text), [], 0
+        for low, high in _long_tokens(text, least=self._least):
+            parts += [text[end:low], self._decoded(text[low:high])]
+            end = high
+        return "".join([*parts, text[end:]]) if parts else text
 
     def _unspelled(self, text: str) -> str:
         """The text without a key that is spelled out, such as `s.k.-.a.b` or `<b>s</b><b>k</b>`."""
         wanted = _letters(self._key or "")
-        if len(wanted) < LEAST_SPELLED or wanted not in _letters(text):
+        if len(wanted) < LEAST_SPELLED or wanted not in _flat_letters(text):
             return text
         spelled = [(at, _letters(part)) for at, part in _characters(text)]
         spelled = [(at, letter) for at, letter in spelled if letter]
@@ -170,19 +161,35 @@ class Redactor:
             start = flat.find(wanted, start + 1)
         return text
 
-    def _decoded(self, found: re.Match[str]) -> str:
-        token = _RUN.sub(lambda run: KEY if self._holds(run[0], _DECODINGS) else run[0], found[0])
-        return KEY if token == found[0] and self._holds(token, _DECODINGS) else token
+    def _decoded(self, token: str) -> str:
+        """Token without what decodes to the key."""
+        tried: set[str] = set()
+
+        def without(run: re.Match[str]) -> str:
+            tried.add(run[0])
+            return KEY if self._holds(run[0], _DECODINGS) else run[0]
+
+        left = _RUN.sub(without, token)
+        if left != token or token in tried:
+            return left
+        return KEY if self._holds(token, _DECODINGS) else token
 
     def _holds(self, text: str, depth: int) -> bool:
         """Whether a text decodes to the key."""
-        if self._whole is None or depth == 0:
+        if self._forms is None or depth == 0:
             return False
-        return any(
-            self._whole.search(plain) is not None
-            or any(core in plain for core in self._cores_85)
-            or any(self._holds(token[0], depth - 1) for token in self._long.finditer(plain))
-            for plain in _decodings(text)
+        return any(self._plainly(plain, depth) for plain in _decodings(text))
+
+    def _plainly(self, plain: str | bytes, depth: int) -> bool:
+        """Whether a decoded text, or its bytes in latin-1, holds the key or decodes to it."""
+        if self._forms is None:
+            return False
+        if self._forms.in_text(plain):
+            return True
+        flat = plain if isinstance(plain, bytes) else plain.encode("utf-8", "surrogatepass")
+        return any(core.encode() in flat for core in self._cores_85) or any(
+            self._holds(_latin(plain[low:high]), depth - 1)
+            for low, high in _long_tokens(plain, least=self._least)
         )
 
     def _spread(self, texts: list[str], members: Sequence[int]) -> None:
@@ -210,13 +217,17 @@ class Redactor:
                     return
 
     def _pieces(self, texts: list[str]) -> list[str]:
+        flat: dict[bool, list[bytes]] = {}
         for needle, folded in self._needles:
-            flat = [text.translate(_LOWER) if folded else text for text in texts]
-            pieces = _pieces_of(needle, flat)
+            if folded not in flat:
+                raw = [text.encode("utf-8", "surrogatepass") for text in texts]
+                flat[folded] = [text.lower() for text in raw] if folded else raw
+            pieces = _pieces_of(needle, flat[folded])
             if pieces:
                 pattern = "|".join(re.escape(piece) for piece in pieces)
                 found = re.compile(pattern, re.IGNORECASE | re.ASCII if folded else 0)
                 texts = [found.sub(KEY, text) for text in texts]
+                flat = {}
         return texts
 
 
@@ -226,6 +237,38 @@ def _letters(text: str) -> str:
     return re.sub(r"[\W_]+", "", plain).lower()
 
 
+def _flat_letters(text: str) -> str:
+    """Letters and digits in ASCII of a text in one form, as `_letters`, without the others.
+
+    Whatever `_letters` holds of ASCII letters in a row stands here in a row, too.
+    """
+    if "<" in text:
+        text = _TAG.sub("", text)
+    if not text.isascii():
+        text = _to_ascii(text)
+    return text.encode().translate(_LOWER_BYTES, _NO_LETTERS).decode()
+
+
+def _to_ascii(text: str) -> str:
+    """Text with each character replaced by the ASCII part of its plain form."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    there = np.zeros(0x110000, np.bool_)
+    there[codes] = True
+    forms = {
+        code: unicodedata.normalize("NFKD", chr(_TAG_CHARACTERS.get(code, code)))
+        .encode("ascii", "ignore")
+        .decode()
+        for code in (np.flatnonzero(there[128:]) + 128).tolist()
+    }
+    if any(len(form) > 1 for form in forms.values()):
+        return text.translate(forms)
+    table = np.zeros(0x110000, np.uint8)
+    table[:128] = range(128)
+    for code, form in forms.items():
+        table[code] = ord(form) if form else 0
+    return table[codes].tobytes().decode()
+
+
 def _characters(text: str) -> Iterator[tuple[int, str]]:
     """The characters of a text outside its tags, with their places."""
     tags = [found.span() for found in _TAG.finditer(text)]
@@ -233,100 +276,62 @@ def _characters(text: str) -> Iterator[tuple[int, str]]:
     return ((at, character) for at, character in enumerate(text) if at not in inside)
 
 
-def _patterns(key: str) -> Iterator[str]:
-    """Regular expressions of the whole key, the longer encodings first."""
-    if len(key) >= LEAST_ENCODED:
-        variants = dict.fromkeys((key, key.lower(), key.upper()))
-        for core in dict.fromkeys(core for variant in variants for core in _base64_cores(variant)):
-            # The characters beside the core hold bits of the key too.
-            inside = r"\s{0,8}".join(map(_of_base64, core))
-            yield rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*"
-        yield _BETWEEN.join(_of_hex(character) for character in key)
-        yield r"[\s:,;]{0,8}".join(_of_decimal(character) for character in key)
-        yield from (_spaced_bits(key), re.escape(_base58(key)))
-        yield r"\W{1,8}(?:chr\()?".join(_of_decimal(character) for character in key)
-        yield r"[\s,;]{0,8}".join(_of_binary(character) for character in key)
-        data = key.encode()
-        yield re.escape(binascii.b2a_uu(data[:45])[1:].decode().strip())
-        yield _UNSEEN.join(_escaped(character) for character in key)
-        for other in (key[::-1], key.translate(_ROT13), key.translate(_ROT47)):
-            yield "".join(_escaped(character) for character in other)
-    else:
-        yield re.escape(key)
+_TRIGGERS = (
+    re.compile(rb"%[0-9a-fA-F]{2}"),
+    re.compile(rb"&[#A-Za-z]"),
+    re.compile(rb"\\[ux]\{?[0-9a-fA-F]{2}"),
+)
+"""Beginnings of what `_decodings` undoes; further ones are runs of letters."""
+
+_LETTERS_64 = bytes(
+    b"01"[re.match(rb"[A-Za-z0-9+/_-]", bytes([c])) is not None] for c in range(256)
+)
+_LETTERS_85 = bytes(b"01"[33 <= code <= 126] for code in range(256))  # noqa: PLR2004
+_SPACES = bytes(b"10"[chr(code).isspace()] for code in range(256))
+_UTF8_SPACES = bytes(b"10"[chr(code).isspace() and code < 128] for code in range(256))  # noqa: PLR2004
 
 
-def _base64_cores(key: str) -> Iterator[str]:
-    """Part of each base64 text that does not depend on the bytes around the key."""
-    data = key.encode()
-    for offset in range(3):
-        text = base64.b64encode(b"\0" * offset + data).decode().rstrip("=")
-        first = -(-offset * 8 // 6)
-        last = (offset + len(data)) * 8 // 6
-        yield text[first:last]
+def _long_tokens(text: str | bytes, *, least: int) -> Iterator[tuple[int, int]]:
+    """Spans of the tokens of a text that `_decodings` could undo.
+
+    Args:
+        text: A text, or its bytes in latin-1.
+        least: Characters of the shortest token.
+    """
+    is_bytes = isinstance(text, bytes)
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+    marks = raw.translate(_SPACES if is_bytes else _UTF8_SPACES)
+    if b"1" * least not in marks:
+        return
+    found = _trigger_places(raw)
+    if isinstance(text, str) and not text.isascii():  # places in bytes are none in the text
+        if next(found, None) is not None:
+            yield from (one.span() for one in re.finditer(rf"(?<!\S)\S{{{least},}}", text))
+        return
+    end = 0
+    for place in sorted(found):
+        if place < end:
+            continue
+        start = marks.rfind(b"0", 0, place) + 1
+        end = marks.find(b"0", place)
+        end = len(raw) if end < 0 else end
+        if end - start >= least:
+            yield start, end
 
 
-def _spaced_bits(key: str) -> str:
-    """A pattern of the bits of a key, a byte at a time."""
-    return r"[\s:,;]{0,8}".join(f"(?:0b)?{byte:08b}" for byte in key.encode())
+def _trigger_places(raw: bytes) -> Iterator[int]:
+    for trigger in _TRIGGERS:
+        yield from (found.start() for found in trigger.finditer(raw))
+    for letters, count in ((_LETTERS_64, 12), (_LETTERS_85, 20)):
+        marks, run = raw.translate(letters), b"1" * count
+        place = marks.find(run)
+        while place >= 0:
+            yield place
+            end = marks.find(b"0", place)
+            place = -1 if end < 0 else marks.find(run, end)
 
 
-def _base58(key: str) -> str:
-    """A key in base 58, as wallets and some token formats write bytes."""
-    number, digits = int.from_bytes(key.encode(), "big"), []
-    while number:
-        number, digit = divmod(number, 58)
-        digits.append(_BASE58[digit])
-    return "".join(reversed(digits))
-
-
-def _of_base64(character: str) -> str:
-    return {"+": "[+-]", "-": "[+-]", "/": r"(?:\\{0,8}/|_)", "_": r"(?:\\{0,8}/|_)"}.get(
-        character, character
-    )
-
-
-def _of_hex(character: str) -> str:
-    forms = {f"{ord(form):02x}" for form in (character.lower(), character.upper())}
-    return rf"(?:\\{{0,8}}x|0x|[uU]\+0{{0,6}})?(?i:{'|'.join(sorted(forms))})"
-
-
-def _of_decimal(character: str) -> str:
-    forms = {str(ord(form)) for form in (character.lower(), character.upper())}
-    return rf"(?<!\d)(?:{'|'.join(sorted(forms))})(?!\d)"
-
-
-def _of_binary(character: str) -> str:
-    forms = {f"{ord(form):08b}" for form in (character.lower(), character.upper())}
-    return rf"(?:0b)?0?(?:{'|'.join(sorted(forms))})"
-
-
-def _escaped(character: str) -> str:
-    """Pattern of one character in either case, plain or as an escape of JSON, URLs or HTML."""
-    forms = dict.fromkeys((character, character.lower(), character.upper()))
-    if "!" <= character <= "~":
-        forms |= dict.fromkeys(chr(ord(form) + 0xFEE0) for form in tuple(forms))  # full width
-    codes = "|".join(f"{ord(form):02x}" for form in forms)
-    octal = "|".join(f"{ord(form):o}" for form in forms)
-    decimals = "|".join(str(ord(form)) for form in forms)
-    plain = "|".join(re.escape(form) for form in forms)
-    names = "|".join(name for form in forms for name in _ENTITIES.get(form, ()))
-    named = rf"|&(?:amp;){{0,4}}(?:{names});?" if names else ""
-    octets = "|".join(
-        "".join(rf"(?:%(?:25){{0,4}}|\\{{1,8}}x|=){byte:02x}" for byte in form.encode())
-        for form in forms
-        if not form.isascii()
-    )
-    bytes_ = rf"|(?i:{octets})" if octets else ""
-    return (
-        rf"(?:\\{{0,8}}(?:{plain})|%(?:25){{0,4}}(?i:{codes})"
-        rf"|\\{{1,8}}[uU]\{{?0{{0,6}}(?i:{codes})\}}?"
-        rf"|\\{{1,8}}x(?i:{codes})|\\{{1,8}}0{{0,6}}(?:{octal})(?!\d)|=(?i:{codes})"
-        rf"|&(?:amp;){{0,4}}#0{{0,6}}(?:{decimals});?"
-        rf"|&(?:amp;){{0,4}}#[xX]0{{0,6}}(?i:{codes});?{named}{bytes_})"
-    )
-
-
-def _decodings(text: str) -> Iterator[str]:
+def _decodings(text: str) -> Iterator[str | bytes]:
     """Decodings of a text without spaces, one encoding removed."""
     if any(mark in text for mark in "%\\&="):
         plain = html.unescape(unquote(text))
@@ -341,11 +346,15 @@ def _decodings(text: str) -> Iterator[str]:
         yield from _plain_or_packed(_octets_of_85(run))
 
 
-def _plain_or_packed(found: Iterator[bytes]) -> Iterator[str]:
+def _latin(text: str | bytes) -> str:
+    return text if isinstance(text, str) else text.decode("latin-1")
+
+
+def _plain_or_packed(found: Iterator[bytes]) -> Iterator[bytes]:
     for data in found:
         for unpacked in (data, _unpacked(data)):
             if unpacked:
-                yield unpacked.decode("latin-1")
+                yield unpacked
 
 
 def _character(code: int) -> str:
@@ -378,7 +387,23 @@ def _octets_of_85(run: str) -> Iterator[bytes]:
     for form, to_first, _ in _BASE85:
         if letters <= form:
             with suppress(ValueError):  # a group of five that stands for more than four bytes
-                yield base64.b85decode(body.translate(to_first))
+                yield _decode_85(body.translate(to_first))
+
+
+def _decode_85(text: str) -> bytes:
+    """Bytes of a text in base 85.
+
+    Raises:
+        ValueError: Five characters stand for more than four bytes.
+    """
+    padding = -len(text) % 5
+    digits = _DIGIT_85[np.frombuffer((text + "~" * padding).encode(), np.uint8)].reshape(-1, 5)
+    numbers = digits @ np.array([85**4, 85**3, 85**2, 85, 1])
+    if len(numbers) and numbers.max() >> 32:
+        raise ValueError("a group of five characters is too large")
+    data = numbers.astype(">u4").tobytes()
+    found: bytes = data[: len(data) - padding]
+    return found
 
 
 def _base85_cores(key: str) -> Iterator[str]:
@@ -417,13 +442,16 @@ def _needles(key: str) -> Iterator[tuple[str, bool]]:
         return
     yield key.translate(_LOWER), True
     yield key.encode().hex(), True
-    for core in _base64_cores(key):
+    for core in base64_cores(key):
         yield core, False
 
 
-def _pieces_of(needle: str, texts: list[str]) -> list[str]:
+def _pieces_of(needle: str, texts: list[bytes]) -> list[str]:
     """Pieces of the key in several texts that together make the whole, longest first; or none."""
     length = len(needle)
+    halves = (needle[: length // 2].encode(), needle[length - length // 2 :].encode())
+    if not any(half in text for half in halves for text in texts):
+        return []  # what follows needs at least one half
     begin = _longest(lambda size: needle[:size], texts, most=length - 1)
     end = _longest(lambda size: needle[length - size :], texts, most=length - 1)
     if begin + end >= length:
@@ -434,12 +462,12 @@ def _pieces_of(needle: str, texts: list[str]) -> list[str]:
     return [p for p in (needle[:begin], needle[length - end :]) if len(p) >= least]
 
 
-def _longest(piece: Callable[[int], str], texts: list[str], *, most: int) -> int:
+def _longest(piece: Callable[[int], str], texts: list[bytes], *, most: int) -> int:
     """Length of the longest piece that occurs in one of the texts."""
     low, high = 0, most
     while low < high:  # a longer piece holds every shorter one
         middle = (low + high + 1) // 2
-        wanted = piece(middle)
+        wanted = piece(middle).encode()
         if any(wanted in text for text in texts):
             low = middle
         else:

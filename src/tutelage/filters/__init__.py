@@ -31,7 +31,12 @@ from tutelage.filters.config import (
     read_filters,
 )
 from tutelage.filters.contamination import EvaluationIndex, Hits
-from tutelage.filters.decisions import FilterDecision, decisions_from_table, decisions_to_table
+from tutelage.filters.decisions import (
+    UNMEASURED,
+    FilterDecision,
+    decisions_from_table,
+    decisions_to_table,
+)
 from tutelage.filters.embeddings import Embedder, make_embedder
 from tutelage.filters.ngrams import word_symbols
 from tutelage.filters.numeric import TokenCounter
@@ -49,6 +54,7 @@ from tutelage.filters.reference_texts import Item, read_items
 from tutelage.filters.similarity import pair_similarity
 
 __all__ = [
+    "UNMEASURED",
     "ClassifierSettings",
     "ColumnSettings",
     "Comparison",

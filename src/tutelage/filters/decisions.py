@@ -17,6 +17,14 @@ PASSED_ALL = "passed_all"
 NO_RESPONSE = "no_response"
 """Reason where a filter reads the response and there is none."""
 
+UNMEASURED = frozenset(
+    (
+        *(NO_RESPONSE, "no_messages", "no_words", "no_number", "not_scored"),
+        *("teacher_failed", "not_in_journal"),
+    )
+)
+"""Reasons of a candidate about which a filter could not say anything."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterDecision:

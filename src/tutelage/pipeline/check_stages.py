@@ -19,6 +19,7 @@ from tutelage.data.extensions import extensions_digest
 from tutelage.data.schemas import VERDICTS
 from tutelage.errors import SettingsError, TeacherError
 from tutelage.filters import (
+    UNMEASURED,
     Comparison,
     FiltersSettings,
     Means,
@@ -29,7 +30,7 @@ from tutelage.filters import (
     try_filters_async,
 )
 from tutelage.pipeline.config import DataSettings, checked
-from tutelage.pipeline.resources import Doors, opened_journal, run_id
+from tutelage.pipeline.resources import Doors, need_some, opened_journal, run_id
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.stage import Stage, note_stage, verify_stage
@@ -39,6 +40,7 @@ from tutelage.progress import Progress
 from tutelage.refinement import SAME_TEXT
 from tutelage.teacher import Journal, TeacherSettings
 from tutelage.verification import (
+    RULINGS,
     Claim,
     Verdict,
     VerifySettings,
@@ -217,7 +219,7 @@ def verify_file(
         verdicts = _with_broken(verdicts, broken)
     write_table(out, verdicts)
     progress.end()
-    return _tally(verdicts, out)
+    return _with_some(_tally(verdicts, out))
 
 
 def _why(record: Record) -> str:
@@ -275,7 +277,7 @@ def verify_run(
             "kind": check.get("check", "maths")
         }  # under a name of its own, a judge stays one
         note_stage(run, stage, {**tally, **made_by}, seconds=monotonic() - started)
-    return tally
+    return _with_some(tally)
 
 
 def verify_candidates(
@@ -417,6 +419,18 @@ def _tally(verdicts: pa.Table, out: Path) -> dict[str, Any]:
     return {"rows": verdicts.num_rows, "verdicts": dict(sorted(counts.items())), "out": str(out)}
 
 
+def _with_some(tally: dict[str, Any]) -> dict[str, Any]:
+    """Same tally, after checking that something could be checked.
+
+    Raises:
+        RunError: Nothing could; the verdicts were written.
+    """
+    problem = "none of the responses could be checked"
+    usable = [ruling for ruling in RULINGS if ruling != "cannot_check"]
+    need_some(tally["verdicts"], usable, problem=problem, out=tally["out"])
+    return tally
+
+
 def filter_run(
     root: Path,
     *,
@@ -474,6 +488,19 @@ def filter_run(
         note_stage(run, stage, tally, seconds=monotonic() - started)
     progress.advance(candidates.num_rows)
     progress.end()
+    reasons = Counter(map(str, filtered.final["reason"].to_pylist()))
+    failed = set(UNMEASURED)
+    for table in (
+        candidates,
+        *([] if scores is None else [scores]),
+    ):  # a status is the reason of its candidate
+        failed |= {str(status) for status in table["status"].unique().to_pylist()}
+    need_some(
+        reasons,
+        [reason for reason in reasons if reason not in failed],
+        problem="none of the candidates could be filtered",
+        out=run.filters,
+    )
     return tally
 
 

@@ -26,6 +26,7 @@ from tutelage.pipeline.resources import (
     Doors,
     Reader,
     begin,
+    need_some,
     note,
     opened_student,
     prompts_used,
@@ -71,6 +72,9 @@ def run_all(
     run = RunFolder(root=Path(settings.out)).create()
     with run.locked():
         check_contract(run, model=settings.student.model)
+        for path in (run.verdicts, run.filters):  # what it reads and does not write
+            if path.exists():
+                run.need(path)
         tallies = {"load": stages.need_responses(_load(run, settings, progress=progress))}
         if settings.select.rule == "oracle":  # before anything is paid for
             check_truth_column(run, settings.select)
@@ -330,6 +334,9 @@ def score_data(
         )
         if workers is not None:
             workers.forget()
+        need_some(
+            tally["by_status"], ("ok",), problem="none of the rows could be scored", out=str(out)
+        )
         more = {"notes": found.notes} if found.notes else {}
         if found.unanswered:
             more["unanswered"] = list(found.unanswered)
@@ -370,6 +377,12 @@ def score_run(
             run, student=reader, reading=settings, settings=wanted, progress=progress
         )
         note(run, student=dict(reader.describe()))
+        need_some(
+            tally["scores_by_status"],
+            ("ok",),
+            problem="none of the candidates could be scored",
+            out=run.scores,
+        )
         older = older_contract_note(run)
         notes = {"notes": [older]} if older else {}
         return {**tally, "student": dict(reader.describe()), "out": str(run.scores), **notes}

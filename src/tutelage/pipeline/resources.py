@@ -17,7 +17,7 @@ from tutelage.data import (
     content_hash,
 )
 from tutelage.data.schemas import TextName
-from tutelage.errors import SettingsError
+from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.config import RaySettings, RunSettings, ScoreSettings
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.progress import Progress
@@ -272,6 +272,27 @@ def scoring_job(
     return workers_of(doors).scoring_job(
         student, reader, score, out=out, open_student=doors.open_student, at_least=at_least
     )
+
+
+def need_some(
+    counts: Mapping[str, int], usable: Iterable[str], *, problem: str, out: Path | str
+) -> None:
+    """Refuse a result in which nothing is usable; what was written stays.
+
+    Args:
+        counts: How many rows ended how.
+        usable: The ends that are results.
+        problem: What is wrong where no row has one of these, such as "none of the rows was scored".
+        out: Where each row and its reason are.
+
+    Raises:
+        RunError: There are rows, and none of them is usable.
+    """
+    if counts and not sum(counts.get(name, 0) for name in usable) and sum(counts.values()):
+        said = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
+        raise RunError(
+            f"{problem} ({said})", hint=f"{out} holds every row with its reason and was kept"
+        )
 
 
 def teacher_doors(doors: Doors | None, *, engine: str, pool: RaySettings) -> Doors:

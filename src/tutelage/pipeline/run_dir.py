@@ -1,6 +1,5 @@
 """Run folder: the paths, checks and manifest of a run."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -8,213 +7,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.data import lock_file, remove_leftovers, remove_leftovers_below, write_text
-from tutelage.data.schemas import (
-    ANSWERS,
-    COMPARED_LOOPS,
-    DECISIONS,
-    FINAL_DECISIONS,
-    RESULTS,
-    ROUNDS,
-    RUN_TABLES,
-    SCHEMA_VERSION,
-    SCORES,
-    STANDINGS,
-    VERDICTS,
-    column,
-    only_columns,
-    table_schema,
-)
+from tutelage.data.schemas import SCHEMA_VERSION
 from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.manifest import read_run_manifest
-
-# ----------------------------------------------------------------------------------------------
-# Checks that the files of a run folder are whole: their pages, their columns, their types.
-# ----------------------------------------------------------------------------------------------
-
-
-_DAMAGE = (pa.ArrowException, OSError, ValueError, OverflowError, UnicodeDecodeError)
-
-_OPTIONAL = frozenset(
-    (
-        *("tools", "finish_reason", "detail", "criticism", "request_key", "weight", "extra"),
-        *("straddles", "stripped", "control_tokens_in_data", "contract", "template_args", "check"),
-    )
+from tutelage.pipeline.table_checks import (
+    State,
+    check_kinds,
+    checksum,
+    is_whole,
+    sound,
+    state_of,
+    unknown_ids,
 )
-"""Columns that tables of an older version may lack."""
-
-_UNCHECKED = ("statistics.parquet", "quality_gate.parquet")
-_SCHEMAS = {name: schema for name, schema in RUN_TABLES.items() if name not in _UNCHECKED} | {
-    "verdicts.parquet": table_schema(
-        only_columns(VERDICTS, ("candidate_id", "verdict", "evidence")),
-        column("check", pa.string()),
-    ),
-    "filters.parquet": only_columns(FINAL_DECISIONS, ("candidate_id", "kept", "reason")),
-    "results.parquet": RESULTS,
-    "answers.parquet": ANSWERS,
-    "standings.parquet": STANDINGS,
-    "rounds.parquet": ROUNDS,
-    "loops.parquet": COMPARED_LOOPS,
-}
-_WITH_NUMBERS = (SCORES, DECISIONS, ANSWERS)
-"""Tables that have columns of numbers behind those of their schema."""
-
-_State: TypeAlias = tuple[int, int, int, int]
-_checked: dict[tuple[str, _State], str | None] = {}
-_hashed: dict[tuple[str, _State], str] = {}
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a file exists and can be read to its end."""
-    return path.is_file() and problem_with(path) is None
-
-
-def sound(path: Path) -> Path:
-    """Same path, after checking that the file can be read to its end.
-
-    Raises:
-        RunError: It is damaged, or is not the table that its name says.
-    """
-    problem = problem_with(path)
-    if problem is None:
-        return path
-    raise RunError(
-        f"{path}: is damaged: {problem}",
-        hint="restore it from a copy, or move it away: the command that wrote it writes it again, "
-        "and paid replies are not asked for twice",
-    )
-
-
-def check_kinds(folder: Path) -> None:
-    """Refuse a folder that holds a pipe, a socket or a device: reading one may never end.
-
-    Raises:
-        RunError: It holds one, or a link to one.
-    """
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise RunError(
-                f"{path}: is neither a file nor a folder, but a pipe, a socket or a device",
-                hint="move it away; a run folder holds files alone",
-            )
-
-
-def problem_with(path: Path) -> str | None:
-    """Problem of a file, or None. Each state of a file is read once per process."""
-    try:
-        state = _state(path)
-    except OSError as error:
-        return error.strerror or str(error)
-    if not path.is_file() and not path.is_dir():
-        return "it is a pipe, a socket or a device"
-    known = (str(path), state)
-    if known not in _checked:
-        _checked[known] = _found(path)
-    return _checked[known]
-
-
-def checksum(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits.
-
-    Raises:
-        RunError: It cannot be read.
-    """
-    try:
-        known = (str(path), _state(path))
-        if known not in _hashed:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-            _hashed[known] = digest.hexdigest()
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be read: {error.strerror or error}", hint="check that you may read it"
-        ) from error
-    return _hashed[known]
-
-
-def _state(path: Path) -> _State:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _found(path: Path) -> str | None:
-    if path.suffix != ".parquet":
-        return None if path.is_file() else "it is no file"
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            problem = _column_problem(file.schema_arrow, _SCHEMAS.get(path.name))
-            if problem is not None:
-                return problem
-            for batch in file.iter_batches(batch_size=65_536):
-                batch.validate(full=True)
-    except _DAMAGE as error:
-        return f"it cannot be read as Parquet: {str(error).splitlines()[0] if str(error) else ''}"
-    return None
-
-
-def _column_problem(found: pa.Schema, wanted: pa.Schema | None) -> str | None:
-    if wanted is None:
-        return None
-    for field in wanted:
-        if field.name not in found.names:
-            if field.name in _OPTIONAL:
-                continue
-            return f"it has no column {field.name!r}"
-        kind = found.field(field.name).type
-        if not _alike(kind, field.type):
-            return f"its column {field.name!r} holds {kind}, expected {field.type}"
-    return next(filter(None, (_extra_problem(field, wanted) for field in found)), None)
-
-
-def _extra_problem(field: "pa.Field[Any]", wanted: pa.Schema) -> str | None:
-    """Problem of a column that a schema does not name, or None."""
-    if field.name in wanted.names or wanted not in _WITH_NUMBERS:
-        return None
-    if _alike(field.type, pa.float64()) or _alike(field.type, pa.int64()):
-        return None
-    return f"its column {field.name!r} holds {field.type}, expected numbers"
-
-
-def _alike(found: pa.DataType, wanted: pa.DataType) -> bool:
-    if found == wanted or pa.types.is_null(found):
-        return True
-    if pa.types.is_dictionary(found):
-        return _alike(found.value_type, wanted)
-    if pa.types.is_list(wanted):
-        if not (pa.types.is_list(found) or pa.types.is_large_list(found)):
-            return False
-        turn = found.value_type
-        return pa.types.is_struct(turn) and all(
-            turn.get_field_index(name) >= 0
-            and _alike(turn.field(turn.get_field_index(name)).type, pa.string())
-            for name in ("role", "content")
-        )
-    kinds = (
-        pa.types.is_integer,
-        pa.types.is_floating,
-        pa.types.is_boolean,
-        lambda kind: (
-            pa.types.is_string(kind)
-            or pa.types.is_large_string(kind)
-            or pa.types.is_string_view(kind)
-        ),
-    )
-    return any(kind(found) and kind(wanted) for kind in kinds)
-
 
 # ----------------------------------------------------------------------------------------------
 # Run dir.
 # ----------------------------------------------------------------------------------------------
 
 
-__all__ = ["MAIN", "RunFolder", "checksum", "is_whole", "sound"]
+__all__ = ["MAIN", "RunFolder", "check_kinds", "checksum", "is_whole", "sound"]
 
 MAIN = "main"
 """Name of the selection whose files are in the run folder itself."""
@@ -455,7 +271,8 @@ class RunFolder:
             RunError: It is not; the hint names the command that writes it.
         """
         if path.exists():
-            return sound(path)
+            self._check_related(sound(path))
+            return path
         writers = {
             self.scores: "tutelage run, or tutelage score RUN --student MODEL",
             self.decisions: "tutelage select RUN",
@@ -466,6 +283,20 @@ class RunFolder:
             f"{path}: is not there yet",
             hint=f"{writers.get(path, 'tutelage run CONFIG.yaml')} writes it",
         )
+
+    def fits(self, path: Path) -> bool:
+        """Whether a table is whole and agrees with the other tables of the run."""
+        return is_whole(path) and _relation_problem(self, path) is None
+
+    def _check_related(self, path: Path) -> None:
+        problem = _relation_problem(self, path)
+        if problem is not None:
+            raise RunError(
+                f"{path}: {problem}",
+                hint="repeat the command that wrote it (`tutelage run CONFIG.yaml`, or `tutelage "
+                "select RUN` for decisions), which asks for no paid reply twice; or restore it "
+                "from a copy",
+            )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -516,6 +347,78 @@ class RunFolder:
         rule = mine.get("tally", {}).get("rule", {})
         settings = {**manifest.get("settings", {}), "select": rule}
         return {**manifest, "settings": settings, "stages": {**stages, "select": mine}}
+
+
+# ----------------------------------------------------------------------------------------------
+# Tables that belong together: what one refers to is in the other.
+# ----------------------------------------------------------------------------------------------
+
+
+_compared: dict[tuple[str, State, str, State], list[str]] = {}
+
+
+def _relation_problem(run: "RunFolder", path: Path) -> str | None:
+    """Problem of a table with the tables that it refers to, or with what its stage noted."""
+    done = run.read_manifest().get("stages", {})
+    if path == run.candidates:
+        return _unknown_example(run) or _lost_candidate(run, done)
+    wanted = _rows_noted(run, path, done)
+    if wanted is None:
+        return None
+    rows = pq.read_metadata(path).num_rows
+    if rows == wanted:
+        return None
+    return f"has {rows} rows, and the stage that wrote it noted {wanted}"
+
+
+def _unknown_example(run: "RunFolder") -> str | None:
+    if not is_whole(run.examples):
+        return None
+    lost = _lost_ids(run.candidates, run.examples, "example_id")
+    if not lost:
+        return None
+    return (
+        f"has candidates of {len(lost)} {'example' if len(lost) == 1 else 'examples'} that "
+        f"{run.examples.name} does not have, such as {lost[0]!r}"
+    )
+
+
+def _lost_candidate(run: "RunFolder", done: Mapping[str, Any]) -> str | None:
+    """Problem of candidates that came with the data and are not there any more."""
+    stage = done.get("refine")
+    read = stage.get("read") if isinstance(stage, dict) else None
+    if not isinstance(read, dict) or not is_whole(run.loaded):
+        return None
+    if read.get(run.loaded.name) != checksum(run.loaded):  # data were loaded again since
+        return None
+    lost = _lost_ids(run.loaded, run.candidates, "candidate_id")
+    if not lost:
+        return None
+    return f"lacks {len(lost)} of the candidates that came with the data, such as {lost[0]!r}"
+
+
+def _lost_ids(path: Path, known: Path, name: str) -> list[str]:
+    """Ids in one table that another does not have, compared once for each pair of states."""
+    pair = (str(path), state_of(path), str(known), state_of(known))
+    if pair not in _compared:
+        columns = [pq.read_table(one, columns=[name])[name] for one in (path, known)]
+        _compared[pair] = unknown_ids(*columns)
+    return _compared[pair]
+
+
+def _rows_noted(run: "RunFolder", path: Path, done: Mapping[str, Any]) -> int | None:
+    """Number of rows that a stage noted for the table it wrote, or None."""
+    places = {
+        run.rows: ("load", "rows"),
+        run.examples: ("load", "examples"),
+        run.decisions: (run.select_stage, "examples"),
+        run.chosen: (run.select_stage, "rows_kept"),
+    }
+    stage, name = places.get(path, ("", ""))
+    noted = done.get(stage)
+    tally = noted.get("tally") if isinstance(noted, dict) else None
+    wanted = tally.get(name) if isinstance(tally, dict) else None
+    return wanted if isinstance(wanted, int) else None
 
 
 # ----------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from tutelage.pipeline.config import DataSettings
 from tutelage.pipeline.overrides import overrides_digest
 from tutelage.pipeline.resources import prompts_used
 from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole, sound
+from tutelage.pipeline.table_checks import problem_with
 from tutelage.pipeline.verdict_parts import feeding_check, verdicts_digest
 from tutelage.refinement import RefineSettings
 from tutelage.selection import SelectSettings
@@ -130,7 +131,7 @@ def _refuse_loss(run: RunFolder, path: Path, student: str) -> None:
     ]
     if others:
         raise RunError(
-            f"{path}: is damaged, and holds the scores of other students "
+            f"{path}: is damaged ({problem_with(path)}), and holds the scores of other students "
             f"({', '.join(sorted(others))}), so it was not written again",
             hint="restore it from a copy; or move it away, and score each student again with "
             "`tutelage score RUN --student MODEL`, which reads from its cache what it can",
@@ -205,12 +206,21 @@ def run_stage(
 
     Returns:
         The stage's tally, of now or of then.
+
+    Raises:
+        RunError: A folder stands where a file has to be written; nothing is written then.
     """
     done = noted(run, stage.name)
     if done is not None and done.get("key") == stage.key and _as_left(run, stage, done):
         tally: Tally = done["tally"]
         if not again(tally):
             return _as_cached(tally)
+    for path in stage.outputs:
+        if path.is_dir():
+            raise RunError(
+                f"{path}: is a folder, where the stage {stage.name!r} has to write a file",
+                hint="move it away and repeat the command",
+            )
     started = monotonic()
     tally = work()
     note_stage(run, stage, tally, seconds=monotonic() - started)
@@ -283,7 +293,7 @@ def key_of(run: RunFolder, name: str) -> str:
 
 def _as_left(run: RunFolder, stage: Stage, done: Mapping[str, Any]) -> bool:
     """Whether the outputs are unchanged since the stage wrote them."""
-    if not all(map(is_whole, stage.outputs)):
+    if not all(map(run.fits, stage.outputs)):
         return False
     made = done.get("made")
     return made is None or made == _made(run, stage)  # None: by a version that did not note it

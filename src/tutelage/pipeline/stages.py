@@ -11,10 +11,11 @@ already paid for is in the teacher cache and the student's cache, so starting ag
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from glob import glob
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,8 @@ import pyarrow.parquet as pq
 from tutelage.data import (
     SAMPLE,
     Candidate,
+    Example,
+    GatheredRows,
     Row,
     TableWriter,
     make_folder,
@@ -35,7 +38,8 @@ from tutelage.data.schemas import (
     ROWS,
     candidate_to_row,
     candidates_from_table,
-    messages_to_arrow,
+    candidates_to_columns,
+    messages_to_array,
 )
 from tutelage.data.sources import hub_commit
 from tutelage.errors import DataError
@@ -91,16 +95,21 @@ def load(run: RunFolder, *, settings: DataSettings, progress: Progress) -> Tally
     ):
         seen: set[str] = set()
         found = read(settings.path, settings=settings)
+        of_rows = GatheredRows(rows, _row_columns)
+        of_examples = GatheredRows(examples, _example_columns)
+        of_loaded = GatheredRows(loaded, candidates_to_columns)
         for row in found:
             statuses[row.status] += 1
-            rows.append([_row(row)])
+            of_rows.add(row)
             if row.example is not None and row.example.example_id not in seen:
                 seen.add(row.example.example_id)
-                examples.append([_example(row)])
+                of_examples.add((row.row, row.example))
             for candidate in row.candidates:
                 steps[candidate.step] += 1
-                loaded.append([candidate_to_row(candidate)])
+                of_loaded.add(candidate)
             progress.advance()
+        for gathered in (of_rows, of_examples, of_loaded):
+            gathered.flush()
     progress.end()
     return {
         "rows": statuses.total(),
@@ -141,30 +150,25 @@ def load_once(
     return run_stage(run, stage, lambda: load(run, settings=settings, progress=progress))
 
 
-def _row(row: Row) -> dict[str, object]:
+def _row_columns(rows: Sequence[Row]) -> dict[str, list[object]]:
     return {
-        "row": row.row,
-        "file": row.file,
-        "line": row.line,
-        "example_id": row.example.example_id if row.example else None,
-        "status": row.status,
-        "detail": row.detail,
+        "row": [row.row for row in rows],
+        "file": [row.file for row in rows],
+        "line": [row.line for row in rows],
+        "example_id": [row.example.example_id if row.example else None for row in rows],
+        "status": [row.status for row in rows],
+        "detail": [row.detail for row in rows],
     }
 
 
-def _example(row: Row) -> dict[str, object]:
-    example = row.example
-    if example is None:
-        return {}
+def _example_columns(
+    examples: Sequence[tuple[int, Example]],
+) -> "dict[str, list[object] | pa.Array[Any]]":
+    named = ("example_id", "reference", "source", "extra", "tools", "template_args")
     return {
-        "example_id": example.example_id,
-        "row": row.row,
-        "messages": messages_to_arrow(example.messages),
-        "reference": example.reference,
-        "source": example.source,
-        "extra": example.extra,
-        "tools": example.tools,
-        "template_args": example.template_args,
+        "row": [row for row, _ in examples],
+        "messages": messages_to_array([example.messages for _, example in examples]),
+        **{name: [getattr(example, name) for _, example in examples] for name in named},
     }
 
 
@@ -243,6 +247,11 @@ def take_as_loaded(run: RunFolder) -> Tally:
     """Candidates without a teacher: those of the data, and earlier samples."""
     samples = samples_there(run)
     with TableWriter(run.candidates, CANDIDATES) as table:
+        if not samples and pq.read_schema(sound(run.loaded)).equals(CANDIDATES):
+            with pq.ParquetFile(run.loaded) as file:
+                for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                    table.append_table(pa.Table.from_batches([batch]))
+            return {"teacher_candidates": {}, "teacher": None}
         for _, group in groupby(stored_candidates(run.loaded), key=lambda c: c.example_id):
             versions = list(group)
             versions += samples.pop(versions[0].example_id, [])
@@ -300,6 +309,7 @@ def score(
         workers: Workers that read instead.
         at_least: Statistics that later stages need of the same readings.
     """
+    run.need(run.candidates)
     stage = score_stage(run, student.describe(), reading=reading, statistics=settings.statistics)
     before = metrics_there(run, stage)
     metrics = tuple(dict.fromkeys((*before, *settings.metrics)))
@@ -389,6 +399,9 @@ def select_once(
         progress: Gets the progress.
     """
     run.need(run.scores)
+    for path in (run.rows, run.examples, run.candidates):  # read again for what is exported
+        if path.exists():
+            run.need(path)
     stage = select_stage(run, settings, student=student)
     return run_stage(
         run, stage, lambda: select(run, settings=settings, student=student, progress=progress)

@@ -1,5 +1,6 @@
 """Training and evaluation of a student, as the commands run them."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from tutelage.errors import SettingsError
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, summary_of
 from tutelage.pipeline.config import checked, yaml_value
 from tutelage.pipeline.export_stage import as_training_row
+from tutelage.pipeline.resources import need_some
 from tutelage.pipeline.row_weights import Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.set_rows import chosen_rows
@@ -198,6 +200,8 @@ def evaluate(
     for task in tasks:
         rows = [index for index, name in enumerate(names) if name == task.name]
         found[task.name] = summary_of(table.take(rows))
+    counts = Counter(map(str, table["status"].to_pylist()))
+    need_some(counts, ("ok", "no_answer"), problem="none of the items could be evaluated", out=out)
     return {"out": str(out), "tasks": found}
 
 

@@ -1,6 +1,7 @@
 """Schemas of the tables of a run folder, which are joined by id and never by position."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -448,6 +449,22 @@ def messages_to_arrow(messages: Iterable[Message]) -> list[dict[str, object]]:
     ]
 
 
+def messages_to_array(conversations: Sequence[Sequence[Message] | None]) -> "pa.Array[Any]":
+    """Conversations as an array of the `MESSAGES` type; None is null."""
+    turns = [turn for conversation in conversations for turn in conversation or ()]
+    columns: dict[str, list[object]] = {
+        name: [getattr(turn, name) for turn in turns] for name, _ in MESSAGE_FIELDS
+    }
+    columns["trained"] = [None if trained else False for trained in columns["trained"]]
+    parts = [pa.array(columns[name], kind) for name, kind in MESSAGE_FIELDS]
+    ends = list(accumulate((len(one or ()) for one in conversations), initial=0))
+    starts = [None if one is None else at for one, at in zip(conversations, ends, strict=False)]
+    structs = pa.StructArray.from_arrays(parts, names=[name for name, _ in MESSAGE_FIELDS])
+    offsets = pa.array([*starts, ends[-1]], pa.int32())
+    array: pa.Array[Any] = pa.ListArray.from_arrays(offsets, structs)
+    return array
+
+
 def messages_from_arrow(value: Iterable[Mapping[str, Any]] | None) -> tuple[Message, ...]:
     """The inverse of `messages_to_arrow`; null gives no messages.
 
@@ -489,6 +506,19 @@ def candidate_to_row(candidate: Candidate) -> dict[str, object]:
     }
     row["messages"] = messages_to_arrow(candidate.messages) if candidate.messages else None
     return row
+
+
+def candidates_to_columns(
+    candidates: Sequence[Candidate],
+) -> "dict[str, Sequence[object] | pa.Array[Any]]":
+    """Candidates as columns of the `CANDIDATES` schema, in the order given."""
+    columns: dict[str, Sequence[object] | pa.Array[Any]] = {
+        name: [getattr(candidate, name) for candidate in candidates]
+        for name in CANDIDATES.names
+        if name != "messages"
+    }
+    columns["messages"] = messages_to_array([one.messages or None for one in candidates])
+    return columns
 
 
 def candidates_from_table(table: pa.Table) -> list[Candidate]:
