@@ -280,8 +280,8 @@ def _end_of_calls(
     """End of a turn with tool calls, and the text that ends it.
 
     That is what ends every turn, behind the last call; or what the template puts behind any
-    conversation, such as the start of the next turn; or another special token that does not belong to the markup of calls, where the
-    template has one for turns that wait for a result.
+    conversation, such as the start of the next turn; or another special token that does not
+    belong to the markup of calls, where the template has one for turns that wait for a result.
 
     Args:
         full: The whole row, rendered.
