@@ -157,7 +157,7 @@ def test_a_device_that_does_not_exist_is_an_error(
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_processor_that_is_slow_in_bfloat16_computes_in_float32(
-    fast: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, fast: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_generation, "cpu_multiplies_bfloat16", lambda: fast)
     saved = tmp_path / "saved"
