@@ -33,12 +33,11 @@ def test_a_value_of_a_closed_set_is_one_problem_with_all_its_words() -> None:
     student = {"model": "m", "dtype": "float31", "device": "gpu"}
     with pytest.raises(SettingsError) as caught:
         checked(StudentSettings, student, place="student")
-    assert str(caught.value).splitlines() == [
-        "student: 2 settings are wrong",
-        "  dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16'; "
-        "did you mean `float32`?",
-        "  device: expected auto, cpu, cuda, cuda:N, mps, xpu or xpu:N",
-    ]
+    first, dtype, device = str(caught.value).splitlines()
+    assert first == "student: 2 settings are wrong"
+    assert dtype.startswith("  dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16'")
+    assert dtype.endswith("; did you mean `float32`?")
+    assert device == "  device: expected auto, cpu, cuda, cuda:N, mps, xpu or xpu:N"
 
 
 def test_an_empty_out_is_not_the_folder_one_stands_in() -> None:
