@@ -347,7 +347,7 @@ def test_a_response_that_a_pool_holds_twice_is_one_candidate_and_the_row_says_so
     ],
 )
 def test_several_texts_are_never_glued_into_one(row: dict) -> None:
-    found = one(row)
+    found, _ = read([row, {"instruction": "Name one.", "output": "Red."}], ReadSettings())
     assert (found.status, found.candidates) == ("bad_type", ())
     assert "holds 2 texts where one is expected" in str(found.detail)
 
@@ -375,7 +375,8 @@ def test_a_completion_of_several_turns_goes_on_with_its_prompt() -> None:
         .candidates[0]
         .candidate_id
     )
-    assert one({**row, "completion": turns}).status == "unexpected_turns"
+    found, _ = read([{**row, "completion": turns}, row], ReadSettings())
+    assert found.status == "unexpected_turns"
 
 
 @pytest.mark.parametrize(
@@ -383,7 +384,8 @@ def test_a_completion_of_several_turns_goes_on_with_its_prompt() -> None:
 )
 def test_a_column_of_media_is_never_silently_left_out(name: str) -> None:
     row = {"instruction": "What is shown?", "output": "A sea."}
-    assert one({**row, name: "sea.png"}).status == "unsupported_content"
+    found, _ = read([{**row, name: "sea.png"}, row], ReadSettings())
+    assert found.status == "unsupported_content"
     assert one({**row, name: None}).status == "ok"
     assert one({**row, "image_id": 7, "audiobook": "Sea"}).status == "ok"
 
