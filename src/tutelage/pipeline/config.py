@@ -273,7 +273,7 @@ def _put(values: dict[str, Any], names: list[str], value: object) -> None:
 
 
 def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
-    """Problems, each once.
+    """Problems of an invalid settings model, each once.
 
     A list's length error that only follows from invalid items is left out, and a value that is
     none of several sets of words is one problem.
