@@ -13,6 +13,7 @@ import tutelage as tt
 from tests.pipeline.fakes import doors, rows
 from tutelage.api import inputs
 from tutelage.errors import DataError, RunError, SettingsError
+from tutelage.student import TableStudent
 
 Form = Callable[[list[Any]], Any]
 
@@ -138,3 +139,35 @@ def test_options_of_reading_have_no_place_beside_a_run() -> None:
     loaded = tt.load(rows(2))
     with pytest.raises(SettingsError, match="limit say how data is read"):
         tt.score(loaded, "table", limit=1, doors=doors())
+
+
+@pytest.mark.parametrize("nothing", [[], (), pa.table({"instruction": []}), iter([])])
+def test_data_without_a_row_is_an_error_that_says_what_was_empty(nothing: Any) -> None:
+    with pytest.raises(DataError, match=f"the {type(nothing).__name__} contains no rows"):
+        tt.load(nothing)
+
+
+def test_an_error_refers_to_rows_in_memory_and_not_to_their_file() -> None:
+    def read_from_a_file() -> None:
+        with inputs.scratch_folder() as folder:
+            values = inputs.data_values([{"foo": "x"}], {}, folder=Path(folder))
+            list(tt.read(values["path"]))
+
+    with pytest.raises(DataError, match=r"^<rows>: none of the 1 row could be read") as caught:
+        read_from_a_file()
+    assert "tutelage-" not in str(caught.value)
+
+
+def test_a_student_scores_what_read_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(settings: Any) -> TableStudent:
+        return TableStudent(name=settings.model)
+
+    monkeypatch.setattr("tutelage.pipeline.score_stage.open_student", opened)
+    student = tt.Student("fake", dtype="float32")
+    assert repr(student) == "Student('fake', dtype='float32')"
+    plain = student.score(tt.read(rows(3)), metrics=["ifd", "r_ifd"])
+    for given in (rows(3), list(tt.read(rows(3))), iter(tt.read(rows(3))), iter(rows(3))):
+        assert student.score(given, metrics="ifd, r_ifd").equals(plain)
+    assert repr(tt.read(rows(3))) == "Rows(<rows>)"
+    with pytest.raises(DataError, match=r"nope\.jsonl: no such file"):
+        student.score("nope.jsonl")

@@ -1,11 +1,13 @@
 """What a log file says of a stage that takes long."""
 
 import io
+import threading
 from threading import Event
 
 import pytest
+from click.testing import CliRunner
 
-from tutelage.cli import console
+from tutelage.cli import console, main
 from tutelage.progress import LiveBars, live_bars
 
 
@@ -198,3 +200,18 @@ def test_the_live_bars_show_escapes_and_no_markup() -> None:
     text = screen.getvalue() + " ".join(str(cell) for cell in shown)
     assert not set("\x07\x9b\u202e") & set(text)
     assert "[bold]" in text
+
+
+def test_nothing_is_prepared_while_the_viewer_waits_for_its_reader(tmp_path, monkeypatch):
+    pytest.importorskip("starlette")
+    alive = []
+
+    def serve(run, *, opened, **_others):
+        for _ in range(2):
+            alive.append(any(t.name == "tutelage-progress" for t in threading.enumerate()))
+            opened("http://127.0.0.1:1/?token=x")
+
+    monkeypatch.setattr("tutelage.viewer.serve", serve)
+    result = CliRunner().invoke(main, ["view", str(tmp_path), "--no-browser"])
+    assert result.exit_code == 0, result.output
+    assert alive == [True, False]

@@ -336,6 +336,60 @@ def test_a_response_that_a_pool_holds_twice_is_one_candidate_and_the_row_says_so
     assert "1 of 3 candidates" in row.detail
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "Name one.", "output": ["Red.", "Blue."]},
+        {"instruction": ["Name one.", "Name two."], "output": "Red."},
+        {"prompt": "Name one.", "completion": ("Red.", "Blue.")},
+        {"question": "Name one.", "answer": ["Red.", {"type": "text", "text": "Blue."}]},
+        {"instruction": "Name one.", "responses": [["Red.", "m"], ["Blue.", "m"]]},
+    ],
+)
+def test_several_texts_are_never_glued_into_one(row: dict) -> None:
+    found, _ = read([row, {"instruction": "Name one.", "output": "Red."}], ReadSettings())
+    assert (found.status, found.candidates) == ("bad_type", ())
+    assert "holds 2 texts where one is expected" in str(found.detail)
+
+
+def test_several_responses_are_read_as_such_where_the_mapping_says_so() -> None:
+    row = {"instruction": "Name one.", "output": ["Red.", "Blue."]}
+    found = one(row, fields={"responses": "output"})
+    assert [c.response for c in found.candidates] == ["Red.", "Blue."]
+    parts = [{"type": "text", "text": "Red and "}, {"type": "text", "text": "blue."}]
+    assert one({"prompt": "Two?", "completion": parts}).candidates[0].response == "Red and blue."
+
+
+def test_a_completion_of_several_turns_goes_on_with_its_prompt() -> None:
+    call = {"type": "function", "function": {"name": "add", "arguments": {"a": 2, "b": 2}}}
+    turns = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "4"}]
+    row = {"prompt": CONVERSATION[:1], "completion": [*turns, CONVERSATION[1]]}
+    (candidate,) = one(row).candidates
+    assert [m.role for m in candidate.messages] == ["user", "assistant", "tool", "assistant"]
+    assert (
+        candidate.messages[2].tool_call_id == json.loads(candidate.messages[1].tool_calls)[0]["id"]
+    )
+    assert (
+        candidate.candidate_id
+        == one({"messages": [*CONVERSATION[:1], *turns, CONVERSATION[1]]})
+        .candidates[0]
+        .candidate_id
+    )
+    found, _ = read([{**row, "completion": turns}, row], ReadSettings())
+    assert found.status == "unexpected_turns"
+
+
+@pytest.mark.parametrize(
+    "name", ["image_0", "Image", "images_2", "picture", "image_url", "video_paths", "audio_file"]
+)
+def test_a_column_of_media_is_never_silently_left_out(name: str) -> None:
+    row = {"instruction": "What is shown?", "output": "A sea."}
+    found, _ = read([{**row, name: "sea.png"}, row], ReadSettings())
+    assert found.status == "unsupported_content"
+    assert one({**row, name: None}).status == "ok"
+    assert one({**row, "image_id": 7, "audiobook": "Sea"}).status == "ok"
+
+
 def test_fields_that_only_look_like_ours_are_left_alone() -> None:
     row = one(
         {

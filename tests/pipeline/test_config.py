@@ -12,6 +12,7 @@ from tutelage.cli import main
 from tutelage.errors import SettingsError
 from tutelage.pipeline import RunSettings, load_settings
 from tutelage.pipeline.config import ScoreSettings, checked
+from tutelage.student import StudentSettings
 
 
 def made(**more: Any) -> RunSettings:
@@ -26,6 +27,17 @@ def test_an_empty_path_is_not_the_folder_one_stands_in(path: object) -> None:
             {"data": {"path": path}, "student": {"model": "m"}, "out": "o"},
             place="x",
         )
+
+
+def test_a_value_of_a_closed_set_is_one_problem_with_all_its_words() -> None:
+    student = {"model": "m", "dtype": "float31", "device": "gpu"}
+    with pytest.raises(SettingsError) as caught:
+        checked(StudentSettings, student, place="student")
+    first, dtype, device = str(caught.value).splitlines()
+    assert first == "student: 2 settings are wrong"
+    assert dtype.startswith("  dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16'")
+    assert dtype.endswith("; did you mean `float32`?")
+    assert device == "  device: expected auto, cpu, cuda, cuda:N, mps, xpu or xpu:N"
 
 
 def test_an_empty_out_is_not_the_folder_one_stands_in() -> None:

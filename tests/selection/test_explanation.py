@@ -30,6 +30,8 @@ def version(letter, step, parent=None, *, status="ok", score="ok", ifd=0.5, r_if
         "step": step,
         "status": status,
     }
+    if score != "ok":
+        ifd = r_ifd = None
     return candidate, {"candidate_id": letter, "status": score, "ifd": ifd, "r_ifd": r_ifd}
 
 
@@ -124,6 +126,28 @@ def test_an_original_without_a_number_cannot_be_beaten_in_paper_mode():
         "comparison." in sentences
     )
     assert sentences[-1] == "Nothing is kept. The original has no number: too_long."
+
+
+def test_a_version_that_is_not_compared_is_told_with_its_own_reason():
+    rewritten, response = "the rewritten instruction", "the rewritten response of the original"
+    shut_out = version("a", "original", status="wrong"), version("b", "instruction_reflection")
+    assert "First comparison: the original cannot be chosen, so " in " ".join(told(*shut_out))
+    fails = version("a", "original", ifd=1.5), version("b", "instruction_reflection")
+    assert "First comparison: the original does not pass, so " in " ".join(told(*fails))
+    alone = told(version("b", "instruction_reflection"))
+    assert "First comparison: there is no original to compare with, so " in " ".join(alone)
+    for status, score, why in (
+        ("wrong", "ok", "cannot be chosen"),
+        ("cut_by_length", "", "cannot be chosen"),
+        ("ok", "too_long", "has no r_ifd"),
+    ):
+        said = told(
+            version("a", "original"),
+            version("b", "instruction_reflection", ifd=1.5),
+            version("c", "response_reflection", "a", status=status, score=score),
+        )
+        assert f"First comparison: {rewritten} does not pass, so the original wins it." in said
+        assert f"Second comparison: {response} {why}, so there is nothing to compare." in said
 
 
 def test_a_rule_that_cuts_is_told_from_its_decision():

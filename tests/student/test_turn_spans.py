@@ -1,5 +1,6 @@
 """A response is found where the row has it, whatever the template puts around it."""
 
+import re
 from datetime import date
 
 import pytest
@@ -13,10 +14,12 @@ ASK = Message(role="user", content="Which sea is salty?")
 GENERATE = "{% if add_generation_prompt %}"
 
 
-def opened(source, *, bos=None, today=date(2026, 1, 1), **variables):
+def opened(source, *, bos=None, today=date(2026, 1, 1), control_tokens=None, **variables):
     values = {"bos_token": "<s>", "eos_token": "</s>", **variables}
     render = compile_template(source, today=today, variables=values)
-    return open_chat_template(render, name="test", source=source, bos=bos)
+    return open_chat_template(
+        render, name="test", source=source, bos=bos, control_tokens=control_tokens
+    )
 
 
 def said(content, **more):
@@ -127,6 +130,35 @@ def test_a_call_is_a_target_and_its_result_is_not():
     assert template.render(row, 3).target == "Baltic."
     with pytest.raises(RewrittenError):
         opened(marked("{{ m.content }}")).render(row, 1)
+
+
+OPENS = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<|call|>{{ c.function.name }} "
+    "{{ c.function.arguments | tojson }}{% endfor %}"
+    "{% if m.role == 'assistant' %}{{ '<|called|>' if m.tool_calls else '<|said|>' }}{% endif %}"
+    "<|end|>{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "behind", ["<|assistant|>", "<|assistant|><|think|>", "<|system|>Answer now.<|end|>"]
+)
+def test_what_a_template_puts_behind_any_conversation_is_not_part_of_a_call(behind):
+    tokens = re.compile(r"<\|\w+\|>")
+    template = opened(OPENS + behind, control_tokens=tokens)
+    call, result = said("", tool_calls=CALL), Message(role="tool", content="salty")
+    for row in ([ASK, call], [ASK, call, result, said("Baltic.")]):
+        rendered = template.render(row, 1)
+        assert rendered.target == '<|call|>taste {"sea": "Baltic"}<|called|>'
+        assert rendered.end.startswith("<|end|>")
+
+
+def test_a_line_break_between_a_call_and_the_end_of_its_turn_belongs_to_the_end():
+    source = marked(CALLS.replace("</call>", "</call>\n"))
+    rendered = opened(source).render([ASK, said("", tool_calls=CALL)], 1)
+    assert rendered.target == '<call>taste {"sea": "Baltic"}</call>'
+    assert rendered.end == "\n<|end|>"
 
 
 def test_a_template_that_wants_arguments_as_text_gets_them_so():

@@ -135,6 +135,40 @@ def test_another_seed_gives_another_text(teacher: LocalTeacher, request_for: Req
     assert len({r.text for r in replies}) > 4
 
 
+def test_a_teacher_that_cannot_be_found_is_an_error_without_a_request_to_the_hub(
+    request_for: RequestFor,
+) -> None:
+    unknown = LocalTeacher(TeacherSettings(kind="local", model="no-such-teacher"))
+    (error,) = ask(unknown, request_for())
+    assert isinstance(error, SettingsError)
+    assert str(error).startswith("teacher 'no-such-teacher': no such folder")
+    assert "smollm2-135m" in str(error.hint)
+
+
+@pytest.mark.parametrize("device", ["gpu", "nn", "cuda:x", "cuda:-1", "auto:1", "cuda:99"])
+def test_a_device_that_does_not_exist_is_an_error(
+    device: str, folder: Path, request_for: RequestFor
+) -> None:
+    settings = TeacherSettings(kind="local", model=str(folder), device=device)
+    (error,) = ask(LocalTeacher(settings), request_for())
+    assert isinstance(error, SettingsError)
+    assert str(error).startswith(f"device '{device}'")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_processor_that_is_slow_in_bfloat16_computes_in_float32(
+    *, fast: bool, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_generation, "cpu_multiplies_bfloat16", lambda: fast)
+    saved = tmp_path / "saved"
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    model.to(torch.bfloat16).save_pretrained(saved)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(saved)
+    settings = TeacherSettings(kind="local", model=str(saved), device="cpu")
+    dtype = local_generation.load(settings)._model.dtype
+    assert dtype == (torch.bfloat16 if fast else torch.float32)
+
+
 def test_a_prompt_that_does_not_fit_fails_alone(
     teacher: LocalTeacher, request_for: RequestFor
 ) -> None:

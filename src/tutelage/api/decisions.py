@@ -5,7 +5,6 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Unpack, overload
 
 import click
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tutelage.api.inputs import scratch_folder
 from tutelage.api.opened_run import Run
 from tutelage.api.options import SelectOptions, grouped, renamed_keyword
 from tutelage.api.progress import ShownProgress, told
@@ -259,7 +259,7 @@ def export(
     from tutelage.pipeline.hub_push import export_and_push
 
     found = needed_run(run, selection=selection)
-    with TemporaryDirectory(prefix="tutelage-") as scratch:
+    with scratch_folder() as scratch:
         file = Path(out) if out is not None else Path(scratch) / "train.jsonl"
         if push_to is None:
             tally = write(found.folder, to=to, file=file, chosen=chosen)

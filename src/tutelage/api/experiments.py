@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from tutelage.api.inputs import Data, data_values, is_path, is_settings
+from tutelage.api.inputs import Data, data_values, is_path, is_settings, scratch_folder
 from tutelage.api.options import (
     AttemptOptions,
     BandOptions,
@@ -201,7 +200,7 @@ def drift(
         job["check"] = {"check": check} if isinstance(check, str) else check
     if embedder is not None:
         job["embedder"] = embedder
-    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+    with scratch_folder() as scratch, told(progress) as shown:
         folder = Path(scratch)
         paths = [_named_set(one, number, folder) for number, one in enumerate(data, start=1)]
         file = Path(out) if out is not None else folder / "drift.parquet"

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -14,7 +16,7 @@ from pydantic import BaseModel
 from tutelage.data import Rows, replacing
 from tutelage.data.file_formats import chosen_split
 from tutelage.data.sources import IN_MEMORY
-from tutelage.errors import DataError
+from tutelage.errors import DataError, TutelageError
 
 Data: TypeAlias = Any
 """A path, a folder, a pattern, the id of a hub dataset, or a list of these; a list of dicts or
@@ -75,6 +77,11 @@ def data_values(data: Data, options: Mapping[str, Any], *, folder: Path) -> dict
         path = str(data) if is_path(data) else tuple(map(str, data))
         return {"path": path, **options}
     held = in_memory(data, split=options.get("split"))
+    if not len(held):
+        raise DataError(
+            f"{IN_MEMORY}: the {type(data).__name__} contains no rows",
+            hint="pass at least one row; was everything filtered out before?",
+        )
     return {"path": str(_written(held, folder)), **_without_split(options)}
 
 
@@ -125,6 +132,23 @@ def _as_table(data: Data) -> pa.Table | list[Any] | None:
         except pa.ArrowException as error:
             raise DataError(f"this {type(data).__name__} cannot be read: {error}") from error
     return found
+
+
+@contextmanager
+def scratch_folder() -> Iterator[str]:
+    """Context manager that gives a temporary folder for rows in memory.
+
+    Errors raised inside refer to those rows instead of the file.
+    """
+    with TemporaryDirectory(prefix="tutelage-") as folder:
+        try:
+            yield folder
+        except TutelageError as error:
+            message = str(error)
+            for name in (ROWS_FILE, TABLE_FILE):
+                message = message.replace(str(Path(folder) / name), IN_MEMORY)
+            error.args = (message, *error.args[1:])
+            raise
 
 
 def in_words_of_memory(table: pa.Table, folder: Path) -> pa.Table:

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
-from tutelage.api.inputs import Data, data_values, is_path
+from tutelage.api.inputs import Data, data_values, is_path, scratch_folder
 from tutelage.api.options import EvaluateOptions, TrainOptions, grouped, model_values
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, Evaluated, Proof, Trained, estimate_of
@@ -133,7 +132,7 @@ def train(
     (settings,) = grouped(options, TrainOptions, function="train")
     place = workspace(out, name="training")
     run = opened(data)
-    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+    with scratch_folder() as scratch, told(progress) as shown:
         if run is not None:
             rows = run.path
             selection = selection if selection is not None else run.selection
@@ -295,7 +294,7 @@ def evaluate(
 
     (settings,) = grouped(options, EvaluateOptions, function="evaluate")
     place = workspace(out, name="evaluation")
-    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+    with scratch_folder() as scratch, told(progress) as shown:
         wanted = _tasks(tasks, limit=limit, folder=Path(scratch))
         job: dict[str, Any] = {"tasks": wanted, "settings": settings, "out": place.path}
         model = _model_of(student)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from tutelage.api.inputs import (
     in_words_of_memory,
     is_path,
     names_files,
+    scratch_folder,
 )
 from tutelage.api.opened_run import Run
 from tutelage.api.options import DataOptions, ScoreCallOptions, StudentOptions, grouped, names_in
@@ -171,7 +171,7 @@ def _estimated(
 
     if run is not None:
         return estimate_of(estimate_score(run=run.path, **job))
-    with TemporaryDirectory(prefix="tutelage-") as scratch:
+    with scratch_folder() as scratch:
         values = data_values(data, reading, folder=Path(scratch))
         return estimate_of(estimate_score(data=values, **job))
 
@@ -189,7 +189,7 @@ def _of_data(
     from tutelage.pipeline import score_data
 
     kept = _kept(data, reading)
-    with TemporaryDirectory(prefix="tutelage-") as scratch:
+    with scratch_folder() as scratch:
         folder = Path(scratch)
         file = Path(out) if out is not None else folder / "scores.parquet"
         tokens = None
@@ -284,7 +284,7 @@ def recompute(
             )
         statistics = statistics.statistics
     names = names_in(metrics if isinstance(metrics, str) else tuple(metrics))
-    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+    with scratch_folder() as scratch, told(progress) as shown:
         source = _on_disk(statistics, Path(scratch) / "statistics.parquet")
         file = Path(out) if out is not None else Path(scratch) / "scores.parquet"
         tally = computed(source, metrics=names, out=file, progress=shown)
@@ -331,7 +331,7 @@ def delta(base: Any, current: Any, *, out: str | Path | None = None, seed: int =
     """
     from tutelage.pipeline import delta_losses
 
-    with TemporaryDirectory(prefix="tutelage-") as scratch:
+    with scratch_folder() as scratch:
         folder = Path(scratch)
         file = Path(out) if out is not None else folder / "deltas.parquet"
         tally = delta_losses(
@@ -368,7 +368,7 @@ def list_metrics(*, agreement: Any = None, metrics: str | Sequence[str] = ()) ->
 
     if agreement is not None:
         names = names_in(metrics if isinstance(metrics, str) else tuple(metrics))
-        with TemporaryDirectory(prefix="tutelage-") as scratch:
+        with scratch_folder() as scratch:
             source = _on_disk(agreement, Path(scratch) / "scores.parquet")
             rows = metric_agreement(source, metrics=names)
         return Result(table=pa.Table.from_pylist(rows), summary={"agreement": rows})

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, Unpack, overload
 
 import pyarrow as pa
 
-from tutelage.api.inputs import Data, data_values, is_path
+from tutelage.api.inputs import Data, data_values, is_path, scratch_folder
 from tutelage.api.options import TemplateOptions, grouped
 from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, Findings, estimate_of
@@ -97,7 +96,7 @@ def audit(
     from tutelage.experiments.audit.dry_run import estimate_audit
 
     model = str(student) if isinstance(student, str | Path) else dict(student)
-    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+    with scratch_folder() as scratch, told(progress) as shown:
         path = data_values(data, {}, folder=Path(scratch))["path"]
         where = out if out is not None or is_path(data) else "audit-rows"
         if dry_run:
@@ -204,7 +203,7 @@ def doctor(
         return _findings(found)
     if name is None:
         raise SettingsError("trainer_truth needs a student", hint="give the model that was scored")
-    with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
+    with scratch_folder() as scratch, told(progress) as shown:
         file = data_values(trainer_truth, {}, folder=Path(scratch))["path"]
         found = compare(
             Path(file),

@@ -280,8 +280,30 @@ def _of_prompt(fields: Fields, value: Sequence[object], *, name: str, tools: boo
     pair = _of_turns(fields, turns_of(value, name=name, tools=tools), name=name)
     if pair.response is not None:
         raise UnreadableRowError("unexpected_turns", f"field {name!r} should end with a user")
-    whole = _whole_response(fields, tools=tools)
+    whole = _whole_response(fields, tools=tools) or _continued(fields, value, name, tools=tools)
     return whole or replace(pair, response=_response(fields, tools=tools))
+
+
+def _continued(fields: Fields, prompt: Sequence[object], name: str, *, tools: bool) -> Pair | None:
+    """Pair of a prompt and a completion of several turns, as of an agent that calls tools.
+
+    Args:
+        fields: The row, seen by our names.
+        prompt: The turns of the prompt.
+        name: The name of its field.
+        tools: Whether the row lists its tools.
+
+    Returns:
+        None where the completion is one turn, or does not end with an answer.
+    """
+    completion = fields.peek("response")
+    if not is_conversation(completion) or len(completion) == 1:
+        return None
+    found = turns_of([*prompt, *completion], name=name, tools=tools)
+    if found.turns[-1].role != "assistant":
+        return None
+    fields.take("response")
+    return _of_turns(fields, found, name=name)
 
 
 def _of_turns(fields: Fields, found: Conversation, *, name: str) -> Pair:

@@ -1,6 +1,7 @@
 """Field aliases: which field of a row is the instruction, the response, the reference, ..."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
@@ -121,11 +122,24 @@ def is_null(value: object) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-MEDIA_COLUMNS = (
-    *("image", "images", "video", "videos", "audio", "audios", "img", "imgs", "pixel_values"),
-    *(f"{kind}_path{plural}" for kind in ("image", "video", "audio") for plural in ("", "s")),
+_MEDIA_COLUMN = re.compile(
+    r"(image|img|picture|photo|video|audio|pixel_value)s?"
+    r"([_-]?\d+)?([_-]?(path|url|uri|file|filename|file_name|bytes|base64)s?)?([_-]?\d+)?",
+    re.IGNORECASE,
 )
-"""Columns that are part of a prompt and hold no text."""
+"""Name of a column that is part of a prompt and holds no text."""
+
+
+def is_media_column(name: str) -> bool:
+    """Whether a column is named as one of images, sound or video.
+
+    Examples:
+        >>> [is_media_column(name) for name in ("image", "image_0", "video_url", "image_id")]
+        [True, True, True, False]
+    """
+    return _MEDIA_COLUMN.fullmatch(name.strip()) is not None
+
+
 _PLAIN: frozenset[FieldName] = frozenset(
     ("instruction", "input", "response", "system", "history", "reference", "source")
 )
@@ -206,7 +220,7 @@ class FieldMap:
 
     def _planned(self, names: tuple[str, ...]) -> _Plan:
         known = self._plan(names)
-        media = tuple(n for n in names if n in MEDIA_COLUMNS and n not in self._claimed)
+        media = tuple(n for n in names if is_media_column(n) and n not in self._claimed)
         is_plain, columns = known.keys() <= _PLAIN, None
         if not media and self._roots.isdisjoint(names):
             if is_plain and self._shape in _PAIRS:

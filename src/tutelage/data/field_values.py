@@ -55,7 +55,7 @@ def text_of(value: object, *, name: str) -> str | None:
     """Text of a field: a string, a number as JSON writes it, or joined text parts.
 
     Parts are `{"type": "text", "text": ...}`, in LLaMA-Factory's second format
-    `{"type": "text", "value": ...}`. A list of strings is not text: it could as well be several
+    `{"type": "text", "value": ...}`. A list of several strings is not text: they could as well be
     texts to choose from.
 
     Args:
@@ -74,6 +74,16 @@ def text_of(value: object, *, name: str) -> str | None:
     if isinstance(value, int | float):
         return _number_text(value, name=name)
     if is_list(value):
+        if len(value) > 1 and any(isinstance(part, str) for part in value):
+            raise UnreadableRowError(
+                "bad_type",
+                f"field {name!r} holds {len(value)} texts where one is expected"
+                + (
+                    ""
+                    if "[" in name
+                    else f"; if they are several responses: --map responses={name}"
+                ),
+            )
         return "".join(_part_text(part, name=name) for part in value)
     raise UnreadableRowError("bad_type", f"field {name!r} should be text, found {shown(value)}")
 

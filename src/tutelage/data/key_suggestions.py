@@ -43,7 +43,18 @@ def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return _unknown_key(kind, place)
     if problem["type"] in ("literal_error", "enum"):
         return f"{problem['msg']}{_close_value(problem)}"
+    if problem["type"] == "string_pattern_mismatch":
+        return _wrong_form(kind, place) or str(problem["msg"])
     return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def _wrong_form(kind: type[BaseModel], place: Place) -> str | None:
+    """What a text of a special form is, in the words of the setting's own description."""
+    for model in models_at(kind, place[:-1]):
+        field = model.model_fields.get(str(place[-1]))
+        if field is not None and field.description:
+            return f"expected {field.description[0].lower()}{field.description[1:].rstrip('.')}"
+    return None
 
 
 def _unknown_key(kind: type[BaseModel], place: Place) -> str:

@@ -238,6 +238,9 @@ class Rows:
         """Names of the files, in the order in which they are read."""
         return tuple(part.name for part in self._parts)
 
+    def __repr__(self) -> str:
+        return f"Rows({', '.join(self.files)})"
+
     def __iter__(self) -> Iterator[Row]:
         limit = self.settings.limit
         alone = limit is not None and limit <= FEW_ROWS

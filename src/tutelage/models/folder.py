@@ -273,7 +273,37 @@ def find_folder(settings: ModelSettings) -> StudentFolder:
 
 
 def _locate(name: str, settings: ModelSettings, *, revision: str | None) -> Path:
-    """The folder of a path, an alias or a hub id."""
+    """The folder of a student's path, alias or hub id."""
+    return locate_model(
+        name,
+        role="student",
+        revision=revision,
+        pickle=settings.weights == "pickle",
+        code=settings.trust_remote_code,
+    )
+
+
+def locate_model(
+    name: str,
+    *,
+    role: str,
+    revision: str | None = None,
+    pickle: bool = False,
+    code: bool = False,
+) -> Path:
+    """Folder of a model given as a path, a bundled alias or a hub id.
+
+    Args:
+        name: What the user wrote.
+        role: What the model is for, such as `student`; for messages.
+        revision: Commit, branch or tag on the hub.
+        pickle: Whether weights stored as pickles are fetched, too.
+        code: Whether Python files are fetched, too.
+
+    Raises:
+        StudentError: There is no such model, or it cannot be fetched.
+        MissingExtraError: A library is missing to fetch or to convert it.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -281,24 +311,19 @@ def _locate(name: str, settings: ModelSettings, *, revision: str | None) -> Path
         return bundled_model(name)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:
         raise StudentError(
-            f"student {name!r}: no such folder, and no bundled model",
+            f"{role} {name!r}: no such folder, and no bundled model",
             hint=f"give a folder, a hub id such as org/name, or one of {', '.join(BUNDLED)}",
         )
-    return _from_hub(
-        name,
-        revision=revision,
-        pickle=settings.weights == "pickle",
-        code=settings.trust_remote_code,
-    )
+    return _from_hub(name, role=role, revision=revision, pickle=pickle, code=code)
 
 
-def _from_hub(name: str, *, revision: str | None, pickle: bool, code: bool) -> Path:
+def _from_hub(name: str, *, role: str, revision: str | None, pickle: bool, code: bool) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError as error:
         raise MissingExtraError(
-            f"student {name!r}: fetching from the hub needs huggingface_hub",
+            f"{role} {name!r}: fetching from the hub needs huggingface_hub",
             hint="pip install 'tutelage[student]'",
         ) from error
     wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.tiktoken"]
@@ -311,12 +336,12 @@ def _from_hub(name: str, *, revision: str | None, pickle: bool, code: bool) -> P
     try:
         return Path(fetch(local_files_only=True))
     except (OSError, HFValidationError):
-        _log.info("student %s: fetching from the hub", name)
+        _log.info("%s %s: fetching from the hub", role, name)
     try:
         return Path(fetch())
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise StudentError(
-            f"student {name!r}: cannot be fetched from the hub: {error}",
+            f"{role} {name!r}: cannot be fetched from the hub: {error}",
             hint="check the name and the connection, or give a folder",
         ) from error
 

@@ -57,7 +57,7 @@ def is_available(kind: str, *, torch: Any) -> bool:
     """Whether torch can compute on a kind of device."""
     if kind == "mps":
         return bool(torch.backends.mps.is_available())
-    module = getattr(torch, kind, None)
+    module = getattr(torch, kind, None) if kind in _DEVICE_FILES else None
     return kind == "cpu" or (module is not None and bool(module.is_available()))
 
 
@@ -109,10 +109,15 @@ def check_device(device: str) -> None:
     import torch
 
     kind, _, number = device.partition(":")
+    if kind not in (*_DEVICE_FILES, "cpu", "mps") or not (number or "0").isdecimal():
+        raise SettingsError(
+            f"device {device!r} is not the name of a device",
+            hint="devices are cpu, cuda, cuda:N, mps, xpu and xpu:N, counted from 0",
+        )
     if not is_available(kind, torch=torch):
         raise SettingsError(
             f"device {device!r}: torch {torch.__version__} finds no such device here",
-            hint="set device to cpu or auto; `tutelage doctor` lists the devices",
+            hint="set device to cpu, or leave it out; `tutelage doctor` lists the devices",
         )
     if number and int(number) >= device_count(kind):
         count = device_count(kind)

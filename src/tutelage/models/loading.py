@@ -334,7 +334,9 @@ def _explained(folder: StudentFolder) -> Iterator[None]:
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise StudentError(
             f"{folder.model_path}: the model cannot be loaded: {error}",
-            hint="code from a model's repository only runs with trust_remote_code",
+            hint="install what it asks for, or use the model that is not quantised"
+            if "pip install" in str(error)
+            else "code from a model's repository only runs with trust_remote_code",
         ) from error
     except (
         RuntimeError,  # shapes that do not fit, or no memory

@@ -1,5 +1,6 @@
 """Settings of a run, which combine those of all packages in one YAML file."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypeVar
@@ -272,14 +273,40 @@ def _put(values: dict[str, Any], names: list[str], value: object) -> None:
 
 
 def _own_problems(error: ValidationError) -> Iterator[ErrorDetails]:
-    """Problems without a list's length error that only follows from invalid items."""
-    problems = error.errors()
+    """Problems of an invalid settings model, each once.
+
+    A list's length error that only follows from invalid items is left out, and a value that is
+    none of several sets of words is one problem.
+    """
+    problems = _with_all_words(error.errors())
     places = [problem["loc"] for problem in problems]
     for problem in problems:
         here = problem["loc"]
         inside = any(len(loc) > len(here) and loc[: len(here)] == here for loc in places)
         if problem["type"] != "too_short" or not inside:
             yield problem
+
+
+def _with_all_words(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Problems in which the branches of a union of words are joined."""
+    joined: list[ErrorDetails] = []
+    for problem in problems:
+        place = problem["loc"]
+        if problem["type"] == "literal_error" and str(place[-1]).startswith("literal["):
+            words = re.findall(r"'[^']*'", problem["ctx"]["expected"])
+            before = joined[-1] if joined else None
+            if before is not None and before["loc"] == place[:-1] and "words" in before["ctx"]:
+                joined.pop()
+                words = [*before["ctx"]["words"], *words]
+            expected = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+            problem = {  # noqa: PLW2901
+                **problem,
+                "loc": place[:-1],
+                "msg": f"Input should be {expected}",
+                "ctx": {"expected": expected, "words": words},
+            }
+        joined.append(problem)
+    return joined
 
 
 def checked(kind: type[Model], values: Mapping[str, Any], *, place: str) -> Model:

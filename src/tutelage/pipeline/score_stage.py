@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
@@ -19,10 +19,12 @@ from tutelage.data import (
     Reading,
     ReadingOutcome,
     Row,
+    Rows,
     TableWriter,
     TargetTokens,
     TokenStats,
     Unscored,
+    read,
     write_table,
 )
 from tutelage.data.schemas import (
@@ -449,6 +451,19 @@ def score_rows(
     yield from unread()
 
 
+def _read_rows(source: Any) -> Iterable[Row]:
+    """Rows that were read already, or the rows of a source."""
+    if isinstance(source, Rows):
+        return source
+    if isinstance(source, Iterator):
+        first = list(islice(source, 1))
+        source = chain(first, source)
+        return source if first and isinstance(first[0], Row) else read(source)
+    if isinstance(source, list | tuple) and source and isinstance(source[0], Row):
+        return source
+    return read(source)
+
+
 class Student:
     """A model to be trained, which scores rows by its own likelihoods.
 
@@ -471,17 +486,24 @@ class Student:
         self.settings = checked(StudentSettings, values, place=f"student {model}")
         self.model = open_student(self.settings)
 
+    def __repr__(self) -> str:
+        changed = self.settings.model_dump(exclude_unset=True)
+        del changed["model"]
+        listed = [repr(self.settings.model), *(f"{k}={v!r}" for k, v in changed.items())]
+        return f"Student({', '.join(listed)})"
+
     @property
     def fingerprint(self) -> str:
         """Hash of the weights, the tokenizer and the template."""
         return self.model.fingerprint
 
-    def score(self, rows: Iterable[Row], *, metrics: Sequence[str] = DEFAULT_METRICS) -> pa.Table:
+    def score(self, rows: Any, *, metrics: str | Sequence[str] = DEFAULT_METRICS) -> pa.Table:
         """Score rows as the student reads them.
 
         Args:
-            rows: What `tutelage.read` gives.
-            metrics: Names of per-candidate metrics.
+            rows: What `tutelage.read` gives or takes: rows that were read, a path, a list of
+                dicts, a table or a data frame.
+            metrics: Names of per-candidate metrics; as one text, separated by commas.
 
         Returns:
             One row for each input row (and candidate, where a row has several), in order, with
@@ -489,10 +511,12 @@ class Student:
 
         Raises:
             ValueError: A metric is unknown.
+            DataError: The rows cannot be read.
         """
-        names = known_metrics(tuple(metrics))
+        listed = metrics.split(",") if isinstance(metrics, str) else metrics
+        names = known_metrics(tuple(name.strip() for name in listed))
         schema = rows_schema(names)
-        scored = list(score_rows(rows, scorer=here(self.model, names), metrics=names))
+        scored = list(score_rows(_read_rows(rows), scorer=here(self.model, names), metrics=names))
         return finish_scores(pa.Table.from_pylist(scored, schema=schema), metrics=names)
 
     def close(self) -> None:

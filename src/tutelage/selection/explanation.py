@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tutelage.data import OK, RESPONSE_REFLECTION, SAMPLE, STEPS
+from tutelage.data import INSTRUCTION_REFLECTION as _REWRITTEN
+from tutelage.data import OK, ORIGINAL, RESPONSE_REFLECTION, SAMPLE, STEPS
 from tutelage.data.schemas import columns_of, table_schema
 from tutelage.selection.candidate_table import NONE, NOT_SCORED, Indexes, Pool, load_pool
 from tutelage.selection.config import SelectSettings
@@ -195,8 +196,29 @@ def _first(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
             f"First comparison: {_name(pool, original)} has no ifd to compare with, so it "
             "enters the second comparison."
         )
-    other = "no original" if winner == reflected else "no rewritten instruction"
-    return f"First comparison: {other} to compare with, so {_name(pool, winner)} wins it."
+    step, other = (ORIGINAL, original) if winner == reflected else (_REWRITTEN, reflected)
+    absent = _absence(pool, other, step=step, metric="ifd")
+    return f"First comparison: {absent}, so {_name(pool, winner)} wins it."
+
+
+def _absence(pool: Pool, row: int, *, step: str, metric: str) -> str:
+    """Why a candidate is not in a comparison.
+
+    Args:
+        pool: The example's candidates.
+        row: The candidate, or `NONE`.
+        step: Its step.
+        metric: The metric that is compared.
+    """
+    if row == NONE:
+        return f"there is no {STEP_NAMES[step]} to compare with"
+    name = _name(pool, row)
+    status = pool.statuses[pool.status_N[row]]
+    if status in SHUT_OUT or not pool.written_N[row]:
+        return f"{name} cannot be chosen"
+    if np.isnan(pool.numbers[metric][row]):
+        return f"{name} has no {metric}"
+    return f"{name} does not pass"
 
 
 def _second(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
@@ -204,8 +226,10 @@ def _second(pool: Pool, found: Comparison, settings: SelectSettings) -> str:
     if response == NONE:
         return f"Second comparison: {_name(pool, winner)} has no rewritten response."
     new, old = (float(pool.numbers["r_ifd"][row]) for row in (response, winner))
-    if np.isnan(new) or np.isnan(old):
-        return "Second comparison: undecided, because one of the two has no r_ifd."
+    for row, value in ((response, new), (winner, old)):
+        if np.isnan(value):
+            absent = _absence(pool, row, step=RESPONSE_REFLECTION, metric="r_ifd")
+            return f"Second comparison: {absent}, so there is nothing to compare."
     if settings.mode == "safe" and not passing(pool)[response]:
         return f"Second comparison: {_name(pool, response)} does not pass, so it is not compared."
     won = bool(found.second_E[0])

@@ -91,8 +91,17 @@ def find_turn(
             limit = len(full)
         if upto is not None:
             limit = min(limit, _common_prefix(full, upto))
+        shared = _shared_end(full if upto is None else upto, _part(alone, 2), tokens=control_tokens)
+        if bare is None or not bare.endswith(shared):
+            shared = ""
         limit, after = _end_of_calls(
-            full, calls, region=region, limit=limit, after=after, tokens=control_tokens
+            full,
+            calls,
+            region=region,
+            limit=limit,
+            after=after,
+            shared=shared,
+            tokens=control_tokens,
         )
         found = _find_calls(turn, calls, full=full, region=region, limit=limit)
         if not (turn.reasoning or "").strip() and full.startswith(front) and front:
@@ -106,7 +115,8 @@ def find_turn(
         if behind is not None and front.endswith(behind):
             header = min(len(front) - len(behind), border)
     if not full.startswith(after, found.end):
-        after = ""
+        gap = full[found.end : limit]  # a line break between the last call and the end
+        after = gap + after if calls and not gap.strip() and full.startswith(after, limit) else ""
     return Span(header=header, border=border, end=found.end, after=after, stripped=found.stripped)
 
 
@@ -264,22 +274,67 @@ def _end_of_calls(
     region: int,
     limit: int,
     after: str,
+    shared: str,
     tokens: re.Pattern[str] | None,
 ) -> tuple[int, str]:
     """End of a turn with tool calls, and the text that ends it.
 
-    That is what ends every turn, behind the last call; or another special token that does not
+    That is what ends every turn, behind the last call; or what the template puts behind any
+    conversation, such as the start of the next turn; or another special token that does not
     belong to the markup of calls, where the template has one for turns that wait for a result.
+
+    Args:
+        full: The whole row, rendered.
+        calls: The calls of the turn.
+        region: End of the turn in front.
+        limit: Where the turn ends at the latest.
+        after: What ends a turn of text.
+        shared: What ends any conversation, as `_shared_end` gives it; empty where there is nothing.
+        tokens: Finds the text of special tokens.
     """
     last = max((full.rfind(_name_of(call), region, limit) for call in calls), default=region)
     for ending in (after, after.strip()):  # a turn of calls may end without the line break
         at = full.find(ending, max(last, region)) if ending else -1
         if 0 <= at <= limit:
             return at, ending
+    behind = max(last, region)
+    at = full.find(shared, behind, limit) if shared else -1
+    if at < 0:
+        # At an earlier turn there is only a part of it, where a template opens a turn after each.
+        at = limit - _overlap(full[behind:limit], shared)
+    if 0 <= at < limit:
+        return at, full[at:limit]
     marks = [] if tokens is None else list(tokens.finditer(full, max(last, region), limit))
     if marks and not full[marks[-1].end() : limit].strip() and not _is_call(marks[-1].group()):
         return marks[-1].start(), marks[-1].group()
     return limit, ""
+
+
+def _shared_end(upto: str, behind: str, *, tokens: re.Pattern[str] | None) -> str:
+    """Special tokens, and what follows them, that end a turn of calls and a turn of text alike.
+
+        text    ...<|end_text|><|end_of_turn|><|bot|>
+        calls   ...<|end_call|><|end_of_turn|><|bot|>
+                               `------ shared -----'
+
+    Args:
+        upto: The conversation up to the turn with calls, rendered.
+        behind: What follows a turn of text at the end of a conversation.
+        tokens: Finds the text of special tokens.
+
+    Returns:
+        Empty where they have no special token in common.
+    """
+    if tokens is None:
+        return ""
+    first = tokens.search(upto, len(upto) - _common_suffix(upto, behind))
+    return "" if first is None else upto[first.start() :]
+
+
+def _overlap(text: str, ending: str) -> int:
+    """Length of the longest start of `ending` with which `text` ends."""
+    lengths = range(min(len(text), len(ending)), 0, -1)
+    return next((n for n in lengths if text.endswith(ending[:n])), 0)
 
 
 def _is_call(token: str) -> bool:

@@ -74,7 +74,9 @@ class TeacherSettings(BaseModel):
         ),
     )
     model: str = Field(
-        min_length=1, description="The model's name as its server knows it; local: a folder."
+        min_length=1,
+        description="The model's name as its server knows it; local: a folder, a hub id such as "
+        "org/name, or a bundled model.",
     )
     name: str | None = Field(
         default=None,
@@ -162,7 +164,8 @@ class TeacherSettings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="local: dtype of the weights; auto is the dtype in which the model was saved.",
+        description="local: dtype of the weights; auto is the dtype in which the model was saved, "
+        "or float32 on a processor that multiplies bfloat16 slowly.",
     )
     journal: Path | None = Field(
         default=None,

@@ -13,7 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tutelage.errors import MissingExtraError, SettingsError, TeacherError
+from tutelage.errors import MissingExtraError, SettingsError, StudentError, TeacherError
+from tutelage.models import locate_model
+from tutelage.models.hardware import check_device, cpu_multiplies_bfloat16, find_device
+from tutelage.models.loading import quiet_libraries
 from tutelage.teacher.config import TeacherSettings
 from tutelage.teacher.protocol import Request
 
@@ -43,22 +46,37 @@ def load(settings: TeacherSettings) -> "LocalModel":
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
-        SettingsError: The folder does not hold a model with a chat template.
+        SettingsError: There is no such model or device, or the model has no chat template.
     """
     try:
-        import torch
+        import torch as _  # noqa: F401  (transformers needs it and says so less clearly)
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ImportError as error:
         raise MissingExtraError(
             f"a local teacher needs torch and transformers: {error}",
             hint="pip install 'tutelage[student]'",
         ) from error
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = settings.device or find_device()
+    check_device(device)
+    dtype = settings.dtype
+    if dtype == "auto" and device == "cpu" and not cpu_multiplies_bfloat16():
+        dtype = "float32"  # a processor without such units takes twenty times as long in bfloat16
     try:
-        tokenizer = AutoTokenizer.from_pretrained(settings.model, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(
-            settings.model, dtype=settings.dtype, use_safetensors=True, trust_remote_code=False
-        )
+        folder = str(locate_model(settings.model, role="teacher"))
+    except StudentError as error:
+        raise SettingsError(str(error), hint=error.hint) from error
+    try:
+        with quiet_libraries():
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, padding_side="left", local_files_only=True
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+            )
         model = model.to(device).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise SettingsError(

@@ -68,9 +68,10 @@ def view(
             "the viewer compares two: give --selection twice, or --compare-with once"
         )
     first, second = (*selections, None, None)[:2]
-    with ExitStack() as stack:
+    with ExitStack() as stack, ExitStack() as preparing:
 
         def opened(link: str) -> None:
+            preparing.close()  # nothing is prepared any more: the viewer waits for its reader
             show_result({"link": link}, text=lambda found: [found["link"]])
             inform("Ctrl-C stops the viewer.")
             if browser:
@@ -78,7 +79,7 @@ def view(
                 page = stack.enter_context(launch_page(link))
                 click.launch(str(page))
 
-        progress = stack.enter_context(shown_progress())
+        progress = preparing.enter_context(shown_progress())
         serve(
             run,
             port=port,
