@@ -207,7 +207,7 @@ def main(extensions: Path | None) -> None:
     \b
     Start here:
       tutelage demo                     try everything on embedded examples, offline
-      tutelage audit DATA --student M   which share is faulty, and is choosing likely to pay?
+      tutelage audit DATA --student M   estimate what share of the rows is faulty
       tutelage init                     write a configuration file to start from
       tutelage run tutelage.yaml        load, rewrite, score, select and report
     """

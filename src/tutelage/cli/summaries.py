@@ -251,7 +251,7 @@ def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
         yield f"Rows: {counted(kept, 'candidate')} of these examples {_is(kept)} kept."
     yield from counts("", "reason", found["reasons"], of="examples")
     yield from counts(
-        "Not allowed to be chosen", "verdict or filter", found["gated"], of="candidates"
+        "Excluded from the selection", "verdict or filter", found["gated"], of="candidates"
     )
     yield from overruled(found)
     folder = Path(found["out"]) if "selection" in found else run
