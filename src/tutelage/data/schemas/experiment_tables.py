@@ -119,8 +119,8 @@ DRIFT = table_schema(
     ),
     column("high", pa.float64(), title="to", about="its upper end"),
     column("change", pa.float64(), about="value - value of the baseline"),
-    column("change_low", pa.float64()),
-    column("change_high", pa.float64()),
+    column("change_low", pa.float64(), title="change, from"),
+    column("change_high", pa.float64(), title="change, to"),
     column(
         "noise",
         pa.float64(),
@@ -240,9 +240,9 @@ PROBES = table_schema(
     column("gain", pa.float64(), about="minus the mean of all sources of the rung"),
     column("shrunk_gain", pa.float64(), about="expected value of a repetition"),
     column("shrunk_error", pa.float64()),
-    column("goes_on", pa.bool_(), title="goes on"),
+    column("goes_on", pa.bool_(), title="continues"),
 )
-"""probes.parquet: one row per source and rung of small trainings."""
+"""probes.parquet: one row per source and rung of small training runs."""
 
 SWEEP = table_schema(
     column("mix", pa.string()),
