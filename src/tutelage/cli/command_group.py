@@ -173,7 +173,7 @@ class PlainErrors(click.Group):
             text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
             raise click.ClickException(escaped(text)) from error
         except KeyboardInterrupt:
-            say("stopped; what is finished is kept: the same command continues")
+            say("stopped; finished work is kept, and the same command continues it")
             ctx.exit(INTERRUPTED)
 
 
