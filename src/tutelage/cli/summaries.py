@@ -161,8 +161,8 @@ def compared_filters_text(found: Facts) -> Iterable[Block]:
         )
     dropped = [row for row in found["reasons"] if not row["kept"]]
     if dropped:
-        names = ("filter", "reason", "candidates")
-        yield table_of("Reasons for dropping", names, dropped, schema="FILTER_REASONS")
+        shown = ("filter", "reason", "candidates")
+        yield table_of("Reasons for dropping", shown, dropped, schema="FILTER_REASONS")
 
 
 def score_text(found: Facts) -> Iterable[Block]:
