@@ -2,7 +2,7 @@
 
     python benchmarks/rounds_table.py OUT [--sizes NAME=RUN ...]
 
-OUT is what `benchmarks/rounds_loops.py` wrote, finished or not. Flips stand beside two noise
+OUT is what `benchmarks/rounds_loops.py` wrote, finished or not. Flips are printed with two noise
 floors: the same round of another seed of the same loop, and (--sizes) other untrained students
 that judged the same pool.
 """
@@ -85,12 +85,13 @@ def print_flips(out: Path, sizes: dict[str, Path]) -> None:
         if one is None or other is None:
             return
         tally = tally_flips(flips(one, other))
-        changed = {k: v for k, v in tally.by_direction.items() if v and not k.startswith("same")}
-        print(f"| {what} | {tally.examples} | {changed} |")
+        counts = (tally.by_direction.get(d, 0) for d in ("other_version", "lost", "gained"))
+        print(f"| {what} | {tally.examples} |", " | ".join(map(str, counts)), "|")
 
     base = out / "out"
     seeds = sorted(base.glob("seed-*"))
-    print("\n| between | examples | directions |\n|---|---:|---|")
+    print("\n| compared decisions | examples | other version | lost | gained |")
+    print("|---|---:|---:|---:|---:|")
     for loop in ("gate", "no_gate", "random", "self_teaching"):
         for seed in seeds:
             rounds = sorted((seed / loop).glob("round-*"))

@@ -23,13 +23,14 @@ def cell(c: Compared) -> str:
     return f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}){star}"
 
 
-def table(title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+def table(caption: str, first: str, rows: Sequence[tuple[str, str, str]]) -> None:
     """Print a table from (row name, column name, text), in the given order."""
     if not rows:
         return
+    print(f"\n{caption}:")
     names, columns = (list(dict.fromkeys(r[n] for r in rows)) for n in (0, 1))
     texts = {(name, column): text for name, column, text in rows}
-    print(f"\n| {title} |", " | ".join(columns), "|")
+    print(f"\n| {first} |", " | ".join(c.replace(" - ", " minus ") for c in columns), "|")
     print("|---|" + "---:|" * len(columns))
     for name in names:
         print(f"| {name} |", " | ".join(texts.get((name, c), "") for c in columns), "|")
@@ -50,17 +51,19 @@ def main() -> None:
         measure = "value" if any(c.measure == "value" for c in first) else "right"
         first = [c for c in first if c.measure == measure]
         print(f"\n### {primary}, equal {balance}")
-        table("", [(f"{c.arm} minus {c.against}", c.student, cell(c)) for c in first])
-        ours = [c for c in made if (c.arm, c.against) == (settings.choice, settings.reference)]
-        table("choice minus reference", [
-            (f"{c.task} {c.measure}", c.student, cell(c)) for c in ours
-        ])  # fmt: skip
+        arms = [(f"{c.arm} minus {c.against}", c.student, cell(c)) for c in first]
+        table(f"Differences between the arms on the primary outcome, `{primary}`", "arms", arms)
+        choice, reference = settings.choice, settings.reference
+        ours = [c for c in made if (c.arm, c.against) == (choice, reference)]
         base = [c for c in made if c.against == "untrained"]
-        table("reference minus untrained", [
-            (f"{c.task} {c.measure}", c.student, cell(c)) for c in base
-        ])  # fmt: skip
+        for caption, found_here in (
+            (f"`{choice}` minus `{reference}` on every outcome", ours),
+            (f"`{reference}` minus the untrained student on every outcome", base),
+        ):
+            cells_here = [(f"{c.task} {c.measure}", c.student, cell(c)) for c in found_here]
+            table(caption, "outcome", cells_here)
         detectable = [
-            f"{c.student} "
+            f"{c.student.replace(' - ', ' minus ')} "
             + (
                 f"{c.interval.detectable:.3f}"
                 if c.interval.standard_error
@@ -69,7 +72,10 @@ def main() -> None:
             for c in first
             if c in ours
         ]
-        print("\nSmallest difference found in 4 of 5 experiments:", "; ".join(detectable))
+        print(
+            f"\nMinimum detectable effect (80 % power) of `{choice}` minus `{reference}` on the "
+            f"primary outcome: {'; '.join(detectable)}"
+        )
 
 
 if __name__ == "__main__":

@@ -127,9 +127,9 @@ def preparing_in_words(stage: str, seconds: float | None) -> str:
 
     Examples:
         >>> preparing_in_words("load", 12.3), preparing_in_words("", None)
-        ('preparing what follows load, 12 s', 'starting')
+        ('load finished, preparing the next step, 12 s', 'starting')
     """
-    text = f"preparing what follows {stage}" if stage else "starting"
+    text = f"{stage} finished, preparing the next step" if stage else "starting"
     return text if seconds is None else f"{text}, {seconds:,.0f} s"
 
 

@@ -96,7 +96,7 @@ FIRST = {
     "run": (8, "candidates"),
     "score": (8, "candidates"),
     "train": (8, "rows"),
-    "prove": (1, "trainings"),  # both arms have the same rows
+    "prove": (1, "training runs"),  # both arms have the same rows
     "rounds": (8, "candidates"),
     "audit": (8, "texts"),
     "rank_teachers": (8, "answers"),

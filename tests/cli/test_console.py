@@ -122,7 +122,7 @@ def test_a_long_batch_is_no_silence(clock: Clock, capsys: pytest.CaptureFixture[
         "score: 400 candidates",
         "score: 0 of 400 candidates, 6.0 s",
         "score: 0 of 400 candidates, 6.0 s",
-        "preparing what follows score, 60 s",
+        "score finished, preparing the next step, 60 s",
     ]
 
 
@@ -158,7 +158,7 @@ def test_a_bar_of_its_own_shows_that_no_stage_is_at_work() -> None:
     live.beat()
     live.beat()
     live.beat()
-    assert shown() == ["load", "preparing what follows load"]
+    assert shown() == ["load", "load finished, preparing the next step"]
     live.rest()
     assert shown() == ["load"]
 

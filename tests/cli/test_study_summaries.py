@@ -7,6 +7,7 @@ import pytest
 from tutelage.cli import summaries as text
 from tutelage.cli.output import joined
 from tutelage.cli.summaries import doctor_text, estimate_text, sample_text, truth_text
+from tutelage.data.schemas import COMPARED_LOOPS, column_facts
 
 LINE: dict[str, Any] = {
     "name": "b", "measure": "words", "unit": "words", "value": 1.0, "low": 0.5, "high": 1.5,
@@ -69,7 +70,7 @@ def test_drift_shows_changes_only_where_there_are_some() -> None:
     assert "Compared with a (1 text): b (2 texts)." in said
     assert "change" not in said
     changed = joined(text.drift_text(found | {"lines": [LINE | {"change": 0.5}]}))
-    assert "change high" in changed
+    assert "change, to" in changed
 
 
 @pytest.mark.parametrize("band", [None, [0.2, 0.8]])
@@ -166,3 +167,14 @@ def test_each_source_is_shown_with_its_loss_before_and_after() -> None:
     table = list(text.delta_text(found))[-1]
     assert "tools" in str(table)
     assert "+0.2500 to +0.7500" in str(table)
+
+
+def test_a_stored_column_has_the_same_heading_in_the_terminal_as_in_reports() -> None:
+    loop = {"task": "sums", "after": 2, "loop": "gate", "against": "random", "low": 0.1}
+    rounds = [{"loop": "gate", "seed": 0, "round": 1}]
+    said = joined(text.rounds_text({"rounds": rounds, "loops": [loop], "report": "r.html"}))
+    for name in ("after", "against", "low"):
+        heading = column_facts(COMPARED_LOOPS.field(name)).heading
+        assert heading != name, "this test needs columns whose headings differ from their names"
+        assert heading in said
+    assert "against" not in said

@@ -81,7 +81,7 @@ def test_every_cell_of_an_experiment_is_counted_and_timed(place: Path, tmp_path:
     train, evaluate = found["work"]
     cells = {c.key for c in plan_experiment(settings_of(config), progress=Silent()).cells}
     assert found["cells"] == len(cells)
-    assert (train["count"], train["unit"]) == (len(cells) - 1, "trainings")  # one is untrained
+    assert (train["count"], train["unit"]) == (len(cells) - 1, "training runs")  # one is untrained
     assert evaluate["count"] == len(cells) * 6
     assert train["seconds"] > 0
     assert evaluate["seconds"] > 0

@@ -23,7 +23,7 @@ def interval(low, high):
 
 def table():
     lines = [
-        "| metric | formula | better | level | range | reads | needs |",
+        "| metric | formula | better | level | range | views and statistics | also requires |",
         "|---|---|---|---|---|---|---|",
     ]
     for spec in METRICS.values():

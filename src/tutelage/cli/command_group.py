@@ -173,7 +173,7 @@ class PlainErrors(click.Group):
             text = f"{place}: {error.strerror or error}\nhint: {_DISK_HINT}"
             raise click.ClickException(escaped(text)) from error
         except KeyboardInterrupt:
-            say("stopped; what is finished is kept: the same command continues")
+            say("stopped; finished work is kept, and the same command continues it")
             ctx.exit(INTERRUPTED)
 
 
@@ -207,7 +207,7 @@ def main(extensions: Path | None) -> None:
     \b
     Start here:
       tutelage demo                     try everything on embedded examples, offline
-      tutelage audit DATA --student M   which share is faulty, and is choosing likely to pay?
+      tutelage audit DATA --student M   estimate what share of the rows is faulty
       tutelage init                     write a configuration file to start from
       tutelage run tutelage.yaml        load, rewrite, score, select and report
     """

@@ -153,13 +153,16 @@ def compared_filters_text(found: Facts) -> Iterable[Block]:
     """Text of the result of `filter --compare`."""
     yield "Each filter on its own; nothing was written."
     names = ("filter", "kept", "candidates", "kept_fraction", "length_correlation")
-    yield table_of("", names, found["filters"])
+    yield table_of("", names, found["filters"], schema="FILTER_COMPARISON")
     if found["overlaps"]:
         names = ("filter_a", "filter_b", "kept_by_both", "kept_by_either", "jaccard")
-        yield table_of("Overlap of what two filters keep", names, found["overlaps"])
+        yield table_of(
+            "Overlap of what two filters keep", names, found["overlaps"], schema="FILTER_OVERLAPS"
+        )
     dropped = [row for row in found["reasons"] if not row["kept"]]
     if dropped:
-        yield table_of("Reasons for dropping", ("filter", "reason", "candidates"), dropped)
+        shown = ("filter", "reason", "candidates")
+        yield table_of("Reasons for dropping", shown, dropped, schema="FILTER_REASONS")
 
 
 def score_text(found: Facts) -> Iterable[Block]:
@@ -251,7 +254,7 @@ def select_text(found: Facts, *, run: Path) -> Iterable[Block]:
         yield f"Rows: {counted(kept, 'candidate')} of these examples {_is(kept)} kept."
     yield from counts("", "reason", found["reasons"], of="examples")
     yield from counts(
-        "Not allowed to be chosen", "verdict or filter", found["gated"], of="candidates"
+        "Excluded from the selection", "verdict or filter", found["gated"], of="candidates"
     )
     yield from overruled(found)
     folder = Path(found["out"]) if "selection" in found else run
@@ -326,17 +329,29 @@ def _pairs(values: Mapping[str, object]) -> tuple[tuple[object, ...], ...]:
     return tuple(values.items())
 
 
-def table_of(title: str, names: tuple[str, ...], rows: Iterable[Facts]) -> Table:
-    """Table of some columns, with underscores in their names as spaces.
+def _headings(schema: str) -> dict[str, str]:
+    """Heading of each column of a stored table."""
+    from tutelage.data import schemas
+
+    return {field.name: schemas.column_facts(field).heading for field in getattr(schemas, schema)}
+
+
+def table_of(
+    title: str, names: tuple[str, ...], rows: Iterable[Facts], *, schema: str | None = None
+) -> Table:
+    """Table of some columns, under the same headings as in reports.
 
     Args:
         title: Title of the table.
         names: Names of the columns.
         rows: The rows.
+        schema: Name of the schema whose headings its columns have; other columns are headed by
+            their own names.
     """
+    headings = {} if schema is None else _headings(schema)
     return Table(
         title=title,
-        columns=tuple(name.replace("_", " ") for name in names),
+        columns=tuple(headings.get(name, name.replace("_", " ")) for name in names),
         rows=tuple(tuple(row.get(name) for name in names) for row in rows),
     )
 
@@ -416,9 +431,11 @@ def ranking_text(found: Facts) -> Iterable[Block]:
     if probes := found.get("probes"):
         yield from probes["in_words"]
         if probes["rungs"]:
-            yield table_of("Small training runs", tuple(_columns(probes["rungs"])), probes["rungs"])
+            rungs = probes["rungs"]
+            yield table_of("Small training runs", tuple(_columns(rungs)), rungs, schema="PROBES")
         if probes["sweep"]:
-            yield table_of("Sweep", tuple(_columns(probes["sweep"])), probes["sweep"])
+            sweep = probes["sweep"]
+            yield table_of("Sweep", tuple(_columns(sweep)), sweep, schema="SWEEP")
         if probes["unfinished"]:
             yield f"Training runs not done yet: {probes['unfinished']:,}."
     yield f"Report: {found['report']}" if found["report"] else f"Folder: {found['out']}"
@@ -430,7 +447,7 @@ def agreement_text(found: Facts) -> Iterable[Block]:
     rows = found["agreement"]
     names = ("predictor", "measure", "one", "other", "value", "low", "high", "n")
     if rows:
-        yield table_of("", names, rows)
+        yield table_of("", names, rows, schema="STUDENT_AGREEMENT")
     yield f"Report: {found['report']}"
 
 
@@ -444,7 +461,7 @@ def drift_text(found: Facts) -> Iterable[Block]:
         columns: tuple[str, ...] = ("measure", "unit", "value", "low", "high")
         if any(row["change"] is not None for row in rows):
             columns += ("change", "change_low", "change_high")
-        yield table_of(f"Set {name}", columns, rows)
+        yield table_of(f"Set {name}", columns, rows, schema="DRIFT")
     if "out" in found:
         yield f"Table: {found['out']}"
 
@@ -475,7 +492,7 @@ def rounds_text(found: Facts) -> Iterable[Block]:
     rounds = found["rounds"]
     names = ("loop", "seed", "round", "examples", "kept", "flipped", "accepted", "ended")
     if rounds:
-        yield table_of("", names, rounds)
+        yield table_of("", names, rounds, schema="ROUNDS")
     else:
         yield "No round was done."
     for one in rounds:
@@ -483,7 +500,8 @@ def rounds_text(found: Facts) -> Iterable[Block]:
             yield f"{one['loop']}, seed {one['seed']}, round {one['round']}: {limit}"
     if found["loops"]:
         names = ("task", "measure", "after", "loop", "against", "mean", "low", "high")
-        yield table_of("Differences between loops on held-out tasks", names, found["loops"])
+        title = "Differences between loops on held-out tasks"
+        yield table_of(title, names, found["loops"], schema="COMPARED_LOOPS")
     yield f"Report: {found['report']}" if found["report"] else f"Folder: {found['out']}"
 
 
@@ -500,7 +518,10 @@ def metric_agreement_text(found: Facts) -> Iterable[Block]:
     for student in dict.fromkeys(row["student"] for row in rows):
         own = [row for row in rows if row["student"] == student]
         yield table_of(
-            f"Student {student}: Spearman's rank correlation with its 95 % CI", names, own
+            f"Student {student}: Spearman's rank correlation with its 95 % CI",
+            names,
+            own,
+            schema="METRIC_AGREEMENT",
         )
     if not rows:
         yield "No pair of metrics could be compared."

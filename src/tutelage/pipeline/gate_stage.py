@@ -278,7 +278,7 @@ def _fit_and_judge(
     by_id = {v.candidate_id: j for v, j in zip(versions, found, strict=True)}
     write_results(run, written, by_id, material.unread, student=student.fingerprint)
     refused = Counter(j.fault for j in found if not j.passed)
-    progress.end(note=f"{refused.total()} refused")
+    progress.end(note=f"{refused.total()} rejected")
     return {
         "fitted": True,
         "refused": dict(sorted(refused.items(), key=lambda item: (-item[1], item[0]))),

@@ -55,7 +55,7 @@ def stale_outputs(run: RunFolder) -> list[Stale]:
             if digest_of(run, read) != digest
         ]
         if changed and path.exists():
-            text = f"{shown} older than {' and '.join(changed)}: `{command}` makes it again."
+            text = f"{shown} older than {' and '.join(changed)}; `{command}` updates it."
             found.append(Stale(path=path, text=text))
     if older := older_contract_note(run):
         found.append(Stale(path=run.scores, text=older))

@@ -71,7 +71,7 @@ def _null_table(summary: Summary) -> Table:
             Column(name="refined", style="share"),
             Column(name="tokens", style="number"),
             *(Column(name=metric, style="number") for metric in summary.metrics),
-            Column(name="without numbers", style="count"),
+            Column(name="not scored", style="count"),
         ),
         rows=tuple(
             (
@@ -249,13 +249,13 @@ def _writer(tally: TeacherTally) -> str:
 
 def _teacher_table(summary: Summary) -> Table:
     return Table(
-        caption="Versions by teacher and step; the metrics are means over those with numbers",
+        caption="Versions by teacher and step; the metrics are means over the scored versions",
         columns=(
             *schema_columns(CANDIDATES, ("teacher",)),
-            Column(name="wrote a"),
+            Column(name="kind of rewrite"),
             *(
                 Column(name=name, style="count")
-                for name in ("asked for", "usable", "with numbers", "chosen")
+                for name in ("requested", "usable", "scored", "chosen")
             ),
             *(Column(name=metric, style="number") for metric in summary.metrics),
         ),

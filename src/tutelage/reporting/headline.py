@@ -70,7 +70,7 @@ def facts(summary: Summary) -> tuple[Fact, ...]:
             Fact(value=f"{flow.rows('refused'):,}", label="dropped"),
         ]
     else:
-        found.append(Fact(value=f"{summary.scored:,}", label="versions with numbers"))
+        found.append(Fact(value=f"{summary.scored:,}", label="versions scored"))
     if summary.account.cost is not None:
         found.append(
             Fact(
@@ -148,8 +148,8 @@ def _beside(summary: Summary) -> str:
     said = ""
     if chosen.tokens and lengths:
         said = (
-            f"A kept response has {number(chosen.tokens.value)} tokens on average; in sets of the "
-            f"same size chosen without the student it has: {', '.join(lengths)}. "
+            f"A kept response has {number(chosen.tokens.value)} tokens on average. The averages "
+            f"in sets of the same size chosen without the student: {', '.join(lengths)}. "
         )
     return f"{said}{_random(summary, chosen, others)}".strip()
 

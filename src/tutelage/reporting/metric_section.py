@@ -325,7 +325,7 @@ def plane_section(summary: Summary) -> Sequence[Section]:
     return (
         Section(
             key="plane",
-            title="Two gates: ifd and r_ifd",
+            title="ifd and r_ifd of each version",
             paragraphs=(_PLANE_TEXT,),
             figures=tuple(_plane_figure(summary.plane, group) for group in present),
         ),
@@ -361,7 +361,7 @@ def _limit(values: Sequence[float]) -> float:
 def _plane_table(words: str, regions: Sequence[Region]) -> Table:
     side = {True: "below 1", False: "1 or more"}
     return Table(
-        caption=f"All {words} by quarter of the plane",
+        caption=f"All {words} by ifd and r_ifd, below 1 or not",
         columns=(
             Column(name="ifd"),
             Column(name="r_ifd"),

@@ -67,6 +67,7 @@ REASON_WORDS: Mapping[str, str] = {
     "dropped_by_extension": "the rule of an extension keeps no version",
     "filtered_out": "dropped by the filters",
     "quality_gate": "rejected by the quality gate",
+    "right": "the answer is right",
     "wrong": "the answer is wrong",
     "no_answer": "there is no answer to check",
     "cannot_check": "the answer could not be checked",

@@ -145,7 +145,7 @@ _WHILE = {"read": "reading", "refine": "refining", "score": "scoring"}
 
 def trouble_section(summary: Summary) -> Sequence[Section]:
     """Rows and candidates that could not be read, refined or scored, with the reasons."""
-    title = "What could not be used, and why"
+    title = "Rows and versions that could not be used, and why"
     if not summary.troubles:
         all_well = "Every row could be read, and every version has text and numbers."
         return (Section(key="troubles", title=title, paragraphs=(all_well,)),)

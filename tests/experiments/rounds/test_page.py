@@ -145,7 +145,7 @@ def test_the_opening_says_whether_the_guard_was_broken() -> None:
 def test_the_opening_says_whether_the_loops_differ() -> None:
     (said,) = rounds_opening(moved())[2:]
     assert said == (
-        "sums, share right, after 2 trainings: with the gate minus random choice +0.100 "
+        "sums, share right, after 2 training runs: with the gate minus random choice +0.100 "
         "(-0.020 to +0.220); no significant difference."
     )
 

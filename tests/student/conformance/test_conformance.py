@@ -177,14 +177,28 @@ def test_there_are_enough_kinds_of_rows_and_families():
 def _report(found: dict[str, Any]) -> Iterator[str]:
     yield "# Chat templates: the last result of `make conformance`\n"
     yield (
-        f"{len(found)} templates, {len(ROWS)} kinds of rows each. A row is either scored exactly "
-        "as `apply_chat_template` renders it for training (text and token ids, both headers "
-        "equal), or it has a status. The instruction given the response is compared with the same "
-        "rendering of its own row. *between* and *end* list all that TRL's mask of prompt and "
-        "completion covers beyond the target. `trl NAME` is a template inside the TRL package; "
-        "the others are short imitations of model families.\n"
+        f"This page shows how {len(ROWS)} kinds of rows are handled under each of {len(found)} "
+        "chat templates. `make conformance` tests this and writes the page.\n"
     )
-    yield "| template | scored | statuses | between | end |"
+    yield (
+        "A row is either scored exactly as `apply_chat_template` renders it for training, or it "
+        "gets a status instead of a score. *Exactly* means that the text and the token ids are "
+        "equal, and so are the headers of the turns in both views of a response. The reverse view "
+        "(the instruction given the response) is compared in the same way with a conversation "
+        "of its own.\n"
+    )
+    yield (
+        "* **template**: `trl NAME` is a template from the TRL package; the others are short "
+        "imitations of the templates of model families."
+    )
+    yield "* **scored**: the number of kinds that are scored."
+    yield "* **not scored**: the status of every other kind."
+    yield (
+        "* **between**, **end**: text that TRL trains on in addition to our target if it masks "
+        "only the prompt (`completion_only_loss`): between the prompt and the target, and after "
+        "the target.\n"
+    )
+    yield "| template | scored | not scored | between | end |"
     yield "|---|---|---|---|---|"
     for name, entry in found.items():
         statuses: dict[str, list[str]] = {}
@@ -198,16 +212,18 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
         scored = len(ROWS) - len(entry["statuses"])
         cells = [name, f"{scored}/{len(ROWS)}", told, *shown]
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-    yield "\n## Messages: the template that TRL takes\n"
+    yield "\n## Messages: the template that TRL uses\n"
     yield (
-        "With `assistant_only_loss` TRL needs a template that marks what the assistant wrote. It "
-        "takes the template itself where it does, a template of its own that it knows for it, or "
-        "refuses. Where its template renders a row otherwise, what is trained on is not what is "
-        "scored: score with that template (`--template FILE`).\n"
+        "With `assistant_only_loss`, TRL needs a template that marks the assistant's text. If the "
+        "template of the model does this, TRL uses it. Otherwise TRL replaces it with one of its "
+        "own training templates, or refuses if it has none for this template. If the training "
+        "template renders a row differently, the student is trained on a different text from the "
+        "one that was scored. In this case, score with the training template "
+        "(`--template FILE`).\n"
     )
     refused = [name for name, entry in found.items() if _messages(entry) == REFUSED]
-    yield f"Refused ({len(refused)}): {', '.join(refused)}.\n"
-    yield "| template | TRL trains with | rows rendered otherwise |"
+    yield f"TRL refuses these {len(refused)} templates: {', '.join(refused)}.\n"
+    yield "| template | TRL trains with | kinds of rows rendered differently |"
     yield "|---|---|---|"
     for name, entry in found.items():
         if _messages(entry) not in (None, REFUSED):
@@ -215,10 +231,11 @@ def _report(found: dict[str, Any]) -> Iterator[str]:
             yield "| " + " | ".join(str(cell) for cell in cells) + " |"
     yield "\n## All assistant turns\n"
     yield (
-        "With `--turns all`, what TRL's `assistant_only_loss` covers beyond our targets under its "
-        "own training templates, and the rows that are not scored.\n"
+        "This table is about `--turns all`, where every assistant turn is a target. It shows, for "
+        "TRL's own training templates, the text that TRL's `assistant_only_loss` trains on in "
+        "addition to our targets, and the kinds of rows that are not scored.\n"
     )
-    yield "| template | beyond | not scored |"
+    yield "| template | additional text | not scored |"
     yield "|---|---|---|"
     for name, entry in found.items():
         if "turns" in entry:

@@ -52,7 +52,7 @@ from tutelage.cli.summaries import estimate_text
 def audit(
     data: str, *, out: Path | None, dry_run: bool, measure_seconds: float, **options: Any
 ) -> None:
-    """Estimate the faulty share of DATA, and whether choosing may pay.
+    """Estimate what share of the rows of DATA is faulty.
 
     Takes minutes and trains nothing: known faults are planted into a sample of your rows, and the
     student's numbers show how well it finds them. Works on rows with an original and a rewrite, on

@@ -160,7 +160,7 @@ def rank() -> None:
     type=click.IntRange(min=1),
     default=25,
     show_default=True,
-    help="With --ask: questions between two looks at the ranking.",
+    help="With --ask: the ranking is updated after each block of this many questions.",
 )
 @_rank_options(questions=200)
 def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:

@@ -80,7 +80,9 @@ def report(
     type=click.Path(path_type=Path, dir_okay=False),
     help="A .jsonl file, or .parquet for messages.",
 )
-@click.option("--selection", help="A selection made with `select --name`; default the run's own.")
+@click.option(
+    "--selection", help="A selection made with `select --name`; by default the run's own."
+)
 @click.option(
     "--weights",
     type=click.Choice(["auto", "likelihood", "off"]),

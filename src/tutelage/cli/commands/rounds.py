@@ -183,7 +183,9 @@ def _frontier_job(data: str, out: Path, options: dict[str, Any]) -> dict[str, An
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="The folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The folder to write."
+)
 @override_option("rounds=5")
 @tracker_options
 @dry_run_options

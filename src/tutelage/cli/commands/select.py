@@ -22,7 +22,12 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 
 @click.command()
 @click.argument("run", type=_RUN)
-@setting_option("select.rule", default=None, type=str, help="docs/rules.md explains each rule.")
+@setting_option(
+    "select.rule",
+    default=None,
+    type=str,
+    help="The selection rule, such as srt or grape; docs/rules.md explains each.",
+)
 @click.option("--function", help="extension: the rule's name in the file of --extensions.")
 @setting_option("select.of", default=None, type=str)
 @setting_option("select.truth")
@@ -52,7 +57,12 @@ _RUN = click.Path(path_type=Path, file_okay=False)
 )
 @setting_option("select.best_by")
 @setting_option("select.best_is", default=None)
-@click.option("--mix", metavar="BY:A=1,B=4", help="length, or teacher with a weight for each.")
+@click.option(
+    "--mix",
+    metavar="BY:A=1,B=4",
+    help="Shares of the kinds of responses in the set. BY is length (long, short) or teacher "
+    "(their names); each kind gets a weight.",
+)
 @setting_option("select.keep_fraction")
 @setting_option("select.keep_count", type=int)
 @click.option(
@@ -61,7 +71,11 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     help=setting_schema("select.per_source")["description"],
 )
 @click.option(
-    "--quota", "quotas", multiple=True, metavar="SOURCE=N", help="* applies to all other sources."
+    "--quota",
+    "quotas",
+    multiple=True,
+    metavar="SOURCE=N",
+    help="How many examples to keep of a source; * stands for all other sources. Repeatable.",
 )
 @setting_option("select.diversity")
 @setting_option(
@@ -71,7 +85,9 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     "select.max_unscored_fraction", "--max-unscored", "max_unscored_fraction", default=None
 )
 @click.option("--student", help="Fingerprint of the student whose scores decide, if several.")
-@click.option("--name", help="Write to RUN/selections/NAME; the other selections stay.")
+@click.option(
+    "--name", help="Write to RUN/selections/NAME, without replacing the other selections."
+)
 @click.option("--afresh", is_flag=True, help="Forget the settings of the last selection.")
 @dry_run_options
 def select(
@@ -139,7 +155,9 @@ def _mix(text: str) -> dict[str, Any]:
 @click.command()
 @click.argument("run", type=_RUN)
 @click.argument("example")
-@click.option("--selection", help="A selection made with `select --name`; default the run's own.")
+@click.option(
+    "--selection", help="A selection made with `select --name`; by default the run's own."
+)
 @click.option("--full", is_flag=True, help="Show whole texts, not only their beginnings.")
 def explain(run: Path, example: str, *, selection: str | None, full: bool) -> None:
     """Explain the decision on one example of a run.

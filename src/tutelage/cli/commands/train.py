@@ -37,7 +37,7 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     type=int,
     help="Rows computed at once; halved if they do not fit into memory.",
 )
-@click.option("--max-tokens", type=int, help="Longer rows are left out, never cut.")
+@click.option("--max-tokens", type=int, help="Longer rows are left out, never truncated.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--dtype",
@@ -58,7 +58,7 @@ _OUT = click.Path(path_type=Path, file_okay=False)
     type=click.Choice(["auto", "on", "off"]),
     default="auto",
     show_default=True,
-    help="Less memory, a third more time.",
+    help="Recompute activations: less memory, a third more time.",
 )
 @click.option(
     "--padding-free",
@@ -221,7 +221,8 @@ def evaluate(
 ) -> None:
     """Evaluate a student on tasks.
 
-    STUDENT is a model, such as the model folder of a training. The result of each item is stored.
+    STUDENT is a model, such as the folder OUT/model of `tutelage train`. The result of each item
+    is stored.
 
     \b
     Example:
@@ -260,7 +261,7 @@ def evaluate(
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=_OUT, help="The folder, instead of the one that CONFIG names.")
+@click.option("--out", type=_OUT, help="The folder to write, instead of the one in CONFIG.")
 @click.option("--quick", is_flag=True, help="Train only the choice and the reference, in minutes.")
 @click.option(
     "--most-cells",
@@ -284,7 +285,8 @@ def evaluate(
 @click.option(
     "--seconds-per-cell",
     type=click.FloatRange(min=0, min_open=True),
-    help="--plan: seconds of a cell, instead of the mean of finished ones.",
+    help="--plan: seconds of one training run with its evaluation, instead of the mean of "
+    "finished ones.",
 )
 @engine_options
 @dry_run_options

@@ -177,7 +177,8 @@ def _teachers(path: Path | None, options: Mapping[str, Any]) -> list[Any]:
     type=click.Choice(CHECKS),
     default="maths",
     show_default=True,
-    help="agreement: with the majority of the example's answers, for a run only.",
+    help="What decides whether a response is right. agreement: the majority of the example's "
+    "answers, for run folders only.",
 )
 @optional_teacher_options
 @click.option(

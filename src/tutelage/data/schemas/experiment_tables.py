@@ -16,7 +16,7 @@ COMPARISONS = table_schema(
     column("task", pa.string()),
     column("measure", pa.string()),
     column("arm", pa.string()),
-    column("against", pa.string(), title="less"),
+    column("against", pa.string(), title="minus"),
     column("mean", pa.float64(), title="difference"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
@@ -119,8 +119,8 @@ DRIFT = table_schema(
     ),
     column("high", pa.float64(), title="to", about="its upper end"),
     column("change", pa.float64(), about="value - value of the baseline"),
-    column("change_low", pa.float64()),
-    column("change_high", pa.float64()),
+    column("change_low", pa.float64(), title="change, from"),
+    column("change_high", pa.float64(), title="change, to"),
     column(
         "noise",
         pa.float64(),
@@ -240,9 +240,9 @@ PROBES = table_schema(
     column("gain", pa.float64(), about="minus the mean of all sources of the rung"),
     column("shrunk_gain", pa.float64(), about="expected value of a repetition"),
     column("shrunk_error", pa.float64()),
-    column("goes_on", pa.bool_(), title="goes on"),
+    column("goes_on", pa.bool_(), title="continues"),
 )
-"""probes.parquet: one row per source and rung of small trainings."""
+"""probes.parquet: one row per source and rung of small training runs."""
 
 SWEEP = table_schema(
     column("mix", pa.string()),
@@ -306,17 +306,17 @@ FLIPS = table_schema(
 
 REWRITES = table_schema(
     column("example_id", pa.string(), title="example"),
-    column("parent_id", pa.string(), title="made from", about="the candidate that was refused"),
-    column("complaint", pa.string(), title="reason it was refused"),
+    column("parent_id", pa.string(), title="made from", about="the candidate that was rejected"),
+    column("complaint", pa.string(), title="reason for rejection"),
     column("number", pa.int32(), about="which attempt of the loop, from 0"),
     column("step", pa.string(), title="version", about="what was asked for"),
     column("candidate_id", pa.string(), title="candidate"),
     column("status", pa.string()),
 )
-"""One row per rewrite requested after a refusal."""
+"""One row per rewrite requested after a rejection."""
 
 COMPARED_LOOPS = table_schema(
-    column("after", pa.int32(), title="after trainings", about="number of trainings"),
+    column("after", pa.int32(), title="training runs", about="number of training runs before it"),
     column("task", pa.string()),
     column(
         "measure",
@@ -324,7 +324,7 @@ COMPARED_LOOPS = table_schema(
         about="right: the share that is right; value: in the unit of the task",
     ),
     column("loop", pa.string(), about="a mean above 0 favours this one"),
-    column("against", pa.string(), title="less", about="another loop, or the untrained student"),
+    column("against", pa.string(), title="minus", about="another loop, or the untrained student"),
     column("mean", pa.float64(), title="difference"),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
@@ -352,7 +352,9 @@ COMPARED_LOOPS = table_schema(
         about="the corrected p-value is below 0.05; two seeds or more",
     ),
     column(
-        "latest", pa.bool_(), about="of these two and this task there is none after more trainings"
+        "latest",
+        pa.bool_(),
+        about="no comparison of these two on this task follows more training runs",
     ),
 )
 """loops.parquet: one row per comparison of two loops."""
@@ -363,7 +365,7 @@ ROUNDS = table_schema(
     column("examples", pa.int64()),
     column("kept", pa.int64()),
     column("kept_refined", pa.int64()),
-    column("compared", pa.int64(), about="decisions that are the same as in the round before"),
+    column("compared", pa.int64(), about="examples that both this round and the last decided on"),
     column("gained", pa.int64(), about="rejected before, kept now"),
     column("lost", pa.int64()),
     column("other_version", pa.int64()),
@@ -373,7 +375,7 @@ ROUNDS = table_schema(
         title="changed since the untrained student",
         about="decisions that differ from those of the untrained student",
     ),
-    column("rewrites_asked", pa.int64(), title="sent back", about="refused examples"),
+    column("rewrites_asked", pa.int64(), title="sent back", about="rejected examples"),
     column("rewrites_won_back", pa.int64(), title="won back", about="by their rewrites"),
     column("trained_rows", pa.int64()),
     column("accepted", pa.bool_(), about="null where nothing was trained"),

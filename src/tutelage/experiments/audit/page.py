@@ -66,7 +66,7 @@ def _shares_table(side: SideFinding, *, noun: str) -> Table:
         ),
         rows=tuple(rows),
         note=f"Measured on {count(side.measured, 'text')}, each judged by a gate fitted on "
-        "others. The estimate corrects the rejected share for the gate's misses, false refusals "
+        "others. The estimate corrects the rejected share for the gate's misses, false rejections "
         f"and confusions between faults (Rogan and Gladen). {_STRONG} often, so the true share "
         "of all faults, mild ones included, can be higher. Kinds without an estimate are not in "
         "the last line. The last column is the share of rows to which a detector gives at least "
@@ -134,7 +134,7 @@ def _gate_section(main: SideFinding, gates: CrossedGates, *, noun: str) -> Secti
     said = (
         f"The gate rejects {interval(main.hit_rate)} of strong planted faults (the mean over the "
         f"kinds) and {interval(main.false_refusals)} of clean {noun}. It was allowed "
-        f"{share(first.max_false_refusals)} false refusals. The examples were divided into two "
+        f"{share(first.max_false_refusals)} false rejections. The examples were divided into two "
         f"halves ({first.fit_examples:,} and {second.fit_examples:,} to fit on), and each half was "
         "judged by the gate that was fitted on the other."
     )
@@ -191,7 +191,7 @@ def _break_even_section(main: SideFinding, *, noun: str, has_originals: bool) ->
             (
                 "With the share q of faulty rows, the harm H of training on a faulty one and the "
                 f"benefit B of a clean one (both compared with {instead}), choosing pays where "
-                "q / (1 - q) > (FPR / TPR) (B / H). The gate's false refusals (FPR) and hit rate "
+                "q / (1 - q) > (FPR / TPR) (B / H). The gate's false rejections (FPR) and hit rate "
                 "(TPR) are measured here. B and H are not, since that needs training (`tutelage "
                 "prove`), so the table gives the break-even share for several ratios."
             ),
@@ -227,10 +227,10 @@ def _examples_section(shown: Sequence[Mapping[str, Any]]) -> Section:
         title="Examples of each kind",
         paragraphs=(
             (
-                f"For each kind, up to {SHOWN} random rows that the gate rejected (false refusals "
-                f"included) and up to {SHOWN} that passed but look like planted faults. The table "
-                "under each example lists the features that contributed most to the verdict; "
-                "log-odds above 0 indicate the fault."
+                f"For each kind, up to {SHOWN} random rows that the gate rejected (false "
+                f"rejections included) and up to {SHOWN} that passed but look like planted faults. "
+                "The table under each example lists the features that contributed most to the "
+                "verdict; log-odds above 0 indicate the fault."
             ),
         ),
         comparisons=tuple(_comparison(example) for example in shown),

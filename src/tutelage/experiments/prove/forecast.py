@@ -451,7 +451,9 @@ class _Estimating:
                     tokens=self._train.epochs * sum(e.tokens for e in encoded),
                 )
                 stage = f"train {self._student.name}"
-                found.append(replace(trainings, stage=stage, count=len(encoded), unit="trainings"))
+                found.append(
+                    replace(trainings, stage=stage, count=len(encoded), unit="training runs")
+                )
         evaluate = self._settings.evaluate.model_copy(
             update={"template": self._student.template, **template_values(self._student)}
         )

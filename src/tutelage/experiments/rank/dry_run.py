@@ -229,7 +229,7 @@ def _probes(settings: RankSettings, probe: ProbeSettings, *, measure_seconds: fl
         update={"template": student.template, **template_values(student)}
     )
     return [
-        replace(work, stage="train probes", count=count, unit="trainings"),
+        replace(work, stage="train probes", count=count, unit="training runs"),
         replace(
             evaluation_work(
                 student.model, probe.tasks, evaluate, times=count, measure_seconds=measure_seconds

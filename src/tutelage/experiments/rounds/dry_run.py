@@ -135,7 +135,7 @@ def _trained(
             trainings = training_work(
                 encoded, model, train, measure_seconds=measure_seconds, times=rounds
             )
-    return replace(trainings, count=rounds, unit="trainings")
+    return replace(trainings, count=rounds, unit="training runs")
 
 
 def _observed(settings: RoundsSettings, *, times: int, measure_seconds: float) -> list[Work]:

@@ -92,7 +92,8 @@ def _task_words(row: Mapping[str, Any]) -> str:
 def _sentence(row: Mapping[str, Any]) -> str:
     verdict = "this difference is significant" if row["shown"] else "no significant difference"
     return (
-        f"{_task_words(row)}, after {count(row['after'], 'training')}: {loop_words(row['loop'])} "
+        f"{_task_words(row)}, after {count(row['after'], 'training run')}: "
+        f"{loop_words(row['loop'])} "
         f"minus {loop_words(row['against'])} {row['mean']:+.3f} ({row['low']:+.3f} to "
         f"{row['high']:+.3f}); {verdict}."
     )
@@ -136,9 +137,9 @@ SHOWN: tuple[tuple[str, str], ...] = (
 """Measures that are drawn, in this order; the table holds all of them."""
 
 _FATES = {
-    "refined": ("a refinement kept", "refinement"),
+    "refined": ("a rewrite kept", "refinement"),
     "original": ("the original kept", "original"),
-    "refused": ("refused", "refused"),
+    "refused": ("dropped", "refused"),
 }
 _MOST_REASONS = 12
 
@@ -216,7 +217,7 @@ def _account_section(moved: Moved) -> Section:
         Column(name="the trained student is"),
         Column(name="why"),
     )
-    verdicts: dict[bool | None, str | None] = {True: "kept", False: "refused", None: None}
+    verdicts: dict[bool | None, str | None] = {True: "kept", False: "rejected", None: None}
     rows: list[tuple[Cell, ...]] = []
     for row in moved.rounds.to_pylist():
         changed = None
