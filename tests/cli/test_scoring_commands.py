@@ -70,7 +70,7 @@ def test_agreement_is_printed_for_people_and_as_json(run: Path) -> None:
     assert shown.exit_code == 0, shown.stderr
     assert "response_tokens" in shown.stdout
     assert "95 % CI" in shown.stdout
-    assert "spearman" in shown.stdout
+    assert "Spearman" in shown.stdout
     found = json.loads(call("metrics", "--agreement", str(run), "--json").stdout)["agreement"]
     assert {"a", "b", "spearman", "low", "high", "n", "examples"} <= set(found[0])
 

@@ -192,9 +192,10 @@ _HARM = (
 )
 _MEANT = "A requested translation or template looks faulty too: read the examples."
 _TRUST = (
-    "The accuracy of the shares was measured once, with a student of 135M parameters: in three "
-    "datasets 0, 10, 30 and 50 % of 100 rows were given one of three faults. 34 of 36 intervals "
-    "contained the truth, and the two others were marked doubtful (docs/audit.md)."
+    "The accuracy was measured with a student of 135M parameters. With 0, 10, 30 and 50 % of rows "
+    "that were given one of three faults, 34 of 36 intervals contained the truth. In real rows "
+    "that a reader had labelled, the shares were near the reader's, but single verdicts were "
+    "not: 6 of 39 rejected texts were faulty, all of them refusals (docs/audit.md)."
 )
 _LIMITS = (_WRONG_ANSWERS, _OWN_ROWS, _TRUST, _MEANT, _DOSE, _HARM)
 
