@@ -35,7 +35,7 @@ def test_a_value_of_a_closed_set_is_one_problem_with_all_its_words() -> None:
         checked(StudentSettings, student, place="student")
     first, dtype, device = str(caught.value).splitlines()
     assert first == "student: 2 settings are wrong"
-    assert dtype.startswith("  dtype: Input should be 'auto', 'float32', 'bfloat16' or 'float16'")
+    assert dtype.startswith("  dtype: must be 'auto', 'float32', 'bfloat16' or 'float16'")
     assert dtype.endswith("; did you mean `float32`?")
     assert device == "  device: expected auto, cpu, cuda, cuda:N, mps, xpu or xpu:N"
 

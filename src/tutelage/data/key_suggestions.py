@@ -42,10 +42,15 @@ def problem_in_words(kind: type[BaseModel], problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return _unknown_key(kind, place)
     if problem["type"] in ("literal_error", "enum"):
-        return f"{problem['msg']}{_close_value(problem)}"
+        return f"{_plain_words(problem)}{_close_value(problem)}"
     if problem["type"] == "string_pattern_mismatch":
-        return _wrong_form(kind, place) or str(problem["msg"])
-    return str(problem["msg"]).removeprefix("Value error, ")
+        return _wrong_form(kind, place) or _plain_words(problem)
+    return _plain_words(problem)
+
+
+def _plain_words(problem: Mapping[str, Any]) -> str:
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be", 1)
 
 
 def _wrong_form(kind: type[BaseModel], place: Place) -> str | None:
