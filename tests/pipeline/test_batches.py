@@ -13,7 +13,7 @@ from tests.pipeline.fakes import rows, settings, write_rows
 from tests.teacher.batch_provider import Provider, expired, good, provider
 from tutelage.cli import main
 from tutelage.data import content_hash
-from tutelage.errors import TeacherUnreachableError
+from tutelage.errors import RunError, TeacherUnreachableError
 from tutelage.pipeline import jobs, run_all, sample_data
 from tutelage.pipeline.check_stages import verify_run
 from tutelage.pipeline.resources import Doors
@@ -209,6 +209,7 @@ def test_samples_and_a_judge_are_asked_by_batch_too(served: Provider, tmp_path: 
         judged()
     assert not (tmp_path / "run" / "verdicts.parquet").exists()
     served.finish(lambda _: good("Right."))
-    judged()
+    with pytest.raises(RunError, match="none of the responses could be checked"):
+        judged()  # no judge answers like this; the replies are kept
     assert (tmp_path / "run" / "verdicts.parquet").exists()
     assert len(served.bought) == 12

@@ -204,7 +204,8 @@ def test_a_table_damaged_in_the_middle_is_named(run: RunFolder, way: str) -> Non
 
 
 def test_a_check_of_verdicts_that_is_no_text_is_named(run: RunFolder) -> None:
-    verify_run(run.root, check={"check": "exact"}, progress=Silent())
+    with pytest.raises(RunError, match="none of the responses could be checked"):
+        verify_run(run.root, check={"check": "exact"}, progress=Silent())
     table = pq.read_table(run.verdicts)
     strange = pa.array([{"x": 1}] * table.num_rows)
     place = table.column_names.index("check")

@@ -22,7 +22,7 @@ from tutelage.cli.summaries import (
     select_text,
     verify_text,
 )
-from tutelage.errors import TutelageError
+from tutelage.errors import RunError, TutelageError
 from tutelage.experiments.frontier.page import frontier_words
 from tutelage.experiments.prove.compare import Compared
 from tutelage.experiments.prove.config import ProveSettings
@@ -243,10 +243,15 @@ def test_what_each_command_says_of_an_unusual_run_is_in_its_tables(
     candidates = pq.read_metadata(run.candidates).num_rows
     (tmp_path / "f.yaml").write_text("filters: [{kind: length, minimum: 9}]\n")
 
-    said = joined(verify_text(verify_run(run.root, check={"check": "exact"}, progress=Silent())))
-    verdicts = Counter(pq.read_table(run.verdicts)["verdict"].to_pylist())
-    assert counts_in(said, "verdict") == verdicts
-    check_counts(said, f"Checked {candidates:,} candidate")
+    check: dict[str, Any] = {"check": {"check": "exact"}, "progress": Silent()}
+    if rows == "one_row":  # there is no reference to check against
+        with pytest.raises(RunError, match=rf"\(cannot_check {candidates}\)"):
+            verify_run(run.root, **check)
+    else:
+        said = joined(verify_text(verify_run(run.root, **check)))
+        verdicts = Counter(pq.read_table(run.verdicts)["verdict"].to_pylist())
+        assert counts_in(said, "verdict") == verdicts
+        check_counts(said, f"Checked {candidates:,} candidate")
 
     said = joined(filter_text(filter_run(run.root, config=tmp_path / "f.yaml", progress=Silent())))
     kept = sum(pq.read_table(run.filters)["kept"].to_pylist())

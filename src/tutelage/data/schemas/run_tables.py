@@ -307,8 +307,8 @@ METRIC_AGREEMENT = table_schema(
     column(
         "spearman",
         pa.float64(),
-        title="Spearman's correlation",
-        about="null where there is no order to compare",
+        title="correlation",
+        about="Spearman's rho; null where there is no order to compare",
     ),
     column("low", pa.float64(), title="from", about="lower end of the 95 % interval"),
     column("high", pa.float64(), title="to", about="upper end of the 95 % interval"),
