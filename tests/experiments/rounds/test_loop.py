@@ -202,7 +202,7 @@ def test_a_loop_that_is_not_guarded_goes_on_and_says_what_it_broke(tmp_path: Pat
 
 def test_a_loop_ends_where_nothing_is_gained(tmp_path: Path) -> None:
     run_rounds(
-        rounds_settings(tmp_path, rounds=6, stop={"patience": 2, "min_flip_fraction": 0}),
+        rounds_settings(tmp_path, rounds=6, count=16, stop={"patience": 2, "min_flip_fraction": 0}),
         doors=round_doors(),
     )
     rounds = table(tmp_path / "out", "rounds")
