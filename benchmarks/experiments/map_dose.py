@@ -10,6 +10,7 @@ arm in which every rewrite is faulty, or, where that is missing, extrapolated fr
 import argparse
 from pathlib import Path
 
+import numpy as np
 from map_table import Arms, difference, read_arms, shown, table, tasks_of
 
 from tutelage.gate import break_even_share
@@ -61,6 +62,24 @@ def dose_table(arms: Arms, fault: str) -> list[tuple[str, float, float, float]]:
     return drawn
 
 
+def ratio_interval(arms: Arms, worst: str, *, draws: int = 2000) -> tuple[float, float]:
+    """Ends of the 95 % interval of B / H: seeds and items are drawn with replacement."""
+    names = ("refined", "original", worst)
+    seeds = sorted(set.intersection(*(set(arms[n]) for n in names)))
+    items = sorted(set.intersection(*(set(arms[n][s]) for n in names for s in seeds)))
+    good, plain, bad = (np.array([[arms[n][s][i] for i in items] for s in seeds]) for n in names)
+    chance = np.random.default_rng(0)
+    found = []
+    for _ in range(draws):
+        own = np.ix_(
+            chance.integers(len(seeds), size=len(seeds)),
+            chance.integers(len(items), size=len(items)),
+        )
+        found.append((good[own] - plain[own]).mean() / (plain[own] - bad[own]).mean())
+    low, high = np.quantile(found, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def break_even(arms: Arms, fault: str) -> None:
     """Print B, H and the share above which choosing pays, where both are clearly above 0."""
     percent, worst = doses_of(arms, fault)[-1]
@@ -72,11 +91,17 @@ def break_even(arms: Arms, fault: str) -> None:
         return
     clear = all(i.mean > 3 * i.standard_error for i in (benefit, harm))
     print("B and H are above 0 by three standard errors:", "yes" if clear else "no")
+    if not clear:
+        return
+    low, high = ratio_interval(arms, worst)
+    print(f"B / H = {benefit.mean / harm.mean:.2f} ({low:.2f} to {high:.2f})")
     for hits, false in RATES:
-        share = break_even_share(
-            hit_rate=hits, false_refusals=false, benefit_to_harm=benefit.mean / harm.mean
-        )
-        print(f"faulty rejected {hits:.0%}, clean rejected {false:.0%}: pays above {share}")
+        at = [
+            break_even_share(hit_rate=hits, false_refusals=false, benefit_to_harm=r) or 1.0
+            for r in (benefit.mean / harm.mean, low, high)
+        ]
+        told = f"pays above {at[0]:.3f} ({at[1]:.3f} to {at[2]:.3f})"
+        print(f"faulty rejected {hits:.0%}, clean rejected {false:.0%}: {told}")
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -174,3 +176,22 @@ def test_written_conversations_are_read_back(tmp_path: Path) -> None:
     assert row.candidates[0].messages == turns
     with pytest.raises(DataError, match="messages"):
         write_messages(path, [(turns, {"messages": 1})])
+
+
+def test_a_file_that_is_written_again_takes_the_leftovers_of_killed_programs_with_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "train.jsonl"
+    over = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
+                          capture_output=True, text=True).stdout.strip()  # fmt: skip
+    (tmp_path / f".train.jsonl.{over}.0123abcd.tmp").write_text("half")
+    others = (
+        f".train.jsonl.{os.getpid()}.0123abcd.tmp",  # of a program that runs
+        f".train.jsonl.more.{over}.0123abcd.tmp",  # of another file
+        ".train.jsonl.tmp",
+        "train.tmp",
+    )
+    for name in others:
+        (tmp_path / name).write_text("x")
+    write_jsonl(path, [{"a": 1}])
+    assert {p.name for p in tmp_path.iterdir()} == {"train.jsonl", *others}

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import re
@@ -34,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     What was at `path` stays there until the new file is whole and on disk. If the block fails,
     or the program is stopped, the temporary file is removed; if the program is killed, a hidden
-    file ending in `.tmp` stays behind and `path` is untouched.
+    file ending in `.tmp` stays behind until `path` is written again, and `path` is untouched.
 
     Args:
         path: The name the file is to have. Its folder must exist.
@@ -42,6 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         DataError: The file cannot be written.
     """
+    _remove_leftovers_of(path)
     with temporary_path(path) as temporary:
         yield temporary
         with writing(path):
@@ -109,6 +111,17 @@ def remove_leftovers_below(folder: Path) -> None:
         if named is not None and path.is_file() and not _is_running(int(named[1])):
             with writing(path):
                 path.unlink(missing_ok=True)
+
+
+def _remove_leftovers_of(path: Path) -> None:
+    """Remove the temporary files that killed programs left when they wrote this file."""
+    start = f".{path.name[:200]}."
+    for left in path.parent.glob(f"{glob.escape(start)}*.tmp"):
+        named = _TEMPORARY.fullmatch(left.name)
+        ours = named is not None and left.name.startswith(f"{start}{named[1]}.")
+        if named is not None and ours and not left.is_dir() and not _is_running(int(named[1])):
+            with suppress(OSError):  # another program removed it, or it may not be removed
+                left.unlink()
 
 
 def _is_running(process: int) -> bool:
