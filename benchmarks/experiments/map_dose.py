@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from map_table import Arms, difference, read_arms, shown, table, tasks_of
+from map_table import OPEN, Arms, difference, read_arms, shown, table, tasks_of
 
 from tutelage.gate import break_even_share
 from tutelage.reporting.charts import interval_chart
@@ -54,7 +54,7 @@ def dose_table(arms: Arms, fault: str) -> list[tuple[str, float, float, float]]:
             "" if to_original is None else str(to_original.seeds),
         ))  # fmt: skip
         if to_original is not None:
-            label = f"{percent} % {fault} minus originals"
+            label = f"{percent} %"
             drawn.append((label, to_original.mean, to_original.low, to_original.high))
     head = ("share of faulty rewrites", "minus no faulty ones", "minus all originals",
             "smallest difference found in 4 of 5", "p", "seeds")  # fmt: skip
@@ -115,7 +115,8 @@ def main() -> None:
         arms = read_arms(given.file, task)
         print(f"\n#### {given.fault}, {task}")
         found = dose_table(arms, given.fault)
-        drawn += [(f"{label}, {task}", *ends) for label, *ends in found]
+        outcome = "open references" if task == OPEN else "gain"
+        drawn += [(f"{outcome}, {label}", *ends) for label, *ends in found]
         break_even(arms, given.fault)
         for name in ("refined", "original"):
             print(f"{name} minus untrained: {shown(difference(arms, name, 'untrained'))}")
@@ -125,7 +126,7 @@ def main() -> None:
                 f"selected minus the other version: {shown(chosen)}, p {chosen.p_value:.3f}, {chosen.seeds} seeds"
             )
     if given.picture:
-        unit = "nats per token, 95 % interval"
+        unit = "rewrites minus originals, nats per token, 95 % interval"
         given.picture.write_text(interval_chart(drawn, unit=unit, first=[]))
 
 

@@ -199,7 +199,10 @@ def picture(path: Path, folder: Path, faults: Sequence[str], *, gain: bool) -> N
                 i = difference(arms, arm, against)
                 if i is not None:
                     name = f"{fault}: {arm} minus {against}".replace("permuted_gated", "permuted")
-                    rows.append((name.replace("mismatch-again", "again"), i.mean, i.low, i.high))
+                    name = name.replace("mismatch-again", "again").replace(
+                        "scrambled-again", "scrambled"
+                    )
+                    rows.append((name, i.mean, i.low, i.high))
     outcome = "the gain from the instruction" if gain else "open references"
     primary = [name for name, *_ in rows if name.endswith(" minus permuted")]
     unit = f"nats per token on {outcome}, 95 % interval"
