@@ -259,16 +259,20 @@ def test_the_recommendation_follows_from_the_shares() -> None:
     assert advice(replace(side(), false_refusals=None)) is None
 
 
+def why_verify_first(found: SideFinding) -> str:
+    made = recommendation_of(found, checkable=False)
+    assert made is not None
+    assert (made.advice, made.because) == ("verify_first", "doubtful")
+    return headline(made, found, noun="rewrites", detail=None)[1]
+
+
 def test_a_fault_that_shows_beyond_its_estimate_is_said_and_not_passed_over() -> None:
     none_found = KindFinding(
         kind="truncated", named=share_of(0, 200), estimate=Prevalence(share=0.0, low=0.0, high=0.03)
     )
     many = replace(none_found, alike=share_of(40, 200))
     found = side(kinds=(many,))
-    made = recommendation_of(found, checkable=False)
-    assert made is not None
-    assert (made.advice, made.because) == ("verify_first", "doubtful")
-    told = headline(made, found, noun="rewrites", detail=None)[1]
+    told = why_verify_first(found)
     assert "20 % look truncated (they score like a typical planted row)" in told
     accounted = Prevalence(share=0.35, low=0.3, high=0.4)
     quiet = (
@@ -286,10 +290,7 @@ def test_a_planted_fault_that_the_gate_often_misses_makes_its_kind_doubtful() ->
     assert missing.is_doubtful
     assert not clean.is_doubtful
     doubtful = side(kinds=(missing,))
-    made = recommendation_of(doubtful, checkable=False)
-    assert made is not None
-    assert (made.advice, made.because) == ("verify_first", "doubtful")
-    told = headline(made, doubtful, noun="rewrites", detail=None)[1]
+    told = why_verify_first(doubtful)
     assert "the gate finds only 53 % of planted `scrambled_words`" in told
 
 

@@ -1,4 +1,4 @@
-"""Forms in which a key may stand in a text, each with a quick test that rules it out.
+"""Forms in which a text can contain a key, each with a quick test that rules it out.
 
 The pattern of a form costs about a tenth of a microsecond a character, which is seconds for a
 reply of some megabytes. So each form has a condition that its matches fulfil and that the bytes of
@@ -200,7 +200,7 @@ def _forms(key: str) -> Iterator[KeyForm]:
         return
     variants = dict.fromkeys((key, key.lower(), key.upper()))
     for core in dict.fromkeys(core for variant in variants for core in base64_cores(variant)):
-        # The characters beside the core hold bits of the key too.
+        # The characters before and after the core hold bits of the key too.
         inside = r"\s{0,8}".join(map(_of_base64, core))
         yield KeyForm(
             pattern=rf"[A-Za-z0-9+/_-]?{inside}[A-Za-z0-9+/_-]?=*",

@@ -132,7 +132,7 @@ class Redactor:
         if len(self._key or "") < LEAST_ENCODED:
             return text
         for core in self._cores_85:
-            if core in text:  # the characters beside the core hold bytes of the key too
+            if core in text:  # its neighbours hold bytes of the key too
                 text = re.sub(rf"[!-~]{{0,5}}{re.escape(core)}[!-~]{{0,5}}", KEY, text)
         text, parts, end = self._unspelled(text), [], 0
         for low, high in _long_tokens(text, least=self._least):
@@ -394,7 +394,7 @@ def _decode_85(text: str) -> bytes:
     """Bytes of a text in base 85.
 
     Raises:
-        ValueError: Five characters stand for more than four bytes.
+        ValueError: Five characters encode more than four bytes.
     """
     padding = -len(text) % 5
     digits = _DIGIT_85[np.frombuffer((text + "~" * padding).encode(), np.uint8)].reshape(-1, 5)

@@ -425,29 +425,7 @@ def _as_error(problem: Mapping[str, Any]) -> Exception:
 class RayWorkers:
     """Ray workers for scoring and local teachers; Ray is imported when the first job starts."""
 
-    def scoring_job(
-        self,
-        student: StudentSettings,
-        reader: Reader,
-        score: ScoreSettings,
-        *,
-        out: Path,
-        open_student: Callable[[StudentSettings], Reader],
-        at_least: Statistics = "nll",
-    ) -> RayScoring:
-        """Scoring job that writes `out`.
-
-        Args:
-            student: Settings of the student that each worker opens.
-            reader: The student in this process.
-            score: Settings of the scores.
-            out: The table of scores.
-            open_student: How a worker opens its student; it is sent there.
-            at_least: Statistics that later stages need of the same readings.
-        """
-        return ray_job(
-            student, reader, score, out=out, open_student=open_student, at_least=at_least
-        )
+    scoring_job = staticmethod(ray_job)
 
     def teacher_opener(self, pool: RaySettings) -> OpensTeacher:
         """Opener of teachers; those that are local models are spread over the pool."""

@@ -154,7 +154,7 @@ def mixed(pool: Pool, mix: MixSettings, *, seed: int) -> tuple[Pool, Bools]:
     kind_N = _kinds(pool, mix, kinds)
     for code, name in enumerate(kinds):
         if not (pool.usable_N & (kind_N == code)).any():
-            known = ", ".join(sorted(pool.teachers)) or "nobody"
+            known = ", ".join(sorted(pool.teachers)) or "none"
             raise DataError(
                 f"no candidate that may be chosen is of the kind {name!r}, for which the mix by "
                 f"{mix.by} has a share",

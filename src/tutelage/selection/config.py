@@ -197,7 +197,7 @@ class SelectSettings(BaseModel):
     quotas: Mapping[str, int] = Field(
         default_factory=dict,
         description="The most examples to keep of each source, instead of a share or a count; "
-        f'"{OTHER_SOURCES}" stands for all that are not named, each on its own.',
+        f'"{OTHER_SOURCES}" applies to each source that is not named.',
     )
     diversity: Literal["k_center", "facility_location"] | None = Field(
         default=None,

@@ -75,7 +75,7 @@ _RUN = click.Path(path_type=Path, file_okay=False)
     "quotas",
     multiple=True,
     metavar="SOURCE=N",
-    help="How many examples to keep of a source; * stands for all other sources. Repeatable.",
+    help="How many examples to keep of a source; * means every other source. Repeatable.",
 )
 @setting_option("select.diversity")
 @setting_option(
