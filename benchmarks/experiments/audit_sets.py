@@ -91,8 +91,10 @@ SETS: Mapping[str, Callable[[Path], list[dict[str, Any]]]] = {
     "dolly": _dolly,
     "small_models_2": partial(_small_models, answer=1),
     "small_models_3": partial(_small_models, answer=2),
+    "small_models_4": partial(_small_models, answer=3),
+    "small_models_5": partial(_small_models, answer=4),
 }
-"""The answers of six small models are of one model a question; the last two sets of two others."""
+"""The answers of six small models are of one model a question; the last four sets of four others."""
 
 
 def _asked(row: Mapping[str, Any]) -> str:

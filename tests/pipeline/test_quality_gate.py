@@ -10,14 +10,15 @@ import pytest
 
 from tests.gate.gate_rows import CountingStudent, gate_rows
 from tutelage.errors import RunError, SettingsError
-from tutelage.gate import FAULTS, plant
+from tutelage.gate import FAULTS, MIN_EXAMPLES, plant
 from tutelage.pipeline import explain_example, run_all
 from tutelage.pipeline.config import RunSettings, checked
 from tutelage.pipeline.gate_results import read_gate
-from tutelage.pipeline.gate_stage import ensure_calibrated
+from tutelage.pipeline.gate_stage import ensure_calibrated, read_material
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.select_stage import decided
+from tutelage.pipeline.stages import stored_candidates
 from tutelage.progress import Silent
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings
@@ -196,3 +197,63 @@ def test_a_server_without_entropies_is_refused_before_anything_is_read(tmp_path:
     values["score"]["metrics"] = ["ifd", "r_ifd"]
     with pytest.raises(SettingsError, match="needs entropies"):
         checked(RunSettings, values, place="test")
+
+
+def write_rejected(folder: Path, pairs: Path, numbers: range) -> Path:
+    """The refinements of some rows, as a person would write down those that are no good."""
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    path = folder / "rejected.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"instruction": r["instruction"], "output": r["refined_output"]}) + "\n"
+            for r in (rows[n] for n in numbers)
+        )
+    )
+    return path
+
+
+@pytest.mark.parametrize("rows", [90, 30])
+def test_what_a_person_rejected_never_passes(tmp_path: Path, rows: int) -> None:
+    fitted = rows >= MIN_EXAMPLES
+    pairs = write_pairs(tmp_path, rows)
+    numbers = range(rows - 15 - 9 * fitted, rows)  # without a planted fault
+    settings = settings_of(
+        tmp_path, pairs, quality_gate="calibrated",
+        quality_gate_rejected=str(write_rejected(tmp_path, pairs, numbers)),
+    )  # fmt: skip
+    found = run_all(settings, progress=Silent(), doors=doors(), with_page=False)
+    assert found["quality_gate"]["fitted"] is fitted
+    run = RunFolder(root=tmp_path / "run")
+    row_of = {r["example_id"]: r["row"] for r in pq.read_table(run.examples).to_pylist()}
+    by_person = {
+        row_of[r["example_id"]]
+        for r in pq.read_table(run.quality_gate_table).to_pylist()
+        if r["fault"] == "rejected" and r["excess"] is None
+    }
+    assert by_person == set(numbers)
+    kept = {row_of[d["example_id"]] for d in pq.read_table(run.decisions).to_pylist() if d["kept"]}
+    assert not kept & set(numbers)
+    told = explain_example(tmp_path / "run", f"row:{rows - 1}")
+    assert "one of the rows of quality_gate_rejected" in told
+    if fitted:
+        assert found["quality_gate"]["refused"]["rejected"] >= len(numbers)
+        gate = read_gate(run)
+        assert gate is not None
+        assert "rejected" in {d.fault for d in gate.detectors}
+
+
+def test_what_a_person_rejected_is_not_fitted_on_as_clean(
+    folder: Path, summary: dict[str, Any], tmp_path: Path
+) -> None:
+    assert summary
+    written = list(stored_candidates(RunFolder(root=folder / "run").candidates))
+    rejected = write_rejected(tmp_path, folder / "pairs.jsonl", range(80, 90))
+    settings = SelectSettings(quality_gate="calibrated", quality_gate_rejected=str(rejected))
+    with doors().open_student(StudentSettings(model="counting")) as student:
+        material = read_material(
+            written, settings.model_copy(update={"quality_gate_examples": 1}), student=student,
+            progress=Silent(), doses=("strong",),
+        )  # fmt: skip
+    assert len(material.rejected) == 10
+    assert len(material.versions) == 180
+    assert len(material.clean) == 170

@@ -1,7 +1,7 @@
 """Results of a run's quality gate: its two files, and their description in words."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.selection import SelectSettings
 
 JUDGED, NOT_FITTED = "judged", "not_fitted"
+REJECTED = "rejected"
+"""Fault name of rows that the user provides as rejected by a person."""
 
 
 def read_gate(run: RunFolder) -> CalibratedGate | None:
@@ -79,6 +81,7 @@ def write_results(
     unread: Mapping[str, str],
     *,
     student: str,
+    rejected: Collection[str] = (),
 ) -> None:
     """Write one row for each candidate with text, in the order of the candidates.
 
@@ -88,6 +91,7 @@ def write_results(
         found: Judgement by candidate id.
         unread: Reason by id of each candidate without one.
         student: Fingerprint of the student.
+        rejected: Ids of candidates that a person rejected, whatever the gate finds.
     """
     rows = []
     for candidate in written:
@@ -98,7 +102,9 @@ def write_results(
             "status": unread.get(candidate.candidate_id, NOT_FITTED),
         }
         judgement = found.get(candidate.candidate_id)
-        if judgement is not None:
+        if candidate.candidate_id in rejected:
+            row |= {"status": JUDGED, "passed": False, "fault": REJECTED, "evidence": "{}"}
+        elif judgement is not None:
             row |= {
                 "status": JUDGED,
                 "passed": judgement.passed,
@@ -146,6 +152,8 @@ def in_words(result: Mapping[str, Any]) -> str:
     """
     if result["status"] != JUDGED:
         return f"quality gate: not judged ({result['status']})"
+    if result["excess"] is None:
+        return "quality gate: rejected, because it is one of the rows of quality_gate_rejected"
     numbers = [
         f"{name} {value:.3f}"
         for name, (value, part) in json.loads(result["evidence"]).items()

@@ -38,7 +38,7 @@ from tutelage.gate import (
 from tutelage.gate.features import DIFFERENCES
 from tutelage.metrics import most_of, statistics_for
 from tutelage.pipeline.config import checked
-from tutelage.pipeline.gate_results import NOT_FITTED, write_gate, write_results
+from tutelage.pipeline.gate_results import NOT_FITTED, REJECTED, write_gate, write_results
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.run_dir import RunFolder, checksum
 from tutelage.pipeline.score_stage import ReadingCounter
@@ -50,8 +50,6 @@ from tutelage.student import Statistics, StudentSettings
 
 GATE_VIEWS = (*VIEW_NAMES, END_VIEW)
 """Views that the gate's features are computed from."""
-REJECTED = "rejected"
-"""Fault name of rows that the user provides as rejected by a person."""
 _CLEAN_MOST = 4000
 """Most clean candidates on which a gate is fitted and measured."""
 _MEASURED: Statistics = "full"
@@ -204,6 +202,7 @@ class GateMaterial:
         clean: The candidates as rows that count as clean.
         planted: Rows with planted faults, and those that a person rejected.
         planted_examples: Into how many examples faults were planted.
+        rejected: Ids of candidates that a person rejected: they are no clean rows, and never pass.
     """
 
     versions: Sequence[GateVersion]
@@ -211,6 +210,7 @@ class GateMaterial:
     clean: Sequence[GateRow]
     planted: Sequence[GateRow]
     planted_examples: int
+    rejected: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> list[GateRow]:
@@ -243,12 +243,15 @@ def read_material(
     versions, unread = read_versions(written, student=student, progress=progress)
     originals = {v.example_id: v.features_F for v in versions if v.step == ORIGINAL}
     planted = _planted_rows(plants, originals, student, progress)
+    by_person = _same_texts(written, rejected)
+    unjudged = [v for v in versions if v.candidate_id not in by_person]
     return GateMaterial(
         versions=versions,
         unread=unread,
-        clean=_clean_rows(versions, seed=settings.seed),
+        clean=_clean_rows(unjudged, seed=settings.seed),
         planted=[*planted, *_rejected_rows(rejected, student, progress)],
         planted_examples=len({p.example_id for p, _, _ in plants}),
+        rejected=by_person,
     )
 
 
@@ -270,14 +273,21 @@ def _fit_and_judge(
         gate = fit_gate(rows, max_false_refusals=settings.max_false_refusals, seed=settings.seed)
     except TooFewRowsError as error:
         write_gate(run.quality_gate, {**about, "status": NOT_FITTED, "detail": str(error)})
-        write_results(run, written, {}, {}, student=student.fingerprint)
+        write_results(run, written, {}, {}, student=student.fingerprint, rejected=material.rejected)
         progress.end(note="not fitted")
         return {"fitted": False, "detail": str(error)}
     write_gate(run.quality_gate, {**about, "status": "fitted", "gate": gate.as_json()})
     found = gate.judge(np.stack([v.features_F for v in versions]))
     by_id = {v.candidate_id: j for v, j in zip(versions, found, strict=True)}
-    write_results(run, written, by_id, material.unread, student=student.fingerprint)
-    refused = Counter(j.fault for j in found if not j.passed)
+    write_results(
+        run, written, by_id, material.unread, student=student.fingerprint,
+        rejected=material.rejected,
+    )  # fmt: skip
+    refused = Counter(
+        j.fault for name, j in by_id.items() if not j.passed and name not in material.rejected
+    )
+    refused[REJECTED] += len(material.rejected)
+    refused = +refused
     progress.end(note=f"{refused.total()} rejected")
     return {
         "fitted": True,
@@ -367,6 +377,14 @@ def _rejected(settings: SelectSettings) -> Iterator[Candidate]:
         versions = [c for c in (*row.repeated, *row.candidates) if c.status == OK]
         if versions:
             yield versions[-1]
+
+
+def _same_texts(written: Sequence[Candidate], rejected: Sequence[Candidate]) -> frozenset[str]:
+    """Ids of the candidates whose instruction and response a person rejected."""
+    texts = {(c.instruction.strip(), c.response.strip()) for c in rejected}
+    return frozenset(
+        c.candidate_id for c in written if (c.instruction.strip(), c.response.strip()) in texts
+    )
 
 
 def _read(

@@ -243,7 +243,7 @@ QUALITY_GATE = table_schema(
         pa.float64(),
         title="above the threshold",
         unit="log-odds",
-        about="of that detector",
+        about="of that detector; null for a row that a person rejected",
     ),
     column("evidence", pa.string(), about="JSON: feature to value and log-odds, the largest first"),
 )
