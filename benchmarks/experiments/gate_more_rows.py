@@ -141,6 +141,25 @@ def curve(plain: Sequence[Text], planted: Sequence[Text]) -> Iterator[dict[str, 
             yield {"what": "five-fold", "rows": size, "repeat": repeat, **counts(judged)}
 
 
+def with_labels(plain: Sequence[Text], planted: Sequence[Text]) -> Iterator[dict[str, Any]]:
+    """Five-fold by question on all other folds' rows, with and without their labels."""
+    for labelled in (False, True):
+        for split in range(SPLITS):
+            judged: list[tuple[Text, bool]] = []
+            for fold in range(FOLDS):
+                rows = [t.as_row(labelled=labelled) for t in plain if _fold(t) != fold]
+                plants = [t.as_plant() for t in planted if _fold(t) != fold]
+                gate = fitted([*rows, *plants], split=split)
+                judged += verdicts(gate, [t for t in plain if _fold(t) == fold])
+            what = "all five sets, labelled" if labelled else "all five sets"
+            yield {
+                "what": what,
+                "rows": len(plain) * (FOLDS - 1) // FOLDS,
+                "repeat": split,
+                **counts(judged),
+            }
+
+
 def ceiling(plain: Sequence[Text]) -> None:
     """Print the AUC of models trained on the labels, five-fold by question."""
     from sklearn.ensemble import RandomForestClassifier
@@ -191,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--only", choices=("test", "curve", "ceiling"))
+    parser.add_argument("--only", choices=("test", "curve", "labels", "ceiling"))
     parser.add_argument("--out", type=Path, default=Path("gate-more-rows.csv"))
     given = parser.parse_args()
     plain, planted = texts(given.work, given.labels)
@@ -200,7 +219,11 @@ def main() -> None:
         return
     with given.out.open("w", newline="") as file:
         writer: csv.DictWriter[str] | None = None
-        for name, lines in (("test", on_new_texts), ("curve", curve)):
+        for name, lines in (
+            ("test", on_new_texts),
+            ("curve", curve),
+            ("labels", with_labels),
+        ):
             if given.only not in (None, name):
                 continue
             for line in lines(plain, planted):
