@@ -14,12 +14,13 @@ from tutelage.api.inputs import Data, data_values
 from tutelage.api.options import (
     DataOptions,
     FilterCallOptions,
+    ShownProgress,
     TeacherOptions,
     VerifyCallOptions,
     VerifyOptions,
     grouped,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, FilterComparison, Filtered, Verdicts, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_VERDICT
 from tutelage.api.workspace import (

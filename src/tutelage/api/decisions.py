@@ -13,10 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tutelage.api.inputs import scratch_folder
-from tutelage.api.opened_run import Run
-from tutelage.api.options import SelectOptions, grouped, renamed_keyword
-from tutelage.api.progress import ShownProgress, told
-from tutelage.api.results import Estimate, Exported, Report, Scores, Selection, estimate_of
+from tutelage.api.options import SelectOptions, ShownProgress, grouped, renamed_keyword, told
+from tutelage.api.results import Estimate, Exported, Report, Run, Scores, Selection, estimate_of
 from tutelage.api.table_result import BY_DECISION, BY_ROW_STATUS
 from tutelage.api.workspace import loaded_run, needed_run, workspace
 from tutelage.data import write_table

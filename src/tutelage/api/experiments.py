@@ -15,13 +15,14 @@ from tutelage.api.options import (
     DataOptions,
     DriftCallOptions,
     FrontierCallOptions,
+    ShownProgress,
     StudentOptions,
     TemplateOptions,
     grouped,
     model_values,
     renamed_keyword,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Estimate, FolderResult, Frontier, Rounds, estimate_of
 from tutelage.api.table_result import BY_DECISION, Result
 from tutelage.api.workspace import opened, optional, student_of, workspace

@@ -10,12 +10,13 @@ from tutelage.api.inputs import Data, data_values, is_path
 from tutelage.api.options import (
     DataOptions,
     ScoreCallOptions,
+    ShownProgress,
     StudentOptions,
     grouped,
     model_values,
     names_in,
+    told,
 )
-from tutelage.api.progress import ShownProgress, told
 from tutelage.api.results import Agreement, Estimate, FolderResult, Ranking, estimate_of
 from tutelage.api.workspace import Workspace, student_of, workspace
 from tutelage.errors import SettingsError

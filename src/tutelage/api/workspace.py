@@ -8,9 +8,8 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from tutelage.api.inputs import Data, data_values
-from tutelage.api.opened_run import Run, ScratchFolder
 from tutelage.api.options import DataOptions, grouped, model_values
-from tutelage.api.results import RunResult, Scores, Trained
+from tutelage.api.results import Run, RunResult, Scores, ScratchFolder, Trained
 from tutelage.errors import SettingsError
 from tutelage.pipeline import Student
 from tutelage.pipeline.resources import Doors, Reader

@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias
 
 from tutelage.data import INSTRUCTION_REFLECTION
 from tutelage.refinement import statuses
-from tutelage.refinement.chat_markup import Cleaned, cleaned
 from tutelage.refinement.prompt import Form
-from tutelage.refinement.reply_phrases import is_refusal
+from tutelage.refinement.reply_patterns import Cleaned, cleaned, is_refusal
 from tutelage.teacher import UNKNOWN, Reply, ending_of
 
 # ----------------------------------------------------------------------------------------------

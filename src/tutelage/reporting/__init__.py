@@ -16,8 +16,10 @@ from tutelage.reporting.blocks import (
     Table,
     schema_columns,
 )
-from tutelage.reporting.headline import Fact, facts, opening
 from tutelage.reporting.pages import (
+    Fact,
+    facts,
+    opening,
     render_html,
     render_markdown,
     render_markdown_page,

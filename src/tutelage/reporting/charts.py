@@ -6,11 +6,10 @@ Fields have our own names; the text of users is only ever data.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from tutelage.reporting.blocks import one_line
 from tutelage.reporting.number_format import number
 from tutelage.reporting.run_summary import Axis, Group, LengthBin, Plane, Spread
-from tutelage.reporting.sanitize import one_line
-from tutelage.reporting.svg import missing_pictures, svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.svg import LIGHT, missing_pictures, svg_of
 
 GROUP_WORDS: Mapping[Group, str] = {
     "original": "originals",

@@ -8,8 +8,8 @@ from tutelage.selection.baselines import NULL_NAMES
 from tutelage.selection.budget import cover
 from tutelage.selection.candidate_table import TableSource
 from tutelage.selection.config import MixSettings, RuleName, SelectSettings
-from tutelage.selection.coverage import Coverage
 from tutelage.selection.decide import (
+    Coverage,
     Selected,
     choose_parents,
     compared_columns,
@@ -19,8 +19,8 @@ from tutelage.selection.decide import (
 )
 from tutelage.selection.explanation import explain
 from tutelage.selection.gates import gate
-from tutelage.selection.model_free_rules import DEVIATION, FAULTY, band_deviations
 from tutelage.selection.reasons import OVERRULED, REASONS, meaning_of
+from tutelage.selection.rules import DEVIATION, FAULTY, band_deviations
 
 __all__ = [
     "DEVIATION",

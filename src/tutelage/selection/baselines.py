@@ -10,9 +10,17 @@ import pyarrow as pa
 
 from tutelage.data import ORIGINAL
 from tutelage.data.schemas import NULLS
-from tutelage.selection.candidate_table import NONE, Bools, Floats, Indexes, Pool, constant, take
+from tutelage.selection.candidate_table import (
+    NONE,
+    Bools,
+    Floats,
+    Indexes,
+    Pool,
+    constant,
+    draws,
+    take,
+)
 from tutelage.selection.config import SelectSettings
-from tutelage.selection.random_draws import draws
 from tutelage.selection.reasons import (
     CHOSEN_VERSION,
     LENGTH_MATCHED,
@@ -23,7 +31,7 @@ from tutelage.selection.reasons import (
     Verdict,
     why_unscored,
 )
-from tutelage.selection.simple_rules import first, most_changed, refinements
+from tutelage.selection.rules import first, most_changed, refinements
 
 NULL_NAMES = ("random", "random_version", "longest", "all_refined", "all_original")
 

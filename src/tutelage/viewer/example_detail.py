@@ -10,9 +10,8 @@ from tutelage.errors import DataError
 from tutelage.gate import FEATURES
 from tutelage.pipeline.gate_results import as_facts, results_of
 from tutelage.pipeline.overrides import Override, override_history
+from tutelage.reporting.blocks import difference, visible
 from tutelage.reporting.number_format import STEP_WORDS, reason_words
-from tutelage.reporting.sanitize import visible
-from tutelage.reporting.text_diff import difference
 from tutelage.viewer.run_store import Shelf
 
 DIFF_CHARACTERS = 12_000

@@ -14,7 +14,7 @@ from tutelage.data.token_table import StoredTokens, arrays_of, stored_tokens
 from tutelage.errors import DataError, StudentError, TutelageError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors, Reader
-from tutelage.reporting.sanitize import visible
+from tutelage.reporting.blocks import visible
 from tutelage.student import StudentSettings
 from tutelage.viewer.run_store import Shelf
 

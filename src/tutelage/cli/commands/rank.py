@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import click
 
-from tutelage.cli.console import shown_progress
 from tutelage.cli.options import (
     Function,
     data_options,
@@ -15,7 +14,7 @@ from tutelage.cli.options import (
     student_options,
     student_values,
 )
-from tutelage.cli.output import show_result
+from tutelage.cli.output import show_result, shown_progress
 from tutelage.cli.summaries import agreement_text, estimate_text, ranking_text
 
 _OUT = click.Path(path_type=Path, file_okay=False)

@@ -5,9 +5,8 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import shown_progress
 from tutelage.cli.options import template_options, template_values
-from tutelage.cli.output import inform, show_result
+from tutelage.cli.output import inform, show_result, shown_progress
 from tutelage.cli.summaries import device_text, doctor_text, export_text, truth_text
 from tutelage.errors import SettingsError
 

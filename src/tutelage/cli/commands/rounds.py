@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from tutelage.cli.console import fail_if_away, shown_progress
 from tutelage.cli.options import (
     data_options,
     data_settings,
@@ -18,7 +17,7 @@ from tutelage.cli.options import (
     template_values,
     tracker_options,
 )
-from tutelage.cli.output import inform, show_result
+from tutelage.cli.output import fail_if_away, inform, show_result, shown_progress
 from tutelage.cli.summaries import drift_text, estimate_text, frontier_text, rounds_text
 
 _CHECKS = ("maths", "number", "choice", "exact", "code", "constraints")

@@ -33,9 +33,9 @@ from tutelage.reporting import (
     render_page,
     schema_columns,
 )
+from tutelage.reporting.blocks import difference, whole
 from tutelage.reporting.charts import interval_chart
 from tutelage.reporting.number_format import count, share
-from tutelage.reporting.text_diff import difference, whole
 
 _STRONG = "Planted faults have the strong dose of docs/quality-gate.md; milder ones are found less"
 SHOWN = 3

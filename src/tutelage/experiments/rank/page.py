@@ -23,8 +23,7 @@ from tutelage.reporting import (
 )
 from tutelage.reporting.charts import CHART_WIDTH, WIDE_CHART_WIDTH, _altair, _data, _labels
 from tutelage.reporting.number_format import count
-from tutelage.reporting.svg import missing_pictures, svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.svg import LIGHT, missing_pictures, svg_of
 
 ALL = "all"
 NAMES_SHOWN = 6

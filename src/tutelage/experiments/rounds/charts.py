@@ -6,8 +6,7 @@ from typing import Any
 
 from tutelage.experiments.drift import UNITS
 from tutelage.reporting.charts import CHART_WIDTH, _altair, _data
-from tutelage.reporting.svg import svg_of
-from tutelage.reporting.theme import LIGHT
+from tutelage.reporting.svg import LIGHT, svg_of
 
 LOOP_WORDS: Mapping[str, str] = {
     "gate": "with the gate",
