@@ -107,7 +107,7 @@ def rounds(
         >>> tt.rounds("rounds.yaml", overrides={"rounds": 3})               # doctest: +SKIP
     """
     from tutelage.experiments.rounds import RoundsSettings, run_rounds
-    from tutelage.experiments.rounds.dry_run import estimate_rounds
+    from tutelage.experiments.rounds.loop import estimate_rounds
     from tutelage.pipeline.config import checked, file_values, with_overrides
 
     if is_path(config):
@@ -344,7 +344,7 @@ def frontier(
         >>> found.kept                                                       # doctest: +SKIP
     """
     from tutelage.experiments.frontier import find_frontier
-    from tutelage.experiments.frontier.dry_run import estimate_frontier
+    from tutelage.experiments.frontier.run import estimate_frontier
 
     reading, seeing, attempts, band = grouped(
         options, DataOptions, StudentOptions, AttemptOptions, BandOptions, function="frontier"

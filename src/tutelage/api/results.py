@@ -231,7 +231,7 @@ class Run:
         return Result(table=pq.read_table(self._folder.need(path)), outcome=outcome)
 
     def _in_force(self, view: str, *, outcome: Outcome | None = None) -> Result:
-        from tutelage.pipeline.sql_views import open_tables
+        from tutelage.pipeline.tables import open_tables
 
         self._folder.need(self._folder.decisions)
         tables = open_tables(self._folder)

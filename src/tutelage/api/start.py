@@ -158,7 +158,7 @@ def init(
         >>> import tutelage as tt
         >>> tt.init("my-run.yaml", student="smollm2-135m")  # doctest: +SKIP
     """
-    from tutelage.pipeline.config_file import write_config
+    from tutelage.pipeline.config import write_config
 
     return write_config(Path(file), force=force, data=data, student=student, out=out)
 
@@ -198,7 +198,7 @@ def doctor(
         True
     """
     if device is not None:
-        from tutelage.pipeline.device_check import device_report
+        from tutelage.pipeline.environment_check import device_report
 
         if student is not None or trainer_truth is not None:
             raise SettingsError(

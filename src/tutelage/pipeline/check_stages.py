@@ -32,10 +32,9 @@ from tutelage.filters import (
 from tutelage.pipeline.config import DataSettings, checked
 from tutelage.pipeline.resources import Doors, need_some, opened_journal, run_id
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.stage import Stage, note_stage, verify_stage
+from tutelage.pipeline.tables import open_tables, stream, write_verdicts
 from tutelage.pipeline.teacher_outage import attended, need_collected
-from tutelage.pipeline.verdict_parts import write_verdicts
 from tutelage.progress import Progress
 from tutelage.refinement import SAME_TEXT
 from tutelage.teacher import Journal, TeacherSettings

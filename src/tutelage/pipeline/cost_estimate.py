@@ -12,10 +12,9 @@ from tutelage.data import VIEW_NAMES, Candidate, content_hash, read, read_record
 from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student, tasks_left
 from tutelage.metrics import views_for
 from tutelage.models import give_memory_back
+from tutelage.pipeline.check_estimate import gate_work
 from tutelage.pipeline.config import DataSettings, RunSettings, ScoreSettings, checked
-from tutelage.pipeline.gate_estimate import gate_work
-from tutelage.pipeline.jobs import own_writer
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.jobs import own_writer, with_responses
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import candidates_of

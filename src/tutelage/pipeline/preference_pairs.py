@@ -16,11 +16,9 @@ from typing import Any, Literal, TypeAlias
 from tutelage.data.schemas import plain_turns
 from tutelage.errors import RunError, SettingsError
 from tutelage.pipeline.overrides import Override, overrides_of
-from tutelage.pipeline.row_weights import student_with_scores
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import has_column, has_tools
-from tutelage.pipeline.sql_views import open_tables, stream
-from tutelage.pipeline.verdict_parts import UNNAMED, checks_of
+from tutelage.pipeline.set_rows import has_column, has_tools, student_with_scores
+from tutelage.pipeline.tables import UNNAMED, checks_of, open_tables, stream
 
 Basis: TypeAlias = Literal["checked", "likelihood"]
 BASES: tuple[Basis, ...] = ("checked", "likelihood")

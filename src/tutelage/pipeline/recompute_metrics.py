@@ -18,7 +18,7 @@ from tutelage.metrics import METRICS, agreement, score_row, scores_schema
 from tutelage.pipeline.config import ScoreSettings, checked
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.score_stage import finish_table
-from tutelage.pipeline.sql_views import open_tables
+from tutelage.pipeline.tables import open_tables
 from tutelage.progress import Progress
 from tutelage.stats.bootstrap import clustered_interval
 

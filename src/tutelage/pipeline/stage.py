@@ -27,7 +27,7 @@ from tutelage.pipeline.overrides import overrides_digest
 from tutelage.pipeline.resources import prompts_used
 from tutelage.pipeline.run_dir import RunFolder, checksum, is_whole, sound
 from tutelage.pipeline.table_checks import problem_with
-from tutelage.pipeline.verdict_parts import feeding_check, verdicts_digest
+from tutelage.pipeline.tables import feeding_check, verdicts_digest
 from tutelage.refinement import RefineSettings
 from tutelage.selection import SelectSettings
 from tutelage.student import StudentSettings

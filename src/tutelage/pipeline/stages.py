@@ -63,8 +63,8 @@ from tutelage.pipeline.stage import (
     take_stage,
 )
 from tutelage.pipeline.summary_text import ASKED_AGAIN
+from tutelage.pipeline.tables import choice_in_words, feeding_check
 from tutelage.pipeline.teacher_outage import attended
-from tutelage.pipeline.verdict_parts import choice_in_words, feeding_check
 from tutelage.progress import Progress, Silent
 from tutelage.refinement import RefineSettings
 from tutelage.reporting.number_format import count

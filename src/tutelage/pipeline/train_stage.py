@@ -14,9 +14,8 @@ from tutelage.evaluation import EvaluateSettings, TaskSettings, evaluate_student
 from tutelage.pipeline.config import checked, yaml_value
 from tutelage.pipeline.export_stage import as_training_row
 from tutelage.pipeline.resources import need_some
-from tutelage.pipeline.row_weights import Weights, weighted_rows
 from tutelage.pipeline.run_dir import RunFolder
-from tutelage.pipeline.set_rows import chosen_rows
+from tutelage.pipeline.set_rows import Weights, chosen_rows, weighted_rows
 from tutelage.progress import Progress
 from tutelage.student import StudentModel, StudentSettings, open_student
 from tutelage.training import (

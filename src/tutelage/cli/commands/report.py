@@ -224,7 +224,7 @@ def doctor(
     if device is not None:
         if student is not None or file is not None:
             raise click.UsageError("--device tests with models of its own, without other options")
-        from tutelage.pipeline.device_check import device_report
+        from tutelage.pipeline.environment_check import device_report
 
         with shown_progress() as progress:
             found = device_report(device, progress=progress)

@@ -141,7 +141,7 @@ def frontier(
       tutelage frontier problems.jsonl --student smollm2-135m --sampled 4 --out runs/frontier
     """
     from tutelage.experiments.frontier import find_frontier
-    from tutelage.experiments.frontier.dry_run import estimate_frontier
+    from tutelage.experiments.frontier.run import estimate_frontier
 
     job = _frontier_job(data, out, options)
     with shown_progress() as progress:
@@ -218,7 +218,7 @@ def rounds(
         values["out"] = str(out)
     settings = load_rounds_settings(config, overrides=values)
     if dry_run:
-        from tutelage.experiments.rounds.dry_run import estimate_rounds
+        from tutelage.experiments.rounds.loop import estimate_rounds
 
         with shown_progress() as progress:
             estimated = estimate_rounds(

@@ -197,7 +197,7 @@ def init(file: Path, *, force: bool, **values: Any) -> None:
       tutelage init
       tutelage init my-run.yaml --data pairs.jsonl --student smollm2-135m
     """
-    from tutelage.pipeline.config_file import write_config
+    from tutelage.pipeline.config import write_config
 
     show_result(write_config(file, force=force, **values), text=_config_written)
 

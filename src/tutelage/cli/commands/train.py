@@ -320,7 +320,7 @@ def prove(
     """
     from tutelage.distributed import cells_elsewhere
     from tutelage.experiments.prove.forecast import forecast
-    from tutelage.experiments.prove.prove_job import prove as work
+    from tutelage.experiments.prove.run import prove as work
     from tutelage.training import tracked
 
     pool = ray_values({name: planning.pop(name) for name in POOL_FLAGS})

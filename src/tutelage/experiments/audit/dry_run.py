@@ -6,8 +6,8 @@ from typing import Any
 from tutelage.data import OK, read
 from tutelage.experiments.audit.config import AuditSettings
 from tutelage.experiments.audit.run import PLANTS, draw_sample, planted_into
-from tutelage.pipeline.gate_estimate import gate_work
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.check_estimate import gate_work
+from tutelage.pipeline.jobs import with_responses
 from tutelage.pipeline.resources import Doors
 from tutelage.pipeline.work_estimate import (
     MEASURE_SECONDS,

@@ -30,13 +30,20 @@ from tutelage.experiments.audit.findings import (
     recommendation_of,
     sides_of,
 )
-from tutelage.experiments.audit.page import SHOWN, page_of
-from tutelage.experiments.audit.words import facts_of, headline, label_of, noun_of, text_of
+from tutelage.experiments.audit.page import (
+    SHOWN,
+    facts_of,
+    headline,
+    label_of,
+    noun_of,
+    page_of,
+    text_of,
+)
 from tutelage.gate import Dose, TooFewRowsError
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.gate_results import write_gate
 from tutelage.pipeline.gate_stage import read_material, read_versions
-from tutelage.pipeline.load_stage import with_responses
+from tutelage.pipeline.jobs import with_responses
 from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.resources import versions as library_versions
 from tutelage.pipeline.stages import input_checksums

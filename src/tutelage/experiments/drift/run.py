@@ -18,8 +18,8 @@ from tutelage.pipeline.resources import Doors, Reader, opened_student
 from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import stored_examples
 from tutelage.pipeline.score_stage import score_candidates
-from tutelage.pipeline.sql_views import open_tables, stream
 from tutelage.pipeline.stages import stored_candidates
+from tutelage.pipeline.tables import open_tables, stream
 from tutelage.progress import Progress, Silent
 from tutelage.student import StudentSettings
 from tutelage.verification import Claim, VerifySettings, verify_table

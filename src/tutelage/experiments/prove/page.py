@@ -7,17 +7,18 @@ from typing import Any
 
 from tutelage.data.schemas import COMPARISONS, EFFICIENCIES
 from tutelage.evaluation import UNITS
-from tutelage.experiments.prove.compare import Compared, contrasts_of
-from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
-from tutelage.experiments.prove.efficiencies import (
+from tutelage.experiments.prove.compare import (
     NO_ROOM,
     OK,
     ORACLE,
     ORACLE_WORSE,
     UNGATED,
     ArmEfficiency,
+    Compared,
+    contrasts_of,
     roles_of,
 )
+from tutelage.experiments.prove.config import UNTRAINED, Balance, ProveSettings
 from tutelage.reporting import Cell, Column, Fact, Figure, Section, Table, schema_columns
 
 BALANCE_WORDS: Mapping[Balance, str] = {

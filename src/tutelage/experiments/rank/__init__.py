@@ -5,16 +5,18 @@ between students, and the corrected gain of a winner.
 """
 
 from tutelage.experiments.rank.answer_features import style_distances
-from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.answer_pool import Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS, Predictor, predictors_for
+from tutelage.experiments.rank.proxy_training import Rung, rungs_of
 from tutelage.experiments.rank.run import rank_sources, rank_teachers
-from tutelage.experiments.rank.sequential_stopping import (
+from tutelage.experiments.rank.standings import (
+    Standings,
     WatchSettings,
     asking_order,
     first_place_by_questions,
+    rank,
     still_running,
 )
-from tutelage.experiments.rank.standings import Standings, rank
 from tutelage.experiments.rank.student_agreement import (
     SHARES,
     choice_agreement,
@@ -23,7 +25,6 @@ from tutelage.experiments.rank.student_agreement import (
     rank_agreement,
     within_agreement,
 )
-from tutelage.experiments.rank.successive_halving import Rung, rungs_of
 
 __all__ = [
     "PREDICTORS",

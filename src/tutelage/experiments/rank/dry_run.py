@@ -15,10 +15,8 @@ from tutelage.experiments.rank.answer_pool import (
     pool_answers,
     question_of,
 )
-from tutelage.experiments.rank.config import OwnAnswers, RankSettings
-from tutelage.experiments.rank.grace_run import GraceSettings
-from tutelage.experiments.rank.proxy_training import ProbeSettings
-from tutelage.experiments.rank.successive_halving import rungs_of
+from tutelage.experiments.rank.config import GraceSettings, OwnAnswers, RankSettings
+from tutelage.experiments.rank.proxy_training import ProbeSettings, rungs_of
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.cost_estimate import (
     answering_work,

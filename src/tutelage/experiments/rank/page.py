@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tutelage.data import replacing, write_text
 from tutelage.data.schemas import SETTLING, STANDINGS
-from tutelage.experiments.rank.model import Ranked
+from tutelage.experiments.rank.answer_pool import Ranked
 from tutelage.experiments.rank.predictors import PREDICTORS
 from tutelage.reporting import (
     Cell,

@@ -1,7 +1,7 @@
 """Racing: teachers are asked a few questions first, and those that cannot be the best are dropped.
 
 Questions are sent in blocks. After each block the student scores the new answers, and a teacher
-that is significantly worse than another gets no more questions; the test of `sequential_stopping`
+that is significantly worse than another gets no more questions; the test of `standings`
 is valid however often it is evaluated. Replies are in the teacher cache, so the same command
 resumes and pays for nothing twice.
 """
@@ -18,12 +18,11 @@ from tutelage.data import Candidate, Example, read, write_table
 from tutelage.data.schemas import candidates_to_table
 from tutelage.errors import DataError, SettingsError, TeacherUnreachableError
 from tutelage.experiments.rank.answer_features import answers_table, style_of
-from tutelage.experiments.rank.answer_pool import PoolAnswer, in_asking_order, question_of
+from tutelage.experiments.rank.answer_pool import PoolAnswer, Ranked, in_asking_order, question_of
 from tutelage.experiments.rank.config import RankSettings
-from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.predictors import predictors_for
 from tutelage.experiments.rank.run import RankFolder, answers_tally, ranked_of, watched
-from tutelage.experiments.rank.sequential_stopping import WatchSettings, asking_order, still_running
+from tutelage.experiments.rank.standings import WatchSettings, asking_order, still_running
 from tutelage.pipeline import stages
 from tutelage.pipeline.config import checked, yaml_value
 from tutelage.pipeline.resources import (

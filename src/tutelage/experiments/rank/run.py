@@ -16,14 +16,17 @@ import pyarrow.parquet as pq
 
 from tutelage.data import content_hash, write_table
 from tutelage.errors import SettingsError
-from tutelage.experiments.rank.answer_features import answers_table, style_of
-from tutelage.experiments.rank.answer_pool import EntrantKind, Pool, pool_answers
+from tutelage.experiments.rank.answer_features import (
+    Graced,
+    answers_table,
+    grace_scores,
+    style_of,
+    with_grace,
+)
+from tutelage.experiments.rank.answer_pool import EntrantKind, Pool, Ranked, pool_answers
 from tutelage.experiments.rank.config import RankSettings
-from tutelage.experiments.rank.grace_run import Graced, grace_scores, with_grace
-from tutelage.experiments.rank.model import Ranked
 from tutelage.experiments.rank.predictors import Predictor, predictors_for
-from tutelage.experiments.rank.sequential_stopping import WatchSettings, first_place_by_questions
-from tutelage.experiments.rank.standings import rank
+from tutelage.experiments.rank.standings import WatchSettings, first_place_by_questions, rank
 from tutelage.pipeline import stages
 from tutelage.pipeline.config import checked
 from tutelage.pipeline.resources import Doors, begin, note, opened_student

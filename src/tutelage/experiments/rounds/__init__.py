@@ -16,14 +16,14 @@ from tutelage.experiments.rounds.config import (
     load_rounds_settings,
     stop_reason,
 )
-from tutelage.experiments.rounds.decision_changes import (
+from tutelage.experiments.rounds.loop import run_rounds
+from tutelage.experiments.rounds.model import (
     CHANGED,
     Direction,
     FlipTally,
     flips,
     tally_flips,
 )
-from tutelage.experiments.rounds.loop import run_rounds
 
 __all__ = [
     "CHANGED",
