@@ -205,15 +205,12 @@ class _Bench:
         return 4 if self.small else max(4, 32_000 // tokens)
 
 
-def device_report(
-    device: str = "auto", *, progress: Progress | None = None, seed: int = 0
-) -> dict[str, Any]:
+def device_report(device: str = "auto", *, progress: Progress | None = None) -> dict[str, Any]:
     """Test a device: correctness, speed, memory and training.
 
     Args:
         device: `auto`, or the name of one.
         progress: Told of each line.
-        seed: Seed of weights and rows.
 
     Returns:
         The device, its lines, and whether all of them are as they should be.
@@ -230,7 +227,7 @@ def device_report(
             )
     device = find_device() if device == "auto" else device
     check_device(device)
-    work = _Bench(device=device, small=kind_of(device) == "cpu", seed=seed)
+    work = _Bench(device=device, small=kind_of(device) == "cpu")
     checks: tuple[Callable[[_Bench], Iterator[DeviceLine]], ...] = (
         _facts,
         _tools,

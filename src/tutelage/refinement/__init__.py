@@ -9,8 +9,6 @@ from tutelage.refinement.reflection import (
     prompt_of,
     reflect,
     reflect_all,
-    reflect_instruction,
-    reflect_response,
     reflection_request,
 )
 from tutelage.refinement.refused_rewrite import (
@@ -26,12 +24,10 @@ from tutelage.refinement.sample import (
     SAME_TEXT,
     Accept,
     Crowd,
-    sample_all,
     sample_in_waves,
     sample_of_reply,
     sample_one,
     sample_request,
-    sample_requests,
 )
 from tutelage.refinement.statuses import REFINEMENT_STATUSES
 
@@ -56,17 +52,13 @@ __all__ = [
     "prompt_of",
     "reflect",
     "reflect_all",
-    "reflect_instruction",
-    "reflect_response",
     "reflection_request",
     "rewrite",
     "rewrite_all",
     "rewrite_request",
     "rewrite_step",
-    "sample_all",
     "sample_in_waves",
     "sample_of_reply",
     "sample_one",
     "sample_request",
-    "sample_requests",
 ]

@@ -174,7 +174,6 @@ async def rewrite_all(
     teacher: Teacher,
     settings: RefineSettings,
     on_done: Callable[[Candidate], None] | None = None,
-    outstanding: int = DEFAULT_OUTSTANDING,
 ) -> list[Candidate]:
     """Rewrite refused candidates; exactly one outcome each, in the order given.
 
@@ -183,7 +182,6 @@ async def rewrite_all(
         teacher: The teacher.
         settings: Prompt, limits, attempts.
         on_done: Called with each outcome as it arrives.
-        outstanding: Most requests at the same time.
     """
 
     async def one(_: int, item: Refused) -> Candidate:
@@ -192,4 +190,4 @@ async def rewrite_all(
             on_done(outcome)
         return outcome
 
-    return await run_bounded(refused, one, outstanding=outstanding)
+    return await run_bounded(refused, one, outstanding=DEFAULT_OUTSTANDING)

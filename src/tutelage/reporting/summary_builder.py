@@ -184,8 +184,6 @@ EXAMPLE = "example"
 REPEATED = "same_example"
 """Outcome: the row is another version of an example of an earlier row."""
 
-ALONE = "alone"
-"""Outcome: the example has no other version."""
 
 SCORED = "scored"
 UNDECIDED = "no_decision"

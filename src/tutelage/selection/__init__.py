@@ -14,7 +14,6 @@ from tutelage.selection.decide import (
     choose_parents,
     compared_columns,
     needed_metrics,
-    nulls,
     select,
 )
 from tutelage.selection.explanation import explain
@@ -42,6 +41,5 @@ __all__ = [
     "gate",
     "meaning_of",
     "needed_metrics",
-    "nulls",
     "select",
 ]

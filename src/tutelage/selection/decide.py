@@ -6,7 +6,6 @@ from typing import Any, assert_never
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tutelage.data import INSTRUCTION_REFLECTION, ORIGINAL, STEPS
 from tutelage.data.extensions import extension_named
@@ -27,13 +26,11 @@ from tutelage.selection.candidate_table import (
     Indexes,
     Pool,
     TableSource,
-    column_of,
     constant,
     count_values,
     from_floats,
     load_pool,
     take,
-    to_numpy,
     with_columns,
 )
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
@@ -328,50 +325,6 @@ def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
         rank_N=rank_N,
         reason_E=np.where(emptied_E, reason_E, verdict.reason_E),
     )
-
-
-def nulls(
-    *,
-    candidates: TableSource,
-    scores: TableSource,
-    decisions: pa.Table,
-    settings: SelectSettings,
-    student: str | None = None,
-    chosen: pa.Table | None = None,
-    gates: pa.Table | None = None,
-) -> pa.Table:
-    """Draw the baselines of earlier decisions, for example with another seed.
-
-    Args:
-        candidates: As in `select`.
-        scores: As in `select`.
-        decisions: A table of the DECISIONS schema.
-        settings: The seed is read.
-        student: As in `select`.
-        chosen: A table of the CHOSEN schema, where several candidates of an example were kept.
-        gates: As in `select`.
-
-    Returns:
-        A table of the NULLS schema; with the settings of the decisions, the same as
-        `Selected.nulls`.
-
-    Raises:
-        DataError: Tables that do not belong together.
-    """
-    pool = load_pool(
-        candidates=candidates,
-        scores=scores,
-        metrics=("response_tokens",),
-        examples=decisions.select(["example_id"]),
-        student=student,
-    )
-    if chosen is None:
-        chosen = decisions.filter(decisions["kept"])
-    index = to_numpy(pc.index_in(column_of(chosen, "example_id"), value_set=pool.example_ids))
-    kept_E: Indexes = np.bincount(index.astype(np.int64), minlength=pool.examples)
-    if gates is not None:
-        pool = shut_out(pool, gates, late=True)
-    return draw_nulls(pool, kept_E=kept_E, seed=settings.seed)
 
 
 def needed_metrics(rule: RuleName) -> tuple[str, ...]:

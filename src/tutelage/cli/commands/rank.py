@@ -112,7 +112,7 @@ def _estimate(
 ) -> None:
     from tutelage.experiments.rank.dry_run import estimate_ranking
     from tutelage.experiments.rank.proxy_training import probe_settings
-    from tutelage.experiments.rank.racing import teachers_of
+    from tutelage.experiments.rank.run import teachers_of
 
     with shown_progress() as progress:
         found = estimate_ranking(
@@ -187,7 +187,7 @@ def teachers(pool: str, *, ask: Path | None, **options: Any) -> None:
         if ask is None:
             found = rank_teachers(_job(pool, options), progress=progress)
         else:
-            from tutelage.experiments.rank.racing import ask_and_rank, teachers_of
+            from tutelage.experiments.rank.run import ask_and_rank, teachers_of
 
             asked = teachers_of(ask)
             limit = budget or options["questions"]

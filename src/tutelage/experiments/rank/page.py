@@ -26,6 +26,7 @@ from tutelage.reporting.number_format import count
 from tutelage.reporting.svg import LIGHT, missing_pictures, svg_of
 
 ALL = "all"
+_PNG_SCALE = 2.0
 NAMES_SHOWN = 6
 _NUMBER = ".4g"
 _IN_COLOUR = (
@@ -38,7 +39,7 @@ _FOLLOWED = (
 )
 
 
-def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
+def entrants_table(ranked: Ranked) -> pa.Table:
     """Table with one row per teacher or source, best first: numbers with intervals and ranks.
 
     Returns:
@@ -46,7 +47,7 @@ def entrants_table(ranked: Ranked, *, domain: str = ALL) -> pa.Table:
         predictor NAME, NAME_low, NAME_high, NAME_rank, NAME_rank_best, NAME_rank_worst.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for row in _of(ranked.standings, domain=domain):
+    for row in _of(ranked.standings, domain=ALL):
         entry = rows.setdefault(row["entrant"], {"entrant": row["entrant"]})
         name = row["predictor"]
         entry[name] = row["value"]
@@ -447,7 +448,7 @@ def as_picture(svg: str) -> str:
     return f'{svg[:start]}<rect width="100%" height="100%" fill="white"/>{svg[start:]}'
 
 
-def png_of(svg: str, *, scale: float = 2.0) -> bytes:
+def png_of(svg: str) -> bytes:
     """PNG image of a figure.
 
     Raises:
@@ -457,5 +458,5 @@ def png_of(svg: str, *, scale: float = 2.0) -> bytes:
         import vl_convert
     except ImportError as error:
         raise missing_pictures() from error
-    png: bytes = vl_convert.svg_to_png(as_picture(svg), scale=scale)
+    png: bytes = vl_convert.svg_to_png(as_picture(svg), scale=_PNG_SCALE)
     return png
