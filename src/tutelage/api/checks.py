@@ -182,7 +182,7 @@ def verify(
     place = Workspace(path=run.path) if run is not None and not run.is_temporary else None
     with TemporaryDirectory(prefix="tutelage-") as scratch, told(progress) as shown:
         folder = Path(scratch)
-        # Replies are kept beside the verdicts, or in the user's cache where those go away.
+        # Replies are kept next to the verdicts, or in the user's cache where those go away.
         place = place or (Workspace(path=Path(out)) if out is not None else workspace(None))
         judge = optional(teacher, lambda given: teacher_of(given, asking, place=place))
         job: dict[str, Any] = {"check": settings, "teacher": judge, "progress": shown}

@@ -233,7 +233,7 @@ def export(
         chosen: `selected`, or a baseline: `random`, `random_version`, `longest`, `all_refined`,
             `all_original`.
         out: A file to write, `.jsonl`, or `.parquet` for messages; its data card is written
-            beside it.
+            next to it.
         selection: A named selection; by default the run's own.
         push_to: `hub:NAME` or `hub:OWNER/NAME`: also push the set to the Hugging Face hub, with
             its data card. `summary["pushed"]` then has its address and revision.

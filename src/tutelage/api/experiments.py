@@ -162,7 +162,7 @@ def drift(
     """How far the texts of each dataset have changed from those of the first.
 
     Args:
-        *data: Paths or rows in memory (see `read`), or runs, which stand for their chosen sets;
+        *data: Paths or rows in memory (see `read`), or runs, of which the chosen sets are read;
             one run alone is compared with its own originals.
         student: Measure the likelihood of each text under this student: its name or settings.
         current: And under this one, such as the trained student.

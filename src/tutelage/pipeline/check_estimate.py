@@ -67,7 +67,7 @@ def estimate_verify_file(
         data: Settings of the data room, with `path`.
         check: Settings of the verification.
         fields: Which field holds the response, the reference and so on.
-        out: The Parquet file, beside which a judge's replies are kept.
+        out: The Parquet file; a judge's replies are kept next to it.
         progress: Told of each row read.
         teacher: Settings of the judge.
         measure_seconds: How long a check is timed at most; 0 takes the last measurement.
@@ -271,7 +271,7 @@ def estimate_filter(
                 unit="candidates",
                 tokens=0,
                 seconds=None,
-                basis="filters in this process ask nobody; they are not timed",
+                basis="filters in this process call no endpoint; they are not timed",
             )
         )
     progress.advance(candidates.num_rows)

@@ -76,7 +76,7 @@ class DataSettings(ReadSettings):
     @classmethod
     def _names_something(cls, path: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not path or "" in (path if isinstance(path, tuple) else ()):
-            # An empty name would be the folder one stands in.
+            # An empty name would be the current folder.
             raise ValueError("must not be empty")
         return path
 

@@ -265,7 +265,7 @@ def export(
         **preferences: `pairs`, `check` and `pairs_per_prompt`, for the formats of preferences.
 
     Returns:
-        The count of rows, the file, the snippet to paste, the data card that was written beside
+        The count of rows, the file, the snippet to paste, the data card that was written next to
         the file, and what a person should know before training.
 
     Raises:

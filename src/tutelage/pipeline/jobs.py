@@ -478,7 +478,7 @@ def select_again(
             tally = {**tally, "out_of_date": older}
         if run.selection is not None:
             return {**tally, "selection": run.selection, "out": str(run.decided_in)}
-        # Only now: what was refused must not be what the next call starts from.
+        # Only now: settings that raised an error must not be what the next call starts from.
         note(
             run,
             settings={**manifest.get("settings", {}), "select": settings.model_dump(mode="json")},

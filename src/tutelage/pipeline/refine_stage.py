@@ -149,7 +149,7 @@ def refine_candidates(
     """Write every loaded candidate and all its rewrites to one table.
 
     Args:
-        loaded: Originals and imported refinements; the candidates of an example stand together.
+        loaded: Originals and imported refinements; the candidates of an example come together.
         refining: The teacher, the settings and the choice between steps.
         out: The candidates table.
         total: How many examples there are, for the progress.

@@ -46,7 +46,7 @@ class GateCounts:
     unjudged: Mapping[str, int]
 
     @property
-    def refused(self) -> Mapping[str, int]:
+    def rejected(self) -> Mapping[str, int]:
         """Rejected versions by fault, the most frequent first."""
         both = Counter(self.originals) + Counter(self.others)
         return dict(sorted(both.items(), key=lambda item: (-item[1], item[0])))
@@ -58,9 +58,9 @@ def count_gate(run: RunFolder) -> GateCounts:
     rows = pq.read_table(run.need(run.quality_gate_table), columns=columns).to_pylist()
     steps = pq.read_table(run.need(run.candidates), columns=["candidate_id", "step"]).to_pylist()
     step_of = {row["candidate_id"]: row["step"] for row in steps}
-    refused = [row for row in rows if row["status"] == JUDGED and not row["passed"]]
-    originals = [row for row in refused if step_of.get(row["candidate_id"]) == ORIGINAL]
-    others = [row for row in refused if step_of.get(row["candidate_id"]) != ORIGINAL]
+    rejected = [row for row in rows if row["status"] == JUDGED and not row["passed"]]
+    originals = [row for row in rejected if step_of.get(row["candidate_id"]) == ORIGINAL]
+    others = [row for row in rejected if step_of.get(row["candidate_id"]) != ORIGINAL]
     return GateCounts(
         judged=sum(row["status"] == JUDGED for row in rows),
         originals=Counter(str(row["fault"]) for row in originals),
@@ -96,18 +96,18 @@ def gate_section(run: RunFolder, *, in_force: bool) -> "Iterator[Section]":
         title=_TITLE,
         paragraphs=tuple(_sentences(gate, counts, in_force=in_force)),
         figures=_figure(gate.results),
-        tables=(*_refused_table(counts), _held_out_table(gate)),
+        tables=(*_rejected_table(counts), _held_out_table(gate)),
     )
 
 
 def _sentences(gate: CalibratedGate, counts: GateCounts, *, in_force: bool) -> Iterator[str]:
     from tutelage.reporting.number_format import count, share
 
-    refused = sum(counts.refused.values())
-    said = f"The gate rejected {refused:,} of {count(counts.judged, 'judged version')}"
-    if refused:
-        fault, most = next(iter(counts.refused.items()))
-        said += f" ({share(refused / counts.judged)}), most often for {_plain(fault)} ({most:,})"
+    rejected = sum(counts.rejected.values())
+    said = f"The gate rejected {rejected:,} of {count(counts.judged, 'judged version')}"
+    if rejected:
+        fault, most = next(iter(counts.rejected.items()))
+        said += f" ({share(rejected / counts.judged)}), most often for {_plain(fault)} ({most:,})"
     yield f"{said}."
     if not in_force:
         yield "The decisions of this report do not use the gate: they were made with it off."
@@ -142,10 +142,10 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{_plain(name)} {n:,}" for name, n in counts.items())
 
 
-def _refused_table(counts: GateCounts) -> "Iterator[Table]":
+def _rejected_table(counts: GateCounts) -> "Iterator[Table]":
     from tutelage.reporting import Column, Table, schema_columns
 
-    if not counts.refused:
+    if not counts.rejected:
         return
     yield Table(
         caption="Rejected versions by their most likely fault",
@@ -164,7 +164,7 @@ def _refused_table(counts: GateCounts) -> "Iterator[Table]":
                 n,
                 n / counts.judged,
             )
-            for fault, n in counts.refused.items()
+            for fault, n in counts.rejected.items()
         ),
         note="The fault whose detector is furthest above its threshold. tutelage explain and the "
         "viewer show the numbers behind each verdict.",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 # ----------------------------------------------------------------------------------------------
-# What stands beside a run in its report: a second student, an experiment, a ranking.
+# Further sections of a report: a second student, an experiment, a ranking.
 # ----------------------------------------------------------------------------------------------
 
 

@@ -216,7 +216,7 @@ def _with_shots(
     shots: list[Message] = []
     for other in others[: settings.shots]:
         shots += [turn for turn in _solved(other) if turn.role != "system"]
-    # A system prompt stands first, or most chat templates refuse it.
+    # A system prompt comes first, or most chat templates raise an error.
     first = 1 if example.context[0].role == "system" else 0
     turns = (*example.context[:first], *shots, *example.context[first:])
     return replace(example, messages=turns)

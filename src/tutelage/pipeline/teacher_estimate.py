@@ -101,7 +101,7 @@ def refine_estimate(
     """What a rewriting of some data would ask the teacher, and the same as a part of the work.
 
     The replies that the cache holds are read as the run would read them, so that a rewriting that
-    was stopped is counted from where it stands.
+    was stopped is counted from where it stopped.
 
     Args:
         data: The rows.

@@ -11,9 +11,9 @@ from tutelage.refinement.reflection import (
     reflect_all,
     reflection_request,
 )
-from tutelage.refinement.refused_rewrite import (
+from tutelage.refinement.rejected_rewrite import (
     Complaint,
-    Refused,
+    Rejected,
     rewrite,
     rewrite_all,
     rewrite_request,
@@ -41,7 +41,7 @@ __all__ = [
     "Fault",
     "Prompt",
     "RefineSettings",
-    "Refused",
+    "Rejected",
     "SampleSettings",
     "candidate_of_reply",
     "fault_of_tools",

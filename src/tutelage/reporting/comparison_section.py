@@ -117,7 +117,7 @@ def _null_figure(sets: Sequence[SetTally], metric: str, means: Sequence[Mean | N
             ),
             rows=tuple(rows),
         ),
-        in_text=False,  # the means stand in the table of all sets
+        in_text=False,  # the means are in the table of all sets
     )
 
 

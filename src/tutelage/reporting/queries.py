@@ -215,7 +215,7 @@ class Database:
         """Rows of a query.
 
         Args:
-            query: SQL; `{name}` stands for a part.
+            query: SQL; `{name}` is a placeholder for a part.
             parameters: For its dollar names.
             **parts: SQL made from our own words and from identifiers that `quoted` has quoted.
         """

@@ -42,7 +42,7 @@ from tutelage.reporting.run_summary import (
 )
 
 # ----------------------------------------------------------------------------------------------
-# Sources, teachers, and the sets that stand beside the choice.
+# Sources, teachers, and the baselines of the choice.
 # ----------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Selection: the rule's decision on every example, and the baselines to compare it with.
 
-Exactly one decision an example, with its reason and the numbers it rested on, and beside it the
-nulls: sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
+Exactly one decision an example, with its reason and the numbers it rested on, and the baselines:
+sets of the same size chosen without the student. Columnar and pure: tables in, tables out.
 """
 
 from tutelage.selection.baselines import NULL_NAMES

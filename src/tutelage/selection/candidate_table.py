@@ -26,7 +26,7 @@ from tutelage.data.databases import hide_progress_bar
 from tutelage.errors import DataError
 
 # ----------------------------------------------------------------------------------------------
-# Arrow columns as numpy arrays and back. NaN and the index -1 stand for null, and only here.
+# Arrow columns as numpy arrays and back. Only here NaN and the index -1 mean null.
 # ----------------------------------------------------------------------------------------------
 
 
@@ -440,8 +440,8 @@ def draws(*columns: Column, seed: int, purpose: Purpose) -> tuple[Floats, ...]:
     Args:
         *columns: Columns of example or candidate ids; a null gets NaN.
         seed: Another seed gives independent numbers.
-        purpose: What draws for different purposes draws independently: otherwise the null beside
-            a random selection would be that selection.
+        purpose: Numbers for different purposes are independent: otherwise the random baseline
+            of a random selection would be that selection.
 
     Returns:
         For each column float64 in [0, 1), the same on every machine and in every order.

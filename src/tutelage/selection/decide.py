@@ -34,7 +34,7 @@ from tutelage.selection.candidate_table import (
     with_columns,
 )
 from tutelage.selection.config import BASELINES, RuleName, SelectSettings
-from tutelage.selection.gates import refused_late, shut_out
+from tutelage.selection.gates import rejected_late, shut_out
 from tutelage.selection.reasons import (
     CHOSEN_BY_EXTENSION,
     DROPPED_BY_EXTENSION,
@@ -43,7 +43,7 @@ from tutelage.selection.reasons import (
     SHUT_OUT,
     Verdict,
     Words,
-    refused_reason,
+    rejection_reason,
     words,
 )
 from tutelage.selection.rules import (
@@ -245,7 +245,7 @@ def select(
         gates: Candidates that may not be chosen, from `tutelage.selection.gate`; None: all may.
         embeddings: For `diversity`: `candidate_id` and `embedding` of all that may be chosen.
         columns: For `cheap` and `oracle`: `candidate_id` and the number that they compare, which
-            is not the student's and so is there for what the gates refused, too.
+            is not the student's and so is there for what the gates rejected, too.
 
     Returns:
         Exactly one decision an example. It depends on the ids, the scores and the seed, not on the
@@ -305,15 +305,15 @@ def _without(pool: Pool, verdict: Verdict, out_E: Bools, reason_E: Words) -> Ver
 
 def _checked_late(pool: Pool, verdict: Verdict, gates: pa.Table) -> Verdict:
     """Drop chosen candidates that are not right; the next ones of the example move up."""
-    word_N = refused_late(pool, gates)
-    refused_N = word_N != ""
-    if not refused_N.any():
+    word_N = rejected_late(pool, gates)
+    rejected_N = word_N != ""
+    if not rejected_N.any():
         return verdict
     first_word_E = np.where(verdict.chosen_E != NONE, word_N[verdict.chosen_E], "")
-    reason_E = np.array([refused_reason(str(word)) for word in first_word_E], dtype=np.object_)
+    reason_E = np.array([rejection_reason(str(word)) for word in first_word_E], dtype=np.object_)
     if verdict.rank_N is None:
         return _without(pool, verdict, first_word_E != "", reason_E)
-    places_N = np.where((verdict.rank_N != NONE) & ~refused_N, verdict.rank_N, np.nan)
+    places_N = np.where((verdict.rank_N != NONE) & ~rejected_N, verdict.rank_N, np.nan)
     rank_N = pool.ranks(~np.isnan(places_N), places_N, highest=False)
     chosen_E = np.full(pool.examples, NONE, dtype=np.int64)
     firsts = np.flatnonzero(rank_N == 0)
@@ -471,7 +471,7 @@ def choose_parents(
         metrics=(*needed_metrics(settings.rule), "response_tokens"),
     )
     best_E = _best(pool, settings)
-    # In paper mode an original without text can be the winner: nobody could reflect on it.
+    # In paper mode an original without text can be the winner: it cannot be rewritten.
     best_E = np.where((best_E != NONE) & pool.written_N[best_E], best_E, NONE)
     for step in (ORIGINAL, INSTRUCTION_REFLECTION):
         written_N = pool.of_step(step) & pool.written_N

@@ -33,7 +33,7 @@ from tutelage.selection.reasons import (
     ORIGINAL_KEPT,
     ORIGINAL_WITHIN_BANDS,
     OUTSIDE_BANDS,
-    REFUSED_BY_GATE,
+    REJECTED_BY_GATE,
     TRUTH_CLEAN,
     TRUTH_FAULTY,
     WITHIN_BANDS,
@@ -50,10 +50,10 @@ def decide_ifd_top(pool: Pool, _settings: SelectSettings) -> Verdict:
     ifd_N = pool.numbers["ifd"]
     best_E = pool.best(pool.usable_N & (ifd_N < 1), ifd_N, highest=True)
     scored_E = pool.consider((~np.isnan(ifd_N),), ifd_N, highest=False)
-    refused_E = np.where(scored_E != NONE, IFD_NOT_BELOW_1, why_unscored(pool, first(pool)))
+    rejected_E = np.where(scored_E != NONE, IFD_NOT_BELOW_1, why_unscored(pool, first(pool)))
     return Verdict(
         chosen_E=best_E,
-        reason_E=np.where(best_E != NONE, IN_THE_CUT, refused_E),
+        reason_E=np.where(best_E != NONE, IN_THE_CUT, rejected_E),
         evidence={"ifd_best": pool.at("ifd", np.where(best_E != NONE, best_E, scored_E))},
         order=Order(
             cost_E=-pool.at("ifd", best_E),
@@ -215,7 +215,7 @@ def _of_most_frequent_teacher(pool: Pool) -> Bools:
     named = sorted(range(len(pool.teachers)), key=lambda code: pool.teachers[code])
     place = np.empty(len(named) + 1, dtype=np.int64)
     place[named] = np.arange(len(named))
-    place[-1] = len(named)  # nobody named
+    place[-1] = len(named)  # no teacher named
     teacher_N = place[pool.teacher_N]
     counts = np.zeros((pool.examples, len(named) + 1), dtype=np.int64)
     np.add.at(counts, (pool.example_N, teacher_N), pool.usable_N)
@@ -229,7 +229,7 @@ def decide_srt_pairwise(pool: Pool, settings: SelectSettings) -> Verdict:
     Originals, samples and rewritten responses of originals take part where both `ifd` and
     `r_ifd` are below 1. An original among them defends its place: the one with the lowest
     `r_ifd` replaces it only if it is lower by more than the margin. With margin 0 that is what a
-    tournament of pairs comes to, whoever meets whom first.
+    tournament of pairs comes to, in whatever order they meet.
 
     Deviation from Selective Reflection-Tuning (arXiv 2402.10110), which compares two.
     """
@@ -243,11 +243,13 @@ def decide_srt_pairwise(pool: Pool, settings: SelectSettings) -> Verdict:
     stays_E = (holder_E != NONE) & ~(gain_E > settings.margin)
     chosen_E = np.where(stays_E, holder_E, best_E)
     scored_E = pool.consider((responses_N & ~np.isnan(ifd_N + r_ifd_N),), r_ifd_N, highest=False)
-    refused_E = np.where(scored_E != NONE, why_out(pool, scored_E), why_unscored(pool, first(pool)))
+    rejected_E = np.where(
+        scored_E != NONE, why_out(pool, scored_E), why_unscored(pool, first(pool))
+    )
     return Verdict(
         chosen_E=chosen_E,
         reason_E=np.where(
-            chosen_E == NONE, refused_E, np.where(stays_E, ORIGINAL_KEPT, LOWEST_R_IFD)
+            chosen_E == NONE, rejected_E, np.where(stays_E, ORIGINAL_KEPT, LOWEST_R_IFD)
         ),
         evidence={
             "ifd_chosen": pool.at("ifd", chosen_E),
@@ -347,7 +349,7 @@ def decide_cheap(pool: Pool, settings: SelectSettings, *, rule: _Decides) -> Ver
     """The most usual versions, in the number of refinements and originals that a rule keeps.
 
     Of each example the most usual refinement is considered. As many as the rule keeps stay; of the
-    other examples as many originals as the rule keeps. What the quality gate refused takes part:
+    other examples as many originals as the rule keeps. What the quality gate rejected takes part:
     the gate asks the student.
 
     Args:
@@ -358,8 +360,8 @@ def decide_cheap(pool: Pool, settings: SelectSettings, *, rule: _Decides) -> Ver
     verdict = rule(pool, settings)
     cost_N = _number(pool, DEVIATION, settings)
     kept_E = verdict.chosen_E != NONE
-    refused_N = np.array([status == REFUSED_BY_GATE for status in pool.statuses], dtype=np.bool_)
-    usable_N = (pool.usable_N | (pool.written_N & refused_N[pool.status_N])) & ~np.isnan(cost_N)
+    rejected_N = np.array([status == REJECTED_BY_GATE for status in pool.statuses], dtype=np.bool_)
+    usable_N = (pool.usable_N | (pool.written_N & rejected_N[pool.status_N])) & ~np.isnan(cost_N)
     original_N = pool.of_step(ORIGINAL)
     refined_E = pool.best(usable_N & ~original_N, cost_N, highest=False)
     original_E = pool.best(usable_N & original_N, cost_N, highest=False)

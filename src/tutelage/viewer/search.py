@@ -29,7 +29,7 @@ class Search:
     """One running or finished search.
 
     Args:
-        words: All must be in one version; between double quotes they stand as they are.
+        words: All must be in one version; between double quotes they are taken literally.
         sources: Parquet files with messages, each with the example of every row.
         examples: How many examples there are.
     """

@@ -190,7 +190,7 @@ def pieces_of(
         tokens: How many there should be.
 
     Returns:
-        What stands in front of the first token, and each token's text; None where the starts do
+        The text before the first token, and each token's text; None where the starts do
         not fit the text, as with several turns that were pooled.
 
     Examples:

@@ -371,8 +371,8 @@ def _read(
 ) -> tuple[AuditReadings, dict[str, str]]:
     """Token statistics of the sample, and reasons for texts that could not be read.
 
-    The gate is fitted on a part of the examples. If rows that are faulty already were many beside
-    the planted ones, its detectors would learn that these are clean.
+    The gate is fitted on a part of the examples. If many rows are faulty already, compared with the
+    planted ones, its detectors would learn that these are clean.
     """
     texts = planted_into(sample.candidates, settings)
     fitted_on = {c.example_id for c in texts}
@@ -529,7 +529,7 @@ def _examples(
     *,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Every text that was refused, that looks faulty and was not, or that is beyond the student.
+    """Every text that was rejected, that looks faulty and was not, or that is beyond the student.
 
     `shown` are those on the page.
     """
@@ -547,7 +547,7 @@ def _examples(
         if kind == PASSED and looks_like is None and not is_beyond(version):
             continue
         candidate = by_id[version.candidate_id]
-        refused = judgement is not None and not judgement.passed
+        rejected = judgement is not None and not judgement.passed
         found.append(
             {
                 "row": sample.row_of[version.candidate_id],
@@ -555,10 +555,10 @@ def _examples(
                 "candidate_id": version.candidate_id,
                 "step": version.step,
                 "title": _title(version.step, is_alone=version.example_id not in rewritten),
-                "kind": kind if refused else looks_like or BEYOND,
-                "fault": judgement.fault if judgement is not None and refused else None,
-                "excess": judgement.excess if judgement is not None and refused else None,
-                "evidence": dict(judgement.evidence) if judgement is not None and refused else {},
+                "kind": kind if rejected else looks_like or BEYOND,
+                "fault": judgement.fault if judgement is not None and rejected else None,
+                "excess": judgement.excess if judgement is not None and rejected else None,
+                "evidence": dict(judgement.evidence) if judgement is not None and rejected else {},
                 "version": candidate,
                 "original": None if version.step == ORIGINAL else originals.get(version.example_id),
             }

@@ -70,7 +70,7 @@ def drift_files(
     """Measure how far files, or the selections of runs, are from the first one.
 
     Args:
-        paths: Data files of any known shape, or run folders: a run stands for its chosen set, and
+        paths: Data files of any known shape, or run folders: of a run the chosen set is read, and
             a single run for its originals and its chosen set.
         job: See `DriftJob`.
         out: A Parquet file of the DRIFT schema, or None.

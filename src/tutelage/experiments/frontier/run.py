@@ -361,7 +361,7 @@ def _placing(
     return Placing(
         example_id=example.example_id,
         attempts=attempts.get(example.example_id),
-        # A prediction of an answer that nobody could check would be of no use.
+        # A prediction of an answer that no check could judge would be of no use.
         predicted=predicted.get(example.example_id) if example.reference else None,
         missing=NOT_ATTEMPTED if example.reference else NO_REFERENCE,
         tie=0.0 if row is None else float(row[0]),

@@ -239,8 +239,8 @@ def contrasts_of(settings: ProveSettings) -> list[tuple[str, str]]:
         if arm.select is not None and arm.select.rule in by_rule:
             rest = arm.select.model_dump(mode="json", exclude={"rule"})
             by_rule[arm.select.rule][str([arm.chooser, sorted(rest.items())])] = arm.name
-    chosen, refused = by_rule["chosen_version"], by_rule["refused_version"]
-    made = [(name, refused[key]) for key, name in chosen.items() if key in refused]
+    chosen, rejected = by_rule["chosen_version"], by_rule["refused_version"]
+    made = [(name, rejected[key]) for key, name in chosen.items() if key in rejected]
     return [*made, *(pair for pair in by_name if pair not in made)]
 
 
@@ -347,8 +347,8 @@ class ArmEfficiency:
         efficiency: The ratio; None unless the status is ok, like the next two.
         low: Lower end of Fieller's interval.
         high: Its upper end.
-        gain: Mean of arm less ungated.
-        room: Mean of oracle less ungated.
+        gain: Mean of arm minus ungated.
+        room: Mean of oracle minus ungated.
         seeds: Seeds that all three arms have.
         items: Items that all three arms have.
     """

@@ -32,8 +32,8 @@ _SMALL_P = 0.001
 def headline(compared: Sequence[Compared], settings: ProveSettings, *, primary: str) -> list[str]:
     """Result of the experiment, in one sentence for each student and balance.
 
-    The contrast of chosen and refused versions comes first, where there is one: it has the most
-    power. Then choice less reference.
+    The contrast of chosen and rejected versions comes first, where there is one: it has the most
+    power. Then choice minus reference.
 
     Args:
         compared: All comparisons.

@@ -208,7 +208,7 @@ class _Turns:
         if monotonic() - self._since >= self._seconds:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._since = None
-            sleep(_GAP_SECONDS)  # whoever waits has to notice
+            sleep(_GAP_SECONDS)  # processes that wait have to notice
 
 
 def is_done(folder: Path) -> bool:

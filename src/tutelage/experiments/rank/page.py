@@ -381,7 +381,7 @@ def _domain_section(ranked: Ranked, domains: Sequence[str]) -> Section:
 
 
 # ----------------------------------------------------------------------------------------------
-# Charts of rankings: who stands where, how a number settles, two numbers against each other.
+# Charts of rankings: places, how a number settles, two numbers against each other.
 # ----------------------------------------------------------------------------------------------
 
 

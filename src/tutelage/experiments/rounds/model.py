@@ -24,8 +24,8 @@ class FlipTally:
 
     Attributes:
         examples: Examples that both rounds decided on.
-        by_direction: Of these: `same`; `gained` was refused and is taken; `lost` was taken and is
-            refused; `other_version` another version of it is taken.
+        by_direction: Of these: `same`; `gained` was dropped and is kept; `lost` was kept and is
+            dropped; `other_version`: another version of it is kept.
         by_reason: Changed decisions by the reason before and after.
     """
 
@@ -156,7 +156,7 @@ class Round:
 
 
 def round_numbers(one: Round) -> dict[str, Any]:
-    """Numbers of a round besides its training loss, under `round/` and `drift/`."""
+    """Numbers of a round other than its training loss, under `round/` and `drift/`."""
     found: dict[str, Any] = {
         "round/kept": one.judged["kept"],
         "round/examples": one.judged["examples"],
@@ -246,5 +246,5 @@ class RoundsFolder:
 
     @property
     def rewrites(self) -> Path:
-        """Rewrites after a refusal, and whether they were chosen."""
+        """Rewrites after a rejection, and whether they were chosen."""
         return self.root / "rewrites.parquet"
