@@ -105,8 +105,13 @@ class TextSample:
         return round(tokens * self.characters / of_sample) if of_sample else 0
 
 
-def text_sample(candidates: Iterable[Candidate]) -> TextSample:
-    """Sample of candidates with text, taken in one pass with only the sample in memory."""
+def text_sample(candidates: Iterable[Candidate], *, most: int = SAMPLE_CANDIDATES) -> TextSample:
+    """Draw a sample in one pass, with only the sample in memory.
+
+    Args:
+        candidates: All; those without text are not counted.
+        most: The size of the sample.
+    """
     count = characters = 0
     heap: list[tuple[int, int, Candidate]] = []
     blocks: list[tuple[int, int, list[Candidate]]] = []
@@ -124,7 +129,7 @@ def text_sample(candidates: Iterable[Candidate]) -> TextSample:
         count += 1
         characters += _characters(candidate)
         heapq.heappush(heap, (place, count, candidate))
-        if len(heap) > SAMPLE_CANDIDATES:
+        if len(heap) > most:
             heapq.heappop(heap)
     drawn = sorted(heap, key=lambda entry: (-entry[0], entry[1]))
     # Whole runs first: the one at the end of the data may be short.
