@@ -103,7 +103,7 @@ def run_of(source: Any, options: Mapping[str, Any], *, function: str, progress: 
         source: A run, a result of a run, the folder of a run, or data.
         options: How data is read.
         function: Whose keywords they are, for a message.
-        progress: Told of each row that is read.
+        progress: Notified of each row that is read.
 
     Raises:
         SettingsError: A run is not read, so that options of reading have no effect on it.

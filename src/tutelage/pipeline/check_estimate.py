@@ -64,11 +64,11 @@ def estimate_verify_file(
     """Estimate what `verify_file` would ask a judge, or how long it would check; nothing is sent.
 
     Args:
-        data: Settings of the data room, with `path`.
+        data: Settings of the data, with `path`.
         check: Settings of the verification.
         fields: Which field holds the response, the reference and so on.
         out: The Parquet file; a judge's replies are kept next to it.
-        progress: Told of each row read.
+        progress: Notified of each row read.
         teacher: Settings of the judge.
         measure_seconds: How long a check is timed at most; 0 takes the last measurement.
 
@@ -116,7 +116,7 @@ def estimate_verify_run(
     Args:
         root: The run folder.
         check: Settings of the verification, or `{"check": "agreement"}`.
-        progress: Told of the candidates.
+        progress: Notified of the candidates.
         teacher: Settings of the judge.
         measure_seconds: How long a check is timed at most; 0 takes the last measurement.
 
@@ -246,7 +246,7 @@ def estimate_filter(
     Args:
         root: The run folder.
         config: A YAML file with a list `filters`, or what it would hold.
-        progress: Told when it begins and ends.
+        progress: Notified when it begins and ends.
         teacher: Settings of the teacher.
         compare: Whether each filter is applied on its own, to all candidates.
 

@@ -67,7 +67,7 @@ def estimate_run(
 
     Args:
         settings: Settings of the run.
-        progress: Told of each row.
+        progress: Notified of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
 
@@ -92,7 +92,7 @@ def run_work(
 
     Args:
         settings: Settings of the run.
-        progress: Told of each row.
+        progress: Notified of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
         read_again: Whether other students, whose cache is empty, will read the same.
@@ -223,10 +223,10 @@ def estimate_score(
     """Estimate the student's reading of `score_data` or `score_run`.
 
     Args:
-        student: Settings of the student room.
+        student: Settings of the student.
         metrics: Names of per-candidate metrics.
-        progress: Told of each row.
-        data: Settings of the data room, with `path`; or
+        progress: Notified of each row.
+        data: Settings of the data, with `path`; or
         run: A run folder, whose candidates are scored.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.

@@ -210,7 +210,7 @@ def device_report(device: str = "auto", *, progress: Progress | None = None) -> 
 
     Args:
         device: `auto`, or the name of one.
-        progress: Told of each line.
+        progress: Notified of each line.
 
     Returns:
         The device, its lines, and whether all of them are as they should be.

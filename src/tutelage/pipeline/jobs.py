@@ -59,7 +59,7 @@ def run_all(
 
     Args:
         settings: Everything that decides what the run does.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How student and teacher are reached; tests put fakes behind them.
         with_page: Whether the report is drawn; `report` is an empty text where it is not.
 
@@ -218,13 +218,13 @@ def refine_data(
     """Load rows and let a teacher rewrite them, into a run folder.
 
     Args:
-        data: Settings of the data room, with `path`.
-        teacher: Settings of the teacher room.
-        refine: Settings of the refinement room.
+        data: Settings of the data, with `path`.
+        teacher: Settings of the teacher.
+        refine: Settings of the refinement.
         student: The student that chooses on the way, by name or with settings; None writes
             every branch.
         out: The run folder.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         engine: `ray` spreads a local teacher over a pool of workers.
         ray: Settings of the pool.
         doors: How student and teacher are reached.
@@ -297,11 +297,11 @@ def score_data(
     """Score rows with a student, into a table with one row per input row, in order.
 
     Args:
-        data: Settings of the data room, with `path`.
-        student: Settings of the student room.
+        data: Settings of the data, with `path`.
+        student: Settings of the student.
         metrics: Names of per-candidate metrics.
         out: The Parquet file.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         statistics: Where the statistics of every token are to be kept, or None.
         engine: `local` reads in this process, `ray` in a pool of workers.
         ray: Settings of the pool.
@@ -356,9 +356,9 @@ def score_run(
 
     Args:
         root: The run folder.
-        student: Settings of the student room.
+        student: Settings of the student.
         metrics: Names of per-candidate metrics.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         doors: How the student is reached.
 
     Returns:
@@ -393,9 +393,9 @@ def load_data(*, data: Mapping[str, Any], out: Path, progress: Progress) -> dict
     """Read rows and the candidates that come with them into a run folder.
 
     Args:
-        data: Settings of the data room, with `path`.
+        data: Settings of the data, with `path`.
         out: The run folder.
-        progress: Told of each row.
+        progress: Notified of each row.
 
     Returns:
         The tally of the stage.
@@ -451,7 +451,7 @@ def select_again(
         root: The run folder.
         given: Settings of the selection that differ from those of the last one.
         student: Fingerprint of the student whose scores decide; None takes the run's own.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         afresh: Whether what is not given is the default, and not what it was last time.
         name: Write it to `selections/NAME/` and leave the other selections as they are; None or
             `main` is the run's own selection.
@@ -555,9 +555,9 @@ def run_demo(
 
     Args:
         out: The run folder.
-        student: Settings of the student room.
-        progress: Told how far each stage is.
-        say: Told, in a sentence, what happens next.
+        student: Settings of the student.
+        progress: Notified of the progress of each stage.
+        say: Receives a sentence on what happens next.
         doors: How student and teacher are reached.
 
     Returns:

@@ -90,7 +90,7 @@ def recompute(
         statistics: What `score --statistics` or `score.statistics` of a run has written.
         metrics: Names of per-candidate metrics.
         out: The scores table to write, in the order of the statistics.
-        progress: Told of each row.
+        progress: Notified of each row.
 
     Returns:
         The tally of statuses.

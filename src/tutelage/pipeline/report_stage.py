@@ -421,7 +421,7 @@ def write_report(
     Args:
         root: The run folder.
         compare_with: Other runs over the same data, experiments and rankings, each a chapter.
-        progress: Told when it is done.
+        progress: Notified when it is done.
         selection: The named selection that is reported on; None is the run's own.
         compared: Other selections of the run, each a chapter.
 

@@ -188,7 +188,7 @@ async def attended(
         journal: Where replies are kept.
         run: The name of the run that pays.
         doors: How teachers are opened.
-        progress: Told what is going to be asked, and of what fails.
+        progress: Notified of what is asked and of what fails.
         requests: How many will be asked, such as `up to 48 requests`.
 
     Raises:

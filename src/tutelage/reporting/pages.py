@@ -278,7 +278,7 @@ def render_html(summary: Summary, *, more: Sequence[Section] = (), pictures: boo
 
     Args:
         summary: What `summarise` found.
-        more: Sections of other rooms; they go before the settings.
+        more: Sections of other packages; they go before the settings.
         pictures: Without them each figure is its table, and no picture library is needed.
 
     Returns:

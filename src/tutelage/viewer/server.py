@@ -82,7 +82,7 @@ def serve(
         embedder: A model2vec model, a folder or a name on the hub, for the search by meaning and
             the map; None takes the one that the selection was made with, if any.
         opened: Called with the link once the server listens.
-        progress: Told while the index is made.
+        progress: Notified while the index is made.
         doors: How the student is reached; tests put a fake behind them.
 
     Raises:

@@ -30,7 +30,7 @@ def estimate_audit(
 
     Args:
         settings: Settings of the audit.
-        progress: Told of each row.
+        progress: Notified of each row.
         doors: How the student is reached.
         measure_seconds: How long its speed is measured at most; 0 takes the last measurement.
     """

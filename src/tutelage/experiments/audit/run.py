@@ -66,8 +66,8 @@ class AuditSample:
         examples: How many examples have a response.
         without_response: How many examples have none.
         drawn: How many examples were drawn.
-        without_text: Why versions of drawn examples have no text, with counts.
-        with_reference: How many drawn examples have a reference to check answers against.
+        without_text: Why versions of sampled examples have no text, with counts.
+        with_reference: How many sampled examples have a reference to check answers against.
     """
 
     candidates: tuple[Candidate, ...] = field(repr=False)
@@ -97,16 +97,16 @@ class _Drawn:
 def draw_sample(
     rows: Iterable[Row], *, examples: int, seed: int, progress: Progress
 ) -> AuditSample:
-    """Draw examples in one pass over the rows, with only the sample in memory.
+    """Sample examples in one pass over the rows, with only the sample in memory.
 
     The sample depends on the seed and the ids of examples, not on their order. If an example has
     several responses, one of them is sampled, together with the original if there is one.
 
     Args:
         rows: All rows.
-        examples: How many examples are drawn, at most.
-        seed: Seed of the draw.
-        progress: Told of each row.
+        examples: How many examples are sampled, at most.
+        seed: Seed of the sample.
+        progress: Notified of each row.
     """
     statuses: Counter[str] = Counter()
     drawn: dict[str, _Drawn] = {}
@@ -220,9 +220,9 @@ def audit(
 
     Args:
         data: A path, a folder, a glob or a hub data set; or what `tutelage.read` gives.
-        student: A folder, a hub id or an alias; or settings of the student room.
+        student: A folder, a hub id or an alias; or settings of the student.
         out: The folder for audit.html, audit.json and gate.json; by default audit-NAME.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         doors: How the student is reached.
         **settings: Anything else `AuditSettings` takes, such as `examples` and `seed`.
 
@@ -291,7 +291,7 @@ def audit_data(
 
     Args:
         settings: Everything that decides what it finds.
-        progress: Told how far it is.
+        progress: Notified of the progress.
         doors: How the student is reached.
         rows: Read instead of `settings.data`.
 
@@ -391,7 +391,7 @@ def planted_into(candidates: Sequence[Candidate], settings: AuditSettings) -> li
     """The versions of the examples that the gate is fitted and measured on.
 
     Args:
-        candidates: Of the sample, in the order in which they were drawn.
+        candidates: Of the sample, in its order.
         settings: `planted` says into how many examples faults are planted.
     """
     names = list(dict.fromkeys(c.example_id for c in candidates))

@@ -74,7 +74,7 @@ def drift_files(
             a single run for its originals and its chosen set.
         job: See `DriftJob`.
         out: A Parquet file of the DRIFT schema, or None.
-        progress: Told of each text that is read.
+        progress: Notified of each text that is read.
         doors: How students are reached.
 
     Returns:
@@ -205,7 +205,7 @@ def text_set(
         texts: At least one.
         students: By the measure that their mean loss is called.
         check: How responses are checked; None checks nothing.
-        progress: Told of each text a student reads.
+        progress: Notified of each text a student reads.
     """
     progress = progress or Silent()
     candidates = [text.candidate for text in texts]

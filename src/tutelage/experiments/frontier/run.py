@@ -141,7 +141,7 @@ def find_frontier(
 
     Args:
         job: See `FrontierJob`.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How student and teacher are reached.
 
     Returns:
@@ -505,7 +505,7 @@ def estimate_frontier(
 
     Args:
         job: See `FrontierJob`.
-        progress: Told of the rows.
+        progress: Notified of the rows.
         doors: How the student is reached.
         measure_seconds: How long each speed is measured at most; 0 takes the last measurement.
 

@@ -46,7 +46,7 @@ class SetRow:
     """One row of training data.
 
     Attributes:
-        question: What the draw goes by: the example's id, or a hash of the context.
+        question: What is sampled: the example's id, or a hash of the context.
         candidate: The row itself.
     """
 
@@ -173,12 +173,12 @@ def instruction_hash(context: Sequence[Message]) -> str:
 
 
 def in_drawn_order(rows: Iterable[SetRow], *, seed: int, draw: int = 0) -> list[SetRow]:
-    """Rows in an order that depends only on their instructions, the seed and the draw.
+    """Rows in a random order that depends only on their instructions, the seed and `draw`.
 
     Args:
         rows: The rows.
         seed: Seed of the order.
-        draw: Number of the draw.
+        draw: Number of the random order.
     """
     return sorted(
         rows,
@@ -190,7 +190,7 @@ def in_drawn_order(rows: Iterable[SetRow], *, seed: int, draw: int = 0) -> list[
 
 
 def first_examples(rows: Sequence[SetRow], *, examples: int, place: str) -> list[SetRow]:
-    """First examples in a drawn order.
+    """First examples in a random order.
 
     Args:
         rows: The rows in their order.
@@ -216,13 +216,13 @@ def within_budget(
     slack: float = 0.0,
     place: str = "the set",
 ) -> list[SetRow]:
-    """Rows in drawn order up to a budget of trained tokens.
+    """Rows in random order up to a budget of trained tokens.
 
     A row that would pass it is skipped, so the budget is nearly used up; whether a row is taken
     still does not depend on which seed drew it for another arm.
 
     Args:
-        rows: In drawn order.
+        rows: In random order.
         tokens: Trained tokens of each row, by candidate id.
         budget: At least 1.
         slack: So many tokens may stay unused where that is more than a tenth of the budget, since
@@ -279,7 +279,7 @@ class HeldOut:
 
 
 def hold_out(run: RunFolder, *, examples: int) -> HeldOut:
-    """Draw examples of a run on which no arm may train.
+    """Sample examples of a run on which no arm may train.
 
     Raises:
         DataError: The run has fewer examples that are complete.
@@ -322,7 +322,7 @@ class Cell:
         key: Hash of all it depends on, and the name of its folder.
         student: Name of the student.
         arm: Name of the arm, or `untrained`.
-        seed: Seed of draw and training.
+        seed: Seed of sample and training.
         balance: What is equal between the arms.
         rows: What it trains on; empty for `untrained`.
         tokens: Trained tokens of these rows.
@@ -347,7 +347,7 @@ class Plan:
 
 
 def plan_experiment(settings: ProveSettings, *, progress: Progress) -> Plan:
-    """Draw all sets and write the files of held-out references; nothing is trained.
+    """Sample all sets and write the files of held-out references; nothing is trained.
 
     Raises:
         TutelageError: A set cannot be had, or is smaller than `examples`.

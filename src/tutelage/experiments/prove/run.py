@@ -86,7 +86,7 @@ def run_experiment(
 
     Args:
         settings: The experiment.
-        progress: Told of each cell.
+        progress: Notified of each cell.
         most_cells: Stop after so many, to continue another time.
         elsewhere: Works on the cells instead of this process.
 
@@ -430,7 +430,7 @@ def prove(
         out: Instead of the folder it names.
         quick: Only choice and reference, with fewer examples, seeds and items.
         most_cells: Stop after this many trainings, to continue another time; 0 only reports.
-        progress: Told of each cell.
+        progress: Notified of each cell.
         selection: The choice is this selection of each run, instead of what CONFIG says.
         elsewhere: Works on the cells instead of this process.
 

@@ -160,7 +160,7 @@ def answers_table(
         answers: Question by question: answers that share a context are read together.
         settings: What is wanted.
         student: The student that reads.
-        progress: Told of each answer.
+        progress: Notified of each answer.
         style: The distance of each answer's style, where it is wanted.
 
     Returns:
@@ -354,7 +354,7 @@ def grace_scores(
         student: A small model: every answer costs a backward pass in float32.
         folder: Where gradients are kept; a second call computes only what is not there.
         seed: Seed of the projection and the splits.
-        progress: Told of each answer.
+        progress: Notified of each answer.
     """
     from tutelage.student.gradients import projected_gradients
 

@@ -65,7 +65,7 @@ def estimate_ranking(
     Args:
         job: See `RankSettings`.
         kind: Whether teachers or sources are ranked.
-        progress: Told of the rows.
+        progress: Notified of the rows.
         teachers: The teachers that are asked first.
         budget: Questions to each of them, at most.
         probe: See `ProbeSettings`; None where sources are not tried out.

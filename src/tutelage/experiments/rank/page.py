@@ -21,7 +21,13 @@ from tutelage.reporting import (
     render_page,
     schema_columns,
 )
-from tutelage.reporting.charts import CHART_WIDTH, WIDE_CHART_WIDTH, _altair, _data, _labels
+from tutelage.reporting.charts import (
+    CHART_WIDTH,
+    WIDE_CHART_WIDTH,
+    chart_data,
+    distinct_labels,
+    import_altair,
+)
 from tutelage.reporting.number_format import count
 from tutelage.reporting.svg import LIGHT, missing_pictures, svg_of
 
@@ -399,8 +405,8 @@ def line_chart(
         x: Title of the x axis.
         y: Title of the y axis.
     """
-    alt = _altair()
-    names = _labels([name for name, _ in lines])
+    alt = import_altair()
+    names = distinct_labels([name for name, _ in lines])
     data = [
         {"line": key, "x": at, "y": value}
         for key, (_, points) in zip(names, lines, strict=True)
@@ -408,7 +414,7 @@ def line_chart(
     ]
     tints = [LIGHT[LINES[min(i, len(LINES) - 1)]] for i in range(len(names))]
     chart = (
-        alt.Chart(_data(data))
+        alt.Chart(chart_data(data))
         .mark_line(strokeWidth=2, point=True)
         .encode(
             x=alt.X("x:Q", title=x, scale=alt.Scale(zero=False)),
@@ -429,10 +435,10 @@ def scatter_chart(points: Sequence[tuple[str, float, float]], *, x: str, y: str)
         x: Title of the x axis.
         y: Title of the y axis.
     """
-    alt = _altair()
-    names = _labels([name for name, _, _ in points])
+    alt = import_altair()
+    names = distinct_labels([name for name, _, _ in points])
     data = [{"name": key, "x": a, "y": b} for key, (_, a, b) in zip(names, points, strict=True)]
-    base = alt.Chart(_data(data)).encode(
+    base = alt.Chart(chart_data(data)).encode(
         x=alt.X("x:Q", title=x, scale=alt.Scale(zero=False)),
         y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False)),
     )

@@ -194,11 +194,11 @@ def probe_sources(
 
     Args:
         ranked: What `rank_sources` predicted; its folder takes the trainings.
-        data: Settings of the data room, with `path`.
-        student: Settings of the student room.
+        data: Settings of the data, with `path`.
+        student: Settings of the student.
         probe: See `ProbeSettings`.
         most_cells: Stop after this many trainings, to continue another time.
-        progress: Told of each training.
+        progress: Notified of each training.
 
     Raises:
         SettingsError: Some settings are wrong.

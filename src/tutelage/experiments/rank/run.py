@@ -109,7 +109,7 @@ def rank_teachers(
 
     Args:
         job: See `RankSettings`.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How the student is reached.
 
     Raises:
@@ -350,7 +350,7 @@ def ask_and_rank(
         budget: How many questions at most to each teacher.
         block: Questions between two looks, at least 1.
         sample: Settings of the sampling; one response to each question.
-        progress: Told of each reply.
+        progress: Notified of each reply.
         doors: How teachers and student are reached.
 
     Raises:

@@ -78,7 +78,7 @@ def run_rounds(
 
     Args:
         settings: Everything that decides what is done.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
         doors: How models are reached; tests put fakes behind them.
 
     Returns:
@@ -362,7 +362,7 @@ def estimate_rounds(
 
     Args:
         settings: Settings of the loops.
-        progress: Told of the rows.
+        progress: Notified of the rows.
         doors: How the student is reached.
         measure_seconds: How long a speed is measured at most; 0 takes the last measurement.
     """

@@ -58,7 +58,7 @@ def rewrite_rejected(
         stage: Its name in the manifest; it writes a table of the same name.
         student: The student that is asked for its own attempt.
         doors: How models are reached.
-        progress: Told of each reply.
+        progress: Notified of each reply.
 
     Returns:
         How many were asked for and are usable, by complaint, and what the teacher was paid.

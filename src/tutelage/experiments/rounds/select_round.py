@@ -75,7 +75,7 @@ def judge(
         judging: The student, its data and its folder.
         settings: Settings of the whole loop.
         doors: How models are reached.
-        progress: Told how far each stage is.
+        progress: Notified of the progress of each stage.
 
     Returns:
         The tally of the last selection, with the student's fingerprint and the rewrites.
