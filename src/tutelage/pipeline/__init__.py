@@ -16,7 +16,7 @@ from tutelage.pipeline.cost_estimate import (
 )
 from tutelage.pipeline.environment_check import examine
 from tutelage.pipeline.explanation import explain_example
-from tutelage.pipeline.export_stage import TARGETS, export
+from tutelage.pipeline.export_stage import export
 from tutelage.pipeline.jobs import (
     load_data,
     refine_data,
@@ -32,10 +32,8 @@ from tutelage.pipeline.run_dir import RunFolder
 from tutelage.pipeline.sample_stage import sample_data
 from tutelage.pipeline.score_stage import Student
 from tutelage.pipeline.teacher_estimate import estimate_refine, estimate_sample
-from tutelage.pipeline.train_stage import evaluate, train, trainer_truth
 
 __all__ = [
-    "TARGETS",
     "RunFolder",
     "RunSettings",
     "Student",
@@ -51,7 +49,6 @@ __all__ = [
     "estimate_training",
     "estimate_verify_file",
     "estimate_verify_run",
-    "evaluate",
     "examine",
     "explain_example",
     "export",
@@ -68,8 +65,6 @@ __all__ = [
     "score_data",
     "score_run",
     "select_again",
-    "train",
-    "trainer_truth",
     "verify_file",
     "verify_run",
     "write_report",

@@ -12,7 +12,6 @@ from tutelage.reporting.blocks import (
     Figure,
     Section,
     Side,
-    Span,
     Table,
     schema_columns,
 )
@@ -26,8 +25,7 @@ from tutelage.reporting.pages import (
     render_page,
     render_text,
 )
-from tutelage.reporting.queries import ReportTables, TableSource
-from tutelage.reporting.run_summary import Summary
+from tutelage.reporting.queries import ReportTables
 from tutelage.reporting.summary_builder import summarise
 
 __all__ = [
@@ -39,10 +37,7 @@ __all__ = [
     "ReportTables",
     "Section",
     "Side",
-    "Span",
-    "Summary",
     "Table",
-    "TableSource",
     "facts",
     "opening",
     "render_html",

@@ -6,8 +6,7 @@ sets of the same size chosen without the student. Columnar and pure: tables in, 
 
 from tutelage.selection.baselines import NULL_NAMES
 from tutelage.selection.budget import cover
-from tutelage.selection.candidate_table import TableSource
-from tutelage.selection.config import MixSettings, RuleName, SelectSettings
+from tutelage.selection.config import SelectSettings
 from tutelage.selection.decide import (
     Coverage,
     Selected,
@@ -28,11 +27,8 @@ __all__ = [
     "OVERRULED",
     "REASONS",
     "Coverage",
-    "MixSettings",
-    "RuleName",
     "SelectSettings",
     "Selected",
-    "TableSource",
     "band_deviations",
     "choose_parents",
     "compared_columns",

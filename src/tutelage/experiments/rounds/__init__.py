@@ -2,12 +2,6 @@
 
 from tutelage.experiments.rounds.config import (
     DEFAULT_LIMITS,
-    GUARD_BROKEN,
-    NO_FLIPS,
-    NO_GAIN,
-    NOTHING_CHOSEN,
-    ROUNDS_DONE,
-    Checked,
     Limit,
     RoundOutcome,
     RoundsSettings,
@@ -18,24 +12,12 @@ from tutelage.experiments.rounds.config import (
 )
 from tutelage.experiments.rounds.loop import run_rounds
 from tutelage.experiments.rounds.model import (
-    CHANGED,
-    Direction,
-    FlipTally,
     flips,
     tally_flips,
 )
 
 __all__ = [
-    "CHANGED",
     "DEFAULT_LIMITS",
-    "GUARD_BROKEN",
-    "NOTHING_CHOSEN",
-    "NO_FLIPS",
-    "NO_GAIN",
-    "ROUNDS_DONE",
-    "Checked",
-    "Direction",
-    "FlipTally",
     "Limit",
     "RoundOutcome",
     "RoundsSettings",
