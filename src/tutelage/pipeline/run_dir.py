@@ -396,7 +396,7 @@ class RunFolder:
         return self
 
     def _check_name(self) -> None:
-        """Refuse a name that is not UTF-8: the libraries that read tables do not open it."""
+        """Raise an error for a name that is not UTF-8, which readers of tables cannot open."""
         try:
             str(self.root).encode()
         except UnicodeEncodeError as error:

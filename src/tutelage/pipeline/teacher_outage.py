@@ -301,7 +301,7 @@ def need_all(tally: Mapping[str, object], *, what: str) -> None:
         what: What was being asked, for the message.
 
     Raises:
-        TeacherUnreachableError: Somebody is away; the journal keeps what was answered.
+        TeacherUnreachableError: A teacher is away; the teacher cache keeps what was answered.
     """
     if tally.get("away"):
         raise TeacherUnreachableError(

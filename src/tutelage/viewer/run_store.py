@@ -138,7 +138,7 @@ def open_second(root: Path) -> Second:
 
 
 # ----------------------------------------------------------------------------------------------
-# Answers of late, so that the same question is not worked out twice.
+# Recent answers, so that the same question is not computed twice.
 # ----------------------------------------------------------------------------------------------
 
 
